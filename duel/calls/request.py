@@ -1,0 +1,102 @@
+"""What is asked of a model and what it replied: the two values that every stage and the ledger share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to one model. Everything that reaches the wire is part of `key`; `stage` and `item` are not."""
+
+    stage: str
+    """"king", "challenger", "judge", …: how the ledger groups its figures."""
+    item: str
+    """The file stem of the turn it is asked for."""
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    max_tokens: int
+    temperature: float = 0.0
+    thinking: bool | None = None
+    """Switch thinking on or off through `chat_template_kwargs`; None leaves the model its default."""
+    response_format: Mapping[str, Any] | None = None
+    """Structured output; dropped without loss where the endpoint does not take it."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Further sampling parameters as the wire spells them (seed, top_p, …)."""
+    attempt: int = 0
+    """Which asking this is: 0 first; a rejected reply, or `--again`, asks with a higher number."""
+    occurrence: int = 0
+    """Which of several items with the very same question this is, so that deliberate duplicates both get replies."""
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes that identify the question itself: model, messages and parameters."""
+        question = (
+            self.model,
+            list(self.messages),
+            self.max_tokens,
+            self.temperature,
+            self.thinking,
+            self.response_format,
+            dict(self.parameters),
+        )
+        # OPT_SORT_KEYS: a dict built in another order is the same question.
+        return hashlib.sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).digest()[:16]
+
+    @cached_property
+    def key(self) -> str:
+        """The ledger's key: the question, which asking, which occurrence."""
+        return f"{self.digest.hex()}-{self.attempt}-{self.occurrence}"
+
+    def again(self, attempt: int) -> Request:
+        """The same question, asked anew on purpose."""
+        return replace(self, attempt=attempt)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one call brought back, as the ledger keeps it."""
+
+    text: str
+    """The answer: content without reasoning."""
+    reasoning: str = ""
+    finish_reason: str = "stop"
+    model: str = ""
+    """The model that answered, as the endpoint names it."""
+    provider: str = ""
+    """The endpoint's address that answered, without the key."""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    """prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens where the endpoint says."""
+    cost: float | None = None
+    """Dollars, or None where the price is unknown."""
+    latency_s: float = 0.0
+    tries: int = 1
+    """Calls it took, refusals and faults included."""
+    at: str = ""
+    """When it arrived, ISO 8601 in UTC."""
+    rejected: str = ""
+    """Why the stage did not take it ("two-blocks", "unparsed: …"); kept so that a rerun knows."""
+    key: str = ""
+    from_ledger: bool = False
+
+
+class Occurrences:
+    """Numbers equal questions in the order in which the stage's items come.
+
+    A stage numbers every item's first request, finished or not, so that a rerun gives each the number it had.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+
+    def number(self, request: Request) -> Request:
+        """`request` with its occurrence set."""
+        count = self._seen.get(request.digest, 0)
+        self._seen[request.digest] = count + 1
+        return replace(request, occurrence=count) if count else request

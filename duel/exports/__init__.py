@@ -1,0 +1,1 @@
+"""Training formats: what is kept, in the shapes that trainers, vendors and the Hub read."""

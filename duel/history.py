@@ -1,0 +1,74 @@
+"""Fitting a long history into a context window: the oldest turns go, behind a visible marker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from duel.records import Message
+
+# Bytes a token, on the safe side: 41 real rollouts had 3.18 (least), 3.82 (median) and 4.63 (most) bytes a token of
+# the o200k vocabulary, so an estimate at 3.0 never undercounted one of them.
+BYTES_PER_TOKEN = 3.0
+# What a chat template puts around one message, in tokens.
+TOKENS_PER_MESSAGE = 8
+MARKER = "[{count} earlier messages are left out here: the conversation is longer than the context window.]"
+
+
+def estimate_tokens(text: str) -> int:
+    """An upper estimate of the tokens in `text`, without a tokenizer."""
+    return int(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN) + 1
+
+
+def history_tokens(messages: Sequence[Message]) -> int:
+    """An upper estimate of the tokens of a conversation."""
+    return sum(estimate_tokens(message.content) + TOKENS_PER_MESSAGE for message in messages)
+
+
+def fit(messages: Sequence[Message], limit: int) -> list[Message]:
+    """The conversation within `limit` tokens: its head (system prompt and task), a marker, and the newest turns.
+
+    Whole turns go, an assistant message together with the observation behind it, oldest first; the newest observation
+    always stays. Where even that is too long, the longest remaining messages lose their middle. A conversation that
+    fits comes back unchanged.
+    """
+    fitted = list(messages)
+    if history_tokens(fitted) <= limit:
+        return fitted
+    head = next((i for i, message in enumerate(fitted) if message.role == "assistant"), len(fitted))
+    start = head
+    marker = Message(role="user", content=MARKER.format(count=0))
+    room = limit - history_tokens(fitted[:head]) - history_tokens([marker])
+    tail_tokens = history_tokens(fitted[head:])
+    while start < len(fitted) - 2 and tail_tokens > room:
+        end = start + 1
+        while end < len(fitted) - 1 and fitted[end].role != "assistant":
+            end += 1
+        tail_tokens -= history_tokens(fitted[start:end])
+        start = end
+    if start > head:
+        fitted = _with_marker(fitted[:head], fitted[start:], start - head)
+    return _shorten(fitted, limit)
+
+
+def _with_marker(head: list[Message], tail: list[Message], count: int) -> list[Message]:
+    """The marker joins the last message of the head, so that roles keep alternating."""
+    marker = MARKER.format(count=count)
+    if not head or head[-1].role == "system":
+        return [*head, Message(role="user", content=marker), *tail]
+    last = head[-1].model_copy(update={"content": f"{head[-1].content}\n\n{marker}"})
+    return [*head[:-1], last, *tail]
+
+
+def _shorten(messages: list[Message], limit: int) -> list[Message]:
+    """Cut the middle out of the longest messages until the conversation fits; 200 characters of each always stay."""
+    fitted = list(messages)
+    while (excess := history_tokens(fitted) - limit) > 0:
+        longest = max(range(len(fitted)), key=lambda i: len(fitted[i].content))
+        content = fitted[longest].content
+        keep = max(200, len(content) - int(excess * BYTES_PER_TOKEN) - 80)
+        if keep >= len(content) - 80:
+            break
+        half = keep // 2
+        cut = f"{content[:half]}\n[{len(content) - 2 * half} characters are left out here]\n{content[-half:]}"
+        fitted[longest] = fitted[longest].model_copy(update={"content": cut})
+    return fitted

@@ -1,0 +1,1 @@
+"""The pages people read: report.md, its charts, index.html, the buckets."""

@@ -1,0 +1,1 @@
+"""Where turns and pull requests come from: the Hub, local parquet files, agent sessions."""

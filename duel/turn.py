@@ -1,0 +1,61 @@
+"""One agent turn: its thought, its bash block, and whether it is well-formed training text."""
+
+from __future__ import annotations
+
+import re
+
+# How mini-swe-agent v1 finds an action; v2 uses the second label. What the harness would run is what counts here.
+BLOCK = re.compile(r"```(?:bash|mswea_bash_command)[ \t\r]*\n((?:.*?\n)??)```", re.DOTALL)
+# A fence that is opened and never closed: a reply that was cut, or that never ends its action.
+_OPENING = re.compile(r"```(?:bash|mswea_bash_command)[ \t\r]*(?:\n|$)")
+# Tool tokens that leak into the content, as Kimi writes them (and other families' spellings of the same).
+_LEAKED_TOKENS = re.compile(
+    r"<\|(?:tool_calls?_section_(?:begin|end)|tool_call_(?:begin|end|argument_begin)|tool_sep|tool▁\w+|im_start|im_end"
+    r"|start_header_id|eot_id|python_tag)\|>|<｜tool[▁_]\w+｜>|</?tool_call>|\[TOOL_CALLS\]"
+)
+
+
+def blocks(text: str) -> list[str]:
+    """The commands of all bash blocks in `text`, in order."""
+    return [match.strip("\n") for match in BLOCK.findall(text)]
+
+
+def command(text: str) -> str:
+    """The command of the first bash block, which is the one a lenient harness runs; "" where there is none."""
+    found = blocks(text)
+    return found[0] if found else ""
+
+
+def thought(text: str) -> str:
+    """What stands before the first bash block, without the `THOUGHT:` label."""
+    match = BLOCK.search(text)
+    before = text[: match.start()] if match else text
+    return re.sub(r"^\s*THOUGHT:\s*", "", before).strip()
+
+
+def format_problem(text: str, finish_reason: str = "stop") -> str:
+    """Why `text` is not one well-formed turn, as a short slug; "" where it is.
+
+    Slugs: `cut`, `empty`, `leaked-tool-tokens`, `no-block`, `open-block`, `several-blocks`, `empty-block`.
+    """
+    if finish_reason == "length":
+        return "cut"
+    if not text.strip():
+        return "empty"
+    if _LEAKED_TOKENS.search(text):
+        return "leaked-tool-tokens"
+    found = blocks(text)
+    if len(_OPENING.findall(text)) > len(found):
+        return "open-block"
+    if not found:
+        return "no-block"
+    if len(found) > 1:
+        return "several-blocks"
+    if not found[0].strip():
+        return "empty-block"
+    return ""
+
+
+def format_ok(text: str, finish_reason: str = "stop") -> bool:
+    """True for exactly one non-empty bash block, no leaked tool tokens, not cut."""
+    return not format_problem(text, finish_reason)

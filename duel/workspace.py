@@ -1,0 +1,325 @@
+"""The workspace: file names, atomic saves, what is there, locks.
+
+Stages meet at plain files under one folder. This module alone knows what those files are called. What only this project
+needs lies in `.duel/` beside them: the ledger of paid replies, the workspace's secret, the locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from duel.errors import ItemError, WorkspaceError
+from duel.records import Answer, Bucket, Commit, Prompt, Record, Score
+
+PROMPTS_PER_FILE = 200
+BUCKETS: tuple[Bucket, ...] = ("final", "refined", "defeat")
+PRIVATE_FOLDER = ".duel"
+DUEL_FILE = "_duel.json"
+
+# A name that is its own file name on every system: no separator, no leading dot, short enough for "<name>.json".
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
+# Names that Windows gives to devices; a workspace is often on a shared drive.
+_DEVICE_NAME = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+_DIGITS = re.compile(r"(\d+)")
+_PROMPT_FILE = re.compile(r"prompts_(\d+)_(\d+)")
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+def file_name(name: str) -> str:
+    """A file name for an outside `name` that never leaves its folder and never collides with another's.
+
+    Plain names stand for themselves. Any other becomes a readable start, a `~` (which no plain name has) and a hash.
+    """
+    if _PLAIN_NAME.fullmatch(name) and not _DEVICE_NAME.fullmatch(name):
+        return name
+    start = re.sub(r"[^A-Za-z0-9._+-]+", "_", name)[:60].strip("._-") or "name"
+    return f"{start}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:20]}"
+
+
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """A sort key that puts `prompts_9_2` before `prompts_9_10`."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part]
+
+
+class Workspace:
+    """One folder with everything a run reads and writes. Making the object touches no file."""
+
+    def __init__(self, root: Path | str = ".") -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._folders_made: set[Path] = set()
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    # -- where things are ------------------------------------------------------------------------------------------
+
+    @property
+    def private(self) -> Path:
+        """The folder for what users need not read."""
+        return self.root / PRIVATE_FOLDER
+
+    @property
+    def ledger(self) -> Path:
+        """The embedded store of paid replies."""
+        return self.private / "ledger.sqlite"
+
+    @property
+    def duel(self) -> Path:
+        """The verdict."""
+        return self.root / "score" / DUEL_FILE
+
+    @property
+    def report(self) -> Path:
+        """The folder of pages and lists for people."""
+        return self.root / "report"
+
+    def resolve(self, path: str | Path) -> Path:
+        """A path from the settings: relative ones are relative to the workspace."""
+        return self.root / Path(path).expanduser()
+
+    def commit_path(self, instance_id: str) -> Path:
+        """Where the pull request of `instance_id` is mirrored."""
+        return self.root / "commit" / f"{file_name(instance_id)}.json"
+
+    def score_path(self, stem: str) -> Path:
+        """Where the panel's view of the answer `stem` is kept."""
+        return self.root / "score" / f"{stem}.json"
+
+    def kept_path(self, bucket: Bucket, stem: str) -> Path:
+        """Where the turn `stem` lies once it is in `bucket`."""
+        return self.root / bucket / f"{stem}.json"
+
+    # -- prompts ---------------------------------------------------------------------------------------------------
+
+    def prompt_files(self) -> list[Path]:
+        """The prompt files in their natural order."""
+        found = [p for p in self._listing(self.root / "prompt") if _PROMPT_FILE.fullmatch(p.stem)]
+        return sorted(found, key=lambda path: natural_order(path.stem))
+
+    def prompts(self, damage: list[ItemError]) -> Iterator[tuple[str, int, Prompt]]:
+        """Each prompt as (answer stem, position over all files from 0, record), one file in memory at a time.
+
+        What cannot be read is appended to `damage`; the others go on.
+        """
+        import orjson
+
+        position = -1
+        for path in self.prompt_files():
+            try:
+                rows = orjson.loads(path.read_bytes())
+                if not isinstance(rows, list):
+                    raise ItemError("damaged", "not a JSON array of prompts")
+            except (ItemError, ValueError, OSError) as error:
+                damage.append(_damaged(path, error))
+                continue
+            for order, row in enumerate(rows, start=1):
+                position += 1
+                try:
+                    prompt = Prompt.parse(orjson.dumps(row))
+                except ItemError as error:
+                    damage.append(ItemError("damaged", error.what, where=f"{path.name} #{order}"))
+                    continue
+                yield f"{path.stem}_{order}", position, prompt
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def answer_folders(self) -> list[Path]:
+        """`answer_0/`, `answer_1/`, … and a plain `answer/`, which comes last."""
+        try:
+            names = [e.name for e in os.scandir(self.root) if re.fullmatch(r"answer(_\d+)?", e.name) and e.is_dir()]
+        except FileNotFoundError:
+            return []
+        return [self.root / name for name in sorted(names, key=lambda n: (n == "answer", natural_order(n)))]
+
+    def new_answer_path(self, stem: str, position: int, answers_per_dir: int) -> Path:
+        """Where a new answer goes: `answers_per_dir` positions to a folder."""
+        return self.root / f"answer_{position // answers_per_dir}" / f"{stem}.json"
+
+    def find_answer(self, stem: str, folders: list[Path] | None = None) -> Path | None:
+        """The file of the answer `stem`, wherever it lies. Pass `answer_folders()` when asking often."""
+        for folder in self.answer_folders() if folders is None else folders:
+            path = folder / f"{stem}.json"
+            if path.exists():
+                return path
+        return None
+
+    def answer_paths(self) -> list[Path]:
+        """Every answer file in natural order of its stem; a stem that lies in two folders counts once."""
+        found: dict[str, Path] = {}
+        for folder in self.answer_folders():
+            for path in self._listing(folder):
+                found.setdefault(path.stem, path)
+        return [found[stem] for stem in sorted(found, key=natural_order)]
+
+    def answers(self, damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:
+        """Each readable answer with its file; what cannot be read is appended to `damage`."""
+        yield from self._read_all(self.answer_paths(), Answer, damage)
+
+    # -- commits, scores, buckets ----------------------------------------------------------------------------------
+
+    def commit(self, instance_id: str) -> Commit | None:
+        """The mirrored pull request of `instance_id`, or None. Raises ItemError where the file is damaged."""
+        path = self.commit_path(instance_id)
+        if not path.exists():
+            return None
+        commit = self.read(path, Commit)
+        if commit.instance_id != instance_id:
+            raise ItemError("damaged", "the mirrored pull request is another's", where=path, value=commit.instance_id)
+        return commit
+
+    def commits(self, damage: list[ItemError]) -> Iterator[tuple[Path, Commit]]:
+        """Each readable commit with its file; what cannot be read is appended to `damage`."""
+        yield from self._read_all(self._sorted(self.root / "commit"), Commit, damage)
+
+    def score_paths(self) -> list[Path]:
+        """Every score file in natural order; `_duel.json` is none."""
+        return [path for path in self._sorted(self.root / "score") if not path.name.startswith("_")]
+
+    def scores(self, damage: list[ItemError]) -> Iterator[tuple[Path, Score]]:
+        """Each readable score with its file; what cannot be read is appended to `damage`."""
+        yield from self._read_all(self.score_paths(), Score, damage)
+
+    # -- reading and saving ----------------------------------------------------------------------------------------
+
+    def read(self, path: Path, kind: type[RecordType]) -> RecordType:
+        """One record of its kind. Raises ItemError (reason `damaged`) that names the file."""
+        try:
+            return kind.parse(path.read_bytes())
+        except (ItemError, OSError) as error:
+            raise _damaged(path, error) from None
+
+    def save(self, path: Path, data: bytes | Record) -> None:
+        """Replace the file in one step: a reader sees the old bytes or the new ones, never half.
+
+        It is not synced to disk: whatever cost money is durable in the ledger before it comes here (one fdatasync costs
+        231 µs), and a file that a power cut leaves empty is found, named and written again.
+        """
+        payload = data.dump() if isinstance(data, Record) else data
+        part = path.with_name(f".{path.name}.part")
+        try:
+            self._make(path.parent)
+            part.write_bytes(payload)
+            part.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise cannot_write(path, error) from None
+
+    def _make(self, folder: Path) -> None:
+        if folder not in self._folders_made or not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders_made.add(folder)
+
+    def _listing(self, folder: Path) -> list[Path]:
+        try:
+            return [folder / e.name for e in os.scandir(folder) if e.name.endswith(".json") and e.name[0] != "."]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _sorted(self, folder: Path) -> list[Path]:
+        return sorted(self._listing(folder), key=lambda path: natural_order(path.stem))
+
+    def _read_all(
+        self, paths: list[Path], kind: type[RecordType], damage: list[ItemError]
+    ) -> Iterator[tuple[Path, RecordType]]:
+        for path in paths:
+            try:
+                yield path, self.read(path, kind)
+            except ItemError as error:
+                damage.append(error)
+
+    # -- one run at a time, one secret -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, what: str, command: str) -> Iterator[None]:
+        """Hold the right to write `what` ("prompt", "answer", "score", "report") while the body runs.
+
+        Raises WorkspaceError that names the run which holds it. The kernel frees the lock of a run that was killed.
+        """
+        path = self.private / f"{what}.lock"
+        try:
+            self._make(self.private)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise cannot_write(path, error) from None
+                holder = os.read(handle, 400).decode("utf-8", "replace").strip()
+                raise WorkspaceError(
+                    f"another run is writing {what} files",
+                    where=self.root,
+                    value=holder or "unknown process",
+                    hint="wait for it to end, or give this one its own --workspace",
+                ) from None
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{command}, process {os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def secret(self) -> bytes:
+        """32 random bytes that belong to this workspace, made on first use. They key what outsiders must not guess."""
+        path = self.private / "secret"
+        with contextlib.suppress(FileNotFoundError):
+            kept = path.read_bytes()
+            if len(kept) == 32:
+                return kept
+        fresh = secrets.token_bytes(32)
+        self.save(path, fresh)
+        path.chmod(0o600)
+        return fresh
+
+    # -- what was left out -----------------------------------------------------------------------------------------
+
+    @property
+    def dropped_path(self) -> Path:
+        """One JSON line for each item that a stage left out, with the reason."""
+        return self.report / "dropped.jsonl"
+
+    def save_dropped(self, stage: str, rows: list[Mapping[str, Any]]) -> None:
+        """Replace what `stage` had left out by `rows`, each {file, instance_id, reason, detail}; others' rows stay."""
+        import orjson
+
+        kept = [row for row in self.dropped() if row.get("stage") != stage]
+        lines = [orjson.dumps(row) for row in [*kept, *({"stage": stage, **row} for row in rows)]]
+        if lines or self.dropped_path.exists():
+            self.save(self.dropped_path, b"".join(line + b"\n" for line in lines))
+
+    def dropped(self) -> list[dict[str, Any]]:
+        """What the stages have left out so far; a line that cannot be read is passed over."""
+        import orjson
+
+        rows = []
+        with contextlib.suppress(OSError):
+            for line in self.dropped_path.read_bytes().splitlines():
+                with contextlib.suppress(ValueError):
+                    row = orjson.loads(line)
+                    if isinstance(row, dict):
+                        rows.append(row)
+        return rows
+
+
+def cannot_write(path: Path, error: OSError) -> WorkspaceError:
+    """What to tell a user whose disk is full, or whose folder is closed."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
+    return WorkspaceError("cannot write", where=path, value=error.strerror, hint="is the folder yours to write in?")
+
+
+def _damaged(path: Path, error: Exception) -> ItemError:
+    what = error.what if isinstance(error, ItemError) else getattr(error, "strerror", None) or f"not JSON: {error}"
+    return ItemError("damaged", what, where="/".join(path.parts[-2:]))
