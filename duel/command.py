@@ -25,19 +25,21 @@ class Parser(argparse.ArgumentParser):
             help="the folder that holds the run and its chain.toml (default: here)",
         )
 
-    def offline(self) -> None:
+    def with_offline(self) -> Parser:
         """Add `--offline`."""
         self.add_argument(
             "--offline",
             action="store_true",
             help="no key, no network: the bundled sample and the stand-in endpoint take the place of Hub and models",
         )
+        return self
 
-    def spending(self) -> None:
+    def with_spending(self) -> Parser:
         """Add what every stage that pays for replies takes."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
         self.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once this much is spent")
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
+        return self
 
     def error(self, message: str) -> NoReturn:
         """Report a usage error as one line with a hint."""

@@ -6,6 +6,7 @@ format tag, so that a reader can tell a record of its own kind from any other JS
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,8 +30,17 @@ class Record(BaseModel):
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Read one record from the bytes of a file. Raises ItemError (reason `damaged`) that says what is wrong."""
+        return cls._checked(cls.model_validate_json, raw)
+
+    @classmethod
+    def parse_object(cls, row: object) -> Self:
+        """Read one record from parsed JSON. Raises as `parse`."""
+        return cls._checked(cls.model_validate, row)
+
+    @classmethod
+    def _checked(cls, validate: Callable[[Any], Self], raw: object) -> Self:
         try:
-            record = cls.model_validate_json(raw)
+            record = validate(raw)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -122,6 +132,9 @@ class Made(BaseModel):
     plan: str = ""
     request: str = ""
     prompt_hash: str = ""
+    """Of the messages that were sent."""
+    template_hash: str = ""
+    """Of the prompt file that was rendered into them; "" where the history went out as it is."""
     attempt: int = 0
     usage: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
@@ -140,6 +153,9 @@ class Answer(Record):
     messages: list[Message] = Field(min_length=1)
     made: dict[str, Made] = Field(default_factory=dict)
     audit: dict[str, Any] = Field(default_factory=dict)
+    repo: str = ""
+    turn: int = 0
+    source: Source = Field(default_factory=Source)
 
 
 class Vote(BaseModel):
@@ -156,6 +172,12 @@ class Vote(BaseModel):
     reason: str = ""
     error: str = ""
     usage: dict[str, Any] = Field(default_factory=dict)
+    """Summed over the replies it took."""
+    cost: float | None = None
+    model: str = ""
+    """As the endpoint names it."""
+    asked: int = 0
+    """Replies it took, those that did not parse included."""
 
     @property
     def parsed(self) -> bool:
@@ -175,10 +197,21 @@ class Score(Record):
     score: float | None = None
     delta: float | None = None
     metrics: dict[str, float | None] = Field(default_factory=dict)
+    score_high: float | None = None
+    """The most that the votes not asked could have made of it; equal to `score` where all were asked."""
     votes: list[Vote] = Field(default_factory=list)
+    unasked: list[dict[str, str]] = Field(default_factory=list)
+    """{judge, order} of the votes that an adaptive panel did not need; `score` counts them as lost."""
     flips: int = 0
+    """Judges that preferred one side in one order and the other in the other."""
     style: str = ""
     reason: str = ""
+    attempts: list[dict[str, str]] = Field(default_factory=list)
+    """{side, kind}: what in a reply looks like an attempt to influence the judges."""
+    writers: dict[str, str] = Field(default_factory=dict)
+    """The models that wrote `king` (the opponent) and `challenger`."""
+    lengths: dict[str, int] = Field(default_factory=dict)
+    """Characters of `king` (the opponent) and `challenger`."""
     made_with: dict[str, str] = Field(default_factory=dict)
 
 

@@ -45,7 +45,7 @@ def format_problem(text: str, finish_reason: str = "stop") -> str:
     if _LEAKED_TOKENS.search(text):
         return "leaked-tool-tokens"
     found = blocks(text)
-    if len(_OPENING.findall(text)) > len(found):
+    if _OPENING.search(BLOCK.sub("", text)):  # a fence inside a command (a patch of a README) opens nothing
         return "open-block"
     if not found:
         return "no-block"

@@ -99,6 +99,10 @@ class Workspace:
         """Where the turn `stem` lies once it is in `bucket`."""
         return self.root / bucket / f"{stem}.json"
 
+    def kept_paths(self, bucket: Bucket) -> list[Path]:
+        """Every file of `bucket` in natural order."""
+        return self._sorted(self.root / bucket)
+
     # -- prompts ---------------------------------------------------------------------------------------------------
 
     def prompt_files(self) -> list[Path]:
@@ -125,11 +129,22 @@ class Workspace:
             for order, row in enumerate(rows, start=1):
                 position += 1
                 try:
-                    prompt = Prompt.parse(orjson.dumps(row))
+                    prompt = Prompt.parse_object(row)
                 except ItemError as error:
                     damage.append(ItemError("damaged", error.what, where=f"{path.name} #{order}"))
                     continue
                 yield f"{path.stem}_{order}", position, prompt
+
+    def count_prompts(self) -> int:
+        """How many prompts there are, from the names of the full files and the length of each series' last."""
+        import orjson
+
+        last: dict[str, Path] = {path.stem.rsplit("_", 1)[0]: path for path in self.prompt_files()}
+        count = PROMPTS_PER_FILE * (len(self.prompt_files()) - len(last))
+        for path in last.values():
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                count += len(orjson.loads(path.read_bytes()))
+        return count
 
     # -- answers ---------------------------------------------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""The pages people read: report.md, its charts, index.html, the buckets."""
+"""Pages for people: the report in Markdown, the page for the browser, charts, and the buckets of kept turns."""

@@ -1,0 +1,52 @@
+# The whole project in a few words. `make run` needs Python 3.11 or newer with pip, and make; nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO := demo
+
+.PHONY: help run test check bench setup clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## make .venv and install what a run needs (again only where something changed)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'error: Python 3.11 or newer is needed'; echo; echo 'hint: make PYTHON=python3.12 run'; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing into $(VENV) …'
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# What the tests need on top; a few packages come without what they would pull in (the file says why).
+$(VENV)/.ready-test: $(VENV)/.ready tests/requirements-alone.txt
+	@echo 'installing what the tests need …'
+	@$(PIP) install -c constraints.txt -e '.[all,test]'
+	@$(PIP) install --no-deps --ignore-requires-python -r tests/requirements-alone.txt
+	@touch $@
+
+run: $(VENV)/.ready ## all five stages with the bundled sample and the stand-in endpoint, into demo/: no key, no cost
+	@$(BIN)/python run.py --offline --workspace $(DEMO)
+	@echo
+	@echo 'The report:  $(DEMO)/report/report.md   and for the browser:  $(DEMO)/report/index.html'
+	@echo
+	@echo 'The real thing, with CHUTES_API_KEY (or your own endpoint) in the environment or in .env:'
+	@echo '    $(BIN)/python run.py --plan     what it would call and cost'
+	@echo '    $(BIN)/python run.py            do it; run it again after an interruption'
+
+test: $(VENV)/.ready-test ## the test suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.ready-test ## lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.ready-test ## the measurements behind the figures in the documentation
+	@$(BIN)/python -m bench
+
+clean: ## remove the demo and the caches; the environment stays
+	@rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

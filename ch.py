@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Write the challenger of every answer: the same turn by a model that has the pull request in hand.
+
+    python ch.py                    go on where the last run stopped
+    python ch.py --plan             calls, tokens and cost, before a cent is spent
+    python ch.py --offline          with the stand-in endpoint: no key, no network
+
+reads   answer_*/, commit/
+writes  the `challenger` field of each answer, in place, and what the blind-agent audit found in it
+
+The challenger is bound to act as if the pull request were not there. A reply that tells what the agent cannot know is
+asked again once, with the findings named; the better of the two is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from duel import calls, candidates, command, fence, offline, settings
+from duel.audit.leaks import Leaks, Rarity, find_leaks
+from duel.errors import EXIT_FINISHED, UserError
+from duel.records import Answer, Commit, Made
+from duel.stage import Stage
+from duel.workspace import Workspace
+
+
+def main() -> int:
+    """The stage, from the command line to the exit code."""
+    arguments = command.Parser(__doc__).with_offline().with_spending().parse_args()
+    workspace = Workspace(arguments.workspace)
+    chosen = settings.load(workspace.root, *offline.overrides(arguments.offline))
+    with workspace.lock("answer", "ch.py"), offline.endpoint_url(arguments.offline) as url:
+        route = calls.route_for(chosen, workspace, "writer", url)
+        stage = Challengers("ch", workspace, chosen, again=arguments.again)
+        if arguments.plan:
+            calls.plan(open_turns(stage), workspace=workspace, settings=chosen, route=route, stage="challenger").say()
+            return EXIT_FINISHED
+        summary = calls.drive(
+            open_turns(stage),
+            workspace=workspace,
+            settings=chosen,
+            route=route,
+            stage="challenger",
+            total=len(workspace.answer_paths()),
+            again=arguments.again,
+            budget=arguments.budget,
+        )
+    return stage.finish(summary)
+
+
+class Challengers(Stage):
+    """The stage, with what it must know of all pull requests to tell a rare name from a common one."""
+
+    @cached_property
+    def rarity(self) -> Rarity:
+        """How rare each name is among the workspace's pull requests; counted when the first reply comes."""
+        return Rarity.from_commits(commit for _, commit in self.workspace.commits([]))
+
+
+def open_turns(stage: Challengers) -> Iterator[Turn]:
+    """Every answer whose challenger is not yet what the settings ask for, in the order of the answer files."""
+    workspace = stage.workspace
+    if not workspace.answer_folders():
+        raise UserError("there are no answers", where=workspace.root / "answer_0", hint="run king.py first")
+    numbered = candidates.Numbered(stage.settings)
+    secret = workspace.secret()
+    for path, answer in workspace.answers(stage.damage):
+        commit = stage.pull_request(path.stem, answer.instance_id)
+        if stage.is_left_out(path.stem, answer.instance_id, commit):
+            continue
+        if commit is None:
+            stage.drop(path.stem, answer.instance_id, "no-pull-request")
+            continue
+        mark = fence.nonce(secret, f"challenger {answer.instance_id}")
+        request = numbered.challenger(path.stem, answer.messages, commit, mark)
+        if not stage.again and is_finished(answer, request):
+            stage.finished += 1
+            continue
+        stage.stale += bool(answer.challenger) and not stage.again
+        yield Turn(stage, path.stem, path, answer, commit, request)
+
+
+def is_finished(answer: Answer, request: calls.Request) -> bool:
+    """True when the challenger is there and was made by this very request; one from elsewhere is taken as it is."""
+    made = answer.made.get("challenger")
+    return bool(answer.challenger) and (made is None or made.plan == request.key)
+
+
+@dataclass
+class Turn:
+    """One turn that waits for its challenger."""
+
+    stage: Challengers
+    item: str
+    path: Path
+    answer: Answer
+    commit: Commit
+    request: calls.Request
+
+    def requests(self) -> list[calls.Request]:
+        """The one question that is asked for sure."""
+        return [self.request]
+
+    async def work(self, ask: calls.Ask) -> None:
+        """Ask until the reply is one well-formed turn, ask once more where it leaks, then fill in the answer."""
+        try:
+            challenger, made, leaks = await self.blind_turn(ask)
+        except candidates.Refused as refused:
+            self.stage.drop(self.item, self.answer.instance_id, f"challenger-format: {refused.reason}")
+            if not self.answer.challenger:
+                return
+            self.answer.challenger = ""  # one of other settings must not stand in for this one
+            self.answer.made.pop("challenger", None)
+        else:
+            self.answer.challenger = challenger
+            self.answer.made["challenger"] = made
+            self.answer.audit |= leaks.fields()
+        self.stage.workspace.save(self.path, self.answer)
+
+    async def blind_turn(self, ask: calls.Ask) -> tuple[str, Made, Leaks]:
+        """The better of at most two well-formed replies, with what the audit found in it."""
+        retries = self.stage.settings.generate.format_retries
+        reply, made = await candidates.ask_for_turn(ask, self.request, retries)
+        leaks = self.leaks(reply.text)
+        if not leaks.leaking:
+            return reply.text, made, leaks
+        ask.reject(reply, "leak")
+        followup = candidates.asked_again(self.request, reply, [finding.sentence() for finding in leaks.findings])
+        try:
+            second, second_made = await candidates.ask_for_turn(ask, followup, retries)
+        except candidates.Refused:
+            return reply.text, made, leaks
+        second_leaks = self.leaks(second.text)
+        if second_leaks.score >= leaks.score:
+            return reply.text, made, leaks
+        second_made.plan = made.plan
+        return second.text, second_made, second_leaks
+
+    def leaks(self, reply: str) -> Leaks:
+        """What the reply tells that stands in the pull request and nowhere in what the agent has seen."""
+        leak_max = self.stage.settings.audit.leak_max
+        return find_leaks(reply, self.answer.messages, self.commit, self.stage.rarity, leak_max=leak_max)
+
+
+if __name__ == "__main__":
+    command.run(main)

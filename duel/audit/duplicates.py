@@ -1,0 +1,143 @@
+"""Near-duplicates: turns that say the same in nearly the same words, found by MinHash and confirmed exactly.
+
+MinHash and banding: A. Broder, "On the resemblance and containment of documents", 1997; Leskovec, Rajaraman and Ullman,
+"Mining of Massive Datasets", chapter 3.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from duel.workspace import natural_order
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+HASHES = 64
+"""Hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words."""
+MISSED = 0.006
+"""Largest chance that a pair exactly at the threshold shares no band; a pair above it is missed less often."""
+COMPARED = 16
+"""Groups within one bucket that a turn is compared with; buckets hold more only where turns are all alike anyway."""
+_SEED = 20261121
+
+
+def near_duplicates(items: Iterable[tuple[str, str]], threshold: float) -> dict[str, str]:
+    """For each near-duplicate its representative: {key: representative's key}, only for those that are duplicates.
+
+    `items` are (key, text) in any order; the result does not depend on it. Two texts are near-duplicates when at least
+    `threshold` of their words are common to both (`similarity`), directly or through others; the representative is the
+    first key of its group in natural order.
+    """
+    # MinHash estimates the Jaccard similarity j; with s = 2j / (1 + j), a bound on one is a bound on the other.
+    least_jaccard = threshold / (2 - threshold)
+    keys: list[str] = []
+    words: list[NDArray[np.uint32]] = []
+    for key, hashes in sorted_by_key(items):
+        keys.append(key)
+        words.append(hashes)
+    groups = _Groups(len(keys))
+    for bucket in _buckets(words, least_jaccard):
+        _join_similar(bucket, words, threshold, groups)
+    return {keys[i]: keys[root] for i in range(len(keys)) if (root := groups.find(i)) != i}
+
+
+def sorted_by_key(items: Iterable[tuple[str, str]]) -> list[tuple[str, NDArray[np.uint32]]]:
+    """Each item with its words as numbers instead of its text, in natural order of the keys."""
+    return sorted(((key, hashed_words(text)) for key, text in items), key=lambda item: natural_order(item[0]))
+
+
+def hashed_words(text: str) -> NDArray[np.uint32]:
+    """A text as the sorted 32-bit hashes of its words, casefolded; the second "the" differs from the first."""
+    import numpy as np
+
+    counts = Counter(text.casefold().split())
+    hashes = {
+        zlib.crc32(word.encode("utf-8", "replace"), occurrence)
+        for word, count in counts.items()
+        for occurrence in range(count)
+    }
+    return np.fromiter(sorted(hashes), dtype=np.uint32, count=len(hashes))
+
+
+def similarity(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:
+    """The share of words that two texts have in common (Sørensen-Dice); 1.0 for two empty ones.
+
+    It falls by one part in a hundred for each word in a hundred that is changed, however short the text. The Jaccard
+    similarity falls twice as fast: half of 1,250 real turns have fewer than 37 words, and with 5 % of the words changed
+    it missed one copy in five at 0.85.
+    """
+    import numpy as np
+
+    shared = len(np.intersect1d(first, second, assume_unique=True))
+    both = len(first) + len(second)
+    return 2 * shared / both if both else 1.0
+
+
+def rows_per_band(jaccard: float) -> int:
+    """The most rows a band may have, so that a pair of this similarity is missed with a chance of `MISSED` at most."""
+    return next(rows for rows in range(16, 0, -1) if rows == 1 or (1 - jaccard**rows) ** (HASHES // rows) <= MISSED)
+
+
+def _buckets(words: list[NDArray[np.uint32]], jaccard: float) -> Iterator[list[int]]:
+    """Groups of turns that share a band of their signatures; one band's table is in memory at a time."""
+    import numpy as np
+
+    signatures = _signatures(words)
+    rows = rows_per_band(jaccard)
+    for start in range(0, HASHES - rows + 1, rows):
+        table: defaultdict[bytes, list[int]] = defaultdict(list)
+        for i, band in enumerate(np.ascontiguousarray(signatures[:, start : start + rows])):
+            table[band.tobytes()].append(i)
+        yield from (bucket for bucket in table.values() if len(bucket) > 1)
+
+
+def _signatures(words: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    """MinHash signatures, shape (turns, HASHES): the least multiply-shift hash over a turn's words, per function."""
+    import numpy as np
+
+    random = np.random.default_rng(_SEED)
+    factors = random.integers(1, 1 << 63, size=(HASHES, 1), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    offsets = random.integers(0, 1 << 63, size=(HASHES, 1), dtype=np.uint64)
+    signatures = np.full((len(words), HASHES), 0xFFFFFFFF, dtype=np.uint32)
+    with np.errstate(over="ignore"):
+        for i, hashes in enumerate(words):
+            for start in range(0, len(hashes), 4096):
+                part = hashes[start : start + 4096].astype(np.uint64)
+                least = ((factors * part + offsets) >> np.uint64(32)).min(axis=1).astype(np.uint32)
+                np.minimum(signatures[i], least, out=signatures[i])
+    return signatures
+
+
+def _join_similar(bucket: list[int], words: list[NDArray[np.uint32]], threshold: float, groups: _Groups) -> None:
+    """Join the turns of one bucket that are similar; each is compared with one member of every group so far."""
+    members: dict[int, int] = {}
+    for i in bucket:
+        for other in list(members.values())[:COMPARED]:
+            if groups.find(i) == groups.find(other):
+                break
+            if similarity(words[i], words[other]) >= threshold:
+                groups.join(i, other)
+                break
+        members.setdefault(groups.find(i), i)
+
+
+class _Groups:
+    """Disjoint sets of positions; the smallest position stands for its set."""
+
+    def __init__(self, size: int) -> None:
+        self._parents = list(range(size))
+
+    def find(self, i: int) -> int:
+        while self._parents[i] != i:
+            self._parents[i] = self._parents[self._parents[i]]
+            i = self._parents[i]
+        return i
+
+    def join(self, first: int, second: int) -> None:
+        low, high = sorted((self.find(first), self.find(second)))
+        self._parents[high] = low

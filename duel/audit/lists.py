@@ -1,0 +1,159 @@
+"""Where lists of benchmark instances come from: files a user names, and the Hub (only the columns that name them)."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from duel.environment import environment, hub_token
+from duel.errors import ItemError, SettingsError
+from duel.workspace import Workspace, file_name
+
+HUB_LISTS = {
+    "swe-bench": "princeton-nlp/SWE-bench",
+    "lite": "princeton-nlp/SWE-bench_Lite",
+    "verified": "princeton-nlp/SWE-bench_Verified",
+    "multilingual": "SWE-bench/SWE-bench_Multilingual",
+    "multimodal": "princeton-nlp/SWE-bench_Multimodal",
+    "pro": "ScaleAI/SWE-bench_Pro",
+}
+"""The benchmarks that have a short name in the settings, and where they lie on the Hub."""
+COLUMNS = ("instance_id", "repo", "base_commit")
+"""What is read of a list on the Hub. Column projection makes that 40 KB to 300 KB a benchmark."""
+FRESH_SECONDS = 30 * 24 * 3600
+"""A list that was read less than this long ago is taken from the cache without a call; benchmarks rarely change."""
+_TEXT_COLUMNS = ("problem_statement", "issue", "issue_text", "text")
+
+
+def rows_of_file(file: Path) -> list[dict[str, Any]]:
+    """The instances in a file: plain text (one id a line, `#` comments), json, jsonl, csv or parquet.
+
+    Raises SettingsError where it cannot be read, or holds no id.
+    """
+    try:
+        rows = [_row(row) for row in _READERS.get(file.suffix.lower(), _plain)(file)]
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError("cannot read a list of instances", where=file, value=error) from None
+    rows = [row for row in rows if row["instance_id"]]
+    if not rows:
+        raise SettingsError(
+            "a list of instances without one id",
+            where=file,
+            hint="one id a line, or a table with a column `instance_id`",
+        )
+    return rows
+
+
+def _row(row: Any) -> dict[str, Any]:
+    if not isinstance(row, Mapping):
+        return {"instance_id": str(row or "").strip()}
+    text = next((row[name] for name in _TEXT_COLUMNS if row.get(name)), "")
+    return {**{name: str(row.get(name) or "").strip() for name in COLUMNS}, "problem_statement": str(text or "")}
+
+
+def _plain(file: Path) -> Iterator[str]:
+    for line in file.read_text("utf-8", "replace").splitlines():
+        yield line.split("#", 1)[0].strip()
+
+
+def _json(file: Path) -> Iterator[Any]:
+    import orjson
+
+    content = orjson.loads(file.read_bytes())
+    if isinstance(content, dict):
+        # {"id": {...}} or {"instances": [...]}
+        lists = [value for value in content.values() if isinstance(value, list)]
+        content = lists[0] if lists else list(content)
+    yield from content
+
+
+def _jsonl(file: Path) -> Iterator[Any]:
+    import orjson
+
+    yield from (orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip())
+
+
+def _csv(file: Path) -> Iterator[Mapping[str, Any]]:
+    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        yield from csv.DictReader(lines)
+
+
+def _parquet(file: Path) -> Iterator[Mapping[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    table = parquet.ParquetFile(file)
+    wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS) if name in table.schema_arrow.names]
+    yield from table.read(columns=wanted).to_pylist()
+
+
+_READERS = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+
+
+def hub_rows(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str, Any]]:
+    """The instances of a Hub data set (all splits but `train`), from the cache or by reading their columns.
+
+    Raises ItemError with the reason where neither is to be had.
+    """
+    import orjson
+
+    cache = _cache_folder(workspace) / f"{file_name(dataset)}.json"
+    try:
+        kept: list[dict[str, Any]] | None = orjson.loads(cache.read_bytes())
+        age = time.time() - cache.stat().st_mtime
+    except (OSError, ValueError):
+        kept, age = None, 0.0
+    if kept and age < FRESH_SECONDS:
+        return kept
+    try:
+        rows = _read_hub(dataset, workspace, offline)
+    except ItemError:
+        if kept:
+            return kept
+        raise
+    _keep(cache, orjson.dumps(rows))
+    return rows
+
+
+def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str, Any]]:
+    if offline or environment("HF_HUB_OFFLINE", workspace.root).lower() in {"1", "true", "yes", "on"}:
+        raise ItemError("unchecked", "offline, and no copy in the cache")
+    import pyarrow.parquet as parquet
+    from huggingface_hub import HfFileSystem
+
+    endpoint = environment("HF_ENDPOINT", workspace.root) or None
+    hub = HfFileSystem(endpoint=endpoint, token=hub_token(workspace.root) or False)
+    try:
+        files = [path for path in hub.glob(f"datasets/{dataset}/**.parquet") if "train" not in Path(path).name]
+        rows = []
+        for path in sorted(files):
+            with hub.open(path) as opened:
+                table = parquet.ParquetFile(opened)
+                wanted = [name for name in COLUMNS if name in table.schema_arrow.names]
+                rows.extend(table.read(columns=wanted).to_pylist())
+    except Exception as error:  # the client raises errors of many packages; each means that the list is not to be had
+        raise ItemError(
+            "unchecked", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from None
+    if not rows:
+        raise ItemError("unchecked", "no parquet file with instances")
+    return [_row(row) for row in rows]
+
+
+def _cache_folder(workspace: Workspace) -> Path:
+    base = environment("XDG_CACHE_HOME", workspace.root) or str(Path.home() / ".cache")
+    return Path(base) / "duel-curation" / "benchmarks"
+
+
+def _keep(file: Path, data: bytes) -> None:
+    """Save in the cache; a cache that cannot be written costs only the next run's calls."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)

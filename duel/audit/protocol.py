@@ -1,0 +1,204 @@
+"""The protocol check: whether a turn keeps the rules that its own history states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from duel import shell, turn
+from duel.audit.rules import Rules, read_rules
+from duel.records import Message
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+# Words of the shell itself: no list of allowed tools means to forbid them.
+_SHELL_WORDS = frozenset(
+    {"", ":", "[", "true", "false", "test", "exit", "set", "export", "local", "read", "return", "shift"}
+)
+_FENCE_LABELS = frozenset({"bash", "sh", "shell", "zsh", "console", "mswea_bash_command"})
+# Commands of git that change nothing: repeating one shows nothing new.
+_LOOKING_GIT = frozenset(
+    {"diff", "log", "show", "status", "grep", "blame", "ls-files", "branch", "rev-parse", "describe"}
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule, and the line of the reply (1-based, 0: the whole reply) where it is broken."""
+
+    rule: str
+    detail: str = ""
+    line: int = 0
+
+    def fields(self) -> dict[str, Any]:
+        """The problem as it stands in an answer's `audit`."""
+        return {"rule": self.rule, "detail": self.detail, "place": {"line": self.line}}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What the check found. `ok` is True where no rule is broken."""
+
+    problems: tuple[Problem, ...]
+    blocks: int
+    commands: tuple[str, ...]
+    style: shell.Style
+    submits: bool
+
+    @property
+    def ok(self) -> bool:
+        """True where no rule is broken."""
+        return not self.problems
+
+    def fields(self) -> dict[str, Any]:
+        """The check as it stands in an answer's `audit`."""
+        return {
+            "ok": self.ok,
+            "problems": [problem.fields() for problem in self.problems],
+            "blocks": self.blocks,
+            "commands": list(self.commands),
+            "style": self.style,
+            "submits": self.submits,
+        }
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a reply: its label, its text, the line where it opens (1-based), whether it is closed."""
+
+    label: str
+    text: str
+    line: int
+    closed: bool
+
+
+def check(reply: str, messages: Sequence[Message]) -> Protocol:
+    """Check `reply` against the rules that `messages` state. Never raises."""
+    rules = read_rules(messages)
+    blocks = fenced_blocks(reply)
+    actions = [block for block in blocks if block.label in rules.labels]
+    command = actions[0].text.strip("\n") if actions else turn.command(reply)
+    script = shell.parse(command)
+    submits = shell.submits(script, rules.sentinels)
+    problems = [*_form(reply, blocks, actions, rules)]
+    if command.strip():
+        problems += _commands(script, actions[0].line if actions else 0, rules)
+        problems += _submission(command, script, submits, rules)
+        if not submits and is_repetition(command, messages):
+            problems.append(
+                Problem("repetition", command.strip().split("\n")[0][:80], actions[0].line if actions else 0)
+            )
+    style: shell.Style = "submit" if submits else shell.script_style(script)
+    return Protocol(tuple(problems), len(actions), script.names, style, submits)
+
+
+def fenced_blocks(text: str) -> list[Block]:
+    """The fenced blocks of a reply, as CommonMark sees them."""
+    lines = text.split("\n")
+    found = []
+    for token in _markdown().parse(text):
+        if token.type == "fence" and token.map:
+            first, end = token.map
+            closing = lines[end - 1].strip() if 0 < end <= len(lines) else ""
+            closed = end - first >= 2 and closing.startswith(token.markup) and not closing.strip("`~")
+            found.append(Block(token.info.strip().split(" ")[0], token.content, first + 1, closed))
+    return found
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    markdown = MarkdownIt("zero").enable(["fence"])
+    markdown.core.ruler.enableOnly(["normalize", "block"])
+    return markdown
+
+
+def _form(reply: str, blocks: list[Block], actions: list[Block], rules: Rules) -> Iterator[Problem]:
+    if not actions:
+        other = next((block for block in blocks if block.label in _FENCE_LABELS | {""}), None)
+        if other and other.label:
+            yield Problem("fence-label", f"`{other.label}` instead of `{min(rules.labels)}`", other.line)
+        else:
+            yield Problem("no-block")
+    elif len(actions) > 1:
+        yield Problem("several-blocks", f"{len(actions)} blocks", actions[1].line)
+    for block in actions[:1]:
+        if not block.closed:
+            yield Problem("open-block", "", block.line)
+        elif not block.text.strip():
+            yield Problem("empty-block", "", block.line)
+    if turn.format_problem(reply) == "leaked-tool-tokens":
+        yield Problem("leaked-tool-tokens")
+    if rules.thought and actions and not "\n".join(reply.split("\n")[: actions[0].line - 1]).strip():
+        yield Problem("no-thought", "", 1)
+
+
+def _commands(script: shell.Script, line: int, rules: Rules) -> Iterator[Problem]:
+    if not script.valid:
+        yield Problem("syntax", "", line + script.error)
+    if rules.no_comment and script.leading_comment:
+        yield Problem("comment", "", line + 1)
+    if rules.no_cd and any(name in {"cd", "pushd"} for name in script.names):
+        yield Problem("cd", "", line)
+    if rules.one_command and script.statements > 1:
+        yield Problem("several-commands", f"{script.statements} commands", line)
+    if rules.operators is not None:
+        for operator in sorted(script.operators - rules.operators - {"|", "|&", ";", "&"}):
+            yield Problem("chaining", operator, line)
+    named: set[str] = set()
+    for command in script.commands:
+        problem = _tool_problem(command, rules)
+        if problem and command.name not in named:
+            named.add(command.name)
+            yield Problem(problem, command.name, line)
+
+
+def _tool_problem(command: shell.Command, rules: Rules) -> str:
+    name = command.name
+    uses = {f"{name} {word}" for word in command.words[1:3]}
+    if name in rules.forbidden or uses & rules.forbidden:
+        return "forbidden-tool"
+    if not rules.allowed or name in _SHELL_WORDS or name in rules.allowed or not re.fullmatch(r"[\w.+-]+", name):
+        return ""
+    listed = {allowed for allowed in rules.allowed if allowed.startswith(f"{name} ")}
+    if name == "cd" or uses & listed:
+        return ""
+    return "tool-not-allowed"
+
+
+def _submission(command: str, script: shell.Script, submits: bool, rules: Rules) -> Iterator[Problem]:
+    if submits and rules.submit_alone and len(script.commands) > 1:
+        yield Problem("submit-not-alone")
+    if not submits and any(re.search(rf"\becho ['\"]?{sentinel}\b", command) for sentinel in rules.sentinels):
+        yield Problem("submit-not-first", "the line that ends the task is not the first that is printed")
+
+
+def is_repetition(command: str, messages: Sequence[Message]) -> bool:
+    """True where the same command was given before and nothing can have changed its output since."""
+    wanted = _normal(command)
+    for message in reversed(messages):
+        if message.role != "assistant":
+            continue
+        earlier = turn.command(message.content)
+        if _normal(earlier) == wanted:
+            return bool(wanted)
+        if _changes(earlier):
+            return False
+    return False
+
+
+def _changes(command: str) -> bool:
+    """True where a command may have changed what others print."""
+    script = shell.parse(command)
+    if shell.script_style(script) in {"edit", "run"}:
+        return True
+    return any(c.name == "git" and len(c.words) > 1 and c.words[1] not in _LOOKING_GIT for c in script.commands)
+
+
+def _normal(command: str) -> str:
+    return " ".join(command.split())

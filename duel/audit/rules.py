@@ -1,0 +1,144 @@
+"""The rules of a conversation, read from its own system prompt: what it demands of a turn, allows and forbids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from duel.records import Message
+from duel.shell import SENTINELS
+
+_NEGATION = r"(?:do not|don't|never|must not|may not|cannot|no use of|avoid|without)"
+# What prompts mean by a group of tools.
+GROUPS = {
+    r"interpreters?": "python python2 python3 ipython node deno bun ruby perl php lua rscript julia irb java scala ghci",
+    r"build tools?": "make cmake ninja gcc g++ cc clang cargo rustc go javac mvn gradle ant npm npx yarn pnpm pip pip3 tsc",
+    r"test runners?": "pytest py.test tox nox unittest jest mocha vitest rspec phpunit ctest",
+    r"package managers?": "pip pip3 npm yarn pnpm apt apt-get brew conda gem yum dnf",
+    r"interactive (?:tools?|editors?|programs?|commands?)": "vi vim nano emacs less more top htop",
+    r"network(?: access| tools?)": "curl wget ssh scp nc telnet ftp",
+}
+_SENTENCE = re.compile(r"[^.\n]*(?:\.(?!\s|$)[^.\n]*|\n(?![ \t]*(?:[-*#]|\d+\.|\n))[^.\n]*)*")
+_TOOL = re.compile(r"(?<![\w./-])[a-z][a-z0-9_+-]*(?:\.[a-z0-9]+)?(?:3|2)?(?: -c)?(?![\w./-]*[/(])")
+_LISTED = re.compile(
+    r"(?:use|invoke|run|try|call|execute|try to (?:use|invoke|run))\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
+    r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)",
+    re.IGNORECASE,
+)
+_ALLOWED = re.compile(
+    r"(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENGLISH = frozenset(
+    "the a an any other to it them this that these such all of in on for your you tool tools command commands".split()
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a conversation demands. Whatever its prompt does not speak of is not demanded."""
+
+    labels: frozenset[str] = frozenset({"bash"})
+    """Labels of the fence that the prompt shows."""
+    thought: bool = False
+    one_command: bool = False
+    operators: frozenset[str] | None = None
+    """How commands may be joined; None where the prompt does not say."""
+    no_cd: bool = False
+    no_comment: bool = False
+    forbidden: frozenset[str] = frozenset()
+    """Names of tools, or `name -c` where only that use is forbidden."""
+    allowed: frozenset[str] = frozenset()
+    """Names of tools, `git diff` where only that use is allowed; empty: every tool is."""
+    sentinels: frozenset[str] = frozenset(SENTINELS)
+    submit_alone: bool = False
+
+
+def read_rules(messages: Sequence[Message]) -> Rules:
+    """The rules in the system prompt, or in the first message where there is none.
+
+    The submission may stand in the task as well, which else is not read: its text comes from strangers.
+    """
+    if not messages:
+        return Rules()
+    task = next((message.content for message in messages[:2] if message.role == "user"), "")
+    prompt = messages[0].content if messages[0].role == "system" else task
+    return _read(prompt[:40_000], task[-20_000:])
+
+
+@lru_cache(maxsize=256)
+def _read(prompt: str, task: str) -> Rules:
+    one = re.search(
+        r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b",
+        prompt,
+        re.IGNORECASE,
+    )
+    allowed = _allowed(prompt)
+    return Rules(
+        labels=frozenset(re.findall(r"^```(bash|sh|shell|mswea_bash_command)\s*$", prompt, re.MULTILINE))
+        or Rules.labels,
+        thought=bool(
+            re.search(r"\bTHOUGHT\b|reasoning (?:and analysis )?(?:here|before)|explain your reasoning", prompt)
+        ),
+        one_command=bool(one),
+        operators=_operators(prompt),
+        no_cd=bool(re.search(rf"{_NEGATION} (?:use )?`?cd`?\b", prompt, re.IGNORECASE)),
+        no_comment=bool(
+            re.search(rf"{_NEGATION}[^.\n]{{0,60}}(?:prefix|start|begin)[^.]{{0,60}}#", prompt, re.IGNORECASE)
+        ),
+        forbidden=_forbidden(prompt) - {"cd"} - allowed,
+        allowed=allowed,
+        sentinels=frozenset({*SENTINELS, *re.findall(r"\becho ['\"]?([A-Z][A-Z0-9_]{9,})\b", f"{prompt}\n{task}")}),
+        submit_alone=bool(
+            re.search(
+                r"without any other command|(?:not|never) combine (?:it|this) with any other command",
+                f"{prompt}\n{task}",
+                re.IGNORECASE,
+            )
+        ),
+    )
+
+
+def _operators(prompt: str) -> frozenset[str] | None:
+    """The operators that a sentence about connected or chained commands names."""
+    for sentence in _sentences(prompt):
+        if re.search(r"\b(?:connected|chained?|combined?|joined)\b", sentence, re.IGNORECASE):
+            found = frozenset(re.findall(r"&&|\|\||(?<!\|)\|(?!\|)|;", sentence))
+            if found:
+                return found if not re.search(_NEGATION, sentence, re.IGNORECASE) else frozenset()
+    return None
+
+
+def _forbidden(prompt: str) -> frozenset[str]:
+    names: set[str] = set()
+    for sentence in _sentences(prompt):
+        if not re.search(rf"\b{_NEGATION}\b|\bno\b|not installed|not available", sentence, re.IGNORECASE):
+            continue
+        for group, tools in GROUPS.items():
+            if re.search(rf"\b(?:no|any other|any|not|never|avoid)\b[^.]{{0,60}}\b{group}\b", sentence, re.IGNORECASE):
+                names.update(tools.split())
+        if re.search(_NEGATION, sentence, re.IGNORECASE):
+            for listed in _LISTED.findall(sentence):
+                names.update(name for name in _TOOL.findall(listed.replace("`", " ")) if name not in _ENGLISH)
+    return frozenset(names)
+
+
+def _allowed(prompt: str) -> frozenset[str]:
+    found = _ALLOWED.search(prompt)
+    if not found:
+        return frozenset()
+    names: set[str] = set()
+    for entry in re.sub(r"\([^)]*\)", "", found[1]).replace("`", "").split(","):
+        words = entry.split()
+        if words and re.fullmatch(r"[A-Za-z][\w.+-]*", words[0]):
+            uses = words[1].split("/") if len(words) > 1 and "/" in words[1] else []
+            names.update(f"{words[0]} {use.strip('.')}" for use in uses)
+            if not uses:
+                names.add(words[0].rstrip("."))
+    return frozenset(names)
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]

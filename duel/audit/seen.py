@@ -1,0 +1,117 @@
+"""What the agent has seen: the history as text that can be asked for a name, a phrase, a line number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from duel.audit.facts import PROSE_WORD, WORD, plain, subwords
+from duel.records import Message
+
+_RANGE = re.compile(r"(?<!\d)(\d{1,7}),\s?(\d{1,7})p|\bl(?:ines? )?(\d{1,7})\s?(?:-|–|to|and|through)\s?l?(\d{1,7})")
+_HEAD = re.compile(r"\bhead\b[^|\n]*?-(?:n\s?|-lines=)?(\d{1,7})")
+_NUMBERED = re.compile(
+    r"^[ \t]*(?:[^\s:]{1,200}[:-])?(\d{1,7})(?:[:\t|-]|[ ]{1,2}(?=\S))|:(\d{1,7})\b|\blines? (\d{1,7})|#l(\d{1,7})",
+    re.MULTILINE,
+)
+# A line this close to one whose number was shown is counted off without help.
+NEAR = 12
+
+
+class Seen:
+    """Everything in the history, without regard to case."""
+
+    def __init__(self, messages: Sequence[Message], issue: str = "") -> None:
+        self._messages = messages
+        self.text = "\n".join([*(message.content for message in messages), issue]).casefold()
+
+    def has(self, name: str) -> bool:
+        """True where `name` (casefolded) stands in the history as a whole word; a digit before it is no part of it."""
+        start = self.text.find(name)
+        while start >= 0:
+            end = start + len(name)
+            before, after = self.text[start - 1 : start], self.text[end : end + 1]
+            joined_before = _in_name(name[0]) and _in_name(before) and (not before.isdigit() or name[0].isdigit())
+            if not joined_before and not (_in_name(name[-1]) and _in_name(after)):
+                return True
+            start = self.text.find(name, start + 1)
+        return False
+
+    def has_number(self, number: str) -> bool:
+        """True where exactly these digits stand in the history, whatever letters stand around them."""
+        return re.search(rf"(?<!\d){number}(?!\d)", self.text) is not None
+
+    def has_path(self, path: str) -> bool:
+        """True where the path stands there, or its folders and its file name do, or it was named as a module."""
+        if self.has(path):
+            return True
+        parts = path.split("/")
+        module = ".".join([*parts[:-1], parts[-1].split(".")[0]])
+        return all(self.has(part) for part in parts) or (len(parts) > 1 and self.has(module))
+
+    def has_parts(self, name: str) -> bool:
+        """True where every word that `name` is put together from was seen, so that it could be guessed."""
+        parts = [part for part in subwords(name) if len(part) > 2]
+        return bool(parts) and all(part in self.text or part.removesuffix("s") in self.text for part in parts)
+
+    def has_phrase(self, text: str) -> bool:
+        """True where the same words stand in a row, whatever stands between them."""
+        words = PROSE_WORD.findall(text.casefold())
+        return bool(words) and f" {' '.join(words)} " in self._prose
+
+    def has_line(self, line: str) -> bool:
+        """True where the same line stands there, but for white space."""
+        return plain(line) in self._plain
+
+    def unseen_pairs(self, line: str) -> int:
+        """How many neighbouring pairs of names in `line` the history never had side by side."""
+        tokens = WORD.findall(line.casefold())
+        return sum(f" {a} {b} " not in self._names for a, b in zip(tokens, tokens[1:], strict=False))
+
+    def could_count(self, number: int, path: str) -> bool:
+        """True where the agent could have counted its way to line `number` of `path` from what it was shown of it."""
+        name = path.rsplit("/", 1)[-1].casefold()
+        return any(
+            any(low - NEAR <= number <= high + NEAR for low, high in ranges)
+            for text, ranges in self._exchanges
+            if name in text
+        )
+
+    @cached_property
+    def _plain(self) -> str:
+        return " ".join(self.text.split())
+
+    @cached_property
+    def _prose(self) -> str:
+        return f" {' '.join(PROSE_WORD.findall(self.text))} "
+
+    @cached_property
+    def _names(self) -> str:
+        return f" {' '.join(WORD.findall(self.text))} "
+
+    @cached_property
+    def _exchanges(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        """Each command with what it printed, and the ranges of line numbers that it showed."""
+        texts: list[str] = []
+        for message in self._messages:
+            if message.role == "assistant" or not texts:
+                texts.append("")
+            texts[-1] += "\n" + message.content.casefold()
+        return [(text, list(_shown(text))) for text in texts]
+
+
+def _shown(text: str) -> Iterator[tuple[int, int]]:
+    for found in _NUMBERED.findall(text):
+        number = int(next(filter(None, found)))
+        yield number, number
+    for number in _HEAD.findall(text):
+        yield 1, int(number)
+    for a, b, c, d in _RANGE.findall(text):
+        yield int(a or c), int(b or d)
+    if re.search(r"^cat [^<|]+$", text, re.MULTILINE):
+        yield 1, text.count("\n")
+
+
+def _in_name(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -1,0 +1,237 @@
+"""How many calls one model takes at a time: found while working, from which calls are refused and which are not.
+
+A refusal (429, 503, a timeout) says either "too many at once" or nothing at all: providers refuse at random, too. The
+two are told apart by what follows from them:
+
+1. **Growth.** The level starts at 8 and rises by 1.5 with every reply.
+2. **Suspicion** is a CUSUM of log-likelihood ratios over the calls in the order in which they were sent: are refusals
+   as common as they are here anyway, or more so? (In the order in which they come back refusals would lead: they take
+   a millisecond, replies take seconds.)
+3. **Count.** At `SUSPICIOUS` nothing more goes out until every call in flight is older than refusals take to come back.
+   What then stands is what the endpoint takes, and becomes the level.
+4. **Trial.** Had the level been too high, refusals now end. Where they go on, they have nothing to do with the level:
+   they become the `background`, the old level returns and growth resumes.
+5. **Probing.** A level that held is raised by a twentieth now and then, further each time it succeeds, more seldom each
+   time it fails.
+6. Where not even a lower level has a single call answered, or a single call in flight is refused, nothing is to be had:
+   `exhausted` says so, the lane holds the model back, and afterwards the level doubles from one up to where it was.
+
+Nothing here knows a clock; tests drive it call by call. What it achieves stands in bench/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.
+START, GROWTH = 8, 1.5
+# Above this more calls in flight gain nothing on two cores, and a process may hold 1,024 files on many systems.
+HIGHEST = 900
+# Share of refusals that is always put down to chance, and the least that is not: between them, at 4 %, suspicion stays.
+CHANCE, CROWDED = 0.01, 0.1
+# Three refusals on end reach it; at a background of 10 % six do, and chance alone once in about 1,000 calls.
+SUSPICIOUS = 6.5
+# A background above this is not believed to be chance.
+MOST_BACKGROUND = 0.3
+# A trial is judged after one round, at least so many calls.
+SHORTEST_TRIAL = 20
+# A smaller share of refusals after a fall means that it helped.
+HELPED = 0.04
+# Rounds of quiet before the level is probed; doubled with each probe that fails.
+QUIET_ROUNDS, MOST_QUIET_ROUNDS = 4, 64
+STEP, BIGGEST_STEP = 0.05, 0.4
+# How much longer than refusals took so far the count waits, and the least that it waits.
+COUNT_FACTOR, COUNT_S = 1.5, 0.01
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One call in flight: its number in the order of sending, and how many were in flight with it."""
+
+    number: int
+    in_flight: int
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A fall that waits for its verdict, and the level before it."""
+
+    before: float
+
+
+class Level:
+    """The level of one provider and model."""
+
+    def __init__(self, cap: int = 0, start: int = START) -> None:
+        self.cap = float(min(cap, HIGHEST) if cap else HIGHEST)
+        self.limit = min(float(start), self.cap)
+        self.background = CHANCE
+        """Share of refusals that have nothing to do with the level."""
+        self.exhausted = False
+        """True when nothing is to be had; `collapse` ends it."""
+        self._flying: dict[int, Ticket] = {}
+        self._next = 0
+        self._settled_at = self.cap
+        """Up to here the level doubles; above it is probed."""
+        self._evidence = _evidence(CHANCE)
+        self._suspicion = 0.0
+        self._epoch = 0
+        """Number of the first call sent after the last change of the level."""
+        self._taken = 0
+        """Calls of this epoch that were answered."""
+        self._refused: list[int] = []
+        """Numbers of the calls of this epoch that were refused."""
+        self._newest_refused = -1
+        self._slowest_refusal_s = 0.0
+        self._counting: set[int] | None = None
+        self._trial: _Trial | None = None
+        self._before_probe = 0.0
+        self._fruitless = 0
+        self._quiet = QUIET_ROUNDS
+        self._step = STEP
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are out."""
+        return len(self._flying)
+
+    @property
+    def free(self) -> bool:
+        """True where one more call may go out."""
+        return self._counting is None and len(self._flying) < int(self.limit)
+
+    @property
+    def probing(self) -> bool:
+        """True where the next call would be one more than is known to be taken."""
+        return 0 < self._before_probe <= len(self._flying)
+
+    def sent(self) -> Ticket:
+        """A call goes out."""
+        ticket = Ticket(self._next, len(self._flying) + 1)
+        self._flying[ticket.number] = ticket
+        self._next += 1
+        return ticket
+
+    def failed(self, ticket: Ticket) -> None:
+        """A call went wrong in a way that says nothing about the level."""
+        self._flying.pop(ticket.number, None)
+
+    def answered(self, ticket: Ticket) -> None:
+        """A reply came."""
+        self._flying.pop(ticket.number, None)
+        if ticket.number < self._epoch or self._counting is not None:
+            return
+        self._taken += 1
+        self._fruitless = 0
+        if self._trial is not None:
+            self._judge_trial(self._trial, ticket)
+        elif self._before_probe and ticket.number >= self._epoch + self.limit:
+            self._keep_probe()
+        elif ticket.in_flight > self.limit / 2:
+            self._grow()
+
+    def refused(self, ticket: Ticket, took_s: float) -> float:
+        """A call was not taken, which took `took_s` to learn. Where this returns seconds, call `count` after them."""
+        self._flying.pop(ticket.number, None)
+        if self._counting is not None:
+            self._counting.discard(ticket.number)
+            self._refused.append(ticket.number)
+            return 0.0
+        if not self._flying and self.limit < 2:
+            self.exhausted = True
+        if ticket.number < self._epoch:
+            return 0.0
+        self._slowest_refusal_s = max(self._slowest_refusal_s, took_s)
+        self._suspect(ticket.number)
+        if self._suspicion < SUSPICIOUS:
+            return 0.0
+        self._counting = set(self._flying)
+        return COUNT_FACTOR * self._slowest_refusal_s + COUNT_S
+
+    def _suspect(self, number: int) -> None:
+        """Weigh one more refusal, after the calls between it and the one before it, which were not refused."""
+        between = max(0, number - max(self._newest_refused + 1, self._epoch))
+        self._newest_refused = max(self._newest_refused, number)
+        self._suspicion = max(0.0, self._suspicion + between * self._evidence[False]) + self._evidence[True]
+        self._refused.append(number)
+
+    def count(self) -> None:
+        """Every call in flight is old enough to have been refused if it were to be: fall to what stands."""
+        if self._counting is None:
+            return
+        standing, survivors = float(len(self._counting)), sum(number >= self._epoch for number in self._counting)
+        self._counting = None
+        share = self._share(max(self._epoch, self._next - int(max(SHORTEST_TRIAL, self.limit))), self._next)
+        if self._before_probe:
+            self.limit = self._settled_at = max(1.0, min(self._before_probe, standing))
+            self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * 2, MOST_QUIET_ROUNDS)
+            self._change()
+            return
+        self._fruitless += not self._taken and not survivors and self._trial is not None
+        self.exhausted = self.exhausted or self._fruitless > 1 or not standing
+        trial = self._trial or _Trial(before=self.limit)
+        self.limit = max(1.0, min(standing, self.limit - 1))
+        self._change()
+        self._trial = trial
+        self._evidence = _evidence(max(self.background, share))
+
+    def collapse(self) -> None:
+        """Start again from one call, after the model was held back; double up to where the level was."""
+        before = self._trial.before if self._trial else self.limit
+        self._settled_at = max(before, self._settled_at if self._settled_at < self.cap else 1.0)
+        self.limit = 1.0
+        self.exhausted, self._fruitless, self._counting = False, 0, None
+        self._change()
+
+    def _grow(self) -> None:
+        if self.limit < self._settled_at:
+            self.limit = min(self.limit + GROWTH, self._settled_at)
+        elif self.limit < self.cap and self._taken >= self._quiet * self.limit:
+            before = self.limit
+            self.limit = min(before + max(1, int(before * self._step)), self.cap)
+            self._change()
+            self._before_probe = before
+            # One refusal ends a probe, unless refusals are common here anyway.
+            self._suspicion = SUSPICIOUS - 1 if self.background <= CHANCE else 0.0
+
+    def _keep_probe(self) -> None:
+        self._settled_at = self.limit
+        self._step = min(self._step * 2, BIGGEST_STEP)
+        self._quiet = 1
+        self._change()
+
+    def _judge_trial(self, trial: _Trial, ticket: Ticket) -> None:
+        """One round after the fall: did it help?"""
+        sent = ticket.number - self._epoch
+        if sent < max(SHORTEST_TRIAL, self.limit):
+            return
+        share = self._share(self._epoch, ticket.number)
+        if share < max(1.5 * self.background, HELPED):
+            self._settled_at = self.limit
+        elif share <= MOST_BACKGROUND:
+            self.background = share
+            self.limit, self._settled_at = trial.before, self.cap
+        else:
+            self.limit = self._settled_at = max(1.0, self.limit * (1 - share))
+        self._change()
+
+    def _change(self) -> None:
+        """A new epoch begins: what was sent before says nothing about the level from here."""
+        self._epoch = self._next
+        self._taken = 0
+        self._trial, self._before_probe = None, 0.0
+        self._evidence = _evidence(self.background)
+        self._suspicion = 0.0
+        self._refused.clear()
+
+    def _share(self, first: int, end: int) -> float:
+        """Share of refusals among the calls with these numbers."""
+        return sum(first <= number < end for number in self._refused) / max(1, end - first)
+
+
+def _evidence(background: float) -> dict[bool, float]:
+    """What a refusal (True) and a reply (False) add to the suspicion."""
+    background = min(background, 0.85)
+    crowded = max(CROWDED, min(0.9, 3 * background))
+    return {True: math.log(crowded / background), False: math.log((1 - crowded) / (1 - background))}

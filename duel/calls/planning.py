@@ -1,0 +1,100 @@
+"""What a stage will cost, before a cent is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from duel.calls import prices
+from duel.calls.client import CUT
+from duel.calls.ledger import Ledger
+from duel.calls.request import Request
+from duel.calls.route import Route
+from duel.calls.runner import Job
+from duel.calls.spending import BYTES_PER_TOKEN
+from duel.calls.wire import encode
+from duel.errors import printable
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+
+@dataclass
+class ModelPlan:
+    """What is planned for one model."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    """Estimated on the safe side, at three bytes a token."""
+    tokens_out: int = 0
+    """At most: the whole budget of every reply."""
+    cost: float | None = 0.0
+    """Dollars at most; None where the price is unknown."""
+
+
+@dataclass
+class Plan:
+    """Calls, tokens and dollars by model."""
+
+    stage: str
+    items: int = 0
+    from_ledger: int = 0
+    models: dict[str, ModelPlan] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """Calls in all, where every first reply is taken."""
+        return sum(model.calls for model in self.models.values())
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars at most in all; None where a price is unknown."""
+        costs = [model.cost for model in self.models.values()]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    def say(self) -> None:
+        """Print the plan, as data, on standard output."""
+        print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")
+        for name, model in self.models.items():
+            price = (
+                "unknown price (give it in chain.toml [prices])" if model.cost is None else f"at most ${model.cost:.2f}"
+            )
+            print(
+                f"  {printable(name)}: {model.calls:,} calls, about {model.tokens_in:,} tokens in, "
+                f"at most {model.tokens_out:,} out, {price}"
+            )
+        total = "unknown" if self.cost is None else f"at most ${self.cost:.2f}"
+        print(
+            f"  cost: {total}, plus what is asked again. Prices of {prices.PRICES_READ_ON} or of [prices]; they change."
+        )
+
+
+def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, route: Route, stage: str) -> Plan:
+    """What `drive` would do with these jobs; no call is made and nothing is written."""
+    made = Plan(stage)
+    if workspace.ledger.exists():
+        with Ledger(workspace.ledger) as ledger:
+            _count(made, jobs, settings, route, ledger)
+    else:
+        _count(made, jobs, settings, route, None)
+    return made
+
+
+def _count(made: Plan, jobs: Iterable[Job], settings: Settings, route: Route, ledger: Ledger | None) -> None:
+    for job in jobs:
+        made.items += 1
+        for request in job.requests():
+            known = ledger.find(request) if ledger is not None else None
+            if known is not None and known.rejected != CUT:
+                made.from_ledger += 1
+            else:
+                _add(made.models.setdefault(request.model, ModelPlan()), request, settings, route)
+
+
+def _add(model: ModelPlan, request: Request, settings: Settings, route: Route) -> None:
+    tokens_in = int(len(encode(request, request.model, request.max_tokens)) / BYTES_PER_TOKEN)
+    model.calls += 1
+    model.tokens_in += tokens_in
+    model.tokens_out += request.max_tokens
+    price = prices.price_of(request.model, settings, offline=route.provider.offline)
+    cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
+    model.cost = None if cost is None or model.cost is None else model.cost + cost

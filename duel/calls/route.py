@@ -1,0 +1,168 @@
+"""Where a stage's calls go: the provider, its stand-in when it has no capacity, and the limits that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from duel.environment import environment, secret
+from duel.errors import SettingsError
+from duel.settings import Fallback, Settings
+from duel.workspace import Workspace
+
+Role = Literal["writer", "judge"]
+OFFLINE_NAME = "offline stand-in"
+_COMPLETIONS = "/chat/completions"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One OpenAI-compatible endpoint. The key is in no representation of it."""
+
+    base_url: str
+    """As `base_url` returns it: ends in the version, no slash behind."""
+    api_key: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    offline: bool = False
+    """The stand-in endpoint: its replies cost nothing."""
+
+    @property
+    def name(self) -> str:
+        """What records call it: the address, or that it was the stand-in (whose port changes with every run)."""
+        return OFFLINE_NAME if self.offline else self.base_url
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the user allows one model."""
+
+    max_concurrency: int = 0
+    """Calls in flight at most; 0: find the level."""
+    min_interval_s: float = 0.0
+    """Seconds between the starts of two calls."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a stage's calls go and under which limits."""
+
+    provider: Provider
+    fallback: Provider | None = None
+    model_map: Mapping[str, str] = field(default_factory=dict)
+    """The provider's model id -> the fallback's."""
+    concurrency: int = 0
+    """0: find the level; N: start at N and never exceed it, for each model."""
+    default_limit: Limit = Limit()
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    """Limits of single models; they take the place of `default_limit`."""
+    timeout_s: float = 300.0
+    connect_timeout_s: float = 20.0
+    stall_timeout_s: float = 60.0
+    stream: bool = False
+    retry_max: int = 3
+    retry_initial_backoff_s: float = 1.5
+    max_429_retries: int = 8
+    max_429_wait_s: float = 60.0
+    max_tokens_cap: int = 32768
+    """A reply that was cut is asked again with twice the budget, up to this many tokens."""
+
+    def limit(self, model: str) -> Limit:
+        """What is allowed for `model`."""
+        return self.limits.get(model, self.default_limit)
+
+
+def base_url(address: str, where: str) -> str:
+    """`address` with its version and without a trailing slash: https://host, …/v1/ and …/v1/chat/completions are one.
+
+    `where` names the setting for the message. Raises SettingsError.
+    """
+    url = address.strip().rstrip("/").removesuffix(_COMPLETIONS)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            "not the address of an endpoint", where=where, value=address, hint="write it as https://host/v1"
+        )
+    if parts.username or parts.password:
+        raise SettingsError("the address of an endpoint must not hold a key", where=where, hint="keys belong in .env")
+    if parts.query or parts.fragment:
+        raise SettingsError("the address of an endpoint has no ? and no #", where=where, value=address)
+    return f"{url}/v1" if not parts.path else url
+
+
+def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url: str = "") -> Route:
+    """The route of king and challenger ("writer") or of the panel ("judge").
+
+    With `offline_url` the stand-in answers and neither the environment nor a key is looked at. Raises SettingsError
+    where there is no base URL or no key.
+    """
+    endpoint, judge = settings.endpoint, settings.judge if role == "judge" else None
+
+    def chosen(key: str, own: str = "") -> float:
+        """`[judge]` where it names the key itself, else `[endpoint]`."""
+        override = getattr(judge, own or key) if judge else None
+        return float(getattr(endpoint, key) if override is None else override)
+
+    if offline_url:
+        provider, fallback = Provider(base_url(offline_url, "--offline"), "offline", offline=True), None
+    else:
+        url_name = (judge and judge.base_url_env) or endpoint.base_url_env
+        key_name = (judge and judge.api_key_env) or endpoint.api_key_env
+        provider = _provider(url_name, key_name, settings, workspace)
+        fallback = (judge and judge.fallback) or endpoint.fallback
+    limits = (
+        {model: Limit(r.max_concurrency, r.min_interval_s) for model, r in judge.rate_limits.items()} if judge else {}
+    )
+    return Route(
+        provider=provider,
+        fallback=_second(fallback, settings, workspace),
+        model_map=fallback.model_map if fallback else {},
+        concurrency=endpoint.concurrency,
+        default_limit=Limit(judge.max_concurrency_per_model, judge.min_interval_s_per_model) if judge else Limit(),
+        limits=limits,
+        timeout_s=chosen("timeout_s", "call_timeout_s"),
+        connect_timeout_s=endpoint.connect_timeout_s,
+        stall_timeout_s=endpoint.stall_timeout_s,
+        stream=endpoint.stream,
+        retry_max=int(chosen("retry_max")),
+        retry_initial_backoff_s=chosen("retry_initial_backoff_s"),
+        max_429_retries=int(chosen("max_429_retries")),
+        max_429_wait_s=chosen("max_429_wait_s"),
+        max_tokens_cap=settings.generate.max_model_len,
+    )
+
+
+def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:
+    address = environment(url_name, workspace.root)
+    if not address:
+        raise SettingsError(
+            "no endpoint to call",
+            where=url_name,
+            hint=f"put {url_name}=https://… into .env in the workspace, or try --offline",
+        )
+    key = secret(key_name, workspace.root)
+    if not key:
+        raise SettingsError(
+            "no key for the endpoint", where=key_name, hint=f"put {key_name}=… into .env, or try --offline"
+        )
+    return Provider(base_url(address, url_name), _clean(key, key_name), settings.endpoint.extra_headers)
+
+
+def _second(fallback: Fallback | None, settings: Settings, workspace: Workspace) -> Provider | None:
+    if fallback is None or not fallback.enabled:
+        return None
+    key_name = fallback.api_key_env or settings.endpoint.api_key_env
+    key = secret(key_name, workspace.root)
+    if not key:
+        raise SettingsError("no key for the fallback", where=key_name, hint=f"put {key_name}=… into .env")
+    return Provider(
+        base_url(fallback.base_url, "fallback.base_url"), _clean(key, key_name), settings.endpoint.extra_headers
+    )
+
+
+def _clean(key: str, name: str) -> str:
+    """A key that can stand in a header; the message must not show it."""
+    if not key.isascii() or not key.isprintable():
+        raise SettingsError("the key has characters that no header can carry", where=name, hint="was it copied whole?")
+    return key

@@ -1,0 +1,191 @@
+"""Drives many jobs through one client: few at a time in memory, each finished on its own, none lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from duel.calls.client import Client
+from duel.calls.ledger import Ledger
+from duel.calls.progress import Progress
+from duel.calls.request import Reply, Request
+from duel.calls.route import Route
+from duel.calls.spending import Spending
+from duel.calls.summary import Summary
+from duel.calls.transport import HttpTransport, Transport
+from duel.errors import BudgetSpent, ItemError
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+# Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
+MOST_JOBS = 1000
+
+
+class Ask(Protocol):
+    """What a job is given to ask with."""
+
+    async def __call__(self, request: Request) -> Reply:
+        """The reply, durable. Raises ItemError where the call fails for good."""
+        ...
+
+    def reject(self, reply: Reply, reason: str) -> None:
+        """Keep the reply, and remember why it was not taken."""
+        ...
+
+
+class Job(Protocol):
+    """One item's work."""
+
+    @property
+    def item(self) -> str:
+        """The item's file stem."""
+        ...
+
+    def requests(self) -> Sequence[Request]:
+        """The requests it will make at least."""
+        ...
+
+    async def work(self, ask: Ask) -> None:
+        """Ask, then save. Raises ItemError when the item fails."""
+        ...
+
+
+def drive(
+    jobs: Iterable[Job],
+    *,
+    workspace: Workspace,
+    settings: Settings,
+    route: Route,
+    stage: str,
+    total: int | None = None,
+    again: bool = False,
+    budget: float | None = None,
+    transport: Transport | None = None,
+) -> Summary:
+    """Work through `jobs` and return what became of them.
+
+    `jobs` is consumed as work is needed. `again` asks anew for what the ledger holds. `budget` limits what this run may
+    spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the replies in flight, a second
+    one does not. Raises EndpointError and WorkspaceError after the replies in flight are kept.
+    """
+    with Ledger(workspace.ledger) as ledger:
+        summary = Summary(stage)
+        if again:
+            ledger.begin_again(stage)
+        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total)
+        asyncio.run(run.all(iter(jobs), transport))
+        if again and summary.exit_code == 0:
+            ledger.finish_again(stage)
+    return summary
+
+
+def _spending(budget: float | None, settings: Settings, ledger: Ledger) -> Spending:
+    limits = [] if budget is None else [budget]
+    if settings.endpoint.budget_usd is not None:
+        limits.append(settings.endpoint.budget_usd - ledger.spent())
+    return Spending(min(limits, default=None))
+
+
+class _Run:
+    """One run of one stage."""
+
+    def __init__(
+        self, summary: Summary, ledger: Ledger, route: Route, settings: Settings, spending: Spending, total: int | None
+    ) -> None:
+        self.summary, self.ledger, self.route, self.settings = summary, ledger, route, settings
+        self.spending, self.total = spending, total
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+        self._room = asyncio.Event()
+
+    async def all(self, jobs: Iterator[Job], transport: Transport | None) -> None:
+        """Run every job, then raise what ended the run, if anything did."""
+        route = self.route
+        async with contextlib.AsyncExitStack() as stack:
+            if transport is None:
+                transport = await stack.enter_async_context(
+                    HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s)
+                )
+            self.client = Client(
+                route, self.settings, self.ledger, transport, self.spending, self.summary, self._stop_for
+            )
+            stack.enter_context(self._interrupts())
+            stack.enter_context(Progress(self.summary, self.client, self.total))
+            try:
+                await self._admit(jobs)
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+            finally:
+                await self.client.drain()
+        self._finish()
+
+    async def _admit(self, jobs: Iterator[Job]) -> None:
+        """Take up jobs as long as some model has room for more work."""
+        while not self.client.stopped:
+            if len(self._tasks) >= MOST_JOBS or not (self.client.hungry or not self._tasks):
+                self._room.clear()
+                await self._room.wait()
+                continue
+            job = next(jobs, None)
+            if job is None:
+                return
+            task = asyncio.create_task(self._work(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+            await asyncio.sleep(0)
+
+    async def _work(self, job: Job) -> None:
+        try:
+            await job.work(self.client)
+            self.summary.done += 1
+        except ItemError as error:
+            self.summary.count_failure(job.item, error)
+        except asyncio.CancelledError:
+            if not self.client.stopped:
+                raise
+        except Exception as error:  # a full disk, or a mistake of this program: end the run, keep what is in flight
+            self._stop_for(error)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.set()
+
+    def _stop_for(self, error: BaseException) -> None:
+        """End the run because of `error`: no further call, no further job."""
+        if self._error is None:
+            self._error = error
+        self._stop()
+
+    def _stop(self, *, at_once: bool = False) -> None:
+        self.client.stop(at_once=at_once)
+        self._room.set()
+
+    def _finish(self) -> None:
+        if isinstance(self._error, BudgetSpent):
+            self.summary.budget_spent = True
+        elif self._error is not None:
+            raise self._error
+        elif not self.summary.interrupted and (verdict := self.client.verdict()) is not None:
+            raise verdict
+
+    @contextlib.contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Ctrl-C: the first waits for the replies in flight, the second does not."""
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            at_once, self.summary.interrupted = self.summary.interrupted, True
+            self._stop(at_once=at_once)
+
+        try:
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+        except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or no signals here
+            yield
+            return
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)

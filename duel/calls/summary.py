@@ -1,0 +1,107 @@
+"""What a run did: figures while it goes, the last word when it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from duel import command, errors
+
+SHOWN_FAILURES = 3
+
+
+@dataclass
+class Summary:
+    """What a run did. It is counted up while the run goes, so that progress and the last word are one."""
+
+    stage: str
+    done: int = 0
+    """Items that are complete."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Items that failed, by reason."""
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    """(item, reason, what happened) of each failed item."""
+    calls: int = 0
+    """Calls that went out, refusals and faults included."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Calls that brought no reply, by kind; most were retried."""
+    replies: int = 0
+    """Replies that were paid for."""
+    from_ledger: int = 0
+    """Requests answered without a call."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    """Dollars, of the replies whose price is known."""
+    unknown_price: set[str] = field(default_factory=set)
+    """Models whose price is unknown."""
+    interrupted: bool = False
+    budget_spent: bool = False
+    stopped: str = ""
+    """Why the run ended early where no exception says so."""
+
+    def count_reply(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
+        """Count a reply that was paid for."""
+        self.replies += 1
+        self.tokens_in += int(usage.get("prompt_tokens") or 0)
+        self.tokens_out += int(usage.get("completion_tokens") or 0)
+        if cost is None:
+            self.unknown_price.add(model)
+        else:
+            self.cost += cost
+
+    def count_failure(self, item: str, error: errors.ItemError) -> None:
+        """Count an item that failed."""
+        self.failed[error.reason] += 1
+        self.failures.append((item, error.reason, error.what))
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the stage."""
+        if self.interrupted:
+            return errors.EXIT_INTERRUPTED
+        if self.budget_spent:
+            return errors.EXIT_BUDGET
+        return errors.EXIT_OPEN if self.failed or self.stopped else errors.EXIT_FINISHED
+
+    @property
+    def spent(self) -> str:
+        """The cost in words, honest about what is unknown."""
+        known = f"${self.cost:.4f}" if 0 < self.cost < 0.1 else f"${self.cost:.2f}"
+        return f"{known} + unknown price" if self.unknown_price else known
+
+    def say(self) -> None:
+        """The last word, on standard error: what was done, what it cost, what failed, how to go on."""
+        command.say(
+            f"{self.stage}: {self.done:,} done, {self.failed.total():,} failed; {self.calls:,} calls, "
+            f"{self.from_ledger:,} replies from the ledger, {self.tokens_in:,} tokens in, {self.tokens_out:,} out, "
+            f"{self.spent}"
+        )
+        if self.unknown_price:
+            names = ", ".join(errors.printable(name) for name in sorted(self.unknown_price))
+            command.say(f"  unknown price: {names}; give it in chain.toml [prices]")
+        if self.faults:
+            command.say(f"  calls without a reply: {listed(self.faults)}")
+        for reason, count in self.failed.most_common():
+            command.say(f"  failed, {reason}: {count:,}")
+            for item, _, what in [row for row in self.failures if row[1] == reason][:SHOWN_FAILURES]:
+                command.say(f"    {errors.printable(item)}: {errors.printable(what, 200)}")
+        if self._ending:
+            command.say(self._ending)
+
+    @property
+    def _ending(self) -> str:
+        if self.interrupted:
+            return "interrupted; the replies that were in flight are kept. Run the same command again to go on."
+        if self.budget_spent:
+            return "the budget is spent; what was paid for is kept. Raise it and run the same command again to go on."
+        if self.stopped:
+            return f"stopped early: {self.stopped}. Run the same command again to go on."
+        return "run the same command again to take up what failed." if self.failed else ""
+
+
+def listed(counts: Counter[str]) -> str:
+    """`429 ×12, timeout ×3`."""
+    return ", ".join(f"{kind} ×{count:,}" for kind, count in counts.most_common())

@@ -1,0 +1,126 @@
+"""Writing the two candidates of a turn: what king and challenger are asked, and when a reply is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from duel import fence, prompts, pull
+from duel.calls import Ask, Occurrences, Reply, Request
+from duel.history import estimate_tokens, fit
+from duel.records import Commit, Made, Message
+from duel.settings import Settings
+from duel.turn import format_problem
+
+# Fence lines, role markers and the like around what is counted, in tokens.
+SLACK_TOKENS = 128
+
+
+class Refused(Exception):  # noqa: N818 - it is no error of the run: the model's turn is dropped, with its reason
+    """No reply was well-formed within `format_retries`: the turn is dropped with `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass
+class Numbered:
+    """The requests of one stage, numbered so that deliberate duplicates each get a reply."""
+
+    settings: Settings
+    _occurrences: Occurrences = field(default_factory=Occurrences)
+
+    def king(self, stem: str, history: Sequence[Message]) -> Request:
+        """The blind question: the history alone."""
+        return self._request("king", stem, self.settings.king_model, history)
+
+    def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Request:
+        """The same question with the pull request in hand and the rule to act as if it were not."""
+        return self._request("challenger", stem, self.settings.challenger_model, informed(history, commit, mark))
+
+    def _request(self, stage: str, stem: str, model: str, messages: Sequence[Message]) -> Request:
+        generate = self.settings.generate
+        request = Request(
+            stage=stage,
+            item=stem,
+            model=model,
+            messages=[message.model_dump() for message in messages],
+            max_tokens=generate.max_tokens,
+            temperature=generate.temperature,
+            thinking=generate.thinking,
+        )
+        return self._occurrences.number(request)
+
+
+def room_for_history(settings: Settings, commit: Commit | None) -> int:
+    """Tokens that king, challenger and judges can all give to the history of this turn.
+
+    The challenger needs the most: its own rules and the pull request stand before the history. All sides are given the
+    same history, so its room decides.
+    """
+    generate = settings.generate
+    rules = estimate_tokens(prompts.load("challenger").text) + SLACK_TOKENS
+    hidden = pull.tokens(commit) if commit is not None else 0
+    return generate.max_model_len - generate.max_tokens - rules - hidden
+
+
+def fitted_history(messages: Sequence[Message], settings: Settings, commit: Commit | None) -> list[Message]:
+    """The history that every side is shown."""
+    return fit(messages, room_for_history(settings, commit))
+
+
+def informed(history: Sequence[Message], commit: Commit, mark: str) -> list[Message]:
+    """What the challenger is shown: rules, pull request and the agent's instructions first, then the conversation."""
+    has_system = history[0].role == "system"
+    system = history[0].content if has_system else ""
+    rules = prompts.load("challenger").render(
+        mark=mark,
+        pull=fence.fence("HIDDEN PULL REQUEST", pull.render(commit), mark),
+        system=fence.fence("AGENT SYSTEM PROMPT", system, mark),
+    )
+    return [Message(role="system", content=rules), *history[int(has_system) :]]
+
+
+def asked_again(request: Request, reply: Reply, findings: Sequence[str]) -> Request:
+    """The follow-up to a reply that tells what the agent cannot know, with the findings named."""
+    rebuke = prompts.load("challenger_again").render(findings="\n".join(f"- {finding}" for finding in findings))
+    messages = [*request.messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": rebuke}]
+    return Request(
+        stage=request.stage,
+        item=request.item,
+        model=request.model,
+        messages=messages,
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        thinking=request.thinking,
+        occurrence=request.occurrence,
+    )
+
+
+async def ask_for_turn(ask: Ask, request: Request, retries: int) -> tuple[Reply, Made]:
+    """One well-formed turn. Raises Refused where `retries` more askings bring none, ItemError where the call fails."""
+    problem = ""
+    for attempt in range(retries + 1):
+        asked = request.again(attempt)
+        reply = await ask(asked)
+        problem = format_problem(reply.text, reply.finish_reason)
+        if not problem:
+            return reply, made(asked, reply, plan=request.key)
+        ask.reject(reply, problem)
+    raise Refused(problem)
+
+
+def made(request: Request, reply: Reply, plan: str) -> Made:
+    """What goes into the answer's `made`: enough to tell later whether the reply is still what is asked for."""
+    return Made(
+        model=reply.model or request.model,
+        plan=plan,
+        request=request.key,
+        prompt_hash=request.digest.hex(),
+        template_hash=prompts.load("challenger").hash if request.stage == "challenger" else "",
+        attempt=request.attempt,
+        usage=dict(reply.usage),
+        finish_reason=reply.finish_reason,
+        at=reply.at,
+    )

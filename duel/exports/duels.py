@@ -1,0 +1,117 @@
+"""Turns out of the buckets: `final/`, `refined/` and, with the king as the winner, `defeat/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from duel import shell, turn
+from duel.errors import ItemError
+from duel.exports.example import Dropped, Example, Loaded
+from duel.exports.handover import ExportError
+from duel.records import Bucket, Commit, Kept, Message, Score, Side
+from duel.settings import Settings
+from duel.workspace import BUCKETS, Workspace
+
+
+def buckets_of(text: str, *, defeat_pairs: bool = False) -> list[Bucket]:
+    """The buckets of a comma-separated list, `defeat` added on request. Raises ExportError for an unknown one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in BUCKETS]
+    if unknown or not names:
+        known = f"known: {', '.join(BUCKETS)}"
+        raise ExportError("unknown bucket", where="--buckets", value=", ".join(unknown) or text, hint=known)
+    return [bucket for bucket in BUCKETS if bucket in names or (bucket == "defeat" and defeat_pairs)]
+
+
+def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) -> list[Loaded]:
+    """The turns of each bucket. Raises ExportError where a bucket that was asked for is empty."""
+    loaded = [_bucket(workspace, settings, bucket) for bucket in buckets]
+    for found, bucket in zip(loaded, buckets, strict=True):
+        if not found.found:
+            filled = [name for name in BUCKETS if workspace.kept_paths(name)]
+            raise ExportError(
+                "the bucket is empty",
+                where=workspace.root / bucket,
+                hint=f"these hold turns: {', '.join(filled)} (--buckets)" if filled else "run report.py first",
+            )
+    return loaded
+
+
+def _bucket(workspace: Workspace, settings: Settings, bucket: Bucket) -> Loaded:
+    examples: list[Example] = []
+    dropped: list[Dropped] = []
+    paths = workspace.kept_paths(bucket)
+    folders = workspace.answer_folders()
+    for path in paths:
+        instance_id = ""
+        try:
+            kept = workspace.read(path, Kept)
+            instance_id = kept.instance_id
+            examples.append(
+                _example(workspace, settings, bucket, path.stem, _freshly_audited(workspace, kept, path, folders))
+            )
+        except ItemError as error:
+            dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
+    return Loaded(len(paths), examples, dropped, origin=bucket)
+
+
+def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str, kept: Kept) -> Example:
+    """One turn. The challenger is accepted over its opponent; out of `defeat/` the opponent over the challenger."""
+    score = _score(workspace, stem)
+    mode = score.mode if score else settings.duel.mode
+    opponent: Side = "king" if mode == 2 else "assistant"
+    winner, loser = (opponent, "challenger") if bucket == "defeat" else ("challenger", opponent)
+    points = kept.score if bucket != "defeat" or kept.score is None else round(100 - kept.score, 6)
+    if bucket == "defeat" and (points is None or points < settings.report.final_min):
+        # Half of a defeat is a tie: the king is worth learning from where it wins by what final/ asks of a challenger.
+        raise ItemError("opponent-did-not-win", f"score {kept.score} leaves {opponent} below final_min")
+    accepted = str(getattr(kept, winner))
+    if problem := turn.format_problem(accepted):
+        raise ItemError(f"malformed-{problem}", f"the accepted turn ({winner}) is not one well-formed turn")
+    commit = workspace.commit(kept.instance_id) or Commit(instance_id=kept.instance_id)
+    made = kept.made.get(winner)
+    return Example(
+        id=stem,
+        instance_id=kept.instance_id,
+        repo=kept.repo or commit.repo or repository_of(kept.instance_id),
+        license=commit.license,
+        base_commit=commit.commit,
+        messages=(*kept.messages, Message(role="assistant", content=accepted)),
+        rejected=str(getattr(kept, str(loser))),
+        score=points,
+        bucket=bucket,
+        style=shell.style(turn.command(accepted)),
+        model=made.model if made else "",
+        agent="mini-swe-agent-1",
+        dataset=kept.source.dataset,
+        revision=kept.source.revision,
+        audit=kept.audit or None,
+    )
+
+
+def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:
+    """The turn with the audit of its answer, which may be newer than the bucket."""
+    answer = workspace.find_answer(path.stem, folders)
+    if answer is None:
+        return kept
+    try:
+        audit = workspace.read(answer, Kept).audit if answer else {}
+    except ItemError:
+        return kept
+    return kept.model_copy(update={"audit": audit or kept.audit})
+
+
+def _score(workspace: Workspace, stem: str) -> Score | None:
+    path = workspace.score_path(stem)
+    try:
+        return workspace.read(path, Score) if path.exists() else None
+    except ItemError:
+        return None
+
+
+def repository_of(instance_id: str) -> str:
+    """`owner/name` of an id like `owner__name-123`; "" where it has another shape."""
+    owner, separator, rest = instance_id.partition("__")
+    name = rest.rpartition("-")[0]
+    return f"{owner}/{name}" if separator and name else ""

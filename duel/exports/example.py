@@ -1,0 +1,163 @@
+"""The one model between what was kept and every training format: a conversation that ends on what is to be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from duel.errors import ItemError
+from duel.exports import dialogue
+from duel.history import estimate_tokens, history_tokens
+from duel.records import Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One unit of training data.
+
+    From a duel: the history that the model saw, the accepted turn as the last message, the other side's turn in
+    `rejected`. From a trajectory file: the whole conversation as it was recorded, with `rejected` empty.
+    """
+
+    id: str
+    instance_id: str = ""
+    repo: str = ""
+    license: str = ""
+    base_commit: str = ""
+    dataset: str = ""
+    """Where the conversation comes from: a Hub id or a file's name."""
+    revision: str = ""
+    messages: tuple[Message, ...]
+    rejected: str = ""
+    label: bool | None = None
+    """For unpaired preferences: whether the last message is wanted. None: the format has no labels."""
+    score: float | None = None
+    """Panel score of the last message against `rejected`, 0-100; None where no panel saw it."""
+    bucket: str = ""
+    style: str = ""
+    model: str = ""
+    """The model that wrote the last message."""
+    agent: str = ""
+    """The harness, as the trajectory's format names it."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Function schemas of native tool calls, in OpenAI's shape; empty: the bash block is the only action."""
+    exit_status: str = ""
+    resolved: bool | None = None
+    """Whether tests showed that the run solved its issue; None: unknown."""
+    audit: Mapping[str, Any] | None = None
+    """The audit field of its answer; None: it was never audited."""
+    recorded: bool = False
+    """True for a whole trajectory, every turn of which is to be learned; False where only the last turn is."""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """What the model sees before the last message."""
+        return self.messages[:-1]
+
+    @property
+    def accepted(self) -> str:
+        """The text of the last message."""
+        return self.messages[-1].content
+
+    @property
+    def margin(self) -> float | None:
+        """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
+        return None if self.score is None else round((self.score - 50) / 50, 6)
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens of everything in it."""
+        return history_tokens(self.messages) + (estimate_tokens(self.rejected) if self.rejected else 0)
+
+    def turns(self) -> Turns:
+        """What must survive writing and reading back: who said what, what was run, what came of it."""
+        return Turns(dialogue.parse(self.messages), self.rejected, self.label)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The content of one row, whatever shape it has on disk."""
+
+    entries: list[dialogue.Entry]
+    rejected: str = ""
+    label: bool | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One example that a step left out, and why. `reason` is a short slug that is counted."""
+
+    id: str
+    instance_id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class Division:
+    """The splits, and what a reader should know of how they came out."""
+
+    parts: dict[str, list[Example]]
+    by: str
+    """What stays whole: "repo" or "pr"."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was found at the source: `found` counts what lay there before anything was parsed."""
+
+    found: int
+    examples: list[Example] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    origin: str = ""
+    """What was read, for the card: "final" or a file's name."""
+
+
+def recorded(example: Example) -> list[Example]:
+    """One row with the conversation as it was recorded, a last observation included."""
+    return [replace(example, rejected="")]
+
+
+def ending_on_turn(example: Example) -> list[Example]:
+    """One row that ends on an agent turn: what came back after the last one is nothing to learn."""
+    end = len(example.messages)
+    while end and example.messages[end - 1].role != "assistant":
+        end -= 1
+    if not end:
+        raise ItemError("no-agent-turn", "the conversation holds no agent turn")
+    return [replace(example, messages=example.messages[:end], rejected="")]
+
+
+def text_only(example: Example) -> list[Example]:
+    """As `ending_on_turn`, for formats that know text alone."""
+    if dialogue.is_native(example.messages):
+        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
+    return ending_on_turn(example)
+
+
+def pair(example: Example) -> list[Example]:
+    """One row of two candidates for the same prompt."""
+    if not example.rejected:
+        raise ItemError("no-pair", "there is no second candidate")
+    if example.rejected.strip() == example.accepted.strip():
+        raise ItemError("same-text", "both candidates say the same")
+    return [example]
+
+
+def scored_pair(example: Example) -> list[Example]:
+    """As `pair`, with a margin, which every row of a reward set must have."""
+    if example.margin is None:
+        raise ItemError("no-score", "the panel gave no score")
+    return pair(example)
+
+
+def labelled(example: Example) -> list[Example]:
+    """Two rows: the accepted turn is wanted, the rejected one is not."""
+    [both] = pair(example)
+    unwanted = Message(role="assistant", content=both.rejected)
+    return [
+        replace(both, label=True, rejected=""),
+        replace(both, label=False, rejected="", messages=(*both.prompt, unwanted)),
+    ]

@@ -1,0 +1,123 @@
+"""What the card and the manifest tell: where the turns come from, who wrote and judged them, what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from duel import prompts
+from duel.audit.contamination import Benchmarks
+from duel.exports.dataset import lengths
+from duel.exports.example import Division, Example
+from duel.exports.handover import Handover
+from duel.exports.splits import GROUPS
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+# Repositories that the card lists by name; rows.jsonl has them all.
+LISTED_REPOSITORIES = 20
+_OPTIONS = "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance offline".split()
+_VERDICT_KEYS = (
+    "decision",
+    "accepted",
+    "mode",
+    "challenger_score",
+    "king_score",
+    "margin",
+    "lcb",
+    "gate_alpha",
+    "turns",
+    "parsed",
+    "clusters",
+    "gates",
+    "effective_votes",
+    "flip_rate",
+    "krippendorff_alpha",
+    "offline",
+    "made_with",
+    "writers",
+)
+
+
+def gather(
+    workspace: Workspace,
+    settings: Settings,
+    asked: Mapping[str, Any],
+    division: Division,
+    handover: Handover,
+    benchmarks: Benchmarks,
+    secrets: Counter[str],
+) -> dict[str, Any]:
+    """All facts of one export, as plain JSON; the same run gives the same facts."""
+    examples = [example for part in division.parts.values() for example in part]
+    duels = any(not example.recorded for example in examples)
+    return {
+        "options": _options(asked),
+        "settings": {
+            "audit": settings.audit.model_dump(mode="json"),
+            "report": settings.report.model_dump(mode="json"),
+        },
+        "sources": _sources(examples),
+        "writers": dict(sorted(Counter(example.model or "unknown" for example in examples).items())),
+        "prompts": {"challenger": prompts.load("challenger").hash} if duels else {},
+        "judges": list(settings.judge.models) if duels else [],
+        "verdict": _verdict(workspace) if duels else {},
+        "offline": any("offline-stand-in/" in example.model for example in examples),
+        "handover": [count.fields() for count in handover.counts],
+        "dropped": dict(sorted(handover.reasons().items())),
+        "dropped_before": _dropped_before(workspace) if duels else {},
+        "never_audited": sum(example.audit is None for example in examples if not example.recorded),
+        "secrets": dict(sorted(secrets.items())),
+        "contamination": {"checked": dict(benchmarks.checked), "unchecked": dict(benchmarks.unchecked)},
+        "splits": {
+            split: {
+                "examples": len(part),
+                "tokens": sum(example.tokens for example in part),
+                "groups": len({GROUPS[division.by](example) for example in part}),
+            }
+            for split, part in division.parts.items()
+        },
+        "group": division.by,
+        "notes": division.notes,
+        "tokens": sum(example.tokens for example in examples),
+        "lengths": lengths(examples),
+        "styles": _ranked(example.style or "unknown" for example in examples),
+        "repositories": _ranked(example.repo or "unknown" for example in examples),
+        "licenses": _ranked(example.license or "unknown" for example in examples),
+    }
+
+
+def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line chose: nothing of this machine, and no file by more than its name."""
+    files = {name: Path(asked[name]).name for name in ("source", "outcomes", "system") if asked.get(name)}
+    return {name: asked[name] for name in _OPTIONS if name in asked} | files
+
+
+def _sources(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    counts = Counter((example.dataset, example.revision) for example in examples)
+    return [{"dataset": name, "revision": revision, "examples": n} for (name, revision), n in sorted(counts.items())]
+
+
+def _verdict(workspace: Workspace) -> dict[str, Any]:
+    """The figures of the gate; {} where there is no verdict, or it cannot be read."""
+    try:
+        verdict = json.loads(workspace.duel.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {key: verdict[key] for key in _VERDICT_KEYS if key in verdict} if isinstance(verdict, dict) else {}
+
+
+def _dropped_before(workspace: Workspace) -> dict[str, dict[str, int]]:
+    """What the earlier stages left out, by stage and reason."""
+    stages: dict[str, Counter[str]] = {}
+    for row in workspace.dropped():
+        if row.get("stage") != "export":
+            stages.setdefault(str(row.get("stage")), Counter())[str(row.get("reason"))] += 1
+    return {stage: dict(sorted(counts.items())) for stage, counts in sorted(stages.items())}
+
+
+def _ranked(values: Any) -> dict[str, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,112 @@
+"""What every training format has: a schema, a writer, a reader, and which rows an example becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from duel.errors import ItemError
+from duel.exports.example import Example, Turns
+from duel.records import Message
+
+Row: TypeAlias = dict[str, Any]
+
+
+class Shape(BaseModel):
+    """A row, or a part of one: exactly these keys, of exactly these types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+
+class Provenance(Shape):
+    """Columns that say where a row comes from, for formats whose readers pass over unknown columns."""
+
+    id: str
+    instance_id: str
+    repo: str
+    license: str
+    bucket: str
+    score: float | None
+    style: str
+
+
+class TextMessage(Shape):
+    """A chat message of text."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Format:
+    """One training format. `rows_of` raises ItemError for an example that the format cannot hold."""
+
+    name: str
+    summary: str
+    schema: type[Shape]
+    rows_of: Callable[[Example], list[Example]]
+    write: Callable[[Example], Row]
+    read: Callable[[Mapping[str, Any]], Turns]
+    check: Callable[[Mapping[str, Any]], None] = lambda row: None
+    """Rules that the types do not hold: order, pairing, ids. Raises ItemError."""
+    needs_pairs: bool = False
+    """True where only turns with two candidates can be written."""
+
+    def rows(self, example: Example) -> list[Row]:
+        """The rows of one example, each checked against the schema and the rules, and read back to the same turns."""
+        rows = []
+        for part in self.rows_of(example):
+            row = self.write(part)
+            self.validate(row)
+            if self.read(row) != part.turns():
+                raise ItemError("not-read-back", f"{self.name} does not read back to the same turns")
+            rows.append(row)
+        return rows
+
+    def validate(self, row: Mapping[str, Any]) -> None:
+        """Raise ItemError where `row` is not of this format."""
+        try:
+            self.schema.model_validate(row)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ItemError("schema", f"{self.name}: {place}: {first['msg']}") from None
+        self.check(row)
+
+
+def provenance(example: Example) -> Row:
+    """The columns of `Provenance`."""
+    return {
+        "id": example.id,
+        "instance_id": example.instance_id,
+        "repo": example.repo,
+        "license": example.license or "unknown",
+        "bucket": example.bucket,
+        "score": example.score,
+        "style": example.style,
+    }
+
+
+def as_text(messages: Sequence[Message]) -> list[Row]:
+    """Messages as {role, content} and nothing else."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def as_messages(rows: Iterable[Mapping[str, Any]]) -> list[Message]:
+    """Messages from a row; keys that a columnar file filled with null are gone."""
+    return [Message.model_validate({k: v for k, v in row.items() if v is not None}) for row in rows]
+
+
+def as_object(value: Any) -> Any:
+    """An object that is JSON text in some files and an object in others."""
+    import json
+
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def present(row: Mapping[str, Any], *keys: str) -> Row:
+    """The `keys` of `row` that hold something."""
+    return {key: row[key] for key in keys if row.get(key) is not None}

@@ -1,0 +1,159 @@
+"""CodeAct: one trajectory a line as thought / action / observation steps, with its outcome and its error recoveries.
+
+The shape follows the idea of CodeAct (act by running code, read what it printed). CodeActInstruct itself is
+{id, conversations: [{role, content}]} with Python in `<execute>` tags and observations as user messages that begin
+"Observation:"; here the action is bash, so the steps are columns and not text in tags. CodeActInstruct keeps successful
+trajectories with at least one clean execution; `has_error_recovery` is stricter: an error and a later success on the
+same target.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from duel.errors import ItemError
+from duel.exports import dialogue, recovery
+from duel.exports.example import Example, Turns, recorded
+from duel.exports.formats.base import Format, Provenance, Row, Shape, TextMessage, provenance
+
+
+class Step(Shape):
+    """One action and what it brought back. Steps of one `turn` were asked for in one agent message."""
+
+    step: int
+    turn: int
+    thought: str
+    tool: str
+    action: str
+    observation: str | None
+    return_code: int | None
+    error: str
+    said: list[TextMessage]
+    """Messages of the user or the system that came after the step and are no observation."""
+
+
+class Span(Shape):
+    """A recovery: step `start` shows the error, step `end` the success."""
+
+    start: int
+    end: int
+    kind: str
+    target: str
+    error: str
+    success: str
+
+
+class Trajectory(Provenance):
+    """A row: the task in `prompt`, then the steps."""
+
+    prompt: list[TextMessage]
+    steps: list[Step]
+    outcome: Literal["success", "failure", "unknown"]
+    outcome_evidence: str
+    has_error_recovery: bool
+    error_recovery_spans: list[Span]
+
+
+def write(example: Example) -> Row:
+    """One trajectory."""
+    entries = dialogue.parse(example.messages)
+    seen = recovery.examine(example)
+    steps = [_step(number, step) for number, step in enumerate(seen.steps)]
+    prompt: list[Row] = []
+    turn, told = -1, False
+    for entry in entries:
+        if isinstance(entry, dialogue.Turn):
+            turn, told = turn + 1, not entry.calls
+            continue
+        if told and entry.role == "user":  # the observation of a turn that ran nothing
+            told = False
+            continue
+        last = next((step for step in reversed(steps) if step["turn"] == turn), None)
+        (last["said"] if last else prompt).append({"role": entry.role, "content": entry.text})
+    return {
+        **provenance(example),
+        "prompt": prompt,
+        "steps": steps,
+        "outcome": seen.outcome,
+        "outcome_evidence": seen.evidence,
+        "has_error_recovery": bool(seen.spans),
+        "error_recovery_spans": [
+            {
+                "start": span.start,
+                "end": span.end,
+                "kind": span.kind,
+                "target": span.target,
+                "error": span.error,
+                "success": span.success,
+            }
+            for span in seen.spans
+        ],
+    }
+
+
+def read(row: Mapping[str, Any]) -> Turns:
+    """The turns of a trajectory."""
+    entries: list[dialogue.Entry] = [dialogue.Said(message["role"], message["content"]) for message in row["prompt"]]
+    numbered = 0
+    by_turn: dict[int, list[Mapping[str, Any]]] = {}
+    for step in row["steps"]:
+        by_turn.setdefault(step["turn"], []).append(step)
+    for steps in by_turn.values():
+        calls: list[dialogue.Call] = []
+        results: list[dialogue.Result] = []
+        for step in steps:
+            if step["tool"]:
+                numbered += 1
+                calls.append(dialogue.Call(f"call_{numbered}", step["tool"], _arguments(step)))
+                if step["observation"] is not None:
+                    results.append(dialogue.Result(calls[-1].id, step["observation"]))
+        entries.append(dialogue.Turn(steps[0]["thought"], tuple(calls), tuple(results)))
+        if not calls and steps[0]["observation"] is not None:
+            entries.append(dialogue.Said("user", steps[0]["observation"]))
+        entries += [dialogue.Said(message["role"], message["content"]) for message in steps[-1]["said"]]
+    return Turns(entries)
+
+
+def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A bash action is the command itself; any other tool's is the JSON of its arguments."""
+    if step["tool"] != dialogue.BASH:
+        return dict(json.loads(step["action"]))
+    return {"command": step["action"]}
+
+
+def _step(number: int, step: recovery.Step) -> Row:
+    return {
+        "step": number,
+        "turn": step.turn,
+        "thought": step.thought,
+        "tool": step.tool,
+        "action": step.action,
+        "observation": step.observation,
+        "return_code": step.shown.code,
+        "error": step.shown.kind,
+        "said": [],
+    }
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    """Spans lie inside the steps, begin at a step with an error and end at one without."""
+    steps = row["steps"]
+    if not steps:
+        raise ItemError("no-agent-turn", "the conversation holds no agent turn")
+    for span in row["error_recovery_spans"]:
+        inside = 0 <= span["start"] < span["end"] < len(steps)
+        if not inside or not steps[span["start"]]["error"] or steps[span["end"]]["error"]:
+            raise ItemError("bad-span", "a recovery must begin at an error and end at a success")
+
+
+CODEACT = Format(
+    name="codeact",
+    summary="thought / action / observation steps with outcome and error recovery spans",
+    schema=Trajectory,
+    rows_of=recorded,
+    write=write,
+    read=read,
+    check=_check,
+)

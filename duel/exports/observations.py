@@ -1,0 +1,198 @@
+"""Whether an observation shows an error: the return code first, the words of the tool that failed where there is none.
+
+A text that merely contains "Error" shows none: a program's source was read, a log was searched. So words count only
+where the named tool itself wrote them (`cat: x: No such file …` after a `cat`), or where a program was run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from duel import shell
+
+ErrorKind = Literal["not-found", "missing-file", "timeout", "usage", "test", "exception", "code", "format", "tool"]
+
+# Harnesses write the code of a command in different places; each pattern has been seen in real trajectories.
+_CODES = (
+    re.compile(r"\A\s*<returncode>(-?\d+)</returncode>"),
+    re.compile(r"\A\s*(?:Error: )?Exit code:? (-?\d+)\b"),
+    re.compile(r"\[(?:Command finished with )?exit code:? (-?\d+)\.?\]\s*\Z"),
+    re.compile(r"\(exit code:? (-?\d+)\)\s*\Z"),
+)
+_TIMED_OUT = re.compile(r"\A\s*(?:The last command <command>.*?</command> timed out|Command timed out\b)", re.DOTALL)
+_REFUSED = re.compile(
+    r"\A\s*(?:Please always provide EXACTLY ONE action|Format error\b|No bash block found)", re.IGNORECASE
+)
+_TOOL_ERROR = re.compile(r"\A\s*(?:<tool_use_error>|Error:|User rejected tool use)")
+_PREFIX = re.compile(r"\A\s*Observation: ?")
+_NOT_FOUND = re.compile(r"command not found|: not found\s*$", re.MULTILINE)
+_MISSING = re.compile(r"No such file or directory|cannot access|can't open file|file or directory not found|can't read")
+_TESTS_FAILED = re.compile(
+    r"^=+ .*\b\d+ (?:failed|errors?)\b.*=+\s*$|^FAILED \((?:failures|errors)=|^--- FAIL:|^test result: FAILED"
+    r"|^Tests:\s+\d+ failed|^= \d+ (?:failed|errors?)\b|^\d+ failed\b",
+    re.MULTILINE,
+)
+_EXCEPTION = re.compile(
+    r"^Traceback \(most recent call last\):|^(?:\w+\.)*\w*(?:Error|Exception)(?:: |$)|^npm ERR!|^error(?:\[E\d+\])?: "
+    r"|^\S+:\d+:\d+: (?:fatal )?error: |^thread '.*' panicked at|^panic: |^Segmentation fault|^SyntaxError\b",
+    re.MULTILINE,
+)
+_USAGE = re.compile(
+    r"^usage: |unrecognized (?:arguments|option)|invalid option|unknown option|syntax error", re.MULTILINE
+)
+# A return code of 1 from these says "no match" or "they differ", which is an answer and no error.
+_ANSWERS_BY_CODE = frozenset("grep egrep fgrep zgrep rg ag ack diff cmp test [ git-diff git-grep".split())
+_SILENT_SEARCH = frozenset("grep egrep fgrep zgrep rg ag ack".split())
+# Filters at the end of a pipeline: the code is theirs and says nothing of the program before them.
+_FILTERS = frozenset("tail head grep egrep tee cat sed awk sort uniq wc cut tr less true echo".split())
+_SHELLS = frozenset({"bash", "sh", "dash", "zsh"})
+# A tool complains in its first or last lines; a file that is printed may hold anything in between.
+_EDGE_LINES = 6
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What an observation shows of its action. `kind` is "" where it shows no error."""
+
+    kind: ErrorKind | Literal[""] = ""
+    evidence: str = ""
+    code: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """True where an error is shown."""
+        return bool(self.kind)
+
+
+def shown(observation: str, command: str = "", *, acted: bool = True) -> Shown:
+    """What `observation` shows of `command`. `acted` is False where the turn held no action that was run."""
+    if _REFUSED.match(observation) or (not acted and _TOOL_ERROR.match(observation)):
+        return Shown("format", "the harness refused the turn")
+    if _TIMED_OUT.match(observation):
+        return Shown("timeout", "the command timed out")
+    text = _PREFIX.sub("", observation, count=1)
+    code = return_code(text)
+    script = shell.parse(command)
+    if code is None:
+        return _from_words(text, script)
+    if code == 0:
+        return _behind_a_filter(text, script)
+    if _is_answer(code, text, script):
+        return Shown(code=code)
+    kind = _kind_of(text, code)
+    return Shown(kind, _evidence(text, kind) or f"return code {code}", code)
+
+
+def return_code(observation: str) -> int | None:
+    """The return code that the harness wrote into the observation; None where it wrote none."""
+    for pattern in _CODES:
+        if found := pattern.search(observation):
+            return int(found[1])
+    return None
+
+
+def _from_words(text: str, script: shell.Script) -> Shown:
+    """For harnesses that tell no code."""
+    if line := _complaint(text, script):
+        return Shown(_kind_of(line, None), line)
+    style = shell.script_style(script)
+    if style == "run" or not script.commands:
+        for kind, pattern in (("test", _TESTS_FAILED), ("exception", _EXCEPTION)):
+            if pattern.search(text):
+                return Shown("test" if kind == "test" else "exception", _line_of(pattern, text))
+    if style == "version control" and (found := re.search(r"^(?:fatal|error): .*", text, re.MULTILINE)):
+        return Shown("code", found[0])
+    if not script.commands and _TOOL_ERROR.match(text):
+        return Shown("tool", text.strip().split("\n")[0])
+    return Shown()
+
+
+def _behind_a_filter(text: str, script: shell.Script) -> Shown:
+    """A code of 0 is believed, unless a filter at the end of a pipeline gave it."""
+    last = script.commands[-1].name if script.commands else ""
+    ran = any(shell.script_style(_alone(command)) == "run" for command in script.commands[:-1])
+    if last in _FILTERS and ran and script.operators & {"|", "||", ";"} and _TESTS_FAILED.search(text):
+        return Shown("test", _line_of(_TESTS_FAILED, text), 0)
+    return Shown(code=0)
+
+
+def _alone(command: shell.Command) -> shell.Script:
+    return shell.Script((command,), True, 1, frozenset(), False)
+
+
+def _is_answer(code: int, text: str, script: shell.Script) -> bool:
+    """True where a code other than 0 is how the command says what it found."""
+    names = [_full_name(command) for command in script.commands]
+    if not names:
+        return False
+    if "pylint" in names[-1]:  # a bit mask: 1 fatal, 2 error, 32 usage; the others are remarks
+        return not code & 0b100011
+    if code != 1:
+        return False
+    silent = not re.sub(r"</?(?:returncode|output|output_tail)>|\A\s*<returncode>\d+|\s", "", text).strip("1")
+    return names[-1] in _ANSWERS_BY_CODE or (silent and bool(_SILENT_SEARCH & set(names)))
+
+
+def _full_name(command: shell.Command) -> str:
+    """`git diff` and `python -m pylint` go by what they really run."""
+    words = command.words
+    if command.name == "git" and len(words) > 1:
+        return f"git-{words[1]}"
+    if re.fullmatch(r"python[\d.]*", command.name) and words[1:2] == ("-m",) and len(words) > 2:
+        return words[2]
+    return command.name
+
+
+def _kind_of(text: str, code: int | None) -> ErrorKind:
+    if code == 127 or _NOT_FOUND.search(text[:400]):
+        return "not-found"
+    if code in {124, 137}:
+        return "timeout"
+    if _TESTS_FAILED.search(text):
+        return "test"
+    if _EXCEPTION.search(text):
+        return "exception"
+    if _MISSING.search(text):
+        return "missing-file"
+    if _USAGE.search(text):
+        return "usage"
+    return "code"
+
+
+def _evidence(text: str, kind: ErrorKind) -> str:
+    patterns = {
+        "not-found": _NOT_FOUND,
+        "test": _TESTS_FAILED,
+        "missing-file": _MISSING,
+        "usage": _USAGE,
+    }
+    if kind == "exception":
+        raised = [
+            found[0].strip() for found in re.finditer(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE)
+        ]
+        return raised[-1][:200] if raised else _line_of(_EXCEPTION, text)
+    return _line_of(patterns[kind], text) if kind in patterns else ""
+
+
+def _line_of(pattern: re.Pattern[str], text: str) -> str:
+    """The line around the first match, at most 200 characters of it."""
+    found = pattern.search(text)
+    if not found:
+        return ""
+    start = text.rfind("\n", 0, found.start()) + 1
+    end = text.find("\n", found.start())
+    return text[start : end if end >= 0 else len(text)].strip()[:200]
+
+
+def _complaint(text: str, script: shell.Script) -> str:
+    """The line in which one of the script's own tools, or the shell, says what it could not do; "" where none does."""
+    names = {command.name for command in script.commands if command.name} | _SHELLS
+    lines = text.strip().split("\n")
+    edges = lines if len(lines) <= 2 * _EDGE_LINES else lines[:_EDGE_LINES] + lines[-_EDGE_LINES:]
+    for line in edges:
+        name, colon, rest = line.partition(":")
+        if colon and rest.startswith(" ") and name.rsplit("/", 1)[-1].strip() in names:
+            return line.strip()[:200]
+    return ""

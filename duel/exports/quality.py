@@ -1,0 +1,187 @@
+"""What is left out before anything is written, each with its reason: leaks, contamination, licences, copies, excess."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from duel.audit.contamination import Benchmarks
+from duel.audit.licences import refused
+from duel.audit.secrets import scrub
+from duel.errors import ItemError, UserError
+from duel.exports import recovery
+from duel.exports.example import Dropped, Example
+from duel.exports.handover import Step
+from duel.records import Message
+from duel.settings import Settings
+
+# Why an example is left out: (slug, detail); None where it stays.
+Verdict = Callable[[Example], tuple[str, str] | None]
+
+BALANCED_BY: dict[str, Callable[[Example], str]] = {
+    "style": lambda example: example.style,
+    "repo": lambda example: example.repo,
+    "license": lambda example: example.license,
+}
+
+
+def kept_where(verdict: Verdict) -> Step:
+    """A step that asks `verdict` of each example."""
+
+    def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+        kept, dropped = [], []
+        for example in examples:
+            try:
+                reason = verdict(example)
+            except ItemError as error:
+                reason = (error.reason, error.what)
+            if reason is None:
+                kept.append(example)
+            else:
+                dropped.append(Dropped(example.id, example.instance_id, *reason))
+        return kept, dropped
+
+    return step
+
+
+def clean(settings: Settings, benchmarks: Benchmarks) -> Step:
+    """Leaking and contaminated turns and refused licences go."""
+
+    def verdict(example: Example) -> tuple[str, str] | None:
+        audit = example.audit or {}
+        if settings.audit.enforce and audit.get("leaking"):
+            return "leak", f"leak score {audit.get('leak_score')}"
+        if contaminated := _contaminated(example, settings, benchmarks):
+            return "contaminated", contaminated
+        licence = refused(example.license, settings)
+        return ("licence", licence) if licence else None
+
+    return kept_where(verdict)
+
+
+def _contaminated(example: Example, settings: Settings, benchmarks: Benchmarks) -> str:
+    """Why an example counts as contaminated: what the audit found, else what the benchmarks say of it now."""
+    if not settings.audit.decontaminate:
+        return ""
+    known = str((example.audit or {}).get("contaminated") or "")
+    task = next((message.content for message in example.messages if message.role == "user"), "")
+    return known or benchmarks.reason(example.instance_id, example.repo, example.base_commit, task)
+
+
+def unchecked(benchmarks: Benchmarks) -> list[str]:
+    """A line for each benchmark whose list could not be had: its instances may be in the set."""
+    return [f"not checked for contamination by {name}: {why}" for name, why in sorted(benchmarks.unchecked.items())]
+
+
+def with_recovery(example: Example) -> tuple[str, str] | None:
+    """`--filter error-recovery`: an error and a later success on the same target."""
+    return None if recovery.examine(example).spans else ("no-error-recovery", "no error was followed by its success")
+
+
+def successful(example: Example) -> tuple[str, str] | None:
+    """`--filter success`: tests showed that the run solved its issue."""
+    outcome, evidence = recovery.outcome_of(example)
+    return None if outcome == "success" else (f"outcome-{outcome}", evidence)
+
+
+FILTERS: dict[str, Verdict] = {"error-recovery": with_recovery, "success": successful}
+
+
+def filters_of(text: str) -> dict[str, Verdict]:
+    """The filters of a comma-separated list. Raises UserError for an unknown one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in FILTERS:
+            raise UserError("unknown filter", where="--filter", value=name, hint=f"known: {', '.join(FILTERS)}")
+    return {name: FILTERS[name] for name in names}
+
+
+def within(max_tokens: int) -> Step:
+    """Examples of at most `max_tokens` estimated tokens."""
+    return kept_where(
+        lambda example: None if example.tokens <= max_tokens else ("too-long", f"{example.tokens} estimated tokens")
+    )
+
+
+def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+    """Exact copies go; the first stays."""
+    first: dict[bytes, str] = {}
+
+    def verdict(example: Example) -> tuple[str, str] | None:
+        original = first.setdefault(_digest(example), example.id)
+        return None if original == example.id else ("duplicate", f"the same as {original}")
+
+    return kept_where(verdict)(examples)
+
+
+def at_most_per_repo(limit: int, seed: int) -> Step:
+    """At most `limit` examples of one repository, drawn with `seed`."""
+    return lambda examples: _capped(examples, lambda e: e.repo, lambda _: limit, seed, "over-max-per-repo")
+
+
+def balanced(by: str, seed: int) -> Step:
+    """No style (or repository, or licence) holds more than an even share of what there is, drawn with `seed`."""
+    key = BALANCED_BY[by]
+
+    def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+        share = -(-len(examples) // max(1, len({key(example) for example in examples})))
+        return _capped(examples, key, lambda _: share, seed, f"over-even-share-of-{by}")
+
+    return step
+
+
+@dataclass
+class Scrubber:
+    """Replaces secrets in everything that is written, and counts them by kind."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    _seen: dict[str, tuple[str, Counter[str]]] = field(default_factory=dict)
+
+    def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+        """All examples without secrets; none is dropped."""
+        return [self.example(example) for example in examples], []
+
+    def example(self, example: Example) -> Example:
+        """One example without secrets, in its messages, tool calls and rejected turn."""
+        messages = tuple(Message.model_validate(self._value(message.model_dump())) for message in example.messages)
+        return replace(example, messages=messages, rejected=self._text(example.rejected))
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            return {key: self._value(part) for key, part in value.items()}
+        return [self._value(part) for part in value] if isinstance(value, list) else value
+
+    def _text(self, text: str) -> str:
+        """Histories share their system prompts and tasks: each text is searched once."""
+        if text not in self._seen:
+            scrubbed = scrub(text)
+            self._seen[text] = scrubbed.text, scrubbed.counts
+        cleaned, counts = self._seen[text]
+        self.counts.update(counts)
+        return cleaned
+
+
+def _capped(
+    examples: Sequence[Example], key: Callable[[Example], str], limit: Callable[[str], int], seed: int, reason: str
+) -> tuple[list[Example], list[Dropped]]:
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(key(example), []).append(example)
+    chosen: set[str] = set()
+    for name, group in sorted(groups.items()):
+        drawn = random.Random(f"{seed}/{reason}/{name}").sample(group, min(len(group), limit(name)))
+        chosen.update(example.id for example in drawn)
+    return kept_where(lambda e: None if e.id in chosen else (reason, f"{key(e)}: {len(groups[key(e)])} were there"))(
+        list(examples)
+    )
+
+
+def _digest(example: Example) -> bytes:
+    parts = [message.model_dump_json() for message in example.messages] + [example.rejected]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,302 @@
+"""Error recovery: where an action failed and a later one on the same target succeeded.
+
+A span runs from the step whose observation shows the error to the step that shows the success. "Same target" means the
+same kind of action on the same file, test or command; after failed tests, a run of fewer tests is no success.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from duel import shell
+from duel.exports import dialogue, observations
+from duel.exports.example import Example
+from duel.exports.observations import Shown
+
+Outcome = Literal["success", "failure", "unknown"]
+
+_PATH = re.compile(r"[\w.@~+-]*/[\w./@~+-]*|[\w@~+-]+(?:\.[\w@~+-]+)*\.[A-Za-z]\w{0,7}")
+_NODE_ID = re.compile(r"^(?P<file>[^:\[\]]+\.\w+)(?P<node>::.*|:\d+)?$")
+_FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) ([\w./-]+\.\w+)", re.MULTILINE)
+_TEST_RUNNERS = frozenset("pytest py.test unittest nosetests tox runtests.py".split())
+# A command that is tried again is mostly the same words; half of them is where two different commands begin to meet.
+_SAME_WORDS = 0.5
+_SEARCHES = frozenset("grep egrep fgrep zgrep rg ag ack".split())
+_SHELLS = frozenset({"bash", "shell", "execute_bash", "run", "exec", "terminal"})
+# What a script without a program is about: its most telling kind first.
+_DECISIVE = ("edit", "version control", "read")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action of an agent. `turn` counts agent turns from 0; parallel calls of one turn are steps of their own."""
+
+    turn: int
+    thought: str
+    tool: str
+    action: str
+    """The command of a bash action, the JSON of any other's arguments, "" where nothing was run."""
+    observation: str | None
+    command: str = ""
+    """The shell command, whichever way the tool takes it; "" for other tools."""
+    shown: Shown = field(default_factory=Shown)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A recovery: steps[start] shows the error, steps[end] the success, both on `target`."""
+
+    start: int
+    end: int
+    kind: str
+    target: str
+    error: str
+    success: str
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a trajectory went through."""
+
+    steps: list[Step]
+    spans: list[Span]
+    outcome: Outcome
+    evidence: str
+
+
+def examine(example: Example) -> Recovery:
+    """The steps, recovery spans and outcome of an example. Raises ItemError where its calls cannot be matched."""
+    steps = steps_of(dialogue.parse(example.messages))
+    outcome, evidence = outcome_of(example)
+    return Recovery(steps, spans_of(steps), outcome, evidence)
+
+
+def outcome_of(example: Example) -> tuple[Outcome, str]:
+    """Success and failure are told by tests, or by a run that never submitted; a submission alone proves nothing."""
+    if not example.recorded:
+        return "unknown", "a single turn of a run"
+    if example.resolved is not None:
+        return ("success", "resolved") if example.resolved else ("failure", "not resolved")
+    if example.exit_status and not example.exit_status.lower().startswith("submitted"):
+        return "failure", f"exit status {example.exit_status}"
+    return "unknown", f"exit status {example.exit_status}" if example.exit_status else "nothing tells"
+
+
+def steps_of(entries: Sequence[dialogue.Entry]) -> list[Step]:
+    """Every action with what it brought back; of a turn that ran nothing, what it was told."""
+    steps = []
+    turn = -1
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dialogue.Turn):
+            continue
+        turn += 1
+        if not entry.calls:
+            following = entries[position + 1] if position + 1 < len(entries) else None
+            told = following.text if isinstance(following, dialogue.Said) and following.role == "user" else None
+            seen = observations.shown(told, acted=False) if told is not None else Shown()
+            steps.append(Step(turn, entry.text, "", "", told, "", seen))
+        results = {result.id: result.text for result in entry.results}
+        for order, call in enumerate(entry.calls):
+            steps.append(_step(turn, entry.text if order == 0 else "", call, results.get(call.id)))
+    return steps
+
+
+def spans_of(steps: Sequence[Step]) -> list[Span]:
+    """All recoveries, in the order of their ends. Errors on one target before its success make one span."""
+    actions = [_Action.of(step) for step in steps]
+    spans: list[Span] = []
+    closed: set[int] = set()
+    for end, (step, action) in enumerate(zip(steps, actions, strict=True)):
+        if not _succeeded(step):
+            continue
+        open_errors = [start for start in range(end) if start not in closed and _can_be_met(steps[start])]
+        matched = [(start, target) for start in open_errors if (target := actions[start].met_by(action))]
+        if matched:
+            closed.update(start for start, _ in matched)
+            start, target = matched[0]
+            error = steps[start].shown
+            spans.append(Span(start, end, error.kind, target, error.evidence, _success_of(step)))
+    return spans
+
+
+@dataclass(frozen=True)
+class _Deed:
+    """What the commands of one kind in a step acted on."""
+
+    names: frozenset[str]
+    files: frozenset[str]
+    operands: frozenset[str] = frozenset()
+    selection: str = ""
+
+
+@dataclass(frozen=True)
+class _Action:
+    """What a step acted on, by kind of action, for comparison with another's."""
+
+    deeds: Mapping[str, _Deed]
+    failing: frozenset[str] = frozenset()
+    error: str = ""
+
+    @classmethod
+    def of(cls, step: Step) -> _Action:
+        if not step.command:
+            return cls({step.tool: _tool_deed(step)} if step.tool else {}, error=step.shown.kind)
+        by_kind: dict[str, list[shell.Command]] = {}
+        for command in shell.parse(step.command).commands:
+            kind = shell.script_style(_single(command))
+            by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
+        return cls(
+            {kind: _deed(commands) for kind, commands in by_kind.items() if kind != "other"},
+            frozenset(map(_plain, _FAILED_TEST.findall(step.observation or ""))),
+            step.shown.kind,
+        )
+
+    def met_by(self, later: _Action) -> str:
+        """The target that `later` has in common with this failed action; "" where it is about something else.
+
+        Of a script that does several things, the program that it runs is what failed.
+        """
+        kind = "run" if "run" in self.deeds else next((k for k in _DECISIVE if k in self.deeds), "")
+        kind = kind or next(iter(self.deeds), "")
+        if kind not in later.deeds:
+            return ""
+        mine, other = self.deeds[kind], later.deeds[kind]
+        if not _alike(kind, mine.names, other.names):
+            return ""
+        if mine.files:
+            return self._common_file(mine, other)
+        if not mine.operands or not other.operands:
+            return ""
+        common = len(mine.operands & other.operands) / len(mine.operands | other.operands)
+        return " ".join(sorted(mine.names)) if common >= _SAME_WORDS else ""
+
+    def _common_file(self, mine: _Deed, other: _Deed) -> str:
+        """The file that both are about: of several, one in which the observation names a failed test."""
+        if self.error in {"test", "exception"} and other.selection not in {"", mine.selection}:
+            return ""
+        failed = {file for file in mine.files if any(_same_file(file, name) for name in self.failing)}
+        for file in sorted(failed or mine.files):
+            if any(_same_file(file, name, by_name=self.error == "missing-file") for name in other.files):
+                return file
+        return ""
+
+
+def _tool_deed(step: Step) -> _Deed:
+    """What a native tool other than the shell acted on."""
+    files = frozenset(map(_plain, filter(None, [_path_argument(step.action)])))
+    return _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
+
+
+def _deed(commands: Sequence[shell.Command]) -> _Deed:
+    files = {path for command in commands for path in command.writes}
+    nodes = []
+    for word in [word for command in commands for word in _file_words(command)]:
+        if (found := _NODE_ID.match(word)) and _PATH.fullmatch(found["file"]):
+            files.add(found["file"])
+            nodes += [found["node"]] if found["node"] else []
+        elif "/" in word and _PATH.fullmatch(word):
+            files.add(word)
+    return _Deed(
+        names=frozenset(map(_program, commands)),
+        files=frozenset(map(_plain, files)),
+        operands=frozenset(word for command in commands for word in _operands(command)),
+        selection=" ".join([*sorted(nodes), *_expressions(commands)]),
+    )
+
+
+def _step(turn: int, thought: str, call: dialogue.Call, observation: str | None) -> Step:
+    given = call.arguments.get("command")
+    command = given if isinstance(given, str) and call.name.lower() in _SHELLS else ""
+    plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
+    action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)
+    seen = observations.shown(observation, command) if observation is not None else Shown()
+    return Step(turn, thought, call.name, action, observation, command, seen)
+
+
+def _succeeded(step: Step) -> bool:
+    return step.observation is not None and bool(step.tool) and not step.shown.failed and step.shown.code in {0, None}
+
+
+def _success_of(step: Step) -> str:
+    return "return code 0" if step.shown.code == 0 else "no error shown"
+
+
+def _can_be_met(step: Step) -> bool:
+    """An error of an action; a turn that the harness refused ran nothing that could be set right."""
+    return step.shown.failed and step.shown.kind != "format"
+
+
+def _single(command: shell.Command) -> shell.Script:
+    return shell.Script((command,), True, 1, frozenset(), False)
+
+
+def _operands(command: shell.Command) -> list[str]:
+    """The words of a command that are no options. The text of inline programs counts word by word."""
+    words: list[str] = []
+    for word in command.words[1:]:
+        if word.startswith("-") and len(word) > 1:
+            continue
+        words += re.findall(r"\w+", word) if any(c.isspace() for c in word) else [word]
+    return words
+
+
+def _file_words(command: shell.Command) -> list[str]:
+    """The operands that can be files: not the pattern of a search, not what `find` looks for."""
+    words = _operands(command)
+    if command.name in {"find", "fd"}:
+        options = [i for i, word in enumerate(command.words) if i and word.startswith("-")]
+        return list(command.words[1 : options[0]]) if options else words
+    return words[1:] if command.name in _SEARCHES else words
+
+
+def _expressions(commands: Sequence[shell.Command]) -> list[str]:
+    """What narrows a test run: the values of `-k` and `-m` of a test runner."""
+    found = []
+    for command in commands:
+        for flag, value in zip(command.words, command.words[1:], strict=False):
+            if flag == "-k" and _program(command) in _TEST_RUNNERS:
+                found.append(f"-k {value}")
+    return found
+
+
+def _program(command: shell.Command) -> str:
+    """`python3 -m pytest` goes by `pytest`, `python3 x.py` by `python`, `git apply` by `git apply`."""
+    words = command.words
+    if command.name == "git" and len(words) > 1:
+        return f"git {words[1]}"
+    if re.fullmatch(r"python[\d.]*", command.name):
+        return words[2] if words[1:2] == ("-m",) and len(words) > 2 else "python"
+    return command.name
+
+
+def _alike(kind: str, names: frozenset[str], others: frozenset[str]) -> bool:
+    """The same program; any two ways to read or to edit a file, or to run tests, are alike as well."""
+    tests = {"python", *_TEST_RUNNERS}
+    return (
+        kind in {"read", "edit"} or bool(names & others) or (kind == "run" and bool(names & tests and others & tests))
+    )
+
+
+def _plain(path: str) -> str:
+    return re.sub(r"^(?:\./)+|/+$", "", path)
+
+
+def _path_argument(action: str) -> str:
+    """The path among a tool's arguments, by the names that file tools use for it."""
+    try:
+        arguments = json.loads(action)
+    except ValueError:
+        return ""
+    names = ("file_path", "path", "notebook_path", "filename")
+    return next((str(arguments[name]) for name in names if isinstance(arguments, dict) and name in arguments), "")
+
+
+def _same_file(one: str, other: str, *, by_name: bool = False) -> bool:
+    """Equal, or one an absolute form of the other; `by_name` for a path that was mistaken: its last part decides."""
+    if one == other or one.endswith(f"/{other}") or other.endswith(f"/{one}"):
+        return True
+    return by_name and "." in one and one.rsplit("/", 1)[-1] == other.rsplit("/", 1)[-1]

@@ -1,0 +1,160 @@
+"""Splits by group, never by row: a repository (or a pull request) lies in one split as a whole.
+
+Rows of one repository share files, conventions and often the fix itself; a random split by row leaks them into the
+test set (10 % wrong and leaked variants in a corpus that a neighbour split so). The splits are balanced in tokens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from duel.audit.duplicates import near_duplicates
+from duel.errors import UserError
+from duel.exports.example import Division, Dropped, Example
+from duel.exports.handover import ExportError
+
+GROUPS: dict[str, Callable[[Example], str]] = {
+    "repo": lambda example: example.repo or example.instance_id or example.id,
+    "pr": lambda example: example.instance_id or example.id,
+}
+GROUP_NAMES = {"repo": "repositories", "pr": "pull requests"}
+_NAMES = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
+# A split that misses what was asked for by more than this share of all tokens is named.
+_TOLERANCE = 0.05
+
+
+def shares_of(text: str) -> dict[str, float]:
+    """`80/10/10` as {train: 0.8, validation: 0.1, test: 0.1}; two parts are train and test. Raises UserError."""
+    hint = "write percentages that add up to 100: 80/10/10 (train, validation, test), 90/10 (train, test) or 100"
+    try:
+        numbers = [float(part) for part in text.split("/")]
+    except ValueError:
+        raise UserError("the split is not made of numbers", where="--split", value=text, hint=hint) from None
+    if len(numbers) not in _NAMES or not all(0 <= number <= 100 for number in numbers):
+        raise UserError("the split must have one to three parts of 0 to 100", where="--split", value=text, hint=hint)
+    if abs(sum(numbers) - 100) > 1e-6:
+        raise UserError(f"the split adds up to {sum(numbers):g}, not to 100", where="--split", value=text, hint=hint)
+    named = dict(zip(_NAMES[len(numbers)], numbers, strict=True))
+    return {name: number / 100 for name, number in named.items() if number}
+
+
+def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: int) -> Division:
+    """Every group into one split. Raises UserError where there are fewer groups than splits.
+
+    The largest groups are placed first, each in a split that still has room for it, drawn with `seed` and weighted by
+    that room; where none has room, the split that misses most takes it.
+    """
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(GROUPS[by](example), []).append(example)
+    if len(groups) < len(shares):
+        raise UserError(
+            f"{len(shares)} splits need at least {len(shares)} {GROUP_NAMES[by]}",
+            where="--split",
+            value=f"{len(groups)} found: {', '.join(sorted(groups)[:5])}",
+            hint="--group pr splits by pull request, --split 100 does not split" if by == "repo" else "--split 100",
+        )
+    tokens = {name: sum(example.tokens for example in group) for name, group in groups.items()}
+    placed = _place(tokens, shares, seed)
+    parts: dict[str, list[Example]] = {split: [] for split in shares}
+    for example in examples:
+        parts[placed[GROUPS[by](example)]].append(example)
+    return Division(parts, by, _notes(tokens, placed, shares, by))
+
+
+def without_shared_copies(division: Division, threshold: float) -> list[Dropped]:
+    """Take near-duplicates out of all splits but the one that holds most of their tokens; returns what went."""
+    everything = [(split, example) for split, part in division.parts.items() for example in part]
+    if len(division.parts) < 2:
+        return []
+    representative = near_duplicates(((example.id, _text(example)) for _, example in everything), threshold)
+    clusters: dict[str, list[tuple[str, Example]]] = {}
+    for split, example in everything:
+        clusters.setdefault(_root(representative, example.id), []).append((split, example))
+    dropped: dict[str, Dropped] = {}
+    for members in clusters.values():
+        tokens = {split: sum(e.tokens for s, e in members if s == split) for split, _ in members}
+        home = max(division.parts, key=lambda split: tokens.get(split, 0))
+        for split, example in members:
+            if split != home:
+                detail = f"a near-duplicate lies in {home}"
+                dropped[example.id] = Dropped(example.id, example.instance_id, "near-duplicate-across-splits", detail)
+    for split, part in division.parts.items():
+        division.parts[split] = [example for example in part if example.id not in dropped]
+        if not division.parts[split]:
+            what = f"every example of {split} is a near-duplicate of another split's"
+            raise ExportError(what, where="--split", hint="another --seed, a larger share, or --split 100")
+    return list(dropped.values())
+
+
+def check(division: Division) -> str:
+    """One line that says that no group lies in two splits. Raises ExportError where one does."""
+    seen: dict[str, str] = {}
+    counts = dict.fromkeys(division.parts, 0)
+    for split, part in division.parts.items():
+        for group in {GROUPS[division.by](example) for example in part}:
+            if group in seen:
+                raise ExportError(f"a group lies in {seen[group]} and in {split}", where="--split", value=group)
+            seen[group] = split
+            counts[split] += 1
+    listed = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    return f"{len(seen):,} {GROUP_NAMES[division.by]}, none in two splits: {listed}"
+
+
+def _place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    draw = random.Random(f"{seed}/split")
+    total = sum(tokens.values())
+    room = {split: share * total for split, share in shares.items()}
+    placed: dict[str, str] = {}
+    for group in sorted(tokens, key=lambda name: (-tokens[name], name)):
+        fitting = [split for split in shares if room[split] >= tokens[group]]
+        weights = [room[split] for split in fitting]
+        split = draw.choices(fitting, weights)[0] if fitting else max(shares, key=lambda name: room[name])
+        placed[group] = split
+        room[split] -= tokens[group]
+    _fill_empty(placed, tokens, shares)
+    return placed
+
+
+def _fill_empty(placed: dict[str, str], tokens: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Few, large groups can leave a split without any: it gets the smallest of the split that has most groups."""
+    for split in shares:
+        if split not in placed.values():
+            groups = list(placed.values())
+            richest = max(shares, key=groups.count)
+            smallest = min((g for g in placed if placed[g] == richest), key=lambda name: (tokens[name], name))
+            placed[smallest] = split
+
+
+def _notes(tokens: Mapping[str, int], placed: Mapping[str, str], shares: Mapping[str, float], by: str) -> list[str]:
+    total = sum(tokens.values())
+    if len(shares) < 2:
+        return []
+    least = min(shares, key=lambda split: shares[split])
+    large = sorted((g for g in tokens if tokens[g] > shares[least] * total), key=lambda g: (-tokens[g], g))
+    notes = []
+    if large:
+        notes.append(
+            f"larger than a whole {least} split ({shares[least]:.0%} of the tokens): {len(large):,} of {len(tokens):,}"
+            f" {GROUP_NAMES[by]}; the largest, {large[0]}, holds {tokens[large[0]] / total:.0%} and lies in"
+            f" {placed[large[0]]} (--max-per-repo N makes it smaller)"
+        )
+    got = {split: sum(tokens[g] for g in placed if placed[g] == split) / total for split in shares}
+    if any(abs(got[split] - shares[split]) > _TOLERANCE for split in shares):
+        became = " / ".join(f"{split} {share:.1%}" for split, share in got.items())
+        notes.append(f"groups stay whole, so the shares of tokens became {became}")
+    return notes
+
+
+def _root(representative: Mapping[str, str], key: str) -> str:
+    seen = {key}
+    while key in representative and representative[key] not in seen:
+        key = representative[key]
+        seen.add(key)
+    return key
+
+
+def _text(example: Example) -> str:
+    """What two examples are compared by: everything but the system prompt, which all of them share."""
+    return "\n".join(message.content for message in example.messages if message.role != "system")

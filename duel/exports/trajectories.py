@@ -1,0 +1,269 @@
+"""Whole conversations out of any file with `messages`: parquet, JSON lines or JSON; a file, a folder or a glob."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from duel import shell, turn
+from duel.errors import ItemError, SourceError
+from duel.exports import dialogue
+from duel.exports.duels import repository_of
+from duel.exports.example import Dropped, Example, Loaded
+from duel.records import Message
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json")
+# Names of roles in other tools' files.
+_ROLES = {"ai": "assistant", "gpt": "assistant", "model": "assistant", "human": "user", "developer": "system"}
+_HINT = "a trajectory file has a column `messages` of {role, content}; mine.py makes one out of session logs"
+
+
+def load(source: str, here: Path) -> list[Loaded]:
+    """What each file holds; relative paths are relative to `here`. Raises SourceError where there is none."""
+    files = find(source, here)
+    names = [path.name for path in files]
+    return [
+        _file(path, str(path.relative_to(_common(files))) if names.count(path.name) > 1 else path.name)
+        for path in files
+    ]
+
+
+def find(source: str, here: Path) -> list[Path]:
+    """The files that `source` names, in order. Raises SourceError that says what is there instead."""
+    path = here / Path(source).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
+    elif glob.has_magic(source) and not path.exists():
+        root = Path(path.anchor or ".")
+        files = sorted(root.glob(str(path.relative_to(root))))
+    else:
+        files = [path]
+    if not files:
+        raise SourceError("no trajectory file is there", where=source, hint=f"looked for {', '.join(SUFFIXES)}")
+    for file in files:
+        if not file.is_file():
+            raise SourceError("no such file", where=file, hint="--from takes a file, a folder or a glob")
+        if file.suffix not in SUFFIXES:
+            raise SourceError(
+                "not a kind of trajectory file that is known", where=file, hint=f"known: {', '.join(SUFFIXES)}"
+            )
+    return files
+
+
+def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
+    """The trajectories with what tests said of their runs, by instance id. Raises SourceError."""
+    known = outcomes(file)
+    return [replace(e, resolved=known.get(e.instance_id, e.resolved)) if e.recorded else e for e in examples]
+
+
+def with_system(examples: list[Example], file: Path) -> list[Example]:
+    """The examples with the system prompt that the agent will have at inference. Raises SourceError."""
+    try:
+        system = Message(role="system", content=file.read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError("cannot read the system prompt", where=file, value=error) from None
+    return [replace(e, messages=(system, *e.messages[int(e.messages[0].role == "system") :])) for e in examples]
+
+
+def outcomes(file: Path) -> dict[str, bool]:
+    """{instance id: whether its run solved the issue} out of a JSON file. Raises SourceError."""
+    try:
+        table = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SourceError("cannot read the outcomes", where=file, value=error) from None
+    if not isinstance(table, dict) or not all(isinstance(value, bool) for value in table.values()):
+        raise SourceError("outcomes must be a JSON object of instance id and true or false", where=file)
+    return table
+
+
+def _file(path: Path, name: str) -> Loaded:
+    examples: list[Example] = []
+    dropped: list[Dropped] = []
+    found = 0
+    for row, record in enumerate(_records(path)):
+        found += 1
+        identity = f"{name}#{row}"
+        instance_id = str(record.get("instance_id") or "") if isinstance(record, Mapping) else ""
+        try:
+            if isinstance(record, ItemError):
+                raise record
+            examples.append(example_of(record, identity, path.name.split(".")[0]))
+        except ItemError as error:
+            dropped.append(Dropped(identity, instance_id, error.reason, error.what))
+    return Loaded(found, examples, dropped, origin=name)
+
+
+def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Example:
+    """One row as an example. Raises ItemError that says why it cannot be one."""
+    messages = _messages(record)
+    if not any(message.role == "assistant" for message in messages):
+        raise ItemError("no-agent-turn", "the conversation holds no agent turn")
+    instance_id = _text(record, "instance_id") or name
+    return Example(
+        id=identity,
+        instance_id=instance_id,
+        repo=_text(record, "repo") or repository_of(instance_id),
+        license=_text(record, "license"),
+        base_commit=_text(record, "base_commit"),
+        messages=tuple(messages),
+        style=_style(messages),
+        model=_text(record, "model", "model_name"),
+        agent=_text(record, "trajectory_format"),
+        dataset=identity.rpartition("#")[0],
+        tools=tuple(_tools(record.get("tools"))),
+        exit_status=_text(record, "exit_status"),
+        resolved=_truth(record.get("resolved", record.get("target"))),
+        recorded=True,
+    )
+
+
+def _records(path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
+    """Every row of a file, an ItemError in the place of one that cannot be read."""
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SourceError("cannot read the file", where=path, value=error.strerror) from None
+    if path.suffix == ".json":
+        yield from _json(raw, path)
+        return
+    for line in raw.splitlines():
+        if line.strip():
+            yield _line(line)
+
+
+def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if "messages" not in file.schema_arrow.names:
+                raise SourceError(
+                    "the file has no column `messages`",
+                    where=path,
+                    value=", ".join(file.schema_arrow.names),
+                    hint=_HINT,
+                )
+            for batch in file.iter_batches(256):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError("the parquet file cannot be read", where=path, value=error) from None
+
+
+def _json(raw: bytes, path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
+    """An array of rows, one row, or one bare conversation, as mini-swe-agent 2 saves it."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise SourceError("the file is not JSON", where=path, value=error, hint="JSON lines end on .jsonl") from None
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
+        value = {"messages": value}
+    if isinstance(value, dict):
+        info = value.get("info")
+        value = [{**(info if isinstance(info, dict) else {}), **value}]
+    if not isinstance(value, list):
+        raise SourceError("the file holds no trajectories", where=path, hint=_HINT)
+    yield from (row if isinstance(row, dict) else ItemError("damaged", "the row is no object") for row in value)
+
+
+def _line(line: bytes) -> Mapping[str, Any] | ItemError:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return ItemError("damaged", f"the line is not JSON: {error}")
+    return value if isinstance(value, dict) else ItemError("damaged", "the line is no object")
+
+
+def _messages(record: Mapping[str, Any]) -> list[Message]:
+    rows = record.get("messages")
+    if isinstance(rows, str):
+        try:
+            rows = json.loads(rows)
+        except (ValueError, RecursionError):
+            rows = None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise ItemError("no-messages", "`messages` is not a list of {role, content}")
+    return [_message(row) for row in rows]
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    role = str(row.get("role"))
+    role = _ROLES.get(role, role)
+    if role not in {"system", "user", "assistant", "tool"}:
+        raise ItemError("unknown-role", f"a message has the role {role[:40]}")
+    kept = {key: row[key] for key in ("tool_calls", "tool_call_id", "name") if row.get(key)}
+    try:
+        return Message.model_validate({"role": role, "content": _content(row.get("content")), **kept})
+    except ValidationError:
+        raise ItemError("damaged", "a message holds text that is no Unicode") from None
+
+
+def _content(content: object) -> str:
+    """Text, or the text parts of a list of parts. Raises ItemError for what is no text."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
+        return "\n".join(part["text"] for part in content)
+    raise ItemError("content-not-text", "a message holds something else than text")
+
+
+def _tools(tools: object) -> Iterator[Mapping[str, Any]]:
+    """Function schemas from a list, from its JSON text, or from a list of JSON texts."""
+    if isinstance(tools, str):
+        tools = _loaded(tools)
+    for tool in tools if isinstance(tools, list) else ():
+        schema = _loaded(tool) if isinstance(tool, str) else tool
+        function = schema.get("function") if isinstance(schema, Mapping) else None
+        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
+            yield {
+                "type": "function",
+                "function": {
+                    "name": function["name"],
+                    "description": str(function.get("description") or ""),
+                    "parameters": _loaded(function.get("parameters")) or {"type": "object", "properties": {}},
+                },
+            }
+
+
+def _loaded(value: object) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return None
+
+
+def _style(messages: list[Message]) -> str:
+    """The style of the last action, as for a duel's turn."""
+    last = next(message for message in reversed(messages) if message.role == "assistant")
+    if calls := dialogue.native_calls(last):
+        function = calls[-1].get("function")
+        return str(function.get("name", "")) if isinstance(function, Mapping) else ""
+    return shell.style(turn.command(last.content))
+
+
+def _truth(value: object) -> bool | None:
+    """True and False, 1 and 0; -1 and all else is unknown, as some datasets write it."""
+    return bool(value) if isinstance(value, int) and value in (0, 1) else None
+
+
+def _text(record: Mapping[str, Any], *keys: str) -> str:
+    return next((value for key in keys if isinstance(value := record.get(key), str) and value), "")
+
+
+def _common(files: list[Path]) -> Path:
+    """The folder that all files lie below."""
+    folder = files[0].parent
+    while not all(file.is_relative_to(folder) for file in files):
+        folder = folder.parent
+    return folder

@@ -1,0 +1,68 @@
+"""Untrusted text on its way to a judge: what cannot be seen is made visible, attempts to influence are noticed.
+
+Nothing here decides a verdict. Fences with a nonce keep a reply inside its block and the parser reads only what the
+judge writes; this module makes attempts harmless to the eye and lets the report name them.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (but newline and tab), soft hyphen, zero-width and bidi marks, line separators, byte order marks,
+# interlinear marks, tag characters and supplementary variation selectors (both smuggle text), lone surrogates.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_HIDDEN = re.compile(
+    "[\xad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+_DELIMITER = re.compile(
+    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|CONVERSATION|CANDIDATE|RESPONSE|ANSWER|HIDDEN PULL REQUEST|AGENT SYSTEM"
+    r" PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)|</?(?:reply|candidate|response)[ _]?[12AB]>",
+    re.IGNORECASE,
+)
+_ROLE_LINE = re.compile(
+    r"^[ \t>#*]*(?:\[?(?:SYSTEM|DEVELOPER)\]?[ \t]*(?:MESSAGE|PROMPT|NOTE|OVERRIDE)?[ \t]*\**[:\]]|\[INST\]|<<SYS>>"
+    r"|<\|(?:im_start|start_header_id|system|user|assistant|eot_id)\|?>?|<(?:system|developer)>)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ADDRESS = re.compile(
+    r"(?:ignore|disregard|forget)[ \t]+(?:all[ \t]+|any[ \t]+|the[ \t]+)?(?:previous|prior|above|earlier|preceding)\b"
+    r"|(?:dear|note to(?: the)?|attention,?|hey|as (?:a|the))[ \t]+(?:judge|evaluator|grader)\b"
+    r"|\b(?:reply|candidate|response|answer)[ \t]*[12AB][ \t]+(?:is|should be|must be|wins|has been)\b[^\n]{0,40}"
+    r"\b(?:better|best|worse|winner|wins|preferred|correct)\b"
+    r"|\b(?:choose|pick|prefer|select|vote for)[ \t]+(?:reply|candidate|response|answer)[ \t]*[12AB]\b"
+    r"|\b(?:you|the judge|evaluators?)[ \t]+(?:must|should|have to|will)[ \t]+(?:rate|score|grade|prefer|choose|award)\b",
+    re.IGNORECASE,
+)
+_DIMENSION_KEY = re.compile(r"[\"'](correctness|grounding|progress|protocol|efficiency)[\"']\s*:", re.IGNORECASE)
+
+# Kinds of attempt in the order in which they are listed.
+KINDS = ("verdict", "delimiter", "role-line", "address", "invisible", "control")
+
+
+def visible(text: str) -> str:
+    r"""`text` with every character that cannot be seen written as an escape (`\u200b`); newline and tab stay."""
+    return _INVISIBLE.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def attempts(text: str) -> list[str]:
+    """The kinds of attempt to influence a judge that `text` shows, out of KINDS. Linear in its length."""
+    found = {
+        # Three of the five names as keys: chance does not write that into a turn.
+        "verdict": len({name.lower() for name in _DIMENSION_KEY.findall(text)}) >= 3,
+        "delimiter": _DELIMITER.search(text) is not None,
+        "role-line": _ROLE_LINE.search(text) is not None,
+        "address": _ADDRESS.search(text) is not None,
+        "invisible": _HIDDEN.search(text) is not None,
+        "control": _CONTROL.search(text) is not None,
+    }
+    return [kind for kind in KINDS if found[kind]]
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,217 @@
+"""The panel at work: which turns are to be judged, one job a turn, its score saved once its votes are in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duel import shell, turn
+from duel.calls.request import Reply, Request
+from duel.errors import ItemError
+from duel.judging import adaptive, hostile, rubric, verdict
+from duel.judging.rubric import Pair, short_hash
+from duel.judging.scoring import Key, owed_votes, settle
+from duel.records import Answer, Score, Vote
+from duel.settings import Settings
+from duel.stage import Stage
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.calls import Ask
+
+COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+
+
+@dataclass
+class Panel:
+    """The judges under one set of settings, at work on the answers of one workspace."""
+
+    stage: Stage
+    folder: Workspace
+    """Where the scores lie: the workspace itself, or the folder of the noise floor."""
+    mode: int
+    candidates: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of the candidates of every turn that came by, by file stem."""
+    asked_anew: Counter[str] = field(default_factory=Counter)
+    """Why scores that lie there cannot be used."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace, with its secret and its ledger."""
+        return self.stage.workspace
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this run."""
+        return self.stage.settings
+
+    @cached_property
+    def secret(self) -> bytes:
+        """What keys the nonces of this workspace."""
+        return self.workspace.secret()
+
+    @cached_property
+    def made_with(self) -> dict[str, str]:
+        """Fingerprints of the rubric, the panel and the mode: what a score must share to stand beside the others."""
+        judge = self.settings.judge
+        asked = {
+            "models": judge.models,
+            "thinking_models": sorted(set(judge.thinking_models) & set(judge.models)),
+            "tokens": [judge.thinking_max_tokens, judge.score_max_tokens, judge.max_tokens],
+            "temperature": judge.temperature,
+            "orders": judge.orders,
+            "structured_output": judge.structured_output,
+            "mode": self.mode,
+        }
+        return {"rubric": rubric.rubric_hash(), "panel": short_hash(asked)}
+
+    def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[Turn]:
+        """A job for every turn whose votes are not all there, made with the present settings."""
+        for path, answer in answers:
+            pair = rubric.pair_of(path.stem, answer, self.mode)
+            self.candidates[pair.item] = rubric.fingerprint(pair)
+            kept = None if self.stage.again else self._kept(pair.item)
+            if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
+                self.stage.finished += 1
+            else:
+                yield Turn(self, pair, answer, kept)
+
+    def _kept(self, item: str) -> Score | None:
+        """The score that lies there, if its votes can still be used."""
+        path = self.folder.score_path(item)
+        if not path.exists():
+            return None
+        try:
+            score = self.workspace.read(path, Score)
+        except ItemError as error:
+            self.stage.redone.append(error)
+            return None
+        difference = self.unlike(score, item)
+        if difference:
+            self.stage.stale += 1
+            self.asked_anew[difference] += 1
+        return None if difference else score
+
+    def unlike(self, score: Score, item: str, seen: bool = True) -> str:
+        """What keeps the score of `item` from standing beside those made now, as a slug; "" where nothing does.
+
+        `seen` False: no answer came by, so nothing can be said of the candidates.
+        """
+        if score.mode != self.mode:
+            return f"mode-{score.mode}"
+        for name, slug in (("rubric", "other-rubric"), ("panel", "other-panel")):
+            if score.made_with.get(name) != self.made_with[name]:
+                return slug
+        if seen and item not in self.candidates:
+            return "no-answer"
+        if seen and score.made_with.get("candidates") != self.candidates[item]:
+            return "other-candidates"
+        return ""
+
+    def wanted(self, item: str, votes: Sequence[Vote]) -> list[Key]:
+        """The votes to ask for next, given those that are there; [] once there is nothing left to ask."""
+        if self.settings.judge.strategy == "adaptive":
+            return adaptive.next_votes(item, votes, self.settings)
+        there = {(vote.judge, vote.order) for vote in votes}
+        return [key for key in owed_votes(item, self.settings) if key not in there]
+
+
+def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
+    """A score without votes: everything that is known of the turn before a judge has seen it."""
+    side = "king" if mode == 2 else "assistant"
+    found = [(side, kind) for kind in hostile.attempts(pair.opponent)]
+    found += [("challenger", kind) for kind in hostile.attempts(pair.challenger)]
+    writers = {name: answer.made[name].model for name in ("king", "challenger") if name in answer.made}
+    return Score(
+        file=pair.item,
+        instance_id=answer.instance_id,
+        mode=mode,
+        style=shell.style(turn.command(pair.challenger)),
+        attempts=[{"side": side, "kind": kind} for side, kind in found],
+        writers={"king": writers.get("king", "") if mode == 2 else "", "challenger": writers.get("challenger", "")},
+        lengths={"king": len(pair.opponent), "challenger": len(pair.challenger)},
+        made_with={**made_with, "candidates": rubric.fingerprint(pair), "challenger": _writer(answer)},
+    )
+
+
+def _writer(answer: Answer) -> str:
+    """Who wrote the challenger: its model and prompt template, which make it this challenger and no other."""
+    made = answer.made.get("challenger")
+    return short_hash([made.model, made.template_hash] if made else [])
+
+
+@dataclass
+class Turn:
+    """One turn before the panel."""
+
+    panel: Panel
+    pair: Pair
+    answer: Answer
+    kept: Score | None
+
+    @property
+    def item(self) -> str:
+        """The file stem of the answer."""
+        return self.pair.item
+
+    @cached_property
+    def questions(self) -> dict[Key, Request]:
+        """The request for every vote that may be asked; built when the turn comes up, because it is long."""
+        return rubric.requests(self.pair, self.panel.settings, self.panel.secret)
+
+    def requests(self) -> list[Request]:
+        """The votes that are asked for sure."""
+        there = [vote for vote in self.kept.votes if vote.parsed] if self.kept else []
+        return [self.questions[key] for key in self.panel.wanted(self.item, there)]
+
+    async def work(self, ask: Ask) -> None:
+        """Ask for the votes that are missing, then save the score. Raises ItemError where some stay missing."""
+        panel = self.panel
+        before = {(vote.judge, vote.order): vote for vote in self.kept.votes} if self.kept else {}
+        votes = {key: vote for key, vote in before.items() if vote.parsed}
+        while wanted := panel.wanted(self.item, list(votes.values())):
+            cast = await asyncio.gather(*(self._vote(ask, key, before.get(key)) for key in wanted))
+            votes.update(zip(wanted, cast, strict=True))
+        blank = blank_score(self.pair, self.answer, panel.mode, panel.made_with)
+        ordered = [votes[key] for key in owed_votes(self.item, panel.settings) if key in votes]
+        score = settle(blank.model_copy(update={"votes": ordered}), panel.settings)
+        panel.workspace.save(panel.folder.score_path(self.item), score)
+        failed = [vote for vote in ordered if not vote.parsed]
+        if failed and panel.wanted(self.item, [vote for vote in ordered if vote.parsed]):
+            raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
+
+    async def _vote(self, ask: Ask, key: Key, before: Vote | None) -> Vote:
+        """One judge's vote in one order, asked again while it does not parse, `rescore_passes` times at most."""
+        judge, order = key
+        vote = before or Vote(judge=judge, order=order)
+        for attempt in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
+            try:
+                reply = await ask(self.questions[key].again(attempt))
+            except ItemError as error:
+                return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
+            vote = counted(vote, reply)
+            try:
+                found = verdict.parse(reply.text)
+            except verdict.Unparsed as error:
+                ask.reject(reply, f"unparsed: {error.reason}")
+                vote = vote.model_copy(update={"error": f"unparsed: {error.reason}: {error.what}"})
+            else:
+                fields = {**found.for_challenger(order), "reason": found.reason, "error": ""}
+                return vote.model_copy(update=fields)
+        return vote
+
+
+def counted(vote: Vote, reply: Reply) -> Vote:
+    """`vote` with one more reply on its account: a verdict that does not parse costs its tokens all the same."""
+    usage = {
+        name: vote.usage.get(name, 0) + int(reply.usage.get(name) or 0)
+        for name in COUNTED_USAGE
+        if name in vote.usage or reply.usage.get(name) is not None
+    }
+    cost = None if reply.cost is None and vote.cost is None else (vote.cost or 0.0) + (reply.cost or 0.0)
+    return vote.model_copy(update={"usage": usage, "cost": cost, "model": reply.model, "asked": vote.asked + 1})

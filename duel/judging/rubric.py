@@ -1,0 +1,158 @@
+"""What a judge is shown: the one place where its prompt is built.
+
+The rubric comes first and is the same for all items; the conversation and the two candidates follow, the candidates
+last, so that both orders and all retries of a turn share the longest possible prefix (and an endpoint's prompt cache
+with it). Every part stands between lines with a nonce that no author of a reply can know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from duel import fence, prompts
+from duel.calls.request import Request
+from duel.history import estimate_tokens, fit, history_tokens
+from duel.judging.hostile import visible
+from duel.records import DIMENSIONS, Answer, Message, Order
+from duel.settings import Settings
+
+# The shape of what stands around the rubric; a change of it makes another rubric.
+LAYOUT = "2"
+DEFAULT_TOKENS = 768
+# A reply may take this share of the window at most: 1,024 tokens of 32,768 are the default, so only a reply that
+# another tool made, or a hostile megabyte, is ever cut (in its middle, visibly, the same for every judge).
+REPLY_SHARE = 4
+VERDICT_SCHEMA: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdict",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {
+                "reason": {"type": "string"},
+                **{name: {"type": "integer", "enum": [1, 2, 0]} for name in DIMENSIONS},
+            },
+            "required": ["reason", *DIMENSIONS],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One turn as the judges compare it: the conversation, the challenger's reply and its opponent's."""
+
+    item: str
+    history: Sequence[Message]
+    opponent: str
+    challenger: str
+
+
+def pair_of(item: str, answer: Answer, mode: int) -> Pair:
+    """The two candidates of `answer`: against the king in mode 2, against the reference turn in mode 1."""
+    return Pair(item, answer.messages, answer.king if mode == 2 else answer.assistant, answer.challenger)
+
+
+def fingerprint(pair: Pair) -> str:
+    """16 hexadecimal digits that change with any text the judges would see."""
+    digest = hashlib.blake2b(digest_size=8)
+    texts = [pair.opponent, pair.challenger]
+    for text in texts + [part for message in pair.history for part in (message.role, message.content)]:
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(raw))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def short_hash(value: Any) -> str:
+    """16 hexadecimal digits for any JSON value."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def rubric_hash() -> str:
+    """What identifies the rubric: its text and the layout around it."""
+    return f"{prompts.load('rubric').hash}-{LAYOUT}"
+
+
+def requests(pair: Pair, settings: Settings, secret: bytes) -> dict[tuple[str, Order], Request]:
+    """The question to every judge in every order that is asked, keyed by (judge, order)."""
+    shown = {order: _messages(pair, order, settings, secret) for order in orders(pair.item, settings)}
+    return {
+        (judge, order): Request(
+            stage="judge",
+            item=pair.item,
+            model=judge,
+            messages=messages,
+            max_tokens=_budget(judge, settings),
+            temperature=settings.judge.temperature,
+            response_format=VERDICT_SCHEMA if settings.judge.structured_output else None,
+        )
+        for order, messages in shown.items()
+        for judge in settings.judge.models
+    }
+
+
+def orders(item: str, settings: Settings) -> tuple[Order, ...]:
+    """The orders in which a judge sees the two replies of `item`; "alternate" takes one by a hash of the item."""
+    if settings.judge.orders == "both":
+        return ("king_first", "challenger_first")
+    if settings.judge.orders == "king_first":
+        return ("king_first",)
+    odd = hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[0] & 1
+    return ("challenger_first",) if odd else ("king_first",)
+
+
+def _budget(judge: str, settings: Settings) -> int:
+    chosen = settings.judge
+    if judge in chosen.thinking_models:
+        return chosen.thinking_max_tokens
+    return chosen.score_max_tokens or chosen.max_tokens or DEFAULT_TOKENS
+
+
+def _messages(pair: Pair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
+    window = settings.generate.max_model_len
+    conversation = [message.model_copy(update={"content": visible(message.content)}) for message in pair.history]
+    if history_tokens(conversation) > window:
+        conversation = fit(conversation, window)
+    opponent, challenger = (_cut(visible(text), window // REPLY_SHARE) for text in (pair.opponent, pair.challenger))
+    mark = _mark(pair, secret)
+    first, second = (opponent, challenger) if order == "king_first" else (challenger, opponent)
+    parts = [
+        fence.fence("CONVERSATION", "\n".join(_rendered(conversation, mark)), mark),
+        fence.fence("REPLY 1", first, mark),
+        fence.fence("REPLY 2", second, mark),
+    ]
+    return [
+        {"role": "system", "content": prompts.load("rubric").render()},
+        {"role": "user", "content": "\n\n".join(parts)},
+    ]
+
+
+def _mark(pair: Pair, secret: bytes) -> str:
+    """A nonce that stands in none of the texts. The challenger's own prompt has another, so its writer cannot know it."""
+    texts = [pair.opponent, pair.challenger, *(message.content for message in pair.history)]
+    for number in range(1000):
+        mark = fence.nonce(secret, f"judge:{number}:{pair.item}")
+        if not any(mark in text for text in texts):
+            return mark
+    raise AssertionError("a thousand keyed hashes all stand in the text")
+
+
+def _rendered(conversation: Sequence[Message], mark: str) -> Iterator[str]:
+    for message in conversation:
+        yield f"--- {message.role} {mark} ---"
+        yield message.content
+
+
+def _cut(text: str, limit: int) -> str:
+    """`text` within `limit` tokens, its middle left out visibly. Raises nothing: short texts come back unchanged."""
+    if estimate_tokens(text) <= limit:
+        return text
+    return fit([Message(role="assistant", content=text)], limit)[0].content

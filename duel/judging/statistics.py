@@ -1,0 +1,194 @@
+"""Bounds on the mean of turns that are not independent: turns of one pull request share what makes them easy or hard.
+
+All figures are in the unit of what goes in (deltas in -0.5..0.5). The statistic is the mean over turns, sum(delta) /
+turns; pull requests (clusters) are what is resampled. Notation: G clusters, cluster g has the sum S_g over m_g turns,
+t = sum S / sum m, and the linearised cluster-robust error
+
+    se(t)^2 = G / (G - 1) * sum_g (S_g - t m_g)^2 / (sum m)^2          (Liang & Zeger 1986; Cameron & Miller 2015)
+
+Why studentized: over 20 cells of simulated panels its bound missed the nominal coverage by 1.1 points on average, the
+cluster percentile by 2.7, the cluster t by 2.8 and the percentile over turns, which takes them for independent, by 11.1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+# Under this many clusters one pseudo-turn of delta -0.5 joins the bootstrap in a cluster of its own: rare disasters that
+# the sample happens to miss make the bound too high (coverage 92.9 % at 67 clusters without it).
+PSEUDO_TURN_BELOW = 200
+PSEUDO_DELTA = -0.5
+# Integers drawn at a time. A block stays in the processor's cache and its product under the size at which the linear
+# algebra library starts threads: 10,000 resamples of 2,000 clusters took 0.10 s so, 0.29-0.75 s in larger blocks.
+BLOCK = 20_000
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Sums over clusters. `sums` has the shape (G, K) for K quantities, `sizes` (G,): turns a cluster."""
+
+    sums: Floats
+    sizes: Floats
+
+    @classmethod
+    def of(cls, values: ArrayLike, labels: ArrayLike) -> Clusters:
+        """Group `values`, shape (n,) or (n, K), by `labels`, shape (n,)."""
+        table = np.asarray(values, dtype=np.float64).reshape(len(np.asarray(labels)), -1)
+        _, places = np.unique(np.asarray(labels), return_inverse=True)
+        count = int(places.max(initial=-1)) + 1
+        sums = np.stack([np.bincount(places, column, count) for column in table.T], axis=1)
+        return cls(sums, np.bincount(places, minlength=count).astype(np.float64))
+
+    @property
+    def count(self) -> int:
+        """G."""
+        return len(self.sizes)
+
+    def means(self) -> Floats:
+        """t for each quantity, shape (K,)."""
+        return np.asarray(self.sums.sum(0) / self.sizes.sum())
+
+    def errors(self) -> Floats:
+        """The cluster-robust standard error of each mean, shape (K,); NaN under two clusters."""
+        if self.count < 2:
+            return np.full(self.sums.shape[1], np.nan)
+        residuals = self.sums - self.means() * self.sizes[:, None]
+        return np.asarray(np.sqrt(self.count / (self.count - 1) * (residuals**2).sum(0)) / self.sizes.sum())
+
+    def with_pseudo_turn(self) -> Clusters:
+        """One more cluster that holds a single lost turn."""
+        lost = np.full((1, self.sums.shape[1]), PSEUDO_DELTA)
+        return Clusters(np.vstack([self.sums, lost]), np.append(self.sizes, 1.0))
+
+
+@dataclass(frozen=True)
+class Studentized:
+    """The bootstrap distribution of (t* - t) / se*, from which a lower bound at any level follows."""
+
+    means: Floats
+    errors: Floats
+    pivots: Floats
+    """Shape (B, K), sorted along B. +inf where a resample had no spread: such a resample says nothing against t."""
+
+    def lower(self, alpha: float) -> Floats:
+        """The one-sided lower bound of each mean at level 1 - `alpha`, shape (K,). Where there is no spread: the mean."""
+        place = min(int(np.ceil((1 - alpha) * (len(self.pivots) + 1))) - 1, len(self.pivots) - 1)
+        with np.errstate(invalid="ignore"):
+            bound = self.means - self.pivots[place] * self.errors
+        return np.where(self.errors > 0, bound, self.means)
+
+
+def studentized(clusters: Clusters, resamples: int, seed: int, guard: bool = True) -> Studentized:
+    """The one-sided cluster-studentized bootstrap of `clusters`, seeded; needs two clusters.
+
+    `guard` adds the pseudo-turn under PSEUDO_TURN_BELOW clusters. Weights are whole numbers of times that a cluster is
+    drawn; sums of products with them give every moment that the error needs, for all K quantities at once.
+    Source: Davison & Hinkley 1997, 5.2; Cameron, Gelbach & Miller 2008 for clusters.
+    """
+    used = clusters.with_pseudo_turn() if guard and clusters.count < PSEUDO_TURN_BELOW else clusters
+    count, kinds = used.sums.shape
+    means, errors = used.means(), used.errors()
+    # Centred first, so that the squares below do not cancel: sums of S - t m, whose mean is 0.
+    centred = used.sums - means * used.sizes[:, None]
+    sizes = used.sizes[:, None]
+    moments = np.hstack([centred, centred**2, centred * sizes, sizes, sizes**2])
+    draw = np.random.default_rng(seed)
+    pivots = np.empty((resamples, kinds))
+    rows = max(1, BLOCK // count)
+    offsets = np.arange(rows)[:, None] * count
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        picks = draw.integers(0, count, size=(size, count), dtype=np.int32) + offsets[:size]
+        weights = np.bincount(picks.ravel(), minlength=size * count).reshape(size, count)
+        pivots[start : start + size] = _pivots(weights.astype(np.float64) @ moments, kinds, count)
+    pivots.sort(axis=0)
+    return Studentized(means, errors, pivots)
+
+
+def _pivots(sums: Floats, kinds: int, count: int) -> Floats:
+    """(t* - t) / se* of resamples whose weighted moments are `sums`; here the sums are those of S - t m."""
+    first, second, mixed = sums[:, :kinds], sums[:, kinds : 2 * kinds], sums[:, 2 * kinds : 3 * kinds]
+    turns, squares = sums[:, 3 * kinds, None], sums[:, 3 * kinds + 1, None]
+    shift = first / turns
+    variance = second - 2 * shift * mixed + shift**2 * squares
+    # Rounding leaves about 1e-15 where all drawn clusters are alike; a real spread is at least (1/30)^2 a cluster.
+    variance = np.where(variance > 1e-9, variance, 0.0)
+    error = np.sqrt(count / (count - 1) * variance) / turns
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pivot = shift / error
+    return np.where(error > 0, pivot, np.where(shift == 0, 0.0, np.copysign(np.inf, shift)))
+
+
+def t_lower(clusters: Clusters, alpha: float) -> Floats:
+    """The cluster-robust t bound with G - 1 degrees of freedom, shape (K,); NaN under two clusters."""
+    if clusters.count < 2:
+        return np.full(clusters.sums.shape[1], np.nan)
+    return np.asarray(clusters.means() - student_quantile(1 - alpha, clusters.count - 1) * clusters.errors())
+
+
+def student_quantile(level: float, freedom: int) -> float:
+    """The quantile of Student's t for `level` above one half.
+
+    With T = sqrt(df) tan(angle) the density is that of a power of the cosine, which Gauss and Legendre's rule integrates
+    to 12 digits; bisection finds the quantile. (Importing scipy.special for it would cost half of the gate's 0.5 s.)
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+
+    def share_up_to(angle: float) -> float:
+        return scale * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (freedom - 1))
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share_up_to(middle) < level - 0.5 else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def percentile_lower(values: ArrayLike, alpha: float, resamples: int, seed: int) -> float:
+    """The plain percentile bound over turns taken for independent: upstream's, kept for comparison. NaN without turns.
+
+    A resample of n turns is a multinomial draw over the distinct values, of which a panel gives few (61 for three
+    judges and both orders): the same distribution as drawing turns one by one, at a fraction of the cost.
+    """
+    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
+    if not len(distinct):
+        return float("nan")
+    turns = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(turns, counts / turns, size=resamples)
+    return float(np.quantile(drawn @ distinct / turns, alpha))
+
+
+def detectable(error: float, quantile: float, least: float, power: float = POWER) -> float:
+    """The smallest true mean that the gate accepts with probability `power` at this standard error.
+
+    The bound must be above 0 (`quantile` errors under the mean, on the scale of the bound that is used) and the mean
+    itself at least `least`. Unit as `error`.
+    """
+    spread = NormalDist().inv_cdf(power) * error
+    return max(quantile * error + spread, least + spread)
+
+
+def turns_needed(turns: int, mean: float, error: float, quantile: float, power: float = POWER) -> int | None:
+    """Turns at which a true mean of `mean` would be told from 0 with probability `power`; None where it is not above 0.
+
+    The error shrinks with the square root of the turns, as long as new turns come from new pull requests.
+    """
+    if not mean > 0 or not np.isfinite(error):
+        return None
+    return max(1, int(np.ceil(turns * ((quantile + NormalDist().inv_cdf(power)) * error / mean) ** 2)))
+
+
+def finite(value: Any) -> float | None:
+    """A float for a record, None for "no data" (NaN or infinite)."""
+    number = float(value)
+    return number if np.isfinite(number) else None

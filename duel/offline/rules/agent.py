@@ -1,0 +1,249 @@
+"""King and challenger: the next turn of an agent, chosen by rules from what the conversation shows.
+
+The king decides at random (by a hash of the conversation) between sensible and mediocre steps. The challenger sees the
+hidden pull request too and uses it to choose well among what the conversation has shown; now and then it blunders, and
+now and then it gives away something that it cannot know, so that the audit has something to find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from duel.offline.faults import fraction
+from duel.offline.rules.conversation import Conversation, clean
+
+_PULL_REQUEST = re.compile(
+    r"^=== HIDDEN PULL REQUEST (\w+) ===\n(.*)^=== END OF HIDDEN PULL REQUEST \1 ===", re.MULTILINE | re.DOTALL
+)
+_SYSTEM_PROMPT = re.compile(
+    r"^=== AGENT SYSTEM PROMPT (\w+) ===\n(.*)^=== END OF AGENT SYSTEM PROMPT \1 ===", re.MULTILINE | re.DOTALL
+)
+_ASKED_AGAIN = re.compile(r"pull request", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z_]\w{4,}")
+GENERIC = ("TODO", "return", "error", "import", "main")
+GUESSES = ("src/utils", "src/helpers", "lib/core", "src/main")
+# Shares of the king's and the challenger's decisions. Set so that a demo run has all three buckets well filled.
+KING_SHARES = {"good": 0.42, "broad": 0.16, "generic": 0.12, "repeat": 0.14, "guess": 0.10, "stray": 0.06}
+CHALLENGER_SHARES = {
+    "informed": 0.52,
+    "good": 0.12,
+    "broad": 0.09,
+    "generic": 0.05,
+    "repeat": 0.08,
+    "stray": 0.03,
+    "leak": 0.11,
+}
+# Of the challengers that are told of their leak, this share leaks again.
+LEAKS_AGAIN = 0.4
+
+THOUGHTS: dict[str, tuple[str, ...]] = {
+    "list": (
+        "I need to know which files there are before I can look for the cause.",
+        "Let me see how the repository is laid out.",
+        "First the list of files, then the search.",
+    ),
+    "relist": (
+        "Let me look at the files again.",
+        "I'd like to see the directory once more.",
+        "I'm not sure where I am, so I'll list the files.",
+    ),
+    "read": (
+        "`{path}` has the most to do with what the issue describes, so I'll read it.",
+        "The listing shows `{path}`. That is where I expect this to happen.",
+        "Next I want to see `{path}` and how it handles this case.",
+    ),
+    "part": (
+        "`{path}` is a good candidate. Its beginning should be enough to tell.",
+        "I'll read the first part of `{path}`, where this is most likely handled.",
+    ),
+    "search": (
+        "The issue speaks of `{word}`. Where does it appear?",
+        "I'll search for `{word}`, which the issue names.",
+        "`{word}` is the clue that the issue gives. Let me find it.",
+    ),
+    "generic": (
+        "Let me search for `{word}` and see what turns up.",
+        "Maybe `{word}` leads somewhere.",
+    ),
+    "guess": (
+        "There should be a file with the helper functions. Let me read `{path}`.",
+        "The logic is probably in `{path}`.",
+    ),
+    "repeat": (
+        "Let me run this again to be sure.",
+        "I want to see that output once more.",
+    ),
+    "stray": (
+        "Let me go into `{path}` and look around there.",
+        "I'll change to `{path}` first.",
+    ),
+    "review": (
+        "Before I finish I want to read my change as a whole.",
+        "Let me check the change that was made.",
+    ),
+    "leak": (
+        "The problem comes from `{word}`, so that is what I look at.",
+        "I think `{word}` is what is needed here.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What the challenger is shown of the pull request."""
+
+    paths: tuple[str, ...]
+    added: tuple[str, ...]
+    """Names on added lines."""
+
+    @classmethod
+    def of(cls, system: str) -> Hidden:
+        """Read it from the challenger's system message."""
+        match = _PULL_REQUEST.search(system)
+        text = match[2] if match else ""
+        added = (line[1:] for line in text.splitlines() if line.startswith("+") and not line.startswith("+++"))
+        names = dict.fromkeys(name for line in added for name in _NAME.findall(line))
+        return cls(tuple(clean(path) for path in re.findall(r"^\+\+\+ b/(\S+)", text, re.MULTILINE)), tuple(names))
+
+
+class Writer:
+    """One turn to write: the conversation, and the choices that a hash of it makes."""
+
+    def __init__(self, messages: Sequence[Mapping[str, Any]], name: str, hidden: Hidden | None = None) -> None:
+        self.conversation = Conversation("\n\n".join(str(message["content"]) for message in messages))
+        self.hidden = hidden
+        self._name = name
+        # The conversation says it all; a system prompt that carries another workspace's nonce must not change a reply.
+        self._seed = "\0".join(str(message["content"]) for message in messages[1:])
+
+    def draw(self, purpose: str) -> float:
+        """A number in [0, 1) for one choice."""
+        return fraction(self._name, purpose, self._seed)
+
+    def choose(self, purpose: str, options: Sequence[str]) -> str:
+        """One of several."""
+        return options[int(self.draw(purpose) * len(options))]
+
+    def decision(self, shares: Mapping[str, float]) -> str:
+        """One of several by their shares."""
+        left = self.draw("decision")
+        for name, share in shares.items():
+            left -= share
+            if left < 0:
+                return name
+        return next(iter(shares))
+
+    def turn(self, thought: str, command: str, **slots: str) -> str:
+        """The reply."""
+        text = self.choose("thought", THOUGHTS[thought]).format(**slots)
+        return f"THOUGHT: {text}\n\n```bash\n{command}\n```"
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def good(self) -> str:
+        """A step that a sensible agent would take."""
+        seen = self.conversation
+        if not seen.paths or (seen.failed and self.draw("relist") < 0.5):
+            return self.turn("list", 'find . -type f -not -path "./.git/*" | sort | head -60')
+        words = [word for word in self.clues() if not any(word in command for command in seen.commands)]
+        unread = self.unread()
+        if unread and (not words or self.draw("read or search") < 0.6):
+            return self.turn("read", f"cat {unread[0]}", path=unread[0])
+        if words:
+            return self.turn("search", f'grep -rn "{words[0]}" .', word=words[0])
+        return self.turn("review", "git diff")
+
+    def informed(self) -> str:
+        """What the pull request tells it to look at, as long as the conversation has shown it."""
+        assert self.hidden is not None  # noqa: S101 - only challengers are informed
+        seen = self.conversation
+        for path in self.hidden.paths:
+            if path in seen.paths and path not in seen.read:
+                if self.draw("part") < 0.5:
+                    return self.turn("part", f"sed -n '1,60p' {path}", path=path)
+                return self.turn("read", f"cat {path}", path=path)
+        for word in self.clues():
+            known = [path for path in self.hidden.paths if path in seen.paths]
+            if known and not any(word in command for command in seen.commands):
+                return self.turn("search", f'grep -n "{word}" {" ".join(known[:3])}', word=word)
+        return self.good()
+
+    def broad(self) -> str:
+        """A step that shows more than is needed."""
+        unread = self.unread()
+        if len(unread) > 1:
+            return self.turn("read", f"cat {unread[-1]} {unread[0]}", path=unread[-1])
+        return self.turn("relist", "ls -R . && git log --oneline")
+
+    def generic(self) -> str:
+        """A search for something that is everywhere."""
+        word = self.choose("word", GENERIC)
+        return self.turn("generic", f'grep -rn "{word}" .', word=word)
+
+    def repeat(self) -> str:
+        """What was run before."""
+        commands = [command for command in self.conversation.commands if "\n" not in command and len(command) < 120]
+        if len(commands) < 2:
+            return self.turn("relist", "ls -R")
+        return self.turn("repeat", commands[-1 if self.draw("which") < 0.5 else -2])
+
+    def guess(self) -> str:
+        """A path that nobody has seen."""
+        endings = [path.rpartition(".")[2] for path in self.conversation.paths if not path.endswith(".md")]
+        path = f"{self.choose('guess', GUESSES)}.{max(endings, key=endings.count) if endings else 'py'}"
+        return self.turn("guess", f"cat {path}", path=path)
+
+    def stray(self) -> str:
+        """A command that the agent's instructions forbid."""
+        folders = sorted({path.rpartition("/")[0] for path in self.conversation.paths if "/" in path.strip("/")})
+        folder = self.choose("folder", folders or ["src"])
+        return self.turn("stray", f"cd {folder} && ls", path=folder)
+
+    def leak(self) -> str:
+        """A step that only the pull request can explain; an honest one where there is no such step."""
+        assert self.hidden is not None  # noqa: S101 - only challengers can leak
+        text = self.conversation.text
+        for path in self.hidden.paths:
+            if path not in self.conversation.paths and path.rpartition("/")[2] not in text:
+                return self.turn("leak", f"cat {path}", word=path)
+        for name in sorted(self.hidden.added, key=len, reverse=True):
+            if name not in text and re.search(r"[a-z][A-Z]|_|[A-Z]{4}", name):
+                return self.turn("leak", f'grep -rn "{name}" .', word=name)
+        return self.informed()
+
+    # -- what the steps look at ------------------------------------------------------------------------------------
+
+    def clues(self) -> list[str]:
+        """Words of the issue to search for, the most telling first."""
+        return [word for word in [*self.conversation.code_words, *self.conversation.words] if '"' not in word]
+
+    def unread(self) -> list[str]:
+        """Files that were shown and not yet named by a command, the most relevant first."""
+        seen = self.conversation
+        candidates = [path for path in seen.paths if path not in seen.read and not path.startswith("/")]
+        return sorted(candidates, key=lambda path: (-seen.relevance(path), path))
+
+
+def king(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The next turn, blind."""
+    writer = Writer(messages, "king")
+    step: str = getattr(writer, writer.decision(KING_SHARES))()
+    return step
+
+
+def challenger(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The next turn with the pull request in hand. Told of a leak, it mostly mends its ways."""
+    system = str(messages[0]["content"])
+    told = len(messages) > 3 and messages[-1]["role"] == "user" and bool(_ASKED_AGAIN.search(messages[-1]["content"]))
+    history = list(messages[1:-2] if told else messages[1:])
+    agent_system = _SYSTEM_PROMPT.search(system)
+    head = {"role": "system", "content": agent_system[2] if agent_system else ""}
+    writer = Writer([head, *history], "challenger", Hidden.of(system))
+    decision = writer.decision(CHALLENGER_SHARES)
+    if told and decision == "leak" and writer.draw("again") >= LEAKS_AGAIN:
+        decision = "informed"
+    step: str = getattr(writer, decision)()
+    return step

@@ -1,0 +1,112 @@
+"""What a rule can see in a conversation: the issue's words, the paths and the commands that have appeared so far."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cached_property
+
+from duel import turn
+
+ENDINGS = (
+    "py|pyi|js|jsx|mjs|ts|tsx|go|rs|c|h|cc|cpp|hpp|java|kt|rb|php|cs|scala|sh|lua|ex|md|rst|txt|toml|cfg|json|ya?ml"
+)
+_PATH = re.compile(
+    rf"(?<![\w/.~@+-])(?:\.{{1,2}}/|/)?(?:[\w@+-]+/|\.[\w-]+/)*[\w@+.-]*\w\.(?:{ENDINGS})\b(?!\(|/|\.\w)"
+)
+_ISSUE_START = re.compile(r"^(?:#+ *issue|<pr_description>|<issue>|\**issue\b.*)$", re.IGNORECASE | re.MULTILINE)
+_ISSUE_END = re.compile(r"^(?:- )?(?:Base commit:|</pr_description>|</issue>|```bash$)", re.IGNORECASE | re.MULTILINE)
+_ISSUE_CHARACTERS = 4000
+_CODE_WORD = re.compile(
+    r"`([A-Za-z_][\w.]{2,40})(?:\(.*?\))?`|\b([A-Za-z]+_\w{2,}|[a-z]+[A-Z]\w+|[A-Z][a-z]+[A-Z]\w+)\b"
+)
+_WORD = re.compile(r"[A-Za-z]{4,}")
+_FAILED = re.compile(r"No such file or directory|command not found|can't read|invalid option|syntax error")
+# Words that are in every issue and in every repository.
+PLAIN = frozenset(
+    "about after again against also always another because been before being below between both cannot could does "
+    "done each either else ends even ever every example expected false find first from gets gives goes have here into "
+    "issue itself just last like line lines made make makes many more most much must name names need never none "
+    "nothing number only open other otherwise over please problem repo repository resolve returns right root same "
+    "second shall should since some something still such take takes than that their them then there these they thing "
+    "third this three time together true turn under until used value values very want well were what when where "
+    "which while whole whose will with within without working would wrong your base commit language checkout full "
+    "directory task file files test tests code change changes interface string text".split()
+)
+
+
+class Conversation:
+    """The text of a conversation, and what the rules look for in it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def issue(self) -> str:
+        """The task's own words."""
+        start = _ISSUE_START.search(self.text)
+        begin = start.end() if start else 0
+        end = _ISSUE_END.search(self.text, begin)
+        return self.text[begin : min(end.start() if end else len(self.text), begin + _ISSUE_CHARACTERS)]
+
+    @cached_property
+    def code_words(self) -> list[str]:
+        """Names in the issue that look like code, in order."""
+        found = (a or b for a, b in _CODE_WORD.findall(self.issue))
+        return list(dict.fromkeys(name.rpartition(".")[2] for name in found if "." not in name or name[0].isalpha()))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The issue's telling words, those that it repeats first."""
+        counts = Counter(word for word in _WORD.findall(self.issue) if word.lower() not in PLAIN)
+        return [word for word, _ in counts.most_common()]
+
+    @cached_property
+    def commands(self) -> list[str]:
+        """What was run so far."""
+        return turn.blocks(self.text)
+
+    @cached_property
+    def last_observation(self) -> str:
+        """What the last command printed; "" before the first."""
+        head, block, tail = self.text.rpartition("\n```\n")
+        return tail if block and self.commands and head else ""
+
+    @cached_property
+    def failed(self) -> bool:
+        """True where the last command failed."""
+        return bool(_FAILED.search(self.last_observation[:400]))
+
+    @cached_property
+    def paths(self) -> Counter[str]:
+        """Paths that were shown, with how often; what the agent itself typed does not count."""
+        shown = turn.BLOCK.sub(" ", self.text)
+        found = (clean(match[0]) for match in _PATH.finditer(shown))
+        return Counter(path for path in found if path)
+
+    @cached_property
+    def read(self) -> set[str]:
+        """Paths that a command of the agent has named."""
+        return {clean(match[0]) for command in self.commands for match in _PATH.finditer(command)}
+
+    def relevance(self, path: str) -> float:
+        """How much a path has to do with the issue, as far as its name and the searches tell."""
+        stem = path.rpartition("/")[2].partition(".")[0].lower()
+        score = 2.0 * (stem in self.issue.lower()) + 0.5 * min(self.paths[path], 6)
+        words = {word.lower() for word in [*self.code_words, *self.words[:12]]}
+        score += sum(1.0 for word in words if len(stem) > 2 and (stem in word or word in stem))
+        if re.search(r"test|spec", path):
+            score -= 1.5
+        if re.search(r"\.(md|toml|json|txt|rst|cfg|ya?ml)$", path):
+            score -= 2.5
+        return score
+
+
+def paths_in(command: str) -> list[str]:
+    """The paths that a command names."""
+    return [clean(match[0]) for match in _PATH.finditer(command)]
+
+
+def clean(path: str) -> str:
+    """A path as it is written from the root of the repository."""
+    return re.sub(r"^(?:\./|[ab]/(?=\w))", "", path)

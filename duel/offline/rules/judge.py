@@ -1,0 +1,118 @@
+"""The panel: three judges that compare two replies by rules, each with its own strictness, noise and lean."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from duel import turn
+from duel.offline.faults import fraction
+from duel.offline.rules.conversation import Conversation, paths_in
+from duel.records import DIMENSIONS
+
+_FENCES = re.compile(
+    r"^=== REPLY 1 (?P<mark>\w+) ===\n(?P<first>.*?)\n?^=== END OF REPLY 1 (?P=mark) ===\s*"
+    r"^=== REPLY 2 (?P=mark) ===\n(?P<second>.*?)\n?^=== END OF REPLY 2 (?P=mark) ===",
+    re.MULTILINE | re.DOTALL,
+)
+_FORBIDDEN = re.compile(
+    r"(?:^|[|&;]\s*)(?:cd|python3?|pytest|pip|node|npm|npx|cargo|go|make|gcc|java|mvn|ruby|perl|bash|sh|eval|source)\b",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Temper:
+    """What makes one judge unlike another."""
+
+    noise: float
+    """How far a comparison is off at most, in quality (0 to 1), anew in each order."""
+    lean: float
+    """How much the reply that is shown first is favoured."""
+    band: float
+    """Differences below this are draws."""
+
+
+# By the last letter of the model's name; set so that a fifth to a third of near-equal pairs flip, as with real judges.
+TEMPERS = {
+    "a": Temper(noise=0.22, lean=0.04, band=0.08),
+    "b": Temper(noise=0.32, lean=0.07, band=0.06),
+    "c": Temper(noise=0.26, lean=-0.05, band=0.10),
+}
+
+
+def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
+    """The verdict as one JSON object; a remark that it is rule-made stands in its reason."""
+    fences = list(_FENCES.finditer(str(messages[-1]["content"])))
+    if not fences:
+        return "I cannot find the two replies."
+    found = fences[-1]
+    shown = found.string[: found.start()].replace(found["mark"], "")
+    qualities = [assess(found[name], Conversation(shown)) for name in ("first", "second")]
+    temper = TEMPERS.get(model[-1:], TEMPERS["a"])
+    seed = "\0".join([model, shown, found["first"], found["second"]])
+    verdict: dict[str, Any] = {"reason": _reason(*qualities)}
+    for dimension in DIMENSIONS:
+        off = temper.noise * (2 * fraction(seed, dimension) - 1) + temper.lean
+        difference = qualities[0][dimension] - qualities[1][dimension] + off
+        verdict[dimension] = 0 if abs(difference) < temper.band else (1 if difference > 0 else 2)
+    return json.dumps(verdict, ensure_ascii=False)
+
+
+def assess(text: str, conversation: Conversation) -> dict[str, float]:
+    """The quality of one reply in each dimension, from 0 to 1."""
+    command = turn.command(text)
+    named = paths_in(command)
+    unseen = [path for path in named if path not in conversation.paths]
+    repeated = " ".join(command.split()) in {" ".join(before.split()) for before in conversation.commands}
+    forbidden = bool(_FORBIDDEN.search(command))
+    well_formed = turn.format_ok(text)
+    telling = _telling(command, named, conversation)
+    grounded = 1.0 - 0.7 * len(unseen) / max(1, len(named)) if named else 0.75
+    return {
+        "correctness": _bounded(0.35 * well_formed + 0.35 * (not unseen) + 0.3 * telling - 0.4 * forbidden),
+        "grounding": _bounded(grounded - 0.15 * repeated + 0.1 * telling - 0.3 * forbidden),
+        "progress": _bounded(0.15 + 0.75 * telling - 0.5 * repeated - 0.2 * bool(unseen)),
+        "protocol": _bounded(0.6 * well_formed + 0.3 * (not forbidden) + 0.1 * text.lstrip().startswith("THOUGHT:")),
+        "efficiency": _bounded(0.9 - 0.5 * repeated - 0.25 * _broad(command) - len(text) / 2500 + 0.2 * telling),
+    }
+
+
+def _telling(command: str, named: Sequence[str], conversation: Conversation) -> float:
+    """How much a command has to do with the issue, from 0 to 1: by the words it searches and the files it reads."""
+    words = [*conversation.code_words, *conversation.words[:12]]
+    searched = 0.7 * any(word in command for word in words)
+    fresh = [path for path in named if path in conversation.paths and path not in conversation.read]
+    best = max((conversation.relevance(path) for path in conversation.paths), default=1.0)
+    read = max((conversation.relevance(path) for path in fresh), default=0.0) / max(best, 1.0)
+    changes = 0.9 * bool(re.search(r"\bsed -i|<<|COMPLETE_TASK", command) and conversation.read)
+    return min(1.0, max(searched, read, changes, 0.5 * (not conversation.paths)))
+
+
+def _broad(command: str) -> bool:
+    """True for a command that prints more than anyone wants to read."""
+    return bool(re.search(r"ls -R|grep -r\w* \"(?:return|import|error|main|TODO)\"|cat \S+ \S+|git log", command))
+
+
+def _bounded(value: float) -> float:
+    return min(1.0, max(0.0, value))
+
+
+def _reason(first: Mapping[str, float], second: Mapping[str, float]) -> str:
+    """One sentence that names the largest difference."""
+    dimension = max(DIMENSIONS, key=lambda name: abs(first[name] - second[name]))
+    gap = first[dimension] - second[dimension]
+    if abs(gap) < 0.05:
+        return "Rule-made: the two replies are about equally good."
+    better, worse = ("first", "second") if gap > 0 else ("second", "first")
+    remark = {
+        "correctness": f"the {worse} reply's command is less likely to do what it says",
+        "grounding": f"the {worse} reply relies on what was not observed",
+        "progress": f"the {better} reply does more for the issue",
+        "protocol": f"the {worse} reply departs from the required form",
+        "efficiency": f"the {better} reply gets there with less",
+    }[dimension]
+    return f"Rule-made: {remark}."

@@ -1,0 +1,38 @@
+"""The bundled sample: where it lies, and the settings that a run without a key and a network takes."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+# Rollouts recorded for each pull request; all of them are drawn, so that the demo judges well over 100 turns.
+ROLLOUTS = 3
+PROMPTS = 132
+
+
+def folder() -> Path:
+    """The folder that holds the bundled parquet files."""
+    return Path(str(resources.files("duel.offline"))) / "data"
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+    """Tables for settings.load under `--offline`; a chain.toml overrides them."""
+    return {
+        "sample": {"n": PROMPTS, "per_instance": ROLLOUTS, "files": 1},
+        # The bundled pull requests are in no benchmark, and the lists are a download.
+        "audit": {"decontaminate": []},
+    }
+
+
+def forced() -> dict[tuple[str, str], Any]:
+    """What `--offline` always sets, whatever chain.toml and the environment say: no paid model, no Hub."""
+    return {
+        ("sample", "dataset"): str(folder() / "trajectories.parquet"),
+        ("sample", "pulls"): str(folder() / "pulls.parquet"),
+        ("generate", "model"): "offline-stand-in/king",
+        ("generate", "king_model"): "offline-stand-in/king",
+        ("generate", "challenger_model"): "offline-stand-in/challenger",
+        ("judge", "models"): [f"offline-stand-in/judge-{letter}" for letter in "abc"],
+        ("judge", "thinking_models"): [],
+    }

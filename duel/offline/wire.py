@@ -1,0 +1,193 @@
+"""HTTP/1.1 as a server speaks it: requests parsed from a connection, responses written to it, and nothing more.
+
+A protocol on bare asyncio, because the stand-in must be able to cut, stall and damage what it sends, and because a
+server in the same process must leave the processor to the client that is measured against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
+REASONS = {
+    200: "OK",
+    307: "Temporary Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    408: "Request Timeout",
+    409: "Conflict",
+    411: "Length Required",
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request: header names in lower case, the whole body."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Handler = Callable[[Call, "Connection"], Awaitable[None]]
+
+
+class Connection(asyncio.Protocol):
+    """One client connection: hands each request to `handler` and lets it write the response, one after another."""
+
+    def __init__(self, handler: Handler, connections: set[Connection]) -> None:
+        self._handler = handler
+        self._connections = connections
+        self._buffer = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    # -- what the event loop calls ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self._transport = transport
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect bytes; start on the next request once it is whole."""
+        self._buffer += data
+        if self._task is None:
+            self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone: whoever still answers it is cancelled."""
+        self._connections.discard(self)
+        self._drained.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is written to."""
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._drained.set()
+
+    # -- what a handler calls --------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """True while the client is there."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def respond(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Write one whole response."""
+        self.write(_head(status, {"Content-Length": str(len(body)), **(headers or {})}) + body)
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Write the head of a response whose body follows in chunks."""
+        self.write(_head(status, {"Transfer-Encoding": "chunked", **headers}))
+
+    def chunk(self, data: bytes) -> None:
+        """Write one chunk; an empty one ends the response."""
+        self.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def write(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was written."""
+        await self._drained.wait()
+
+    def close(self) -> None:
+        """End the connection after what was written."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once, as a crash does: the client reads a reset."""
+        if self._transport is not None:
+            # Without lingering the kernel sends RST and not FIN.
+            wire = self._transport.get_extra_info("socket")
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+
+    async def stop(self) -> None:
+        """Abort, and wait for the handler that was at work."""
+        self.abort()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # -- parsing ---------------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        call = self._parse()
+        if call is not None:
+            self._task = asyncio.get_running_loop().create_task(self._answer(call))
+
+    async def _answer(self, call: Call) -> None:
+        try:
+            await self._handler(call, self)
+        except Exception as error:  # a handler's mistake is the client's 500, not its endless wait
+            self.respond(500, f'{{"error": {{"message": "{type(error).__name__} in the stand-in"}}}}'.encode())
+        self._task = None
+        if call.headers.get("connection", "").lower() == "close":
+            self.close()
+        elif self.open:
+            self._next()
+
+    def _parse(self) -> Call | None:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD_BYTES:
+                self._refuse(413)
+            return None
+        lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        parts = lines[0].split(" ")
+        fields = (line.partition(":") for line in lines[1:])
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        length = headers.get("content-length", "0")
+        if len(parts) != 3 or not length.isdecimal():
+            self._refuse(400)
+            return None
+        if "transfer-encoding" in headers:
+            self._refuse(411)
+            return None
+        if int(length) > MAX_BODY_BYTES:
+            self._refuse(413)
+            return None
+        start, stop = end + 4, end + 4 + int(length)
+        if len(self._buffer) < stop:
+            return None
+        body = bytes(self._buffer[start:stop])
+        del self._buffer[:stop]
+        return Call(parts[0], parts[1], headers, body)
+
+    def _refuse(self, status: int) -> None:
+        self.respond(status, b"", {"Connection": "close"})
+        self.close()
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}"]
+    lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **headers}.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -1,0 +1,289 @@
+"""The charts of the report: drawn once, kept as SVG files beside report.md and inline in the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from duel.records import DIMENSIONS
+from duel.reporting import figures
+from duel.reporting.svg import Drawing
+from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, Tally
+from duel.reporting.text import shorten
+from duel.reporting.verdict import Verdict
+from duel.settings import Settings
+
+# The width of a card of the page at 1,280 pixels, so that a chart's text is as large as it is meant to be.
+WIDTH = 360
+# Stacked from the bottom of a bar, so that the turns worth having stand on the ground line.
+STACK = ("final", "refined", "defeat", "none")
+LABELS = {"final": "final", "refined": "refined", "defeat": "defeat", "none": "left out"}
+Scale = Callable[[float], float]
+
+
+def draw(verdict: Verdict, tally: Tally, settings: Settings) -> dict[str, Drawing]:
+    """Every chart that has data, by the stem of its file."""
+    charts = {
+        "score": scores(tally, settings),
+        "margin": margin(verdict),
+        "clusters": clusters(verdict, tally),
+        "metrics": metrics(tally),
+        "order": order(verdict),
+        "length": length(tally),
+    }
+    return {name: chart for name, chart in charts.items() if chart is not None}
+
+
+def scale(low: float, high: float, start: float, end: float) -> Scale:
+    """Data to pixels, linear."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def scores(tally: Tally, settings: Settings) -> Drawing | None:
+    """How the scores are spread, each bar coloured by where its turns went."""
+    highest = max((sum(bar.values()) for bar in tally.histogram), default=0)
+    if not highest:
+        return None
+    chart = Drawing("Scores of the turns", _histogram_words(tally), WIDTH, 224)
+    left, right, top, ground = 34, WIDTH - 6, 34, 184
+    x = scale(0, 100, left, right)
+    ceiling = nice_ceiling(highest)
+    y = scale(0, ceiling, ground, top)
+    for value in (0, ceiling / 2, ceiling):
+        chart.line(left, y(value), right, y(value), "rule")
+        chart.text(left - 6, y(value) + 4, f"{value:,.0f}", "small muted end")
+    for number, bar in enumerate(tally.histogram):
+        _stacked_bar(chart, bar, number * SCORE_BIN, x, y)
+    for value in (0, 25, 50, 75, 100):
+        chart.text(x(value), ground + 17, value, "small muted middle")
+    chart.text(
+        (left + right) / 2,
+        ground + 34,
+        "score, 0 to 100 from the challenger's side · 50 is a tie",
+        "small muted middle",
+    )
+    for value in sorted({settings.report.defeat_min, settings.report.final_min}):
+        chart.line(x(value), top - 8, x(value), ground, "threshold")
+        chart.text(x(value), top - 13, f"{value:g}", "small middle")
+    _legend(chart, [name for name in STACK if any(bar[name] for bar in tally.histogram)], left, 12)
+    return chart
+
+
+def _histogram_words(tally: Tally) -> str:
+    return ", ".join(
+        f"{number * SCORE_BIN} to {(number + 1) * SCORE_BIN}: {sum(bar.values())} turns"
+        for number, bar in enumerate(tally.histogram)
+        if bar
+    )
+
+
+def _stacked_bar(chart: Drawing, bar: dict[str, int], start: int, x: Scale, y: Scale) -> None:
+    height = 0
+    for name in STACK:
+        turns = bar.get(name, 0)
+        if turns:
+            hint = f"{start} to {start + SCORE_BIN} points, {LABELS[name]}: {turns:,} turns"
+            top = y(height + turns)
+            chart.rect(x(start) + 1, top, x(start + SCORE_BIN) - x(start) - 2, y(height) - top, f"fill-{name}", hint)
+            height += turns
+
+
+def _legend(chart: Drawing, names: Sequence[str], x: float, y: float) -> None:
+    for name in names:
+        chart.rect(x, y - 8, 9, 9, f"fill-{name}")
+        chart.text(x + 14, y, LABELS[name], "small")
+        x += 26 + 6.4 * len(LABELS[name])
+
+
+def nice_ceiling(value: float) -> float:
+    """The next round even number at or above `value`."""
+    step = 10.0 ** math.floor(math.log10(max(value, 1)))
+    return next(round_up for m in (1, 2, 4, 6, 8, 10) if (round_up := m * step) >= max(value, 2) and round_up % 2 == 0)
+
+
+def margin(verdict: Verdict) -> Drawing | None:
+    """The margin with its lower bounds, on one axis with zero and the margin that is asked for."""
+    if verdict.margin is None:
+        return None
+    level = f"{100 * (1 - (verdict.alpha_used or verdict.gate_alpha or 0.05)):.4g} %"
+    rows = [
+        (f"Lower bound, {level}", _points(verdict.lcb), "the gate's: studentized bootstrap over pull requests"),
+        ("Cluster t bound", _points(verdict.lcb_t), "the same level, Student's t over pull requests"),
+        ("Bound over turns", _points(verdict.lcb_iid), "takes turns as independent: too hopeful"),
+        ("Worst case", verdict.worst_case_margin, "if every unparsed turn had been lost"),
+    ]
+    if verdict.noise_floor and verdict.noise_floor.margin is not None:
+        rows.append(("Noise floor", verdict.noise_floor.margin, "the king judged against itself"))
+    shown = [(name, value, words) for name, value, words in rows if value is not None]
+    chart = Drawing("Margin and its bounds", _margin_words(verdict, shown), WIDTH, 74 + 30 * len(shown))
+    values = [0.0, verdict.win_margin or 0.0, verdict.margin, *(value for _, value, _ in shown)]
+    spread = max(max(values) - min(values), 4.0)
+    x = scale(min(values) - 0.12 * spread, max(values) + 0.16 * spread, 132, WIDTH - 6)
+    ground = 44 + 30 * len(shown)
+    chart.line(x(0), 20, x(0), ground, "axis")
+    chart.text(x(0), ground + 16, "0: a tie", "small muted middle")
+    if verdict.win_margin:
+        chart.line(x(verdict.win_margin), 20, x(verdict.win_margin), ground, "threshold")
+        near = abs(x(verdict.win_margin) - x(0)) < 96
+        chart.text(
+            x(verdict.win_margin),
+            ground + (30 if near else 16),
+            f"asked for: {verdict.win_margin:+g}",
+            "small muted middle",
+        )
+    chart.text(0, 36, "Margin", "strong")
+    _forest_dot(chart, x, 32, verdict.margin, "fill-challenger", 6, "challenger − opponent")
+    for number, (name, value, words) in enumerate(shown):
+        y = 62 + 30 * number
+        chart.text(0, y + 4, name, "small")
+        chart.line(x(value), y, x(verdict.margin), y, "axis")
+        _forest_dot(chart, x, y, value, "fill-challenger" if number == 0 else "fill-none", 4, words)
+    return chart
+
+
+def _forest_dot(chart: Drawing, x: Scale, y: float, value: float, classes: str, radius: float, hint: str) -> None:
+    chart.circle(x(value), y, radius, classes, f"{figures.points(value)}: {hint}")
+    chart.text(x(value), y - radius - 3, figures.signed(value, 1), "small middle")
+
+
+def _margin_words(verdict: Verdict, rows: Sequence[tuple[str, float, str]]) -> str:
+    parts = [
+        f"margin {figures.points(verdict.margin)}",
+        *(f"{name} {figures.points(value)}" for name, value, _ in rows),
+    ]
+    return ", ".join(parts)
+
+
+def _points(delta: float | None) -> float | None:
+    return None if delta is None else 200 * delta
+
+
+def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
+    """One dot for each pull request at its mean margin: what the bound resamples."""
+    if not tally.clusters:
+        return None
+    slots = 50
+    stacks: list[list[tuple[float, str]]] = [[] for _ in range(slots)]
+    for instance, mean in sorted(tally.clusters.items()):
+        value = 200 * (mean.value or 0.0)
+        slot = min(int((value + 100) / 200 * slots), slots - 1)
+        stacks[slot].append((value, f"{instance}: {figures.points(value)} over {mean.number} turns"))
+    tallest = max(map(len, stacks))
+    words = f"{len(tally.clusters)} pull requests between −100 and +100 points"
+    chart = Drawing("Pull requests by their margin", words, WIDTH, 214)
+    ground, top = 166, 14
+    x = scale(-100, 100, 8, WIDTH - 8)
+    step = min((ground - top) / tallest, 8.0)
+    for number, stack in enumerate(stacks):
+        middle = -100 + (number + 0.5) * 200 / slots
+        side = "fill-challenger" if middle > 0 else "fill-king"
+        if step >= 2.2:
+            for level, (_, hint) in enumerate(stack):
+                chart.circle(x(middle), ground - (level + 0.5) * step, min(step / 2 - 0.3, 3.6), side, hint)
+        elif stack:
+            hint = f"around {figures.points(middle)}: {len(stack):,} pull requests"
+            chart.rect(x(middle) - 3.4, ground - len(stack) * step, 6.8, len(stack) * step, side, hint)
+    chart.line(8, ground, WIDTH - 8, ground, "axis")
+    for value in (-100, -50, 0, 50, 100):
+        chart.text(x(value), ground + 17, figures.signed(value, 0) if value else "0", "small muted middle")
+    chart.text(8, ground + 36, f"← {verdict.opponent_name} ahead", "small muted")
+    chart.text(WIDTH - 8, ground + 36, "challenger ahead →", "small muted end")
+    chart.text(WIDTH / 2, ground + 36, f"{len(tally.clusters):,} pull requests", "small muted middle")
+    if verdict.margin is not None:
+        chart.line(x(verdict.margin), top - 8, x(verdict.margin), ground, "threshold")
+    return chart
+
+
+def metrics(tally: Tally) -> Drawing | None:
+    """The score of each dimension by each judge, as figures on a tint."""
+    if not tally.judge_metrics:
+        return None
+    judges = sorted(tally.judge_metrics)
+    chart = Drawing("Dimensions by judge", "mean score, 0 to 100, 50 is a tie", WIDTH, 40 + 44 * len(judges))
+    width = WIDTH / len(DIMENSIONS)
+    for column, name in enumerate(DIMENSIONS):
+        chart.text((column + 0.5) * width, 14, name, "small muted middle")
+    for row, judge in enumerate(judges):
+        y = 26 + 44 * row
+        chart.text(2, y + 10, shorten(judge, 60), "small")
+        for column, name in enumerate(DIMENSIONS):
+            value = tally.judge_metrics[judge][name].value
+            if value is None:
+                continue
+            side = "fill-challenger" if value >= 50 else "fill-king"
+            hint = f"{judge}, {name}: {value:.1f}"
+            chart.rect(column * width + 1, y + 15, width - 2, 22, side, hint, 0.06 + abs(value - 50) / 50 * 0.44)
+            chart.text((column + 0.5) * width, y + 30, figures.score(value), "middle")
+    return chart
+
+
+def order(verdict: Verdict) -> Drawing | None:
+    """How far each judge leans to the reply that it is shown first, and how often its verdict flips."""
+    judges = [judge for judge in verdict.judges if judge.first_shown_lean is not None]
+    if not judges:
+        return None
+    words = ", ".join(f"{judge.judge} {figures.signed(judge.first_shown_lean)}" for judge in judges)
+    chart = Drawing("Lean to the reply shown first", words, WIDTH, 48 + 40 * len(judges))
+    x = scale(-0.5, 0.5, 8, WIDTH - 8)
+    ground = 8 + 40 * len(judges)
+    for row, judge in enumerate(judges):
+        y, lean = 4 + 40 * row, judge.first_shown_lean or 0.0
+        flips = "" if judge.flip_rate is None else f" · flips {figures.share(judge.flip_rate)}"
+        chart.text(8, y + 10, shorten(judge.judge, 38), "small")
+        chart.text(WIDTH - 8, y + 10, f"{figures.signed(lean)}{flips}", "small muted end")
+        chart.line(8, y + 24, WIDTH - 8, y + 24, "rule")
+        chart.rect(
+            min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", f"lean {figures.signed(lean)}"
+        )
+    chart.line(x(0), 18, x(0), ground, "axis")
+    chart.text(8, ground + 18, "← always the second (−0.5)", "small muted")
+    chart.text(WIDTH - 8, ground + 18, "always the first (+0.5) →", "small muted end")
+    return chart
+
+
+def length(tally: Tally) -> Drawing | None:
+    """Score against length difference: how many turns lie where, and the mean score of each length bin."""
+    if not tally.score_by_length:
+        return None
+    most = max(tally.score_by_length.values())
+    chart = Drawing("Score against length difference", _length_words(tally), WIDTH, 234)
+    left, right, top, ground = 34, WIDTH - 6, 8, 182
+    x, y = scale(0, LENGTH_BINS, left, right), scale(0, SCORE_BINS, ground, top)
+    cell_width, cell_height = x(1) - x(0), y(0) - y(1)
+    for (column, row), turns in sorted(tally.score_by_length.items()):
+        chart.rect(
+            x(column) + 0.5, y(row + 1) + 0.5, cell_width - 1, cell_height - 1, "fill-challenger",
+            f"{turns:,} turns", 0.08 + 0.62 * (turns / most) ** 0.5,
+        )  # fmt: skip
+    for value in (0, 25, 50, 75, 100):
+        chart.text(left - 6, y(value / SCORE_BIN) + 4, value, "small muted end")
+    chart.line(left, y(SCORE_BINS / 2), right, y(SCORE_BINS / 2), "threshold")
+    means = [
+        (x(i + 0.5), y(mean.value / SCORE_BIN)) for i, mean in enumerate(tally.length_means) if mean.value is not None
+    ]
+    chart.path(means, "line")
+    for (px, py), mean in zip(means, [m for m in tally.length_means if m.number], strict=True):
+        chart.circle(
+            px, py, 3.5, "fill-challenger", f"mean score {figures.score(mean.value)} over {mean.number:,} turns"
+        )
+    for position, label in ((0, "−100 %"), (LENGTH_BINS / 2, "same length"), (LENGTH_BINS, "+100 %")):
+        chart.text(
+            x(position),
+            ground + 17,
+            label,
+            "small muted " + ("end" if position == LENGTH_BINS else "middle" if position else ""),
+        )
+    chart.text(left, ground + 36, "← challenger shorter", "small muted")
+    chart.text(right, ground + 36, "challenger longer →", "small muted end")
+    if means:
+        chart.text(min(means[-1][0] + 8, right - 62), means[-1][1] - 8, "mean score", "small")
+    return chart
+
+
+def _length_words(tally: Tally) -> str:
+    width = 200 / LENGTH_BINS
+    return ", ".join(
+        f"{-100 + i * width:+.0f} to {-100 + (i + 1) * width:+.0f} %: {figures.score(mean.value)}"
+        for i, mean in enumerate(tally.length_means)
+        if mean.number
+    )

@@ -1,0 +1,160 @@
+"""What the page shows of one turn when it is opened: both replies, the votes, the findings, the history, cut to fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from duel.records import DIMENSIONS, Answer, Message, Score
+from duel.reporting.text import shorten
+from duel.reporting.turns import Judged
+
+# Text of all turns together, in characters: 10,000 turns get 10,000 each, 2,000 turns 50,000 (a whole history of 20-60
+# KB), and the page stays near 35 MB, which Chromium opens in under a second.
+PAGE_CHARACTERS = 100_000_000
+LEAST, MOST = 6_000, 100_000
+REASON_CHARACTERS = 1_500
+MESSAGES = 80
+"""Messages of a history that are shown; the others between its start and its end are only counted."""
+START = 2
+"""Instructions and issue: never among those that are left out."""
+SYSTEMS = 200
+"""System prompts that are kept once for all turns; a further one counts as part of its turn."""
+
+Text = str | list[Any]
+"""A whole text, or [start, number of characters left out, end]."""
+
+
+def budget(turns: int) -> int:
+    """Characters that each of `turns` turns may take on the page."""
+    return min(max(PAGE_CHARACTERS // max(turns, 1), LEAST), MOST)
+
+
+def cut(text: str, limit: int) -> Text:
+    """`text`, or its start and end where it is longer than `limit`."""
+    if len(text) <= limit:
+        return text
+    start, end = limit * 2 // 3, limit // 3
+    return [text[:start], len(text) - start - end, text[len(text) - end :]]
+
+
+@dataclass
+class Details:
+    """Builds the details of one turn after another, with the system prompts that they share kept once."""
+
+    limit: int
+    systems: list[Text] = field(default_factory=list)
+    _known: dict[str, int] = field(default_factory=dict)
+
+    def of(self, judged: Judged) -> dict[str, Any]:
+        """The details of one turn as JSON."""
+        turn, answer, score = judged.turn, judged.answer, judged.score
+        each = self.limit // 5
+        replies = {side: cut(getattr(answer, side), each) for side in ("king", "challenger", "assistant")}
+        spent = sum(min(len(getattr(answer, side)), each) for side in replies)
+        return {
+            "replies": replies,
+            "models": {side: made.model for side, made in answer.made.items()},
+            "leaks": findings(answer, replies["challenger"]),
+            "protocol": _problems(answer),
+            "votes": [_vote(vote) for vote in score.votes],
+            "why": shorten(turn.why, REASON_CHARACTERS),
+            "attempts": _attempts(score),
+            "source": shorten(" · ".join(_source(answer)), 300),
+            "history": self._history(answer.messages, self.limit - spent),
+        }
+
+    def _history(self, messages: list[Message], room: int) -> list[Any]:
+        """[role, text] of each message, [number of messages left out] once, [role, number of the system prompt]."""
+        shown: list[Message | int] = list(messages)
+        if len(messages) > MESSAGES:
+            end = MESSAGES - START
+            shown = [*messages[:START], len(messages) - MESSAGES, *messages[-end:]]
+        lengths = [len(m.content) for m in shown if isinstance(m, Message) and self._pooled(m) is None]
+        limit = fair_share(lengths, room)
+        return [[part] if isinstance(part, int) else [part.role, self._content(part, limit)] for part in shown]
+
+    def _content(self, message: Message, limit: int) -> Text | int:
+        pooled = self._pooled(message)
+        return cut(message.content, limit) if pooled is None else pooled
+
+    def _pooled(self, message: Message) -> int | None:
+        if message.role != "system":
+            return None
+        if message.content not in self._known and len(self.systems) < SYSTEMS:
+            self._known[message.content] = len(self.systems)
+            self.systems.append(cut(message.content, LEAST))
+        return self._known.get(message.content)
+
+
+def fair_share(lengths: list[int], room: int) -> int:
+    """The longest length that every text may have so that all together fit into `room`; short ones keep theirs."""
+    left = sorted(lengths)
+    while left and left[0] * len(left) <= room:
+        room -= left.pop(0)
+    return max(room // len(left), 200) if left else max(lengths, default=0)
+
+
+def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
+    """The leak findings, each with the stretch of the shown challenger that it marks (in UTF-16 units, as in browsers)."""
+    rows = []
+    leaks = answer.audit.get("leaks")
+    for finding in leaks[:50] if isinstance(leaks, list) else ():
+        if isinstance(finding, dict):
+            place = finding.get("pr_place")
+            source = place if isinstance(place, dict) else {}
+            rows.append(
+                {
+                    "kind": shorten(str(finding.get("kind", "")), 40),
+                    "value": shorten(str(finding.get("value", "")), 300),
+                    "source": shorten(" ".join(str(source.get(key) or "") for key in ("part", "path")), 200).strip(),
+                    "line": source.get("line") if isinstance(source.get("line"), int) else None,
+                    "weight": finding.get("weight") if isinstance(finding.get("weight"), int | float) else None,
+                    "mark": _mark(answer.challenger, finding, shown),
+                }
+            )
+    return rows
+
+
+def _mark(reply: str, finding: dict[str, Any], shown: Text) -> list[int] | None:
+    """[start, end] in the shown text, or None where the place was cut out or is not known."""
+    value, place = str(finding.get("value", "")), finding.get("place")
+    offset = place.get("offset") if isinstance(place, dict) else None
+    start = offset if isinstance(offset, int) and reply[offset : offset + len(value)] == value else reply.find(value)
+    if not value or start < 0:
+        return None
+    if isinstance(shown, list):
+        if start + len(value) > len(shown[0]):
+            return None
+        reply = shown[0]
+    before = _utf16(reply[:start])
+    return [before, before + _utf16(value)]
+
+
+def _utf16(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _vote(vote: Any) -> list[Any]:
+    values = [getattr(vote, name) for name in DIMENSIONS]
+    reason = shorten(vote.reason or vote.error, REASON_CHARACTERS)
+    return [vote.judge, vote.order == "challenger_first", values, reason]
+
+
+def _problems(answer: Answer) -> list[str]:
+    protocol = answer.audit.get("protocol")
+    problems = protocol.get("problems") if isinstance(protocol, dict) else None
+    rows = [p for p in problems if isinstance(p, dict)] if isinstance(problems, list) else []
+    return [shorten(f"{p.get('rule', '')} {p.get('detail') or ''}".strip(), 200) for p in rows[:20]]
+
+
+def _attempts(score: Score) -> list[str]:
+    attempts = (score.model_extra or {}).get("attempts", getattr(score, "attempts", []))
+    rows = attempts if isinstance(attempts, list) else []
+    return [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in rows[:20] if isinstance(a, dict)]
+
+
+def _source(answer: Answer) -> list[str]:
+    source = answer.source
+    row = f"row {source.row}" if source.row >= 0 else ""
+    return [part for part in (source.dataset, source.revision[:12], source.file, row, source.exit_status) if part]

@@ -1,0 +1,51 @@
+"""Figures as people read them: with their unit, with their sign, and "not measured" where there is no data."""
+
+from __future__ import annotations
+
+NO_DATA = "not measured"
+
+
+def count(value: int | float | None) -> str:
+    """A whole number with thousands separated."""
+    return NO_DATA if value is None else f"{value:,.0f}"
+
+
+def score(value: float | None) -> str:
+    """A score of 0 to 100, one decimal."""
+    return NO_DATA if value is None else f"{value:.1f}"
+
+
+def points(value: float | None) -> str:
+    """A margin in points, signed."""
+    return NO_DATA if value is None else f"{_signed(value, 1)} points"
+
+
+def delta_points(delta: float | None) -> str:
+    """A delta (-0.5 to 0.5) as the margin it means, in points."""
+    return points(None if delta is None else 200 * delta)
+
+
+def share(value: float | None) -> str:
+    """A fraction as a percentage, one decimal."""
+    return NO_DATA if value is None else f"{100 * value:.1f} %"
+
+
+def signed(value: float | None, decimals: int = 2) -> str:
+    """A signed figure without a unit."""
+    return NO_DATA if value is None else _signed(value, decimals)
+
+
+def plain(value: float | None, decimals: int = 2) -> str:
+    """A figure without sign or unit."""
+    return NO_DATA if value is None else f"{value:.{decimals}f}"
+
+
+def dollars(value: float | None) -> str:
+    """Money; small sums keep two significant digits."""
+    if value is None:
+        return "price unknown"
+    return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "−")

@@ -1,0 +1,126 @@
+"""The buckets on disk: `final/`, `refined/` and `defeat/`, rewritten at each run without touching users' own files."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duel.records import Bucket, Kept
+from duel.reporting.turns import Judged
+from duel.workspace import BUCKETS, Workspace, cannot_write
+
+MANIFEST = "kept.json"
+
+
+@dataclass
+class Shelves:
+    """The three folders. A file is this project's where its manifest lists it, or where it is the kept record of a
+    turn that was judged here (a run that was killed had no time to list it). Any other file is the user's and stays."""
+
+    workspace: Workspace
+    _before: set[str] = field(default_factory=set)
+    _now: set[str] = field(default_factory=set)
+    _judged: set[str] = field(default_factory=set)
+    in_the_way: list[str] = field(default_factory=list)
+    """Users' own files that lie where a turn should go."""
+
+    def __post_init__(self) -> None:
+        self._before = _listed(self.workspace.private / MANIFEST)
+
+    def put(self, judged: Judged) -> None:
+        """Write the turn into its bucket; one that has none is only remembered."""
+        turn = judged.turn
+        self._judged.add(turn.file)
+        if turn.bucket is None:
+            return
+        name = _name(turn.bucket, turn.file)
+        path = self.workspace.kept_path(turn.bucket, turn.file)
+        if name not in self._before and path.exists() and not _is_kept_record(path):
+            self.in_the_way.append(name)
+            return
+        self._now.add(name)
+        payload = enriched(judged).dump()
+        if not _holds(path, payload):
+            self.workspace.save(path, payload)
+
+    def tidy(self) -> int:
+        """Remove the turns that have left a bucket, remember what is there; returns how many were removed."""
+        gone = sorted((self._before | self._unlisted()) - self._now)
+        for name in gone:
+            path = self.workspace.root / name
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(path, error) from None
+        import orjson
+
+        manifest = orjson.dumps(sorted(self._now), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        self.workspace.save(self.workspace.private / MANIFEST, manifest)
+        return len(gone)
+
+    def _unlisted(self) -> set[str]:
+        """Kept records of turns judged here that no manifest lists."""
+        found = set()
+        for bucket in BUCKETS:
+            folder = self.workspace.root / bucket
+            for path in folder.glob("*.json") if folder.is_dir() else ():
+                name = _name(bucket, path.stem)
+                known = name in self._before or name in self._now or path.stem not in self._judged
+                if not known and _is_kept_record(path):
+                    found.add(name)
+        return found
+
+
+def enriched(judged: Judged) -> Kept:
+    """The answer with what the panel said of it."""
+    fields: dict[str, Any] = dict(judged.answer)
+    fields.pop("format", None)
+    return Kept.model_construct(
+        **fields
+        | {
+            "score": judged.turn.score,
+            "metrics": judged.score.metrics,
+            "reason": judged.score.reason,
+            "bucket_reason": judged.turn.why,
+        }
+    )
+
+
+def _name(bucket: Bucket, stem: str) -> str:
+    return f"{bucket}/{stem}.json"
+
+
+def _listed(manifest: Path) -> set[str]:
+    """The names in the manifest that are files of a bucket: a damaged one lists nothing, and none leads elsewhere."""
+    import orjson
+
+    with contextlib.suppress(OSError, ValueError):
+        names = orjson.loads(manifest.read_bytes())
+        if isinstance(names, list):
+            return {name for name in names if isinstance(name, str) and _leads_into_a_bucket(name)}
+    return set()
+
+
+def _leads_into_a_bucket(name: str) -> bool:
+    bucket, _, rest = name.partition("/")
+    return bucket in BUCKETS and rest.endswith(".json") and "/" not in rest and "\0" not in rest
+
+
+def _is_kept_record(path: Path) -> bool:
+    import orjson
+
+    try:
+        record = orjson.loads(path.read_bytes())
+    except (ValueError, OSError):
+        return False
+    tag = record.get("format") if isinstance(record, dict) else None
+    return isinstance(tag, str) and tag.split("/")[0] == Kept.FORMAT.split("/")[0]
+
+
+def _holds(path: Path, payload: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(payload) and path.read_bytes() == payload
+    except OSError:
+        return False

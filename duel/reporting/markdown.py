@@ -1,0 +1,118 @@
+"""report.md: the verdict and why on the first screen, then charts and tables, then a row for every turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from duel.records import DIMENSIONS
+from duel.reporting import figures
+from duel.reporting.sections import Outside, Section, Table, gates
+from duel.reporting.svg import Drawing
+from duel.reporting.text import code, prose
+from duel.reporting.turns import Turn
+from duel.reporting.verdict import Verdict
+
+BANNER = (
+    "> **OFFLINE STAND-IN: these figures mean nothing.** No model took part: rules that ship with the project wrote"
+    " and judged every reply, to show that the pipeline works."
+)
+OFFLINE_TITLE = " (OFFLINE STAND-IN)"
+CELL_CHARACTERS = 120
+
+
+def write(
+    verdict: Verdict,
+    summary: dict[str, Any],
+    sections: Sequence[Section],
+    charts: dict[str, Drawing],
+    turns: Sequence[Turn],
+) -> str:
+    """The whole page. `turns` are best first."""
+    parts = [head(verdict, summary["offline"]), pictures(charts), *map(section, sections), turn_table(turns)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def head(verdict: Verdict, offline: bool) -> str:
+    """Title, banner, the verdict in words, the gates."""
+    decision = prose(verdict.decision, 40)
+    parts = [
+        f"# Duel report: {decision}" + OFFLINE_TITLE * offline,
+        BANNER * offline,
+        headline(verdict),
+        table(gates(verdict)),
+        "\n".join(f"- {prose(sentence)}" for sentence in verdict.why),
+        "Every turn side by side: open [index.html](index.html) in a browser; it needs no network.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in two sentences."""
+    return (
+        f"**{prose(verdict.decision, 40).capitalize()}.** The challenger scored"
+        f" {figures.score(verdict.challenger_score)}, the {verdict.opponent_name} {figures.score(verdict.king_score)}:"
+        f" a margin of **{figures.points(verdict.margin)}** over {figures.count(verdict.parsed)} judged turns from"
+        f" {figures.count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie."
+    )
+
+
+def pictures(charts: dict[str, Drawing]) -> str:
+    """The charts beside the page."""
+    shown = [f"![{chart.title}]({name}.svg)" for name, chart in charts.items()]
+    return "\n".join(["## Charts", "", *shown]) if shown else ""
+
+
+def section(section: Section) -> str:
+    """A heading, its tables with their captions, its notes."""
+    parts = [f"## {section.title}"]
+    for shown in section.tables:
+        parts += [f"{shown.caption}:"] * bool(shown.caption) + [table(shown)]
+    parts += section.notes
+    return "\n\n".join(parts)
+
+
+def table(table: Table) -> str:
+    """A Markdown table whose columns line up in a terminal."""
+    rows = [list(table.columns), *([_cell(cell) for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_padded(row, widths, table.right) for row in rows]
+    rule = ("-" * (width + 1) + (":" if i in table.right else "-") for i, width in enumerate(widths))
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def _cell(cell: str) -> str:
+    return code(cell, CELL_CHARACTERS) if isinstance(cell, Outside) else cell
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    cells = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+    return f"| {' | '.join(cells)} |"
+
+
+def turn_table(turns: Sequence[Turn]) -> str:
+    """A row for every turn, best first; turns without a score come last. Not padded: there may be thousands."""
+    names = ("score", "file", "bucket", "action style", *DIMENSIONS, "leak", "flips")
+    lines = [
+        "## Every turn",
+        "",
+        "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket.",
+        "",
+        f"|{'|'.join(names)}|",
+        f"|--:|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|",
+    ]
+    return "\n".join([*lines, *map(_turn_row, turns)])
+
+
+def _turn_row(turn: Turn) -> str:
+    score = "–" if turn.score is None else f"{turn.score:.1f}"
+    metrics = "|".join("–" if value is None else f"{value:.0f}" for value in turn.metrics)
+    leak = {None: "not checked", True: "**leak**", False: "no"}[turn.leaking]
+    bucket = turn.bucket or code(turn.reason)
+    return f"|{score}|{_link(turn)}|{bucket}|{code(turn.style, 24)}|{metrics}|{leak}|{turn.flips}|"
+
+
+def _link(turn: Turn) -> str:
+    target = f"{turn.bucket}/{turn.file}.json" if turn.bucket else turn.path
+    return f"[{code(turn.file)}](../{quote(target)})"

@@ -1,0 +1,133 @@
+"""The summary of a run as plain data: what `report.py --json` prints and what the page shows at its head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import Any
+
+from duel.records import DIMENSIONS
+from duel.reporting.tally import Group, Tally
+from duel.reporting.verdict import Verdict
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+OFFLINE_MARK = "offline-stand-in/"
+
+
+def summarise(
+    verdict: Verdict, tally: Tally, dropped: list[dict[str, Any]], sampling: dict[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """All figures that stand on the pages above the table of turns. Null means that there is no data."""
+    return {
+        "format": "duel-report/1",
+        "offline": is_offline(verdict),
+        "mode": verdict.mode,
+        "opponent": verdict.opponent_name,
+        "verdict": verdict.model_dump(mode="json", exclude={"format"}),
+        "buckets": buckets(tally, settings),
+        "left_out": left_out(dropped),
+        "turns": {
+            "judged": tally.turns,
+            "audited": tally.audited,
+            "leaking": tally.leaking if tally.audited else None,
+            "flipped": tally.flipped,
+        },
+        "groups": {name: _rows(groups) for name, groups in tally.groups.items()},
+        "judge_metrics": {
+            judge: {name: means[name].value for name in DIMENSIONS} for judge, means in tally.judge_metrics.items()
+        },
+        "costs": costs(verdict, tally, settings),
+        "sampling": sampling,
+        "thresholds": {"final_min": settings.report.final_min, "defeat_min": settings.report.defeat_min},
+    }
+
+
+def sampling(workspace: Workspace) -> dict[str, Any]:
+    """What prompt.py recorded of its draw; nothing where it was not recorded or cannot be read."""
+    import orjson
+
+    with contextlib.suppress(OSError, ValueError):
+        found = orjson.loads((workspace.report / "sampling.json").read_bytes())
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def is_offline(verdict: Verdict) -> bool:
+    """True where a stand-in took part, whatever the verdict's own flag says."""
+    models = [model for side in verdict.writers.values() for model in side]
+    models += [judge.judge for judge in verdict.judges]
+    return verdict.offline or any(model.startswith(OFFLINE_MARK) for model in models)
+
+
+def buckets(tally: Tally, settings: Settings) -> list[dict[str, Any]]:
+    """Each bucket with its rule, its turns and its share of all judged turns."""
+    final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
+    rules = {
+        "final": f"score ≥ {final_min:g}",
+        "refined": f"{defeat_min:g} ≤ score < {final_min:g}",
+        "defeat": f"score < {defeat_min:g}",
+        "": "in no bucket",
+    }
+    return [
+        {
+            "bucket": name or "none",
+            "rule": rule,
+            "turns": tally.buckets[name],
+            "share": tally.buckets[name] / tally.turns if tally.turns else None,
+        }
+        for name, rule in rules.items()
+    ]
+
+
+def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How many items each stage left out, by reason; the most frequent first."""
+    counted = Counter((str(row.get("stage", "")), str(row.get("reason", ""))) for row in dropped)
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return [{"stage": stage, "reason": reason, "items": number} for (stage, reason), number in ordered]
+
+
+def costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str, Any]]:
+    """Calls, tokens and dollars: each writer's accepted replies, then each judge's calls."""
+    rows: list[dict[str, Any]] = []
+    for side, models in sorted(tally.writer_tokens.items(), key=lambda item: (item[0] != "king", item[0])):
+        for model, tokens in sorted(models.items()):
+            price = settings.prices.get(model)
+            prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
+            cost = (prompt * price.input + completion * price.output) / 1e6 if price else None
+            rows.append(_cost_row(side, model, tokens["replies"], prompt, completion, cost))
+    return rows + [
+        _cost_row("judge", judge.judge, judge.calls, judge.input_tokens, judge.output_tokens, judge.cost)
+        for judge in verdict.judges
+    ]
+
+
+def _cost_row(
+    role: str, model: str, calls: int | None, prompt: int | None, completion: int | None, cost: float | None
+) -> dict[str, Any]:
+    return {
+        "role": role,
+        "model": model,
+        "calls": calls,
+        "input_tokens": prompt,
+        "output_tokens": completion,
+        "cost": cost,
+    }
+
+
+def _rows(groups: dict[str, Group]) -> list[dict[str, Any]]:
+    """The groups of one kind, the largest first."""
+    ordered = sorted(groups.items(), key=lambda item: (-item[1].turns, item[0]))
+    return [
+        {
+            "name": name,
+            "turns": group.turns,
+            "parsed": group.parsed,
+            "score": group.score,
+            "final": group.final,
+            "refined": group.refined,
+            "defeat": group.defeat,
+        }
+        for name, group in ordered
+    ]

@@ -1,0 +1,62 @@
+"""Text from models, datasets and files, made harmless to look at: in Markdown, in SVG and in a script element."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# A token that no Markdown dialect reads as more than a word. `@` would become a mail link and `://` or `www.` a link.
+_PLAIN_WORD = re.compile(r"(?:[^\W_]|[.,;:()%+'\"±−–—=/-])+")
+_LINK_START = re.compile(r"://|^www\.|^[(\"']+www\.", re.IGNORECASE)
+# Characters that would end a code span, a table cell or a line. They are shown as escapes, like invisible ones.
+_SPAN_BREAKERS = {"`": r"\x60", "|": r"\x7c"}
+
+
+def visible(text: str) -> str:
+    """`text` on one line, with every control, bidi, zero-width and other invisible character shown as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters of `text`; an ellipsis tells that some are missing."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
+
+
+def code(text: object, limit: int = 120) -> str:
+    """A Markdown code span that shows `text` and can be nothing else; "–" where there is none.
+
+    Inside a code span nothing is markup, link, image or HTML. What could end the span or the table cell is escaped.
+    """
+    shown = visible(shorten(str(text), limit)).strip()
+    shown = "".join(_SPAN_BREAKERS.get(c, c) for c in shown)
+    return f"`{shown}`" if shown else "–"
+
+
+def prose(text: str, limit: int = 600) -> str:
+    """A sentence for Markdown: plain words stay as they are, every other token becomes a code span."""
+    return " ".join(_word(token) for token in shorten(text, limit).split())
+
+
+def _word(token: str) -> str:
+    return token if _PLAIN_WORD.fullmatch(token) and not _LINK_START.search(token) else code(token)
+
+
+def xml(text: object) -> str:
+    """`text` for an element's content or a quoted attribute of HTML or SVG."""
+    shown = visible(str(text))
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+
+
+def script_json(value: Any) -> str:
+    """`value` as JSON that cannot end the script element that holds it, nor open a comment in it.
+
+    `<`, `>`, `&` and the two line separators only ever stand inside JSON strings, where an escape means the same.
+    """
+    import orjson
+
+    payload = orjson.dumps(value).decode()
+    for character in "<>&\u2028\u2029":
+        payload = payload.replace(character, f"\\u{ord(character):04x}")
+    return payload

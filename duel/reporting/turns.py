@@ -1,0 +1,179 @@
+"""One judged turn as the report sees it: the row of every table, and the order in which turns are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duel.errors import ItemError
+from duel.judging.buckets import bucket_of
+from duel.records import DIMENSIONS, Answer, Bucket, Score
+from duel.settings import Settings
+from duel.workspace import Workspace, natural_order
+
+
+@dataclass(slots=True)
+class Turn:
+    """A row: what is known of one turn. `bucket` is None where it goes nowhere, and `why` says for what reason."""
+
+    file: str
+    instance_id: str
+    repo: str
+    style: str
+    license: str
+    position: int
+    """Which assistant turn of its trajectory it is, 1-based; 0 where that is not recorded."""
+    parsed: bool
+    score: float | None
+    metrics: list[float | None]
+    """In the order of `DIMENSIONS`."""
+    flips: int
+    leaking: bool | None
+    """None: not checked."""
+    bucket: Bucket | None
+    why: str
+    reason: str
+    """A slug for `report/dropped.jsonl` where the turn goes nowhere."""
+    length_difference: float | None
+    """(challenger - opponent) / the longer of the two, in characters."""
+    path: str
+    """The answer file, relative to the workspace."""
+
+    def dropped(self) -> dict[str, Any]:
+        """The row of `report/dropped.jsonl` for a turn that goes nowhere."""
+        return {"file": self.file, "instance_id": self.instance_id, "reason": self.reason, "detail": self.why}
+
+
+@dataclass
+class Judged:
+    """A turn with the records behind it, which only live while it is being written down."""
+
+    turn: Turn
+    score: Score
+    answer: Answer
+
+
+@dataclass
+class Reader:
+    """Reads the judged turns of a workspace, best first, one in memory at a time."""
+
+    workspace: Workspace
+    settings: Settings
+    damage: list[ItemError] = field(default_factory=list)
+    missing: list[dict[str, Any]] = field(default_factory=list)
+    """Scores without an answer, as rows for `report/dropped.jsonl`."""
+    _licenses: dict[str, str] = field(default_factory=dict)
+
+    def best_first(self) -> list[Path]:
+        """The score files: highest score first, unparsed ones last, equals in natural order."""
+        ranked = [(score.score if score.parsed else None, path) for path, score in self.workspace.scores(self.damage)]
+        ranked.sort(key=lambda row: (row[0] is None, -(row[0] or 0.0), natural_order(row[1].stem)))
+        return [path for _, path in ranked]
+
+    def judged(self, paths: list[Path]) -> Iterator[Judged]:
+        """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
+        folders = self.workspace.answer_folders()
+        kept: dict[str, str] = {}
+        for path in paths:
+            judged = self._read(path, folders)
+            if judged is not None:
+                _mark_duplicate(judged, kept)
+                yield judged
+
+    def _read(self, path: Path, folders: list[Path]) -> Judged | None:
+        stem = path.stem
+        answer_path = self.workspace.find_answer(stem, folders)
+        try:
+            score = self.workspace.read(path, Score)
+            if answer_path is None:
+                self.missing.append(_without_answer(stem, score))
+                return None
+            answer = self.workspace.read(answer_path, Answer)
+        except ItemError as error:
+            self.damage.append(error)
+            return None
+        place = f"{answer_path.parent.name}/{answer_path.name}"
+        return Judged(self._turn(stem, score, answer, place), score, answer)
+
+    def _turn(self, stem: str, score: Score, answer: Answer, place: str) -> Turn:
+        audit = answer.audit
+        leaking = audit.get("leaking") if isinstance(audit.get("leaking"), bool) else None
+        value = score.score if score.parsed else None
+        bucket, why, reason = placed(value, score, answer, self.settings)
+        return Turn(
+            file=stem,
+            instance_id=answer.instance_id,
+            repo=answer.repo,
+            style=score.style or str(_table(audit, "protocol").get("style", "")) or "other",
+            license=self._license(answer),
+            position=answer.turn,
+            parsed=value is not None,
+            score=value,
+            metrics=[score.metrics.get(name) for name in DIMENSIONS],
+            flips=score.flips,
+            leaking=leaking,
+            bucket=bucket,
+            why=why,
+            reason=reason,
+            length_difference=_length_difference(score, answer),
+            path=place,
+        )
+
+    def _license(self, answer: Answer) -> str:
+        audited = answer.audit.get("license")
+        if isinstance(audited, str):
+            return audited
+        known = self._licenses
+        if answer.instance_id not in known:
+            try:
+                commit = self.workspace.commit(answer.instance_id)
+            except ItemError:  # the stages that need the pull request name it
+                commit = None
+            known[answer.instance_id] = commit.license if commit else ""
+        return known[answer.instance_id]
+
+
+def placed(value: float | None, score: Score, answer: Answer, settings: Settings) -> tuple[Bucket | None, str, str]:
+    """(bucket, why, slug): where a turn goes. Refused data goes nowhere, whatever its score."""
+    if value is None:
+        return None, score.reason or "not enough judges could be read", "unparsed"
+    audit = answer.audit
+    if audit.get("contaminated"):
+        return None, f"contaminated: {audit['contaminated']}", "contaminated"
+    if audit.get("license_refused"):
+        return None, f"licence: {audit['license_refused']}", "licence"
+    leaking = audit.get("leaking") is True
+    bucket, why = bucket_of(value, settings, leaking)
+    if leaking and bucket != bucket_of(value, settings)[0]:
+        why = "leak"
+    return bucket, why, ""
+
+
+def _mark_duplicate(judged: Judged, kept: dict[str, str]) -> None:
+    """Inside final one turn stands for its near-duplicates: the first to come, which is the best."""
+    turn = judged.turn
+    if turn.bucket != "final":
+        return
+    group = judged.answer.audit.get("duplicates_of")
+    representative = kept.setdefault(group if isinstance(group, str) and group else turn.file, turn.file)
+    if representative != turn.file:
+        turn.bucket, turn.reason = None, "near-duplicate"
+        turn.why = f"near-duplicate of {representative}, which is in final"
+
+
+def _length_difference(score: Score, answer: Answer) -> float | None:
+    opponent = answer.assistant if score.mode == 1 else answer.king
+    longer = max(len(answer.challenger), len(opponent))
+    return (len(answer.challenger) - len(opponent)) / longer if longer else None
+
+
+def _without_answer(stem: str, score: Score) -> dict[str, Any]:
+    detail = "the score has no answer in answer_*/"
+    return {"file": stem, "instance_id": score.instance_id, "reason": "no-answer", "detail": detail}
+
+
+def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}

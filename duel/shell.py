@@ -1,0 +1,300 @@
+"""Bash as a parser sees it: the simple commands of a script, whether it is valid, and what kind of action it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
+
+Style = Literal["search", "read", "edit", "run", "version control", "submit", "other"]
+# From the least decisive to the most: a list or pipeline is what its most decisive command is.
+STYLES: tuple[Style, ...] = ("other", "read", "search", "version control", "run", "edit", "submit")
+SENTINELS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "MINI_SWE_AGENT_FINAL_OUTPUT")
+
+_NAMES: dict[Style, str] = {
+    "search": "ack ag apropos dir du egrep fd fdfind fgrep find fzf grep locate ls rg tree whereis which zgrep",
+    "read": "awk bat batcat cat cmp column comm cut diff expand file fold gawk head hexdump jq less mawk md5sum more nl od"
+    " paste readlink realpath rev sdiff sed sha1sum sha256sum shasum sort stat strings tac tail tr uniq wc xxd yq zcat",
+    "edit": "chmod chown cp dd dos2unix ed ex install ln mkdir mktemp mv patch rm rmdir rsync shred tee touch truncate"
+    " unlink unzip",
+    "version control": "bzr fossil gh git hg svn",
+    "other": ": [ alias break cd command continue date declare echo env exit export false hostname id let local printf pwd"
+    " read return set shift shopt sleep source test time timeout trap true type typeset umask unalias uname unset wait"
+    " whoami xargs sudo nohup",
+}
+STYLE_OF: dict[str, Style] = {name: style for style, names in _NAMES.items() for name in names.split()}
+"""What kind of action a command is by itself; whatever is not listed runs a program."""
+_SILENT = frozenset({"", ":", "cd", "export", "false", "set", "shopt", "sleep", "true", "unset"})
+# Commands whose last words are themselves a command.
+_WRAPPERS = frozenset(
+    [
+        "builtin",
+        "command",
+        "doas",
+        "env",
+        "exec",
+        "nice",
+        "nohup",
+        "setsid",
+        "stdbuf",
+        "sudo",
+        "time",
+        "timeout",
+        "xargs",
+    ]
+)
+_NO_FILES = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z_]\w*))")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One simple command: its name without a folder, its words with the quotes taken off, and the files it writes."""
+
+    name: str
+    words: tuple[str, ...]
+    writes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a piece of bash holds.
+
+    `commands` are all simple commands in order of appearance, those inside substitutions, loops and wrappers (`xargs`,
+    `find -exec`, `sudo`) included. `statements` counts what stands side by side at the top (separated by newlines, `;`
+    or `&`); `operators` are those that join commands anywhere. `error` is the line (1-based) of the first syntax error
+    or 0.
+    """
+
+    commands: tuple[Command, ...]
+    valid: bool
+    statements: int
+    operators: frozenset[str]
+    leading_comment: bool
+    error: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all commands, in order."""
+        return tuple(command.name for command in self.commands)
+
+
+@cache
+def _parser() -> Parser:
+    import tree_sitter
+    import tree_sitter_bash
+
+    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
+
+
+@lru_cache(maxsize=4096)
+def parse(command: str) -> Script:
+    """Parse `command`. Never raises: what is no bash comes back with `valid` False."""
+    root = _tree(command)
+    if root.has_error and (without := _without_heredocs(command)) != command:
+        # The grammar takes a delimiter at the END of a heredoc line for its end (2 of 1,295 real commands).
+        retry = _tree(without)
+        root = root if retry.has_error else retry
+    commands: list[Command] = []
+    operators: set[str] = set()
+    _collect(root, (), commands, operators)
+    statements = [child for child in root.named_children if child.type != "comment"]
+    if len(statements) > 1:
+        operators.add(";")
+    return Script(
+        commands=tuple(unwrapped for found in commands for unwrapped in _unwrap(found)),
+        valid=not root.has_error,
+        statements=len(statements),
+        operators=frozenset(operators),
+        leading_comment=command.lstrip().startswith("#"),
+        error=_error_line(root),
+    )
+
+
+def submits(script: Script, sentinels: Collection[str] = SENTINELS) -> bool:
+    """True where the first line that the script prints is one that ends a task."""
+    for command in script.commands:
+        if command.name in {"echo", "printf"} and not command.writes:
+            printed = " ".join(word for word in command.words[1:] if not word.startswith("-"))
+            return printed.replace("\\n", "\n").strip().split("\n")[0].strip() in sentinels
+        if not _is_silent(command):
+            return False
+    return False
+
+
+def _is_silent(command: Command) -> bool:
+    """True for a command that prints nothing when it succeeds."""
+    if command.name == "git":
+        return len(command.words) > 1 and command.words[1] in {"add", "rm", "mv", "config"}
+    return command.name in _SILENT or _command_style(command) == "edit"
+
+
+def style(command: str) -> Style:
+    """What kind of action `command` is: its most decisive simple command decides."""
+    return script_style(parse(command))
+
+
+def script_style(script: Script) -> Style:
+    """The style of what is already parsed."""
+    if submits(script):
+        return "submit"
+    return max((_command_style(c) for c in script.commands), key=STYLES.index, default="other")
+
+
+def _command_style(command: Command) -> Style:
+    name, words = command.name, command.words
+    plain = _plain_style(name, words)
+    if plain in {"run", "version control", "edit"}:
+        return plain
+    if any(path not in _NO_FILES for path in command.writes):
+        return "edit"
+    return plain
+
+
+def _plain_style(name: str, words: tuple[str, ...]) -> Style:
+    """The style of a command that redirects nothing."""
+    if not name:
+        return "other"
+    if (name in {"sed", "perl"} and _in_place(words)) or (name == "find" and "-delete" in words):
+        return "edit"
+    return STYLE_OF.get(name, "run")
+
+
+def _in_place(words: tuple[str, ...]) -> bool:
+    return any(word.startswith("--in-place") or re.match(r"-[A-Za-hj-z]*i", word) for word in words[1:])
+
+
+# -- the tree ------------------------------------------------------------------------------------------------------
+
+
+def _tree(command: str) -> Node:
+    return _parser().parse(command.encode("utf-8", "replace")).root_node
+
+
+def _collect(root: Node, writes: tuple[str, ...], commands: list[Command], operators: set[str]) -> None:
+    """All simple commands below `root`, without recursion: a hostile script can be nested as deep as it is long."""
+    stack: list[tuple[Node, tuple[str, ...]]] = [(root, writes)]
+    while stack:
+        node, targets = stack.pop()
+        kind = node.type
+        if kind in {"&&", "||", "|", "|&", ";", "&"}:
+            operators.add(kind)
+            continue
+        if kind in {"raw_string", "word", "heredoc_content", "string_content", "comment"}:
+            continue
+        if kind == "redirected_statement":
+            targets = targets + tuple(_targets(node))
+            if node.child_by_field_name("body") is None:
+                commands.append(Command("", (), targets))
+        elif kind == "command":
+            words = tuple(_words(node))
+            name = words[0].rsplit("/", 1)[-1] if words else ""
+            commands.append(Command(name, words, targets + tuple(_targets(node))))
+            targets = ()
+        elif kind in {"declaration_command", "unset_command", "test_command"} and node.child_count:
+            commands.append(Command(_text(node.children[0]).strip("["), (_text(node),), ()))
+        body = node.child_by_field_name("body") if kind == "redirected_statement" else None
+        stack.extend(
+            (child, targets if child == body or kind != "redirected_statement" else ())
+            for child in reversed(node.children)
+        )
+
+
+def _targets(node: Node) -> Iterator[str]:
+    """The files that the redirections of `node` write, those behind a heredoc's opening included."""
+    for child in node.children:
+        if child.type == "heredoc_redirect":
+            yield from _targets(child)
+        elif child.type == "file_redirect" and any(
+            part.type in {">", ">>", "&>", "&>>", ">|"} for part in child.children
+        ):
+            destination = child.child_by_field_name("destination")
+            if destination is not None:
+                yield _unquoted(destination)
+
+
+def _words(node: Node) -> Iterator[str]:
+    for child in node.named_children:
+        if child.type not in {"variable_assignment", "file_redirect", "herestring_redirect", "heredoc_redirect"}:
+            yield _unquoted(child)
+
+
+def _unquoted(node: Node) -> str:
+    """The text of one word with its quotes taken off; what the shell would expand stays as it is written."""
+    kind, text = node.type, _text(node)
+    if kind == "command_name" and node.named_child_count:
+        return _unquoted(node.named_children[0])
+    if kind == "concatenation":
+        return "".join(_unquoted(child) for child in node.children)
+    if kind == "raw_string":
+        return text[1:-1]
+    if kind == "string":
+        return re.sub(r'\\(["\\$`])', r"\1", text[1:-1])
+    if kind == "word":
+        return _ESCAPED.sub(r"\1", text)
+    return text
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode("utf-8", "replace")
+
+
+def _error_line(root: Node) -> int:
+    """The line of the first error in the tree, 1-based; 0 where there is none."""
+    node = root
+    while node.has_error:
+        inner = next((child for child in node.children if child.has_error or child.is_error or child.is_missing), None)
+        if inner is None or inner.is_error or inner.is_missing:
+            return (inner or node).start_point[0] + 1
+        node = inner
+    return 0
+
+
+def _unwrap(command: Command, depth: int = 3) -> Iterator[Command]:
+    """The command itself, and the one that it starts (`xargs grep x`, `find -exec sed … ;`, `timeout 9 python x`)."""
+    yield command
+    inner: tuple[str, ...] = ()
+    if command.name in _WRAPPERS:
+        inner = _behind_options(command.words[1:])
+    elif command.name in {"find", "fd"}:
+        start = next((i for i, word in enumerate(command.words) if word in {"-exec", "-execdir", "-ok", "-x"}), None)
+        inner = command.words[start + 1 :] if start is not None else ()
+    if inner and depth:
+        yield from _unwrap(Command(inner[0].rsplit("/", 1)[-1], inner, command.writes), depth - 1)
+
+
+def _behind_options(words: tuple[str, ...]) -> tuple[str, ...]:
+    """What is left of a wrapper's words behind its options, their values, assignments and durations."""
+    start = 0
+    while start < len(words):
+        word = words[start]
+        if word in {"-I", "-n", "-P", "-L", "-d", "-u", "-k", "-s"}:  # options with a value of their own
+            start += 2
+        elif word.startswith("-") or _ASSIGNMENT.match(word) or re.fullmatch(r"\d+(\.\d+)?[smhd]?", word):
+            start += 1
+        else:
+            break
+    return words[start:]
+
+
+def _without_heredocs(command: str) -> str:
+    """`command` with the bodies of its quoted heredocs emptied; their opening and closing lines stay."""
+    kept: list[str] = []
+    waiting: list[tuple[str, bool]] = []
+    for line in command.split("\n"):
+        if waiting:
+            mark, indented = waiting[0]
+            if (line.lstrip("\t") if indented else line) == mark:
+                waiting.pop(0)
+                kept.append(line)
+            continue
+        kept.append(line)
+        waiting = [(a or b or c, dash == "-") for dash, a, b, c in _HEREDOC.findall(line)]
+    return "\n".join(kept)

@@ -1,0 +1,163 @@
+"""The account of a draw, on the screen and in report/sampling.json: from what, what was left out, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from duel.audit.contamination import Benchmarks
+from duel.command import say
+from duel.errors import SourceError, printable
+from duel.settings import Settings
+from duel.sources.admission import Choice
+from duel.sources.draw import shuffled
+from duel.sources.handover import Handover
+from duel.sources.sampling import Pool
+from duel.sources.table import Table
+
+NARROWED_BY = {"min_turn", "max_turn", "per_instance", "per_repo", "exit_status", "max_history_tokens"}
+# What a reason's slug means to a person.
+MEANINGS = {
+    "base-commit-differs": "the base commit in the task is not the pull request's",
+    "contaminated": "part of a benchmark",
+    "damaged-pull-request": "the pull request's row cannot be read",
+    "excluded": "in `exclude_ids`",
+    "issue-differs": "the issue in the task is not the pull request's",
+    "licence": "the licence is refused",
+    "no-eligible-turn": "no turn within `min_turn`, `max_turn` and `max_history_tokens`",
+    "no-instance-id": "no instance id",
+    "no-messages": "no readable conversation",
+    "no-pull-request": "no pull request of that id",
+    "not-utf-8": "the text is not UTF-8",
+    "null-content": "a message without content",
+    "other-exit-status": "another exit status than asked for",
+    "per-repo": "the repository's cap is reached",
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Everything that one draw came from."""
+
+    settings: Settings
+    trajectories: Table
+    pulls: Table | None
+    file_odds: Mapping[str, float]
+    pool: Pool
+    choice: Choice
+    benchmarks: Benchmarks
+    huge: Mapping[str, int]
+
+    def page(self) -> dict[str, Any]:
+        """report/sampling.json."""
+        sample, turns = self.settings.sample, self.choice.turns
+        return {
+            "format": "duel-sampling/1",
+            "asked": sample.n,
+            "prompts": len(turns),
+            "pull_requests": len(self.choice.ids),
+            "repositories": len({turn.repo for turn in turns}),
+            "seed": sample.seed,
+            "mode": self.settings.duel.mode,
+            "trajectories": {
+                **_place(self.trajectories),
+                "files_in_all": len(self.trajectories.names),
+                "files": [{"file": name, "probability": odds} for name, odds in sorted(self.file_odds.items())],
+            },
+            "pulls": _place(self.pulls) if self.pulls else None,
+            "candidates": {
+                "rows": self.pool.rows,
+                "rollouts": self.pool.eligible.total(),
+                "pull_requests": len(self.pool.best),
+                "pull_requests_looked_at": len(self.choice.looked_at),
+            },
+            "left_out": {"rows": _sorted(self.pool.reasons), "turns": _sorted(self.choice.reasons)},
+            "huge": dict(sorted(self.huge.items())),
+            "contamination": {"checked": self.benchmarks.checked, "unchecked": self.benchmarks.unchecked},
+            "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY),
+        }
+
+    def say(self) -> None:
+        """Tell how it went, a shortage first."""
+        turns, asked = len(self.choice.turns), self.settings.sample.n
+        say(f"{_count(turns, 'turn')} from {_count(len(self.choice.ids), 'pull request')}")
+        if turns < asked:
+            more = len(self.trajectories.names) > len(self.file_odds)
+            hint = "; --files draws from more of them" if more else ""
+            say(f"that is fewer than the {asked:,} asked for: the files hold no more that are eligible{hint}")
+        for what, reasons in (("row", self.pool.reasons), ("turn", self.choice.reasons)):
+            for reason, count in _sorted(reasons).items():
+                say(f"  {_count(count, what)} left out: {MEANINGS.get(reason, printable(reason, 60))}")
+        if self.huge:
+            say(f"too large for the challenger's prompt: {_count(len(self.huge), 'pull request')} (report/hugePR.md)")
+        for why in sorted(set(self.benchmarks.unchecked.values())):
+            names = ", ".join(name for name, reason in self.benchmarks.unchecked.items() if reason == why)
+            say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
+
+
+def nothing_drawn(trajectories: Table, pool: Pool, choice: Choice) -> SourceError:
+    """What to tell a user whose draw came out empty."""
+    counts = [
+        f"{_count(count, what)}: {MEANINGS.get(reason, reason)}"
+        for what, reasons in (("row", pool.reasons), ("turn", choice.reasons))
+        for reason, count in _sorted(reasons).items()
+    ]
+    hint = ""
+    if choice.reasons["no-pull-request"]:
+        hint = "are these the trajectories' pull requests? In mode 1 (DUEL_MODE=1) turns without one are sampled too"
+    if choice.reasons["contaminated"]:
+        hint = "set `decontaminate = []` in [audit] to sample benchmark instances on purpose"
+    return SourceError(
+        "no turn can be drawn", where=trajectories.name, value="; ".join(counts) or "there are no rows", hint=hint
+    )
+
+
+def say_finished(handover: Handover) -> bool:
+    """True, and said, where an earlier run has already made just this draw; a file that was changed is named."""
+    files = handover.finished_files()
+    changed = [name for name, unchanged in files.items() if not unchanged]
+    for name in changed[:10]:
+        say(f"changed or gone since it was drawn: {printable(name)}")
+    if changed:
+        say(f"{len(changed):,} of {len(files):,} files are not as they were drawn, and are drawn again")
+    elif files:
+        say(f"nothing to do: the {len(files):,} files of this draw are there; `--again` draws anew")
+    return bool(files) and not changed
+
+
+def say_other_draws(handover: Handover) -> None:
+    """Name the prompt files of another number of prompts: the next stages read them as well."""
+    if others := handover.other_draws():
+        shown = ", ".join(others[:4]) + (" …" if len(others) > 4 else "")
+        say(f"prompt/ also holds another draw ({shown}): the next stages take both; delete what you do not want")
+
+
+def say_plan(trajectories: Table, pulls: Table | None, settings: Settings) -> None:
+    """Print what a run would download."""
+    sample = settings.sample
+    first = shuffled(sample.seed, "file", trajectories.names)[: sample.files]
+    for table, names in ((trajectories, first), (pulls, pulls.names if pulls else [])):
+        if table is None:
+            continue
+        missing = [name for name in names if table.missing(name)]
+        size = sum(table.size(name) for name in missing)
+        say(f"{table.name} at {table.revision[:18]}: {len(names):,} of {len(table.names):,} files")
+        say(f"  to download: {len(missing):,} files, {size / 1e6:,.0f} MB; the others are on this machine")
+        for name in missing:
+            say(f"  {table.size(name) / 1e6:10,.1f} MB  {printable(name, 120)}")
+    say(f"then {sample.n:,} prompts; no model is called")
+
+
+def _count(number: int, what: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _place(table: Table) -> dict[str, str]:
+    return {"dataset": table.name, "revision": table.revision}
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))

@@ -1,0 +1,102 @@
+"""Which candidates become prompts: the checks of each pull request, and a next one where one is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from duel.audit import licences
+from duel.audit.contamination import Benchmarks
+from duel.settings import Settings
+from duel.sources.join import mismatch
+from duel.sources.pulls import Head, Pulls
+from duel.sources.sampling import Pool, Turn
+
+# Candidates whose pull requests are looked up at once: a fifth more than are still wanted, so that one look usually
+# does, and not more than this, since their issue texts are in memory meanwhile (3 KB each).
+LOOK_UP_AT_MOST = 5000
+
+
+@dataclass
+class Choice:
+    """The turns that were taken, and why others were not."""
+
+    turns: list[Turn] = field(default_factory=list)
+    dropped: list[dict[str, str]] = field(default_factory=list)
+    """Candidates that a check refused, as `Workspace.save_dropped` takes them."""
+    capped: int = 0
+    """Candidates left out by `per_repo`."""
+    looked_at: set[str] = field(default_factory=set)
+    """Pull requests that were looked at."""
+
+    @property
+    def ids(self) -> set[str]:
+        """The pull requests of the turns that were taken."""
+        return {turn.instance_id for turn in self.turns}
+
+    def keep(self, ids: set[str], damaged: Mapping[str, str]) -> None:
+        """Leave out the turns whose pull request was found, but then could not be read."""
+        for turn in self.turns:
+            if turn.instance_id in damaged and turn.instance_id not in ids:
+                self.drop(turn, "damaged-pull-request", damaged[turn.instance_id])
+        self.turns = [turn for turn in self.turns if turn.instance_id in ids or turn.instance_id not in damaged]
+
+    def drop(self, turn: Turn, reason: str, detail: str) -> None:
+        """Leave a candidate out."""
+        self.dropped.append({"file": turn.place, "instance_id": turn.instance_id, "reason": reason, "detail": detail})
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Refused candidates by reason."""
+        counts = Counter(row["reason"] for row in self.dropped)
+        if self.capped:
+            counts["per-repo"] = self.capped
+        return counts
+
+
+def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benchmarks) -> Choice:
+    """Take candidates in their order until there are `n`; the next takes the place of one that is refused."""
+    choice = Choice()
+    wanted = settings.sample.n
+    repos: Counter[str] = Counter()
+    candidates = pool.candidates()
+    while ahead := _look_ahead(candidates, wanted - len(choice.turns)):
+        heads = pulls.heads({turn.instance_id for turn in ahead}) if pulls else {}
+        for turn in ahead:
+            if len(choice.turns) == wanted:
+                return choice
+            choice.looked_at.add(turn.instance_id)
+            if settings.sample.per_repo and repos[turn.repo] >= settings.sample.per_repo:
+                choice.capped += 1
+                continue
+            reason, detail = refusal(turn, heads.get(turn.instance_id), settings, benchmarks)
+            if reason:
+                choice.drop(turn, reason, detail)
+                continue
+            repos[turn.repo] += 1
+            choice.turns.append(turn)
+    return choice
+
+
+def refusal(turn: Turn, head: Head | None, settings: Settings, benchmarks: Benchmarks) -> tuple[str, str]:
+    """(reason, detail) for a turn that must stay out, ("", "") for one that may stay.
+
+    A turn without a pull request serves only where king and reference are compared (mode 1).
+    """
+    if head is None and settings.duel.mode == 2:
+        return "no-pull-request", "the pull requests hold no row of this id"
+    task = turn.task
+    if head is not None:
+        if reason := mismatch(task, head.base_commit, head.problem_statement):
+            return reason, "the rollout's task is not this pull request's"
+        if detail := licences.refused(head.license, settings):
+            return "licence", detail
+    commit, issue = (head.base_commit, head.problem_statement) if head else ("", task)
+    detail = benchmarks.reason(turn.instance_id, turn.repo, commit, issue)
+    return ("contaminated", detail) if detail else ("", "")
+
+
+def _look_ahead(candidates: Iterator[Turn], wanted: int) -> list[Turn]:
+    return list(islice(candidates, min(LOOK_UP_AT_MOST, wanted + wanted // 5 + 20))) if wanted > 0 else []

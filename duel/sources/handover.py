@@ -1,0 +1,167 @@
+"""What prompt.py leaves behind: prompt files, mirrored pull requests, two pages, and last the mark that it is done.
+
+The mark names what the prompts were made with and a hash of every file, so that a rerun with the same settings has
+nothing to do, and a file that was cut or edited since is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from duel import pull
+from duel.errors import printable
+from duel.records import Commit, Prompt
+from duel.settings import Settings
+from duel.sources.table import Table
+from duel.workspace import PROMPTS_PER_FILE, Workspace
+
+# Part of the fingerprint: raise it whenever the draw or its records change.
+VERSION = 1
+
+
+def fingerprint(settings: Settings, trajectories: Table, pulls: Table | None, workspace: Workspace) -> str:
+    """A hash of everything that the prompts depend on."""
+    import orjson
+
+    sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision"})
+    lists = [workspace.resolve(name) for name in settings.audit.decontaminate]
+    parts = {
+        "version": VERSION,
+        "sample": sample,
+        "trajectories": [trajectories.name, trajectories.revision],
+        "pulls": [pulls.name, pulls.revision] if pulls else [],
+        "exclude_ids": sorted(settings.generate.exclude_ids),
+        "huge": pull.token_limit(settings),
+        "mode": settings.duel.mode,
+        "audit": settings.audit.model_dump(mode="json", include={"decontaminate", "decontaminate_by", "licenses"}),
+        "lists": [_digest(path.read_bytes()) for path in lists if path.is_file()],
+    }
+    return _digest(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
+
+
+@dataclass
+class Handover:
+    """The files of one draw."""
+
+    workspace: Workspace
+    settings: Settings
+    made_with: str
+    written: dict[str, str] = field(default_factory=dict)
+    """Hash by path within the workspace."""
+    huge: dict[str, int] = field(default_factory=dict)
+    """Tokens of each pull request that is too large for the challenger's prompt."""
+
+    # -- what is there ---------------------------------------------------------------------------------------------
+
+    @property
+    def _mark(self) -> Path:
+        return self.workspace.private / "prompt.json"
+
+    def finished_files(self) -> dict[str, bool]:
+        """The files of this draw where an earlier run has finished it, and whether each is still as it was written."""
+        import orjson
+
+        try:
+            mark = orjson.loads(self._mark.read_bytes())
+            if mark["made_with"] != self.made_with:
+                return {}
+            return {name: self._is_unchanged(name, digest) for name, digest in mark["files"].items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return {}
+
+    def _is_unchanged(self, name: str, digest: str) -> bool:
+        try:
+            return _digest((self.workspace.root / name).read_bytes()) == digest
+        except OSError:
+            return False
+
+    def other_draws(self) -> list[str]:
+        """Prompt files of another number of prompts; the next stages would read them too."""
+        return [path.name for path in self.workspace.prompt_files() if not self._is_ours(path)]
+
+    def _is_ours(self, path: Path) -> bool:
+        return path.stem.startswith(f"prompts_{self.settings.sample.n}_")
+
+    # -- what is written -------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """From here until `finish` the workspace holds a draw that is not complete."""
+        self._mark.unlink(missing_ok=True)
+
+    def save_commits(self, commits: Iterable[Commit]) -> set[str]:
+        """Mirror the pull requests; the ids of those that were saved."""
+        saved = set()
+        for commit in commits:
+            self._save(self.workspace.commit_path(commit.instance_id), commit.dump())
+            saved.add(commit.instance_id)
+            size = pull.tokens(commit)
+            if size > pull.token_limit(self.settings):
+                self.huge[commit.instance_id] = size
+        return saved
+
+    def save_prompts(self, prompts: Iterator[Prompt]) -> None:
+        """Write the prompt files and remove those that an earlier draw of the same size left."""
+        import orjson
+
+        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        number = 0
+        while rows := [prompt.model_dump(mode="json") for prompt in islice(prompts, PROMPTS_PER_FILE)]:
+            number += 1
+            path = self.workspace.root / "prompt" / f"prompts_{self.settings.sample.n}_{number}.json"
+            self._save(path, orjson.dumps(rows, option=option))
+        for path in self.workspace.prompt_files():
+            if self._is_ours(path) and self._name(path) not in self.written:
+                path.unlink()
+
+    def save_pages(self, summary: dict[str, Any]) -> None:
+        """Write report/hugePR.md and report/sampling.json."""
+        import orjson
+
+        self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
+        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=option))
+
+    def finish(self) -> None:
+        """Set the mark."""
+        import orjson
+
+        self.workspace.save(self._mark, orjson.dumps({"made_with": self.made_with, "files": self.written}))
+
+    def _save(self, path: Path, data: bytes) -> None:
+        self.workspace.save(path, data)
+        self.written[self._name(path)] = _digest(data)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.workspace.root).as_posix()
+
+
+def huge_page(huge: dict[str, int], settings: Settings) -> str:
+    """The page of pull requests that are too large for the challenger's prompt, the largest first."""
+    limit = pull.token_limit(settings)
+    lines = [
+        "# Pull requests too large for the challenger's prompt",
+        "",
+        f"A pull request may take {limit:,} tokens (estimated), half of `max_model_len`. Those listed here are"
+        " skipped by every later stage, as `exclude_ids` are.",
+        "",
+    ]
+    if not huge:
+        return "\n".join([*lines, "None in this draw.", ""])
+    lines += ["| instance_id | tokens |", "|---|---:|"]
+    lines += [f"| {_cell(name)} | {size:,} |" for name, size in sorted(huge.items(), key=lambda row: (-row[1], row[0]))]
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    """Untrusted text in a Markdown table: one line of code that cannot close itself."""
+    return "`" + re.sub(r"[`|\\]", "?", printable(text, 120)) + "`"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

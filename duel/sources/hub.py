@@ -1,0 +1,201 @@
+"""Datasets on the Hub: which commit, which files, and each file downloaded once.
+
+`huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); what is added here is patience with 429s, errors in
+this project's words, and a line for whoever watches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from duel.command import say
+from duel.environment import environment, hub_token
+from duel.errors import SourceError, printable
+from duel.workspace import Workspace, cannot_write
+
+# The Hub counts in windows of 300 s, so a wait that it asks for is at most that long; after three whole windows
+# something else is wrong.
+MAX_WAIT_S = 310.0
+MAX_WAITS = 3
+# Waits where a 429 says nothing about how long.
+DEFAULT_WAIT_S = 30.0
+_SHA = re.compile(r"[0-9a-f]{40}")
+_RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
+
+Sleep = Callable[[float], None]
+
+
+class Hub:
+    """The Hub as one user sees it. Making the object imports the client and touches no network."""
+
+    def __init__(
+        self, workspace: Workspace, *, again: bool = False, sleep: Sleep = time.sleep, cache: Path | None = None
+    ) -> None:
+        # Both are read when the client is imported; a user's own choice stands.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        if not sys.stderr.isatty():
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        import huggingface_hub
+        from huggingface_hub.utils import logging
+
+        logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
+        self.workspace, self.again, self.cache = workspace, again, cache
+        self.api = huggingface_hub.HfApi(
+            endpoint=environment("HF_ENDPOINT", workspace.root).rstrip("/") or None,
+            token=hub_token(workspace.root) or None,
+            library_name="duel-curation",
+        )
+        _be_patient(sleep)
+
+    def commit(self, dataset: str, revision: str) -> str:
+        """The commit sha behind a branch or tag, or of the newest commit where `revision` is empty.
+
+        It is asked for once in a workspace, so that an interrupted run goes on with the same data; `again` asks anew.
+        """
+        if _SHA.fullmatch(revision):
+            return revision
+        known = self._resolved()
+        key = f"{dataset}@{revision}"
+        if self.again or key not in known:
+            with _in_plain_words(dataset, revision):
+                known[key] = str(self.api.dataset_info(dataset, revision=revision or None).sha)
+            self.workspace.save(self._memory, json.dumps(known, indent=2, sort_keys=True).encode())
+        return known[key]
+
+    @property
+    def _memory(self) -> Path:
+        return self.workspace.private / "revisions.json"
+
+    def _resolved(self) -> dict[str, str]:
+        try:
+            known = json.loads(self._memory.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        known = known if isinstance(known, dict) else {}
+        return {key: sha for key, sha in known.items() if isinstance(sha, str) and _SHA.fullmatch(sha)}
+
+    def files(self, dataset: str, revision: str) -> dict[str, int]:
+        """Every file of the dataset at a commit: path -> bytes."""
+        with _in_plain_words(dataset, revision):
+            tree = self.api.list_repo_tree(dataset, repo_type="dataset", revision=revision, recursive=True)
+            return {entry.path: int(entry.size) for entry in tree if hasattr(entry, "size")}
+
+    def download(self, dataset: str, revision: str, name: str, size: int) -> Path:
+        """The file in the local cache, fetched where it is not there yet."""
+        if not self.is_cached(dataset, revision, name):
+            say(f"downloading {printable(name, 120)} of {dataset}, {size / 1e6:,.0f} MB")
+        with _in_plain_words(dataset, revision, name):
+            return Path(
+                self.api.hf_hub_download(dataset, name, repo_type="dataset", revision=revision, cache_dir=self.cache)
+            )
+
+    def is_cached(self, dataset: str, revision: str, name: str) -> bool:
+        """True where the file lies in the local cache."""
+        import huggingface_hub
+
+        found = huggingface_hub.try_to_load_from_cache(
+            dataset, name, cache_dir=self.cache, revision=revision, repo_type="dataset"
+        )
+        return isinstance(found, str)
+
+
+def seconds_to_wait(headers: Mapping[str, str]) -> float:
+    """How long a 429 asks to wait: the reset of its `RateLimit` header, else `Retry-After`, else a guess."""
+    if reset := _RESET.search(headers.get("ratelimit", "")):
+        return min(float(reset[1]) + 1, MAX_WAIT_S)  # it counts whole seconds
+    try:
+        return min(max(float(headers.get("retry-after", "")), 1.0), MAX_WAIT_S)
+    except ValueError:
+        return DEFAULT_WAIT_S
+
+
+def _be_patient(sleep: Sleep) -> None:
+    """Let every request of the client wait out 429s: one place for metadata, trees and files alike.
+
+    The client's own retries differ from call to call (none for a revision, five for a file) and say nothing a user can
+    read.
+    """
+    import huggingface_hub
+    from huggingface_hub.utils._http import default_client_factory
+
+    def factory() -> Any:
+        client = default_client_factory()
+        client.send = _patiently(client.send, sleep)  # type: ignore[method-assign]
+        return client
+
+    huggingface_hub.set_client_factory(factory)
+
+
+def _patiently(send: Callable[..., Any], sleep: Sleep) -> Callable[..., Any]:
+    def send_and_wait(request: Any, **options: Any) -> Any:
+        response = send(request, **options)
+        waits = 0
+        while response.status_code == 429:
+            seconds = seconds_to_wait(response.headers)
+            response.close()
+            waits += 1
+            if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
+                raise SourceError(
+                    "the Hub still answers 429 after every wait that it asked for",
+                    where=request.url.host,
+                    hint="set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept",
+                )
+            say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
+            sleep(seconds)
+            response = send(request, **options)
+        return response
+
+    return send_and_wait
+
+
+@contextlib.contextmanager
+def _in_plain_words(dataset: str, revision: str, name: str = "") -> Iterator[None]:
+    """Turn what the client raises into one SourceError with a hint."""
+    from huggingface_hub import errors
+
+    where = f"{dataset}/{name}" if name else dataset
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise SourceError(
+            "the dataset is gated", where=where, hint="ask for access on its page, set HF_TOKEN"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise SourceError("the dataset has no such revision", where=where, value=revision) from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise SourceError(
+            "neither a local path nor a dataset on the Hub that can be read",
+            where=where,
+            hint="check the spelling; a private dataset needs HF_TOKEN",
+        ) from None
+    except errors.OfflineModeIsEnabled:
+        hint = "unset it, or give local files with --source and --pulls"
+        raise SourceError("the Hub is switched off by HF_HUB_OFFLINE", where=where, hint=hint) from None
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "?")
+        raise SourceError(f"the Hub answered {status}", where=where, value=error.server_message) from None
+    except (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        raise _unreachable(where, error) from None
+    except OSError as error:
+        raise cannot_write(Path(error.filename or "the Hub's cache"), error) from None
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+            raise _unreachable(where, error) from None
+        raise
+
+
+def _unreachable(where: str, error: Exception) -> SourceError:
+    return SourceError(
+        "the Hub cannot be reached",
+        where=where,
+        value=error,
+        hint="run the same command again: what was downloaded is kept; or give local files with --source and --pulls",
+    )

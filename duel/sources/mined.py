@@ -1,0 +1,242 @@
+"""Rows of mined trajectories, and of the commits that followed them, as parquet files in the datasets' columns."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from duel import prompts
+from duel.errors import WorkspaceError
+from duel.sources.normalise import Trajectory
+from duel.sources.own_commits import OwnCommit
+from duel.sources.scrubbing import Scrubber
+from duel.sources.sessions.session import Call, Reply, Said, Session
+
+# The replies of every row are one bash block each, which is what this name means in the dataset.
+TRAJECTORY_FORMAT = "mini-swe-agent-1"
+# Rows are written when their messages reach this size: large enough to compress, small enough to hold.
+GROUP_BYTES = 16 << 20
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def identity(session: Session, repo: str) -> str:
+    """The instance id: the dataset's own, else `owner__repo-s<12 hex digits>`, equal for forks of one session."""
+    if session.instance_id:
+        return session.instance_id
+    key = f"{session.format}\x1f{session.task_id or session.id}\x1f{session.agent}"
+    owner, _, name = repo.partition("/")
+    place = "__".join(_UNSAFE.sub("-", part).strip("-.")[:60] or "unknown" for part in (owner, name))
+    return f"{place}-s{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def row(
+    trajectory: Trajectory,
+    repo: str,
+    commit: OwnCommit | None,
+    outcome: tuple[str, str],
+    file: str,
+    scrub: Scrubber,
+    keep_tools: bool = False,
+) -> dict[str, Any]:
+    """One row in the dataset's six columns and what a session has beyond them; every text of it is scrubbed."""
+    session = trajectory.session
+    messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
+    repo = scrub(repo)
+    base = commit.base if commit else session.base_commit
+    task = next((message for message in messages if message["role"] == "user"), {"content": ""})
+    if base and base not in task["content"]:
+        task["content"] = prompts.load("session_task").render(task=task["content"], repo=repo, commit=base).rstrip("\n")
+    span = session.ended - session.started if session.started is not None and session.ended is not None else None
+    return {
+        "instance_id": scrub(identity(session, repo)),
+        "repo": repo,
+        "messages": messages,
+        "trajectory_format": TRAJECTORY_FORMAT,
+        "exit_status": trajectory.exit_status,
+        "duration_sec": session.seconds if session.seconds is not None else span,
+        "session_id": scrub("/".join(filter(None, (session.id, session.agent, session.branch)))),
+        "source_format": session.format,
+        "source_file": scrub(file),
+        "model": session.model,
+        "ended_at": session.ended,
+        "outcome": outcome[0],
+        "outcome_evidence": scrub(outcome[1]),
+        "resolved": {"success": True, "failure": False}.get(outcome[0]),
+        "eligible_turns": trajectory.turns,
+        "session_calls": session.counts["tool calls"],
+        "ended_by": trajectory.ended_by,
+        "compactions": session.compactions,
+        "base_commit": base,
+        "commit": commit.sha if commit else "",
+        "system_prompt": "the log's" if session.keeps_protocol else f"session_system {_system_hash()}",
+        "native_messages": _json(scrub.deep(native(session))) if keep_tools else None,
+        "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
+    }
+
+
+def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: Scrubber) -> dict[str, Any]:
+    """The commit of a row in the columns of the pull-request dataset; `task` is what the person asked for."""
+    return {
+        "instance_id": row["instance_id"],
+        "repo": row["repo"],
+        "base_commit": commit.base,
+        "created_at": commit.date,
+        "pull_number": None,
+        "patch": scrub(commit.patch),
+        "test_patch": scrub(commit.test_patch),
+        "problem_statement": scrub(task),
+        "pr_description": scrub(commit.message),
+        "hints_text": "",
+        "interface": "",
+        "license": commit.license,
+        "FAIL_TO_PASS": [],
+        "PASS_TO_PASS": [],
+    }
+
+
+def native(session: Session) -> list[dict[str, Any]]:
+    """The whole session with its own tool calls: arguments an object, results as tool messages with the call's id."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": session.system}] if session.system else []
+    for entry in session.entries:
+        if isinstance(entry, Said):
+            messages.append({"role": "user", "content": entry.text})
+        elif not entry.cut:
+            messages += _native_reply(entry)
+    return messages
+
+
+def _native_reply(reply: Reply) -> list[dict[str, Any]]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.calls:
+        message["tool_calls"] = [_native_call(call) for call in reply.calls]
+    answered = [call for call in reply.calls if call.result is not None]
+    results = [{"role": "tool", "tool_call_id": c.id, "name": c.name, "content": c.result} for c in answered]
+    return [message, *results]
+
+
+def _native_call(call: Call) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _system_hash() -> str:
+    return prompts.load("session_system").hash
+
+
+def _json(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value).decode()
+
+
+class Writer:
+    """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self.path = path
+        self.rows = 0
+        self._schema = schema
+        self._waiting: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._file: Any = None
+
+    @property
+    def _part(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.part")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a row; a group of them is written at a time."""
+        self._waiting.append(row)
+        self.rows += 1
+        self._bytes += sum(len(m["content"]) for m in row.get("messages", ())) + len(row.get("patch", ""))
+        self._bytes += len(row.get("native_messages") or "")
+        if self._bytes >= GROUP_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd")
+            self._file.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
+        except OSError as error:
+            raise WorkspaceError("cannot write", where=self.path, value=error.strerror or error) from None
+        self._waiting, self._bytes = [], 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._waiting:
+            self._write()
+        if self._file is not None:
+            self._file.close()
+            if kind is None:
+                self._part.replace(self.path)
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
+            if kind is None and not self.rows:  # what an earlier run mined is not what this one found
+                self.path.unlink(missing_ok=True)
+
+
+def trajectory_schema() -> Any:
+    """The dataset's six columns, in its types, then what a session has beyond them."""
+    import pyarrow as pa
+
+    text, message = pa.string(), pa.struct([("role", pa.string()), ("content", pa.string())])
+    return pa.schema(
+        [
+            ("instance_id", text),
+            ("repo", text),
+            ("messages", pa.list_(pa.field("element", message))),
+            ("trajectory_format", text),
+            ("exit_status", text),
+            ("duration_sec", pa.float64()),
+            ("session_id", text),
+            ("source_format", text),
+            ("source_file", text),
+            ("model", text),
+            ("ended_at", pa.float64()),
+            ("outcome", text),
+            ("outcome_evidence", text),
+            ("resolved", pa.bool_()),
+            ("eligible_turns", pa.int64()),
+            ("session_calls", pa.int64()),
+            ("ended_by", text),
+            ("compactions", pa.int64()),
+            ("base_commit", text),
+            ("commit", text),
+            ("system_prompt", text),
+            ("native_messages", text),
+            ("tools", text),
+        ]
+    )
+
+
+def pull_schema() -> Any:
+    """The columns of the pull-request dataset that a commit can fill."""
+    import pyarrow as pa
+
+    text = pa.string()
+    names = "patch test_patch problem_statement pr_description hints_text interface license".split()
+    ids = pa.list_(pa.field("element", text))
+    return pa.schema(
+        [
+            ("instance_id", text),
+            ("repo", text),
+            ("base_commit", text),
+            ("created_at", text),
+            ("pull_number", pa.int64()),
+            *[(name, text) for name in names],
+            ("FAIL_TO_PASS", ids),
+            ("PASS_TO_PASS", ids),
+        ]
+    )

@@ -1,0 +1,173 @@
+"""From a session to a trajectory in the dataset's shape: one reply, one thought, one bash block, one observation.
+
+Every tool call becomes a turn of its own with its shell form and its result, word for word; calls that were made in
+parallel follow each other. A reply without a call hands over to the person. The first call that has no faithful shell
+form ends the trajectory, with the reason: what comes after it builds on what cannot be shown. Thinking is left out
+unless asked for: it is often cut or sealed in the logs, and the agent's prose is what a later turn sees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from duel import prompts, turn
+from duel.sources import shell_forms
+from duel.sources.sessions.session import IMAGE_LEFT_OUT, Call, Reply, Said, Session
+
+# The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
+_BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[ \t\r]*$)", re.MULTILINE)
+SUBMITTED, INCOMPLETE = "Submitted", "incomplete"
+
+
+@dataclass
+class Trajectory:
+    """The part of a session that can be learned from, and why it ends where it ends."""
+
+    session: Session
+    messages: list[dict[str, str]] = field(default_factory=list)
+    turns: int = 0
+    """Assistant turns in `messages`."""
+    ended_by: str = ""
+    """The reason why the rest of the session is not in it; "" where all of it is."""
+    exit_status: str = ""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """What was passed over without ending it."""
+
+    @property
+    def task(self) -> str:
+        """The first thing that the person said; "" where nobody said anything."""
+        return next((message["content"] for message in self.messages if message["role"] == "user"), "")
+
+
+class _End(Exception):
+    """The trajectory ends here, for this reason."""
+
+
+def normalise(session: Session, thinking: bool = False) -> Trajectory:
+    """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
+    trajectory = Trajectory(session)
+    system = session.system if session.keeps_protocol else prompts.load("session_system").text
+    if system:
+        trajectory.messages.append({"role": "system", "content": system})
+    builder = _Builder(trajectory, thinking)
+    try:
+        for number, entry in enumerate(session.entries):
+            if isinstance(entry, Said):
+                builder.said(entry)
+            else:
+                builder.replied(entry, is_last=number == len(session.entries) - 1)
+    except _End as end:
+        trajectory.ended_by = str(end)
+    trajectory.exit_status = _exit_status(trajectory, builder.handed_over)
+    return trajectory
+
+
+def _exit_status(trajectory: Trajectory, handed_over: bool) -> str:
+    """How the session ended; "" for the first part of one, which says nothing about its end."""
+    if trajectory.ended_by:
+        return ""
+    return trajectory.session.exit_status or (SUBMITTED if handed_over else INCOMPLETE)
+
+
+def _below(folder: str, top: str) -> str | None:
+    """`folder` relative to `top`: "" at the top, None outside of it."""
+    if folder.rstrip("/") == top.rstrip("/"):
+        return ""
+    return folder[len(top.rstrip("/")) + 1 :].rstrip("/") if folder.startswith(top.rstrip("/") + "/") else None
+
+
+class _Builder:
+    """Appends to one trajectory, keeping roles alternating."""
+
+    def __init__(self, trajectory: Trajectory, thinking: bool) -> None:
+        self.trajectory = trajectory
+        self.thinking = thinking
+        self.prose: list[str] = []
+        """Words of replies that made no turn of their own; the next turn's thought opens with them."""
+        self.handed_over = False
+
+    def said(self, said: Said) -> None:
+        """Something the person said; an image ends the trajectory, since what follows may be about it."""
+        self._user("\n\n".join(filter(None, (said.text, *[IMAGE_LEFT_OUT] * said.images))))
+        if said.images:
+            raise _End("image from the person")
+
+    def replied(self, reply: Reply, is_last: bool) -> None:
+        """The turns of one reply."""
+        if len(self.trajectory.messages) < 2 and not self.trajectory.task:
+            self.trajectory.left_out["reply before any task"] += 1
+            return
+        if reply.cut:
+            self.trajectory.left_out["aborted reply"] += 1
+            return
+        if self.trajectory.session.keeps_protocol:
+            self._verbatim(reply)
+            return
+        if self.thinking and reply.thinking:
+            self.prose.append(reply.thinking)
+        self.prose.append(reply.text)
+        if not reply.calls and any(self.prose):
+            self._turn(shell_forms.SUBMIT)
+            self.handed_over = True
+        for call in reply.calls:
+            self._called(call, is_last)
+
+    def _called(self, call: Call, is_last: bool) -> None:
+        if call.name in shell_forms.BOOKKEEPING:
+            self.trajectory.left_out[f"bookkeeping: {call.name}"] += 1
+            self.prose.append(shell_forms.reason_text(call))
+            return
+        if call.name in shell_forms.HAND_OVER:
+            self.prose.append(str(call.arguments.get("message") or ""))
+            self._turn(shell_forms.SUBMIT)
+            self.handed_over = True
+            if call.result is not None and not is_last:
+                self._user(call.result)
+            return
+        call.prefix = _below(call.folder, self.trajectory.session.top or self.trajectory.session.folder)
+        try:
+            command = shell_forms.shell_form(call)
+        except shell_forms.NoShellForm as missing:
+            raise _End(missing.reason) from None
+        if not any(self.prose) and isinstance(call.arguments.get("description"), str):
+            self.prose.append(call.arguments["description"])  # Claude Code's model says there what a command is for
+        self._turn(command)
+        if call.result is None:
+            raise _End("call without a result")
+        self._user(call.result)
+
+    def _verbatim(self, reply: Reply) -> None:
+        """A reply that already is one bash block, or that its harness refused: it stays as it is."""
+        self._assistant(reply.verbatim or reply.text)
+        self.handed_over = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
+        for call in reply.calls:
+            if call.result is not None:
+                self._user(call.result, after_turn=True)
+
+    def _turn(self, command: str) -> None:
+        thought = "\n\n".join(part.strip() for part in self.prose if part.strip())
+        self.prose = []
+        thought = _BASH_FENCE.sub("```sh", thought)
+        content = (f"THOUGHT: {thought}\n\n" if thought else "") + f"```bash\n{command}\n```"
+        if problem := turn.format_problem(content):
+            raise _End(f"not one bash block: {problem}")
+        self._assistant(content)
+        self.handed_over = False
+
+    def _assistant(self, content: str) -> None:
+        messages = self.trajectory.messages
+        if messages and messages[-1]["role"] == "assistant":  # two replies with nothing in between
+            messages.append({"role": "user", "content": ""})
+        messages.append({"role": "assistant", "content": content})
+        self.trajectory.turns += 1
+
+    def _user(self, content: str, after_turn: bool = False) -> None:
+        messages = self.trajectory.messages
+        last: dict[str, Any] = messages[-1] if messages else {"role": ""}
+        if last["role"] == "user" and not after_turn:
+            last["content"] = "\n\n".join(filter(None, (last["content"], content)))
+        else:
+            messages.append({"role": "user", "content": content})

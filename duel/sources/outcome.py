@@ -1,0 +1,34 @@
+"""How a session ended for the person it was for: success, failure or unknown, and the evidence that decided it."""
+
+from __future__ import annotations
+
+import re
+
+from duel.sources.own_commits import OwnCommit
+from duel.sources.sessions.session import Outcome, Session
+
+# Runs that a harness stopped for a limit or an error, as SWE-agent, mini-swe-agent and OpenHands name them.
+_STOPPED = re.compile(r"(?i)^(?:exit_(?!submit)|limits?_?exceeded|.*(?:error|timeout|maxiteration|max_iteration))")
+_TEST_RUN = re.compile(
+    r"(?:^|[\s;&|(])(?:pytest|py\.test|tox|nox|nosetests|jest|vitest|mocha|rspec|phpunit|ctest"
+    r"|(?:npm|pnpm|yarn|bun)\s+(?:run\s+)?test|(?:go|cargo|mix|dotnet|swift|mvn|gradle|\./gradlew|make|rake)\s+(?:test|check)"
+    r"|python3?\s+-m\s+(?:pytest|unittest)|manage\.py\s+test)\b"
+)
+
+
+def outcome_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
+    """The outcome and its evidence. The strongest decides: the source's own verdict (tests run on the result), a run
+    that was stopped, a commit that kept the work, then the session's last run of tests. A submission proves nothing.
+    """
+    if session.verdict != "unknown":
+        return session.verdict, session.verdict_evidence
+    if _STOPPED.match(session.exit_status):
+        return "failure", f"the run ended with {session.exit_status}"
+    if commit is not None:
+        return "success", commit.evidence
+    for call in reversed(session.calls):
+        command = call.arguments.get("command")
+        if isinstance(command, str) and call.result is not None and (run := _TEST_RUN.search(command)):
+            passed = "failed" if call.is_error else "passed"
+            return ("failure" if call.is_error else "success"), f"the last run of tests {passed}: {run[0].strip()}"
+    return "unknown", "no verdict, no commit, no run of tests"

@@ -1,0 +1,189 @@
+"""Pull requests out of parquet files, with DuckDB: looked up by instance id, read only where they are wanted.
+
+Where an `instance_id` repeats, the last row counts (files in the order of their names, then rows), as it did for the
+builder of the trajectories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duel.errors import SourceError
+from duel.records import Commit, Source
+from duel.sources.diffs import changed_files
+from duel.sources.parquet import footer, require
+from duel.sources.table import Table
+
+NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
+OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
+# Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
+EXTRAS = ("hints_text", "interface", "FAIL_TO_PASS", "PASS_TO_PASS", "install_config", "meta")
+HEAD = ("instance_id", "repo", "base_commit", "problem_statement", "license")
+# Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
+WINDOW = 100
+# What DuckDB may take at first and at most. The limit doubles where it is reached: a query needs one row group, and
+# 1,000 such rows fit in 200 MB (in 150 they do not), but a file may have larger ones.
+MEMORY_MB, MOST_MEMORY_MB = 200, 6400
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the checks of a join look at."""
+
+    repo: str
+    base_commit: str
+    problem_statement: str
+    license: str
+
+
+@dataclass
+class Pulls:
+    """A table of pull requests. `damaged` collects ids whose row cannot be read, with DuckDB's words."""
+
+    table: Table
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import duckdb
+
+        self.paths = {name: self.table.fetch(name) for name in self.table.names}
+        self.columns: dict[str, Collection[str]] = {}
+        for name, path in self.paths.items():
+            found = footer(path, name)
+            require(found, NEEDED, name)
+            self.columns[name] = found.columns
+        # One thread: two hold two row groups at once, and ran out of 300 MB where one took 270 MB.
+        self.database = duckdb.connect(":memory:", config={"threads": 1})
+        self._allow(MEMORY_MB)
+        self.database.execute("SET TimeZone = 'UTC'")  # times read the same on every machine
+
+    def _allow(self, megabytes: int) -> None:
+        self.memory_mb = megabytes
+        self.database.execute(f"SET memory_limit = '{megabytes}MB'")
+
+    def heads(self, ids: Collection[str]) -> dict[str, Head]:
+        """The checked fields of the pull requests that are there, by instance id."""
+        return {
+            row["instance_id"]: Head(*(_text(row.get(name)) for name in HEAD[1:])) for _, row in self._rows(ids, HEAD)
+        }
+
+    def commits(self, ids: Collection[str]) -> Iterator[Commit]:
+        """The records of the pull requests that are there, in no particular order."""
+        for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
+            yield _commit(row, source)
+
+    def _rows(self, ids: Collection[str], columns: Sequence[str]) -> Iterator[tuple[Source, Mapping[str, Any]]]:
+        for name, rows in self._locate(ids).items():
+            there = [column for column in columns if column in self.columns[name]]
+            for start in range(0, len(rows), WINDOW):
+                for number, row in self._read(name, rows[start : start + WINDOW], there):
+                    place = Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number)
+                    yield place, row
+
+    def _locate(self, ids: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+        """The last row of each id: file name -> [(row, id)] in order."""
+        last: dict[str, tuple[str, int]] = {}
+        for name, path in self.paths.items():
+            sql = (
+                "SELECT instance_id, file_row_number FROM read_parquet(?, file_row_number = true) "
+                "SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS instance_id) USING (instance_id) ORDER BY file_row_number"
+            )
+            for instance_id, row in self._execute(name, sql, [_literal(path), list(ids)]):
+                last[instance_id] = (name, row)
+        places: dict[str, list[tuple[int, str]]] = {name: [] for name in self.paths}
+        for instance_id, (name, row) in last.items():
+            places[name].append((row, instance_id))
+        return {name: sorted(rows) for name, rows in places.items()}
+
+    def _read(
+        self, name: str, wanted: list[tuple[int, str]], columns: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The wanted rows of one file; where one of them breaks the query, the others are still read."""
+        chosen = ", ".join(f'to_json("{c}")' if c in EXTRAS else f'CAST("{c}" AS VARCHAR)' for c in columns)
+        sql = (
+            f"SELECT file_row_number, {chosen} FROM read_parquet(?, file_row_number = true) "  # noqa: S608 - own names
+            "WHERE file_row_number BETWEEN ? AND ? "  # lets DuckDB pass over row groups
+            "AND file_row_number IN (SELECT unnest(?::BIGINT[])) ORDER BY file_row_number"
+        )
+        numbers = [row for row, _ in wanted]
+        try:
+            rows = self._execute(name, sql, [_literal(self.paths[name]), numbers[0], numbers[-1], numbers])
+        except SourceError as error:
+            if len(wanted) == 1:
+                self.damaged[wanted[0][1]] = f"{name} row {numbers[0]}: {error.value}"
+                return
+            middle = len(wanted) // 2
+            yield from self._read(name, wanted[:middle], columns)
+            yield from self._read(name, wanted[middle:], columns)
+            return
+        for number, *values in rows:
+            yield number, dict(zip(columns, values, strict=True))
+
+    def _execute(self, name: str, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        try:
+            return list(self.database.execute(sql, parameters).fetchall())
+        except duckdb.OutOfMemoryException as error:
+            if self.memory_mb >= MOST_MEMORY_MB:
+                raise SourceError("the pull requests need too much memory", where=name, value=error) from None
+            self._allow(2 * self.memory_mb)
+            return self._execute(name, sql, parameters)
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            raise SourceError("the pull requests cannot be read", where=name, value=error) from None
+
+
+def _commit(row: Mapping[str, Any], source: Source) -> Commit:
+    """One row in the record's names; the changed files come from both diffs."""
+    patch, test_patch = _text(row.get("patch")), _text(row.get("test_patch"))
+    instance_id = _text(row["instance_id"])
+    extras = {name: _structure(row[name]) for name in EXTRAS if row.get(name) is not None}
+    return Commit(
+        instance_id=instance_id,
+        repo=_text(row.get("repo")),
+        pull_number=_number(row.get("pull_number"), instance_id),
+        commit=_text(row.get("base_commit")),
+        issue=_text(row.get("problem_statement")),
+        description=_text(row.get("pr_description")),
+        files=changed_files(patch, test_patch),
+        patch=patch,
+        test_patch=test_patch,
+        license=_text(row.get("license")),
+        created_at=_text(row.get("created_at")),
+        source=source,
+        **extras,
+    )
+
+
+def _literal(path: Path) -> str:
+    """A path for read_parquet, which takes a glob: its special characters stand for themselves."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path))
+
+
+def _text(value: Any) -> str:
+    """A column's value as text; null is ""."""
+    return "" if value is None else str(value)
+
+
+def _number(value: Any, instance_id: str) -> int | None:
+    """The pull request's number, else the one that an id such as `owner__repo-123` ends on."""
+    text = _text(value) or instance_id.rpartition("-")[2]
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _structure(value: Any) -> Any:
+    """A column's value from its JSON. A string that holds a list or an object as JSON is that list or object."""
+    import orjson
+
+    value = orjson.loads(value)
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with contextlib.suppress(ValueError):
+            return orjson.loads(value)
+    return value

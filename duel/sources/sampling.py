@@ -1,0 +1,210 @@
+"""The draw: distinct pull requests out of the drawn files, one rollout each, one turn a rollout.
+
+Stage one draws files in proportion to their rows (`duel.sources.draw`). Stage two pools the pull requests of these
+files, each with the same chance however many rollouts it has; of a pull request `per_instance` eligible rollouts are
+drawn uniformly, of a rollout one eligible turn. A pull request that straddles two files is pooled once. Every choice is
+a hash of the seed and of what is chosen from, so neither the order of the work nor an interruption changes it.
+
+The inclusion probability of a turn is the product: P(file) x P(pull request | pool) x P(rollout | pull request) x
+P(turn | rollout). P(file) is files x rows / rows of all files, exact for equally long files; on the Hub the rows of all
+files are estimated from the drawn ones. A `per_repo` cap, refused pull requests and the second file of a straddling one
+are not in it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from duel.errors import ItemError, printable
+from duel.records import Message, Prompt, Source
+from duel.settings import Settings
+from duel.sources.draw import chance, draw_files, shuffled
+from duel.sources.table import Table
+from duel.sources.trajectories import Rollout, check, eligible_turns, read, shape_problem
+
+# Rows that cannot be used are listed one by one up to this many, and counted beyond.
+LISTED_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One drawn turn. `history` is JSON of its messages: a fifth of what they take as objects."""
+
+    rank: float
+    file: str
+    row: int
+    instance_id: str
+    repo: str
+    exit_status: str
+    turn: int
+    history: bytes
+    assistant: str
+    turns: int
+    """Eligible turns of the rollout, of which this is one."""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The history up to the turn."""
+        import orjson
+
+        return [Message.model_construct(**message) for message in orjson.loads(self.history)]
+
+    @property
+    def task(self) -> str:
+        """The first user message, which carries the issue."""
+        return next((message.content for message in self.messages if message.role == "user"), "")
+
+    @property
+    def place(self) -> str:
+        """File and row, for people."""
+        return f"{self.file} row {self.row}"
+
+
+@dataclass
+class Pool:
+    """Candidates: of each pull request the best-ranked eligible rollouts, with one turn drawn from each."""
+
+    settings: Settings
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Rows that were left out, by reason."""
+    unusable: list[dict[str, str]] = field(default_factory=list)
+    """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
+    best: dict[str, list[Turn]] = field(default_factory=dict)
+    eligible: Counter[str] = field(default_factory=Counter)
+    """Eligible rollouts by pull request."""
+
+    def __post_init__(self) -> None:
+        self._excluded = frozenset(self.settings.generate.exclude_ids)
+
+    def add(self, rollout: Rollout) -> None:
+        """Take one row into account."""
+        sample = self.settings.sample
+        self.rows += 1
+        if not rollout.instance_id:
+            return self._refuse(rollout, "no-instance-id")
+        if rollout.instance_id in self._excluded:
+            self.reasons["excluded"] += 1
+            return None
+        if sample.exit_status and rollout.exit_status != sample.exit_status:
+            self.reasons["other-exit-status"] += 1
+            return None
+        if problem := shape_problem(rollout.shape):
+            return self._refuse(rollout, problem)
+        turns = eligible_turns(rollout.shape, sample)
+        if not turns:
+            self.reasons["no-eligible-turn"] += 1
+            return None
+        return self._consider(rollout, turns)
+
+    def _consider(self, rollout: Rollout, turns: list[tuple[int, int]]) -> None:
+        """Keep the rollout if it ranks among the best of its pull request; only then is its text decoded."""
+        sample = self.settings.sample
+        best = self.best.get(rollout.instance_id, [])
+        rank = chance(sample.seed, "rollout", rollout.file, rollout.row)
+        if len(best) < sample.per_instance or rank < best[-1].rank:
+            picked = turns[int(chance(sample.seed, "turn", rollout.file, rollout.row) * len(turns))]
+            try:
+                turn = _cut(rollout, rank, picked, len(turns))
+            except ItemError as error:
+                return self._refuse(rollout, error.reason, error.what)
+            bisect.insort(best, turn, key=lambda kept: kept.rank)
+            self.best[rollout.instance_id] = best[: sample.per_instance]
+        self.eligible[rollout.instance_id] += 1
+        return None
+
+    def candidates(self) -> Iterator[Turn]:
+        """Every candidate, pull request by pull request in the order of the draw."""
+        for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
+            yield from self.best[instance_id]
+
+    def _refuse(self, rollout: Rollout, reason: str, detail: str = "") -> None:
+        self.reasons[reason] += 1
+        if len(self.unusable) < LISTED_ROWS:
+            place = f"{rollout.file} row {rollout.row}"
+            self.unusable.append(
+                {"file": place, "instance_id": rollout.instance_id, "reason": reason, "detail": detail}
+            )
+
+
+def fill(settings: Settings, table: Table, say: Callable[[str], None]) -> tuple[Pool, dict[str, float]]:
+    """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
+    sample = settings.sample
+    pool = Pool(settings)
+
+    @cache
+    def rows(name: str) -> int:
+        return check(table.fetch(name), name).rows
+
+    def read_file(name: str) -> None:
+        for rollout in read(table.fetch(name), name):
+            pool.add(rollout)
+        say(f"read {printable(name, 120)}: {rows(name):,} rows, {len(pool.best):,} pull requests so far")
+
+    drawn = draw_files(table.names, sample.files, sample.seed, rows, read_file)
+    return pool, file_odds(table, {name: rows(name) for name in drawn}, sample.files)
+
+
+def file_odds(table: Table, rows: Mapping[str, int], wanted: int) -> dict[str, float]:
+    """P(file) of each drawn file, from its rows and the rows of all files."""
+    if len(table.names) <= wanted or not rows:
+        return dict.fromkeys(rows, 1.0)
+    total = table.known_rows() or sum(rows.values()) / len(rows) * len(table.names)
+    return {name: min(1.0, wanted * count / total) for name, count in rows.items()}
+
+
+def probability(turn: Turn, pool: Pool, files: Mapping[str, float], looked_at: int) -> float:
+    """P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout), to six digits.
+
+    `looked_at` is the number of pooled pull requests that were looked at before there were enough.
+    """
+    rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[turn.instance_id]))
+    return float(f"{files[turn.file] * looked_at / len(pool.best) * rollout / turn.turns:.6g}")
+
+
+def prompts(
+    turns: Sequence[Turn], table: Table, pool: Pool, files: Mapping[str, float], looked_at: int
+) -> Iterator[Prompt]:
+    """The records of the drawn turns, in their order."""
+    for turn in turns:
+        yield Prompt(
+            instance_id=turn.instance_id,
+            repo=turn.repo,
+            messages=turn.messages,
+            assistant=turn.assistant,
+            turn=turn.turn,
+            source=Source(
+                dataset=table.name,
+                revision=table.revision,
+                file=turn.file,
+                row=turn.row,
+                exit_status=turn.exit_status,
+                probability=probability(turn, pool, files, looked_at),
+            ),
+        )
+
+
+def _cut(rollout: Rollout, rank: float, picked: tuple[int, int], turns: int) -> Turn:
+    """The rollout up to the picked turn. Raises ItemError where its text cannot be decoded."""
+    import orjson
+
+    number, index = picked
+    messages = rollout.messages()
+    history: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages[:index]]
+    return Turn(
+        rank=rank,
+        file=rollout.file,
+        row=rollout.row,
+        instance_id=rollout.instance_id,
+        repo=rollout.repo,
+        exit_status=rollout.exit_status,
+        turn=number,
+        history=orjson.dumps(history),
+        assistant=messages[index].content,
+        turns=turns,
+    )

@@ -1,0 +1,73 @@
+"""What a session says of its person is taken out before anything is written: names, home folders, secrets, addresses.
+
+A name becomes the same word everywhere in a session, so that paths stay coherent: `/home/user/…`. The rules for secrets
+and e-mail addresses are those of `duel.audit.secrets`, as for everything that leaves the workspace.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from duel.audit.secrets import scrub
+from duel.sources.sessions.session import Session
+
+NOBODY = "user"
+_HOME = re.compile(r"((?:/home|/Users)/|[A-Za-z]:(?:\\{1,2}|/)Users(?:\\{1,2}|/))([^\s/\\\"'`:;,<>|()\[\]{}*]+)")
+# Accounts of machines, and people's names that are also words of code: as a word of their own they stay, since
+# `max(` must not become `user(`; in a home folder they go like any other.
+_WORDS = frozenset(
+    "admin alias all any app art bin bot build case chance char ci code data default demo dev docker ec2-user git grant"
+    " guest home host jenkins lib local log main mark max me merge min mock name node nobody norm op pat prod rob root"
+    " runner self server shared src sort sum sync sys temp test tester tmp trace ubuntu user username usr var vagrant"
+    " vscode web will work".split()
+)
+
+
+class Scrubber:
+    """Scrubs the texts of one session, and counts what it took out by kind."""
+
+    def __init__(self, session: Session) -> None:
+        self.counts: Counter[str] = Counter()
+        names = {found[2] for found in _HOME.finditer(session.folder)} | set(_own_names())
+        self._names = {name.lower() for name in names if len(name) > 2 and name.lower() not in _WORDS}
+        words = "|".join(re.escape(name) for name in sorted(self._names, key=lambda name: (-len(name), name)))
+        self._name = re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", re.IGNORECASE)
+
+    def __call__(self, text: str) -> str:
+        """`text` without what is nobody else's business."""
+        # Looking first halves the time: 201 MB of sessions took 8.3 s without these two looks.
+        if "/home/" in text or "Users" in text:
+            text = _HOME.sub(self._home, text)
+        lowered = text.lower()
+        if any(name in lowered for name in self._names):
+            text, found = self._name.subn(NOBODY, text)
+            self.counts["user name"] += found
+        scrubbed = scrub(text)
+        self.counts.update(scrubbed.counts)
+        return scrubbed.text
+
+    def deep(self, value: Any) -> Any:
+        """The same for every text inside a JSON value, keys included."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list):
+            return [self.deep(item) for item in value]
+        if isinstance(value, dict):
+            return {self(str(key)): self.deep(item) for key, item in value.items()}
+        return value
+
+    def _home(self, found: re.Match[str]) -> str:
+        self.counts["home folder"] += found[2] != NOBODY
+        return found[1] + NOBODY
+
+
+def _own_names() -> list[str]:
+    """The names that this machine knows its user by."""
+    try:
+        return [getpass.getuser(), Path.home().name]
+    except (OSError, KeyError, RuntimeError):
+        return []

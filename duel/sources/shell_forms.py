@@ -1,0 +1,359 @@
+"""The shell form of a tool call: the command that does in a shell what the tool did, or the reason why there is none.
+
+The table at the end names every tool that is known, of all harnesses: Claude Code (`Read`), pi and OpenClaw (`read`),
+OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from duel.sources import edits
+from duel.sources.edits import quoted
+from duel.sources.sessions.session import Call, table, tables
+
+SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
+# Calls that only keep the agent's own list of things to do: they change nothing that a later turn could observe, so
+# they are left out and counted instead of ending what can be learned from.
+BOOKKEEPING = frozenset(
+    "TodoWrite TodoRead TaskCreate TaskUpdate TaskList TaskGet task_tracker think update_plan ToolSearch".split()
+)
+# Calls that hand the turn back to the person.
+HAND_OVER = frozenset({"submit", "finish"})
+_FENCE_LINE = re.compile(r"^```", re.MULTILINE)
+
+
+class NoShellForm(Exception):
+    """The call has no faithful shell form; `reason` says why, in words that are counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def shell_form(call: Call) -> str:
+    """The command of a call. Raises NoShellForm."""
+    if call.obstacle:
+        raise NoShellForm(call.obstacle)
+    if call.images:
+        raise NoShellForm("returns an image")
+    if call.name.startswith("mcp__"):
+        raise NoShellForm("no shell form: MCP tool")
+    form = FORMS.get(call.name)
+    if form is None:
+        raise NoShellForm(f"no shell form: {call.name[:40]}")
+    command = form(call).strip("\n")
+    if not command.strip():
+        raise NoShellForm("empty command")
+    if not edits.writable(command):
+        raise NoShellForm("bytes that a shell cannot hold")
+    if _FENCE_LINE.search(command):
+        raise NoShellForm("code fence in the command")
+    return command
+
+
+def _text(call: Call, *names: str) -> str:
+    """The first of these arguments; a call without it was refused by its own tool and has no form."""
+    for name in names:
+        value = call.arguments.get(name)
+        if isinstance(value, str):
+            return value
+    raise NoShellForm("malformed call")
+
+
+def _number(call: Call, name: str) -> int | None:
+    value = call.arguments.get(name)
+    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        value = int(value)
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _path(call: Call, *names: str, default: str | None = None) -> str:
+    """The path a call names, relative where it lies in the call's working directory."""
+    names = names or ("file_path", "path")
+    if default is not None and not any(isinstance(call.arguments.get(name), str) for name in names):
+        return default
+    path = _text(call, *names)
+    if not path or "\n" in path:
+        raise NoShellForm("malformed call")
+    if call.folder.startswith("/") and path.startswith("/"):
+        folder = posixpath.normpath(call.folder)
+        if posixpath.normpath(path) == folder:
+            return "."
+        if path.startswith(folder.rstrip("/") + "/") and ".." not in path.split("/"):
+            return path[len(folder.rstrip("/")) + 1 :].lstrip("/") or "."
+    return path
+
+
+def _word(path: str) -> str:
+    """A path as a shell word that no command takes for an option."""
+    return quoted(f"./{path}" if path.startswith("-") else path)
+
+
+# -- running, reading, searching -------------------------------------------------------------------------------------
+
+
+def _bash(call: Call) -> str:
+    if call.arguments.get("is_input") in (True, "true"):
+        raise NoShellForm("types into a running command")
+    if call.arguments.get("background") is True or call.arguments.get("pty") is True:
+        raise NoShellForm("runs in the background")
+    folder = call.arguments.get("workdir")
+    command = _text(call, "command", "cmd")
+    return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
+
+
+def _read_numbered(call: Call) -> str:
+    return _window(call, f"cat -n {_word(_path(call))}", piped=True)
+
+
+def _read_plain(call: Call) -> str:
+    path = _word(_path(call))
+    if _number(call, "offset") is None and _number(call, "limit") is None:
+        return f"cat {path}"
+    return _window(call, path, piped=False)
+
+
+def _window(call: Call, source: str, piped: bool) -> str:
+    """The lines from `offset` (1-based), at most `limit` of them."""
+    first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
+    if first == 1 and count is None:
+        return source
+    lines = f"{first},{first + count - 1}p" if count is not None else f"{first},$p"
+    return f"{source} | sed -n '{lines}'" if piped else f"sed -n '{lines}' {source}"
+
+
+def _glob(call: Call) -> str:
+    """`find` with the same meaning: `**/` is any depth, `*` stays within one folder name."""
+    pattern = _text(call, "pattern")
+    root = _path(call, "path", default=".")
+    if pattern.startswith("/"):
+        root, pattern = "/", pattern[1:]
+    fixed = []
+    parts = pattern.split("/")
+    while len(parts) > 1 and not re.search(r"[*?\[{\\]", parts[0]):
+        fixed.append(parts.pop(0))
+    start = posixpath.join(root, *fixed) if fixed else root
+    name = parts[-1]
+    if len(parts) == 1 and not set("{[\\") & set(name) and "**" not in name:
+        return f"find {_word(start)} -maxdepth 1 -type f -name {shlex.quote(name)}"
+    if len(parts) == 2 and parts[0] == "**" and not set("{[\\") & set(name) and "**" not in name:
+        return f"find {_word(start)} -type f -name {shlex.quote(name)}"
+    expression = f"{_escaped(start.rstrip('/'))}/{_glob_expression('/'.join(parts))}"
+    return f"find {_word(start)} -regextype posix-extended -type f -regex {shlex.quote(expression)}"
+
+
+def _glob_expression(pattern: str) -> str:
+    """A glob as a POSIX extended regular expression."""
+    out, position, depth = "", 0, 0
+    while position < len(pattern):
+        character = pattern[position]
+        if pattern.startswith("**/", position):
+            out, position = out + "(.*/)?", position + 3
+            continue
+        if pattern.startswith("**", position):
+            out, position = out + ".*", position + 2
+            continue
+        if character == "[" and (end := pattern.find("]", position + 2)) > 0:
+            body = pattern[position + 1 : end]
+            out += f"[^{body[1:]}]" if body[0] == "!" else f"[{body}]"
+            position = end + 1
+            continue
+        depth += (character == "{") - (character == "}" and depth > 0)
+        simple = {"*": "[^/]*", "?": "[^/]", "{": "(", "}": ")"}
+        out += "|" if character == "," and depth else simple.get(character) or _escaped(character)
+        position += 1
+    return out
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)
+
+
+def _grep(call: Call) -> str:
+    """Claude Code's Grep is ripgrep with these options."""
+    arguments = call.arguments
+    mode = arguments.get("output_mode", "files_with_matches")
+    options = {"files_with_matches": ["-l"], "count": ["-c"]}.get(str(mode), [])
+    if mode == "content" and arguments.get("-n", True):
+        options.append("-n")
+    options += [flag for flag in ("-i",) if arguments.get(flag)]
+    for flag in ("-A", "-B", "-C") if mode == "content" else ():
+        if (count := _number(call, flag)) is not None:
+            options += [flag, str(count)]
+    if arguments.get("multiline"):
+        options += ["-U", "--multiline-dotall"]
+    for option, name in (("-g", "glob"), ("-t", "type")):
+        if isinstance(arguments.get(name), str) and arguments[name]:
+            options += [option, shlex.quote(arguments[name])]
+    limit = _number(call, "head_limit")
+    offset = _number(call, "offset") or 0
+    command = _ripgrep(call, options)
+    if offset:
+        command += f" | tail -n +{offset + 1}"
+    return f"{command} | head -n {limit}" if limit else command
+
+
+def _grep_of_pi(call: Call) -> str:
+    options = ["-n", *(["-i"] if call.arguments.get("ignoreCase") else [])]
+    options += ["-F"] if call.arguments.get("literal") else []
+    if context := _number(call, "context"):
+        options += ["-C", str(context)]
+    if isinstance(call.arguments.get("glob"), str):
+        options += ["-g", shlex.quote(call.arguments["glob"])]
+    limit = _number(call, "limit")
+    return _ripgrep(call, options) + (f" | head -n {limit}" if limit else "")
+
+
+def _ripgrep(call: Call, options: list[str]) -> str:
+    pattern = _text(call, "pattern")
+    words = ["rg", *options, *(["-e"] if pattern.startswith("-") else []), shlex.quote(pattern)]
+    path = _path(call, "path", default="")
+    return " ".join([*words, _word(path)] if path else words)
+
+
+def _list(call: Call) -> str:
+    return f"ls -1Ap {_word(_path(call, 'path', default='.'))}"
+
+
+# -- writing and editing ---------------------------------------------------------------------------------------------
+
+
+def _write(call: Call) -> str:
+    return _written(call, _path(call), _text(call, "content", "file_text"))
+
+
+def _written(call: Call, path: str, content: str) -> str:
+    _need_writable(content)
+    return edits.write_file(path, content, make_folder=call.before is None)
+
+
+def _edit(call: Call) -> str:
+    arguments = call.arguments
+    listed = tables(arguments.get("edits"))
+    return _replacements(call, [_replacement(edit) for edit in listed or [arguments]])
+
+
+def _replacement(edit: dict[str, Any]) -> tuple[str, str, bool]:
+    old = next((edit[k] for k in ("old_string", "oldText", "old_str") if isinstance(edit.get(k), str)), None)
+    new = next((edit[k] for k in ("new_string", "newText", "new_str") if isinstance(edit.get(k), str)), None)
+    if old is None or new is None:
+        raise NoShellForm("malformed call")
+    return old, new, edit.get("replace_all") in (True, "true")
+
+
+def _replacements(call: Call, wanted: list[tuple[str, str, bool]]) -> str:
+    """A patch where the file before, or the lines around the change, are in the log; else an exact replacement."""
+    path = _path(call)
+    if any(not old for old, _, _ in wanted):
+        if len(wanted) == 1:  # Claude Code makes a file by replacing nothing
+            return _written(call, path, wanted[0][1])
+        raise NoShellForm("malformed call")
+    for old, new, _ in wanted:
+        _need_writable(old + new)
+    inside = not path.startswith(("/", "~")) and bool(call.folder) and call.prefix is not None
+    prefix = call.prefix or ""
+    command = ""
+    if call.before is not None and not call.is_error:
+        after = edits.patched(call.before, call.hunks) if call.hunks else _after(call.before, wanted)
+        command = edits.apply_patch(path, call.before, after, prefix) if inside and after is not None else ""
+    elif inside and not call.is_error and _tell_the_same(call, wanted):
+        command = edits.apply_hunks(path, call.hunks, prefix)
+    return command if command and edits.writable(command) else edits.replace_text(path, wanted)
+
+
+def _after(before: str, wanted: list[tuple[str, str, bool]]) -> str | None:
+    after: str | None = before
+    for old, new, everywhere in wanted:
+        after = edits.replaced(after, old, new, everywhere) if after is not None else None
+    return after
+
+
+def _tell_the_same(call: Call, wanted: list[tuple[str, str, bool]]) -> bool:
+    """True where the changed lines of the recorded hunks are the call's: some harnesses show tabs as blanks in them."""
+    changed = [(line[:1], line[1:]) for hunk in call.hunks for line in hunk.lines if line[:1] in ("+", "-")]
+    # pi's first versions wrote "$" where a call said "$$" (JavaScript's replace); what was written is what counts.
+    written = [text for _, new, _ in wanted for text in (new, new.replace("$$", "$"))]
+    sides = {"-": [old for old, _, _ in wanted], "+": written}
+    known = {sign: {line for text in texts for line in text.split("\n")} for sign, texts in sides.items()}
+    return bool(changed) and all(
+        content in known[sign] or any(_is_edge(content, text) for text in sides[sign]) for sign, content in changed
+    )
+
+
+def _is_edge(line: str, text: str) -> bool:
+    """True for a line that `text` starts or ends within, or lies in."""
+    first, last = text.split("\n")[0], text.split("\n")[-1]
+    return text in line or bool(first and line.endswith(first)) or bool(last and line.startswith(last))
+
+
+def _need_writable(content: str) -> None:
+    if not edits.writable(content):
+        raise NoShellForm("bytes that a shell cannot hold")
+
+
+def _editor(call: Call) -> str:
+    """The editor tool that OpenHands, SWE-agent and SWE-smith share: its first argument says what it does."""
+    command = _text(call, "command")
+    if command == "view":
+        return _view(call)
+    if command == "create":
+        return _written(call, _path(call), _text(call, "file_text"))
+    if command == "str_replace":
+        old, new = _text(call, "old_str"), call.arguments.get("new_str", "")
+        return _replacements(call, [(old, new if isinstance(new, str) else "", False)])
+    if command == "insert":
+        line = _number(call, "insert_line")
+        content = _text(call, "new_str")
+        if line is None or line < 0:
+            raise NoShellForm("malformed call")
+        _need_writable(content)
+        return edits.insert_lines(_path(call), line, content)
+    raise NoShellForm(f"no shell form: editor {command[:20]}")
+
+
+def _view(call: Call) -> str:
+    path = _word(_path(call))
+    shown = (call.result or "").lstrip()
+    if re.match(r"Here('s| are) the files and directories", shown):
+        return f"find {path} -maxdepth 2 -not -path '*/.*'"
+    limits = call.arguments.get("view_range")
+    limits = [int(n) for n in re.findall(r"-?\d+", limits)] if isinstance(limits, str) else limits
+    if not isinstance(limits, list) or len(limits) != 2 or not all(isinstance(n, int) for n in limits):
+        return f"cat -n {path}"
+    last = "$" if limits[1] == -1 else limits[1]
+    return f"cat -n {path} | sed -n '{limits[0]},{last}p'"
+
+
+def reason_text(call: Call) -> str:
+    """What a bookkeeping call says in words: the thought of a `think` call."""
+    return str(table(call.arguments).get("thought") or "") if call.name == "think" else ""
+
+
+FORMS: dict[str, Callable[[Call], str]] = {
+    "Bash": _bash,
+    "bash": _bash,
+    "exec": _bash,
+    "execute_bash": _bash,
+    "terminal": _bash,
+    "Read": _read_numbered,
+    "read": _read_plain,
+    "Write": _write,
+    "write": _write,
+    "Edit": _edit,
+    "MultiEdit": _edit,
+    "edit": _edit,
+    "Glob": _glob,
+    "find": _glob,
+    "Grep": _grep,
+    "grep": _grep_of_pi,
+    "LS": _list,
+    "ls": _list,
+    "str_replace_editor": _editor,
+    "str_replace_based_edit_tool": _editor,
+    "file_editor": _editor,
+}

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Write the king of every prompt: the answer of a model that sees the history and nothing else.
+
+    python king.py                  go on where the last run stopped
+    python king.py --plan           calls, tokens and cost, before a cent is spent
+    python king.py --offline        with the stand-in endpoint: no key, no network
+
+reads   prompt/*.json (and the size of each pull request, so that all sides are given the same history)
+writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from duel import calls, candidates, command, offline, settings
+from duel.errors import EXIT_FINISHED, ItemError, UserError
+from duel.records import Answer, Made, Message, Prompt
+from duel.stage import Stage
+from duel.workspace import Workspace
+
+
+def main() -> int:
+    """The stage, from the command line to the exit code."""
+    arguments = command.Parser(__doc__).with_offline().with_spending().parse_args()
+    workspace = Workspace(arguments.workspace)
+    chosen = settings.load(workspace.root, *offline.overrides(arguments.offline))
+    with workspace.lock("answer", "king.py"), offline.endpoint_url(arguments.offline) as url:
+        route = calls.route_for(chosen, workspace, "writer", url)
+        stage = Stage("king", workspace, chosen, again=arguments.again)
+        if arguments.plan:
+            calls.plan(open_turns(stage), workspace=workspace, settings=chosen, route=route, stage="king").say()
+            return EXIT_FINISHED
+        summary = calls.drive(
+            open_turns(stage),
+            workspace=workspace,
+            settings=chosen,
+            route=route,
+            stage="king",
+            total=workspace.count_prompts(),
+            again=arguments.again,
+            budget=arguments.budget,
+        )
+    return stage.finish(summary)
+
+
+def open_turns(stage: Stage) -> Iterator[Turn]:
+    """Every prompt whose king is not yet what the settings ask for, in the order of the prompt files."""
+    workspace = stage.workspace
+    if not workspace.prompt_files():
+        raise UserError("there are no prompts", where=workspace.root / "prompt", hint="run prompt.py first")
+    numbered = candidates.Numbered(stage.settings)
+    folders = workspace.answer_folders()
+    for stem, position, prompt in workspace.prompts(stage.damage):
+        commit = stage.pull_request(stem, prompt.instance_id)
+        if stage.is_left_out(stem, prompt.instance_id, commit):
+            continue
+        history = candidates.fitted_history(prompt.messages, stage.settings, commit)
+        request = numbered.king(stem, history)
+        path = workspace.find_answer(stem, folders)
+        before = existing_answer(stage, path)
+        if before is not None and not stage.again and is_finished(before, prompt, request):
+            stage.finished += 1
+            continue
+        stage.stale += before is not None and not stage.again
+        path = path or workspace.new_answer_path(stem, position, stage.settings.store.answers_per_dir)
+        yield Turn(stage, stem, path, prompt, history, request, before)
+
+
+def existing_answer(stage: Stage, path: Path | None) -> Answer | None:
+    """What an earlier run saved. A file that cannot be read is noted and written again."""
+    try:
+        return stage.workspace.read(path, Answer) if path is not None else None
+    except ItemError as error:
+        stage.redone.append(error)
+        return None
+
+
+def is_finished(before: Answer, prompt: Prompt, request: calls.Request) -> bool:
+    """True when the king is there and was made by this very request; a king from elsewhere is taken as it is."""
+    made = before.made.get("king")
+    if not before.king or before.instance_id != prompt.instance_id:
+        return False
+    return made is None or made.plan == request.key
+
+
+@dataclass
+class Turn:
+    """One turn that waits for its king."""
+
+    stage: Stage
+    item: str
+    path: Path
+    prompt: Prompt
+    history: list[Message]
+    request: calls.Request
+    before: Answer | None
+
+    def requests(self) -> list[calls.Request]:
+        """The one question that is asked for sure."""
+        return [self.request]
+
+    async def work(self, ask: calls.Ask) -> None:
+        """Ask until the reply is one well-formed turn, then save the answer."""
+        try:
+            reply, made = await candidates.ask_for_turn(ask, self.request, self.stage.settings.generate.format_retries)
+        except candidates.Refused as refused:
+            self.stage.drop(self.item, self.prompt.instance_id, f"king-format: {refused.reason}")
+            self.path.unlink(missing_ok=True)  # an answer of other settings must not stand in for this one
+            return
+        self.stage.workspace.save(self.path, self.answer(reply.text, made))
+
+    def answer(self, king: str, made: Made) -> Answer:
+        """The record to save; a challenger that answered the same history stays."""
+        answer = Answer(
+            instance_id=self.prompt.instance_id,
+            king=king,
+            assistant=self.prompt.assistant,
+            messages=self.history,
+            made={"king": made},
+            repo=self.prompt.repo,
+            turn=self.prompt.turn,
+            source=self.prompt.source,
+        )
+        if self.before is not None and self.before.challenger and self.before.messages == self.history:
+            answer.challenger = self.before.challenger
+            answer.made |= {side: other for side, other in self.before.made.items() if side != "king"}
+            answer.audit = self.before.audit
+        return answer
+
+
+if __name__ == "__main__":
+    command.run(main)

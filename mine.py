@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Turn the sessions of your own agents into trajectories.
+
+    python mine.py                                 what Claude Code, pi and OpenClaw left on this machine
+    python mine.py --dry-run --since 7d            what would be taken; nothing is written
+    python mine.py runs/ --outcome success         mini-swe-agent, SWE-agent, OpenHands, messages in JSONL or parquet
+    python mine.py nebius/SWE-rebench-openhands-trajectories --limit 500
+
+    python prompt.py --source mined.parquet --pulls mined-pulls.parquet
+    python export.py --from mined.parquet
+
+Reads   session logs, told apart by their content: files, folders, or a dataset of the Hub.
+Writes  mined.parquet: a session a row, one thought and one bash block a turn, in the dataset's columns and a few more;
+        mined-pulls.parquet: the commits that followed, where a session's folder is a git repository at hand;
+        report/dropped.jsonl: what was left out, and why.
+
+Secrets, e-mail addresses, user names and home folders are taken out before anything is written. Nothing is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duel import command
+from duel.errors import EXIT_FINISHED, SettingsError, SourceError
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.sources.choosing import Choice
+    from duel.sources.mining import Mine
+    from duel.sources.normalise import Trajectory
+
+FORMATS = ("claude-code", "pi", "openhands", "swe-agent", "mini-swe-agent", "messages")
+
+
+def main() -> int:
+    """Mine sessions."""
+    options = arguments()
+    workspace = Workspace(options.workspace)
+    out = options.out or workspace.root / "mined.parquet"
+    mine = sessions(options)
+    if options.dry_run:
+        mine.show()
+        mine.account.say()
+        return EXIT_FINISHED
+    with workspace.lock("mined", "mine.py"):
+        write(mine, out, options.keep_tools)
+        workspace.save_dropped("mine", [*mine.account.dropped])
+    mine.account.say()
+    if not mine.account.taken:
+        raise SourceError(
+            "no session was taken",
+            value=", ".join(mine.places) or "the agents' own folders",
+            hint="`--dry-run` shows what is there; report/dropped.jsonl says why each was left out",
+        )
+    command.say(f"wrote {out}" + (f" and {pulls_path(out).name}" if mine.account.commits else ""))
+    return EXIT_FINISHED
+
+
+def sessions(options: Namespace) -> Mine:
+    """What the command line asks for."""
+    from duel.sources.mining import Mine
+
+    return Mine(
+        places=options.place,
+        choice=choice(options),
+        format=options.format,
+        split=options.split,
+        all_branches=options.all_branches,
+        thinking=options.thinking,
+        commits=not options.no_commits,
+        limit=options.limit,
+    )
+
+
+def choice(options: Namespace) -> Choice:
+    """Which sessions are wanted."""
+    from duel.sources.choosing import Choice, seconds_of
+
+    return Choice(
+        not_before=time.time() - seconds_of(options.since) if options.since else None,
+        project=options.project,
+        min_turns=options.min_turns,
+        outcome=options.outcome,
+        happened=recovers if options.filter else None,
+    )
+
+
+def recovers(trajectory: Trajectory) -> bool:
+    """True where an action failed and a later one on the same target succeeded."""
+    from duel.exports import dialogue, recovery
+    from duel.records import Message
+
+    messages = [Message.model_validate(message) for message in trajectory.messages]
+    return bool(recovery.spans_of(recovery.steps_of(dialogue.parse(messages))))
+
+
+def write(mine: Mine, out: Path, keep_tools: bool) -> None:
+    """Write the rows, and beside them the commits that followed; both files appear whole or not at all."""
+    from duel.sources import mined
+
+    rows = mined.Writer(out, mined.trajectory_schema())
+    pulls = mined.Writer(pulls_path(out), mined.pull_schema())
+    with rows, pulls:
+        for found in mine.sessions():
+            row = mined.row(
+                found.trajectory, found.repo, found.commit, found.outcome, found.file, found.scrub, keep_tools
+            )
+            rows.add(row)
+            if found.commit is not None:
+                pulls.add(mined.pull_row(row, found.task, found.commit, found.scrub))
+
+
+def pulls_path(out: Path) -> Path:
+    """Where the commits go: `mined.parquet` -> `mined-pulls.parquet`."""
+    return out.with_name(f"{out.stem}-pulls{out.suffix}")
+
+
+def arguments() -> Namespace:
+    """The command line."""
+    parser = command.Parser(__doc__)
+    parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
+    parser.add_argument("--format", choices=FORMATS, default="", help="read every file as this, whatever it looks like")
+    parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
+    parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")
+    parser.add_argument("--min-turns", type=int, default=1, metavar="N", help="only with at least N eligible turns")
+    parser.add_argument("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
+    parser.add_argument("--filter", choices=("error-recovery",), help="only sessions that recovered from an error")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
+    parser.add_argument("--split", default="train", help="split of a Hub dataset")
+    parser.add_argument("--all-branches", action="store_true", help="also what was rewound or left")
+    parser.add_argument("--thinking", action="store_true", help="open each thought with what the model thought")
+    parser.add_argument("--keep-tools", action="store_true", help="also keep the native tool calls, for export.py")
+    parser.add_argument("--no-commits", action="store_true", help="do not look for the commit that followed")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be taken and write nothing")
+    options = parser.parse_args()
+    if options.min_turns < 1 or options.limit < 0:
+        raise SettingsError("`--min-turns` and `--limit` count sessions and turns", hint="give a positive number")
+    return options
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Run the five stages in order: prompt.py, king.py, ch.py, validate.py, report.py.
+
+    python run.py --offline         all of it with the bundled sample and the stand-in endpoint
+    python run.py --plan            what a run would call and cost, before a cent is spent
+    python run.py                   the real thing; run it again after an interruption
+
+Each stage reads what the one before it wrote. Where some items of a stage stay open, the others go on and the run ends
+with exit code 1; where the user must change something, it stops there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from duel import command
+from duel.errors import EXIT_FINISHED, EXIT_OPEN
+
+STAGES = ("prompt.py", "king.py", "ch.py", "validate.py", "report.py")
+PAYING = ("king.py", "ch.py", "validate.py")
+
+
+def main() -> int:
+    """The stages, one process each."""
+    arguments = command.Parser(__doc__).with_offline().with_spending().parse_args()
+    shared = ["--workspace", str(arguments.workspace)] + ["--offline"] * arguments.offline
+    open_items = False
+    for number, script in enumerate(STAGES, start=1):
+        command.say(f"\n[{number}/{len(STAGES)}] {script}")
+        paying = spending(arguments) if script in PAYING else []
+        code = run_stage([script, *shared, *paying])
+        if code not in (EXIT_FINISHED, EXIT_OPEN):
+            return code
+        open_items |= code == EXIT_OPEN
+    return EXIT_OPEN if open_items else EXIT_FINISHED
+
+
+def spending(arguments: Namespace) -> list[str]:
+    """The flags that only stages with paid calls take."""
+    budget = [] if arguments.budget is None else ["--budget", str(arguments.budget)]
+    return budget + ["--again"] * arguments.again
+
+
+def run_stage(call: list[str]) -> int:
+    """Run one script to its end. Ctrl-C reaches it as well: it is left to finish what is in flight."""
+    script, *flags = call
+    stage = subprocess.Popen([sys.executable, str(Path(__file__).with_name(script)), *flags])  # noqa: S603
+    while True:
+        try:
+            return stage.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+if __name__ == "__main__":
+    command.run(main)

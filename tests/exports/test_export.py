@@ -1,0 +1,288 @@
+"""`export.py` as its users run it: from a finished duel, or from a trajectory file, to files that trainers take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.exports.formats import FORMATS
+from duel.records import Answer, Kept, Score
+from duel.workspace import Workspace
+from tests.conftest import ROOT
+from tests.exports.conftest import put_turn
+
+
+@pytest.fixture
+def export(script: Callable[..., Any], workspace: Workspace) -> Callable[..., Any]:
+    """Run export.py on the made-up duel."""
+    return lambda *flags, code=0: script("export.py", "--workspace", workspace.root, *flags, code=code)
+
+
+def rows(workspace: Workspace, name: str, split: str = "train") -> list[dict[str, Any]]:
+    lines = (workspace.root / "export" / name / f"{split}.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def manifest(workspace: Workspace) -> dict[str, Any]:
+    return json.loads((workspace.root / "export" / "manifest.json").read_bytes())
+
+
+def files(workspace: Workspace) -> dict[str, bytes]:
+    folder = workspace.root / "export"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_first_export_writes_the_final_turns_and_says_so(export: Callable[..., Any], workspace: Workspace) -> None:
+    done = export()
+    assert done.out.startswith("export/sft: 8 rows (train 8), ")
+    assert [row["messages"][-1]["content"].startswith("THOUGHT: The total") for row in rows(workspace, "sft")] == [True] * 8
+    assert {row["license"] for row in rows(workspace, "sft")} == {"MIT", "Apache-2.0"}
+    assert set(files(workspace)) == {"sft/train.jsonl", "sft/train.parquet", "README.md", "rows.jsonl", "manifest.json"}
+
+
+def test_several_formats_and_buckets_at_once(export: Callable[..., Any], workspace: Workspace) -> None:
+    export("--format", "sft,dpo,kto", "--buckets", "final,refined")
+    assert {name: len(rows(workspace, name)) for name in ("sft", "dpo", "kto")} == {"sft": 10, "dpo": 10, "kto": 20}
+    assert sum(row["label"] for row in rows(workspace, "kto")) == 10
+
+
+def test_defeat_pairs_are_the_turns_that_the_king_won_as_clearly(export: Callable[..., Any], workspace: Workspace) -> None:
+    done = export("--format", "dpo,reward", "--defeat-pairs")
+    pairs = {row["bucket"]: row for row in rows(workspace, "dpo")}
+    assert len(rows(workspace, "dpo")) == 9
+    assert pairs["defeat"]["chosen"][0]["content"].startswith("THOUGHT: I guess")  # the king, at a score of 5
+    assert pairs["defeat"]["rejected"][0]["content"].startswith("THOUGHT: The total")
+    assert rows(workspace, "reward")[-1]["margin"] == 0.9
+    assert "1 dropped: opponent-did-not-win" in done.err  # a tie is no win
+
+
+def test_in_mode_1_the_challenger_stands_over_the_reference(export: Callable[..., Any], workspace: Workspace) -> None:
+    path = workspace.score_paths()[0]
+    score = workspace.read(path, Score)
+    workspace.save(path, score.model_copy(update={"mode": 1}))
+    export("--format", "dpo")
+    [row] = [row for row in rows(workspace, "dpo") if row["id"] == path.stem]
+    assert row["rejected"][0]["content"].startswith("THOUGHT: Look around")
+
+
+def test_every_step_hands_over_what_it_took_or_names_the_reason(export: Callable[..., Any], workspace: Workspace) -> None:
+    put_turn(workspace, 20, "final", 99, challenger="no block at all")
+    (workspace.root / "final" / "prompts_12_1_21.json").write_text('{"instance_id": ')
+    done = export("--format", "sft,dpo", "--split", "75/25", "--max-per-repo", "1", "--balance", "style")
+    steps = manifest(workspace)["handover"]
+    assert steps[0] == {"step": "read final", "taken": 10, "given": 8, "dropped": {"damaged": 1, "malformed-no-block": 1}}
+    assert all(step["taken"] == step["given"] + sum(step["dropped"].values()) for step in steps)
+    chain = [step for step in steps if not step["step"].startswith("write")]
+    assert all(after["taken"] == before["given"] for before, after in zip(chain, chain[1:], strict=False))
+    written = {step["step"]: step["given"] for step in steps if step["step"].startswith("write")}
+    assert written["write sft/train"] + written["write sft/test"] == chain[-1]["given"]
+    assert "1 dropped: damaged" in done.err
+    left_out = {(row["file"], row["reason"]) for row in workspace.dropped() if row["stage"] == "export"}
+    assert left_out == {("prompts_12_1_20", "malformed-no-block"), ("prompts_12_1_21", "damaged")}
+
+
+def test_leaking_contaminated_and_refused_turns_stay_out(export: Callable[..., Any], workspace: Workspace) -> None:
+    (workspace.root / "chain.toml").write_text('[audit]\ndecontaminate = ["own.txt"]\nlicenses = ["MIT"]\n')
+    (workspace.root / "own.txt").write_text("nobody__none-1\n")
+    put_turn(workspace, 21, "final", 90, audit={"leaking": True, "leak_score": 3.2})
+    put_turn(workspace, 23, "final", 90, audit={"leaking": False, "contaminated": "own"})
+    stem = put_turn(workspace, 25, "final", 90)
+    answer = workspace.find_answer(stem)
+    assert answer is not None
+    late = workspace.read(answer, Answer)  # audited after report.py had filled the bucket
+    workspace.save(answer, late.model_copy(update={"audit": {"leaking": True, "leak_score": 2.0}}))
+    export()
+    assert manifest(workspace)["dropped"] == {"contaminated": 1, "leak": 2, "licence": 4}
+    assert {row["license"] for row in rows(workspace, "sft")} == {"MIT"}
+
+
+def test_secrets_are_replaced_and_counted(export: Callable[..., Any], workspace: Workspace) -> None:
+    export("--format", "sft,dpo,openai-tools")
+    assert all(b"orchard-tools" not in data for data in files(workspace).values())
+    assert sum(manifest(workspace)["secrets"].values()) == 8
+    (workspace.root / "chain.toml").write_text("[audit]\nscrub_secrets = false\ndecontaminate = []\n")
+    export()
+    assert b"orchard-tools" in files(workspace)["sft/train.jsonl"]
+    assert "were **not** looked for" in files(workspace)["README.md"].decode()
+
+
+def test_the_same_run_exports_the_same_bytes_and_the_manifest_names_them(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
+    flags = ("--format", "sft,atif,codeact", "--split", "50/25/25", "--seed", "3")
+    export(*flags)
+    first = files(workspace)
+    export(*flags)
+    assert files(workspace) == first
+    listed = manifest(workspace)["files"]
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in first.items() if name != "manifest.json"} == {
+        name: entry["sha256"] for name, entry in listed.items()
+    }
+    assert str(workspace.root) not in json.dumps(manifest(workspace))
+
+
+def test_files_of_an_earlier_export_do_not_stay_behind(export: Callable[..., Any], workspace: Workspace) -> None:
+    export("--format", "sft,dpo", "--split", "75/25")
+    mine = workspace.root / "export" / "notes.txt"
+    mine.write_text("my own")
+    export("--format", "dpo")
+    assert {"dpo/train.jsonl", "notes.txt"} <= set(files(workspace))
+    assert not any(name.startswith("sft/") or "test." in name for name in files(workspace))
+
+
+def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(export: Callable[..., Any], workspace: Workspace) -> None:
+    export()
+    before = files(workspace)
+    for path in workspace.kept_paths("final"):
+        kept = workspace.read(path, Kept)
+        kept.messages[1].content += " <|im_end|>"
+        workspace.save(path, kept)
+    assert "chatml-delimiter" in export("--format", "sft,chatml", code=2).err
+    assert files(workspace) == before
+
+
+def test_the_card_tells_how_the_set_came_to_be(export: Callable[..., Any], workspace: Workspace) -> None:
+    verdict = {
+        "decision": "accepted",
+        "margin": 21.5,
+        "lcb": 0.08,
+        "gate_alpha": 0.05,
+        "turns": 12,
+        "parsed": 12,
+        "clusters": 12,
+        "gates": [{"name": "margin", "value": 21.5, "threshold": 2.0, "held": True}],
+        "made_with": {"rubric": "ab12"},
+        "offline": True,
+    }
+    workspace.save(workspace.duel, json.dumps(verdict).encode())
+    put_turn(workspace, 31, "final", 90, repo="acme/<b>|x")
+    workspace.save_dropped("king", [{"file": "x", "instance_id": "y", "reason": "king-format: no-block", "detail": ""}])
+    export("--format", "sft,dpo", "--split", "75/25")
+    card = files(workspace)["README.md"].decode()
+    for words in ("Made offline", "**accepted**", "21.5", "`0123abc`", "example/challenger-1", "king-format: no-block", "Limits"):
+        assert words in card
+    assert "<b>" not in card.replace("\\<b\\>", "")
+    assert "never by row" in card
+
+
+def test_the_cards_header_is_the_hubs(export: Callable[..., Any], workspace: Workspace) -> None:
+    from huggingface_hub import DatasetCard
+
+    export("--format", "sft,codeact", "--split", "75/25")
+    data = DatasetCard(files(workspace)["README.md"].decode()).data.to_dict()
+    assert (data["license"], data["size_categories"]) == ("other", ["n<1K"])
+    assert data["configs"][0] == {
+        "config_name": "sft",
+        "data_files": [{"split": s, "path": f"sft/{s}.parquet"} for s in ("train", "test")],
+        "default": True,
+    }
+    sizes = data["dataset_info"][1]["splits"]
+    assert [(s["name"], s["num_examples"]) for s in sizes] == [
+        (split, len(rows(workspace, "codeact", split))) for split in ("train", "test")
+    ]
+
+
+def test_trajectories_with_an_error_recovery_become_codeact(
+    export: Callable[..., Any], workspace: Workspace, trajectories: Path
+) -> None:
+    done = export("--from", trajectories, "--format", "codeact", "--filter", "error-recovery")
+    [row] = rows(workspace, "codeact")
+    assert row["instance_id"] == "acme__calc-7"
+    assert [(s["start"], s["end"], s["target"]) for s in row["error_recovery_spans"]] == [(0, 2, "check_calc.py")]
+    assert [step["action"].split()[0] for step in row["steps"]] == ["python", "sed", "python"]
+    assert row["steps"][0]["observation"].startswith("<returncode>1")
+    assert "2 dropped: no-error-recovery" in done.err
+    assert "Coding-agent trajectories" in files(workspace)["README.md"].decode()
+
+
+def test_outcomes_from_a_file_and_the_filter_on_them(
+    export: Callable[..., Any], workspace: Workspace, trajectories: Path, tmp_path: Path
+) -> None:
+    known = tmp_path / "outcomes.json"
+    known.write_text(json.dumps({"acme__calc-7": True, "acme__text-3": False}))
+    export("--from", trajectories, "--format", "codeact", "--outcomes", known)
+    assert [row["outcome"] for row in rows(workspace, "codeact")] == ["success", "failure", "failure"]
+    export("--from", trajectories, "--format", "sft", "--outcomes", known, "--filter", "success")
+    [row] = rows(workspace, "sft")
+    assert row["messages"][-1]["role"] == "assistant"  # the last observation is nothing to learn
+
+
+def test_a_folder_of_trajectories_in_every_kind_of_file(
+    export: Callable[..., Any], workspace: Workspace, trajectories: Path, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "many"
+    (folder / "b").mkdir(parents=True)
+    records = [json.loads(line) for line in trajectories.read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(records[:1]), folder / "one.parquet")
+    (folder / "two.json").write_text(json.dumps(records[1:2]))
+    (folder / "b" / "bare.json").write_text(json.dumps(records[2]["messages"]))
+    (folder / "bad.jsonl").write_text('{"messages": []}\nnot json\n{"messages": [{"role": "alien", "content": ""}]}\n')
+    done = export("--from", folder, "--format", "sft")
+    assert [row["id"] for row in rows(workspace, "sft")] == ["bare.json#0", "one.parquet#0", "two.json#0"]
+    for reason in ("no-messages", "damaged", "unknown-role"):
+        assert f"1 dropped: {reason}" in done.err
+
+
+def test_another_system_prompt_for_native_tools(export: Callable[..., Any], workspace: Workspace, tmp_path: Path) -> None:
+    prompt = tmp_path / "system.txt"
+    prompt.write_text("You have one tool: bash.\n")
+    export("--format", "openai-tools", "--system", prompt)
+    assert {row["messages"][0]["content"] for row in rows(workspace, "openai-tools")} == {"You have one tool: bash."}
+
+
+def test_long_examples_go_by_their_length(export: Callable[..., Any], workspace: Workspace) -> None:
+    put_turn(workspace, 33, "final", 90, topic="long" * 3000)
+    export("--max-tokens", "2000")
+    assert manifest(workspace)["dropped"] == {"too-long": 1}
+    assert manifest(workspace)["lengths"]["<= 1,024"] == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--format", "stf"), "unknown format, in `--format`: stf\n\nhint: did you mean `sft`?"),
+        (("--format", ","), "no format is named"),
+        (("--buckets", "finals"), "unknown bucket"),
+        (("--filter", "recovery"), "unknown filter"),
+        (("--split", "80/10"), "adds up to 90, not to 100"),
+        (("--split", "80/x/10"), "not made of numbers"),
+        (("--max-per-repo", "0"), "must be a number of at least 1"),
+        (("--max-tokens", "10"), "nothing is left to export: too-long 8"),
+        (("--from", "nowhere.parquet"), "no such file"),
+        (("--from", "*.parquet"), "no trajectory file is there"),
+        (("--from", "{trajectories}", "--format", "dpo"), "pairs come out of duels"),
+        (("--from", "{trajectories}", "--split", "40/30/30", "--max-per-repo", "9", "--filter", "error-recovery"), "3 splits need at least 3"),
+        (("--outcomes", "nowhere.json"), "cannot read the outcomes"),
+        (("--system", "nowhere.txt"), "cannot read the system prompt"),
+    ],
+)
+def test_what_cannot_be_done_is_told_clearly(
+    export: Callable[..., Any], trajectories: Path, workspace: Workspace, flags: tuple[str, ...], said: str
+) -> None:
+    done = export(*(flag.format(trajectories=trajectories) for flag in flags), code=2)
+    assert said in done.err
+    assert "hint:" in done.err or "must be" in done.err or "cannot read" in done.err
+    assert not (workspace.root / "export").exists()
+
+
+def test_an_empty_bucket_names_those_that_hold_turns(script: Callable[..., Any], tmp_path: Path) -> None:
+    place = Workspace(tmp_path / "new")
+    assert "run report.py first" in script("export.py", "--workspace", place.root, code=2).err
+    put_turn(place, 1, "refined", 70)
+    done = script("export.py", "--workspace", place.root, code=2)
+    assert "the bucket is empty" in done.err
+    assert "these hold turns: refined" in done.err
+
+
+def test_the_help_names_every_format() -> None:
+    story = (ROOT / "export.py").read_text("utf-8").split('"""')[1]
+    listed = story.split("formats")[1].split("reads")[0]
+    assert [name.strip() for name in listed.split(",")] == list(FORMATS)

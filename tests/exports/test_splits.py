@@ -1,0 +1,142 @@
+"""Groups stay whole, tokens are balanced, copies do not cross, and every message says what came out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from duel.errors import UserError
+from duel.exports import quality, splits
+from duel.exports.example import Division, Dropped, Example, Loaded
+from duel.exports.handover import ExportError, Handover
+from duel.records import Message
+from tests.exports.conftest import example
+
+
+def many(sizes: dict[str, int], words: int = 40) -> list[Example]:
+    """`sizes[repo]` examples of each repository, each with words of its own."""
+    return [
+        example(f"{repo}{n}", id=f"{repo}-{n}", repo=repo, instance_id=f"{repo}-{n}", rejected=f"{repo} {n} " * words)
+        for repo, count in sizes.items()
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        ("80/10/10", {"train": 0.8, "validation": 0.1, "test": 0.1}),
+        ("90/10", {"train": 0.9, "test": 0.1}),
+        ("100", {"train": 1.0}),
+        ("90/0/10", {"train": 0.9, "test": 0.1}),
+        ("33.4/33.3/33.3", {"train": 0.334, "validation": 0.333, "test": 0.333}),
+    ],
+)
+def test_shares(text: str, shares: dict[str, float]) -> None:
+    assert splits.shares_of(text) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("80/10", "adds up to 90"), ("a/b", "not made of numbers"), ("120/-20", "0 to 100"), ("25/25/25/25", "one to three")],
+)
+def test_a_split_that_does_not_add_up_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        splits.shares_of(text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=3, max_size=14), st.integers(0, 5))
+def test_no_group_lies_in_two_splits_and_none_is_empty(counts: list[int], seed: int) -> None:
+    examples = many({f"acme/r{i}": count for i, count in enumerate(counts)}, words=2)
+    division = splits.divide(examples, splits.shares_of("80/10/10"), "repo", seed)
+    assert "none in two splits" in splits.check(division)
+    assert all(division.parts.values())
+    assert sorted(e.id for part in division.parts.values() for e in part) == sorted(e.id for e in examples)
+
+
+def test_many_small_groups_come_out_as_asked_in_tokens() -> None:
+    examples = many({f"acme/r{i}": 1 + i % 4 for i in range(80)})
+    division = splits.divide(examples, splits.shares_of("80/10/10"), "repo", 0)
+    total = sum(e.tokens for e in examples)
+    shares = {split: sum(e.tokens for e in part) / total for split, part in division.parts.items()}
+    assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.02)
+    assert division.notes == []
+
+
+def test_the_seed_decides_which_groups_are_held_out() -> None:
+    examples = many({f"acme/r{i}": 2 for i in range(30)})
+
+    def held_out(seed: int) -> set[str]:
+        return {e.repo for e in splits.divide(examples, splits.shares_of("80/20"), "repo", seed).parts["test"]}
+
+    assert held_out(1) == held_out(1) != held_out(2)
+
+
+def test_a_repository_larger_than_a_split_is_told_with_the_shares_that_came_out() -> None:
+    division = splits.divide(many({"acme/huge": 30, "acme/a": 2, "acme/b": 2}), splits.shares_of("50/25/25"), "repo", 0)
+    assert len(division.parts["train"]) == 30
+    assert "1 of 3 repositories; the largest, acme/huge, holds 90% and lies in train (--max-per-repo" in division.notes[0]
+    assert "became train 90" in division.notes[1]
+
+
+def test_fewer_repositories_than_splits_is_an_error_that_tells_the_way_out() -> None:
+    with pytest.raises(UserError, match="3 splits need at least 3 repositories") as caught:
+        splits.divide(many({"acme/a": 5, "acme/b": 5}), splits.shares_of("80/10/10"), "repo", 0)
+    assert "--group pr" in str(caught.value)
+    assert splits.divide(many({"acme/a": 5}), splits.shares_of("80/10/10"), "pr", 0)
+
+
+def test_copies_stay_in_the_split_that_holds_most_of_them() -> None:
+    shared = (Message(role="user", content="the very same task in two repositories " * 30),)
+    tail = example().messages[-1:]
+    one, two, three = (example(id=n, repo=n, messages=(*shared, *tail)) for n in "abc")
+    division = Division({"train": [one, two], "test": [three, *many({"acme/x": 1})]}, "repo")
+    dropped = splits.without_shared_copies(division, 0.85)
+    assert [(d.id, d.reason) for d in dropped] == [("c", "near-duplicate-across-splits")]
+    assert [e.id for e in division.parts["train"]] == ["a", "b"]
+
+
+def test_a_group_in_two_splits_stops_the_export() -> None:
+    with pytest.raises(ExportError, match="lies in train and in test"):
+        splits.check(Division({"train": many({"acme/a": 1}), "test": many({"acme/a": 1})}, "repo"))
+
+
+def test_a_step_that_loses_a_turn_stops_the_export() -> None:
+    with pytest.raises(ExportError, match="do not add up") as caught:
+        Handover().through("careless", many({"acme/a": 3}), lambda examples: (examples[1:], []))
+    assert "3 in, 2 out, 0 dropped" in str(caught.value)
+    with pytest.raises(ExportError):
+        Handover().read(Loaded(found=2, examples=many({"acme/a": 1}), origin="final"))
+    kept = Handover()
+    kept.through("careful", many({"acme/a": 2}), lambda es: (es[1:], [Dropped(es[0].id, "", "old")]))
+    assert kept.reasons() == {"old": 1}
+
+
+def test_no_style_holds_more_than_an_even_share() -> None:
+    styles = ["read"] * 12 + ["edit"] * 5 + ["run"] * 1
+    examples = [example(f"t{n}", id=str(n), style=style) for n, style in enumerate(styles)]
+    kept, dropped = quality.balanced("style", seed=3)(examples)
+    assert [sum(e.style == s for e in kept) for s in ("read", "edit", "run")] == [6, 5, 1]
+    assert {d.reason for d in dropped} == {"over-even-share-of-style"}
+    assert quality.balanced("style", seed=3)(examples)[0] == kept
+
+
+def test_at_most_so_many_of_one_repository() -> None:
+    kept, dropped = quality.at_most_per_repo(2, seed=0)(many({"acme/a": 5, "acme/b": 1}))
+    assert [e.repo for e in kept] == ["acme/a", "acme/a", "acme/b"]
+    assert len(dropped) == 3
+
+
+def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "bash", "arguments": {"command": "mail bo.fenn@orchard-tools.io"}}}
+    talk = (
+        Message(role="user", content="ask ann.blythe@orchard-tools.io"),
+        Message.model_validate({"role": "assistant", "content": "", "tool_calls": [call]}),
+    )
+    scrubber = quality.Scrubber()
+    [clean], dropped = scrubber.step([example(messages=talk, rejected="cc ann.blythe@orchard-tools.io")])
+    assert dropped == []
+    assert "@orchard-tools.io" not in str(clean)
+    assert scrubber.counts.total() == 3

@@ -1,0 +1,100 @@
+"""A real browser for the page: headless Chromium, offline, one for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.reporting.workspaces import build
+
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync --disable-dev-shm-usage --force-color-profile=srgb""".split()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium. Where it is missing the tests are skipped, but in CI they fail."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed, and CI may not skip the page's tests")
+        pytest.skip("chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Watched:
+    """A tab that notes what must not happen: requests, errors on the console, dialogs, downloads, new windows."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(offline=True, **({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(8_000)
+        self.requests: list[str] = []
+        self.trouble: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda line: self.trouble.append(line.text) if line.type in {"error", "warning"} else None)
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("download", lambda download: self.trouble.append(f"download {download.url}"))
+        self.context.on("page", lambda opened: self.trouble.append(f"window {opened.url}"))
+
+    def open(self, workspace: Path, address: str = "") -> Any:
+        """The report of `workspace`, once its list is there."""
+        self.page.goto((workspace / "report" / "index.html").as_uri() + address)
+        self.page.wait_for_selector("html[data-ready=yes]", state="attached")
+        return self.page
+
+    def assert_quiet(self) -> None:
+        """Nothing but the page itself was asked for, and nothing was complained of."""
+        assert [url for url in self.requests if not url.startswith(("file://", "blob:"))] == []
+        assert all(url.split("#")[0].endswith("index.html") for url in self.requests), self.requests
+        assert self.trouble == []
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Callable[..., Watched]]:
+    """Open a watched tab: `tab()` or `tab(viewport=…, color_scheme="dark")`."""
+    opened: list[Watched] = []
+
+    def make(**options: Any) -> Watched:
+        opened.append(Watched(browser, **options))
+        return opened[-1]
+
+    yield make
+    for watched in opened:
+        watched.context.close()
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Callable[[Any, str], None]:
+    """Save a screenshot, into the folder that SHOTS names or a temporary one."""
+    folder = Path(os.environ.get("SHOTS") or tmp_path / "shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name: page.screenshot(path=str(folder / f"{name}.png"))
+
+
+def report(workspace: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run report.py over `workspace`."""
+    call = [sys.executable, str(ROOT / "report.py"), "--workspace", str(workspace), *flags]
+    return subprocess.run(call, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of 300 turns with its report, for the tests that only look at it."""
+    root = build(tmp_path_factory.mktemp("judged"), 300)
+    done = report(root)
+    assert done.returncode == 0, done.stderr
+    return root

@@ -1,0 +1,382 @@
+"""pi, mini-swe-agent, SWE-agent, OpenHands and rows of messages, each in its own real shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.errors import ItemError
+from duel.sources.normalise import normalise
+from duel.sources.sessions import registry
+from duel.sources.sessions.pi import numbered_diff
+from duel.sources.sessions.session import Hunk, Said, Session
+from tests.sessions.logs import write_lines
+
+SUBMIT = "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"
+
+
+def read(path: Path, format: str, all_branches: bool = False) -> list[Session]:
+    (log,) = registry.logs([str(path)])
+    reader = registry.reader_of(log)
+    assert format == reader.NAME
+    return list(reader.read(log, all_branches))
+
+
+def document(path: Path, value: Any, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, **options), "utf-8")
+    return path
+
+
+def contents(session: Session) -> list[str]:
+    return [message["content"] for message in normalise(session).messages[1:]]
+
+
+# -- pi and OpenClaw ---------------------------------------------------------------------------------------------------
+
+
+def entry(key: str, parent: str | None, **message: Any) -> dict[str, Any]:
+    return {"type": "message", "id": key, "parentId": parent, "timestamp": "2026-01-02T03:04:05Z", "message": message}
+
+
+def call(name: str, key: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": "toolCall", "id": key, "name": name, "arguments": arguments}
+
+
+def tree() -> list[dict[str, Any]]:
+    text = [{"type": "text", "text": "Looking."}]
+    return [
+        {"type": "session", "version": 3, "id": "p-1", "timestamp": "2026-01-02T03:04:05Z", "cwd": "/home/ada/shop"},
+        entry("1", None, role="user", content="Tidy up."),
+        entry("2", "1", role="assistant", content=[*text, call("read", "c1", path="a.py", offset=2, limit=3)]),
+        entry("3", "2", role="toolResult", toolCallId="c1", toolName="read", content=[{"type": "text", "text": "x"}]),
+        entry("4", "3", role="user", content="A wrong turn."),
+        entry("5", "3", role="assistant", stopReason="aborted", content=[{"type": "text", "text": "So th"}]),
+        {"type": "compaction", "id": "6", "parentId": "5", "summary": "…", "firstKeptEntryId": "3", "tokensBefore": 9},
+        {"type": "custom_message", "id": "7", "parentId": "6", "customType": "hint", "content": "Mind the tests."},
+        entry("8", "7", role="assistant", content=[call("exec", "c2", command="ls", workdir="docs")]),
+        entry("9", "8", role="toolResult", toolCallId="c2", content=[], details={"status": "error"}),
+        entry("10", "9", role="assistant", stopReason="stop", content=[{"type": "text", "text": "Tidy."}]),
+        {"type": "label", "id": "11", "parentId": "10", "targetId": "3", "label": "here"},
+    ]
+
+
+def test_pis_active_branch_ends_on_the_last_entry(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "x.jsonl", tree())
+    (session,) = read(path, "pi")
+    assert contents(session) == [
+        "Tidy up.",
+        "THOUGHT: Looking.\n\n```bash\nsed -n '2,4p' a.py\n```",
+        "x\n\nMind the tests.",
+        "```bash\ncd docs && ls\n```",
+        "",
+        f"THOUGHT: Tidy.\n\n{SUBMIT}",
+    ]
+    assert session.compactions == 1
+    assert session.counts["aborted replies"] == 1
+    assert session.counts["tool errors"] == 1
+    _, branch = read(path, "pi", all_branches=True)
+    assert [e.text for e in branch.entries if isinstance(e, Said)] == ["Tidy up.", "A wrong turn."]
+
+
+def test_pis_first_version_is_a_line_of_entries_without_ids(tmp_path: Path) -> None:
+    lines = [
+        {k: v for k, v in record.items() if k not in ("id", "parentId", "version") or record["type"] == "session"}
+        for record in tree()
+    ]
+    (session,) = read(write_lines(tmp_path / "x.jsonl", lines), "pi")
+    assert [e.text for e in session.entries if isinstance(e, Said)] == ["Tidy up.", "A wrong turn.", "Mind the tests."]
+
+
+def test_a_circle_of_parents_ends_the_walk(tmp_path: Path) -> None:
+    lines = tree()
+    lines[1]["parentId"] = "9"
+    (session,) = read(write_lines(tmp_path / "x.jsonl", lines), "pi")
+    assert len(session.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("diff", "hunks"),
+    [
+        ("", ()),
+        ("  1 a\n- 2 b\n+ 2 c\n  3 d", (Hunk(1, 1, (" a", "-b", "+c", " d")),)),
+        ("   ...\n  1 a\n-32 b\n+32 c\n 33 d\n   ...", (Hunk(31, 31, (" a", "-b", "+c", " d")),)),
+        ("+ 1 a\n  1 b\n   ...\n- 9 x\n 10 y", (Hunk(1, 1, ("+a", " b")), Hunk(9, 10, ("-x", " y")))),
+        ("- 1 a\n- 3 b", ()),
+        ("no diff at all", ()),
+    ],
+)
+def test_pis_numbered_diffs_become_hunks_where_their_numbers_add_up(diff: str, hunks: tuple[Hunk, ...]) -> None:
+    assert numbered_diff(diff) == hunks
+
+
+# -- mini-swe-agent and SWE-agent --------------------------------------------------------------------------------------
+
+
+def test_mini_swe_agent_1_keeps_its_own_protocol(tmp_path: Path) -> None:
+    turn = "THOUGHT: look\n\n```bash\nls\n```"
+    messages = [
+        {"role": "system", "content": "One bash block."},
+        {"role": "user", "content": "Fix it."},
+        {"role": "assistant", "content": turn, "extra": {}},
+        {"role": "user", "content": "<returncode>2</returncode>\n<output>\nno\n</output>"},
+        {"role": "assistant", "content": "No block at all."},
+        {"role": "user", "content": "Give one action."},
+        {"role": "assistant", "content": "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"},
+    ]
+    info = {"exit_status": "Submitted", "submission": "", "config": {"environment": {"cwd": "/testbed"}}}
+    run = {"info": info, "messages": messages, "trajectory_format": "mini-swe-agent-1", "instance_id": "a__b-1"}
+    (session,) = read(document(tmp_path / "x.traj.json", run, indent=1), "mini-swe-agent")
+    trajectory = normalise(session)
+    assert trajectory.messages == [{"role": m["role"], "content": m["content"]} for m in messages]
+    assert (session.instance_id, trajectory.exit_status, session.counts["tool errors"]) == ("a__b-1", "Submitted", 1)
+
+
+def test_mini_swe_agent_2_with_native_calls(tmp_path: Path) -> None:
+    use = {"id": "c", "type": "function", "function": {"name": "bash", "arguments": '{"command": "ls"}'}}
+    messages = [
+        {"role": "system", "content": "Use the tool."},
+        {"role": "user", "content": "Fix it."},
+        {"role": "assistant", "content": "Look.", "tool_calls": [use], "extra": {"actions": []}},
+        {"role": "tool", "tool_call_id": "c", "content": "<returncode>0</returncode>"},
+        {"role": "exit", "content": "diff", "extra": {"exit_status": "Submitted", "submission": "diff"}},
+    ]
+    (session,) = read(document(tmp_path / "x.traj.json", {"info": {}, "messages": messages}), "mini-swe-agent")
+    assert contents(session) == ["Fix it.", "THOUGHT: Look.\n\n```bash\nls\n```", "<returncode>0</returncode>"]
+    assert session.exit_status == "Submitted"
+    assert normalise(session).messages[0]["content"].startswith("You are a coding agent.")
+
+
+def swe_agent(assistant: list[dict[str, Any]]) -> dict[str, Any]:
+    observations = [{"role": "user", "content": f"OBSERVATION:\n{n}", "message_type": "observation"} for n in range(9)]
+    history: list[dict[str, Any]] = [
+        {"role": "system", "content": "You have commands.", "agent": "main"},
+        {"role": "user", "content": "A demonstration …", "is_demo": True},
+        {"role": "user", "content": "Solve the issue."},
+    ]
+    for message, observation in zip(assistant, observations, strict=False):
+        history += [{"role": "assistant", "agent": "main", **message}, observation]
+    info = {"exit_status": "submitted", "submission": "diff", "model_stats": {}}
+    return {"environment": "main", "trajectory": [{"action": "ls"}], "history": history, "info": info}
+
+
+def test_swe_agents_history_without_demonstrations(tmp_path: Path) -> None:
+    edit = "str_replace_editor str_replace /r/a.py --old_str 'a b' --new_str 'c d'"
+    replies = [
+        {"content": "Look.\n\n```\nls -a\n```", "thought": "Look.", "action": "ls -a\n"},
+        {"content": f"Edit.\n\n```\n{edit}\n```", "thought": "Edit.", "action": edit},
+        {"content": "Done.\n\n```\nsubmit\n```", "thought": "Done.", "action": "submit"},
+    ]
+    (session,) = read(document(tmp_path / "owner__name-12.traj", swe_agent(replies)), "swe-agent")
+    turns = contents(session)
+    assert turns[:3] == ["Solve the issue.", "THOUGHT: Look.\n\n```bash\nls -a\n```", "OBSERVATION:\n0"]
+    assert "old = 'a b'" in turns[3]
+    assert turns[5:] == [f"THOUGHT: Done.\n\n{SUBMIT}"]
+    assert (session.instance_id, session.repo, session.exit_status) == ("owner__name-12", "owner/name", "submitted")
+
+
+# -- rows of messages --------------------------------------------------------------------------------------------------
+
+
+def native(arguments: Any) -> list[dict[str, Any]]:
+    use = {"id": "c1", "type": "function", "function": {"name": "execute_bash", "arguments": arguments}}
+    think = {"id": "c2", "type": "function", "function": {"name": "think", "arguments": '{"thought": "Hm."}'}}
+    end = {"id": "c3", "type": "function", "function": {"name": "finish", "arguments": {"message": "All done."}}}
+    return [
+        {"role": "system", "content": "You have tools.", "tool_calls": None},
+        {"role": "user", "content": "Solve it."},
+        {"role": "assistant", "content": "", "tool_calls": [think]},
+        {"role": "tool", "name": "think", "tool_call_id": "c2", "content": "Your thought has been logged."},
+        {"role": "assistant", "content": "Look.", "tool_calls": [use]},
+        {"role": "tool", "name": "execute_bash", "tool_call_id": "c1", "content": "x\n[exit code: 1]"},
+        {"role": "assistant", "content": None, "tool_calls": [end]},
+    ]
+
+
+@pytest.mark.parametrize("arguments", ['{"command": "ls"}', {"command": "ls", "is_input": None}])
+@pytest.mark.parametrize("pack", [lambda m: m, json.dumps], ids=["list", "json"])
+@pytest.mark.parametrize("column", ["messages", "trajectory"])
+def test_openhands_rows_of_the_hub(tmp_path: Path, arguments: Any, pack: Callable[[Any], Any], column: str) -> None:
+    row = {
+        "trajectory_id": "t-9",
+        "instance_id": "owner__name-5_3",
+        "resolved": 1,
+        column: pack(native(arguments)),
+        "tools": [json.dumps({"type": "function", "function": {"name": "execute_bash"}})],
+        "exit_status": "submit",
+    }
+    (session,) = read(write_lines(tmp_path / "rows.jsonl", [row]), "messages")
+    assert contents(session) == [
+        "Solve it.",
+        "THOUGHT: Hm.\n\nLook.\n\n```bash\nls\n```",
+        "x\n[exit code: 1]",
+        f"THOUGHT: All done.\n\n{SUBMIT}",
+    ]
+    assert (session.instance_id, session.id, session.repo) == ("owner__name-5", "t-9/3", "owner/name")
+    assert (session.verdict, session.counts["tool errors"]) == ("success", 1)
+    assert session.tools[0]["function"]["name"] == "execute_bash"
+
+
+@pytest.mark.parametrize(
+    ("resolved", "verdict"), [(-1, "unknown"), (None, "unknown"), (0, "failure"), (True, "success")]
+)
+def test_resolved_is_known_only_where_it_is_0_or_1(tmp_path: Path, resolved: Any, verdict: str) -> None:
+    row = {"messages": native({"command": "ls"}), "resolved": resolved}
+    (session,) = read(write_lines(tmp_path / "rows.jsonl", [row]), "messages")
+    assert session.verdict == verdict
+
+
+def test_function_tags_and_role_names_of_other_trainers(tmp_path: Path) -> None:
+    arguments = "<parameter=command>view</parameter>\n<parameter=path>/r/a.py</parameter>"
+    view = f"<function=str_replace_editor>\n{arguments}\n</function>"
+    row = {
+        "conversations": [
+            {"from": "system", "value": "Use tags."},
+            {"from": "human", "value": "Fix."},
+            {"from": "gpt", "value": f"See.\n\n{view}"},
+            {"from": "human", "value": "OBSERVATION:\n     1\tx"},
+            {"from": "gpt", "value": "<function=submit>\n</function>"},
+        ],
+        "instance_id": "owner__name.0123abcd.func_pm",
+        "traj_id": "t",
+    }
+    (session,) = read(write_lines(tmp_path / "rows.jsonl", [row]), "messages")
+    assert contents(session) == [
+        "Fix.",
+        "THOUGHT: See.\n\n```bash\ncat -n /r/a.py\n```",
+        "OBSERVATION:\n     1\tx",
+        SUBMIT,
+    ]
+    assert session.repo == "owner/name"
+
+
+def test_rows_of_nebius_swe_agent(tmp_path: Path) -> None:
+    rows = [
+        {"role": "system", "system_prompt": "Be an agent.", "text": None, "mask": False},
+        {"role": "user", "text": "Fix.", "system_prompt": None},
+        {"role": "ai", "text": "Look.\n```\nls\n```", "system_prompt": None},
+        {"role": "user", "text": "a.py"},
+    ]
+    row = {
+        "instance_id": "a__b-1",
+        "model_name": "m",
+        "target": False,
+        "trajectory": rows,
+        "exit_status": "exit_context",
+    }
+    (session,) = read(write_lines(tmp_path / "rows.jsonl", [row]), "messages")
+    assert contents(session) == ["Fix.", "THOUGHT: Look.\n\n```bash\nls\n```", "a.py"]
+    assert (session.verdict, session.verdict_evidence) == ("failure", "the source says target = false")
+
+
+# -- OpenHands events --------------------------------------------------------------------------------------------------
+
+
+def test_openhands_version_0_events(tmp_path: Path) -> None:
+    command = {"function": {"name": "execute_bash", "arguments": '{"command": "ls"}'}, "id": "c1"}
+    response = {"id": "r1", "choices": [{"message": {"tool_calls": [command]}}]}
+    metadata = {"function_name": "execute_bash", "tool_call_id": "c1", "model_response": response}
+    events = [
+        {"id": 0, "source": "agent", "action": "system", "args": {"content": "Be good."}},
+        {
+            "id": 1,
+            "source": "user",
+            "action": "message",
+            "args": {"content": "Fix."},
+            "timestamp": "2026-01-02T03:04:05",
+        },
+        {
+            "id": 2,
+            "source": "agent",
+            "action": "run",
+            "args": {"command": "ls", "thought": "Look."},
+            "tool_call_metadata": metadata,
+        },
+        {
+            "id": 3,
+            "source": "agent",
+            "observation": "run",
+            "content": "x",
+            "cause": 2,
+            "extras": {"metadata": {"exit_code": 2}},
+        },
+        {"id": 4, "source": "environment", "observation": "agent_state_changed", "content": ""},
+        {"id": 5, "source": "agent", "action": "think", "args": {"thought": "Hm."}},
+        {"id": 6, "source": "agent", "observation": "think", "content": "logged", "cause": 5},
+        {"id": 7, "source": "agent", "action": "message", "args": {"content": "Done."}},
+    ]
+    (session,) = read(document(tmp_path / "x.json", events), "openhands")
+    assert contents(session) == [
+        "Fix.",
+        "THOUGHT: Look.\n\n```bash\nls\n```",
+        "x",
+        f"THOUGHT: Hm.\n\nDone.\n\n{SUBMIT}",
+    ]
+    assert (session.system, session.counts["tool errors"]) == ("Be good.", 1)
+
+
+def version_1() -> list[dict[str, Any]]:
+    text = lambda t: [{"type": "text", "text": t}]  # noqa: E731
+    use = lambda n, c: {  # noqa: E731
+        "kind": "ActionEvent",
+        "id": f"e{n}",
+        "source": "agent",
+        "thought": text("Look.") if n == 1 else [],
+        "action": {"kind": "ExecuteBashAction", "command": c},
+        "tool_name": "terminal",
+        "tool_call_id": f"c{n}",
+        "tool_call": {"id": f"c{n}", "name": "terminal", "arguments": json.dumps({"command": c})},
+        "llm_response_id": "r1",
+    }
+    seen = lambda n, t, code: {  # noqa: E731
+        "kind": "ObservationEvent",
+        "id": f"o{n}",
+        "source": "environment",
+        "tool_call_id": f"c{n}",
+        "action_id": f"e{n}",
+        "observation": {"kind": "ExecuteBashObservation", "content": text(t), "exit_code": code},
+    }
+    message = {
+        "kind": "MessageEvent",
+        "id": "m",
+        "source": "user",
+        "llm_message": {"role": "user", "content": text("Fix.")},
+    }
+    prompt = {
+        "kind": "SystemPromptEvent",
+        "id": "s",
+        "source": "agent",
+        "system_prompt": {"type": "text", "text": "Be."},
+    }
+    other = {"kind": "NewThing", "id": "n", "source": "agent"}
+    return [prompt, message, use(1, "ls"), use(2, "pwd"), seen(1, "x", 0), seen(2, "/", 1), other]
+
+
+def test_openhands_version_1_events_in_lines_and_in_a_folder(tmp_path: Path) -> None:
+    expected = ["Fix.", "THOUGHT: Look.\n\n```bash\nls\n```", "x", "```bash\npwd\n```", "/"]
+    (session,) = read(write_lines(tmp_path / "one" / "x.jsonl", version_1()), "openhands")
+    assert contents(session) == expected
+    assert (session.system, session.counts["tool errors"], len(session.replies)) == ("Be.", 1, 1)
+    for number, event in enumerate(version_1()):
+        document(tmp_path / "two" / "conversation-7" / "events" / f"event-{number:05}-abc.json", event)
+    (session,) = read(tmp_path / "two", "openhands")
+    assert contents(session) == expected
+    assert session.id == "conversation-7"
+
+
+def test_what_no_reader_knows_is_said(tmp_path: Path) -> None:
+    for name, text in {
+        "a.json": '{"sessions": {}}',
+        "b.jsonl": "not json\n",
+        "c.json": "",
+        "d.parquet": "PAR1 no",
+    }.items():
+        path = tmp_path / name
+        path.write_text(text)
+        (log,) = registry.logs([str(path)])
+        with pytest.raises(ItemError):
+            registry.reader_of(log)

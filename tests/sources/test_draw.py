@@ -1,0 +1,135 @@
+"""The draw: fair, repeatable, and the same in whatever order the work is done."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duel.audit.contamination import Benchmarks
+from duel.history import history_tokens
+from duel.records import Message
+from duel.sections import Duel, Sample
+from duel.settings import Settings
+from duel.sources.admission import choose
+from duel.sources.draw import chance, draw_files, shuffled
+from duel.sources.join import mismatch
+from duel.sources.sampling import fill, prompts
+from duel.sources.table import LocalTable
+from duel.sources.trajectories import eligible_turns, read
+from tests.sources.tables import dataset, write_rollouts
+
+
+def no_reading(name: str) -> None:
+    pass
+
+
+def draw(rows: dict[str, int], wanted: int, seed: int) -> list[str]:
+    return draw_files(list(rows), wanted, seed, rows.__getitem__, no_reading)
+
+
+def test_files_are_drawn_in_proportion_to_their_rows() -> None:
+    rows = {f"f{n}": 10_000 for n in range(29)} | {"short": 1_000}
+    draws = Counter(name for seed in range(3000) for name in draw(rows, 3, seed))
+    per_file = 3 * 3000 * 10_000 / 291_000
+    assert draws["short"] == pytest.approx(per_file / 10, abs=4 * (per_file / 10) ** 0.5)
+    assert draws["f7"] == pytest.approx(per_file, abs=4 * per_file**0.5)
+
+
+def test_equal_files_cost_no_look_beyond_the_drawn_ones() -> None:
+    looked: list[str] = []
+
+    def rows(name: str) -> int:
+        looked.append(name)
+        return 10_000
+
+    drawn = draw_files([f"f{n}" for n in range(1230)], 20, 0, rows, no_reading)
+    assert set(looked) == set(drawn)
+    assert len(drawn) == len(set(drawn)) == 20
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(0, 50), max_size=8), st.integers(1, 10), st.integers(0, 9))
+def test_no_file_is_drawn_twice_and_none_without_rows(rows: dict[str, int], wanted: int, seed: int) -> None:
+    drawn = draw(rows, wanted, seed)
+    assert len(drawn) == len(set(drawn)) == min(wanted, sum(count > 0 for count in rows.values()))
+    assert all(rows[name] for name in drawn)
+    assert drawn == draw(dict(reversed(rows.items())), wanted, seed)
+
+
+def test_a_name_keeps_its_place_when_others_are_added() -> None:
+    names = [f"o__r-{n}" for n in range(50)]
+    more = shuffled(3, "pull request", [*names, *(f"new-{n}" for n in range(50))])
+    assert [name for name in more if name in names] == shuffled(3, "pull request", names)
+
+
+@given(st.lists(st.one_of(st.integers(), st.text())))
+def test_chance_is_below_one(parts: list[object]) -> None:
+    assert 0 <= chance(*parts) < 1
+    assert chance(*parts) == chance(*parts)
+
+
+def test_chance_is_uniform() -> None:
+    tenths = Counter(int(chance(0, "rollout", n) * 10) for n in range(10_000))
+    assert all(count == pytest.approx(1000, abs=120) for count in tenths.values())
+    assert chance(0, "x", 1) == 0.6975479323344371  # the same on every machine and every version
+
+
+TALK = st.lists(
+    st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text(max_size=30)), min_size=1, max_size=12
+)
+
+
+@given(TALK, st.integers(1, 4), st.integers(1, 6), st.integers(0, 80))
+def test_eligible_turns_follow_the_settings(talk: list[tuple[str, str]], low: int, high: int, most: int) -> None:
+    shape = [(role, len(text.encode())) for role, text in talk]
+    sample = Sample(min_turn=low, max_turn=high, max_history_tokens=most)
+    turns = eligible_turns(shape, sample)
+    for number, index in turns:
+        history = [Message(role=role, content=text) for role, text in talk[:index]]  # type: ignore[arg-type]
+        assert talk[index][0] == "assistant"
+        assert talk[index][1]
+        assert history[-1].role == "user"
+        assert number == 1 + sum(message.role == "assistant" for message in history)
+        assert low <= number <= high
+        assert not most or history_tokens(history) <= most
+
+
+@pytest.mark.parametrize(
+    ("task", "commit", "statement", "reason"),
+    [
+        ("Fix it.\n\n- Base commit: abc1234def\n", "abc1234def", "Fix it.", ""),
+        ("Fix it.\n\n- Base commit: abc1234def\n", "ABC1234", "Fix  it.\r\n", ""),
+        ("Fix it.\n\n- Base commit: abc1234def\n", "0" * 40, "Fix it.", "base-commit-differs"),
+        ("Fix it.", "0" * 40, "Fix it.", ""),
+        ("    Fix\n    it.", "", "Fix it.", ""),
+        ("Fix it.", "", "Break it.", "issue-differs"),
+        ("Fix it.", "", "", ""),
+    ],
+)
+def test_a_join_is_checked_by_commit_and_issue(task: str, commit: str, statement: str, reason: str) -> None:
+    assert mismatch(task, commit, statement) == reason
+
+
+def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path: Path) -> None:
+    """Weighting each drawn turn by 1 / probability counts the eligible turns of all files (Horvitz and Thompson)."""
+    paths = dataset(tmp_path, files=5, pulls_per_file=4, rollouts=3)
+    for path in paths.values():  # no pull request straddles: the second file of one is not in the probability
+        rows = [row for row in pq.read_table(path).to_pylist() if "rollout 9" not in str(row["messages"])]
+        write_rollouts(path, rows)
+    table = LocalTable("runs", paths)
+    sample = Sample(max_turn=4)
+    eligible = sum(len(eligible_turns(rollout.shape, sample)) for path in paths.values() for rollout in read(path, ""))
+    estimates = []
+    for seed in range(150):
+        settings = Settings(sample=Sample(seed=seed, files=2, n=5, max_turn=4))
+        pool, odds = fill(settings, table, no_reading)
+        choice = choose(pool, settings.model_copy(update={"duel": Duel(mode=1)}), None, Benchmarks())
+        drawn = prompts(choice.turns, table, pool, odds, len(choice.looked_at))
+        estimates.append(sum(1 / (prompt.source.probability or 0) for prompt in drawn))
+    mean = statistics.mean(estimates)
+    assert mean == pytest.approx(eligible, abs=3 * statistics.stdev(estimates) / 150**0.5)

@@ -1,0 +1,248 @@
+"""The Hub path, against a Hub on loopback: every file once, at one commit, with patience and in plain words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.errors import SourceError
+from duel.sources.hub import Hub, seconds_to_wait
+from duel.sources.table import HubTable, open_table
+from duel.workspace import Workspace
+from tests.conftest import ROOT
+from tests.hub import LoopbackHub
+from tests.sources.tables import dataset, pull, write_pulls
+
+Script = Callable[..., Any]
+
+
+@pytest.fixture
+def loopback() -> Iterator[LoopbackHub]:
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
+    """A client of the loopback Hub within this process; `waits` collects what it would have slept."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_ENDPOINT", loopback.url)
+
+    def make(waits: list[float] | None = None, **options: Any) -> Hub:
+        sleep = (waits if waits is not None else []).append
+        return Hub(Workspace(tmp_path / "workspace"), sleep=sleep, cache=tmp_path / "cache", **options)
+
+    return make
+
+
+@pytest.fixture
+def published(loopback: LoopbackHub, tmp_path: Path) -> dict[str, Path]:
+    """A dataset of 20 parquet files and its pull requests, on the loopback Hub."""
+    files = dataset(tmp_path / "published", files=20)
+    loopback.add("someone/rollouts", {**files, "README.md": b"# Rollouts"})
+    rows = [pull(f"owner__repo{n // 3 % 5}-{n}") for n in range(60)]
+    thirds = {
+        f"data/train-0000{k}-of-00003.parquet": write_pulls(
+            tmp_path / "published" / f"pulls{k}.parquet", rows[k * 20 : k * 20 + 20]
+        )
+        for k in range(3)
+    }
+    loopback.add("someone/pulls", dict(thirds))
+    return files
+
+
+def configure(folder: Path, **sample: Any) -> Path:
+    keys = {"dataset": "someone/rollouts", "pulls": "someone/pulls", **sample}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    folder.mkdir(exist_ok=True)
+    (folder / "chain.toml").write_text("[sample]\n" + "\n".join(lines) + "\n[audit]\ndecontaminate = []\n")
+    return folder
+
+
+@pytest.mark.usefixtures("published")
+def test_twenty_files_are_sent_once_each_and_a_rerun_asks_nothing(
+    loopback: LoopbackHub, tmp_path: Path, script: Script
+) -> None:
+    home = configure(tmp_path / "run", n=50, files=20)
+    done = script("prompt.py", "--workspace", home, code=0, **loopback.environment)
+    assert "50 turns from 50 pull requests" in done.err
+    assert set(loopback.downloads().values()) == {1}
+    assert len(loopback.downloads()) == 23
+    row = json.loads((home / "prompt" / "prompts_50_1.json").read_bytes())[0]
+    assert row["source"]["dataset"] == "someone/rollouts"
+    assert row["source"]["revision"] == loopback.repositories["someone/rollouts"].sha
+    asked = len(loopback.requests)
+    assert "nothing to do" in script("prompt.py", "--workspace", home, code=0, **loopback.environment).err
+    assert len(loopback.requests) == asked
+
+
+@pytest.mark.usefixtures("published")
+def test_only_the_drawn_files_are_downloaded_and_the_plan_names_them(
+    loopback: LoopbackHub, tmp_path: Path, script: Script
+) -> None:
+    home = configure(tmp_path / "run", n=5, files=3)
+    plan = script("prompt.py", "--workspace", home, "--plan", code=0, **loopback.environment)
+    assert "3 of 20 files" in plan.err
+    assert not loopback.downloads()
+    assert not (home / "prompt").exists()
+    script("prompt.py", "--workspace", home, code=0, **loopback.environment)
+    rollouts = {name for name in loopback.downloads() if "-of-" not in name}
+    assert rollouts == {line.split()[-1] for line in plan.err.splitlines() if line.endswith(".parquet")} - {
+        name for name in loopback.downloads() if "-of-" in name
+    }
+    page = json.loads((home / "report" / "sampling.json").read_bytes())
+    assert page["trajectories"]["files_in_all"] == 20
+    assert all(file["probability"] == pytest.approx(3 / 20, rel=0.2) for file in page["trajectories"]["files"])
+
+
+@pytest.mark.usefixtures("published")
+def test_the_commit_is_resolved_once_so_that_a_rerun_draws_from_the_same_data(
+    loopback: LoopbackHub, connect: Callable[..., Hub]
+) -> None:
+    first = connect().commit("someone/rollouts", "")
+    loopback.repositories["someone/rollouts"].sha = "b" * 40
+    assert connect().commit("someone/rollouts", "") == first
+    assert connect(again=True).commit("someone/rollouts", "") == "b" * 40
+    assert connect().commit("someone/rollouts", "") == "b" * 40
+
+
+def test_a_sha_needs_no_request(loopback: LoopbackHub, connect: Callable[..., Hub]) -> None:
+    assert connect().commit("someone/rollouts", "a" * 40) == "a" * 40
+    assert not loopback.requests
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("where", ["/api/datasets/someone/rollouts", "/tree/", "/resolve/", "/cdn/"])
+def test_a_429_is_waited_for_as_the_header_says(
+    loopback: LoopbackHub, connect: Callable[..., Hub], capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    waits: list[float] = []
+    loopback.refuse(where, {"RateLimit": '"resolvers";r=0;t=55', "RateLimit-Policy": '"fixed window";q=3000;w=300'})
+    loopback.refuse(where, {"Retry-After": "7"})
+    hub = connect(waits)
+    table = HubTable(hub, "someone/rollouts", "", "data/*.parquet")
+    assert table.fetch("data/train-00003.parquet").stat().st_size == table.size("data/train-00003.parquet")
+    assert waits == [56.0, 7.0]
+    assert "the Hub's rate limit is reached: going on in 56 s (wait 1 of 3)" in capsys.readouterr().err
+    assert loopback.downloads() == {"data/train-00003.parquet": 1 if where != "/cdn/" else 3}
+
+
+@pytest.mark.usefixtures("published")
+def test_a_hub_that_only_answers_429_is_given_up_after_three_waits(
+    loopback: LoopbackHub, connect: Callable[..., Hub]
+) -> None:
+    waits: list[float] = []
+    for _ in range(9):
+        loopback.refuse("/api/", {"RateLimit": '"api";r=0;t=99999'})
+    with pytest.raises(SourceError, match="still answers 429"):
+        connect(waits).commit("someone/rollouts", "")
+    assert waits == [310.0, 310.0, 310.0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"ratelimit": '"api";r=0;t=55'}, 56.0),
+        ({"ratelimit": "limit=500, remaining=0, t=3"}, 4.0),
+        ({"retry-after": "12"}, 12.0),
+        ({"retry-after": "0"}, 1.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
+        ({"retry-after": "1e9"}, 310.0),
+        ({}, 30.0),
+    ],
+)
+def test_a_wait_is_bounded_whatever_the_header_says(headers: dict[str, str], seconds: float) -> None:
+    assert seconds_to_wait(headers) == seconds
+
+
+@pytest.mark.usefixtures("published")
+def test_a_connection_that_breaks_half_way_is_taken_up_where_it_broke(
+    loopback: LoopbackHub, connect: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch, published: dict[str, Path]
+) -> None:
+    import huggingface_hub.file_download as client
+
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    loopback.cut("data/train-00001.parquet")
+    table = HubTable(connect(), "someone/rollouts", "", "data/*.parquet")
+    path = table.fetch("data/train-00001.parquet")
+    assert path.read_bytes() == published["data/train-00001.parquet"].read_bytes()
+
+
+def test_the_token_goes_with_the_request_and_never_into_a_message(
+    loopback: LoopbackHub, connect: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = loopback.add("someone/private", {"data/x.parquet": b""}, token="hf_secret")
+    with pytest.raises(SourceError, match="neither a local path nor a dataset on the Hub") as failed:
+        connect().commit("someone/private", "main")
+    assert "HF_TOKEN" in str(failed.value)
+    monkeypatch.setenv("HUGGINGFACE_API_KEY", "hf_secret")
+    assert connect().commit("someone/private", "main") == sha
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(SourceError) as failed:
+        connect(again=True).commit("someone/private", "main")
+    assert "hf_wrong" not in str(failed.value)
+
+
+@pytest.mark.usefixtures("published")
+def test_what_is_not_there_is_one_clear_message(loopback: LoopbackHub, connect: Callable[..., Hub]) -> None:
+    hub = connect()
+    with pytest.raises(SourceError, match="neither a local path nor a dataset"):
+        hub.commit("someone/else", "")
+    with pytest.raises(SourceError, match="no such revision"):
+        hub.commit("someone/rollouts", "v9")
+    with pytest.raises(SourceError, match=r"no file that matches `other/\*\.parquet`"):
+        _ = HubTable(hub, "someone/rollouts", "", "other/*.parquet").names
+    with pytest.raises(SourceError, match="the Hub answered 404"):
+        hub.download("someone/rollouts", loopback.repositories["someone/rollouts"].sha, "data/gone.parquet", 1)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_clear_message(
+    connect: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match="the Hub cannot be reached"):
+        connect().commit("someone/rollouts", "")
+
+
+def test_a_relative_path_is_looked_up_in_the_workspace_and_then_here(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "with [brackets]"
+    workspace = Workspace(tmp_path)
+    dataset(Path("runs"), files=1)
+    here = open_table("runs", workspace, None)
+    assert here.names == ["data/train-00000.parquet"]
+    dataset(tmp_path / "runs", files=2)
+    assert len(open_table("runs", workspace, None).names) == 2
+    assert len(open_table("runs/**/*.parquet", workspace, None).names) == 2
+    assert open_table("runs/*/*0.parquet", workspace, None).names == ["data/train-00000.parquet"]
+    assert open_table(str(tmp_path / "runs"), workspace, None).name == f"{tmp_path.name}/runs"
+
+
+@pytest.mark.usefixtures("published")
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(loopback: LoopbackHub, tmp_path: Path, script: Script) -> None:
+    whole, killed = (configure(tmp_path / name, n=50, files=20) for name in ("whole", "killed"))
+    script("prompt.py", "--workspace", whole, code=0, **loopback.environment)
+    loopback.requests.clear()
+    environment = {**os.environ, **loopback.environment, "HF_HOME": str(tmp_path / "fresh")}
+    loopback.refuse("/resolve/" + loopback.repositories["someone/pulls"].sha, {"Retry-After": "300"})
+    command = [sys.executable, str(ROOT / "prompt.py"), "--workspace", str(killed)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr
+        for line in run.stderr:
+            if "going on in 300 s" in line:
+                run.kill()  # with the trajectories read and the pull requests not
+    assert not (killed / "prompt").exists()
+    script("prompt.py", "--workspace", killed, code=0, **{**loopback.environment, "HF_HOME": str(tmp_path / "fresh")})
+    assert set(loopback.downloads().values()) == {1}
+    for folder in ("prompt", "commit", "report"):
+        names = {path.name for path in (whole / folder).iterdir()}
+        assert names == {path.name for path in (killed / folder).iterdir()}
+        assert all((whole / folder / name).read_bytes() == (killed / folder / name).read_bytes() for name in names)

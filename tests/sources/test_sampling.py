@@ -1,0 +1,391 @@
+"""prompt.py as its user sees it: what is drawn, that it is drawn again the same, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.sources.tables import (
+    TRAJECTORIES,
+    base_commit,
+    dataset,
+    issue,
+    messages,
+    pull,
+    rollout,
+    write_pulls,
+    write_rollouts,
+)
+
+Script = Callable[..., Any]
+CLEAN = "[audit]\ndecontaminate = []\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A workspace with `runs/` (three files, a straddling pull request between neighbours) and `pulls.parquet`."""
+    (tmp_path / "chain.toml").write_text(f'[sample]\ndataset = "runs"\npulls = "pulls.parquet"\nn = 6\n{CLEAN}')
+    dataset(tmp_path / "runs", files=3)
+    write_pulls(tmp_path / "pulls.parquet", [pull(f"owner__repo{k % 3}-{n}") for n in range(9) for k in range(3)])
+    return tmp_path
+
+
+def configure(home: Path, **sample: Any) -> None:
+    """Write chain.toml with these keys in [sample]."""
+    keys = {"dataset": "runs", "pulls": "pulls.parquet", "n": 6, **sample}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    (home / "chain.toml").write_text("[sample]\n" + "\n".join(lines) + "\n" + CLEAN)
+
+
+def drawn(home: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((home / "prompt").glob("*.json")) for row in json.loads(path.read_bytes())]
+
+
+def everything(home: Path) -> dict[str, bytes]:
+    """The bytes of every file that the stage hands over."""
+    return {
+        path.relative_to(home).as_posix(): path.read_bytes()
+        for folder in ("prompt", "commit", "report")
+        for path in sorted((home / folder).glob("*"))
+    }
+
+
+def left_out(home: Path) -> dict[str, Any]:
+    return json.loads((home / "report" / "sampling.json").read_bytes())["left_out"]
+
+
+def test_a_prompt_is_the_history_up_to_a_turn_and_the_turn_itself(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    rows = drawn(home)
+    assert len(rows) == 6
+    for row in rows:
+        said = messages(row["instance_id"], 20, int(row["assistant"].split("rollout ")[1].split()[0]))
+        index = 2 * row["turn"]
+        assert row["messages"] == said[:index]
+        assert row["assistant"] == said[index]["content"]
+        assert row["source"]["dataset"] == "runs"
+        assert row["source"]["revision"].startswith("local-")
+        assert 0 < row["source"]["probability"] <= 1
+        assert row["format"] == "duel-prompt/1"
+
+
+def test_every_pull_request_is_mirrored_with_its_files(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    for row in drawn(home):
+        commit = json.loads((home / "commit" / f"{row['instance_id']}.json").read_bytes())
+        assert commit["issue"] == issue(row["instance_id"])
+        assert [file["path"] for file in commit["files"]] == ["src/app.py", "tests/test_app.py"]
+        assert commit["FAIL_TO_PASS"] == ["test_one"]
+        assert commit["source"]["file"] == "pulls.parquet"
+
+
+def test_one_turn_of_one_rollout_of_each_pull_request(home: Path, sampler: Script) -> None:
+    configure(home, n=100)
+    done = sampler("--workspace", home, code=0)
+    ids = [row["instance_id"] for row in drawn(home)]
+    assert len(ids) == len(set(ids)) == 9  # eleven runs of rows, of which two straddle
+    assert "9 turns from 9 pull requests" in done.err
+    assert "that is fewer than the 100 asked for" in done.err
+
+
+def test_several_rollouts_of_a_pull_request_are_different_rows(home: Path, sampler: Script) -> None:
+    configure(home, n=100, per_instance=3)
+    sampler("--workspace", home, code=0)
+    places = [(row["source"]["file"], row["source"]["row"]) for row in drawn(home)]
+    assert len(places) == len(set(places)) == 27
+    assert set(Counter(row["instance_id"] for row in drawn(home)).values()) == {3}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_draw(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    first = everything(home)
+    sampler("--workspace", home, "--again", code=0)
+    assert everything(home) == first
+    sampler("--workspace", home, "--seed", "1", code=0)
+    assert everything(home)["prompt/prompts_6_1.json"] != first["prompt/prompts_6_1.json"]
+
+
+def test_the_order_of_rows_on_disk_decides_nothing_about_which_pull_requests_come_first(
+    home: Path, sampler: Script
+) -> None:
+    sampler("--workspace", home, code=0)
+    first = [row["instance_id"] for row in drawn(home)]
+    whole = [rollout(f"owner__repo{n // 3}-{n}", number=k) for n in reversed(range(9)) for k in range(4)]
+    write_rollouts(home / "runs" / "data" / "train-00000.parquet", whole)
+    for name in ("train-00001.parquet", "train-00002.parquet"):
+        (home / "runs" / "data" / name).unlink()
+    sampler("--workspace", home, code=0)
+    assert [row["instance_id"] for row in drawn(home)] == first
+
+
+def test_a_rerun_has_nothing_to_do_and_a_damaged_file_is_named_and_drawn_again(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    first = everything(home)
+    assert "nothing to do" in sampler("--workspace", home, code=0).err
+    (home / "prompt" / "prompts_6_1.json").write_bytes(b"[{")
+    next((home / "commit").glob("*.json")).unlink()
+    done = sampler("--workspace", home, code=0)
+    assert "changed or gone since it was drawn: prompt/prompts_6_1.json" in done.err
+    assert everything(home) == first
+
+
+def test_an_interrupted_run_is_not_taken_for_a_finished_one(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    first = everything(home)
+    # What a kill between the prompt files and the mark of another draw leaves behind.
+    (home / ".duel" / "prompt.json").unlink()
+    (home / "prompt" / "prompts_6_1.json").write_bytes(b"[]")
+    (home / "prompt" / "prompts_6_2.json").write_bytes(b"[]")
+    sampler("--workspace", home, code=0)
+    assert everything(home) == first
+
+
+def test_files_of_another_number_of_prompts_are_named(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    done = sampler("--workspace", home, "--n", "2", code=0)
+    assert "prompt/ also holds another draw (prompts_6_1.json)" in done.err
+
+
+def test_files_hold_200_prompts_each(tmp_path: Path, sampler: Script) -> None:
+    configure(tmp_path, n=450, per_instance=50, dataset="runs.parquet")
+    rows = [rollout(f"o__r-{n}", turns=2, number=k) for n in range(9) for k in range(50)]
+    write_rollouts(tmp_path / "runs.parquet", rows)
+    write_pulls(tmp_path / "pulls.parquet", [pull(f"o__r-{n}") for n in range(9)])
+    sampler("--workspace", tmp_path, code=0)
+    sizes = [len(json.loads((tmp_path / "prompt" / f"prompts_450_{k}.json").read_bytes())) for k in (1, 2, 3)]
+    assert sizes == [200, 200, 50]
+
+
+@pytest.mark.parametrize(
+    ("narrowing", "holds"),
+    [
+        ({"min_turn": 3}, lambda row: row["turn"] >= 3),
+        ({"max_turn": 2}, lambda row: row["turn"] <= 2),
+        ({"exit_status": "Submitted"}, lambda row: row["source"]["exit_status"] == "Submitted"),
+        ({"max_history_tokens": 150}, lambda row: row["turn"] <= 2),
+    ],
+)
+def test_the_settings_narrow_the_draw(
+    home: Path, sampler: Script, narrowing: dict[str, Any], holds: Callable[[dict[str, Any]], bool]
+) -> None:
+    configure(home, n=100, per_instance=10, **narrowing)
+    sampler("--workspace", home, code=0)
+    assert drawn(home)
+    assert all(holds(row) for row in drawn(home))
+
+
+def test_a_repository_gives_no_more_than_its_cap(home: Path, sampler: Script) -> None:
+    configure(home, n=100, per_repo=1)
+    done = sampler("--workspace", home, code=0)
+    assert sorted(row["repo"] for row in drawn(home)) == ["owner/repo0", "owner/repo1", "owner/repo2"]
+    assert "6 turns left out: the repository's cap is reached" in done.err
+
+
+def test_a_pull_request_that_does_not_belong_is_left_out_and_the_next_takes_its_place(
+    home: Path, sampler: Script
+) -> None:
+    configure(home, n=7)
+    rows = [pull(f"owner__repo{n // 3}-{n}") for n in range(9)]
+    rows[0]["base_commit"] = "f" * 40
+    rows[1]["problem_statement"] = "Something else entirely"
+    write_pulls(home / "pulls.parquet", rows)
+    sampler("--workspace", home, code=0)
+    assert len(drawn(home)) == 7
+    assert left_out(home)["turns"] == {"base-commit-differs": 1, "issue-differs": 1}
+    lines = [json.loads(line) for line in (home / "report" / "dropped.jsonl").read_text().splitlines()]
+    assert {line["instance_id"] for line in lines} == {"owner__repo0-0", "owner__repo0-1"}
+
+
+def test_a_turn_without_a_pull_request_stays_only_where_the_reference_is_judged(home: Path, sampler: Script) -> None:
+    configure(home, n=100)
+    write_pulls(home / "pulls.parquet", [pull(f"owner__repo{n // 3}-{n}") for n in range(4)])
+    done = sampler("--workspace", home, code=0)
+    assert len(drawn(home)) == 4
+    assert "5 turns left out: no pull request of that id" in done.err
+    sampler("--workspace", home, code=0, DUEL_MODE="1")
+    assert len(drawn(home)) == 9
+
+
+def test_excluded_ids_and_refused_licences_stay_out(home: Path, sampler: Script) -> None:
+    rows = [pull(f"owner__repo{n // 3}-{n}", license="GPL-3.0" if n == 1 else "MIT") for n in range(9)]
+    write_pulls(home / "pulls.parquet", rows)
+    configure(home, n=100)
+    with (home / "chain.toml").open("a") as file:
+        file.write('licenses = { refuse = ["GPL-3.0"] }\n[generate]\nexclude_ids = ["owner__repo0-0"]\n')
+    sampler("--workspace", home, code=0)
+    assert {row["instance_id"] for row in drawn(home)} == {f"owner__repo{n // 3}-{n}" for n in range(2, 9)}
+    assert left_out(home)["rows"]["excluded"] == 4
+    assert left_out(home)["turns"] == {"licence": 1}
+
+
+def test_a_huge_pull_request_is_listed_with_its_size(home: Path, sampler: Script) -> None:
+    rows = [pull(f"owner__repo{n // 3}-{n}") for n in range(9)]
+    rows[2]["patch"] += "x" * 60_000
+    write_pulls(home / "pulls.parquet", rows)
+    configure(home, n=100)
+    done = sampler("--workspace", home, code=0)
+    page = (home / "report" / "hugePR.md").read_text()
+    assert "| `owner__repo0-2` | 20," in page
+    assert page.count("owner__") == 1
+    assert "too large for the challenger's prompt: 1 pull request (report/hugePR.md)" in done.err
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", ".hidden", "x" * 300, "con", "näme", "a\nb"])
+def test_a_hostile_instance_id_never_leaves_its_folder(tmp_path: Path, sampler: Script, name: str) -> None:
+    configure(tmp_path, dataset="runs.parquet")
+    others = [name.replace("x", "y"), name + "2"]
+    write_rollouts(tmp_path / "runs.parquet", [rollout(i, repo="o/r") for i in (name, *others)])
+    write_pulls(tmp_path / "pulls.parquet", [pull(i) for i in (name, *others)])
+    sampler("--workspace", tmp_path, code=0)
+    saved = [json.loads(path.read_bytes())["instance_id"] for path in (tmp_path / "commit").iterdir()]
+    assert sorted(saved) == sorted({name, *others})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".duel", "chain.toml", "commit", "prompt", "pulls.parquet", "report", "runs.parquet"
+    }  # fmt: skip
+
+
+def test_rows_that_cannot_be_used_are_counted_and_listed(tmp_path: Path, sampler: Script) -> None:
+    configure(tmp_path, dataset="runs.parquet", n=1)
+    good = rollout("o__r-1")
+    tool = rollout("o__r-2", messages=[*messages("o__r-2", 2), {"role": "tool", "content": "x"}])
+    null = rollout("o__r-3", messages=[*messages("o__r-3", 2), {"role": "user", "content": None}])
+    rows = [good, tool, null, rollout("o__r-4", messages=None), rollout(None, repo="o/r", messages=[])]
+    rows.append(rollout("o__r-6", messages=messages("o__r-6", 2)[:2]))
+    write_rollouts(tmp_path / "runs.parquet", rows)
+    write_pulls(tmp_path / "pulls.parquet", [pull("o__r-1")])
+    sampler("--workspace", tmp_path, code=0)
+    assert left_out(tmp_path)["rows"] == {
+        "no-eligible-turn": 1, "no-instance-id": 1, "no-messages": 1, "null-content": 1, "role-tool": 1
+    }  # fmt: skip
+    assert len((tmp_path / "report" / "dropped.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("shape", ["json", "large", "extra", "dictionary"])
+def test_messages_may_be_lists_or_json_and_columns_may_be_more(tmp_path: Path, sampler: Script, shape: str) -> None:
+    configure(tmp_path, dataset="runs.parquet", n=3)
+    rows = [rollout(f"o__r-{n}", trajectory_id=str(n)) for n in range(3)]
+    fields = {"json": pa.string(), "dictionary": TRAJECTORIES.field("messages").type}
+    large = pa.large_list(pa.struct([("content", pa.large_string()), ("role", pa.string())]))
+    extra = pa.list_(pa.struct([("name", pa.string()), ("role", pa.string()), ("content", pa.string())]))
+    kind = {**fields, "large": large, "extra": extra}[shape]
+    if shape == "json":
+        rows = [{**row, "messages": json.dumps(row["messages"])} for row in rows]
+    text = pa.dictionary(pa.int32(), pa.string()) if shape == "dictionary" else pa.string()
+    schema = pa.schema([("trajectory_id", pa.string()), ("instance_id", text), ("repo", text), ("messages", kind)])
+    write_rollouts(tmp_path / "runs.parquet", rows, schema)
+    write_pulls(tmp_path / "pulls.parquet", [pull(f"o__r-{n}") for n in range(3)])
+    sampler("--workspace", tmp_path, code=0)
+    assert len(drawn(tmp_path)) == 3
+    assert {key for row in drawn(tmp_path) for message in row["messages"] for key in message} == {"role", "content"}
+
+
+@pytest.mark.parametrize("column", ["instance_id", "repo", "messages"])
+def test_a_missing_column_is_named_with_the_file_and_the_columns_there(
+    home: Path, sampler: Script, column: str
+) -> None:
+    schema = pa.schema([field for field in TRAJECTORIES if field.name != column])
+    write_rollouts(home / "runs" / "data" / "train-00001.parquet", [rollout("o__r-1")], schema)
+    done = sampler("--workspace", home, code=2)
+    assert f"a needed column is missing, in `data/train-00001.parquet`: {column}" in done.err
+    assert "hint: the columns there are: " in done.err
+    assert not (home / "prompt").exists()
+
+
+def test_a_missing_column_of_the_pull_requests_is_named(home: Path, sampler: Script) -> None:
+    rows = [{key: value for key, value in pull("o__r-1").items() if key != "patch"}]
+    write_pulls(home / "pulls.parquet", rows)
+    assert "in `pulls.parquet`: patch" in sampler("--workspace", home, code=2).err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "the parquet file is empty"), (b"PAR1 not really", "not a readable parquet file"), (None, "damaged")],
+)
+def test_a_file_that_is_no_parquet_is_one_clear_message(
+    home: Path, sampler: Script, content: bytes | None, message: str
+) -> None:
+    path = home / "runs" / "data" / "train-00001.parquet"
+    if content is None:  # the footer stands, the pages do not
+        whole = path.read_bytes()
+        end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+        content = whole[:40] + b"\xff" * (end - 40) + whole[end:]
+    path.write_bytes(content)
+    done = sampler("--workspace", home, code=2)
+    assert message in done.err
+    assert "data/train-00001.parquet" in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--source", "nothing/*.parquet"], "no parquet file is there"),
+        (["--source", "gone.parquet"], "no parquet file is there"),
+        (["--n", "0"], "`n`"),
+        (["--n", "many"], "invalid int value"),
+        (["--source", "some/dataset"], "the Hub is switched off by HF_HUB_OFFLINE"),
+        (["--source", "some/dataset", "--offline"], "the Hub is not asked offline"),
+    ],
+)
+def test_a_wrong_flag_is_one_clear_message(home: Path, sampler: Script, flags: list[str], message: str) -> None:
+    done = sampler("--workspace", home, *flags, code=2)
+    assert message in done.err
+
+
+def test_a_draw_that_comes_out_empty_says_why(home: Path, sampler: Script) -> None:
+    write_pulls(home / "pulls.parquet", [pull("other__repo-1")])
+    done = sampler("--workspace", home, code=2)
+    assert "no turn can be drawn, in `runs`" in done.err
+    assert "9 turns: no pull request of that id" in done.err
+    assert not (home / "prompt").exists()
+
+
+def test_a_file_without_rows_takes_part_in_no_draw(home: Path, sampler: Script) -> None:
+    write_rollouts(home / "runs" / "data" / "train-00009.parquet", [])
+    configure(home, n=100)
+    sampler("--workspace", home, code=0)
+    assert len(drawn(home)) == 9
+
+
+def test_the_real_runs_pass_the_check_of_the_join(tmp_path: Path, sampler: Script, shared: Path) -> None:
+    (tmp_path / "chain.toml").write_text(CLEAN)
+    for source, count in (("mini_swe_agent", 38), ("swe_zero", 1)):
+        where = ["--source", shared / source / "train-00000.parquet", "--pulls", shared / "pulls" / "*.parquet"]
+        done = sampler("--workspace", tmp_path, "--n", count, *where, code=0)
+        assert f"{count} turn{'s' * (count > 1)} from {count} pull request" in done.err
+        assert "fewer" not in done.err
+        assert "left out" not in done.err
+
+
+def test_offline_draws_the_bundled_sample(tmp_path: Path, sampler: Script) -> None:
+    sampler("--workspace", tmp_path, "--offline", code=0)
+    rows = drawn(tmp_path)
+    assert len(rows) >= 100
+    assert len({row["instance_id"] for row in rows}) >= 40
+    assert all((tmp_path / "commit" / f"{row['instance_id']}.json").exists() for row in rows)
+
+
+def test_the_plan_downloads_and_writes_nothing(home: Path, sampler: Script) -> None:
+    done = sampler("--workspace", home, "--plan", code=0)
+    assert "3 of 3 files" in done.err
+    assert "to download: 0 files" in done.err
+    assert not (home / "prompt").exists()
+
+
+def test_two_runs_in_one_workspace_do_not_mix(home: Path, sampler: Script) -> None:
+    from duel.workspace import Workspace
+
+    with Workspace(home).lock("prompt", "prompt.py"):
+        done = sampler("--workspace", home, code=2)
+    assert "another run is writing prompt files" in done.err
+
+
+def test_a_base_commit_in_the_task_is_the_pull_requests(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, code=0)
+    for row in drawn(home):
+        assert f"- Base commit: {base_commit(row['instance_id'])}" in row["messages"][1]["content"]

@@ -1,0 +1,155 @@
+"""Files of a workspace: names, atomic saves, damage, locks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duel.errors import ItemError, WorkspaceError
+from duel.records import Answer, Message, Prompt
+from duel.workspace import Workspace, file_name, natural_order
+
+
+def answer(instance_id: str = "a__b-1", king: str = "k") -> Answer:
+    return Answer(instance_id=instance_id, king=king, messages=[Message(role="user", content="hi")])
+
+
+def test_a_plain_id_is_its_own_file_name() -> None:
+    assert file_name("AlienKevin__repo.js-12") == "AlienKevin__repo.js-12"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "..", ".", "", "/etc/passwd", "a/b", "a\\b", "a\0b", "x" * 300, "con", ".a"]
+)
+def test_a_hostile_id_never_leaves_its_folder(name: str, tmp_path: Path) -> None:
+    path = Workspace(tmp_path).commit_path(name)
+    assert path.resolve().parent == (tmp_path / "commit").resolve()
+    assert len(path.name) < 200
+
+
+@given(st.lists(st.text(max_size=320), min_size=2, max_size=2, unique=True))
+def test_two_ids_never_share_a_file_name(names: list[str]) -> None:
+    first, second = map(file_name, names)
+    assert first != second
+    assert not {"/", "\\", "\0"} & set(first)
+
+
+def test_names_come_in_the_order_a_person_expects() -> None:
+    names = ["prompts_9_10_2", "prompts_9_2_11", "prompts_9_2_2", "other"]
+    assert sorted(names, key=natural_order) == ["other", "prompts_9_2_2", "prompts_9_2_11", "prompts_9_10_2"]
+
+
+def test_a_record_survives_a_round_trip_with_keys_nobody_knows(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    raw = orjson.loads(answer().dump()) | {"mine": {"a": [1]}}
+    raw["messages"][0]["name"] = "x"
+    workspace.save(tmp_path / "answer_0" / "a.json", orjson.dumps(raw))
+    again = orjson.loads(workspace.read(tmp_path / "answer_0" / "a.json", Answer).dump())
+    assert again == raw
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"instance_id": "a", "kin', b'{"instance_id": "\xff"}', b"[]", b"null", b'{"format": "duel-score/1"}'],
+)
+def test_a_damaged_answer_is_named_and_the_others_go_on(tmp_path: Path, content: bytes) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.save(tmp_path / "answer_0" / "p_1.json", content)
+    workspace.save(tmp_path / "answer_1" / "p_2.json", answer())
+    damage: list[ItemError] = []
+    assert [path.stem for path, _ in workspace.answers(damage)] == ["p_2"]
+    assert "answer_0/p_1.json" in str(damage[0])
+
+
+def test_a_record_of_another_kind_is_not_taken_for_an_answer(tmp_path: Path) -> None:
+    raw = orjson.loads(answer().dump()) | {"format": "duel-commit/1"}
+    with pytest.raises(ItemError, match="its format says duel-commit/1"):
+        Answer.parse(orjson.dumps(raw))
+
+
+def test_prompts_are_read_file_by_file_and_damage_is_counted(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    prompt = orjson.loads(Prompt(instance_id="a", messages=[Message(role="user", content="x")]).dump())
+    workspace.save(tmp_path / "prompt" / "prompts_3_1.json", orjson.dumps([prompt, {"instance_id": "b"}, prompt]))
+    workspace.save(tmp_path / "prompt" / "prompts_3_2.json", b"[{")
+    workspace.save(tmp_path / "prompt" / "notes.json", b"{}")
+    damage: list[ItemError] = []
+    assert [(stem, position) for stem, position, _ in workspace.prompts(damage)] == [
+        ("prompts_3_1_1", 0),
+        ("prompts_3_1_3", 2),
+    ]
+    assert len(damage) == 2
+    assert workspace.count_prompts() == 200
+
+
+def test_an_answer_is_found_in_any_answer_folder(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.save(tmp_path / "answer" / "x_1.json", answer())
+    workspace.save(tmp_path / "answer_12" / "x_2.json", answer())
+    workspace.save(tmp_path / "answer_2" / "x_2.json", answer(king="first"))
+    assert workspace.find_answer("x_1") == tmp_path / "answer" / "x_1.json"
+    assert [p.parent.name for p in workspace.answer_paths()] == ["answer", "answer_2"]
+    assert workspace.new_answer_path("s", 5000, 5000).parent.name == "answer_1"
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path)
+    path = tmp_path / "answer_0" / "a.json"
+    workspace.save(path, answer(king="old"))
+
+    def disk_full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", disk_full)
+    with pytest.raises(WorkspaceError, match="the disk is full"):
+        workspace.save(path, answer(king="new"))
+    assert workspace.read(path, Answer).king == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_second_run_is_told_of_the_first_and_stops(tmp_path: Path) -> None:
+    code = (
+        "import sys; from duel.workspace import Workspace\n"
+        f"with Workspace({str(tmp_path)!r}).lock('answer', 'king.py'):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    root = str(Path(__file__).resolve().parent.parent)
+    first = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert first.stdout is not None
+    assert first.stdin is not None
+    assert first.stdout.readline() == "held\n"
+    workspace = Workspace(tmp_path)
+    with pytest.raises(WorkspaceError, match=f"king.py, process {first.pid}"), workspace.lock("answer", "ch.py"):
+        pass
+    first.communicate("")
+    with workspace.lock("answer", "ch.py"):
+        pass
+
+
+def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    first = Workspace(tmp_path).secret()
+    assert len(first) == 32
+    assert Workspace(tmp_path).secret() == first
+    assert (tmp_path / ".duel" / "secret").stat().st_mode & 0o077 == 0
+
+
+def test_each_stage_replaces_its_own_dropped_items_only(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.save_dropped("king", [{"file": "a", "instance_id": "i", "reason": "cut"}])
+    workspace.save_dropped("ch", [{"file": "b", "instance_id": "j", "reason": "leak"}])
+    workspace.save_dropped("king", [])
+    assert [(row["stage"], row["reason"]) for row in workspace.dropped()] == [("ch", "leak")]
