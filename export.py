@@ -43,7 +43,8 @@ def main() -> int:
         examples = choose(asked, chosen, handover, benchmarks, scrubber, examples)
         division = splits.divide(examples, shares, asked.group, asked.seed)
         handover.across(division, splits.without_shared_copies(division, chosen.audit.near_duplicate))
-        for note in [splits.check(division), *division.notes, *quality.unchecked(benchmarks)]:
+        splits.check(division)
+        for note in [*division.notes, *quality.unchecked(benchmarks)]:
             command.say(note)
 
         export = Export(handover)

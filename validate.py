@@ -54,6 +54,8 @@ def main() -> int:
             return stage.finish(summary)
         verdict, history = decide(panel)
         code = stage.finish(summary)
+        for reason, count in panel.asked_anew.most_common():
+            command.say(f"  {count:,} scores made with other settings: {reason}")
         looks.save(workspace, history)
         workspace.save(workspace.duel, orjson.dumps(verdict, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     words.say(verdict, workspace.duel)

@@ -42,7 +42,7 @@ RENAMED = {
     "vector-im/element-web": "element-hq/element-web",
 }
 NGRAM = 13
-"""Words in a row that count as taken over (T. Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C)."""
+"""Words in a row that count as taken over (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C)."""
 SHARED_NGRAMS = 0.3
 """Share of an issue's n-grams that one benchmark issue must have; less is a template that both were written in."""
 
@@ -90,7 +90,7 @@ class Benchmarks:
         return benchmarks
 
     def add(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Take in one list: rows with `instance_id`, and where they have it `repo`, `base_commit` and the issue's text."""
+        """Take in one list: rows with `instance_id`, and maybe `repo`, `base_commit`, `problem_statement`."""
         count = 0
         for row in rows:
             instance_id = str(row.get("instance_id") or "").strip()

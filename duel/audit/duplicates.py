@@ -33,22 +33,19 @@ def near_duplicates(items: Iterable[tuple[str, str]], threshold: float) -> dict[
     `threshold` of their words are common to both (`similarity`), directly or through others; the representative is the
     first key of its group in natural order.
     """
+    hashed = sorted(((key, hashed_words(text)) for key, text in items), key=lambda item: natural_order(item[0]))
+    found = similar_groups([words for _, words in hashed], threshold)
+    return {hashed[i][0]: hashed[first][0] for i, first in found.items()}
+
+
+def similar_groups(words: list[NDArray[np.uint32]], threshold: float) -> dict[int, int]:
+    """{position: the first position of its group} for every text that is a near-duplicate of an earlier one."""
     # MinHash estimates the Jaccard similarity j; with s = 2j / (1 + j), a bound on one is a bound on the other.
     least_jaccard = threshold / (2 - threshold)
-    keys: list[str] = []
-    words: list[NDArray[np.uint32]] = []
-    for key, hashes in sorted_by_key(items):
-        keys.append(key)
-        words.append(hashes)
-    groups = _Groups(len(keys))
+    groups = _Groups(len(words))
     for bucket in _buckets(words, least_jaccard):
         _join_similar(bucket, words, threshold, groups)
-    return {keys[i]: keys[root] for i in range(len(keys)) if (root := groups.find(i)) != i}
-
-
-def sorted_by_key(items: Iterable[tuple[str, str]]) -> list[tuple[str, NDArray[np.uint32]]]:
-    """Each item with its words as numbers instead of its text, in natural order of the keys."""
-    return sorted(((key, hashed_words(text)) for key, text in items), key=lambda item: natural_order(item[0]))
+    return {i: first for i in range(len(words)) if (first := groups.find(i)) != i}
 
 
 def hashed_words(text: str) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""What a hidden pull request tells: its paths, names, literals, lines, line numbers, hashes and numbers, with their places.
+"""What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places.
 
 Facts are keyed by their casefolded text, so that a look-up for a word of a reply is one dictionary access.
 """
@@ -34,7 +34,7 @@ _TEST_TITLE = re.compile(r"""\b(?:it|test|describe|context|specify|t\.Run)\s*\(\
 
 
 class DiffLine(NamedTuple):
-    """One line of a diff: which part, which file, its sign (`+`, `-`, ` `, or `@` for a hunk's heading), its numbers."""
+    """One line of a diff: part, file, sign (`+`, `-`, ` `, or `@` for the heading of a hunk), text, numbers."""
 
     part: str
     path: str

@@ -147,7 +147,8 @@ def _facts_of(commit: Commit) -> Facts:
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
 _LINE_NUMBER = re.compile(
-    r"\b(?:at |on |in )?(?:lines?|ln\.?|row) ?(?:no\.? |number |numbers |#|~)?(\d{1,6})\b(?:\s?(?:-|–|to|and|through)\s?(\d{1,6}))?"
+    r"\b(?:lines?|ln\.?|row) ?(?:no\.? |number |numbers |#|~)?(\d{1,6})\b"
+    r"(?:\s?(?:-|–|to|and|through)\s?(\d{1,6}))?"
     r"|[\w/-]+\.\w{1,5}:(\d{1,6})\b|#?\bL(\d{1,6})\b|@@ -(\d{1,6})",
     re.IGNORECASE,
 )
@@ -420,7 +421,8 @@ def _is_odd(number: str) -> bool:
     value = float(number)
     if len(digits) < 3 or (value < 1000 and "." not in number):
         return False
-    return not (1900 <= value <= 2100 or (value.is_integer() and int(value).bit_count() in (1, int(value).bit_length())))
+    power_of_two = value.is_integer() and int(value).bit_count() in (1, int(value).bit_length())
+    return not (1900 <= value <= 2100 or power_of_two)
 
 
 def _first_of_each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:

@@ -80,7 +80,7 @@ def check(reply: str, messages: Sequence[Message]) -> Protocol:
     """Check `reply` against the rules that `messages` state. Never raises."""
     rules = read_rules(messages)
     blocks = fenced_blocks(reply)
-    actions = [block for block in blocks if block.label in rules.labels]
+    actions = [block for block in blocks if block.label in rules.labels] or _harness_blocks(reply, rules)
     command = actions[0].text.strip("\n") if actions else turn.command(reply)
     script = shell.parse(command)
     submits = shell.submits(script, rules.sentinels)
@@ -107,6 +107,14 @@ def fenced_blocks(text: str) -> list[Block]:
             closed = end - first >= 2 and closing.startswith(token.markup) and not closing.strip("`~")
             found.append(Block(token.info.strip().split(" ")[0], token.content, first + 1, closed))
     return found
+
+
+def _harness_blocks(reply: str, rules: Rules) -> list[Block]:
+    """What the harness's own pattern finds where CommonMark sees no block, such as behind a fence never closed."""
+    label = min(rules.labels)
+    return [
+        Block(label, command, reply[: reply.find(command)].count("\n"), closed=True) for command in turn.blocks(reply)
+    ]
 
 
 @cache
@@ -181,9 +189,11 @@ def _submission(command: str, script: shell.Script, submits: bool, rules: Rules)
 def is_repetition(command: str, messages: Sequence[Message]) -> bool:
     """True where the same command was given before and nothing can have changed its output since."""
     wanted = _normal(command)
+    if shell.style(command) == "edit":
+        return False
     for message in reversed(messages):
-        if message.role != "assistant":
-            continue
+        if message.role != "assistant" or len(turn.blocks(message.content)) != 1:
+            continue  # the harness refused it, so nothing ran
         earlier = turn.command(message.content)
         if _normal(earlier) == wanted:
             return bool(wanted)

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from duel.audit.facts import CHUNK, WORD, Facts
+from duel.audit.facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import ItemError
 from duel.records import Answer, Commit
 from duel.workspace import Workspace
@@ -68,7 +68,7 @@ class Rarity:
         for instance_id, text in histories:
             seen.setdefault(instance_id, set()).update(_cell(name) for name in names(text))
         for commit in commits:
-            rarity._count(seen.pop(commit.instance_id, set()) | {_cell(name) for name in fact_names(Facts.of(commit))})
+            rarity._count(seen.pop(commit.instance_id, set()) | {_cell(name) for name in names(_text(commit))})
         for cells in seen.values():
             rarity._count(cells)
         return rarity
@@ -108,12 +108,9 @@ def names(text: str) -> set[str]:
     return {*WORD.findall(folded), *CHUNK.findall(folded)}
 
 
-def fact_names(facts: Facts) -> Iterator[str]:
-    """All that is counted of a pull request."""
-    yield from facts.words
-    yield from facts.chunks
-    yield from facts.literals
-    yield from facts.paths
+def _text(commit: Commit) -> str:
+    paths = (file.path for file in commit.files)
+    return "\n".join([commit.issue, commit.description, commit.patch[:MAX_DIFF], commit.test_patch[:MAX_DIFF], *paths])
 
 
 @cache

@@ -13,8 +13,8 @@ from duel.shell import SENTINELS
 _NEGATION = r"(?:do not|don't|never|must not|may not|cannot|no use of|avoid|without)"
 # What prompts mean by a group of tools.
 GROUPS = {
-    r"interpreters?": "python python2 python3 ipython node deno bun ruby perl php lua rscript julia irb java scala ghci",
-    r"build tools?": "make cmake ninja gcc g++ cc clang cargo rustc go javac mvn gradle ant npm npx yarn pnpm pip pip3 tsc",
+    r"interpreters?": "python python2 python3 ipython node deno bun ruby perl php lua rscript julia irb java scala",
+    r"build tools?": "make cmake ninja gcc g++ cc clang cargo rustc go javac mvn gradle ant npm npx yarn pnpm pip tsc",
     r"test runners?": "pytest py.test tox nox unittest jest mocha vitest rspec phpunit ctest",
     r"package managers?": "pip pip3 npm yarn pnpm apt apt-get brew conda gem yum dnf",
     r"interactive (?:tools?|editors?|programs?|commands?)": "vi vim nano emacs less more top htop",
@@ -28,10 +28,11 @@ _LISTED = re.compile(
     re.IGNORECASE,
 )
 _ALLOWED = re.compile(
-    r"(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
+    r"(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)"
+    r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-_ENGLISH = frozenset(
+_ENGLISH = frozenset(["or", "and", "try", "use", "run", "invoke", "verify", "execute", "call", "it"]) | frozenset(
     "the a an any other to it them this that these such all of in on for your you tool tools command commands".split()
 )
 

@@ -223,8 +223,9 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(
         "secret",
         ("secret", "passw", "token", "api_key", "apikey", "api-key", "access_key", "accesskey", "credential"),
-        r"(?i)(?:secret|passw(?:or)?d|token|api[_-]?key|access[_-]?key|credential)[\w-]{0,20}['\"]?[ \t]{0,4}(?::|=>?|:=)"
-        r"[ \t]{0,4}(?:(?P<quote>['\"])(?P<value>[^\s'\"<>${}]{8,512})(?P=quote)|(?P<bare>[A-Za-z0-9+/_~.=-]{16,512})(?![\w(\[]))",
+        r"(?i)(?:secret|passw(?:or)?d|token|api[_-]?key|access[_-]?key|credential)[\w-]{0,20}['\"]?"
+        r"[ \t]{0,4}(?::|=>?|:=)[ \t]{0,4}(?:(?P<quote>['\"])(?P<value>[^\s'\"<>${}]{8,512})(?P=quote)"
+        r"|(?P<bare>[A-Za-z0-9+/_~.=-]{16,512})(?![\w(\[]))",
         _is_random,
     ),
     _Rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 from duel.audit.facts import PROSE_WORD, WORD, plain, subwords
 from duel.records import Message
@@ -67,7 +68,7 @@ class Seen:
     def unseen_pairs(self, line: str) -> int:
         """How many neighbouring pairs of names in `line` the history never had side by side."""
         tokens = WORD.findall(line.casefold())
-        return sum(f" {a} {b} " not in self._names for a, b in zip(tokens, tokens[1:], strict=False))
+        return sum(f" {a} {b} " not in self._names for a, b in pairwise(tokens))
 
     def could_count(self, number: int, path: str) -> bool:
         """True where the agent could have counted its way to line `number` of `path` from what it was shown of it."""

@@ -22,7 +22,8 @@ from duel.calls.summary import Summary
 from duel.calls.transport import Transport
 from duel.calls.wire import Completion, encode
 from duel.errors import DuelError, ItemError
-from duel.settings import Price, Settings
+from duel.sections import Price
+from duel.settings import Settings
 
 # So many requests in a row that fail for good mean that every one would: where none was ever answered, and where some
 # were (a few prompts may be too long for a model, or filtered).
@@ -250,21 +251,19 @@ class Client:
         if failure.retry_after_s is not None:
             return min(failure.retry_after_s, self.route.max_429_wait_s) * (1 + 0.1 * call.jitter())
         longest = self.route.retry_initial_backoff_s * 2.0 ** (count - 1)
-        return min(longest, self.route.max_429_wait_s) * (0.1 + 0.9 * call.jitter())
+        return min(longest, self.route.max_429_wait_s) * call.jitter()
 
     def _given_up(self, call: Call, line: Line, failure: Failure) -> DuelError:
         """The item fails; or the run ends, where every further item would fail as well."""
-        words = failure.words if failure is not GONE else line.last_failure.words
         if is_too_long(failure):
-            return ItemError("too-long", words, where=call.request.item)
+            return ItemError("too-long", failure.words, where=call.request.item)
+        seen = line.last_failure if failure is GONE else failure
         line.lane.given_up += 1
         enough = FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW
         others_answer = failure is GONE and any(not other.lane.held for other in self.lines.values())
         if line.lane.given_up >= enough and not others_answer:
-            return trouble.silent_error(
-                failure if failure is not GONE else line.last_failure, line.provider, line.model
-            )
-        return ItemError(failure.kind, words, where=call.request.item)
+            return trouble.silent_error(seen, line.provider, line.model)
+        return ItemError(failure.kind, seen.words, where=call.request.item)
 
     def verdict(self) -> DuelError | None:
         """At the end of a run: the error of a model that failed every request and answered none, where there is one."""

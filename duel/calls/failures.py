@@ -14,7 +14,7 @@ from duel.errors import printable
 
 # A context that is too long is the item's fault alone, however many calls to the model have succeeded.
 _TOO_LONG = re.compile(
-    r"(?i)context[ _]?(length|window|size)|maximum context|too (long|many tokens)|reduce the length|input (is )?too large"
+    r"(?i)context[ _]?(length|window|size)|maximum context|too (long|many tokens)|shorten|input.{0,4} too large"
 )
 # Parameters that can be left out without loss, by the words with which endpoints refuse them.
 _OPTIONAL = ("response_format", "chat_template_kwargs", "stream_options")

@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import orjson
@@ -50,8 +49,11 @@ _COLUMNS = (
     "digest, attempt, occurrence, generation, stage, item, asked_model, text, reasoning, finish_reason, model, "
     "provider, usage, cost, latency_s, tries, at, rejected"
 )
-_INSERT = f"INSERT INTO replies ({_COLUMNS}) VALUES ({', '.join('?' * 18)})"
-_FIND = f"SELECT id, {_COLUMNS} FROM replies WHERE digest = ? AND attempt = ? AND occurrence = ? AND generation >= ?"
+_INSERT = f"INSERT INTO replies ({_COLUMNS}) VALUES ({', '.join('?' * 18)})"  # noqa: S608 - constants alone
+_FIND = (
+    "SELECT text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected FROM replies "
+    "WHERE digest = ? AND attempt = ? AND occurrence = ? AND generation >= ? ORDER BY id DESC LIMIT 1"
+)
 _REJECT = (
     "UPDATE replies SET rejected = ? WHERE id = "
     "(SELECT MAX(id) FROM replies WHERE digest = ? AND attempt = ? AND occurrence = ?)"
@@ -94,9 +96,7 @@ class Ledger:
             raise self._cannot(error) from None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             if self._writer is not None:
                 self._writes.put(None)
@@ -111,7 +111,7 @@ class Ledger:
         """The newest reply to this very request, or None. A rejected one is returned with its reason."""
         key = (request.digest, request.attempt, request.occurrence, self.generation)
         try:
-            row = self._database.execute(f"{_FIND} ORDER BY id DESC LIMIT 1", key).fetchone()
+            row = self._database.execute(_FIND, key).fetchone()
         except sqlite3.Error as error:
             if "decode" in str(error):  # a damaged text is no reply
                 return None
@@ -309,7 +309,7 @@ def _storable(text: str) -> str:
 
 
 def _reply(row: tuple[Any, ...], key: str) -> Reply:
-    text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected = row[8:]
+    text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected = row
     return Reply(
         text=text,
         reasoning=reasoning,

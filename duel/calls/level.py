@@ -83,6 +83,8 @@ class Level:
         self._refused: list[int] = []
         """Numbers of the calls of this epoch that were refused."""
         self._newest_refused = -1
+        self._since = 0
+        """Number of the refused call with which suspicion began."""
         self._slowest_refusal_s = 0.0
         self._counting: set[int] | None = None
         self._trial: _Trial | None = None
@@ -153,7 +155,10 @@ class Level:
         """Weigh one more refusal, after the calls between it and the one before it, which were not refused."""
         between = max(0, number - max(self._newest_refused + 1, self._epoch))
         self._newest_refused = max(self._newest_refused, number)
-        self._suspicion = max(0.0, self._suspicion + between * self._evidence[False]) + self._evidence[True]
+        self._suspicion = max(0.0, self._suspicion + between * self._evidence[False])
+        if not self._suspicion:
+            self._since = number
+        self._suspicion += self._evidence[True]
         self._refused.append(number)
 
     def count(self) -> None:
@@ -162,7 +167,7 @@ class Level:
             return
         standing, survivors = float(len(self._counting)), sum(number >= self._epoch for number in self._counting)
         self._counting = None
-        share = self._share(max(self._epoch, self._next - int(max(SHORTEST_TRIAL, self.limit))), self._next)
+        share = self._share(self._since, self._next)
         if self._before_probe:
             self.limit = self._settled_at = max(1.0, min(self._before_probe, standing))
             self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * 2, MOST_QUIET_ROUNDS)
@@ -171,7 +176,9 @@ class Level:
         self._fruitless += not self._taken and not survivors and self._trial is not None
         self.exhausted = self.exhausted or self._fruitless > 1 or not standing
         trial = self._trial or _Trial(before=self.limit)
-        self.limit = max(1.0, min(standing, self.limit - 1))
+        # Past its capacity an endpoint refuses nearly all; a smaller share may be chance, and costs no more than itself.
+        taken = standing if share > MOST_BACKGROUND else max(standing, self.limit * (1 - share))
+        self.limit = max(1.0, min(taken, self.limit - 1))
         self._change()
         self._trial = trial
         self._evidence = _evidence(max(self.background, share))

@@ -64,7 +64,7 @@ class Plan:
             )
         total = "unknown" if self.cost is None else f"at most ${self.cost:.2f}"
         print(
-            f"  cost: {total}, plus what is asked again. Prices of {prices.PRICES_READ_ON} or of [prices]; they change."
+            f"  cost: {total}, plus what is asked again; prices of {prices.PRICES_READ_ON} or [prices], they change"
         )
 
 

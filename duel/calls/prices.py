@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from duel.settings import Price, Settings
+from duel.sections import Price
+from duel.settings import Settings
 
 # Dollars a million tokens at Chutes, read on this date. Prices change: `[prices]` in chain.toml takes precedence.
 PRICES_READ_ON = "2026-09-28"

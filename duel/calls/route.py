@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from duel.environment import environment, secret
 from duel.errors import SettingsError
-from duel.settings import Fallback, Settings
+from duel.sections import Fallback
+from duel.settings import Settings
 from duel.workspace import Workspace
 
 Role = Literal["writer", "judge"]
@@ -111,16 +112,14 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         key_name = (judge and judge.api_key_env) or endpoint.api_key_env
         provider = _provider(url_name, key_name, settings, workspace)
         fallback = (judge and judge.fallback) or endpoint.fallback
-    limits = (
-        {model: Limit(r.max_concurrency, r.min_interval_s) for model, r in judge.rate_limits.items()} if judge else {}
-    )
+    limits = judge.rate_limits if judge else {}
     return Route(
         provider=provider,
         fallback=_second(fallback, settings, workspace),
         model_map=fallback.model_map if fallback else {},
         concurrency=endpoint.concurrency,
         default_limit=Limit(judge.max_concurrency_per_model, judge.min_interval_s_per_model) if judge else Limit(),
-        limits=limits,
+        limits={model: Limit(limit.max_concurrency, limit.min_interval_s) for model, limit in limits.items()},
         timeout_s=chosen("timeout_s", "call_timeout_s"),
         connect_timeout_s=endpoint.connect_timeout_s,
         stall_timeout_s=endpoint.stall_timeout_s,
@@ -141,28 +140,23 @@ def _provider(url_name: str, key_name: str, settings: Settings, workspace: Works
             where=url_name,
             hint=f"put {url_name}=https://… into .env in the workspace, or try --offline",
         )
-    key = secret(key_name, workspace.root)
-    if not key:
-        raise SettingsError(
-            "no key for the endpoint", where=key_name, hint=f"put {key_name}=… into .env, or try --offline"
-        )
-    return Provider(base_url(address, url_name), _clean(key, key_name), settings.endpoint.extra_headers)
+    key = _key(key_name, workspace)
+    return Provider(base_url(address, url_name), key, settings.endpoint.extra_headers)
 
 
 def _second(fallback: Fallback | None, settings: Settings, workspace: Workspace) -> Provider | None:
     if fallback is None or not fallback.enabled:
         return None
     key_name = fallback.api_key_env or settings.endpoint.api_key_env
-    key = secret(key_name, workspace.root)
+    address = base_url(fallback.base_url, "fallback.base_url")
+    return Provider(address, _key(key_name, workspace), settings.endpoint.extra_headers)
+
+
+def _key(name: str, workspace: Workspace) -> str:
+    """The key in variable `name`, fit to stand in a header; no message shows it."""
+    key = secret(name, workspace.root)
     if not key:
-        raise SettingsError("no key for the fallback", where=key_name, hint=f"put {key_name}=… into .env")
-    return Provider(
-        base_url(fallback.base_url, "fallback.base_url"), _clean(key, key_name), settings.endpoint.extra_headers
-    )
-
-
-def _clean(key: str, name: str) -> str:
-    """A key that can stand in a header; the message must not show it."""
+        raise SettingsError("no key for the endpoint", where=name, hint=f"put {name}=… into .env, or try --offline")
     if not key.isascii() or not key.isprintable():
         raise SettingsError("the key has characters that no header can carry", where=name, hint="was it copied whole?")
     return key

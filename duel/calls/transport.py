@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from duel.calls.failures import Failure, Meaning, from_status
 from duel.calls.route import Provider
@@ -34,6 +36,16 @@ class Transport(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Way:
+    """What every call to one provider has in common, made once."""
+
+    provider: Provider
+    url: URL
+    headers: dict[str, str] = field(repr=False)
+    proxy: str | None = field(repr=False)
+
+
 class HttpTransport:
     """Carries calls over HTTP. Use as an async context manager."""
 
@@ -43,8 +55,7 @@ class HttpTransport:
             total=timeout_s, sock_connect=connect_timeout_s, sock_read=stall_timeout_s
         )
         self._timeout_s = timeout_s
-        self._headers: dict[Provider, dict[str, str]] = {}
-        self._proxies: dict[Provider, str | None] = {}
+        self._ways: dict[int, _Way] = {}
 
     async def __aenter__(self) -> Self:
         # limit=0: the lanes decide how many calls are in flight. No cookie is kept, no .netrc is read.
@@ -57,12 +68,13 @@ class HttpTransport:
 
     async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
         """One exchange. Never raises for what the network or the endpoint does."""
+        way = self._way(provider)
         try:
             async with self._session.post(
-                f"{provider.base_url}/chat/completions",
+                way.url,
                 data=body,
-                headers=self._headers_of(provider),
-                proxy=self._proxy_of(provider),
+                headers=way.headers,
+                proxy=way.proxy,
                 timeout=self._stream_timeout if stream else self._timeout,
                 allow_redirects=False,
             ) as response:
@@ -79,8 +91,8 @@ class HttpTransport:
         try:
             async with self._session.get(
                 f"{provider.base_url}/models",
-                headers=self._headers_of(provider),
-                proxy=self._proxy_of(provider),
+                headers=self._way(provider).headers,
+                proxy=self._way(provider).proxy,
                 timeout=aiohttp.ClientTimeout(total=15),
                 allow_redirects=False,
             ) as response:
@@ -100,16 +112,18 @@ class HttpTransport:
             return Failure("too-large", Meaning.FAULT, f"the reply exceeds {MAX_REPLY_BYTES:,} bytes", status=200)
         return decode(body, time.time())
 
-    def _headers_of(self, provider: Provider) -> dict[str, str]:
-        return {
-            **provider.headers,
-            "Authorization": f"Bearer {provider.api_key}",
-            "Content-Type": "application/json",
-            "User-Agent": "duel-curation",
-        }
-
-    def _proxy_of(self, provider: Provider) -> str | None:
-        return proxy_for(provider.base_url)
+    def _way(self, provider: Provider) -> _Way:
+        way = self._ways.get(id(provider))
+        if way is None:
+            headers = {
+                "User-Agent": "duel-curation",
+                **provider.headers,
+                "Authorization": f"Bearer {provider.api_key}",
+                "Content-Type": "application/json",
+            }
+            url = f"{provider.base_url}/chat/completions"
+            way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
+        return way
 
 
 def proxy_for(url: str) -> str | None:

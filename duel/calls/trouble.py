@@ -23,9 +23,8 @@ def endpoint_error(failure: Failure, provider: Provider, model: str, listed: Seq
     """The error that ends the run. `listed` are the model ids that the endpoint names."""
     what = "the endpoint refuses every call" if failure.status else "the endpoint cannot be called"
     words = f"{failure.kind}: {failure.words}" if failure.words else failure.kind
-    return EndpointError(
-        f"{what} to {printable(model)}", where=provider.name, value=words, hint=_hint(failure, model, listed)
-    )
+    hint = _hint(failure, model, listed)
+    return EndpointError(f"{what} to {printable(model)}", where=provider.name, value=words, hint=hint)
 
 
 def silent_error(failure: Failure, provider: Provider, model: str) -> EndpointError:

@@ -120,7 +120,7 @@ def _origin(facts: Mapping[str, Any]) -> str:
         lines.append(f"- {_text(source['dataset'] or 'unknown')}{revision}: {source['examples']:,} examples")
     named = [f"{_text(name)} ({count:,})" for name, count in facts["writers"].items()]
     lines.append(f"- written by: {', '.join(named)}")
-    lines += [f"- prompt `{name}`: `{digest}`" for name, digest in facts["prompts"].items()]
+    lines += [f"- asked with the prompt of hash `{_plain(digest)}` ({n:,})" for digest, n in facts["prompts"].items()]
     return "\n".join(lines)
 
 
@@ -172,9 +172,9 @@ def _splits(facts: Mapping[str, Any]) -> str:
         (split, f"{part['examples']:,}", f"{part['tokens']:,}", f"{part['groups']:,}")
         for split, part in facts["splits"].items()
     ]
-    notes = "".join(f"\n\n{_text(note[0].upper() + note[1:])}." for note in facts["notes"])
+    notes = "".join(f"\n\n{_text(note)}." for note in facts["notes"])
     return (
-        f"## Splits\n\nSplit by {names[facts['group']]}, never by row; none lies in two splits.\n\n"
+        f"## Splits\n\nSplit by {names[facts['group']]}, never by row.\n\n"
         + _table(("split", "examples", "tokens", "groups"), rows)
         + notes
     )

@@ -9,7 +9,7 @@ from duel import shell, turn
 from duel.errors import ItemError
 from duel.exports.example import Dropped, Example, Loaded
 from duel.exports.handover import ExportError
-from duel.records import Bucket, Commit, Kept, Message, Score, Side
+from duel.records import Answer, Bucket, Commit, Kept, Message, Score, Side
 from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
 
@@ -83,6 +83,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         bucket=bucket,
         style=shell.style(turn.command(accepted)),
         model=made.model if made else "",
+        template=made.template_hash if made else "",
         agent="mini-swe-agent-1",
         dataset=kept.source.dataset,
         revision=kept.source.revision,
@@ -93,10 +94,8 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
 def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:
     """The turn with the audit of its answer, which may be newer than the bucket."""
     answer = workspace.find_answer(path.stem, folders)
-    if answer is None:
-        return kept
     try:
-        audit = workspace.read(answer, Kept).audit if answer else {}
+        audit = workspace.read(answer, Answer).audit if answer else {}
     except ItemError:
         return kept
     return kept.model_copy(update={"audit": audit or kept.audit})

@@ -38,6 +38,8 @@ class Example:
     style: str = ""
     model: str = ""
     """The model that wrote the last message."""
+    template: str = ""
+    """Hash of the prompt file it was asked with."""
     agent: str = ""
     """The harness, as the trajectory's format names it."""
     tools: tuple[Mapping[str, Any], ...] = ()

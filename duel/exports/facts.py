@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from duel import prompts
 from duel.audit.contamination import Benchmarks
 from duel.exports.dataset import lengths
 from duel.exports.example import Division, Example
@@ -33,6 +32,7 @@ _VERDICT_KEYS = (
     "parsed",
     "clusters",
     "gates",
+    "by_judge",
     "effective_votes",
     "flip_rate",
     "krippendorff_alpha",
@@ -54,6 +54,7 @@ def gather(
     """All facts of one export, as plain JSON; the same run gives the same facts."""
     examples = [example for part in division.parts.values() for example in part]
     duels = any(not example.recorded for example in examples)
+    verdict = _verdict(workspace) if duels else {}
     return {
         "options": _options(asked),
         "settings": {
@@ -62,9 +63,9 @@ def gather(
         },
         "sources": _sources(examples),
         "writers": dict(sorted(Counter(example.model or "unknown" for example in examples).items())),
-        "prompts": {"challenger": prompts.load("challenger").hash} if duels else {},
-        "judges": list(settings.judge.models) if duels else [],
-        "verdict": _verdict(workspace) if duels else {},
+        "prompts": _ranked(example.template for example in examples if example.template),
+        "judges": list(verdict.get("by_judge") or settings.judge.models) if duels else [],
+        "verdict": verdict,
         "offline": any("offline-stand-in/" in example.model for example in examples),
         "handover": [count.fields() for count in handover.counts],
         "dropped": dict(sorted(handover.reasons().items())),

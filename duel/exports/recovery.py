@@ -25,6 +25,8 @@ _FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) ([\w./-]+\.\w+)", re.MULTILINE)
 _TEST_RUNNERS = frozenset("pytest py.test unittest nosetests tox runtests.py".split())
 # A command that is tried again is mostly the same words; half of them is where two different commands begin to meet.
 _SAME_WORDS = 0.5
+# Many folders have a file of this name: the name alone does not tell that it is the one that was meant.
+_COMMON_NAMES = frozenset("main index mod lib __init__ setup conftest README Makefile root utils".split())
 _SEARCHES = frozenset("grep egrep fgrep zgrep rg ag ack".split())
 _SHELLS = frozenset({"bash", "shell", "execute_bash", "run", "exec", "terminal"})
 # What a script without a program is about: its most telling kind first.
@@ -299,4 +301,6 @@ def _same_file(one: str, other: str, *, by_name: bool = False) -> bool:
     """Equal, or one an absolute form of the other; `by_name` for a path that was mistaken: its last part decides."""
     if one == other or one.endswith(f"/{other}") or other.endswith(f"/{one}"):
         return True
-    return by_name and "." in one and one.rsplit("/", 1)[-1] == other.rsplit("/", 1)[-1]
+    name = one.rsplit("/", 1)[-1]
+    told = "." in name and name.split(".")[0] not in _COMMON_NAMES
+    return by_name and told and name == other.rsplit("/", 1)[-1]

@@ -88,8 +88,8 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
     return list(dropped.values())
 
 
-def check(division: Division) -> str:
-    """One line that says that no group lies in two splits. Raises ExportError where one does."""
+def check(division: Division) -> None:
+    """Note that no group lies in two splits. Raises ExportError where one does."""
     seen: dict[str, str] = {}
     counts = dict.fromkeys(division.parts, 0)
     for split, part in division.parts.items():
@@ -99,7 +99,8 @@ def check(division: Division) -> str:
             seen[group] = split
             counts[split] += 1
     listed = ", ".join(f"{split} {count:,}" for split, count in counts.items())
-    return f"{len(seen):,} {GROUP_NAMES[division.by]}, none in two splits: {listed}"
+    if len(division.parts) > 1:
+        division.notes.insert(0, f"{len(seen):,} {GROUP_NAMES[division.by]}, none in two splits: {listed}")
 
 
 def _place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:

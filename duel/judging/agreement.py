@@ -20,9 +20,9 @@ def krippendorff_alpha(ratings: ArrayLike) -> float:
     table = np.asarray(ratings, dtype=np.float64)
     levels = np.unique(table[np.isfinite(table)])
     # (units, levels): how often a unit was given each level.
-    given = (
-        np.stack([(table == level).sum(1) for level in levels], axis=1).astype(float) if len(levels) else table[:, :0]
-    )
+    if not len(levels):
+        return float("nan")
+    given = np.stack([(table == level).sum(1) for level in levels], axis=1).astype(float)
     given = given[given.sum(1) >= 2]
     if not len(given):
         return float("nan")

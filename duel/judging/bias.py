@@ -102,9 +102,7 @@ def family(model: str) -> str:
 def family_bias(table: Table) -> list[dict[str, Any]]:
     """Per judge and pair of writers: whether it wrote one side itself, and how its scores differ from the others'."""
     writers = [(s.writers.get("king", ""), s.writers.get("challenger", "")) for s in table.scores]
-    families = [
-        (family(king) if king else "", family(challenger) if challenger else "") for king, challenger in writers
-    ]
+    families = [(family(king), family(challenger)) for king, challenger in writers]
     rows = []
     for pair in sorted(Counter(families)):
         turns = np.array([own == pair for own in families])

@@ -21,6 +21,6 @@ def bucket_of(score: float | None, settings: Settings, leaking: bool = False) ->
     if leaking and settings.audit.enforce:
         return (
             "refined",
-            f"score {score:.1f} is at least {final_min:g}, but the turn tells what only the hidden pull request shows",
+            f"score {score:.1f} is at least {final_min:g}, but the turn leaks the pull request",
         )
     return "final", f"score {score:.1f} is at least {final_min:g}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from duel.judging import agreement, bias, looks, noise_floor, statistics, tables
+from duel.judging import bias, looks, noise_floor, statistics, tables
 from duel.judging.buckets import bucket_of
 from duel.judging.rubric import short_hash
 from duel.judging.statistics import Clusters, finite
@@ -74,7 +74,9 @@ def decide(
         "decision": decision,
         "votes": votes,
     }
-    judges = tables.judges(table)
+    judges, metrics = tables.judges(table), tables.metrics(table, _by_metric(table), bounds.by_metric)
+    noise_table = Table.of(noise, settings) if noise else None
+    effective, source = tables.effective_votes(table, noise_table)
     worst = None if points is None else 2 * points * parsed / turns - 100
     tally = bias.tally(bias.outcomes(table.deltas, settings.judge.tie_band))
     return {
@@ -112,20 +114,18 @@ def decide(
         **_power(bounds, parsed, settings),
         "buckets": buckets(scores, settings),
         "by_judge": {row["judge"]: row["score"] for row in judges},
-        "by_metric": {name: finite(value) for name, value in zip(DIMENSIONS, _by_metric(table), strict=True)},
+        "by_metric": {row["metric"]: row["score"] for row in metrics},
         "flip_rate": {row["judge"]: row["flip_rate"] for row in judges},
         "first_shown_lean": {row["judge"]: row["first_shown_lean"] for row in judges},
-        "effective_votes": finite(tables.effective_votes(table)),
-        "krippendorff_alpha": {
-            name: finite(agreement.krippendorff_alpha(table.values[:, :, place]))
-            for place, name in enumerate(DIMENSIONS)
-        },
+        "effective_votes": finite(effective),
+        "effective_votes_from": source,
+        "krippendorff_alpha": {row["metric"]: row["alpha"] for row in metrics},
         "length_bias": bias.length_bias(table, settings.judge.tie_band),
         "position_bias": bias.position_bias(table),
         "family_bias": bias.family_bias(table),
         "judges": judges,
-        "metrics": tables.metrics(table, _by_metric(table), bounds.by_metric),
-        "judge_pairs": tables.pairs(table, Table.of(noise, settings) if noise else None),
+        "metrics": metrics,
+        "judge_pairs": tables.pairs(table, noise_table),
         "what_if": what_if(scores, settings, _share(parsed, turns), margin, bounds.studentized, clusters),
         "looks": looks.summary(looks.joined(earlier, look), duel.looks, challenger),
         "noise_floor": noise_floor.figures(noise, scores, settings),
@@ -195,13 +195,9 @@ def check(
 ) -> list[dict[str, Any]]:
     """The four conditions, each with its figure, its threshold and whether it held."""
     duel = settings.duel
+    least = duel.min_valid_turn_frac
     conditions: list[tuple[str, float | None, float, bool]] = [
-        (
-            "parsed_fraction",
-            parsed_fraction,
-            duel.min_valid_turn_frac,
-            _reaches(parsed_fraction, duel.min_valid_turn_frac),
-        ),
+        ("parsed_fraction", parsed_fraction, least, _reaches(parsed_fraction, least)),
         ("margin", margin, duel.win_margin, _reaches(margin, duel.win_margin)),
         ("lcb", lcb, 0.0, lcb is not None and lcb > 0),
         ("clusters", clusters, duel.min_clusters, clusters >= duel.min_clusters),

@@ -20,8 +20,9 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _DELIMITER = re.compile(
-    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|CONVERSATION|CANDIDATE|RESPONSE|ANSWER|HIDDEN PULL REQUEST|AGENT SYSTEM"
-    r" PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)|</?(?:reply|candidate|response)[ _]?[12AB]>",
+    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|CONVERSATION|CANDIDATE|RESPONSE|ANSWER|HIDDEN PULL REQUEST"
+    r"|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
+    r"|</?(?:reply|candidate|response)[ _]?[12AB]>",
     re.IGNORECASE,
 )
 _ROLE_LINE = re.compile(
@@ -35,7 +36,8 @@ _ADDRESS = re.compile(
     r"|\b(?:reply|candidate|response|answer)[ \t]*[12AB][ \t]+(?:is|should be|must be|wins|has been)\b[^\n]{0,40}"
     r"\b(?:better|best|worse|winner|wins|preferred|correct)\b"
     r"|\b(?:choose|pick|prefer|select|vote for)[ \t]+(?:reply|candidate|response|answer)[ \t]*[12AB]\b"
-    r"|\b(?:you|the judge|evaluators?)[ \t]+(?:must|should|have to|will)[ \t]+(?:rate|score|grade|prefer|choose|award)\b",
+    r"|\b(?:you|the judge|evaluators?)[ \t]+(?:must|should|have to|will)[ \t]+"
+    r"(?:rate|score|grade|prefer|choose|award)\b",
     re.IGNORECASE,
 )
 _DIMENSION_KEY = re.compile(r"[\"'](correctness|grounding|progress|protocol|efficiency)[\"']\s*:", re.IGNORECASE)

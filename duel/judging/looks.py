@@ -10,9 +10,9 @@ and a regate leave as it is. Two figures say what the looks have cost so far:
 
 With `[duel] looks` = K > 1 the level of the gate is spent over K planned looks by Lan and DeMets' (1983) method with
 their approximation of O'Brien and Fleming's boundary, a(t) = 2 - 2 Phi(z / sqrt t) where z is the normal quantile of
-1 - level/2: little at the first looks, most at the last; whoever stops at K looks accepts a challenger that is no better
-with probability `gate_alpha` at most. A look beyond the plan has nothing left to spend. With K = 1 nothing is planned:
-every look uses the whole level, and the figures above tell what that amounts to.
+1 - level/2: little at the first looks, most at the last; whoever stops at K looks accepts a challenger that is no
+better with probability `gate_alpha` at most. A look beyond the plan has nothing left to spend. With K = 1 nothing is
+planned: every look uses the whole level, and the figures above tell what that amounts to.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def path(workspace: Workspace) -> Path:
 
 
 def read(workspace: Workspace) -> list[dict[str, Any]]:
-    """The looks taken in this workspace, oldest first. Raises UserError where the file is damaged: it cannot be redone."""
+    """The looks taken in this workspace, oldest first. Raises UserError where the file is damaged."""
     import orjson
 
     file = path(workspace)
@@ -133,7 +133,7 @@ def crossing(information: Sequence[float], bounds: Sequence[float]) -> list[floa
     `information` grows from look to look (clusters, or any unit in which variance shrinks), `bounds` are normal
     quantiles. The density of the walk is kept on a grid below the bound and carried to the next look.
     """
-    chances = []
+    chances: list[float] = []
     grid = density = np.empty(0)
     variance = 0.0
     for seen, bound in zip(information, bounds, strict=True):

@@ -40,9 +40,11 @@ def folder(workspace: Workspace) -> Workspace:
 def drawn(stage: Stage, count: int) -> list[tuple[Path, Answer]]:
     """`count` of the answers that can be judged, drawn by a keyed hash: a larger count keeps those of a smaller one."""
     seed = stage.settings.duel.seed
-    paths = sorted(
-        stage.workspace.answer_paths(), key=lambda path: hashlib.sha256(f"{seed}:{path.stem}".encode()).digest()
-    )
+
+    def rank(path: Path) -> bytes:
+        return hashlib.sha256(f"{seed}:{path.stem}".encode()).digest()
+
+    paths = sorted(stage.workspace.answer_paths(), key=rank)
     found: list[tuple[Path, Answer]] = []
     for path in paths:
         if len(found) == count:
@@ -141,7 +143,7 @@ class SecondAnswer:
 
 
 def figures(noise: Sequence[Score], scores: Sequence[Score], settings: Settings) -> dict[str, Any] | None:
-    """The margin of the noise in points, with a 95 % interval, beside the real one on the same turns; None without any."""
+    """The margin of the noise in points, with a 95 % interval, beside the real one on the same turns."""
     if not noise:
         return None
     table = Table.of(noise, settings)

@@ -84,6 +84,7 @@ def rubric_hash() -> str:
 def requests(pair: Pair, settings: Settings, secret: bytes) -> dict[tuple[str, Order], Request]:
     """The question to every judge in every order that is asked, keyed by (judge, order)."""
     shown = {order: _messages(pair, order, settings, secret) for order in orders(pair.item, settings)}
+    same = pair.opponent == pair.challenger  # then both orders are the very same question, asked twice on purpose
     return {
         (judge, order): Request(
             stage="judge",
@@ -93,8 +94,9 @@ def requests(pair: Pair, settings: Settings, secret: bytes) -> dict[tuple[str, O
             max_tokens=_budget(judge, settings),
             temperature=settings.judge.temperature,
             response_format=VERDICT_SCHEMA if settings.judge.structured_output else None,
+            occurrence=place if same else 0,
         )
-        for order, messages in shown.items()
+        for place, (order, messages) in enumerate(shown.items())
         for judge in settings.judge.models
     }
 
@@ -136,7 +138,7 @@ def _messages(pair: Pair, order: Order, settings: Settings, secret: bytes) -> li
 
 
 def _mark(pair: Pair, secret: bytes) -> str:
-    """A nonce that stands in none of the texts. The challenger's own prompt has another, so its writer cannot know it."""
+    """A nonce that stands in none of the texts. The challenger's prompt has another: its writer cannot know this."""
     texts = [pair.opponent, pair.challenger, *(message.content for message in pair.history)]
     for number in range(1000):
         mark = fence.nonce(secret, f"judge:{number}:{pair.item}")

@@ -1,7 +1,7 @@
 """From the votes on one turn to its score: which judges count, what their orders add up to, who flipped.
 
 A judge's dimension is the mean over its orders, so a verdict that flips with the order is a draw. A judge counts when
-every order it was asked in parsed; a turn is parsed when a quorum of judges counts. What did not parse is never a score.
+every order it was asked in parsed; a turn is parsed when a quorum of judges counts. What did not parse is no score.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Standing:
 
     def total(self, dimensions: Iterable[str]) -> float:
         """The sum of its votes over `dimensions`; an exact multiple of one half."""
-        return sum(getattr(vote, name) for vote in self.votes for name in dimensions)
+        return float(sum(getattr(vote, name) for vote in self.votes for name in dimensions))
 
     def flipped(self, dimensions: Sequence[str]) -> bool:
         """It preferred one side in one order and the other side in the other."""
@@ -50,7 +50,7 @@ class Standing:
 
 
 def percent(total: float, count: int) -> float:
-    """`total` out of `count` in points. One division of exact halves: a score of 80 is 80.0 and not 79.99999999999999."""
+    """`total` out of `count` in points. One division of exact halves: a score of 80 is 80.0, not 79.99999999999999."""
     return 100 * total / count
 
 

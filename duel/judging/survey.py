@@ -56,7 +56,6 @@ def scores_of(panel: Panel) -> tuple[list[Score], Counter[str]]:
         scores.append(settled)
     left_out = Counter(str(row["reason"]) for row in stage.dropped)
     left_out["damaged"] = len(stage.damage)
-    left_out["not-judged"] = len(
-        panel.candidates.keys() - {score.file for score in scores} - {str(row["file"]) for row in stage.dropped}
-    )
+    seen = {score.file for score in scores} | {str(row["file"]) for row in stage.dropped}
+    left_out["not-judged"] = len(panel.candidates.keys() - seen)
     return scores, +left_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -80,17 +81,22 @@ def pairs(table: Table, noise: Table | None) -> list[dict[str, Any]]:
             "correlation": finite(values[one, two]),
             "error_correlation": None if errors is None else finite(errors[one, two]),
         }
-        for one, two in zip(*np.triu_indices(len(table.judges), 1), strict=True)
+        for one, two in combinations(range(len(table.judges)), 2)
     ]
 
 
-def effective_votes(table: Table) -> float:
-    """What the panel is worth in independent votes, from the correlation of its judges' values of a turn.
+def effective_votes(table: Table, noise: Table | None) -> tuple[float, str]:
+    """What the panel is worth in independent votes, and where the correlation of its errors comes from.
 
-    The truth is not known, so real differences between turns count as shared error: the figure is a lower bound.
+    On the noise floor the truth is a tie, so errors are known. Without one only the correlation of the judges' values
+    is, in which real differences between turns count as shared error: the figure is then a lower bound.
     """
+    if noise is not None:
+        shared = agreement.mean_correlation(agreement.pair_correlations(noise.turn_values, 0.5))
+        if np.isfinite(shared):
+            return agreement.effective_votes(len(table.judges), shared), "noise floor"
     shared = agreement.mean_correlation(agreement.pair_correlations(table.turn_values))
-    return agreement.effective_votes(len(table.judges), shared)
+    return agreement.effective_votes(len(table.judges), shared), "votes: a lower bound"
 
 
 def savings(table: Table, settings: Settings) -> dict[str, Any]:

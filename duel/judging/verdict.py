@@ -50,7 +50,7 @@ WORK_PER_ATTEMPT = 400
 
 
 class Unparsed(ItemError):
-    """A reply without a verdict. `reason`: empty · no-json · no-verdict · bad-value · only-in-reasoning · too-tangled."""
+    """No verdict. `reason`: empty · no-json · no-verdict · bad-value · only-in-reasoning · too-tangled."""
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ def say(verdict: Mapping[str, Any], path: Path) -> None:
         tell(f"  noise alone: {_figure(verdict['noise_floor']['margin'])} points; real: {_figure(verdict['margin'])}")
     looks = verdict["looks"]
     if looks["total"] > 1:
-        tell(
-            f"  look {looks['total']} in this workspace: chance of a false accept by now {looks['false_accept_chance']:.0%}"
-        )
+        chance = looks["false_accept_chance"]
+        tell(f"  look {looks['total']} in this workspace: chance of a false accept by now {chance:.0%}")
     if verdict["missing_votes"]:
         tell(f"  {verdict['missing_votes']:,} votes are missing; run the same command again to ask for them")
     tell(f"  all of it: {path}")

@@ -18,6 +18,9 @@ WIDTH = 360
 # Stacked from the bottom of a bar, so that the turns worth having stand on the ground line.
 STACK = ("final", "refined", "defeat", "none")
 LABELS = {"final": "final", "refined": "refined", "defeat": "defeat", "none": "left out"}
+CLUSTER_SLOTS = 40
+SMALLEST_DOT = 2.2
+"""Pixels."""
 Scale = Callable[[float], float]
 
 
@@ -162,36 +165,39 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     """One dot for each pull request at its mean margin: what the bound resamples."""
     if not tally.clusters:
         return None
-    slots = 50
-    stacks: list[list[tuple[float, str]]] = [[] for _ in range(slots)]
-    for instance, mean in sorted(tally.clusters.items()):
-        value = 200 * (mean.value or 0.0)
-        slot = min(int((value + 100) / 200 * slots), slots - 1)
-        stacks[slot].append((value, f"{instance}: {figures.points(value)} over {mean.number} turns"))
-    tallest = max(map(len, stacks))
-    words = f"{len(tally.clusters)} pull requests between −100 and +100 points"
+    values = {instance: 200 * (mean.value or 0.0) for instance, mean in tally.clusters.items()}
+    reach = min(25 * math.ceil(max(map(abs, values.values())) / 25 + 1e-9), 100)
+    words = f"{len(values)} pull requests between {-reach:+d} and {reach:+d} points"
     chart = Drawing("Pull requests by their margin", words, WIDTH, 214)
-    ground, top = 166, 14
-    x = scale(-100, 100, 8, WIDTH - 8)
-    step = min((ground - top) / tallest, 8.0)
+    ground, top, left, right = 166, 14, 12, WIDTH - 12
+    x = scale(-reach, reach, left, right)
+    stacks: list[list[str]] = [[] for _ in range(CLUSTER_SLOTS)]
+    for instance, value in sorted(values.items()):
+        slot = min(int((value + reach) / (2 * reach) * CLUSTER_SLOTS), CLUSTER_SLOTS - 1)
+        stacks[slot].append(f"{instance}: {figures.points(value)} over {tally.clusters[instance].number} turns")
+    step = min((ground - top) / max(map(len, stacks)), (right - left) / CLUSTER_SLOTS)
     for number, stack in enumerate(stacks):
-        middle = -100 + (number + 0.5) * 200 / slots
-        side = "fill-challenger" if middle > 0 else "fill-king"
-        if step >= 2.2:
-            for level, (_, hint) in enumerate(stack):
-                chart.circle(x(middle), ground - (level + 0.5) * step, min(step / 2 - 0.3, 3.6), side, hint)
-        elif stack:
-            hint = f"around {figures.points(middle)}: {len(stack):,} pull requests"
-            chart.rect(x(middle) - 3.4, ground - len(stack) * step, 6.8, len(stack) * step, side, hint)
-    chart.line(8, ground, WIDTH - 8, ground, "axis")
-    for value in (-100, -50, 0, 50, 100):
-        chart.text(x(value), ground + 17, figures.signed(value, 0) if value else "0", "small muted middle")
-    chart.text(8, ground + 36, f"← {verdict.opponent_name} ahead", "small muted")
-    chart.text(WIDTH - 8, ground + 36, "challenger ahead →", "small muted end")
-    chart.text(WIDTH / 2, ground + 36, f"{len(tally.clusters):,} pull requests", "small muted middle")
-    if verdict.margin is not None:
+        _cluster_stack(chart, stack, -reach + (number + 0.5) * 2 * reach / CLUSTER_SLOTS, x, ground, step)
+    chart.line(left, ground, right, ground, "axis")
+    for value in (-reach, -reach / 2, 0, reach / 2, reach):
+        chart.text(x(value), ground + 17, f"{value:+g}".replace("-", "−") if value else "0", "small muted middle")
+    chart.text(left, ground + 36, f"← {verdict.opponent_name} ahead", "small muted")
+    chart.text(right, ground + 36, "challenger ahead →", "small muted end")
+    if verdict.margin is not None and abs(verdict.margin) <= reach:
         chart.line(x(verdict.margin), top - 8, x(verdict.margin), ground, "threshold")
+        chart.text(x(verdict.margin) + 5, top, f"margin {figures.signed(verdict.margin, 1)}", "small")
     return chart
+
+
+def _cluster_stack(chart: Drawing, hints: list[str], middle: float, x: Scale, ground: float, step: float) -> None:
+    """Dots where they are large enough to be seen and counted, else one bar."""
+    side = "fill-challenger" if middle > 0 else "fill-king"
+    if step >= SMALLEST_DOT:
+        for level, hint in enumerate(hints):
+            chart.circle(x(middle), ground - (level + 0.5) * step, step / 2 - 0.4, side, hint)
+    elif hints:
+        hint = f"around {figures.points(middle)}: {len(hints):,} pull requests"
+        chart.rect(x(middle) - 3.4, ground - len(hints) * step, 6.8, len(hints) * step, side, hint)
 
 
 def metrics(tally: Tally) -> Drawing | None:

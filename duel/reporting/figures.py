@@ -20,6 +20,11 @@ def points(value: float | None) -> str:
     return NO_DATA if value is None else f"{_signed(value, 1)} points"
 
 
+def size(value: float | None) -> str:
+    """A distance in points, without a sign."""
+    return NO_DATA if value is None else f"{abs(value):.1f} points"
+
+
 def delta_points(delta: float | None) -> str:
     """A delta (-0.5 to 0.5) as the margin it means, in points."""
     return points(None if delta is None else 200 * delta)

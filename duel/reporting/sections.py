@@ -104,7 +104,10 @@ def gate_figure(name: str, value: float | None) -> str:
 
 def gate_rule(gate: Gate) -> str:
     """What the gate asks for."""
-    return ("> " if gate.name == "lcb" else "≥ ") + gate_figure(gate.name, gate.threshold)
+    if gate.threshold is not None and gate.name in {"margin", "lcb"}:
+        points = gate.threshold * (200 if gate.name == "lcb" else 1)
+        return f"{'>' if gate.name == 'lcb' else '≥'} {points:g} points"
+    return "≥ " + gate_figure(gate.name, gate.threshold)
 
 
 def buckets(summary: dict[str, Any]) -> Section:
@@ -138,11 +141,15 @@ def certainty(verdict: Verdict) -> Section:
         (f"lower bound, {level} one-sided", figures.delta_points(v.lcb), "the gate's: studentized over pull requests"),
         ("cluster t bound", figures.delta_points(v.lcb_t), "the same level, for comparison"),
         ("bound over turns", figures.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
-        ("strict bound", figures.delta_points(v.lcb_strict), f"the gate's, at alpha {figures.plain(v.alpha, 4)}"),
+        (
+            "strict bound",
+            figures.delta_points(v.lcb_strict),
+            "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else ""),
+        ),
         ("worst case", figures.points(v.worst_case_margin), "if every unparsed turn had been lost"),
         ("turns", figures.count(v.turns), judged),
         ("pull requests", figures.count(v.clusters), "the independent units"),
-        ("minimum detectable margin", figures.points(v.minimum_detectable_margin), power),
+        ("minimum detectable margin", figures.size(v.minimum_detectable_margin), power),
         ("turns needed", figures.count(v.turns_needed), "to decide a margin like today's"),
         ("wins · ties · losses", decided, "turns"),
         ("noise floor", figures.points(v.noise_floor.margin if v.noise_floor else None), noise_words(v)),

@@ -81,7 +81,9 @@ def put_turn(
     instance_id = str(answer["instance_id"])
     commit = Commit(instance_id=instance_id, repo=repo, license="MIT" if number % 2 else "Apache-2.0", commit="f" * 40)
     workspace.save(workspace.commit_path(instance_id), commit)
-    workspace.save(workspace.score_path(stem), Score(file=stem, instance_id=instance_id, mode=2, parsed=True, score=score))
+    workspace.save(
+        workspace.score_path(stem), Score(file=stem, instance_id=instance_id, mode=2, parsed=True, score=score)
+    )
     return stem
 
 
@@ -116,7 +118,10 @@ def trajectories(tmp_path: Path) -> Path:
                 {"role": "system", "content": SYSTEM},
                 {"role": "user", "content": "Division by zero in calc."},
                 {"role": "assistant", "content": turn("Reproduce.", "python check_calc.py")},
-                {"role": "user", "content": "<returncode>1</returncode>\n<output>\nZeroDivisionError: division by zero\n</output>"},
+                {
+                    "role": "user",
+                    "content": "<returncode>1</returncode>\n<output>\nZeroDivisionError: division by zero\n</output>",
+                },
                 {"role": "assistant", "content": turn("Guard it.", "sed -i '4s/0/1/' calc.py")},
                 {"role": "user", "content": "<returncode>0</returncode>\n<output>\n</output>"},
                 {"role": "assistant", "content": turn("Check.", "python check_calc.py")},

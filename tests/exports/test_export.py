@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import export as export_script
+from duel import command
 from duel.exports.formats import FORMATS
 from duel.records import Answer, Kept, Score
 from duel.workspace import Workspace
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Finished
 from tests.exports.conftest import put_turn
 
 
 @pytest.fixture
-def export(script: Callable[..., Any], workspace: Workspace) -> Callable[..., Any]:
-    """Run export.py on the made-up duel."""
-    return lambda *flags, code=0: script("export.py", "--workspace", workspace.root, *flags, code=code)
+def export(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Run export.py on the made-up duel, in this process: a start of Python for each of its many ways would be slow."""
+
+    def run(*flags: object, code: int = 0) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["export.py", "--workspace", str(workspace.root), *map(str, flags)])
+        with pytest.raises(SystemExit) as ended:
+            command.run(export_script.main)
+        said = capsys.readouterr()
+        assert ended.value.code == code, said.err
+        return Finished(code, said.out, said.err)
+
+    return run
 
 
 def rows(workspace: Workspace, name: str, split: str = "train") -> list[dict[str, Any]]:
@@ -37,10 +52,20 @@ def files(workspace: Workspace) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_the_script_itself_ends_as_it_says(script: Callable[..., Finished], workspace: Workspace) -> None:
+    done = script("export.py", "--workspace", workspace.root, "--format", "dpo", code=0)
+    assert done.out.startswith("export/dpo: 8 rows")
+    assert (
+        "hint: did you mean `dpo`?" in script("export.py", "--workspace", workspace.root, "--format", "dpp", code=2).err
+    )
+
+
 def test_a_first_export_writes_the_final_turns_and_says_so(export: Callable[..., Any], workspace: Workspace) -> None:
     done = export()
     assert done.out.startswith("export/sft: 8 rows (train 8), ")
-    assert [row["messages"][-1]["content"].startswith("THOUGHT: The total") for row in rows(workspace, "sft")] == [True] * 8
+    assert [row["messages"][-1]["content"].startswith("THOUGHT: The total") for row in rows(workspace, "sft")] == [
+        True
+    ] * 8
     assert {row["license"] for row in rows(workspace, "sft")} == {"MIT", "Apache-2.0"}
     assert set(files(workspace)) == {"sft/train.jsonl", "sft/train.parquet", "README.md", "rows.jsonl", "manifest.json"}
 
@@ -51,7 +76,9 @@ def test_several_formats_and_buckets_at_once(export: Callable[..., Any], workspa
     assert sum(row["label"] for row in rows(workspace, "kto")) == 10
 
 
-def test_defeat_pairs_are_the_turns_that_the_king_won_as_clearly(export: Callable[..., Any], workspace: Workspace) -> None:
+def test_defeat_pairs_are_the_turns_that_the_king_won_as_clearly(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
     done = export("--format", "dpo,reward", "--defeat-pairs")
     pairs = {row["bucket"]: row for row in rows(workspace, "dpo")}
     assert len(rows(workspace, "dpo")) == 9
@@ -70,15 +97,22 @@ def test_in_mode_1_the_challenger_stands_over_the_reference(export: Callable[...
     assert row["rejected"][0]["content"].startswith("THOUGHT: Look around")
 
 
-def test_every_step_hands_over_what_it_took_or_names_the_reason(export: Callable[..., Any], workspace: Workspace) -> None:
+def test_every_step_hands_over_what_it_took_or_names_the_reason(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
     put_turn(workspace, 20, "final", 99, challenger="no block at all")
     (workspace.root / "final" / "prompts_12_1_21.json").write_text('{"instance_id": ')
     done = export("--format", "sft,dpo", "--split", "75/25", "--max-per-repo", "1", "--balance", "style")
     steps = manifest(workspace)["handover"]
-    assert steps[0] == {"step": "read final", "taken": 10, "given": 8, "dropped": {"damaged": 1, "malformed-no-block": 1}}
+    assert steps[0] == {
+        "step": "read final",
+        "taken": 10,
+        "given": 8,
+        "dropped": {"damaged": 1, "malformed-no-block": 1},
+    }
     assert all(step["taken"] == step["given"] + sum(step["dropped"].values()) for step in steps)
     chain = [step for step in steps if not step["step"].startswith("write")]
-    assert all(after["taken"] == before["given"] for before, after in zip(chain, chain[1:], strict=False))
+    assert all(after["taken"] == before["given"] for before, after in itertools.pairwise(chain))
     written = {step["step"]: step["given"] for step in steps if step["step"].startswith("write")}
     assert written["write sft/train"] + written["write sft/test"] == chain[-1]["given"]
     assert "1 dropped: damaged" in done.err
@@ -135,7 +169,9 @@ def test_files_of_an_earlier_export_do_not_stay_behind(export: Callable[..., Any
     assert not any(name.startswith("sft/") or "test." in name for name in files(workspace))
 
 
-def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(export: Callable[..., Any], workspace: Workspace) -> None:
+def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
     export()
     before = files(workspace)
     for path in workspace.kept_paths("final"):
@@ -164,7 +200,15 @@ def test_the_card_tells_how_the_set_came_to_be(export: Callable[..., Any], works
     workspace.save_dropped("king", [{"file": "x", "instance_id": "y", "reason": "king-format: no-block", "detail": ""}])
     export("--format", "sft,dpo", "--split", "75/25")
     card = files(workspace)["README.md"].decode()
-    for words in ("Made offline", "**accepted**", "21.5", "`0123abc`", "example/challenger-1", "king-format: no-block", "Limits"):
+    for words in (
+        "Made offline",
+        "**accepted**",
+        "21.5",
+        "`0123abc`",
+        "example/challenger-1",
+        "king-format: no-block",
+        "Limits",
+    ):
         assert words in card
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "never by row" in card
@@ -231,7 +275,9 @@ def test_a_folder_of_trajectories_in_every_kind_of_file(
         assert f"1 dropped: {reason}" in done.err
 
 
-def test_another_system_prompt_for_native_tools(export: Callable[..., Any], workspace: Workspace, tmp_path: Path) -> None:
+def test_another_system_prompt_for_native_tools(
+    export: Callable[..., Any], workspace: Workspace, tmp_path: Path
+) -> None:
     prompt = tmp_path / "system.txt"
     prompt.write_text("You have one tool: bash.\n")
     export("--format", "openai-tools", "--system", prompt)
@@ -259,7 +305,10 @@ def test_long_examples_go_by_their_length(export: Callable[..., Any], workspace:
         (("--from", "nowhere.parquet"), "no such file"),
         (("--from", "*.parquet"), "no trajectory file is there"),
         (("--from", "{trajectories}", "--format", "dpo"), "pairs come out of duels"),
-        (("--from", "{trajectories}", "--split", "40/30/30", "--max-per-repo", "9", "--filter", "error-recovery"), "3 splits need at least 3"),
+        (
+            ("--from", "{trajectories}", "--split", "40/30/30", "--max-per-repo", "9", "--filter", "error-recovery"),
+            "3 splits need at least 3",
+        ),
         (("--outcomes", "nowhere.json"), "cannot read the outcomes"),
         (("--system", "nowhere.txt"), "cannot read the system prompt"),
     ],

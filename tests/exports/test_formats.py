@@ -148,19 +148,18 @@ def test_chatml_refuses_a_text_that_holds_its_delimiters() -> None:
     assert caught.value.reason == "chatml-delimiter"
 
 
+def calling(name: str, arguments: object) -> dict[str, Any]:
+    call = {"id": "a", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
         ([{"role": "tool", "content": "x", "tool_call_id": "call_1"}], "orphan-tool-result"),
-        ([{"role": "assistant", "content": "", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{"}}]}], "bad-arguments"),
-        (
-            [
-                {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {}}}]},
-                {"role": "assistant", "content": "and on"},
-            ],
-            "unanswered-tool-call",
-        ),
-        ([{"role": "assistant", "content": "", "tool_calls": [{"id": "a", "function": {"name": "a b", "arguments": {}}}]}], "tool-name"),
+        ([calling("f", "{")], "bad-arguments"),
+        ([calling("f", {}), {"role": "assistant", "content": "and on"}], "unanswered-tool-call"),
+        ([calling("a b", {})], "tool-name"),
     ],
 )
 def test_calls_that_cannot_be_paired_are_refused_with_a_reason(messages: list[dict[str, Any]], reason: str) -> None:
@@ -197,7 +196,9 @@ def test_atif_stays_within_what_the_agent_data_protocol_knows() -> None:
     assert set(row["agent"]) <= {"name", "version", "model_name", "tool_definitions"}
     assert all(set(step) <= known_steps for step in row["steps"])
     assert all(
-        isinstance(result["content"], str) for step in row["steps"] for result in step.get("observation", {}).get("results", ())
+        isinstance(result["content"], str)
+        for step in row["steps"]
+        for result in step.get("observation", {}).get("results", ())
     )
     assert "cost" not in json.dumps(row)
 

@@ -74,7 +74,7 @@ def hub() -> Iterator[Hub]:
                 return self.answer({})
             return self.info("/".join(parts[2:4]))
 
-        do_GET = do_POST = do_PUT = handle_any
+        do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - the server's own names
 
         def create(self, asked: dict[str, Any]) -> None:
             if state.refuse:
@@ -87,23 +87,26 @@ def hub() -> Iterator[Hub]:
         def info(self, name: str) -> None:
             if name not in state.private:
                 return self.answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
-            return self.answer({"id": name, "private": state.private[name], "sha": "a" * 40, "tags": [], "siblings": []})
+            return self.answer(
+                {"id": name, "private": state.private[name], "sha": "a" * 40, "tags": [], "siblings": []}
+            )
 
         def preupload(self, asked: dict[str, Any]) -> None:
             modes = [
-                {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".parquet") else "regular", "shouldIgnore": False}
+                {
+                    "path": f["path"],
+                    "uploadMode": "lfs" if f["path"].endswith(".parquet") else "regular",
+                    "shouldIgnore": False,
+                }
                 for f in asked["files"]
             ]
             return self.answer({"files": modes})
 
         def batch(self, asked: dict[str, Any]) -> None:
-            objects = [
-                {
-                    **one,
-                    "actions": {"upload": {"href": f"{state.url}/blob/{one['oid']}"}, "verify": {"href": f"{state.url}/verify"}},
-                }
-                for one in asked["objects"]
-            ]
+            def actions(identity: str) -> dict[str, Any]:
+                return {"upload": {"href": f"{state.url}/blob/{identity}"}, "verify": {"href": f"{state.url}/verify"}}
+
+            objects = [{**one, "actions": actions(one["oid"])} for one in asked["objects"]]
             return self.answer({"transfer": "basic", "objects": objects})
 
         def commit(self, body: bytes) -> None:
@@ -142,7 +145,9 @@ def push(script: Callable[..., Any], workspace: Workspace, hub: Hub) -> Callable
     return call
 
 
-def test_a_push_makes_a_private_repository_with_every_file(push: Callable[..., Any], hub: Hub, workspace: Workspace) -> None:
+def test_a_push_makes_a_private_repository_with_every_file(
+    push: Callable[..., Any], hub: Hub, workspace: Workspace
+) -> None:
     done = push(code=0)
     assert f"{hub.url}/datasets/ann/turns/commit/" in done.out
     assert hub.private == {"ann/turns": True}

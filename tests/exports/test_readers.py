@@ -50,7 +50,9 @@ def test_every_format_loads_with_datasets_and_keeps_count_and_content(
         written = {split: rows_of(exported, name, split) for split in ("train", "test")}
         by_card = datasets.load_dataset(str(exported), name, cache_dir=cache)
         lines = datasets.load_dataset("json", data_files=str(exported / name / "train.jsonl"), cache_dir=cache)["train"]
-        assert {split: part.num_rows for split, part in by_card.items()} == {s: len(rows) for s, rows in written.items()}
+        assert {split: part.num_rows for split, part in by_card.items()} == {
+            s: len(rows) for s, rows in written.items()
+        }
         for split, rows in written.items():
             assert [form.read(row) for row in by_card[split]] == [form.read(row) for row in rows], name
         assert [form.read(row) for row in lines] == [form.read(row) for row in written["train"]], name

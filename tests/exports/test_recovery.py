@@ -108,7 +108,10 @@ def test_fewer_tests_are_no_success_after_failed_tests() -> None:
 
 
 def test_of_several_test_files_the_failed_one_must_pass() -> None:
-    failed = ("pytest tests/test_a.py tests/test_b.py", coded(1, "FAILED tests/test_b.py::test_x\n=== 1 failed in 1s ==="))
+    failed = (
+        "pytest tests/test_a.py tests/test_b.py",
+        coded(1, "FAILED tests/test_b.py::test_x\n=== 1 failed in 1s ==="),
+    )
     assert spans(failed, ("pytest tests/test_a.py", coded(0))) == []
     assert spans(failed, ("pytest tests/test_b.py", coded(0))) == [(0, 1, "tests/test_b.py")]
 
@@ -120,10 +123,13 @@ def test_a_script_that_writes_and_runs_failed_in_what_it_ran() -> None:
 
 
 def test_the_same_search_with_another_tool_recovers_a_missing_tool() -> None:
-    assert spans(
-        ("rg -n total src", "Observation: bash: rg: command not found\n"),
-        ("grep -rn total src", "Observation: src/a.py:1: total\n"),
-    ) != []
+    assert (
+        spans(
+            ("rg -n total src", "Observation: bash: rg: command not found\n"),
+            ("grep -rn total src", "Observation: src/a.py:1: total\n"),
+        )
+        != []
+    )
 
 
 def test_another_file_or_another_command_is_no_recovery() -> None:

@@ -39,7 +39,12 @@ def test_shares(text: str, shares: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("80/10", "adds up to 90"), ("a/b", "not made of numbers"), ("120/-20", "0 to 100"), ("25/25/25/25", "one to three")],
+    [
+        ("80/10", "adds up to 90"),
+        ("a/b", "not made of numbers"),
+        ("120/-20", "0 to 100"),
+        ("25/25/25/25", "one to three"),
+    ],
 )
 def test_a_split_that_does_not_add_up_is_refused(text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -51,7 +56,8 @@ def test_a_split_that_does_not_add_up_is_refused(text: str, said: str) -> None:
 def test_no_group_lies_in_two_splits_and_none_is_empty(counts: list[int], seed: int) -> None:
     examples = many({f"acme/r{i}": count for i, count in enumerate(counts)}, words=2)
     division = splits.divide(examples, splits.shares_of("80/10/10"), "repo", seed)
-    assert "none in two splits" in splits.check(division)
+    splits.check(division)
+    assert "none in two splits" in division.notes[0]
     assert all(division.parts.values())
     assert sorted(e.id for part in division.parts.values() for e in part) == sorted(e.id for e in examples)
 
@@ -77,8 +83,10 @@ def test_the_seed_decides_which_groups_are_held_out() -> None:
 def test_a_repository_larger_than_a_split_is_told_with_the_shares_that_came_out() -> None:
     division = splits.divide(many({"acme/huge": 30, "acme/a": 2, "acme/b": 2}), splits.shares_of("50/25/25"), "repo", 0)
     assert len(division.parts["train"]) == 30
-    assert "1 of 3 repositories; the largest, acme/huge, holds 90% and lies in train (--max-per-repo" in division.notes[0]
-    assert "became train 90" in division.notes[1]
+    assert (
+        "1 of 3 repositories; the largest, acme/huge, holds 89% and lies in train (--max-per-repo" in division.notes[0]
+    )
+    assert "became train 89" in division.notes[1]
 
 
 def test_fewer_repositories_than_splits_is_an_error_that_tells_the_way_out() -> None:
@@ -130,7 +138,11 @@ def test_at_most_so_many_of_one_repository() -> None:
 
 
 def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
-    call = {"id": "1", "type": "function", "function": {"name": "bash", "arguments": {"command": "mail bo.fenn@orchard-tools.io"}}}
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "bash", "arguments": {"command": "mail bo.fenn@orchard-tools.io"}},
+    }
     talk = (
         Message(role="user", content="ask ann.blythe@orchard-tools.io"),
         Message.model_validate({"role": "assistant", "content": "", "tool_calls": [call]}),

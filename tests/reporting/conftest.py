@@ -44,7 +44,9 @@ class Watched:
         self.requests: list[str] = []
         self.trouble: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda line: self.trouble.append(line.text) if line.type in {"error", "warning"} else None)
+        self.page.on(
+            "console", lambda line: self.trouble.append(line.text) if line.type in {"error", "warning"} else None
+        )
         self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.on("download", lambda download: self.trouble.append(f"download {download.url}"))

@@ -22,7 +22,7 @@ When you are done: echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"""
 NOUNS = "parser window buffer cursor header token route session cache queue worker bucket ledger column schema".split()
 VERBS = "flush merge split parse render drop resolve encode decode rotate reload validate".split()
 COMMANDS = {
-    "search": ("grep -rn '{verb}_{noun}' src/ --include='*.py' | head -40", "rg -n \"class {Noun}\" src tests"),
+    "search": ("grep -rn '{verb}_{noun}' src/ --include='*.py' | head -40", 'rg -n "class {Noun}" src tests'),
     "read": ("sed -n '{a},{b}p' src/{noun}/{verb}.py", "cat src/{noun}/__init__.py | head -80"),
     "edit": (
         "cat <<'EOF' > src/{noun}/{verb}.py\ndef {verb}_{noun}(rows, limit={a}):\n    # keep the newest {b}\n"
@@ -188,9 +188,9 @@ def _mean(vote: Vote) -> float:
 
 
 def _audit(draw: random.Random, answer: Answer, instance: int, number: int) -> dict[str, Any]:
-    leaking = draw.random() < 0.03
     start = answer.challenger.find("src/")
-    value = answer.challenger[start : start + 12] if start >= 0 else "THOUGHT"
+    leaking = draw.random() < 0.05 and start >= 0
+    value = answer.challenger[max(start, 0) :].split()[0].rstrip("'\"")
     finding = {
         "kind": "path",
         "value": value,
@@ -307,7 +307,13 @@ def verdict(scores: list[Score], **changes: Any) -> dict[str, Any]:
             "longer_won": 0.56,
             "correlation": 0.11,
             "bins": [
-                {"label": f"{100 * a:+.0f} to {100 * b:+.0f} %", "low": a, "high": b, "turns": 40, "win_rate": 0.5 + b / 9}
+                {
+                    "label": f"{100 * a:+.0f} to {100 * b:+.0f} %",
+                    "low": a,
+                    "high": b,
+                    "turns": 40,
+                    "win_rate": 0.5 + b / 9,
+                }
                 for a, b in bins
             ],
         },

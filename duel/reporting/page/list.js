@@ -53,9 +53,9 @@ function choices() {
     select('repo', 'Any repository', names('repo').map(name => [name, oneLine(name) || 'not recorded'])),
     select('leak', 'Leaks and clean', [['true', 'leaking'], ['false', 'clean'], ['null', 'not checked']]),
     select('flips', 'Any flips', [['0', 'no flip'], ['1', 'at least one flip']]),
-    select('metric', 'Any dimension', summary.dimensions.map(name => [name, `${name} at least`])),
+    select('metric', 'Any dimension', summary.dimensions.map(name => [name, `${name} ≥`])),
     el('label', {}, el('span', { class: 'unseen' }, 'Least value of the dimension, 0 to 100'),
-      el('input', { type: 'number', min: 0, max: 100, step: 5, placeholder: '0-100', 'data-filter': 'least', input: least })),
+      el('input', { type: 'number', min: 0, max: 100, step: 5, placeholder: '0 to 100', 'data-filter': 'least', input: least })),
   ];
 }
 
@@ -173,7 +173,7 @@ function drawRows() {
 }
 
 function spacer(height) {
-  const cell = el('td', { colspan: COLUMNS.length });
+  const cell = el('td');
   cell.style.height = `${height}px`;
   return el('tr', { class: 'spacer', 'aria-hidden': 'true' }, cell);
 }

@@ -13,7 +13,7 @@ function drawOverview(choose) {
 function headline() {
   const s = summary;
   const known = Object.hasOwn(SIGNS, s.decision) ? s.decision : 'undecided';
-  const bound = s.lcb === null ? 'No bound could be computed.' : ['With ', el('strong', {}, s.level), ' confidence it is at least ',
+  const bound = s.lcb === null ? 'No bound could be computed.' : ['With ', el('strong', {}, s.level), ' confidence the margin is at least ',
     el('strong', {}, points(s.lcb)), '.'];
   return el('div', { class: known },
     el('p', { class: 'decision', 'data-sign': SIGNS[known] }, `Challenger ${s.decision}`),
@@ -31,7 +31,7 @@ function gateList() {
     return el('li', { class: held ? 'final' : 'defeat' },
       el('span', { class: 'sign', role: 'img', 'aria-label': held ? 'held' : 'not held' }, held ? '✓' : '✕'),
       el('span', {}, cellText(name)), el('span', { class: 'figure' }, cellText(figure)),
-      el('span', { class: 'ask' }, `${held ? 'held' : 'not held'}: asked for ${cellText(ask)}`));
+      el('span', { class: 'ask' }, `${held ? 'held' : 'not held'}, asked for ${cellText(ask)}`));
   }));
 }
 

@@ -1,0 +1,120 @@
+"""Interrupted anywhere and run again: the same bytes as a run that nobody interrupted, and no reply paid for twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from duel.offline import endpoint
+from duel.offline.loopback import Endpoint
+from duel.workspace import Workspace
+from tests.conftest import ROOT, Finished
+
+Script = Callable[..., Finished]
+Fill = Callable[..., Workspace]
+
+TURNS = 12
+STAGES = {"king.py": TURNS, "ch.py": TURNS, "validate.py": TURNS * 3 * 2}
+
+
+def everything(workspace: Workspace) -> dict[str, object]:
+    """Every file that a user sees, without recorded times."""
+    found: dict[str, object] = {}
+    for path in sorted(workspace.root.rglob("*")):
+        name = path.relative_to(workspace.root)
+        if path.is_file() and name.parts[0] != ".duel":
+            raw = path.read_bytes()
+            found[str(name)] = without_times(orjson.loads(raw)) if path.suffix == ".json" else raw
+    return found
+
+
+def without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if key not in {"at", "latency_s"}}
+    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+def interrupt(script: str, workspace: Workspace, how: signal.Signals, stand_in: Endpoint, after: int) -> int:
+    """Start a stage and send it a signal once the endpoint has seen `after` requests of it."""
+    start = stand_in.stats()["requests"]
+    stage = subprocess.Popen(
+        [sys.executable, str(ROOT / script), "--workspace", str(workspace.root)],
+        env=dict(os.environ),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while stage.poll() is None:
+        if stand_in.stats()["requests"] - start >= after:
+            stage.send_signal(how)
+            break
+        try:
+            stage.wait(0.002)
+        except subprocess.TimeoutExpired:
+            continue
+    return stage.wait(30)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_ends_with_the_same_bytes(
+    script: Script, fill: Fill, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    whole, broken = fill(TURNS, folder="whole"), fill(TURNS, folder="broken")
+    broken.save(broken.private / "secret", whole.secret())
+    with endpoint(latency_s=0.03) as stand_in:
+        monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        for stage in [*STAGES, "report.py"]:
+            script(stage, "--workspace", whole.root, code=0)
+        asked = stand_in.stats()["requests"]
+        stand_in.reset()
+        for stage, calls in STAGES.items():
+            code = interrupt(stage, broken, how, stand_in, after=calls // 2)
+            assert code == (-9 if how == signal.SIGKILL else 130)
+            script(stage, "--workspace", broken.root, code=0)
+        script("report.py", "--workspace", broken.root, code=0)
+        counted = stand_in.stats()
+    assert everything(broken) == everything(whole)
+    if how == signal.SIGINT:  # Ctrl-C waits for what is in flight: not one call more than the whole run made
+        assert counted["requests"] == asked
+    else:
+        assert counted["extra_ok"] <= counted["max_inflight"] * len(STAGES)
+
+
+def test_ctrl_c_says_how_to_go_on(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = fill(TURNS)
+    with endpoint(latency_s=0.05) as stand_in:
+        monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        stage = subprocess.Popen(
+            [sys.executable, str(ROOT / "king.py"), "--workspace", str(workspace.root)],
+            env=dict(os.environ),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while stand_in.stats()["requests"] < 2 and stage.poll() is None:
+            try:
+                stage.wait(0.002)
+            except subprocess.TimeoutExpired:
+                continue
+        stage.send_signal(signal.SIGINT)
+        said = stage.communicate(timeout=30)[1]
+    assert stage.returncode == 130
+    assert "Run the same command again" in said
+    assert "Traceback" not in said
+    assert len(workspace.answer_paths()) == stand_in.stats()["unique_ok"]
+
+
+def test_leftovers_of_a_kill_are_no_answers(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+    workspace = fill(2)
+    folder = Path(workspace.root / "answer_0")
+    folder.mkdir()
+    (folder / ".prompts_2_1_1.json.part").write_bytes(b'{"instance')
+    script("king.py", "--workspace", workspace.root, code=0)
+    assert [path.name for path in sorted(folder.iterdir())] == ["prompts_2_1_1.json", "prompts_2_1_2.json"]
