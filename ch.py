@@ -20,7 +20,8 @@ from functools import cached_property
 from pathlib import Path
 
 from duel import calls, candidates, command, fence, offline, settings
-from duel.audit.leaks import Leaks, Rarity, find_leaks
+from duel.audit.leaks import Leaks, find_leaks
+from duel.audit.rarity import Rarity
 from duel.errors import EXIT_FINISHED, UserError
 from duel.records import Answer, Commit, Made
 from duel.stage import Stage

@@ -17,7 +17,7 @@ from collections import Counter
 from typing import Any
 
 from duel import command, offline, settings
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
 from duel.workspace import Workspace
 
 
@@ -48,7 +48,7 @@ def write_report(workspace: Workspace, chosen: settings.Settings) -> tuple[dict[
     from duel.reporting.turns import Reader
 
     duel = verdict.read(workspace)
-    reader = Reader(workspace, chosen)
+    reader = Reader(workspace, chosen, duel)
     paths = reader.best_first()
     if not paths:
         raise UserError("there are no scores to report", where=workspace.root / "score", hint="run validate.py first")
@@ -78,7 +78,7 @@ def say_what_was_done(workspace: Workspace, summary: dict[str, Any], reader: Any
     """The outcome in a few lines."""
     if summary["offline"]:
         command.say("OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing")
-    command.say(f"{summary['verdict']['decision']}: {summary['turns']['judged']:,} judged turns")
+    command.say(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
     command.say(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
     for reason, items in sorted(Counter(turn["reason"] for turn in reader.missing).items()):
         command.say(f"{items:,} left out: {reason}")

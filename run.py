@@ -26,6 +26,8 @@ PAYING = ("king.py", "ch.py", "validate.py")
 def main() -> int:
     """The stages, one process each."""
     arguments = command.Parser(__doc__).with_offline().with_spending().parse_args()
+    if arguments.plan:
+        return say_plan(arguments)
     shared = ["--workspace", str(arguments.workspace)] + ["--offline"] * arguments.offline
     open_items = False
     for number, script in enumerate(STAGES, start=1):
@@ -36,6 +38,29 @@ def main() -> int:
             return code
         open_items |= code == EXIT_OPEN
     return EXIT_OPEN if open_items else EXIT_FINISHED
+
+
+def say_plan(arguments: Namespace) -> int:
+    """Calls, tokens and dollars of all paying stages; nothing is asked, downloaded or written."""
+    from duel import calls, estimate, offline, settings
+    from duel.workspace import Workspace
+
+    workspace = Workspace(arguments.workspace)
+    chosen = settings.load(workspace.root, *offline.overrides(arguments.offline))
+    if not workspace.prompt_files():
+        command.say(f"no prompt is drawn yet: {chosen.sample.n:,} turns of the dataset's average length are assumed")
+    common = {"workspace": workspace, "settings": chosen, "offline": arguments.offline}
+    plans = [
+        calls.plan(estimate.kings(workspace, chosen), stage="king", **common),
+        calls.plan(estimate.challengers(workspace, chosen), stage="challenger", **common),
+        calls.plan(estimate.judges(workspace, chosen), stage="judge", **common),
+    ]
+    for plan in plans:
+        plan.say()
+    known = [plan.cost for plan in plans if plan.cost is not None]
+    unknown = "" if len(known) == len(plans) else " and what has an unknown price"
+    print(f"in all: {sum(plan.calls for plan in plans):,} calls, at most ${sum(known):.2f}{unknown}")
+    return EXIT_FINISHED
 
 
 def spending(arguments: Namespace) -> list[str]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from duel import fence, prompts, pull
-from duel.calls import Ask, Occurrences, Reply, Request
+from duel.calls import Occurrences, Reply, Request
 from duel.history import estimate_tokens, fit
 from duel.records import Commit, Made, Message
 from duel.settings import Settings
 from duel.turn import format_problem
 
+if TYPE_CHECKING:
+    from duel.calls import Ask
+
 # Fence lines, role markers and the like around what is counted, in tokens.
 SLACK_TOKENS = 128
 
 
-class Refused(Exception):  # noqa: N818 - it is no error of the run: the model's turn is dropped, with its reason
+class Refused(Exception):
     """No reply was well-formed within `format_retries`: the turn is dropped with `reason`."""
 
     def __init__(self, reason: str) -> None:

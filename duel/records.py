@@ -182,7 +182,8 @@ class Vote(BaseModel):
     @property
     def parsed(self) -> bool:
         """True when all five dimensions are there."""
-        return all(getattr(self, name) is not None for name in DIMENSIONS)
+        values = (self.correctness, self.grounding, self.progress, self.protocol, self.efficiency)
+        return None not in values
 
 
 class Score(Record):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duel import pull
-from duel.calls import Summary
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
 from duel.records import Commit
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.calls import Summary
 
 # Damaged files are named one by one up to this many; the rest is counted.
 NAMED_AT_MOST = 10

@@ -120,14 +120,14 @@ class Facts:
         def fact(kind: str, value: str) -> Fact:
             return Fact(kind, value, line.part, line.path, line.number, changed)
 
-        tests = {name for found in _TEST_NAME.findall(text) for name in found if name}
         for word in WORD.findall(text):
-            kind = "test" if word in tests else "identifier"
-            if kind == "test":
-                self.words[word.casefold()] = fact(kind, word)
-            self.words.setdefault(word.casefold(), fact(kind, word))
+            if (key := word.casefold()) not in self.words:
+                self.words[key] = fact("identifier", word)
+        for name in (name for found in _TEST_NAME.findall(text) for name in found if name):
+            self.words[name.casefold()] = fact("test", name)
         for chunk in CHUNK.findall(text):
-            self.chunks.setdefault(chunk.casefold(), fact("identifier", chunk))
+            if (key := chunk.casefold()) not in self.chunks:
+                self.chunks[key] = fact("identifier", chunk)
         for _, title in _TEST_TITLE.findall(text):
             self.literals.setdefault(plain(title), fact("test", title))
         for _, literal in LITERAL.findall(text):

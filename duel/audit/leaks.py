@@ -42,8 +42,8 @@ IN_REPOSITORY = 0.85  # it stands on unchanged or removed lines: a model may rem
 IN_CODE = 0.75  # it is used in code that the agent writes, where a model's memory of libraries speaks
 MADE_HERE = 0.6  # the reply itself makes it: a file it writes, a function it defines
 LOOKED_FOR = 0.6  # the command looks whether the path is there
-KNOWN = 0.97  # a compound name that at most four modules of the background have
-WELL_KNOWN = 0.8  # … at most nine
+KNOWN = 0.97  # a compound name that up to nine modules of the background have, but hardly another record
+WELL_KNOWN = 0.8  # a compound name that up to nine modules of the background and other records have
 LEAST_WEIGHT = 0.25
 """Lighter findings are noise and are left out."""
 CODE_LINES_MOST = 0.9
@@ -111,16 +111,19 @@ def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: 
     The score is the sum of the findings' weights; a turn leaks where it exceeds `leak_max`.
     """
     search = _Search(_Reply(reply), Seen(messages, commit.issue), _facts_of(commit), rarity)
-    findings = _distinct(sorted(search.findings(), key=lambda finding: (-finding.weight, finding.start, finding.kind)))
+    findings = sorted(_distinct(list(search.findings())), key=lambda finding: (-finding.weight, finding.start))
     score = round(sum(finding.weight for finding in findings), 3)
     return Leaks(tuple(findings), score, score > leak_max)
 
 
 def _distinct(findings: list[Finding]) -> list[Finding]:
-    """Without those that lie inside a heavier one's place, and with code lines together capped."""
+    """Without those that overlap a better one, and with code lines together capped.
+
+    Of those that leak alone the longest is best, since it says most; of the others the heaviest.
+    """
     kept: list[Finding] = []
     code_lines = 0.0
-    for finding in findings:
+    for finding in sorted(findings, key=_goodness):
         end = finding.start + len(finding.value)
         if any(finding.start < k.start + len(k.value) and k.start < end for k in kept):
             continue
@@ -132,13 +135,18 @@ def _distinct(findings: list[Finding]) -> list[Finding]:
     return kept
 
 
+def _goodness(finding: Finding) -> tuple[float, float, int, str]:
+    alone = finding.weight > 1.0
+    return (-len(finding.value) if alone else 1, -finding.weight, finding.start, finding.kind)
+
+
 _LAST: dict[str, tuple[Commit, Facts]] = {}
 
 
 def _facts_of(commit: Commit) -> Facts:
     """The facts of a commit; the turns of one pull request come one after the other, so a few are kept."""
     kept = _LAST.get(commit.instance_id)
-    if kept is None or kept[0] is not commit:
+    if kept is None or kept[0] != commit:
         if len(_LAST) >= 32:
             _LAST.pop(next(iter(_LAST)))
         kept = _LAST[commit.instance_id] = (commit, Facts.of(commit))
@@ -152,7 +160,7 @@ _LINE_NUMBER = re.compile(
     r"|[\w/-]+\.\w{1,5}:(\d{1,6})\b|#?\bL(\d{1,6})\b|@@ -(\d{1,6})",
     re.IGNORECASE,
 )
-_SED_RANGE = re.compile(r"(?<![\w.,$])(\d{1,6}),(\d{1,6})p\b")
+_DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)", re.ASCII)
 _SED_POINT = re.compile(r"(?<![\w.,$])(\d{1,6})(?:,\d{1,6})?(?:[siacd]\b|[sc][/|#\\])")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>_|;]|\w\.\w|\bimport\b")
 
@@ -275,10 +283,8 @@ class _Search:
 
     def _name_factor(self, fact: Fact, key: str, in_code: bool) -> float:
         """How far a name nobody mentioned speaks against its author; 0.0 for words that everyone uses."""
-        if key.startswith("__") and key.endswith("__"):
-            return 0.0
         compound = is_compound(fact.value)
-        factor = _known_factor(commonness(key), compound, in_code)
+        factor = _known_factor(commonness(key), self.rarity.elsewhere(key), compound, in_code)
         if len(key) == 3:
             factor *= 0.5
         if compound and self.seen.has_parts(fact.value):
@@ -359,6 +365,8 @@ class _Search:
             start = end
 
     def _line_numbers(self) -> Iterator[Finding]:
+        if self.facts.line_numbers.keys().isdisjoint(map(int, _DIGITS.findall(self.reply.text))):
+            return
         found = [
             finding
             for pattern, factor in ((_LINE_NUMBER, 1.0), (_SED_POINT, 0.5))
@@ -406,13 +414,13 @@ class _Search:
             yield self._finding(Fact("talk", phrase.text, "record", "", 0, False), phrase.text, phrase.start, 1.0)
 
 
-def _known_factor(common: int, compound: bool, in_code: bool) -> float:
-    """The doubt that comes from a name's standing in `common` modules of the background."""
+def _known_factor(common: int, elsewhere: int, compound: bool, in_code: bool) -> float:
+    """The doubt about a name that `common` modules of the background and `elsewhere` other records have."""
     if not common:
         return 1.0
     if not compound or in_code or common > 9:
         return 0.0
-    return KNOWN if common <= 4 else WELL_KNOWN
+    return KNOWN if common <= 4 or elsewhere < 2 else WELL_KNOWN
 
 
 def _is_odd(number: str) -> bool:

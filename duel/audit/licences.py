@@ -6,7 +6,7 @@ import re
 
 from duel.settings import Settings
 
-_OPERATORS = re.compile(r"[()]|\b(?:AND|OR|WITH)\b", re.IGNORECASE)
+_OPERATORS = re.compile(r"[()]|\s+(?:AND|OR|WITH)\s+", re.IGNORECASE)
 # Names that carry no licence at all; they never satisfy an allow-list and can be refused by the name "unknown".
 _UNKNOWN = frozenset({"", "noassertion", "none", "other", "unknown", "null"})
 

@@ -23,7 +23,7 @@ GROUPS = {
 _SENTENCE = re.compile(r"[^.\n]*(?:\.(?!\s|$)[^.\n]*|\n(?![ \t]*(?:[-*#]|\d+\.|\n))[^.\n]*)*")
 _TOOL = re.compile(r"(?<![\w./-])[a-z][a-z0-9_+-]*(?:\.[a-z0-9]+)?(?:3|2)?(?: -c)?(?![\w./-]*[/(])")
 _LISTED = re.compile(
-    r"(?:use|invoke|run|try|call|execute|try to (?:use|invoke|run))\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
+    r"(?:try to (?:use|invoke|run|call)|use|invoke|run|try|call|execute)\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
     r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)",
     re.IGNORECASE,
 )

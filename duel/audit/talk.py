@@ -79,8 +79,30 @@ _PATTERNS = (
 )
 
 
+# Every pattern needs one of these; most replies have none, and nine slow searches are saved.
+_WORDS = (
+    *(
+        "patch",
+        "diff",
+        "commit",
+        "changeset",
+        "pull request",
+        "pull-request",
+        "pullrequest",
+        "pull requests",
+        "merge request",
+    ),
+    *(" pr", "pr ", "(pr", "`pr", "upstream", "maintainer", "hidden", "held", "secret", "ground", "gold", "reference"),
+    *("official", "provided", "actual fix", "real fix", "merged fix", "to_pass", "answer", "solution", "pretend"),
+    *("act as if", "acting as", "told the", "shown the", "given the", "know the fix", "know what the"),
+)
+
+
 def betrayals(reply: str, seen: Seen) -> Iterator[Talk]:
     """The phrases of `reply` that speak of what nobody in the history has mentioned."""
+    folded = reply.casefold()
+    if not any(word in folded for word in _WORDS):
+        return
     for said, known in _compiled():
         match = said.search(reply)
         if match and not known.search(seen.text):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CHUNK = 50
 """Answers that one process takes at a time."""
+KEPT_COMMITS = 64
 FEW = 300
 """Workspaces smaller than this are audited in one process: starting others takes longer (0.2 s)."""
 
@@ -42,10 +43,19 @@ class Auditor:
     side: Side
     rarity: Rarity
     benchmarks: Benchmarks
+    _kept: dict[str, Commit | None] = field(default_factory=dict, repr=False)
+
+    def _commit(self, instance_id: str) -> Commit | None:
+        """The pull request of a turn; the last ones are kept, since several turns can share one."""
+        if instance_id not in self._kept:
+            if len(self._kept) >= KEPT_COMMITS:
+                self._kept.clear()
+            self._kept[instance_id] = self.workspace.commit(instance_id)
+        return self._kept[instance_id]
 
     def audit(self, answer: Answer) -> dict[str, Any]:
         """Everything that can be said of one turn by itself: the `audit` of its side, but for `duplicates_of`."""
-        commit = self.workspace.commit(answer.instance_id)
+        commit = self._commit(answer.instance_id)
         reply = getattr(answer, self.side)
         found: dict[str, Any] = {"side": self.side, "leaks": [], "leak_score": 0.0, "leaking": False}
         if commit is not None:

@@ -247,10 +247,12 @@ class Client:
         return self._wait(call, failure, count) if may_wait else 0.0
 
     def _wait(self, call: Call, failure: Failure, count: int) -> float:
-        """As long as the endpoint says and a little more; else doubled each time, anywhere up to that."""
+        """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""
         if failure.retry_after_s is not None:
-            return min(failure.retry_after_s, self.route.max_429_wait_s) * (1 + 0.1 * call.jitter())
+            return min(failure.retry_after_s, self.route.max_429_wait_s) * (1 + 0.03 * call.jitter())
         longest = self.route.retry_initial_backoff_s * 2.0 ** (count - 1)
+        if failure.status in (0, 200):  # a broken connection or reply: no sign of load, which backing off would ease
+            longest /= 4
         return min(longest, self.route.max_429_wait_s) * call.jitter()
 
     def _given_up(self, call: Call, line: Line, failure: Failure) -> DuelError:

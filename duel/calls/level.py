@@ -68,6 +68,8 @@ class Level:
         self.limit = min(float(start), self.cap)
         self.background = CHANCE
         """Share of refusals that have nothing to do with the level."""
+        self.fell = False
+        """True once it had to fall."""
         self.exhausted = False
         """True when nothing is to be had; `collapse` ends it."""
         self._flying: dict[int, Ticket] = {}
@@ -102,11 +104,6 @@ class Level:
     def free(self) -> bool:
         """True where one more call may go out."""
         return self._counting is None and len(self._flying) < int(self.limit)
-
-    @property
-    def probing(self) -> bool:
-        """True where the next call would be one more than is known to be taken."""
-        return 0 < self._before_probe <= len(self._flying)
 
     def sent(self) -> Ticket:
         """A call goes out."""
@@ -165,6 +162,7 @@ class Level:
         """Every call in flight is old enough to have been refused if it were to be: fall to what stands."""
         if self._counting is None:
             return
+        self.fell = True
         standing, survivors = float(len(self._counting)), sum(number >= self._epoch for number in self._counting)
         self._counting = None
         share = self._share(self._since, self._next)
@@ -176,7 +174,7 @@ class Level:
         self._fruitless += not self._taken and not survivors and self._trial is not None
         self.exhausted = self.exhausted or self._fruitless > 1 or not standing
         trial = self._trial or _Trial(before=self.limit)
-        # Past its capacity an endpoint refuses nearly all; a smaller share may be chance, and costs no more than itself.
+        # Past its capacity an endpoint refuses nearly all. A smaller share may be chance: it costs no more than itself.
         taken = standing if share > MOST_BACKGROUND else max(standing, self.limit * (1 - share))
         self.limit = max(1.0, min(taken, self.limit - 1))
         self._change()

@@ -63,9 +63,7 @@ class Plan:
                 f"at most {model.tokens_out:,} out, {price}"
             )
         total = "unknown" if self.cost is None else f"at most ${self.cost:.2f}"
-        print(
-            f"  cost: {total}, plus what is asked again; prices of {prices.PRICES_READ_ON} or [prices], they change"
-        )
+        print(f"  cost: {total}, plus what is asked again; prices of {prices.PRICES_READ_ON} or [prices], they change")
 
 
 def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, route: Route, stage: str) -> Plan:

@@ -22,6 +22,8 @@ from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
+# Turns of the event loop from the start of a job to its first request in a lane, where it counts as waiting.
+TICKS_TO_QUEUE = 3
 
 
 class Ask(Protocol):
@@ -135,7 +137,8 @@ class _Run:
             task = asyncio.create_task(self._work(job))
             self._tasks.add(task)
             task.add_done_callback(self._done)
-            await asyncio.sleep(0)
+            for _ in range(TICKS_TO_QUEUE):
+                await asyncio.sleep(0)
 
     async def _work(self, job: Job) -> None:
         try:

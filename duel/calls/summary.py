@@ -9,7 +9,7 @@ from typing import Any
 
 from duel import command, errors
 
-SHOWN_FAILURES = 3
+SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Summary:
     failed: Counter[str] = field(default_factory=Counter)
     """Items that failed, by reason."""
     failures: list[tuple[str, str, str]] = field(default_factory=list)
-    """(item, reason, what happened) of each failed item."""
+    """(item, reason, what happened) of the failed items, the first 1,000: memory stays flat where all of them fail."""
     calls: int = 0
     """Calls that went out, refusals and faults included."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -55,7 +55,8 @@ class Summary:
     def count_failure(self, item: str, error: errors.ItemError) -> None:
         """Count an item that failed."""
         self.failed[error.reason] += 1
-        self.failures.append((item, error.reason, error.what))
+        if len(self.failures) < KEPT_FAILURES:
+            self.failures.append((item, error.reason, error.what))
 
     @property
     def exit_code(self) -> int:

@@ -137,6 +137,8 @@ def _selection(facts: Mapping[str, Any]) -> str:
         " protocol and efficiency.",
         "",
         f"- judges: {', '.join(_text(name) for name in facts['judges'])}",
+        f"- buckets: {', '.join(f'{name} {count:,}' for name, count in facts['buckets'].items())}"
+        + ("; out of defeat the king's turn is the accepted one" if "defeat" in facts["buckets"] else ""),
     ]
     if not verdict:
         return "\n".join([*lines, "- no verdict over the whole set was found: the turns were chosen one by one"])
@@ -172,7 +174,7 @@ def _splits(facts: Mapping[str, Any]) -> str:
         (split, f"{part['examples']:,}", f"{part['tokens']:,}", f"{part['groups']:,}")
         for split, part in facts["splits"].items()
     ]
-    notes = "".join(f"\n\n{_text(note)}." for note in facts["notes"])
+    notes = "".join(f"\n\n{_text(note[0].upper() + note[1:])}." for note in facts["notes"])
     return (
         f"## Splits\n\nSplit by {names[facts['group']]}, never by row.\n\n"
         + _table(("split", "examples", "tokens", "groups"), rows)
@@ -189,8 +191,12 @@ def _left_out(facts: Mapping[str, Any]) -> str:
             ", ".join(f"{reason} {n:,}" for reason, n in count["dropped"].items()),
         )
         for count in facts["handover"]
+        if count["dropped"] or not count["step"].startswith("write ")
     ]
-    text = "## What was left out\n\nWhat goes into a step comes out of it or is dropped for a reason.\n\n"
+    text = (
+        "## What was left out\n\nWhat goes into a step comes out of it or is dropped for a reason. A format that is not"
+        " listed here wrote every example.\n\n"
+    )
     text += _table(("step", "in", "out", "dropped"), rows)
     before = [
         (stage, ", ".join(f"{reason} {n:,}" for reason, n in reasons.items()))

@@ -29,6 +29,8 @@ class Example:
     """Where the conversation comes from: a Hub id or a file's name."""
     revision: str = ""
     messages: tuple[Message, ...]
+    native: tuple[Message, ...] = ()
+    """The same conversation with its native tool calls, where the source kept both; tool formats take it."""
     rejected: str = ""
     label: bool | None = None
     """For unpaired preferences: whether the last message is wanted. None: the format has no labels."""
@@ -47,6 +49,8 @@ class Example:
     exit_status: str = ""
     resolved: bool | None = None
     """Whether tests showed that the run solved its issue; None: unknown."""
+    evidence: str = ""
+    """What `resolved` rests on, where the source tells."""
     audit: Mapping[str, Any] | None = None
     """The audit field of its answer; None: it was never audited."""
     recorded: bool = False
@@ -115,6 +119,21 @@ class Loaded:
     dropped: list[Dropped] = field(default_factory=list)
     origin: str = ""
     """What was read, for the card: "final" or a file's name."""
+
+
+def with_native_calls(example: Example) -> Example:
+    """The example as its tools were really called, where the source kept that."""
+    return replace(example, messages=example.native, native=()) if example.native else example
+
+
+def recorded_calls(example: Example) -> list[Example]:
+    """As `recorded`, with native tool calls."""
+    return recorded(with_native_calls(example))
+
+
+def calls_ending_on_turn(example: Example) -> list[Example]:
+    """As `ending_on_turn`, with native tool calls."""
+    return ending_on_turn(with_native_calls(example))
 
 
 def recorded(example: Example) -> list[Example]:

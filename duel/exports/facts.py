@@ -64,6 +64,7 @@ def gather(
         "sources": _sources(examples),
         "writers": dict(sorted(Counter(example.model or "unknown" for example in examples).items())),
         "prompts": _ranked(example.template for example in examples if example.template),
+        "buckets": _ranked(example.bucket for example in examples if example.bucket),
         "judges": list(verdict.get("by_judge") or settings.judge.models) if duels else [],
         "verdict": verdict,
         "offline": any("offline-stand-in/" in example.model for example in examples),

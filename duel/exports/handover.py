@@ -97,9 +97,9 @@ class Handover:
         return [
             {
                 "file": drop.id,
-                "instance_id": drop.instance_id,
+                "instance_id": _as_utf8(drop.instance_id),
                 "reason": drop.reason,
-                "detail": f"{step}: {drop.detail}",
+                "detail": _as_utf8(f"{step}: {drop.detail}"),
             }
             for step, drop in self.left_out
         ]
@@ -107,3 +107,8 @@ class Handover:
     def reasons(self) -> Counter[str]:
         """How many were left out, by reason, over all steps."""
         return Counter(drop.reason for _, drop in self.left_out)
+
+
+def _as_utf8(text: str) -> str:
+    """Outside text that every file can hold: a lone surrogate becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()

@@ -147,8 +147,15 @@ class Scrubber:
 
     def example(self, example: Example) -> Example:
         """One example without secrets, in its messages, tool calls and rejected turn."""
-        messages = tuple(Message.model_validate(self._value(message.model_dump())) for message in example.messages)
-        return replace(example, messages=messages, rejected=self._text(example.rejected))
+        return replace(
+            example,
+            messages=tuple(map(self._message, example.messages)),
+            native=tuple(map(self._message, example.native)),
+            rejected=self._text(example.rejected),
+        )
+
+    def _message(self, message: Message) -> Message:
+        return Message.model_validate(self._value(message.model_dump()))
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):

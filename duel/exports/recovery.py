@@ -82,7 +82,8 @@ def outcome_of(example: Example) -> tuple[Outcome, str]:
     if not example.recorded:
         return "unknown", "a single turn of a run"
     if example.resolved is not None:
-        return ("success", "resolved") if example.resolved else ("failure", "not resolved")
+        told = example.evidence or ("resolved" if example.resolved else "not resolved")
+        return ("success" if example.resolved else "failure"), told
     if example.exit_status and not example.exit_status.lower().startswith("submitted"):
         return "failure", f"exit status {example.exit_status}"
     return "unknown", f"exit status {example.exit_status}" if example.exit_status else "nothing tells"

@@ -68,7 +68,11 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
         system = Message(role="system", content=file.read_text("utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError("cannot read the system prompt", where=file, value=error) from None
-    return [replace(e, messages=(system, *e.messages[int(e.messages[0].role == "system") :])) for e in examples]
+    return [replace(e, messages=_under(system, e.messages), native=_under(system, e.native)) for e in examples]
+
+
+def _under(system: Message, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return (system, *messages[int(messages[0].role == "system") :]) if messages else ()
 
 
 def outcomes(file: Path) -> dict[str, bool]:
@@ -112,12 +116,14 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         license=_text(record, "license"),
         base_commit=_text(record, "base_commit"),
         messages=tuple(messages),
+        native=tuple(_native(record)),
         style=_style(messages),
         model=_text(record, "model", "model_name"),
         agent=_text(record, "trajectory_format"),
         dataset=identity.rpartition("#")[0],
         tools=tuple(_tools(record.get("tools"))),
         exit_status=_text(record, "exit_status"),
+        evidence=_text(record, "outcome_evidence"),
         resolved=_truth(record.get("resolved", record.get("target"))),
         recorded=True,
     )
@@ -185,14 +191,20 @@ def _line(line: bytes) -> Mapping[str, Any] | ItemError:
 
 def _messages(record: Mapping[str, Any]) -> list[Message]:
     rows = record.get("messages")
-    if isinstance(rows, str):
-        try:
-            rows = json.loads(rows)
-        except (ValueError, RecursionError):
-            rows = None
+    rows = _loaded(rows) if isinstance(rows, str) else rows
     if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
         raise ItemError("no-messages", "`messages` is not a list of {role, content}")
     return [_message(row) for row in rows]
+
+
+def _native(record: Mapping[str, Any]) -> list[Message]:
+    """What mine.py kept beside the text: the same session with its tool calls, under its own system prompt."""
+    rows = _loaded(record.get("native_messages"))
+    if not isinstance(rows, list) or not rows:
+        return []
+    messages = _messages({"messages": rows})
+    system = _text(record, "system_prompt")
+    return [Message(role="system", content=system), *messages] if system and messages[0].role != "system" else messages
 
 
 def _message(row: Mapping[str, Any]) -> Message:
@@ -258,7 +270,9 @@ def _truth(value: object) -> bool | None:
 
 
 def _text(record: Mapping[str, Any], *keys: str) -> str:
-    return next((value for key in keys if isinstance(value := record.get(key), str) and value), "")
+    """The first of `keys` that holds text; a lone surrogate in it becomes a question mark."""
+    found = next((value for key in keys if isinstance(value := record.get(key), str) and value), "")
+    return found.encode("utf-8", "replace").decode()
 
 
 def _common(files: list[Path]) -> Path:

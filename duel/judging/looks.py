@@ -17,6 +17,7 @@ planned: every look uses the whole level, and the figures above tell what that a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -38,6 +39,8 @@ _NORMAL = NormalDist()
 # 20 looks at 0.05 come out within 0.0002 of 2,000 cells.
 _CELLS = 400
 _SPAN = 8.0
+# A look is a step of the walk when it has seen 1 % more than the last; a shorter one falls between the cells.
+_GROWTH = 1.01
 
 
 def path(workspace: Workspace) -> Path:
@@ -106,14 +109,15 @@ def level(earlier: Sequence[Mapping[str, Any]], clusters: int, alpha: float, pla
         return 0.0
     spend = _spent(number / planned, alpha) - _spent((number - 1) / planned, alpha)
     seen = [int(look["clusters"]) for look in earlier]
-    if any(a >= b for a, b in zip(seen, [*seen[1:], clusters], strict=False)):
-        return spend  # no new turns since the last look: Bonferroni needs no correlation
-    bounds = [_bound(float(look["alpha"])) for look in earlier]
-    low, high = 0.0, 10.0
-    for _ in range(40):
+    if any(b < _GROWTH * a for a, b in zip(seen, [*seen[1:], clusters], strict=False)):
+        return spend  # hardly a new turn since the last look: Bonferroni needs no correlation
+    walk = _Walk()
+    for information, look in zip(seen, earlier, strict=True):
+        walk.cut(information, _bound(float(look["alpha"])))
+    low, high = 0.0, _SPAN
+    for _ in range(50):
         middle = (low + high) / 2
-        crossed = crossing([*seen, clusters], [*bounds, middle])
-        low, high = (middle, high) if crossed[-1] > spend else (low, middle)
+        low, high = (middle, high) if walk.chance_above(clusters, middle) > spend else (low, middle)
     return 1 - _NORMAL.cdf(high)
 
 
@@ -130,30 +134,32 @@ def _bound(alpha: float) -> float:
 def crossing(information: Sequence[float], bounds: Sequence[float]) -> list[float]:
     """For each look the chance that a walk without drift first exceeds its bound there.
 
-    `information` grows from look to look (clusters, or any unit in which variance shrinks), `bounds` are normal
-    quantiles. The density of the walk is kept on a grid below the bound and carried to the next look.
+    `information` grows from look to look (clusters, or any unit in which variance grows), `bounds` are normal quantiles.
     """
-    chances: list[float] = []
-    grid = density = np.empty(0)
-    variance = 0.0
-    for seen, bound in zip(information, bounds, strict=True):
-        step = (seen - variance) ** 0.5
-        top = bound * seen**0.5
-        if not chances:
-            chances.append(1 - _NORMAL.cdf(bound))
-        else:
-            chances.append(float(density @ _above(top, grid, step)))
-        edges = np.linspace(-_SPAN * seen**0.5, top, _CELLS + 1)
-        middles = (edges[1:] + edges[:-1]) / 2
-        sources, weights = (np.zeros(1), np.ones(1)) if not len(grid) else (grid, density)
-        spread = np.exp(-0.5 * ((middles[:, None] - sources[None, :]) / step) ** 2) / (step * (2 * np.pi) ** 0.5)
-        density = spread @ weights * (edges[1] - edges[0])
-        grid, variance = middles, float(seen)
-    return chances
+    walk = _Walk()
+    return [walk.cut(seen, bound) for seen, bound in zip(information, bounds, strict=True)]
 
 
-def _above(top: float, grid: np.ndarray[Any, np.dtype[np.float64]], step: float) -> Any:
-    return np.array([1 - _NORMAL.cdf(float(z)) for z in (top - grid) / step])
+class _Walk:
+    """The density of a walk without drift that has stayed below every bound so far, on a grid."""
+
+    def __init__(self) -> None:
+        self.places, self.weights, self.variance = np.zeros(1), np.ones(1), 0.0
+
+    def chance_above(self, information: float, bound: float) -> float:
+        """The chance to exceed `bound` at the next look."""
+        steps = (bound * information**0.5 - self.places) / (information - self.variance) ** 0.5
+        return float(self.weights @ [0.5 * math.erfc(step / math.sqrt(2)) for step in steps.tolist()])
+
+    def cut(self, information: float, bound: float) -> float:
+        """Go on to the next look, drop what exceeds `bound` there, and return how much that was."""
+        above = self.chance_above(information, bound)
+        edges = np.linspace(-_SPAN, bound, _CELLS + 1) * information**0.5
+        places = (edges[1:] + edges[:-1]) / 2
+        step = (information - self.variance) ** 0.5
+        spread = np.exp(-0.5 * ((places[:, None] - self.places) / step) ** 2) / (step * math.sqrt(2 * math.pi))
+        self.places, self.weights, self.variance = places, spread @ self.weights * (edges[1] - edges[0]), information
+        return above
 
 
 def chances(looks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -167,12 +173,12 @@ def chances(looks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _chance(looks: Sequence[Mapping[str, Any]]) -> float:
-    """One challenger's chance; a look that saw no new pull requests adds its level in full."""
+    """One challenger's chance; a look that saw hardly any new pull requests adds its level in full."""
     information: list[float] = []
     bounds: list[float] = []
     extra = 0.0
     for look in looks:
-        if information and look["clusters"] <= information[-1]:
+        if information and look["clusters"] < _GROWTH * information[-1]:
             extra += float(look["alpha"])
         elif look["clusters"] > 0:
             information.append(float(look["clusters"]))

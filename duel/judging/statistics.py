@@ -42,11 +42,12 @@ class Clusters:
     @classmethod
     def of(cls, values: ArrayLike, labels: ArrayLike) -> Clusters:
         """Group `values`, shape (n,) or (n, K), by `labels`, shape (n,)."""
-        table = np.asarray(values, dtype=np.float64).reshape(len(np.asarray(labels)), -1)
+        table = np.asarray(values, dtype=np.float64)
+        columns = [table] if table.ndim == 1 else list(table.T)
         _, places = np.unique(np.asarray(labels), return_inverse=True)
         count = int(places.max(initial=-1)) + 1
-        sums = np.stack([np.bincount(places, column, count) for column in table.T], axis=1)
-        return cls(sums, np.bincount(places, minlength=count).astype(np.float64))
+        sums = np.stack([np.bincount(places, column, count) for column in columns], axis=1)
+        return cls(sums.astype(np.float64), np.bincount(places, minlength=count).astype(np.float64))
 
     @property
     def count(self) -> int:
@@ -77,7 +78,7 @@ class Studentized:
     means: Floats
     errors: Floats
     pivots: Floats
-    """Shape (B, K), sorted along B. +inf where a resample had no spread: such a resample says nothing against t."""
+    """Shape (B, K), sorted along B."""
 
     def lower(self, alpha: float) -> Floats:
         """The one-sided lower bound of each mean at level 1 - `alpha`, shape (K,); without spread the mean itself."""
@@ -109,23 +110,26 @@ def studentized(clusters: Clusters, resamples: int, seed: int, guard: bool = Tru
         size = min(rows, resamples - start)
         picks = draw.integers(0, count, size=(size, count), dtype=np.int32) + offsets[:size]
         weights = np.bincount(picks.ravel(), minlength=size * count).reshape(size, count)
-        pivots[start : start + size] = _pivots(weights.astype(np.float64) @ moments, kinds, count)
+        pivots[start : start + size] = _pivots(weights.astype(np.float64) @ moments, errors, count)
     pivots.sort(axis=0)
     return Studentized(means, errors, pivots)
 
 
-def _pivots(sums: Floats, kinds: int, count: int) -> Floats:
-    """(t* - t) / se* of resamples whose weighted moments are `sums`; here the sums are those of S - t m."""
+def _pivots(sums: Floats, errors: Floats, count: int) -> Floats:
+    """(t* - t) / se* of resamples whose weighted moments are `sums`; here the sums are those of S - t m.
+
+    A resample without any spread (a challenger that wins every turn) is measured by the error of the sample itself: it
+    has none of its own, and an infinite pivot would forbid to accept what never lost.
+    """
+    kinds = len(errors)
     first, second, mixed = sums[:, :kinds], sums[:, kinds : 2 * kinds], sums[:, 2 * kinds : 3 * kinds]
     turns, squares = sums[:, 3 * kinds, None], sums[:, 3 * kinds + 1, None]
     shift = first / turns
     variance = second - 2 * shift * mixed + shift**2 * squares
-    # Rounding leaves about 1e-15 where all drawn clusters are alike; a real spread is at least (1/30)^2 a cluster.
-    variance = np.where(variance > 1e-9, variance, 0.0)
-    error = np.sqrt(count / (count - 1) * variance) / turns
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pivot = shift / error
-    return np.where(error > 0, pivot, np.where(shift == 0, 0.0, np.copysign(np.inf, shift)))
+    error = np.sqrt(count / (count - 1) * np.maximum(variance, 0.0)) / turns
+    # Rounding leaves about 1e-15 where all drawn clusters are alike; a real spread is at least (1/300)^2 a cluster.
+    error = np.where(variance > 1e-9, error, np.where(errors > 0, errors, 1.0))
+    return np.asarray(shift / error)
 
 
 def t_lower(clusters: Clusters, alpha: float) -> Floats:

@@ -315,7 +315,10 @@ def made_of(verdict: Verdict, summary: dict[str, Any]) -> Section:
     if rows:
         columns = ("role", "model", "calls", "tokens in", "tokens out", "cost")
         section.tables.append(Table(columns, list(rows), right=range(2, 6)))
-        section.notes.append("Writers: the replies that were kept. Judges: every call, as the verdict counts them.")
+        section.notes.append(
+            "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
+            " `python -m duel.calls` lists every call, retries included."
+        )
     section.notes.append(f"Judging: {figures.count(verdict.calls)} calls, {figures.dollars(verdict.cost)}.")
     if verdict.adaptive and verdict.adaptive.saved_share:
         section.notes.append(f"The adaptive panel saved {figures.share(verdict.adaptive.saved_share)} of the votes.")

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from typing import Any
 
+from duel.calls import prices
 from duel.records import DIMENSIONS
 from duel.reporting.tally import Group, Tally
 from duel.reporting.verdict import Verdict
@@ -93,10 +94,9 @@ def costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str, 
     rows: list[dict[str, Any]] = []
     for side, models in sorted(tally.writer_tokens.items(), key=lambda item: (item[0] != "king", item[0])):
         for model, tokens in sorted(models.items()):
-            price = settings.prices.get(model)
+            price = prices.price_of(model, settings, offline=model.startswith(OFFLINE_MARK))
             prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
-            cost = (prompt * price.input + completion * price.output) / 1e6 if price else None
-            rows.append(_cost_row(side, model, tokens["replies"], prompt, completion, cost))
+            rows.append(_cost_row(side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
     return rows + [
         _cost_row("judge", judge.judge, judge.calls, judge.input_tokens, judge.output_tokens, judge.cost)
         for judge in verdict.judges

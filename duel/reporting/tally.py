@@ -13,6 +13,7 @@ from duel.reporting.turns import Judged, Turn
 SCORE_BIN = 5
 SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
+WRITERS = {"king", "challenger"}
 GROUPINGS = ("style", "repo", "position", "license")
 
 
@@ -117,10 +118,11 @@ class Tally:
                     means[name].add(100 * sum(getattr(vote, name) for vote in votes) / len(votes))
 
     def _add_writers(self, judged: Judged) -> None:
-        for side, made in judged.answer.made.items():
+        for side in WRITERS & judged.answer.made.keys():
+            made = judged.answer.made[side]
             tokens = self.writer_tokens.setdefault(side, {}).setdefault(made.model or "unknown", Counter())
             tokens["replies"] += 1
-            for name in ("prompt_tokens", "completion_tokens"):
+            for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
                 value = made.usage.get(name)
                 tokens[name] += value if isinstance(value, int) else 0
 

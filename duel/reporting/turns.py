@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from duel.errors import ItemError
+from duel.judging import rubric
 from duel.judging.buckets import bucket_of
 from duel.records import DIMENSIONS, Answer, Bucket, Score
+from duel.reporting.verdict import Verdict
 from duel.settings import Settings
 from duel.workspace import Workspace, natural_order
 
@@ -61,9 +63,10 @@ class Reader:
 
     workspace: Workspace
     settings: Settings
+    verdict: Verdict
     damage: list[ItemError] = field(default_factory=list)
     missing: list[dict[str, Any]] = field(default_factory=list)
-    """Scores without an answer, as rows for `report/dropped.jsonl`."""
+    """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
     _licenses: dict[str, str] = field(default_factory=dict)
 
     def best_first(self) -> list[Path]:
@@ -88,11 +91,16 @@ class Reader:
         try:
             score = self.workspace.read(path, Score)
             if answer_path is None:
-                self.missing.append(_without_answer(stem, score))
+                self.missing.append(_row(stem, score, "no-answer", "the score has no answer in answer_*/"))
                 return None
             answer = self.workspace.read(answer_path, Answer)
         except ItemError as error:
             self.damage.append(error)
+            return None
+        if difference := differs(stem, score, answer, self.verdict):
+            self.missing.append(
+                _row(stem, score, difference, "the score is not of this verdict; validate.py asks anew")
+            )
             return None
         place = f"{answer_path.parent.name}/{answer_path.name}"
         return Judged(self._turn(stem, score, answer, place), score, answer)
@@ -169,9 +177,22 @@ def _length_difference(score: Score, answer: Answer) -> float | None:
     return (len(answer.challenger) - len(opponent)) / longer if longer else None
 
 
-def _without_answer(stem: str, score: Score) -> dict[str, Any]:
-    detail = "the score has no answer in answer_*/"
-    return {"file": stem, "instance_id": score.instance_id, "reason": "no-answer", "detail": detail}
+def differs(stem: str, score: Score, answer: Answer, verdict: Verdict) -> str:
+    """What keeps a score from this verdict, as a slug: another mode, rubric or panel, or replies that have changed."""
+    if score.mode != verdict.mode:
+        return f"mode-{score.mode}"
+    for name in ("rubric", "panel"):
+        ours, theirs = score.made_with.get(name), verdict.made_with.get(name)
+        if ours and theirs and ours != theirs:
+            return f"other-{name}"
+    judged = score.made_with.get("candidates")
+    if judged and judged != rubric.fingerprint(rubric.pair_of(stem, answer, score.mode)):
+        return "other-candidates"
+    return ""
+
+
+def _row(stem: str, score: Score, reason: str, detail: str) -> dict[str, Any]:
+    return {"file": stem, "instance_id": score.instance_id, "reason": reason, "detail": detail}
 
 
 def _table(values: dict[str, Any], key: str) -> dict[str, Any]:

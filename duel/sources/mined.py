@@ -72,6 +72,7 @@ def row(
         "compactions": session.compactions,
         "base_commit": base,
         "commit": commit.sha if commit else "",
+        "license": commit.license if commit else "",
         "system_prompt": "the log's" if session.keeps_protocol else f"session_system {_system_hash()}",
         "native_messages": _json(scrub.deep(native(session))) if keep_tools else None,
         "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
@@ -99,23 +100,28 @@ def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: Scrubber)
 
 
 def native(session: Session) -> list[dict[str, Any]]:
-    """The whole session with its own tool calls: arguments an object, results as tool messages with the call's id."""
+    """The whole session with its own tool calls: arguments an object, results as tool messages with the call's id.
+
+    Calls that never came back are left out, and replies with nothing in between are one, as every trainer wants it.
+    """
     messages: list[dict[str, Any]] = [{"role": "system", "content": session.system}] if session.system else []
     for entry in session.entries:
         if isinstance(entry, Said):
             messages.append({"role": "user", "content": entry.text})
         elif not entry.cut:
-            messages += _native_reply(entry)
+            before = messages.pop()["content"] if messages and messages[-1]["role"] == "assistant" else ""
+            messages += _native_reply(entry, before)
     return messages
 
 
-def _native_reply(reply: Reply) -> list[dict[str, Any]]:
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-    if reply.calls:
-        message["tool_calls"] = [_native_call(call) for call in reply.calls]
+def _native_reply(reply: Reply, before: str) -> list[dict[str, Any]]:
+    """One reply and its results; `before` is what the agent said just before it."""
     answered = [call for call in reply.calls if call.result is not None]
+    message: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(filter(None, (before, reply.text)))}
+    if answered:
+        message["tool_calls"] = [_native_call(call) for call in answered]
     results = [{"role": "tool", "tool_call_id": c.id, "name": c.name, "content": c.result} for c in answered]
-    return [message, *results]
+    return [message, *results] if answered or message["content"] else []
 
 
 def _native_call(call: Call) -> dict[str, Any]:
@@ -214,6 +220,7 @@ def trajectory_schema() -> Any:
             ("compactions", pa.int64()),
             ("base_commit", text),
             ("commit", text),
+            ("license", text),
             ("system_prompt", text),
             ("native_messages", text),
             ("tools", text),

@@ -126,7 +126,9 @@ def edited_files(session: Session, place: Repository) -> list[str]:
     found = set()
     for call in session.calls:
         for path in _paths(call) if edits(call) else ():
-            whole = Path(call.folder or session.folder, Path(path).expanduser()).resolve()
+            if path.startswith("~/"):
+                path = str(Path.home() / path[2:])
+            whole = Path(call.folder or session.folder, path).resolve()
             if whole.is_relative_to(place.top.resolve()):
                 found.add(whole.relative_to(place.top.resolve()).as_posix())
     return sorted(found)
@@ -136,11 +138,11 @@ def _paths(call: Call) -> list[str]:
     arguments = call.arguments
     if call.name in _EDITING or (call.name in _EDITORS and arguments.get("command") != "view"):
         path = arguments.get("file_path", arguments.get("path"))
-        return [path] if isinstance(path, str) else []
+        return [path] if isinstance(path, str) and "\0" not in path else []
     command = arguments.get("command")
     if not isinstance(command, str) or call.name in _EDITORS:
         return []
-    return [path for part in shell.parse(command).commands for path in part.writes]
+    return [path for part in shell.parse(command).commands for path in part.writes if "\0" not in path]
 
 
 def _branch(place: Repository, name: str) -> str:

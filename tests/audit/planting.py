@@ -1,7 +1,7 @@
-"""Plants leaks in honest turns: one fact of the hidden pull request, in natural words, drawn from a seed.
+"""Plants leaks in honest turns: one fact of the pull request in natural words, drawn from a seed.
 
-A fact may be planted where nothing that the agent has seen holds it. What counts as "holds" is written here anew and not
-taken from the audit, so that the two can disagree.
+A fact may be planted where nothing that the agent has seen holds it. What counts as "holds" is written here anew and
+not taken from the audit, so that the two can disagree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import builtins
 import keyword
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from duel.records import Commit, Message
 
@@ -67,14 +67,24 @@ def plant(reply: str, sentence: str, rng: random.Random) -> str:
     return f"{first} {sentence}{newline}{others}{fence}{rest}"
 
 
-def leaks(commit: Commit, messages: Sequence[Message], kind: str, rng: random.Random) -> tuple[str, str] | None:
-    """One (fact, sentence that tells it) of `kind` which the agent cannot know; None where there is none."""
+def leaks(
+    commit: Commit, messages: Sequence[Message], kind: str, rng: random.Random, elsewhere: Collection[str] = ()
+) -> tuple[str, str] | None:
+    """One (fact, sentence that tells it) of `kind` which the agent cannot know; None where there is none.
+
+    Names in `elsewhere` are used around other pull requests too and are not planted.
+    """
     seen = "\n".join([*(message.content for message in messages), commit.issue]).casefold()
-    facts = sorted({fact for fact in facts_of(commit, kind) if not known(fact[0], seen)})
+    facts = sorted({fact for fact in facts_of(commit, kind) if fact[0] not in elsewhere and not known(fact[0], seen)})
     if not facts:
         return None
     x, n, p = rng.choice(facts)
     return x, rng.choice(SENTENCES[kind]).format(x=x, n=n, p=p)
+
+
+def names(text: str) -> frozenset[str]:
+    """Every word of a text."""
+    return frozenset(re.findall(r"\w+", text))
 
 
 def known(value: str, seen: str) -> bool:
@@ -107,13 +117,17 @@ def facts_of(commit: Commit, kind: str) -> Iterator[tuple[str, int, str]]:
         yield f"the hand of {commit.instance_id}", 0, ""
     elif kind == "test":
         for _, _, _, text in added(commit.test_patch):
-            yield from ((name, 0, "") for name in re.findall(r"\bdef (test_\w+)|\bclass (Test\w+)", text) for name in name if name)
+            yield from (
+                (name, 0, "")
+                for name in re.findall(r"\bdef (test_\w+)|\bclass (Test\w+)", text)
+                for name in name
+                if name
+            )
     else:
         for sign, number, path, text in added(commit.patch):
             stripped = text.strip()
-            if kind == "line number" and len(stripped) >= 12:
-                yield stripped, number, path
-            elif kind == "line" and len(stripped) >= 40 and sign == "+":
+            is_line = kind == "line" and len(stripped) >= 40 and sign == "+"
+            if is_line or (kind == "line number" and len(stripped) >= 12):
                 yield stripped, number, path
             elif kind == "literal" and sign == "+":
                 yield from ((found[1], 0, "") for found in QUOTED.findall(text) if re.search(r"\w \w", found[1]))

@@ -275,6 +275,37 @@ def test_a_folder_of_trajectories_in_every_kind_of_file(
         assert f"1 dropped: {reason}" in done.err
 
 
+def test_hostile_rows_are_dropped_one_by_one(
+    export: Callable[..., Any], workspace: Workspace, trajectories: Path, tmp_path: Path
+) -> None:
+    good = json.loads(trajectories.read_text().splitlines()[0])
+    call = {"id": "1", "function": {"name": "bash", "arguments": {"command": "ls", "n": 10**40}}}
+    rows_ = [
+        {**good, "instance_id": "\ud800"},
+        {**good, "messages": [{"role": "user", "content": "\ud800"}]},
+        {
+            **good,
+            "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}],
+        },
+        {**good, "messages": [{"role": "\ud800", "content": "x"}]},
+        {**good, "messages": [{"role": "user", "content": 7}]},
+        {**good, "messages": 7, "tools": 7, "resolved": [1]},
+        good,
+    ]
+    source = tmp_path / "hostile.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows_) + '{"messages": ' + "[" * 10_000 + "\n")
+    export("--from", source, "--format", "atif,codeact")
+    assert [row["id"] for row in rows(workspace, "codeact")] == ["hostile.jsonl#0", "hostile.jsonl#2"]
+    assert [row["session_id"] for row in rows(workspace, "atif")] == ["?"]  # no JSON reader takes the huge number
+    assert manifest(workspace)["handover"][0]["taken"] == 8
+    assert {row["reason"] for row in workspace.dropped()} >= {
+        "damaged",
+        "unknown-role",
+        "content-not-text",
+        "no-messages",
+    }
+
+
 def test_another_system_prompt_for_native_tools(
     export: Callable[..., Any], workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -282,6 +313,42 @@ def test_another_system_prompt_for_native_tools(
     prompt.write_text("You have one tool: bash.\n")
     export("--format", "openai-tools", "--system", prompt)
     assert {row["messages"][0]["content"] for row in rows(workspace, "openai-tools")} == {"You have one tool: bash."}
+
+
+def test_a_mined_session_goes_out_as_text_or_as_it_really_called_its_tools(
+    export: Callable[..., Any], workspace: Workspace, tmp_path: Path
+) -> None:
+    arguments = {"file_path": "a.py", "content": "x = 1"}
+    call = {"id": "toolu_1", "type": "function", "function": {"name": "Write", "arguments": arguments}}
+    session = {
+        "instance_id": "session-1",
+        "messages": [
+            {"role": "user", "content": "Make a.py."},
+            {"role": "assistant", "content": "THOUGHT: Write it.\n\n```bash\necho 'x = 1' > a.py\n```"},
+            {"role": "user", "content": "ok"},
+        ],
+        "system_prompt": "You edit files.",
+        "native_messages": json.dumps(
+            [
+                {"role": "user", "content": "Make a.py."},
+                {"role": "assistant", "content": "Write it.", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "toolu_1", "name": "Write", "content": "ok"},
+            ]
+        ),
+    }
+    source = tmp_path / "mined.jsonl"
+    source.write_text(json.dumps(session) + "\n")
+    export("--from", source, "--format", "sft,openai-tools,atif,codeact")
+    assert rows(workspace, "sft")[0]["messages"][1]["content"].endswith("```")
+    [native] = rows(workspace, "openai-tools")
+    assert native["messages"][0] == {"role": "system", "content": "You edit files."}
+    assert native["messages"][2]["tool_calls"][0]["function"]["name"] == "Write"
+    assert native["tools"][0]["function"]["parameters"]["properties"] == {
+        "content": {"type": "string"},
+        "file_path": {"type": "string"},
+    }
+    assert rows(workspace, "atif")[0]["steps"][2]["observation"]["results"][0]["content"] == "ok"
+    assert rows(workspace, "codeact")[0]["steps"][0]["tool"] == "bash"
 
 
 def test_long_examples_go_by_their_length(export: Callable[..., Any], workspace: Workspace) -> None:

@@ -85,3 +85,24 @@ def scores_of(votes: NDArray[np.float64], labels: Sequence[int] | NDArray[np.int
         score_of(f"p_1_{turn + 1}", votes[turn], settings, instance=f"o__r-{label}")
         for turn, label in enumerate(labels)
     ]
+
+
+def challengers(
+    mean: int, turns: int, seed: int, lean: float = 0.1, spread: float = 0.3, noise: float = 0.2
+) -> NDArray[np.float64]:
+    """Votes (turns, 3 judges, 2 orders, 5) on a challenger whose mean score is within a point of `mean`.
+
+    `lean` is how far a judge moves towards what it sees first; `spread` is between turns, `noise` between votes.
+    """
+
+    def cast(centre: float) -> NDArray[np.float64]:
+        draw = np.random.default_rng(seed)
+        latent = centre + spread * draw.normal(size=(turns, 1, 1, 1)) + 0.15 * draw.normal(size=(turns, 3, 1, 5))
+        latent = latent + noise * draw.normal(size=(turns, 3, 2, 5)) + lean * np.array([-1.0, 1.0])[:, None]
+        return np.where(latent > 0.1, 1.0, np.where(latent < -0.1, 0.0, 0.5))
+
+    low, high = -2.0, 2.0
+    while high - low > 0.02:
+        middle = (low + high) / 2
+        low, high = (middle, high) if 100 * cast(middle).mean() < mean else (low, middle)
+    return cast((low + high) / 2)

@@ -20,8 +20,9 @@ class Case:
     after: str
 
 
-def wrong(cases: list[Case], root: Path) -> list[str]:
+def wrong(cases: list[Case], root: Path, in_repositories: bool = False) -> list[str]:
     """The names of the cases whose file does not hold, byte for byte, what it should."""
+    begin = "git init -q . && " if in_repositories else ""
     for number, case in enumerate(cases):
         folder = root / str(number)
         file = folder / case.file
@@ -31,9 +32,7 @@ def wrong(cases: list[Case], root: Path) -> list[str]:
             file.parent.mkdir(parents=True)
             file.write_bytes(case.before.encode())
         (root / f"{number}.sh").write_bytes(case.command.encode())
-    loop = (
-        f"for ((i = 0; i < {len(cases)}; i++)); do (cd $i && git init -q . && bash ../$i.sh) || echo failed: $i; done"
-    )
+    loop = f"for ((i = 0; i < {len(cases)}; i++)); do (cd $i && {begin}bash ../$i.sh) || echo failed: $i; done"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", loop], cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True

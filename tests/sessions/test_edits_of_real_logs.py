@@ -75,7 +75,7 @@ def test_all_35_edits_and_14_writes_of_claude_code_give_the_recorded_file(shared
             cases.append(Case(f"{call.name} {file}", command, file, before, after))
     assert Counter(case.name.split()[0] for case in cases) == {"Edit": 35, "Write": 14}
     assert kinds["Edit: git"] == 35
-    assert wrong(cases, tmp_path) == []
+    assert wrong(cases, tmp_path, in_repositories=True) == []
 
 
 def pieces(diff: str, signs: str) -> list[str]:

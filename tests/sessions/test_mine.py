@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from duel.sources.choosing import Choice, seconds_of
+from duel.sources.mining import Mine
+from duel.sources.sessions import registry
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 SIX = ["instance_id", "repo", "messages", "trajectory_format", "exit_status", "duration_sec"]
@@ -73,8 +79,9 @@ def fix(folder: Path | str, session: str = "s-1", task: str = "The total is too 
     edit = tool_use(f"{session}-b", "Edit", file_path=f"{folder}/shop.py", old_string="prices[1:]", new_string="prices")
     log.replies(f"{session}-m", text_block("The slice skips the first price."), edit)
     log.result(f"{session}-b", "updated", {"originalFile": BROKEN, "structuredPatch": [], "filePath": "x"})
-    log.runs(f"{session}-c", "pytest -q", "Exit code 1", "Error: Exit code 1")
-    log.runs(f"{session}-d", "pytest -q", "1 passed")
+    failed = "Exit code 1\nFAILED test_shop.py::test_total - assert 2 == 3\n1 failed in 0.01s"
+    log.runs(f"{session}-c", "pytest -q test_shop.py", failed, f"Error: {failed}")
+    log.runs(f"{session}-d", "pytest -q test_shop.py", "1 passed")
     log.replies(f"{session}-e", text_block("The total is right now."))
     return log.lines
 
@@ -93,7 +100,7 @@ def test_the_agents_own_folder_is_found_and_written_in_the_datasets_columns(
     assert str(schema.field("messages").type) == "list<element: struct<role: string, content: string>>"
     (row,) = rows(tmp_path / "mined.parquet")
     assert [message["role"] for message in row["messages"]] == ["system"] + ["user", "assistant"] * 5
-    assert row["messages"][5]["content"] == (
+    assert row["messages"][4]["content"] == (
         "THOUGHT: The slice skips the first price.\n\n```bash\ngit apply <<'EOF'\ndiff --git a/shop.py b/shop.py\n"
         "--- a/shop.py\n+++ b/shop.py\n@@ -1,2 +1,2 @@\n def total(prices):\n-    return sum(prices[1:])\n"
         "+    return sum(prices)\nEOF\n```"
@@ -129,30 +136,22 @@ def test_the_commit_that_followed_becomes_the_pull_request(
     assert "+def test_total():" in pull["test_patch"]
     assert pull["pr_description"].startswith("Count every price\n\nThe first one was left out.")
     assert "lovelace" not in json.dumps(pull)
-    assert (pull["license"], pull["created_at"]) == ("MIT", "2026-01-02T03:40:00Z")
+    assert (pull["license"], pull["created_at"]) == ("MIT", "2026-01-02T03:40:00+00:00")
     assert row["outcome_evidence"].endswith("touches 1 of the 1 files that were edited")
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["no repository", "not edited", "too late", "gone"],
-)
-def test_no_commit_is_taken_that_is_not_the_sessions(
-    script: Callable[..., Any], logs: Path, repository: Path, tmp_path: Path, change: str
-) -> None:
-    lines = fix(repository)
-    if change == "no repository":
-        (repository / ".git").rename(repository / "git")
-    elif change == "not edited":
-        lines = json.loads(json.dumps(lines).replace("/shop.py", "/other.py"))
-    elif change == "too late":
-        lines = json.loads(json.dumps(lines).replace("2026-01-02", "2025-12-20"))
-    else:
-        repository.rename(repository.with_name("moved"))
-    write_lines(logs / "a.jsonl", lines)
-    script("mine.py", "--workspace", tmp_path / "w", code=0)
-    assert not (tmp_path / "w" / "mined-pulls.parquet").exists()
-    assert [row["commit"] for row in rows(tmp_path / "w" / "mined.parquet")] == [""]
+def test_no_commit_is_taken_that_is_not_the_sessions(logs: Path, repository: Path, tmp_path: Path) -> None:
+    places = {name: tmp_path / name for name in ("no repository", "not edited", "too late", "gone", "the one")}
+    for number, (name, place) in enumerate(places.items()):
+        shutil.copytree(repository, place)
+        lines = json.dumps(fix(place, f"s-{number}"))
+        lines = lines.replace("/shop.py", "/other.py") if name == "not edited" else lines
+        lines = lines.replace("2026-01-02", "2025-12-20") if name == "too late" else lines
+        write_lines(logs / f"{number}.jsonl", json.loads(lines))
+    shutil.rmtree(places["no repository"] / ".git")
+    shutil.rmtree(places["gone"])
+    mined = list(Mine([], Choice()).sessions())
+    assert [found.commit is not None for found in mined] == [False, False, False, False, True]
 
 
 def test_a_hostile_repository_runs_nothing(
@@ -190,16 +189,18 @@ def test_names_homes_addresses_and_secrets_are_gone_and_paths_stay_coherent(
     log = ClaudeCode("/home/lovelace/projects/shop")
     log.says(f"I am lovelace, write to a.lovelace@analytical.org. My key is {key}.")
     log.runs(
-        "a", "ls -l ~/.claude/projects/-home-lovelace-projects-shop", "drwxr-xr-x 2 lovelace staff x\n/home/lovelace/x"
+        "a",
+        "ls -l ~/.claude/projects/-home-lovelace-projects-shop",
+        "drwxr-xr-x 2 lovelace staff 64 x\n-rw-r--r--  1 byron byron 7 y\n/home/lovelace/x",
     )
     log.writes("b", "/home/lovelace/projects/shop/.env", f"KEY={key}\nHOME=/Users/Byron/y\n")
     write_lines(logs / "a.jsonl", log.lines)
     script("mine.py", "--workspace", tmp_path, "--keep-tools", code=0)
     (row,) = rows(tmp_path / "mined.parquet")
     written = json.dumps(row)
-    for personal in ("lovelace", "Byron", key, "analytical.org"):
+    for personal in ("lovelace", "Byron", "byron", key, "analytical.org"):
         assert personal not in written
-    assert row["messages"][3]["content"] == "drwxr-xr-x 2 user staff x\n/home/user/x"
+    assert row["messages"][3]["content"] == "drwxr-xr-x 2 user staff 64 x\n-rw-r--r--  1 user user 7 y\n/home/user/x"
     assert "-home-user-projects-shop" in row["messages"][2]["content"]
     assert "/Users/user/y" in row["messages"][4]["content"]
     shown = script("mine.py", "--workspace", tmp_path, "--dry-run", code=0)
@@ -216,29 +217,40 @@ def test_a_dry_run_shows_what_would_be_taken_and_writes_nothing(
     assert not (tmp_path / "w").exists()
 
 
-def test_one_can_choose_by_age_project_length_outcome_and_recovery(
-    script: Callable[..., Any], logs: Path, tmp_path: Path
-) -> None:
-    write_lines(logs / "old.jsonl", fix("/home/ada/shop", "old", "Old task."))
-    recent = time.strftime("%Y-%m-%d", time.gmtime())
-    young = json.loads(json.dumps(fix("/home/ada/garden", "young", "Young task.")).replace("2026-01-02", recent))
-    write_lines(logs / "young.jsonl", young)
+def test_one_can_choose_by_age_project_length_outcome_and_recovery(logs: Path) -> None:
+    write_lines(logs / "old.jsonl", fix("/home/ada/shop", "old", "Old"))
+    young = json.dumps(fix("/home/ada/garden", "young", "Young")).replace("2026-01-02", "2026-03-02")
+    write_lines(logs / "young.jsonl", json.loads(young))
     short = ClaudeCode("/home/ada/shop", "short")
-    short.says("Short task.")
+    short.says("Short")
     short.runs("x", "ls", "y")
     write_lines(logs / "short.jsonl", short.lines)
 
-    def taken(*options: object) -> set[str]:
-        shown = script("mine.py", "--workspace", tmp_path, "--dry-run", *options, code=0).out
-        return {name for name in ("Old", "Young", "Short") if f"{name} task." in shown}
+    def taken(limit: int = 0, **wanted: Any) -> set[str]:
+        return {found.task for found in Mine([], Choice(**wanted), limit=limit).sessions()}
 
     assert taken() == {"Old", "Young", "Short"}
-    assert taken("--since", "7d") == {"Young"}
-    assert taken("--project", "*/garden") == taken("--project", "garden") == {"Young"}
-    assert taken("--min-turns", 2) == taken("--outcome", "success") == {"Old", "Young"}
-    assert taken("--outcome", "unknown") == {"Short"}
-    assert taken("--filter", "error-recovery") == {"Old", "Young"}
-    assert len(taken("--limit", 1)) == 1
+    assert taken(not_before=datetime(2026, 3, 1, tzinfo=UTC).timestamp()) == {"Young"}
+    assert taken(project="*/garden") == taken(project="garden") == {"Young"}
+    assert taken(min_turns=2) == taken(outcome="success") == {"Old", "Young"}
+    assert taken(outcome="unknown") == {"Short"}
+    assert len(taken(limit=1)) == 1
+
+
+@pytest.mark.parametrize(("age", "seconds"), [("7d", 604800), ("12h", 43200), ("90m", 5400), ("1.5W", 907200)])
+def test_ages(age: str, seconds: float) -> None:
+    assert seconds_of(age) == seconds
+
+
+def test_the_command_line_chooses_as_well(script: Callable[..., Any], logs: Path, tmp_path: Path) -> None:
+    write_lines(logs / "old.jsonl", fix("/home/ada/shop", "old", "Old task."))
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    young = json.dumps(fix("/home/ada/garden", "young", "Young task.")).replace("2026-01-02", today)
+    write_lines(logs / "young.jsonl", json.loads(young))
+    options = ("--since", "7d", "--project", "*a*", "--filter", "error-recovery", "--outcome", "success")
+    shown = script("mine.py", "--workspace", tmp_path, "--dry-run", *options, code=0).out
+    assert "Young task." in shown
+    assert "Old task." not in shown
 
 
 def test_broken_lines_and_unknown_entries_are_named_and_the_rest_goes_on(
@@ -255,7 +267,7 @@ def test_broken_lines_and_unknown_entries_are_named_and_the_rest_goes_on(
     write_lines(logs / "odd.jsonl", [{"type": "user", "sessionId": 1, "uuid": [], "message": {"content": {"a": [1]}}}])
     run = script("mine.py", "--workspace", tmp_path, code=0)
     assert len(rows(tmp_path / "mined.parquet")) == 2
-    for named in ("broken line 1 of", "broken line 11 of", "unknown entry type `novelty`", "not-a-session"):
+    for named in ("broken line 1 of", "broken line 10 of", "unknown entry type `novelty`", "not-a-session"):
         assert named in run.err
     dropped = [json.loads(line) for line in (tmp_path / "report" / "dropped.jsonl").read_text().splitlines()]
     assert {row["reason"] for row in dropped} >= {"not-a-session"}
@@ -288,6 +300,13 @@ def test_a_mistake_is_one_clear_message(
     script: Callable[..., Any], tmp_path: Path, options: list[str], said: str
 ) -> None:
     assert said in script("mine.py", "--workspace", tmp_path, *options, code=2).err
+
+
+def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:
+    said = script("mine.py", "--help", code=0).out
+    named = re.search(r"--format \{([^}]+)\}", " ".join(said.split()))
+    assert named
+    assert sorted(named[1].replace(" ", "").split(",")) == sorted(registry.NAMES)
 
 
 def test_from_sessions_to_the_end_offline(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from duel.errors import ItemError
 from duel.sources.normalise import normalise
 from duel.sources.sessions import registry
+from duel.sources.sessions.hub_rows import HubRows
+from duel.sources.sessions.log import Log
 from duel.sources.sessions.pi import numbered_diff
 from duel.sources.sessions.session import Hunk, Said, Session
 from tests.sessions.logs import write_lines
@@ -177,6 +183,17 @@ def test_swe_agents_history_without_demonstrations(tmp_path: Path) -> None:
     assert "old = 'a b'" in turns[3]
     assert turns[5:] == [f"THOUGHT: Done.\n\n{SUBMIT}"]
     assert (session.instance_id, session.repo, session.exit_status) == ("owner__name-12", "owner/name", "submitted")
+
+
+def test_a_command_of_swe_agents_window_ends_what_can_be_learned_from(tmp_path: Path) -> None:
+    replies = [
+        {"content": "Look.\n\n```\nls\n```", "thought": "Look.", "action": "ls"},
+        {"content": "Open.\n\n```\nopen src/a.py 12\n```", "thought": "Open.", "action": "open src/a.py 12"},
+    ]
+    (session,) = read(document(tmp_path / "owner__name-12.traj", swe_agent(replies)), "swe-agent")
+    trajectory = normalise(session)
+    assert trajectory.turns == 1
+    assert "`open` is a command of SWE-agent's window" in trajectory.ended_by
 
 
 # -- rows of messages --------------------------------------------------------------------------------------------------
@@ -366,6 +383,57 @@ def test_openhands_version_1_events_in_lines_and_in_a_folder(tmp_path: Path) -> 
     (session,) = read(tmp_path / "two", "openhands")
     assert contents(session) == expected
     assert session.id == "conversation-7"
+
+
+def test_rows_of_a_dataset_are_streamed(tmp_path: Path) -> None:
+    """By `datasets` itself, from a folder in the place of the Hub."""
+    pytest.importorskip("datasets")
+    write_lines(tmp_path / "train.jsonl", [{"messages": native('{"command": "ls"}'), "instance_id": "a__b-1"}] * 3)
+    log = HubRows(tmp_path, str(tmp_path))
+    sessions = list(registry.reader_of(log).read(log))
+    assert [len(contents(session)) for session in sessions] == [4, 4, 4]
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The ways to every value inside a JSON value."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*way, key)
+        yield from places(value[key], (*way, key))
+
+
+SEEDS = [tree(), version_1(), [{"messages": native({"command": "ls"})}], [swe_agent([{"content": "```\nls\n```"}])]]
+JUNK = st.sampled_from('null;0;-1.5;true;"";"x";[];{};[1];["a"];{"a": 1};[[]];[{}];1000000000000000'.split(";"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), seed=st.sampled_from(SEEDS), format=st.sampled_from(["", *registry.NAMES]))
+def test_no_shape_of_a_log_stops_a_reader(data: st.DataObject, seed: list[Any], format: str) -> None:
+    records = json.loads(json.dumps(seed))
+    for _ in range(data.draw(st.integers(1, 3))):
+        *way, key = data.draw(st.sampled_from(list(places(records))))
+        holder = records
+        for step in way:
+            holder = holder[step]
+        holder[key] = json.loads(data.draw(JUNK))
+    log = InMemory(Path("x.jsonl"), "x.jsonl", rows=records)
+    with contextlib.suppress(ItemError):
+        for session in registry.reader_of(log, format).read(log, True):
+            normalise(session)
+
+
+@dataclass
+class InMemory(Log):
+    """A log without a file."""
+
+    rows: list[Any] = field(default_factory=list)
+    is_parquet = False
+    is_lines = True
+
+    def values(self, quietly: bool = False) -> Iterator[Any]:
+        yield from self.rows
+
+    def records(self, quietly: bool = False) -> Iterator[dict[str, Any]]:
+        yield from (row for row in self.rows if isinstance(row, dict))
 
 
 def test_what_no_reader_knows_is_said(tmp_path: Path) -> None:

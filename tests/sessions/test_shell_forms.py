@@ -42,7 +42,7 @@ CONTENT = st.lists(st.sampled_from(PIECES), max_size=12).map("\n".join) | st.tex
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60
 )
 # Each example is a batch that one bash runs.
-BATCHES = settings(max_examples=4, deadline=None)
+BATCHES = settings(max_examples=2, deadline=None)
 
 
 def call(name: str, folder: str = "/w", **arguments: object) -> Call:
@@ -100,7 +100,7 @@ def test_any_edit_changes_the_file_as_the_tool_did(
     assert wrong(cases, tmp_path_factory.mktemp("e")) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(before=CONTENT, after=CONTENT)
 def test_a_patch_applied_by_its_own_rules_gives_the_file_after(before: str, after: str) -> None:
     hunks: list[Hunk] = []

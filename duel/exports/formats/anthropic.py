@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from duel.errors import ItemError
 from duel.exports import checks, dialogue
-from duel.exports.example import Example, Turns, ending_on_turn
+from duel.exports.example import Example, Turns, calls_ending_on_turn
 from duel.exports.formats.base import Format, Row, Shape, as_object, present
 
 
@@ -142,7 +142,7 @@ ANTHROPIC = Format(
     name="anthropic",
     summary="Anthropic Messages: `system`, `tool_use` and `tool_result` blocks",
     schema=Request,
-    rows_of=ending_on_turn,
+    rows_of=calls_ending_on_turn,
     write=write,
     read=read,
     check=checks.anthropic_chat,

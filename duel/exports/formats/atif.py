@@ -13,7 +13,7 @@ from pydantic import Field
 
 from duel.errors import ItemError
 from duel.exports import dialogue
-from duel.exports.example import Example, Turns, recorded
+from duel.exports.example import Example, Turns, recorded_calls
 from duel.exports.formats.base import Format, Row, Shape, as_object, provenance
 
 VERSION = "ATIF-v1.7"
@@ -159,7 +159,7 @@ ATIF = Format(
     name="atif",
     summary="Agent Trajectory Interchange Format 1.7, for Harbor and the Agent Data Protocol",
     schema=Trajectory,
-    rows_of=recorded,
+    rows_of=recorded_calls,
     write=write,
     read=read,
     check=_check,

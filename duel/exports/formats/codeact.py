@@ -117,10 +117,14 @@ def read(row: Mapping[str, Any]) -> Turns:
 
 
 def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
-    """A bash action is the command itself; any other tool's is the JSON of its arguments."""
+    """A bash action is the command itself; with further arguments, and of any other tool, it is their JSON."""
     if step["tool"] != dialogue.BASH:
         return dict(json.loads(step["action"]))
-    return {"command": step["action"]}
+    try:
+        given = json.loads(step["action"]) if step["action"].startswith("{") else None
+    except ValueError:  # a group of commands, { like; this; }
+        given = None
+    return given if isinstance(given, dict) else {"command": step["action"]}
 
 
 def _step(number: int, step: recovery.Step) -> Row:

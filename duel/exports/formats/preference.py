@@ -81,7 +81,6 @@ DPO = Format(
     write=write_pair,
     read=read_pair,
     check=_check_pair,
-    needs_pairs=True,
 )
 REWARD = Format(
     name="reward",
@@ -91,7 +90,6 @@ REWARD = Format(
     write=write_scored_pair,
     read=read_pair,
     check=_check_pair,
-    needs_pairs=True,
 )
 KTO = Format(
     name="kto",
@@ -101,5 +99,4 @@ KTO = Format(
     write=write_labelled,
     read=read_labelled,
     check=lambda row: checks.text_chat([*row["prompt"], *row["completion"]]),
-    needs_pairs=True,
 )

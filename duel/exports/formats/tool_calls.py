@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from duel.exports import checks, dialogue
-from duel.exports.example import Example, Turns, ending_on_turn
+from duel.exports.example import Example, Turns, calls_ending_on_turn
 from duel.exports.formats.base import Format, Provenance, Row, Shape, as_object, present, provenance
 from duel.records import Message
 
@@ -149,7 +149,7 @@ OPENAI_TOOLS = Format(
     name="openai-tools",
     summary="OpenAI fine-tuning: the bash action as a tool call, `arguments` as JSON text",
     schema=OpenAIRow,
-    rows_of=ending_on_turn,
+    rows_of=calls_ending_on_turn,
     write=write_openai,
     read=read,
     check=_check,
@@ -158,7 +158,7 @@ TRL_TOOLS = Format(
     name="trl-tools",
     summary="TRL with tools: the bash action as a tool call, `arguments` as an object",
     schema=TRLRow,
-    rows_of=ending_on_turn,
+    rows_of=calls_ending_on_turn,
     write=write_trl,
     read=read,
     check=_check,

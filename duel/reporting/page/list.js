@@ -161,14 +161,14 @@ function drawRows() {
   if (!list.rows || byId('report').hidden) return;
   const height = rowHeight();
   const top = byId('rows').getBoundingClientRect().top;
-  const first = Math.max(Math.floor(-top / height) - OVERSCAN, 0);
-  const last = Math.min(Math.ceil((innerHeight - top) / height) + OVERSCAN, list.order.length);
+  const first = Math.min(Math.max(Math.floor(-top / height) - OVERSCAN, 0), list.order.length);
+  const last = Math.max(Math.min(Math.ceil((innerHeight - top) / height) + OVERSCAN, list.order.length), first);
   const painted = `${first}:${last}:${list.selected}`;
   if (painted === list.painted) return;
   list.painted = painted;
   const focused = byId('rows').contains(document.activeElement);
   const shown = list.order.slice(first, last).map((row, i) => rowLine(row, first + i));
-  byId('rows').replaceChildren(spacer(first * height), ...shown, spacer((list.order.length - Math.max(last, first)) * height));
+  byId('rows').replaceChildren(spacer(first * height), ...shown, spacer((list.order.length - last) * height));
   if (focused) byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
 }
 

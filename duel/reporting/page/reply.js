@@ -1,6 +1,7 @@
 // One reply on the screen: prose and bash blocks, with colours, differences and findings laid over the same text.
 
-const FENCE = /```(?:bash|sh|mswea_bash_command)?[ \t]*\n([\s\S]*?)(?:\n```|$)/g;
+// The blocks that the harness runs (duel/turn.py); any other fence is prose.
+const FENCE = /```(?:bash|mswea_bash_command)[ \t\r]*\n([\s\S]*?)(?:\n?```|$)/g;
 const FOLD_CHARACTERS = 5000;
 
 /** The parts of a reply in order: {kind: 'prose' | 'code', start, end}; fence lines are in neither. */

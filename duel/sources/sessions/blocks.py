@@ -13,6 +13,12 @@ _FUNCTION = re.compile(r"<function=([\w.-]+)>(.*?)(?:</function>|\Z)", re.DOTALL
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
 _TICKS = re.compile(r"^```\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 EDITOR = "str_replace_editor"
+# The commands of SWE-agent's first interface. They act on a window that the tool keeps open, not on files as a shell
+# sees them, so no shell command does the same.
+WINDOW_COMMANDS = frozenset(
+    "open goto scroll_up scroll_down create edit append insert undo_edit set_cursors"
+    " search_file search_dir find_file exit_forfeit exit_context exit_cost exit_format exit_error exit_api".split()
+)
 
 
 def reply_of(content: str, number: int) -> Reply:
@@ -45,7 +51,8 @@ def command_line_call(command: str, key: str) -> Call:
         except ValueError:
             return Call(key, EDITOR, {}, obstacle="the editor's command line cannot be read")
         return Call(key, EDITOR, _options(words[1:]))
-    return Call(key, "bash", {"command": command})
+    obstacle = f"`{first}` is a command of SWE-agent's window" if first in WINDOW_COMMANDS else ""
+    return Call(key, "bash", {"command": command}, obstacle=obstacle)
 
 
 def _options(words: list[str]) -> dict[str, Any]:

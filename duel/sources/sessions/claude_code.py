@@ -60,7 +60,7 @@ class _Line:
 def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for lines with a type and a session id of which one is a message or one of the harness's own events."""
     return any(
-        record.get("type") in _MESSAGES | _SILENT | {"system", "attachment"}
+        text(record, "type") in _MESSAGES | _SILENT | {"system", "attachment"}
         and ("sessionId" in record or "leafUuid" in record or "isSnapshotUpdate" in record)
         for record in sample
     )
@@ -84,7 +84,7 @@ def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]
     previous: str | None = None
     folder = ""  # a line that does not say where it was written was written where the one before it was
     for number, record in enumerate(log.records()):
-        kind = record.get("type")
+        kind = text(record, "type")
         folder = text(record, "cwd") or folder
         key = text(record, "uuid") or f"line {number}"
         if "uuid" in record or kind in _MESSAGES:
@@ -178,12 +178,12 @@ def _with_siblings(lines: list[_Line], on_path: set[str]) -> list[_Line]:
     """The lines of a path, with the other lines of its API responses and the results of all their calls."""
     responses = {line.message_id for line in lines if line.key in on_path and line.role == "assistant"}
     replies = [line for line in lines if line.role == "assistant" and line.message_id in responses]
-    calls = {block.get("id") for line in replies for block in _blocks(line, "tool_use")}
+    calls = {text(block, "id") for line in replies for block in _blocks(line, "tool_use")}
     kept = {line.key for line in replies} | {line.key for line in lines if line.key in on_path}
     return [
         line
         for line in lines
-        if line.key in kept or any(block.get("tool_use_id") in calls for block in _blocks(line, "tool_result"))
+        if line.key in kept or any(text(block, "tool_use_id") in calls for block in _blocks(line, "tool_result"))
     ]
 
 
@@ -228,7 +228,7 @@ def _add_reply(line: _Line, session: Session, replies: dict[str, Reply], calls: 
         session.entries.append(reply)
     content = line.message.get("content")
     for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
-        kind = block.get("type")
+        kind = text(block, "type")
         if kind == "text":
             reply.text = "\n\n".join(filter(None, (reply.text, text(block, "text").strip())))
         elif kind in ("thinking", "redacted_thinking"):

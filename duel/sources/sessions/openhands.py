@@ -39,8 +39,8 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The one conversation of a file or folder of events."""
     session = Session(NAME, log.path.stem if log.path.stem != "events" else log.path.parent.name)
-    calls: dict[Any, Call] = {}
-    replies: dict[Any, Reply] = {}
+    calls: dict[str, Call] = {}
+    replies: dict[str, Reply] = {}
     for value in log.values():
         for event in tables(value) if isinstance(value, list) else [table(value)]:
             session.saw(seconds(event.get("timestamp")))
@@ -53,7 +53,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def _version_1(
-    event: dict[str, Any], session: Session, replies: dict[Any, Reply], calls: dict[Any, Call], log: Log
+    event: dict[str, Any], session: Session, replies: dict[str, Reply], calls: dict[str, Call], log: Log
 ) -> None:
     kind = text(event, "kind")
     if kind == "SystemPromptEvent":
@@ -67,7 +67,7 @@ def _version_1(
     elif kind == "ActionEvent":
         _add_call(event, text(event, "llm_response_id"), _thought(event), _call_1(event), session, replies, calls)
     elif kind in ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation"):
-        call = calls.get(event.get("tool_call_id"))
+        call = calls.get(text(event, "tool_call_id"))
         if call is None:
             log.note("result without a call")
             return
@@ -104,12 +104,12 @@ def _call_1(event: dict[str, Any]) -> Call:
 
 
 def _version_0(
-    event: dict[str, Any], session: Session, replies: dict[Any, Reply], calls: dict[Any, Call], log: Log
+    event: dict[str, Any], session: Session, replies: dict[str, Reply], calls: dict[str, Call], log: Log
 ) -> None:
     action, observation = text(event, "action"), text(event, "observation")
     arguments = table(event.get("args"))
     if observation and observation not in _SILENT:
-        call = calls.get(event.get("cause"))
+        call = calls.get(f"event {event.get('cause')}")
         if call is None:
             log.note("result without a call")
             return
@@ -125,7 +125,7 @@ def _version_0(
     elif action == "message":
         session.entries.append(Reply(text(arguments, "content").strip()))
     elif action and action not in _SILENT and event.get("source") == "agent":
-        response = table(table(event.get("tool_call_metadata")).get("model_response")).get("id")
+        response = text(table(table(event.get("tool_call_metadata")).get("model_response")), "id")
         call = _call_0(event, action, arguments)
         _add_call(event, response, text(arguments, "thought"), call, session, replies, calls)
     elif (action or observation) not in _SILENT:
@@ -155,12 +155,12 @@ def _call_0(event: dict[str, Any], action: str, arguments: dict[str, Any]) -> Ca
 
 def _add_call(
     event: dict[str, Any],
-    response: Any,
+    response: str,
     thought: str,
     call: Call,
     session: Session,
-    replies: dict[Any, Reply],
-    calls: dict[Any, Call],
+    replies: dict[str, Reply],
+    calls: dict[str, Call],
 ) -> None:
     """Calls of one response are one reply, whatever events stand between them."""
     reply = replies.get(response) if response else None
@@ -172,8 +172,7 @@ def _add_call(
     reply.text = "\n\n".join(filter(None, (reply.text, thought.strip())))
     reply.calls.append(call)
     calls[call.id] = call
-    if "id" in event:
-        calls[event["id"]] = call
+    calls[f"event {event.get('id')}"] = call
 
 
 def _failed(observation: dict[str, Any]) -> bool:

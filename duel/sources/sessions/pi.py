@@ -65,7 +65,7 @@ def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) ->
     )
     calls: dict[str, Call] = {}
     for entry in entries:
-        kind = entry.get("type")
+        kind = text(entry, "type")
         session.saw(seconds(entry.get("timestamp")))
         if kind == "message":
             _add(table(entry.get("message")), seconds(entry.get("timestamp")), session, calls, log)
@@ -81,7 +81,7 @@ def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) ->
 
 
 def _add(message: dict[str, Any], at: float | None, session: Session, calls: dict[str, Call], log: Log) -> None:
-    role = message.get("role")
+    role = text(message, "role")
     if role == "user":
         session.entries.append(Said(*parts(message.get("content"))))
     elif role == "assistant":
@@ -101,10 +101,10 @@ def _add(message: dict[str, Any], at: float | None, session: Session, calls: dic
 
 def _reply(message: dict[str, Any], at: float | None, session: Session, calls: dict[str, Call], log: Log) -> Reply:
     """An assistant message. pi itself leaves aborted and failed ones out of what the model sees next."""
-    reply = Reply(cut=message.get("stopReason") in ("aborted", "error"))
+    reply = Reply(cut=text(message, "stopReason") in ("aborted", "error"))
     content = message.get("content")
     for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
-        kind = block.get("type")
+        kind = text(block, "type")
         if kind == "text":
             reply.text = "\n\n".join(filter(None, (reply.text, text(block, "text").strip())))
         elif kind == "thinking":

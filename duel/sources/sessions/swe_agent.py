@@ -48,7 +48,7 @@ def _use_actions(session: Session, history: list[dict[str, Any]]) -> None:
     """Where replies hold no native calls, the parsed `action` and `thought` are surer than the text."""
     if any(message.get("tool_calls") for message in history):
         return
-    for reply, message in zip(session.replies, history, strict=True):
+    for reply, message in zip(session.replies, history, strict=False):
         action = text(message, "action").strip()
         if reply.calls and action:
             _replace_action(reply, action, text(message, "thought"))

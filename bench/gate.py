@@ -1,0 +1,61 @@
+"""What the gate costs: 2,000 turns, 10,000 resamples, five dimensions and the total.
+
+    python bench/gate.py [--turns 2000]
+
+Prints seconds and memory for the bounds alone and for the whole verdict with all its tables, each in a fresh process,
+once with one turn a pull request (2,000 clusters) and once with one to eight (about 445). The budget: 0.5 s, 60 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=2000)
+    parser.add_argument("--one", choices=["bounds", "verdict"], help=argparse.SUPPRESS)
+    parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        measure(arguments.one, arguments.turns, arguments.single)
+        return
+    for what in ("bounds", "verdict"):
+        for layout in ("--single", ""):
+            command = [sys.executable, __file__, "--turns", str(arguments.turns), "--one", what, layout]
+            subprocess.run([word for word in command if word], check=True)
+
+
+def measure(what: str, turns: int, single: bool) -> None:
+    import numpy as np
+
+    from duel.judging import gate
+    from duel.judging.table import Table
+    from duel.settings import Settings
+    from tests.judging.panels import HEAVY_TIES, scores_of, simulate
+
+    settings = Settings()
+    votes, labels = simulate(HEAVY_TIES, turns // 4, np.random.default_rng(1))
+    scores = scores_of(votes[:turns], np.arange(turns) if single else labels[:turns], settings)
+    table = Table.of(scores, settings)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    if what == "bounds":
+        gate.measure(table, settings, settings.duel.gate_alpha)
+    else:
+        gate.decide(scores, settings)
+    seconds = time.perf_counter() - start
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    clusters = len(set(table.clusters.tolist()))
+    print(f"{what:<8} {len(scores)} turns, {clusters} clusters: {seconds:.3f} s, {memory:.0f} MB more", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What the calls of a workspace came to, by stage and model.
+
+python -m duel.calls                      the ledger of the current directory
+python -m duel.calls --workspace DIR      of another workspace
+python -m duel.calls --json               the same figures for programs
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from duel import command
+from duel.errors import EXIT_FINISHED, WorkspaceError
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m duel.calls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help="the folder of the run")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+
+    from duel.calls import figures
+    from duel.calls.ledger import Ledger
+    from duel.workspace import Workspace
+
+    path = Workspace(arguments.workspace).ledger
+    if not path.exists():
+        where = arguments.workspace.absolute()
+        raise WorkspaceError("no call was made in this workspace", where=where, hint="name it with --workspace")
+    with Ledger(path) as ledger:
+        rows = figures.collect(ledger)
+    if arguments.json:
+        print(figures.as_json(rows))
+    elif sys.stdout.isatty():
+        figures.show_table(rows)
+    else:
+        print(figures.as_text(rows))
+    return EXIT_FINISHED
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,127 @@
+"""The figures of a ledger: calls, tokens, cost, failures, latency and cache share by stage and model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+from duel.calls.ledger import Ledger
+from duel.calls.summary import listed
+from duel.errors import printable
+
+_REPLIES = (
+    "SELECT stage, asked_model, usage, cost, latency_s, rejected, provider FROM replies ORDER BY stage, asked_model"
+)
+_FAULTS = "SELECT stage, asked_model, kind, calls FROM faults ORDER BY stage, asked_model, kind"
+HEADINGS = (
+    "stage", "model", "replies", "rejected", "failed calls", "tokens in", "cached", "tokens out", "reasoning", "cost",
+    "latency p50", "p90", "p99",
+)  # fmt: skip
+
+
+@dataclass
+class Figures:
+    """One stage and model. Latencies in seconds, cost in dollars."""
+
+    stage: str
+    model: str
+    replies: int = 0
+    rejected: int = 0
+    failed_calls: dict[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float = 0.0
+    unpriced_replies: int = 0
+    latency_p50: float | None = None
+    latency_p90: float | None = None
+    latency_p99: float | None = None
+    providers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """Every call that went out."""
+        return self.replies + sum(self.failed_calls.values())
+
+    @property
+    def cached_share(self) -> float | None:
+        """Share of the prompt tokens that the endpoint served from its cache."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
+def collect(ledger: Ledger) -> list[Figures]:
+    """The figures of every stage and model that the ledger holds."""
+    found: dict[tuple[str, str], Figures] = {}
+    latencies: dict[tuple[str, str], list[float]] = {}
+    for stage, model, usage, cost, latency_s, rejected, provider in ledger.query(_REPLIES):
+        row = found.setdefault((stage, model), Figures(stage, model))
+        latencies.setdefault((stage, model), []).append(latency_s)
+        _add(row, orjson.loads(usage), cost, rejected, provider)
+    for stage, model, kind, calls in ledger.query(_FAULTS):
+        found.setdefault((stage, model), Figures(stage, model)).failed_calls[kind] = calls
+    for key, values in latencies.items():
+        values.sort()
+        row = found[key]
+        row.latency_p50, row.latency_p90, row.latency_p99 = (_percentile(values, share) for share in (0.5, 0.9, 0.99))
+    return [found[key] for key in sorted(found)]
+
+
+def _add(row: Figures, usage: dict[str, int], cost: float | None, rejected: str, provider: str) -> None:
+    row.replies += 1
+    row.rejected += bool(rejected)
+    row.prompt_tokens += usage.get("prompt_tokens", 0)
+    row.cached_tokens += usage.get("cached_tokens", 0)
+    row.completion_tokens += usage.get("completion_tokens", 0)
+    row.reasoning_tokens += usage.get("reasoning_tokens", 0)
+    row.providers[provider] = row.providers.get(provider, 0) + 1
+    row.cost += cost or 0.0
+    row.unpriced_replies += cost is None
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def as_json(rows: Sequence[Figures]) -> str:
+    """The figures as a JSON array."""
+    shown = [{**asdict(row), "calls": row.calls, "cached_share": row.cached_share} for row in rows]
+    return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
+
+
+def as_text(rows: Sequence[Figures]) -> str:
+    """The figures as lines with tabs between the columns."""
+    return "\n".join("\t".join(cells) for cells in [HEADINGS, *map(_cells, rows)])
+
+
+def show_table(rows: Sequence[Figures]) -> None:
+    """The figures as a table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*HEADINGS)
+    for row in rows:
+        table.add_row(*map(Text, _cells(row)))
+    Console().print(table)
+
+
+def _cells(row: Figures) -> tuple[str, ...]:
+    cost = f"${row.cost:.4f}"
+    return (
+        row.stage,
+        printable(row.model),
+        f"{row.replies:,}",
+        f"{row.rejected:,}",
+        listed(Counter(row.failed_calls)) or "0",
+        f"{row.prompt_tokens:,}",
+        "" if row.cached_share is None else f"{row.cached_share:.0%}",
+        f"{row.completion_tokens:,}",
+        f"{row.reasoning_tokens:,}",
+        f"{cost} + {row.unpriced_replies:,} unpriced" if row.unpriced_replies else cost,
+        *("" if value is None else f"{value:.2f} s" for value in (row.latency_p50, row.latency_p90, row.latency_p99)),
+    )

@@ -1,0 +1,97 @@
+"""What a whole run will ask for, before any of it is asked: one job a turn for each of the three paying stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from duel import candidates, fence, pull
+from duel.calls import Request
+from duel.errors import ItemError
+from duel.judging import rubric
+from duel.records import Answer, Commit, Message
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+# What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
+# tokens, 9,100 each; a turn is drawn from anywhere in one, so that half of it stands before the turn. At 3.8 bytes a
+# token (the median of 41 real rollouts) that is 17 KB. A pull request's record took 5.2 KB in the mean of 39 real bug
+# fixes; the dataset also holds features, so twice that and more.
+HISTORY_BYTES = 17_000
+PULL_BYTES = 12_000
+# A candidate as the judges see it, in bytes: the mean of 1,250 real turns.
+REPLY_BYTES = 850
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One turn of one stage: the requests that it will make at least."""
+
+    item: str
+    asked: list[Request]
+
+    def requests(self) -> list[Request]:
+        """What `duel.calls.plan` counts."""
+        return self.asked
+
+    async def work(self, ask: object) -> None:
+        """Nothing: an estimate is counted, never asked."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn as far as it is known: its history and the pull request behind it."""
+
+    item: str
+    instance_id: str
+    history: list[Message]
+    commit: Commit | None
+
+
+def turns(workspace: Workspace, settings: Settings) -> Iterator[Turn]:
+    """The prompts that are there; where none are drawn yet, as many typical ones as are asked for."""
+    if not workspace.prompt_files():
+        yield from typical(settings)
+        return
+    for stem, _, prompt in workspace.prompts([]):
+        try:
+            commit = workspace.commit(prompt.instance_id)
+        except ItemError:
+            commit = None
+        if prompt.instance_id in settings.generate.exclude_ids or (commit and pull.is_huge(commit, settings)):
+            continue
+        history = candidates.fitted_history(prompt.messages, settings, commit)
+        yield Turn(stem, prompt.instance_id, history, commit)
+
+
+def typical(settings: Settings) -> Iterator[Turn]:
+    """Turns of the dataset's average length."""
+    history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
+    for number in range(settings.sample.n):
+        commit = Commit(instance_id=str(number), patch="x" * PULL_BYTES)
+        yield Turn(f"turn {number}", str(number), history, commit)
+
+
+def kings(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
+    """What king.py will ask."""
+    numbered = candidates.Numbered(settings)
+    for turn in turns(workspace, settings):
+        yield Expected(turn.item, [numbered.king(turn.item, turn.history)])
+
+
+def challengers(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
+    """What ch.py will ask."""
+    numbered = candidates.Numbered(settings)
+    for turn in turns(workspace, settings):
+        if turn.commit is not None:
+            mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
+            yield Expected(turn.item, [numbered.challenger(turn.item, turn.history, turn.commit, mark)])
+
+
+def judges(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
+    """What validate.py will ask of the panel, with candidates of typical length where none are written."""
+    reply = "x" * REPLY_BYTES
+    for turn in turns(workspace, settings):
+        answer = Answer(instance_id=turn.instance_id, king=reply, challenger=reply + ".", messages=turn.history)
+        pair = rubric.pair_of(turn.item, answer, settings.duel.mode)
+        yield Expected(turn.item, list(rubric.requests(pair, settings, b"").values()))

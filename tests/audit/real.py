@@ -1,0 +1,57 @@
+"""The real runs and pull requests that lie beside some checkouts, as records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from duel.records import ChangedFile, Commit, Message
+
+
+class HonestTurn(NamedTuple):
+    """One turn of an agent that has never seen the pull request."""
+
+    instance_id: str
+    position: int
+    history: list[Message]
+    reply: str
+
+
+def commits(shared: Path) -> dict[str, Commit]:
+    """The pull requests by instance id."""
+    import pyarrow.parquet as parquet
+
+    found = {}
+    for row in parquet.read_table(shared / "pulls" / "train-00000-of-00001.parquet").to_pylist():
+        paths = re.findall(r"^diff --git a/(\S+)", f"{row['patch']}\n{row['test_patch']}", re.MULTILINE)
+        found[row["instance_id"]] = Commit(
+            instance_id=row["instance_id"],
+            repo=row["repo"],
+            pull_number=int(row["pull_number"]),
+            commit=row["base_commit"],
+            issue=row["problem_statement"],
+            description=row["pr_description"] or "",
+            patch=row["patch"],
+            test_patch=row["test_patch"],
+            license=row["license"] or "",
+            files=[ChangedFile(path=path) for path in dict.fromkeys(paths)],
+        )
+    return found
+
+
+def rollouts(shared: Path, name: str = "mini_swe_agent") -> Iterator[tuple[str, list[Message]]]:
+    """(instance id, messages) of every real run."""
+    import pyarrow.parquet as parquet
+
+    for row in parquet.read_table(shared / name / "train-00000.parquet").to_pylist():
+        yield row["instance_id"], [Message(**message) for message in row["messages"]]
+
+
+def turns(shared: Path, name: str = "mini_swe_agent") -> Iterator[HonestTurn]:
+    """Every assistant turn of every real run."""
+    for instance_id, messages in rollouts(shared, name):
+        for position, message in enumerate(messages):
+            if message.role == "assistant":
+                yield HonestTurn(instance_id, position, messages[:position], message.content)

@@ -1,0 +1,112 @@
+"""`audit.py` over a workspace, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from duel.records import Answer, Commit, Message
+from duel.workspace import Workspace
+from tests.audit.test_leaks import COMMIT
+
+HISTORY = [
+    Message(role="system", content="One bash code block with ONE command. NEVER use `cd`."),
+    Message(role="user", content="Totals are wrong for members."),
+]
+REPLIES = {
+    "prompts_9_1_1": "I list the files.\n\n```bash\nls\n```",
+    "prompts_9_1_2": "We need resolve_loyalty_discount in shop/basket.py.\n\n```bash\ncat shop/basket.py\n```",
+    "prompts_9_1_3": "I list the files.\n\n```bash\nls\n```",
+    "prompts_9_1_4": "I go there.\n\n```bash\ncd shop && ls\n```",
+    "prompts_9_1_5": "Mail jane.doe@acme-works.com about it.\n\n```bash\ncat README\n```",
+}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "run")
+    (made.root).mkdir()
+    (made.root / "chain.toml").write_text('[audit]\ndecontaminate = ["ids.txt"]\nlicenses = ["MIT"]\n')
+    (made.root / "ids.txt").write_text("ACME__other-1\n")
+    made.save(made.commit_path(COMMIT.instance_id), COMMIT.model_copy(update={"license": "MIT"}))
+    made.save(made.commit_path("acme__other-1"), Commit(instance_id="acme__other-1", license="GPL-2.0"))
+    for stem, reply in REPLIES.items():
+        instance_id = "acme__other-1" if stem.endswith("5") else COMMIT.instance_id
+        answer = Answer(instance_id=instance_id, king="k", challenger=reply, assistant=reply, messages=HISTORY)
+        made.save(made.new_answer_path(stem, 0, 5000), answer)
+    return made
+
+
+def audits(workspace: Workspace) -> dict[str, dict]:
+    return {path.stem: answer.audit for path, answer in workspace.answers([])}
+
+
+def test_every_answer_gets_its_audit_and_the_report_counts_them(workspace: Workspace, script) -> None:
+    done = script("audit.py", "--workspace", workspace.root, code=0)
+    found = audits(workspace)
+    assert [found[stem]["leaking"] for stem in REPLIES] == [False, True, False, False, False]
+    assert {leak["kind"] for leak in found["prompts_9_1_2"]["leaks"]} == {"identifier", "path"}
+    assert found["prompts_9_1_2"]["leak_score"] > 1
+    assert found["prompts_9_1_3"]["duplicates_of"] == "prompts_9_1_1"
+    assert found["prompts_9_1_1"]["duplicates_of"] == ""
+    assert [problem["rule"] for problem in found["prompts_9_1_4"]["protocol"]["problems"]] == ["cd"]
+    assert found["prompts_9_1_5"]["secrets"] == {"email": 1}
+    assert found["prompts_9_1_5"]["contaminated"] == "instance of ids.txt"
+    assert "GPL-2.0" in found["prompts_9_1_5"]["license_refused"]
+    report = json.loads((workspace.report / "audit.json").read_text())
+    assert (report["audited"], report["leaking"], report["contamination"]["checked"]) == (5, 1, {"ids.txt": 1})
+    assert {row["reason"] for row in workspace.dropped()} == {"leak", "near-duplicate", "contaminated", "licence"}
+    assert "leaking" in done.out
+    assert "contaminated" in done.out
+
+
+def test_a_rerun_changes_no_byte(workspace: Workspace, script) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in workspace.root.rglob("*.json*")}
+
+    script("audit.py", "--workspace", workspace.root, code=0)
+    before = contents()
+    script("audit.py", "--workspace", workspace.root, code=0)
+    assert contents() == before
+
+
+def test_another_side_leaves_the_challengers_audit_alone(workspace: Workspace, script) -> None:
+    script("audit.py", "--workspace", workspace.root, code=0)
+    before = audits(workspace)
+    script("audit.py", "--workspace", workspace.root, "--side", "assistant", code=0)
+    after = audits(workspace)
+    for stem, audit in after.items():
+        assert audit.pop("assistant")["leaking"] == before[stem]["leaking"]
+        assert audit == before[stem]
+    script("audit.py", "--workspace", workspace.root, code=0)
+    assert "assistant" in audits(workspace)["prompts_9_1_1"]
+
+
+def test_a_damaged_answer_is_named_and_the_others_are_audited(workspace: Workspace, script) -> None:
+    (workspace.root / "answer_0" / "prompts_9_1_4.json").write_bytes(b'{"instance_id": "x", ')
+    done = script("audit.py", "--workspace", workspace.root, code=1)
+    assert "prompts_9_1_4.json" in done.err
+    assert audits(workspace)["prompts_9_1_2"]["leaking"]
+
+
+def test_an_answer_without_a_challenger_is_left_as_it_is(workspace: Workspace, script) -> None:
+    path = workspace.root / "answer_0" / "prompts_9_1_1.json"
+    workspace.save(path, workspace.read(path, Answer).model_copy(update={"challenger": ""}))
+    before = path.read_bytes()
+    script("audit.py", "--workspace", workspace.root, code=0)
+    assert path.read_bytes() == before
+    assert json.loads((workspace.report / "audit.json").read_text())["without"] == 1
+
+
+def test_a_list_that_could_not_be_read_is_said_to_be_unchecked(workspace: Workspace, script) -> None:
+    (workspace.root / "chain.toml").write_text('[audit]\ndecontaminate = ["pro"]\n')
+    done = script("audit.py", "--workspace", workspace.root, code=0)
+    assert "NOT checked" in done.out
+    assert "pro" in json.loads((workspace.report / "audit.json").read_text())["contamination"]["unchecked"]
+
+
+def test_a_folder_without_answers_is_the_users_mistake(tmp_path: Path, script) -> None:
+    done = script("audit.py", "--workspace", tmp_path, code=2)
+    assert "king.py" in done.err

@@ -1,0 +1,208 @@
+"""Near-duplicates, contamination, secrets and licences."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from duel.audit.contamination import Benchmarks
+from duel.audit.duplicates import near_duplicates
+from duel.audit.licences import refused
+from duel.audit.secrets import scrub
+from duel.errors import SettingsError
+from duel.settings import Audit, Settings
+from duel.workspace import Workspace
+from tests.audit import real
+
+# -- near-duplicates -----------------------------------------------------------------------------------------------
+
+
+def changed(text: str, share: float, rng: random.Random) -> str:
+    words = text.split(" ")
+    for i in rng.sample(range(len(words)), int(share * len(words))):
+        words[i] = f"new{rng.randrange(10**6)}"
+    return " ".join(words)
+
+
+def test_copies_with_five_words_in_a_hundred_changed_are_found(shared: Path) -> None:
+    rng = random.Random(5)
+    texts = [honest.reply for honest in real.turns(shared)]
+    copies = {f"copy_{i}": changed(text, 0.05, rng) for i, text in enumerate(texts)}
+    found = near_duplicates([*((f"a_{i}", text) for i, text in enumerate(texts)), *copies.items()], 0.85)
+    assert sum(key in found for key in copies) >= 0.95 * len(copies)
+
+
+def test_different_turns_are_no_duplicates() -> None:
+    rng = random.Random(1)
+    words = [f"w{i}" for i in range(4000)]
+    assert near_duplicates([(f"t_{i}", " ".join(rng.choices(words, k=120))) for i in range(300)], 0.85) == {}
+
+
+def test_the_first_in_natural_order_stands_for_its_group_however_they_come() -> None:
+    text = "I look at the file and then at the tests of it"
+    items = [("p_10", text), ("p_9", text + " again"), ("p_11", text.upper()), ("q_1", "something else entirely")]
+    assert near_duplicates(items, 0.85) == {"p_10": "p_9", "p_11": "p_9"}
+    assert near_duplicates(items[::-1], 0.85) == {"p_10": "p_9", "p_11": "p_9"}
+
+
+def test_a_threshold_of_one_asks_for_the_same_words() -> None:
+    items = [("a", "one two three"), ("b", "three two one"), ("c", "one two"), ("d", ""), ("e", "")]
+    assert near_duplicates(items, 1.0) == {"b": "a", "e": "d"}
+
+
+# -- contamination -------------------------------------------------------------------------------------------------
+
+
+def benchmarks(tmp_path: Path, *names: str, **settings: object) -> Benchmarks:
+    chosen = Settings(audit=Audit(decontaminate=list(names), **settings))  # type: ignore[arg-type]
+    return Benchmarks.load(chosen, Workspace(tmp_path))
+
+
+def test_ids_are_compared_without_case_and_across_renames(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("# a list\nAcme__Shop-12\ncarapace-sh__carapace-849\n")
+    found = benchmarks(tmp_path, "ids.txt")
+    assert found.checked == {"ids.txt": 2}
+    assert found.reason("acme__shop-12") == "instance of ids.txt"
+    assert found.reason("rsteube__carapace-849", "rsteube/carapace")
+    assert found.reason("acme__shop-13") == ""
+
+
+@pytest.mark.parametrize("name", ["ids.json", "ids.jsonl", "ids.csv", "ids.parquet"])
+def test_lists_come_in_many_formats(name: str, tmp_path: Path) -> None:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    row = {"instance_id": "acme__shop-12", "repo": "acme/shop", "base_commit": "ab" * 20}
+    match name.rsplit(".", 1)[1]:
+        case "json":
+            (tmp_path / name).write_text(json.dumps([row]))
+        case "jsonl":
+            (tmp_path / name).write_text(json.dumps(row) + "\n")
+        case "csv":
+            (tmp_path / name).write_text("instance_id,repo,base_commit\n" + ",".join(row.values()) + "\n")
+        case _:
+            parquet.write_table(arrow.Table.from_pylist([row]), tmp_path / name)
+    found = benchmarks(tmp_path, name)
+    assert found.reason("acme__shop-12")
+    assert "base commit" in found.reason("other__id-1", "Acme/Shop", "AB" * 20)
+
+
+def test_strict_mode_refuses_the_whole_repository(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("acme__shop-12\n")
+    assert benchmarks(tmp_path, "ids.txt", decontaminate_by="repo").reason("acme__shop-99") == "repository of ids.txt"
+
+
+def test_an_issue_in_the_same_words_is_contaminated(tmp_path: Path) -> None:
+    issue = " ".join(f"word{i}" for i in range(60))
+    row = {"instance_id": "acme__shop-12", "problem_statement": issue}
+    (tmp_path / "ids.jsonl").write_text(json.dumps(row))
+    found = benchmarks(tmp_path, "ids.jsonl")
+    assert "issue text" in found.reason("fork__shop-1", "fork/shop", "", f"Title\n{issue.upper()}")
+    assert found.reason("fork__shop-2", "fork/shop", "", "word1 word2 and quite another text") == ""
+
+
+def test_a_list_that_cannot_be_had_is_reported(tmp_path: Path) -> None:
+    found = benchmarks(tmp_path, "verified")
+    assert found.checked == {}
+    assert "offline" in found.unchecked["verified"]
+
+
+def test_a_list_is_read_from_the_cache_without_the_network(tmp_path: Path, clean_home: Path) -> None:
+    cache = clean_home / ".cache" / "duel-curation" / "benchmarks"
+    cache.mkdir(parents=True)
+    name = "princeton-nlp_SWE-bench_Verified"
+    from duel.workspace import file_name
+
+    (cache / f"{file_name('princeton-nlp/SWE-bench_Verified')}.json").write_text('[{"instance_id": "a__b-1"}]')
+    assert name.startswith("princeton")
+    assert benchmarks(tmp_path, "verified").checked == {"verified": 1}
+
+
+def test_a_name_that_is_neither_list_nor_file_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="neither"):
+        benchmarks(tmp_path, "no-such-list.txt")
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(SettingsError, match="without one id"):
+        benchmarks(tmp_path, "empty.txt")
+
+
+def test_the_real_lists_know_the_real_instances(tmp_path: Path, shared: Path) -> None:
+    found = benchmarks(tmp_path, *(str(file) for file in sorted((shared / "contamination").glob("*.txt"))))
+    assert sum(bool(found.reason(commit.instance_id)) for commit in real.commits(shared).values()) == 38
+
+
+# -- secrets -------------------------------------------------------------------------------------------------------
+
+SECRETS = [
+    ("aws-key", "AKIA" + "Q3EGRM7XKJ2WLZ5T"),
+    ("github-token", "ghp_" + "a1B2c3D4e5" * 4),
+    ("api-key", "sk-proj-" + "Zx9Qw8Er7Ty6" * 3),
+    ("api-key", "sk-ant-api03-" + "Zx9Qw8Er7Ty6" * 3),
+    ("api-key", "cpk_" + "1f2e3d4c5b6a" * 3),
+    ("huggingface-token", "hf_" + "QwErTyUiOp" * 3 + "ABCD"),
+    ("slack-token", "xoxb-" + "123456789012-abcdefABCDEF"),
+    ("jwt", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r"),
+    ("email", "jane.doe@acme-works.com"),
+    ("secret", 'api_key = "Vq7Lx2mP9rT4"'),
+    ("password", "postgres://jane:Vq7Lx2mP@db.acme.com/x"),
+    ("private-key", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----"),
+    ("user", "/home/jdoe/project/x.py"),
+    ("user", r"C:\Users\Jane\x.py"),
+    ("authorization", "Authorization: Bearer Vq7Lx2mP9rT4Vq7Lx2mP"),
+]
+
+
+@pytest.mark.parametrize(("kind", "secret"), SECRETS)
+def test_a_secret_is_replaced_counted_and_stays_the_same_placeholder(kind: str, secret: str) -> None:
+    first, second = scrub(f"before {secret} after"), scrub(f"elsewhere: {secret}\n")
+    assert first.counts == {kind: 1}
+    mark = first.text.removeprefix("before ").removesuffix(" after")
+    assert mark in second.text
+    assert scrub(first.text).text == first.text
+    assert not scrub(first.text).counts
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "@pytest.fixture\ndef token(): ...",
+        "git clone git@github.com:acme/shop.git",
+        "npm i left-pad@1.3.0 @types/node@20.1.2",
+        "write to bob@example.com or 12+me@users.noreply.github.com",
+        "y = a@b.T + x@w.mean()",
+        'password = "changeme"  # placeholder',
+        "token = get_token(request)",
+        "cd /home/user/app && ls /Users/runner",
+        "https://user:password@example.com/",
+        "secret_key = os.environ['SECRET_KEY_BASE']",
+        "commit 9c1d5e7fa0b3426c8e15d7f9a2b4c6d8e0f13579",
+        "icon@2x.png, sha256@deadbeef",
+    ],
+)
+def test_code_and_examples_are_left_alone(code: str) -> None:
+    assert scrub(code).text == code
+
+
+# -- licences ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("license_id", "table", "allowed"),
+    [
+        ("MIT", {}, True),
+        ("", {}, True),
+        ("mit", {"allow": ["MIT"]}, True),
+        ("GPL-2.0", {"allow": ["MIT"]}, False),
+        ("", {"allow": ["MIT"]}, False),
+        ("GPL-2.0-or-later", {"refuse": ["GPL-2.0"]}, False),
+        ("GPL-2.0 OR MIT", {"refuse": ["GPL-2.0"]}, True),
+        ("MIT AND GPL-3.0-only", {"allow": ["MIT"]}, False),
+        ("NOASSERTION", {"refuse": ["unknown"]}, False),
+        ("Apache-2.0", {"refuse": ["GPL-2.0"]}, True),
+    ],
+)
+def test_licences_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:
+    assert (refused(license_id, Settings(audit=Audit(licenses=table))) == "") is allowed

@@ -1,0 +1,187 @@
+"""Driving many jobs: every item is done or named with its reason, and no reply is paid for twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from duel.calls import Ask, Reply, Request
+from duel.calls.ledger import Ledger
+from duel.errors import EndpointError, ItemError, WorkspaceError
+from duel.offline import Faults, endpoint
+from tests.calls.jobs import House, Question
+
+# Every fault of the stand-in that says nothing about the request itself and that a retry can overcome.
+PASSING = (
+    "429", "429-date", "429-bare", "408", "409", "500", "502", "503", "reset", "truncated", "malformed", "error-200",
+    "empty", "length", "reasoning-length", "hang", "stall",
+)  # fmt: skip
+
+
+def test_every_item_is_answered_and_saved(house: House) -> None:
+    with endpoint() as stand_in:
+        summary = house.drive(house.questions(50), stand_in.base_url, total=50)
+        stats = stand_in.stats()
+    assert (summary.done, summary.calls, summary.exit_code) == (50, 50, 0)
+    assert len(house.saved) == stats["unique_ok"] == 50
+    assert summary.tokens_in > 0 and summary.tokens_out > 0
+
+
+def test_a_rerun_makes_no_call(house: House) -> None:
+    with endpoint() as stand_in:
+        first = house.questions(20)
+        house.drive(first, stand_in.base_url)
+        again = house.questions(20)
+        summary = house.drive(again, stand_in.base_url)
+        assert stand_in.stats()["requests"] == 20
+    assert (summary.calls, summary.from_ledger, summary.done) == (0, 20, 20)
+    assert [job.replies[0].text for job in again] == [job.replies[0].text for job in first]
+    assert all(job.replies[0].from_ledger for job in again)
+
+
+def test_a_changed_parameter_asks_anew(house: House) -> None:
+    with endpoint() as stand_in:
+        house.drive(house.questions(3), stand_in.base_url)
+        for more in ({"temperature": 0.5}, {"max_tokens": 300}, {"parameters": {"top_p": 0.9}}, {"attempt": 1}):
+            assert house.drive(house.questions(3, more=more), stand_in.base_url).calls == 3
+        assert house.drive(house.questions(3, model="other/model"), stand_in.base_url).calls == 3
+
+
+def test_again_asks_anew_and_is_gone_on_with_after_an_interruption(house: House) -> None:
+    with endpoint() as stand_in:
+        house.drive(house.questions(4), stand_in.base_url)
+        with pytest.raises(RuntimeError, match="power cut"):
+            house.drive([*house.questions(4)[:2], Broken(RuntimeError("power cut"))], stand_in.base_url, again=True)
+        assert stand_in.stats()["requests"] == 6
+        assert house.drive(house.questions(4), stand_in.base_url, again=True).calls == 2
+        assert house.drive(house.questions(4), stand_in.base_url, again=True).calls == 4
+        assert house.drive(house.questions(4), stand_in.base_url).calls == 0
+
+
+def test_deliberate_duplicates_both_get_replies(house: House) -> None:
+    twins = [Question(f"prompts_2_{i}", "the same", house.workspace, more={"occurrence": i}) for i in range(2)]
+    with endpoint() as stand_in:
+        assert house.drive(twins, stand_in.base_url).calls == 2
+
+
+class Broken:
+    """A job with a mistake in it, or on a full disk."""
+
+    item = "broken"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def requests(self) -> list[Request]:
+        return []
+
+    async def work(self, ask: Ask) -> None:
+        raise self.error
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_in_flight(house: House) -> None:
+    jobs = [*house.questions(8), Broken(WorkspaceError("the disk is full", where="answer_0"))]
+    with endpoint(latency_s=0.05) as stand_in:
+        with pytest.raises(WorkspaceError, match="disk is full"):
+            house.drive(jobs, stand_in.base_url)
+        sent = stand_in.stats()["requests"]
+        assert house.drive(house.questions(8), stand_in.base_url).from_ledger == sent
+
+
+def test_one_bad_item_does_not_stop_the_others(house: House) -> None:
+    jobs = [*house.questions(5), Broken(ItemError("two-blocks", "the reply has two bash blocks"))]
+    with endpoint() as stand_in:
+        summary = house.drive(jobs, stand_in.base_url)
+    assert (summary.done, dict(summary.failed), summary.exit_code) == (5, {"two-blocks": 1}, 1)
+    assert summary.failures == [("broken", "two-blocks", "the reply has two bash blocks")]
+
+
+def test_a_soak_with_every_fault_loses_nothing_and_doubles_nothing(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """500 turns, each of the 17 faults at 5 % of the calls."""
+    faults = Faults(dict.fromkeys(PASSING, 0.05), seed=3, retry_after_s=0.02, hang_s=0.3, most_per_request=8)
+    limits = {"retry_max": 20, "max_429_retries": 20, "timeout_s": 0.2, "max_tokens_cap": 400}
+    with endpoint(faults) as stand_in:
+        summary = house.drive(house.questions(500), stand_in.base_url, **limits)
+        stats = stand_in.stats()
+    assert (summary.done, summary.failed.total(), len(house.saved)) == (500, 0, 500)
+    assert summary.calls == stats["requests"]
+    kept = {"empty", "length", "reasoning-length"}  # delivered in full; the client asks once more on purpose
+    assert stats["requests_after_ok"] <= sum(stats["outcomes"].get(name, 0) for name in kept)
+    assert set(PASSING) <= set(stats["outcomes"])
+    summary.say()
+    said = capsys.readouterr().err
+    for kind in summary.faults:
+        assert f"{kind} ×" in said
+    with Ledger(house.workspace.ledger) as ledger:
+        rows = ledger.query("SELECT item, COUNT(*) FROM replies WHERE rejected = '' GROUP BY item")
+        counted = ledger.query("SELECT kind, SUM(calls) FROM faults GROUP BY kind")
+    assert len(rows) == summary.done and all(count == 1 for _, count in rows)
+    assert dict(counted) == dict(summary.faults)
+
+
+class Interrupting(Question):
+    """Presses Ctrl-C when its reply has come."""
+
+    async def work(self, ask: Ask) -> None:
+        await super().work(ask)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_keeps_the_replies_in_flight_and_the_rerun_goes_on(house: House) -> None:
+    jobs = [Interrupting("first", "the first", house.workspace), *house.questions(300)]
+    with endpoint(latency_s=0.02) as stand_in:
+        summary = house.drive(jobs, stand_in.base_url, total=301)
+        delivered = stand_in.stats()["unique_ok"]
+        assert summary.interrupted and summary.exit_code == 130
+        assert summary.replies == delivered < 301
+        rest = house.drive([Question("first", "the first", house.workspace), *house.questions(300)], stand_in.base_url)
+        assert stand_in.stats()["requests_after_ok"] == 0
+    assert rest.calls == 301 - delivered and rest.done == 301
+
+
+def test_a_rejected_reply_is_kept_with_its_reason(house: House) -> None:
+    class Picky(Question):
+        async def work(self, ask: Ask) -> None:
+            reply: Reply = await ask(self.request())
+            self.replies.append(reply)
+            ask.reject(reply, "two-blocks")
+
+    with endpoint() as stand_in:
+        house.drive([Picky("one", "a question", house.workspace)], stand_in.base_url)
+        second = Picky("one", "a question", house.workspace)
+        assert house.drive([second], stand_in.base_url).calls == 0
+    assert second.replies[0].rejected == "two-blocks"
+
+
+def test_few_jobs_are_in_memory_at_a_time(house: House) -> None:
+    alive: set[int] = set()
+    most = 0
+
+    class Counted(Question):
+        async def work(self, ask: Ask) -> None:
+            nonlocal most
+            most = max(most, len(alive))
+            await super().work(ask)
+
+    def pending() -> Iterator[Question]:
+        for i in range(1500):
+            job = Counted(f"prompts_1500_{i}", f"question {i}", house.workspace)
+            alive.add(i)
+            weakref.finalize(job, alive.discard, i)
+            yield job
+
+    with endpoint() as stand_in:
+        assert house.drive(pending(), stand_in.base_url, concurrency=8).done == 1500
+    assert most < 150
+
+
+def test_a_wrong_address_stops_the_run(house: House) -> None:
+    with pytest.raises(EndpointError, match="no call to some/writer is answered") as raised:
+        house.drive(house.questions(500), "http://127.0.0.1:9/v1", retry_max=1)
+    assert "base URL" in str(raised.value)

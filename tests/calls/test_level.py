@@ -1,0 +1,62 @@
+"""The level is found without settings, whatever the endpoint is like. Time is virtual: nothing waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.calls.virtual import World
+
+
+@pytest.mark.parametrize("capacity", [5, 8, 13, 40, 200])
+@pytest.mark.parametrize("latency_s", [0.2, 10.0])
+def test_a_capacity_is_found_and_kept(capacity: int, latency_s: float) -> None:
+    """The capacity row of the design: 30 calls a slot, 85 % of the throughput, 5 % refused at most."""
+    world = World(30 * capacity, capacity=lambda now: capacity, latency_s=latency_s, spread=0.02).run()
+    assert 30 * latency_s / world.seconds >= 0.85
+    assert world.share_refused <= 0.05
+
+
+def test_refusals_that_come_late_are_understood_as_well() -> None:
+    world = World(1200, capacity=lambda now: 40, refusal_s=0.5).run()
+    assert 30 / world.seconds >= 0.85 and world.share_refused <= 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_refusals_by_chance_do_not_collapse_the_level(seed: int) -> None:
+    """10 % of 2,000 calls refused, 128 at a time: within twice the 16 rounds that it takes without."""
+    world = World(2000, latency_s=0.2, noise=0.1, cap=128, start=128, seed=seed).run()
+    assert world.seconds < 2 * 16 * 0.2 * 1.1
+    assert world.lane.level.limit > 100
+
+
+def test_a_capacity_that_changes_is_followed() -> None:
+    world = World(6000, capacity=lambda now: 50 if now < 50 else 10 if now < 150 else 100).run()
+    assert world.lane.level.limit > 80
+    assert world.share_refused < 0.05
+
+
+def test_an_outage_costs_little_more_than_its_length() -> None:
+    world = World(4000, capacity=lambda now: 0 if 20 <= now < 120 else 100, retry_after_s=None).run()
+    without = World(4000, capacity=lambda now: 100).run()
+    assert world.gone == 0
+    assert world.seconds < without.seconds + 100 + 75  # the last wait is 60 s
+
+
+def test_a_model_that_never_answers_is_given_up_after_few_calls() -> None:
+    world = World(100, capacity=lambda now: 0, retry_after_s=None).run()
+    assert world.gone == 100
+    assert world.sent < 30
+
+
+@pytest.mark.parametrize(("per_minute", "latency_s"), [(60, 0.2), (120, 2.0), (180, 8.0)])
+def test_a_limit_on_calls_per_minute_settles_without_a_storm(per_minute: float, latency_s: float) -> None:
+    world = World(900, per_minute=per_minute, latency_s=latency_s).run()
+    assert world.share_refused < 0.25 and world.gone == 0
+    assert world.most_tries <= 5  # `max_429_retries` is 8
+    assert 60 * world.calls / world.seconds > 0.35 * per_minute
+
+
+def test_a_cap_is_never_exceeded() -> None:
+    world = World(200, cap=3).run()
+    assert world.lane.level.limit == 3
+    assert 200 / 3 * 0.95 < world.seconds < 200 / 3 * 1.3

@@ -1,0 +1,129 @@
+"""An event loop whose time jumps to the next timer, and an endpoint with a capacity on it: hours pass in a second."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from duel.calls.lane import Lane, ModelGone
+from duel.calls.level import START, Level
+
+
+class _Jumping(selectors.SelectSelector):
+    """Does not wait: it moves the clock."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += max(timeout or 0.0, 0.0)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._clock = _Jumping()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+@dataclass
+class World:
+    """Many calls through one lane to an endpoint that takes `capacity(now)` at a time and refuses some at random."""
+
+    calls: int
+    capacity: Callable[[float], float] = lambda now: float("inf")
+    latency_s: float = 1.0
+    refusal_s: float = 0.001
+    noise: float = 0.0
+    retry_after_s: float | None = 1.0
+    per_minute: float = 0.0
+    cap: int = 0
+    start: int = START
+    spread: float = 0.2
+    seed: int = 1
+    sent: int = 0
+    refused: int = 0
+    gone: int = 0
+    most_tries: int = 0
+    seconds: float = 0.0
+    _busy: int = 0
+    _tokens: float = 1.0
+    _token_time: float = 0.0
+    lane: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lane = Lane(Level(self.cap, self.start))
+        self._random = random.Random(self.seed)
+
+    def run(self) -> World:
+        run(self._all())
+        return self
+
+    @property
+    def share_refused(self) -> float:
+        return self.refused / self.sent
+
+    async def _all(self) -> None:
+        pending: set[asyncio.Task[None]] = set()
+        for _ in range(self.calls):
+            while not self.lane.hungry:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            pending.add(asyncio.create_task(self._one()))
+            await asyncio.sleep(0)
+        await asyncio.wait(pending)
+        self.seconds = asyncio.get_running_loop().time()
+
+    async def _one(self) -> None:
+        loop = asyncio.get_running_loop()
+        tries = 0
+        while True:
+            try:
+                ticket = await self.lane.enter(retry=tries > 0)
+            except ModelGone:
+                self.gone += 1
+                return
+            started = loop.time()
+            self.sent, tries = self.sent + 1, tries + 1
+            self.most_tries = max(self.most_tries, tries)
+            await asyncio.sleep(0.0003)  # what a request costs the client
+            if await self._endpoint(loop.time()):
+                self.lane.answered(ticket, started)
+                return
+            self.refused += 1
+            self.lane.refused(ticket, started, self.retry_after_s)
+            await asyncio.sleep(1.5 * 2 ** min(tries - 1, 5) if self.retry_after_s is None else self.retry_after_s)
+
+    async def _endpoint(self, now: float) -> bool:
+        if self._busy >= self.capacity(now) or self._random.random() < self.noise or not self._token(now):
+            await asyncio.sleep(self.refusal_s)
+            return False
+        self._busy += 1
+        await asyncio.sleep(self.latency_s * (1 + self.spread * (2 * self._random.random() - 1)))
+        self._busy -= 1
+        return True
+
+    def _token(self, now: float) -> bool:
+        """A bucket that holds one second's calls."""
+        if not self.per_minute:
+            return True
+        self._tokens = min(
+            max(1.0, self.per_minute / 60), self._tokens + (now - self._token_time) * self.per_minute / 60
+        )
+        self._token_time = now
+        taken = self._tokens >= 1
+        self._tokens -= taken
+        return taken

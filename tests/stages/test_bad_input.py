@@ -1,0 +1,119 @@
+"""What a user gets wrong, or finds broken: one clear message, a hint, the right exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from duel.offline import endpoint
+from duel.offline.loopback import Endpoint
+from duel.workspace import Workspace
+from tests.conftest import Finished
+from tests.stages.conftest import SETTINGS
+
+Script = Callable[..., Finished]
+Fill = Callable[..., Workspace]
+
+
+def test_no_key_says_where_to_put_one(script: Script, fill: Fill) -> None:
+    done = script("king.py", "--workspace", fill(1).root, code=2, CHUTES_BASE_URL="http://127.0.0.1:9")
+    assert "CHUTES_API_KEY" in done.err
+    assert "hint:" in done.err
+
+
+def test_a_plan_needs_no_key(script: Script, fill: Fill) -> None:
+    workspace = fill(3)
+    assert "3 calls" in script("king.py", "--workspace", workspace.root, "--plan", code=0).out
+    done = script("run.py", "--workspace", workspace.root, "--plan", code=0)
+    assert "in all: 24 calls" in done.out
+    assert not (workspace.root / "answer_0").exists()
+
+
+def test_a_plan_for_an_empty_folder_assumes_typical_turns(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 10\n")
+    done = script("run.py", "--workspace", tmp_path, "--plan", code=0)
+    assert "in all: 80 calls, at most $" in done.out
+    assert "no prompt is drawn yet" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["chain.toml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"expected_key": "cpk_right"}, "401"),
+        ({"faults": {"402": 1.0}}, "402"),
+        ({"models": ["some/writer-v2"]}, "some/writer-v2"),
+    ],
+)
+def test_a_run_that_would_fail_everywhere_stops_at_once(
+    script: Script, fill: Fill, options: dict[str, object], said: str
+) -> None:
+    workspace = fill(40)
+    with endpoint(**options) as stand_in:  # type: ignore[arg-type]
+        env = {"CHUTES_BASE_URL": stand_in.base_url, "CHUTES_API_KEY": "cpk_very_secret"}
+        done = script("king.py", "--workspace", workspace.root, code=2, **env)
+        assert stand_in.stats()["requests"] < 40
+    assert said in done.err
+    assert "hint:" in done.err
+    assert "cpk_very_secret" not in done.err + done.out
+    for path in workspace.private.rglob("*"):
+        assert b"cpk_very_secret" not in path.read_bytes()
+
+
+def test_a_wrong_address_is_said_with_the_address(script: Script, fill: Fill) -> None:
+    env = {"CHUTES_BASE_URL": "http://127.0.0.1:9/v1", "CHUTES_API_KEY": "k"}
+    done = script("king.py", "--workspace", fill(2).root, **env)
+    assert done.code in {1, 2}
+    assert "127.0.0.1:9" in done.err
+
+
+@pytest.mark.parametrize("name", ["prompt.py", "king.py", "ch.py", "validate.py", "report.py", "audit.py", "export.py"])
+def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Path, name: str) -> None:
+    (tmp_path / "chain.toml").write_text("[judge]\nmodles = []\n")
+    arguments = ["--format", "sft"] if name == "export.py" else []
+    done = script(name, "--workspace", tmp_path, *arguments, code=2)
+    assert "did you mean `models`?" in done.err
+
+
+@pytest.mark.parametrize("instance_id", ["../../x", "o__r-" + "9" * 300, "a/b", "..", "ünïcode"])
+def test_a_hostile_instance_id_stays_in_its_folder(
+    script: Script, fill: Fill, stand_in: Endpoint, instance_id: str
+) -> None:
+    workspace = fill(1)
+    path = workspace.root / "prompt" / "prompts_1_1.json"
+    rows = orjson.loads(path.read_bytes())
+    rows[0]["instance_id"] = instance_id
+    path.write_bytes(orjson.dumps(rows))
+    record = workspace.commit("owner__repo-1")
+    assert record is not None
+    record.instance_id = instance_id
+    workspace.save(workspace.commit_path(instance_id), record)
+    before = {entry for entry in workspace.root.parent.rglob("*") if workspace.root not in entry.parents}
+    for stage in ["king.py", "ch.py", "validate.py", "report.py"]:
+        script(stage, "--workspace", workspace.root, code=0)
+    assert {entry for entry in workspace.root.parent.rglob("*") if workspace.root not in entry.parents} == before
+    assert len(workspace.answer_paths()) == len(workspace.score_paths()) == 1
+
+
+def test_an_unknown_flag_is_one_line_with_a_hint(script: Script) -> None:
+    done = script("king.py", "--wrokspace", "x", code=2)
+    assert "--wrokspace" in done.err
+    assert "hint: `king.py --help`" in done.err
+
+
+def test_a_workspace_that_cannot_be_written_is_said(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+    workspace = fill(1)
+    (workspace.root / "answer_0").write_text("a file where a folder should be")
+    done = script("king.py", "--workspace", workspace.root, code=2)
+    assert "cannot write" in done.err
+
+
+def test_the_budget_ends_a_run_cleanly(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+    workspace = fill(30, settings=SETTINGS + '[prices]\n"some/writer" = { input = 1000.0, output = 1000.0 }\n')
+    done = script("king.py", "--workspace", workspace.root, "--budget", "3", code=3)
+    assert "the budget is spent" in done.err
+    assert len(workspace.answer_paths()) < 30
+    assert len(workspace.answer_paths()) == stand_in.stats()["unique_ok"]
