@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from itertools import chain
+from typing import Any
 
 import orjson
 
 from duel import calls, command, offline, settings
 from duel.calls.summary import Summary
 from duel.errors import EXIT_FINISHED, NotAccepted, UserError
-from duel.judging import gate, looks, noise_floor, words
+from duel.judging import words
 from duel.judging.panel import Panel
 from duel.judging.survey import judgeable, scores_of
 from duel.stage import Stage
@@ -52,12 +53,11 @@ def main() -> int:
             summary = noise if ended_early(noise) else summary
         if ended_early(summary):
             return stage.finish(summary)
-        verdict, history = decide(panel)
+        verdict = decide(panel)
         code = stage.finish(summary)
         for reason, count in panel.asked_anew.most_common():
             command.say(f"  {count:,} scores made with other settings: {reason}")
-        looks.save(workspace, history)
-        workspace.save(workspace.duel, orjson.dumps(verdict, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        save(workspace, verdict)
     words.say(verdict, workspace.duel)
     if arguments.check and not verdict["accepted"]:
         raise NotAccepted("the challenger is not accepted", value=verdict["decision"])
@@ -114,6 +114,8 @@ def ask(panel: Panel, jobs: Iterable[calls.Job], role: str, total: int, budget: 
 
 def measure_noise(panel: Panel, count: int, budget: float | None, url: str) -> Summary:
     """Let the king answer `count` turns once more, and let the same judges compare the king with itself."""
+    from duel.judging import noise_floor
+
     workspace, chosen, again = panel.workspace, panel.settings, panel.stage.again
     second = noise_floor.open_answers(noise_floor.drawn(panel.stage, count), panel.stage)
     summary = ask(panel, second, "noise", count, budget, url)
@@ -129,8 +131,10 @@ def ended_early(summary: Summary) -> bool:
     return bool(summary.interrupted or summary.budget_spent or summary.stopped)
 
 
-def decide(panel: Panel) -> tuple[dict[str, object], list[dict[str, object]]]:
-    """The verdict on all scores that stand under the present settings, and the history of looks with this one."""
+def decide(panel: Panel) -> dict[str, Any]:
+    """The verdict on all scores that stand under the present settings."""
+    from duel.judging import gate, looks, noise_floor
+
     scores, left_out = scores_of(panel)
     if not scores:
         raise UserError(
@@ -141,8 +145,15 @@ def decide(panel: Panel) -> tuple[dict[str, object], list[dict[str, object]]]:
         )
     noise = noise_floor.scores(panel.workspace, panel.settings)
     earlier = looks.read(panel.workspace)
-    verdict = gate.decide(scores, panel.settings, earlier=earlier, noise=noise, left_out=left_out)
-    return verdict, verdict["looks"]["history"]
+    return gate.decide(scores, panel.settings, earlier=earlier, noise=noise, left_out=left_out)
+
+
+def save(workspace: Workspace, verdict: dict[str, Any]) -> None:
+    """Keep the look that was taken and, last, the verdict, which marks the stage as done."""
+    from duel.judging import looks
+
+    looks.save(workspace, verdict["looks"]["history"])
+    workspace.save(workspace.duel, orjson.dumps(verdict, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -171,6 +170,8 @@ class Turn:
 
     async def work(self, ask: Ask) -> None:
         """Ask for the votes that are missing, then save the score. Raises ItemError where some stay missing."""
+        import asyncio
+
         panel = self.panel
         before = {(vote.judge, vote.order): vote for vote in self.kept.votes} if self.kept else {}
         votes = {key: vote for key, vote in before.items() if vote.parsed}

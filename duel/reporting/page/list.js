@@ -162,7 +162,7 @@ function drawRows() {
   const height = rowHeight();
   const top = byId('rows').getBoundingClientRect().top;
   const first = Math.min(Math.max(Math.floor(-top / height) - OVERSCAN, 0), list.order.length);
-  const last = Math.max(Math.min(Math.ceil((innerHeight - top) / height) + OVERSCAN, list.order.length), first);
+  const last = Math.min(Math.max(Math.ceil((innerHeight - top) / height), first) + OVERSCAN, list.order.length);
   const painted = `${first}:${last}:${list.selected}`;
   if (painted === list.painted) return;
   list.painted = painted;

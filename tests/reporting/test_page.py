@@ -1,0 +1,328 @@
+"""index.html in a real browser: it loads nothing, it finds, sorts and opens turns, and nothing in it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.records import Answer, Score
+from duel.workspace import Workspace
+from tests.reporting.conftest import report
+from tests.reporting.workspaces import build, build_hostile, save_verdict
+
+Tab = Callable[..., Any]
+Shot = Callable[[Any, str], None]
+NARROW = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hostile workspace with its report."""
+    root = build_hostile(tmp_path_factory.mktemp("hostile"))
+    assert report(root).returncode == 0
+    return root
+
+
+def found(page: Any) -> str:
+    """What the list says it shows."""
+    return str(page.inner_text("#found"))
+
+
+def numbers(page: Any, column: str) -> list[float]:
+    """The figures of a column, as far as rows are drawn."""
+    return [float(text) for text in page.locator(f"#rows td.{column}").all_inner_texts() if text != "–"]
+
+
+def open_first(page: Any) -> None:
+    """Open the first turn of the list by keyboard."""
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".reply.challenger")
+
+
+def no_sideways_scroll(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_the_page_opens_from_disk_without_a_request_or_a_complaint(judged: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab()
+    page = watched.open(judged)
+    assert "points of margin" in page.inner_text("#verdict h1")
+    assert page.locator(".gates li").count() == 4
+    assert page.locator("#charts svg").count() == 6
+    assert page.is_hidden("#stand-in")
+    assert found(page) == "300 of 300 turns"
+    shot(page, "report")
+    page.evaluate("document.getElementById('charts').scrollIntoView()")
+    shot(page, "charts")
+    page.evaluate("document.getElementById('turns').scrollIntoView()")
+    shot(page, "list")
+    watched.assert_quiet()
+
+
+def test_filters_narrow_the_list_and_can_be_cleared(judged: Path, tab: Tab) -> None:
+    watched = tab()
+    page = watched.open(judged)
+    page.select_option("[data-filter=bucket]", "final")
+    assert set(page.locator("#rows .bucket").all_inner_texts()) == {"final"}
+    page.select_option("[data-filter=style]", "edit")
+    assert set(page.locator("#rows .style").all_inner_texts()) == {"edit"}
+    page.select_option("[data-filter=metric]", "progress")
+    page.fill("[data-filter=least]", "90")
+    assert all(value >= 90 for value in numbers(page, "metric:nth-child(7)"))
+    page.select_option("[data-filter=leak]", "true")
+    assert page.is_visible("#nothing")
+    page.click("#clear")
+    assert found(page) == "300 of 300 turns"
+    page.select_option("[data-filter=leak]", "true")
+    assert set(page.locator("#rows .leak").all_inner_texts()) == {"⚑ leak"}
+    page.select_option("[data-filter=leak]", "")
+    page.select_option("[data-filter=flips]", "1")
+    assert min(numbers(page, "flips")) >= 1
+    page.select_option("[data-filter=flips]", "")
+    page.select_option("[data-filter=repo]", "northpier/tidal")
+    assert all("northpier__tidal" in text for text in page.locator("#rows .file").all_inner_texts())
+    watched.assert_quiet()
+
+
+def test_the_buckets_of_the_verdict_filter_the_list(judged: Path, tab: Tab) -> None:
+    page = tab().open(judged)
+    page.click(".shares button:has-text('in no bucket')")
+    assert set(page.locator("#rows .bucket").all_inner_texts()) == {"unparsed"}
+    assert page.locator("#rows .score").first.inner_text() == "–"
+
+
+def test_search_looks_into_names_replies_and_reasons(judged: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab()
+    page = watched.open(judged)
+    page.fill("#query", "prompts_300_1_7")
+    assert "prompts_300_1_7" in page.inner_text("#rows")
+    page.fill("#query", "repeats a search whose")
+    page.locator("#found:not(:has-text('reading'))").wait_for()
+    page.locator("#found:not(:has-text('0 of 300'))").wait_for()
+    shot(page, "search")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".votes")
+    assert "repeats a search whose" in page.inner_text(".votes")
+    watched.assert_quiet()
+
+
+def test_columns_sort_both_ways_and_what_has_no_figure_comes_last(judged: Path, tab: Tab) -> None:
+    page = tab().open(judged)
+    assert numbers(page, "score") == sorted(numbers(page, "score"), reverse=True)
+    page.click("#columns [data-key=score] button")
+    assert page.get_attribute("#columns [data-key=score]", "aria-sort") == "ascending"
+    assert numbers(page, "score") == sorted(numbers(page, "score"))
+    page.click("#columns [data-key=grounding] button")
+    values = numbers(page, "metric:nth-child(6)")
+    assert values == sorted(values, reverse=True)
+    page.click("#columns [data-key=file] button")
+    assert page.locator("#rows a").first.inner_text() == "prompts_300_1_1"
+
+
+def test_a_turn_shows_replies_votes_and_history(judged: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab()
+    page = watched.open(judged)
+    open_first(page)
+    stem = page.inner_text("#turn h1")
+    score = Score.parse(Workspace(judged).score_path(stem).read_bytes())
+    answer = Answer.parse((judged / "answer_0" / f"{stem}.json").read_bytes())
+    assert page.locator(".reply").count() == 3
+    for side in ("king", "challenger"):
+        shown = page.inner_text(f".reply.{side} pre")
+        assert shown.split() == getattr(answer, side).split("```bash\n")[1].split("\n```")[0].split()
+    assert page.locator(".votes tbody tr:not(.judge)").count() == len(score.votes)
+    assert page.locator(".votes .judge").count() == 3
+    assert page.locator(".history details").count() == len(answer.messages)
+    assert page.locator(".history details[open]").count() == 0
+    page.click(".history summary >> nth=1")
+    assert page.inner_text(".history details >> nth=1").split()[-3:] == answer.messages[1].content.split()[-3:]
+    page.evaluate("scrollTo(0, 0)")
+    shot(page, "turn")
+    watched.assert_quiet()
+
+
+def test_words_that_differ_are_marked_and_bash_is_coloured(tmp_path: Path, tab: Tab) -> None:
+    root = build(tmp_path, 3, size=1)
+    path = Workspace(root).answer_paths()[0]
+    answer = Answer.parse(path.read_bytes())
+    answer.king = "THOUGHT: look at the old parser first\n\n```bash\ngrep -n 'def old' src/a.py | head -5\n```"
+    answer.challenger = "THOUGHT: look at the new parser first\n\n```bash\ngrep -n 'def new' src/a.py | head -5\n```"
+    path.write_bytes(answer.dump())
+    assert report(root).returncode == 0
+    page = tab().open(root, f"#{path.stem}")
+    page.wait_for_selector(".reply.challenger")
+    assert page.locator(".reply.king .changed").all_inner_texts() == ["old", "old"]
+    assert page.locator(".reply.challenger .changed").all_inner_texts() == ["new", "new"]
+    assert page.locator(".reply.king .b-command").all_inner_texts() == ["grep", "head"]
+    assert "'def " in page.locator(".reply.king .b-string").first.inner_text()
+    page.keyboard.press("d")
+    assert page.locator(".changed").count() == 0
+
+
+def test_a_leak_is_marked_in_the_text(judged: Path, tab: Tab, shot: Shot) -> None:
+    page = tab().open(judged)
+    page.select_option("[data-filter=leak]", "true")
+    open_first(page)
+    finding = page.inner_text(".warning code")
+    assert "".join(page.locator(".reply.challenger mark").all_inner_texts()) == finding
+    shot(page, "leak")
+
+
+def test_the_keyboard_goes_through_the_turns(judged: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab()
+    page = watched.open(judged)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.keyboard.type("tidal")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    second = page.inner_text("#rows .selected a")
+    assert page.evaluate("document.activeElement.textContent") == second
+    page.keyboard.press("Enter")
+    page.locator(f"#turn h1:text-is('{second}')").wait_for()
+    page.keyboard.press("j")
+    page.locator(f"#turn h1:not(:text-is('{second}'))").wait_for()
+    page.keyboard.press("k")
+    page.locator(f"#turn h1:text-is('{second}')").wait_for()
+    page.keyboard.press("h")
+    assert page.locator(".history details:not([open])").count() == 0
+    page.keyboard.press("Escape")
+    assert page.inner_text("#rows .selected a") == second
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    shot(page, "help")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#help")
+    watched.assert_quiet()
+
+
+def test_a_link_leads_to_its_turn_and_back(judged: Path, tab: Tab) -> None:
+    watched = tab()
+    page = watched.open(judged, "#prompts_300_1_9")
+    page.locator("#turn h1:text-is('prompts_300_1_9')").wait_for()
+    assert "prompts_300_1_9" in page.title()
+    page.click("#back")
+    assert page.is_visible("#report")
+    page.go_back()
+    page.locator("#turn h1:text-is('prompts_300_1_9')").wait_for()
+    assert watched.open(judged, "#nobody").is_visible("#report")
+    watched.assert_quiet()
+
+
+def test_a_phone_shows_the_same_without_scrolling_sideways(judged: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab(**NARROW)
+    page = watched.open(judged)
+    assert no_sideways_scroll(page)
+    shot(page, "narrow-report")
+    page.evaluate("document.getElementById('turns').scrollIntoView()")
+    assert page.locator("#rows .file").first.bounding_box()["width"] > 150
+    page.click("#more")
+    page.select_option("[data-filter=bucket]", "final")
+    assert page.inner_text("#more") == "Filters (1)"
+    shot(page, "narrow-list")
+    open_first(page)
+    assert no_sideways_scroll(page)
+    king, challenger = (page.locator(f".reply.{side}").bounding_box() for side in ("king", "challenger"))
+    assert challenger["y"] > king["y"] + king["height"]
+    shot(page, "narrow-turn")
+    watched.assert_quiet()
+
+
+def test_the_page_is_dark_where_the_system_is_and_can_be_switched(judged: Path, tab: Tab, shot: Shot) -> None:
+    page = tab(color_scheme="dark").open(judged)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(paper)
+    shot(page, "dark-report")
+    page.click("#theme")
+    light = page.evaluate(paper)
+    assert sum(map(int, light[4:-1].split(","))) > 600 > 150 > sum(map(int, dark[4:-1].split(",")))
+    page.click("#theme")
+    assert page.evaluate(paper) == dark
+    open_first(page)
+    shot(page, "dark-turn")
+
+
+def test_a_stand_in_is_told_at_the_top_of_every_view(tmp_path: Path, tab: Tab, shot: Shot) -> None:
+    root = build(tmp_path, 20)
+    save_verdict(Workspace(root), json.loads(Workspace(root).duel.read_bytes()) | {"offline": True})
+    assert report(root).returncode == 0
+    page = tab().open(root)
+    assert "OFFLINE STAND-IN" in page.title()
+    assert page.is_visible("#stand-in")
+    shot(page, "stand-in")
+    open_first(page)
+    assert page.is_visible("#stand-in")
+    assert "OFFLINE STAND-IN" in page.title()
+
+
+def test_a_hostile_workspace_runs_nothing_and_loads_nothing(hostile: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab()
+    page = watched.open(hostile)
+    shot(page, "hostile-report")
+    for details in page.locator("#tables details").all():
+        details.evaluate("box => { box.open = true }")
+    open_first(page)
+    shot(page, "hostile-turn")
+    for _ in range(39):
+        page.keyboard.press("h")
+        stem = page.inner_text("#turn h1")
+        page.keyboard.press("j")
+        page.locator(f"#turn h1:not(:text-is('{stem}'))").wait_for()
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("img, iframe, object, embed, #turn svg, base, link, meta[http-equiv=refresh]").count() == 0
+    addresses = set(page.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href'))"))
+    assert all(
+        address.startswith(("../final/", "../refined/", "../defeat/", "../answer_0/", "#")) for address in addresses
+    )
+    watched.assert_quiet()
+
+
+def test_a_megabyte_is_cut_with_a_way_to_the_whole(hostile: Path, tab: Tab) -> None:
+    page = tab().open(hostile, "#prompts_40_1_1")
+    page.wait_for_selector(".reply.challenger")
+    gap = page.locator(".reply.challenger .gap")
+    assert "characters are not on this page" in gap.inner_text()
+    assert gap.locator("a").get_attribute("href") == "../answer_0/prompts_40_1_1.json"
+    assert (hostile / "answer_0" / "prompts_40_1_1.json").stat().st_size > 3_000_000
+    assert len(page.inner_text(".reply.challenger")) < 60_000
+    page.click(".reply.challenger .unfold")
+    assert page.locator(".reply.challenger .folded").count() == 0
+
+
+def test_only_the_rows_that_can_be_seen_are_in_the_document(judged: Path, tab: Tab) -> None:
+    page = tab().open(judged)
+    assert page.locator("#rows tr.row").count() < 60
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.locator("#rows tr.row[aria-rowindex='301']").wait_for()
+    assert page.locator("#rows tr.row").count() < 60
+
+
+def test_controls_have_names_and_the_colours_enough_contrast(judged: Path, tab: Tab) -> None:
+    for scheme in ("light", "dark"):
+        page = tab(color_scheme=scheme).open(judged)
+        unnamed = (
+            """all => all.filter(c => !(c.labels?.length || c.textContent.trim() || c.ariaLabel || c.title)).length"""
+        )
+        assert page.locator("button, select, input").evaluate_all(unnamed) == 0
+        assert page.evaluate(CONTRAST, ["ink", "muted", "challenger", "king", "final", "defeat", "warn"]) >= 4.5
+
+
+# The least contrast (WCAG 2.2) of these colours on the page's grounds.
+CONTRAST = """names => {
+  const style = getComputedStyle(document.documentElement);
+  const light = name => {
+    const hex = style.getPropertyValue('--' + name).trim();
+    const [r, g, b] = [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16) / 255)
+      .map(c => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  return Math.min(...names.flatMap(name => ['page', 'paper', 'raised'].map(ground => ratio(light(name), light(ground)))));
+}"""
