@@ -29,9 +29,9 @@ from duel.errors import EXIT_FINISHED, SettingsError, SourceError
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.sources.choosing import Choice
-    from duel.sources.mining import Mine
-    from duel.sources.normalise import Trajectory
+    from duel.sources.mining.choosing import Choice
+    from duel.sources.mining.normalise import Trajectory
+    from duel.sources.mining.sweep import Mine
 
 FORMATS = ("claude-code", "pi", "openhands", "swe-agent", "mini-swe-agent", "messages")
 
@@ -62,7 +62,7 @@ def main() -> int:
 
 def sessions(options: Namespace) -> Mine:
     """What the command line asks for."""
-    from duel.sources.mining import Mine
+    from duel.sources.mining.sweep import Mine
 
     return Mine(
         places=options.place,
@@ -78,7 +78,7 @@ def sessions(options: Namespace) -> Mine:
 
 def choice(options: Namespace) -> Choice:
     """Which sessions are wanted."""
-    from duel.sources.choosing import Choice, seconds_of
+    from duel.sources.mining.choosing import Choice, seconds_of
 
     return Choice(
         not_before=time.time() - seconds_of(options.since) if options.since else None,
@@ -100,7 +100,7 @@ def recovers(trajectory: Trajectory) -> bool:
 
 def write(mine: Mine, out: Path, keep_tools: bool) -> None:
     """Write the rows, and beside them the commits that followed; both files appear whole or not at all."""
-    from duel.sources import mined
+    from duel.sources.mining import mined
 
     rows = mined.Writer(out, mined.trajectory_schema())
     pulls = mined.Writer(pulls_path(out), mined.pull_schema())

@@ -18,12 +18,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from duel.judging import adaptive  # noqa: E402
-from duel.judging.buckets import bucket_of  # noqa: E402
-from duel.judging.scoring import owed_votes, settle, standings  # noqa: E402
-from duel.records import Score, Vote  # noqa: E402
-from duel.settings import Settings  # noqa: E402
-from tests.judging.panels import challengers, score_of  # noqa: E402
+from duel.judging import adaptive
+from duel.judging.buckets import bucket_of
+from duel.judging.scoring import owed_votes, settle, standings
+from duel.records import Score, Vote
+from duel.settings import Settings
+from tests.judging.panels import challengers, score_of
 
 SETTINGS = Settings.model_validate({"judge": {"strategy": "adaptive"}})
 Policy = Callable[[str, Sequence[Vote], Settings], list[tuple[str, str]]]
@@ -40,9 +40,8 @@ def main() -> None:
             scores = [score_of(f"p_1_{turn}", table, SETTINGS) for turn, table in enumerate(votes)]
             saved = [share_saved(scores, policy) for policy in (in_turn, adaptive.next_votes)]
             real = np.mean([score.score for score in scores if score.score is not None])
-            print(
-                f"{lean:4.1f}  {spread:6.1f}  {noise:5.1f}  {real:4.1f}  {100 * saved[0]:6.1f} %  {100 * saved[1]:6.1f} %"
-            )
+            shares = "  ".join(f"{100 * share:6.1f} %" for share in saved)
+            print(f"{lean:4.1f}  {spread:6.1f}  {noise:5.1f}  {real:4.1f}  {shares}")
 
 
 def share_saved(scores: Sequence[Score], policy: Policy) -> float:

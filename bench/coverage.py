@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from duel.judging.statistics import Clusters, percentile_lower, studentized, t_lower  # noqa: E402
-from tests.judging.panels import DISASTERS, HEAVY_TIES, World, simulate  # noqa: E402
+from duel.judging.statistics import Clusters, percentile_lower, studentized, t_lower
+from tests.judging.panels import DISASTERS, HEAVY_TIES, World, simulate
 
 LEVEL = 0.05
 
@@ -43,7 +43,6 @@ def main() -> None:
 
 
 def coverage(world: World, clusters: int, runs: int, resamples: int) -> np.ndarray:
-    truth = float(np.mean(deltas(world, 100_000, np.random.default_rng(99))[0]))
     draw = np.random.default_rng(clusters)
     held = np.zeros(4)
     for run in range(runs):
@@ -55,7 +54,7 @@ def coverage(world: World, clusters: int, runs: int, resamples: int) -> np.ndarr
             t_lower(groups, LEVEL)[0],
             percentile_lower(values, LEVEL, resamples, run),
         ]
-        held += np.array(bounds) <= truth
+        held += np.array(bounds) <= world.truth
     return held / runs
 
 

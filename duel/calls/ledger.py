@@ -202,7 +202,7 @@ class Ledger:
             self._writer.start()
 
     def _write_all(self) -> None:
-        database = self._open()
+        database = self._open_writer()
         try:
             running = True
             while running:
@@ -255,6 +255,9 @@ class Ledger:
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return database
+
+    def _open_writer(self) -> sqlite3.Connection:
+        return self._open()
 
     def _check(self, path: Path) -> str:
         """What is wrong with the file; "" where nothing is."""

@@ -7,8 +7,8 @@ voted. (Had the remaining votes failed, the full panel might have left the turn 
 Order of asking, found by simulation (bench/adaptive.py): first every judge with the king first, because a judge that
 leans to what it sees first then speaks against the challenger, and most turns that can be decided early are lost ones;
 then whoever was most extreme in the direction the turn leans to. With a lean of 0.1 that saves 33, 22 and 13 % of the
-calls at challengers of mean 40, 60 and 80, where asking judge by judge saves 31, 19 and 12 %; without any lean both save
-30, 19 and 13 %.
+calls at challengers of mean 40, 60 and 80, where asking judge by judge saves 31, 19 and 12 %; without any lean both
+save 30, 19 and 13 %.
 """
 
 from __future__ import annotations

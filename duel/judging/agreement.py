@@ -139,7 +139,7 @@ class Accuracy:
 
 
 def accuracy(choices: ArrayLike, truth: ArrayLike) -> Accuracy:
-    """Compare `choices`, shape (items, 2 orders), with `truth`, (items,). A choice that did not parse equals no truth."""
+    """Compare `choices`, shape (items, 2 orders), with `truth`, (items,). What did not parse equals no truth."""
     chosen, known = np.asarray(choices), np.asarray(truth)
     right = chosen == known[:, None]
     return Accuracy(

@@ -134,7 +134,7 @@ def _bound(alpha: float) -> float:
 def crossing(information: Sequence[float], bounds: Sequence[float]) -> list[float]:
     """For each look the chance that a walk without drift first exceeds its bound there.
 
-    `information` grows from look to look (clusters, or any unit in which variance grows), `bounds` are normal quantiles.
+    `information` grows from look to look (clusters, or any unit in which variance grows); `bounds` are quantiles.
     """
     walk = _Walk()
     return [walk.cut(seen, bound) for seen, bound in zip(information, bounds, strict=True)]

@@ -166,7 +166,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     if not tally.clusters:
         return None
     values = {instance: 200 * (mean.value or 0.0) for instance, mean in tally.clusters.items()}
-    reach = min(25 * math.ceil(max(map(abs, values.values())) / 25 + 1e-9), 100)
+    reach = min(20 * math.ceil(max(map(abs, values.values())) / 20 + 1e-9), 100)
     words = f"{len(values)} pull requests between {-reach:+d} and {reach:+d} points"
     chart = Drawing("Pull requests by their margin", words, WIDTH, 214)
     ground, top, left, right = 166, 14, 12, WIDTH - 12

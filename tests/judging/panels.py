@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,13 @@ class World:
     disaster: float = 0.0
     lean: float = 0.0
     """How far a judge's value moves towards the reply it sees first."""
+
+    @property
+    def truth(self) -> float:
+        """The true mean delta, without a lean: latent values are normal, so it needs no simulation."""
+        spread = NormalDist(self.centre, (self.cluster**2 + self.turn**2 + 2 * self.noise**2) ** 0.5)
+        value = (1 - spread.cdf(self.tie) + 1 - spread.cdf(-self.tie)) / 2
+        return (1 - self.disaster) * value - 0.5
 
 
 HEAVY_TIES = World()

@@ -22,7 +22,7 @@ DEFAULT = Settings()
 
 
 def changed(**sections: dict[str, Any]) -> Settings:
-    return Settings.model_validate({name: table for name, table in sections.items()})
+    return Settings.model_validate(sections)
 
 
 def decided(scores: list[Score], chosen: Settings = DEFAULT, **more: Any) -> dict[str, Any]:

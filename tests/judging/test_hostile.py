@@ -103,8 +103,12 @@ def ask(challenger: str, item: str = "p_1_1") -> tuple[str, str]:
 
 def judge(prompt: str, mark: str) -> str:
     """A judge by the rules: reads the two blocks by their nonce, prefers the first, and quotes the second in full."""
-    first = re.search(rf"^=== REPLY 1 {mark} ===\n(.*?)\n=== END OF REPLY 1 {mark} ===$", prompt, re.S | re.M)
-    second = re.search(rf"^=== REPLY 2 {mark} ===\n(.*?)\n=== END OF REPLY 2 {mark} ===\Z", prompt, re.S | re.M)
+    first = re.search(
+        rf"^=== REPLY 1 {mark} ===\n(.*?)\n=== END OF REPLY 1 {mark} ===$", prompt, re.DOTALL | re.MULTILINE
+    )
+    second = re.search(
+        rf"^=== REPLY 2 {mark} ===\n(.*?)\n=== END OF REPLY 2 {mark} ===\Z", prompt, re.DOTALL | re.MULTILINE
+    )
     assert first is not None and second is not None
     assert first[1] == TURN
     return json.dumps({"reason": f"Reply 2 says: {second[1]}"[:5000], **dict.fromkeys(DIMENSIONS, 1)})
@@ -129,7 +133,7 @@ def test_a_hostile_reply_stays_in_its_block_and_changes_no_verdict(name: str, re
 @given(some.text(max_size=200), some.text(max_size=200))
 def test_no_text_can_end_its_block(challenger: str, item: str) -> None:
     prompt, mark = ask(challenger, item or "x")
-    blocks = re.findall(rf"^=== (END OF )?(\w+(?: \d)?) {mark} ===$", prompt, re.M)
+    blocks = re.findall(rf"^=== (END OF )?(\w+(?: \d)?) {mark} ===$", prompt, re.MULTILINE)
     assert [name for _, name in blocks] == ["CONVERSATION", "CONVERSATION", "REPLY 1", "REPLY 1", "REPLY 2", "REPLY 2"]
 
 

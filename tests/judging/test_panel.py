@@ -67,7 +67,7 @@ class Judges:
 
 
 def shown(request: Request, number: int) -> str:
-    found = re.search(rf"=== REPLY {number} \w+ ===\n(.*?)\n=== END", request.messages[-1]["content"], re.S)
+    found = re.search(rf"=== REPLY {number} \w+ ===\n(.*?)\n=== END", request.messages[-1]["content"], re.DOTALL)
     assert found is not None
     return found[1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from duel.sources.normalise import normalise
+from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
 from duel.sources.sessions.session import Reply, Said, Session
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines

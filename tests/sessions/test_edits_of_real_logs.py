@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from duel import turn
-from duel.sources import shell_forms
-from duel.sources.normalise import normalise
+from duel.sources.mining import shell_forms
+from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
 from duel.sources.sessions.session import Call, Session
 from tests.sessions.shell import Case, wrong

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from duel.sources.choosing import Choice, seconds_of
-from duel.sources.mining import Mine
+from duel.sources.mining.choosing import Choice, seconds_of
+from duel.sources.mining.sweep import Mine
 from duel.sources.sessions import registry
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.errors import ItemError
-from duel.sources.normalise import normalise
+from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
 from duel.sources.sessions.hub_rows import HubRows
 from duel.sources.sessions.log import Log

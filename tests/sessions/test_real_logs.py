@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from duel.sources.normalise import normalise
+from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
 from duel.sources.sessions.session import Said
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel import turn
-from duel.sources import edits, shell_forms
+from duel.sources.mining import edits, shell_forms
 from duel.sources.sessions.session import Call, Hunk
 from tests.sessions.shell import Case, wrong
 

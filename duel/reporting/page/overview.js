@@ -1,10 +1,11 @@
 // The head of the page: the verdict, the gates, the buckets, the tables.
 
 const SIGNS = { accepted: '✓', rejected: '✕', undecided: '?' };
+const DECISIONS = { accepted: 'Challenger accepted', rejected: 'Challenger rejected', undecided: 'Undecided' };
 
 /** Draw everything above the list. `choose` sets a filter of the list. */
 function drawOverview(choose) {
-  document.getElementById('stand-in').hidden = !summary.offline;
+  for (const sign of document.querySelectorAll('.stand-in')) sign.hidden = !summary.offline;
   document.getElementById('verdict').append(el('div', { class: 'verdict' }, headline(), gateList(), shares(choose)));
   document.getElementById('tables').append(...summary.sections.map(sectionBox));
   colourShares();
@@ -16,7 +17,7 @@ function headline() {
   const bound = s.lcb === null ? 'No bound could be computed.' : ['With ', el('strong', {}, s.level), ' confidence the margin is at least ',
     el('strong', {}, points(s.lcb)), '.'];
   return el('div', { class: known },
-    el('p', { class: 'decision', 'data-sign': SIGNS[known] }, `Challenger ${s.decision}`),
+    el('p', { class: 'decision', 'data-sign': SIGNS[known] }, Object.hasOwn(DECISIONS, s.decision) ? DECISIONS[s.decision] : s.decision),
     el('h1', {}, s.margin === null ? NO_DATA : signed(s.margin), el('small', {}, ' points of margin')),
     el('p', { class: 'lead' }, 'Challenger ', el('strong', {}, oneDecimal(s.challenger_score)), `, ${s.opponent} `,
       el('strong', {}, oneDecimal(s.king_score)), ' of 100. ', bound,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from duel.sources.own_commits import OwnCommit
+from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.sessions.session import Outcome, Session
 
 # Runs that a harness stopped for a limit or an error, as SWE-agent, mini-swe-agent and OpenHands name them.

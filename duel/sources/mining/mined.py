@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from duel import prompts
 from duel.errors import WorkspaceError
-from duel.sources.normalise import Trajectory
-from duel.sources.own_commits import OwnCommit
-from duel.sources.scrubbing import Scrubber
+from duel.sources.mining.normalise import Trajectory
+from duel.sources.mining.own_commits import OwnCommit
+from duel.sources.mining.scrubbing import Scrubber
 from duel.sources.sessions.session import Call, Reply, Said, Session
 
 # The replies of every row are one bash block each, which is what this name means in the dataset.

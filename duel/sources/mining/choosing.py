@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from duel.errors import SettingsError
-from duel.sources.normalise import Trajectory
+from duel.sources.mining.normalise import Trajectory
 from duel.sources.sessions.session import Session
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

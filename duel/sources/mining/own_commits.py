@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from duel import shell
-from duel.sources import licence_text
+from duel.sources.mining import licence_text
 from duel.sources.sessions.session import Call, Session
 
 # How long after a session a commit still counts as its own.

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from duel.command import say
 from duel.errors import ItemError, printable
-from duel.sources import own_commits
-from duel.sources.choosing import Choice
-from duel.sources.normalise import Trajectory, normalise
-from duel.sources.outcome import outcome_of
-from duel.sources.own_commits import OwnCommit
-from duel.sources.scrubbing import Scrubber
+from duel.sources.mining import own_commits
+from duel.sources.mining.choosing import Choice
+from duel.sources.mining.normalise import Trajectory, normalise
+from duel.sources.mining.outcome import outcome_of
+from duel.sources.mining.own_commits import OwnCommit
+from duel.sources.mining.scrubbing import Scrubber
 from duel.sources.sessions import registry
 from duel.sources.sessions.log import Log
 from duel.sources.sessions.session import Outcome, Session

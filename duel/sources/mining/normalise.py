@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duel import prompts, turn
-from duel.sources import shell_forms
+from duel.sources.mining import shell_forms
 from duel.sources.sessions.session import IMAGE_LEFT_OUT, Call, Reply, Said, Session
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.

@@ -12,8 +12,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from duel.sources import edits
-from duel.sources.edits import quoted
+from duel.sources.mining import edits
+from duel.sources.mining.edits import quoted
 from duel.sources.sessions.session import Call, table, tables
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"

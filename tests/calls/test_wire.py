@@ -1,0 +1,90 @@
+"""The protocol: whatever comes over the wire becomes a completion or a failure, never a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duel.calls import Request
+from duel.calls.failures import Failure
+from duel.calls.wire import Completion, StreamReader, decode, encode, split_thought
+
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["choices", "message", "content", "usage", "error", "delta", "finish_reason", "code"]), inner, max_size=4
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(ANYTHING)
+def test_any_json_is_a_completion_or_a_failure(value: Any) -> None:
+    assert isinstance(decode(orjson.dumps(value), 0), Completion | Failure)
+    reader = StreamReader()
+    reader.feed(b"data: " + orjson.dumps(value) + b"\n\n")
+    assert isinstance(reader.result(0), Completion | Failure)
+
+
+@given(st.binary(max_size=300), st.integers(1, 40))
+def test_any_bytes_in_any_pieces_are_a_stream(data: bytes, size: int) -> None:
+    reader = StreamReader()
+    for start in range(0, len(data), size):
+        reader.feed(data[start : start + size])
+    assert isinstance(reader.result(0), Completion | Failure)
+
+
+@given(st.text(max_size=60), st.integers(1, 9))
+def test_a_stream_says_what_it_said_however_it_is_cut(text: str, size: int) -> None:
+    events = [{"choices": [{"delta": {"content": c}}]} for c in text]
+    events.append(
+        {"choices": [{"delta": {"content": "!"}, "finish_reason": "stop"}], "usage": {"completion_tokens": 3}}
+    )
+    data = (
+        b": a comment\n\n" + b"".join(b"data: " + orjson.dumps(e) + b"\r\n\r\n" for e in events) + b"data: [DONE]\n\n"
+    )
+    reader = StreamReader()
+    for start in range(0, len(data), size):
+        reader.feed(data[start : start + size])
+    result = reader.result(0)
+    assert reader.done and isinstance(result, Completion)
+    assert result.text == split_thought(text + "!")[0] and result.usage == {"completion_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "thought"),
+    [
+        ("plain", "plain", ""),
+        ("<think>hm</think>\n\nplain", "plain", "hm"),
+        ("hm, no opening tag</think>plain", "plain", "hm, no opening tag"),
+        ("<think>a</think>b</think>c", "c", "a</think>b"),
+        ("<think>never closed", "", "never closed"),
+        ("say `<think>` here", "say `<think>` here", ""),
+    ],
+)
+def test_the_answer_follows_the_last_closing_tag(content: str, text: str, thought: str) -> None:
+    assert split_thought(content) == (text, thought)
+
+
+def test_thinking_is_switched_in_the_names_of_every_model() -> None:
+    asked = Request("king", "i", "m", [{"role": "user", "content": "q"}], 10, thinking=False, parameters={"seed": 1})
+    body = orjson.loads(encode(asked, "other", 20, stream=True))
+    assert body["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
+    assert (body["model"], body["max_tokens"], body["seed"], body["stream"]) == ("other", 20, 1, True)
+    assert "chat_template_kwargs" not in orjson.loads(
+        encode(asked, "m", 20, without=frozenset({"chat_template_kwargs"}))
+    )
+
+
+def test_cached_and_reasoning_tokens_are_kept_and_nonsense_is_not() -> None:
+    usage = {
+        "prompt_tokens": 10, "completion_tokens": -4, "prompt_tokens_details": {"cached_tokens": 7},
+        "completion_tokens_details": {"reasoning_tokens": True},
+    }  # fmt: skip
+    message = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
+    result = decode(orjson.dumps(message), 0)
+    assert isinstance(result, Completion) and result.usage == {"prompt_tokens": 10, "cached_tokens": 7}
