@@ -22,7 +22,7 @@ from pathlib import Path
 from duel import calls, candidates, command, fence, offline, settings
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity
-from duel.errors import EXIT_FINISHED, UserError
+from duel.errors import UserError
 from duel.records import Answer, Commit, Made
 from duel.stage import Stage
 from duel.workspace import Workspace
@@ -34,22 +34,8 @@ def main() -> int:
     workspace = Workspace(arguments.workspace)
     chosen = settings.load(workspace.root, *offline.overrides(arguments.offline))
     with workspace.lock("answer", "ch.py"), offline.endpoint_url(arguments.offline) as url:
-        route = calls.route_for(chosen, workspace, "writer", url)
-        stage = Challengers("ch", workspace, chosen, again=arguments.again)
-        if arguments.plan:
-            calls.plan(open_turns(stage), workspace=workspace, settings=chosen, route=route, stage="challenger").say()
-            return EXIT_FINISHED
-        summary = calls.drive(
-            open_turns(stage),
-            workspace=workspace,
-            settings=chosen,
-            route=route,
-            stage="challenger",
-            total=len(workspace.answer_paths()),
-            again=arguments.again,
-            budget=arguments.budget,
-        )
-    return stage.finish(summary)
+        stage = Challengers("challenger", workspace, chosen, again=arguments.again)
+        return stage.write(open_turns(stage), arguments, url, total=len(workspace.answer_paths()))
 
 
 class Challengers(Stage):

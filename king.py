@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duel import calls, candidates, command, offline, settings
-from duel.errors import EXIT_FINISHED, ItemError, UserError
+from duel.errors import ItemError, UserError
 from duel.records import Answer, Made, Message, Prompt
 from duel.stage import Stage
 from duel.workspace import Workspace
@@ -28,22 +28,8 @@ def main() -> int:
     workspace = Workspace(arguments.workspace)
     chosen = settings.load(workspace.root, *offline.overrides(arguments.offline))
     with workspace.lock("answer", "king.py"), offline.endpoint_url(arguments.offline) as url:
-        route = calls.route_for(chosen, workspace, "writer", url)
         stage = Stage("king", workspace, chosen, again=arguments.again)
-        if arguments.plan:
-            calls.plan(open_turns(stage), workspace=workspace, settings=chosen, route=route, stage="king").say()
-            return EXIT_FINISHED
-        summary = calls.drive(
-            open_turns(stage),
-            workspace=workspace,
-            settings=chosen,
-            route=route,
-            stage="king",
-            total=workspace.count_prompts(),
-            again=arguments.again,
-            budget=arguments.budget,
-        )
-    return stage.finish(summary)
+        return stage.write(open_turns(stage), arguments, url, total=workspace.count_prompts())
 
 
 def open_turns(stage: Stage) -> Iterator[Turn]:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from duel import command
 from duel.errors import EXIT_FINISHED, EXIT_OPEN
@@ -49,7 +50,7 @@ def say_plan(arguments: Namespace) -> int:
     chosen = settings.load(workspace.root, *offline.overrides(arguments.offline))
     if not workspace.prompt_files():
         command.say(f"no prompt is drawn yet: {chosen.sample.n:,} turns of the dataset's average length are assumed")
-    common = {"workspace": workspace, "settings": chosen, "offline": arguments.offline}
+    common: dict[str, Any] = {"workspace": workspace, "settings": chosen, "offline": arguments.offline}
     plans = [
         calls.plan(estimate.kings(workspace, chosen), stage="king", **common),
         calls.plan(estimate.challengers(workspace, chosen), stage="challenger", **common),

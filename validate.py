@@ -43,9 +43,8 @@ def main() -> int:
         offline.endpoint_url(arguments.offline and not arguments.regate) as url,
     ):
         if arguments.plan:
-            route = calls.route_for(chosen, workspace, "judge", url)
             turns = panel.open_turns(judgeable(stage))
-            calls.plan(turns, workspace=workspace, settings=chosen, route=route, stage="judge").say()
+            calls.plan(turns, workspace=workspace, settings=chosen, stage="judge", offline=arguments.offline).say()
             return EXIT_FINISHED
         summary = survey(panel) if arguments.regate else judge(panel, arguments.budget, url)
         if arguments.noise_floor and not arguments.regate and not ended_early(summary):

@@ -18,14 +18,15 @@ SENTINELS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "MINI_SWE_AGENT_FINAL_OUTP
 
 _NAMES: dict[Style, str] = {
     "search": "ack ag apropos dir du egrep fd fdfind fgrep find fzf grep locate ls rg tree whereis which zgrep",
-    "read": "awk bat batcat cat cmp column comm cut diff expand file fold gawk head hexdump jq less mawk md5sum more nl od"
-    " paste readlink realpath rev sdiff sed sha1sum sha256sum shasum sort stat strings tac tail tr uniq wc xxd yq zcat",
+    "read": "awk bat batcat cat cmp column comm cut diff expand file fold gawk head hexdump jq less mawk md5sum more nl"
+    " od paste readlink realpath rev sdiff sed sha1sum sha256sum shasum sort stat strings tac tail tr uniq wc xxd"
+    " yq zcat",
     "edit": "chmod chown cp dd dos2unix ed ex install ln mkdir mktemp mv patch rm rmdir rsync shred tee touch truncate"
     " unlink unzip",
     "version control": "bzr fossil gh git hg svn",
-    "other": ": [ alias break cd command continue date declare echo env exit export false hostname id let local printf pwd"
-    " read return set shift shopt sleep source test time timeout trap true type typeset umask unalias uname unset wait"
-    " whoami xargs sudo nohup",
+    "other": ": [ alias break cd command continue date declare echo env exit export false hostname id let local printf"
+    " pwd read return set shift shopt sleep source test time timeout trap true type typeset umask unalias uname unset"
+    " wait whoami xargs sudo nohup",
 }
 STYLE_OF: dict[str, Style] = {name: style for style, names in _NAMES.items() for name in names.split()}
 """What kind of action a command is by itself; whatever is not listed runs a program."""
@@ -94,7 +95,7 @@ def _parser() -> Parser:
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def parse(command: str) -> Script:
     """Parse `command`. Never raises: what is no bash comes back with `valid` False."""
     root = _tree(command)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from duel import pull
+from duel import calls, pull
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
 from duel.records import Commit
@@ -15,7 +16,7 @@ from duel.settings import Settings
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.calls import Summary
+    from duel.calls import Job, Summary
 
 # Damaged files are named one by one up to this many; the rest is counted.
 NAMED_AT_MOST = 10
@@ -60,6 +61,16 @@ class Stage:
         else:
             return False
         return True
+
+    def write(self, jobs: Iterable[Job], arguments: Namespace, offline_url: str, total: int) -> int:
+        """Have the writer model answer `jobs`, or only say what that would cost, and give the exit code."""
+        common: dict[str, Any] = {"workspace": self.workspace, "settings": self.settings, "stage": self.name}
+        if arguments.plan:
+            calls.plan(jobs, offline=arguments.offline, **common).say()
+            return EXIT_FINISHED
+        route = calls.route_for(self.settings, self.workspace, "writer", offline_url)
+        summary = calls.drive(jobs, route=route, total=total, again=arguments.again, budget=arguments.budget, **common)
+        return self.finish(summary)
 
     def finish(self, summary: Summary) -> int:
         """Save what was left out, say how it went, and give the exit code."""

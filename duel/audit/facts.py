@@ -14,9 +14,9 @@ from duel.records import Commit
 
 WORD = re.compile(r"[^\W\d]\w*")
 # What is joined by more than a word is: kebab-case, dotted names, URLs, flags, scoped packages, owner/branch.
-CHUNK = re.compile(r"[@$]?\w+(?:(?:[-.:/@+~$]|::|->)\w+)+")
+CHUNK = re.compile(r"(?<!\w)[@$]?\w++(?:(?:::|->|[-.:/@+~$])\w++)++")
 LITERAL = re.compile(r"""(?<!\w)(["'`])((?:\\.|(?!\1)[^\\]){4,300})\1""")
-NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
+NUMBER = re.compile(r"(?<![\w.])[0-9]++(?:\.[0-9]++)?+(?!\.?\w)")
 HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 SHINGLE = 6

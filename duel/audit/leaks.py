@@ -157,7 +157,7 @@ _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^
 _LINE_NUMBER = re.compile(
     r"\b(?:lines?|ln\.?|row) ?(?:no\.? |number |numbers |#|~)?(\d{1,6})\b"
     r"(?:\s?(?:-|–|to|and|through)\s?(\d{1,6}))?"
-    r"|[\w/-]+\.\w{1,5}:(\d{1,6})\b|#?\bL(\d{1,6})\b|@@ -(\d{1,6})",
+    r"|(?<![\w/-])[\w/-]++\.\w{1,5}:(\d{1,6})\b|#?\bL(\d{1,6})\b|@@ -(\d{1,6})",
     re.IGNORECASE,
 )
 _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)", re.ASCII)
@@ -370,7 +370,7 @@ class _Search:
         found = [
             finding
             for pattern, factor in ((_LINE_NUMBER, 1.0), (_SED_POINT, 0.5))
-            for match in pattern.finditer(self.reply.text)
+            for match, _ in _first_of_each(pattern, self.reply.text)
             for number in filter(None, match.groups())
             for finding in self._line_number(int(number), match, factor)
         ]

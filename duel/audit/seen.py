@@ -11,7 +11,7 @@ from duel.audit.facts import PROSE_WORD, WORD, plain, subwords
 from duel.records import Message
 
 _RANGE = re.compile(r"(?<!\d)(\d{1,7}),\s?(\d{1,7})p|\bl(?:ines? )?(\d{1,7})\s?(?:-|–|to|and|through)\s?l?(\d{1,7})")
-_HEAD = re.compile(r"\bhead\b[^|\n]*?-(?:n\s?|-lines=)?(\d{1,7})")
+_HEAD = re.compile(r"\bhead\b[^|\n]{0,200}?-(?:n\s?|-lines=)?(\d{1,7})")
 _NUMBERED = re.compile(
     r"^[ \t]*(?:[^\s:]{1,200}[:-])?(\d{1,7})(?:[:\t|-]|[ ]{1,2}(?=\S))|:(\d{1,7})\b|\blines? (\d{1,7})|#l(\d{1,7})",
     re.MULTILINE,

@@ -9,7 +9,6 @@ from duel.calls import prices
 from duel.calls.client import CUT
 from duel.calls.ledger import Ledger
 from duel.calls.request import Request
-from duel.calls.route import Route
 from duel.calls.runner import Job
 from duel.calls.spending import BYTES_PER_TOKEN
 from duel.calls.wire import encode
@@ -66,18 +65,18 @@ class Plan:
         print(f"  cost: {total}, plus what is asked again; prices of {prices.PRICES_READ_ON} or [prices], they change")
 
 
-def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, route: Route, stage: str) -> Plan:
-    """What `drive` would do with these jobs; no call is made and nothing is written."""
+def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage: str, offline: bool = False) -> Plan:
+    """What `drive` would do with these jobs; no call is made, nothing is written, no key is needed."""
     made = Plan(stage)
     if workspace.ledger.exists():
         with Ledger(workspace.ledger) as ledger:
-            _count(made, jobs, settings, route, ledger)
+            _count(made, jobs, settings, offline, ledger)
     else:
-        _count(made, jobs, settings, route, None)
+        _count(made, jobs, settings, offline, None)
     return made
 
 
-def _count(made: Plan, jobs: Iterable[Job], settings: Settings, route: Route, ledger: Ledger | None) -> None:
+def _count(made: Plan, jobs: Iterable[Job], settings: Settings, offline: bool, ledger: Ledger | None) -> None:
     for job in jobs:
         made.items += 1
         for request in job.requests():
@@ -85,14 +84,14 @@ def _count(made: Plan, jobs: Iterable[Job], settings: Settings, route: Route, le
             if known is not None and known.rejected != CUT:
                 made.from_ledger += 1
             else:
-                _add(made.models.setdefault(request.model, ModelPlan()), request, settings, route)
+                _add(made.models.setdefault(request.model, ModelPlan()), request, settings, offline)
 
 
-def _add(model: ModelPlan, request: Request, settings: Settings, route: Route) -> None:
+def _add(model: ModelPlan, request: Request, settings: Settings, offline: bool) -> None:
     tokens_in = int(len(encode(request, request.model, request.max_tokens)) / BYTES_PER_TOKEN)
     model.calls += 1
     model.tokens_in += tokens_in
     model.tokens_out += request.max_tokens
-    price = prices.price_of(request.model, settings, offline=route.provider.offline)
+    price = prices.price_of(request.model, settings, offline=offline)
     cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
     model.cost = None if cost is None or model.cost is None else model.cost + cost

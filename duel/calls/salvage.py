@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 from duel import command
 
-_COLUMNS = 18
+# Columns behind the id; all but the cost are always filled, and in a page that was lost none is.
+_COLUMNS, _COST = 18, 14
+# A header that claims more is damaged itself.
+MOST_BYTES = 1 << 36
 
 
 def set_aside(
@@ -40,20 +44,38 @@ def _free_name(path: Path) -> Path:
 
 def _readable(damaged: Path) -> Iterator[tuple[Any, ...]]:
     """The rows before the first unreadable one, and those behind the last."""
-    last = 0
-    for row in _rows(damaged, "id > 0 ORDER BY id"):
-        last = max(last, row[0])
-        yield row[1:]
-    behind = [row[1:] for row in _rows(damaged, f"id > {last} ORDER BY id DESC")]
-    yield from reversed(behind)
+    copy = damaged.with_name(f"{damaged.name}.copy")
+    try:
+        _copy_whole(damaged, copy)
+        last = 0
+        for row in _rows(copy, "id > 0 ORDER BY id"):
+            last = max(last, row[0])
+            yield row[1:]
+        behind = [row[1:] for row in _rows(copy, f"id > {last} ORDER BY id DESC")]
+        yield from reversed(behind)
+    finally:
+        for companion in ("", "-wal", "-shm"):
+            copy.with_name(copy.name + companion).unlink(missing_ok=True)
+
+
+def _copy_whole(damaged: Path, copy: Path) -> None:
+    """A copy as long as its header says: SQLite reads no row of a file that was cut, but reads around missing pages."""
+    for companion in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(damaged.with_name(damaged.name + companion), copy.with_name(copy.name + companion))
+    with copy.open("r+b") as file:
+        header = file.read(32)
+        size = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big")
+        if file.seek(0, 2) < size < MOST_BYTES:
+            file.truncate(size)
 
 
 def _rows(damaged: Path, condition: str) -> Iterator[tuple[Any, ...]]:
     database = None
     try:
-        database = sqlite3.connect(f"file:{damaged}?mode=ro", uri=True)
+        database = sqlite3.connect(f"file:{damaged}?mode=rw", uri=True)
         for row in database.execute(f"SELECT * FROM replies WHERE {condition}"):  # noqa: S608 - constants and a number
-            if len(row) == _COLUMNS + 1 and isinstance(row[0], int):
+            if len(row) == _COLUMNS + 1 and None not in (*row[:_COST], *row[_COST + 1 :]):
                 yield row
     except sqlite3.Error:
         return

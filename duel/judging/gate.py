@@ -135,7 +135,7 @@ def decide(
         "missing_votes": sum(not vote.parsed for score in scores for vote in score.votes),
         **tables.spending(scores),
         "writers": _writers(scores),
-        "judge_models": tables.judge_models(scores),
+        "judges_models": tables.judge_models(scores),
         "offline": any(name.startswith(STAND_IN) for name in tables.models([*scores, *noise])),
         "made_with": {
             "rubric": scores[0].made_with.get("rubric", "") if scores else "",

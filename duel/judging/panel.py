@@ -36,6 +36,8 @@ class Panel:
     mode: int
     candidates: dict[str, str] = field(default_factory=dict)
     """Fingerprint of the candidates of every turn that came by, by file stem."""
+    finished: dict[str, Score] = field(default_factory=dict)
+    """The scores that were found complete, so that they need not be read twice."""
     asked_anew: Counter[str] = field(default_factory=Counter)
     """Why scores that lie there cannot be used."""
 
@@ -77,6 +79,7 @@ class Panel:
             kept = None if self.stage.again else self._kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
+                self.finished[pair.item] = kept
             else:
                 yield Turn(self, pair, answer, kept)
 
@@ -95,6 +98,14 @@ class Panel:
             self.stage.stale += 1
             self.asked_anew[difference] += 1
         return None if difference else score
+
+    def scores(self) -> Iterator[tuple[Path, Score]]:
+        """Every score that lies there; what cannot be read is noted as damaged."""
+        for path in self.folder.score_paths():
+            try:
+                yield path, self.finished.get(path.stem) or self.workspace.read(path, Score)
+            except ItemError as error:
+                self.stage.damage.append(error)
 
     def unlike(self, score: Score, item: str, seen: bool = True) -> str:
         """What keeps the score of `item` from standing beside those made now, as a slug; "" where nothing does.

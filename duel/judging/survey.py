@@ -44,7 +44,7 @@ def scores_of(panel: Panel) -> tuple[list[Score], Counter[str]]:
     """
     stage, scores = panel.stage, []
     dropped = {row["file"] for row in stage.dropped}
-    for path, score in panel.folder.scores(stage.damage):
+    for path, score in panel.scores():
         if path.stem in dropped:
             continue
         if reason := panel.unlike(score, path.stem, bool(panel.candidates or dropped)):

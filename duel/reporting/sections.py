@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duel.reporting import figures
-from duel.reporting.verdict import Gate, Verdict
+from duel.reporting.verdict import Gate, Thresholds, Verdict
 
 # Rows of a table by repository or licence; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
@@ -155,7 +155,7 @@ def certainty(verdict: Verdict) -> Section:
         ("noise floor", figures.points(v.noise_floor.margin if v.noise_floor else None), noise_words(v)),
     ]
     if looks is not None:
-        looked = f"{figures.count(looks.challengers)} challengers, {figures.count(looks.total)} looks in this workspace"
+        looked = f"challengers judged here: {figures.count(looks.challengers)}, looks: {figures.count(looks.total)}"
         rows.append(("chance of a false accept by now", figures.share(looks.false_accept_chance), looked))
     return Section("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
 
@@ -219,19 +219,10 @@ def judges(verdict: Verdict) -> Section:
 def what_if(verdict: Verdict) -> Section:
     """The same verdict under other thresholds."""
     section = Section("What if")
-    rows = [
-        (
-            f"{row.final_min:g}" + " ←" * row.current,
-            f"{row.defeat_min:g}",
-            figures.count(row.final),
-            figures.count(row.refined),
-            figures.count(row.defeat),
-        )
-        for row in verdict.what_if.thresholds
-    ]
+    rows = verdict.what_if.thresholds
     if rows:
-        columns = ("final from", "defeat below", "final", "refined", "defeat")
-        section.tables.append(Table(columns, list(rows), right=range(5)))
+        section.tables.append(_threshold_table(rows))
+        section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
     margins = [
         (f"{row.win_margin:+g} points" + " ←" * row.current, Outside(row.decision)) for row in verdict.what_if.margins
     ]
@@ -243,6 +234,19 @@ def what_if(verdict: Verdict) -> Section:
             " and `report.py`: no call."
         )
     return section
+
+
+def _threshold_table(rows: Sequence[Thresholds]) -> Table:
+    """A row for each `final_min` and a column for each `defeat_min`."""
+    cells = {(row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in rows}
+    finals = {row.final_min: row.final for row in rows}
+    lows = sorted({row.defeat_min for row in rows})
+    columns = ["final from", "final", *(f"refined from {low:g}" for low in lows)]
+    lines = [
+        [f"{high:g}", figures.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
+        for high in sorted(finals)
+    ]
+    return Table(columns, list(lines), right=range(len(columns)))
 
 
 def groups(summary: dict[str, Any]) -> list[Section]:

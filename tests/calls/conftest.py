@@ -60,8 +60,8 @@ def _read(connection: socket.socket) -> bytes:
 
 def answer(body: bytes, status: str = "200 OK", kind: str = "application/json", headers: str = "") -> bytes:
     """A whole HTTP answer."""
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + body
+    fields = f"Content-Type: {kind}\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n"
+    return f"HTTP/1.1 {status}\r\n{fields}\r\n".encode() + body
 
 
 @pytest.fixture

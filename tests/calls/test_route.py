@@ -21,13 +21,14 @@ from duel.workspace import Workspace
 from tests.calls.jobs import House
 from tests.calls.jobs import house as make_house
 
+KIMI = "moonshotai/Kimi-K2.6-TEE"
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
     "address",
-    ["https://h.ai", "https://h.ai/", "https://h.ai/v1", "https://h.ai/v1/", "https://h.ai/v1/chat/completions", " https://h.ai/v1 "],
-)  # fmt: skip
+    ["https://h.ai", "https://h.ai/", "https://h.ai/v1/", "https://h.ai/v1/chat/completions", " https://h.ai/v1 "],
+)
 def test_every_way_to_write_an_address_is_one(address: str) -> None:
     assert base_url(address, "X") == "https://h.ai/v1"
 
@@ -65,9 +66,23 @@ def test_address_and_key_come_from_the_dotenv_file(tmp_path: Path) -> None:
 def test_judges_have_their_own_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_house(
         tmp_path,
-        "[endpoint]\nconcurrency = 9\n[judge]\nbase_url_env='J_URL'\napi_key_env='J_KEY'\nmax_429_retries = 2\n"
-        "call_timeout_s = 7\nmax_concurrency_per_model = 6\n[judge.rate_limits]\n'm' = {max_concurrency = 2, min_interval_s = 1}\n"
-        "[judge.fallback]\nenabled = true\nbase_url = 'https://second.ai'\napi_key_env = 'S_KEY'\nmodel_map = {m = 'n'}\n",
+        """
+        [endpoint]
+        concurrency = 9
+        [judge]
+        base_url_env = "J_URL"
+        api_key_env = "J_KEY"
+        max_429_retries = 2
+        call_timeout_s = 7
+        max_concurrency_per_model = 6
+        [judge.rate_limits]
+        m = { max_concurrency = 2, min_interval_s = 1 }
+        [judge.fallback]
+        enabled = true
+        base_url = "https://second.ai"
+        api_key_env = "S_KEY"
+        model_map = { m = "n" }
+        """,
     )
     for name, value in {"J_URL": "https://j.ai", "J_KEY": "1", "S_KEY": "2"}.items():
         monkeypatch.setenv(name, value)
@@ -101,26 +116,26 @@ def test_a_plan_counts_without_a_call(house: House, capsys: pytest.CaptureFixtur
         house.drive(house.questions(2), stand_in.base_url)
         before = stand_in.stats()["requests"]
         jobs = [*house.questions(5), *house.questions(3, model="moonshotai/Kimi-K2.6-TEE")]
-        made = plan(
-            jobs, workspace=house.workspace, settings=house.settings, route=house.route(stand_in.base_url), stage="king"
-        )
+        made = plan(jobs, workspace=house.workspace, settings=house.settings, stage="king")
         assert stand_in.stats()["requests"] == before
     assert (made.items, made.calls, made.from_ledger, made.cost) == (8, 6, 2, None)
-    known = made.models["moonshotai/Kimi-K2.6-TEE"]
+    known = made.models[KIMI]
     assert known.calls == 3 and known.tokens_out == 600 and known.cost is not None and known.cost > 0
     made.say()
     assert "unknown price" in capsys.readouterr().out
 
 
+def figures(folder: Path, *more: str) -> str:
+    command = [sys.executable, "-m", "duel.calls", "--workspace", str(folder), *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_figures_are_printed_by_stage_and_model(house: House) -> None:
     with endpoint({"500": 0.3}) as stand_in:
         house.drive(house.questions(20), stand_in.base_url)
-    command = [sys.executable, "-m", "duel.calls", "--workspace", str(house.workspace.root)]
-    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = figures(house.workspace.root)
     assert "some/writer" in text and "http-500 ×" in text
-    row = json.loads(subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True).stdout)[
-        0
-    ]
+    row = json.loads(figures(house.workspace.root, "--json"))[0]
     assert (row["stage"], row["replies"]) == ("king", 20)
     assert row["calls"] == 20 + row["failed_calls"]["http-500"]
     assert row["latency_p50"] <= row["latency_p90"] <= row["latency_p99"]

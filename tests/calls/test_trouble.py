@@ -1,4 +1,4 @@
-"""What the endpoint does wrong, and what becomes of it: asked again, dropped without loss, the item's fault, the run's."""
+"""What the endpoint does wrong, and what becomes of it: asked again, left out, the item's fault, the run's."""
 
 from __future__ import annotations
 
@@ -122,12 +122,18 @@ def test_what_passes_is_asked_again(house: House, scripted: Callable[..., Script
     assert summary.faults.total() == 2
 
 
-def test_retries_end(house: House, scripted: Callable[..., Script]) -> None:
-    refused = answer(b"{}", "429 Too Many Requests", headers="Retry-After: 0.001\r\n")
-    server = scripted(GOOD, *[refused] * 4, *[error("500 Internal Server Error", "oh")] * 3, GOOD)
-    summary = house.drive(house.questions(4), server.base_url, concurrency=1, max_429_retries=3, retry_max=2)
-    assert dict(summary.failed) == {"http-429": 1, "http-500": 1}
-    assert summary.exit_code == 1 and summary.done == 2
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (answer(b"{}", "429 Too Many Requests", headers="Retry-After: 0.001\r\n"), "http-429"),
+        (error("500 Internal Server Error", "oh"), "http-500"),
+    ],
+)
+def test_retries_end(house: House, scripted: Callable[..., Script], bad: bytes, reason: str) -> None:
+    server = scripted(GOOD, bad)
+    summary = house.drive(house.questions(2), server.base_url, concurrency=1, max_429_retries=3, retry_max=3)
+    assert (summary.done, dict(summary.failed), summary.exit_code) == (1, {reason: 1}, 1)
+    assert len(server.requests) == 1 + 4
 
 
 def test_a_cut_reply_is_asked_once_more_with_twice_the_budget(house: House, scripted: Callable[..., Script]) -> None:

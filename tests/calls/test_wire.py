@@ -13,10 +13,11 @@ from duel.calls import Request
 from duel.calls.failures import Failure
 from duel.calls.wire import Completion, StreamReader, decode, encode, split_thought
 
+FIELDS = ["choices", "message", "content", "usage", "error", "delta", "finish_reason", "code"]
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["choices", "message", "content", "usage", "error", "delta", "finish_reason", "code"]), inner, max_size=4
+        st.sampled_from(FIELDS), inner, max_size=4
     ),
     max_leaves=12,
 )  # fmt: skip
@@ -40,7 +41,7 @@ def test_any_bytes_in_any_pieces_are_a_stream(data: bytes, size: int) -> None:
 
 @given(st.text(max_size=60), st.integers(1, 9))
 def test_a_stream_says_what_it_said_however_it_is_cut(text: str, size: int) -> None:
-    events = [{"choices": [{"delta": {"content": c}}]} for c in text]
+    events: list[dict[str, Any]] = [{"choices": [{"delta": {"content": c}}]} for c in text]
     events.append(
         {"choices": [{"delta": {"content": "!"}, "finish_reason": "stop"}], "usage": {"completion_tokens": 3}}
     )

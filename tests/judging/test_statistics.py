@@ -14,7 +14,7 @@ from duel.judging.statistics import Clusters, percentile_lower, studentized, t_l
 from tests.judging.panels import DISASTERS, HEAVY_TIES, World, simulate
 
 RESAMPLES = 399
-SEED = 2026
+SEED = 5
 
 
 def deltas(world: World, clusters: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ function wordDiff(leftText, rightText) {
   while (tail < Math.min(left.length, right.length) - head && left.at(-1 - tail).text === right.at(-1 - tail).text) tail++;
   const pairs = common(left.slice(head, left.length - tail), right.slice(head, right.length - tail));
   if (!pairs) return null;
-  const kept = head + tail + pairs.length;
-  if (2 * kept < LEAST_COMMON * (left.length + right.length)) return null;
+  const kept = [...left.slice(0, head), ...pairs.map(pair => left[head + pair[0]]), ...left.slice(left.length - tail)];
+  if (2 * spoken(kept) < LEAST_COMMON * (spoken(left) + spoken(right))) return null;
   const keptLeft = new Set(pairs.map(pair => pair[0] + head));
   const keptRight = new Set(pairs.map(pair => pair[1] + head));
   return { left: changed(left, keptLeft, head, tail), right: changed(right, keptRight, head, tail) };
@@ -27,6 +27,9 @@ function wordDiff(leftText, rightText) {
 function words(text) {
   return Array.from(text.matchAll(WORD), match => ({ text: match[0], start: match.index, end: match.index + match[0].length }));
 }
+
+/** How many are words: white space and punctuation are common to any two texts. */
+const spoken = list => list.filter(word => /[\p{L}\p{N}]/u.test(word.text)).length;
 
 /** Index pairs of a longest common subsequence, or null where it takes more than MOST_STEPS edits. */
 function common(left, right) {

@@ -1,0 +1,98 @@
+"""The report over 10,000 judged turns: seconds and memory to write it, seconds for the browser to open it.
+
+    python bench/report.py [--turns 10000] [--workspace DIR]
+
+Makes a seeded workspace with histories of 20 to 60 KB (kept where --workspace names a folder), runs report.py twice,
+and opens index.html in headless Chromium where it is installed. Budget: 10 s, 400 MB, 2 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.reporting.workspaces import build  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=10_000)
+    parser.add_argument("--workspace", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.workspace or Path(folder)
+        if not (root / "score").is_dir():
+            build(root, arguments.turns, history=(20_000, 60_000), size=2)
+        for label in ("first run", "second run"):
+            wall, cpu = timed([sys.executable, str(ROOT / "report.py"), "--workspace", str(root)])
+            print(f"{label:<12}{wall:6.2f} s  {cpu:6.2f} s of CPU", flush=True)
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        size = (root / "report" / "index.html").stat().st_size / 1e6
+        print(f"memory at most {memory:.0f} MB, index.html {size:.1f} MB", flush=True)
+        open_page(root)
+
+
+def timed(call: list[str]) -> tuple[float, float]:
+    """Seconds on the clock and of CPU."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(call, check=True, stderr=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def open_page(root: Path) -> None:
+    """Open the page, a turn, and scroll: what a reader waits for."""
+    import shutil
+
+    program = shutil.which("chromium")
+    if program is None:
+        print("chromium is not installed: the page was not opened")
+        return
+    from playwright.sync_api import sync_playwright
+
+    from tests.reporting.conftest import FLAGS, Watched
+
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=FLAGS)
+        watched = Watched(browser)
+        start = time.perf_counter()
+        page = watched.open(root)
+        ready = time.perf_counter() - start
+        page.keyboard.press("j")
+        start = time.perf_counter()
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".reply.challenger")
+        opened = time.perf_counter() - start
+        page.keyboard.press("Escape")
+        median, worst = page.evaluate(SCROLL)
+        print(f"index.html ready after {ready:.2f} s, a turn after {opened:.2f} s", flush=True)
+        print(f"scrolling 300,000 pixels in 120 frames: median {median:.0f} ms a frame, 95th percentile {worst:.0f} ms")
+        watched.assert_quiet()
+        browser.close()
+
+
+SCROLL = """() => new Promise(done => {
+  const frames = [];
+  let last = performance.now();
+  const step = now => {
+    frames.push(now - last);
+    last = now;
+    scrollBy(0, 2500);
+    if (frames.length < 120) return requestAnimationFrame(step);
+    frames.sort((a, b) => a - b);
+    done([frames[60], frames[114]]);
+  };
+  requestAnimationFrame(step);
+})"""
+
+
+if __name__ == "__main__":
+    main()
