@@ -48,7 +48,7 @@ def main() -> int:
             return EXIT_FINISHED
         summary = survey(panel) if arguments.regate else judge(panel, arguments.budget, url)
         if arguments.noise_floor and not arguments.regate and not ended_early(summary):
-            noise = measure_noise(panel, arguments.noise_floor, arguments.budget, url)
+            noise = measure_noise(panel, arguments.noise_floor, left_of(arguments.budget, summary), url)
             summary = noise if ended_early(noise) else summary
         if ended_early(summary):
             return stage.finish(summary)
@@ -122,7 +122,12 @@ def measure_noise(panel: Panel, count: int, budget: float | None, url: str) -> S
         return summary
     summary.say()
     apart = noise_floor.panel(workspace, chosen, again)
-    return ask(apart, apart.open_turns(noise_floor.pairs(workspace)), "judge", count, budget, url)
+    return ask(apart, apart.open_turns(noise_floor.pairs(workspace)), "judge", count, left_of(budget, summary), url)
+
+
+def left_of(budget: float | None, summary: Summary) -> float | None:
+    """What a run may still spend after `summary`."""
+    return None if budget is None else max(0.0, budget - summary.cost)
 
 
 def ended_early(summary: Summary) -> bool:
@@ -142,6 +147,9 @@ def decide(panel: Panel) -> dict[str, Any]:
             value=", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or None,
             hint="run king.py and ch.py first, then validate.py without --regate",
         )
+    for score in scores:
+        if not score.parsed:
+            panel.stage.drop(score.file, score.instance_id, "unparsed", score.reason)
     noise = noise_floor.scores(panel.workspace, panel.settings)
     earlier = looks.read(panel.workspace)
     return gate.decide(scores, panel.settings, earlier=earlier, noise=noise, left_out=left_out)

@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from duel.audit.duplicates import near_duplicates
-from duel.records import Answer, ChangedFile, Commit, Message
-from duel.workspace import Workspace
+from duel.audit.duplicates import near_duplicates  # noqa: E402
+from duel.records import Answer, ChangedFile, Commit, Message  # noqa: E402
+from duel.workspace import Workspace  # noqa: E402
 
 WORDS = 30_000
 COMMITS = 2_000
@@ -70,12 +70,16 @@ def fill(workspace: Workspace, turns: int, kilobytes: int, words: list[str], rng
         lines = "".join(
             f"+    {a}_{b} = {c}({d!r})\n" for a, b, c, d in zip(*[iter(rng.choices(words, k=240))] * 4, strict=False)
         )
-        patch = f"diff --git a/src/{words[i]}.py b/src/{words[i]}.py\n--- a/src/{words[i]}.py\n+++ b/src/{words[i]}.py\n@@ -{i},3 +{i},63 @@\n{lines}"
-        files = [ChangedFile(path=f"src/{words[i]}.py")]
+        path = f"src/{words[i]}.py"
+        patch = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -{i},3 +{i},63 @@\n{lines}"
+        files = [ChangedFile(path=path)]
         commit = Commit(instance_id=f"acme__shop-{i}", repo="acme/shop", patch=patch, test_patch=patch, files=files)
         workspace.save(workspace.commit_path(commit.instance_id), commit)
     for i in range(turns):
-        history = [Message(role="user", content="\n".join(rng.choices(texts, k=max(1, kilobytes * 1024 // 1400))))]
+        history = [
+            Message(role="system", content="One bash block."),
+            Message(role="user", content="\n".join(rng.choices(texts, k=max(1, kilobytes * 1024 // 1400)))),
+        ]
         thought = " ".join(rng.choices(words, k=rng.randint(20, 200)))
         reply = f"THOUGHT: {thought}\n\n```bash\ngrep -rn {rng.choice(words)} src | head -{i % 50 + 1}\n```"
         answer = Answer(instance_id=f"acme__shop-{i % COMMITS}", king="k", challenger=reply, messages=history)

@@ -46,15 +46,16 @@ def measure(what: str, turns: int, single: bool) -> None:
     scores = scores_of(votes[:turns], np.arange(turns) if single else labels[:turns], settings)
     table = Table.of(scores, settings)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     if what == "bounds":
         gate.measure(table, settings, settings.duel.gate_alpha)
     else:
         gate.decide(scores, settings)
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     clusters = len(set(table.clusters.tolist()))
-    print(f"{what:<8} {len(scores)} turns, {clusters} clusters: {seconds:.3f} s, {memory:.0f} MB more", flush=True)
+    cost = f"{seconds:.3f} s ({processor:.3f} s of processor), {memory:.0f} MB"
+    print(f"{what:<8} {len(scores)} turns, {clusters} clusters: {cost}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from duel.records import Message
@@ -37,6 +37,12 @@ _ENGLISH = frozenset(["or", "and", "try", "use", "run", "invoke", "verify", "exe
 )
 
 
+PROMPT = 20_000
+"""Characters of a system prompt that are read. The real ones have 1,000 to 3,000."""
+TASK = 12_000
+"""Characters at the end of a task in which the way to submit is looked for."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """What a conversation demands. Whatever its prompt does not speak of is not demanded."""
@@ -60,46 +66,48 @@ class Rules:
 def read_rules(messages: Sequence[Message]) -> Rules:
     """The rules in the system prompt, or in the first message where there is none.
 
-    The submission may stand in the task as well, which else is not read: its text comes from strangers.
+    How to submit may stand in the task as well, which else is not read: its text comes from strangers.
     """
     if not messages:
         return Rules()
     task = next((message.content for message in messages[:2] if message.role == "user"), "")
-    prompt = messages[0].content if messages[0].role == "system" else task
-    return _read(prompt[:40_000], task[-20_000:])
+    prompt = messages[0].content if messages[0].role == "system" else task[:PROMPT]
+    rules = _read(prompt[:PROMPT])
+    named, alone = _submission(task[-TASK:])
+    return replace(rules, sentinels=rules.sentinels | named, submit_alone=rules.submit_alone or alone)
 
 
 @lru_cache(maxsize=256)
-def _read(prompt: str, task: str) -> Rules:
-    one = re.search(
-        r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b",
-        prompt,
-        re.IGNORECASE,
-    )
+def _read(prompt: str) -> Rules:
+    """The rules of one prompt. The prompts of a data set are few, and reading one takes up to 10 ms."""
+    labels = re.findall(r"^```(bash|sh|shell|mswea_bash_command)\s*$", prompt, re.MULTILINE)
     allowed = _allowed(prompt)
+    named, alone = _submission(prompt)
+
+    def says(pattern: str) -> bool:
+        return re.search(pattern, prompt, re.IGNORECASE) is not None
+
     return Rules(
-        labels=frozenset(re.findall(r"^```(bash|sh|shell|mswea_bash_command)\s*$", prompt, re.MULTILINE))
-        or Rules.labels,
-        thought=bool(
-            re.search(r"\bTHOUGHT\b|reasoning (?:and analysis )?(?:here|before)|explain your reasoning", prompt)
+        labels=frozenset(labels) or Rules.labels,
+        thought=says(r"\bTHOUGHT (?:section|before)|\bTHOUGHT:|reasoning and analysis here|explain your reasoning"),
+        one_command=says(
+            r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b"
         ),
-        one_command=bool(one),
         operators=_operators(prompt),
-        no_cd=bool(re.search(rf"{_NEGATION} (?:use )?`?cd`?\b", prompt, re.IGNORECASE)),
-        no_comment=bool(
-            re.search(rf"{_NEGATION}[^.\n]{{0,60}}(?:prefix|start|begin)[^.]{{0,60}}#", prompt, re.IGNORECASE)
-        ),
+        no_cd=says(rf"{_NEGATION} (?:use )?`?cd`?\b"),
+        no_comment=says(rf"{_NEGATION}[^.\n]{{0,60}}(?:prefix|start|begin)[^.]{{0,60}}#"),
         forbidden=_forbidden(prompt) - {"cd"} - allowed,
         allowed=allowed,
-        sentinels=frozenset({*SENTINELS, *re.findall(r"\becho ['\"]?([A-Z][A-Z0-9_]{9,})\b", f"{prompt}\n{task}")}),
-        submit_alone=bool(
-            re.search(
-                r"without any other command|(?:not|never) combine (?:it|this) with any other command",
-                f"{prompt}\n{task}",
-                re.IGNORECASE,
-            )
-        ),
+        sentinels=frozenset(SENTINELS) | named,
+        submit_alone=alone,
     )
+
+
+def _submission(text: str) -> tuple[frozenset[str], bool]:
+    """The lines that a text says to print at the end, and whether nothing else may go with them."""
+    named = frozenset(re.findall(r"\becho ['\"]?([A-Z][A-Z0-9_]{9,})\b", text))
+    alone = "without any other command" in text or re.search(r"[Nn]o[tn]?\w* combine (?:it|this) with any", text)
+    return named, bool(alone)
 
 
 def _operators(prompt: str) -> frozenset[str] | None:

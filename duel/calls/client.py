@@ -225,8 +225,7 @@ class Client:
     async def _after(self, call: Call, line: Line, failure: Failure, *, may_wait: bool) -> float:
         """Seconds to wait before the next try; raises where there is none."""
         if failure.meaning is Meaning.RUN:
-            listed = await self.transport.models(line.provider) if failure.status == 404 else []
-            raise trouble.endpoint_error(failure, line.provider, line.model, listed)
+            raise await self._end_of_run(call, line, failure)
         if failure.drop and failure.drop not in line.without:
             line.without |= {failure.drop}
             return 0.0
@@ -245,6 +244,15 @@ class Client:
                 raise self._given_up(call, line, failure)
             count = call.faults
         return self._wait(call, failure, count) if may_wait else 0.0
+
+    async def _end_of_run(self, call: Call, line: Line, failure: Failure) -> DuelError:
+        """What to tell the user; the first call that learns it stops the others while it looks up what helps."""
+        if self.stopped:
+            raise asyncio.CancelledError
+        call.sent = True  # this one is to go on
+        self.stop()
+        listed = await self.transport.models(line.provider) if failure.status == 404 else []
+        return trouble.endpoint_error(failure, line.provider, line.model, listed)
 
     def _wait(self, call: Call, failure: Failure, count: int) -> float:
         """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from duel.settings import Settings
 
 FORMAT = "duel-verdict/1"
 STAND_IN = "offline-stand-in/"
+# What the what-if tables try beside the settings' own values.
+WHAT_IF_FINAL = (70.0, 75.0, 80.0, 85.0, 90.0)
+WHAT_IF_DEFEAT = (50.0, 55.0, 60.0, 66.0, 70.0)
+WHAT_IF_MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,87 @@ class Bounds:
     """How many standard errors the studentized bound lies under the mean."""
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a verdict rests on, computed once."""
+
+    scores: Sequence[Score]
+    noise: Sequence[Score]
+    settings: Settings
+    table: Table
+    clusters: int
+    challenger: str
+    """The challenger's fingerprint."""
+    votes: str
+    """The fingerprint of all votes."""
+    level: float
+    """What the bound of this look may use of alpha."""
+    bounds: Bounds
+    earlier: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        scores: Sequence[Score],
+        noise: Sequence[Score],
+        settings: Settings,
+        earlier: Sequence[Mapping[str, Any]],
+    ) -> Evidence:
+        """The evidence of `scores`."""
+        table = Table.of(scores, settings)
+        clusters = len(set(table.clusters[table.parsed].tolist()))
+        challenger, votes = looks.challenger_of(scores), looks.votes_of(scores)
+        before = looks.before(earlier, challenger, votes)
+        level = looks.level(before, clusters, settings.duel.gate_alpha, settings.duel.looks)
+        bounds = measure(table, settings, level)
+        return cls(scores, noise, settings, table, clusters, challenger, votes, level, bounds, earlier)
+
+    @cached_property
+    def parsed(self) -> int:
+        """Turns with a score."""
+        return int(self.table.parsed.sum())
+
+    @cached_property
+    def parsed_fraction(self) -> float | None:
+        """The share of turns that have one."""
+        return self.parsed / len(self.scores) if self.scores else None
+
+    @cached_property
+    def points(self) -> float | None:
+        """The challenger's score."""
+        return finite(self.table.challenger_score()) if self.parsed else None
+
+    @property
+    def margin(self) -> float | None:
+        """challenger_score - king_score."""
+        return None if self.points is None else 2 * self.points - 100
+
+    @property
+    def gates(self) -> list[dict[str, Any]]:
+        """The conditions at the win margin of the settings."""
+        return self.gates_at(self.settings.duel.win_margin)
+
+    def gates_at(self, win_margin: float) -> list[dict[str, Any]]:
+        """The four conditions, each with its figure, its threshold and whether it held."""
+        duel, lcb = self.settings.duel, self.bounds.studentized
+        conditions: list[tuple[str, float | None, float, bool]] = [
+            ("parsed_fraction", self.parsed_fraction, duel.min_valid_turn_frac, False),
+            ("margin", self.margin, win_margin, False),
+            ("lcb", lcb, 0.0, lcb is not None and lcb > 0),
+            ("clusters", self.clusters, duel.min_clusters, self.clusters >= duel.min_clusters),
+        ]
+        return [
+            {"name": name, "value": value, "threshold": threshold, "held": held or _reaches(name, value, threshold)}
+            for name, value, threshold, held in conditions
+        ]
+
+    def decision(self, gates: Sequence[Mapping[str, Any]]) -> str:
+        """accepted, rejected, or undecided where there are too few clusters for an honest decision."""
+        if self.clusters < self.settings.duel.min_clusters:
+            return "undecided"
+        return "accepted" if all(gate["held"] for gate in gates) else "rejected"
+
+
 def decide(
     scores: Sequence[Score],
     settings: Settings,
@@ -49,47 +135,39 @@ def decide(
     `earlier` are the looks taken in this workspace before this one, `noise` the settled scores of the noise floor,
     `left_out` what was not counted, by reason. No call, no clock: the same input gives the same verdict.
     """
-    duel = settings.duel
-    table = Table.of(scores, settings)
-    turns, parsed = len(scores), int(table.parsed.sum())
-    clusters = Clusters.of(np.zeros(parsed), table.clusters[table.parsed]).count if parsed else 0
-    challenger = looks.challenger_of(scores)
-    votes = looks.votes_of(scores)
-    level = looks.level(looks.before(earlier, challenger, votes), clusters, duel.gate_alpha, duel.looks)
-    bounds = measure(table, settings, level)
-    points = finite(table.challenger_score()) if parsed else None
-    margin = None if points is None else 2 * points - 100
-    gates = check(settings, _share(parsed, turns), margin, bounds.studentized, clusters)
-    decision = _decision(gates, clusters, duel.min_clusters)
-    look = {
-        "challenger": challenger,
-        "writers": sorted({score.writers.get("challenger", "") for score in scores}),
-        "mode": duel.mode,
-        "turns": turns,
-        "parsed": parsed,
-        "clusters": clusters,
-        "alpha": level,
-        "margin": margin,
-        "lcb": bounds.studentized,
-        "decision": decision,
-        "votes": votes,
-    }
-    judges, metrics = tables.judges(table), tables.metrics(table, _by_metric(table), bounds.by_metric)
-    noise_table = Table.of(noise, settings) if noise else None
-    effective, source = tables.effective_votes(table, noise_table)
-    worst = None if points is None else 2 * points * parsed / turns - 100
-    tally = bias.tally(bias.outcomes(table.deltas, settings.judge.tie_band))
+    evidence = Evidence.of(scores, noise, settings, earlier)
     return {
         "format": FORMAT,
+        **_verdict(evidence),
+        **_figures(evidence),
+        **_panel(evidence),
+        **_context(evidence),
+        "left_out": dict(sorted((left_out or {}).items())),
+        **_provenance(evidence),
+    }
+
+
+def _verdict(evidence: Evidence) -> dict[str, Any]:
+    gates, points = evidence.gates, evidence.points
+    decision = evidence.decision(gates)
+    return {
         "accepted": decision == "accepted",
         "decision": decision,
         "gates": gates,
-        "why": reasons(gates, decision, clusters, settings),
-        "mode": duel.mode,
-        "opponent": "king" if duel.mode == 2 else "assistant",
+        "why": reasons(gates, decision, evidence),
+        "mode": evidence.settings.duel.mode,
+        "opponent": "king" if evidence.settings.duel.mode == 2 else "assistant",
         "challenger_score": points,
         "king_score": None if points is None else 100 - points,
-        "margin": margin,
+        "margin": evidence.margin,
+    }
+
+
+def _figures(evidence: Evidence) -> dict[str, Any]:
+    """The bounds, what they rest on, and how small a margin they can tell."""
+    bounds, duel, points = evidence.bounds, evidence.settings.duel, evidence.points
+    turns = len(evidence.scores)
+    return {
         "mean_delta": bounds.mean,
         "se": bounds.error,
         "lcb": bounds.studentized,
@@ -97,51 +175,96 @@ def decide(
         "lcb_iid": bounds.percentile,
         "lcb_strict": bounds.strict,
         "gate_alpha": duel.gate_alpha,
-        "alpha_used": level,
+        "alpha_used": evidence.level,
         "alpha": duel.alpha,
         "resamples": duel.bootstrap_resamples,
         "seed": duel.seed,
-        "pseudo_turn": 0 < clusters < statistics.PSEUDO_TURN_BELOW,
+        "pseudo_turn": 0 < evidence.clusters < statistics.PSEUDO_TURN_BELOW,
         "turns": turns,
-        "parsed": parsed,
-        "parsed_fraction": _share(parsed, turns),
-        "clusters": clusters,
+        "parsed": evidence.parsed,
+        "parsed_fraction": evidence.parsed_fraction,
+        "clusters": evidence.clusters,
         "cluster_by": duel.cluster_by,
-        "worst_case_margin": worst,
+        "worst_case_margin": None if points is None else 2 * points * evidence.parsed / turns - 100,
         "win_margin": duel.win_margin,
-        "tie_band": settings.judge.tie_band,
-        **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
-        **_power(bounds, parsed, settings),
-        "buckets": buckets(scores, settings),
+        **_power(evidence),
+    }
+
+
+def _panel(evidence: Evidence) -> dict[str, Any]:
+    """Judges, dimensions, agreement and biases."""
+    table, tie_band = evidence.table, evidence.settings.judge.tie_band
+    judges = tables.judges(table)
+    metrics = tables.metrics(table, evidence.bounds.by_metric)
+    noise = Table.of(evidence.noise, evidence.settings) if evidence.noise else None
+    effective, source = tables.effective_votes(table, noise)
+    return {
         "by_judge": {row["judge"]: row["score"] for row in judges},
         "by_metric": {row["metric"]: row["score"] for row in metrics},
-        "flip_rate": {row["judge"]: row["flip_rate"] for row in judges},
-        "first_shown_lean": {row["judge"]: row["first_shown_lean"] for row in judges},
+        **{name: {row["judge"]: row[name] for row in judges} for name in ("flip_rate", "first_shown_lean")},
         "effective_votes": finite(effective),
         "effective_votes_from": source,
         "krippendorff_alpha": {row["metric"]: row["alpha"] for row in metrics},
-        "length_bias": bias.length_bias(table, settings.judge.tie_band),
+        "length_bias": bias.length_bias(table, tie_band),
         "position_bias": bias.position_bias(table),
         "family_bias": bias.family_bias(table),
         "judges": judges,
         "metrics": metrics,
-        "judge_pairs": tables.pairs(table, noise_table),
-        "what_if": what_if(scores, settings, _share(parsed, turns), margin, bounds.studentized, clusters),
-        "looks": looks.summary(looks.joined(earlier, look), duel.looks, challenger),
-        "noise_floor": noise_floor.figures(noise, scores, settings),
-        "adaptive": tables.savings(table, settings),
+        "judge_pairs": tables.pairs(table, noise),
+    }
+
+
+def _context(evidence: Evidence) -> dict[str, Any]:
+    """What else a reader needs: counts, other thresholds, earlier looks, the noise floor."""
+    scores, settings = evidence.scores, evidence.settings
+    tally = bias.tally(bias.outcomes(evidence.table.deltas, settings.judge.tie_band))
+    history = looks.joined(evidence.earlier, _look(evidence))
+    return {
+        "tie_band": settings.judge.tie_band,
+        **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
+        "buckets": buckets(scores, settings),
+        "what_if": what_if(evidence),
+        "looks": looks.summary(history, settings.duel.looks, evidence.challenger),
+        "noise_floor": noise_floor.figures(evidence.noise, scores, settings),
+        "adaptive": tables.savings(evidence.table, settings),
         "attempts": tables.attempts(scores),
-        "left_out": dict(sorted((left_out or {}).items())),
         "missing_votes": sum(not vote.parsed for score in scores for vote in score.votes),
+    }
+
+
+def _look(evidence: Evidence) -> dict[str, Any]:
+    """This verdict as the history of looks keeps it."""
+    scores = evidence.scores
+    return {
+        "challenger": evidence.challenger,
+        "writers": sorted({score.writers.get("challenger", "") for score in scores}),
+        "mode": evidence.settings.duel.mode,
+        "turns": len(scores),
+        "parsed": evidence.parsed,
+        "clusters": evidence.clusters,
+        "alpha": evidence.level,
+        "margin": evidence.margin,
+        "lcb": evidence.bounds.studentized,
+        "decision": evidence.decision(evidence.gates),
+        "votes": evidence.votes,
+    }
+
+
+def _provenance(evidence: Evidence) -> dict[str, Any]:
+    """What it cost, who made it, with which settings."""
+    scores = evidence.scores
+    sides = ("king", "challenger")
+    first = scores[0].made_with if scores else {}
+    return {
         **tables.spending(scores),
-        "writers": _writers(scores),
+        "writers": {side: sorted({score.writers.get(side, "") for score in scores} - {""}) for side in sides},
         "judges_models": tables.judge_models(scores),
-        "offline": any(name.startswith(STAND_IN) for name in tables.models([*scores, *noise])),
+        "offline": any(name.startswith(STAND_IN) for name in tables.models([*scores, *evidence.noise])),
         "made_with": {
-            "rubric": scores[0].made_with.get("rubric", "") if scores else "",
-            "panel": scores[0].made_with.get("panel", "") if scores else "",
-            "settings": gate_hash(settings),
-            "votes": votes,
+            "rubric": first.get("rubric", ""),
+            "panel": first.get("panel", ""),
+            "settings": gate_hash(evidence.settings),
+            "votes": evidence.votes,
         },
     }
 
@@ -185,83 +308,46 @@ def _turn_metrics(table: Table) -> Floats:
     return mean(table.values, axis=1)
 
 
-def _by_metric(table: Table) -> Floats:
-    """(5,): the challenger's points in each dimension, over judges of the mean over turns."""
-    return 100 * mean(table.by_judge_and_metric, axis=0)
-
-
-def check(
-    settings: Settings, parsed_fraction: float | None, margin: float | None, lcb: float | None, clusters: int
-) -> list[dict[str, Any]]:
-    """The four conditions, each with its figure, its threshold and whether it held."""
-    duel = settings.duel
-    least = duel.min_valid_turn_frac
-    conditions: list[tuple[str, float | None, float, bool]] = [
-        ("parsed_fraction", parsed_fraction, least, _reaches(parsed_fraction, least)),
-        ("margin", margin, duel.win_margin, _reaches(margin, duel.win_margin)),
-        ("lcb", lcb, 0.0, lcb is not None and lcb > 0),
-        ("clusters", clusters, duel.min_clusters, clusters >= duel.min_clusters),
-    ]
-    names = ("name", "value", "threshold", "held")
-    return [dict(zip(names, condition, strict=True)) for condition in conditions]
-
-
-def _reaches(value: float | None, threshold: float) -> bool:
-    # A margin is a difference of means: 2.0 may come out as 1.9999999999999858.
-    return value is not None and value >= threshold - 1e-9
-
-
-def _decision(gates: Sequence[Mapping[str, Any]], clusters: int, least: int) -> str:
-    if clusters < least:
-        return "undecided"
-    return "accepted" if all(gate["held"] for gate in gates) else "rejected"
-
-
-def reasons(gates: Sequence[Mapping[str, Any]], decision: str, clusters: int, settings: Settings) -> list[str]:
-    """The verdict in sentences."""
-    if decision == "accepted":
-        return ["Every condition of the gate holds."]
-    words = {
-        "parsed_fraction": "too few turns are parsed",
-        "margin": "the margin is under the one that is asked for",
-        "lcb": "the lower bound of the mean delta is not above 0: what is seen may be noise",
-        "clusters": f"{clusters} pull requests are too few to decide on; {settings.duel.min_clusters} are needed",
-    }
-    return [words[gate["name"]][0].upper() + words[gate["name"]][1:] + "." for gate in gates if not gate["held"]]
-
-
 def buckets(scores: Sequence[Score], settings: Settings) -> dict[str, int]:
     """Turns a bucket, by score alone."""
     found = Counter(bucket_of(score.score, settings)[0] or "unparsed" for score in scores)
     return {name: found[name] for name in ("final", "refined", "defeat", "unparsed")}
 
 
-def _power(bounds: Bounds, parsed: int, settings: Settings) -> dict[str, Any]:
-    """The smallest margin that this many turns can tell, and how many turns today's margin would need."""
-    error, quantile = bounds.error, bounds.quantile
-    if not error or quantile is None or bounds.mean is None:
-        return {"minimum_detectable_margin": None, "power": statistics.POWER, "turns_needed": None}
-    least = statistics.detectable(error, quantile, settings.duel.win_margin / 200)
-    return {
-        "minimum_detectable_margin": 200 * least,
-        "power": statistics.POWER,
-        "turns_needed": statistics.turns_needed(parsed, bounds.mean, error, quantile),
+def _reaches(name: str, value: float | None, threshold: float) -> bool:
+    """True where a figure that has to reach its threshold does. A margin of 2.0 may come out as 1.9999999999999858."""
+    return name in ("parsed_fraction", "margin") and value is not None and value >= threshold - 1e-9
+
+
+def reasons(gates: Sequence[Mapping[str, Any]], decision: str, evidence: Evidence) -> list[str]:
+    """The verdict in sentences."""
+    if decision == "accepted":
+        return ["Every condition of the gate holds."]
+    least = evidence.settings.duel.min_clusters
+    words = {
+        "parsed_fraction": "Too few turns are parsed.",
+        "margin": "The margin is under the one that is asked for.",
+        "lcb": "The lower bound of the mean delta is not above 0: what is seen may be noise.",
+        "clusters": f"{evidence.clusters} pull requests are too few to decide on; {least} are needed.",
     }
+    return [words[gate["name"]] for gate in gates if not gate["held"]]
 
 
-def what_if(
-    scores: Sequence[Score],
-    settings: Settings,
-    parsed_fraction: float | None,
-    margin: float | None,
-    lcb: float | None,
-    clusters: int,
-) -> dict[str, Any]:
+def _power(evidence: Evidence) -> dict[str, Any]:
+    """The smallest margin that this many turns can tell, and how many turns today's margin would need."""
+    bounds = evidence.bounds
+    margin = needed = None
+    if bounds.error and bounds.quantile is not None and bounds.mean is not None:
+        least = evidence.settings.duel.win_margin / 200
+        margin = 200 * statistics.detectable(bounds.error, bounds.quantile, least)
+        needed = statistics.turns_needed(evidence.parsed, bounds.mean, bounds.error, bounds.quantile)
+    return {"minimum_detectable_margin": margin, "power": statistics.POWER, "turns_needed": needed}
+
+
+def what_if(evidence: Evidence) -> dict[str, Any]:
     """How many turns other thresholds would keep, and what the verdict would be at other win margins."""
-    report, duel = settings.report, settings.duel
-    finals = sorted({70.0, 75.0, 80.0, 85.0, 90.0, report.final_min})
-    defeats = sorted({50.0, 55.0, 60.0, 66.0, 70.0, report.defeat_min})
-    points = np.array([score.score for score in scores if score.score is not None], dtype=float)
+    report, win_margin = evidence.settings.report, evidence.settings.duel.win_margin
+    points = np.array([score.score for score in evidence.scores if score.score is not None], dtype=float)
     thresholds = [
         {
             "final_min": high,
@@ -271,22 +357,13 @@ def what_if(
             "defeat": int((points < low).sum()),
             "current": (high, low) == (report.final_min, report.defeat_min),
         }
-        for high in finals
-        for low in defeats
+        for high in sorted({*WHAT_IF_FINAL, report.final_min})
+        for low in sorted({*WHAT_IF_DEFEAT, report.defeat_min})
         if low <= high
     ]
     margins = []
-    for win in sorted({0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, duel.win_margin}):
-        changed = settings.model_copy(update={"duel": duel.model_copy(update={"win_margin": win})})
-        decision = _decision(check(changed, parsed_fraction, margin, lcb, clusters), clusters, duel.min_clusters)
+    for win in sorted({*WHAT_IF_MARGINS, win_margin}):
+        decision = evidence.decision(evidence.gates_at(win))
         row = {"win_margin": win, "accepted": decision == "accepted", "decision": decision}
-        margins.append({**row, "current": win == duel.win_margin})
+        margins.append({**row, "current": win == win_margin})
     return {"thresholds": thresholds, "margins": margins}
-
-
-def _writers(scores: Sequence[Score]) -> dict[str, list[str]]:
-    return {side: sorted({score.writers.get(side, "") for score in scores} - {""}) for side in ("king", "challenger")}
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

@@ -73,15 +73,17 @@ class Panel:
 
     def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[Turn]:
         """A job for every turn whose votes are not all there, made with the present settings."""
+        met: Counter[str] = Counter()
         for path, answer in answers:
             pair = rubric.pair_of(path.stem, answer, self.mode)
-            self.candidates[pair.item] = rubric.fingerprint(pair)
+            self.candidates[pair.item] = content = rubric.fingerprint(pair)
+            twins, met[content] = met[content], met[content] + 1
             kept = None if self.stage.again else self._kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
                 self.finished[pair.item] = kept
             else:
-                yield Turn(self, pair, answer, kept)
+                yield Turn(self, pair, answer, kept, twins)
 
     def _kept(self, item: str) -> Score | None:
         """The score that lies there, if its votes can still be used."""
@@ -163,6 +165,8 @@ class Turn:
     pair: Pair
     answer: Answer
     kept: Score | None
+    twins: int = 0
+    """Turns before this one with the very same texts."""
 
     @property
     def item(self) -> str:
@@ -172,7 +176,7 @@ class Turn:
     @cached_property
     def questions(self) -> dict[Key, Request]:
         """The request for every vote that may be asked; built when the turn comes up, because it is long."""
-        return rubric.requests(self.pair, self.panel.settings, self.panel.secret)
+        return rubric.requests(self.pair, self.panel.settings, self.panel.secret, self.twins)
 
     def requests(self) -> list[Request]:
         """The votes that are asked for sure."""

@@ -81,8 +81,12 @@ def rubric_hash() -> str:
     return f"{prompts.load('rubric').hash}-{LAYOUT}"
 
 
-def requests(pair: Pair, settings: Settings, secret: bytes) -> dict[tuple[str, Order], Request]:
-    """The question to every judge in every order that is asked, keyed by (judge, order)."""
+def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> dict[tuple[str, Order], Request]:
+    """The question to every judge in every order that is asked, keyed by (judge, order).
+
+    Nothing in it depends on the file's name: the same turn in a larger sample is the same question, and is not paid for
+    again. `twins` counts the turns before this one that are its equals to the letter; each gets votes of its own.
+    """
     shown = {order: _messages(pair, order, settings, secret) for order in orders(pair.item, settings)}
     same = pair.opponent == pair.challenger  # then both orders are the very same question, asked twice on purpose
     return {
@@ -94,7 +98,7 @@ def requests(pair: Pair, settings: Settings, secret: bytes) -> dict[tuple[str, O
             max_tokens=_budget(judge, settings),
             temperature=settings.judge.temperature,
             response_format=VERDICT_SCHEMA if settings.judge.structured_output else None,
-            occurrence=place if same else 0,
+            occurrence=2 * twins + (place if same else 0),
         )
         for place, (order, messages) in enumerate(shown.items())
         for judge in settings.judge.models
@@ -140,8 +144,9 @@ def _messages(pair: Pair, order: Order, settings: Settings, secret: bytes) -> li
 def _mark(pair: Pair, secret: bytes) -> str:
     """A nonce that stands in none of the texts. The challenger's prompt has another: its writer cannot know this."""
     texts = [pair.opponent, pair.challenger, *(message.content for message in pair.history)]
+    content = fingerprint(pair)
     for number in range(1000):
-        mark = fence.nonce(secret, f"judge:{number}:{pair.item}")
+        mark = fence.nonce(secret, f"judge:{number}:{content}")
         if not any(mark in text for text in texts):
             return mark
     raise AssertionError("a thousand keyed hashes all stand in the text")

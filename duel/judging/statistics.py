@@ -30,6 +30,8 @@ PSEUDO_DELTA = -0.5
 # algebra library starts threads: 10,000 resamples of 2,000 clusters took 0.10 s so, 0.29-0.75 s in larger blocks.
 BLOCK = 20_000
 POWER = 0.8
+# More turns than any dataset has: the number would say nothing.
+MOST_TURNS = 1e9
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,15 @@ def detectable(error: float, quantile: float, least: float, power: float = POWER
 
 
 def turns_needed(turns: int, mean: float, error: float, quantile: float, power: float = POWER) -> int | None:
-    """Turns at which a true mean of `mean` would be told from 0 with probability `power`; None where it is not above 0.
+    """Turns at which a true mean of `mean` would be told from 0 with probability `power`.
 
-    The error shrinks with the square root of the turns, as long as new turns come from new pull requests.
+    None where the mean is not above 0, or so little that no dataset holds as many turns (the largest has 12 million
+    rollouts). The error shrinks with the square root of the turns, as long as new turns come from new pull requests.
     """
     if not mean > 0 or not np.isfinite(error):
         return None
-    return max(1, int(np.ceil(turns * ((quantile + NormalDist().inv_cdf(power)) * error / mean) ** 2)))
+    needed = turns * ((quantile + NormalDist().inv_cdf(power)) * error / mean) ** 2
+    return max(1, int(np.ceil(needed))) if needed < MOST_TURNS else None
 
 
 def finite(value: Any) -> float | None:

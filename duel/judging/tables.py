@@ -12,7 +12,7 @@ import numpy as np
 from duel.judging import agreement, bias
 from duel.judging.scoring import owed_votes
 from duel.judging.statistics import finite
-from duel.judging.table import Floats, Table, mean
+from duel.judging.table import Table, mean
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 
@@ -54,8 +54,9 @@ def judges(table: Table) -> list[dict[str, Any]]:
     return rows
 
 
-def metrics(table: Table, points: Floats, bounds: Sequence[float | None]) -> list[dict[str, Any]]:
+def metrics(table: Table, bounds: Sequence[float | None]) -> list[dict[str, Any]]:
     """A row a dimension: the challenger's points, its margin, the lower bound of its delta, the judges' agreement."""
+    points = 100 * mean(table.by_judge_and_metric, axis=0)
     return [
         {
             "metric": name,

@@ -96,7 +96,7 @@ def fair_share(lengths: list[int], room: int) -> int:
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
-    """The leak findings, each with the stretch of the shown challenger that it marks, in UTF-16 units like a browser."""
+    """The leak findings, each with the stretch of the shown challenger that it marks, in UTF-16 units."""
     rows = []
     leaks = answer.audit.get("leaks")
     for finding in leaks[:50] if isinstance(leaks, list) else ():

@@ -77,17 +77,16 @@ class Reader:
 
     def judged(self, paths: list[Path]) -> Iterator[Judged]:
         """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
-        folders = self.workspace.answer_folders()
+        answers = {path.stem: path for path in self.workspace.answer_paths()}
         kept: dict[str, str] = {}
         for path in paths:
-            judged = self._read(path, folders)
+            judged = self._read(path, answers.get(path.stem))
             if judged is not None:
                 _mark_duplicate(judged, kept)
                 yield judged
 
-    def _read(self, path: Path, folders: list[Path]) -> Judged | None:
+    def _read(self, path: Path, answer_path: Path | None) -> Judged | None:
         stem = path.stem
-        answer_path = self.workspace.find_answer(stem, folders)
         try:
             score = self.workspace.read(path, Score)
             if answer_path is None:

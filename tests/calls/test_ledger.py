@@ -106,15 +106,12 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_the_reply_is_not_used(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        ledger._open_writer = lambda: _small(ledger)  # type: ignore[method-assign]
+        ledger._writing.execute("PRAGMA max_page_count = 20")
         with pytest.raises(WorkspaceError, match="the disk is full"):
             asyncio.run(ledger.put(request(), Reply("x" * 1_000_000)))
-
-
-def _small(ledger: Ledger) -> sqlite3.Connection:
-    database = ledger._open()
-    database.execute("PRAGMA max_page_count = 20")
-    return database
+        with pytest.raises(WorkspaceError, match="the disk is full"):
+            asyncio.run(ledger.put(request(), Reply("short")))
+        assert ledger.find(request()) is None
 
 
 def test_two_stages_may_write_at_once(tmp_path: Path) -> None:

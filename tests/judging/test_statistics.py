@@ -136,3 +136,8 @@ def test_turns_needed_shrink_with_the_square_of_the_margin() -> None:
     assert one is not None and two is not None
     assert one / two == pytest.approx(4, abs=0.01)
     assert statistics.turns_needed(500, -0.01, 0.01, 1.645) is None
+
+
+def test_a_margin_of_next_to_nothing_asks_for_no_number_of_turns() -> None:
+    assert statistics.turns_needed(4, 1e-17, 0.2, 1.6) is None
+    assert statistics.turns_needed(4, 0.1, 0.2, 1.6) is not None

@@ -83,6 +83,22 @@ def test_a_larger_sample_pays_only_for_what_is_new(script: Script, fill: Fill, s
     assert stand_in.stats()["requests"] == asked + 2
 
 
+def test_a_larger_sample_pays_for_no_challenger_and_no_vote_twice(
+    script: Script, fill: Fill, stand_in: Endpoint
+) -> None:
+    stages = ["king.py", "ch.py", "validate.py"]
+    for stage in stages:
+        script(stage, "--workspace", fill(3).root, code=0)
+    workspace = fill(4)
+    (workspace.root / "prompt" / "prompts_3_1.json").unlink()
+    for answer in workspace.answer_paths():
+        answer.unlink()
+    asked = stand_in.stats()["requests"]
+    for stage in stages:
+        script(stage, "--workspace", workspace.root, code=0)
+    assert stand_in.stats()["requests"] == asked + 1 + 1 + 6
+
+
 def test_two_prompts_with_the_same_text_both_get_a_reply(script: Script, fill: Fill, stand_in: Endpoint) -> None:
     workspace = fill(1)
     path = workspace.root / "prompt" / "prompts_1_1.json"
