@@ -279,9 +279,9 @@ def kill(table: Table, server: Endpoint, folder: Path, turns: int) -> None:
     run("king.py", work, server.url)
     stats, saved = server.stats(), len(list((work / "answer_0").glob("*.json")))
     table.add("kill -9 half-way, run again", f"{saved:,} of {turns:,}", "all", saved == turns)
-    again = stats["requests"] - turns
-    figure = f"{again} calls again, {stats['after_delivery']} of them delivered before"
-    table.add("  only what was in flight is lost", figure, f"{IN_FLIGHT}", again <= IN_FLIGHT)
+    cut, unsaved = stats["requests"] - turns - stats["after_delivery"], stats["after_delivery"]
+    figure = f"{cut} calls cut off, {unsaved} replies sent but not yet on disk"
+    table.add("  only what was in flight is asked again", figure, f"{IN_FLIGHT} each", max(cut, unsaved) <= IN_FLIGHT)
 
 
 def kill_when(moment: Callable[[], bool], script: str, work: Path, url: str) -> None:

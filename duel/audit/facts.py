@@ -123,15 +123,14 @@ class Facts:
         for word in WORD.findall(text):
             if (key := word.casefold()) not in self.words:
                 self.words[key] = fact("identifier", word)
-        for name in (name for found in _TEST_NAME.findall(text) for name in found if name):
-            self.words[name.casefold()] = fact("test", name)
         for chunk in CHUNK.findall(text):
             if (key := chunk.casefold()) not in self.chunks:
                 self.chunks[key] = fact("identifier", chunk)
-        for _, title in _TEST_TITLE.findall(text):
-            self.literals.setdefault(plain(title), fact("test", title))
-        for _, literal in LITERAL.findall(text):
-            self.literals.setdefault(plain(literal), fact("literal", literal))
+        if "est" in text or "hould" in text:
+            for name in (name for found in _TEST_NAME.findall(text) for name in found if name):
+                self.words[name.casefold()] = fact("test", name)
+        if "'" in text or '"' in text or "`" in text:
+            self._add_literals(text, fact("literal", ""))
         if changed:
             for number in NUMBER.findall(text):
                 self.numbers.setdefault(number, fact("number", number))
@@ -141,7 +140,15 @@ class Facts:
                 self.line_numbers.setdefault(number, []).append(line)
         self._add_prose(text, fact("line", text.strip()))
 
+    def _add_literals(self, text: str, fact: Fact) -> None:
+        for _, title in _TEST_TITLE.findall(text):
+            self.literals.setdefault(plain(title), fact._replace(kind="test", value=title))
+        for _, literal in LITERAL.findall(text):
+            self.literals.setdefault(plain(literal), fact._replace(value=literal))
+
     def _add_prose(self, text: str, fact: Fact) -> None:
+        if text.count(" ") < SHINGLE // 2:
+            return  # too few words, and most lines of code are short
         words = [word.casefold() for word in PROSE_WORD.findall(text)]
         for start in range(len(words) - SHINGLE + 1):
             self.shingles.setdefault(tuple(words[start : start + SHINGLE]), fact)

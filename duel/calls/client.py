@@ -306,6 +306,13 @@ class Client:
                 most_holds=self.route.max_429_retries,
             )
             price = prices.price_of(model, self.settings, offline=provider.offline)
+            if price is None and self.spending.limit is not None:
+                raise SettingsError(
+                    "a budget needs a price for every model",
+                    where="chain.toml [prices]",
+                    value=model,
+                    hint='write it as "model" = { input = …, output = … }, in dollars a million tokens',
+                )
             self.lines[key] = Line(provider, model, lane, price)
         return self.lines[key]
 

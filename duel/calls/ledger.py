@@ -52,8 +52,7 @@ _COLUMNS = (
 )
 _ROW = f"({', '.join('?' * 18)})"
 _INSERT = f"INSERT INTO replies ({_COLUMNS}) VALUES {_ROW}"  # noqa: S608 - constants alone
-# One statement for many rows: each statement gives up the interpreter and must win it back from the event loop, which
-# made a commit of 20 rows take 9 ms.
+# One statement for many rows: each statement gives up the interpreter and must win it back from the busy event loop.
 _ROWS_A_STATEMENT = 40
 _FIND = (
     "SELECT text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected FROM replies "

@@ -176,19 +176,22 @@ class _Run:
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Ctrl-C: the first waits for the replies in flight, the second does not."""
+        """Ctrl-C (or SIGTERM): the first waits for the replies in flight, the second does not."""
         loop = asyncio.get_running_loop()
 
         def interrupt() -> None:
             at_once, self.summary.interrupted = self.summary.interrupted, True
             self._stop(at_once=at_once)
 
+        signals = (signal.SIGINT, signal.SIGTERM)
         try:
-            loop.add_signal_handler(signal.SIGINT, interrupt)
+            for number in signals:
+                loop.add_signal_handler(number, interrupt)
         except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or no signals here
             yield
             return
         try:
             yield
         finally:
-            loop.remove_signal_handler(signal.SIGINT)
+            for number in signals:
+                loop.remove_signal_handler(number)

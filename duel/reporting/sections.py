@@ -224,7 +224,7 @@ def what_if(verdict: Verdict) -> Section:
         section.tables.append(_threshold_table(rows))
         section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
     margins = [
-        (f"{row.win_margin:+g} points" + " ←" * row.current, Outside(row.decision)) for row in verdict.what_if.margins
+        (f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in verdict.what_if.margins
     ]
     if margins:
         section.tables.append(Table(("win margin asked for", "decision"), list(margins)))

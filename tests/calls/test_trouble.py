@@ -11,7 +11,7 @@ import pytest
 from duel.calls import Provider
 from duel.calls.failures import Meaning, from_error_object, from_status, parse_retry_after
 from duel.calls.ledger import Ledger
-from duel.errors import EndpointError
+from duel.errors import EndpointError, SettingsError
 from duel.offline import Faults, endpoint
 from tests.calls.conftest import Script, answer
 from tests.calls.jobs import House
@@ -231,3 +231,10 @@ def test_a_budget_is_kept_to_with_calls_in_flight_counted(tmp_path_factory: pyte
         assert summary.replies == stand_in.stats()["unique_ok"]
         more = rich.drive(rich.questions(500), stand_in.base_url, budget=1.0)
         assert more.cost <= 1.0 and stand_in.stats()["requests_after_ok"] == 0
+
+
+def test_a_budget_without_a_price_is_a_mistake_that_is_said_before_a_call(house: House) -> None:
+    with endpoint() as stand_in:
+        with pytest.raises(SettingsError, match="a budget needs a price"):
+            house.drive(house.questions(5), stand_in.base_url, budget=1.0)
+        assert stand_in.stats()["requests"] == 0

@@ -141,3 +141,11 @@ def test_turns_needed_shrink_with_the_square_of_the_margin() -> None:
 def test_a_margin_of_next_to_nothing_asks_for_no_number_of_turns() -> None:
     assert statistics.turns_needed(4, 1e-17, 0.2, 1.6) is None
     assert statistics.turns_needed(4, 0.1, 0.2, 1.6) is not None
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 29, 200, 5000])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
+def test_students_quantile_is_the_librarys(level: float, freedom: int) -> None:
+    from scipy.special import stdtrit
+
+    assert statistics.student_quantile(level, freedom) == pytest.approx(float(stdtrit(freedom, level)), abs=1e-8)
