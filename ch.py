@@ -43,8 +43,8 @@ class Challengers(Stage):
 
     @cached_property
     def rarity(self) -> Rarity:
-        """How rare each name is among the workspace's pull requests; counted when the first reply comes."""
-        return Rarity.from_commits(commit for _, commit in self.workspace.commits([]))
+        """How rare each name is in this workspace; counted when the first reply comes."""
+        return Rarity.of_workspace(self.workspace)
 
 
 def open_turns(stage: Challengers) -> Iterator[Turn]:

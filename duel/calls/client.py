@@ -21,7 +21,7 @@ from duel.calls.spending import BYTES_PER_TOKEN, Spending
 from duel.calls.summary import Summary
 from duel.calls.transport import Transport
 from duel.calls.wire import Completion, encode
-from duel.errors import DuelError, ItemError
+from duel.errors import DuelError, ItemError, SettingsError
 from duel.sections import Price
 from duel.settings import Settings
 

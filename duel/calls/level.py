@@ -47,10 +47,9 @@ COUNT_FACTOR, COUNT_S = 1.5, 0.01
 
 @dataclass(slots=True)
 class Ticket:
-    """One call in flight: its number in the order of sending, and how many were in flight with it."""
+    """One call in flight: its number in the order of sending."""
 
     number: int
-    in_flight: int
 
 
 @dataclass(slots=True)
@@ -74,6 +73,8 @@ class Level:
         """True when nothing is to be had; `collapse` ends it."""
         self._flying: dict[int, Ticket] = {}
         self._next = 0
+        self._full = -1
+        """Number of the newest call that filled the level: one that is not used need not grow."""
         self._settled_at = self.cap
         """Up to here the level doubles; above it is probed."""
         self._evidence = _evidence(CHANCE)
@@ -107,9 +108,11 @@ class Level:
 
     def sent(self) -> Ticket:
         """A call goes out."""
-        ticket = Ticket(self._next, len(self._flying) + 1)
+        ticket = Ticket(self._next)
         self._flying[ticket.number] = ticket
         self._next += 1
+        if not self.free:
+            self._full = ticket.number
         return ticket
 
     def failed(self, ticket: Ticket) -> None:
@@ -127,7 +130,7 @@ class Level:
             self._judge_trial(self._trial, ticket)
         elif self._before_probe and ticket.number >= self._epoch + self.limit:
             self._keep_probe()
-        elif ticket.in_flight > self.limit / 2:
+        elif self._full >= ticket.number:
             self._grow()
 
     def refused(self, ticket: Ticket, took_s: float) -> float:
