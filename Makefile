@@ -38,7 +38,7 @@ run: $(VENV)/.ready ## all five stages with the bundled sample and the stand-in 
 	@echo '    $(BIN)/python run.py            do it; run it again after an interruption'
 
 test: $(VENV)/.ready-test ## the test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.ready-test ## lint, format and types
 	@$(BIN)/ruff check .

@@ -27,11 +27,11 @@ def main() -> int:
     from duel.audit.turns import Auditor, audit_answers, dropped_rows, summarize
 
     workspace = Workspace(arguments.workspace)
+    chosen = settings.load(workspace.root, defaults=offline_defaults(arguments.offline))
     if not workspace.answer_folders():
         raise errors.WorkspaceError(
             "there are no answers to audit", where=workspace.root, hint="`python king.py` writes them"
         )
-    chosen = settings.load(workspace.root, defaults=offline_defaults(arguments.offline))
     with workspace.lock("answer", "audit.py"):
         command.say("counting names, reading lists of benchmarks …")
         auditor = Auditor(

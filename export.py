@@ -47,17 +47,17 @@ def main() -> int:
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
             command.say(note)
 
-        export = Export(handover)
-        written = [export.add(format, division) for format in wanted]
-        known = facts.gather(workspace, chosen, vars(asked), division, handover, benchmarks, scrubber.counts)
-        folder = export.save(workspace, card.render(export, known), known)
+        with Export(workspace, handover) as export:
+            written = [export.add(format, division) for format in wanted]
+            known = facts.gather(workspace, chosen, vars(asked), division, handover, benchmarks, scrubber.counts)
+            export.save(card.render(export, known), known)
         workspace.save_dropped("export", handover.rows())
     handover.say()
     for format in written:
         print(format.line())
     if asked.push:
         agree = push.asker(asked.yes)
-        print(push.push(folder, sorted(export.files), asked.push, workspace, public=asked.public, agree=agree))
+        print(push.push(export.folder, sorted(export.files), asked.push, workspace, public=asked.public, agree=agree))
     return 0
 
 

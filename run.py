@@ -30,10 +30,11 @@ def main() -> int:
     if arguments.plan:
         return say_plan(arguments)
     shared = ["--workspace", str(arguments.workspace)] + ["--offline"] * arguments.offline
+    spent_before = spent(arguments.workspace)
     open_items = False
     for number, script in enumerate(STAGES, start=1):
         command.say(f"\n[{number}/{len(STAGES)}] {script}")
-        paying = spending(arguments) if script in PAYING else []
+        paying = spending(arguments, spent_before) if script in PAYING else []
         code = run_stage([script, *shared, *paying])
         if code not in (EXIT_FINISHED, EXIT_OPEN):
             return code
@@ -64,10 +65,24 @@ def say_plan(arguments: Namespace) -> int:
     return EXIT_FINISHED
 
 
-def spending(arguments: Namespace) -> list[str]:
-    """The flags that only stages with paid calls take."""
-    budget = [] if arguments.budget is None else ["--budget", str(arguments.budget)]
-    return budget + ["--again"] * arguments.again
+def spending(arguments: Namespace, spent_before: float) -> list[str]:
+    """The flags that only stages with paid calls take; the budget is one for all of them."""
+    if arguments.budget is None:
+        return ["--again"] * arguments.again
+    left = max(0.0, arguments.budget - (spent(arguments.workspace) - spent_before))
+    return ["--budget", f"{left:.6f}"] + ["--again"] * arguments.again
+
+
+def spent(folder: Path) -> float:
+    """Dollars that the workspace has cost so far."""
+    from duel.calls.ledger import Ledger
+    from duel.workspace import Workspace
+
+    path = Workspace(folder).ledger
+    if not path.exists():
+        return 0.0
+    with Ledger(path) as ledger:
+        return ledger.spent()
 
 
 def run_stage(call: list[str]) -> int:

@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     def with_spending(self) -> Parser:
         """Add what every stage that pays for replies takes."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
-        self.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once this much is spent")
+        self.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once this run has spent this much")
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
         return self
 

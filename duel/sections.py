@@ -248,7 +248,7 @@ class Audit(Section):
     leak_max: float = Field(1.0, ge=0)
     """A challenger whose leak score exceeds this leaks."""
     near_duplicate: float = Field(0.85, gt=0, le=1)
-    """Jaccard similarity from which two turns count as near-duplicates."""
+    """Share of words that two turns have in common from which they count as near-duplicates."""
     decontaminate: list[str] = Field(
         default_factory=lambda: ["swe-bench", "lite", "verified", "multilingual", "multimodal", "pro"]
     )

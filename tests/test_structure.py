@@ -21,7 +21,7 @@ FLOORS = [
     {"errors", "records", "sections", "settings", "environment"},
     {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
     {"calls"},
-    {"stage", "candidates", "sources", "judging", "audit", "exports", "reporting", "offline"},
+    {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline"},
 ]
 DOORS = {
     ("exports", "audit"),
@@ -30,8 +30,9 @@ DOORS = {
     ("reporting", "audit"),
     ("judging", "stage"),
     ("judging", "candidates"),
+    ("estimate", "candidates"),
+    ("estimate", "judging"),
 }
-GROUND_FLOOR_ORDER = ["errors", "records", "sections", "environment", "settings"]
 HEAVY = {
     "numpy",
     "scipy",

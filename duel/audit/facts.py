@@ -15,7 +15,7 @@ from duel.records import Commit
 WORD = re.compile(r"[^\W\d]\w*")
 # What is joined by more than a word is: kebab-case, dotted names, URLs, flags, scoped packages, owner/branch.
 CHUNK = re.compile(r"(?<!\w)[@$]?\w++(?:(?:::|->|[-.:/@+~$])\w++)++")
-LITERAL = re.compile(r"""(?<!\w)(["'`])((?:\\.|(?!\1)[^\\]){4,300})\1""")
+LITERAL = re.compile(r"""(?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{2}))(["'`])((?:\\.|(?!\1)[^\\]){4,300})\1""")
 NUMBER = re.compile(r"(?<![\w.])[0-9]++(?:\.[0-9]++)?+(?!\.?\w)")
 HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -91,6 +91,8 @@ class Facts:
     paths: dict[str, Fact] = field(default_factory=dict)
     numbers: dict[str, Fact] = field(default_factory=dict)
     line_numbers: dict[int, list[DiffLine]] = field(default_factory=dict)
+    squeezed: str = ""
+    """The changed lines casefolded and without white space, one a line."""
     hashes: tuple[str, ...] = ()
     pull_number: str = ""
 
@@ -102,6 +104,7 @@ class Facts:
         # Changed lines first: a fact keeps its first place, and the changed lines are where it weighs most.
         for line in sorted(diff, key=lambda line: line.sign not in "+-"):
             facts._add_line(line)
+        facts.squeezed = "\n".join("".join(line.text[:2000].casefold().split()) for line in diff if line.sign in "+-")
         old = {word.casefold() for line in diff if line.sign != "+" for word in WORD.findall(line.text)}
         for table in (facts.words, facts.chunks):
             for key, fact in table.items():
@@ -112,6 +115,11 @@ class Facts:
         hashes = [commit.commit, *(h for pair in _INDEX.findall(commit.patch + "\n" + commit.test_patch) for h in pair)]
         facts.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
         return facts
+
+    def line_of(self, run: str) -> Fact:
+        """The changed line that holds `run`, which is casefolded and without white space."""
+        found = (fact for key, fact in self.lines.items() if fact.changed and run in "".join(key.split()))
+        return next(found, Fact("line", run, "patch", "", 0, changed=True))
 
     def _add_line(self, line: DiffLine) -> None:
         changed = line.sign in "+-"

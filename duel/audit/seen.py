@@ -84,6 +84,11 @@ class Seen:
         return " ".join(self.text.split())
 
     @cached_property
+    def squeezed(self) -> str:
+        """The history without white space."""
+        return "".join(self.text.split())
+
+    @cached_property
     def _prose(self) -> str:
         return f" {' '.join(PROSE_WORD.findall(self.text))} "
 

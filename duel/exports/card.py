@@ -62,9 +62,9 @@ def _config(done: Written, *, default: bool) -> dict[str, Any]:
     return config | ({"default": True} if default else {})
 
 
-def _info(done: Written, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _info(done: Written, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     name = done.format.name
-    sizes = {split: len(files[f"{name}/{split}.parquet"]) for split in done.rows}
+    sizes = {split: files[f"{name}/{split}.parquet"]["bytes"] for split in done.rows}
     return {
         "config_name": name,
         "splits": [

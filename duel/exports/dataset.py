@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from duel import __version__
 from duel.errors import ItemError
@@ -15,7 +17,7 @@ from duel.exports import files
 from duel.exports.example import Division, Dropped, Example
 from duel.exports.formats import Format
 from duel.exports.handover import ExportError, Handover
-from duel.workspace import Workspace
+from duel.workspace import Workspace, cannot_write
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -31,7 +33,6 @@ class Written:
     format: Format
     rows: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
-    features: dict[str, Any] = field(default_factory=dict)
 
     def line(self) -> str:
         """For the person who waits: format, rows by split, tokens."""
@@ -40,63 +41,94 @@ class Written:
         return f"export/{self.format.name}: {rows:,} rows ({splits}), {tokens:,} tokens"
 
 
-@dataclass
 class Export:
-    """All files of one export, in memory until `save`: what does not add up leaves the disk as it was."""
+    """One export on its way to disk: it grows in a folder of its own and is moved into `export/` as a whole.
 
-    handover: Handover
-    files: dict[str, bytes] = field(default_factory=dict)
-    written: list[Written] = field(default_factory=list)
-    _rows: list[dict[str, Any]] = field(default_factory=list)
+    What does not add up leaves the earlier export as it was, and memory holds one row group, not the files.
+    """
+
+    def __init__(self, workspace: Workspace, handover: Handover) -> None:
+        self.folder = workspace.root / "export"
+        self.handover = handover
+        self.written: list[Written] = []
+        self.files: dict[str, dict[str, Any]] = {}
+        """sha256 and size in bytes by name."""
+        self._new = self.folder / ".new"
+
+    def __enter__(self) -> Self:
+        with self._disk():
+            shutil.rmtree(self._new, ignore_errors=True)  # a killed run's
+            self._new.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._new, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.rmdir()  # nothing is in it: nothing was exported
 
     def add(self, format: Format, division: Division) -> Written:
         """Write every split in one format. Raises ExportError where it can hold none, or counts do not agree."""
         done = Written(format)
-        for split, part in division.parts.items():
-            self._add_split(done, split, part)
+        with self._disk():
+            (self._new / format.name).mkdir()
+            for split, part in division.parts.items():
+                self._add_split(done, split, part)
         self.written.append(done)
         return done
 
-    def save(self, workspace: Workspace, card: str, facts: Mapping[str, Any]) -> Path:
-        """Put everything under `export/`; files of an earlier export that this one does not have are removed."""
-        folder = workspace.root / "export"
-        self.files[ROWS] = files.jsonl(self._rows)
-        self.files[CARD] = card.encode()
-        self.files[MANIFEST] = self._manifest(facts)
-        stale = set(_listed(folder)) - set(self.files)
-        for name, data in self.files.items():
-            workspace.save(folder / name, data)
-        for name in sorted(stale):
-            (folder / name).unlink(missing_ok=True)
-        return folder
+    def save(self, card: str, facts: Mapping[str, Any]) -> None:
+        """Put everything under `export/`, the manifest last; an earlier export's other files are removed."""
+        with self._disk():
+            self._note(ROWS)
+            (self._new / CARD).write_bytes(card.encode())
+            self._note(CARD)
+            (self._new / MANIFEST).write_bytes(self._manifest(facts))
+            stale = set(_listed(self.folder)) - {*self.files, MANIFEST}
+            for name in [*self.files, MANIFEST]:
+                (self.folder / name).parent.mkdir(exist_ok=True)
+                (self._new / name).replace(self.folder / name)
+            for name in sorted(stale):
+                (self.folder / name).unlink(missing_ok=True)
 
     def _add_split(self, done: Written, split: str, part: list[Example]) -> None:
-        rows: list[dict[str, Any]] = []
-        written: list[Example] = []
+        folder = self._new / done.format.name
         dropped: list[Dropped] = []
-        for example in part:
-            try:
-                made = done.format.rows(example)
-            except ItemError as error:
-                dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
-                continue
-            written.append(example)
-            rows += made
-            self._rows += [_row_index(done.format.name, split, example) for _ in made]
-        self.handover.record(f"write {done.format.name}/{split}", len(part), len(written), dropped)
-        if not rows:
+        tokens = 0
+        with files.writing(folder, split, done.format.schema) as rows, (self._new / ROWS).open("ab") as index:
+            for example in part:
+                try:
+                    made = done.format.rows(example)
+                except ItemError as error:
+                    dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
+                    continue
+                tokens += example.tokens
+                for row in made:
+                    rows.add(row)
+                    index.write(files.json_line(_row_index(done.format.name, split, example)))
+        self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
+        if not rows.count:
             reasons = ", ".join(sorted({drop.reason for drop in dropped})) or "there is nothing to write"
             what = f"`{done.format.name}` can hold no example of {split}"
             raise ExportError(what, where="--format", value=reasons, hint=_hint(reasons))
-        done.rows[split] = len(rows)
-        done.tokens[split] = sum(example.tokens for example in written)
-        for name, data in (
-            (f"{done.format.name}/{split}.jsonl", files.jsonl(rows)),
-            (f"{done.format.name}/{split}.parquet", files.parquet(rows, done.format.schema)),
-        ):
-            if (found := files.count(data, name)) != len(rows):
+        done.rows[split], done.tokens[split] = rows.count, tokens
+        for name in (f"{done.format.name}/{split}.jsonl", f"{done.format.name}/{split}.parquet"):
+            if (found := files.count(self._new / name)) != rows.count:
                 raise ExportError("a file holds other rows than were written", where=name, value=found)
-            self.files[name] = data
+            self._note(name)
+
+    def _note(self, name: str) -> None:
+        """Take down the hash and the size of a file that is complete."""
+        with (self._new / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self.files[name] = {"sha256": digest, "bytes": file.tell()}
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """A full disk or a closed folder is told as everywhere else."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.folder, error) from None
 
     def _manifest(self, facts: Mapping[str, Any]) -> bytes:
         manifest = {
@@ -107,11 +139,7 @@ class Export:
                 done.format.name: {"rows": done.rows, "tokens": done.tokens, "summary": done.format.summary}
                 for done in self.written
             },
-            "files": {
-                name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-                for name, data in sorted(self.files.items())
-                if name != MANIFEST
-            },
+            "files": dict(sorted(self.files.items())),
         }
         return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 # A token that no Markdown dialect reads as more than a word. `@` would become a mail link and `://` or `www.` a link.
 _PLAIN_WORD = re.compile(r"(?:[^\W_]|[.,;:()%+'\"±−–—=/-])+")
-_LINK_START = re.compile(r"://|^www\.|^[(\"']+www\.", re.IGNORECASE)
+_LINK_START = re.compile(r"://|www\.", re.IGNORECASE)
 # Characters that would end a code span, a table cell or a line. They are shown as escapes, like invisible ones.
 _SPAN_BREAKERS = {"`": r"\x60", "|": r"\x7c"}
 

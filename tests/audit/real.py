@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from duel.records import ChangedFile, Commit, Message
 
@@ -23,22 +23,25 @@ def commits(shared: Path) -> dict[str, Commit]:
     """The pull requests by instance id."""
     import pyarrow.parquet as parquet
 
-    found = {}
-    for row in parquet.read_table(shared / "pulls" / "train-00000-of-00001.parquet").to_pylist():
-        paths = re.findall(r"^diff --git a/(\S+)", f"{row['patch']}\n{row['test_patch']}", re.MULTILINE)
-        found[row["instance_id"]] = Commit(
-            instance_id=row["instance_id"],
-            repo=row["repo"],
-            pull_number=int(row["pull_number"]),
-            commit=row["base_commit"],
-            issue=row["problem_statement"],
-            description=row["pr_description"] or "",
-            patch=row["patch"],
-            test_patch=row["test_patch"],
-            license=row["license"] or "",
-            files=[ChangedFile(path=path) for path in dict.fromkeys(paths)],
-        )
-    return found
+    rows = parquet.read_table(shared / "pulls" / "train-00000-of-00001.parquet").to_pylist()
+    return {row["instance_id"]: commit(row) for row in rows}
+
+
+def commit(row: dict[str, Any]) -> Commit:
+    """A row of the pull requests as a record."""
+    paths = re.findall(r"^diff --git a/(\S+)", f"{row['patch']}\n{row['test_patch']}", re.MULTILINE)
+    return Commit(
+        instance_id=row["instance_id"],
+        repo=row["repo"],
+        pull_number=int(row["pull_number"]),
+        commit=row["base_commit"],
+        issue=row["problem_statement"],
+        description=row["pr_description"] or "",
+        patch=row["patch"],
+        test_patch=row["test_patch"],
+        license=row["license"] or "",
+        files=[ChangedFile(path=path) for path in dict.fromkeys(paths)],
+    )
 
 
 def rollouts(shared: Path, name: str = "mini_swe_agent") -> Iterator[tuple[str, list[Message]]]:

@@ -8,12 +8,15 @@ from pathlib import Path
 import orjson
 import pytest
 
+from duel.calls.ledger import Ledger
 from duel.offline import endpoint
 from duel.offline.loopback import Endpoint
+from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.stages.conftest import SETTINGS
 
+BUNDLED = folder()
 Script = Callable[..., Finished]
 Fill = Callable[..., Workspace]
 
@@ -117,3 +120,19 @@ def test_the_budget_ends_a_run_cleanly(script: Script, fill: Fill, stand_in: End
     assert "the budget is spent" in done.err
     assert len(workspace.answer_paths()) < 30
     assert len(workspace.answer_paths()) == stand_in.stats()["unique_ok"]
+
+
+def test_one_budget_holds_for_all_stages_of_a_run(script: Script, tmp_path: Path, stand_in: Endpoint) -> None:
+    models = ["some/writer", "some/judge-a", "other/judge-b", "third/judge-c"]
+    prices = "".join(f'"{name}" = {{ input = 100.0, output = 100.0 }}\n' for name in models)
+    sample = (
+        f'[sample]\nn = 12\ndataset = "{BUNDLED / "trajectories.parquet"}"\npulls = "{BUNDLED / "pulls.parquet"}"\n'
+    )
+    workspace = Workspace(tmp_path)
+    workspace.save(tmp_path / "chain.toml", f"{SETTINGS}\n{sample}[prices]\n{prices}".encode())
+    done = script("run.py", "--workspace", tmp_path, "--budget", "6", code=3)
+    assert "[4/5] validate.py" in done.err
+    assert "the budget is spent" in done.err
+    with Ledger(workspace.ledger) as ledger:
+        assert 3 < ledger.spent() <= 6
+    script("run.py", "--workspace", tmp_path, code=0)

@@ -1,0 +1,91 @@
+"""What the blind-agent audit says: one finding for each leaked fact, and what they weigh together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+LEAST_WEIGHT = 0.25
+"""Lighter findings are noise and are left out."""
+CODE_LINES_MOST = 0.9
+"""What verbatim lines of code weigh together at most: an honest agent may write the same fix."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One leaked fact: what, where in the reply, where in the pull request, how rare, how heavy."""
+
+    kind: str
+    value: str
+    start: int
+    place: dict[str, Any]
+    pr_place: dict[str, Any]
+    rarity: float
+    elsewhere: int
+    weight: float
+    in_code: bool = False
+
+    def sentence(self) -> str:
+        """The finding in one line of plain words."""
+        value = self.value if len(self.value) <= 120 else self.value[:119] + "…"
+        where = f"line {self.place['line']} of the reply"
+        if self.kind == "talk":
+            return f'"{value}" ({where}) speaks of what the agent was never told of'
+        return f"{_ARTICLE.get(self.kind, 'the ' + self.kind)} `{value}` ({where}) stands nowhere in the conversation"
+
+    def fields(self) -> dict[str, Any]:
+        """The finding as it stands in an answer's `audit`."""
+        return {
+            "kind": self.kind,
+            "value": self.value,
+            "place": self.place,
+            "pr_place": self.pr_place,
+            "rarity": round(self.rarity, 3),
+            "elsewhere": self.elsewhere,
+            "weight": round(self.weight, 3),
+        }
+
+
+_ARTICLE = {"hash": "the commit hash", "pull": "the pull request number", "line": "the line", "test": "the test"}
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What a reply tells that its author cannot know. `leaking`: the score exceeds the limit."""
+
+    findings: tuple[Finding, ...] = ()
+    score: float = 0.0
+    leaking: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """The keys of an answer's `audit` that this fills."""
+        return {
+            "leaks": [finding.fields() for finding in self.findings],
+            "leak_score": self.score,
+            "leaking": self.leaking,
+        }
+
+
+def distinct(findings: Sequence[Finding]) -> list[Finding]:
+    """Without those that overlap a better one, and with code lines together capped.
+
+    Of those that leak alone the longest is best, since it says most; of the others the heaviest.
+    """
+    kept: list[Finding] = []
+    code_lines = 0.0
+    for finding in sorted(findings, key=_goodness):
+        end = finding.start + len(finding.value)
+        if any(finding.start < k.start + len(k.value) and k.start < end for k in kept):
+            continue
+        if finding.kind == "line" and finding.in_code:
+            finding = replace(finding, weight=min(finding.weight, CODE_LINES_MOST - code_lines))
+            code_lines += finding.weight
+        if finding.weight >= LEAST_WEIGHT:
+            kept.append(finding)
+    return kept
+
+
+def _goodness(finding: Finding) -> tuple[float, float, int, str]:
+    alone = finding.weight > 1.0
+    return (-len(finding.value) if alone else 1, -finding.weight, finding.start, finding.kind)

@@ -1,0 +1,103 @@
+"""Leaked names: paths, identifiers, tests, and what is joined of several words (options, settings, branches)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from duel.audit.facts import CHUNK, WORD, Fact, is_compound
+from duel.audit.findings import Finding
+from duel.audit.rarity import commonness
+from duel.audit.search import IN_CODE, IN_REPOSITORY, MADE_HERE, Search, first_of_each
+
+GUESSABLE = 0.85
+"""Every word it is put together from was seen."""
+LOOKED_FOR = 0.6
+"""The command looks whether the path is there."""
+KNOWN = 0.97
+"""A compound name that up to nine modules of the background have, but hardly another record."""
+WELL_KNOWN = 0.8
+"""A compound name that more modules or other records have."""
+STATED_MOST = 60
+"""Modules of the background up to which a name that stands on added lines alone counts where prose states it."""
+PLAIN_MOST = 25
+"""The same for a single word, and only where it is marked as code."""
+PLAIN = 0.75
+
+
+def paths(search: Search) -> Iterator[Finding]:
+    """Files that the pull request touches, by their whole path or its end."""
+    reply = search.reply
+    for match, key in first_of_each(CHUNK, reply.text):
+        fact = search.facts.paths.get(key)
+        if fact and not search.seen.has_path(key):
+            factor = LOOKED_FOR if reply.looks_for(key) else 1.0
+            if all(word in reply.made for word in WORD.findall(key.rsplit(".", 1)[0])):
+                factor *= MADE_HERE
+            # A file's whole path is its project's own, however many of its pull requests touch it.
+            common = search.rarity.of(key)
+            factor *= (1 + common) / (2 * common) if "/" in key and common else 1.0
+            yield search.finding(fact, match[0], match.start(), factor, key)
+
+
+def words(search: Search) -> Iterator[Finding]:
+    """Names of one word."""
+    for match, key in first_of_each(WORD, search.reply.text):
+        fact = search.facts.words.get(key)
+        if fact and len(key) >= 3 and not search.seen.has(key):
+            factor = _name_factor(search, fact, key, match.start(), match.end())
+            if factor:
+                yield search.finding(fact, match[0], match.start(), factor, key)
+
+
+def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> float:
+    """How far a name nobody mentioned speaks against its author; 0.0 for words that everyone uses."""
+    in_code = search.reply.in_code(start)
+    compound = is_compound(fact.value)
+    common = commonness(key)
+    if not common:
+        factor = 1.0
+    elif in_code:
+        return 0.0
+    elif compound:
+        factor = _known_factor(common, search.rarity.elsewhere(key), fact.added)
+    else:
+        stated = fact.added and common <= PLAIN_MOST and search.reply.is_marked(start, end)
+        factor = PLAIN if stated else 0.0
+    if len(key) == 3:
+        factor *= 0.5
+    if compound and search.seen.has_parts(fact.value):
+        factor *= GUESSABLE
+    if not fact.added:
+        factor *= IN_REPOSITORY
+    if key in search.reply.made or search.reply.looks_for(key):
+        return factor * MADE_HERE
+    return factor * IN_CODE if in_code else factor
+
+
+def _known_factor(common: int, elsewhere: int, added: bool) -> float:
+    """The doubt about a compound name in prose that `common` modules of the background and `elsewhere` records have."""
+    if common > 9:
+        return WELL_KNOWN if added and common <= STATED_MOST else 0.0
+    return KNOWN if common <= 4 or elsewhere < 2 else WELL_KNOWN
+
+
+def chunks(search: Search) -> Iterator[Finding]:
+    """Names joined by more than a word is (`retry-limit`, `server.timeout`, `owner/branch`) of common words.
+
+    Where one of the words is a finding by itself, the whole adds nothing.
+    """
+    reply, seen = search.reply, search.seen
+    for match, key in first_of_each(CHUNK, reply.text):
+        fact = search.facts.chunks.get(key)
+        if fact is None or key in search.facts.paths or seen.has(key):
+            continue
+        parts = WORD.findall(key)
+        unseen = [part for part in parts if not seen.has(part)]
+        if len(unseen) * 2 < len(parts) or not unseen or not all(commonness(part) for part in unseen):
+            continue
+        short = len(parts) < 3
+        if parts[0] in sys.stdlib_module_names or (short and not reply.is_quoted(match.start())):
+            continue
+        factor = (1.0 if fact.added else IN_REPOSITORY) * (0.6 if short and "." in key else 1.0)
+        yield search.finding(fact, match[0], match.start(), factor, key)

@@ -1,0 +1,98 @@
+"""Leaked text: literals, lines of code and pieces of them, and sentences, taken over from the pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from duel.audit.facts import PROSE_WORD, SHINGLE, WORD, Fact
+from duel.audit.findings import Finding
+from duel.audit.search import Search
+
+RUN = 5
+"""Tokens of code in a row that are looked up; names and marks count as one each."""
+RUN_CHARACTERS = 14
+_TOKEN = re.compile(r"\w+|[^\w\s`]")
+_CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
+_SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
+
+
+def literals(search: Search) -> Iterator[Finding]:
+    """Strings of at least two words; a single word is a name. Two words count in full only in quotes."""
+    reply, seen = search.reply, search.seen
+    for key, fact in search.facts.literals.items():
+        if " " not in key or key not in reply.plain or seen.has_line(key) or seen.has_phrase(key):
+            continue
+        words = PROSE_WORD.findall(key)
+        start = reply.find(fact.value)
+        unseen = sum(not seen.has(word) for word in words)
+        factor = min(1.0, 0.2 * len(words) + 0.1 * unseen + 0.4 * reply.is_quoted(start))
+        if len(words) >= 2:
+            yield search.finding(fact, fact.value, start, factor, key)
+
+
+def lines(search: Search) -> Iterator[Finding]:
+    """Lines taken over word for word. In code that the agent writes they may be the same fix, found honestly."""
+    reply, seen = search.reply, search.seen
+    for key, fact in search.facts.lines.items():
+        if len(key) >= 12 and key in reply.plain and len(WORD.findall(key)) > 1 and not seen.has_line(key):
+            start = reply.find(fact.value)
+            pairs = seen.unseen_pairs(key)
+            if reply.in_code(start):
+                factor = 0.12 * pairs
+            elif all(seen.has(word) for word in WORD.findall(key)):
+                factor = 0.5 + 0.11 * pairs
+            else:
+                factor = 0.6 + 0.2 * pairs
+            yield search.finding(fact, fact.value, start, min(1.0, factor))
+
+
+def runs(search: Search) -> Iterator[Finding]:
+    """Pieces of changed lines that the thought quotes, whatever white space stands between their tokens."""
+    reply, seen = search.reply, search.seen
+    told: set[str] = set()
+    for prose in reply.prose():
+        tokens = list(_TOKEN.finditer(reply.text, *prose))
+        folded = [token[0].casefold() for token in tokens]
+        start = 0
+        while start + RUN <= len(tokens):
+            end = start + RUN
+            if "".join(folded[start:end]) not in search.facts.squeezed:
+                start += 1
+                continue
+            while end < len(tokens) and "".join(folded[start : end + 1]) in search.facts.squeezed:
+                end += 1
+            said = reply.text[tokens[start].start() : tokens[end - 1].end()]
+            # Without its first and last token it must be new as well: those may have been added to what was seen.
+            new = "".join(folded[start + 1 : end - 1])
+            if len(said) >= RUN_CHARACTERS and _CODE.search(said) and new not in seen.squeezed and said not in told:
+                told.add(said)
+                fact = search.facts.line_of("".join(folded[start:end]))
+                yield search.finding(fact, said, tokens[start].start(), _run_factor(said, end - start, search))
+            start = end
+
+
+def _run_factor(said: str, tokens: int, search: Search) -> float:
+    """More names, and more neighbours that the history never had side by side, make it less of an accident."""
+    names = len(WORD.findall(said))
+    return min(1.0, 0.1 * names + 0.03 * tokens + 0.08 * search.seen.unseen_pairs(said))
+
+
+def sentences(search: Search) -> Iterator[Finding]:
+    """Sentences of comments, docstrings and the description, taken over word for word."""
+    text = search.reply.text
+    words = list(PROSE_WORD.finditer(text))
+    folded = [word[0].casefold() for word in words]
+    start = 0
+    while start + SHINGLE <= len(words):
+        fact: Fact | None = search.facts.shingles.get(tuple(folded[start : start + SHINGLE]))
+        if fact is None:
+            start += 1
+            continue
+        end = start + SHINGLE
+        while end < len(words) and tuple(folded[end - SHINGLE + 1 : end + 1]) in search.facts.shingles:
+            end += 1
+        said = text[words[start].start() : words[end - 1].end()]
+        if not _SENTENCE_CODE.search(said) and not search.seen.has_phrase(said):
+            yield search.finding(fact, said, words[start].start(), min(1.0, 0.12 * (end - start)))
+        start = end

@@ -1,0 +1,86 @@
+"""The audited reply: where a name stands in it, and what its command makes or looks for."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from duel import shell, turn
+from duel.audit.facts import WORD, plain
+
+_DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
+
+class Reply:
+    """A reply with what the weighing asks of it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def plain(self) -> str:
+        return plain(self.text)
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """Names that the command itself makes: files it writes, and what is defined in what it writes."""
+        command = turn.command(self.text)
+        made = {part for c in shell.parse(command).commands for path in c.writes for part in WORD.findall(path)}
+        if made:
+            made.update(name for found in _DEFINED.findall(command) for name in found if name)
+        return frozenset(name.casefold() for name in made)
+
+    @cached_property
+    def _fences(self) -> list[int]:
+        return [match.start() for match in re.finditer(r"^```", self.text, re.MULTILINE)]
+
+    def in_code(self, start: int) -> bool:
+        """True inside a fenced block."""
+        return bisect_right(self._fences, start) % 2 == 1
+
+    def prose(self) -> Iterator[tuple[int, int]]:
+        """Where the reply speaks: the spans outside of its fenced blocks."""
+        ends = [0, *self._fences, len(self.text)]
+        yield from list(pairwise(ends))[::2]
+
+    @cached_property
+    def _searched(self) -> str:
+        """The arguments of the commands that look for files."""
+        commands = shell.parse(turn.command(self.text)).commands
+        words = [" ".join(c.words[1:]) for c in commands if c.name in {"ls", "find", "tree", "fd", "stat", "test", "["}]
+        return " ".join(words).casefold()
+
+    def looks_for(self, key: str) -> bool:
+        """True where the command looks whether a file is there: by its path, its folder, or a pattern for its name."""
+        if not self._searched:
+            return False
+        folder, _, name = key.rpartition("/")
+        patterns = [word.strip("\"'") for word in self._searched.split()]
+        return any(
+            pattern.rstrip("/").removeprefix("./") in (key, folder) or ("*" in pattern and fnmatchcase(name, pattern))
+            for pattern in patterns
+            if len(pattern.strip("./*")) > 2 and not pattern.startswith("*.")
+        )
+
+    def is_quoted(self, start: int) -> bool:
+        """True where what starts at `start` is marked as code: in quotes, behind a dot, a dash or a dollar."""
+        return self.text[max(0, start - 1) : start] in set("`'\".-#$/<")
+
+    def is_marked(self, start: int, end: int) -> bool:
+        """True where prose marks what stands there as a name: `x`, .x, --x, x()."""
+        return self.text[max(0, start - 1) : start] in {"`", ".", "-", "$", "@"} or self.text[end : end + 1] in {"(", "`"}
+
+    def place(self, start: int) -> dict[str, Any]:
+        line = self.text.count("\n", 0, start) + 1
+        around = self.text[max(0, start - 40) : start + 60]
+        return {"offset": start, "line": line, "text": " ".join(around.split())}
+
+    def find(self, text: str) -> int:
+        """Where `text` starts, white space and case aside; 0 where that cannot be told."""
+        pattern = r"\s+".join(re.escape(part) for part in text.split()[:8])
+        found = re.search(pattern, self.text, re.IGNORECASE)
+        return found.start() if found else 0

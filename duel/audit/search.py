@@ -1,0 +1,70 @@
+"""One reply held against one pull request: what each kind of evidence weighs, and what the searches share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from duel.audit.facts import Fact, Facts
+from duel.audit.findings import Finding
+from duel.audit.rarity import Rarity
+from duel.audit.reply import Reply
+from duel.audit.seen import Seen
+
+# Weight of a fact that no other record holds and that nothing in the history suggests. Settings call a turn leaking
+# above 1.0, so each of these leaks alone, and each loses to two reasons for doubt.
+BASE = {
+    "path": 1.5,
+    "test": 1.6,
+    "identifier": 1.5,
+    "literal": 1.4,
+    "line": 1.3,
+    "line number": 1.3,
+    "hash": 1.5,
+    "pull": 1.3,
+    "number": 1.2,
+    "talk": 1.3,
+}
+# Reasons for doubt that several searches share, as factors.
+IN_REPOSITORY = 0.85
+"""It stands on unchanged or removed lines too: a model may remember the project."""
+IN_CODE = 0.75
+"""It is used in code that the agent writes, where a model's memory of libraries speaks."""
+MADE_HERE = 0.6
+"""The reply itself makes it: a file it writes, a function it defines."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One reply, what its author saw, what the pull request tells, and how rare each name is."""
+
+    reply: Reply
+    seen: Seen
+    facts: Facts
+    rarity: Rarity
+
+    def finding(self, fact: Fact, value: str, start: int, factor: float, key: str = "") -> Finding:
+        """`fact`, told as `value` from `start` on. With a `key`, other records that hold it make it lighter."""
+        rarity = self.rarity.of(key) if key else 1.0
+        return Finding(
+            kind=fact.kind,
+            value=value,
+            start=start,
+            place=self.reply.place(start),
+            pr_place={"part": fact.part, "path": fact.path, "line": fact.line},
+            rarity=rarity,
+            elsewhere=self.rarity.elsewhere(key) if key else 0,
+            weight=BASE[fact.kind] * rarity * factor,
+            in_code=self.reply.in_code(start),
+        )
+
+
+def first_of_each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Each distinct match (casefolded), where it stands first."""
+    done: set[str] = set()
+    for match in pattern.finditer(text):
+        key = match[0].casefold()
+        if key not in done:
+            done.add(key)
+            yield match, key
