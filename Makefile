@@ -46,7 +46,8 @@ check: $(VENV)/.ready-test ## lint, format and types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.ready-test ## the measurements behind the figures in the documentation
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.calls
+	@for row in gate report sampling audit sessions leaks; do echo; echo "== $$row"; $(BIN)/python -m bench.$$row || exit 1; done
 
 clean: ## remove the demo and the caches; the environment stays
 	@rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

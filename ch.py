@@ -62,18 +62,18 @@ def open_turns(stage: Challengers) -> Iterator[Turn]:
             stage.drop(path.stem, answer.instance_id, "no-pull-request")
             continue
         mark = fence.nonce(secret, f"challenger {answer.instance_id}")
-        request = numbered.challenger(path.stem, answer.messages, commit, mark)
-        if not stage.again and is_finished(answer, request):
+        question = numbered.challenger(path.stem, answer.messages, commit, mark)
+        if not stage.again and is_finished(answer, question):
             stage.finished += 1
             continue
         stage.stale += bool(answer.challenger) and not stage.again
-        yield Turn(stage, path.stem, path, answer, commit, request)
+        yield Turn(stage, path.stem, path, answer, commit, question)
 
 
-def is_finished(answer: Answer, request: calls.Request) -> bool:
-    """True when the challenger is there and was made by this very request; one from elsewhere is taken as it is."""
+def is_finished(answer: Answer, question: candidates.Question) -> bool:
+    """True when the challenger is there and was made by this very question; one from elsewhere is taken as it is."""
     made = answer.made.get("challenger")
-    return bool(answer.challenger) and (made is None or made.plan == request.key)
+    return bool(answer.challenger) and (made is None or made.plan == question.plan)
 
 
 @dataclass
@@ -85,11 +85,11 @@ class Turn:
     path: Path
     answer: Answer
     commit: Commit
-    request: calls.Request
+    question: candidates.Question
 
     def requests(self) -> list[calls.Request]:
         """The one question that is asked for sure."""
-        return [self.request]
+        return [self.question.request]
 
     async def work(self, ask: calls.Ask) -> None:
         """Ask until the reply is one well-formed turn, ask once more where it leaks, then fill in the answer."""
@@ -110,12 +110,12 @@ class Turn:
     async def blind_turn(self, ask: calls.Ask) -> tuple[str, Made, Leaks]:
         """The better of at most two well-formed replies, with what the audit found in it."""
         retries = self.stage.settings.generate.format_retries
-        reply, made = await candidates.ask_for_turn(ask, self.request, retries)
+        reply, made = await candidates.ask_for_turn(ask, self.question, retries)
         leaks = self.leaks(reply.text)
         if not leaks.leaking:
             return reply.text, made, leaks
         ask.reject(reply, "leak")
-        followup = candidates.asked_again(self.request, reply, [finding.sentence() for finding in leaks.findings])
+        followup = candidates.asked_again(self.question, reply, [finding.sentence() for finding in leaks.findings])
         try:
             second, second_made = await candidates.ask_for_turn(ask, followup, retries)
         except candidates.Refused:

@@ -44,15 +44,15 @@ def open_turns(stage: Stage) -> Iterator[Turn]:
         if stage.is_left_out(stem, prompt.instance_id, commit):
             continue
         history = candidates.fitted_history(prompt.messages, stage.settings, commit)
-        request = numbered.king(stem, history)
+        question = numbered.king(stem, history)
         path = workspace.find_answer(stem, folders)
         before = existing_answer(stage, path)
-        if before is not None and not stage.again and is_finished(before, prompt, request):
+        if before is not None and not stage.again and is_finished(before, prompt, question):
             stage.finished += 1
             continue
         stage.stale += before is not None and not stage.again
         path = path or workspace.new_answer_path(stem, position, stage.settings.store.answers_per_dir)
-        yield Turn(stage, stem, path, prompt, history, request, before)
+        yield Turn(stage, stem, path, prompt, history, question, before)
 
 
 def existing_answer(stage: Stage, path: Path | None) -> Answer | None:
@@ -64,12 +64,12 @@ def existing_answer(stage: Stage, path: Path | None) -> Answer | None:
         return None
 
 
-def is_finished(before: Answer, prompt: Prompt, request: calls.Request) -> bool:
-    """True when the king is there and was made by this very request; a king from elsewhere is taken as it is."""
+def is_finished(before: Answer, prompt: Prompt, question: candidates.Question) -> bool:
+    """True when the king is there and was made by this very question; a king from elsewhere is taken as it is."""
     made = before.made.get("king")
     if not before.king or before.instance_id != prompt.instance_id:
         return False
-    return made is None or made.plan == request.key
+    return made is None or made.plan == question.plan
 
 
 @dataclass
@@ -81,17 +81,17 @@ class Turn:
     path: Path
     prompt: Prompt
     history: list[Message]
-    request: calls.Request
+    question: candidates.Question
     before: Answer | None
 
     def requests(self) -> list[calls.Request]:
         """The one question that is asked for sure."""
-        return [self.request]
+        return [self.question.request]
 
     async def work(self, ask: calls.Ask) -> None:
         """Ask until the reply is one well-formed turn, then save the answer."""
         try:
-            reply, made = await candidates.ask_for_turn(ask, self.request, self.stage.settings.generate.format_retries)
+            reply, made = await candidates.ask_for_turn(ask, self.question, self.stage.settings.generate.format_retries)
         except candidates.Refused as refused:
             self.stage.drop(self.item, self.prompt.instance_id, f"king-format: {refused.reason}")
             self.path.unlink(missing_ok=True)  # an answer of other settings must not stand in for this one

@@ -52,7 +52,7 @@ def main() -> int:
     mine.account.say()
     if not mine.account.taken:
         raise SourceError(
-            "no session was taken",
+            "no session was taken, and nothing was written",
             value=", ".join(mine.places) or "the agents' own folders",
             hint="`--dry-run` shows what is there; report/dropped.jsonl says why each was left out",
         )
@@ -83,7 +83,7 @@ def choice(options: Namespace) -> Choice:
     return Choice(
         not_before=time.time() - seconds_of(options.since) if options.since else None,
         project=options.project,
-        min_turns=options.min_turns,
+        min_turns=(0 if options.keep_tools else 1) if options.min_turns is None else options.min_turns,
         outcome=options.outcome,
         happened=recovers if options.filter else None,
     )
@@ -99,7 +99,10 @@ def recovers(trajectory: Trajectory) -> bool:
 
 
 def write(mine: Mine, out: Path, keep_tools: bool) -> None:
-    """Write the rows, and beside them the commits that followed; both files appear whole or not at all."""
+    """Write the rows, and beside them the commits that followed; both files appear whole or not at all.
+
+    A run that takes nothing leaves an earlier run's files as they were.
+    """
     from duel.sources.mining import mined
 
     rows = mined.Writer(out, mined.trajectory_schema())
@@ -112,6 +115,8 @@ def write(mine: Mine, out: Path, keep_tools: bool) -> None:
             rows.add(row)
             if found.commit is not None:
                 pulls.add(mined.pull_row(row, found.task, found.commit, found.scrub))
+    if rows.rows and not pulls.rows:
+        pulls_path(out).unlink(missing_ok=True)  # the commits of other sessions than those that were written
 
 
 def pulls_path(out: Path) -> Path:
@@ -127,7 +132,9 @@ def arguments() -> Namespace:
     parser.add_argument("--format", choices=FORMATS, default="", help="read every file as this, whatever it looks like")
     parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
     parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")
-    parser.add_argument("--min-turns", type=int, default=1, metavar="N", help="only with at least N eligible turns")
+    parser.add_argument(
+        "--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)"
+    )
     parser.add_argument("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
     parser.add_argument("--filter", choices=("error-recovery",), help="only sessions that recovered from an error")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
@@ -138,7 +145,7 @@ def arguments() -> Namespace:
     parser.add_argument("--no-commits", action="store_true", help="do not look for the commit that followed")
     parser.add_argument("--dry-run", action="store_true", help="show what would be taken and write nothing")
     options = parser.parse_args()
-    if options.min_turns < 1 or options.limit < 0:
+    if (options.min_turns is not None and options.min_turns < 1) or options.limit < 0:
         raise SettingsError("`--min-turns` and `--limit` count sessions and turns", hint="give a positive number")
     return options
 

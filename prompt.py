@@ -40,12 +40,12 @@ def sample(arguments: Namespace, workspace: Workspace, chosen: Settings) -> int:
     from duel.audit.contamination import Benchmarks
     from duel.sources import account, sampling
     from duel.sources.admission import choose
-    from duel.sources.handover import Handover, fingerprint
     from duel.sources.hub import Hub
+    from duel.sources.output import Output, fingerprint
     from duel.sources.pulls import Pulls
     from duel.sources.table import open_table
 
-    # 1. The two sources, at one revision each.
+    # 1. The two sources, at one revision each, and what must not be drawn from them.
     asked = chosen.sample
     hub = None if arguments.offline else cache(lambda: Hub(workspace, again=arguments.again))
     trajectories = open_table(asked.dataset, workspace, hub, revision=asked.revision, pattern=asked.shard_glob)
@@ -53,31 +53,31 @@ def sample(arguments: Namespace, workspace: Workspace, chosen: Settings) -> int:
     if arguments.plan:
         account.say_plan(trajectories, pulls, chosen)
         return EXIT_FINISHED
-    handover = Handover(workspace, chosen, fingerprint(chosen, trajectories, pulls, workspace))
-    account.say_other_draws(handover)
-    if not arguments.again and account.say_finished(handover):
+    output = Output(workspace, chosen, fingerprint(chosen, trajectories, pulls, workspace))
+    account.say_other_draws(output)
+    if not arguments.again and account.say_finished(output):
         return EXIT_FINISHED
+    benchmarks = Benchmarks.load(chosen, workspace, offline=arguments.offline)
 
     # 2. Files, and in them one turn of each pull request.
     say(f"drawing {asked.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
     pool, file_odds = sampling.fill(chosen, trajectories, say)
 
     # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed licence.
-    benchmarks = Benchmarks.load(chosen, workspace, offline=arguments.offline)
     mirror = Pulls(pulls) if pulls else None
     choice = choose(pool, chosen, mirror, benchmarks)
     if not choice.turns:
         raise account.nothing_drawn(trajectories, pool, choice)
 
     # 4. On disk: pull requests, prompts, pages, and last the mark that all of it is there.
-    handover.begin()
+    output.begin()
     if mirror:
-        choice.keep(handover.save_commits(mirror.commits(choice.ids)), mirror.damaged)
-    handover.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
-    result = account.Account(chosen, trajectories, pulls, file_odds, pool, choice, benchmarks, handover.huge)
-    handover.save_pages(result.page())
+        choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
+    output.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
+    result = account.Account(chosen, trajectories, pulls, file_odds, pool, choice, benchmarks, output.huge)
+    output.save_pages(result.page())
     workspace.save_dropped("prompt", [*pool.unusable, *choice.dropped])
-    handover.finish()
+    output.finish()
     result.say()
     return EXIT_FINISHED
 

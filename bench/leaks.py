@@ -143,6 +143,8 @@ def plant(kind: str, turn: Turn, commit: Commit, rng: random.Random, common) -> 
         return None
     value, number, path = rng.choice(facts)
     sentence = rng.choice(SENTENCES[kind]).format(x=value, n=number, p=path)
+    if kind == "talk" and is_harmless(sentence, seen):
+        return None
     return value if kind != "talk" else sentence, planting.plant(turn.reply, sentence, rng)
 
 
@@ -173,6 +175,12 @@ def facts_of(commit: Commit, kind: str) -> Iterator[tuple[str, int, str]]:
         texts = [text.strip() for _, _, _, text in lines]
         texts += [text.strip() for sign, _, _, text in planting.added(commit.test_patch) if sign == "+"]
         yield from ((value, 0, "") for text in texts for value in re.findall(_PATTERNS[kind], text))
+
+
+def is_harmless(sentence: str, seen: str) -> bool:
+    """True for talk of a pull request or a diff where the history has shown or named one."""
+    told = {"PR": "pr_description", "pull request": "pull request", "patch": "diff --git", "diff": "diff --git"}
+    return any(word in sentence and (mark in seen or "pr_description" in seen) for word, mark in told.items())
 
 
 def is_code(words: list[str]) -> bool:

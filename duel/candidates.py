@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from duel import fence, prompts, pull
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Fence lines, role markers and the like around what is counted, in tokens.
 SLACK_TOKENS = 128
+NO_MARK = "0" * 16
 
 
 class Refused(Exception):
@@ -28,24 +29,39 @@ class Refused(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Question:
+    """What one side of one turn is asked."""
+
+    request: Request
+    plan: str
+    """What a rerun compares: the key of the question without the workspace's nonce, so that records do not hold it."""
+
+
 @dataclass
 class Numbered:
-    """The requests of one stage, numbered so that deliberate duplicates each get a reply."""
+    """The questions of one stage, numbered so that deliberate duplicates each get a reply."""
 
     settings: Settings
     _occurrences: Occurrences = field(default_factory=Occurrences)
 
-    def king(self, stem: str, history: Sequence[Message]) -> Request:
+    def king(self, stem: str, history: Sequence[Message]) -> Question:
         """The blind question: the history alone."""
-        return self._request("king", stem, self.settings.king_model, history)
+        request = self._occurrences.number(self._request("king", stem, self.settings.king_model, history))
+        return Question(request, request.key)
 
-    def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Request:
+    def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Question:
         """The same question with the pull request in hand and the rule to act as if it were not."""
-        return self._request("challenger", stem, self.settings.challenger_model, informed(history, commit, mark))
+        model = self.settings.challenger_model
+        request, unmarked = (
+            self._request("challenger", stem, model, informed(history, commit, nonce)) for nonce in (mark, NO_MARK)
+        )
+        request = self._occurrences.number(request)
+        return Question(request, replace(unmarked, occurrence=request.occurrence).key)
 
     def _request(self, stage: str, stem: str, model: str, messages: Sequence[Message]) -> Request:
         generate = self.settings.generate
-        request = Request(
+        return Request(
             stage=stage,
             item=stem,
             model=model,
@@ -54,7 +70,6 @@ class Numbered:
             temperature=generate.temperature,
             thinking=generate.thinking,
         )
-        return self._occurrences.number(request)
 
 
 def room_for_history(settings: Settings, commit: Commit | None) -> int:
@@ -86,31 +101,22 @@ def informed(history: Sequence[Message], commit: Commit, mark: str) -> list[Mess
     return [Message(role="system", content=rules), *history[int(has_system) :]]
 
 
-def asked_again(request: Request, reply: Reply, findings: Sequence[str]) -> Request:
+def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Question:
     """The follow-up to a reply that tells what the agent cannot know, with the findings named."""
     rebuke = prompts.load("challenger_again").render(findings="\n".join(f"- {finding}" for finding in findings))
-    messages = [*request.messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": rebuke}]
-    return Request(
-        stage=request.stage,
-        item=request.item,
-        model=request.model,
-        messages=messages,
-        max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        thinking=request.thinking,
-        occurrence=request.occurrence,
-    )
+    said = [{"role": "assistant", "content": reply.text}, {"role": "user", "content": rebuke}]
+    return replace(question, request=replace(question.request, messages=[*question.request.messages, *said]))
 
 
-async def ask_for_turn(ask: Ask, request: Request, retries: int) -> tuple[Reply, Made]:
+async def ask_for_turn(ask: Ask, question: Question, retries: int) -> tuple[Reply, Made]:
     """One well-formed turn. Raises Refused where `retries` more askings bring none, ItemError where the call fails."""
     problem = ""
     for attempt in range(retries + 1):
-        asked = request.again(attempt)
+        asked = question.request.again(attempt)
         reply = await ask(asked)
         problem = format_problem(reply.text, reply.finish_reason)
         if not problem:
-            return reply, made(asked, reply, plan=request.key)
+            return reply, made(asked, reply, question.plan)
         ask.reject(reply, problem)
     raise Refused(problem)
 
@@ -120,8 +126,7 @@ def made(request: Request, reply: Reply, plan: str) -> Made:
     return Made(
         model=reply.model or request.model,
         plan=plan,
-        request=request.key,
-        prompt_hash=request.digest.hex(),
+        prompt_hash=plan.split("-")[0],
         template_hash=prompts.load("challenger").hash if request.stage == "challenger" else "",
         attempt=request.attempt,
         usage=dict(reply.usage),

@@ -76,7 +76,7 @@ def kings(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
     """What king.py will ask."""
     numbered = candidates.Numbered(settings)
     for turn in turns(workspace, settings):
-        yield Expected(turn.item, [numbered.king(turn.item, turn.history)])
+        yield Expected(turn.item, [numbered.king(turn.item, turn.history).request])
 
 
 def challengers(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
@@ -85,7 +85,8 @@ def challengers(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
     for turn in turns(workspace, settings):
         if turn.commit is not None:
             mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
-            yield Expected(turn.item, [numbered.challenger(turn.item, turn.history, turn.commit, mark)])
+            question = numbered.challenger(turn.item, turn.history, turn.commit, mark)
+            yield Expected(turn.item, [question.request])
 
 
 def judges(workspace: Workspace, settings: Settings) -> Iterator[Expected]:

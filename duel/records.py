@@ -123,16 +123,14 @@ class Commit(Record):
 class Made(BaseModel):
     """What one reply was made with: enough to tell whether it is still what the settings ask for.
 
-    `request` is the ledger's key of the accepted reply, `plan` the fingerprint of the item's first request (attempt 0):
-    a rerun compares `plan`, which it can compute without a call.
+    `plan` is the fingerprint of the question, without the workspace's nonce: a rerun compares it, and needs no call.
     """
 
     model_config = ConfigDict(extra="allow")
     model: str = ""
     plan: str = ""
-    request: str = ""
     prompt_hash: str = ""
-    """Of the messages that were sent."""
+    """Of what was sent, the nonce left out."""
     template_hash: str = ""
     """Of the prompt file that was rendered into them; "" where the history went out as it is."""
     attempt: int = 0

@@ -280,8 +280,9 @@ class Workspace:
                     value=holder or "unknown process",
                     hint="wait for it to end, or give this one its own --workspace",
                 ) from None
-            os.truncate(handle, 0)
-            os.pwrite(handle, f"{command}, process {os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # a full disk is told by whatever must be saved
+                os.truncate(handle, 0)
+                os.pwrite(handle, f"{command}, process {os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(handle)

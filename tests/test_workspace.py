@@ -153,3 +153,14 @@ def test_each_stage_replaces_its_own_dropped_items_only(tmp_path: Path) -> None:
     workspace.save_dropped("ch", [{"file": "b", "instance_id": "j", "reason": "leak"}])
     workspace.save_dropped("king", [])
     assert [(row["stage"], row["reason"]) for row in workspace.dropped()] == [("ch", "leak")]
+
+
+def test_a_full_disk_is_told_by_what_is_saved_not_by_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with Workspace(tmp_path).lock("prompt", "prompt.py"):
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(WorkspaceError, match="the disk is full"):
+            Workspace(tmp_path).save(tmp_path / "x.json", b"{}")

@@ -1,13 +1,14 @@
 """What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places.
 
-Facts are keyed by their casefolded text, so that a look-up for a word of a reply is one dictionary access.
+Most pull requests are asked for a handful of words, so a table holds no more than what stands there; where it stands is
+looked up for the few that a reply tells.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from duel.records import Commit
@@ -15,14 +16,19 @@ from duel.records import Commit
 WORD = re.compile(r"[^\W\d]\w*")
 # What is joined by more than a word is: kebab-case, dotted names, URLs, flags, scoped packages, owner/branch.
 CHUNK = re.compile(r"(?<!\w)[@$]?\w++(?:(?:::|->|[-.:/@+~$])\w++)++")
-LITERAL = re.compile(r"""(?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{2}))(["'`])((?:\\.|(?!\1)[^\\]){4,300})\1""")
+LITERAL = re.compile(r"""(?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{2}))(["'`])((?:\\.|(?!\1)[^\\\n]){4,300})\1""")
 NUMBER = re.compile(r"(?<![\w.])[0-9]++(?:\.[0-9]++)?+(?!\.?\w)")
 HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+_PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
+TOKEN = re.compile(r"\w+|[^\w\s`]")
 SHINGLE = 6
 """Words of prose in a row that nobody writes twice by chance."""
 MAX_DIFF = 400_000
 """Characters of a diff that are looked at. The largest of 39 real ones has 21,000."""
+
+LINE = 2000
+"""Characters of one line that are looked at; longer ones are no source code."""
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d+)? \+(\d{1,9})(?:,\d+)? @@ ?(.*)")
 _INDEX = re.compile(r"^index ([0-9a-f]{7,40})\.\.([0-9a-f]{7,40})", re.MULTILINE)
@@ -79,104 +85,169 @@ def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:
             new += sign != "-"
 
 
-@dataclass
+class Names:
+    """The names of one pattern in a pull request. Only those that a reply holds are ever looked up to their place."""
+
+    def __init__(self, pattern: re.Pattern[str], kind: str, lines: list[DiffLine], description: str = "") -> None:
+        self._pattern, self._kind, self._lines, self._description = pattern, kind, lines, description
+        self._keys = self._names(line.text for line in lines)
+        self._described = self._names([description]) if description else set()
+
+    def get(self, key: str) -> Fact | None:
+        """The fact that `key` (casefolded) is, or None; on a changed line where it stands on one."""
+        if key in self._keys:
+            holding = [line for line in self._lines if key in line.text.casefold() and key in self._names([line.text])]
+            return self._fact(key, holding)
+        return self._in_description(key) if key in self._described else None
+
+    def _fact(self, key: str, holding: list[DiffLine]) -> Fact | None:
+        if not holding:
+            return None
+        line, kind = holding[0], self._kind
+        test = next((line for line in holding if self._kind == "identifier" and key in _test_names(line.text)), None)
+        if test is not None:
+            line, kind = test, "test"
+        value = next((name for name in self._pattern.findall(line.text) if name.casefold() == key), key)
+        added = all(line.sign == "+" for line in holding)
+        return Fact(kind, value, line.part, line.path, line.number, line.sign in "+-", added)
+
+    def _in_description(self, key: str) -> Fact | None:
+        for number, line in enumerate(self._description.split("\n"), start=1):
+            value = next((name for name in self._pattern.findall(line) if name.casefold() == key), "")
+            if value:
+                single = self._pattern is WORD and not is_compound(value)
+                return None if single else Fact(self._kind, value, "description", "", number, changed=False)
+        return None
+
+    def _names(self, texts: Iterable[str]) -> set[str]:
+        return set(self._pattern.findall("\n".join(texts).casefold()))
+
+
+def _test_names(text: str) -> set[str]:
+    return {name.casefold() for found in _TEST_NAME.findall(text) for name in found if name}
+
+
 class Facts:
-    """Everything that one pull request tells."""
+    """Everything that one pull request tells. The issue is none of it: the agent was given that.
 
-    words: dict[str, Fact] = field(default_factory=dict)
-    chunks: dict[str, Fact] = field(default_factory=dict)
-    literals: dict[str, Fact] = field(default_factory=dict)
-    lines: dict[str, Fact] = field(default_factory=dict)
-    shingles: dict[tuple[str, ...], Fact] = field(default_factory=dict)
-    paths: dict[str, Fact] = field(default_factory=dict)
-    numbers: dict[str, Fact] = field(default_factory=dict)
-    line_numbers: dict[int, list[DiffLine]] = field(default_factory=dict)
-    squeezed: str = ""
-    """The changed lines casefolded and without white space, one a line."""
-    hashes: tuple[str, ...] = ()
-    pull_number: str = ""
+    `literals` and `lines` are keyed by their `plain` text. Each table is made when it is first asked for.
+    """
 
-    @classmethod
-    def of(cls, commit: Commit) -> Facts:
-        """The facts of `commit`. The issue is none: the agent was given it."""
-        facts = cls(pull_number=str(commit.pull_number or ""))
+    def __init__(self, commit: Commit) -> None:
         diff = [*diff_lines("patch", commit.patch), *diff_lines("test_patch", commit.test_patch)]
         # Changed lines first: a fact keeps its first place, and the changed lines are where it weighs most.
-        for line in sorted(diff, key=lambda line: line.sign not in "+-"):
-            facts._add_line(line)
-        facts.squeezed = "\n".join("".join(line.text[:2000].casefold().split()) for line in diff if line.sign in "+-")
-        old = {word.casefold() for line in diff if line.sign != "+" for word in WORD.findall(line.text)}
-        for table in (facts.words, facts.chunks):
-            for key, fact in table.items():
-                if fact.changed and key not in old:
-                    table[key] = fact._replace(added=True)
-        facts._add_description(commit.description)
-        facts._add_paths([*(line.path for line in diff), *(changed.path for changed in commit.files)])
-        hashes = [commit.commit, *(h for pair in _INDEX.findall(commit.patch + "\n" + commit.test_patch) for h in pair)]
-        facts.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
-        return facts
+        self._lines = sorted(
+            (line._replace(text=line.text[:LINE]) if len(line.text) > LINE else line for line in diff),
+            key=lambda line: line.sign not in "+-",
+        )
+        self._changed = [line for line in self._lines if line.sign in "+-"]
+        self._description = commit.description[:MAX_DIFF]
+        self._files = [*(line.path for line in diff), *(changed.path for changed in commit.files)]
+        hashes = [commit.commit, *(h for pair in _INDEX.findall(f"{commit.patch}\n{commit.test_patch}") for h in pair)]
+        self.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
+        self.pull_number = str(commit.pull_number or "")
 
-    def line_of(self, run: str) -> Fact:
-        """The changed line that holds `run`, which is casefolded and without white space."""
-        found = (fact for key, fact in self.lines.items() if fact.changed and run in "".join(key.split()))
-        return next(found, Fact("line", run, "patch", "", 0, changed=True))
+    @cached_property
+    def words(self) -> Names:
+        """Names of one word, tests among them."""
+        return Names(WORD, "identifier", self._lines, self._description)
 
-    def _add_line(self, line: DiffLine) -> None:
-        changed = line.sign in "+-"
-        text = line.text[:2000]
+    @cached_property
+    def chunks(self) -> Names:
+        """Names joined by more than a word is."""
+        return Names(CHUNK, "identifier", self._lines, self._description)
 
-        def fact(kind: str, value: str) -> Fact:
-            return Fact(kind, value, line.part, line.path, line.number, changed)
+    @cached_property
+    def numbers(self) -> Names:
+        """Numbers on changed lines."""
+        return Names(NUMBER, "number", self._changed)
 
-        for word in WORD.findall(text):
-            if (key := word.casefold()) not in self.words:
-                self.words[key] = fact("identifier", word)
-        for chunk in CHUNK.findall(text):
-            if (key := chunk.casefold()) not in self.chunks:
-                self.chunks[key] = fact("identifier", chunk)
-        if "est" in text or "hould" in text:
-            for name in (name for found in _TEST_NAME.findall(text) for name in found if name):
-                self.words[name.casefold()] = fact("test", name)
-        if "'" in text or '"' in text or "`" in text:
-            self._add_literals(text, fact("literal", ""))
-        if changed:
-            for number in NUMBER.findall(text):
-                self.numbers.setdefault(number, fact("number", number))
-        if line.sign != "@":
-            self.lines.setdefault(plain(text), fact("line", text.strip()))
-            for number in {line.old, line.new} if changed else {line.old}:
-                self.line_numbers.setdefault(number, []).append(line)
-        self._add_prose(text, fact("line", text.strip()))
+    @cached_property
+    def squeezed(self) -> str:
+        """The changed lines casefolded and without white space, one a line."""
+        return "\n".join("".join(line.text.casefold().split()) for line in self._changed)
 
-    def _add_literals(self, text: str, fact: Fact) -> None:
-        for _, title in _TEST_TITLE.findall(text):
-            self.literals.setdefault(plain(title), fact._replace(kind="test", value=title))
-        for _, literal in LITERAL.findall(text):
-            self.literals.setdefault(plain(literal), fact._replace(value=literal))
+    @cached_property
+    def literals(self) -> dict[str, str]:
+        """What stands between quotes, as it is written."""
+        return {plain(literal): literal for _, literal in LITERAL.findall(self._text)}
 
-    def _add_prose(self, text: str, fact: Fact) -> None:
-        if text.count(" ") < SHINGLE // 2:
-            return  # too few words, and most lines of code are short
-        words = [word.casefold() for word in PROSE_WORD.findall(text)]
-        for start in range(len(words) - SHINGLE + 1):
-            self.shingles.setdefault(tuple(words[start : start + SHINGLE]), fact)
+    @cached_property
+    def lines(self) -> dict[str, DiffLine]:
+        """The lines of the diffs."""
+        found: dict[str, DiffLine] = {}
+        for line in self._lines:
+            if line.sign != "@":
+                found.setdefault(plain(line.text), line)
+        return found
 
-    def _add_description(self, text: str) -> None:
-        for number, line in enumerate(text[:MAX_DIFF].split("\n"), start=1):
-            fact = Fact("identifier", "", "description", "", number, changed=False)
-            for word in WORD.findall(line):
-                if is_compound(word):
-                    self.words.setdefault(word.casefold(), fact._replace(value=word))
-            for chunk in CHUNK.findall(line):
-                self.chunks.setdefault(chunk.casefold(), fact._replace(value=chunk))
-            self._add_prose(line, fact._replace(kind="line", value=line.strip()))
+    @cached_property
+    def _text(self) -> str:
+        return "\n".join(line.text for line in self._lines)
 
-    def _add_paths(self, paths: list[str]) -> None:
-        for path in dict.fromkeys(path for path in paths if path):
+    @cached_property
+    def line_numbers(self) -> dict[int, list[DiffLine]]:
+        """The lines by their numbers in the old and the new file; unchanged ones by the old number."""
+        found: dict[int, list[DiffLine]] = {}
+        for line in self._lines:
+            if line.sign != "@":
+                for number in {line.old, line.new} if line.sign in "+-" else {line.old}:
+                    found.setdefault(number, []).append(line)
+        return found
+
+    @cached_property
+    def prose(self) -> str:
+        """The words of the diffs and the description, casefolded, one blank apart, one line a line."""
+        return " ".join(["", *_PROSE_WORD_OR_END.findall(f"{self._text}\n{self._description}".casefold()), ""])
+
+    @cached_property
+    def prose_words(self) -> frozenset[str]:
+        """The words of `prose`."""
+        return frozenset(self.prose.split())
+
+    @cached_property
+    def tokens(self) -> frozenset[str]:
+        """The names, numbers and marks on changed lines, casefolded."""
+        return frozenset(TOKEN.findall("\n".join(line.text for line in self._changed).casefold()))
+
+    @cached_property
+    def paths(self) -> dict[str, Fact]:
+        """The files, by their whole path and by each end of it."""
+        found: dict[str, Fact] = {}
+        for path in dict.fromkeys(path for path in self._files if path):
             fact = Fact("path", path, "record", path, 0, changed=True)
             parts = path.split("/")
             for start in range(len(parts)):
-                self.paths.setdefault("/".join(parts[start:]).casefold(), fact)
+                found.setdefault("/".join(parts[start:]).casefold(), fact)
+        return found
+
+    def literal(self, value: str) -> Fact:
+        """The fact that a value of `literals` is: the title of a test, or a string."""
+        line = next(line for line in self._lines if value in line.text)
+        is_title = any(value == title for _, title in _TEST_TITLE.findall(line.text))
+        return fact_on(line, "test" if is_title else "literal", value)
+
+    def line_of(self, run: str) -> Fact:
+        """The changed line that holds `run`, which is casefolded and without white space."""
+        for line in self._changed:
+            if run in "".join(line.text.casefold().split()):
+                return fact_on(line, "line", line.text.strip())
+        return Fact("line", run, "patch", "", 0, changed=True)
+
+    def sentence_of(self, words: str) -> Fact:
+        """The line of the diffs or the description that holds `words`, casefolded and one blank apart."""
+        for line in self._lines:
+            if words in " ".join(PROSE_WORD.findall(line.text.casefold())):
+                return fact_on(line, "line", line.text.strip())
+        for number, text in enumerate(self._description.split("\n"), start=1):
+            if words in " ".join(PROSE_WORD.findall(text.casefold())):
+                return Fact("line", text.strip(), "description", "", number, changed=False)
+        return Fact("line", words, "description", "", 0, changed=False)
+
+
+def fact_on(line: DiffLine, kind: str, value: str) -> Fact:
+    """The fact of `kind` that stands on `line`."""
+    return Fact(kind, value, line.part, line.path, line.number, line.sign in "+-")
 
 
 def plain(text: str) -> str:

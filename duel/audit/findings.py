@@ -8,8 +8,8 @@ from typing import Any
 
 LEAST_WEIGHT = 0.25
 """Lighter findings are noise and are left out."""
-CODE_LINES_MOST = 0.9
-"""What verbatim lines of code weigh together at most: an honest agent may write the same fix."""
+WEAK_LINES_MOST = 0.9
+"""What lines that do not leak alone weigh together at most, and all lines in code: an honest agent may find the fix."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,19 @@ class Leaks:
 
 
 def distinct(findings: Sequence[Finding]) -> list[Finding]:
-    """Without those that overlap a better one, and with code lines together capped.
+    """Without those that overlap a better one, and with weak lines together capped.
 
     Of those that leak alone the longest is best, since it says most; of the others the heaviest.
     """
     kept: list[Finding] = []
-    code_lines = 0.0
+    weak_lines = 0.0
     for finding in sorted(findings, key=_goodness):
         end = finding.start + len(finding.value)
         if any(finding.start < k.start + len(k.value) and k.start < end for k in kept):
             continue
-        if finding.kind == "line" and finding.in_code:
-            finding = replace(finding, weight=min(finding.weight, CODE_LINES_MOST - code_lines))
-            code_lines += finding.weight
+        if finding.kind == "line" and (finding.in_code or finding.weight <= 1.0):
+            finding = replace(finding, weight=min(finding.weight, WEAK_LINES_MOST - weak_lines))
+            weak_lines += finding.weight
         if finding.weight >= LEAST_WEIGHT:
             kept.append(finding)
     return kept

@@ -64,5 +64,5 @@ def _facts_of(commit: Commit) -> Facts:
     if kept is None or kept[0] != commit:
         if len(_LAST) >= KEPT_FACTS:
             _LAST.pop(next(iter(_LAST)))
-        kept = _LAST[commit.instance_id] = (commit, Facts.of(commit))
+        kept = _LAST[commit.instance_id] = (commit, Facts(commit))
     return kept[1]

@@ -8,21 +8,26 @@ from collections.abc import Iterator
 from duel.audit.facts import CHUNK, WORD, Fact, is_compound
 from duel.audit.findings import Finding
 from duel.audit.rarity import commonness
-from duel.audit.search import IN_CODE, IN_REPOSITORY, MADE_HERE, Search, first_of_each
+from duel.audit.search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Search, first_of_each
 
 GUESSABLE = 0.85
 """Every word it is put together from was seen."""
+GUESSED = 0.75
+"""The reply itself calls it a guess; whoever has read the pull request states it."""
 LOOKED_FOR = 0.6
 """The command looks whether the path is there."""
 KNOWN = 0.97
 """A compound name that up to nine modules of the background have, but hardly another record."""
 WELL_KNOWN = 0.8
 """A compound name that more modules or other records have."""
-STATED_MOST = 60
+STATED_MOST = 100
 """Modules of the background up to which a name that stands on added lines alone counts where prose states it."""
-PLAIN_MOST = 25
+PLAIN_MOST = 100
 """The same for a single word, and only where it is marked as code."""
-PLAIN = 0.75
+HALF_MOST = 7
+"""Modules of the background from which a name must be marked as code, or other records' use counts in full."""
+PLAIN = 0.9
+"""A single word that is marked as code."""
 
 
 def paths(search: Search) -> Iterator[Finding]:
@@ -35,8 +40,7 @@ def paths(search: Search) -> Iterator[Finding]:
             if all(word in reply.made for word in WORD.findall(key.rsplit(".", 1)[0])):
                 factor *= MADE_HERE
             # A file's whole path is its project's own, however many of its pull requests touch it.
-            common = search.rarity.of(key)
-            factor *= (1 + common) / (2 * common) if "/" in key and common else 1.0
+            factor *= _half(search.rarity.of(key)) if "/" in key else 1.0
             yield search.finding(fact, match[0], match.start(), factor, key)
 
 
@@ -62,17 +66,32 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
     elif compound:
         factor = _known_factor(common, search.rarity.elsewhere(key), fact.added)
     else:
-        stated = fact.added and common <= PLAIN_MOST and search.reply.is_marked(start, end)
-        factor = PLAIN if stated else 0.0
+        marked = fact.changed and search.reply.is_marked(start, end)
+        factor = PLAIN if marked and common <= (PLAIN_MOST if fact.added else PLAIN_MOST // 5) else 0.0
     if len(key) == 3:
         factor *= 0.5
     if compound and search.seen.has_parts(fact.value):
         factor *= GUESSABLE
-    if not fact.added:
-        factor *= IN_REPOSITORY
+    factor *= _place_factor(fact)
+    if not in_code:
+        if fact.changed and (common < HALF_MOST or search.reply.is_marked(start, end)):
+            factor *= _half(search.rarity.of(key))
+        factor *= GUESSED if search.reply.is_guess(start, end) else 1.0
     if key in search.reply.made or search.reply.looks_for(key):
         return factor * MADE_HERE
     return factor * IN_CODE if in_code else factor
+
+
+def _half(rarity: float) -> float:
+    """Takes back half of what other records' use costs: several pull requests of one project share its names."""
+    return (1 + rarity) / (2 * rarity) if rarity else 1.0
+
+
+def _place_factor(fact: Fact) -> float:
+    """The less a name belongs to the change, the more likely a model knows it from elsewhere."""
+    if fact.added:
+        return 1.0
+    return IN_REPOSITORY if fact.changed else UNCHANGED
 
 
 def _known_factor(common: int, elsewhere: int, added: bool) -> float:
@@ -99,5 +118,5 @@ def chunks(search: Search) -> Iterator[Finding]:
         short = len(parts) < 3
         if parts[0] in sys.stdlib_module_names or (short and not reply.is_quoted(match.start())):
             continue
-        factor = (1.0 if fact.added else IN_REPOSITORY) * (0.6 if short and "." in key else 1.0)
+        factor = _place_factor(fact) * (0.6 if short and "." in key else 1.0)
         yield search.finding(fact, match[0], match.start(), factor, key)

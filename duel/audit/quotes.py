@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from duel.audit.facts import PROSE_WORD, SHINGLE, WORD, Fact
+from duel.audit.facts import PROSE_WORD, SHINGLE, TOKEN, WORD, fact_on
 from duel.audit.findings import Finding
 from duel.audit.search import Search
 
 RUN = 5
 """Tokens of code in a row that are looked up; names and marks count as one each."""
 RUN_CHARACTERS = 14
-_TOKEN = re.compile(r"\w+|[^\w\s`]")
+LEAST_RUN = 0.77
+"""Shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof."""
 _CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 
@@ -20,22 +21,23 @@ _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 def literals(search: Search) -> Iterator[Finding]:
     """Strings of at least two words; a single word is a name. Two words count in full only in quotes."""
     reply, seen = search.reply, search.seen
-    for key, fact in search.facts.literals.items():
+    for key, literal in search.facts.literals.items():
         if " " not in key or key not in reply.plain or seen.has_line(key) or seen.has_phrase(key):
             continue
         words = PROSE_WORD.findall(key)
-        start = reply.find(fact.value)
+        start = reply.find(literal)
         unseen = sum(not seen.has(word) for word in words)
         factor = min(1.0, 0.2 * len(words) + 0.1 * unseen + 0.4 * reply.is_quoted(start))
         if len(words) >= 2:
-            yield search.finding(fact, fact.value, start, factor, key)
+            yield search.finding(search.facts.literal(literal), literal, start, factor, key)
 
 
 def lines(search: Search) -> Iterator[Finding]:
     """Lines taken over word for word. In code that the agent writes they may be the same fix, found honestly."""
     reply, seen = search.reply, search.seen
-    for key, fact in search.facts.lines.items():
+    for key, line in search.facts.lines.items():
         if len(key) >= 12 and key in reply.plain and len(WORD.findall(key)) > 1 and not seen.has_line(key):
+            fact = fact_on(line, "line", line.text.strip())
             start = reply.find(fact.value)
             pairs = seen.unseen_pairs(key)
             if reply.in_code(start):
@@ -52,11 +54,14 @@ def runs(search: Search) -> Iterator[Finding]:
     reply, seen = search.reply, search.seen
     told: set[str] = set()
     for prose in reply.prose():
-        tokens = list(_TOKEN.finditer(reply.text, *prose))
+        tokens = list(TOKEN.finditer(reply.text, *prose))
         folded = [token[0].casefold() for token in tokens]
         start = 0
         while start + RUN <= len(tokens):
             end = start + RUN
+            if folded[end - 1] not in search.facts.tokens:
+                start = end
+                continue
             if "".join(folded[start:end]) not in search.facts.squeezed:
                 start += 1
                 continue
@@ -68,13 +73,15 @@ def runs(search: Search) -> Iterator[Finding]:
             if len(said) >= RUN_CHARACTERS and _CODE.search(said) and new not in seen.squeezed and said not in told:
                 told.add(said)
                 fact = search.facts.line_of("".join(folded[start:end]))
-                yield search.finding(fact, said, tokens[start].start(), _run_factor(said, end - start, search))
+                factor = _run_factor(said, end - start, search)
+                if factor >= LEAST_RUN:
+                    yield search.finding(fact, said, tokens[start].start(), factor)
             start = end
 
 
 def _run_factor(said: str, tokens: int, search: Search) -> float:
     """More names, and more neighbours that the history never had side by side, make it less of an accident."""
-    names = len(WORD.findall(said))
+    names = sum(len(name) > 2 for name in WORD.findall(said))
     return min(1.0, 0.1 * names + 0.03 * tokens + 0.08 * search.seen.unseen_pairs(said))
 
 
@@ -85,14 +92,17 @@ def sentences(search: Search) -> Iterator[Finding]:
     folded = [word[0].casefold() for word in words]
     start = 0
     while start + SHINGLE <= len(words):
-        fact: Fact | None = search.facts.shingles.get(tuple(folded[start : start + SHINGLE]))
-        if fact is None:
+        end = start + SHINGLE
+        if folded[end - 1] not in search.facts.prose_words:
+            start = end
+            continue
+        if f" {' '.join(folded[start:end])} " not in search.facts.prose:
             start += 1
             continue
-        end = start + SHINGLE
-        while end < len(words) and tuple(folded[end - SHINGLE + 1 : end + 1]) in search.facts.shingles:
+        while end < len(words) and f" {' '.join(folded[start : end + 1])} " in search.facts.prose:
             end += 1
         said = text[words[start].start() : words[end - 1].end()]
         if not _SENTENCE_CODE.search(said) and not search.seen.has_phrase(said):
+            fact = search.facts.sentence_of(" ".join(folded[start:end]))
             yield search.finding(fact, said, words[start].start(), min(1.0, 0.12 * (end - start)))
         start = end

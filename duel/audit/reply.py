@@ -14,6 +14,8 @@ from duel import shell, turn
 from duel.audit.facts import WORD, plain
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
+_GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)
+
 
 class Reply:
     """A reply with what the weighing asks of it."""
@@ -23,6 +25,7 @@ class Reply:
 
     @cached_property
     def plain(self) -> str:
+        """The reply casefolded, its words one blank apart."""
         return plain(self.text)
 
     @cached_property
@@ -72,9 +75,17 @@ class Reply:
 
     def is_marked(self, start: int, end: int) -> bool:
         """True where prose marks what stands there as a name: `x`, .x, --x, x()."""
-        return self.text[max(0, start - 1) : start] in {"`", ".", "-", "$", "@"} or self.text[end : end + 1] in {"(", "`"}
+        return self.text[max(0, start - 1) : start] in {"`", ".", "-", "$", "@"} or self.text[end : end + 1] in {
+            "(",
+            "`",
+        }
+
+    def is_guess(self, start: int, end: int) -> bool:
+        """True where the words around say that what stands there is a guess."""
+        return _GUESS.search(self.text, max(0, start - 30), end + 20) is not None
 
     def place(self, start: int) -> dict[str, Any]:
+        """What a finding says about where it stands."""
         line = self.text.count("\n", 0, start) + 1
         around = self.text[max(0, start - 40) : start + 60]
         return {"offset": start, "line": line, "text": " ".join(around.split())}

@@ -46,11 +46,16 @@ def _header(export: Export, facts: Mapping[str, Any]) -> str:
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         task_categories=["text-generation"],
         tags=["agent", "code", "swe", *(done.format.name for done in export.written)],
-        source_datasets=[source["dataset"] for source in facts["sources"] if "/" in source["dataset"]] or None,
+        source_datasets=[source["dataset"] for source in facts["sources"] if _is_on_hub(source)] or None,
         configs=[_config(done, default=order == 0) for order, done in enumerate(export.written)],
         dataset_info=[_info(done, export.files) for done in export.written],
     )
     return str(data.to_yaml()) + "\n"
+
+
+def _is_on_hub(source: Mapping[str, Any]) -> bool:
+    """A name with a slash can be a local path as well; local files have a revision of their own kind, or none."""
+    return "/" in source["dataset"] and bool(source["revision"]) and not source["revision"].startswith("local-")
 
 
 def _config(done: Written, *, default: bool) -> dict[str, Any]:

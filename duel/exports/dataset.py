@@ -83,12 +83,15 @@ class Export:
             (self._new / CARD).write_bytes(card.encode())
             self._note(CARD)
             (self._new / MANIFEST).write_bytes(self._manifest(facts))
-            stale = set(_listed(self.folder)) - {*self.files, MANIFEST}
-            for name in [*self.files, MANIFEST]:
+            self._note(MANIFEST)
+            stale = set(_listed(self.folder)) - set(self.files)
+            for name in self.files:
                 (self.folder / name).parent.mkdir(exist_ok=True)
                 (self._new / name).replace(self.folder / name)
             for name in sorted(stale):
                 (self.folder / name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (self.folder / name).parent.rmdir()  # a format that this export does not have
 
     def _add_split(self, done: Written, split: str, part: list[Example]) -> None:
         folder = self._new / done.format.name

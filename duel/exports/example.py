@@ -49,8 +49,10 @@ class Example:
     exit_status: str = ""
     resolved: bool | None = None
     """Whether tests showed that the run solved its issue; None: unknown."""
+    outcome: str = ""
+    """What the source itself makes of the run: "success", "failure" or "unknown"; "": it does not tell."""
     evidence: str = ""
-    """What `resolved` rests on, where the source tells."""
+    """What `resolved` and `outcome` rest on, where the source tells."""
     audit: Mapping[str, Any] | None = None
     """The audit field of its answer; None: it was never audited."""
     recorded: bool = False

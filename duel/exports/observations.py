@@ -43,8 +43,8 @@ _USAGE = re.compile(
     r"^usage: |unrecognized (?:arguments|option)|invalid option|unknown option|syntax error", re.MULTILINE
 )
 # A return code of 1 from these says "no match" or "they differ", which is an answer and no error.
-_ANSWERS_BY_CODE = frozenset("grep egrep fgrep zgrep rg ag ack diff cmp test [ git-diff git-grep".split())
-_SILENT_SEARCH = frozenset("grep egrep fgrep zgrep rg ag ack".split())
+SEARCHES = frozenset("grep egrep fgrep zgrep rg ag ack".split())
+_ANSWERS_BY_CODE = SEARCHES | {"diff", "cmp", "test", "[", "git diff", "git grep"}
 # Filters at the end of a pipeline: the code is theirs and says nothing of the program before them.
 _FILTERS = frozenset("tail head grep egrep tee cat sed awk sort uniq wc cut tr less true echo".split())
 _SHELLS = frozenset({"bash", "sh", "dash", "zsh"})
@@ -93,6 +93,21 @@ def return_code(observation: str) -> int | None:
     return None
 
 
+def program(command: shell.Command) -> str:
+    """What a command really runs: `python3 -m pytest` goes by `pytest`, `python3 x.py` by `python`, and `git apply`."""
+    words = command.words
+    if command.name == "git" and len(words) > 1:
+        return f"git {words[1]}"
+    if re.fullmatch(r"python[\d.]*", command.name):
+        return words[2] if words[1:2] == ("-m",) and len(words) > 2 else "python"
+    return command.name
+
+
+def style_of(command: shell.Command) -> str:
+    """The style of one command by itself."""
+    return shell.script_style(shell.Script((command,), True, 1, frozenset(), False))
+
+
 def _from_words(text: str, script: shell.Script) -> Shown:
     """For harnesses that tell no code."""
     if line := _complaint(text, script):
@@ -112,19 +127,15 @@ def _from_words(text: str, script: shell.Script) -> Shown:
 def _behind_a_filter(text: str, script: shell.Script) -> Shown:
     """A code of 0 is believed, unless a filter at the end of a pipeline gave it."""
     last = script.commands[-1].name if script.commands else ""
-    ran = any(shell.script_style(_alone(command)) == "run" for command in script.commands[:-1])
+    ran = any(style_of(command) == "run" for command in script.commands[:-1])
     if last in _FILTERS and ran and script.operators & {"|", "||", ";"} and _TESTS_FAILED.search(text):
         return Shown("test", _line_of(_TESTS_FAILED, text), 0)
     return Shown(code=0)
 
 
-def _alone(command: shell.Command) -> shell.Script:
-    return shell.Script((command,), True, 1, frozenset(), False)
-
-
 def _is_answer(code: int, text: str, script: shell.Script) -> bool:
     """True where a code other than 0 is how the command says what it found."""
-    names = [_full_name(command) for command in script.commands]
+    names = [program(command) for command in script.commands]
     if not names:
         return False
     if "pylint" in names[-1]:  # a bit mask: 1 fatal, 2 error, 32 usage; the others are remarks
@@ -132,17 +143,7 @@ def _is_answer(code: int, text: str, script: shell.Script) -> bool:
     if code != 1:
         return False
     silent = not re.sub(r"</?(?:returncode|output|output_tail)>|\A\s*<returncode>\d+|\s", "", text).strip("1")
-    return names[-1] in _ANSWERS_BY_CODE or (silent and bool(_SILENT_SEARCH & set(names)))
-
-
-def _full_name(command: shell.Command) -> str:
-    """`git diff` and `python -m pylint` go by what they really run."""
-    words = command.words
-    if command.name == "git" and len(words) > 1:
-        return f"git-{words[1]}"
-    if re.fullmatch(r"python[\d.]*", command.name) and words[1:2] == ("-m",) and len(words) > 2:
-        return words[2]
-    return command.name
+    return names[-1] in _ANSWERS_BY_CODE or (silent and bool(SEARCHES & set(names)))
 
 
 def _kind_of(text: str, code: int | None) -> ErrorKind:

@@ -190,5 +190,5 @@ def _capped(
 
 
 def _digest(example: Example) -> bytes:
-    parts = [message.model_dump_json() for message in example.messages] + [example.rejected]
+    parts = [message.model_dump_json() for message in (*example.messages, *example.native)] + [example.rejected]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

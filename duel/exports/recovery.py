@@ -18,6 +18,7 @@ from duel.exports.example import Example
 from duel.exports.observations import Shown
 
 Outcome = Literal["success", "failure", "unknown"]
+_OUTCOMES: dict[str, Outcome] = {"success": "success", "failure": "failure", "unknown": "unknown"}
 
 _PATH = re.compile(r"[\w.@~+-]*/[\w./@~+-]*|[\w@~+-]+(?:\.[\w@~+-]+)*\.[A-Za-z]\w{0,7}")
 _NODE_ID = re.compile(r"^(?P<file>[^:\[\]]+\.\w+)(?P<node>::.*|:\d+)?$")
@@ -27,7 +28,6 @@ _TEST_RUNNERS = frozenset("pytest py.test unittest nosetests tox runtests.py".sp
 _SAME_WORDS = 0.5
 # Many folders have a file of this name: the name alone does not tell that it is the one that was meant.
 _COMMON_NAMES = frozenset("main index mod lib __init__ setup conftest README Makefile root utils".split())
-_SEARCHES = frozenset("grep egrep fgrep zgrep rg ag ack".split())
 _SHELLS = frozenset({"bash", "shell", "execute_bash", "run", "exec", "terminal"})
 # What a script without a program is about: its most telling kind first.
 _DECISIVE = ("edit", "version control", "read")
@@ -78,12 +78,17 @@ def examine(example: Example) -> Recovery:
 
 
 def outcome_of(example: Example) -> tuple[Outcome, str]:
-    """Success and failure are told by tests, or by a run that never submitted; a submission alone proves nothing."""
+    """Success and failure are told by tests, by the source, or by a run that never submitted: to submit proves nothing.
+
+    mine.py weighs more than the exit status (commits, the last test run), and a session that was left is no failure.
+    """
     if not example.recorded:
         return "unknown", "a single turn of a run"
     if example.resolved is not None:
         told = example.evidence or ("resolved" if example.resolved else "not resolved")
         return ("success" if example.resolved else "failure"), told
+    if example.outcome in _OUTCOMES:
+        return _OUTCOMES[example.outcome], example.evidence or "told by the source"
     if example.exit_status and not example.exit_status.lower().startswith("submitted"):
         return "failure", f"exit status {example.exit_status}"
     return "unknown", f"exit status {example.exit_status}" if example.exit_status else "nothing tells"
@@ -134,6 +139,8 @@ class _Deed:
     files: frozenset[str]
     operands: frozenset[str] = frozenset()
     selection: str = ""
+    words: tuple[str, ...] = ()
+    """Programs with all their arguments, options included."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class _Action:
             return cls({step.tool: _tool_deed(step)} if step.tool else {}, error=step.shown.kind)
         by_kind: dict[str, list[shell.Command]] = {}
         for command in shell.parse(step.command).commands:
-            kind = shell.script_style(_single(command))
+            kind = observations.style_of(command)
             by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
         return cls(
             {kind: _deed(commands) for kind, commands in by_kind.items() if kind != "other"},
@@ -172,8 +179,10 @@ class _Action:
             return ""
         if mine.files:
             return self._common_file(mine, other)
-        if not mine.operands or not other.operands:
-            return ""
+        if self.error == "test" and (other.files or other.selection not in {"", mine.selection}):
+            return ""  # fewer tests than those that failed
+        if not mine.operands or not other.operands:  # a bare command: only the very same one is about the same
+            return " ".join(mine.words) if mine.words == other.words else ""
         common = len(mine.operands & other.operands) / len(mine.operands | other.operands)
         return " ".join(sorted(mine.names)) if common >= _SAME_WORDS else ""
 
@@ -204,10 +213,11 @@ def _deed(commands: Sequence[shell.Command]) -> _Deed:
         elif "/" in word and _PATH.fullmatch(word):
             files.add(word)
     return _Deed(
-        names=frozenset(map(_program, commands)),
+        names=frozenset(map(observations.program, commands)),
         files=frozenset(map(_plain, files)),
         operands=frozenset(word for command in commands for word in _operands(command)),
         selection=" ".join([*sorted(nodes), *_expressions(commands)]),
+        words=tuple(word for c in commands for word in (observations.program(c), *_arguments(c))),
     )
 
 
@@ -233,14 +243,15 @@ def _can_be_met(step: Step) -> bool:
     return step.shown.failed and step.shown.kind != "format"
 
 
-def _single(command: shell.Command) -> shell.Script:
-    return shell.Script((command,), True, 1, frozenset(), False)
+def _arguments(command: shell.Command) -> tuple[str, ...]:
+    """The words after the program that really runs."""
+    return command.words[3 if command.words[1:2] == ("-m",) else 1 :]
 
 
 def _operands(command: shell.Command) -> list[str]:
     """The words of a command that are no options. The text of inline programs counts word by word."""
     words: list[str] = []
-    for word in command.words[1:]:
+    for word in _arguments(command):
         if word.startswith("-") and len(word) > 1:
             continue
         words += re.findall(r"\w+", word) if any(c.isspace() for c in word) else [word]
@@ -253,7 +264,7 @@ def _file_words(command: shell.Command) -> list[str]:
     if command.name in {"find", "fd"}:
         options = [i for i, word in enumerate(command.words) if i and word.startswith("-")]
         return list(command.words[1 : options[0]]) if options else words
-    return words[1:] if command.name in _SEARCHES else words
+    return words[1:] if command.name in observations.SEARCHES else words
 
 
 def _expressions(commands: Sequence[shell.Command]) -> list[str]:
@@ -261,19 +272,9 @@ def _expressions(commands: Sequence[shell.Command]) -> list[str]:
     found = []
     for command in commands:
         for flag, value in zip(command.words, command.words[1:], strict=False):
-            if flag == "-k" and _program(command) in _TEST_RUNNERS:
+            if flag == "-k" and observations.program(command) in _TEST_RUNNERS:
                 found.append(f"-k {value}")
     return found
-
-
-def _program(command: shell.Command) -> str:
-    """`python3 -m pytest` goes by `pytest`, `python3 x.py` by `python`, `git apply` by `git apply`."""
-    words = command.words
-    if command.name == "git" and len(words) > 1:
-        return f"git {words[1]}"
-    if re.fullmatch(r"python[\d.]*", command.name):
-        return words[2] if words[1:2] == ("-m",) and len(words) > 2 else "python"
-    return command.name
 
 
 def _alike(kind: str, names: frozenset[str], others: frozenset[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +26,23 @@ _HINT = "a trajectory file has a column `messages` of {role, content}; mine.py m
 
 
 def load(source: str, here: Path) -> list[Loaded]:
-    """What each file holds; relative paths are relative to `here`. Raises SourceError where there is none."""
+    """What each file holds; relative paths are relative to `here`. Raises SourceError where there is none.
+
+    A single file that cannot be read is the user's mistake; one of many is dropped by its name, and the rest goes on.
+    """
     files = find(source, here)
-    names = [path.name for path in files]
-    return [
-        _file(path, str(path.relative_to(_common(files))) if names.count(path.name) > 1 else path.name)
-        for path in files
-    ]
+    if len(files) == 1:
+        return [_file(files[0], files[0].name)]
+    names = Counter(path.name for path in files)
+    common = _common(files)
+    loaded = []
+    for path in files:
+        name = path.relative_to(common).as_posix() if names[path.name] > 1 else path.name
+        try:
+            loaded.append(_file(path, name))
+        except SourceError as error:
+            loaded.append(Loaded(1, [], [Dropped(name, "", "unreadable-file", str(error.value or error.what))], name))
+    return loaded
 
 
 def find(source: str, here: Path) -> list[Path]:
@@ -46,9 +57,9 @@ def find(source: str, here: Path) -> list[Path]:
         files = [path]
     if not files:
         raise SourceError("no trajectory file is there", where=source, hint=f"looked for {', '.join(SUFFIXES)}")
+    if len(files) == 1 and not files[0].is_file():
+        raise SourceError("no such file", where=files[0], hint="--from takes a file, a folder or a glob")
     for file in files:
-        if not file.is_file():
-            raise SourceError("no such file", where=file, hint="--from takes a file, a folder or a glob")
         if file.suffix not in SUFFIXES:
             raise SourceError(
                 "not a kind of trajectory file that is known", where=file, hint=f"known: {', '.join(SUFFIXES)}"
@@ -59,7 +70,12 @@ def find(source: str, here: Path) -> list[Path]:
 def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
     """The trajectories with what tests said of their runs, by instance id. Raises SourceError."""
     known = outcomes(file)
-    return [replace(e, resolved=known.get(e.instance_id, e.resolved)) if e.recorded else e for e in examples]
+    return [
+        replace(e, resolved=known[e.instance_id], evidence=f"told by {file.name}")
+        if e.recorded and e.instance_id in known
+        else e
+        for e in examples
+    ]
 
 
 def with_system(examples: list[Example], file: Path) -> list[Example]:
@@ -68,6 +84,8 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
         system = Message(role="system", content=file.read_text("utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError("cannot read the system prompt", where=file, value=error) from None
+    if not system.content:
+        raise SourceError("cannot read the system prompt", where=file, value="it is empty")
     return [replace(e, messages=_under(system, e.messages), native=_under(system, e.native)) for e in examples]
 
 
@@ -90,6 +108,8 @@ def _file(path: Path, name: str) -> Loaded:
     examples: list[Example] = []
     dropped: list[Dropped] = []
     found = 0
+    if not path.is_file():
+        raise SourceError("not a file", where=path, value="a link to nowhere, or a device")
     for row, record in enumerate(_records(path)):
         found += 1
         identity = f"{name}#{row}"
@@ -105,8 +125,8 @@ def _file(path: Path, name: str) -> Loaded:
 
 def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Example:
     """One row as an example. Raises ItemError that says why it cannot be one."""
-    messages = _messages(record)
-    if not any(message.role == "assistant" for message in messages):
+    messages, native = _messages(record), _native(record)
+    if not any(message.role == "assistant" for message in (*messages, *native)):
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
     instance_id = _text(record, "instance_id") or name
     return Example(
@@ -116,13 +136,14 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         license=_text(record, "license"),
         base_commit=_text(record, "base_commit"),
         messages=tuple(messages),
-        native=tuple(_native(record)),
-        style=_style(messages),
+        native=tuple(native),
+        style=_style(messages) or _style(native),
         model=_text(record, "model", "model_name"),
         agent=_text(record, "trajectory_format"),
         dataset=identity.rpartition("#")[0],
         tools=tuple(_tools(record.get("tools"))),
         exit_status=_text(record, "exit_status"),
+        outcome=_text(record, "outcome"),
         evidence=_text(record, "outcome_evidence"),
         resolved=_truth(record.get("resolved", record.get("target"))),
         recorded=True,
@@ -213,9 +234,11 @@ def _message(row: Mapping[str, Any]) -> Message:
     if role not in {"system", "user", "assistant", "tool"}:
         raise ItemError("unknown-role", f"a message has the role {role[:40]}")
     kept = {key: row[key] for key in ("tool_calls", "tool_call_id", "name") if row.get(key)}
+    message = {"role": role, "content": _content(row.get("content")), **kept}
     try:
-        return Message.model_validate({"role": role, "content": _content(row.get("content")), **kept})
-    except ValidationError:
+        json.dumps(message, ensure_ascii=False, default=str).encode()
+        return Message.model_validate(message)
+    except (UnicodeEncodeError, ValidationError):
         raise ItemError("damaged", "a message holds text that is no Unicode") from None
 
 
@@ -257,7 +280,9 @@ def _loaded(value: object) -> Any:
 
 def _style(messages: list[Message]) -> str:
     """The style of the last action, as for a duel's turn."""
-    last = next(message for message in reversed(messages) if message.role == "assistant")
+    last = next((message for message in reversed(messages) if message.role == "assistant"), None)
+    if last is None:
+        return ""
     if calls := dialogue.native_calls(last):
         function = calls[-1].get("function")
         return str(function.get("name", "")) if isinstance(function, Mapping) else ""

@@ -130,10 +130,11 @@ class SecondAnswer:
 
     async def work(self, ask: Ask) -> None:
         """Ask until the reply is one well-formed turn, then keep it as the challenger of its own king."""
-        from duel.candidates import Refused, ask_for_turn
+        from duel.candidates import Question, Refused, ask_for_turn
 
+        question = Question(self.request, self.request.key)
         try:
-            reply, made = await ask_for_turn(ask, self.request, self.settings.generate.format_retries)
+            reply, made = await ask_for_turn(ask, question, self.settings.generate.format_retries)
         except Refused as refused:
             raise ItemError(refused.reason, "no well-formed second answer") from None
         both = {**self.answer.made, "challenger": made}

@@ -17,7 +17,7 @@ def say(verdict: Mapping[str, Any], path: Path) -> None:
         tell(f"  {gate['name']:<16} {_figure(gate['value']):>9}  threshold {_figure(gate['threshold']):>7}  {sign}")
     tell(
         f"  {verdict['parsed']:,} of {verdict['turns']:,} turns parsed, {verdict['clusters']:,} pull requests;"
-        f" final {verdict['buckets']['final']:,}, refined {verdict['buckets']['refined']:,},"
+        f" by score final {verdict['buckets']['final']:,}, refined {verdict['buckets']['refined']:,},"
         f" defeat {verdict['buckets']['defeat']:,}"
     )
     detectable = verdict["minimum_detectable_margin"]

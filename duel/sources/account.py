@@ -13,7 +13,7 @@ from duel.errors import SourceError, printable
 from duel.settings import Settings
 from duel.sources.admission import Choice
 from duel.sources.draw import shuffled
-from duel.sources.handover import Handover
+from duel.sources.output import Output
 from duel.sources.sampling import Pool
 from duel.sources.table import Table
 
@@ -114,9 +114,9 @@ def nothing_drawn(trajectories: Table, pool: Pool, choice: Choice) -> SourceErro
     )
 
 
-def say_finished(handover: Handover) -> bool:
+def say_finished(output: Output) -> bool:
     """True, and said, where an earlier run has already made just this draw; a file that was changed is named."""
-    files = handover.finished_files()
+    files = output.finished_files()
     changed = [name for name, unchanged in files.items() if not unchanged]
     for name in changed[:10]:
         say(f"changed or gone since it was drawn: {printable(name)}")
@@ -127,9 +127,9 @@ def say_finished(handover: Handover) -> bool:
     return bool(files) and not changed
 
 
-def say_other_draws(handover: Handover) -> None:
+def say_other_draws(output: Output) -> None:
     """Name the prompt files of another number of prompts: the next stages read them as well."""
-    if others := handover.other_draws():
+    if others := output.other_draws():
         shown = ", ".join(others[:4]) + (" …" if len(others) > 4 else "")
         say(f"prompt/ also holds another draw ({shown}): the next stages take both; delete what you do not want")
 

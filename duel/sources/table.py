@@ -146,7 +146,7 @@ def open_table(
         raise SourceError(
             "no parquet file is there",
             where=spec,
-            hint="give a parquet file, a folder of them or a glob; relative paths start at the workspace",
+            hint="give a parquet file, a folder of them or a glob, relative to the workspace or to the current folder",
         )
     if hub is None:
         raise SourceError("not a local file, and the Hub is not asked offline", where=spec)

@@ -167,6 +167,7 @@ def test_files_of_an_earlier_export_do_not_stay_behind(export: Callable[..., Any
     export("--format", "dpo")
     assert {"dpo/train.jsonl", "notes.txt"} <= set(files(workspace))
     assert not any(name.startswith("sft/") or "test." in name for name in files(workspace))
+    assert not (workspace.root / "export" / "sft").exists()
 
 
 def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(
@@ -180,6 +181,33 @@ def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(
         workspace.save(path, kept)
     assert "chatml-delimiter" in export("--format", "sft,chatml", code=2).err
     assert files(workspace) == before
+
+
+def test_what_a_killed_export_left_is_cleared_away_and_never_counts(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
+    left = workspace.root / "export" / ".new" / "sft"
+    left.mkdir(parents=True)
+    (left / "train.jsonl").write_text("{}\n")
+    (left.parent / "rows.jsonl").write_text("{}\n")
+    export()
+    assert not left.parent.exists()
+    assert len(files(workspace)["rows.jsonl"].splitlines()) == len(rows(workspace, "sft")) == 8
+
+
+def test_a_large_split_is_written_in_several_row_groups(
+    export: Callable[..., Any], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr("duel.exports.files.GROUP_BYTES", 2000)
+    export("--format", "openai-tools")
+    file = pq.ParquetFile(workspace.root / "export" / "openai-tools" / "train.parquet")
+    assert file.num_row_groups > 1
+    table = file.read().to_pylist()
+    assert [row["messages"][-1]["content"] for row in table] == [
+        row["messages"][-1]["content"] for row in rows(workspace, "openai-tools")
+    ]
 
 
 def test_the_card_tells_how_the_set_came_to_be(export: Callable[..., Any], workspace: Workspace) -> None:
@@ -268,11 +296,15 @@ def test_a_folder_of_trajectories_in_every_kind_of_file(
     pq.write_table(pa.Table.from_pylist(records[:1]), folder / "one.parquet")
     (folder / "two.json").write_text(json.dumps(records[1:2]))
     (folder / "b" / "bare.json").write_text(json.dumps(records[2]["messages"]))
+    (folder / "cut.json").write_text('{"messages": [')
+    (folder / "gone.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
     (folder / "bad.jsonl").write_text('{"messages": []}\nnot json\n{"messages": [{"role": "alien", "content": ""}]}\n')
     done = export("--from", folder, "--format", "sft")
     assert [row["id"] for row in rows(workspace, "sft")] == ["bare.json#0", "one.parquet#0", "two.json#0"]
     for reason in ("no-messages", "damaged", "unknown-role"):
         assert f"1 dropped: {reason}" in done.err
+    assert "2 dropped: unreadable-file" in done.err
+    assert "is not JSON" in export("--from", folder / "cut.json", code=2).err
 
 
 def test_hostile_rows_are_dropped_one_by_one(
@@ -288,6 +320,7 @@ def test_hostile_rows_are_dropped_one_by_one(
             "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}],
         },
         {**good, "messages": [{"role": "\ud800", "content": "x"}]},
+        {**good, "messages": [*good["messages"], {"role": "user", "content": "\ud800"}]},
         {**good, "messages": [{"role": "user", "content": 7}]},
         {**good, "messages": 7, "tools": 7, "resolved": [1]},
         good,
@@ -297,7 +330,7 @@ def test_hostile_rows_are_dropped_one_by_one(
     export("--from", source, "--format", "atif,codeact")
     assert [row["id"] for row in rows(workspace, "codeact")] == ["hostile.jsonl#0", "hostile.jsonl#2"]
     assert [row["session_id"] for row in rows(workspace, "atif")] == ["?"]  # no JSON reader takes the huge number
-    assert manifest(workspace)["handover"][0]["taken"] == 8
+    assert manifest(workspace)["handover"][0]["taken"] == 9
     assert {row["reason"] for row in workspace.dropped()} >= {
         "damaged",
         "unknown-role",
@@ -351,6 +384,27 @@ def test_a_mined_session_goes_out_as_text_or_as_it_really_called_its_tools(
     assert rows(workspace, "codeact")[0]["steps"][0]["tool"] == "bash"
 
 
+def test_sessions_that_have_no_shell_form_go_out_as_native_calls_alone(
+    export: Callable[..., Any], workspace: Workspace, tmp_path: Path
+) -> None:
+    task = {"role": "user", "content": "What changed in the new release?"}
+    sessions = []
+    for query in ("release notes", "changelog"):  # two sub-agents with one task
+        call = {"id": "toolu_1", "type": "function", "function": {"name": "WebSearch", "arguments": {"query": query}}}
+        native = [
+            task,
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "toolu_1", "name": "WebSearch", "content": "nothing"},
+            {"role": "assistant", "content": "Nothing did."},
+        ]
+        sessions.append({"instance_id": query, "messages": [task], "native_messages": json.dumps(native)})
+    source = tmp_path / "mined.jsonl"
+    source.write_text("".join(json.dumps(session) + "\n" for session in sessions))
+    export("--from", source, "--format", "openai-tools")
+    assert [row["messages"][-1]["content"] for row in rows(workspace, "openai-tools")] == ["Nothing did."] * 2
+    assert "no-agent-turn" in export("--from", source, "--format", "sft", code=2).err
+
+
 def test_long_examples_go_by_their_length(export: Callable[..., Any], workspace: Workspace) -> None:
     put_turn(workspace, 33, "final", 90, topic="long" * 3000)
     export("--max-tokens", "2000")
@@ -378,6 +432,7 @@ def test_long_examples_go_by_their_length(export: Callable[..., Any], workspace:
         ),
         (("--outcomes", "nowhere.json"), "cannot read the outcomes"),
         (("--system", "nowhere.txt"), "cannot read the system prompt"),
+        (("--system", "/dev/null"), "cannot read the system prompt"),
     ],
 )
 def test_what_cannot_be_done_is_told_clearly(

@@ -107,6 +107,16 @@ def test_fewer_tests_are_no_success_after_failed_tests() -> None:
     assert spans(failed, ("python -m pytest tests/test_a.py", coded(0))) == [(0, 1, "tests/test_a.py")]
 
 
+def test_a_bare_command_is_recovered_by_the_very_same_one() -> None:
+    failed = ("pytest -q", coded(1, "=== 1 failed in 0.1s ==="))
+    assert spans(failed, ("sed -i s/1/2/ a.py", coded(0)), ("pytest -q", coded(0, "3 passed"))) == [(0, 2, "pytest -q")]
+    assert spans(failed, ("cd . && python -m pytest -q", coded(0))) == [(0, 1, "pytest -q")]
+    assert spans(("make", coded(2)), ("make", coded(0))) == [(0, 1, "make")]
+    for other in ("pytest --collect-only", "pytest -q tests/test_a.py", "pytest -q -k other", "npm test"):
+        assert spans(failed, (other, coded(0))) == [], other
+    assert spans(("python -m pytest", failed[1]), ("python -m pytest tests/test_a.py", coded(0))) == []
+
+
 def test_of_several_test_files_the_failed_one_must_pass() -> None:
     failed = (
         "pytest tests/test_a.py tests/test_b.py",
@@ -134,6 +144,25 @@ def test_the_same_search_with_another_tool_recovers_a_missing_tool() -> None:
 
 def test_another_file_or_another_command_is_no_recovery() -> None:
     assert spans(("python a.py", coded(1)), ("python b.py", coded(0)), ("ls", coded(0))) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"exit_status": "incomplete"}, "failure"),
+        ({"exit_status": "incomplete", "outcome": "unknown"}, "unknown"),  # a session that was left, not a failed one
+        ({"exit_status": "Submitted", "outcome": "success"}, "success"),
+        ({"exit_status": "Submitted"}, "unknown"),
+        ({"resolved": False, "outcome": "success"}, "failure"),
+        ({"outcome": "perhaps"}, "unknown"),
+    ],
+)
+def test_the_outcome_of_a_run(fields: dict[str, object], expected: str) -> None:
+    row = {
+        "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": turn("So.", "ls")}],
+        **fields,
+    }
+    assert recovery.outcome_of(trajectories.example_of(row, "x"))[0] == expected
 
 
 def test_a_refused_turn_is_an_error_without_a_target() -> None:

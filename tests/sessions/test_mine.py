@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel.sources.mining.choosing import Choice, seconds_of
+from duel.sources.mining.scrubbing import Scrubber
 from duel.sources.mining.sweep import Mine
 from duel.sources.sessions import registry
+from duel.sources.sessions.session import Session
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 SIX = ["instance_id", "repo", "messages", "trajectory_format", "exit_status", "duration_sec"]
@@ -293,6 +295,8 @@ def test_native_calls_are_kept_for_the_tool_call_exports(
         (["--since", "soon"], "not an age"),
         (["nowhere"], "no such file"),
         (["--min-turns", "0"], "--min-turns"),
+        (["nowhere/"], "no such file"),
+        (["logs/nowhere.jsonl"], "no such file"),
         ([], "no session was taken"),
     ],
 )
@@ -300,6 +304,52 @@ def test_a_mistake_is_one_clear_message(
     script: Callable[..., Any], tmp_path: Path, options: list[str], said: str
 ) -> None:
     assert said in script("mine.py", "--workspace", tmp_path, *options, code=2).err
+
+
+def test_a_session_without_a_shell_form_is_kept_for_exports_with_its_native_calls(
+    script: Callable[..., Any], tmp_path: Path, logs: Path
+) -> None:
+    log = ClaudeCode("/home/ada/shop", "s-9")
+    log.says("What is new in version 4?")
+    log.replies("m", tool_use("w", "WebSearch", query="version 4"))
+    log.result("w", "nothing")
+    write_lines(logs / "s-9.jsonl", log.lines)
+    assert "no-eligible-turn" in script("mine.py", "--workspace", tmp_path, code=2).err
+    script("mine.py", "--workspace", tmp_path, "--keep-tools", code=0)
+    (row,) = rows(tmp_path / "mined.parquet")
+    assert [message["role"] for message in row["messages"]] == ["system", "user"]
+    assert json.loads(row["native_messages"])[1]["tool_calls"][0]["function"]["name"] == "WebSearch"
+    assert "too-short" in script("mine.py", "--workspace", tmp_path, "--keep-tools", "--min-turns", "2", code=2).err
+
+
+def test_a_run_that_takes_nothing_leaves_what_an_earlier_one_mined(
+    script: Callable[..., Any], tmp_path: Path, logs: Path, repository: Path
+) -> None:
+    write_lines(logs / "s-1.jsonl", fix(repository))
+    script("mine.py", "--workspace", tmp_path / "out", code=0)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")}
+    assert sorted(before) == ["mined-pulls.parquet", "mined.parquet"]
+    script("mine.py", "--workspace", tmp_path / "out", "--min-turns", "99", code=2)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")} == before
+    script("mine.py", "--workspace", tmp_path / "out", "--no-commits", code=0)
+    assert [path.name for path in (tmp_path / "out").glob("*.parquet")] == ["mined.parquet"]
+
+
+def test_a_folder_in_the_place_of_the_output_is_told_and_nothing_stays_behind(
+    script: Callable[..., Any], tmp_path: Path, logs: Path
+) -> None:
+    write_lines(logs / "s-1.jsonl", fix("/home/ada/shop"))
+    taken = tmp_path / "taken.parquet"
+    taken.mkdir()
+    assert "cannot write" in script("mine.py", "--workspace", tmp_path, "--out", taken, code=2).err
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
+    session = Session("pi", "s-1", folder="/home/ada/shop")
+    scrubbed = Scrubber(session)("ada@lovelace.org wrote it; ada runs it in /home/ada/shop")
+    assert "lovelace" not in scrubbed
+    assert scrubbed.endswith("; user runs it in /home/user/shop")
 
 
 def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:

@@ -66,7 +66,6 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     script: Script, fill: Fill, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     whole, broken = fill(TURNS, folder="whole"), fill(TURNS, folder="broken")
-    broken.save(broken.private / "secret", whole.secret())
     with endpoint(latency_s=0.03) as stand_in:
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "k")

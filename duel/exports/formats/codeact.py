@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 from duel.errors import ItemError
@@ -79,17 +80,7 @@ def write(example: Example) -> Row:
         "outcome": seen.outcome,
         "outcome_evidence": seen.evidence,
         "has_error_recovery": bool(seen.spans),
-        "error_recovery_spans": [
-            {
-                "start": span.start,
-                "end": span.end,
-                "kind": span.kind,
-                "target": span.target,
-                "error": span.error,
-                "success": span.success,
-            }
-            for span in seen.spans
-        ],
+        "error_recovery_spans": [asdict(span) for span in seen.spans],
     }
 
 

@@ -32,6 +32,7 @@ class Choice:
     project: str = ""
     """A glob that the working folder, its last part or the repository must match."""
     min_turns: int = 1
+    """Eligible turns; with 0, tool calls without a shell form will do: exports can keep them as they were made."""
     outcome: str = ""
     happened: Callable[[Trajectory], bool] | None = None
     """The predicate of `--filter`."""
@@ -50,7 +51,7 @@ class Choice:
         """Why a trajectory is left, as a slug; "" where it is taken."""
         if not trajectory.task:
             return "no-task"
-        if not trajectory.turns:
+        if not trajectory.turns and (self.min_turns or not trajectory.session.calls):
             return "no-eligible-turn"
         if trajectory.turns < self.min_turns:
             return "too-short"

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from duel import prompts
-from duel.errors import WorkspaceError
 from duel.sources.mining.normalise import Trajectory
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import Scrubber
 from duel.sources.sessions.session import Call, Reply, Said, Session
+from duel.workspace import cannot_write
 
 # The replies of every row are one bash block each, which is what this name means in the dataset.
 TRAJECTORY_FORMAT = "mini-swe-agent-1"
@@ -175,22 +175,24 @@ class Writer:
                 self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd")
             self._file.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
         except OSError as error:
-            raise WorkspaceError("cannot write", where=self.path, value=error.strerror or error) from None
+            raise cannot_write(self.path, error) from None
         self._waiting, self._bytes = [], 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._waiting:
-            self._write()
-        if self._file is not None:
-            self._file.close()
-            if kind is None:
-                self._part.replace(self.path)
-        with suppress(OSError):
-            self._part.unlink(missing_ok=True)
-            if kind is None and not self.rows:  # what an earlier run mined is not what this one found
-                self.path.unlink(missing_ok=True)
+        try:
+            if kind is None and self._waiting:
+                self._write()
+            if self._file is not None:
+                self._file.close()
+                if kind is None:
+                    self._part.replace(self.path)
+        except OSError as failure:
+            raise cannot_write(self.path, failure) from None
+        finally:
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
 
 
 def trajectory_schema() -> Any:

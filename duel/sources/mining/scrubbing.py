@@ -46,13 +46,15 @@ class Scrubber:
             text = _HOME.sub(self._home, text)
         if "rw" in text:
             text = _OWNED.sub(self._owned, text)
+        # Before the names, while addresses are whole: `user@…` would pass for the address of an example.
+        scrubbed = scrub(text)
+        self.counts.update(scrubbed.counts)
+        text = scrubbed.text
         lowered = text.lower()
         if any(name in lowered for name in self._names):
             text, found = self._name.subn(NOBODY, text)
             self.counts["user name"] += found
-        scrubbed = scrub(text)
-        self.counts.update(scrubbed.counts)
-        return scrubbed.text
+        return text
 
     def deep(self, value: Any) -> Any:
         """The same for every text inside a JSON value, keys included."""

@@ -5,13 +5,14 @@ A new format is one module with NAME, `recognises(sample)` and `read(log, all_br
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from duel.errors import ItemError, SourceError
 from duel.sources.sessions import claude_code, messages, mini_swe_agent, openhands, pi, swe_agent
-from duel.sources.sessions.log import Log, find
+from duel.sources.sessions.log import ENDINGS, Log, find
 from duel.sources.sessions.session import Session
 
 
@@ -32,6 +33,7 @@ READERS: tuple[Reader, ...] = (claude_code, pi, openhands, swe_agent, mini_swe_a
 NAMES = tuple(reader.NAME for reader in READERS)
 # Where agents write on this machine, unless told otherwise.
 FOLDERS = (claude_code.FOLDER, *pi.FOLDERS)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def reader_of(log: Log, name: str = "") -> Reader:
@@ -48,7 +50,7 @@ def logs(places: list[str], split: str = "train") -> Iterator[Log]:
         path = Path(place).expanduser()
         if path.exists():
             yield from find(path)
-        elif place.count("/") == 1 and not place.startswith((".", "/", "~")):
+        elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
             from duel.sources.sessions.hub_rows import HubRows
 
             yield HubRows(path, place, split=split)

@@ -46,7 +46,7 @@ def fingerprint(settings: Settings, trajectories: Table, pulls: Table | None, wo
 
 
 @dataclass
-class Handover:
+class Output:
     """The files of one draw."""
 
     workspace: Workspace
