@@ -5,8 +5,8 @@
     python bench/leaks.py --bundled            the runs that come with the project
     python bench/leaks.py --pulls 3            workspaces of three pull requests each
 
-One fact of the pull request is put into the thought of an honest turn, in sentences that the tests do not use, for kinds
-that the tests do not all know. The constants of the audit were set on the `tuned` half with the sentences of the tests.
+One fact of the pull request is put into the thought of an honest turn, in sentences that the tests do not use, for
+kinds that the tests do not all know. The constants of the audit were set on the `tuned` half with the sentences of the tests.
 """
 
 from __future__ import annotations
@@ -34,9 +34,18 @@ TURNS = 250
 SENTENCES = {
     "path": ["My guess is that {x} is responsible.", "So `{x}` it is.", "I'd start from {x} and work outwards."],
     "basename": ["My guess is that {x} is responsible.", "So `{x}` it is.", "The culprit sits in {x}."],
-    "identifier": ["So {x} has to be adapted.", "This calls for `{x}`.", "{x} already does most of that.", "I recall {x}."],
+    "identifier": [
+        "So {x} has to be adapted.",
+        "This calls for `{x}`.",
+        "{x} already does most of that.",
+        "I recall {x}.",
+    ],
     "plain name": ["So `{x}` has to be adapted.", "This calls for `{x}()`.", "The attribute `.{x}` does most of that."],
-    "attribute": ["The object keeps it in `.{x}`.", "Presumably self.{x} holds the value.", "Its {x} attribute is wrong."],
+    "attribute": [
+        "The object keeps it in `.{x}`.",
+        "Presumably self.{x} holds the value.",
+        "Its {x} attribute is wrong.",
+    ],
     "signature": ["It should be declared as `{x}`.", "The signature becomes {x}."],
     "test": ["{x} ought to go green.", "That is what `{x}` asserts.", "Once done, {x} will be satisfied."],
     "literal": ["Users would then read '{x}'.", "The wording is “{x}”, I believe.", "It prints: {x}"],
@@ -136,7 +145,7 @@ def leaking(reply: str, turn: Turn, pulls: dict[str, Commit], rarity_of: Callabl
 
 
 def plant(kind: str, turn: Turn, commit: Commit, rng: random.Random, common) -> tuple[str, str] | None:
-    """(fact, the turn with a sentence that tells it); None where the pull request has none that the agent cannot know."""
+    """(fact, the turn with a sentence that tells it); None where the agent can know all facts of this kind."""
     seen = "\n".join([*(message.content for message in turn.history), commit.issue]).casefold()
     facts = sorted({f for f in facts_of(commit, kind) if f[0] not in common and not planting.known(f[0], seen)})
     if not facts:

@@ -90,7 +90,7 @@ def load(
     try:
         settings = Settings.model_validate(tables)
     except ValidationError as error:
-        raise _explain(error, file) from None
+        raise _explain(error, file, flags or {}) from None
     if settings.report.defeat_min > settings.report.final_min:
         raise SettingsError(
             "`defeat_min` is above `final_min`",
@@ -147,11 +147,12 @@ def _known_sections(tables: dict[str, Any], file: Path) -> dict[str, dict[str, A
     return known
 
 
-def _explain(error: ValidationError, file: Path) -> SettingsError:
-    """The first thing pydantic minds, in the words of chain.toml."""
+def _explain(error: ValidationError, file: Path, flags: Mapping[tuple[str, str], Any]) -> SettingsError:
+    """The first thing pydantic minds, in the words of chain.toml, or of the flag that set it."""
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
-    where = f"{file.name} [{'.'.join(path[:-1]) or path[0]}]"
+    by_flag = len(path) == 2 and flags.get((path[0], path[1])) is not None
+    where = "the command line" if by_flag else f"{file.name} [{'.'.join(path[:-1]) or path[0]}]"
     if first["type"] == "extra_forbidden":
         return _unknown("key", path[-1], _keys_at(path[:-1]), where)
     message = first["msg"].removeprefix("Value error, ")

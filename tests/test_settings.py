@@ -101,6 +101,14 @@ def test_a_flag_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) ->
     assert settings_of(tmp_path, "[sample]\nn = 7", n=None).sample.n == 7
 
 
+def test_a_flag_that_cannot_be_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="in `the command line`: 0"):
+        load(tmp_path, {("sample", "n"): 0})
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 0\n")
+    with pytest.raises(SettingsError, match=r"in `chain.toml \[sample\]`: 0"):
+        load(tmp_path, {("sample", "n"): None})
+
+
 def test_the_file_beats_defaults_that_a_script_brings(tmp_path: Path) -> None:
     (tmp_path / "chain.toml").write_text("[sample]\nn = 7", "utf-8")
     settings = load(tmp_path, defaults={"sample": {"n": 1, "per_instance": 3}})

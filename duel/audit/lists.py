@@ -127,7 +127,8 @@ def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[st
     endpoint = environment("HF_ENDPOINT", workspace.root) or None
     hub = HfFileSystem(endpoint=endpoint, token=hub_token(workspace.root) or False)
     try:
-        files = [path for path in hub.glob(f"datasets/{dataset}/**.parquet") if "train" not in Path(path).name]
+        found = hub.find(f"datasets/{dataset}")
+        files = [path for path in found if path.endswith(".parquet") and "train" not in Path(path).name]
         rows = []
         for path in sorted(files):
             with hub.open(path) as opened:
@@ -138,9 +139,10 @@ def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[st
         raise ItemError(
             "unchecked", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from None
-    if not rows:
+    instances = [row for row in map(_row, rows) if row["instance_id"]]
+    if not instances:
         raise ItemError("unchecked", "no parquet file with instances")
-    return [_row(row) for row in rows]
+    return instances
 
 
 def _cache_folder(workspace: Workspace) -> Path:

@@ -22,21 +22,27 @@ _PULL = r"(?:pull[- ]requests?|merge requests?|PRs?|MRs?)"
 _FIX = r"(?:fix|solution|answer|resolution|implementation|change|commit|version|edit)(?:e?s)?"
 _HIDDEN = (
     r"(?:hidden|secret|upstream|official|reference|gold(?:en)?|actual|real|true|target|intended|merged|provided|given"
-    r"|final|supplied|accepted|original|known|correct|expected|oracle|eventual|landed|ground[- ]truth|submitted|author's)"
+    r"|final|supplied|accepted|original|known|correct|expected|oracle|eventual|landed|ground[- ]truth"
+    r"|submitted|author's)"
 )
 # Of a fix an honest agent says that it is the right one, the expected one or the final one; not that it was merged.
 _SETTLED = (
-    r"(?:hidden|secret|upstream|official|reference|gold(?:en)?|merged|accepted|released|shipped|landed|eventual|committed"
+    r"(?:hidden|secret|upstream|official|reference|gold(?:en)?|merged|accepted|released|shipped|landed"
+    r"|eventual|committed"
     r"|oracle|ground[- ]truth|author's|maintainers?'s?|developers?'s?)"
 )
 _TELLS = (
-    r"(?:shows?|shown|says?|adds?|introduces?|contains?|removes?|changes|modifie[sd]|touches|tells?|renames?|uses|moves?"
-    r"|has|had|includes?|makes|replaces?|reveals?|indicates?|demonstrates?|does|did|confirms?|points?|edits|drops?|covers?"
-    r"|deletes?|extends?|implements?|solves?|fixes|addresses|handles|only|already|also|clearly|itself|expects?|went|chose)"
+    r"(?:shows?|shown|says?|adds?|introduces?|contains?|removes?|changes|modifie[sd]|touches|tells?"
+    r"|renames?|uses|moves?"
+    r"|has|had|includes?|makes|replaces?|reveals?|indicates?|demonstrates?|does|did|confirms?|points?|edits"
+    r"|drops?|covers?"
+    r"|deletes?|extends?|implements?|solves?|fixes|addresses|handles|only|already|also|clearly|itself"
+    r"|expects?|went|chose)"
 )
 _MADE = r"(?:fix(?:ed|es)?|solved|resolved|changed|added|merged|ended up|decided|chose|settled|went|rewrote|removed|renamed)"
 _FROM = (
-    r"(?:as|like|per|following|follows?|according to|based on|from|in|see|seen|saw|with|match(?:es|ing)?|mirror(?:s|ing)?"
+    r"(?:as|like|per|following|follows?|according to|based on|from|in|see|seen|saw|with|match(?:es|ing)?"
+    r"|mirror(?:s|ing)?"
     r"|looking at|look at|reading|read|judging by|know(?:ing)? from|given|guided by|copy(?:ing)?|recall(?:ing)?|by)"
 )
 _MAKERS = r"(?:upstream|(?:the |its |their )?(?:maintainers?|developers?|authors?|committers?|core team|project team))"
@@ -52,14 +58,16 @@ _PATTERNS = (
     (r"\bpull[- ]requests?\b|\bmerge requests?\b|(?<![\w/$-])(?-i:[PM]Rs?)(?![\w/$=-])", _PULL_SEEN),
     # A description that was shown tells what a pull request is for, not what it changes.
     (
-        rf"\b{_PULL}(?:'s)? (?:{_DIFF}|changes|changed|touche[sd]|modifie[sd]|edits|edited|renames|renamed|rewrites|moves"
+        rf"\b{_PULL}(?:'s)? (?:{_DIFF}|changes|changed|touche[sd]|modifie[sd]|edits|edited|renames|renamed"
+        rf"|rewrites|moves"
         r"|moved|removes|removed|introduces|introduced)\b",
         rf"{_DIFF_SEEN}|\b(?:pr|pull request)(?:'s)? (?:diff|patch|change|touch|modif|edit|renam|mov|remov|introduc)",
     ),
     (rf"\b(?:the|that|this|a) {_HIDDEN}(?: \w+)? (?:{_DIFF}|{_PULL})\b", r"^diff --git |^@@ -"),
     (rf"\b(?:the|that|this|a) {_SETTLED} (?:\w+ )?{_FIX}\b", rf"\b{_SETTLED} (?:\w+ )?{_FIX}\b"),
     (
-        r"\bthe (?:actual|real|true) (?:fix|solution|answer|commit)\b|\bthe (?:actual|real) change (?:is|was|went|lies)\b",
+        r"\bthe (?:actual|real|true) (?:fix|solution|answer|commit)\b|\bthe (?:actual|real) change (?:is"
+        r"|was|went|lies)\b",
         r"\b(?:actual|real|true) (?:fix|solution)",
     ),
     (
@@ -70,7 +78,8 @@ _PATTERNS = (
     (rf"\bthe (?:fix(?:ing)? |bug-?fix )?commit (?:\w+ly )?{_TELLS}\b", r"^commit [0-9a-f]{7}|\bcommit\b"),
     (rf"\b{_FROM} (?:in |to |with |by |at )?(?:the|that) (?:\w+ )?{_DIFF}\b", _DIFF_SEEN),
     (
-        r"\b(?:fix|solution|answer|change|hunks?|lines?) (?:\w+ )?(?:in|from|inside|of) the (?:\w+ )?(?:patch|diff|changeset)\b",
+        r"\b(?:fix|solution|answer|change|hunks?|lines?) (?:\w+ )?(?:in|from|inside"
+        r"|of) the (?:\w+ )?(?:patch|diff|changeset)\b",
         _DIFF_SEEN,
     ),
     (
@@ -78,12 +87,14 @@ _PATTERNS = (
         r"hidden test|held[- ]out|secret ",
     ),
     (
-        r"\btest[- _]patch\b|\b(?:fail|pass)_to_pass\b|\bground[- ]truth\b|\bgold(?:en)? (?:patch|solution|answer|fix)\b"
+        r"\btest[- _]patch\b|\b(?:fail|pass)_to_pass\b|\bground[- ]truth\b|\bgold(?:en)? (?:patch|solution"
+        r"|answer|fix)\b"
         r"|\banswer key\b",
         r"test[- _]patch|_to_pass|ground[- ]truth|\bgold",
     ),
     (
-        rf"\b{_MAKERS} (?:have |has |had |later |eventually |finally |then |simply |just |already |in the end )*{_MADE}\b",
+        rf"\b{_MAKERS} (?:have |has |had |later |eventually |finally |then |simply |just |already "
+        rf"|in the end )*{_MADE}\b",
         rf"\b{_MAKERS} (?:\w+ )?{_MADE}\b",
     ),
     (
@@ -91,34 +102,42 @@ _PATTERNS = (
         r"\bupstream\b",
     ),
     (
-        r"\b(?:was|is|got|been) (?:later |eventually |finally |actually |ultimately )+(?:fixed|solved|resolved|merged)\b"
+        r"\b(?:was|is|got|been) (?:later |eventually |finally |actually |ultimately )+(?:fixed|solved"
+        r"|resolved|merged)\b"
         r"|\bhow (?:this|it|the (?:bug|issue|problem)) (?:was|got) (?:\w+ly )?(?:fixed|solved|resolved)\b",
         r"\b(?:fixed|solved|resolved|merged) in\b",
     ),
     (
         r"\b(?:the|my) (?:reference|official|provided) (?:solution|implementation|answer|fix)\b"
-        r"|\b(?:with|to|match(?:es)?|follow(?:s|ing)?|like|as in) the reference(?=\s*[,.;:)]|$| (?:patch|diff|solution))",
+        r"|\b(?:with|to|match(?:es)?|follow(?:s|ing)?|like|as in) the reference(?=\s*[,.;:)]|$| (?:patch"
+        r"|diff|solution))",
         r"\b(?:reference|official|provided) (?:solution|implementation|answer|fix)",
     ),
     (
-        r"\b(?:without|not|never) (?:reveal|mention|leak|disclos|giv(?:e|ing) away|admit|let(?:ting)? on)\w*\b[^.\n]{0,40}"
+        r"\b(?:without|not|never) (?:reveal|mention|leak|disclos|giv(?:e|ing) away|admit"
+        r"|let(?:ting)? on)\w*\b[^.\n]{0,40}"
         r"\b(?:patch|fix|solution|answer|pull|diff|PR)\b",
         r"\b(?:reveal|disclos)\w+",
     ),
     (
         r"\b(?:pretend|act)(?:ing)? (?:as if|like|that|not to) I\b"
-        r"|\bI (?:already |secretly )+know (?:the|that the|what the|how the|where the) \w*\s?(?:fix|answer|solution|patch|change)\b"
-        rf"|\bI(?:'ve| have)? (?:already )?(?:was|been|am|were) (?:given|shown|told) the (?:\w+ )?(?:{_DIFF}|{_FIX}|PR)\b"
+        r"|\bI (?:already |secretly )+know (?:the|that the|what the|how the|where the) \w*\s?(?:fix|answer"
+        r"|solution|patch|change)\b"
+        rf"|\bI(?:'ve| have)? (?:already )?(?:was|been|am|were) (?:given|shown"
+        rf"|told) the (?:\w+ )?(?:{_DIFF}|{_FIX}|PR)\b"
         rf"|\bI(?:'ve| have) (?:already )?(?:seen|read) (?:the|how the) (?:\w+ )?(?:{_DIFF}|fix|solution|answer|PR)\b"
-        rf"|\b(?:{_DIFF}|fix|solution|answer) (?:that )?(?:I (?:was|have been|am) (?:given|shown|told)|(?:given|shown|provided)"
+        rf"|\b(?:{_DIFF}|fix|solution|answer) (?:that )?(?:I (?:was|have been|am) (?:given|shown|told)"
+        rf"|(?:given|shown|provided)"
         r" to me|at hand|in front of me|I have seen)\b",
         r"\bpretend\b",
     ),
 )
 # Every pattern needs one of these; most replies have none, and many slow searches are saved.
 _WORDS = re.compile(
-    r"patch|diff|changeset|\bcommit|pull|merge|(?<![\w/$-])[pm]rs?(?![\w/$=-])|upstream|\bmaintainer|\bdeveloper|\bauthor"
-    r"|\b(?:core|project) team|\bhidden|\bheld.out|\bsecret|withheld|\bground.truth|\bgold|\breference|\bofficial|\bprovided"
+    r"patch|diff|changeset|\bcommit|pull|merge|(?<![\w/$-])[pm]rs?(?![\w/$=-])|upstream|\bmaintainer"
+    r"|\bdeveloper|\bauthor"
+    r"|\b(?:core|project) team|\bhidden|\bheld.out|\bsecret|withheld|\bground.truth|\bgold|\breference"
+    r"|\bofficial|\bprovided"
     r"|\b(?:actual|real|true) |to_pass|\banswer|\bsolution|\bpretend|\bact(?:ing)? |\beventual|\blanded|\bshipped"
     r"|\baccepted|\breleased|\bfinal|\bfinished|(?:fixed|solved|resolved)\b|\bthe fix|\boracle"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from duel.errors import ItemError
@@ -73,7 +74,7 @@ class Example:
         """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
         return None if self.score is None else round((self.score - 50) / 50, 6)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Estimated tokens of everything in it."""
         return history_tokens(self.messages) + (estimate_tokens(self.rejected) if self.rejected else 0)

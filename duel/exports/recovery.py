@@ -117,15 +117,16 @@ def spans_of(steps: Sequence[Step]) -> list[Span]:
     """All recoveries, in the order of their ends. Errors on one target before its success make one span."""
     actions = [_Action.of(step) for step in steps]
     spans: list[Span] = []
-    closed: set[int] = set()
+    open_errors: list[int] = []
     for end, (step, action) in enumerate(zip(steps, actions, strict=True)):
+        if _can_be_met(step):
+            open_errors.append(end)
         if not _succeeded(step):
             continue
-        open_errors = [start for start in range(end) if start not in closed and _can_be_met(steps[start])]
-        matched = [(start, target) for start in open_errors if (target := actions[start].met_by(action))]
-        if matched:
-            closed.update(start for start, _ in matched)
-            start, target = matched[0]
+        targets = {start: target for start in open_errors if (target := actions[start].met_by(action))}
+        if targets:
+            open_errors = [start for start in open_errors if start not in targets]
+            start, target = next(iter(targets.items()))
             error = steps[start].shown
             spans.append(Span(start, end, error.kind, target, error.evidence, _success_of(step)))
     return spans

@@ -7,6 +7,7 @@ test set (10 % wrong and leaked variants in a corpus that a neighbour split so).
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from duel.audit.duplicates import near_duplicates
@@ -74,8 +75,10 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
         clusters.setdefault(_root(representative, example.id), []).append((split, example))
     dropped: dict[str, Dropped] = {}
     for members in clusters.values():
-        tokens = {split: sum(e.tokens for s, e in members if s == split) for split, _ in members}
-        home = max(division.parts, key=lambda split: tokens.get(split, 0))
+        tokens = Counter[str]()
+        for split, example in members:
+            tokens[split] += example.tokens
+        home = max(division.parts, key=tokens.__getitem__)
         for split, example in members:
             if split != home:
                 detail = f"a near-duplicate lies in {home}"

@@ -75,10 +75,12 @@ def leaks(
     Names in `elsewhere` are used around other pull requests too and are not planted.
     """
     seen = "\n".join([*(message.content for message in messages), commit.issue]).casefold()
-    facts = sorted({fact for fact in facts_of(commit, kind) if fact[0] not in elsewhere and not known(fact[0], seen)})
-    if not facts:
+    facts = sorted({fact for fact in facts_of(commit, kind) if fact[0] not in elsewhere})
+    rng.shuffle(facts)
+    found = next((fact for fact in facts if not known(fact[0], seen)), None)
+    if found is None:
         return None
-    x, n, p = rng.choice(facts)
+    x, n, p = found
     return x, rng.choice(SENTENCES[kind]).format(x=x, n=n, p=p)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from duel.records import Answer, Commit, Message
 from duel.workspace import Workspace
 from tests.audit.test_leaks import COMMIT
+from tests.conftest import ROOT, Finished
 
 HISTORY = [
     Message(role="system", content="One bash code block with ONE command. NEVER use `cd`."),
@@ -39,12 +43,26 @@ def workspace(tmp_path: Path) -> Workspace:
     return made
 
 
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """Run `audit.py` in this process: another one would count the background's names anew (1 s)."""
+    main = runpy.run_path(str(ROOT / "audit.py"))["main"]
+
+    def call(workspace: Workspace, *arguments: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["audit.py", "--workspace", str(workspace.root), *arguments])
+        code = main()
+        return Finished(code, *capsys.readouterr())
+
+    return call
+
+
 def audits(workspace: Workspace) -> dict[str, dict]:
     return {path.stem: answer.audit for path, answer in workspace.answers([])}
 
 
-def test_every_answer_gets_its_audit_and_the_report_counts_them(workspace: Workspace, script) -> None:
-    done = script("audit.py", "--workspace", workspace.root, code=0)
+def test_every_answer_gets_its_audit_and_the_report_counts_them(workspace: Workspace, audit) -> None:
+    done = audit(workspace)
+    assert done.code == 0
     found = audits(workspace)
     assert [found[stem]["leaking"] for stem in REPLIES] == [False, True, False, False, False]
     assert {leak["kind"] for leak in found["prompts_9_1_2"]["leaks"]} == {"identifier", "path"}
@@ -62,47 +80,48 @@ def test_every_answer_gets_its_audit_and_the_report_counts_them(workspace: Works
     assert "contaminated" in done.out
 
 
-def test_a_rerun_changes_no_byte(workspace: Workspace, script) -> None:
+def test_a_rerun_changes_no_byte(workspace: Workspace, audit) -> None:
     def contents() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in workspace.root.rglob("*.json*")}
 
-    script("audit.py", "--workspace", workspace.root, code=0)
+    audit(workspace)
     before = contents()
-    script("audit.py", "--workspace", workspace.root, code=0)
+    audit(workspace)
     assert contents() == before
 
 
-def test_another_side_leaves_the_challengers_audit_alone(workspace: Workspace, script) -> None:
-    script("audit.py", "--workspace", workspace.root, code=0)
+def test_another_side_leaves_the_challengers_audit_alone(workspace: Workspace, audit) -> None:
+    audit(workspace)
     before = audits(workspace)
-    script("audit.py", "--workspace", workspace.root, "--side", "assistant", code=0)
+    audit(workspace, "--side", "assistant")
     after = audits(workspace)
-    for stem, audit in after.items():
-        assert audit.pop("assistant")["leaking"] == before[stem]["leaking"]
-        assert audit == before[stem]
-    script("audit.py", "--workspace", workspace.root, code=0)
+    for stem, found in after.items():
+        assert found.pop("assistant")["leaking"] == before[stem]["leaking"]
+        assert found == before[stem]
+    audit(workspace)
     assert "assistant" in audits(workspace)["prompts_9_1_1"]
 
 
-def test_a_damaged_answer_is_named_and_the_others_are_audited(workspace: Workspace, script) -> None:
+def test_a_damaged_answer_is_named_and_the_others_are_audited(workspace: Workspace, audit) -> None:
     (workspace.root / "answer_0" / "prompts_9_1_4.json").write_bytes(b'{"instance_id": "x", ')
-    done = script("audit.py", "--workspace", workspace.root, code=1)
+    done = audit(workspace)
+    assert done.code == 1
     assert "prompts_9_1_4.json" in done.err
     assert audits(workspace)["prompts_9_1_2"]["leaking"]
 
 
-def test_an_answer_without_a_challenger_is_left_as_it_is(workspace: Workspace, script) -> None:
+def test_an_answer_without_a_challenger_is_left_as_it_is(workspace: Workspace, audit) -> None:
     path = workspace.root / "answer_0" / "prompts_9_1_1.json"
     workspace.save(path, workspace.read(path, Answer).model_copy(update={"challenger": ""}))
     before = path.read_bytes()
-    script("audit.py", "--workspace", workspace.root, code=0)
+    audit(workspace)
     assert path.read_bytes() == before
     assert json.loads((workspace.report / "audit.json").read_text())["without"] == 1
 
 
-def test_a_list_that_could_not_be_read_is_said_to_be_unchecked(workspace: Workspace, script) -> None:
+def test_a_list_that_could_not_be_read_is_said_to_be_unchecked(workspace: Workspace, audit) -> None:
     (workspace.root / "chain.toml").write_text('[audit]\ndecontaminate = ["pro"]\n')
-    done = script("audit.py", "--workspace", workspace.root, code=0)
+    done = audit(workspace)
     assert "NOT checked" in done.out
     assert "pro" in json.loads((workspace.report / "audit.json").read_text())["contamination"]["unchecked"]
 

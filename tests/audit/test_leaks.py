@@ -146,6 +146,10 @@ def test_the_threshold_decides_what_leaks() -> None:
     assert not find_leaks(said, HISTORY, COMMIT, rarity, leak_max=score).leaking
 
 
+PLANTS = 60
+"""Per kind; `bench/leaks.py` plants 250."""
+
+
 @pytest.fixture(scope="module")
 def material():
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -175,29 +179,32 @@ def test_at_most_one_in_a_hundred_honest_turns_is_flagged(material) -> None:
         assert len(flagged) <= 0.01 * len(honest), [(turn.instance_id, turn.position) for turn in flagged]
 
 
-# What must be found at least. Verbatim lines made only of names that were seen are weak evidence: the fix may be found.
-LEAST_FOUND = dict.fromkeys(["path", "identifier", "test", "literal", "line number", "hash", "pull", "talk"], 0.95) | {
-    "line": 0.8
-}
+KINDS = ["path", "identifier", "test", "literal", "line number", "hash", "pull", "talk", "line"]
 
 
-@pytest.mark.parametrize("kind", LEAST_FOUND)
-def test_planted_leaks_are_found(kind: str, material, record_property) -> None:
+@pytest.mark.parametrize("names", ["all names", "names that no other record holds"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_leaks_are_found(kind: str, names: str, material, record_property) -> None:
+    """At least 95 % of each kind.
+
+    `bench/leaks.py` plants in other sentences and more kinds, on the half of the pull requests on which nothing was
+    tuned; docs/audit.md has its table.
+    """
     pulls, rarity, common, honest, others = material
     rng = random.Random(f"planted {kind}")
     counts: Counter[bool] = Counter()
     missed = []
     for turn in rng.sample([*honest, *others], k=len(honest)):
         commit = pulls[turn.instance_id]
-        planted = planting.leaks(commit, turn.history, kind, rng, common)
+        planted = planting.leaks(commit, turn.history, kind, rng, common if names != "all names" else ())
         if planted is None:
             continue
         fact, sentence = planted
         found = find_leaks(planting.plant(turn.reply, sentence, rng), turn.history, commit, rarity)
         counts[found.leaking] += 1
         missed += [] if found.leaking else [fact]
-        if counts.total() == 120:
+        if counts.total() == PLANTS:
             break
     record_property("found", counts[True] / counts.total())
     assert counts.total() >= 60
-    assert counts[True] >= LEAST_FOUND[kind] * counts.total(), missed
+    assert counts[True] >= 0.95 * counts.total(), missed

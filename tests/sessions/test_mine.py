@@ -319,7 +319,9 @@ def test_a_session_without_a_shell_form_is_kept_for_exports_with_its_native_call
     (row,) = rows(tmp_path / "mined.parquet")
     assert [message["role"] for message in row["messages"]] == ["system", "user"]
     assert json.loads(row["native_messages"])[1]["tool_calls"][0]["function"]["name"] == "WebSearch"
-    assert "too-short" in script("mine.py", "--workspace", tmp_path, "--keep-tools", "--min-turns", "2", code=2).err
+    assert (
+        "no-eligible-turn" in script("mine.py", "--workspace", tmp_path, "--keep-tools", "--min-turns", "2", code=2).err
+    )
 
 
 def test_a_run_that_takes_nothing_leaves_what_an_earlier_one_mined(
