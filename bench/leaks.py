@@ -6,7 +6,8 @@
     python bench/leaks.py --pulls 3            workspaces of three pull requests each
 
 One fact of the pull request is put into the thought of an honest turn, in sentences that the tests do not use, for
-kinds that the tests do not all know. The constants of the audit were set on the `tuned` half with the sentences of the tests.
+kinds that the tests do not all know. The constants of the audit were set on the `tuned` half; the phrases of talk were
+written with these sentences at hand, so that for talk no half is held out.
 """
 
 from __future__ import annotations

@@ -39,7 +39,10 @@ _TELLS = (
     r"|deletes?|extends?|implements?|solves?|fixes|addresses|handles|only|already|also|clearly|itself"
     r"|expects?|went|chose)"
 )
-_MADE = r"(?:fix(?:ed|es)?|solved|resolved|changed|added|merged|ended up|decided|chose|settled|went|rewrote|removed|renamed)"
+_MADE = (
+    r"(?:fix(?:ed|es)?|solved|resolved|changed|added|merged|ended up|decided|chose|settled|went|rewrote|removed"
+    r"|renamed)"
+)
 _FROM = (
     r"(?:as|like|per|following|follows?|according to|based on|from|in|see|seen|saw|with|match(?:es|ing)?"
     r"|mirror(?:s|ing)?"
