@@ -71,7 +71,7 @@ class Reply:
 
     def is_quoted(self, start: int) -> bool:
         """True where what starts at `start` is marked as code: in quotes, behind a dot, a dash or a dollar."""
-        return self.text[max(0, start - 1) : start] in set("`'\".-#$/<")
+        return self.text[max(0, start - 1) : start] in set("`'\".-#$/<“‘«")
 
     def is_marked(self, start: int, end: int) -> bool:
         """True where prose marks what stands there as a name: `x`, .x, --x, x()."""

@@ -136,19 +136,18 @@ _PATTERNS = (
     ),
 )
 # Every pattern needs one of these; most replies have none, and many slow searches are saved.
-_WORDS = re.compile(
-    r"patch|diff|changeset|\bcommit|pull|merge|(?<![\w/$-])[pm]rs?(?![\w/$=-])|upstream|\bmaintainer"
-    r"|\bdeveloper|\bauthor"
-    r"|\b(?:core|project) team|\bhidden|\bheld.out|\bsecret|withheld|\bground.truth|\bgold|\breference"
-    r"|\bofficial|\bprovided"
-    r"|\b(?:actual|real|true) |to_pass|\banswer|\bsolution|\bpretend|\bact(?:ing)? |\beventual|\blanded|\bshipped"
-    r"|\baccepted|\breleased|\bfinal|\bfinished|(?:fixed|solved|resolved)\b|\bthe fix|\boracle"
+_WORDS = (
+    *("patch", "diff", "changeset", "commit", "pull", "merge", "upstream", "maintainer", "developer", "author", "team"),
+    *("hidden", "held", "secret", "ground", "gold", "reference", "official", "provided", "actual ", "real ", "true "),
+    *("to_pass", "answer", "solution", "pretend", "act as", "acting ", "act like", "eventual", "landed", "shipped"),
+    *("accepted", "released", "final", "finished", "fixed", "solved", "the fix", "oracle", "resolved"),
 )
 
 
 def betrayals(reply: str, seen: Seen) -> Iterator[Talk]:
     """The phrases of `reply` that speak of what nobody in the history has mentioned."""
-    if not _WORDS.search(reply.casefold()):
+    folded = reply.casefold()
+    if not any(word in folded for word in _WORDS) and "PR" not in reply and "MR" not in reply:
         return
     for said, known in _compiled():
         match = said.search(reply)

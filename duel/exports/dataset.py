@@ -104,7 +104,7 @@ class Export:
                 except ItemError as error:
                     dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
                     continue
-                tokens += example.tokens
+                tokens += sum(part.tokens for part in done.format.rows_of(example))
                 for row in made:
                     rows.add(row)
                     index.write(files.json_line(_row_index(done.format.name, split, example)))

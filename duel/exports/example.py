@@ -76,8 +76,9 @@ class Example:
 
     @cached_property
     def tokens(self) -> int:
-        """Estimated tokens of everything in it."""
-        return history_tokens(self.messages) + (estimate_tokens(self.rejected) if self.rejected else 0)
+        """Estimated tokens of everything in it, of its native form where that is the longer one."""
+        longest = max(history_tokens(self.messages), history_tokens(self.native))
+        return longest + (estimate_tokens(self.rejected) if self.rejected else 0)
 
     def turns(self) -> Turns:
         """What must survive writing and reading back: who said what, what was run, what came of it."""
@@ -141,7 +142,7 @@ def calls_ending_on_turn(example: Example) -> list[Example]:
 
 def recorded(example: Example) -> list[Example]:
     """One row with the conversation as it was recorded, a last observation included."""
-    return [replace(example, rejected="")]
+    return [replace(example, native=(), rejected="")]
 
 
 def ending_on_turn(example: Example) -> list[Example]:
@@ -151,7 +152,7 @@ def ending_on_turn(example: Example) -> list[Example]:
         end -= 1
     if not end:
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
-    return [replace(example, messages=example.messages[:end], rejected="")]
+    return [replace(example, messages=example.messages[:end], native=(), rejected="")]
 
 
 def text_only(example: Example) -> list[Example]:

@@ -97,6 +97,12 @@ def test_in_mode_1_the_challenger_stands_over_the_reference(export: Callable[...
     assert row["rejected"][0]["content"].startswith("THOUGHT: Look around")
 
 
+def test_tokens_are_those_of_the_format(export: Callable[..., Any], workspace: Workspace) -> None:
+    export("--format", "sft,dpo,kto")
+    tokens = {name: made["tokens"]["train"] for name, made in manifest(workspace)["formats"].items()}
+    assert tokens["sft"] < tokens["dpo"] < tokens["kto"]  # kto has the prompt twice, sft no rejected turn
+
+
 def test_every_step_hands_over_what_it_took_or_names_the_reason(
     export: Callable[..., Any], workspace: Workspace
 ) -> None:
@@ -402,6 +408,7 @@ def test_sessions_that_have_no_shell_form_go_out_as_native_calls_alone(
     source.write_text("".join(json.dumps(session) + "\n" for session in sessions))
     export("--from", source, "--format", "openai-tools")
     assert [row["messages"][-1]["content"] for row in rows(workspace, "openai-tools")] == ["Nothing did."] * 2
+    assert manifest(workspace)["tokens"] == manifest(workspace)["formats"]["openai-tools"]["tokens"]["train"] > 40
     assert "no-agent-turn" in export("--from", source, "--format", "sft", code=2).err
 
 

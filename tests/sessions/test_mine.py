@@ -324,6 +324,25 @@ def test_a_session_without_a_shell_form_is_kept_for_exports_with_its_native_call
     )
 
 
+def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    write_lines(logs / "s-1.jsonl", fix("/home/ada/shop"))
+    closed = logs / "closed"
+    closed.mkdir()
+    listed = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(closed))
+        return listed(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    mine = Mine([str(logs)], Choice())
+    assert len(list(mine.sessions())) == 1
+    assert [(row["file"], row["reason"]) for row in mine.account.dropped] == [("closed", "unreadable")]
+
+
 def test_a_run_that_takes_nothing_leaves_what_an_earlier_one_mined(
     script: Callable[..., Any], tmp_path: Path, logs: Path, repository: Path
 ) -> None:

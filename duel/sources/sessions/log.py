@@ -114,7 +114,8 @@ def find(root: Path) -> Iterator[Log]:
     if root.is_file():
         yield Log(root, root.name)
         return
-    for folder, folders, files in os.walk(root):
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=closed.append):
         folders.sort()
         if Path(folder).name == EVENTS and any(name.endswith(".json") for name in files):
             yield EventFolder(Path(folder), Path(folder).relative_to(root).as_posix())
@@ -123,6 +124,8 @@ def find(root: Path) -> Iterator[Log]:
             path = Path(folder) / name
             if name.endswith(ENDINGS) and path.is_file() and not path.is_symlink():
                 yield Log(path, path.relative_to(root).as_posix())
+    for error in closed:  # a folder that cannot be listed fails as a file that cannot be read, and is counted so
+        yield Log(Path(error.filename), Path(error.filename).relative_to(root).as_posix())
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
