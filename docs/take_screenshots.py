@@ -20,7 +20,7 @@ def main() -> None:
     workspace, pictures = Path(sys.argv[1]).absolute(), Path(sys.argv[2])
     pictures.mkdir(parents=True, exist_ok=True)
     page_url = (workspace / "report" / "index.html").as_uri()
-    best = sorted(path.stem for path in (workspace / "final").glob("*.json"))[0]
+    best = min(path.stem for path in (workspace / "final").glob("*.json"))
     views = {
         "page-light": (page_url, DESKTOP, "light"),
         "page-dark": (page_url, DESKTOP, "dark"),

@@ -91,6 +91,13 @@ def load(
         settings = Settings.model_validate(tables)
     except ValidationError as error:
         raise _explain(error, file, flags or {}) from None
+    if settings.sample.min_turn > settings.sample.max_turn:
+        raise SettingsError(
+            "`min_turn` is above `max_turn`",
+            where=f"{file.name} [sample]",
+            value=f"{settings.sample.min_turn} > {settings.sample.max_turn}",
+            hint="turns are counted from 1; the default of max_turn is 10",
+        )
     if settings.report.defeat_min > settings.report.final_min:
         raise SettingsError(
             "`defeat_min` is above `final_min`",

@@ -138,6 +138,7 @@ def test_the_environment_sets_the_mode(tmp_path: Path, monkeypatch: pytest.Monke
         ("[judge]\nmetric_keys = ['style']", "must be distinct names out of correctness"),
         ("[judge]\nmodels = ['a', 'a']", "must be distinct"),
         ("[duel]\nwin_margin = nan", "`win_margin`"),
+        ("[sample]\nmin_turn = 11", "`min_turn` is above `max_turn`"),
         ("[report]\nfinal_min = 50", "`defeat_min` is above `final_min`"),
         ("[prices]\n'a' = { input = 1 }", "`output`"),
         ("[audit]\nlicenses = { deny = ['GPL-2.0'] }", "takes `allow` and `refuse`"),

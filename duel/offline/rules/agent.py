@@ -158,7 +158,7 @@ class Writer:
 
     def informed(self) -> str:
         """What the pull request tells it to look at, as long as the conversation has shown it."""
-        assert self.hidden is not None  # noqa: S101 - only challengers are informed
+        assert self.hidden is not None  # only challengers are informed
         seen = self.conversation
         for path in self.hidden.paths:
             if path in seen.paths and path not in seen.read:
@@ -204,7 +204,7 @@ class Writer:
 
     def leak(self) -> str:
         """A step that only the pull request can explain; an honest one where there is no such step."""
-        assert self.hidden is not None  # noqa: S101 - only challengers can leak
+        assert self.hidden is not None  # only challengers can leak
         text = self.conversation.text
         for path in self.hidden.paths:
             if path not in self.conversation.paths and path.rpartition("/")[2] not in text:
