@@ -15,9 +15,10 @@ from duel.records import Commit
 
 WORD = re.compile(r"[^\W\d]\w*")
 # What is joined by more than a word is: kebab-case, dotted names, URLs, flags, scoped packages, owner/branch.
-CHUNK = re.compile(r"(?<!\w)[@$]?\w++(?:(?:::|->|[-.:/@+~$])\w++)++")
+# (No possessive groups: Python 3.11.2, which Debian 12 has, matches `a/b.` where `(…)++` may only match `a/b`.)
+CHUNK = re.compile(r"(?<!\w)[@$]?\w++(?:(?:::|->|[-.:/@+~$])\w++)+")
 LITERAL = re.compile(r"""(?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{2}))(["'`])((?:\\.|(?!\1)[^\\\n]){4,300})\1""")
-NUMBER = re.compile(r"(?<![\w.])[0-9]++(?:\.[0-9]++)?+(?!\.?\w)")
+NUMBER = re.compile(r"(?<![\w.])[0-9]++(?:\.[0-9]++)?(?!\.?\w)")
 HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
