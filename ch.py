@@ -55,7 +55,7 @@ def open_turns(stage: Challengers) -> Iterator[Turn]:
     numbered = candidates.Numbered(stage.settings)
     secret = workspace.secret()
     for path, answer in workspace.answers(stage.damage):
-        commit = stage.pull_request(path.stem, answer.instance_id)
+        commit = stage.pull_request(answer.instance_id)
         if stage.is_left_out(path.stem, answer.instance_id, commit):
             continue
         if commit is None:

@@ -40,7 +40,7 @@ def open_turns(stage: Stage) -> Iterator[Turn]:
     numbered = candidates.Numbered(stage.settings)
     folders = workspace.answer_folders()
     for stem, position, prompt in workspace.prompts(stage.damage):
-        commit = stage.pull_request(stem, prompt.instance_id)
+        commit = stage.pull_request(prompt.instance_id)
         if stage.is_left_out(stem, prompt.instance_id, commit):
             continue
         history = candidates.fitted_history(prompt.messages, stage.settings, commit)

@@ -47,29 +47,37 @@ class Numbered:
 
     def king(self, stem: str, history: Sequence[Message]) -> Question:
         """The blind question: the history alone."""
-        request = self._occurrences.number(self._request("king", stem, self.settings.king_model, history))
+        request = self._occurrences.number(
+            writer_request(self.settings, "king", stem, self.settings.king_model, history)
+        )
         return Question(request, request.key)
 
     def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Question:
         """The same question with the pull request in hand and the rule to act as if it were not."""
         model = self.settings.challenger_model
         request, unmarked = (
-            self._request("challenger", stem, model, informed(history, commit, nonce)) for nonce in (mark, NO_MARK)
+            writer_request(self.settings, "challenger", stem, model, informed(history, commit, nonce))
+            for nonce in (mark, NO_MARK)
         )
         request = self._occurrences.number(request)
         return Question(request, replace(unmarked, occurrence=request.occurrence).key)
 
-    def _request(self, stage: str, stem: str, model: str, messages: Sequence[Message]) -> Request:
-        generate = self.settings.generate
-        return Request(
-            stage=stage,
-            item=stem,
-            model=model,
-            messages=[message.model_dump() for message in messages],
-            max_tokens=generate.max_tokens,
-            temperature=generate.temperature,
-            thinking=generate.thinking,
-        )
+
+def writer_request(
+    settings: Settings, stage: str, stem: str, model: str, messages: Sequence[Message], occurrence: int = 0
+) -> Request:
+    """A question to a writer, with the parameters of `[generate]`."""
+    generate = settings.generate
+    return Request(
+        stage=stage,
+        item=stem,
+        model=model,
+        messages=[message.model_dump() for message in messages],
+        max_tokens=generate.max_tokens,
+        temperature=generate.temperature,
+        thinking=generate.thinking,
+        occurrence=occurrence,
+    )
 
 
 def room_for_history(settings: Settings, commit: Commit | None) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from duel import candidates, fence, pull
+from duel import candidates, fence
 from duel.calls import Request
-from duel.errors import ItemError
 from duel.judging import rubric
 from duel.records import Answer, Commit, Message
 from duel.settings import Settings
+from duel.stage import Stage
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -53,12 +53,10 @@ def turns(workspace: Workspace, settings: Settings) -> Iterator[Turn]:
     if not workspace.prompt_files():
         yield from typical(settings)
         return
-    for stem, _, prompt in workspace.prompts([]):
-        try:
-            commit = workspace.commit(prompt.instance_id)
-        except ItemError:
-            commit = None
-        if prompt.instance_id in settings.generate.exclude_ids or (commit and pull.is_huge(commit, settings)):
+    stage = Stage("plan", workspace, settings)
+    for stem, _, prompt in workspace.prompts(stage.damage):
+        commit = stage.pull_request(prompt.instance_id)
+        if stage.is_left_out(stem, prompt.instance_id, commit):
             continue
         history = candidates.fitted_history(prompt.messages, settings, commit)
         yield Turn(stem, prompt.instance_id, history, commit)

@@ -44,7 +44,7 @@ class Stage:
         """Leave an item out, for a reason that is counted and can be looked up in report/dropped.jsonl."""
         self.dropped.append({"file": file, "instance_id": instance_id, "reason": reason, "detail": detail})
 
-    def pull_request(self, stem: str, instance_id: str) -> Commit | None:
+    def pull_request(self, instance_id: str) -> Commit | None:
         """The mirrored pull request, or None where there is none or it cannot be read (which is noted)."""
         try:
             return self.workspace.commit(instance_id)

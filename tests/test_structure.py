@@ -31,6 +31,7 @@ DOORS = {
     ("judging", "stage"),
     ("judging", "candidates"),
     ("estimate", "candidates"),
+    ("estimate", "stage"),
     ("estimate", "judging"),
 }
 HEAVY = {

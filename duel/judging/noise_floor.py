@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duel.calls.request import Request
+from duel.candidates import Question, Refused, ask_for_turn, writer_request
 from duel.errors import ItemError
 from duel.judging import agreement, statistics
 from duel.judging.panel import Panel
@@ -104,17 +105,8 @@ class SecondAnswer:
     @property
     def request(self) -> Request:
         """The king's own question once more."""
-        generate = self.settings.generate
-        return Request(
-            stage="noise",
-            item=self.item,
-            model=self.settings.king_model,
-            messages=[message.model_dump() for message in self.answer.messages],
-            max_tokens=generate.max_tokens,
-            temperature=generate.temperature,
-            thinking=generate.thinking,
-            occurrence=SECOND,
-        )
+        model = self.settings.king_model
+        return writer_request(self.settings, "noise", self.item, model, self.answer.messages, occurrence=SECOND)
 
     def is_there(self) -> bool:
         """True when the second answer lies there and was asked with the question of today."""
@@ -130,8 +122,6 @@ class SecondAnswer:
 
     async def work(self, ask: Ask) -> None:
         """Ask until the reply is one well-formed turn, then keep it as the challenger of its own king."""
-        from duel.candidates import Question, Refused, ask_for_turn
-
         question = Question(self.request, self.request.key)
         try:
             reply, made = await ask_for_turn(ask, question, self.settings.generate.format_retries)
