@@ -23,7 +23,7 @@ from duel import calls, candidates, command, fence, offline, settings
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity
 from duel.errors import UserError
-from duel.records import Answer, Commit, Made
+from duel.records import Answer, Candidate, Commit, Made
 from duel.stage import Stage
 from duel.workspace import Workspace
 
@@ -72,7 +72,7 @@ def open_turns(stage: Challengers) -> Iterator[Turn]:
 
 def is_finished(answer: Answer, question: candidates.Question) -> bool:
     """True when the challenger is there and was made by this very question; one from elsewhere is taken as it is."""
-    made = answer.made.get("challenger")
+    made = answer.made("challenger")
     return bool(answer.challenger) and (made is None or made.plan == question.plan)
 
 
@@ -99,12 +99,11 @@ class Turn:
             self.stage.drop(self.item, self.answer.instance_id, f"challenger-format: {refused.reason}")
             if not self.answer.challenger:
                 return
-            self.answer.challenger = ""  # one of other settings must not stand in for this one
-            self.answer.made.pop("challenger", None)
+            self.answer.remove("challenger")  # one of other settings must not stand in for this one
         else:
-            self.answer.challenger = challenger
-            self.answer.made["challenger"] = made
-            self.answer.audit |= leaks.fields()
+            self.answer.remove("challenger")
+            audit = leaks.audit(challenger)
+            self.answer.choose(Candidate(id="challenger-1", side="challenger", made=made, audit=audit), challenger)
         self.stage.workspace.save(self.path, self.answer)
 
     async def blind_turn(self, ask: calls.Ask) -> tuple[str, Made, Leaks]:

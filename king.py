@@ -17,7 +17,7 @@ from pathlib import Path
 
 from duel import calls, candidates, command, offline, settings
 from duel.errors import ItemError, UserError
-from duel.records import Answer, Made, Message, Prompt
+from duel.records import Answer, Candidate, Made, Message, Prompt
 from duel.stage import Stage
 from duel.workspace import Workspace
 
@@ -66,7 +66,7 @@ def existing_answer(stage: Stage, path: Path | None) -> Answer | None:
 
 def is_finished(before: Answer, prompt: Prompt, question: candidates.Question) -> bool:
     """True when the king is there and was made by this very question; a king from elsewhere is taken as it is."""
-    made = before.made.get("king")
+    made = before.made("king")
     if not before.king or before.instance_id != prompt.instance_id:
         return False
     return made is None or made.plan == question.plan
@@ -102,18 +102,17 @@ class Turn:
         """The record to save; a challenger that answered the same history stays."""
         answer = Answer(
             instance_id=self.prompt.instance_id,
-            king=king,
+            king="",
             assistant=self.prompt.assistant,
             messages=self.history,
-            made={"king": made},
             repo=self.prompt.repo,
             turn=self.prompt.turn,
             source=self.prompt.source,
         )
+        answer.choose(Candidate(id="king-1", side="king", made=made), king)
         if self.before is not None and self.before.challenger and self.before.messages == self.history:
             answer.challenger = self.before.challenger
-            answer.made |= {side: other for side, other in self.before.made.items() if side != "king"}
-            answer.audit = self.before.audit
+            answer.candidates += self.before.of_side("challenger")
         return answer
 
 

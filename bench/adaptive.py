@@ -18,8 +18,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from duel.judging import adaptive
 from duel.judging.buckets import bucket_of
+
+from duel.judging import adaptive
 from duel.judging.scoring import owed_votes, settle, standings
 from duel.records import Score, Vote
 from duel.settings import Settings

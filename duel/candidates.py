@@ -134,7 +134,7 @@ def made(request: Request, reply: Reply, plan: str) -> Made:
     return Made(
         model=reply.model or request.model,
         plan=plan,
-        prompt_hash=plan.split("-")[0],
+        question_hash=plan.split("-")[0],
         template_hash=prompts.load("challenger").hash if request.stage == "challenger" else "",
         attempt=request.attempt,
         usage=dict(reply.usage),

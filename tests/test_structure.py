@@ -20,11 +20,12 @@ OTHERS = ["audit.py", "export.py", "mine.py"]
 FLOORS = [
     {"errors", "records", "sections", "settings", "environment"},
     {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
-    {"calls"},
+    {"calls", "placement"},
     {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline"},
 ]
 DOORS = {
     ("exports", "audit"),
+    ("audit", "judging"),
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from duel.records import Audit, Leak, fingerprint
+
 LEAST_WEIGHT = 0.25
 """Lighter findings are noise and are left out."""
 WEAK_LINES_MOST = 0.9
@@ -34,17 +36,17 @@ class Finding:
             return f'"{value}" ({where}) speaks of what the agent was never told of'
         return f"{_ARTICLE.get(self.kind, 'the ' + self.kind)} `{value}` ({where}) stands nowhere in the conversation"
 
-    def fields(self) -> dict[str, Any]:
-        """The finding as it stands in an answer's `audit`."""
-        return {
-            "kind": self.kind,
-            "value": self.value,
-            "place": self.place,
-            "pr_place": self.pr_place,
-            "rarity": round(self.rarity, 3),
-            "elsewhere": self.elsewhere,
-            "weight": round(self.weight, 3),
-        }
+    def record(self) -> Leak:
+        """The finding as it stands in an answer."""
+        return Leak(
+            kind=self.kind,
+            value=self.value,
+            place=self.place,
+            pr_place=self.pr_place,
+            rarity=round(self.rarity, 3),
+            elsewhere=self.elsewhere,
+            weight=round(self.weight, 3),
+        )
 
 
 _ARTICLE = {"hash": "the commit hash", "pull": "the pull request number", "line": "the line", "test": "the test"}
@@ -58,13 +60,14 @@ class Leaks:
     score: float = 0.0
     leaking: bool = False
 
-    def fields(self) -> dict[str, Any]:
-        """The keys of an answer's `audit` that this fills."""
-        return {
-            "leaks": [finding.fields() for finding in self.findings],
-            "leak_score": self.score,
-            "leaking": self.leaking,
-        }
+    def audit(self, reply: str) -> Audit:
+        """An audit of `reply` that holds these findings and no other check yet."""
+        return Audit(
+            text=fingerprint(reply),
+            leaks=[finding.record() for finding in self.findings],
+            leak_score=self.score,
+            leaking=self.leaking,
+        )
 
 
 def distinct(findings: Sequence[Finding]) -> list[Finding]:

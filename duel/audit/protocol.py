@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duel import shell, turn
 from duel.audit.rules import Rules, read_rules
-from duel.records import Message
+from duel.records import BrokenRule, Message, ProtocolCheck
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -34,9 +34,9 @@ class Problem:
     detail: str = ""
     line: int = 0
 
-    def fields(self) -> dict[str, Any]:
-        """The problem as it stands in an answer's `audit`."""
-        return {"rule": self.rule, "detail": self.detail, "place": {"line": self.line}}
+    def record(self) -> BrokenRule:
+        """The problem as it stands in an answer."""
+        return BrokenRule(rule=self.rule, detail=self.detail, place={"line": self.line})
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Protocol:
         """True where no rule is broken."""
         return not self.problems
 
-    def fields(self) -> dict[str, Any]:
-        """The check as it stands in an answer's `audit`."""
-        return {
-            "ok": self.ok,
-            "problems": [problem.fields() for problem in self.problems],
-            "blocks": self.blocks,
-            "commands": list(self.commands),
-            "style": self.style,
-            "submits": self.submits,
-        }
+    def record(self) -> ProtocolCheck:
+        """The check as it stands in an answer."""
+        return ProtocolCheck(
+            ok=self.ok,
+            problems=[problem.record() for problem in self.problems],
+            blocks=self.blocks,
+            commands=list(self.commands),
+            style=self.style,
+            submits=self.submits,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duel import placement
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
-from duel.audit.leaks import find_leaks
+from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.licences import refused
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
-from duel.records import Answer, Commit, Side
+from duel.judging import hostile
+from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -53,22 +55,27 @@ class Auditor:
             self._kept[instance_id] = self.workspace.commit(instance_id)
         return self._kept[instance_id]
 
-    def audit(self, answer: Answer) -> dict[str, Any]:
-        """Everything that can be said of one turn by itself: the `audit` of its side, but for `duplicates_of`."""
+    def audit(self, answer: Answer) -> Audit:
+        """Everything that can be said of the turn of one side by itself: all but `duplicates_of`."""
         commit = self._commit(answer.instance_id)
-        reply = getattr(answer, self.side)
-        found: dict[str, Any] = {"side": self.side, "leaks": [], "leak_score": 0.0, "leaking": False}
+        reply = str(getattr(answer, self.side))
+        leaks = Leaks()
         if commit is not None:
-            leak_max = self.settings.audit.leak_max
-            found |= find_leaks(reply, answer.messages, commit, self.rarity, leak_max).fields()
+            leaks = find_leaks(reply, answer.messages, commit, self.rarity, self.settings.audit.leak_max)
         record = commit or Commit(instance_id=answer.instance_id)
-        return found | {
-            "protocol": check(reply, answer.messages).fields(),
-            "secrets": dict(sorted(scrub(reply).counts.items())),
-            "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
-            "license": record.license,
-            "license_refused": refused(record.license, self.settings) if commit is not None else "",
-        }
+        before = answer.audit(self.side)
+        return leaks.audit(reply).model_copy(
+            update={
+                "reworded": before is not None and before.reworded,
+                "attempts": hostile.attempts(reply),
+                "protocol": check(reply, answer.messages).record(),
+                "secrets": dict(sorted(scrub(reply).counts.items())),
+                "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
+                "license": record.license,
+                "license_refused": refused(record.license, self.settings) if commit is not None else "",
+                "duplicates_of": before.duplicates_of if before is not None else "",
+            }
+        )
 
 
 @dataclass
@@ -77,7 +84,7 @@ class Turn:
 
     path: Path
     instance_id: str
-    found: dict[str, Any]
+    found: Audit
     words: NDArray[np.uint32]
     has_commit: bool = True
     duplicate_of: str = ""
@@ -118,31 +125,11 @@ def audit_file(auditor: Auditor, path: Path) -> Turn | ItemError | None:
         found = auditor.audit(answer)
     except ItemError as error:
         return error
-    before = audit_of(answer, auditor.side)
-    found["duplicates_of"] = before.get("duplicates_of", "")
-    if before != found:
-        _save(auditor, path, answer, found)
-    summary = found | {"leaks": [(leak["kind"], leak["value"]) for leak in found["leaks"]]}
+    if answer.audit(auditor.side) != found:
+        answer.examine(auditor.side, found)
+        auditor.workspace.save(path, answer)
     has_commit = auditor.workspace.commit_path(answer.instance_id).exists()
-    return Turn(path, answer.instance_id, summary, hashed_words(reply), has_commit)
-
-
-def audit_of(answer: Answer, side: Side) -> dict[str, Any]:
-    """What an answer's `audit` holds of one side: the top level is the challenger's, or the only one's there is."""
-    if side == "challenger" or not answer.challenger:
-        own = {key: value for key, value in answer.audit.items() if key not in ("king", "assistant")}
-        return own if own.get("side", side) == side else {}
-    kept = answer.audit.get(side)
-    return dict(kept) if isinstance(kept, Mapping) else {}
-
-
-def _save(auditor: Auditor, path: Path, answer: Answer, found: dict[str, Any]) -> None:
-    if auditor.side == "challenger" or not answer.challenger:
-        others = {key: answer.audit[key] for key in ("king", "assistant") if key in answer.audit}
-        answer.audit = found | others
-    else:
-        answer.audit = answer.audit | {auditor.side: found}
-    auditor.workspace.save(path, answer)
+    return Turn(path, answer.instance_id, found, hashed_words(reply), has_commit)
 
 
 def _mark_duplicates(auditor: Auditor, turns: list[Turn]) -> None:
@@ -150,9 +137,11 @@ def _mark_duplicates(auditor: Auditor, turns: list[Turn]) -> None:
     found = similar_groups([turn.words for turn in turns], auditor.settings.audit.near_duplicate)
     for i, turn in enumerate(turns):
         turn.duplicate_of = turns[found[i]].path.stem if i in found else ""
-        if turn.found["duplicates_of"] != turn.duplicate_of:
+        if turn.found.duplicates_of != turn.duplicate_of:
+            turn.found.duplicates_of = turn.duplicate_of
             answer = auditor.workspace.read(turn.path, Answer)
-            _save(auditor, turn.path, answer, audit_of(answer, auditor.side) | {"duplicates_of": turn.duplicate_of})
+            answer.examine(auditor.side, turn.found)
+            auditor.workspace.save(turn.path, answer)
 
 
 # -- processes -----------------------------------------------------------------------------------------------------
@@ -192,10 +181,10 @@ def _audit_chunk(paths: list[Path]) -> list[Turn | ItemError | None]:
 def summarize(audited: Audited, auditor: Auditor) -> dict[str, Any]:
     """`report/audit.json`: the same of every turn, counted."""
     turns = audited.turns
-    scores = sorted(turn.found["leak_score"] for turn in turns)
-    leaking = [turn for turn in turns if turn.found["leaking"]]
+    scores = sorted(turn.found.leak_score for turn in turns)
+    leaking = [turn for turn in turns if turn.found.leaking]
     duplicates = {turn.path.stem: turn.duplicate_of for turn in turns if turn.duplicate_of}
-    contaminated = sorted({turn.instance_id for turn in turns if turn.found["contaminated"]})
+    contaminated = sorted({turn.instance_id for turn in turns if turn.found.contaminated})
     benchmarks = auditor.benchmarks
     return {
         "format": "duel-audit/1",
@@ -208,7 +197,7 @@ def summarize(audited: Audited, auditor: Auditor) -> dict[str, Any]:
         "leak_max": auditor.settings.audit.leak_max,
         "leaking": len(leaking),
         "leaking_fraction": round(len(leaking) / len(turns), 6) if turns else None,
-        "leaks_by_kind": _counted(kind for turn in turns for kind in {kind for kind, _ in turn.found["leaks"]}),
+        "leaks_by_kind": _counted(kind for turn in turns for kind in {leak.kind for leak in turn.found.leaks}),
         "leak_score_quantiles": {
             str(q): scores[min(len(scores) - 1, int(q * len(scores)))] for q in (0.5, 0.9, 0.99, 1.0) if scores
         },
@@ -216,18 +205,16 @@ def summarize(audited: Audited, auditor: Auditor) -> dict[str, Any]:
             {
                 "file": turn.path.stem,
                 "instance_id": turn.instance_id,
-                "score": turn.found["leak_score"],
-                "findings": [f"{kind} {value[:120]}" for kind, value in turn.found["leaks"][:5]],
+                "score": turn.found.leak_score,
+                "findings": [f"{leak.kind} {leak.value[:120]}" for leak in turn.found.leaks[:5]],
             }
-            for turn in sorted(leaking, key=lambda turn: -turn.found["leak_score"])[:200]
+            for turn in sorted(leaking, key=lambda turn: -turn.found.leak_score)[:200]
         ],
         "protocol": {
-            "ok": sum(turn.found["protocol"]["ok"] for turn in turns),
-            "problems": _counted(
-                rule for turn in turns for rule in {problem["rule"] for problem in turn.found["protocol"]["problems"]}
-            ),
+            "ok": sum(not broken_rules(turn) for turn in turns),
+            "problems": _counted(rule for turn in turns for rule in broken_rules(turn)),
         },
-        "styles": _counted(turn.found["protocol"]["style"] for turn in turns),
+        "styles": _counted(turn.found.protocol.style for turn in turns if turn.found.protocol),
         "duplicates": {
             "threshold": auditor.settings.audit.near_duplicate,
             "groups": len(set(duplicates.values())),
@@ -235,42 +222,34 @@ def summarize(audited: Audited, auditor: Auditor) -> dict[str, Any]:
             "of": duplicates,
         },
         "secrets": {
-            "turns": sum(bool(turn.found["secrets"]) for turn in turns),
-            **_counted(kind for turn in turns for kind, n in turn.found["secrets"].items() for _ in range(n)),
+            "turns": sum(bool(turn.found.secrets) for turn in turns),
+            **_counted(kind for turn in turns for kind, n in turn.found.secrets.items() for _ in range(n)),
         },
         "contamination": {
             "by": benchmarks.by,
             "checked": benchmarks.checked,
             "unchecked": benchmarks.unchecked,
-            "contaminated": sum(bool(turn.found["contaminated"]) for turn in turns),
+            "contaminated": sum(bool(turn.found.contaminated) for turn in turns),
             "instances": contaminated,
         },
-        "licenses": _counted(turn.found["license"] or "unknown" for turn in turns),
-        "license_refused": _counted(turn.found["license_refused"] for turn in turns if turn.found["license_refused"]),
+        "licenses": _counted(turn.found.license or "unknown" for turn in turns),
+        "license_refused": _counted(turn.found.license_refused for turn in turns if turn.found.license_refused),
     }
 
 
 def dropped_rows(audited: Audited, settings: Settings) -> list[Mapping[str, Any]]:
-    """The turns that cannot enter `final/`, each with its reasons, for report/dropped.jsonl."""
-    rows: list[Mapping[str, Any]] = []
-    for turn in audited.turns:
-        found = turn.found
-        reasons = [
-            (
-                "leak",
-                found["leaking"] and settings.audit.enforce,
-                ", ".join(value[:60] for _, value in found["leaks"][:3]),
-            ),
-            ("near-duplicate", turn.duplicate_of, f"of {turn.duplicate_of}"),
-            ("contaminated", found["contaminated"], found["contaminated"]),
-            ("licence", found["license_refused"], found["license_refused"]),
-        ]
-        rows += [
-            {"file": turn.path.stem, "instance_id": turn.instance_id, "reason": reason, "detail": detail}
-            for reason, holds, detail in reasons
-            if holds
-        ]
-    return rows
+    """The turns that cannot be kept, each with its reason, for report/dropped.jsonl."""
+    found = [(turn, placement.obstacle(turn.found, settings)) for turn in audited.turns]
+    return [
+        {"file": turn.path.stem, "instance_id": turn.instance_id, "reason": why.slug, "detail": why.reason}
+        for turn, why in found
+        if why is not None
+    ]
+
+
+def broken_rules(turn: Turn) -> set[str]:
+    """The names of the rules that a turn breaks."""
+    return {problem.rule for problem in turn.found.protocol.problems} if turn.found.protocol else set()
 
 
 def _counted(values: Any) -> dict[str, int]:

@@ -61,7 +61,8 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
     score = _score(workspace, stem)
     mode = score.mode if score else settings.duel.mode
     opponent: Side = "king" if mode == 2 else "assistant"
-    winner, loser = (opponent, "challenger") if bucket == "defeat" else ("challenger", opponent)
+    sides: tuple[Side, Side] = (opponent, "challenger") if bucket == "defeat" else ("challenger", opponent)
+    winner, loser = sides
     points = kept.score if bucket != "defeat" or kept.score is None else round(100 - kept.score, 6)
     if bucket == "defeat" and (points is None or points < settings.report.final_min):
         # Half of a defeat is a tie: the king is worth learning from where it wins by what final/ asks of a challenger.
@@ -70,7 +71,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
     if problem := turn.format_problem(accepted):
         raise ItemError(f"malformed-{problem}", f"the accepted turn ({winner}) is not one well-formed turn")
     commit = workspace.commit(kept.instance_id) or Commit(instance_id=kept.instance_id)
-    made = kept.made.get(winner)
+    made = kept.made(winner)
     return Example(
         id=stem,
         instance_id=kept.instance_id,
@@ -78,7 +79,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         license=commit.license,
         base_commit=commit.commit,
         messages=(*kept.messages, Message(role="assistant", content=accepted)),
-        rejected=str(getattr(kept, str(loser))),
+        rejected=str(getattr(kept, loser)),
         score=points,
         bucket=bucket,
         style=shell.style(turn.command(accepted)),
@@ -87,18 +88,19 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         agent="mini-swe-agent-1",
         dataset=kept.source.dataset,
         revision=kept.source.revision,
-        audit=kept.audit or None,
+        audit=kept.audit(winner),
     )
 
 
 def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:
-    """The turn with the audit of its answer, which may be newer than the bucket."""
+    """The turn with the candidates of its answer, whose audit may be newer than the bucket."""
     answer = workspace.find_answer(path.stem, folders)
     try:
-        audit = workspace.read(answer, Answer).audit if answer else {}
+        found = workspace.read(answer, Answer) if answer else None
     except ItemError:
         return kept
-    return kept.model_copy(update={"audit": audit or kept.audit})
+    same = found is not None and (found.king, found.challenger) == (kept.king, kept.challenger)
+    return kept.model_copy(update={"candidates": found.candidates}) if found is not None and same else kept
 
 
 def _score(workspace: Workspace, stem: str) -> Score | None:

@@ -10,7 +10,7 @@ from typing import Any
 from duel.errors import ItemError
 from duel.exports import dialogue
 from duel.history import estimate_tokens, history_tokens
-from duel.records import Message
+from duel.records import Audit, Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class Example:
     """What the source itself makes of the run: "success", "failure" or "unknown"; "": it does not tell."""
     evidence: str = ""
     """What `resolved` and `outcome` rest on, where the source tells."""
-    audit: Mapping[str, Any] | None = None
-    """The audit field of its answer; None: it was never audited."""
+    audit: Audit | None = None
+    """Of the accepted turn; None: it was never audited."""
     recorded: bool = False
     """True for a whole trajectory, every turn of which is to be learned; False where only the last turn is."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from duel import placement
 from duel.audit.contamination import Benchmarks
 from duel.audit.licences import refused
 from duel.audit.secrets import scrub
@@ -52,13 +53,13 @@ def clean(settings: Settings, benchmarks: Benchmarks) -> Step:
     """Leaking and contaminated turns and refused licences go."""
 
     def verdict(example: Example) -> tuple[str, str] | None:
-        audit = example.audit or {}
-        if settings.audit.enforce and audit.get("leaking"):
-            return "leak", f"leak score {audit.get('leak_score')}"
+        kept_out = placement.obstacle(example.audit, settings)
+        if kept_out is not None:
+            return kept_out.slug, kept_out.reason
         if contaminated := _contaminated(example, settings, benchmarks):
             return "contaminated", contaminated
         licence = refused(example.license, settings)
-        return ("licence", licence) if licence else None
+        return ("license", licence) if licence else None
 
     return kept_where(verdict)
 
@@ -67,7 +68,7 @@ def _contaminated(example: Example, settings: Settings, benchmarks: Benchmarks) 
     """Why an example counts as contaminated: what the audit found, else what the benchmarks say of it now."""
     if not settings.audit.decontaminate:
         return ""
-    known = str((example.audit or {}).get("contaminated") or "")
+    known = example.audit.contaminated if example.audit else ""
     task = next((message.content for message in example.messages if message.role == "user"), "")
     return known or benchmarks.reason(example.instance_id, example.repo, example.base_commit, task)
 

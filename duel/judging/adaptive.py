@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from duel.judging.buckets import bucket_of
 from duel.judging.rubric import orders
 from duel.judging.scoring import Key, Standing, percent, standings
+from duel.placement import by_score
 from duel.records import Vote
 from duel.settings import Settings
 
@@ -62,8 +62,8 @@ def is_decided(panel: Sequence[Standing], settings: Settings) -> bool:
     # `stay` of the unsure judges come to count, the others drop out: the extremes take the lowest and the highest.
     for stay in range(max(settings.quorum - len(sure), 0), len(unsure) + 1):
         judges = len(sure) + stay
-        ends.add(bucket_of(percent(base + sum(lows[:stay]), judges * votes), settings)[0])
-        ends.add(bucket_of(percent(base + sum(highs[:stay]), judges * votes), settings)[0])
+        ends.add(by_score(percent(base + sum(lows[:stay]), judges * votes), settings).bucket)
+        ends.add(by_score(percent(base + sum(highs[:stay]), judges * votes), settings).bucket)
     return len(ends) == 1
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from duel.judging import bias, looks, noise_floor, statistics, tables
-from duel.judging.buckets import bucket_of
 from duel.judging.rubric import short_hash
 from duel.judging.statistics import Clusters, finite
 from duel.judging.table import Floats, Table, mean
+from duel.placement import by_score
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 
@@ -310,7 +310,7 @@ def _turn_metrics(table: Table) -> Floats:
 
 def buckets(scores: Sequence[Score], settings: Settings) -> dict[str, int]:
     """Turns a bucket, by score alone."""
-    found = Counter(bucket_of(score.score, settings)[0] or "unparsed" for score in scores)
+    found = Counter(by_score(score.score, settings).bucket or "unparsed" for score in scores)
     return {name: found[name] for name in ("final", "refined", "defeat", "unparsed")}
 
 

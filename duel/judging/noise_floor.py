@@ -21,7 +21,7 @@ from duel.judging.panel import Panel
 from duel.judging.statistics import Clusters, finite
 from duel.judging.survey import scores_of, why_not
 from duel.judging.table import Table
-from duel.records import Answer, Score
+from duel.records import Answer, Candidate, Score
 from duel.settings import Settings
 from duel.stage import Stage
 from duel.workspace import Workspace
@@ -114,7 +114,7 @@ class SecondAnswer:
             kept = self.workspace.read(self.path, Answer)
         except ItemError:
             return False
-        return kept.king == self.answer.king and kept.made["challenger"].plan == self.request.key
+        return kept.king == self.answer.king and getattr(kept.made("challenger"), "plan", "") == self.request.key
 
     def requests(self) -> list[Request]:
         """The one question that is asked for sure."""
@@ -127,10 +127,10 @@ class SecondAnswer:
             reply, made = await ask_for_turn(ask, question, self.settings.generate.format_retries)
         except Refused as refused:
             raise ItemError(refused.reason, "no well-formed second answer") from None
-        both = {**self.answer.made, "challenger": made}
-        self.workspace.save(
-            self.path, self.answer.model_copy(update={"challenger": reply.text, "made": both, "audit": {}})
-        )
+        own = self.answer.of_side("king")
+        second = self.answer.model_copy(update={"challenger": "", "candidates": [c.model_copy() for c in own]})
+        second.choose(Candidate(id="challenger-1", side="challenger", made=made), reply.text)
+        self.workspace.save(self.path, second)
 
 
 def figures(noise: Sequence[Score], scores: Sequence[Score], settings: Settings) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from duel.errors import ItemError
 from duel.judging import adaptive, hostile, rubric, verdict
 from duel.judging.rubric import Pair, short_hash
 from duel.judging.scoring import Key, owed_votes, settle
-from duel.records import Answer, Score, Vote
+from duel.records import Answer, Score, Side, Vote
 from duel.settings import Settings
 from duel.stage import Stage
 from duel.workspace import Workspace
@@ -138,7 +138,8 @@ def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, s
     side = "king" if mode == 2 else "assistant"
     found = [(side, kind) for kind in hostile.attempts(pair.opponent)]
     found += [("challenger", kind) for kind in hostile.attempts(pair.challenger)]
-    writers = {name: answer.made[name].model for name in ("king", "challenger") if name in answer.made}
+    sides: tuple[Side, ...] = ("king", "challenger")
+    writers = {name: made.model for name in sides if (made := answer.made(name))}
     return Score(
         file=pair.item,
         instance_id=answer.instance_id,
@@ -153,7 +154,7 @@ def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, s
 
 def _writer(answer: Answer) -> str:
     """Who wrote the challenger: its model and prompt template, which make it this challenger and no other."""
-    made = answer.made.get("challenger")
+    made = answer.made("challenger")
     return short_hash([made.model, made.template_hash] if made else [])
 
 

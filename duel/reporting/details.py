@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from duel.records import DIMENSIONS, Answer, Message, Score
+from duel.records import DIMENSIONS, Answer, Leak, Message, Score, Side
 from duel.reporting.text import shorten
 from duel.reporting.turns import Judged
 
@@ -18,6 +18,7 @@ MESSAGES = 80
 """Messages of a history that are shown; the others between its start and its end are only counted."""
 START = 2
 """Instructions and issue: never among those that are left out."""
+SIDES: tuple[Side, ...] = ("king", "challenger", "assistant")
 SYSTEMS = 200
 """System prompts that are kept once for all turns; a further one counts as part of its turn."""
 
@@ -54,7 +55,7 @@ class Details:
         spent = sum(min(len(getattr(answer, side)), each) for side in replies)
         return {
             "replies": replies,
-            "models": {side: made.model for side, made in answer.made.items()},
+            "models": {side: made.model for side in SIDES if (made := answer.made(side))},
             "leaks": findings(answer, replies["challenger"]),
             "protocol": _problems(answer),
             "votes": [_vote(vote) for vote in score.votes],
@@ -98,28 +99,25 @@ def fair_share(lengths: list[int], room: int) -> int:
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
     """The leak findings, each with the stretch of the shown challenger that it marks, in UTF-16 units."""
     rows = []
-    leaks = answer.audit.get("leaks")
-    for finding in leaks[:50] if isinstance(leaks, list) else ():
-        if isinstance(finding, dict):
-            place = finding.get("pr_place")
-            source = place if isinstance(place, dict) else {}
-            rows.append(
-                {
-                    "kind": shorten(str(finding.get("kind", "")), 40),
-                    "value": shorten(str(finding.get("value", "")), 300),
-                    "source": shorten(" ".join(str(source.get(key) or "") for key in ("part", "path")), 200).strip(),
-                    "line": source.get("line") if isinstance(source.get("line"), int) else None,
-                    "weight": finding.get("weight") if isinstance(finding.get("weight"), int | float) else None,
-                    "mark": _mark(answer.challenger, finding, shown),
-                }
-            )
+    audit = answer.audit("challenger")
+    for leak in audit.leaks[:50] if audit else ():
+        source = leak.pr_place
+        rows.append(
+            {
+                "kind": shorten(leak.kind, 40),
+                "value": shorten(leak.value, 300),
+                "source": shorten(" ".join(str(source.get(key) or "") for key in ("part", "path")), 200).strip(),
+                "line": source.get("line") if isinstance(source.get("line"), int) else None,
+                "weight": leak.weight,
+                "mark": _mark(answer.challenger, leak, shown),
+            }
+        )
     return rows
 
 
-def _mark(reply: str, finding: dict[str, Any], shown: Text) -> list[int] | None:
+def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:
     """[start, end] in the shown text, or None where the place was cut out or is not known."""
-    value, place = str(finding.get("value", "")), finding.get("place")
-    offset = place.get("offset") if isinstance(place, dict) else None
+    value, offset = leak.value, leak.place.get("offset")
     start = offset if isinstance(offset, int) and reply[offset : offset + len(value)] == value else reply.find(value)
     if not value or start < 0:
         return None
@@ -142,10 +140,9 @@ def _vote(vote: Any) -> list[Any]:
 
 
 def _problems(answer: Answer) -> list[str]:
-    protocol = answer.audit.get("protocol")
-    problems = protocol.get("problems") if isinstance(protocol, dict) else None
-    rows = [p for p in problems if isinstance(p, dict)] if isinstance(problems, list) else []
-    return [shorten(f"{p.get('rule', '')} {p.get('detail') or ''}".strip(), 200) for p in rows[:20]]
+    audit = answer.audit("challenger")
+    problems = audit.protocol.problems if audit and audit.protocol else []
+    return [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]]
 
 
 def _attempts(score: Score) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from duel.records import DIMENSIONS, Score, Vote
+from duel.records import DIMENSIONS, Score, Side, Vote
 from duel.reporting.turns import Judged, Turn
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
@@ -13,7 +13,7 @@ from duel.reporting.turns import Judged, Turn
 SCORE_BIN = 5
 SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
-WRITERS = {"king", "challenger"}
+WRITERS: tuple[Side, ...] = ("king", "challenger")
 GROUPINGS = ("style", "repo", "position", "license")
 
 
@@ -118,8 +118,10 @@ class Tally:
                     means[name].add(100 * sum(getattr(vote, name) for vote in votes) / len(votes))
 
     def _add_writers(self, judged: Judged) -> None:
-        for side in WRITERS & judged.answer.made.keys():
-            made = judged.answer.made[side]
+        for side in WRITERS:
+            made = judged.answer.made(side)
+            if made is None:
+                continue
             tokens = self.writer_tokens.setdefault(side, {}).setdefault(made.model or "unknown", Counter())
             tokens["replies"] += 1
             for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):

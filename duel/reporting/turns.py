@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from duel import placement
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.judging.buckets import bucket_of
 from duel.records import DIMENSIONS, Answer, Bucket, Score
 from duel.reporting.verdict import Verdict
 from duel.settings import Settings
@@ -78,11 +78,11 @@ class Reader:
     def judged(self, paths: list[Path]) -> Iterator[Judged]:
         """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
         answers = {path.stem: path for path in self.workspace.answer_paths()}
-        kept: dict[str, str] = {}
+        finals = placement.Representatives()
         for path in paths:
             judged = self._read(path, answers.get(path.stem))
             if judged is not None:
-                _mark_duplicate(judged, kept)
+                _stand_for_duplicates(judged, finals)
                 yield judged
 
     def _read(self, path: Path, answer_path: Path | None) -> Judged | None:
@@ -105,33 +105,33 @@ class Reader:
         return Judged(self._turn(stem, score, answer, place), score, answer)
 
     def _turn(self, stem: str, score: Score, answer: Answer, place: str) -> Turn:
-        audit = answer.audit
-        leaking = audit.get("leaking") if isinstance(audit.get("leaking"), bool) else None
+        audit = answer.audit("challenger")
         value = score.score if score.parsed else None
-        bucket, why, reason = placed(value, score, answer, self.settings)
+        placed = placement.place(value, audit, self.settings)
+        protocol = audit.protocol if audit else None
         return Turn(
             file=stem,
             instance_id=answer.instance_id,
             repo=answer.repo,
-            style=score.style or str(_table(audit, "protocol").get("style", "")) or "other",
+            style=score.style or (protocol.style if protocol else "") or "other",
             license=self._license(answer),
             position=answer.turn,
             parsed=value is not None,
             score=value,
             metrics=[score.metrics.get(name) for name in DIMENSIONS],
             flips=score.flips,
-            leaking=leaking,
-            bucket=bucket,
-            why=why,
-            reason=reason,
+            leaking=audit.leaking if audit else None,
+            bucket=placed.bucket,
+            why=score.reason if placed.slug == "unparsed" and score.reason else placed.reason,
+            reason=placed.slug,
             length_difference=_length_difference(score, answer),
             path=place,
         )
 
     def _license(self, answer: Answer) -> str:
-        audited = answer.audit.get("license")
-        if isinstance(audited, str):
-            return audited
+        audit = answer.audit("challenger")
+        if audit is not None and audit.license is not None:
+            return audit.license
         known = self._licenses
         if answer.instance_id not in known:
             try:
@@ -142,32 +142,12 @@ class Reader:
         return known[answer.instance_id]
 
 
-def placed(value: float | None, score: Score, answer: Answer, settings: Settings) -> tuple[Bucket | None, str, str]:
-    """(bucket, why, slug): where a turn goes. Refused data goes nowhere, whatever its score."""
-    if value is None:
-        return None, score.reason or "not enough judges could be read", "unparsed"
-    audit = answer.audit
-    if audit.get("contaminated"):
-        return None, f"contaminated: {audit['contaminated']}", "contaminated"
-    if audit.get("license_refused"):
-        return None, f"licence: {audit['license_refused']}", "licence"
-    leaking = audit.get("leaking") is True
-    bucket, why = bucket_of(value, settings, leaking)
-    if leaking and bucket != bucket_of(value, settings)[0]:
-        why = "leak"
-    return bucket, why, ""
-
-
-def _mark_duplicate(judged: Judged, kept: dict[str, str]) -> None:
-    """Inside final one turn stands for its near-duplicates: the first to come, which is the best."""
+def _stand_for_duplicates(judged: Judged, finals: placement.Representatives) -> None:
+    """Only the best of a group of near-duplicates stays in final."""
     turn = judged.turn
-    if turn.bucket != "final":
-        return
-    group = judged.answer.audit.get("duplicates_of")
-    representative = kept.setdefault(group if isinstance(group, str) and group else turn.file, turn.file)
-    if representative != turn.file:
-        turn.bucket, turn.reason = None, "near-duplicate"
-        turn.why = f"near-duplicate of {representative}, which is in final"
+    before = placement.Placement(turn.bucket, turn.why, turn.reason)
+    after = finals.place(turn.file, before, judged.answer.audit("challenger"))
+    turn.bucket, turn.why, turn.reason = after.bucket, after.reason, after.slug
 
 
 def _length_difference(score: Score, answer: Answer) -> float | None:
@@ -192,8 +172,3 @@ def differs(stem: str, score: Score, answer: Answer, verdict: Verdict) -> str:
 
 def _row(stem: str, score: Score, reason: str, detail: str) -> dict[str, Any]:
     return {"file": stem, "instance_id": score.instance_id, "reason": reason, "detail": detail}
-
-
-def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
-    found = values.get(key)
-    return found if isinstance(found, dict) else {}

@@ -9,8 +9,8 @@ from hypothesis import strategies as some
 
 from duel.judging import gate
 from duel.judging.adaptive import next_votes
-from duel.judging.buckets import bucket_of
 from duel.judging.scoring import settle
+from duel.placement import by_score
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 from tests.judging.panels import challengers, score_of
@@ -34,7 +34,7 @@ def test_every_bucket_equals_the_full_panels_and_calls_are_saved(mean: float, le
     short = [asked_one_by_one(score) for score in scores]
     assert np.mean([score.score for score in scores if score.score is not None]) == pytest.approx(mean, abs=1.5)
     for whole, part in zip(scores, short, strict=True):
-        assert bucket_of(part.score, FULL)[0] == bucket_of(whole.score, FULL)[0]
+        assert by_score(part.score, FULL).bucket == by_score(whole.score, FULL).bucket
         assert part.score is not None and part.score_high is not None and whole.score is not None
         assert part.score <= whole.score + 1e-9 and whole.score <= part.score_high + 1e-9
     saved = 1 - sum(len(score.votes) for score in short) / sum(len(score.votes) for score in scores)
@@ -73,7 +73,7 @@ def test_whatever_fails_a_turn_never_lands_in_another_bucket(
     part = asked_one_by_one(full, chosen)
     assert part.parsed >= full.parsed
     if full.parsed:
-        assert bucket_of(part.score, chosen)[0] == bucket_of(full.score, chosen)[0]
+        assert by_score(part.score, chosen).bucket == by_score(full.score, chosen).bucket
 
 
 @given(some.lists(some.sampled_from([0.0, 0.5, 1.0]), min_size=30, max_size=30))

@@ -1,0 +1,77 @@
+"""Which bucket a turn goes to, and why: the one place that decides, for audit, panel, report, export and the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from duel.records import Audit, Bucket
+from duel.settings import Settings
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a turn goes. `bucket` is None where it goes nowhere; then `slug` names the reason for dropped.jsonl."""
+
+    bucket: Bucket | None
+    reason: str
+    slug: str = ""
+
+
+def obstacle(audit: Audit | None, settings: Settings) -> Placement | None:
+    """What keeps a turn out of every bucket, whatever its score; None for a turn that could be kept.
+
+    A turn that was not audited has no obstacle. `[audit] enforce = false` lets leaks, attempts to sway a judge and
+    broken rules pass; contamination and refused licenses never do.
+    """
+    if audit is None:
+        return None
+    if audit.contaminated:
+        return Placement(None, f"contaminated: {audit.contaminated}", "contaminated")
+    if audit.license_refused:
+        return Placement(None, f"license: {audit.license_refused}", "license")
+    if not settings.audit.enforce:
+        return None
+    if audit.leaking:
+        told = ", ".join(leak.value[:60] for leak in audit.leaks[:3])
+        return Placement(None, f"the challenger leaks the pull request: {told}", "leak")
+    if audit.attempts:
+        return Placement(None, f"the challenger tries to sway the judges: {', '.join(audit.attempts)}", "attempt")
+    if audit.protocol is not None and not audit.protocol.ok:
+        rules = ", ".join(dict.fromkeys(problem.rule for problem in audit.protocol.problems))
+        return Placement(None, f"the challenger breaks the protocol: {rules}", "protocol")
+    return None
+
+
+def place(score: float | None, audit: Audit | None, settings: Settings) -> Placement:
+    """Where a turn with `score` (0-100, None where it is not parsed) and the challenger's `audit` goes."""
+    kept_out = obstacle(audit, settings)
+    return kept_out or by_score(score, settings)
+
+
+def by_score(score: float | None, settings: Settings) -> Placement:
+    """Where a turn goes by its score alone."""
+    final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
+    if score is None:
+        return Placement(None, "not parsed: too few judges gave a verdict", "unparsed")
+    if score < defeat_min:
+        return Placement("defeat", f"score {score:.1f} is under {defeat_min:g}")
+    if score < final_min:
+        return Placement("refined", f"score {score:.1f} is at least {defeat_min:g} and under {final_min:g}")
+    return Placement("final", f"score {score:.1f} is at least {final_min:g}")
+
+
+@dataclass
+class Representatives:
+    """Inside `final/` one turn stands for its near-duplicates: the first to come, so hand them in best first."""
+
+    _kept: dict[str, str] = field(default_factory=dict)
+
+    def place(self, stem: str, placement: Placement, audit: Audit | None) -> Placement:
+        """`placement`, or none where a near-duplicate of the turn `stem` is in `final/` already."""
+        if placement.bucket != "final":
+            return placement
+        group = audit.duplicates_of if audit is not None else ""
+        other = self._kept.setdefault(group or stem, stem)
+        if other == stem:
+            return placement
+        return Placement(None, f"near-duplicate of {other}, which is in final", "near-duplicate")

@@ -1,0 +1,37 @@
+"""Every record on disk, typed once: prompt, pull request, answer with its candidates, score, verdict, kept turn.
+
+Records are read and written nowhere else in other shapes. Unknown keys survive a round trip, and each record carries a
+format tag, so that a reader can tell a record of its own kind from any other JSON.
+"""
+
+from duel.records.answer import Answer, Candidate, Kept, Made
+from duel.records.audit import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
+from duel.records.pull_request import ChangedFile, Commit
+from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
+from duel.records.sampled import Prompt, Source
+from duel.records.score import Score, Vote
+
+__all__ = [
+    "DIMENSIONS",
+    "Answer",
+    "Audit",
+    "BrokenRule",
+    "Bucket",
+    "Candidate",
+    "ChangedFile",
+    "Commit",
+    "Kept",
+    "Leak",
+    "Made",
+    "Message",
+    "Order",
+    "Prompt",
+    "ProtocolCheck",
+    "Record",
+    "Role",
+    "Score",
+    "Side",
+    "Source",
+    "Vote",
+    "fingerprint",
+]

@@ -1,0 +1,143 @@
+"""One turn with its candidates: any number of texts on each side, of which one a side is chosen."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from duel.records.audit import Audit
+from duel.records.record import Message, Record, Side
+from duel.records.sampled import Source
+
+
+class Made(BaseModel):
+    """What one reply was made with: enough to tell whether it is still what the settings ask for.
+
+    `plan` is the fingerprint of the question, without the workspace's nonce: a rerun compares it, and needs no call.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    model: str = ""
+    plan: str = ""
+    question_hash: str = ""
+    """Of what was sent, the nonce left out."""
+    template_hash: str = ""
+    """Of the prompt file that was rendered into it; "" where the history was sent as it is."""
+    attempt: int = 0
+    usage: dict[str, Any] = Field(default_factory=dict)
+    finish_reason: str = ""
+    at: str = ""
+
+
+class Candidate(BaseModel):
+    """One text for a turn. `id` is unique in its answer: the side, a dash, a number from 1 (`king-1`).
+
+    The text of the chosen one stands in the answer's field of its side and nowhere else; `Answer.text_of` gives either.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    id: str
+    side: Side
+    text: str = ""
+    """"" for the chosen one."""
+    made: Made | None = None
+    """None for a text from elsewhere."""
+    audit: Audit | None = None
+    observed: dict[str, Any] | None = None
+    chosen: bool = False
+
+
+class Answer(Record):
+    """One turn with its candidates. `king`, `challenger` and `assistant` hold the chosen texts, "" for none."""
+
+    FORMAT: ClassVar[str] = "duel-answer/2"
+    format: str = FORMAT
+    instance_id: str = Field(min_length=1)
+    king: str
+    challenger: str = ""
+    assistant: str = ""
+    messages: list[Message] = Field(min_length=1)
+    candidates: list[Candidate] = Field(default_factory=list)
+    repo: str = ""
+    turn: int = 0
+    source: Source = Field(default_factory=Source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_format(cls, fields: Any) -> Any:
+        """Version 1 kept `made` by side and one `audit`, which named no text and therefore counts as none."""
+        if not isinstance(fields, dict) or "candidates" in fields:
+            return fields
+        kept = {key: value for key, value in fields.items() if key not in ("made", "audit", "format")}
+        made: Any = fields.get("made") if isinstance(fields.get("made"), dict) else {}
+        sides = [side for side in ("king", "challenger") if side in made]
+        kept["candidates"] = [{"id": f"{side}-1", "side": side, "made": made[side], "chosen": True} for side in sides]
+        if str(fields.get("format", cls.FORMAT)).split("/")[0] != cls.FORMAT.split("/")[0]:
+            kept["format"] = fields["format"]  # another record's tag, which the reader names
+        return kept
+
+    def chosen(self, side: Side) -> Candidate | None:
+        """The candidate whose text stands in the field of `side`; None where it came from elsewhere or is not there."""
+        return next((c for c in self.candidates if c.side == side and c.chosen), None)
+
+    def text_of(self, candidate: Candidate) -> str:
+        """The candidate's text, wherever it stands."""
+        return str(getattr(self, candidate.side)) if candidate.chosen else candidate.text
+
+    def of_side(self, side: Side) -> list[Candidate]:
+        """All candidates of a side, in the order in which they were written."""
+        return [candidate for candidate in self.candidates if candidate.side == side]
+
+    def audit(self, side: Side) -> Audit | None:
+        """The audit of the chosen text of `side`; None where there is none, or where it is about another text."""
+        candidate = self.chosen(side)
+        found = candidate.audit if candidate else None
+        return found if found is not None and found.about(getattr(self, side)) else None
+
+    def made(self, side: Side) -> Made | None:
+        """How the chosen text of `side` was made; None for a text from elsewhere."""
+        candidate = self.chosen(side)
+        return candidate.made if candidate else None
+
+    def choose(self, candidate: Candidate, text: str) -> None:
+        """Make `candidate` the chosen one of its side, in place of one of its id; the one before keeps its text."""
+        before = self.chosen(candidate.side)
+        if before is not None:
+            before.text, before.chosen = getattr(self, candidate.side), False
+        setattr(self, candidate.side, text)
+        self.put(candidate.model_copy(update={"text": "", "chosen": True}))
+
+    def put(self, candidate: Candidate) -> None:
+        """Add `candidate`, or replace the one of its id, in place."""
+        for place, other in enumerate(self.candidates):
+            if other.id == candidate.id:
+                self.candidates[place] = candidate
+                return
+        self.candidates.append(candidate)
+
+    def remove(self, side: Side) -> None:
+        """Take all candidates of a side away, its chosen text with them."""
+        self.candidates = [candidate for candidate in self.candidates if candidate.side != side]
+        setattr(self, side, "")
+
+    def examine(self, side: Side, audit: Audit) -> None:
+        """Keep `audit` with the chosen text of `side`, which becomes a candidate if it came from elsewhere."""
+        candidate = self.chosen(side) or Candidate(id=f"{side}-1", side=side, chosen=True)
+        self.put(candidate.model_copy(update={"audit": audit}))
+
+
+class Kept(Answer):
+    """A turn in `final/`, `refined/` or `defeat/`: the answer with what the panel said of it."""
+
+    FORMAT: ClassVar[str] = "duel-kept/2"
+    format: str = FORMAT
+    score: float | None = None
+    score_expected: float | None = None
+    """The score that a re-judge is expected to give: shrunk by the panel's reliability. DESIGN 4.9."""
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    reason: str = ""
+    bucket_reason: str = ""
+    mode: int = 2
+    license: str = ""
+    base_commit: str = ""

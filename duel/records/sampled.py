@@ -1,0 +1,34 @@
+"""A sampled turn before anyone has answered it: the history up to it, and where it came from."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from duel.records.record import Message, Record
+
+
+class Source(BaseModel):
+    """Where a prompt came from, and how likely it was to be drawn."""
+
+    model_config = ConfigDict(extra="allow")
+    dataset: str = ""
+    revision: str = ""
+    file: str = ""
+    row: int = -1
+    exit_status: str = ""
+    probability: float | None = None
+
+
+class Prompt(Record):
+    """One sampled turn: the history up to it (`messages`) and the dataset's own next turn (`assistant`)."""
+
+    FORMAT: ClassVar[str] = "duel-prompt/1"
+    format: str = FORMAT
+    instance_id: str = Field(min_length=1)
+    repo: str = ""
+    messages: list[Message] = Field(min_length=1)
+    assistant: str = ""
+    turn: int = 0
+    source: Source = Field(default_factory=Source)
