@@ -15,7 +15,7 @@ asked again once, with the findings named; the better of the two is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -123,7 +123,7 @@ class Turn:
         if second_leaks.score >= leaks.score:
             return reply.text, made, leaks
         second_made.plan = made.plan
-        return second.text, second_made, second_leaks
+        return second.text, second_made, replace(second_leaks, reworded=True)
 
     def leaks(self, reply: str) -> Leaks:
         """What the reply tells that stands in the pull request and nowhere in what the agent has seen."""

@@ -244,7 +244,7 @@ class Audit(Section):
     """The checks that keep the data honest."""
 
     enforce: bool = True
-    """A leaking turn cannot enter `final/`."""
+    """A challenger that leaks, tries to sway a judge or breaks the protocol goes into no bucket."""
     leak_max: float = Field(1.0, ge=0)
     """A challenger whose leak score exceeds this leaks."""
     near_duplicate: float = Field(0.85, gt=0, le=1)

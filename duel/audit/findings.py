@@ -59,6 +59,8 @@ class Leaks:
     findings: tuple[Finding, ...] = ()
     score: float = 0.0
     leaking: bool = False
+    reworded: bool = False
+    """The reply was written after the leaks of an earlier one had been named."""
 
     def audit(self, reply: str) -> Audit:
         """An audit of `reply` that holds these findings and no other check yet."""
@@ -67,6 +69,7 @@ class Leaks:
             leaks=[finding.record() for finding in self.findings],
             leak_score=self.score,
             leaking=self.leaking,
+            reworded=self.reworded,
         )
 
 

@@ -20,6 +20,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield f"audited ({summary['side']})", str(summary["audited"]), _listed({"without a reply": summary["without"]})
     share = f"{summary['leaking_fraction']:.2%}" if summary["leaking_fraction"] is not None else ""
     yield "leaking", str(summary["leaking"]), f"{share} above {summary['leak_max']:g}".strip()
+    if reworded := len(summary["reworded_turns"]):
+        yield "reworded", str(reworded), "asked again with the leak named: the word is gone, the knowledge may be there"
     yield "leaked facts, by kind", str(sum(summary["leaks_by_kind"].values())), _listed(summary["leaks_by_kind"])
     protocol = summary["protocol"]
     yield "protocol kept", str(protocol["ok"]), _listed(protocol["problems"])

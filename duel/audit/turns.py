@@ -197,6 +197,7 @@ def summarize(audited: Audited, auditor: Auditor) -> dict[str, Any]:
         "leak_max": auditor.settings.audit.leak_max,
         "leaking": len(leaking),
         "leaking_fraction": round(len(leaking) / len(turns), 6) if turns else None,
+        "reworded_turns": [turn.path.stem for turn in turns if turn.found.reworded],
         "leaks_by_kind": _counted(kind for turn in turns for kind in {leak.kind for leak in turn.found.leaks}),
         "leak_score_quantiles": {
             str(q): scores[min(len(scores) - 1, int(q * len(scores)))] for q in (0.5, 0.9, 0.99, 1.0) if scores

@@ -50,27 +50,19 @@ def kept_where(verdict: Verdict) -> Step:
 
 
 def clean(settings: Settings, benchmarks: Benchmarks) -> Step:
-    """Leaking and contaminated turns and refused licences go."""
+    """What the audit keeps out of every bucket goes, and what benchmarks and licenses refuse by now."""
 
     def verdict(example: Example) -> tuple[str, str] | None:
         kept_out = placement.obstacle(example.audit, settings)
         if kept_out is not None:
             return kept_out.slug, kept_out.reason
-        if contaminated := _contaminated(example, settings, benchmarks):
+        task = next((message.content for message in example.messages if message.role == "user"), "")
+        if contaminated := benchmarks.reason(example.instance_id, example.repo, example.base_commit, task):
             return "contaminated", contaminated
-        licence = refused(example.license, settings)
-        return ("license", licence) if licence else None
+        license_refused = refused(example.license, settings)
+        return ("license", license_refused) if license_refused else None
 
     return kept_where(verdict)
-
-
-def _contaminated(example: Example, settings: Settings, benchmarks: Benchmarks) -> str:
-    """Why an example counts as contaminated: what the audit found, else what the benchmarks say of it now."""
-    if not settings.audit.decontaminate:
-        return ""
-    known = example.audit.contaminated if example.audit else ""
-    task = next((message.content for message in example.messages if message.role == "user"), "")
-    return known or benchmarks.reason(example.instance_id, example.repo, example.base_commit, task)
 
 
 def unchecked(benchmarks: Benchmarks) -> list[str]:

@@ -67,6 +67,7 @@ class Reader:
     damage: list[ItemError] = field(default_factory=list)
     missing: list[dict[str, Any]] = field(default_factory=list)
     """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
+    _finals: placement.Representatives = field(default_factory=placement.Representatives)
     _licenses: dict[str, str] = field(default_factory=dict)
 
     def best_first(self) -> list[Path]:
@@ -78,11 +79,10 @@ class Reader:
     def judged(self, paths: list[Path]) -> Iterator[Judged]:
         """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
         answers = {path.stem: path for path in self.workspace.answer_paths()}
-        finals = placement.Representatives()
+        self._finals = placement.Representatives()
         for path in paths:
             judged = self._read(path, answers.get(path.stem))
             if judged is not None:
-                _stand_for_duplicates(judged, finals)
                 yield judged
 
     def _read(self, path: Path, answer_path: Path | None) -> Judged | None:
@@ -107,7 +107,7 @@ class Reader:
     def _turn(self, stem: str, score: Score, answer: Answer, place: str) -> Turn:
         audit = answer.audit("challenger")
         value = score.score if score.parsed else None
-        placed = placement.place(value, audit, self.settings)
+        placed = self._finals.place(stem, placement.place(value, audit, self.settings), audit)
         protocol = audit.protocol if audit else None
         return Turn(
             file=stem,
@@ -140,14 +140,6 @@ class Reader:
                 commit = None
             known[answer.instance_id] = commit.license if commit else ""
         return known[answer.instance_id]
-
-
-def _stand_for_duplicates(judged: Judged, finals: placement.Representatives) -> None:
-    """Only the best of a group of near-duplicates stays in final."""
-    turn = judged.turn
-    before = placement.Placement(turn.bucket, turn.why, turn.reason)
-    after = finals.place(turn.file, before, judged.answer.audit("challenger"))
-    turn.bucket, turn.why, turn.reason = after.bucket, after.reason, after.slug
 
 
 def _length_difference(score: Score, answer: Answer) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,8 +45,8 @@ def test_nothing_that_can_be_read_raises(reply: str, seen: str, patch: str, desc
     commit = Commit(instance_id="a__b-1", pull_number=8642, patch=patch, test_patch=patch, description=description)
     messages = [Message(role="system", content=seen), Message(role="assistant", content=reply)]
     for pull in (commit, COMMIT):
-        orjson.dumps(find_leaks(reply, messages, pull, RARITY).fields())
-    orjson.dumps(check(reply, messages).fields())
+        find_leaks(reply, messages, pull, RARITY).audit(reply).model_dump_json()
+    check(reply, messages).record().model_dump_json()
     near_duplicates([("a", reply), ("b", seen)], 0.85)
     Rarity.of(RARITY, reply)
 

@@ -7,11 +7,12 @@ import os
 import random
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from duel.exports.example import Example
-from duel.records import Answer, Commit, Kept, Made, Message, Score, Source
+from duel.records import Answer, Audit, Candidate, Commit, Kept, Made, Message, Score, Source, fingerprint
 from duel.workspace import Workspace
 
 SYSTEM = "You are an agent in a shell. Answer with a thought and one bash block."
@@ -57,9 +58,17 @@ def example(topic: str = "ledger", **fields: object) -> Example:
 
 
 def put_turn(
-    workspace: Workspace, number: int, bucket: str, score: float, *, repo: str = "", topic: str = "", **fields: object
+    workspace: Workspace,
+    number: int,
+    bucket: str,
+    score: float,
+    *,
+    repo: str = "",
+    topic: str = "",
+    found: dict[str, Any] | None = None,
+    **fields: object,
 ) -> str:
-    """One judged turn in its bucket, with the answer, pull request and score it comes from."""
+    """One judged turn in its bucket, with the answer (its audit: `found`), pull request and score it comes from."""
     topic = topic or f"module{number}"
     repo = repo or f"acme/tool{number}"
     stem = f"prompts_12_1_{number}"
@@ -71,10 +80,14 @@ def put_turn(
         "messages": history(topic),
         "repo": repo,
         "source": Source(dataset="example/rollouts", revision="0123abc"),
-        "made": {"challenger": Made(model=CHALLENGER_MODEL), "king": Made(model="example/king-1")},
-        "audit": {"side": "challenger", "leaks": [], "leak_score": 0.0, "leaking": False, "contaminated": ""},
         **fields,
     }
+    candidates = [
+        Candidate(id="king-1", side="king", made=Made(model="example/king-1"), chosen=True),
+        Candidate(id="challenger-1", side="challenger", made=Made(model=CHALLENGER_MODEL), chosen=True),
+    ]
+    answer |= {"candidates": candidates}
+    candidates[1].audit = Audit(text=fingerprint(str(answer["challenger"])), **found or {})
     workspace.save(workspace.root / "answer_0" / f"{stem}.json", Answer.model_validate(answer))
     kept = Kept.model_validate({**answer, "score": score, "metrics": {}, "reason": "better", "bucket_reason": bucket})
     workspace.save(workspace.kept_path(bucket, stem), kept)

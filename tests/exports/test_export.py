@@ -15,7 +15,7 @@ import pytest
 import export as export_script
 from duel import command
 from duel.exports.formats import FORMATS
-from duel.records import Answer, Kept, Score
+from duel.records import Answer, Audit, Kept, ProtocolCheck, Score, fingerprint
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished
 from tests.exports.conftest import put_turn
@@ -129,16 +129,36 @@ def test_every_step_hands_over_what_it_took_or_names_the_reason(
 def test_leaking_contaminated_and_refused_turns_stay_out(export: Callable[..., Any], workspace: Workspace) -> None:
     (workspace.root / "chain.toml").write_text('[audit]\ndecontaminate = ["own.txt"]\nlicenses = ["MIT"]\n')
     (workspace.root / "own.txt").write_text("nobody__none-1\n")
-    put_turn(workspace, 21, "final", 90, audit={"leaking": True, "leak_score": 3.2})
-    put_turn(workspace, 23, "final", 90, audit={"leaking": False, "contaminated": "own"})
-    stem = put_turn(workspace, 25, "final", 90)
-    answer = workspace.find_answer(stem)
-    assert answer is not None
-    late = workspace.read(answer, Answer)  # audited after report.py had filled the bucket
-    workspace.save(answer, late.model_copy(update={"audit": {"leaking": True, "leak_score": 2.0}}))
+    put_turn(workspace, 21, "final", 90, found={"leaking": True, "leak_score": 3.2})
+    put_turn(workspace, 23, "final", 90, found={"contaminated": "own"})
+    audit_late(workspace, put_turn(workspace, 25, "final", 90), leaking=True)
+    audit_late(workspace, put_turn(workspace, 27, "final", 90), protocol=ProtocolCheck(ok=False))
+    audit_late(workspace, put_turn(workspace, 29, "final", 90), attempts=["verdict"])
     export()
-    assert manifest(workspace)["dropped"] == {"contaminated": 1, "leak": 2, "licence": 4}
+    assert manifest(workspace)["dropped"] == {"attempt": 1, "contaminated": 1, "leak": 2, "license": 4, "protocol": 1}
     assert {row["license"] for row in rows(workspace, "sft")} == {"MIT"}
+
+
+def test_without_enforcement_leaks_and_broken_rules_pass_and_contamination_does_not(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
+    (workspace.root / "chain.toml").write_text("[audit]\nenforce = false\ndecontaminate = ['own.txt']\n")
+    (workspace.root / "own.txt").write_text("nobody__none-1\n")
+    leaking = put_turn(workspace, 21, "final", 90, found={"leaking": True})
+    broken = put_turn(workspace, 22, "final", 90, found={"protocol": ProtocolCheck(ok=False)})
+    put_turn(workspace, 23, "final", 90, found={"contaminated": "own"})
+    export()
+    assert manifest(workspace)["dropped"] == {"contaminated": 1}
+    assert {leaking, broken} <= {row["id"] for row in rows(workspace, "sft")}
+
+
+def audit_late(workspace: Workspace, stem: str, **found: Any) -> None:
+    """Audit the answer of a turn that report.py has put into its bucket already."""
+    path = workspace.find_answer(stem)
+    assert path is not None
+    answer = workspace.read(path, Answer)
+    answer.examine("challenger", Audit(text=fingerprint(answer.challenger), **found))
+    workspace.save(path, answer)
 
 
 def test_secrets_are_replaced_and_counted(export: Callable[..., Any], workspace: Workspace) -> None:

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 import report
 from duel import settings
-from duel.records import Answer, Kept, Score
+from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
 from duel.workspace import BUCKETS, Workspace
 from tests.reporting.workspaces import build, build_hostile, save_verdict, verdict
 
@@ -52,7 +52,9 @@ def audit(root: Path, stem: str, **fields: Any) -> None:
     path = Workspace(root).find_answer(stem)
     assert path is not None
     answer = Answer.parse(path.read_bytes())
-    answer.audit |= fields
+    found = answer.audit("challenger")
+    assert found is not None
+    answer.examine("challenger", found.model_copy(update=fields))
     path.write_bytes(answer.dump())
 
 
@@ -73,7 +75,7 @@ def test_each_turn_lies_in_the_bucket_of_its_score(small: Path) -> None:
     for bucket, (low, high) in {"final": (80, 101), "refined": (66, 80), "defeat": (0, 66)}.items():
         for turn in kept(small, bucket).values():
             assert turn.score is not None
-            assert low <= turn.score < high or (bucket == "refined" and turn.bucket_reason == "leak")
+            assert low <= turn.score < high
             assert turn.format == Kept.FORMAT
             assert turn.king and turn.challenger and turn.messages and turn.metrics and turn.reason
     found = [stem for bucket in BUCKETS for stem in kept(small, bucket)]
@@ -130,15 +132,27 @@ def test_a_manifest_that_was_tampered_with_removes_nothing_elsewhere(small: Path
     assert precious.exists()
 
 
-def test_a_leaking_turn_cannot_be_final(small: Path) -> None:
+BROKEN = ProtocolCheck(ok=False, problems=[BrokenRule(rule="several-blocks")])
+REFUSED = [
+    ({"leaking": True, "leaks": [Leak(kind="path", value="src/hidden.py")]}, "leak"),
+    ({"attempts": ["verdict"]}, "attempt"),
+    ({"protocol": BROKEN}, "protocol"),
+    ({"contaminated": "instance of verified"}, "contaminated"),
+    ({"license_refused": "GPL-3.0"}, "license"),
+]
+
+
+@pytest.mark.parametrize(("found", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
+def test_what_the_audit_refuses_goes_nowhere_whatever_its_score(small: Path, found: dict, reason: str) -> None:
     stem = stems(small)[0]
     change(small, stem, score=95.0, parsed=True)
-    audit(small, stem, leaking=True)
+    audit(small, stem, **found)
     write(small)
-    assert kept(small, "refined")[stem].bucket_reason == "leak"
+    assert dropped(small)[stem] == reason
+    assert not any(stem in kept(small, bucket) for bucket in BUCKETS)
     (small / "chain.toml").write_text("[audit]\nenforce = false\n")
     write(small)
-    assert stem in kept(small, "final")
+    assert (stem in kept(small, "final")) == (reason not in {"contaminated", "license"})
 
 
 def test_the_best_of_near_duplicates_stands_for_them_in_final(small: Path) -> None:
@@ -151,16 +165,6 @@ def test_the_best_of_near_duplicates_stands_for_them_in_final(small: Path) -> No
     assert first not in kept(small, "final")
     assert dropped(small)[first] == "near-duplicate"
     assert third in kept(small, "defeat")
-
-
-@pytest.mark.parametrize(("field", "reason"), [("contaminated", "contaminated"), ("license_refused", "licence")])
-def test_refused_data_goes_nowhere(small: Path, field: str, reason: str) -> None:
-    stem = stems(small)[0]
-    change(small, stem, score=95.0, parsed=True)
-    audit(small, stem, **{field: "listed"})
-    write(small)
-    assert dropped(small)[stem] == reason
-    assert not any(stem in kept(small, bucket) for bucket in BUCKETS)
 
 
 def test_an_unparsed_turn_goes_nowhere_and_is_listed_without_a_figure(small: Path) -> None:

@@ -8,7 +8,21 @@ from typing import Any
 
 import orjson
 
-from duel.records import DIMENSIONS, Answer, ChangedFile, Commit, Made, Message, Score, Source, Vote
+from duel.records import (
+    DIMENSIONS,
+    Answer,
+    Audit,
+    Candidate,
+    ChangedFile,
+    Commit,
+    Made,
+    Message,
+    Score,
+    Side,
+    Source,
+    Vote,
+    fingerprint,
+)
 from duel.workspace import Workspace
 
 JUDGES = ("lab-one/arbiter-v3", "lab-two/referee-thinking", "lab-three/umpire-k2")
@@ -62,7 +76,7 @@ def build(root: Path, turns: int, *, seed: int = 0, history: tuple[int, int] = (
         instance_id = f"{repo.replace('/', '__')}-{1000 + instance}"
         answer = _answer(draw, instance_id, repo, history)
         score = _score(draw, stem, answer)
-        answer.audit = _audit(draw, answer, instance, number)
+        answer.examine("challenger", _audit(draw, answer, instance))
         workspace.save(workspace.new_answer_path(stem, number, 5000), answer)
         workspace.save(workspace.score_path(stem), score)
         scores.append(score)
@@ -123,10 +137,6 @@ def _answer(draw: random.Random, instance_id: str, repo: str, history: tuple[int
     for _ in range(turn - 1):
         messages.append(Message(role="assistant", content=_reply(draw, _words(draw))))
         messages.append(Message(role="user", content="Observation: " + _observation(draw, each)))
-    made = {
-        side: Made(model=f"lab-four/{side}-writer", usage={"prompt_tokens": 4100, "completion_tokens": 180})
-        for side in ("king", "challenger")
-    }
     king = _reply(draw, words)
     challenger = _reply(draw, words) if draw.random() < 0.7 else king.replace("src/", "./src/")
     return Answer(
@@ -135,11 +145,16 @@ def _answer(draw: random.Random, instance_id: str, repo: str, history: tuple[int
         challenger=challenger,
         assistant=_reply(draw, words),
         messages=messages,
-        made=made,
+        candidates=[_written("king"), _written("challenger")],
         repo=repo,
         turn=turn,
         source=Source(dataset="sample", file="train-00000.parquet", row=draw.randrange(10_000)),
     )
+
+
+def _written(side: Side) -> Candidate:
+    made = Made(model=f"lab-four/{side}-writer", usage={"prompt_tokens": 4100, "completion_tokens": 180})
+    return Candidate(id=f"{side}-1", side=side, made=made, chosen=True)
 
 
 def _score(draw: random.Random, stem: str, answer: Answer) -> Score:
@@ -187,7 +202,7 @@ def _mean(vote: Vote) -> float:
     return sum(getattr(vote, name) for name in DIMENSIONS) / len(DIMENSIONS)
 
 
-def _audit(draw: random.Random, answer: Answer, instance: int, number: int) -> dict[str, Any]:
+def _audit(draw: random.Random, answer: Answer, instance: int) -> Audit:
     start = answer.challenger.find("src/")
     leaking = draw.random() < 0.05 and start >= 0
     value = answer.challenger[max(start, 0) :].split()[0].rstrip("'\"")
@@ -197,20 +212,18 @@ def _audit(draw: random.Random, answer: Answer, instance: int, number: int) -> d
         "place": {"offset": max(start, 0), "line": 3, "text": value},
         "pr_place": {"part": "patch", "path": value, "line": 41},
         "rarity": 0.97,
-        "elsewhere": 0,
         "weight": 1.3,
     }
-    return {
-        "side": "challenger",
-        "leaks": [finding] if leaking else [],
-        "leak_score": 1.3 if leaking else 0.0,
-        "leaking": leaking,
-        "protocol": {"ok": True, "problems": [], "style": "search"},
-        "duplicates_of": "",
-        "license": LICENSES[instance % len(LICENSES)],
-        "license_refused": "",
-        "contaminated": "",
-    }
+    return Audit.model_validate(
+        {
+            "text": fingerprint(answer.challenger),
+            "leaks": [finding] if leaking else [],
+            "leak_score": 1.3 if leaking else 0.0,
+            "leaking": leaking,
+            "protocol": {"ok": True, "style": "search"},
+            "license": LICENSES[instance % len(LICENSES)],
+        }
+    )
 
 
 def _commit(instance_id: str, repo: str, instance: int) -> Commit:
@@ -412,24 +425,28 @@ def build_hostile(root: Path, turns: int = 40) -> Path:
 
 def _hostile_answer(draw: random.Random, text: str, number: int) -> Answer:
     long = f"{text}\n" + "<b>1 MB</b> " * 90_000 if number < 3 else text
+    challenger = f"{long}\n```bash\n{text}\n```"
+    audit = {
+        "text": fingerprint(challenger),
+        "leaks": [{"kind": text, "value": text, "place": {"offset": number}, "pr_place": {"path": text, "line": 1}}],
+        "leaking": bool(number % 2),
+        "attempts": [text] if number % 4 == 0 else [],
+        "protocol": {"ok": False, "problems": [{"rule": text, "detail": text}], "style": text},
+        "license": text,
+        "duplicates_of": text if number % 5 == 0 else "",
+    }
+    made = Made(model=text, usage={"prompt_tokens": 1})
     return Answer(
         instance_id=f"evil__{text}",
         king=f"THOUGHT: {text}\n\n```bash\ngrep {text}\n```\n",
-        challenger=f"{long}\n```bash\n{text}\n```",
+        challenger=challenger,
         assistant=text,
         messages=[Message(role=role, content=long) for role in ("system", "user", "assistant", "tool")],
-        made={text: Made(model=text), "king": Made(model=text, usage={"prompt_tokens": 1})},
+        candidates=[
+            Candidate(id=text, side="king", made=made, chosen=True),
+            Candidate(id="challenger-1", side="challenger", made=made, audit=Audit.model_validate(audit), chosen=True),
+        ],
         repo=text,
         turn=number % 12,
-        audit={
-            "leaks": [
-                {"kind": text, "value": text, "place": {"offset": number}, "pr_place": {"path": text, "line": 1}},
-                7,
-            ],
-            "leaking": bool(number % 2),
-            "protocol": {"problems": [{"rule": text, "detail": text}, None], "style": text},
-            "license": text,
-            "duplicates_of": text if number % 5 == 0 else "",
-        },
         source=Source(dataset=text, file=text, row=draw.randrange(9)),
     )

@@ -33,7 +33,7 @@ def test_every_answer_gets_a_challenger_in_place(script: Script, answered: Works
     done = answers(answered)
     assert all("```bash" in answer.challenger for answer in done.values())
     assert {stem: answer.king for stem, answer in done.items()} == kings
-    assert all("leak_score" in answer.audit for answer in done.values())
+    assert all(answer.audit("challenger") is not None for answer in done.values())
 
 
 def test_the_challenger_is_shown_the_pull_request_between_marks_it_cannot_forge(tmp_path: Path) -> None:
