@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import find_leaks
-from duel.audit.licences import refused
+from duel.audit.licenses import refused
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background
 from duel.audit.secrets import scrub

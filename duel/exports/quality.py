@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duel.audit.contamination import Benchmarks
-from duel.audit.licences import refused
+from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.errors import ItemError, UserError
 from duel.exports import recovery
