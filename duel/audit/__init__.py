@@ -1,1 +1,1 @@
-"""The checks that keep the data honest: blind rule, protocol, duplicates, secrets, contamination, licences."""
+"""The checks that keep the data honest: blind rule, protocol, duplicates, secrets, contamination, licenses."""

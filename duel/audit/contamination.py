@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duel.audit.lists import HUB_LISTS, hub_rows, rows_of_file
+from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
 from duel.errors import ItemError, SettingsError
 from duel.settings import Settings
 from duel.workspace import Workspace

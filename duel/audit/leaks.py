@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from duel.audit import names, numbers, quotes, talk
-from duel.audit.facts import Fact, Facts
-from duel.audit.findings import Finding, Leaks, distinct
+from duel.audit import leak_names, leak_numbers, leak_phrases, leak_quotes
+from duel.audit.history_index import Seen
+from duel.audit.leak_findings import Finding, Leaks, distinct
+from duel.audit.leak_search import Search
+from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
-from duel.audit.reply import Reply
-from duel.audit.search import Search
-from duel.audit.seen import Seen
+from duel.audit.reply_index import Reply
 from duel.records import Commit, Message
 
 __all__ = ["Finding", "Leaks", "find_leaks"]
@@ -34,24 +34,24 @@ def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: 
 
 
 _SEARCHES = (
-    names.paths,
-    names.words,
-    names.chunks,
-    quotes.literals,
-    quotes.lines,
-    quotes.runs,
-    quotes.sentences,
-    numbers.line_numbers,
-    numbers.constants,
-    numbers.hashes,
-    numbers.pull_number,
+    leak_names.paths,
+    leak_names.words,
+    leak_names.chunks,
+    leak_quotes.literals,
+    leak_quotes.lines,
+    leak_quotes.runs,
+    leak_quotes.sentences,
+    leak_numbers.line_numbers,
+    leak_numbers.constants,
+    leak_numbers.hashes,
+    leak_numbers.pull_number,
 )
 
 
 def _findings(search: Search) -> Iterator[Finding]:
     for find in _SEARCHES:
         yield from find(search)
-    for phrase in talk.betrayals(search.reply.text, search.seen):
+    for phrase in leak_phrases.betrayals(search.reply.text, search.seen):
         yield search.finding(Fact("talk", phrase.text, "record", "", 0, False), phrase.text, phrase.start, 1.0)
 
 

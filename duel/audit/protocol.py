@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from duel import shell, turn
-from duel.audit.rules import Rules, read_rules
+from duel.audit.prompt_rules import Rules, read_rules
 from duel.records import BrokenRule, Message, ProtocolCheck
 
 if TYPE_CHECKING:

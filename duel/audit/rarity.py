@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from duel.audit.facts import CHUNK, MAX_DIFF, WORD
+from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import ItemError
 from duel.records import Answer, Commit
 from duel.workspace import Workspace

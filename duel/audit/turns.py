@@ -15,7 +15,7 @@ from duel import placement
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
-from duel.audit.licences import refused
+from duel.audit.licenses import refused
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background
 from duel.audit.secrets import scrub

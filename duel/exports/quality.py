@@ -11,7 +11,7 @@ from typing import Any
 
 from duel import placement
 from duel.audit.contamination import Benchmarks
-from duel.audit.licences import refused
+from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.errors import ItemError, UserError
 from duel.exports import recovery

@@ -1,4 +1,4 @@
-"""Near-duplicates, contamination, secrets and licences."""
+"""Near-duplicates, contamination, secrets and licenses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import near_duplicates
-from duel.audit.licences import refused
+from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.errors import SettingsError
 from duel.settings import Audit, Settings
@@ -186,7 +186,7 @@ def test_code_and_examples_are_left_alone(code: str) -> None:
     assert scrub(code).text == code
 
 
-# -- licences ------------------------------------------------------------------------------------------------------
+# -- licenses ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,15 @@ def test_code_and_examples_are_left_alone(code: str) -> None:
         ("MIT AND GPL-3.0-only", {"allow": ["MIT"]}, False),
         ("NOASSERTION", {"refuse": ["unknown"]}, False),
         ("Apache-2.0", {"refuse": ["GPL-2.0"]}, True),
+        ("(MIT OR Apache-2.0) AND GPL-3.0-only", {"refuse": ["GPL-3.0"]}, False),
+        ("MIT OR (Apache-2.0 AND GPL-3.0-only)", {"refuse": ["GPL-3.0"]}, True),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", {"refuse": ["GPL-2.0"]}, False),
+        ("GPL-2.0-only WITH Classpath-exception-2.0 OR MIT", {"allow": ["MIT"]}, True),
+        ("MIT/Apache-2.0", {"allow": ["Apache-2.0"]}, True),
+        ("Some words and GPL-3.0 (", {"refuse": ["GPL-3.0"]}, False),
+        ("AND", {"allow": ["MIT"]}, False),
+        ("None", {"allow": ["MIT"]}, False),
     ],
 )
-def test_licences_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:
+def test_licenses_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:
     assert (refused(license_id, Settings(audit=Audit(licenses=table))) == "") is allowed

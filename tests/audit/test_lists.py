@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from duel.audit.benchmark_lists import HUB_LISTS
 from duel.audit.contamination import Benchmarks
-from duel.audit.lists import HUB_LISTS
 from duel.settings import Audit, Settings
 from duel.workspace import Workspace
 from tests.hub import LoopbackHub

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from duel import shell
 from duel.audit.duplicates import near_duplicates
-from duel.audit.facts import WORD
 from duel.audit.leaks import find_leaks
 from duel.audit.protocol import check
+from duel.audit.pull_facts import WORD
 from duel.audit.rarity import Rarity
 from duel.audit.secrets import scrub
 from duel.records import Commit, Message

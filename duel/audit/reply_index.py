@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from duel import shell, turn
-from duel.audit.facts import WORD, plain
+from duel.audit.pull_facts import WORD, plain
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
 _GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from duel.audit.facts import Fact, Facts
-from duel.audit.findings import Finding
+from duel.audit.history_index import Seen
+from duel.audit.leak_findings import Finding
+from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
-from duel.audit.reply import Reply
-from duel.audit.seen import Seen
+from duel.audit.reply_index import Reply
 
 # Weight of a fact that no other record holds and that nothing in the history suggests. Settings call a turn leaking
 # above 1.0, so each of these leaks alone, and each loses to two reasons for doubt.

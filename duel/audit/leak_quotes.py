@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from duel.audit.facts import PROSE_WORD, SHINGLE, TOKEN, WORD, fact_on
-from duel.audit.findings import Finding
-from duel.audit.search import Search
+from duel.audit.leak_findings import Finding
+from duel.audit.leak_search import Search
+from duel.audit.pull_facts import PROSE_WORD, SHINGLE, TOKEN, WORD, fact_on
 
 RUN = 5
 """Tokens of code in a row that are looked up; names and marks count as one each."""

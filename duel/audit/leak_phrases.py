@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from duel.audit.seen import Seen
+from duel.audit.history_index import Seen
 
 
 class Talk(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from duel.audit.facts import HEX, NUMBER, Fact, plain
-from duel.audit.findings import Finding
-from duel.audit.search import IN_CODE, Search, first_of_each
+from duel.audit.leak_findings import Finding
+from duel.audit.leak_search import IN_CODE, Search, first_of_each
+from duel.audit.pull_facts import HEX, NUMBER, Fact, plain
 
 _LINE_NUMBER = re.compile(
     r"\b(?:lines?|ln\.?|row) ?(?:no\.? |number |numbers |#|~)?(\d{1,6})\b"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
-from duel.audit.facts import PROSE_WORD, WORD, plain, subwords
+from duel.audit.pull_facts import PROSE_WORD, WORD, plain, subwords
 from duel.records import Message
 
 _RANGE = re.compile(r"(?<!\d)(\d{1,7}),\s?(\d{1,7})p|\bl(?:ines? )?(\d{1,7})\s?(?:-|–|to|and|through)\s?l?(\d{1,7})")

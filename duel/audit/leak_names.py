@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from duel.audit.facts import CHUNK, WORD, Fact, is_compound
-from duel.audit.findings import Finding
+from duel.audit.leak_findings import Finding
+from duel.audit.leak_search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Search, first_of_each
+from duel.audit.pull_facts import CHUNK, WORD, Fact, is_compound
 from duel.audit.rarity import commonness
-from duel.audit.search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Search, first_of_each
 
 GUESSABLE = 0.85
 """Every word it is put together from was seen."""
