@@ -21,9 +21,10 @@ FLOORS = [
     {"errors", "records", "sections", "settings", "environment"},
     {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
     {"calls", "placement"},
-    {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline"},
+    {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline", "execution"},
 ]
 DOORS = {
+    ("execution", "offline"),
     ("exports", "audit"),
     ("audit", "judging"),
     ("sources", "audit"),

@@ -6,6 +6,7 @@ format tag, so that a reader can tell a record of its own kind from any other JS
 
 from duel.records.answer import Answer, Candidate, Kept, Made
 from duel.records.audit import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
+from duel.records.observed import Observed
 from duel.records.pull_request import ChangedFile, Commit
 from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import Prompt, Source
@@ -24,6 +25,7 @@ __all__ = [
     "Leak",
     "Made",
     "Message",
+    "Observed",
     "Order",
     "Prompt",
     "ProtocolCheck",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duel.records.audit import Audit
+from duel.records.observed import Observed
 from duel.records.record import Message, Record, Side
 from duel.records.sampled import Source
 
@@ -44,7 +45,8 @@ class Candidate(BaseModel):
     made: Made | None = None
     """None for a text from elsewhere."""
     audit: Audit | None = None
-    observed: dict[str, Any] | None = None
+    observed: Observed | None = None
+    """What its command did in a sandboxed checkout; None until `duel execute` has run it."""
     chosen: bool = False
 
 

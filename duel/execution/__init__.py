@@ -1,0 +1,1 @@
+"""Running what a model wrote: a sandboxed checkout, the replay of a history, and what each command did."""

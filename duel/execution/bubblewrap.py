@@ -1,0 +1,359 @@
+"""The local back end: bubblewrap around each command, and a checkout in memory that forks at no cost.
+
+A command sees its checkout, the allowed tools read-only, and nothing else of the machine: no network, no home, no key,
+no other process. It runs as nobody even where this program is root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from duel.errors import UserError, printable
+from duel.execution import changes, checkouts, toolbox
+from duel.execution.executor import ExecutionError, Limits, Outcome, Start, checked
+from duel.execution.room import BARE_ENVIRONMENT, Room, give_tree, remove
+from duel.execution.supervision import supervise
+
+# Exactly what the generator of SWE-ZERO-12M gave its agents; REPO_PATH and HOME are the checkout.
+ENVIRONMENT = {
+    "PATH": toolbox.ALLOWED,
+    "SHELL": "/bin/bash",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PAGER": "cat",
+    "TERM": "dumb",
+}
+MACHINE_PATH = "/usr/local/bin:/usr/bin:/bin"
+TEMPORARY_MB = 64
+# Checkouts that stay laid out when no state uses them: the next turn of the same pull request is near.
+IDLE_BASES = 3
+INSTALL = (
+    "`apt-get install bubblewrap` (Debian, Ubuntu) or `dnf install bubblewrap` (Fedora); on Ubuntu 23.10 and newer "
+    "also `sysctl kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile for bwrap; "
+    'or [execute] backend = "docker"'
+)
+
+
+class Bubblewrap:
+    """Runs commands in bubblewrap. `whole_machine` shows the machine's /usr (compilers, interpreters) read-only."""
+
+    name = "bubblewrap"
+
+    def __init__(
+        self,
+        sources: checkouts.Sources,
+        limits: Limits | None = None,
+        *,
+        forks: str = "",
+        whole_machine: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.sources, self.limits = sources, limits or Limits()
+        self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
+        self.scratch, self._count = new_scratch(), 0
+        try:
+            root = None if whole_machine else toolbox.build(self.scratch / "root")
+            self._shown = toolbox.mounts(root)
+            self.version, self.forks, self.private = self._probe(forks)
+        except BaseException:
+            remove(self.scratch)
+            raise
+        self._bases: dict[Start, asyncio.Task[Path]] = {}
+        self._users: dict[Start, int] = {}
+
+    def describe(self) -> str:
+        """The program, its version and how states fork."""
+        return f"{self.name} {self.version}, {self.forks} forks"
+
+    # -- states ----------------------------------------------------------------------------------------------------
+
+    async def state(self, start: Start) -> Sandbox:
+        """A fresh state at the start of a task. Raises ExecutionError where the checkout cannot be had."""
+        base = await self._take(start)
+        try:
+            return await asyncio.to_thread(self._open, start, base)
+        except BaseException:
+            self.release(start)
+            raise
+
+    def _open(self, start: Start, base: Path) -> Sandbox:
+        room = self.room()
+        kind = Overlay if self.forks == "overlay" else Copy
+        try:
+            return kind(self, start, room, (str(base),))
+        except BaseException:
+            room.close()
+            raise
+
+    def room(self, private: bool | None = None) -> Room:
+        """A new room below the scratch folder."""
+        self._count += 1
+        return Room(self.scratch / f"room-{self._count}", self.private if private is None else private)
+
+    async def _take(self, start: Start) -> Path:
+        """The folder with the start of a task, laid out once for all that begin there."""
+        self._users[start] = self._users.get(start, 0) + 1
+        if start not in self._bases:
+            self._count += 1
+            folder = self.scratch / f"base-{self._count}"
+            self._bases[start] = asyncio.create_task(asyncio.to_thread(self._lay_out, start, folder))
+        try:
+            return await asyncio.shield(self._bases[start])
+        except BaseException:
+            self.release(start)
+            raise
+
+    def _lay_out(self, start: Start, folder: Path) -> Path:
+        try:
+            self.sources.lay_out(start, folder)
+            give_tree(folder)
+        except BaseException:
+            remove(folder)
+            raise
+        return folder
+
+    def share(self, start: Start) -> None:
+        """One user more of a checkout that is laid out."""
+        self._users[start] += 1
+
+    def release(self, start: Start) -> None:
+        """One user less; checkouts that nobody uses go, the oldest first."""
+        self._users[start] -= 1
+        idle = [start for start, users in self._users.items() if users == 0]
+        for one in idle[: max(0, len(idle) - IDLE_BASES)]:
+            self._users.pop(one)
+            task = self._bases.pop(one)
+            if task.done() and not task.cancelled() and not task.exception():
+                remove(task.result())
+
+    async def close(self) -> None:
+        """Remove everything."""
+        await asyncio.gather(*self._bases.values(), return_exceptions=True)
+        await asyncio.to_thread(remove, self.scratch)
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def words(self, room: Room, folder: str, place: str, command: str) -> list[str]:
+        """The words that run `command` in the sandbox with `folder` of the room at `place`."""
+        limits, environment = self.limits, {**self.environment, "HOME": place, "REPO_PATH": place}
+        return [
+            *room.enter,
+            "prlimit",
+            f"--as={limits.memory_mb << 20}",
+            f"--nproc={limits.processes}",
+            f"--fsize={limits.disk_mb << 20}",
+            "--nofile=1024",
+            "--core=0",
+            f"--cpu={int(limits.seconds) + 5}",
+            *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+            *("--cap-drop", "ALL", "--hostname", "sandbox", "--uid", "0", "--gid", "0"),
+            *self._shown,
+            *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
+            *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
+            *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
+            *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
+            *(word for name, value in environment.items() for word in ("--setenv", name, value)),
+            *("/bin/bash", "-c", command),
+        ]
+
+    def run(self, room: Room, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
+        """Run one command and watch over it. Blocks."""
+        words = self.words(room, folder, place, command)
+        disk = None if room.private else room.folder / folder
+        return supervise(words, limits, merged=merged, disk=disk, env=BARE_ENVIRONMENT, cwd="/")
+
+    # -- what this machine can do ----------------------------------------------------------------------------------
+
+    def _probe(self, asked: str) -> tuple[str, str, bool]:
+        """(version, how states fork, whether rooms are private), by trying. Raises UserError where nothing runs."""
+        version = bwrap_version()
+        tried = []
+        for forks, private in (("overlay", True), ("copy", True), ("copy", False)):
+            if asked and forks != asked:
+                continue
+            problem = self._try(forks, private)
+            if not problem:
+                return version, forks, private
+            tried.append(problem)
+        raise UserError("bubblewrap cannot run a command here", value=tried[0], hint=INSTALL)
+
+    def _try(self, forks: str, private: bool) -> str:
+        """What goes wrong with this kind of fork, or ""."""
+        base = Path(tempfile.mkdtemp(prefix="probe-", dir=self.scratch))
+        (base / "folder").mkdir()
+        (base / "folder" / "file").write_text("before\n")
+        give_tree(base)
+        self.forks, self.private = forks, private
+        try:
+            room = self.room()
+        except (ExecutionError, OSError) as error:
+            return str(error)
+        try:
+            state = (Overlay if forks == "overlay" else Copy)(self, Start("probe", "probe"), room, (str(base),))
+            made = self.run(
+                room, state.folder, "/repo", "rm -r folder && mkdir folder && ls -A folder", self.limits, True
+            )
+        except ExecutionError as error:
+            return str(error)
+        finally:
+            room.close()
+        return "" if (made.exit, made.stdout.text) == (0, "") else printable(made.stdout.text.strip(), 300)
+
+
+class Sandbox:
+    """A state in a room: layers of a checkout, of which commands write the topmost."""
+
+    def __init__(self, executor: Bubblewrap, start: Start, room: Room, lower: Sequence[str]) -> None:
+        self.executor, self.start, self.room = executor, start, room
+        self.lower: tuple[str, ...] = tuple(lower)
+        self.folder = ""
+        self._grow()
+        room.users += 1
+
+    def _grow(self) -> None:
+        """Put a fresh topmost layer on `lower` and show it in `folder`."""
+        raise NotImplementedError
+
+    def _shrink(self) -> str:
+        """Take the topmost layer off `folder` so that it can be shared; returns its name."""
+        raise NotImplementedError
+
+    def _discard(self) -> None:
+        """Give back the topmost layer's memory."""
+
+    def _disk(self) -> str:
+        """The line that gives `{name}` a size of its own, where the room is private."""
+        size = f"size={self.executor.limits.disk_mb}m,mode=755"
+        return f" && mount -t tmpfs -o {size} layer {{name}}" if self.room.private else ""
+
+    async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
+        """Run one command in a fresh shell at the root of the checkout."""
+        command, limits = checked(command), self.executor.limits
+        limits = replace(limits, seconds=seconds) if seconds else limits
+        return await asyncio.to_thread(
+            self.executor.run, self.room, self.folder, self.start.place, command, limits, merged
+        )
+
+    async def fork(self) -> Sandbox:
+        """Freeze what was written so far; this state and the new one go on above it."""
+        twin = await asyncio.to_thread(self._fork)
+        self.executor.share(self.start)
+        return twin
+
+    def _fork(self) -> Sandbox:
+        self.lower = (self._shrink(), *self.lower)
+        self._grow()
+        return type(self)(self.executor, self.start, self.room, self.lower)
+
+    async def close(self) -> None:
+        """Give back the state; the room goes with its last one."""
+        await asyncio.to_thread(self._close)
+        self.executor.release(self.start)
+
+    def _close(self) -> None:
+        self.room.users -= 1
+        if self.room.users == 0:
+            self.room.close()
+        else:
+            with contextlib.suppress(ExecutionError):
+                self._discard()
+
+    async def changes(self) -> str:
+        """A diff of what changed since the last fork, or since the start."""
+        raise NotImplementedError
+
+
+class Overlay(Sandbox):
+    """Layers of an overlay: forking freezes the topmost and costs nothing, however large the checkout is."""
+
+    def _grow(self) -> None:
+        name = self.room.name()
+        lower = ":".join(self.lower)
+        options = f"lowerdir={lower},upperdir={name}/u,workdir={name}/w,userxattr"
+        self.room.tell(
+            f"mkdir {name}{self._disk().format(name=name)} && mkdir {name}/u {name}/w {name}m"
+            f" && mount -t overlay overlay -o {options} {name}m"
+        )
+        self.top, self.folder = name, f"{name}m"
+
+    def _shrink(self) -> str:
+        self.room.tell(f"umount {self.folder}")
+        return f"{self.top}/u"
+
+    def _discard(self) -> None:
+        self.room.tell(f"umount {self.folder} {self.top}")
+
+    async def changes(self) -> str:
+        """A diff of what changed since the last fork, or since the start."""
+        outside = self.room.outside
+        return await asyncio.to_thread(
+            changes.of_overlay, outside / self.top / "u", [outside / one for one in self.lower]
+        )
+
+
+class Copy(Sandbox):
+    """Whole copies, where the kernel has no overlay for us: forking costs as much as copying."""
+
+    def _grow(self) -> None:
+        name = self.room.name()
+        self.room.tell(f"mkdir {name}{self._disk().format(name=name)} && cp -a {self.lower[0]}/. {name}")
+        self.top = self.folder = name
+
+    def _shrink(self) -> str:
+        return self.top
+
+    def _discard(self) -> None:
+        if self.room.private:
+            self.room.tell(f"umount {self.top}")
+        else:
+            remove(self.room.folder / self.top)
+
+    async def changes(self) -> str:
+        """A diff of what changed since the last fork, or since the start."""
+        outside = self.room.outside
+        return await asyncio.to_thread(changes.of_copy, outside / self.top, outside / self.lower[0])
+
+
+def bwrap_version() -> str:
+    """The version of the installed bubblewrap. Raises UserError where there is none."""
+    try:
+        said = subprocess.run(
+            ["bwrap", "--version"],  # noqa: S607 - the machine's bubblewrap
+            capture_output=True,
+            text=True,
+            check=True,
+            env=BARE_ENVIRONMENT,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise UserError("bubblewrap is not installed", hint=INSTALL) from None
+    return said.split()[-1] if said.split() else "?"
+
+
+def new_scratch() -> Path:
+    """A folder for checkouts and rooms: in memory where that is possible, else on disk. Sweeps what dead runs left."""
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
+    parent = memory if _fit(memory) else Path(tempfile.gettempdir())
+    for old in parent.glob("duel-execution-*"):
+        match = re.fullmatch(r"duel-execution-(\d+)-\w+", old.name)
+        if match and not Path(f"/proc/{match[1]}").exists() and old.lstat().st_uid == os.geteuid():
+            remove(old)
+    scratch = Path(tempfile.mkdtemp(prefix=f"duel-execution-{os.getpid()}-", dir=parent))
+    if os.geteuid() == 0:
+        scratch.chmod(0o711)  # nobody must find its way to the rooms
+    return scratch
+
+
+def _fit(folder: Path) -> bool:
+    """True if programs can be run from `folder` and it has room (a container's /dev/shm has neither)."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC and shutil.disk_usage(folder).free > 1 << 30

@@ -1,0 +1,196 @@
+"""What a command changed, as a diff, read from outside: no git is run, no link is followed, nothing is disturbed.
+
+Running git there would let a changed `.git/config` start programs on the host (core.fsmonitor, diff.external), and
+`git add -N` would change what the next `git status` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+MOST_BYTES = 65_536
+MOST_FILES = 200
+"""Files that one diff shows; a command that touches more is told by the count of the others."""
+_OPAQUE = "user.overlay.opaque"
+# The path of a changed file, and what became of it.
+Piece = tuple[str, str]
+
+
+def of_overlay(upper: Path, below: Sequence[Path]) -> str:
+    """The diff that the top layer `upper` makes of the layers `below` it, the nearest first."""
+    return _joined(_overlay_pieces(upper, below))
+
+
+def of_copy(folder: Path, before: Path) -> str:
+    """The diff between a folder and the copy `before` that it was made from."""
+    return _joined(_copy_pieces(folder, before))
+
+
+def _joined(pieces: Iterator[Piece]) -> str:
+    """The pieces by the path of their file, so that every back end shows the same diff."""
+    shown = sorted(piece for piece in pieces if piece[1])
+    more = len(shown) - MOST_FILES
+    return "".join(text for _, text in shown[:MOST_FILES]) + (f"and {more} more files\n" if more > 0 else "")
+
+
+def _overlay_pieces(upper: Path, below: Sequence[Path]) -> Iterator[Piece]:
+    for root, folders, files in os.walk(upper):
+        here = Path(root)
+        inside = here.relative_to(upper)
+        folders[:] = sorted(name for name in folders if (inside / name).parts != (".git",))
+        if str(inside) != "." and _is_opaque(here):
+            kept = {*folders, *files}
+            hidden = (path for layer in below for path in _files_below(layer, inside))
+            yield from (_deleted(path) for path in hidden if path.relative_to(inside).parts[0] not in kept)
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            path = inside / name
+            info = os.lstat(here / name)
+            layer = _holder(below, path)
+            if _is_whiteout(info):
+                yield from map(_deleted, (list(_files_below(layer, path)) or [path]) if layer else ())
+            else:
+                yield str(path), describe(path, upper, layer)
+
+
+def _copy_pieces(folder: Path, before: Path) -> Iterator[Piece]:
+    now, then = (_listing(tree) for tree in (folder, before))
+    for path in now.keys() | then.keys():
+        if path not in now:
+            yield _deleted(Path(path))
+        elif now[path] != then.get(path):
+            yield path, describe(Path(path), folder, before if path in then else None)
+
+
+def _listing(tree: Path) -> dict[str, tuple[int, ...]]:
+    """Each file of a tree with what tells that it changed; `cp -a` keeps all of it."""
+    found: dict[str, tuple[int, ...]] = {}
+    for root, folders, files in os.walk(tree):
+        inside = os.path.relpath(root, tree)
+        folders[:] = [name for name in folders if (inside, name) != (".", ".git")]
+        for name in [*files, *(name for name in folders if os.path.islink(f"{root}/{name}"))]:
+            info = os.lstat(f"{root}/{name}")
+            found[os.path.normpath(f"{inside}/{name}")] = (info.st_mode, info.st_size, info.st_mtime_ns)
+    return found
+
+
+def _deleted(path: Path) -> Piece:
+    return str(path), f"deleted: {path}\n"
+
+
+def describe(path: Path, after: Path, before: Path | None) -> str:
+    """What became of the file `path` in the tree `after`; `before` is the tree that held it, or None for a new file."""
+    info = os.lstat(after / path)
+    if stat.S_ISLNK(info.st_mode):
+        return f"link: {path} -> {os.readlink(after / path)}\n"
+    if not stat.S_ISREG(info.st_mode):
+        return f"special file: {path}\n"
+    new, old = read(after, path), read(before, path) if before else []
+    if new is None or old is None:
+        return f"{'changed' if before else 'new'}, not shown: {path} ({info.st_size} bytes)\n"
+    if new != old:
+        return _diff(path, old, new, new_file=before is None)
+    if before is None:
+        return f"new, empty: {path}\n"
+    mode = os.lstat(before / path).st_mode
+    return f"mode: {path} {mode & 0o777:o} -> {info.st_mode & 0o777:o}\n" if mode != info.st_mode else ""
+
+
+def _diff(path: Path, old: list[str], new: list[str], new_file: bool) -> str:
+    lines = difflib.unified_diff(old, new, "/dev/null" if new_file else f"a/{path}", f"b/{path}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def read(tree: Path, path: Path) -> list[str] | None:
+    """The lines of a regular file below `tree`, where no step of the way is a link.
+
+    None where it is missing, special, binary or larger than MOST_BYTES. The way is walked one folder at a time: a
+    repository may hold `docs -> /root`, and a command may put a folder of its own in that link's place.
+    """
+    try:
+        handle = _open(tree, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES or b"\0" in raw:
+        return None
+    return raw.decode("utf-8", "replace").splitlines(keepends=True)
+
+
+def _open(tree: Path, path: Path, flags: int) -> int:
+    """Open `path` below `tree` without following a link. Raises OSError."""
+    with _folder(tree, path.parent) as folder:
+        return os.open(path.name, flags | os.O_NOFOLLOW, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _folder(tree: Path, path: Path) -> Iterator[int]:
+    """A handle of the folder `path` below `tree`, reached without following a link. Raises OSError."""
+    handle = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in path.parts:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = below
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _holder(layers: Sequence[Path], path: Path) -> Path | None:
+    """The nearest of `layers` that holds `path`, or None where none does or a nearer one hides it."""
+    for layer in layers:
+        there = _look(layer, path)
+        if there is not None:
+            return layer if there else None
+    return None
+
+
+def _look(layer: Path, path: Path) -> bool | None:
+    """True if `layer` holds `path`, False if it hides that of the layers below, None if it says nothing of it."""
+    opaque = False
+    for step in [*reversed(path.parents[:-1]), path]:
+        try:
+            with _folder(layer, step.parent) as folder:
+                info = os.stat(step.name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return False if opaque else None
+        if _is_whiteout(info) or (step != path and not stat.S_ISDIR(info.st_mode)):
+            return False
+        opaque = opaque or _is_opaque(layer / step)
+    return True
+
+
+def _is_whiteout(info: os.stat_result) -> bool:
+    """True for what an overlay puts in the place of a file that was removed."""
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+
+
+def _files_below(tree: Path, path: Path) -> Iterator[Path]:
+    """The files of the folder `path` below `tree`; none where it is no folder, or lies behind a link."""
+    try:
+        with _folder(tree, path) as folder:
+            names = sorted(os.scandir(f"/proc/self/fd/{folder}"), key=lambda entry: entry.name)
+            for entry in names:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _files_below(tree, path / entry.name)
+                else:
+                    yield path / entry.name
+    except OSError:
+        return
+
+
+def _is_opaque(folder: Path) -> bool:
+    """True for a folder that was removed and made anew: what lay below it is gone."""
+    try:
+        return os.getxattr(folder, _OPAQUE, follow_symlinks=False) == b"y"
+    except OSError:
+        return False

@@ -1,0 +1,270 @@
+"""Where checkouts come from, and laying one out as the dataset did: one commit deep, the pull request's tests on top.
+
+A repository is looked for in the user's folder of mirrors, in the bundled sample, in the workspace's cache, and last on
+the code host, from which exactly one commit is fetched. What lies after the base commit is never in a checkout: agents
+have dug the fix out of it in 11-21 % of tasks elsewhere (SWE-agent/mini-swe-agent#787).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from duel.errors import printable
+from duel.execution.executor import ExecutionError, Start
+from duel.execution.room import remove
+
+CODE_HOST = "https://github.com/{repo}.git"
+FETCH_SECONDS = 900
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_NO_COMMIT = re.compile(r"not our ref|unadvertised object|couldn't find remote ref|bad object|unable to read tree")
+# Nothing of the machine's or a repository's configuration may start a program or reach out.
+_CONFIG = """\
+[safe]
+\tdirectory = *
+[core]
+\thooksPath = /dev/null
+\tfsmonitor = false
+\tautocrlf = false
+[advice]
+\tdetachedHead = false
+[protocol]
+\tallow = never
+[protocol "file"]
+\tallow = always
+[protocol "https"]
+\tallow = always
+[http]
+\tlowSpeedLimit = 1000
+\tlowSpeedTime = 60
+[gc]
+\tauto = 0
+[fetch]
+\trecurseSubmodules = false
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A repository that is at hand: its folder, how much history a checkout gets, on which branch, and its remote."""
+
+    folder: Path
+    depth: int = 1
+    branch: str = ""
+    settings: tuple[str, ...] = ()
+    remote: str = ""
+
+
+class Sources:
+    """Finds repositories and lays out checkouts. `mirrors` is a folder, an address with `{repo}`, or "" (GitHub)."""
+
+    def __init__(self, cache: Path, mirrors: str = "", offline: bool = False) -> None:
+        self.cache, self.mirrors, self.offline = cache, mirrors, offline
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def lay_out(self, start: Start, folder: Path) -> str:
+        """Fill the new folder `folder`; returns how the tests went on: "none", "applied", "patched" or "failed".
+
+        Raises ExecutionError (`no-repository`, `no-commit`).
+        """
+        if not _NAME.fullmatch(start.repository) or ".." in start.repository:
+            raise ExecutionError("no-repository", f"not a repository's name: {printable(start.repository, 80)}")
+        if not _COMMIT.fullmatch(start.commit):
+            raise ExecutionError("no-commit", f"not a commit: {printable(start.commit, 80) or 'none is recorded'}")
+        with self._locks[start.repository]:
+            origin = self.find(start.repository, start.commit)
+        folder.mkdir(parents=True)
+        self._check_out(origin, start, folder)
+        how = self._tests(start.test_patch, folder)
+        order(folder)
+        return how
+
+    def find(self, name: str, commit: str) -> Origin:
+        """The repository `name` with `commit` in it. Raises ExecutionError (`no-repository`, `no-commit`)."""
+        url = self.mirrors if "{repo}" in self.mirrors else CODE_HOST
+        remote = CODE_HOST.format(repo=name)
+        known = [Origin(folder, remote=remote) for folder in self._mirrors(name)]
+        known += [self._bundled(name)] if name in _bundled_names() else []
+        for origin in known:
+            if self._has(origin.folder, commit):
+                return origin
+        if known:
+            raise ExecutionError("no-commit", f"{name} has no commit {commit[:12]}", where=known[0].folder)
+        cached = self.cache / f"{name.replace('/', '__')}.git"
+        if not self._has(cached, commit):
+            self._fetch(cached, name, commit, url.format(repo=name))
+        return Origin(cached, remote=remote)
+
+    def _mirrors(self, name: str) -> list[Path]:
+        if not self.mirrors or "{repo}" in self.mirrors:
+            return []
+        flat = name.replace("/", "__")
+        folders = [Path(self.mirrors) / one for one in (name, f"{name}.git", flat, f"{flat}.git")]
+        found = [folder for folder in folders if folder.is_dir()]
+        if not found and self.offline:
+            raise ExecutionError("no-repository", f"{name} is not among the mirrors", where=self.mirrors)
+        return found
+
+    def _has(self, folder: Path, commit: str) -> bool:
+        return folder.is_dir() and not self._git("cat-file", "-e", f"{commit}^{{commit}}", at=folder).returncode
+
+    def _fetch(self, cached: Path, name: str, commit: str, url: str) -> None:
+        if self.offline:
+            raise ExecutionError("no-repository", f"{name} is not at hand, and there is no network")
+        if not cached.is_dir():
+            cached.mkdir(parents=True)
+            self._git("init", "--quiet", "--bare", "--template=", at=cached)
+        keep = f"{commit}:refs/duel/{commit}"
+        done = self._git("fetch", "--quiet", "--no-tags", "--depth=1", url, keep, at=cached, seconds=FETCH_SECONDS)
+        if done.returncode:
+            reason = "no-commit" if _NO_COMMIT.search(done.stderr) else "no-repository"
+            raise ExecutionError(reason, f"{name} at {commit[:12]}: {printable(done.stderr.strip(), 300)}", where=url)
+
+    def _bundled(self, name: str) -> Origin:
+        """A repository of the bundled sample, built on first use; its agents had the history up to the base commit."""
+        from duel.offline.recording import repository
+
+        folder = self.cache / "bundled" / name.replace("/", "__")
+        settings = repository.GIT_SETTINGS
+        if not (folder / ".git" / "complete").exists():
+            remove(folder)
+            folder.mkdir(parents=True)
+            described = next(one for one in repository.load(name.rpartition("/")[2]) if one.name == name)
+            for _base, _row in repository.bases(described, folder):
+                pass  # walking through the history makes it
+            (folder / ".git" / "complete").touch()
+        return Origin(folder, depth=0, branch="main", settings=settings)
+
+    def _check_out(self, origin: Origin, start: Start, folder: Path) -> None:
+        begin = ["--template=", f"--initial-branch={origin.branch}"] if origin.branch else []
+        self._git("init", "--quiet", *begin, at=folder)
+        config = "".join(_setting(one) for one in origin.settings)
+        if origin.remote:
+            config += f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
+        with (folder / ".git" / "config").open("a") as file:
+            file.write(config)
+        depth = [f"--depth={origin.depth}"] if origin.depth else []
+        fetched = self._git(
+            "fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit, at=folder, seconds=FETCH_SECONDS
+        )
+        to = ["reset", "--quiet", "--hard"] if origin.branch else ["checkout", "--quiet"]
+        done = fetched if fetched.returncode else self._git(*to, "FETCH_HEAD", at=folder, seconds=FETCH_SECONDS)
+        if done.returncode:
+            remove(folder)
+            raise ExecutionError(
+                "no-commit", f"{start.commit[:12]} cannot be checked out: {printable(done.stderr, 300)}"
+            )
+        # It names a folder of this machine; the agents' named the code host.
+        head = folder / ".git" / "FETCH_HEAD"
+        if origin.remote:
+            head.write_text(f"{start.commit}\t\t'{start.commit}' of {origin.remote.removesuffix('.git')}\n")
+        else:
+            head.unlink(missing_ok=True)
+
+    def _tests(self, test_patch: str, folder: Path) -> str:
+        """Lay the tests over the checkout as the dataset's generator did; where no way works it went on without."""
+        if not test_patch.strip():
+            return "none"
+        apply = ("apply", "--allow-empty", "--whitespace=nowarn", "-")
+        if not self._git(*apply, at=folder, given=test_patch).returncode:
+            return "applied"
+        # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
+        done = subprocess.run(
+            ["patch", "--unified", "-p1", "--forward", "--batch"],  # noqa: S607
+            cwd=folder,
+            env=self._environment,
+            input=test_patch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return "failed" if done.returncode else "patched"
+
+    @cached_property
+    def _environment(self) -> dict[str, str]:
+        config = self.cache / "gitconfig"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(_CONFIG)
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": "/nonexistent",
+            "LC_ALL": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(config),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+
+    def _git(
+        self, *words: str, at: Path, given: str | None = None, seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(  # noqa: S603 - git, with words of this module and checked names
+                ["git", *words],  # noqa: S607
+                cwd=at,
+                env=self._environment,
+                input=given if given is not None else "",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ExecutionError(
+                "no-repository", f"git {words[0]} took longer than {seconds:.0f} s", where=at
+            ) from None
+        except OSError as error:
+            raise ExecutionError("no-repository", f"git cannot be run: {error}") from None
+
+
+def _setting(line: str) -> str:
+    """`core.abbrev=7` as a configuration file has it."""
+    name, _, value = line.partition("=")
+    section, _, key = name.partition(".")
+    return f"[{section}]\n\t{key} = {value}\n"
+
+
+def _bundled_names() -> frozenset[str]:
+    from duel.offline.recording import repository
+
+    return frozenset(one.name for one in repository.load())
+
+
+def order(folder: Path) -> None:
+    """Make every folder list its entries from the oldest to the newest, as the dataset's machines did.
+
+    `find` and `grep -r` print in the order in which a file system lists. SWE-ZERO's tmpfs listed the oldest first;
+    newer kernels' tmpfs lists the newest first, so entries are renamed in reverse. Other file systems are left alone.
+    """
+    aside = folder.with_name(f"{folder.name}.aside")
+    if not _lists_newest_first(aside):
+        return
+    listed = {root: os.listdir(root) for root, _folders, _files in os.walk(folder)}
+    for root in reversed(listed):
+        names = listed[root]
+        if len(names) < 2:
+            continue
+        was = os.stat(root)
+        os.mkdir(aside, was.st_mode & 0o7777)
+        for name in names:  # the newest first, so that the oldest goes in last and is listed first
+            os.rename(f"{root}/{name}", f"{aside}/{name}")
+        os.rmdir(root)
+        os.rename(aside, root)
+        os.utime(root, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def _lists_newest_first(probe: Path) -> bool:
+    probe.mkdir()
+    for name in "abc":
+        (probe / name).touch()
+    listed = os.listdir(probe)
+    remove(probe)
+    return listed == ["c", "b", "a"]

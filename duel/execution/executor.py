@@ -1,0 +1,130 @@
+"""What every back end speaks: a state of a repository, commands that run in it, what they printed and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from duel.errors import ItemError
+
+# Where a checkout lies for the commands that run in it, unless the recorded history shows another place.
+PLACE = "/repo"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one command may use. Sizes in MiB; `keep` characters of each end of a stream are kept."""
+
+    seconds: float = 30.0
+    memory_mb: int = 1024
+    processes: int = 64
+    disk_mb: int = 512
+    output_mb: int = 64
+    keep: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a task starts: a repository (`owner/name`) at a commit, with the tests of the pull request laid over it."""
+
+    repository: str
+    commit: str
+    test_patch: str = ""
+    place: str = field(default=PLACE, compare=False)
+    instance: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """The pull request's further columns, from which a container back end reads the name of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Both ends of what a command wrote to one stream, and how many characters it wrote in all."""
+
+    head: str = ""
+    tail: str = ""
+    total: int = 0
+
+    @property
+    def text(self) -> str:
+        """All that was kept."""
+        return self.head + self.tail
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one command did.
+
+    `ended_by` names the limit that ended it ("time", "memory", "output"); "" where it ended by itself. `exit` is then
+    124 for time and 137 for the others.
+    """
+
+    stdout: Printed = Printed()
+    stderr: Printed = Printed()
+    exit: int = 0
+    ended_by: str = ""
+    seconds: float = 0.0
+
+    @property
+    def timed_out(self) -> bool:
+        """True if the command was ended for taking too long."""
+        return self.ended_by == "time"
+
+    @property
+    def printed(self) -> str:
+        """Standard output, then standard error on lines of its own."""
+        return "\n".join(stream.text for stream in (self.stdout, self.stderr) if stream.text)
+
+
+class State(Protocol):
+    """One state of a checkout. Commands change it; nothing else does, and nothing of it outlives `close`."""
+
+    async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
+        """Run one command in a fresh shell at the root of the checkout.
+
+        `merged` sends standard error to standard output, as it comes; `seconds` replaces the limit of the settings.
+        Raises ExecutionError for a command that no shell can be given (a NUL byte, a megabyte of text).
+        """
+
+    async def fork(self) -> State:
+        """A state that starts where this one stands and goes its own way."""
+
+    async def changes(self) -> str:
+        """A diff of what changed since the last fork, or since the start; read from outside, running nothing inside."""
+
+    async def close(self) -> None:
+        """Give back what the state holds."""
+
+
+class Executor(Protocol):
+    """A back end. `name` says in records which one ran a command; `describe` also says how."""
+
+    name: str
+
+    async def state(self, start: Start) -> State:
+        """A fresh state at the start of a task. Raises ExecutionError where it cannot be had, with why."""
+
+    def describe(self) -> str:
+        """The back end with what it stands on ("bubblewrap 0.8.0, overlay forks")."""
+
+    async def close(self) -> None:
+        """Give back everything."""
+
+
+class ExecutionError(ItemError):
+    """One turn cannot be executed: the reason is recorded, the others go on.
+
+    Reasons: `no-repository`, `no-commit`, `no-image`, `not-a-command`, `sandbox`.
+    """
+
+
+# Linux takes at most 128 KiB as one argument.
+MAX_COMMAND_BYTES = 131_000
+
+
+def checked(command: str) -> str:
+    """`command`, if a shell can be given it. Raises ExecutionError (`not-a-command`) that says why not."""
+    if "\0" in command:
+        raise ExecutionError("not-a-command", "the command holds a NUL byte")
+    if len(command.encode("utf-8", "surrogatepass")) > MAX_COMMAND_BYTES:
+        raise ExecutionError("not-a-command", f"the command is longer than {MAX_COMMAND_BYTES} bytes")
+    return command.encode("utf-8", "replace").decode()

@@ -1,0 +1,170 @@
+"""How each dataset's harness took an agent's reply and showed what came of it: what is run, and how it reads.
+
+The rules are read in the generators' sources: SWE-ZERO-12M (marin, experiments/swe_zero/{scaffold,safe_exec}.py) and
+mini-swe-agent 1.x. A reply that the harness refused must not be run, or the replayed state is another one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from duel import turn
+from duel.execution.executor import PLACE, ExecutionError, Outcome
+from duel.records import Message
+from duel.shell import SENTINELS
+
+# The checkout's path on the machines of SWE-ZERO: owner, name, 12 digits of the commit, 8 of chance.
+_WORKTREE = re.compile(r"/tmp/swe_zero_worktrees/[A-Za-z0-9][\w.-]*__[0-9a-f]{12}__[0-9a-f]{8}(?![\w.-])")  # noqa: S108
+
+_BUNDLED = "You repair software. You work at a shell, one step at a time"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of a history, and the message that the agent was then shown."""
+
+    command: str
+    seen: str
+
+
+class Harness(Protocol):
+    """A dataset's rules. `merged`: standard error went into standard output as it came."""
+
+    name: str
+    merged: bool
+
+    def command(self, reply: str) -> str:
+        """What the harness runs of a reply. Raises ExecutionError (`no-command`, `several-blocks`)."""
+
+    def observed(self, message: str) -> bool:
+        """True if `message` shows what a command printed; False if it refuses a reply."""
+
+    def show(self, outcome: Outcome) -> str:
+        """The message that the agent reads after a command."""
+
+
+class SweZero:
+    """SWE-ZERO-12M: the first of several blocks is run; standard error follows standard output; no exit code."""
+
+    name, merged = "swe-zero", False
+
+    def __init__(self, characters: int = 8000) -> None:
+        self.half = characters // 2
+
+    def command(self, reply: str) -> str:
+        """The first block."""
+        found = turn.command(reply).strip()
+        if not found:
+            raise ExecutionError("no-command", "the reply holds no command")
+        return found
+
+    def observed(self, message: str) -> bool:
+        """True for an observation."""
+        return message.startswith("Observation:")
+
+    def show(self, outcome: Outcome) -> str:
+        """Cut in the middle from 8,000 characters."""
+        text = outcome.printed
+        total = outcome.stdout.total + outcome.stderr.total + bool(outcome.stdout.total and outcome.stderr.total)
+        if total > 2 * self.half:
+            elided = f"\n\n... (output truncated, {total - 2 * self.half} chars elided) ...\n\n"
+            text = f"{text[: self.half]}{elided}{text[-self.half :]}"
+        if outcome.timed_out:
+            text = f"{text}\n\n[command timed out]".strip()
+        return f"Observation: {text}"
+
+
+class BundledSample(SweZero):
+    """The sample that ships with this package: streams merged, its own mark where it cuts, a shell called bash."""
+
+    name, merged = "bundled-sample", True
+
+    def show(self, outcome: Outcome) -> str:
+        """Cut in the middle from 8,000 characters."""
+        printed = outcome.stdout
+        text = printed.text.replace("/bin/bash: ", "bash: ")
+        if len(text) > 2 * self.half:
+            left_out = printed.total - len(printed.text) + len(text) - 2 * self.half
+            text = f"{text[: self.half]}\n[{left_out} characters in the middle are not shown]\n{text[-self.half :]}"
+        return f"Observation: {text}"
+
+
+class MiniSweAgent:
+    """mini-swe-agent 1.x: exactly one block is run, else the reply is refused; exit code and merged output."""
+
+    name, merged = "mini-swe-agent", True
+    half = 5000
+    _WARNING = (
+        "The output of your last command was too long.\n"
+        "Please try a different command that produces less output.\n"
+        "If you're looking at a file you can try use head, tail or sed to view a smaller number of lines selectively.\n"
+        "If you're using grep or find and it produced too much output, you can use a more selective search pattern.\n"
+        "If you really need to see something from the full command's output, you can redirect output to a file and"
+        " then search in that file.\n"
+    )
+
+    def command(self, reply: str) -> str:
+        """The only block."""
+        found = turn.blocks(reply)
+        if len(found) > 1:
+            raise ExecutionError("several-blocks", f"the reply holds {len(found)} blocks, and the harness runs none")
+        if not found or not found[0].strip():
+            raise ExecutionError("no-command", "the reply holds no command")
+        return found[0].strip()
+
+    def observed(self, message: str) -> bool:
+        """True for an observation."""
+        return "<returncode>" in message[:200]
+
+    def show(self, outcome: Outcome) -> str:
+        """Cut in the middle from 10,000 characters."""
+        text, total = outcome.stdout.text, outcome.stdout.total
+        code = f"<returncode>{outcome.exit}</returncode>\n"
+        if total < 2 * self.half:
+            return f"{code}<output>\n{text}</output>"
+        return (
+            f"{code}<warning>\n{self._WARNING}</warning><output_head>\n{text[: self.half]}\n</output_head>\n"
+            f"<elided_chars>\n{total - 2 * self.half} characters elided\n</elided_chars>\n"
+            f"<output_tail>\n{text[-self.half :]}\n</output_tail>"
+        )
+
+
+def of(messages: Sequence[Message], characters: int = 8000) -> Harness:
+    """The harness that a history was recorded with, told by how it shows outputs, else by how it puts its task."""
+    if any(message.role == "system" and message.content.startswith(_BUNDLED) for message in messages[:1]):
+        return BundledSample()
+    first = [message.content for message in messages if message.role in ("user", "tool")]
+    shows = (text[:200] for text in first[1:])
+    mini = any("<returncode>" in text for text in shows) or any("<pr_description>" in text for text in first[:1])
+    return MiniSweAgent() if mini else SweZero(characters)
+
+
+def steps(messages: Sequence[Message], harness: Harness) -> list[Step]:
+    """The commands that the harness ran in a history, in order; replies that it refused are left out."""
+    found = []
+    for reply, answer in itertools.pairwise(messages):
+        if reply.role == "assistant" and answer.role != "assistant" and harness.observed(answer.content):
+            try:
+                found.append(Step(harness.command(reply.content), answer.content))
+            except ExecutionError:
+                found.append(Step("", answer.content))  # an observation of nothing: it will not come back
+    return found
+
+
+def place(messages: Sequence[Message], harness: Harness) -> str:
+    """Where the checkout lay for the agent: the path that its observations show, else the harness's own."""
+    if isinstance(harness, MiniSweAgent):
+        return "/testbed"
+    for message in messages:
+        if match := _WORKTREE.search(message.content):
+            return match[0]
+    return PLACE
+
+
+def submits(outcome: Outcome) -> bool:
+    """True if the first line that is not blank ends the task."""
+    return (outcome.stdout.text.lstrip().splitlines() or [""])[0].strip() in SENTINELS

@@ -1,0 +1,202 @@
+"""One turn: replay its history once, fork, run each candidate's command in a fork of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from duel import shell
+from duel.execution import harness as harnesses
+from duel.execution.comparison import alike
+from duel.execution.executor import ExecutionError, Executor, Start, State
+from duel.execution.harness import Harness, Step
+from duel.records import Message, Observed
+
+MIN_FAITHFUL = 0.8
+"""Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One turn to be executed: where it starts, what was said before it, and each candidate's text by its id."""
+
+    key: str
+    start: Start
+    messages: Sequence[Message]
+    candidates: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How tasks are executed: the settings that say what counts as evidence."""
+
+    min_faithful: float = MIN_FAITHFUL
+    output_chars: int = 8000
+    replay: bool = True
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How a replay went: the commands run, those that printed something else, and how alike the others were."""
+
+    steps: int = 0
+    differs: list[int] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
+    edit: int | None = None
+    """The first edit that ended otherwise than recorded."""
+
+    @property
+    def faithful(self) -> float | None:
+        """Share of the observations that came back."""
+        return (self.steps - len(self.differs)) / self.steps if self.steps else None
+
+    def problem(self, min_faithful: float) -> str:
+        """Why the state cannot be trusted, or ""."""
+        if self.edit is not None:
+            return (
+                f"edit-differs: command {self.edit + 1} of the history changes files and ended otherwise than recorded"
+            )
+        if self.faithful is not None and self.faithful < min_faithful:
+            came = self.steps - len(self.differs)
+            return f"unfaithful: {came} of {self.steps} observations came back"
+        return ""
+
+
+async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Replayed:
+    """Run a history's commands in `state` and compare what each prints with what was recorded."""
+    told = Replayed()
+    for number, step in enumerate(steps):
+        shown = harness.show(await state.run(step.command, merged=harness.merged)) if step.command else ""
+        likeness = alike(shown, step.seen)
+        told.steps += 1
+        told.alike.append(likeness)
+        if not likeness:
+            told.differs.append(number)
+            if told.edit is None and step.command and shell.style(step.command) == "edit":
+                told.edit = number
+    return told
+
+
+async def observe(executor: Executor, task: Task, rules: Rules = Rules()) -> dict[str, Observed]:
+    """What each candidate's command did. One turn's trouble is told in its records and never raised."""
+    harness = harnesses.of(task.messages, rules.output_chars)
+    about = Observed(executor=executor.describe(), base=task.start.commit)
+    found = {
+        name: about.model_copy(update={"plan": plan(executor, task, text, rules)})
+        for name, text in task.candidates.items()
+    }
+    commands = {}
+    for name, text in task.candidates.items():
+        try:
+            commands[name] = harness.command(text)
+        except ExecutionError as error:
+            found[name].why_not = f"{error.reason}: {error.what}"
+    steps = harnesses.steps(task.messages, harness)
+    if steps and not rules.replay:
+        _tell(found, commands, "no-replay: the history's commands are not replayed ([execute] replay)")
+    elif commands:
+        try:
+            await _run(executor, task, steps, harness, rules, found, commands)
+        except ExecutionError as error:
+            _tell(found, commands, f"{error.reason}: {error.what}")
+    return found
+
+
+def _tell(found: dict[str, Observed], names: Iterable[str], why_not: str) -> None:
+    for name in names:
+        if not found[name].ran:
+            found[name].why_not = found[name].why_not or why_not
+
+
+async def _run(
+    executor: Executor,
+    task: Task,
+    steps: Sequence[Step],
+    harness: Harness,
+    rules: Rules,
+    found: dict[str, Observed],
+    commands: Mapping[str, str],
+) -> None:
+    async with AsyncExitStack() as stack:
+        state = await executor.state(task.start)
+        stack.push_async_callback(state.close)
+        told = await replay(state, steps, harness)
+        for name in commands:
+            one = found[name]
+            one.replayed, one.differs, one.faithful = told.steps, told.differs, told.faithful
+        if problem := told.problem(rules.min_faithful):
+            return _tell(found, commands, problem)
+        history = await state.changes() if steps else ""
+        states = [state]
+        # A fork freezes what the history wrote, so that a candidate's own layer holds what its command wrote.
+        while len(states) < max(len(commands), 2 if steps else 1):
+            states.append(await state.fork())
+            stack.push_async_callback(states[-1].close)
+        for side, (name, command) in zip(states, commands.items(), strict=False):
+            try:
+                await _side(side, command, harness, rules, found[name], history)
+            except ExecutionError as error:
+                found[name].why_not = f"{error.reason}: {error.what}"
+    return None
+
+
+async def _side(state: State, command: str, harness: Harness, rules: Rules, found: Observed, history: str) -> None:
+    outcome = await state.run(command, merged=harness.merged)
+    changed = await state.changes()
+    found.submits = harnesses.submits(outcome)
+    found.ran, found.exit, found.ended_by = True, outcome.exit, outcome.ended_by
+    found.printed = harness.show(outcome)
+    found.changed = cut(history + changed if found.submits else changed, rules.output_chars)
+
+
+def cut(text: str, characters: int) -> str:
+    """`text` cut in the middle to `characters`, with how many were left out."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half} characters left out) ...\n{text[-half:]}"
+
+
+def plan(executor: Executor, task: Task, text: str, rules: Rules) -> str:
+    """Fingerprint of what decides on a candidate's record: unchanged, it need not be run again."""
+    start = task.start
+    parts = [
+        *(executor.describe(), repr(getattr(executor, "limits", None)), repr(rules)),
+        *(start.repository, start.commit, start.test_patch, text),
+        *(part for message in task.messages for part in (message.role, message.content)),
+    ]
+    told = hashlib.sha256()
+    for part in parts:
+        told.update(f"{len(part)}:".encode() + part.encode("utf-8", "surrogatepass"))
+    return told.hexdigest()[:16]
+
+
+async def observe_all(
+    executor: Executor,
+    tasks: Iterable[Task],
+    width: int,
+    rules: Rules = Rules(),
+) -> AsyncIterator[tuple[str, dict[str, Observed]]]:
+    """Execute many tasks, `width` at a time; yields (key, records by candidate) as they are done.
+
+    Tasks are taken from the iterable only when there is room for them, so memory does not grow with their number. Give
+    them ordered by start: a checkout is laid out once for the tasks that begin there and removed after them.
+    """
+    todo = iter(tasks)
+    running: dict[asyncio.Task[dict[str, Observed]], str] = {}
+    try:
+        while True:
+            while len(running) < width and (task := next(todo, None)) is not None:
+                running[asyncio.create_task(observe(executor, task, rules))] = task.key
+            if not running:
+                return
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                yield running.pop(one), one.result()
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
