@@ -273,6 +273,15 @@ class Audit(Section):
         return value
 
 
+class Review(Section):
+    """People's votes beside the panel's."""
+
+    labels_min: int = Field(30, ge=3)
+    """Labeled pull requests under which people's figures decide nothing."""
+    weight: Literal["report", "require", "none"] = "report"
+    """"report": the margin by people stands beside the verdict; "require": its bound is the gate's; "none": off."""
+
+
 class Store(Section):
     """How records lie on disk."""
 
