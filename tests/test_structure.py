@@ -21,7 +21,19 @@ FLOORS = [
     {"errors", "records", "sections", "settings", "environment"},
     {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
     {"calls", "placement"},
-    {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline", "execution"},
+    {
+        "stage",
+        "candidates",
+        "estimate",
+        "sources",
+        "judging",
+        "audit",
+        "exports",
+        "reporting",
+        "offline",
+        "execution",
+        "review",
+    },
 ]
 DOORS = {
     ("execution", "offline"),

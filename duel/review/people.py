@@ -136,7 +136,7 @@ class PeopleThreshold(BaseModel):
 
 
 class People(BaseModel):
-    """What people's votes make of the verdict (`people` in `_duel.json`): margins, biases in points, bounds in delta."""
+    """What people's votes make of the verdict: margins and biases in points, bounds in deltas."""
 
     decision: str = "undecided"
     """ahead (the bound is above 0) · not-shown · undecided (too few labeled pull requests)."""
