@@ -37,6 +37,7 @@ FLOORS = [
 ]
 DOORS = {
     ("execution", "offline"),
+    ("review", "judging"),
     ("exports", "audit"),
     ("audit", "judging"),
     ("sources", "audit"),
