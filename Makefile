@@ -28,7 +28,7 @@ $(VENV)/.ready-test: $(VENV)/.ready tests/requirements-alone.txt
 	@$(PIP) install --no-deps --ignore-requires-python -r tests/requirements-alone.txt
 	@touch $@
 
-run: $(VENV)/.ready ## all five stages with the bundled sample and the stand-in endpoint, into demo/: no key, no cost
+run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpoint, into demo/: no key, no cost
 	@$(BIN)/python run.py --offline --workspace $(DEMO)
 	@echo
 	@echo 'The report:  $(DEMO)/report/report.md   and for the browser:  $(DEMO)/report/index.html'

@@ -90,14 +90,13 @@ def audit_row(workspace: Workspace, turns: int) -> None:
     for name in ("first run", "rerun"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
-        command = [sys.executable, str(ROOT / "audit.py"), "--workspace", str(workspace.root)]
+        command = [sys.executable, "-m", "duel", "audit", "--workspace", str(workspace.root)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(
-            f"audit.py, {name}  {turns:,} turns  {seconds:.1f} s  CPU {cpu:.1f} s  peak {after.ru_maxrss / 1024:.0f} MB"
-        )
+        peak = after.ru_maxrss / 1024
+        print(f"duel audit, {name}  {turns:,} turns  {seconds:.1f} s  CPU {cpu:.1f} s  peak {peak:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python bench/sessions.py [--megabytes 200] [--keep DIR]
 
 Makes session files in Claude Code's shape (a progress line for each call, edits with the file before, commands with
-long output), runs mine.py on them as a user would, and prints seconds and peak memory. The budget: 20 s and 300 MB.
+long output), runs duel mine on them as a user would, and prints seconds and peak memory. The budget: 20 s and 300 MB.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
         size = make(folder, options.megabytes << 20)
         print(f"{size / 2**20:,.0f} MB in {sum(1 for _ in folder.iterdir()):,} files")
         start = time.perf_counter()
-        command = [sys.executable, str(ROOT / "mine.py"), str(folder), "--workspace", str(Path(temporary))]
+        command = [sys.executable, "-m", "duel", "mine", str(folder), "--workspace", str(Path(temporary))]
         process = subprocess.Popen(command)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

@@ -1,22 +1,31 @@
-"""What every root script's command line has in common: shared flags, exit codes, errors without a traceback."""
+"""What every command line has in common: shared flags, exit codes, errors without a traceback."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import platform
+import re
+import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from duel import errors
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose help is the script's docstring and whose errors look like all others."""
+    """An argument parser whose help is a stage's story and whose errors look like all others."""
 
-    def __init__(self, story: str | None) -> None:
-        super().__init__(description=story, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    def __init__(self, story: str | None, prog: str | None = None) -> None:
+        super().__init__(
+            prog, description=story, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
         self.add_argument(
             "--workspace",
             type=Path,
@@ -46,26 +55,83 @@ class Parser(argparse.ArgumentParser):
         raise errors.SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
 
 
+def call(module: str, prog: str, words: Sequence[str]) -> int:
+    """Run the command in `module` (its story, `add_arguments` and `main`) on a command line; gives the exit code."""
+    stage = import_module(module)
+    parser = Parser(_as_typed(stage.__doc__ or "", prog), prog)
+    stage.add_arguments(parser)
+    return int(stage.main(parser.parse_args(words)))
+
+
+def _as_typed(story: str, prog: str) -> str:
+    """The examples of a story as they are typed in a checkout (`python king.py`) or after an installation."""
+    installed = not prog.endswith(".py")
+    return re.sub(r"(?m)^    (\w+)\.py\b", r"    duel \1" if installed else r"    python \1.py", story)
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Call a script's `main`, turn what it raises into a message and an exit code, and exit."""
+    """Call `main` as a program does: its exit code, or a message and the exit code of what it raises."""
+    _mend_streams()
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    code = code_of(main)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    sys.exit(code)
+
+
+def code_of(main: Callable[[], int | None]) -> int:
+    """The exit code of `main`; what it raises is told on standard error."""
     try:
-        code = main() or errors.EXIT_FINISHED
+        return main() or errors.EXIT_FINISHED
     except errors.DuelError as error:
         say_error(error)
-        code = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        code = errors.EXIT_INTERRUPTED
+        say("interrupted; run the same command again to go on")
+        return errors.EXIT_INTERRUPTED
     except BrokenPipeError:  # `… | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = errors.EXIT_FINISHED
-    sys.stdout.flush()
-    sys.exit(code)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return errors.EXIT_FINISHED
+    except ModuleNotFoundError as error:
+        if (error.name or "duel").partition(".")[0] == "duel":
+            return _crashed(error)
+        hint = "run `make setup` in a checkout, or `pip install duel-curation`"
+        say_error(errors.UserError("a package is missing", value=error.name, hint=hint))
+        return errors.EXIT_USER
+    except Exception as error:
+        return _crashed(error)
+
+
+def _crashed(error: Exception) -> int:
+    """Tell what nobody foresaw: where it happened, and what to send to whom."""
+    say("".join(traceback.format_exception(error)).rstrip())
+    where = f"Python {platform.python_version()} on {platform.platform()}"
+    say(f"\nerror: an unforeseen failure, {type(error).__name__}; what was paid for is kept")
+    say(f"\nhint: please report it with the lines above, the command and this: {where}")
+    return errors.EXIT_CRASHED
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _mend_streams() -> None:
+    """Open streams that the caller closed (`2>&-`), and let no character break one that takes ASCII alone."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def say(text: Any = "") -> None:
     """Talk to the person who watches: standard error, so that standard output stays data."""
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def say_error(error: errors.DuelError) -> None:

@@ -7,7 +7,6 @@ DuelError                 anything this project raises on purpose
 │   ├── WorkspaceError    a folder, a lock, a full disk
 │   └── EndpointError     the endpoint refuses every call (key, money, model, address)
 ├── BudgetSpent           the spending limit is reached            exit code 3
-├── ItemsOpen             some items failed; a rerun takes them up exit code 1
 ├── NotAccepted           `validate.py --check` and not accepted   exit code 4
 └── ItemError             one item is bad: recorded with its reason, the run goes on
 """
@@ -19,6 +18,7 @@ EXIT_OPEN = 1
 EXIT_USER = 2
 EXIT_BUDGET = 3
 EXIT_NOT_ACCEPTED = 4
+EXIT_CRASHED = 70  # sysexits.h: EX_SOFTWARE
 EXIT_INTERRUPTED = 130
 
 # An endpoint's own words and a file's own bytes end up in messages; a screen is enough of them.
@@ -73,12 +73,6 @@ class BudgetSpent(DuelError):
     """The spending limit is reached; what was paid for is kept."""
 
     exit_code = EXIT_BUDGET
-
-
-class ItemsOpen(DuelError):
-    """Some items failed and are still open; a rerun takes them up."""
-
-    exit_code = EXIT_OPEN
 
 
 class NotAccepted(DuelError):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from duel import cli, command
 
 KEEP = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI", "PYTEST_CURRENT_TEST", "SHOTS"}
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,20 +45,50 @@ def shared() -> Path:
 
 @dataclass(frozen=True)
 class Finished:
-    """A root script that has ended: exit code, standard output, standard error."""
+    """A command that has ended: exit code, standard output, standard error."""
 
     code: int
     out: str
     err: str
 
 
+def run_command(name: str, *arguments: object, code: int | None = None, **env: str) -> Finished:
+    """Run a root script (`king.py`) or a command of `duel` (`audit`) in this process, to its exit code."""
+    words = list(map(str, arguments))
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+
+    def main() -> int:
+        bare = name.removesuffix(".py")
+        return command.call(cli.COMMANDS[bare], name if name != bare else f"duel {name}", words)
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for key, value in env.items():
+            patch.setenv(key, value)
+        try:
+            ended = command.code_of(main)
+        except SystemExit as asked_for_help:
+            ended = int(asked_for_help.code or 0)
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    assert "Traceback" not in said[1], said[1]
+    if code is not None:
+        assert ended == code, f"exit {ended}\n{said[0]}\n{said[1]}"
+    return Finished(ended, *said)
+
+
 @pytest.fixture
 def script(clean_home: Path) -> Callable[..., Finished]:
-    """Run a root script as a user does: `script("king.py", "--workspace", folder)`."""
+    """Run a command as a user does: `script("king.py", "--workspace", folder)`."""
+    return run_command
+
+
+@pytest.fixture
+def program(clean_home: Path) -> Callable[..., Finished]:
+    """The same in a process of its own, for what only a process shows: signals, streams, libraries' start-up."""
 
     def call(name: str, *arguments: object, code: int | None = None, timeout: float = 100, **env: str) -> Finished:
         done = subprocess.run(
-            [sys.executable, str(ROOT / name), *map(str, arguments)],
+            [sys.executable, *(["-m", "duel", name] if name in cli.COMMANDS else [name]), *map(str, arguments)],
+            cwd=ROOT,
             env={**os.environ, **env},
             capture_output=True,
             text=True,

@@ -10,31 +10,35 @@ from pathlib import Path
 
 import pytest
 
+from duel.cli import COMMANDS, overview
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
-STAGES = ["prompt.py", "king.py", "ch.py", "validate.py", "report.py", "run.py"]
-OTHERS = ["audit.py", "export.py", "mine.py"]
 
 # The floors, from the ground up. A module may import from its own room and from lower floors; the listed pairs are the
 # only doors between rooms of the same floor.
 FLOORS = [
-    {"errors", "records", "sections", "settings", "environment"},
+    {"errors", "records", "sections", "settings", "environment", "synchronous"},
     {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
-    {"calls", "placement"},
+    {"calls", "conversation", "placement", "bookkeeping"},
     {
-        "stage",
         "candidates",
-        "estimate",
         "sources",
         "judging",
         "audit",
         "exports",
         "reporting",
-        "offline",
         "execution",
         "review",
+        "scaling",
+        "cluster",
+        "offline",
     },
+    {"stages"},
+    {"cli", "__main__"},
 ]
+ROOMS = 3
+"""The floor of the rooms that know nothing of each other but through a door."""
 DOORS = {
     ("execution", "offline"),
     ("review", "judging"),
@@ -43,11 +47,8 @@ DOORS = {
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),
-    ("judging", "stage"),
     ("judging", "candidates"),
-    ("estimate", "candidates"),
-    ("estimate", "stage"),
-    ("estimate", "judging"),
+    ("review", "judging"),
 }
 HEAVY = {
     "numpy",
@@ -97,16 +98,20 @@ def test_imports_run_downward_only(path: Path) -> None:
         if other == own or other == "__version__":
             continue
         assert floor(other) <= floor(own), f"{path.name} reaches up to {module}"
-        if floor(other) == floor(own) == len(FLOORS) - 1:
+        if floor(other) == floor(own) == ROOMS:
             assert (own, other) in DOORS, f"{path.name} goes through no known door to {module}"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_no_script_imports_another(script: str) -> None:
-    tree = ast.parse((ROOT / script).read_text("utf-8"))
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    assert not names & {name.removesuffix(".py") for name in SCRIPTS}
+def test_a_root_script_is_a_docstring_and_a_call(script: str) -> None:
+    docstring, imported, guarded = ast.parse((ROOT / script).read_text("utf-8")).body
+    assert isinstance(docstring, ast.Expr) and isinstance(imported, ast.ImportFrom) and isinstance(guarded, ast.If)
+    (call,) = guarded.body
+    assert ast.unparse(call) == f"script('{script.removesuffix('.py')}')"
+
+
+def test_the_root_holds_what_users_know_by_name() -> None:
+    assert SCRIPTS == ["ch.py", "king.py", "prompt.py", "report.py", "run.py", "validate.py"]
 
 
 @pytest.mark.parametrize("path", package_files(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -116,24 +121,29 @@ def test_a_module_has_one_subject_and_says_it_first(path: Path) -> None:
     assert text.count("\n") <= 410
 
 
-@pytest.mark.parametrize("script", [*STAGES, *OTHERS])
-def test_help_comes_at_once_because_nothing_heavy_is_imported(script: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_comes_at_once_because_nothing_heavy_is_imported(name: str) -> None:
     code = (
-        "import runpy, sys\n"
-        f"sys.path.insert(0, {str(ROOT)!r}); sys.argv = [{script!r}, '--help']\n"
-        "try:\n"
-        f"    runpy.run_path({str(ROOT / script)!r}, run_name='__main__')\n"
-        "except SystemExit: pass\n"
+        "import sys\nfrom duel import cli\n"
+        f"try:\n    cli.call([{name!r}, '--help'])\nexcept SystemExit: pass\n"
         f"print('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "HEAVY []" in done.stdout
     assert "--workspace" in done.stdout
 
 
-@pytest.mark.parametrize("script", [*STAGES, *OTHERS])
-def test_the_readme_tells_of_every_script(script: str) -> None:
-    assert f"`{script}`" in (ROOT / "README.md").read_text("utf-8")
+def test_the_overview_tells_of_every_command_in_its_own_first_line() -> None:
+    shown = overview()
+    for name, module in COMMANDS.items():
+        story = ast.get_docstring(ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text("utf-8")))
+        assert story and f"  {name:10} {story.splitlines()[0]}" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_readme_tells_of_every_command(name: str) -> None:
+    called = f"`{name}.py`" if f"{name}.py" in SCRIPTS else f"`duel {name}`"
+    assert called in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_every_file_in_the_readmes_tree_is_there() -> None:

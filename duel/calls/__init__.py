@@ -15,7 +15,7 @@ from duel.calls.request import Occurrences, Reply, Request
 if TYPE_CHECKING:
     from duel.calls.planning import Plan, plan
     from duel.calls.route import Limit, Provider, Route, route_for
-    from duel.calls.runner import Ask, Job, drive
+    from duel.calls.runner import Ask, Job, drive, drive_async
     from duel.calls.summary import Summary
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Route",
     "Summary",
     "drive",
+    "drive_async",
     "plan",
     "route_for",
 ]
@@ -44,6 +45,7 @@ _HOMES = {
     "Route": "route",
     "Summary": "summary",
     "drive": "runner",
+    "drive_async": "runner",
     "plan": "planning",
     "route_for": "route",
 }

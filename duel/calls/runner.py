@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from duel.calls.client import Client
 from duel.calls.ledger import Ledger
@@ -18,12 +18,15 @@ from duel.calls.summary import Summary
 from duel.calls.transport import HttpTransport, Transport
 from duel.errors import BudgetSpent, ItemError
 from duel.settings import Settings
+from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
 # Turns of the event loop from the start of a job to its first request in a lane, where it counts as waiting.
 TICKS_TO_QUEUE = 3
+# SIGHUP is what a closed terminal sends; Windows has none.
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Ask(Protocol):
@@ -55,7 +58,7 @@ class Job(Protocol):
         ...
 
 
-def drive(
+async def drive_async(
     jobs: Iterable[Job],
     *,
     workspace: Workspace,
@@ -78,10 +81,13 @@ def drive(
         if again:
             ledger.begin_again(stage)
         run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total)
-        asyncio.run(run.all(iter(jobs), transport))
+        await run.all(iter(jobs), transport)
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
     return summary
+
+
+drive = synchronous(drive_async)
 
 
 def _spending(budget: float | None, settings: Settings, ledger: Ledger) -> Spending:
@@ -176,22 +182,25 @@ class _Run:
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Ctrl-C (or SIGTERM): the first waits for the replies in flight, the second does not."""
+        """Ctrl-C, SIGTERM or SIGHUP: the first waits for the replies in flight, the second does not."""
         loop = asyncio.get_running_loop()
+        before: dict[int, Any] = {}
 
         def interrupt() -> None:
             at_once, self.summary.interrupted = self.summary.interrupted, True
             self._stop(at_once=at_once)
 
-        signals = (signal.SIGINT, signal.SIGTERM)
         try:
-            for number in signals:
+            for number in ENDING_SIGNALS:
+                handler = signal.getsignal(number)
                 loop.add_signal_handler(number, interrupt)
+                before[number] = handler
         except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or no signals here
             yield
             return
         try:
             yield
         finally:
-            for number in signals:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duel.bookkeeping import Stage
 from duel.calls.request import Request
 from duel.candidates import Question, Refused, ask_for_turn, writer_request
 from duel.errors import ItemError
@@ -23,7 +24,6 @@ from duel.judging.survey import scores_of, why_not
 from duel.judging.table import Table
 from duel.records import Answer, Candidate, Score
 from duel.settings import Settings
-from duel.stage import Stage
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:

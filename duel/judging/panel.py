@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duel import shell, turn
+from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging import adaptive, hostile, rubric, verdict
@@ -17,7 +18,6 @@ from duel.judging.rubric import Pair, short_hash
 from duel.judging.scoring import Key, owed_votes, settle
 from duel.records import Answer, Score, Side, Vote
 from duel.settings import Settings
-from duel.stage import Stage
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:

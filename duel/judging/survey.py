@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from duel.bookkeeping import Stage
 from duel.judging.scoring import settle
 from duel.records import Answer, Score
-from duel.stage import Stage
 
 if TYPE_CHECKING:
     from duel.judging.panel import Panel

@@ -1,11 +1,9 @@
-"""`audit.py` over a workspace, as a user runs it."""
+"""`duel audit` over a workspace, as a user runs it."""
 
 from __future__ import annotations
 
 import json
 import re
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from duel.placement import place
 from duel.records import Answer, Audit, Candidate, Commit, Made, Message, Side, fingerprint
 from duel.workspace import Workspace
 from tests.audit.test_leaks import COMMIT
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, run_command
 
 Run = Callable[..., Finished]
 HISTORY = [
@@ -48,16 +46,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
-    """Run `audit.py` in this process: another one would count the background's names anew (1 s)."""
-    main = runpy.run_path(str(ROOT / "audit.py"))["main"]
-
-    def call(workspace: Workspace, *arguments: str) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["audit.py", "--workspace", str(workspace.root), *arguments])
-        code = main()
-        return Finished(code, *capsys.readouterr())
-
-    return call
+def audit() -> Callable[..., Finished]:
+    return lambda workspace, *arguments: run_command("audit", "--workspace", workspace.root, *arguments)
 
 
 def audits(workspace: Workspace, side: Side = "challenger") -> dict[str, Audit]:
@@ -181,5 +171,5 @@ def test_a_list_that_could_not_be_read_is_said_to_be_unchecked(workspace: Worksp
 
 
 def test_a_folder_without_answers_is_the_users_mistake(tmp_path: Path, script) -> None:
-    done = script("audit.py", "--workspace", tmp_path, code=2)
+    done = script("audit", "--workspace", tmp_path, code=2)
     assert "king.py" in done.err

@@ -1,39 +1,29 @@
-"""`export.py` as its users run it: from a finished duel, or from a trajectory file, to files that trainers take."""
+"""`duel export` as its users run it: from a finished duel, or from a trajectory file, to files that trainers take."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import export as export_script
-from duel import command
 from duel.exports.formats import FORMATS
 from duel.records import Answer, Audit, Kept, ProtocolCheck, Score, fingerprint
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import ROOT, Finished, run_command
 from tests.exports.conftest import put_turn
 
 
 @pytest.fixture
-def export(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Finished]:
-    """Run export.py on the made-up duel, in this process: a start of Python for each of its many ways would be slow."""
+def export(workspace: Workspace) -> Callable[..., Finished]:
+    """Run `duel export` on the made-up duel."""
 
     def run(*flags: object, code: int = 0) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["export.py", "--workspace", str(workspace.root), *map(str, flags)])
-        with pytest.raises(SystemExit) as ended:
-            command.run(export_script.main)
-        said = capsys.readouterr()
-        assert ended.value.code == code, said.err
-        return Finished(code, said.out, said.err)
+        return run_command("export", "--workspace", workspace.root, *flags, code=code)
 
     return run
 
@@ -53,11 +43,9 @@ def files(workspace: Workspace) -> dict[str, bytes]:
 
 
 def test_the_script_itself_ends_as_it_says(script: Callable[..., Finished], workspace: Workspace) -> None:
-    done = script("export.py", "--workspace", workspace.root, "--format", "dpo", code=0)
+    done = script("export", "--workspace", workspace.root, "--format", "dpo", code=0)
     assert done.out.startswith("export/dpo: 8 rows")
-    assert (
-        "hint: did you mean `dpo`?" in script("export.py", "--workspace", workspace.root, "--format", "dpp", code=2).err
-    )
+    assert "hint: did you mean `dpo`?" in script("export", "--workspace", workspace.root, "--format", "dpp", code=2).err
 
 
 def test_a_first_export_writes_the_final_turns_and_says_so(export: Callable[..., Any], workspace: Workspace) -> None:
@@ -473,14 +461,14 @@ def test_what_cannot_be_done_is_told_clearly(
 
 def test_an_empty_bucket_names_those_that_hold_turns(script: Callable[..., Any], tmp_path: Path) -> None:
     place = Workspace(tmp_path / "new")
-    assert "run report.py first" in script("export.py", "--workspace", place.root, code=2).err
+    assert "run report.py first" in script("export", "--workspace", place.root, code=2).err
     put_turn(place, 1, "refined", 70)
-    done = script("export.py", "--workspace", place.root, code=2)
+    done = script("export", "--workspace", place.root, code=2)
     assert "the bucket is empty" in done.err
     assert "these hold turns: refined" in done.err
 
 
 def test_the_help_names_every_format() -> None:
-    story = (ROOT / "export.py").read_text("utf-8").split('"""')[1]
+    story = (ROOT / "duel/stages/export.py").read_text("utf-8").split('"""')[1]
     listed = story.split("formats")[1].split("reads")[0]
     assert [name.strip() for name in listed.split(",")] == list(FORMATS)

@@ -132,13 +132,13 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def push(script: Callable[..., Any], workspace: Workspace, hub: Hub) -> Callable[..., Any]:
+def push(program: Callable[..., Any], workspace: Workspace, hub: Hub) -> Callable[..., Any]:
     """`export.py --push` as a user runs it, in a process whose Hub is the stand-in."""
     surroundings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
 
     def call(*flags: str, code: int, **env: str) -> Any:
         words = ("--workspace", workspace.root, "--push", "ann/turns", *flags)
-        done = script("export.py", *words, code=code, **{**surroundings, **env})
+        done = program("export", *words, code=code, **{**surroundings, **env})
         assert TOKEN not in done.out + done.err
         return done
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from duel.exports.formats.anthropic import request_of
 from duel.exports.formats.atif import document
 from duel.exports.formats.base import present
 from duel.exports.formats.tool_calls import tools_of
-from tests.conftest import ROOT
+from tests.conftest import run_command
 from tests.exports.conftest import filled, needs
 
 
@@ -26,9 +25,7 @@ from tests.exports.conftest import filled, needs
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every format of one duel, split in two; no test changes it."""
     place = filled(tmp_path_factory.mktemp("shared") / "run")
-    words = [sys.executable, str(ROOT / "export.py"), "--workspace", str(place.root), "--format", ",".join(FORMATS)]
-    done = subprocess.run([*words, "--split", "75/25"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_command("export", "--workspace", place.root, "--format", ",".join(FORMATS), "--split", "75/25", code=0)
     return place.root / "export"
 
 

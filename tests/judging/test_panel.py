@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging.panel import Panel
 from duel.judging.survey import judgeable, scores_of
 from duel.records import DIMENSIONS, Answer, Made, Message, Score
 from duel.settings import Settings
-from duel.stage import Stage
 from duel.workspace import Workspace
 
 TURN = "THOUGHT: look at {}.\n\n```bash\nls {}\n```"

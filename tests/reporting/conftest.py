@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import Finished, run_command
 from tests.reporting.workspaces import build
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -87,16 +85,14 @@ def shot(tmp_path: Path) -> Callable[[Any, str], None]:
     return lambda page, name: page.screenshot(path=str(folder / f"{name}.png"))
 
 
-def report(workspace: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def report(workspace: Path, *flags: str) -> Finished:
     """Run report.py over `workspace`."""
-    call = [sys.executable, str(ROOT / "report.py"), "--workspace", str(workspace), *flags]
-    return subprocess.run(call, capture_output=True, text=True, check=False)
+    return run_command("report.py", "--workspace", workspace, *flags)
 
 
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace of 300 turns with its report, for the tests that only look at it."""
     root = build(tmp_path_factory.mktemp("judged"), 300)
-    done = report(root)
-    assert done.returncode == 0, done.stderr
+    assert report(root).code == 0
     return root

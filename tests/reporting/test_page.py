@@ -23,7 +23,7 @@ NARROW = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The hostile workspace with its report."""
     root = build_hostile(tmp_path_factory.mktemp("hostile"))
-    assert report(root).returncode == 0
+    assert report(root).code == 0
     return root
 
 
@@ -154,7 +154,7 @@ def test_words_that_differ_are_marked_and_bash_is_coloured(tmp_path: Path, tab: 
     answer.king = "THOUGHT: look at the old parser first\n\n```bash\ngrep -n 'def old' src/a.py | head -5\n```"
     answer.challenger = "THOUGHT: look at the new parser first\n\n```bash\ngrep -n 'def new' src/a.py | head -5\n```"
     path.write_bytes(answer.dump())
-    assert report(root).returncode == 0
+    assert report(root).code == 0
     page = tab().open(root, f"#{path.stem}")
     page.wait_for_selector(".reply.challenger")
     assert page.locator(".reply.king .changed").all_inner_texts() == ["old", "old"]
@@ -252,7 +252,7 @@ def test_the_page_is_dark_where_the_system_is_and_can_be_switched(judged: Path, 
 def test_a_stand_in_is_told_at_the_top_of_every_view(tmp_path: Path, tab: Tab, shot: Shot) -> None:
     root = build(tmp_path, 20)
     save_verdict(Workspace(root), json.loads(Workspace(root).duel.read_bytes()) | {"offline": True})
-    assert report(root).returncode == 0
+    assert report(root).code == 0
     page = tab().open(root)
     assert "OFFLINE STAND-IN" in page.title()
     assert page.is_visible("#stand-in")

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-import report
 from duel import settings
 from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
+from duel.stages import report
 from duel.workspace import BUCKETS, Workspace
 from tests.reporting.workspaces import build, build_hostile, save_verdict, verdict
 
@@ -33,7 +33,7 @@ def kept(root: Path, bucket: str) -> dict[str, Kept]:
 
 def write(root: Path) -> None:
     """What report.py does, without the start of a process."""
-    report.write_report(Workspace(root), settings.load(root))
+    report.run(Workspace(root), settings.load(root))
 
 
 def everything(root: Path) -> dict[str, bytes]:

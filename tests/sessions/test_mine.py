@@ -96,7 +96,7 @@ def test_the_agents_own_folder_is_found_and_written_in_the_datasets_columns(
     script: Callable[..., Any], logs: Path, tmp_path: Path
 ) -> None:
     write_lines(logs / "a.jsonl", fix("/home/ada/shop"))
-    script("mine.py", "--workspace", tmp_path, code=0)
+    script("mine", "--workspace", tmp_path, code=0)
     schema = pq.read_schema(tmp_path / "mined.parquet")
     assert schema.names[:6] == SIX
     assert str(schema.field("messages").type) == "list<element: struct<role: string, content: string>>"
@@ -117,7 +117,7 @@ def test_the_same_logs_give_the_same_bytes(script: Callable[..., Any], logs: Pat
     for name in ("b", "a"):
         write_lines(logs / f"{name}.jsonl", fix("/home/ada/shop", name))
     for folder in ("one", "two"):
-        script("mine.py", "--workspace", tmp_path / folder, "--keep-tools", code=0)
+        script("mine", "--workspace", tmp_path / folder, "--keep-tools", code=0)
     assert (tmp_path / "one" / "mined.parquet").read_bytes() == (tmp_path / "two" / "mined.parquet").read_bytes()
 
 
@@ -125,7 +125,7 @@ def test_the_commit_that_followed_becomes_the_pull_request(
     script: Callable[..., Any], logs: Path, repository: Path, tmp_path: Path
 ) -> None:
     write_lines(logs / "a.jsonl", fix(repository))
-    script("mine.py", "--workspace", tmp_path, code=0)
+    script("mine", "--workspace", tmp_path, code=0)
     (row,), (pull,) = rows(tmp_path / "mined.parquet"), rows(tmp_path / "mined-pulls.parquet")
     assert row["instance_id"].startswith("acme__shop-s")
     assert (row["instance_id"], row["repo"]) == (pull["instance_id"], pull["repo"])
@@ -179,7 +179,7 @@ def test_a_hostile_repository_runs_nothing(
         json.dumps(fix(repository)).replace('"gitBranch": "main"', f'"gitBranch": "--output={tmp_path}/sprung"')
     )
     write_lines(logs / "a.jsonl", lines)
-    script("mine.py", "--workspace", tmp_path / "w", code=0)
+    script("mine", "--workspace", tmp_path / "w", code=0)
     assert len(rows(tmp_path / "w" / "mined-pulls.parquet")) == 1
     assert not (tmp_path / "sprung").exists()
 
@@ -197,7 +197,7 @@ def test_names_homes_addresses_and_secrets_are_gone_and_paths_stay_coherent(
     )
     log.writes("b", "/home/lovelace/projects/shop/.env", f"KEY={key}\nHOME=/Users/Byron/y\n")
     write_lines(logs / "a.jsonl", log.lines)
-    script("mine.py", "--workspace", tmp_path, "--keep-tools", code=0)
+    script("mine", "--workspace", tmp_path, "--keep-tools", code=0)
     (row,) = rows(tmp_path / "mined.parquet")
     written = json.dumps(row)
     for personal in ("lovelace", "Byron", "byron", key, "analytical.org"):
@@ -205,7 +205,7 @@ def test_names_homes_addresses_and_secrets_are_gone_and_paths_stay_coherent(
     assert row["messages"][3]["content"] == "drwxr-xr-x 2 user staff 64 x\n-rw-r--r--  1 user user 7 y\n/home/user/x"
     assert "-home-user-projects-shop" in row["messages"][2]["content"]
     assert "/Users/user/y" in row["messages"][4]["content"]
-    shown = script("mine.py", "--workspace", tmp_path, "--dry-run", code=0)
+    shown = script("mine", "--workspace", tmp_path, "--dry-run", code=0)
     assert "lovelace" not in shown.out + shown.err
 
 
@@ -213,7 +213,7 @@ def test_a_dry_run_shows_what_would_be_taken_and_writes_nothing(
     script: Callable[..., Any], logs: Path, tmp_path: Path
 ) -> None:
     write_lines(logs / "a.jsonl", fix("/home/ada/shop"))
-    shown = script("mine.py", "--workspace", tmp_path / "w", "--dry-run", code=0)
+    shown = script("mine", "--workspace", tmp_path / "w", "--dry-run", code=0)
     assert "The total is too low." in shown.out
     assert "1 sessions taken, 5 turns" in shown.err
     assert not (tmp_path / "w").exists()
@@ -250,7 +250,7 @@ def test_the_command_line_chooses_as_well(script: Callable[..., Any], logs: Path
     young = json.dumps(fix("/home/ada/garden", "young", "Young task.")).replace("2026-01-02", today)
     write_lines(logs / "young.jsonl", json.loads(young))
     options = ("--since", "7d", "--project", "*a*", "--filter", "error-recovery", "--outcome", "success")
-    shown = script("mine.py", "--workspace", tmp_path, "--dry-run", *options, code=0).out
+    shown = script("mine", "--workspace", tmp_path, "--dry-run", *options, code=0).out
     assert "Young task." in shown
     assert "Old task." not in shown
 
@@ -267,7 +267,7 @@ def test_broken_lines_and_unknown_entries_are_named_and_the_rest_goes_on(
     (logs / "cut.jsonl").write_bytes(b'{"type":"user","sessionId":"x","message":{"content":"\xff')
     (logs / "notes.json").write_text('{"nothing": "of interest"}')
     write_lines(logs / "odd.jsonl", [{"type": "user", "sessionId": 1, "uuid": [], "message": {"content": {"a": [1]}}}])
-    run = script("mine.py", "--workspace", tmp_path, code=0)
+    run = script("mine", "--workspace", tmp_path, code=0)
     assert len(rows(tmp_path / "mined.parquet")) == 2
     for named in ("broken line 1 of", "broken line 10 of", "unknown entry type `novelty`", "not-a-session"):
         assert named in run.err
@@ -280,7 +280,7 @@ def test_native_calls_are_kept_for_the_tool_call_exports(
     script: Callable[..., Any], logs: Path, tmp_path: Path
 ) -> None:
     write_lines(logs / "a.jsonl", fix("/home/ada/shop"))
-    script("mine.py", "--workspace", tmp_path, "--keep-tools", code=0)
+    script("mine", "--workspace", tmp_path, "--keep-tools", code=0)
     messages = json.loads(rows(tmp_path / "mined.parquet")[0]["native_messages"])
     assert [message["role"] for message in messages] == ["user"] + ["assistant", "tool"] * 4 + ["assistant"]
     (use,) = messages[3]["tool_calls"]
@@ -303,7 +303,7 @@ def test_native_calls_are_kept_for_the_tool_call_exports(
 def test_a_mistake_is_one_clear_message(
     script: Callable[..., Any], tmp_path: Path, options: list[str], said: str
 ) -> None:
-    assert said in script("mine.py", "--workspace", tmp_path, *options, code=2).err
+    assert said in script("mine", "--workspace", tmp_path, *options, code=2).err
 
 
 def test_a_session_without_a_shell_form_is_kept_for_exports_with_its_native_calls(
@@ -314,14 +314,12 @@ def test_a_session_without_a_shell_form_is_kept_for_exports_with_its_native_call
     log.replies("m", tool_use("w", "WebSearch", query="version 4"))
     log.result("w", "nothing")
     write_lines(logs / "s-9.jsonl", log.lines)
-    assert "no-eligible-turn" in script("mine.py", "--workspace", tmp_path, code=2).err
-    script("mine.py", "--workspace", tmp_path, "--keep-tools", code=0)
+    assert "no-eligible-turn" in script("mine", "--workspace", tmp_path, code=2).err
+    script("mine", "--workspace", tmp_path, "--keep-tools", code=0)
     (row,) = rows(tmp_path / "mined.parquet")
     assert [message["role"] for message in row["messages"]] == ["system", "user"]
     assert json.loads(row["native_messages"])[1]["tool_calls"][0]["function"]["name"] == "WebSearch"
-    assert (
-        "no-eligible-turn" in script("mine.py", "--workspace", tmp_path, "--keep-tools", "--min-turns", "2", code=2).err
-    )
+    assert "no-eligible-turn" in script("mine", "--workspace", tmp_path, "--keep-tools", "--min-turns", "2", code=2).err
 
 
 def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(
@@ -347,12 +345,12 @@ def test_a_run_that_takes_nothing_leaves_what_an_earlier_one_mined(
     script: Callable[..., Any], tmp_path: Path, logs: Path, repository: Path
 ) -> None:
     write_lines(logs / "s-1.jsonl", fix(repository))
-    script("mine.py", "--workspace", tmp_path / "out", code=0)
+    script("mine", "--workspace", tmp_path / "out", code=0)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")}
     assert sorted(before) == ["mined-pulls.parquet", "mined.parquet"]
-    script("mine.py", "--workspace", tmp_path / "out", "--min-turns", "99", code=2)
+    script("mine", "--workspace", tmp_path / "out", "--min-turns", "99", code=2)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.parquet")} == before
-    script("mine.py", "--workspace", tmp_path / "out", "--no-commits", code=0)
+    script("mine", "--workspace", tmp_path / "out", "--no-commits", code=0)
     assert [path.name for path in (tmp_path / "out").glob("*.parquet")] == ["mined.parquet"]
 
 
@@ -362,7 +360,7 @@ def test_a_folder_in_the_place_of_the_output_is_told_and_nothing_stays_behind(
     write_lines(logs / "s-1.jsonl", fix("/home/ada/shop"))
     taken = tmp_path / "taken.parquet"
     taken.mkdir()
-    assert "cannot write" in script("mine.py", "--workspace", tmp_path, "--out", taken, code=2).err
+    assert "cannot write" in script("mine", "--workspace", tmp_path, "--out", taken, code=2).err
     assert not list(tmp_path.glob(".*.part"))
 
 
@@ -374,7 +372,7 @@ def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
 
 
 def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:
-    said = script("mine.py", "--help", code=0).out
+    said = script("mine", "--help", code=0).out
     named = re.search(r"--format \{([^}]+)\}", " ".join(said.split()))
     assert named
     assert sorted(named[1].replace(" ", "").split(",")) == sorted(registry.NAMES)
@@ -387,7 +385,7 @@ def test_from_sessions_to_the_end_offline(
     for number in range(3):
         write_lines(logs / f"{number}.jsonl", fix(repository, f"s-{number}", f"The total of part {number} is too low."))
     work = ("--workspace", tmp_path / "w")
-    script("mine.py", *work, code=0)
+    script("mine", *work, code=0)
     mined = tmp_path / "w" / "mined.parquet"
     pulls = mined.with_name("mined-pulls.parquet")
     script("prompt.py", *work, "--source", mined, "--pulls", pulls, "--n", 3, "--offline", code=0)
@@ -398,5 +396,5 @@ def test_from_sessions_to_the_end_offline(
     assert len(answers) == 3
     assert all(json.loads(path.read_bytes())["challenger"] for path in answers)
     assert (tmp_path / "w" / "report" / "report.md").is_file()
-    script("export.py", *work, "--from", mined, "--format", "sft", code=0)
+    script("export", *work, "--from", mined, "--format", "sft", code=0)
     assert list((tmp_path / "w" / "export").rglob("*.jsonl"))

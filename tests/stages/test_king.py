@@ -36,8 +36,8 @@ def test_every_prompt_gets_a_blind_answer(script: Script, fill: Fill, stand_in: 
     assert answer.challenger == ""
     assert answer.assistant == prompt(2).assistant
     assert answer.messages == prompt(2).messages
-    assert answer.made["king"].model
-    assert answer.made["king"].usage["completion_tokens"] > 0
+    assert answer.made("king").model
+    assert answer.made("king").usage["completion_tokens"] > 0
 
 
 def test_the_king_never_sees_the_pull_request(script: Script, fill: Fill, stand_in: Endpoint) -> None:

@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """Write training sets: from verdict to trainer in one command.
 
-    python export.py --format sft,dpo --split 80/10/10        the turns of final/
-    python export.py --format dpo --defeat-pairs              and the king's wins out of defeat/
-    python export.py --from runs.parquet --format codeact --filter error-recovery
+    duel export --format sft,dpo --split 80/10/10        the turns of final/
+    duel export --format dpo --defeat-pairs              and the king's wins out of defeat/
+    duel export --from runs.parquet --format codeact --filter error-recovery
 
 formats  sft, sft-completion, dpo, reward, kto, chatml, trl-tools, openai-tools, anthropic, atif, codeact
 reads    final/, refined/, defeat/ with answer_*/, commit/ and score/; or any trajectory file with `messages`
@@ -13,57 +12,63 @@ writes   export/<format>/<split>.jsonl and .parquet, export/README.md (the card)
 
 from __future__ import annotations
 
-import argparse
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import Any
 
-from duel import command, offline, settings
 from duel.audit.contamination import Benchmarks
+from duel.bookkeeping import Result
+from duel.command import Parser, say
 from duel.exports import card, duels, facts, formats, push, quality, splits, trajectories
 from duel.exports.dataset import Export
 from duel.exports.example import Example
 from duel.exports.handover import Handover
 from duel.settings import Settings
+from duel.stages import given, opened, options
 from duel.workspace import Workspace
 
 
-def main() -> int:
-    """The stage, from the command line to the exit code."""
-    asked = flags().parse_args()
+def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
+    """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
+    asked = options(add_arguments, named)
     wanted = formats.named(asked.format)
     shares = splits.shares_of(asked.split)
     if asked.push:
         push.check(asked.push)
-    workspace = Workspace(asked.workspace)
-    chosen = settings.load(workspace.root, *offline.overrides(asked.offline))
-    with workspace.lock("export", "export.py"):
+    with workspace.lock("export", "duel export"):
         handover = Handover()
         scrubber = quality.Scrubber()
-        benchmarks = Benchmarks.load(chosen, workspace, asked.offline)
-        examples = read(asked, workspace, chosen, handover)
-        examples = choose(asked, chosen, handover, benchmarks, scrubber, examples)
+        benchmarks = Benchmarks.load(settings, workspace, asked.offline)
+        examples = read(asked, workspace, settings, handover)
+        examples = choose(asked, settings, handover, benchmarks, scrubber, examples)
         division = splits.divide(examples, shares, asked.group, asked.seed)
-        handover.across(division, splits.without_shared_copies(division, chosen.audit.near_duplicate))
+        handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
         splits.check(division)
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
-            command.say(note)
+            say(note)
 
         with Export(workspace, handover) as export:
             written = [export.add(format, division) for format in wanted]
-            known = facts.gather(workspace, chosen, vars(asked), division, handover, benchmarks, scrubber.counts)
+            known = facts.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
             export.save(card.render(export, known), known)
         workspace.save_dropped("export", handover.rows())
     handover.say()
-    for format in written:
-        print(format.line())
+    lines = [format.line() for format in written]
     if asked.push:
-        agree = push.asker(asked.yes)
-        print(push.push(export.folder, sorted(export.files), asked.push, workspace, public=asked.public, agree=agree))
-    return 0
+        agree, files = push.asker(asked.yes), sorted(export.files)
+        lines.append(push.push(export.folder, files, asked.push, workspace, public=asked.public, agree=agree))
+    return Result("export", found=lines)
 
 
-def flags() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = command.Parser(__doc__).with_offline()
+def main(arguments: Namespace) -> int:
+    workspace, settings = opened(arguments)
+    result = run(workspace, settings, **given(arguments))
+    print("\n".join(result.found))
+    return result.exit_code
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
     add = parser.add_argument
     add("--format", default="sft", metavar="NAMES", help="one or more formats, with commas (default: sft)")
     add("--from", dest="source", metavar="PATH", help="a trajectory file, folder or glob in place of the duel's turns")
@@ -81,16 +86,15 @@ def flags() -> argparse.ArgumentParser:
     add("--push", metavar="OWNER/NAME", help="upload to the Hub; private")
     add("--public", action="store_true", help="with --push: a public repository")
     add("--yes", action="store_true", help="with --push: overwrite without a question")
-    return parser
 
 
-def read(asked: argparse.Namespace, workspace: Workspace, chosen: Settings, handover: Handover) -> list[Example]:
+def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: Handover) -> list[Example]:
     """Every example of the source that was asked for."""
     if asked.source:
         sources = trajectories.load(asked.source, Path.cwd())
     else:
         buckets = duels.buckets_of(asked.buckets, defeat_pairs=asked.defeat_pairs)
-        sources = duels.load(workspace, chosen, buckets)
+        sources = duels.load(workspace, settings, buckets)
     examples = [example for source in sources for example in handover.read(source)]
     if asked.outcomes:
         examples = trajectories.with_outcomes(examples, asked.outcomes)
@@ -100,18 +104,18 @@ def read(asked: argparse.Namespace, workspace: Workspace, chosen: Settings, hand
 
 
 def choose(
-    asked: argparse.Namespace,
-    chosen: Settings,
+    asked: Namespace,
+    settings: Settings,
     handover: Handover,
     benchmarks: Benchmarks,
     scrubber: quality.Scrubber,
     examples: list[Example],
 ) -> list[Example]:
     """What is fit to train on, step by step; each step's counts must add up."""
-    steps = {"audit": quality.clean(chosen, benchmarks)}
+    steps = {"audit": quality.clean(settings, benchmarks)}
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)
-    if chosen.audit.scrub_secrets:
+    if settings.audit.scrub_secrets:
         steps["secrets"] = scrubber.step
     steps["copies"] = quality.unique
     if asked.max_tokens:
@@ -128,9 +132,5 @@ def choose(
 def positive(text: str) -> int:
     """A number of at least one."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of at least 1: {text}")
+        raise ArgumentTypeError(f"must be a number of at least 1: {text}")
     return int(text)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -1,13 +1,12 @@
-#!/usr/bin/env python3
 """Turn the sessions of your own agents into trajectories.
 
-    python mine.py                                 what Claude Code, pi and OpenClaw left on this machine
-    python mine.py --dry-run --since 7d            what would be taken; nothing is written
-    python mine.py runs/ --outcome success         mini-swe-agent, SWE-agent, OpenHands, messages in JSONL or parquet
-    python mine.py nebius/SWE-rebench-openhands-trajectories --limit 500
+    duel mine                                 what Claude Code, pi and OpenClaw left on this machine
+    duel mine --dry-run --since 7d            what would be taken; nothing is written
+    duel mine runs/ --outcome success         mini-swe-agent, SWE-agent, OpenHands, messages in JSONL or parquet
+    duel mine nebius/SWE-rebench-openhands-trajectories --limit 500
 
-    python prompt.py --source mined.parquet --pulls mined-pulls.parquet
-    python export.py --from mined.parquet
+    prompt.py --source mined.parquet --pulls mined-pulls.parquet
+    duel export --from mined.parquet
 
 Reads   session logs, told apart by their content: files, folders, or a dataset of the Hub.
 Writes  mined.parquet: a session a row, one thought and one bash block a turn, in the dataset's columns and a few more;
@@ -22,10 +21,13 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from duel import command
-from duel.errors import EXIT_FINISHED, SettingsError, SourceError
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import SettingsError, SourceError
+from duel.settings import Settings
+from duel.stages import given, options
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,18 +38,19 @@ if TYPE_CHECKING:
 FORMATS = ("claude-code", "pi", "openhands", "swe-agent", "mini-swe-agent", "messages")
 
 
-def main() -> int:
-    """Mine sessions."""
-    options = arguments()
-    workspace = Workspace(options.workspace)
-    out = options.out or workspace.root / "mined.parquet"
-    mine = sessions(options)
-    if options.dry_run:
+def run(workspace: Workspace, settings: Settings | None = None, **named: Any) -> Result:
+    """Mine sessions. `named` are the options of the command line by name."""
+    asked = options(add_arguments, named)
+    if (asked.min_turns is not None and asked.min_turns < 1) or asked.limit < 0:
+        raise SettingsError("`--min-turns` and `--limit` count sessions and turns", hint="give a positive number")
+    out = asked.out or workspace.root / "mined.parquet"
+    mine = sessions(asked)
+    if asked.dry_run:
         mine.show()
         mine.account.say()
-        return EXIT_FINISHED
-    with workspace.lock("mined", "mine.py"):
-        write(mine, out, options.keep_tools)
+        return Result("mine")
+    with workspace.lock("mined", "duel mine"):
+        write(mine, out, asked.keep_tools)
         workspace.save_dropped("mine", [*mine.account.dropped])
     mine.account.say()
     if not mine.account.taken:
@@ -56,36 +59,36 @@ def main() -> int:
             value=", ".join(mine.places) or "the agents' own folders",
             hint="`--dry-run` shows what is there; report/dropped.jsonl says why each was left out",
         )
-    command.say(f"wrote {out}" + (f" and {pulls_path(out).name}" if mine.account.commits else ""))
-    return EXIT_FINISHED
+    say(f"wrote {out}" + (f" and {pulls_path(out).name}" if mine.account.commits else ""))
+    return Result("mine", found=out)
 
 
-def sessions(options: Namespace) -> Mine:
+def sessions(asked: Namespace) -> Mine:
     """What the command line asks for."""
     from duel.sources.mining.sweep import Mine
 
     return Mine(
-        places=options.place,
-        choice=choice(options),
-        format=options.format,
-        split=options.split,
-        all_branches=options.all_branches,
-        thinking=options.thinking,
-        commits=not options.no_commits,
-        limit=options.limit,
+        places=asked.place,
+        choice=choice(asked),
+        format=asked.format,
+        split=asked.split,
+        all_branches=asked.all_branches,
+        thinking=asked.thinking,
+        commits=not asked.no_commits,
+        limit=asked.limit,
     )
 
 
-def choice(options: Namespace) -> Choice:
+def choice(asked: Namespace) -> Choice:
     """Which sessions are wanted."""
     from duel.sources.mining.choosing import Choice, seconds_of
 
     return Choice(
-        not_before=time.time() - seconds_of(options.since) if options.since else None,
-        project=options.project,
-        min_turns=(0 if options.keep_tools else 1) if options.min_turns is None else options.min_turns,
-        outcome=options.outcome,
-        happened=recovers if options.filter else None,
+        not_before=time.time() - seconds_of(asked.since) if asked.since else None,
+        project=asked.project,
+        min_turns=(0 if asked.keep_tools else 1) if asked.min_turns is None else asked.min_turns,
+        outcome=asked.outcome,
+        happened=recovers if asked.filter else None,
     )
 
 
@@ -124,9 +127,7 @@ def pulls_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}-pulls{out.suffix}")
 
 
-def arguments() -> Namespace:
-    """The command line."""
-    parser = command.Parser(__doc__)
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
     parser.add_argument("--format", choices=FORMATS, default="", help="read every file as this, whatever it looks like")
@@ -144,11 +145,7 @@ def arguments() -> Namespace:
     parser.add_argument("--keep-tools", action="store_true", help="also keep the native tool calls, for export.py")
     parser.add_argument("--no-commits", action="store_true", help="do not look for the commit that followed")
     parser.add_argument("--dry-run", action="store_true", help="show what would be taken and write nothing")
-    options = parser.parse_args()
-    if (options.min_turns is not None and options.min_turns < 1) or options.limit < 0:
-        raise SettingsError("`--min-turns` and `--limit` count sessions and turns", hint="give a positive number")
-    return options
 
 
-if __name__ == "__main__":
-    command.run(main)
+def main(arguments: Namespace) -> int:
+    return run(Workspace(arguments.workspace), **given(arguments)).exit_code

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from duel import candidates, fence
+from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
 from duel.records import Answer, Commit, Message
 from duel.settings import Settings
-from duel.stage import Stage
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion

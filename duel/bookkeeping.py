@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from duel import calls, pull
+from duel import pull
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
 from duel.records import Commit
@@ -16,10 +15,25 @@ from duel.settings import Settings
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.calls import Job, Summary
+    from duel.calls import Summary
 
 # Damaged files are named one by one up to this many; the rest is counted.
 NAMED_AT_MOST = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage came to, for whoever called it."""
+
+    stage: str
+    exit_code: int = EXIT_FINISHED
+    """As the command line gives it: 0 finished, 1 items are open, 3 the budget is spent, 130 interrupted."""
+    found: Any = None
+    """What the stage found out: the verdict, the figures of the report, what the audit counted."""
+    calls: Summary | None = None
+    """What was asked and what it cost, where the stage calls models."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """How many items were left out, by reason."""
 
 
 @dataclass
@@ -62,18 +76,8 @@ class Stage:
             return False
         return True
 
-    def write(self, jobs: Iterable[Job], arguments: Namespace, offline_url: str, total: int) -> int:
-        """Have the writer model answer `jobs`, or only say what that would cost, and give the exit code."""
-        common: dict[str, Any] = {"workspace": self.workspace, "settings": self.settings, "stage": self.name}
-        if arguments.plan:
-            calls.plan(jobs, offline=arguments.offline, **common).say()
-            return EXIT_FINISHED
-        route = calls.route_for(self.settings, self.workspace, "writer", offline_url)
-        summary = calls.drive(jobs, route=route, total=total, again=arguments.again, budget=arguments.budget, **common)
-        return self.finish(summary)
-
-    def finish(self, summary: Summary) -> int:
-        """Save what was left out, say how it went, and give the exit code."""
+    def finish(self, summary: Summary, found: Any = None) -> Result:
+        """Save what was left out and say how it went."""
         self.workspace.save_dropped(self.name, self.dropped)
         if self.finished:
             say(f"{self.finished:,} were finished before")
@@ -81,10 +85,12 @@ class Stage:
             say(f"{self.stale:,} had been made with other settings and were asked anew")
         self._say_files(self.redone, "damaged and written again")
         self._say_files(self.damage, "damaged and left out")
-        for reason, count in sorted(Counter(row["reason"] for row in self.dropped).items()):
+        dropped = Counter(str(row["reason"]) for row in self.dropped)
+        for reason, count in sorted(dropped.items()):
             say(f"{count:,} dropped: {reason}")
         summary.say()
-        return summary.exit_code or (EXIT_OPEN if self.damage else EXIT_FINISHED)
+        code = summary.exit_code or (EXIT_OPEN if self.damage else EXIT_FINISHED)
+        return Result(self.name, code, found, summary, dropped)
 
     def _say_files(self, errors: list[ItemError], what: str) -> None:
         if errors:

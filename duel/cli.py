@@ -1,0 +1,62 @@
+"""The console command `duel`: which command, and its command line."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from duel import __version__, command
+from duel.errors import EXIT_FINISHED, SettingsError
+
+# Each module holds the command's story (its docstring), `add_arguments(parser)` and `main(arguments) -> exit code`.
+COMMANDS = {
+    "run": "duel.stages.whole",
+    "prompt": "duel.stages.prompt",
+    "king": "duel.stages.king",
+    "ch": "duel.stages.challenger",
+    "audit": "duel.stages.audit",
+    "validate": "duel.stages.validate",
+    "report": "duel.stages.report",
+    "export": "duel.stages.export",
+    "mine": "duel.stages.mine",
+}
+
+
+def main() -> NoReturn:
+    """The console command: `duel king --plan`."""
+    command.run(lambda: call(sys.argv[1:]))
+
+
+def script(name: str) -> NoReturn:
+    """A script at the root of the checkout: `python king.py --plan`."""
+    command.run(lambda: command.call(COMMANDS[name], f"{name}.py", sys.argv[1:]))
+
+
+def call(words: list[str]) -> int:
+    """Run what stands in `words` behind `duel`; gives the exit code."""
+    name, *rest = words or ["--help"]
+    if name in {"-h", "--help"}:
+        print(overview())
+        return EXIT_FINISHED
+    if name == "--version":
+        print(f"duel-curation {__version__}")
+        return EXIT_FINISHED
+    if name not in COMMANDS:
+        raise SettingsError("there is no such command", value=name, hint=f"one of {', '.join(COMMANDS)}")
+    return command.call(COMMANDS[name], f"duel {name}", rest)
+
+
+def overview() -> str:
+    """Every command with the first line of its story."""
+    lines = [f"  {name:10} {first_line(module)}" for name, module in COMMANDS.items()]
+    return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])
+
+
+def first_line(module: str) -> str:
+    """The first line of a module's docstring, without importing the module."""
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    with Path(spec.origin).open(encoding="utf-8") as lines:
+        return next(lines).strip().strip('"')

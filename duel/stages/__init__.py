@@ -1,0 +1,43 @@
+"""One story a stage. Each module is a command: `run` does the work, `add_arguments` and `main` are its command line.
+
+    from duel import Workspace, settings
+    from duel.stages import king
+
+    king.run(workspace, settings.load(workspace.root))        also inside a running event loop, as in a notebook
+    await king.run_async(workspace, chosen)
+
+`run` takes a workspace and settings, keeps no state between calls, and returns a `Result`. What is wrong for the user
+to mend is raised as one of `duel.errors`.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from duel import command, settings
+from duel.offline import overrides
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+
+def opened(arguments: Namespace) -> tuple[Workspace, Settings]:
+    """The workspace that the command line names, and its settings."""
+    workspace = Workspace(arguments.workspace)
+    return workspace, settings.load(workspace.root, *overrides(arguments.offline))
+
+
+def given(arguments: Namespace) -> dict[str, Any]:
+    """The options of a command line by name, as `run` takes them."""
+    return {name: value for name, value in vars(arguments).items() if name != "workspace"}
+
+
+def options(add_arguments: Callable[[command.Parser], None], named: dict[str, Any]) -> Namespace:
+    """What a caller gives by name, with the command line's defaults for the rest. Raises TypeError for other names."""
+    parser = command.Parser(None)
+    add_arguments(parser)
+    known = given(parser.parse_args([]))
+    if unknown := named.keys() - known.keys():
+        raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+    return Namespace(**(known | named))

@@ -1,0 +1,63 @@
+"""What every stage that asks models shares: its flags, its drive through the endpoint, its plan."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from duel import calls
+from duel.bookkeeping import Result, Stage
+from duel.errors import EXIT_FINISHED
+from duel.stages import opened
+
+if TYPE_CHECKING:
+    from duel.calls import Job, Plan, Summary
+
+
+def main(arguments: Namespace, run: Callable[..., Result], plan: Callable[..., Plan]) -> int:
+    """The command line of a stage with `with_offline` and `with_spending`."""
+    workspace, settings = opened(arguments)
+    offline = arguments.offline
+    if arguments.plan:
+        plan(workspace, settings, offline=offline).say()
+        return EXIT_FINISHED
+    return run(workspace, settings, again=arguments.again, budget=arguments.budget, offline=offline).exit_code
+
+
+async def drive(
+    jobs: Iterable[Job],
+    stage: Stage,
+    *,
+    role: Literal["writer", "judge"] = "writer",
+    name: str = "",
+    total: int | None = None,
+    budget: float | None = None,
+    url: str = "",
+    outdated: Path | None = None,
+) -> Summary:
+    """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
+
+    `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,
+    `outdated` a file that goes before the first new reply comes.
+    """
+    jobs = iter(jobs)
+    first = next(jobs, None)
+    name = name or stage.name
+    if first is None:
+        return calls.Summary(name)
+    route = calls.route_for(stage.settings, stage.workspace, role, url)
+    if outdated is not None:
+        outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
+    return await calls.drive_async(
+        chain([first], jobs),
+        workspace=stage.workspace,
+        settings=stage.settings,
+        route=route,
+        stage=name,
+        total=total,
+        again=stage.again,
+        budget=budget,
+    )

@@ -1,0 +1,126 @@
+"""Sample single turns of coding agents, and mirror the pull requests behind them.
+
+    prompt.py                    from the datasets that chain.toml names, on the Hub
+    prompt.py --source runs/ --pulls pulls.parquet
+    prompt.py --plan             what would be downloaded
+    prompt.py --offline          the bundled sample: no key, no network
+
+reads   trajectories and pull requests: datasets on the Hub, or local parquet files in their columns
+writes  prompt/prompts_<N>_<k>.json, commit/<instance_id>.json, report/hugePR.md, report/sampling.json
+
+The draw has two stages: files in proportion to their rows, then distinct pull requests inside them, one rollout each,
+one turn a rollout. The same seed and revision give the same bytes. A pull request that does not belong to its rollout,
+is part of a benchmark or has a refused licence is left out, and the next takes its place.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from duel import settings as settings_file
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED
+from duel.offline import overrides
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.sources.table import Table
+
+
+def run(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> Result:
+    """From two sources to prompts and pull requests on disk. `again` draws anew, from the newest revision."""
+    with workspace.lock("prompt", "prompt.py"):
+        return _sample(workspace, settings, again, offline)
+
+
+def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool) -> Result:
+    from duel.audit.contamination import Benchmarks
+    from duel.sources import account, sampling
+    from duel.sources.admission import choose
+    from duel.sources.output import Output, fingerprint
+    from duel.sources.pulls import Pulls
+
+    # 1. The two sources, at one revision each, and what must not be drawn from them.
+    trajectories, pulls = sources(workspace, settings, again, offline)
+    output = Output(workspace, settings, fingerprint(settings, trajectories, pulls, workspace))
+    account.say_other_draws(output)
+    if not again and account.say_finished(output):
+        return Result("prompt")
+    benchmarks = Benchmarks.load(settings, workspace, offline=offline)
+
+    # 2. Files, and in them one turn of each pull request.
+    say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
+    pool, file_odds = sampling.fill(settings, trajectories, say)
+
+    # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
+    mirror = Pulls(pulls) if pulls else None
+    choice = choose(pool, settings, mirror, benchmarks)
+    if not choice.turns:
+        raise account.nothing_drawn(trajectories, pool, choice)
+
+    # 4. On disk: pull requests, prompts, pages, and last the mark that all of it is there.
+    output.begin()
+    if mirror:
+        choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
+    output.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
+    result = account.Account(settings, trajectories, pulls, file_odds, pool, choice, benchmarks, output.huge)
+    page = result.page()
+    output.save_pages(page)
+    workspace.save_dropped("prompt", [*pool.unusable, *choice.dropped])
+    output.finish()
+    result.say()
+    return Result("prompt", found=page)
+
+
+def sources(workspace: Workspace, settings: Settings, again: bool, offline: bool) -> tuple[Table, Table | None]:
+    """Trajectories, and pull requests where any are asked for."""
+    from duel.sources.hub import Hub
+    from duel.sources.table import open_table
+
+    asked = settings.sample
+    hub = None if offline else cache(lambda: Hub(workspace, again=again))
+    trajectories = open_table(asked.dataset, workspace, hub, revision=asked.revision, pattern=asked.shard_glob)
+    pulls = open_table(asked.pulls, workspace, hub, revision=asked.pulls_revision) if asked.pulls else None
+    return trajectories, pulls
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    parser.add_argument("--source", metavar="PATH|HUB", help="trajectories: parquet file, folder, glob or Hub dataset")
+    parser.add_argument("--pulls", metavar="PATH|HUB", help='pull requests, in the same ways; "" for none')
+    parser.add_argument("--n", type=int, metavar="N", help="prompts to sample")
+    parser.add_argument("--files", type=int, metavar="F", help="parquet files to draw them from")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of every draw")
+    parser.add_argument("--plan", action="store_true", help="print what would be downloaded, then stop")
+    parser.add_argument("--again", action="store_true", help="draw anew, from the newest revision")
+
+
+def main(arguments: Namespace) -> int:
+    workspace = Workspace(arguments.workspace)
+    settings = load(arguments, workspace)
+    if not arguments.plan:
+        return run(workspace, settings, again=arguments.again, offline=arguments.offline).exit_code
+    from duel.sources import account
+
+    account.say_plan(*sources(workspace, settings, arguments.again, arguments.offline), settings)
+    return EXIT_FINISHED
+
+
+def load(arguments: Namespace, workspace: Workspace) -> Settings:
+    """The settings with what the command line sets; a source that is named there wins over the bundled sample."""
+    from duel.sources.parquet import from_command_line
+
+    flags, defaults = overrides(arguments.offline)
+    given = {
+        ("sample", "dataset"): from_command_line(arguments.source),
+        ("sample", "pulls"): from_command_line(arguments.pulls),
+        ("sample", "n"): arguments.n,
+        ("sample", "files"): arguments.files,
+        ("sample", "seed"): arguments.seed,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    return settings_file.load(workspace.root, flags | given, defaults)

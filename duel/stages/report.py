@@ -1,0 +1,106 @@
+"""Write the report of a judged run, and sort its turns into final, refined and defeat.
+
+    report.py                the report; again after every change of a threshold, it costs nothing
+    report.py --open         and open the page in the browser
+    report.py --json         and print the summary for scripts
+
+reads   score/*.json, score/_duel.json, answer_*/*.json
+writes  report/report.md, report/index.html, report/*.svg, final/*.json, refined/*.json, defeat/*.json
+"""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from argparse import Namespace
+from collections import Counter
+from typing import Any
+
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
+from duel.settings import Settings
+from duel.stages import opened
+from duel.workspace import Workspace
+
+
+def run(workspace: Workspace, settings: Settings) -> Result:
+    """Write all files of the report and sort the turns; `found` is the summary that `--json` prints."""
+    with workspace.lock("report", "report.py"):
+        return _write(workspace, settings)
+
+
+def _write(workspace: Workspace, settings: Settings) -> Result:
+    from duel.reporting import charts, markdown, sections, verdict
+    from duel.reporting.kept import Shelves
+    from duel.reporting.page import Page
+    from duel.reporting.summary import sampling, summarise
+    from duel.reporting.tally import Tally
+    from duel.reporting.turns import Reader
+
+    duel = verdict.read(workspace)
+    reader = Reader(workspace, settings, duel)
+    paths = reader.best_first()
+    if not paths:
+        raise UserError("there are no scores to report", where=workspace.root / "score", hint="run validate.py first")
+
+    shelves, tally, page, turns = Shelves(workspace), Tally(), Page(len(paths)), []
+    for judged in reader.judged(paths):
+        shelves.put(judged)
+        tally.add(judged)
+        page.add(judged)
+        turns.append(judged.turn)
+    removed = shelves.tidy()
+    workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
+
+    summary = summarise(duel, tally, workspace.dropped(), sampling(workspace), settings)
+    tables = sections.sections(duel, summary)
+    drawings = charts.draw(duel, tally, settings)
+    for name, drawing in drawings.items():
+        workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())
+    workspace.save(workspace.report / "index.html", page.html(duel, summary, tables, drawings, turns))
+    text = markdown.write(duel, summary, tables, drawings, turns)
+    workspace.save(workspace.report / "report.md", text.encode())
+    say_what_was_done(workspace, summary, reader, shelves, removed)
+    return Result("report", EXIT_OPEN if reader.damage else EXIT_FINISHED, summary)
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
+
+
+def main(arguments: Namespace) -> int:
+    workspace, settings = opened(arguments)
+    result = run(workspace, settings)
+    if arguments.json:
+        print_json(result.found)
+    if arguments.open:
+        webbrowser.open((workspace.report / "index.html").as_uri())
+    return result.exit_code
+
+
+def say_what_was_done(workspace: Workspace, summary: dict[str, Any], reader: Any, shelves: Any, removed: int) -> None:
+    """The outcome in a few lines."""
+    if summary["offline"]:
+        say("OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing")
+    say(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
+    say(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
+    for reason, items in sorted(Counter(turn["reason"] for turn in reader.missing).items()):
+        say(f"{items:,} left out: {reason}")
+    for error in reader.damage:
+        say(f"damaged and left out: {error}")
+    for name in shelves.in_the_way:
+        say(f"left as it is, because it is not ours: {name}")
+    if removed:
+        say(f"{removed:,} turns have left their bucket")
+    say(f"the report: {workspace.report / 'report.md'}")
+    say(f"the page:   {workspace.report / 'index.html'}")
+
+
+def print_json(summary: dict[str, Any]) -> None:
+    """The summary on standard output."""
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -1,0 +1,105 @@
+"""Run all stages in order: prompt.py, king.py, ch.py, the audit, validate.py, report.py.
+
+    run.py --offline         all of it with the bundled sample and the stand-in endpoint
+    run.py --plan            what a run would call and cost, before a cent is spent
+    run.py                   the real thing; run it again after an interruption
+
+Each stage reads what the one before it wrote. The audit comes before the judges: no call is spent on a turn that cannot
+be kept. If some items of a stage stay open, the others go on and the run ends with exit code 1; if the user must
+change something, or a stage fails in a way that nobody foresaw, it stops there.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from duel import calls
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN
+from duel.settings import Settings
+from duel.stages import opened
+from duel.workspace import Workspace
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found."""
+    from duel.stages import audit, challenger, king, prompt, report, validate
+
+    before = spent(workspace)
+
+    def paying() -> dict[str, Any]:
+        left = None if budget is None else max(0.0, budget - (spent(workspace) - before))
+        return {"again": again, "budget": left, "offline": offline}
+
+    stages: dict[str, Callable[[], Result]] = {
+        "prompt": lambda: prompt.run(workspace, settings, offline=offline),
+        "king": lambda: king.run(workspace, settings, **paying()),
+        "challenger": lambda: challenger.run(workspace, settings, **paying()),
+        "audit": lambda: audit.run(workspace, settings, offline=offline),
+        "validate": lambda: validate.run(workspace, settings, **paying()),
+        "report": lambda: report.run(workspace, settings),
+    }
+    code, result = EXIT_FINISHED, Result("run")
+    for number, (name, stage) in enumerate(stages.items(), start=1):
+        say(f"\n[{number}/{len(stages)}] {name}")
+        result = stage()
+        if result.exit_code not in (EXIT_FINISHED, EXIT_OPEN):
+            return result
+        code = max(code, result.exit_code)
+    return Result("run", code, result.found)
+
+
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
+    """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
+    from duel.stages import estimate
+
+    common: dict[str, Any] = {"workspace": workspace, "settings": settings, "offline": offline}
+    return [
+        calls.plan(estimate.kings(workspace, settings), stage="king", **common),
+        calls.plan(estimate.challengers(workspace, settings), stage="challenger", **common),
+        calls.plan(estimate.judges(workspace, settings), stage="judge", **common),
+    ]
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline().with_spending()
+
+
+def main(arguments: Namespace) -> int:
+    workspace, settings = opened(arguments)
+    if not arguments.plan:
+        given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
+        return run(workspace, settings, **given).exit_code
+    if not workspace.prompt_files():
+        say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
+    say_plans(plan(workspace, settings, offline=arguments.offline))
+    return EXIT_FINISHED
+
+
+def say_plans(plans: list[calls.Plan]) -> None:
+    """Print calls, tokens and dollars, and what they come to."""
+    for stage in plans:
+        stage.say()
+    known = [stage.cost for stage in plans if stage.cost is not None]
+    unknown = "" if len(known) == len(plans) else " and what has an unknown price"
+    print(f"in all: {sum(stage.calls for stage in plans):,} calls, at most ${sum(known):.2f}{unknown}")
+
+
+def spent(workspace: Workspace) -> float:
+    """Dollars that the workspace has cost so far."""
+    from duel.calls.ledger import Ledger
+
+    if not workspace.ledger.exists():
+        return 0.0
+    with Ledger(workspace.ledger) as ledger:
+        return ledger.spent()
