@@ -22,9 +22,8 @@ def main() -> int:
     arguments = read_arguments()
     # Reading numpy and the parsers takes 0.3 s: not for `--help`.
     from duel.audit.contamination import Benchmarks
-    from duel.audit.rarity import Rarity
     from duel.audit.table import table
-    from duel.audit.turns import Auditor, audit_answers, dropped_rows, summarize
+    from duel.audit.turns import audit_workspace
 
     workspace = Workspace(arguments.workspace)
     chosen = settings.load(workspace.root, defaults=offline_defaults(arguments.offline))
@@ -33,22 +32,15 @@ def main() -> int:
             "there are no answers to audit", where=workspace.root, hint="`python king.py` writes them"
         )
     with workspace.lock("answer", "audit.py"):
-        command.say("counting names, reading lists of benchmarks …")
-        auditor = Auditor(
-            workspace=workspace,
-            settings=chosen,
-            side=arguments.side,
-            rarity=Rarity.of_workspace(workspace),
-            benchmarks=Benchmarks.load(chosen, workspace, arguments.offline),
-        )
+        command.say("reading lists of benchmarks …")
+        benchmarks = Benchmarks.load(chosen, workspace, arguments.offline)
         command.say(f"auditing the {arguments.side} of each answer …")
-        audited = audit_answers(auditor)
-        summary = summarize(audited, auditor)
-        save(workspace, summary, dropped_rows(audited, chosen) if arguments.side == "challenger" else None)
-    print(table(summary))
-    for problem in audited.damage:
+        found = audit_workspace(workspace, chosen, arguments.side, benchmarks)
+        save(workspace, found.summary, found.dropped if arguments.side == "challenger" else None)
+    print(table(found.summary))
+    for problem in found.damage:
         command.say_error(problem)
-    return errors.EXIT_OPEN if audited.damage else errors.EXIT_FINISHED
+    return errors.EXIT_OPEN if found.damage else errors.EXIT_FINISHED
 
 
 def read_arguments() -> argparse.Namespace:
