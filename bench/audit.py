@@ -87,7 +87,12 @@ def fill(workspace: Workspace, turns: int, kilobytes: int, words: list[str], rng
 
 
 def audit_row(workspace: Workspace, turns: int) -> None:
-    for name in ("first run", "rerun"):
+    for name in ("first run", "rerun", "one new text"):
+        if name == "one new text":
+            path = workspace.answer_paths()[0]
+            answer = workspace.read(path, Answer)
+            answer.challenger += " "
+            workspace.save(path, answer)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
         command = [sys.executable, "-m", "duel", "audit", "--workspace", str(workspace.root)]

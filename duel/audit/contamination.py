@@ -17,6 +17,7 @@ from typing import Any
 
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
 from duel.errors import ItemError, SettingsError
+from duel.records import fingerprint
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -60,6 +61,8 @@ class Benchmarks:
     by: str = "id"
     checked: dict[str, int] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    """{name: fingerprint of its rows}."""
     _ids: dict[str, str] = field(default_factory=dict, repr=False)
     _repos: dict[str, str] = field(default_factory=dict, repr=False)
     _commits: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
@@ -87,6 +90,7 @@ class Benchmarks:
                 benchmarks.unchecked[name] = error.what
             else:
                 benchmarks.checked[name] = benchmarks.add(name, rows)
+                benchmarks.digests[name] = fingerprint(repr(rows))
         return benchmarks
 
     def add(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:

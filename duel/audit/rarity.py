@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import sysconfig
 import zlib
@@ -10,7 +11,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,6 +83,10 @@ class Rarity:
         for cell in cells:
             self.counts[cell] = min(self.counts[cell] + 1, 65535)
 
+    def digest(self) -> bytes:
+        """A fingerprint of all counts."""
+        return hashlib.blake2b(self.counts.tobytes(), digest_size=16).digest()
+
     def elsewhere(self, name: str) -> int:
         """How many OTHER records hold `name`, which is a fact of one record that was counted itself."""
         return max(0, self.counts[_cell(name.casefold())] - 1)
@@ -113,13 +117,27 @@ def _text(commit: Commit) -> str:
     return "\n".join([commit.issue, commit.description, commit.patch[:MAX_DIFF], commit.test_patch[:MAX_DIFF], *paths])
 
 
-@cache
+_BACKGROUND: list[Counter[str]] = []
+
+
 def background() -> Counter[str]:
     """In how many modules of source code that is on every machine which runs this a word stands, casefolded.
 
     Python's standard library and a few packages that this project needs anyway hold the names and the English that
-    programs are written in; Pygments' lexers hold the built-in names of 500 languages. Reading them takes 0.5 s.
+    programs are written in; Pygments' lexers hold the built-in names of 500 languages. Reading them takes 0.5 s, so a
+    process reads them once, or takes what another has read (`take_background`).
     """
+    if not _BACKGROUND:
+        take_background(_read_background())
+    return _BACKGROUND[0]
+
+
+def take_background(counts: Counter[str]) -> None:
+    """Use what another process has read."""
+    _BACKGROUND[:] = [counts]
+
+
+def _read_background() -> Counter[str]:
     counts: Counter[str] = Counter()
     for root in [Path(sysconfig.get_paths()["stdlib"]), *_package_folders()]:
         for file in sorted(root.rglob("*.py")):

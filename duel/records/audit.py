@@ -60,6 +60,8 @@ class Audit(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     text: str = ""
+    rests_on: str = ""
+    """Fingerprint of all that the findings rest on: text, history, pull request, settings, lists, program."""
     leaks: list[Leak] = Field(default_factory=list)
     leak_score: float = 0.0
     leaking: bool = False

@@ -84,6 +84,9 @@ def enriched(judged: Judged) -> Kept:
             "metrics": judged.score.metrics,
             "reason": judged.score.reason,
             "bucket_reason": judged.turn.why,
+            "mode": judged.score.mode,
+            "license": judged.turn.license,
+            "base_commit": judged.commit.commit if judged.commit else "",
         }
     )
 

@@ -10,10 +10,13 @@ from typing import Any
 from duel import placement
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import DIMENSIONS, Answer, Bucket, Score
+from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score
 from duel.reporting.verdict import Verdict
 from duel.settings import Settings
 from duel.workspace import Workspace, natural_order
+
+KEPT_COMMITS = 500
+"""Pull requests that are held at a time: 10 MB of real ones."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class Judged:
     turn: Turn
     score: Score
     answer: Answer
+    commit: Commit | None
+    """The pull request; None where it is not there or cannot be read."""
 
 
 @dataclass
@@ -68,7 +73,7 @@ class Reader:
     missing: list[dict[str, Any]] = field(default_factory=list)
     """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
     _finals: placement.Representatives = field(default_factory=placement.Representatives)
-    _licenses: dict[str, str] = field(default_factory=dict)
+    _commits: dict[str, Commit | None] = field(default_factory=dict)
 
     def best_first(self) -> list[Path]:
         """The score files: highest score first, unparsed ones last, equals in natural order."""
@@ -102,9 +107,10 @@ class Reader:
             )
             return None
         place = f"{answer_path.parent.name}/{answer_path.name}"
-        return Judged(self._turn(stem, score, answer, place), score, answer)
+        commit = self._commit(answer.instance_id)
+        return Judged(self._turn(stem, score, answer, commit, place), score, answer, commit)
 
-    def _turn(self, stem: str, score: Score, answer: Answer, place: str) -> Turn:
+    def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> Turn:
         audit = answer.audit("challenger")
         value = score.score if score.parsed else None
         placed = self._finals.place(stem, placement.place(value, audit, self.settings), audit)
@@ -114,7 +120,7 @@ class Reader:
             instance_id=answer.instance_id,
             repo=answer.repo,
             style=score.style or (protocol.style if protocol else "") or "other",
-            license=self._license(answer),
+            license=_license(audit, commit),
             position=answer.turn,
             parsed=value is not None,
             score=value,
@@ -128,18 +134,22 @@ class Reader:
             path=place,
         )
 
-    def _license(self, answer: Answer) -> str:
-        audit = answer.audit("challenger")
-        if audit is not None and audit.license is not None:
-            return audit.license
-        known = self._licenses
-        if answer.instance_id not in known:
+    def _commit(self, instance_id: str) -> Commit | None:
+        """The pull request of a turn; the last ones are kept, since several turns can share one."""
+        known = self._commits
+        if instance_id not in known:
+            if len(known) >= KEPT_COMMITS:
+                known.clear()
             try:
-                commit = self.workspace.commit(answer.instance_id)
+                known[instance_id] = self.workspace.commit(instance_id)
             except ItemError:  # the stages that need the pull request name it
-                commit = None
-            known[answer.instance_id] = commit.license if commit else ""
-        return known[answer.instance_id]
+                known[instance_id] = None
+        return known[instance_id]
+
+
+def _license(audit: Audit | None, commit: Commit | None) -> str:
+    known = audit.license if audit is not None else None
+    return known if known is not None else commit.license if commit else ""
 
 
 def _length_difference(score: Score, answer: Answer) -> float | None:

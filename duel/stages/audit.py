@@ -25,29 +25,21 @@ def run(workspace: Workspace, settings: Settings, *, side: Side = "challenger", 
     """Audit one side of every answer in place; `found` is what report/audit.json holds."""
     # Reading numpy and the parsers takes 0.3 s: not for `--help`.
     from duel.audit.contamination import Benchmarks
-    from duel.audit.rarity import Rarity
-    from duel.audit.turns import Auditor, audit_answers, dropped_rows, summarize
+    from duel.audit.turns import audit_workspace
 
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to audit", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel audit"):
-        say("counting names, reading lists of benchmarks …")
-        auditor = Auditor(
-            workspace=workspace,
-            settings=settings,
-            side=side,
-            rarity=Rarity.of_workspace(workspace),
-            benchmarks=Benchmarks.load(settings, workspace, offline),
-        )
+        say("reading lists of benchmarks …")
+        benchmarks = Benchmarks.load(settings, workspace, offline)
         say(f"auditing the {side} of each answer …")
-        audited = audit_answers(auditor)
-        summary = summarize(audited, auditor)
-        save(workspace, summary)
+        found = audit_workspace(workspace, settings, side, benchmarks)
+        save(workspace, found.summary)
         if side == "challenger":
-            workspace.save_dropped("audit", dropped_rows(audited, settings))
-    for problem in audited.damage:
+            workspace.save_dropped("audit", found.dropped)
+    for problem in found.damage:
         say_error(problem)
-    return Result("audit", EXIT_OPEN if audited.damage else EXIT_FINISHED, summary)
+    return Result("audit", EXIT_OPEN if found.damage else EXIT_FINISHED, found.summary)
 
 
 def save(workspace: Workspace, summary: dict[str, Any]) -> None:

@@ -78,6 +78,9 @@ def test_each_turn_lies_in_the_bucket_of_its_score(small: Path) -> None:
             assert low <= turn.score < high
             assert turn.format == Kept.FORMAT
             assert turn.king and turn.challenger and turn.messages and turn.metrics and turn.reason
+            commit = Workspace(small).commit(turn.instance_id)
+            assert commit is not None
+            assert (turn.mode, turn.license, turn.base_commit) == (2, commit.license, commit.commit)
     found = [stem for bucket in BUCKETS for stem in kept(small, bucket)]
     assert sorted([*found, *dropped(small)]) == sorted(stems(small))
 

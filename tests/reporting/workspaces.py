@@ -231,6 +231,7 @@ def _commit(instance_id: str, repo: str, instance: int) -> Commit:
         instance_id=instance_id,
         repo=repo,
         issue="The window is lost.",
+        commit=f"{instance:040x}",
         files=[ChangedFile(path="src/window/flush.py", additions=3, deletions=1)],
         patch="--- a/src/window/flush.py\n+++ b/src/window/flush.py\n",
         license=LICENSES[instance % len(LICENSES)],
