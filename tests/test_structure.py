@@ -19,7 +19,7 @@ OTHERS = ["audit.py", "export.py", "mine.py"]
 # only doors between rooms of the same floor.
 FLOORS = [
     {"errors", "records", "sections", "settings", "environment"},
-    {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
+    {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command", "chat_tokens"},
     {"calls"},
     {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline"},
 ]
