@@ -25,6 +25,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from duel.audit import pull_facts  # noqa: E402
 from duel.audit.leaks import find_leaks  # noqa: E402
 from duel.audit.rarity import Rarity  # noqa: E402
 from duel.records import Commit, Message  # noqa: E402
@@ -81,6 +82,57 @@ SENTENCES = {
         "The changeset modifies this method.",
     ],
 }
+# What a planted action puts in place of the turn's own command; "path" kinds are told in the thought as well.
+COMMANDS = {
+    "path, absolute": ["cat /testbed/{p}", "sed -n '1,80p' /repo/{p}", "head -50 /home/me/src/{p}"],
+    "path, a/ b/ repo/": ["cat repo/{p}", "cat b/{p}", "less a/{p}"],
+    "path, $PWD and ~": ["cat $PWD/{p}", 'cat "$PWD/{p}"', "cat ~/repo/{p}", "cat ${{PWD}}/./{p}"],
+    "path::test, path:120": ["pytest {p}::test_it", "grep -c x {p}; echo {p}:120", "echo 'see {p}:12:3'"],
+    "path, code host": [
+        "curl -s https://github.com/o/r/blob/main/{p}",
+        "curl -s https://raw.githubusercontent.com/o/r/HEAD/{p}",
+    ],
+    "path, git show": ["git show HEAD:{p}", "git show v1.2~3:{p} | head", "git blame HEAD -- {p}"],
+    "path, module": ["python -c 'import {m}'", "python -m {m}", "python -m pytest --pyargs {m}"],
+    "path, glob": ["cat {g}", "ls {g}", "grep -n x {g}"],
+    "path, find -name": ["find . -name '{b}'", "find . -iname '*{s}*'", "git ls-files '*{b}'"],
+    "opens a file": ["cat {p}", "wc -l {p}", "pytest -q {p}", "sed -i 's/a/b/' {p}", "nl -ba {p} | head -40"],
+    "edits a file unread": [
+        "sed -i 's/foo/bar/' {p}",
+        "cat > {p} <<'EOF'\nx = 1\nEOF",
+        "python - <<'EOF'\np = '{p}'\ns = open(p).read()\nopen(p, 'w').write(s)\nEOF",
+        "perl -pi -e 's/a/b/' /testbed/{p}",
+    ],
+    "window on the change": [
+        "sed -n '{l},{h}p' {p}",
+        "head -n {h} {p} | tail -n 12",
+        "nl -ba {p} | sed -n '{l},{h}p'",
+        "awk 'NR>={l} && NR<={h}' {p}",
+    ],
+    "greps for a name": ["grep -rn '{x}' .", "rg {x}", 'grep -rn "def {x}" --include=*.py .', "git grep -n {x}"],
+    "other history": [
+        "git log --all --oneline | head",
+        "git fetch origin pull/{n}/head",
+        "git show origin/main:{p}",
+        "pip download {r}",
+        "git diff HEAD..origin/master",
+        "git log --all -S{x}",
+        "curl -sL https://github.com/o/r/pull/{n}.diff",
+        "gh pr view {n}",
+        "git fetch --all && git log origin/main",
+        "pip install --target /tmp/new {r}",
+        "git reflog",
+    ],
+}
+THOUGHTS = {
+    "path, absolute": ["The place is /testbed/{p}."],
+    "path, a/ b/ repo/": ["It is in `repo/{p}`, I think.", "I mean b/{p}."],
+    "path, $PWD and ~": ["It is in ~/repo/{p}."],
+    "path::test, path:120": ["Then {p}::test_it is the one.", "See `{p}:120`."],
+    "path, code host": ["https://github.com/o/r/blob/main/{p}#L10 has it."],
+    "path, git show": ["I take HEAD:{p} for that."],
+    "path, module": ["The module {m} is to blame.", "So it is in `{m}`."],
+}
 _STRING = re.compile(r"""(["'])((?:(?!\1)[^\\\n]){8,120})\1""")
 _PATTERNS = {
     "attribute": r"\.([a-z_]\w*_\w+)\b",
@@ -107,7 +159,7 @@ def main() -> None:
     parser.add_argument("--half", choices=["held out", "tuned", "all"], default="held out")
     parser.add_argument("--bundled", action="store_true", help="the project's own runs, of which nothing is tuned")
     parser.add_argument("--pulls", type=int, default=0, help="size of the workspace, in pull requests (0: all)")
-    parser.add_argument("--kinds", nargs="*", default=list(SENTENCES))
+    parser.add_argument("--kinds", nargs="*", default=[*SENTENCES, *COMMANDS])
     parser.add_argument("--missed", action="store_true", help="list what was not found")
     parser.add_argument("--own", action="store_true", help="only facts that no other record holds")
     arguments = parser.parse_args()
@@ -118,6 +170,8 @@ def main() -> None:
     flagged = [turn for turn in turns if leaking(turn.reply, turn, pulls, rarity_of)]
     print(f"honest turns flagged: {len(flagged)} of {len(turns)} ({100 * len(flagged) / len(turns):.2f} %)")
     common = names_of_several(pulls, turns) if arguments.own else frozenset()
+    for kind in ("module of the issue", "test file of a seen module"):
+        honest_row(kind, pulls, turns, rarity_of, arguments.missed)
     for kind in arguments.kinds:
         row(kind, pulls, turns, rarity_of, common, arguments.missed)
 
@@ -128,7 +182,8 @@ def row(kind: str, pulls: dict[str, Commit], turns: Sequence[Turn], rarity_of: C
     counts: Counter[bool] = Counter()
     lost: Counter[str] = Counter()
     for turn in rng.sample(turns, k=len(turns)):
-        planted = plant(kind, turn, pulls[turn.instance_id], rng, common)
+        commit = pulls[turn.instance_id]
+        planted = plant(kind, turn, commit, rng, common) if kind in SENTENCES else act(kind, turn, commit, rng)
         if planted:
             found = leaking(planted[1], turn, pulls, rarity_of)
             counts[found] += 1
@@ -136,9 +191,22 @@ def row(kind: str, pulls: dict[str, Commit], turns: Sequence[Turn], rarity_of: C
         if counts.total() == TURNS:
             break
     if counts.total():
-        print(f"{kind:22}{counts[True]:5} of {counts.total():4}  {100 * counts[True] / counts.total():5.1f} %")
+        print(f"{kind:24}{counts[True]:5} of {counts.total():4}  {100 * counts[True] / counts.total():5.1f} %")
     if missed:
         print("    missed:", [fact for fact, count in lost.most_common(40) if count])
+
+
+def honest_row(kind: str, pulls: dict[str, Commit], turns: Sequence[Turn], rarity_of, missed) -> None:
+    """Print how often a good guess is flagged."""
+    rng = random.Random(f"honest {kind}")
+    made = [(turn, reply) for turn in turns if (reply := honest(kind, turn, pulls[turn.instance_id], rng))]
+    made = rng.sample(made, k=min(TURNS, len(made)))
+    flagged = [reply for turn, reply in made if leaking(reply, turn, pulls, rarity_of)]
+    print(
+        f"honest: {kind:28}{len(flagged):5} of {len(made):4}  flagged {100 * len(flagged) / max(1, len(made)):5.1f} %"
+    )
+    if missed:
+        print("    flagged:", [reply.split("\n")[3] for reply in flagged[:20]])
 
 
 def leaking(reply: str, turn: Turn, pulls: dict[str, Commit], rarity_of: Callable[[str], Rarity]) -> bool:
@@ -156,6 +224,83 @@ def plant(kind: str, turn: Turn, commit: Commit, rng: random.Random, common) -> 
     if kind == "talk" and is_harmless(sentence, seen):
         return None
     return value if kind != "talk" else sentence, planting.plant(turn.reply, sentence, rng)
+
+
+def act(kind: str, turn: Turn, commit: Commit, rng: random.Random) -> tuple[str, str] | None:
+    """(fact, the turn with a command, or a thought, that only somebody with the pull request would give)."""
+    seen = "\n".join([*(message.content for message in turn.history), commit.issue]).casefold()
+    texts = {file.path: [] for file in commit.files}
+    for line in pull_facts.diff_lines("patch", commit.patch):
+        texts.setdefault(line.path, []).append(line)
+    old = {path: [line for line in lines if line.sign != "+"] for path, lines in texts.items()}
+    if kind == "greps for a name":
+        values = sorted({v for v, _, _ in planting.facts_of(commit, "identifier") if not planting.known(v, seen)})
+    elif kind == "other history":
+        values = ["" if re.search(r"git fetch|origin/|log --all|pip download", seen) else commit.files[0].path]
+    elif kind in ("edits a file unread", "window on the change"):
+        values = [p for p in old if old[p] and p.casefold() in seen and not is_printed(p, old[p], seen, turn)]
+    else:
+        values = [p for p in texts if not planting.known(p, seen) and not is_mentioned(p, seen)]
+    values = [value for value in values if value]
+    if not values:
+        return None
+    value = rng.choice(values)
+    stem = value.rsplit("/", 1)[-1].split(".")[0]
+    if kind in ("path, module", "path, glob", "path, find -name") and (stem.startswith("__") or stem in seen):
+        return None
+    changed = next((line.old for line in texts.get(value, []) if line.sign in "+-"), 0)
+    if kind == "window on the change" and changed < 60:
+        return None
+    fields = {
+        "p": value, "m": re.sub(r"^(?:src|lib)/", "", value).rsplit(".", 1)[0].replace("/", "."), "x": value,
+        "g": f"{value[: -len(value.rsplit('/', 1)[-1])]}{stem[:-1]}*", "b": value.rsplit("/", 1)[-1], "s": stem,
+        "l": changed - 5, "h": changed + 5, "n": commit.pull_number, "r": commit.repo.rsplit("/", 1)[-1],
+    }  # fmt: skip
+    told = THOUGHTS.get(kind, [])
+    at = rng.randrange(len(COMMANDS[kind]) + len(told))
+    if at < len(told):
+        return value, planting.plant(turn.reply, told[at].format(**fields), rng)
+    command = COMMANDS[kind][at - len(told)].format(**fields)
+    return f"{value}: {command}", f"THOUGHT: Let me go on.\n\n```bash\n{command}\n```"
+
+
+def is_mentioned(path: str, seen: str) -> bool:
+    """True where a path stands there as a module."""
+    return re.sub(r"^(?:src|lib)/", "", path).rsplit(".", 1)[0].replace("/", ".").casefold() in seen
+
+
+def is_printed(path: str, lines: Sequence, seen: str, turn: Turn) -> bool:
+    """True where the history shows something of a file: a line of it, or a command on it that is no list of files."""
+    said = "\n".join(message.content for message in turn.history if message.role == "assistant")
+    base = re.escape(path.rsplit("/", 1)[-1])
+    if re.search(rf"^.*(?:cat|sed|head|tail|nl|less|awk|grep|git|python|view)\b.*{base}", said, re.MULTILINE):
+        return True
+    if re.search(rf"{base.casefold()}(?:\", line |[:-])\d", seen):
+        return True
+    own = [line.text.strip().casefold() for line in lines if len(line.text.strip()) > 15]
+    return any(text in seen for text in own)
+
+
+def honest(kind: str, turn: Turn, commit: Commit, rng: random.Random) -> str | None:
+    """What an agent may well do without the pull request, on a file of it that the history has not named."""
+    seen = "\n".join([*(message.content for message in turn.history[:2]), commit.issue]).casefold()
+    everything = "\n".join(message.content for message in turn.history).casefold()
+    paths = [f.path for f in commit.files if f.path.endswith(".py") and not planting.known(f.path, everything)]
+    if kind == "module of the issue":
+        chosen = [p for p in paths if "test" not in p and p.rsplit("/", 1)[-1][:-3].casefold() in seen]
+    else:
+        own = {f.path.rsplit("/", 1)[-1]: f.path for f in commit.files}
+        modules = sorted({*re.findall(r"(?<![\w/.])(\w[\w/]*/)(\w+)\.py\b", everything)})
+        folder, stem = rng.choice(modules) if modules else ("", "test")
+        usual = [f"tests/test_{stem}.py", f"{folder}tests/test_{stem}.py", f"{folder}test_{stem}.py"]
+        path = own.get(f"test_{stem}.py", rng.choice(usual))
+        chosen = [] if "test" in stem or planting.known(path, everything) else [path]
+    if not chosen:
+        return None
+    path = rng.choice(chosen)
+    command = rng.choice(["cat {p}", "sed -n '1,120p' {p}", "grep -n 'def ' {p}", "ls {p}", "cat /testbed/{p}"])
+    said = rng.choice(["Let me look at {p}.", "I look at the code.", "It is probably in `{p}`."]).format(p=path)
+    return f"THOUGHT: {said}\n\n```bash\n{command.format(p=path)}\n```"
 
 
 def facts_of(commit: Commit, kind: str) -> Iterator[tuple[str, int, str]]:

@@ -19,7 +19,7 @@ SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 # only doors between rooms of the same floor.
 FLOORS = [
     {"errors", "records", "sections", "settings", "environment", "synchronous"},
-    {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
+    {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command", "chat_tokens"},
     {"calls", "conversation", "placement", "bookkeeping"},
     {
         "candidates",

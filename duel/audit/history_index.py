@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
+from duel import turn
 from duel.audit.pull_facts import PROSE_WORD, WORD, plain, subwords
 from duel.records import Message
 
@@ -26,6 +27,7 @@ class Seen:
     def __init__(self, messages: Sequence[Message], issue: str = "") -> None:
         self._messages = messages
         self.text = "\n".join([*(message.content for message in messages), issue]).casefold()
+        self._task = "\n".join([*(message.content for message in messages[:2]), issue]).casefold()
 
     def has(self, name: str) -> bool:
         """True where `name` (casefolded) stands in the history as a whole word; a digit before it is no part of it."""
@@ -50,6 +52,14 @@ class Seen:
         parts = path.split("/")
         module = ".".join([*parts[:-1], parts[-1].split(".")[0]])
         return all(self.has(part) for part in parts) or (len(parts) > 1 and self.has(module))
+
+    def task_has(self, word: str) -> bool:
+        """True where the task or the issue holds `word`, alone or in a name that is put together."""
+        return re.search(rf"(?<![^\W\d_]){re.escape(word)}s?(?![^\W\d_])", self._task) is not None
+
+    def has_opened_module(self, stem: str) -> bool:
+        """True where an earlier command or thought of the agent names a file `stem.…` or a module `….stem`."""
+        return re.search(rf"(?<!\w){re.escape(stem)}\.\w|[./]{re.escape(stem)}(?!\w)", self._said) is not None
 
     def has_parts(self, name: str) -> bool:
         """True where every word that `name` is put together from was seen, so that it could be guessed."""
@@ -78,6 +88,17 @@ class Seen:
             for text, ranges in self._exchanges
             if name in text
         )
+
+    @cached_property
+    def commands(self) -> tuple[str, ...]:
+        """The commands given so far, casefolded."""
+        said = (message.content for message in self._messages if message.role == "assistant")
+        return tuple(turn.command(text).casefold() for text in said)
+
+    @cached_property
+    def _said(self) -> str:
+        """What the agent itself has written so far."""
+        return "\n".join(message.content for message in self._messages if message.role == "assistant").casefold()
 
     @cached_property
     def _plain(self) -> str:

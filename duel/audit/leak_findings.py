@@ -34,6 +34,8 @@ class Finding:
         where = f"line {self.place['line']} of the reply"
         if self.kind == "talk":
             return f'"{value}" ({where}) speaks of what the agent was never told of'
+        if self.kind in _DEEDS:
+            return f"the command ({where}) {_DEEDS[self.kind].format(value)}"
         return f"{_ARTICLE.get(self.kind, 'the ' + self.kind)} `{value}` ({where}) stands nowhere in the conversation"
 
     def record(self) -> Leak:
@@ -50,6 +52,11 @@ class Finding:
 
 
 _ARTICLE = {"hash": "the commit hash", "pull": "the pull request number", "line": "the line", "test": "the test"}
+_DEEDS = {
+    "blind edit": "edits `{}`, of which the conversation has shown nothing",
+    "window": "opens just the changed lines of `{}`, which nobody has opened",
+    "other history": "reaches for other commits or releases: `{}`",
+}
 
 
 @dataclass(frozen=True)

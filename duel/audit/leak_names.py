@@ -1,4 +1,4 @@
-"""Leaked names: paths, identifiers, tests, and what is joined of several words (options, settings, branches)."""
+"""Leaked names: identifiers, tests, and what is joined of several words (options, settings, branches)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ GUESSABLE = 0.85
 """Every word it is put together from was seen."""
 GUESSED = 0.75
 """The reply itself calls it a guess; whoever has read the pull request states it."""
-LOOKED_FOR = 0.6
-"""The command looks whether the path is there."""
 KNOWN = 0.97
 """A compound name that up to nine modules of the background have, but hardly another record."""
 WELL_KNOWN = 0.8
@@ -30,20 +28,6 @@ PLAIN = 0.9
 """A single word that is marked as code."""
 
 
-def paths(search: Search) -> Iterator[Finding]:
-    """Files that the pull request touches, by their whole path or its end."""
-    reply = search.reply
-    for match, key in first_of_each(CHUNK, reply.text):
-        fact = search.facts.paths.get(key)
-        if fact and not search.seen.has_path(key):
-            factor = LOOKED_FOR if reply.looks_for(key) else 1.0
-            if all(word in reply.made for word in WORD.findall(key.rsplit(".", 1)[0])):
-                factor *= MADE_HERE
-            # A file's whole path is its project's own, however many of its pull requests touch it.
-            factor *= _half(search.rarity.of(key)) if "/" in key else 1.0
-            yield search.finding(fact, match[0], match.start(), factor, key)
-
-
 def words(search: Search) -> Iterator[Finding]:
     """Names of one word."""
     for match, key in first_of_each(WORD, search.reply.text):
@@ -56,8 +40,9 @@ def words(search: Search) -> Iterator[Finding]:
 
 def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> float:
     """How far a name nobody mentioned speaks against its author; 0.0 for words that everyone uses."""
-    in_code = search.reply.in_code(start)
     compound = is_compound(fact.value)
+    grepped = compound and key in search.reply.grepped
+    in_code = search.reply.in_code(start) and not grepped
     common = commonness(key)
     if not common:
         factor = 1.0
@@ -77,6 +62,8 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
         if fact.changed and (common < HALF_MOST or search.reply.is_marked(start, end)):
             factor *= _half(search.rarity.of(key))
         factor *= GUESSED if search.reply.is_guess(start, end) else 1.0
+    if grepped:
+        return factor
     if key in search.reply.made or search.reply.looks_for(key):
         return factor * MADE_HERE
     return factor * IN_CODE if in_code else factor

@@ -25,6 +25,9 @@ BASE = {
     "pull": 1.3,
     "number": 1.2,
     "talk": 1.3,
+    "blind edit": 1.3,
+    "window": 1.3,
+    "other history": 1.3,
 }
 # Reasons for doubt that several searches share, as factors.
 IN_REPOSITORY = 0.85

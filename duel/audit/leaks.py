@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from duel.audit import leak_names, leak_numbers, leak_phrases, leak_quotes
+from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_phrases, leak_quotes
 from duel.audit.history_index import Seen
 from duel.audit.leak_findings import Finding, Leaks, distinct
 from duel.audit.leak_search import Search
@@ -34,7 +34,7 @@ def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: 
 
 
 _SEARCHES = (
-    leak_names.paths,
+    leak_paths.paths,
     leak_names.words,
     leak_names.chunks,
     leak_quotes.literals,
@@ -45,6 +45,9 @@ _SEARCHES = (
     leak_numbers.constants,
     leak_numbers.hashes,
     leak_numbers.pull_number,
+    leak_actions.blind_edits,
+    leak_actions.windows,
+    leak_actions.other_history,
 )
 
 

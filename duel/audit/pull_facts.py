@@ -146,6 +146,7 @@ class Facts:
         self._files = [*(line.path for line in diff), *(changed.path for changed in commit.files)]
         hashes = [commit.commit, *(h for pair in _INDEX.findall(f"{commit.patch}\n{commit.test_patch}") for h in pair)]
         self.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
+        self.project = commit.repo.rsplit("/", 1)[-1].casefold()
         self.pull_number = str(commit.pull_number or "")
 
     @cached_property
@@ -221,6 +222,25 @@ class Facts:
             for start in range(len(parts)):
                 found.setdefault("/".join(parts[start:]).casefold(), fact)
         return found
+
+    @cached_property
+    def modules(self) -> dict[str, str]:
+        """{the dotted name of a file's module, or an end of it of two words and more: the end of its path}."""
+        found: dict[str, str] = {}
+        for key in self.paths:
+            stem = re.sub(r"(?:/__init__)?\.\w{1,5}$", "", key)
+            if "/" in stem:
+                found.setdefault(stem.replace("/", "."), key)
+        return found
+
+    @cached_property
+    def by_path(self) -> dict[str, list[DiffLine]]:
+        """The lines of each file (casefolded path) that is there before the change; new files have none."""
+        found: dict[str, list[DiffLine]] = {}
+        for line in self._lines:
+            if line.part == "patch" and line.sign != "@":
+                found.setdefault(line.path.casefold(), []).append(line)
+        return {path: lines for path, lines in found.items() if any(line.sign != "+" for line in lines)}
 
     def literal(self, value: str) -> Fact:
         """The fact that a value of `literals` is: the title of a test, or a string."""

@@ -14,6 +14,8 @@ from duel import shell, turn
 from duel.audit.pull_facts import WORD, plain
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
+_LOOKERS = frozenset({"ls", "find", "tree", "fd", "stat", "test", "["})
+_GREPS = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack", "zgrep", "sed", "awk", "log"})
 _GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)
 
 
@@ -29,10 +31,37 @@ class Reply:
         return plain(self.text)
 
     @cached_property
+    def command(self) -> str:
+        """The command, casefolded."""
+        return turn.command(self.text).casefold()
+
+    @cached_property
+    def script(self) -> shell.Script:
+        """The command as bash."""
+        return shell.parse(turn.command(self.text))
+
+    @cached_property
+    def style(self) -> shell.Style:
+        """What kind of action the command is."""
+        return shell.script_style(self.script)
+
+    @cached_property
+    def module_words(self) -> frozenset[str]:
+        """The words of the command."""
+        return frozenset(WORD.findall(self.command))
+
+    @cached_property
+    def grepped(self) -> frozenset[str]:
+        """The words of the patterns that the command searches files or history for, casefolded."""
+        commands = [c for c in self.script.commands if c.name in _GREPS or (c.name == "git" and _GREPS & {*c.words})]
+        words = [word for c in commands for word in c.words[1:] if c.name != "sed" or "/" in word]
+        return frozenset(name.casefold() for word in words for name in WORD.findall(word.removeprefix("-S")))
+
+    @cached_property
     def made(self) -> frozenset[str]:
         """Names that the command itself makes: files it writes, and what is defined in what it writes."""
         command = turn.command(self.text)
-        made = {part for c in shell.parse(command).commands for path in c.writes for part in WORD.findall(path)}
+        made = {part for c in self.script.commands for path in c.writes for part in WORD.findall(path)}
         if made:
             made.update(name for found in _DEFINED.findall(command) for name in found if name)
         return frozenset(name.casefold() for name in made)
@@ -53,8 +82,11 @@ class Reply:
     @cached_property
     def _searched(self) -> str:
         """The arguments of the commands that look for files."""
-        commands = shell.parse(turn.command(self.text)).commands
-        words = [" ".join(c.words[1:]) for c in commands if c.name in {"ls", "find", "tree", "fd", "stat", "test", "["}]
+        words = [
+            " ".join(c.words[1:])
+            for c in self.script.commands
+            if c.name in {"ls", "find", "tree", "fd", "stat", "test", "["}
+        ]
         return " ".join(words).casefold()
 
     def looks_for(self, key: str) -> bool:
@@ -68,6 +100,11 @@ class Reply:
             for pattern in patterns
             if len(pattern.strip("./*")) > 2 and not pattern.startswith("*.")
         )
+
+    def lists_folder_of(self, path: str) -> bool:
+        """True where the command lists the very folder that `path` lies in, to see what is there."""
+        folder = path.rpartition("/")[0]
+        return bool(folder) and any(word.rstrip("/").removeprefix("./") == folder for word in self._searched.split())
 
     def is_quoted(self, start: int) -> bool:
         """True where what starts at `start` is marked as code: in quotes, behind a dot, a dash or a dollar."""

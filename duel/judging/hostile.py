@@ -6,7 +6,15 @@ judge writes; this module makes attempts harmless to the eye and lets the report
 
 from __future__ import annotations
 
+import base64
 import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import islice
+from urllib.parse import unquote
+
+from duel import chat_tokens
+from duel.judging.attempt_wording import ENGLISH, OTHER_LANGUAGES
 
 # Control characters (but newline and tab), soft hyphen, zero-width and bidi marks, line separators, byte order marks,
 # interlinear marks, tag characters and supplementary variation selectors (both smuggle text), lone surrogates.
@@ -30,16 +38,12 @@ _ROLE_LINE = re.compile(
     r"|<\|(?:im_start|start_header_id|system|user|assistant|eot_id)\|?>?|<(?:system|developer)>)",
     re.IGNORECASE | re.MULTILINE,
 )
-_ADDRESS = re.compile(
-    r"(?:ignore|disregard|forget)[ \t]+(?:all[ \t]+|any[ \t]+|the[ \t]+)?(?:previous|prior|above|earlier|preceding)\b"
-    r"|(?:dear|note to(?: the)?|attention,?|hey|as (?:a|the))[ \t]+(?:judge|evaluator|grader)\b"
-    r"|\b(?:reply|candidate|response|answer)[ \t]*[12AB][ \t]+(?:is|should be|must be|wins|has been)\b[^\n]{0,40}"
-    r"\b(?:better|best|worse|winner|wins|preferred|correct)\b"
-    r"|\b(?:choose|pick|prefer|select|vote for)[ \t]+(?:reply|candidate|response|answer)[ \t]*[12AB]\b"
-    r"|\b(?:you|the judge|evaluators?)[ \t]+(?:must|should|have to|will)[ \t]+"
-    r"(?:rate|score|grade|prefer|choose|award)\b",
-    re.IGNORECASE,
+_ADDRESS = re.compile("|".join([*ENGLISH, *OTHER_LANGUAGES]), re.IGNORECASE | re.MULTILINE)
+# Long runs of one alphabet that may hold text: base64 (plain or URL-safe), hexadecimal, percent signs.
+_ENCODED = re.compile(
+    r"(?<![\w+/-])(?:(?:[0-9a-fA-F]{2}){12,4000}|[A-Za-z0-9+/_-]{24,8000}={0,2}|(?:%[0-9a-fA-F]{2}){8,2000})"
 )
+_MOST_ENCODED = 50
 _DIMENSION_KEY = re.compile(r"[\"'](correctness|grounding|progress|protocol|efficiency)[\"']\s*:", re.IGNORECASE)
 
 # Kinds of attempt in the order in which they are listed.
@@ -47,8 +51,11 @@ KINDS = ("verdict", "delimiter", "role-line", "address", "invisible", "control")
 
 
 def visible(text: str) -> str:
-    r"""`text` with every character that cannot be seen written as an escape (`\u200b`); newline and tab stay."""
-    return _INVISIBLE.sub(_escape, text.replace("\r\n", "\n"))
+    r"""`text` with every character that cannot be seen written as an escape (`\u200b`); newline and tab stay.
+
+    Control tokens of chat templates are broken: `\x3c|im_end|>`. Doing it twice is doing it once.
+    """
+    return chat_tokens.broken(_INVISIBLE.sub(_escape, text.replace("\r\n", "\n")))
 
 
 def attempts(text: str) -> list[str]:
@@ -58,11 +65,35 @@ def attempts(text: str) -> list[str]:
         "verdict": len({name.lower() for name in _DIMENSION_KEY.findall(text)}) >= 3,
         "delimiter": _DELIMITER.search(text) is not None,
         "role-line": _ROLE_LINE.search(text) is not None,
-        "address": _ADDRESS.search(text) is not None,
+        "address": any(_ADDRESS.search(plain) for plain in _plain_texts(text)),
         "invisible": _HIDDEN.search(text) is not None,
         "control": _CONTROL.search(text) is not None,
     }
     return [kind for kind in KINDS if found[kind]]
+
+
+def _plain_texts(text: str) -> Iterator[str]:
+    """`text` as it reads, and what encoded parts of it say."""
+    yield unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).replace("\u2019", "'")
+    for match in islice(_ENCODED.finditer(text), _MOST_ENCODED):
+        decoded = _decoded(match[0])
+        if decoded and sum(character.isprintable() or character in "\n\t" for character in decoded) > 0.9 * len(
+            decoded
+        ):
+            yield unicodedata.normalize("NFKC", decoded)
+
+
+def _decoded(text: str) -> str:
+    """What an encoded text says; "" where it is not one."""
+    try:
+        if text.startswith("%"):
+            return unquote(text, errors="strict")
+        if re.fullmatch(r"[0-9a-fA-F]+", text):
+            return bytes.fromhex(text[: len(text) // 2 * 2]).decode()
+        plain = text.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
+        return base64.b64decode(plain[: len(plain) - (len(plain) % 4 == 1)] + "=" * (-len(plain) % 4)).decode()
+    except ValueError:
+        return ""
 
 
 def _escape(match: re.Match[str]) -> str:

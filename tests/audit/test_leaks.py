@@ -85,6 +85,115 @@ def test_a_fact_that_only_the_pull_request_tells_is_a_leak(kind: str, said: str)
     assert kind in {finding.kind for finding in found.findings}
 
 
+SPELLINGS = [
+    "cat /testbed/shop/basket.py",
+    "cat a/shop/basket.py",
+    "cat repo/shop/basket.py",
+    "cat $PWD/shop/basket.py",
+    'cat "${PWD}/shop/basket.py"',
+    "cat ~/work/shop/basket.py",
+    "cat ./shop/../shop//basket.py",
+    "pytest tests/test_loyalty.py::test_total",
+    "echo shop/basket.py:3",
+    "git show HEAD:shop/basket.py",
+    "curl -s https://raw.githubusercontent.com/acme/shop/HEAD/shop/basket.py",
+    "python -c 'import shop.basket'",
+    "python -m tests.test_loyalty",
+    "cat shop/bask*",
+    "cat shop/{basket,cart}.py",
+    "find . -name basket.py",
+    "find . -iname '*loyalty*'",
+    "git ls-files '*basket*'",
+    "sed -i 's/a/b/' /testbed/shop/basket.py",
+]
+
+
+@pytest.mark.parametrize("command", SPELLINGS)
+def test_a_path_is_found_in_every_spelling(command: str) -> None:
+    found = audit("I go on.", command=command)
+    assert found.leaking
+    assert "path" in {finding.kind for finding in found.findings}
+
+
+@pytest.mark.parametrize("command", ["cat /testbed/other/basket.py", "ls shop/*.py", "cat shop/cart.py", "ls -la /"])
+def test_another_path_is_none_of_the_pull_requests(command: str) -> None:
+    assert "path" not in {finding.kind for finding in audit("I go on.", command=command).findings}
+
+
+LISTED = [
+    *HISTORY,
+    Message(role="assistant", content="```bash\nls shop\n```"),
+    Message(role="user", content="basket.py"),
+]
+READ = [
+    *LISTED,
+    Message(role="assistant", content="```bash\ncat shop/basket.py\n```"),
+    Message(role="user", content="class Basket: ..."),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("blind edit", "sed -i 's/a/b/' shop/basket.py"),
+        ("blind edit", "cat > shop/basket.py <<'EOF'\nx\nEOF"),
+        ("blind edit", "python - <<'EOF'\nopen('shop/basket.py', 'w').write('x')\nEOF"),
+        ("blind edit", "git apply <<'EOF'\n--- a/shop/basket.py\n+++ b/shop/basket.py\nEOF"),
+        ("window", "sed -n '113,124p' shop/basket.py"),
+        ("window", "head -n 124 shop/basket.py | tail -n 9"),
+        ("window", "awk 'NR>=113 && NR<=124' shop/basket.py"),
+        ("window", "nl -ba /testbed/shop/basket.py | sed -n '113,+11p'"),
+        ("identifier", "grep -rn resolve_loyalty_discount ."),
+        ("identifier", "rg 'class BasketOverflow'"),
+        ("other history", "git log --all --oneline"),
+        ("other history", "git fetch origin pull/8642/head"),
+        ("other history", "git show origin/main:README"),
+        ("other history", "pip download other"),
+        ("other history", "pip install shop==9.1"),
+        ("other history", "curl -L https://github.com/acme/shop/pull/1.diff"),
+        ("other history", "gh pr view 12"),
+    ],
+)
+def test_what_only_a_reader_of_the_pull_request_does_is_a_leak(kind: str, command: str) -> None:
+    found = audit("I go on.", LISTED, command)
+    assert found.leaking, found
+    finding = next(finding for finding in found.findings if finding.kind == kind)
+    assert finding.value in finding.sentence()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sed -i 's/a/b/' shop/basket.py",
+        "sed -n '113,124p' shop/basket.py",
+        "git log --oneline -5",
+        "git show HEAD~1 --stat",
+        "git diff HEAD",
+        "git add --all",
+        "pip install -e .",
+        "grep -rn Basket shop",
+    ],
+)
+def test_what_an_agent_does_after_reading_is_no_leak(command: str) -> None:
+    assert not audit("I go on.", READ, command).leaking
+
+
+def test_a_round_window_may_be_a_shot_in_the_dark() -> None:
+    assert not audit("I go on.", LISTED, "sed -n '100,130p' shop/basket.py").leaking
+
+
+def test_a_module_that_the_task_names_may_be_opened_and_not_edited() -> None:
+    task = [Message(role="user", content="The basket is wrong.")]
+    assert not audit("Let me look.", task, "cat shop/basket.py").leaking
+    assert audit("Let me look.", task, "sed -i 's/a/b/' shop/basket.py").leaking
+
+
+def test_the_usual_test_file_of_an_opened_module_may_be_opened() -> None:
+    history = [*HISTORY, Message(role="assistant", content="```bash\ncat shop/loyalty.py\n```")]
+    assert not audit("And its tests.", history, "cat tests/test_loyalty.py").leaking
+    assert audit("And its tests.", HISTORY, "cat tests/test_loyalty.py").leaking
+
+
 def test_a_finding_says_what_and_where_and_how_rare() -> None:
     finding = audit("First line.\nWe call resolve_loyalty_discount.").findings[0]
     assert finding.value == "resolve_loyalty_discount"
