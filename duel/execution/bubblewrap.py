@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from duel.errors import UserError, printable
-from duel.execution import changes, checkouts, toolbox
+from duel.execution import changes, checkouts, syscalls, toolbox
 from duel.execution.executor import ExecutionError, Limits, Outcome, Start, checked
 from duel.execution.room import BARE_ENVIRONMENT, Room, give_tree, remove
 from duel.execution.supervision import supervise
@@ -32,7 +32,7 @@ ENVIRONMENT = {
     "PAGER": "cat",
     "TERM": "dumb",
 }
-MACHINE_PATH = "/usr/local/bin:/usr/bin:/bin"
+MACHINE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 TEMPORARY_MB = 64
 # Checkouts that stay laid out when no state uses them: the next turn of the same pull request is near.
 IDLE_BASES = 3
@@ -61,6 +61,8 @@ class Bubblewrap:
         self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
         self.scratch, self._count = new_scratch(), 0
         try:
+            self._filter = self.scratch / "system-calls"
+            self._filter.write_bytes(syscalls.program())
             root = None if whole_machine else toolbox.build(self.scratch / "root")
             self._shown = toolbox.mounts(root)
             self.version, self.forks, self.private = self._probe(forks)
@@ -142,8 +144,11 @@ class Bubblewrap:
 
     # -- commands --------------------------------------------------------------------------------------------------
 
-    def words(self, room: Room, folder: str, place: str, command: str) -> list[str]:
-        """The words that run `command` in the sandbox with `folder` of the room at `place`."""
+    def words(self, room: Room, folder: str, place: str, command: str, refused: int) -> list[str]:
+        """The words that run `command` in the sandbox with `folder` of the room at `place`.
+
+        `refused` is a handle of the filter of system calls.
+        """
         limits, environment = self.limits, {**self.environment, "HOME": place, "REPO_PATH": place}
         return [
             *room.enter,
@@ -160,6 +165,7 @@ class Bubblewrap:
             *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
+            *(("--seccomp", str(refused)) if self._filter.stat().st_size else ()),
             *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
             *("/bin/bash", "-c", command),
@@ -167,9 +173,12 @@ class Bubblewrap:
 
     def run(self, room: Room, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
         """Run one command and watch over it. Blocks."""
-        words = self.words(room, folder, place, command)
         disk = None if room.private else room.folder / folder
-        return supervise(words, limits, merged=merged, disk=disk, env=BARE_ENVIRONMENT, cwd="/")
+        with self._filter.open("rb") as refused:
+            words, handle = self.words(room, folder, place, command, refused.fileno()), refused.fileno()
+            return supervise(
+                words, limits, merged=merged, disk=disk, env=BARE_ENVIRONMENT, cwd="/", pass_fds=(handle,)
+            )
 
     # -- what this machine can do ----------------------------------------------------------------------------------
 

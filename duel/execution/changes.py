@@ -45,15 +45,15 @@ def _overlay_pieces(upper: Path, below: Sequence[Path]) -> Iterator[Piece]:
         folders[:] = sorted(name for name in folders if (inside / name).parts != (".git",))
         if str(inside) != "." and _is_opaque(here):
             kept = {*folders, *files}
-            hidden = (path for layer in below for path in _files_below(layer, inside))
-            yield from (_deleted(path) for path in hidden if path.relative_to(inside).parts[0] not in kept)
+            gone = _files_of(below, inside)
+            yield from (_deleted(path) for path in gone if path.relative_to(inside).parts[0] not in kept)
         links = [name for name in folders if (here / name).is_symlink()]
         for name in sorted([*files, *links]):
             path = inside / name
             info = os.lstat(here / name)
             layer = _holder(below, path)
             if _is_whiteout(info):
-                yield from map(_deleted, (list(_files_below(layer, path)) or [path]) if layer else ())
+                yield from map(_deleted, (_files_of(below, path) or {path}) if layer else ())
             else:
                 yield str(path), describe(path, upper, layer)
 
@@ -186,6 +186,12 @@ def _files_below(tree: Path, path: Path) -> Iterator[Path]:
                     yield path / entry.name
     except OSError:
         return
+
+
+def _files_of(layers: Sequence[Path], path: Path) -> set[Path]:
+    """The files of the folder `path` that show through the layers."""
+    found = {one for layer in layers for one in _files_below(layer, path)}
+    return {one for one in found if _holder(layers, one)}
 
 
 def _is_opaque(folder: Path) -> bool:
