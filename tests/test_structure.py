@@ -20,7 +20,7 @@ OTHERS = ["audit.py", "export.py", "mine.py"]
 FLOORS = [
     {"errors", "records", "sections", "settings", "environment"},
     {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command"},
-    {"calls"},
+    {"calls", "conversation"},
     {"stage", "candidates", "estimate", "sources", "judging", "audit", "exports", "reporting", "offline"},
 ]
 DOORS = {
