@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from duel.conversation import dialogue
+from duel.conversation.model import Entry
 from duel.errors import ItemError
-from duel.exports import dialogue
 from duel.history import estimate_tokens, history_tokens
 from duel.records import Audit, Message
 
@@ -89,7 +90,7 @@ class Example:
 class Turns:
     """The content of one row, whatever shape it has on disk."""
 
-    entries: list[dialogue.Entry]
+    entries: list[Entry]
     rejected: str = ""
     label: bool | None = None
 

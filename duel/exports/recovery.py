@@ -10,14 +10,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from duel import shell
-from duel.exports import dialogue, observations
+from duel.conversation import dialogue
+from duel.conversation.model import AgentCall, AgentReply, Entry, Outcome, Said
+from duel.exports import observations
 from duel.exports.example import Example
 from duel.exports.observations import Shown
 
-Outcome = Literal["success", "failure", "unknown"]
 _OUTCOMES: dict[str, Outcome] = {"success": "success", "failure": "failure", "unknown": "unknown"}
 
 _PATH = re.compile(r"[\w.@~+-]*/[\w./@~+-]*|[\w@~+-]+(?:\.[\w@~+-]+)*\.[A-Za-z]\w{0,7}")
@@ -34,7 +34,7 @@ _DECISIVE = ("edit", "version control", "read")
 
 
 @dataclass(frozen=True)
-class Step:
+class ActionStep:
     """One action of an agent. `turn` counts agent turns from 0; parallel calls of one turn are steps of their own."""
 
     turn: int
@@ -49,7 +49,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Span:
+class RecoverySpan:
     """A recovery: steps[start] shows the error, steps[end] the success, both on `target`."""
 
     start: int
@@ -64,8 +64,8 @@ class Span:
 class Recovery:
     """What a trajectory went through."""
 
-    steps: list[Step]
-    spans: list[Span]
+    steps: list[ActionStep]
+    spans: list[RecoverySpan]
     outcome: Outcome
     evidence: str
 
@@ -94,29 +94,29 @@ def outcome_of(example: Example) -> tuple[Outcome, str]:
     return "unknown", f"exit status {example.exit_status}" if example.exit_status else "nothing tells"
 
 
-def steps_of(entries: Sequence[dialogue.Entry]) -> list[Step]:
+def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
     """Every action with what it brought back; of a turn that ran nothing, what it was told."""
     steps = []
     turn = -1
     for position, entry in enumerate(entries):
-        if not isinstance(entry, dialogue.Turn):
+        if not isinstance(entry, AgentReply):
             continue
         turn += 1
         if not entry.calls:
             following = entries[position + 1] if position + 1 < len(entries) else None
-            told = following.text if isinstance(following, dialogue.Said) and following.role == "user" else None
+            told = following.text if isinstance(following, Said) and following.role == "user" else None
             seen = observations.shown(told, acted=False) if told is not None else Shown()
-            steps.append(Step(turn, entry.text, "", "", told, "", seen))
+            steps.append(ActionStep(turn, entry.text, "", "", told, "", seen))
         results = {result.id: result.text for result in entry.results}
         for order, call in enumerate(entry.calls):
             steps.append(_step(turn, entry.text if order == 0 else "", call, results.get(call.id)))
     return steps
 
 
-def spans_of(steps: Sequence[Step]) -> list[Span]:
+def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
     """All recoveries, in the order of their ends. Errors on one target before its success make one span."""
     actions = [_Action.of(step) for step in steps]
-    spans: list[Span] = []
+    spans: list[RecoverySpan] = []
     open_errors: list[int] = []
     for end, (step, action) in enumerate(zip(steps, actions, strict=True)):
         if _can_be_met(step):
@@ -128,7 +128,7 @@ def spans_of(steps: Sequence[Step]) -> list[Span]:
             open_errors = [start for start in open_errors if start not in targets]
             start, target = next(iter(targets.items()))
             error = steps[start].shown
-            spans.append(Span(start, end, error.kind, target, error.evidence, _success_of(step)))
+            spans.append(RecoverySpan(start, end, error.kind, target, error.evidence, _success_of(step)))
     return spans
 
 
@@ -153,7 +153,7 @@ class _Action:
     error: str = ""
 
     @classmethod
-    def of(cls, step: Step) -> _Action:
+    def of(cls, step: ActionStep) -> _Action:
         if not step.command:
             return cls({step.tool: _tool_deed(step)} if step.tool else {}, error=step.shown.kind)
         by_kind: dict[str, list[shell.Command]] = {}
@@ -198,7 +198,7 @@ class _Action:
         return ""
 
 
-def _tool_deed(step: Step) -> _Deed:
+def _tool_deed(step: ActionStep) -> _Deed:
     """What a native tool other than the shell acted on."""
     files = frozenset(map(_plain, filter(None, [_path_argument(step.action)])))
     return _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
@@ -222,24 +222,24 @@ def _deed(commands: Sequence[shell.Command]) -> _Deed:
     )
 
 
-def _step(turn: int, thought: str, call: dialogue.Call, observation: str | None) -> Step:
+def _step(turn: int, thought: str, call: AgentCall, observation: str | None) -> ActionStep:
     given = call.arguments.get("command")
     command = given if isinstance(given, str) and call.name.lower() in _SHELLS else ""
     plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
     action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)
     seen = observations.shown(observation, command) if observation is not None else Shown()
-    return Step(turn, thought, call.name, action, observation, command, seen)
+    return ActionStep(turn, thought, call.name, action, observation, command, seen)
 
 
-def _succeeded(step: Step) -> bool:
+def _succeeded(step: ActionStep) -> bool:
     return step.observation is not None and bool(step.tool) and not step.shown.failed and step.shown.code in {0, None}
 
 
-def _success_of(step: Step) -> str:
+def _success_of(step: ActionStep) -> str:
     return "return code 0" if step.shown.code == 0 else "no error shown"
 
 
-def _can_be_met(step: Step) -> bool:
+def _can_be_met(step: ActionStep) -> bool:
     """An error of an action; a turn that the harness refused ran nothing that could be set right."""
     return step.shown.failed and step.shown.kind != "format"
 

@@ -10,18 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from duel import shell, turn
+from duel.conversation import dialogue, message_rows, record_files
+from duel.conversation.record_files import without_surrogates
+from duel.conversation.values import loaded, parts
 from duel.errors import ItemError, SourceError
-from duel.exports import dialogue
 from duel.exports.duels import repository_of
 from duel.exports.example import Dropped, Example, Loaded
 from duel.records import Message
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json")
-# Names of roles in other tools' files.
-_ROLES = {"ai": "assistant", "gpt": "assistant", "model": "assistant", "human": "user", "developer": "system"}
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".gz", ".zst")
 _HINT = "a trajectory file has a column `messages` of {role, content}; mine.py makes one out of session logs"
 
 
@@ -125,7 +123,8 @@ def _file(path: Path, name: str) -> Loaded:
 
 def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Example:
     """One row as an example. Raises ItemError that says why it cannot be one."""
-    messages, native = _messages(record), _native(record)
+    messages, native, tools = _conversation(record, identity)
+    native = _kept_calls(record) or native
     if not any(message.role == "assistant" for message in (*messages, *native)):
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
     instance_id = _text(record, "instance_id") or name
@@ -141,7 +140,7 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         model=_text(record, "model", "model_name"),
         agent=_text(record, "trajectory_format"),
         dataset=identity.rpartition("#")[0],
-        tools=tuple(_tools(record.get("tools"))),
+        tools=tuple(tools),
         exit_status=_text(record, "exit_status"),
         outcome=_text(record, "outcome"),
         evidence=_text(record, "outcome_evidence"),
@@ -152,130 +151,51 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
 
 def _records(path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
     """Every row of a file, an ItemError in the place of one that cannot be read."""
-    if path.suffix == ".parquet":
-        yield from _parquet(path)
-        return
     try:
-        raw = path.read_bytes()
+        for record in record_files.records(path):
+            if isinstance(record, record_files.Hole):
+                yield ItemError("damaged", f"line {record.line} is no JSON object")
+            else:
+                info = record.get("info")
+                yield {**info, **record} if isinstance(info, dict) else record
+    except ItemError as error:
+        raise SourceError("the file cannot be read", where=path, value=error.what, hint=_HINT) from None
     except OSError as error:
         raise SourceError("cannot read the file", where=path, value=error.strerror) from None
-    if path.suffix == ".json":
-        yield from _json(raw, path)
-        return
-    for line in raw.splitlines():
-        if line.strip():
-            yield _line(line)
 
 
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            if "messages" not in file.schema_arrow.names:
-                raise SourceError(
-                    "the file has no column `messages`",
-                    where=path,
-                    value=", ".join(file.schema_arrow.names),
-                    hint=_HINT,
-                )
-            for batch in file.iter_batches(256):
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError("the parquet file cannot be read", where=path, value=error) from None
+def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Message], list[Message], list[Any]]:
+    """(the messages as recorded, the same with native tool calls where the text holds the actions, tool schemas)."""
+    rows = message_rows.conversation(record)
+    if not rows:
+        raise ItemError("no-messages", "the row holds no list of {role, content}")
+    session = message_rows.session(record, "", identity)
+    if session.refusal:
+        raise ItemError(session.refusal, session.detail)
+    native = [Message.model_validate(message) for message in dialogue.native_chat(session)]
+    if not session.acts_in_text:
+        return native, [], session.tools
+    text = [_text_message(row) for row in rows if row["role"] != "exit"]
+    return text, [] if session.keeps_protocol or not session.calls else native, session.tools
 
 
-def _json(raw: bytes, path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
-    """An array of rows, one row, or one bare conversation, as mini-swe-agent 2 saves it."""
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise SourceError("the file is not JSON", where=path, value=error, hint="JSON lines end on .jsonl") from None
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
-        value = {"messages": value}
-    if isinstance(value, dict):
-        info = value.get("info")
-        value = [{**(info if isinstance(info, dict) else {}), **value}]
-    if not isinstance(value, list):
-        raise SourceError("the file holds no trajectories", where=path, hint=_HINT)
-    yield from (row if isinstance(row, dict) else ItemError("damaged", "the row is no object") for row in value)
-
-
-def _line(line: bytes) -> Mapping[str, Any] | ItemError:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return ItemError("damaged", f"the line is not JSON: {error}")
-    return value if isinstance(value, dict) else ItemError("damaged", "the line is no object")
-
-
-def _messages(record: Mapping[str, Any]) -> list[Message]:
-    rows = record.get("messages")
-    rows = _loaded(rows) if isinstance(rows, str) else rows
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
-        raise ItemError("no-messages", "`messages` is not a list of {role, content}")
-    return [_message(row) for row in rows]
-
-
-def _native(record: Mapping[str, Any]) -> list[Message]:
+def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
     """What mine.py kept beside the text: the same session with its tool calls, under its own system prompt."""
-    rows = _loaded(record.get("native_messages"))
+    rows = loaded(record.get("native_messages"))
     if not isinstance(rows, list) or not rows:
         return []
-    messages = _messages({"messages": rows})
+    messages, _, _ = _conversation({"messages": rows}, "")
     system = _text(record, "system_prompt")
     return [Message(role="system", content=system), *messages] if system and messages[0].role != "system" else messages
 
 
-def _message(row: Mapping[str, Any]) -> Message:
-    role = str(row.get("role"))
-    role = _ROLES.get(role, role)
-    if role not in {"system", "user", "assistant", "tool"}:
-        raise ItemError("unknown-role", f"a message has the role {role[:40]}")
-    kept = {key: row[key] for key in ("tool_calls", "tool_call_id", "name") if row.get(key)}
-    message = {"role": role, "content": _content(row.get("content")), **kept}
-    try:
-        json.dumps(message, ensure_ascii=False, default=str).encode()
-        return Message.model_validate(message)
-    except (UnicodeEncodeError, ValidationError):
-        raise ItemError("damaged", "a message holds text that is no Unicode") from None
-
-
-def _content(content: object) -> str:
-    """Text, or the text parts of a list of parts. Raises ItemError for what is no text."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
-        return "\n".join(part["text"] for part in content)
-    raise ItemError("content-not-text", "a message holds something else than text")
-
-
-def _tools(tools: object) -> Iterator[Mapping[str, Any]]:
-    """Function schemas from a list, from its JSON text, or from a list of JSON texts."""
-    if isinstance(tools, str):
-        tools = _loaded(tools)
-    for tool in tools if isinstance(tools, list) else ():
-        schema = _loaded(tool) if isinstance(tool, str) else tool
-        function = schema.get("function") if isinstance(schema, Mapping) else None
-        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
-            yield {
-                "type": "function",
-                "function": {
-                    "name": function["name"],
-                    "description": str(function.get("description") or ""),
-                    "parameters": _loaded(function.get("parameters")) or {"type": "object", "properties": {}},
-                },
-            }
-
-
-def _loaded(value: object) -> Any:
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return None
+def _text_message(row: Mapping[str, Any]) -> Message:
+    """A message whose actions stand in its text; a tool's answer is a message of the user there."""
+    content, images = parts(row["content"])
+    if images:
+        raise ItemError("content-not-text", "a message holds something else than text")
+    role = "user" if row["role"] == "tool" else row["role"]
+    return Message(role=role, content=without_surrogates(content))
 
 
 def _style(messages: list[Message]) -> str:
@@ -283,9 +203,8 @@ def _style(messages: list[Message]) -> str:
     last = next((message for message in reversed(messages) if message.role == "assistant"), None)
     if last is None:
         return ""
-    if calls := dialogue.native_calls(last):
-        function = calls[-1].get("function")
-        return str(function.get("name", "")) if isinstance(function, Mapping) else ""
+    if calls := dialogue.calls_in(last):
+        return calls[-1].name
     return shell.style(turn.command(last.content))
 
 

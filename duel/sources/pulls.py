@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from duel.conversation.diffs import changed_files
 from duel.errors import SourceError
 from duel.records import Commit, Source
-from duel.sources.diffs import changed_files
 from duel.sources.parquet import footer, require
 from duel.sources.table import Table
 

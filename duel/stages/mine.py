@@ -94,7 +94,8 @@ def choice(asked: Namespace) -> Choice:
 
 def recovers(trajectory: Trajectory) -> bool:
     """True where an action failed and a later one on the same target succeeded."""
-    from duel.exports import dialogue, recovery
+    from duel.conversation import dialogue
+    from duel.exports import recovery
     from duel.records import Message
 
     messages = [Message.model_validate(message) for message in trajectory.messages]

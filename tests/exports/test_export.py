@@ -318,7 +318,7 @@ def test_a_folder_of_trajectories_in_every_kind_of_file(
     for reason in ("no-messages", "damaged", "unknown-role"):
         assert f"1 dropped: {reason}" in done.err
     assert "2 dropped: unreadable-file" in done.err
-    assert "is not JSON" in export("--from", folder / "cut.json", code=2).err
+    assert "not JSON" in export("--from", folder / "cut.json", code=2).err
 
 
 def test_hostile_rows_are_dropped_one_by_one(
@@ -342,8 +342,15 @@ def test_hostile_rows_are_dropped_one_by_one(
     source = tmp_path / "hostile.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows_) + '{"messages": ' + "[" * 10_000 + "\n")
     export("--from", source, "--format", "atif,codeact")
-    assert [row["id"] for row in rows(workspace, "codeact")] == ["hostile.jsonl#0", "hostile.jsonl#2"]
-    assert [row["session_id"] for row in rows(workspace, "atif")] == ["?"]  # no JSON reader takes the huge number
+    assert [row["id"] for row in rows(workspace, "codeact")] == [
+        "hostile.jsonl#0",
+        "hostile.jsonl#2",
+        "hostile.jsonl#4",
+    ]
+    assert [row["session_id"] for row in rows(workspace, "atif")] == ["\ufffd", *[good["instance_id"]] * 2]
+        "\ufffd",
+        good["instance_id"],
+    ]  # no JSON reader takes the huge number
     assert manifest(workspace)["handover"][0]["taken"] == 9
     assert {row["reason"] for row in workspace.dropped()} >= {
         "damaged",

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duel.conversation import dialogue
+from duel.conversation.model import AgentReply
 from duel.errors import ItemError, UserError
-from duel.exports import checks, dialogue, files
+from duel.exports import checks, files
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS, named
 from duel.records import Message
@@ -70,7 +72,7 @@ def test_native_tool_calls_survive_and_get_ids_of_their_own(name: str) -> None:
     turns = FORMATS[name].read(row)
     assert turns == recorded(NATIVE).turns()
     first = turns.entries[2]
-    assert isinstance(first, dialogue.Turn)
+    assert isinstance(first, AgentReply)
     assert [(call.id, call.name) for call in first.calls] == [("call_1", "Read"), ("call_2", "Bash")]
     assert [result.text for result in first.results] == ["x = 1\n", "a.py\n"]  # in the order of the calls
     assert "toolu_" not in json.dumps(row)
@@ -136,7 +138,7 @@ def test_a_turn_with_two_blocks_stays_text_because_nothing_tells_what_ran() -> N
     for name in ("openai-tools", "anthropic", "atif", "codeact"):
         [row] = FORMATS[name].rows(recorded(messages))
         entry = FORMATS[name].read(row).entries[2]
-        assert entry == dialogue.Turn(two.content)
+        assert entry == AgentReply(two.content)
 
 
 def test_what_stands_behind_the_block_is_kept_with_the_thought() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from duel.conversation.model import AgentReply, Said, Session
 from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
-from duel.sources.sessions.session import Reply, Said, Session
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 
@@ -151,7 +151,7 @@ def test_images_are_left_out_and_counted_and_end_the_eligible_part(tmp_path: Pat
     (session,) = read(write_lines(tmp_path / "x.jsonl", log.lines))
     assert session.counts["images"] == 2
     assert normalise(session).ended_by == "returns an image"
-    session.entries = [entry for entry in session.entries if not isinstance(entry, Reply)]
+    session.entries = [entry for entry in session.entries if not isinstance(entry, AgentReply)]
     trajectory = normalise(session)
     assert trajectory.ended_by == "image from the person"
     assert trajectory.messages[-1]["content"].endswith("Like this?\n\n[an image is left out here]")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from duel import turn
+from duel.conversation.model import AgentCall, Session
 from duel.sources.mining import shell_forms
 from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
-from duel.sources.sessions.session import Call, Session
 from tests.sessions.shell import Case, wrong
 
 
@@ -48,7 +48,7 @@ def applied(before: str, hunks: list[dict[str, Any]]) -> str:
     return "\n".join(lines).removesuffix("\n") + ("\n" if last_has_newline else "")
 
 
-def command_in_the_turn(call: Call) -> str:
+def command_in_the_turn(call: AgentCall) -> str:
     """What a harness would take out of the finished turn: the block survives its own fence."""
     command = shell_forms.shell_form(call)
     text = f"THOUGHT: edit\n\n```bash\n{command}\n```"

@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from duel.conversation.model import Session
 from duel.sources.mining.choosing import Choice, seconds_of
 from duel.sources.mining.scrubbing import Scrubber
 from duel.sources.mining.sweep import Mine
 from duel.sources.sessions import registry
-from duel.sources.sessions.session import Session
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 SIX = ["instance_id", "repo", "messages", "trajectory_format", "exit_status", "duration_sec"]

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duel.conversation.model import Hunk, Said, Session
+from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
 from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
 from duel.sources.sessions.hub_rows import HubRows
 from duel.sources.sessions.log import Log
 from duel.sources.sessions.pi import numbered_diff
-from duel.sources.sessions.session import Hunk, Said, Session
 from tests.sessions.logs import write_lines
 
 SUBMIT = "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"
@@ -426,14 +427,11 @@ class InMemory(Log):
     """A log without a file."""
 
     rows: list[Any] = field(default_factory=list)
-    is_parquet = False
-    is_lines = True
+    is_database = False
 
-    def values(self, quietly: bool = False) -> Iterator[Any]:
-        yield from self.rows
-
-    def records(self, quietly: bool = False) -> Iterator[dict[str, Any]]:
-        yield from (row for row in self.rows if isinstance(row, dict))
+    def raw(self) -> Iterator[Record]:
+        for number, row in enumerate(self.rows):
+            yield row if isinstance(row, dict) else Hole(number)
 
 
 def test_what_no_reader_knows_is_said(tmp_path: Path) -> None:

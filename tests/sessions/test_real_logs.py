@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from duel.conversation.model import Said
 from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
-from duel.sources.sessions.session import Said
 
 # file: user turns, tool calls, results, errors. The plain count of user turns also finds what the reader leaves out and
 # notes (local commands and their output: 2 in tool_heavy, 4 in 0ccf1a04) and what was rewound (2 in 0ccf1a04).

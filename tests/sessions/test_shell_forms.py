@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel import turn
+from duel.conversation.model import AgentCall, Hunk
 from duel.sources.mining import edits, shell_forms
-from duel.sources.sessions.session import Call, Hunk
 from tests.sessions.shell import Case, wrong
 
 # What breaks heredocs, patches, quoting and the fence: short lines of it, with and without a newline at the end.
@@ -45,8 +45,8 @@ CONTENT = st.lists(st.sampled_from(PIECES), max_size=12).map("\n".join) | st.tex
 BATCHES = settings(max_examples=2, deadline=None)
 
 
-def call(name: str, folder: str = "/w", **arguments: object) -> Call:
-    return Call("c", name, dict(arguments), folder, result="")
+def call(name: str, folder: str = "/w", **arguments: object) -> AgentCall:
+    return AgentCall("c", name, dict(arguments), folder, result="")
 
 
 def checked(command: str) -> str:
@@ -219,7 +219,7 @@ def test_a_glob_becomes_a_find_with_the_same_meaning(
         (call("Bash", command="\n ls\n"), " ls"),
     ],
 )
-def test_the_command_of_a_call(use: Call, command: str) -> None:
+def test_the_command_of_a_call(use: AgentCall, command: str) -> None:
     assert shell_forms.shell_form(use) == command
 
 
@@ -237,7 +237,7 @@ def test_the_command_of_a_call(use: Call, command: str) -> None:
         (call("execute_ipython_cell", code="1"), "no shell form: execute_ipython_cell"),
     ],
 )
-def test_what_has_no_faithful_form_says_why(use: Call, reason: str) -> None:
+def test_what_has_no_faithful_form_says_why(use: AgentCall, reason: str) -> None:
     with pytest.raises(shell_forms.NoShellForm) as refusal:
         shell_forms.shell_form(use)
     assert refusal.value.reason == reason

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duel.sources.diffs import changed_files
+from duel.conversation.diffs import changed_files
 
 MANY = """\
 From: someone

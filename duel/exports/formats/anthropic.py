@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from duel.conversation import dialogue
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
-from duel.exports import checks, dialogue
+from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
 from duel.exports.formats.base import Format, Row, Shape, as_object, present
 
@@ -53,10 +55,10 @@ class Request(Shape):
 def write(example: Example) -> Row:
     """A row with `system`, `messages` and `tools`. Raises ItemError for what the shape cannot say."""
     entries = dialogue.parse(example.messages)
-    system = entries[0].text if isinstance(entries[0], dialogue.Said) and entries[0].role == "system" else ""
+    system = entries[0].text if isinstance(entries[0], Said) and entries[0].role == "system" else ""
     messages: list[Row] = []
     for entry in entries[1:] if system else entries:
-        if isinstance(entry, dialogue.Said):
+        if isinstance(entry, Said):
             if entry.role != "user":
                 raise ItemError("late-system", "a system message stands inside the talk")
             _append(messages, "user", [{"type": "text", "text": entry.text}])
@@ -71,26 +73,23 @@ def write(example: Example) -> Row:
 
 def read(row: Mapping[str, Any]) -> Turns:
     """The turns of a row."""
-    entries: list[dialogue.Entry] = [dialogue.Said("system", row["system"])] if row["system"] else []
+    entries: list[Entry] = [Said(row["system"], role="system")] if row["system"] else []
     for message in row["messages"]:
         blocks = message["content"]
         if message["role"] == "assistant":
             text = "".join(block["text"] for block in blocks if block["type"] == "text")
-            calls = tuple(
-                dialogue.Call(block["id"], block["name"], as_object(block["input"]))
+            calls = [
+                AgentCall(block["id"], block["name"], as_object(block["input"]))
                 for block in blocks
                 if block["type"] == "tool_use"
-            )
-            entries.append(dialogue.Turn(text, calls))
+            ]
+            entries.append(AgentReply(text, calls))
             continue
-        results = [
-            dialogue.Result(b["tool_use_id"], b.get("content") or "") for b in blocks if b["type"] == "tool_result"
-        ]
-        if results:
-            last = entries[-1]
-            if isinstance(last, dialogue.Turn):
-                entries[-1] = dialogue.Turn(last.text, last.calls, tuple(results))
-        entries += [dialogue.Said("user", block["text"]) for block in blocks if block["type"] == "text"]
+        results = {b["tool_use_id"]: b.get("content") or "" for b in blocks if b["type"] == "tool_result"}
+        if results and isinstance(last := entries[-1], AgentReply):
+            for call in last.calls:
+                call.result = results.get(call.id)
+        entries += [Said(block["text"]) for block in blocks if block["type"] == "text"]
     return Turns(entries)
 
 
@@ -118,7 +117,7 @@ def _append(messages: list[Row], role: str, blocks: Iterable[Row]) -> None:
         messages.append({"role": role, "content": blocks})
 
 
-def _turn_blocks(entry: dialogue.Turn) -> list[Row]:
+def _turn_blocks(entry: AgentReply) -> list[Row]:
     text: list[Row] = [{"type": "text", "text": entry.text}] if entry.text else []
     calls = [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in entry.calls]
     if not text and not calls:
@@ -126,7 +125,7 @@ def _turn_blocks(entry: dialogue.Turn) -> list[Row]:
     return [*text, *calls]
 
 
-def _tools(entries: list[dialogue.Entry], example: Example) -> list[Row]:
+def _tools(entries: list[Entry], example: Example) -> list[Row]:
     functions = [tool["function"] for tool in dialogue.tools_for(entries, example.tools)]
     return [
         {

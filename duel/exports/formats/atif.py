@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from duel.conversation import dialogue
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
-from duel.exports import dialogue
 from duel.exports.example import Example, Turns, recorded_calls
 from duel.exports.formats.base import Format, Row, Shape, as_object, provenance
 
@@ -93,21 +94,25 @@ def write(example: Example) -> Row:
 
 def read(row: Mapping[str, Any]) -> Turns:
     """The turns of a trajectory."""
-    entries: list[dialogue.Entry] = []
+    entries: list[Entry] = []
     for step in row["steps"]:
         if step["source"] != "agent":
-            entries.append(dialogue.Said(step["source"], step["message"]))
+            entries.append(Said(step["message"], role=step["source"]))
             continue
-        calls = tuple(
-            dialogue.Call(call["tool_call_id"], call["function_name"], as_object(call["arguments"]))
-            for call in step.get("tool_calls") or ()
-        )
-        results = (step.get("observation") or {}).get("results") or ()
-        entries.append(
-            dialogue.Turn(
-                step["message"], calls, tuple(dialogue.Result(r["source_call_id"], r["content"]) for r in results)
+        results = {
+            result["source_call_id"]: result["content"]
+            for result in (step.get("observation") or {}).get("results") or ()
+        }
+        calls = [
+            AgentCall(
+                call["tool_call_id"],
+                call["function_name"],
+                as_object(call["arguments"]),
+                result=results.get(call["tool_call_id"]),
             )
-        )
+            for call in step.get("tool_calls") or ()
+        ]
+        entries.append(AgentReply(step["message"], calls))
     return Turns(entries)
 
 
@@ -126,8 +131,8 @@ def document(row: Mapping[str, Any]) -> Row:
     return cleaned
 
 
-def _step(number: int, entry: dialogue.Entry) -> Row:
-    if isinstance(entry, dialogue.Said):
+def _step(number: int, entry: Entry) -> Row:
+    if isinstance(entry, Said):
         return {"step_id": number, "source": entry.role, "message": entry.text}
     step: Row = {"step_id": number, "source": "agent", "message": entry.text}
     if entry.calls:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from duel.conversation import dialogue
 from duel.errors import ItemError
-from duel.exports import checks, dialogue
+from duel.exports import checks
 from duel.exports.example import Example, Turns, text_only
 from duel.exports.formats.base import Format, Provenance, Row, as_messages, provenance
 

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
+from duel.conversation import dialogue
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
-from duel.exports import dialogue, recovery
+from duel.exports import recovery
 from duel.exports.example import Example, Turns, recorded
 from duel.exports.formats.base import Format, Provenance, Row, Shape, TextMessage, provenance
 
@@ -65,7 +67,7 @@ def write(example: Example) -> Row:
     prompt: list[Row] = []
     turn, told = -1, False
     for entry in entries:
-        if isinstance(entry, dialogue.Turn):
+        if isinstance(entry, AgentReply):
             turn, told = turn + 1, not entry.calls
             continue
         if told and entry.role == "user":  # the observation of a turn that ran nothing
@@ -86,24 +88,22 @@ def write(example: Example) -> Row:
 
 def read(row: Mapping[str, Any]) -> Turns:
     """The turns of a trajectory."""
-    entries: list[dialogue.Entry] = [dialogue.Said(message["role"], message["content"]) for message in row["prompt"]]
+    entries: list[Entry] = [Said(message["content"], role=message["role"]) for message in row["prompt"]]
     numbered = 0
     by_turn: dict[int, list[Mapping[str, Any]]] = {}
     for step in row["steps"]:
         by_turn.setdefault(step["turn"], []).append(step)
     for steps in by_turn.values():
-        calls: list[dialogue.Call] = []
-        results: list[dialogue.Result] = []
+        calls: list[AgentCall] = []
         for step in steps:
             if step["tool"]:
                 numbered += 1
-                calls.append(dialogue.Call(f"call_{numbered}", step["tool"], _arguments(step)))
-                if step["observation"] is not None:
-                    results.append(dialogue.Result(calls[-1].id, step["observation"]))
-        entries.append(dialogue.Turn(steps[0]["thought"], tuple(calls), tuple(results)))
+                calls.append(AgentCall(f"call_{numbered}", step["tool"], _arguments(step)))
+                calls[-1].result = step["observation"]
+        entries.append(AgentReply(steps[0]["thought"], calls))
         if not calls and steps[0]["observation"] is not None:
-            entries.append(dialogue.Said("user", steps[0]["observation"]))
-        entries += [dialogue.Said(message["role"], message["content"]) for message in steps[-1]["said"]]
+            entries.append(Said(steps[0]["observation"]))
+        entries += [Said(message["content"], role=message["role"]) for message in steps[-1]["said"]]
     return Turns(entries)
 
 
@@ -118,7 +118,7 @@ def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
     return given if isinstance(given, dict) else {"command": step["action"]}
 
 
-def _step(number: int, step: recovery.Step) -> Row:
+def _step(number: int, step: recovery.ActionStep) -> Row:
     return {
         "step": number,
         "turn": step.turn,

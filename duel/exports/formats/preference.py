@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from duel.exports import checks, dialogue
+from duel.conversation import dialogue
+from duel.exports import checks
 from duel.exports.example import Example, Turns, labelled, pair, scored_pair
 from duel.exports.formats.base import Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 

@@ -9,7 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from duel.exports import checks, dialogue
+from duel.conversation import dialogue
+from duel.conversation.model import AgentReply
+from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
 from duel.exports.formats.base import Format, Provenance, Row, Shape, as_object, present, provenance
 from duel.records import Message
@@ -106,7 +108,7 @@ def write_openai(example: Example) -> Row:
     return {
         "messages": messages,
         "tools": dialogue.tools_for(entries, example.tools),
-        "parallel_tool_calls": any(isinstance(e, dialogue.Turn) and len(e.calls) > 1 for e in entries),
+        "parallel_tool_calls": any(isinstance(e, AgentReply) and len(e.calls) > 1 for e in entries),
     }
 
 

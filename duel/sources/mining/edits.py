@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from duel.sources.sessions.session import Hunk
+from duel.conversation.model import Hunk
 
 CONTEXT_LINES = 3
 # difflib is quadratic at worst: a change that spans more lines than this becomes one hunk that replaces them all.

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from duel import prompts
+from duel.conversation import dialogue
+from duel.conversation.model import Session
 from duel.sources.mining.normalise import Trajectory
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import Scrubber
-from duel.sources.sessions.session import Call, Reply, Said, Session
 from duel.workspace import cannot_write
 
 # The replies of every row are one bash block each, which is what this name means in the dataset.
@@ -74,7 +75,7 @@ def row(
         "commit": commit.sha if commit else "",
         "license": commit.license if commit else "",
         "system_prompt": "the log's" if session.keeps_protocol else f"session_system {_system_hash()}",
-        "native_messages": _json(scrub.deep(native(session))) if keep_tools else None,
+        "native_messages": _json(scrub.deep(dialogue.native_chat(session))) if keep_tools else None,
         "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
     }
 
@@ -97,35 +98,6 @@ def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: Scrubber)
         "FAIL_TO_PASS": [],
         "PASS_TO_PASS": [],
     }
-
-
-def native(session: Session) -> list[dict[str, Any]]:
-    """The whole session with its own tool calls: arguments an object, results as tool messages with the call's id.
-
-    Calls that never came back are left out, and replies with nothing in between are one, as every trainer wants it.
-    """
-    messages: list[dict[str, Any]] = [{"role": "system", "content": session.system}] if session.system else []
-    for entry in session.entries:
-        if isinstance(entry, Said):
-            messages.append({"role": "user", "content": entry.text})
-        elif not entry.cut:
-            before = messages.pop()["content"] if messages and messages[-1]["role"] == "assistant" else ""
-            messages += _native_reply(entry, before)
-    return messages
-
-
-def _native_reply(reply: Reply, before: str) -> list[dict[str, Any]]:
-    """One reply and its results; `before` is what the agent said just before it."""
-    answered = [call for call in reply.calls if call.result is not None]
-    message: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(filter(None, (before, reply.text)))}
-    if answered:
-        message["tool_calls"] = [_native_call(call) for call in answered]
-    results = [{"role": "tool", "tool_call_id": c.id, "name": c.name, "content": c.result} for c in answered]
-    return [message, *results] if answered or message["content"] else []
-
-
-def _native_call(call: Call) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _system_hash() -> str:

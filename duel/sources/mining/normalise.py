@@ -1,8 +1,9 @@
 """From a session to a trajectory in the dataset's shape: one reply, one thought, one bash block, one observation.
 
 Every tool call becomes a turn of its own with its shell form and its result, word for word; calls that were made in
-parallel follow each other. A reply without a call hands over to the person. The first call that has no faithful shell
-form ends the trajectory, with the reason: what comes after it builds on what cannot be shown. Thinking is left out
+parallel follow each other. A reply without a call hands over to the person, where the session has calls at all; text
+that looks like an action nobody knows is none. The first call that has no faithful shell form ends the trajectory, and
+so does a hole in the log, with the reason: what comes after it builds on what cannot be shown. Thinking is left out
 unless asked for: it is often cut or sealed in the logs, and the agent's prose is what a later turn sees.
 """
 
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duel import prompts, turn
+from duel.conversation import text_actions
+from duel.conversation.model import IMAGE_LEFT_OUT, AgentCall, AgentReply, Lost, Said, Session
 from duel.sources.mining import shell_forms
-from duel.sources.sessions.session import IMAGE_LEFT_OUT, Call, Reply, Said, Session
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
 _BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[ \t\r]*$)", re.MULTILINE)
@@ -49,12 +51,14 @@ class _End(Exception):
 def normalise(session: Session, thinking: bool = False) -> Trajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
     trajectory = Trajectory(session)
-    system = session.system if session.keeps_protocol else prompts.load("session_system").text
+    system = session.system if session.keeps_protocol or session.task == "chat" else prompts.load("session_system").text
     if system:
         trajectory.messages.append({"role": "system", "content": system})
     builder = _Builder(trajectory, thinking)
     try:
         for number, entry in enumerate(session.entries):
+            if isinstance(entry, Lost):
+                raise _End(entry.reason)
             if isinstance(entry, Said):
                 builder.said(entry)
             else:
@@ -88,6 +92,7 @@ class _Builder:
         self.prose: list[str] = []
         """Words of replies that made no turn of their own; the next turn's thought opens with them."""
         self.handed_over = False
+        self.acts = bool(trajectory.session.calls)
 
     def said(self, said: Said) -> None:
         """Something the person said; an image ends the trajectory, since what follows may be about it."""
@@ -95,7 +100,7 @@ class _Builder:
         if said.images:
             raise _End("image from the person")
 
-    def replied(self, reply: Reply, is_last: bool) -> None:
+    def replied(self, reply: AgentReply, is_last: bool) -> None:
         """The turns of one reply."""
         if len(self.trajectory.messages) < 2 and not self.trajectory.task:
             self.trajectory.left_out["reply before any task"] += 1
@@ -103,9 +108,12 @@ class _Builder:
         if reply.cut:
             self.trajectory.left_out["aborted reply"] += 1
             return
-        if self.trajectory.session.keeps_protocol:
+        session = self.trajectory.session
+        if session.keeps_protocol or session.task == "chat":
             self._verbatim(reply)
             return
+        if not self.acts or (session.acts_in_text and text_actions.looks_like_action(reply.text)):
+            raise _End("an action of an unknown kind" if self.acts else "no known action")
         if self.thinking and reply.thinking:
             self.prose.append(reply.thinking)
         self.prose.append(reply.text)
@@ -115,7 +123,7 @@ class _Builder:
         for call in reply.calls:
             self._called(call, is_last)
 
-    def _called(self, call: Call, is_last: bool) -> None:
+    def _called(self, call: AgentCall, is_last: bool) -> None:
         if call.name in shell_forms.BOOKKEEPING:
             self.trajectory.left_out[f"bookkeeping: {call.name}"] += 1
             self.prose.append(shell_forms.reason_text(call))
@@ -139,10 +147,11 @@ class _Builder:
             raise _End("call without a result")
         self._user(call.result)
 
-    def _verbatim(self, reply: Reply) -> None:
+    def _verbatim(self, reply: AgentReply) -> None:
         """A reply that already is one bash block, or that its harness refused: it stays as it is."""
         self._assistant(reply.verbatim or reply.text)
-        self.handed_over = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
+        submits = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
+        self.handed_over = submits or self.trajectory.session.task == "chat"
         for call in reply.calls:
             if call.result is not None:
                 self._user(call.result, after_turn=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from duel.conversation.model import Outcome, Session
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.sessions.session import Outcome, Session
 
 # Runs that a harness stopped for a limit or an error, as SWE-agent, mini-swe-agent and OpenHands name them.
 _STOPPED = re.compile(r"(?i)^(?:exit_(?!submit)|limits?_?exceeded|.*(?:error|timeout|maxiteration|max_iteration))")

@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from duel import shell
+from duel.conversation.model import AgentCall, Session
 from duel.sources.mining import licence_text
-from duel.sources.sessions.session import Call, Session
 
 # How long after a session a commit still counts as its own.
 WINDOW_DAYS = 7
@@ -116,7 +116,7 @@ def following(session: Session, place: Repository) -> OwnCommit | None:
     return None
 
 
-def edits(call: Call) -> bool:
+def edits(call: AgentCall) -> bool:
     """True for a call that changed files, as far as its arguments tell."""
     return bool(_paths(call)) and not call.is_error and call.result is not None
 
@@ -134,7 +134,7 @@ def edited_files(session: Session, place: Repository) -> list[str]:
     return sorted(found)
 
 
-def _paths(call: Call) -> list[str]:
+def _paths(call: AgentCall) -> list[str]:
     arguments = call.arguments
     if call.name in _EDITING or (call.name in _EDITORS and arguments.get("command") != "view"):
         path = arguments.get("file_path", arguments.get("path"))

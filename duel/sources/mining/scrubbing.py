@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.audit.secrets import scrub
-from duel.sources.sessions.session import Session
+from duel.conversation.model import Session
 
 NOBODY = "user"
 _HOME = re.compile(r"((?:/home|/Users)/|[A-Za-z]:(?:\\{1,2}|/)Users(?:\\{1,2}|/))([^\s/\\\"'`:;,<>|()\[\]{}*]+)")

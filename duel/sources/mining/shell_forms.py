@@ -12,9 +12,10 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from duel.conversation.model import AgentCall
+from duel.conversation.values import table, tables
 from duel.sources.mining import edits
 from duel.sources.mining.edits import quoted
-from duel.sources.sessions.session import Call, table, tables
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 # Calls that only keep the agent's own list of things to do: they change nothing that a later turn could observe, so
@@ -35,7 +36,7 @@ class NoShellForm(Exception):
         self.reason = reason
 
 
-def shell_form(call: Call) -> str:
+def shell_form(call: AgentCall) -> str:
     """The command of a call. Raises NoShellForm."""
     if call.obstacle:
         raise NoShellForm(call.obstacle)
@@ -56,7 +57,7 @@ def shell_form(call: Call) -> str:
     return command
 
 
-def _text(call: Call, *names: str) -> str:
+def _text(call: AgentCall, *names: str) -> str:
     """The first of these arguments; a call without it was refused by its own tool and has no form."""
     for name in names:
         value = call.arguments.get(name)
@@ -65,14 +66,14 @@ def _text(call: Call, *names: str) -> str:
     raise NoShellForm("malformed call")
 
 
-def _number(call: Call, name: str) -> int | None:
+def _number(call: AgentCall, name: str) -> int | None:
     value = call.arguments.get(name)
     if isinstance(value, str) and value.strip().lstrip("-").isdigit():
         value = int(value)
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _path(call: Call, *names: str, default: str | None = None) -> str:
+def _path(call: AgentCall, *names: str, default: str | None = None) -> str:
     """The path a call names, relative where it lies in the call's working directory."""
     names = names or ("file_path", "path")
     if default is not None and not any(isinstance(call.arguments.get(name), str) for name in names):
@@ -97,7 +98,7 @@ def _word(path: str) -> str:
 # -- running, reading, searching -------------------------------------------------------------------------------------
 
 
-def _bash(call: Call) -> str:
+def _bash(call: AgentCall) -> str:
     if call.arguments.get("is_input") in (True, "true"):
         raise NoShellForm("types into a running command")
     if call.arguments.get("background") is True or call.arguments.get("pty") is True:
@@ -107,18 +108,18 @@ def _bash(call: Call) -> str:
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
 
 
-def _read_numbered(call: Call) -> str:
+def _read_numbered(call: AgentCall) -> str:
     return _window(call, f"cat -n {_word(_path(call))}", piped=True)
 
 
-def _read_plain(call: Call) -> str:
+def _read_plain(call: AgentCall) -> str:
     path = _word(_path(call))
     if _number(call, "offset") is None and _number(call, "limit") is None:
         return f"cat {path}"
     return _window(call, path, piped=False)
 
 
-def _window(call: Call, source: str, piped: bool) -> str:
+def _window(call: AgentCall, source: str, piped: bool) -> str:
     """The lines from `offset` (1-based), at most `limit` of them."""
     first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
     if first == 1 and count is None:
@@ -127,7 +128,7 @@ def _window(call: Call, source: str, piped: bool) -> str:
     return f"{source} | sed -n '{lines}'" if piped else f"sed -n '{lines}' {source}"
 
 
-def _glob(call: Call) -> str:
+def _glob(call: AgentCall) -> str:
     """`find` with the same meaning: `**/` is any depth, `*` stays within one folder name."""
     pattern = _text(call, "pattern")
     root = _path(call, "path", default=".")
@@ -174,7 +175,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)
 
 
-def _grep(call: Call) -> str:
+def _grep(call: AgentCall) -> str:
     """Claude Code's Grep is ripgrep with these options."""
     arguments = call.arguments
     mode = arguments.get("output_mode", "files_with_matches")
@@ -198,7 +199,7 @@ def _grep(call: Call) -> str:
     return f"{command} | head -n {limit}" if limit else command
 
 
-def _grep_of_pi(call: Call) -> str:
+def _grep_of_pi(call: AgentCall) -> str:
     options = ["-n", *(["-i"] if call.arguments.get("ignoreCase") else [])]
     options += ["-F"] if call.arguments.get("literal") else []
     if context := _number(call, "context"):
@@ -209,30 +210,30 @@ def _grep_of_pi(call: Call) -> str:
     return _ripgrep(call, options) + (f" | head -n {limit}" if limit else "")
 
 
-def _ripgrep(call: Call, options: list[str]) -> str:
+def _ripgrep(call: AgentCall, options: list[str]) -> str:
     pattern = _text(call, "pattern")
     words = ["rg", *options, *(["-e"] if pattern.startswith("-") else []), shlex.quote(pattern)]
     path = _path(call, "path", default="")
     return " ".join([*words, _word(path)] if path else words)
 
 
-def _list(call: Call) -> str:
+def _list(call: AgentCall) -> str:
     return f"ls -1Ap {_word(_path(call, 'path', default='.'))}"
 
 
 # -- writing and editing ---------------------------------------------------------------------------------------------
 
 
-def _write(call: Call) -> str:
+def _write(call: AgentCall) -> str:
     return _written(call, _path(call), _text(call, "content", "file_text"))
 
 
-def _written(call: Call, path: str, content: str) -> str:
+def _written(call: AgentCall, path: str, content: str) -> str:
     _need_writable(content)
     return edits.write_file(path, content, make_folder=call.before is None)
 
 
-def _edit(call: Call) -> str:
+def _edit(call: AgentCall) -> str:
     arguments = call.arguments
     listed = tables(arguments.get("edits"))
     return _replacements(call, [_replacement(edit) for edit in listed or [arguments]])
@@ -246,7 +247,7 @@ def _replacement(edit: dict[str, Any]) -> tuple[str, str, bool]:
     return old, new, edit.get("replace_all") in (True, "true")
 
 
-def _replacements(call: Call, wanted: list[tuple[str, str, bool]]) -> str:
+def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
     """A patch where the file before, or the lines around the change, are in the log; else an exact replacement."""
     path = _path(call)
     if any(not old for old, _, _ in wanted):
@@ -273,7 +274,7 @@ def _after(before: str, wanted: list[tuple[str, str, bool]]) -> str | None:
     return after
 
 
-def _tell_the_same(call: Call, wanted: list[tuple[str, str, bool]]) -> bool:
+def _tell_the_same(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> bool:
     """True where the changed lines of the recorded hunks are the call's: some harnesses show tabs as blanks in them."""
     changed = [(line[:1], line[1:]) for hunk in call.hunks for line in hunk.lines if line[:1] in ("+", "-")]
     # pi's first versions wrote "$" where a call said "$$" (JavaScript's replace); what was written is what counts.
@@ -296,7 +297,7 @@ def _need_writable(content: str) -> None:
         raise NoShellForm("bytes that a shell cannot hold")
 
 
-def _editor(call: Call) -> str:
+def _editor(call: AgentCall) -> str:
     """The editor tool that OpenHands, SWE-agent and SWE-smith share: its first argument says what it does."""
     command = _text(call, "command")
     if command == "view":
@@ -316,7 +317,7 @@ def _editor(call: Call) -> str:
     raise NoShellForm(f"no shell form: editor {command[:20]}")
 
 
-def _view(call: Call) -> str:
+def _view(call: AgentCall) -> str:
     path = _word(_path(call))
     shown = (call.result or "").lstrip()
     if re.match(r"Here('s| are) the files and directories", shown):
@@ -329,12 +330,12 @@ def _view(call: Call) -> str:
     return f"cat -n {path} | sed -n '{limits[0]},{last}p'"
 
 
-def reason_text(call: Call) -> str:
+def reason_text(call: AgentCall) -> str:
     """What a bookkeeping call says in words: the thought of a `think` call."""
     return str(table(call.arguments).get("thought") or "") if call.name == "think" else ""
 
 
-FORMS: dict[str, Callable[[Call], str]] = {
+FORMS: dict[str, Callable[[AgentCall], str]] = {
     "Bash": _bash,
     "bash": _bash,
     "exec": _bash,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from duel.command import say
+from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, printable
 from duel.sources.mining import own_commits
 from duel.sources.mining.choosing import Choice
@@ -19,7 +20,6 @@ from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import Scrubber
 from duel.sources.sessions import registry
 from duel.sources.sessions.log import Log
-from duel.sources.sessions.session import Outcome, Session
 
 # Reasons and notes are listed one by one up to this many, and counted beyond.
 LISTED = 12

@@ -1,5 +1,7 @@
 """Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`, sub-agents in `<session>/subagents/agent-<id>.jsonl`.
 
+Also what `claude -p --output-format stream-json` prints.
+
 A line is an event. User and assistant lines form a tree by `parentUuid`, which also passes through progress and system
 lines, so all ids are indexed before walking; a compaction is bridged by `logicalParentUuid`. One API response is spread
 over several lines with one `message.id`, with results of parallel calls between them; calls and results are paired by
@@ -13,16 +15,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from duel.conversation.model import AgentCall, AgentReply, Hunk, Lost, Said, Session
+from duel.conversation.record_files import Hole
+from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
 from duel.sources.sessions.log import Log
-from duel.sources.sessions.session import Call, Hunk, Reply, Said, Session, parts, seconds, table, tables, text
 
 NAME = "claude-code"
 FOLDER = "~/.claude/projects"
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
-_SILENT = {"progress", "file-history-snapshot", "queue-operation", "summary", "ai-title", "custom-title"}
+_SILENT = frozenset(
+    "progress file-history-snapshot queue-operation summary ai-title custom-title last-prompt mode permission-mode"
+    " bridge-session result stream_event rate_limit_event".split()
+)
 # What the harness writes in the person's name about its own commands; the model is told not to answer it.
 _LOCAL_COMMAND = re.compile(r"<local-command-(?:stdout|stderr|caveat)>|Caveat: The messages below were generated")
 # A command of the person's own: a stored prompt, which follows in a meta line. Built-in commands have no such line.
@@ -50,6 +57,8 @@ class _Line:
     """Written by the harness: meta text, a compaction's summary, an API error."""
     side: str
     """The sub-agent's id on side-chain lines; "" on the main chain."""
+    queued: bool = False
+    """Typed while the agent worked: it belongs to the branch that it came in on, whether or not a line names it."""
 
     @property
     def message_id(self) -> str:
@@ -61,7 +70,7 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for lines with a type and a session id of which one is a message or one of the harness's own events."""
     return any(
         text(record, "type") in _MESSAGES | _SILENT | {"system", "attachment"}
-        and ("sessionId" in record or "leafUuid" in record or "isSnapshotUpdate" in record)
+        and ("sessionId" in record or "session_id" in record or "leafUuid" in record or "isSnapshotUpdate" in record)
         for record in sample
     )
 
@@ -70,7 +79,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The main conversation of a file, then each side chain in it; with `all_branches` also what was rewound."""
     lines, parents, head = _index(log)
     main = [line for line in lines if not line.side]
-    if main:
+    if any(line.role != "lost" for line in main):
         yield from _branches(main, parents, head, log, all_branches)
     for chain in _side_chains([line for line in lines if line.side], parents):
         yield _session(chain, head, log)
@@ -82,8 +91,15 @@ def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]
     parents: dict[str, str | None] = {}
     head: dict[str, Any] = {"compactions": 0}
     previous: str | None = None
+    hole = ""  # the last line that cannot be read
+    before: dict[str, tuple[str, str | None]] = {}
     folder = ""  # a line that does not say where it was written was written where the one before it was
-    for number, record in enumerate(log.records()):
+    for number, record in enumerate(log.entries()):
+        if isinstance(record, Hole):
+            hole = f"hole {number}"
+            parents[hole], previous = previous, hole
+            lines.append(_lost(hole, parents[hole]))
+            continue
         kind = text(record, "type")
         folder = text(record, "cwd") or folder
         key = text(record, "uuid") or f"line {number}"
@@ -91,19 +107,52 @@ def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]
             # A line that does not name its parent at all (other tools' files) follows the one before it.
             parent = record.get("parentUuid") or record.get("logicalParentUuid")
             parents[key] = previous if "parentUuid" not in record else parent if isinstance(parent, str) else None
-            previous = key
-        for name in ("sessionId", "gitBranch"):
-            if name not in head and text(record, name):
-                head[name] = text(record, name)
+            before[key], previous = (hole, previous), key
+        for name, *spellings in (("sessionId", "sessionId", "session_id"), ("gitBranch", "gitBranch")):
+            if name not in head and text(record, *spellings):
+                head[name] = text(record, *spellings)
         if kind in _MESSAGES and isinstance(record.get("message"), dict):
             lines.append(_line(record, key, parents[key], folder))
         elif kind == "system":
             head["compactions"] += record.get("subtype") == "compact_boundary"
+        elif kind == "attachment" and (queued := _queued(record)):
+            lines.append(_line(queued, key, parents.setdefault(key, previous), folder))
+            lines[-1].queued = True
         elif kind == "attachment":
             _attachment(table(record.get("attachment")), head, log)
         elif kind not in _SILENT:
             log.note(f"unknown entry type `{kind}`")
+    _bridge(lines, parents, before)
     return lines, parents, head
+
+
+def _bridge(lines: list[_Line], parents: dict[str, str | None], before: dict[str, tuple[str, str | None]]) -> None:
+    """Hang a line whose parent the log lacks on the hole in front of it, so that what it follows is not forgotten."""
+    sides = {line.key: line.side for line in lines}
+    for key in [key for key, parent in parents.items() if parent is not None and parent not in parents]:
+        hole, previous = before.get(key, ("", None))
+        if not hole:
+            hole = f"hole before {key}"
+            parents[hole] = previous
+            lines.insert(next((i for i, line in enumerate(lines) if line.key == key), 0), _lost(hole, previous))
+        parents[key] = hole
+        for line in lines:
+            if line.key == hole:
+                line.side = sides.get(key, "")
+            elif line.key == key:
+                line.parent = hole
+
+
+def _lost(key: str, parent: str | None) -> _Line:
+    return _Line(key, parent, "lost", {}, None, "", None, False, "")
+
+
+def _queued(record: dict[str, Any]) -> dict[str, Any]:
+    """What the person typed while the agent worked, as a line of theirs; {} for any other attachment."""
+    attachment = table(record.get("attachment"))
+    if attachment.get("type") != "queued_command" or attachment.get("commandMode", "prompt") != "prompt":
+        return {}
+    return {**record, "type": "user", "message": {"role": "user", "content": attachment.get("prompt")}}
 
 
 def _line(record: dict[str, Any], key: str, parent: str | None, folder: str) -> _Line:
@@ -122,7 +171,7 @@ def _line(record: dict[str, Any], key: str, parent: str | None, folder: str) -> 
         folder,
         seconds(record.get("timestamp")),
         hidden or message.get("model") == "<synthetic>",
-        (text(record, "agentId") or _INLINE) if record.get("isSidechain") else "",
+        (text(record, "agentId") or _INLINE) if record.get("isSidechain") else text(record, "parent_tool_use_id"),
     )
 
 
@@ -150,10 +199,13 @@ def _branches(
     lines: list[_Line], parents: dict[str, str | None], head: dict[str, Any], log: Log, all_branches: bool
 ) -> Iterator[Session]:
     """The branch that the last message stands on, then, on request, each that tells something new."""
-    active = _with_siblings(lines, set(tree.path(parents, lines[-1].key)))
+    last = next((line for line in reversed(lines) if line.role != "lost" and not line.queued), lines[-1])
+    active = _with_siblings(lines, set(tree.path(parents, last.key)))
     yield _session(active, head, log)
     told = {line.key for line in active}
     for number, leaf in enumerate(tree.leaves(parents) if all_branches else (), start=1):
+        if leaf.startswith("hole"):
+            continue
         branch = _with_siblings(lines, set(tree.path(parents, leaf)))
         if {line.key for line in branch} - told:
             told |= {line.key for line in branch}
@@ -180,6 +232,7 @@ def _with_siblings(lines: list[_Line], on_path: set[str]) -> list[_Line]:
     replies = [line for line in lines if line.role == "assistant" and line.message_id in responses]
     calls = {text(block, "id") for line in replies for block in _blocks(line, "tool_use")}
     kept = {line.key for line in replies} | {line.key for line in lines if line.key in on_path}
+    kept |= {line.key for line in lines if line.queued and line.parent in on_path}
     return [
         line
         for line in lines
@@ -205,12 +258,14 @@ def _session(lines: list[_Line], head: dict[str, Any], log: Log) -> Session:
         tools=[] if side else head.get("tools", []),
         compactions=0 if side else head["compactions"],
     )
-    replies: dict[str, Reply] = {}
-    calls: dict[str, Call] = {}
+    replies: dict[str, AgentReply] = {}
+    calls: dict[str, AgentCall] = {}
     command = ""  # the line of a stored command whose text is still to come
     for line in lines:
         session.saw(line.moment)
-        if line.role == "assistant" and line.hidden:
+        if line.role == "lost":
+            session.entries.append(Lost("a broken line in the log"))
+        elif line.role == "assistant" and line.hidden:
             log.note("error message of the harness")
         elif line.role == "assistant":
             _add_reply(line, session, replies, calls, log)
@@ -221,10 +276,12 @@ def _session(lines: list[_Line], head: dict[str, Any], log: Log) -> Session:
     return session.tally()
 
 
-def _add_reply(line: _Line, session: Session, replies: dict[str, Reply], calls: dict[str, Call], log: Log) -> None:
+def _add_reply(
+    line: _Line, session: Session, replies: dict[str, AgentReply], calls: dict[str, AgentCall], log: Log
+) -> None:
     reply = replies.get(line.message_id)
     if reply is None:
-        reply = replies[line.message_id] = Reply()
+        reply = replies[line.message_id] = AgentReply()
         session.entries.append(reply)
     content = line.message.get("content")
     for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
@@ -234,7 +291,9 @@ def _add_reply(line: _Line, session: Session, replies: dict[str, Reply], calls: 
         elif kind in ("thinking", "redacted_thinking"):
             reply.thinking = "\n\n".join(filter(None, (reply.thinking, text(block, "thinking").strip())))
         elif kind == "tool_use":
-            call = Call(text(block, "id"), text(block, "name"), table(block.get("input")), line.folder, at=line.moment)
+            call = AgentCall(
+                text(block, "id"), text(block, "name"), table(block.get("input")), line.folder, at=line.moment
+            )
             if call.arguments.get("run_in_background"):
                 call.obstacle = "runs in the background"
             reply.calls.append(call)
@@ -243,7 +302,7 @@ def _add_reply(line: _Line, session: Session, replies: dict[str, Reply], calls: 
             log.note(f"unknown block `{kind}`")
 
 
-def _attach(block: dict[str, Any], line: _Line, calls: dict[str, Call], log: Log) -> None:
+def _attach(block: dict[str, Any], line: _Line, calls: dict[str, AgentCall], log: Log) -> None:
     """Give a call its result, and what the harness noted of it."""
     call = calls.get(text(block, "tool_use_id"))
     if call is None:
@@ -294,7 +353,7 @@ def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
         return line.key
     if spoken.startswith(_INTERRUPTED):
         session.counts["interruptions"] += 1
-        if isinstance(last, Reply) and not last.calls:
+        if isinstance(last, AgentReply) and not last.calls:
             last.cut = True
     session.entries.append(Said(spoken, images))
     return ""

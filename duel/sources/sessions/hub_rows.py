@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from duel.conversation.record_files import Record
 from duel.errors import SourceError
 from duel.sources.sessions.log import Log
 
@@ -16,12 +16,9 @@ class HubRows(Log):
 
     split: str = "train"
 
-    @property
-    def is_parquet(self) -> bool:
-        """False: rows come decoded."""
-        return False
+    is_database = False
 
-    def values(self, quietly: bool = False) -> Iterator[Any]:
+    def raw(self) -> Iterator[Record]:
         """The rows in their order. Raises SourceError where the dataset cannot be had."""
         try:
             import datasets

@@ -1,4 +1,4 @@
-"""A file that may be a session log: its first records for sniffing, its lines for reading, what was wrong with it."""
+"""A file that may be a session log: its first records for sniffing, its records for reading, what was wrong with it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from duel.errors import ItemError
+from duel.conversation import record_files
+from duel.conversation.record_files import Hole, Record
 from duel.workspace import natural_order
 
-# Formats tell themselves apart in their first records.
+# Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
+# lines as the session had prompts, of which none is a message.
 SNIFFED_RECORDS = 40
-SNIFFED_BYTES = 4 << 20
-# A log that is one JSON document is parsed whole, at about ten times its size in memory.
-LARGEST_DOCUMENT = 256 << 20
-# Rows of a parquet file decoded at a time: a trajectory is about 50 KB.
-ROWS_AT_ONCE = 64
 EVENTS = "events"
-ENDINGS = (".jsonl", ".ndjson", ".json", ".traj", ".parquet")
+_PLAIN = (".jsonl", ".ndjson", ".json", ".traj", ".parquet", ".sqlite", ".db")
+ENDINGS = (*_PLAIN, *(f"{ending}{packed}" for ending in _PLAIN[:4] for packed in (".gz", ".zst")))
 
 
 @dataclass
@@ -34,57 +32,35 @@ class Log:
     """The path below the searched folder: what reports show."""
     notes: Counter[str] = field(default_factory=Counter)
     """What was left out or could not be read, by its name."""
+    license: str = ""
+    revision: str = ""
+    """Licence and commit of the dataset that it is a part of."""
 
     @cached_property
-    def is_parquet(self) -> bool:
-        """True for a parquet file, told by its first bytes."""
+    def is_database(self) -> bool:
+        """True for an SQLite file, which holds no records of its own."""
         with self.path.open("rb") as file:
-            return file.read(4) == b"PAR1"
-
-    @cached_property
-    def is_lines(self) -> bool:
-        """True where lines are JSON objects of their own, False where the file is one JSON document over many lines."""
-        with self.path.open("rb") as file:
-            lines = [line for _ in range(SNIFFED_RECORDS) if (line := file.readline(SNIFFED_BYTES).strip())]
-        opens_document = bool(lines) and lines[0] in (b"{", b"[")
-        return not opens_document and any(isinstance(_parsed(line), dict) for line in lines)
+            return file.read(15) == b"SQLite format 3"
 
     @cached_property
     def sample(self) -> list[dict[str, Any]]:
-        """The first records: lines, rows, or what a JSON document is or lists."""
-        first = list(islice(self.values(quietly=True), SNIFFED_RECORDS))
-        if len(first) == 1 and isinstance(first[0], list):
-            first = first[0][:SNIFFED_RECORDS]
-        return [record for record in first if isinstance(record, dict)]
+        """The first records."""
+        return [] if self.is_database else list(islice(self.values(quietly=True), SNIFFED_RECORDS))
 
-    @cached_property
-    def document(self) -> Any:
-        """The whole file as one JSON value. Raises ItemError (`not-a-session`) where it is none."""
-        if self.path.stat().st_size > LARGEST_DOCUMENT:
-            raise ItemError("too-large", f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB", where=self.name)
-        value = _parsed(self.path.read_bytes())
-        if value is None:
-            raise ItemError("not-a-session", "not JSON", where=self.name)
-        return value
+    def raw(self) -> Iterator[Record]:
+        """Every record in order, a Hole where one cannot be read."""
+        yield from record_files.records(self.path)
 
-    def records(self, quietly: bool = False) -> Iterator[dict[str, Any]]:
-        """The JSON objects of the lines, one in memory at a time; a line that is none is noted by its number."""
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                record = _parsed(line)
-                if isinstance(record, dict):
-                    yield record
-                elif line.strip() and not quietly:
-                    self.notes[f"broken line {number}"] += 1
+    def entries(self, quietly: bool = False) -> Iterator[Record]:
+        """As `raw`; every Hole is noted by the number of its line."""
+        for record in self.raw():
+            if isinstance(record, Hole) and not quietly:
+                self.notes[f"broken line {record.line}"] += 1
+            yield record
 
-    def values(self, quietly: bool = False) -> Iterator[Any]:
-        """Each row of a parquet file, each line's record, or the one document."""
-        if self.is_parquet:
-            yield from _rows(self.path)
-        elif self.is_lines:
-            yield from self.records(quietly)
-        else:
-            yield self.document
+    def values(self, quietly: bool = False) -> Iterator[dict[str, Any]]:
+        """The records that can be read, for formats in which one says nothing of the next."""
+        return (record for record in self.entries(quietly) if not isinstance(record, Hole))
 
     def note(self, what: str) -> None:
         """Count one thing that was left out."""
@@ -94,28 +70,30 @@ class Log:
 class EventFolder(Log):
     """A folder `events` in which each file is one event, as OpenHands stores a conversation."""
 
-    @property
-    def is_parquet(self) -> bool:
-        """False: it is many JSON files."""
-        return False
+    is_database = False
 
-    def values(self, quietly: bool = False) -> Iterator[Any]:
+    def raw(self) -> Iterator[Record]:
         """The events in the order of the numbers in their names."""
-        for path in sorted(self.path.glob("*.json"), key=lambda path: natural_order(path.stem)):
-            value = _parsed(path.read_bytes())
-            if isinstance(value, dict):
-                yield value
-            elif not quietly:
-                self.notes[f"broken file {path.name}"] += 1
+        for number, path in enumerate(sorted(self.path.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
+            value = record_files.parsed(path.read_bytes())
+            yield value if isinstance(value, dict) else Hole(number)
 
 
 def find(root: Path) -> Iterator[Log]:
-    """The files below `root` (or `root` itself) that may be logs, in the order of their paths; no link is followed."""
+    """The files below `root` (or `root` itself) that may be logs, in the order of their paths.
+
+    A linked folder is followed once, wherever it leads; a linked file is not, since its own folder has it.
+    """
     if root.is_file():
         yield Log(root, root.name)
         return
     closed: list[OSError] = []
-    for folder, folders, files in os.walk(root, onerror=closed.append):
+    walked: set[str] = set()
+    for folder, folders, files in os.walk(root, onerror=closed.append, followlinks=True):
+        if os.path.realpath(folder) in walked:
+            folders.clear()
+            continue
+        walked.add(os.path.realpath(folder))
         folders.sort()
         if Path(folder).name == EVENTS and any(name.endswith(".json") for name in files):
             yield EventFolder(Path(folder), Path(folder).relative_to(root).as_posix())
@@ -126,25 +104,3 @@ def find(root: Path) -> Iterator[Log]:
                 yield Log(path, path.relative_to(root).as_posix())
     for error in closed:  # a folder that cannot be listed fails as a file that cannot be read, and is counted so
         yield Log(Path(error.filename), Path(error.filename).relative_to(root).as_posix())
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise ItemError("damaged", f"not a parquet file: {str(error).splitlines()[0]}", where=path.name) from None
-
-
-def _parsed(raw: bytes) -> Any:
-    """The JSON value of some bytes; None where they are none."""
-    import orjson
-
-    try:
-        return orjson.loads(raw)
-    except ValueError:
-        return None

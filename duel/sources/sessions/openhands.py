@@ -10,8 +10,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
+from duel.conversation.record_files import Hole
+from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log
-from duel.sources.sessions.session import Call, Reply, Said, Session, parts, seconds, table, tables, text
 
 NAME = "openhands"
 
@@ -39,13 +41,15 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The one conversation of a file or folder of events."""
     session = Session(NAME, log.path.stem if log.path.stem != "events" else log.path.parent.name)
-    calls: dict[str, Call] = {}
-    replies: dict[str, Reply] = {}
-    for value in log.values():
-        for event in tables(value) if isinstance(value, list) else [table(value)]:
-            session.saw(seconds(event.get("timestamp")))
-            add: Callable[..., None] = _version_1 if "kind" in event else _version_0
-            add(event, session, replies, calls, log)
+    calls: dict[str, AgentCall] = {}
+    replies: dict[str, AgentReply] = {}
+    for event in log.entries():
+        if isinstance(event, Hole):
+            session.entries.append(Lost("an event that cannot be read"))
+            continue
+        session.saw(seconds(event.get("timestamp")))
+        add: Callable[..., None] = _version_1 if "kind" in event else _version_0
+        add(event, session, replies, calls, log)
     yield session.tally()
 
 
@@ -53,7 +57,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def _version_1(
-    event: dict[str, Any], session: Session, replies: dict[str, Reply], calls: dict[str, Call], log: Log
+    event: dict[str, Any], session: Session, replies: dict[str, AgentReply], calls: dict[str, AgentCall], log: Log
 ) -> None:
     kind = text(event, "kind")
     if kind == "SystemPromptEvent":
@@ -63,7 +67,7 @@ def _version_1(
         message = table(event.get("llm_message"))
         spoken, images = parts(message.get("content"))
         is_agent = event.get("source") == "agent"
-        session.entries.append(Reply(spoken.strip()) if is_agent else Said(spoken, images))
+        session.entries.append(AgentReply(spoken.strip()) if is_agent else Said(spoken, images))
     elif kind == "ActionEvent":
         _add_call(event, text(event, "llm_response_id"), _thought(event), _call_1(event), session, replies, calls)
     elif kind in ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation"):
@@ -88,7 +92,7 @@ def _thought(event: dict[str, Any]) -> str:
     return parts(event.get("thought"))[0].strip()
 
 
-def _call_1(event: dict[str, Any]) -> Call:
+def _call_1(event: dict[str, Any]) -> AgentCall:
     """The model's own call where it is kept, else the parsed action."""
     import orjson
 
@@ -97,14 +101,14 @@ def _call_1(event: dict[str, Any]) -> Call:
     if isinstance(function.get("arguments"), str):
         with contextlib.suppress(ValueError):
             arguments = table(orjson.loads(function["arguments"])) or arguments
-    return Call(text(event, "tool_call_id"), text(event, "tool_name"), arguments)
+    return AgentCall(text(event, "tool_call_id"), text(event, "tool_name"), arguments)
 
 
 # -- version 0 ---------------------------------------------------------------------------------------------------------
 
 
 def _version_0(
-    event: dict[str, Any], session: Session, replies: dict[str, Reply], calls: dict[str, Call], log: Log
+    event: dict[str, Any], session: Session, replies: dict[str, AgentReply], calls: dict[str, AgentCall], log: Log
 ) -> None:
     action, observation = text(event, "action"), text(event, "observation")
     arguments = table(event.get("args"))
@@ -123,7 +127,7 @@ def _version_0(
         images = arguments.get("image_urls")
         session.entries.append(Said(text(arguments, "content"), len(images) if isinstance(images, list) else 0))
     elif action == "message":
-        session.entries.append(Reply(text(arguments, "content").strip()))
+        session.entries.append(AgentReply(text(arguments, "content").strip()))
     elif action and action not in _SILENT and event.get("source") == "agent":
         response = text(table(table(event.get("tool_call_metadata")).get("model_response")), "id")
         call = _call_0(event, action, arguments)
@@ -132,7 +136,7 @@ def _version_0(
         log.note(f"unknown entry type `{action or observation}`")
 
 
-def _call_0(event: dict[str, Any], action: str, arguments: dict[str, Any]) -> Call:
+def _call_0(event: dict[str, Any], action: str, arguments: dict[str, Any]) -> AgentCall:
     """The model's own call where the response is kept, else the event's action by its tool's name."""
     import orjson
 
@@ -145,9 +149,9 @@ def _call_0(event: dict[str, Any], action: str, arguments: dict[str, Any]) -> Ca
                     own = orjson.loads(text(table(call.get("function")), "arguments"))
                 except ValueError:
                     break
-                return Call(key, text(table(call.get("function")), "name"), table(own))
+                return AgentCall(key, text(table(call.get("function")), "name"), table(own))
     own = {name: value for name, value in arguments.items() if name != "thought" and value is not None}
-    return Call(key, text(metadata, "function_name") or _TOOLS.get(action, action), own)
+    return AgentCall(key, text(metadata, "function_name") or _TOOLS.get(action, action), own)
 
 
 # -- both --------------------------------------------------------------------------------------------------------------
@@ -157,15 +161,15 @@ def _add_call(
     event: dict[str, Any],
     response: str,
     thought: str,
-    call: Call,
+    call: AgentCall,
     session: Session,
-    replies: dict[str, Reply],
-    calls: dict[str, Call],
+    replies: dict[str, AgentReply],
+    calls: dict[str, AgentCall],
 ) -> None:
     """Calls of one response are one reply, whatever events stand between them."""
     reply = replies.get(response) if response else None
     if reply is None:
-        reply = Reply(thinking=text(event, "reasoning_content"))
+        reply = AgentReply(thinking=text(event, "reasoning_content"))
         session.entries.append(reply)
         if response:
             replies[response] = reply

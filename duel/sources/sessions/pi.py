@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from duel.conversation.model import AgentCall, AgentReply, Hunk, Lost, Said, Session
+from duel.conversation.record_files import Hole
+from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
 from duel.sources.sessions.log import Log
-from duel.sources.sessions.session import Call, Hunk, Reply, Said, Session, parts, seconds, table, tables, text
 
 NAME = "pi"
 FOLDERS = ("~/.pi/agent/sessions", "~/.openclaw/agents")
@@ -37,17 +39,25 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     entries: dict[str, dict[str, Any]] = {}
     parents: dict[str, str | None] = {}
     previous: str | None = None
-    for number, record in enumerate(log.records()):
+    leaf: str | None = None
+    hole = ""
+    for number, record in enumerate(log.entries()):
+        if isinstance(record, Hole):
+            hole = f"hole {number}"
+            entries[hole], parents[hole], previous = {"type": "lost"}, previous, hole
+            continue
         if record.get("type") == "session":
             header = header or record
             continue
         key = text(record, "id") or f"entry {number}"
         parent = record.get("parentId") if "parentId" in record else previous
         entries[key], parents[key] = record, parent if isinstance(parent, str) else None
-        previous = key
-    if previous is None:
+        if parents[key] is not None and parents[key] not in parents and hole:
+            parents[key] = hole
+        leaf = previous = key
+    if leaf is None:
         return
-    active = tree.path(parents, previous)
+    active = tree.path(parents, leaf)
     yield _session([entries[key] for key in active], header, log)
     told = set(active)
     for number, leaf in enumerate(tree.leaves(parents) if all_branches else (), start=1):
@@ -63,12 +73,14 @@ def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) ->
     session = Session(
         NAME, text(header, "id") or log.path.stem, folder=text(header, "cwd"), model=text(header, "modelId")
     )
-    calls: dict[str, Call] = {}
+    calls: dict[str, AgentCall] = {}
     for entry in entries:
         kind = text(entry, "type")
         session.saw(seconds(entry.get("timestamp")))
         if kind == "message":
             _add(table(entry.get("message")), seconds(entry.get("timestamp")), session, calls, log)
+        elif kind == "lost":
+            session.entries.append(Lost("a broken line in the log"))
         elif kind == "compaction":
             session.compactions += 1
         elif kind == "custom_message":
@@ -80,7 +92,7 @@ def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) ->
     return session.tally()
 
 
-def _add(message: dict[str, Any], at: float | None, session: Session, calls: dict[str, Call], log: Log) -> None:
+def _add(message: dict[str, Any], at: float | None, session: Session, calls: dict[str, AgentCall], log: Log) -> None:
     role = text(message, "role")
     if role == "user":
         session.entries.append(Said(*parts(message.get("content"))))
@@ -99,9 +111,11 @@ def _add(message: dict[str, Any], at: float | None, session: Session, calls: dic
         log.note(f"unknown message role `{role}`")
 
 
-def _reply(message: dict[str, Any], at: float | None, session: Session, calls: dict[str, Call], log: Log) -> Reply:
+def _reply(
+    message: dict[str, Any], at: float | None, session: Session, calls: dict[str, AgentCall], log: Log
+) -> AgentReply:
     """An assistant message. pi itself leaves aborted and failed ones out of what the model sees next."""
-    reply = Reply(cut=text(message, "stopReason") in ("aborted", "error"))
+    reply = AgentReply(cut=text(message, "stopReason") in ("aborted", "error"))
     content = message.get("content")
     for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
         kind = text(block, "type")
@@ -110,7 +124,9 @@ def _reply(message: dict[str, Any], at: float | None, session: Session, calls: d
         elif kind == "thinking":
             reply.thinking = "\n\n".join(filter(None, (reply.thinking, text(block, "thinking").strip())))
         elif kind == "toolCall":
-            call = Call(text(block, "id"), text(block, "name"), table(block.get("arguments")), session.folder, at=at)
+            call = AgentCall(
+                text(block, "id"), text(block, "name"), table(block.get("arguments")), session.folder, at=at
+            )
             reply.calls.append(call)
             calls[call.id] = call
         else:
@@ -119,7 +135,7 @@ def _reply(message: dict[str, Any], at: float | None, session: Session, calls: d
     return reply
 
 
-def _attach(message: dict[str, Any], calls: dict[str, Call], log: Log) -> None:
+def _attach(message: dict[str, Any], calls: dict[str, AgentCall], log: Log) -> None:
     call = calls.get(text(message, "toolCallId"))
     if call is None:
         log.note("result without a call")

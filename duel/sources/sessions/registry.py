@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from duel.conversation.model import Session
 from duel.errors import ItemError, SourceError
 from duel.sources.sessions import claude_code, messages, mini_swe_agent, openhands, pi, swe_agent
 from duel.sources.sessions.log import ENDINGS, Log, find
-from duel.sources.sessions.session import Session
 
 
 class Reader(Protocol):

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from duel.sources.sessions import blocks, messages
+from duel.conversation import message_rows
+from duel.conversation.dialects import ticks
+from duel.conversation.model import AgentReply, Session
+from duel.conversation.values import table, tables, text
 from duel.sources.sessions.log import Log
-from duel.sources.sessions.session import Reply, Session, table, tables, text
 
 NAME = "swe-agent"
 
@@ -24,12 +26,11 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The one run of a file; its instance is the file's stem."""
-    for document in log.values():
-        run = table(document)
+    for run in log.values():
         history = [message for message in tables(run.get("history")) if not message.get("is_demo")]
         info = table(run.get("info"))
         row = {"messages": [_message(message) for message in history], "instance_id": log.path.name.split(".traj")[0]}
-        session = messages.session(row, NAME, log)
+        session = message_rows.session(row, NAME, log.name)
         session.id = session.instance_id
         session.exit_status = text(info, "exit_status")
         session.folder = text(run, "environment") if text(run, "environment").startswith("/") else ""
@@ -54,8 +55,8 @@ def _use_actions(session: Session, history: list[dict[str, Any]]) -> None:
             _replace_action(reply, action, text(message, "thought"))
 
 
-def _replace_action(reply: Reply, action: str, thought: str) -> None:
-    call = blocks.command_line_call(action, reply.calls[0].id)
+def _replace_action(reply: AgentReply, action: str, thought: str) -> None:
+    call = ticks.command_line_call(action, reply.calls[0].id)
     reply.calls[0].name, reply.calls[0].arguments = call.name, call.arguments
     reply.calls[0].obstacle = call.obstacle
     reply.text = thought.strip() or reply.text

@@ -7,12 +7,12 @@ its call.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from duel import turn
+from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
+from duel.conversation.native_calls import calls_of, waiting_for
 from duel.errors import ItemError
 from duel.records import Message
 
@@ -31,52 +31,14 @@ BASH_TOOL: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Said:
-    """A message of the system or the user that is no observation."""
-
-    role: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Call:
-    """One action: a tool and its arguments."""
-
-    id: str
-    name: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came back from the call `id`."""
-
-    id: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One agent turn: its text without the action, its calls, and what came back, in the order of the calls."""
-
-    text: str
-    calls: tuple[Call, ...] = ()
-    results: tuple[Result, ...] = ()
-
-
-Entry: TypeAlias = Said | Turn
-
-
 def is_native(messages: Iterable[Message]) -> bool:
     """True where tool calls are keys of the messages and not bash blocks in their text."""
-    return any(message.role == "tool" or native_calls(message) for message in messages)
+    return any(message.role == "tool" or calls_in(message) for message in messages)
 
 
-def native_calls(message: Message) -> list[Mapping[str, Any]]:
-    """The `tool_calls` of a message as it came; [] where it has none."""
-    calls = (message.model_extra or {}).get("tool_calls")
-    return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
+def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
+    """The native calls of a message; [] where it has none."""
+    return calls_of({**(message.model_extra or {}), "content": message.content}, prefix)
 
 
 def action(text: str) -> tuple[str, str] | None:
@@ -107,29 +69,61 @@ def parse(messages: Sequence[Message]) -> list[Entry]:
         elif message.role == "tool":
             raise ItemError("orphan-tool-result", "a tool result follows no call")
         else:
-            entries.append(Said(message.role, message.content))
+            entries.append(Said(message.content, role=message.role))
             position += 1
     return entries
 
 
-def to_messages(entries: Iterable[Entry]) -> list[Message]:
+def to_messages(entries: Iterable[Entry | Lost]) -> list[Message]:
     """The same conversation with native tool calls: `arguments` an object, results as tool messages with ids."""
+    return [Message.model_validate(message) for message in _chat(entries)]
+
+
+def native_chat(session: Session) -> list[dict[str, Any]]:
+    """A whole session with its own tool calls, up to the first hole in it.
+
+    Calls that never came back are left out but for those that end it, and replies with nothing in between are one, as
+    every trainer wants it.
+    """
+    entries: list[Entry | Lost] = [Said(session.system, role="system")] if session.system else []
+    for entry in session.entries:
+        if not isinstance(entry, AgentReply):
+            entries.append(entry)
+        elif not entry.cut:
+            ends = entry is session.entries[-1] and not entry.results
+            calls = entry.calls if ends else [call for call in entry.calls if call.result is not None]
+            before = entries[-1] if entries else None
+            text = entry.text
+            if isinstance(before, AgentReply) and not before.calls:
+                entries.pop()
+                text = "\n\n".join(filter(None, (before.text, text)))
+            if text or calls:
+                entries.append(AgentReply(text, calls))
+    return _chat(entries)
+
+
+def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for entry in entries:
+        if isinstance(entry, Lost):
+            break
         if isinstance(entry, Said):
             messages.append({"role": entry.role, "content": entry.text})
             continue
-        calls = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
-            for call in entry.calls
-        ]
-        messages.append({"role": "assistant", "content": entry.text} | ({"tool_calls": calls} if calls else {}))
-        names = {call.id: call.name for call in entry.calls}
+        message: dict[str, Any] = {"role": "assistant", "content": entry.text}
+        if entry.calls:
+            message["tool_calls"] = [_envelope(call) for call in entry.calls]
+        messages.append(message)
         messages += [
-            {"role": "tool", "content": result.text, "tool_call_id": result.id, "name": names[result.id]}
-            for result in entry.results
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result}
+            for call in entry.calls
+            if call.result is not None
         ]
-    return [Message.model_validate(message) for message in messages]
+    return messages
+
+
+def _envelope(call: AgentCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
 
 
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -137,7 +131,7 @@ def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = 
     schemas = {_name_of(tool): dict(tool) for tool in declared}
     seen: dict[str, dict[str, str]] = {}
     for entry in entries:
-        for call in entry.calls if isinstance(entry, Turn) else ():
+        for call in entry.calls if isinstance(entry, AgentReply) else ():
             kinds = seen.setdefault(call.name, {})
             for key, value in call.arguments.items():
                 kinds[key] = _json_type(value) if kinds.get(key, _json_type(value)) == _json_type(value) else ""
@@ -151,56 +145,36 @@ def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = 
     return list(schemas.values()) or [BASH_TOOL]
 
 
-def _read_bash(messages: Sequence[Message], position: int, numbered: int) -> tuple[Turn, int]:
+def _read_bash(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
     text = messages[position].content
     found = action(text)
     if found is None:
-        return Turn(text), position + 1
+        return AgentReply(text), position + 1
     thought, command = found
-    call = Call(f"call_{numbered + 1}", BASH, {"command": command})
-    if position + 1 < len(messages) and messages[position + 1].role == "user":
-        return Turn(thought, (call,), (Result(call.id, messages[position + 1].content),)), position + 2
-    return Turn(thought, (call,)), position + 1
+    call = AgentCall(f"call_{numbered + 1}", BASH, {"command": command})
+    position += 1
+    if position < len(messages) and messages[position].role == "user":
+        call.result = messages[position].content
+        position += 1
+    return AgentReply(thought, [call]), position
 
 
-def _read_native(messages: Sequence[Message], position: int, numbered: int) -> tuple[Turn, int]:
-    message = messages[position]
-    raw = native_calls(message)
-    calls = tuple(_call(call, f"call_{numbered + order}") for order, call in enumerate(raw, start=1))
-    end = position + 1
-    while end < len(messages) and messages[end].role == "tool":
-        end += 1
-    results = _matched(raw, calls, messages[position + 1 : end])
-    return Turn(message.content, calls, results), end
-
-
-def _call(raw: Mapping[str, Any], number: str) -> Call:
-    function = raw.get("function")
-    function = function if isinstance(function, Mapping) else raw
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError:
-            raise ItemError("bad-arguments", "the arguments of a tool call are not JSON") from None
-    if not isinstance(arguments or {}, Mapping) or not isinstance(function.get("name"), str):
+def _read_native(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
+    """Results find the call that they name; where no id is given, the order decides."""
+    reply = AgentReply(messages[position].content, calls_in(messages[position]))
+    if any(call.obstacle for call in reply.calls):
         raise ItemError("bad-arguments", "a tool call needs a name and an object of arguments")
-    return Call(number, function["name"], dict(arguments or {}))
-
-
-def _matched(
-    raw: Sequence[Mapping[str, Any]], calls: Sequence[Call], messages: Sequence[Message]
-) -> tuple[Result, ...]:
-    """Results in the order of the calls they name; where no id is given, the order decides."""
-    waiting = {str(call.get("id") or order): new.id for order, (call, new) in enumerate(zip(raw, calls, strict=True))}
-    found: dict[str, Result] = {}
-    for order, message in enumerate(messages):
-        key = str((message.model_extra or {}).get("tool_call_id") or order)
-        if key not in waiting:
+    position += 1
+    while position < len(messages) and messages[position].role == "tool":
+        identity = (messages[position].model_extra or {}).get("tool_call_id")
+        call = waiting_for(reply.calls, str(identity or ""))
+        if call is None:
             raise ItemError("orphan-tool-result", "a tool result names no call of the turn before it")
-        identity = waiting.pop(key)
-        found[identity] = Result(identity, message.content)
-    return tuple(found[call.id] for call in calls if call.id in found)
+        call.result = messages[position].content
+        position += 1
+    for order, call in enumerate(reply.calls, start=numbered + 1):
+        call.id = f"call_{order}"
+    return reply, position
 
 
 def _name_of(tool: Mapping[str, Any]) -> str:

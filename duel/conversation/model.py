@@ -1,11 +1,13 @@
-"""What every reader reads into: a session as what people said and what the agent replied, called and got back."""
+"""The one model of a conversation: what people said, what the agent replied and called, what came back.
+
+Every reader reads into it, and the rooms that mine, export and look for recoveries read from it alone.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 # What a user message holds in place of an image; the pixels are never kept.
 IMAGE_LEFT_OUT = "[an image is left out here]"
@@ -23,7 +25,7 @@ class Hunk:
 
 
 @dataclass(slots=True)
-class Call:
+class AgentCall:
     """One tool call and what came back from it. `result` is None where nothing ever came back."""
 
     id: str
@@ -49,26 +51,46 @@ class Call:
 
 @dataclass(slots=True)
 class Said:
-    """A message of the person, or of the harness in the person's name."""
+    """A message of the person or the system, or of the harness in the person's name."""
 
     text: str
     images: int = 0
+    role: str = "user"
+
+
+class CallResult(NamedTuple):
+    """What came back from the call `id`."""
+
+    id: str
+    text: str
 
 
 @dataclass(slots=True)
-class Reply:
-    """One reply of the agent: its prose, its thinking, its calls in order."""
+class AgentReply:
+    """One reply of the agent: its prose without the actions, its calls in order, its thinking."""
 
     text: str = ""
+    calls: list[AgentCall] = field(default_factory=list)
     thinking: str = ""
-    calls: list[Call] = field(default_factory=list)
     verbatim: str = ""
     """The whole reply where the log's own protocol is already prose and one bash block."""
     cut: bool = False
     """Aborted or failed half-way: not a turn to learn from."""
 
+    @property
+    def results(self) -> list[CallResult]:
+        """What came back, in the order of the calls."""
+        return [CallResult(call.id, call.result) for call in self.calls if call.result is not None]
 
-Entry: TypeAlias = Said | Reply
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Something stood here that cannot be read: what follows builds on what nobody can see."""
+
+    reason: str
+
+
+Entry: TypeAlias = Said | AgentReply
 
 
 @dataclass(slots=True)
@@ -77,7 +99,7 @@ class Session:
 
     format: str
     id: str
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry | Lost] = field(default_factory=list)
     task_id: str = ""
     """What tells this task from others where sessions share it: forks of one session are rollouts of one task."""
     agent: str = ""
@@ -106,6 +128,19 @@ class Session:
     repo: str = ""
     base_commit: str = ""
     exit_status: str = ""
+    task: str = "bash-block"
+    """What its replies are, by the name of a `duel.conversation.tasks`: `chat` has no actions at all."""
+    acts_in_text: bool = False
+    """True where actions are read out of the replies' text, so that an action may hide in what is taken for prose."""
+    refusal: str = ""
+    """Why the whole session cannot be used ("unknown-role"); "" where it can."""
+    detail: str = ""
+    """What `refusal` is about, for people."""
+    license: str = ""
+    revision: str = ""
+    """Commit of the dataset that it was read from."""
+    row: int = -1
+    """Its row in its file or split, from 0; -1 where a file is one session."""
     verdict: Outcome = "unknown"
     """What the source itself says of the outcome (tests run on the result)."""
     verdict_evidence: str = ""
@@ -115,12 +150,12 @@ class Session:
     """What the reader saw in it, by kind: user turns, tool calls, tool results, tool errors, images, thinking."""
 
     @property
-    def replies(self) -> list[Reply]:
-        """The agent's replies."""
-        return [entry for entry in self.entries if isinstance(entry, Reply)]
+    def replies(self) -> list[AgentReply]:
+        """The agent's replies in order."""
+        return [entry for entry in self.entries if isinstance(entry, AgentReply)]
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[AgentCall]:
         """All tool calls in order."""
         return [call for reply in self.replies for call in reply.calls]
 
@@ -133,6 +168,8 @@ class Session:
     def tally(self) -> Session:
         """Count what the entries hold, on top of what the reader counted itself."""
         for entry in self.entries:
+            if isinstance(entry, Lost):
+                continue
             if isinstance(entry, Said):
                 self.counts["user turns"] += 1
                 self.counts["images"] += entry.images
@@ -144,49 +181,3 @@ class Session:
                 self.counts["tool errors"] += call.is_error
                 self.counts["images"] += call.images
         return self
-
-
-def text(source: Mapping[str, Any], *names: str) -> str:
-    """The first of `names` in `source` that is a text; "" where none is."""
-    return next((value for name in names if isinstance(value := source.get(name), str)), "")
-
-
-def table(value: Any) -> dict[str, Any]:
-    """`value` where it is a JSON object, else an empty one: logs are outside data."""
-    return value if isinstance(value, dict) else {}
-
-
-def tables(value: Any) -> list[dict[str, Any]]:
-    """The JSON objects of a list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def parts(content: Any) -> tuple[str, int]:
-    """(text, number of images) of a message's content: a text, or a list of blocks."""
-    if isinstance(content, str):
-        return content, 0
-    texts, images = [], 0
-    for block in content if isinstance(content, list) else []:
-        if isinstance(block, str):
-            texts.append(block)
-        elif isinstance(block, dict):
-            if "image" in text(block, "type"):
-                images += 1
-            elif isinstance(block.get("text"), str):
-                texts.append(block["text"])
-    return "\n".join(texts), images
-
-
-def seconds(moment: Any) -> float | None:
-    """Seconds since 1970 of an ISO 8601 text or of a number of (milli)seconds; None where it is neither."""
-    if isinstance(moment, (int, float)) and not isinstance(moment, bool):
-        return float(moment) / 1000 if moment > 1e11 else float(moment)
-    if not isinstance(moment, str):
-        return None
-    from datetime import UTC, datetime
-
-    try:
-        read = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,224 @@
+"""The one reader of rows with a list of chat messages: the Hub's sets, JSONL, parquet, this project's own files.
+
+The list stands in `messages`, `trajectory` or `conversations`, as a list or as JSON text. Roles and keys have many
+spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls (`duel.conversation.native_calls`) or stand in
+the text (`duel.conversation.dialects`). mine, export and prompt read rows through this module alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from duel.conversation import text_actions
+from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
+from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, results_in, split_result, waiting_for
+from duel.conversation.values import loaded, parts, seconds, table, tables, text
+
+_LISTS = ("messages", "trajectory", "conversations", "conversation")
+ROLES = {
+    "ai": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "human": "user",
+    "developer": "system",
+    "function": "tool",
+    "observation": "tool",
+    "environment": "tool",
+    "tool_response": "tool",
+    "ipython": "tool",
+}
+# Roles of ShareGPT's sets whose whole message is a call.
+_CALL_ROLES = {"function_call", "tool_call", "function-call"}
+_KNOWN = {"system", "user", "assistant", "tool", "exit"}
+_IDS = ("session_id", "trajectory_id", "traj_id", "run_id", "uuid", "id")
+# SWE-Gym numbers the rollouts of one instance at the end of its id.
+_ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")
+# `owner__repo-123`, and SWE-smith's `owner__repo.<commit>.<bug>`.
+_OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
+# How harnesses that keep no flag say that a command failed.
+_FAILED = re.compile(r"\A\s*<returncode>(?!0<)-?\d+</returncode>|exit code:? (?!0\b)-?\d+\]?\s*\Z", re.IGNORECASE)
+
+
+def conversation(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a row, with the usual keys `role` and `content`; [] where it has none."""
+    for name in _LISTS:
+        value = row.get(name)
+        if isinstance(value, str):
+            value = loaded(value) if value.lstrip().startswith("[") else None
+        if isinstance(value, list) and value and all(isinstance(loaded(item), dict) for item in value):
+            messages = [_usual(loaded(item)) for item in value]
+            if all(message["role"] for message in messages):
+                return messages
+    return []
+
+
+def _usual(message: dict[str, Any]) -> dict[str, Any]:
+    role = text(message, "role", "from").lower()
+    if role in _CALL_ROLES:
+        return {"role": "assistant", "content": "", "tool_calls": message.get("value") or message.get("content")}
+    content = next((message[k] for k in ("content", "value", "text", "system_prompt") if message.get(k)), "")
+    return {**message, "role": ROLES.get(role, role), "content": content}
+
+
+def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") -> Session:
+    """The session of one row; `place` names it where it has no id. What cannot be used at all says so in `refusal`."""
+    result = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), "") or place)
+    _facts(row, result)
+    messages = conversation(row)
+    unknown = next((message["role"] for message in messages if message["role"] not in _KNOWN), "")
+    if unknown:
+        result.refusal, result.detail = "unknown-role", f"a message has the role {unknown[:40]!r}"
+    if any(not isinstance(message["content"], str | list) for message in messages):
+        result.refusal, result.detail = "content-not-text", "a message holds something else than text"
+    calls = [calls_of(m, f"call_{n}_") if m["role"] == "assistant" else [] for n, m in enumerate(messages)]
+    if dialect or not any(calls):
+        texts = [parts(message["content"])[0] for message in messages if message["role"] == "assistant"]
+        dialect = dialect or text_actions.spoken(texts)
+        result.acts_in_text = True
+    _Rows(result, dialect, messages, calls).read()
+    # Where the log's actions are bash fences, prompt and replies already speak the project's protocol.
+    result.keeps_protocol = dialect == "bash_block" and any(reply.verbatim for reply in result.replies)
+    if result.acts_in_text and not result.keeps_protocol and result.system:
+        result.counts["system prompts replaced"] += 1
+    return result.tally()
+
+
+class _Rows:
+    """Walks the messages of one row; `dialect` is that of actions in text, "" where calls are native."""
+
+    def __init__(
+        self, result: Session, dialect: str, messages: list[dict[str, Any]], calls: list[list[AgentCall]]
+    ) -> None:
+        self.result, self.dialect = result, dialect
+        self.messages, self.calls = messages, calls
+        self.module = text_actions.dialect(dialect) if dialect else None
+        self.entries = result.entries
+        self.open: list[AgentCall] = []
+        """The calls of the reply before, which the next messages may answer."""
+
+    def read(self) -> None:
+        """Every message in order; then what only all calls together tell."""
+        for number, message in enumerate(self.messages):
+            role = message["role"]
+            content, images = parts(message["content"])
+            if role == "system":
+                self.result.system = "\n\n".join(dict.fromkeys(filter(None, (self.result.system, content))))
+                self.result.tools = self.result.tools or _tools(message.get("functions"))
+            elif role == "assistant":
+                self._replied(message, content, number)
+            elif role == "exit":  # mini-swe-agent 2 closes its list with one
+                status = text(table(message.get("extra")), "exit_status")
+                self.result.exit_status = status or self.result.exit_status
+            elif role in ("user", "tool"):
+                self._answered(message, role, content, images, number)
+        if self.module is not None and hasattr(self.module, "settle"):
+            self.module.settle(self.result.calls)
+
+    def _replied(self, message: dict[str, Any], content: str, number: int) -> None:
+        if self.result.acts_in_text:
+            reply = text_actions.reply_in(self.dialect, content, number)
+        else:
+            content, thinking = text_actions.without_thinking(content)
+            reply = AgentReply(content.strip(), self.calls[number], thinking)
+            if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
+                self.entries.append(Lost("a call whose arguments cannot be read"))
+        thoughts = [text(part, "value", "thinking", "text") for part in _parts(message, ("reasoning", "thinking"))]
+        reply.thinking = (
+            text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts) or reply.thinking
+        )
+        last = self.entries[-1] if self.entries else None
+        if isinstance(last, AgentReply) and not last.results and self.dialect != "bash_block":
+            # One response that the set wrote as several messages: what was said, then a message a call.
+            last.text = "\n\n".join(filter(None, (last.text, reply.text)))
+            last.thinking = "\n\n".join(filter(None, (last.thinking, reply.thinking)))
+            last.calls += reply.calls
+            self.open = last.calls
+            return
+        self.entries.append(reply)
+        self.open = reply.calls
+
+    def _answered(self, message: dict[str, Any], role: str, content: str, images: int, number: int) -> None:
+        """A user or tool message: the result of the call that it names, or of the one that waits, or something said."""
+        if blocks := results_in(message):
+            for identity, said, pictures, failed in blocks:
+                self._give(waiting_for(self.open, identity), said, pictures, failed)
+            if content:
+                self.entries.append(Said(content))
+            return
+        waiting = [call for call in self.open if call.result is None]
+        last = self.entries[-1] if self.entries else None
+        if role == "user" and not (self.result.acts_in_text and waiting and isinstance(last, AgentReply)):
+            self.entries.append(Said(content, images))
+        elif self.module is not None and hasattr(self.module, "results"):
+            self._share(self.module.results(content), waiting)
+        elif identity := text(message, "tool_call_id"):
+            self._give(waiting_for(self.open, identity), content, images, bool(_FAILED.search(content)))
+        elif len(waiting) > 1 and not self._is_tool(number + 1) and not self._is_tool(number - 1):
+            self._share([(one, bool(_FAILED.search(one))) for one in split_result(content, len(waiting))], waiting)
+        else:
+            self._give(waiting[0] if waiting else None, content, images, bool(_FAILED.search(content)))
+
+    def _is_tool(self, number: int) -> bool:
+        return 0 <= number < len(self.messages) and self.messages[number]["role"] == "tool"
+
+    def _share(self, results: list[tuple[str, bool]], waiting: list[AgentCall]) -> None:
+        """Results of parallel calls that came as one message; where they cannot be told apart, nothing is guessed."""
+        if len(results) != len(waiting):
+            self.entries.append(Lost("results of parallel calls that cannot be told apart"))
+            return
+        for call, (said, failed) in zip(waiting, results, strict=True):
+            self._give(call, said, 0, failed)
+
+    def _give(self, call: AgentCall | None, content: str, images: int, failed: bool) -> None:
+        if call is None:
+            self.entries.append(Lost("result without a call"))
+            return
+        call.result, call.images, call.is_error = content, images, failed
+
+
+def _parts(message: Mapping[str, Any], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [part for part in tables(message.get("content")) if text(part, "type") in kinds]
+
+
+def _facts(row: Mapping[str, Any], result: Session) -> None:
+    """What a row says of its session, beside the messages."""
+    instance = text(row, "instance_id")
+    rollout = _ROLLOUT.fullmatch(instance)
+    if rollout:
+        result.id = f"{result.id}/{rollout[2]}" if result.id != instance else instance
+    result.instance_id = rollout[1] if rollout else instance
+    named = _OWNER_REPO.fullmatch(result.instance_id)
+    result.repo = text(row, "repo") or (f"{named[1]}/{named[2]}" if named else "")
+    result.base_commit = text(row, "base_commit")
+    result.exit_status = text(row, "exit_status") or text(table(row.get("info")), "exit_status")
+    result.model = text(row, "model_name", "model")
+    duration = row.get("duration_sec")
+    result.seconds = float(duration) if isinstance(duration, (int, float)) else None
+    result.started = seconds(row.get("timestamp") or row.get("created_at"))
+    result.license = text(row, "license")
+    result.system = text(row, "system")
+    result.tools = _tools(row.get("tools") or row.get("available_tools"))
+    report = table(table(row.get("test_result")).get("report"))
+    for name, value in (
+        ("resolved", row.get("resolved")),
+        ("target", row.get("target")),
+        ("resolved", report.get("resolved")),
+    ):
+        if value in (0, 1) and result.verdict == "unknown":  # -1 and null: not known
+            result.verdict = "success" if value else "failure"
+            result.verdict_evidence = f"the source says {name} = {str(bool(value)).lower()}"
+
+
+def _tools(value: Any) -> list[Any]:
+    """Tool schemas in OpenAI's envelope: a list of objects or JSON texts, its JSON text, bare functions."""
+    value = loaded(value)
+    tools = [table(loaded(item)) for item in (value if isinstance(value, list) else [value])]
+    return [
+        tool if "function" in tool else {"type": "function", "function": tool}
+        for tool in tools
+        if "function" in tool or text(tool, "name")
+    ]

@@ -1,0 +1,78 @@
+"""Calls and results that are keys or parts of messages, in every spelling: OpenAI, Anthropic, ShareGPT, Dolci."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from duel.conversation.dialects import python_calls
+from duel.conversation.model import AgentCall
+from duel.conversation.values import loaded, parts, table, tables, text
+
+BAD_ARGUMENTS = "the arguments are not an object"
+_CALL_PARTS = {"tool_use", "tool_call", "toolCall", "function_call"}
+
+
+def calls_of(message: Mapping[str, Any], prefix: str) -> list[AgentCall]:
+    """The calls of one message; a call without an id gets one that opens with `prefix`."""
+    raw = [*_listed(message.get("tool_calls")), *_listed(message.get("function_call"))]
+    for part in tables(message.get("content")):
+        if text(part, "type") in _CALL_PARTS:
+            raw += _listed(part.get("value")) or [part]
+    calls = [call for order, one in enumerate(raw, 1) if (call := _call(one, f"{prefix}{order}")) is not None]
+    if isinstance(source := message.get("function_calls"), str):
+        calls += python_calls.calls_in(source, prefix)
+    return calls
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """One call or a list of them, each an object or the JSON text of one; [] where there is none."""
+    value = loaded(value)
+    return [one for item in (value if isinstance(value, list) else [value]) if (one := table(loaded(item)))]
+
+
+def _call(raw: Mapping[str, Any], number: str) -> AgentCall | None:
+    function = table(loaded(raw.get("function"))) or raw
+    given: Any = next(
+        (function[key] for key in ("arguments", "input", "parameters") if function.get(key) is not None), {}
+    )
+    arguments = loaded(given) if given != "" else {}
+    name = text(function, "name")
+    if not name and not raw.get("function"):
+        return None
+    call = AgentCall(text(raw, "id", "call_id") or number, name, {})
+    if not isinstance(arguments, dict) or not name:
+        call.obstacle = BAD_ARGUMENTS
+        return call
+    # Where rows were merged into one table, keys that this call never had stand there as null.
+    call.arguments = {key: value for key, value in arguments.items() if value is not None}
+    return call
+
+
+def waiting_for(calls: Sequence[AgentCall], identity: str) -> AgentCall | None:
+    """The first call without a result that has this id, or of all where the result names none.
+
+    Two calls of one response may carry one id: their results come in their order.
+    """
+    open_calls = (call for call in calls if call.result is None)
+    return next((call for call in open_calls if not identity or call.id == identity), None)
+
+
+def results_in(message: Mapping[str, Any]) -> list[tuple[str, str, int, bool]]:
+    """The Anthropic results among a message's parts, as (call id, text, images, is error)."""
+    return [
+        (text(part, "tool_use_id"), *parts(part.get("content")), part.get("is_error") is True)
+        for part in tables(message.get("content"))
+        if text(part, "type") == "tool_result"
+    ]
+
+
+def split_result(content: str, count: int) -> list[str]:
+    """The results of `count` parallel calls that were written as one JSON list; [] where they cannot be told apart."""
+    import orjson
+
+    value = loaded(content)
+    if not isinstance(value, list) or len(value) != count:
+        return []
+    held = [table(item).get("content", item) for item in value]
+    return [one if isinstance(one, str) else orjson.dumps(one).decode() for one in held]

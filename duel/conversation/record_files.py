@@ -1,0 +1,249 @@
+"""Records out of a file as the world sends it: JSON lines, a JSON array or document, parquet; plain, gzip or zstd.
+
+Lines that are not one JSON object are repaired where what they hold is beyond doubt: lone surrogates and bytes that are
+no UTF-8 become U+FFFD, runs of NUL and a byte order mark go, several records on a line and a whole record behind a cut
+one are taken. What is lost is a `Hole`, so that no reader takes what follows for a beginning.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from duel.errors import ItemError
+
+BOM = b"\xef\xbb\xbf"
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+# An array is parsed in pieces of this size; one element of it is in memory at a time.
+CHUNK = 1 << 20
+# Rows of a parquet file decoded at a time: a trajectory is about 50 KB.
+ROWS_AT_ONCE = 64
+# How a file is packed shows in its first lines.
+SNIFFED_LINES = 40
+SNIFFED_BYTES = 4 << 20
+# A JSON object of one file is parsed whole, at about ten times its size in memory.
+LARGEST_DOCUMENT = 256 << 20
+# A line is searched for whole records behind a cut one at this many places.
+TRIES = 256
+_RECORD = re.compile(r'\{\s*"')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A line, or a part of one, that cannot be read; `kept` says how many records of it were."""
+
+    line: int
+    kept: int = 0
+
+
+Record: TypeAlias = dict[str, Any] | Hole
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The bytes of a file, unpacked where it is gzip or zstd, without a byte order mark. Raises ItemError, OSError."""
+    with path.open("rb") as file:
+        start = file.peek(4)[:4]
+    packed = next((name for magic, name in COMPRESSIONS.items() if start.startswith(magic)), "")
+    if not packed:
+        with path.open("rb") as file:
+            file.seek(len(BOM) if start.startswith(BOM) else 0)
+            yield file
+        return
+    import pyarrow
+
+    try:
+        with io.BufferedReader(pyarrow.input_stream(str(path), compression=packed), CHUNK) as file:
+            if file.peek(3).startswith(BOM):
+                file.read(3)
+            yield file
+    except pyarrow.ArrowException as error:
+        raise ItemError("damaged", f"the {packed} file cannot be unpacked: {error}", where=path.name) from None
+
+
+def lines(path: Path) -> Iterator[Record]:
+    """The JSON objects of the lines, one line in memory at a time, with a Hole where one is lost."""
+    top: set[str] = set()
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            record = parsed(line)
+            if isinstance(record, dict):
+                top |= record.keys()
+                yield record
+            elif line.strip(b"\x00 \t\r\n"):
+                yield from _recovered(line, number, top)
+
+
+def parsed(raw: bytes) -> Any:
+    """The JSON value of some bytes; None where they are none."""
+    import orjson
+
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        pass
+    text = raw.strip(b"\x00 \t\r\n").removeprefix(BOM).decode("utf-8", "replace")
+    try:
+        return without_surrogates(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def without_surrogates(value: Any) -> Any:
+    """A value that UTF-8 can hold: half of a pair by itself is no character."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    return [without_surrogates(item) for item in value] if isinstance(value, list) else value
+
+
+def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
+    """Every whole record of a line, in order, and a Hole in the place of what is none.
+
+    A record must look like those of the lines before: an object inside a cut record looks whole as well.
+    """
+    text = line.replace(b"\x00", b"").strip().decode("utf-8", "replace")
+    decoder = json.JSONDecoder()
+    position = kept = 0
+    cut = False
+    for start in (found.start() for found in list(_RECORD.finditer(text))[:TRIES]):
+        if start < position:
+            continue
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(value, dict) or (start and 2 * len(value.keys() & top) <= len(value)):
+            continue
+        if text[position:start].strip(" \t,") and not cut:
+            cut = True
+            yield Hole(number)
+        yield without_surrogates(value)
+        position, kept, cut = end, kept + 1, False
+    if text[position:].strip(" \t,") and not cut:
+        yield Hole(number, kept)
+
+
+def array(path: Path) -> Iterator[Any]:
+    """The elements of a JSON array of any size, one at a time. Raises ItemError where it is none or ends early."""
+    decoder = json.JSONDecoder()
+    with opened(path) as raw:
+        file = io.TextIOWrapper(raw, "utf-8", "replace")
+        buffer = file.read(CHUNK).lstrip().removeprefix("[")
+        size = CHUNK
+        while True:
+            buffer = buffer.lstrip(" \t\r\n,")
+            if buffer.startswith("]"):
+                return
+            try:
+                value, end = decoder.raw_decode(buffer)
+                if end == len(buffer) and (more := file.read(CHUNK)):  # a number may go on
+                    buffer += more
+                    continue
+            except (ValueError, RecursionError):
+                if not (more := file.read(size)):
+                    raise ItemError(
+                        "not-a-session", "the JSON array ends early or is damaged", where=path.name
+                    ) from None
+                buffer, size = buffer + more, 2 * size  # an element longer than what is read: few tries, not many
+                continue
+            yield without_surrogates(value)
+            buffer, size = buffer[end:], CHUNK
+
+
+def rows(path: Path, batch: int = ROWS_AT_ONCE) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file, JSON columns parsed and bytes decoded. Raises ItemError (`damaged`)."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            decoders = {field.name: decode for field in file.schema_arrow if (decode := decoder_of(field.type))}
+            for part in file.iter_batches(batch_size=batch):
+                for row in part.to_pylist():
+                    yield {name: decoders[name](value) if name in decoders else value for name, value in row.items()}
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ItemError("damaged", f"not a parquet file: {str(error).splitlines()[0]}", where=path.name) from None
+
+
+def decoder_of(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes a plain value of a column of this Arrow type; None where its values already are.
+
+    `datasets` 4.7 and later write dicts of unlike keys as `arrow.json`; others write text as bytes or by dictionary.
+    """
+    import pyarrow.types as types
+
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return lambda value: parsed(value.encode()) if isinstance(value, str) else value
+    if types.is_dictionary(kind):
+        return decoder_of(kind.value_type)
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return lambda value: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind):
+        inner = decoder_of(kind.value_type)
+        return inner and (lambda value: None if value is None else [inner(item) for item in value])
+    if types.is_struct(kind):
+        fields = {field.name: decode for field in kind if (decode := decoder_of(field.type))}
+        return _struct_decoder(fields) if fields else None
+    return None
+
+
+def _struct_decoder(fields: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    return lambda value: value and {k: fields[k](v) if k in fields else v for k, v in value.items()}
+
+
+def records(path: Path) -> Iterator[Record]:
+    """Every record of a file, whatever it is packed in; a bare list of chat messages is one record."""
+    kind = kind_of(path)
+    if kind == "parquet":
+        yield from rows(path)
+    elif kind == "lines":
+        yield from lines(path)
+    elif kind == "array":
+        yield from _listed(path)
+    else:
+        yield document(path)
+
+
+def kind_of(path: Path) -> str:
+    """`parquet`, `lines`, `array` or `document`, told by the first bytes and lines. Raises ItemError, OSError."""
+    with opened(path) as file:
+        if file.peek(4).startswith(b"PAR1"):
+            return "parquet"
+        first = [line for _ in range(SNIFFED_LINES) if (line := file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n"))]
+    if first and first[0].startswith(b"["):
+        return "array"
+    whole = [isinstance(parsed(line), dict) for line in first]
+    return "lines" if any(whole) and first[0] != b"{" else "document"
+
+
+def document(path: Path) -> dict[str, Any]:
+    """The one JSON object that a file is. Raises ItemError (`too-large`, `not-a-session`)."""
+    with opened(path) as file:
+        raw = file.read(LARGEST_DOCUMENT + 1)
+    if len(raw) > LARGEST_DOCUMENT:
+        raise ItemError("too-large", f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB", where=path.name)
+    value = parsed(raw)
+    if not isinstance(value, dict):
+        raise ItemError("not-a-session", "not JSON", where=path.name)
+    return value
+
+
+def _listed(path: Path) -> Iterator[Record]:
+    """The rows of an array; the messages of one conversation, as mini-swe-agent 2 saves it, are one row."""
+    elements = array(path)
+    first = next(elements, None)
+    if isinstance(first, dict) and "role" in first and "content" in first:
+        yield {"messages": [first, *elements]}
+        return
+    for number, element in enumerate(chain((first,) if first is not None else (), elements), start=1):
+        yield element if isinstance(element, dict) else Hole(number)
