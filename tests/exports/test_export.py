@@ -348,9 +348,6 @@ def test_hostile_rows_are_dropped_one_by_one(
         "hostile.jsonl#4",
     ]
     assert [row["session_id"] for row in rows(workspace, "atif")] == ["\ufffd", *[good["instance_id"]] * 2]
-        "\ufffd",
-        good["instance_id"],
-    ]  # no JSON reader takes the huge number
     assert manifest(workspace)["handover"][0]["taken"] == 9
     assert {row["reason"] for row in workspace.dropped()} >= {
         "damaged",
