@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,12 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_packages(python: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def with_packages(python: Path) -> Iterator[Path]:
     """The same, with the packages of the environment that runs the tests."""
     (packages,) = python.parent.parent.glob("lib/python*/site-packages")
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
-    monkeypatch.setenv("PATH", f"{python.parent}:{os.environ['PATH']}")
-    return python
+    yield python
+    (packages / "needed.pth").unlink()
 
 
 def run(*call: object, code: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
