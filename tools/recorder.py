@@ -1,4 +1,4 @@
-"""Record the bundled sample anew: `python -m duel.offline.recorder --out DIR`.
+"""Record the bundled sample anew: `python -m tools.recorder --out DIR`.
 
 Builds the small repositories under `duel/offline/repositories/` with git, lets agents work on each pull request by
 really executing shell commands in a checkout of its base commit, and writes
@@ -15,7 +15,6 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,8 @@ from duel.prompts import Template
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from duel.offline.recording.explorer import Case
-    from duel.offline.recording.repository import Base
+    from duel.offline.sample_repositories import Base
+    from tools.recording.explorer import Case
 
 # A rollout has 4 to 32 messages: system prompt, task, and up to 15 turns with what was observed after each.
 MAX_TURNS = 15
@@ -41,7 +40,7 @@ SECOND_BLOCK = "\n\n```bash\ngit status --short\n```"
 def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(
-        prog="python -m duel.offline.recorder",
+        prog="python -m tools.recorder",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,9 +49,7 @@ def main() -> None:
     given = parser.parse_args()
     for tool in ("git", "bash"):
         if not shutil.which(tool):
-            raise SourceError(
-                f"recording needs {tool}", hint="the package ships the recorded sample; nothing else does"
-            )
+            raise SourceError(f"recording needs {tool}", hint="the package ships the recorded sample")
     rollouts, pulls = record(given.only)
     if not pulls:
         raise SourceError("no such repository", where="--only", value=given.only)
@@ -62,14 +59,14 @@ def main() -> None:
 
 def record(only: str = "") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of both files, for all repositories or the one named `only`."""
-    from duel.offline.recording import repository
+    from duel.offline import sample_repositories
 
     rollouts, pulls = [], []
-    for one in repository.load(only):
+    for one in sample_repositories.load(only):
         with tempfile.TemporaryDirectory(prefix="recorder-") as name:
             folder = Path(name)
             (folder / "repository").mkdir()
-            for base, row in repository.bases(one, folder / "repository"):
+            for base, row in sample_repositories.bases(one, folder / "repository"):
                 pulls.append(row)
                 rollouts += [rollout(base, number, folder) for number in range(ROLLOUTS)]
     return rollouts, pulls
@@ -77,8 +74,8 @@ def record(only: str = "") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def rollout(base: Base, number: int, folder: Path) -> dict[str, Any]:
     """Let one agent work on a pull request in a checkout of its own; `folder` is for temporary use."""
-    from duel.offline.recording.explorer import Case, agent
-    from duel.offline.recording.shell import Shell, tools
+    from tools.recording.explorer import Case, agent
+    from tools.recording.shell import Shell, tools
 
     case = Case.of(base, number)
     checkout, allowed = folder / "checkout", folder / "tools"
@@ -173,7 +170,7 @@ def pull_schema() -> pa.Schema:
 
 def _play(agent: Any, shell: Any, case: Case) -> Iterator[tuple[str, str]]:
     """The turns of an agent, each with its observation; none after the one that submits."""
-    from duel.offline.recording.explorer import SUBMIT
+    from tools.recording.explorer import SUBMIT
 
     limit = MAX_TURNS if case.chance.random() < 0.5 else case.chance.randrange(MIN_TURNS + 4, MAX_TURNS)
     thought, action = next(agent)
@@ -190,7 +187,7 @@ def _play(agent: Any, shell: Any, case: Case) -> Iterator[tuple[str, str]]:
 
 
 def _prompt(name: str) -> str:
-    return resources.files("duel.offline.recording").joinpath(f"{name}.txt").read_text("utf-8").rstrip("\n")
+    return (Path(__file__).parent / "recording" / f"{name}.txt").read_text("utf-8").rstrip("\n")
 
 
 if __name__ == "__main__":

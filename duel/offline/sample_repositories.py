@@ -1,4 +1,4 @@
-"""The small repositories of the sample: described in `../repositories/*.toml`, built with git, one pull request a bug.
+"""The small repositories of the sample: described in `repositories/*.toml`, built with git, one pull request a bug.
 
 Each starts with all its bugs; each pull request repairs one, in order, so that the base commit of a pull request is the
 state before it and the history behind it is real.
