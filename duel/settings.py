@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from duel.environment import environment
+from duel.environment import environment, hand_on
 from duel.errors import SettingsError
 from duel.sections import Audit, Duel, Endpoint, Generate, Judge, Price, Report, Review, Sample, Section, Store
 
@@ -76,6 +76,7 @@ def load(
     `flags` holds what the command line set, keyed by (section, key); None values are left out. `defaults` are tables
     that chain.toml overrides. Raises SettingsError.
     """
+    hand_on(workspace)
     file = workspace / SETTINGS_FILE
     tables = {section: dict(table) for section, table in (defaults or {}).items()}
     for section, table in _from_file(file).items():
@@ -117,7 +118,7 @@ def _from_file(file: Path) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise SettingsError("cannot read the settings", where=file, value=error.strerror) from None
     try:
-        tables = tomllib.loads(raw.decode("utf-8"))
+        tables = tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SettingsError("the settings are not UTF-8", where=file, value=f"byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,40 @@ def test_keys_come_from_the_environment_or_a_dotenv_file(tmp_path: Path, monkeyp
     monkeypatch.setenv("CHUTES_API_KEY", "cpk_environment")
     assert secret("CHUTES_API_KEY", tmp_path) == "cpk_environment"
     assert environment("NOT_SET", tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('KEY="cpk_1"  # mine', "cpk_1"),
+        ("KEY='a # b'", "a # b"),
+        ("KEY=a#b", "a#b"),
+        ('export KEY="two words"', "two words"),
+        ("\ufeffKEY=after-a-bom", "after-a-bom"),
+        ("KEY=p$HOME{x}", "p$HOME{x}"),
+    ],
+)
+def test_a_line_of_a_dotenv_file_means_what_it_means_elsewhere(tmp_path: Path, line: str, value: str) -> None:
+    (tmp_path / ".env").write_text(line + "\n", "utf-8")
+    assert environment("KEY", tmp_path) == value
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("utf-16", "it is UTF-16"), ("latin-1", "it is not UTF-8, at byte 5")])
+def test_a_dotenv_file_in_another_encoding_says_why_it_is_not_read(tmp_path: Path, encoding: str, said: str) -> None:
+    (tmp_path / ".env").write_text("KEY=\u00e9\n".replace("=", "=x"), encoding)
+    with pytest.raises(SettingsError, match=said) as caught:
+        environment("KEY", tmp_path)
+    assert caught.value.hint == "save it as UTF-8"
+
+
+def test_what_libraries_look_up_themselves_reaches_them_from_a_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    (tmp_path / ".env").write_text('HF_HUB_OFFLINE=1 # here\nCHUTES_API_KEY="x"\nhttps_proxy=http://p:1\n')
+    load(tmp_path)
+    assert os.environ["HF_HUB_OFFLINE"] == "1" and os.environ["https_proxy"] == "http://p:1"
+    assert "CHUTES_API_KEY" not in os.environ
 
 
 def test_no_key_is_part_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
