@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from duel import command, settings
+from duel.errors import printable
 from duel.offline import overrides
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -25,7 +26,14 @@ from duel.workspace import Workspace
 def opened(arguments: Namespace) -> tuple[Workspace, Settings]:
     """The workspace that the command line names, and its settings."""
     workspace = Workspace(arguments.workspace)
-    return workspace, settings.load(workspace.root, *overrides(arguments.offline))
+    chosen = settings.load(workspace.root, *overrides(arguments.offline))
+    say_unused(chosen)
+    return workspace, chosen
+
+
+def say_unused(chosen: Settings) -> None:
+    if chosen.unused:
+        command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
 
 
 def given(arguments: Namespace) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED
 from duel.offline import overrides
 from duel.settings import Settings
+from duel.stages import say_unused
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -123,4 +124,6 @@ def load(arguments: Namespace, workspace: Workspace) -> Settings:
         ("sample", "seed"): arguments.seed,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    return settings_file.load(workspace.root, flags | given, defaults)
+    settings = settings_file.load(workspace.root, flags | given, defaults)
+    say_unused(settings)
+    return settings
