@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from duel.judging import looks
 from duel.judging.evidence import Case, Evidence, figures
 from duel.judging.rubric import short_hash
-from duel.records import Gate, Verdict, WhatIf, WinMargin
+from duel.records import Gate, Looks, Verdict, WhatIf, WinMargin
 from duel.records.decision import Decision
 from duel.settings import Settings
 
@@ -20,9 +21,7 @@ UNITS = {"repo": "repositories", "instance_id": "pull requests", "file": "prompt
 
 def decide(case: Case) -> Verdict:
     """The verdict on `case`. No call, no clock: the same case gives the same verdict."""
-    evidence = Evidence.of(case)
-    gates = gates_at(evidence, case.settings.duel.win_margin)
-    decision = decide_by(gates, evidence)
+    evidence, gates, decision = judged(case)
     fields = {
         "accepted": decision == "accepted",
         "decision": decision,
@@ -41,7 +40,7 @@ def decide(case: Case) -> Verdict:
             "votes": evidence.votes,
         },
     }
-    more: dict[str, list[dict[str, object]]] = {}
+    more: dict[str, list[dict[str, Any]]] = {}
     for figure in figures():
         found = dict(figure(evidence))
         more |= found.pop("figures", {})
@@ -49,6 +48,13 @@ def decide(case: Case) -> Verdict:
     verdict = Verdict(**fields, figures=more)
     margins = [_at(evidence, win) for win in sorted({*WHAT_IF_MARGINS, case.settings.duel.win_margin})]
     return verdict.model_copy(update={"what_if": WhatIf(thresholds=verdict.what_if.thresholds, margins=margins)})
+
+
+def judged(case: Case) -> tuple[Evidence, list[Gate], Decision]:
+    """The evidence, the conditions and the decision, without the tables."""
+    evidence = Evidence.of(case)
+    gates = gates_at(evidence, case.settings.duel.win_margin)
+    return evidence, gates, decide_by(gates, evidence)
 
 
 def gates_at(evidence: Evidence, win_margin: float) -> list[Gate]:
@@ -132,9 +138,15 @@ def _at(evidence: Evidence, win_margin: float) -> WinMargin:
     return WinMargin(win_margin=win_margin, decision=decision, current=current)
 
 
-def _looks(evidence: Evidence, decision: Decision) -> object:
+def _looks(evidence: Evidence, decision: Decision) -> Looks:
+    history = looks.joined(evidence.case.earlier, look_of(evidence, decision))
+    return looks.summary(history, evidence.settings.duel.looks, evidence.challenger)
+
+
+def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
+    """This verdict as the history of looks keeps it."""
     columns = evidence.columns
-    look = {
+    return {
         "challenger": evidence.challenger,
         "writers": sorted(set(columns.challengers)),
         "mode": evidence.case.mode,
@@ -148,8 +160,6 @@ def _looks(evidence: Evidence, decision: Decision) -> object:
         "votes": evidence.votes,
         "statistic": evidence.statistic,
     }
-    history = looks.joined(evidence.case.earlier, look)
-    return looks.summary(history, evidence.settings.duel.looks, evidence.challenger)
 
 
 def gate_hash(settings: Settings) -> str:
