@@ -10,6 +10,7 @@ from duel.exports.formats.atif import ATIF
 from duel.exports.formats.base import Format
 from duel.exports.formats.chatml import CHATML
 from duel.exports.formats.codeact import CODEACT
+from duel.exports.formats.llama_factory import LF_DPO, LF_KTO
 from duel.exports.formats.preference import DPO, KTO, REWARD
 from duel.exports.formats.sft import SFT, SFT_COMPLETION
 from duel.exports.formats.tool_calls import OPENAI_TOOLS, TRL_TOOLS
@@ -24,6 +25,8 @@ FORMATS: dict[str, Format] = {
         DPO,
         REWARD,
         KTO,
+        LF_DPO,
+        LF_KTO,
         CHATML,
         TRL_TOOLS,
         OPENAI_TOOLS,

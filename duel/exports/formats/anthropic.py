@@ -145,4 +145,6 @@ ANTHROPIC = Format(
     write=write,
     read=read,
     check=checks.anthropic_chat,
+    caution="TRL takes this file without complaint and renders its blocks as nothing",
+    purpose="the Messages API and tools that speak it",
 )

@@ -168,4 +168,5 @@ ATIF = Format(
     write=write,
     read=read,
     check=_check,
+    purpose="Harbor and the Agent Data Protocol",
 )

@@ -151,4 +151,5 @@ CODEACT = Format(
     write=write,
     read=read,
     check=_check,
+    purpose="analysis and filtering",
 )
