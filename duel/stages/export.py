@@ -4,7 +4,6 @@
     duel export --format dpo --defeat-pairs              and the king's wins out of defeat/
     duel export --from runs.parquet --format codeact --filter error-recovery
 
-formats  sft, sft-completion, dpo, reward, kto, chatml, trl-tools, openai-tools, anthropic, atif, codeact
 reads    final/, refined/, defeat/ with answer_*/, commit/ and score/; or any trajectory file with `messages`
 writes   export/<format>/<split>.jsonl and .parquet, export/README.md (the card), export/rows.jsonl and
          export/manifest.json; what was left out, with its reason, in report/dropped.jsonl
@@ -70,7 +69,9 @@ def main(arguments: Namespace) -> int:
 def add_arguments(parser: Parser) -> None:
     parser.with_offline()
     add = parser.add_argument
-    add("--format", default="sft", metavar="NAMES", help="one or more formats, with commas (default: sft)")
+    add(
+        "--format", default="sft", metavar="NAMES", help=f"with commas, of: {', '.join(formats.FORMATS)} (default: sft)"
+    )
     add("--from", dest="source", metavar="PATH", help="a trajectory file, folder or glob in place of the duel's turns")
     add("--buckets", default="final", metavar="NAMES", help="final, refined (default: final)")
     add("--defeat-pairs", action="store_true", help="also the turns of defeat/ that the king won as clearly")

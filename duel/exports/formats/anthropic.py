@@ -14,7 +14,7 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Row, Shape, as_object, present
+from duel.exports.formats.base import FORMATS, Format, Row, Shape, as_object, present
 
 
 class Block(Shape):
@@ -146,3 +146,4 @@ ANTHROPIC = Format(
     read=read,
     check=checks.anthropic_chat,
 )
+FORMATS.add(ANTHROPIC.name, ANTHROPIC)

@@ -10,7 +10,7 @@ from duel.conversation import dialogue
 from duel.errors import ItemError
 from duel.exports import checks
 from duel.exports.example import Example, Turns, text_only
-from duel.exports.formats.base import Format, Provenance, Row, as_messages, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, as_messages, provenance
 
 _START, _END = "<|im_start|>", "<|im_end|>"
 _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
@@ -49,3 +49,4 @@ CHATML = Format(
     read=read,
     check=lambda row: checks.text_chat(messages_of(row["text"])),
 )
+FORMATS.add(CHATML.name, CHATML)

@@ -8,7 +8,7 @@ from typing import Any
 from duel.conversation import dialogue
 from duel.exports import checks
 from duel.exports.example import Example, Turns, labelled, pair, scored_pair
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 
 
 class Pair(Provenance):
@@ -101,3 +101,6 @@ KTO = Format(
     read=read_labelled,
     check=lambda row: checks.text_chat([*row["prompt"], *row["completion"]]),
 )
+FORMATS.add(DPO.name, DPO)
+FORMATS.add(REWARD.name, REWARD)
+FORMATS.add(KTO.name, KTO)

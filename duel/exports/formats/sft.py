@@ -8,7 +8,7 @@ from typing import Any
 from duel.conversation import dialogue
 from duel.exports import checks
 from duel.exports.example import Example, Turns, text_only
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 
 
 class Conversation(Provenance):
@@ -66,3 +66,5 @@ SFT_COMPLETION = Format(
     read=read_completion,
     check=lambda row: checks.text_chat([*row["prompt"], *row["completion"]]),
 )
+FORMATS.add(SFT.name, SFT)
+FORMATS.add(SFT_COMPLETION.name, SFT_COMPLETION)

@@ -13,7 +13,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentReply
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Provenance, Row, Shape, as_object, present, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, Shape, as_object, present, provenance
 from duel.records import Message
 
 
@@ -165,3 +165,5 @@ TRL_TOOLS = Format(
     read=read,
     check=_check,
 )
+FORMATS.add(OPENAI_TOOLS.name, OPENAI_TOOLS)
+FORMATS.add(TRL_TOOLS.name, TRL_TOOLS)
