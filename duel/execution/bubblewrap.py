@@ -176,9 +176,7 @@ class Bubblewrap:
         disk = None if room.private else room.folder / folder
         with self._filter.open("rb") as refused:
             words, handle = self.words(room, folder, place, command, refused.fileno()), refused.fileno()
-            return supervise(
-                words, limits, merged=merged, disk=disk, env=BARE_ENVIRONMENT, cwd="/", pass_fds=(handle,)
-            )
+            return supervise(words, limits, merged=merged, disk=disk, env=BARE_ENVIRONMENT, cwd="/", pass_fds=(handle,))
 
     # -- what this machine can do ----------------------------------------------------------------------------------
 

@@ -79,6 +79,12 @@ class Example:
         """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
         return None if self.score is None else round((self.score - 50) / 50, 6)
 
+    def weights(self) -> dict[str, float | None]:
+        """What a trainer may weigh the row by: `weight` is the score (if known the expected one) as a share."""
+        known = self.score if self.score_expected is None else self.score_expected
+        weight = None if known is None else round(known / 100, 6)
+        return {"weight": weight, "margin": self.margin, "score_expected": self.score_expected}
+
     @cached_property
     def tokens(self) -> int:
         """Estimated tokens of everything in it, of its native form where that is the longer one."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duel import history
 from duel.errors import ItemError, UserError
+from duel.exports import thoughts
 from duel.exports.example import Example
 from duel.exports.formats.base import Format, as_object
 from duel.records import Message
@@ -67,7 +69,9 @@ class Tokenizer(Estimate):
         except Exception as error:  # the loader raises errors of several packages
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
             hint = "a folder with tokenizer.json, or a model's name on the Hub"
-            raise UserError(f"cannot load the tokenizer: {what[:200]}", where="--tokenizer", value=name, hint=hint) from None
+            raise UserError(
+                f"cannot load the tokenizer: {what[:200]}", where="--tokenizer", value=name, hint=hint
+            ) from None
         self.name = name
 
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
@@ -75,10 +79,10 @@ class Tokenizer(Estimate):
         if isinstance(sequence, str):
             return len(self._tokenizer(sequence)["input_ids"])
         if self._tokenizer.chat_template:
-            try:
-                return len(self._tokenizer.apply_chat_template(sequence, tools=list(tools) or None, return_dict=False))
-            except Exception:  # templates raise their own errors for roles and calls that they do not know
-                pass
+            # A template raises errors of its own kind for roles and calls that it does not know.
+            with suppress(Exception):
+                rendered = self._tokenizer.apply_chat_template(sequence, tools=list(tools) or None, return_dict=False)
+                return len(rendered)
         return super().count(sequence, tools)
 
     def _message(self, message: Mapping[str, Any]) -> int:
@@ -90,29 +94,54 @@ def _calls(message: Mapping[str, Any]) -> str:
     return json.dumps(message["tool_calls"], ensure_ascii=False) if message.get("tool_calls") else ""
 
 
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A row, the example that it was made of, and the tokens of what a trainer makes of it."""
+
+    fields: Mapping[str, Any]
+    example: Example
+    lengths: tuple[int, ...]
+
+    @property
+    def longest(self) -> int:
+        """What `max_length` must hold."""
+        return max(self.lengths)
+
+    @property
+    def total(self) -> int:
+        """Tokens that one pass over the row costs: a pair has its prompt twice."""
+        return sum(self.lengths)
+
+
 @dataclass
 class Measure:
     """Makes the rows of an example, counts their tokens, and fits them into `limit` tokens where one is set."""
 
     tokens: Estimate = field(default_factory=Estimate)
     limit: int | None = None
+    reasoning: bool = False
+    """Thoughts are written as `reasoning_content`."""
 
-    def rows(self, form: Format, example: Example) -> tuple[list[dict[str, Any]], list[int]]:
-        """The rows of one example and the tokens of each (of its longest sequence).
+    def rows(self, form: Format, example: Example) -> list[MeasuredRow]:
+        """The rows of one example.
 
         Raises ItemError (`does-not-fit`) where the accepted turn does not fit beside instructions and task.
         """
-        rows = form.rows(example)
-        lengths = [self.length(row) for row in rows]
-        if self.limit is None or max(lengths) <= self.limit:
-            return rows, lengths
-        rows = form.rows(self._fitted(form, example, max(lengths)))
-        return rows, [self.length(row) for row in rows]
+        rows = self._measured(form, example)
+        longest = max(row.longest for row in rows)
+        if self.limit is not None and longest > self.limit:
+            rows = self._measured(form, self._fitted(form, example, longest))
+        return rows
 
-    def length(self, row: Mapping[str, Any]) -> int:
-        """Tokens of the longest sequence that a trainer makes of a row: what `max_length` must hold."""
+    def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
+        parts = zip(form.rows(example), form.rows_of(example), strict=True)
+        return [MeasuredRow(row, part, self.lengths(row)) for row, part in parts]
+
+    def lengths(self, row: Mapping[str, Any]) -> tuple[int, ...]:
+        """Tokens of each sequence that a trainer makes of a row."""
+        row = thoughts.as_reasoning(row) if self.reasoning else row
         tools = as_object(row["tools"]) if row.get("tools") else ()
-        return max(self.tokens.count(sequence, tools) for sequence in sequences(row))
+        return tuple(self.tokens.count(sequence, tools) for sequence in sequences(row))
 
     def _fitted(self, form: Format, example: Example, longest: int) -> Example:
         """The example with a shorter history: the room goes down by what is too much until the rows fit."""
@@ -124,7 +153,7 @@ class Measure:
             shorter = _with_room(example, room)
             if shorter is None:
                 break
-            longest = max(self.length(form.write(part)) for part in form.rows_of(shorter))
+            longest = max(max(self.lengths(form.write(part))) for part in form.rows_of(shorter))
             if longest <= self.limit:
                 return shorter
         raise ItemError("does-not-fit", f"more than {self.limit} tokens with the shortest history")
@@ -157,7 +186,9 @@ def _before_last(conversation: tuple[Message, ...]) -> tuple[Message, ...]:
 def figures(lengths: Iterable[int]) -> dict[str, Any]:
     """The longest row, percentiles, and for each window how many rows stay whole in it."""
     ordered = sorted(lengths)
-    quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99)} if ordered else {}
+    quantiles = (
+        {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99)} if ordered else {}
+    )
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}
     return {"longest": ordered[-1] if ordered else 0, **quantiles, "whole_at": whole}
 

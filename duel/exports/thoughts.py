@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from duel import turn
-from duel.exports import dialogue
+from duel.conversation import dialogue, text_actions
 from duel.exports.example import Dropped, Example
 from duel.records import Message
 
 Place = Literal["text", "think", "reasoning_content"]
 PLACES: tuple[Place, ...] = ("text", "think", "reasoning_content")
-_THINK = re.compile(r"<think>\n(.*?)\n</think>\n*", re.DOTALL)
 
 
 def in_think_blocks(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
@@ -40,7 +38,7 @@ def _example(example: Example) -> Example:
 def _moved(message: Message) -> Message:
     if message.role != "assistant":
         return message
-    if dialogue.native_calls(message):
+    if dialogue.calls_in(message):
         content = f"<think>\n{message.content.strip()}\n</think>" if message.content.strip() else ""
     else:
         content = _text(message.content)
@@ -61,6 +59,6 @@ def _is_chat(value: Any) -> bool:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    found = _THINK.match(message.get("content") or "") if message["role"] == "assistant" else None
-    content = message["content"][found.end() :] if found else message.get("content")
-    return {**message, "content": content, "reasoning_content": found[1] if found else None}
+    content = message.get("content") or ""
+    rest, thought = text_actions.without_thinking(content) if message["role"] == "assistant" else (content, "")
+    return {**message, "content": rest.lstrip("\n") if thought else content, "reasoning_content": thought or None}

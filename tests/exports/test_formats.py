@@ -37,7 +37,7 @@ NATIVE = (
     Message(role="user", content="Go on."),
     Message(role="assistant", content="It is `x`:\n```bash\nthis is no call\n```"),
 )
-TEXT_FORMATS = {"sft", "sft-completion", "chatml", "dpo", "reward", "kto"}
+TEXT_FORMATS = {"sft", "sft-completion", "chatml", "dpo", "reward", "kto", "lf-dpo", "lf-kto"}
 
 
 def recorded(messages: tuple[Message, ...]) -> Example:
@@ -48,7 +48,7 @@ def recorded(messages: tuple[Message, ...]) -> Example:
 def test_each_format_reads_back_to_the_same_turns(name: str) -> None:
     form = FORMATS[name]
     rows = form.rows(example())
-    assert len(rows) == (2 if name == "kto" else 1)
+    assert len(rows) == (2 if name in {"kto", "lf-kto"} else 1)
     for row, part in zip(rows, form.rows_of(example()), strict=True):
         assert form.read(json.loads(json.dumps(row))) == part.turns()
 

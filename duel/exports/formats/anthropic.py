@@ -14,7 +14,7 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Row, Shape, as_object, present
+from duel.exports.formats.base import FORMATS, Format, Row, Shape, as_object, present
 
 
 class Block(Shape):
@@ -148,3 +148,4 @@ ANTHROPIC = Format(
     caution="TRL takes this file without complaint and renders its blocks as nothing",
     purpose="the Messages API and tools that speak it",
 )
+FORMATS.add(ANTHROPIC.name, ANTHROPIC)

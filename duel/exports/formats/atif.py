@@ -15,7 +15,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports.example import Example, Turns, recorded_calls
-from duel.exports.formats.base import Format, Row, Shape, as_object, provenance
+from duel.exports.formats.base import FORMATS, Format, Row, Shape, as_object, provenance
 
 VERSION = "ATIF-v1.7"
 
@@ -170,3 +170,4 @@ ATIF = Format(
     check=_check,
     purpose="Harbor and the Agent Data Protocol",
 )
+FORMATS.add(ATIF.name, ATIF)

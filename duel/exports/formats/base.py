@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from duel.errors import ItemError
 from duel.exports.example import Example, Turns
 from duel.records import Message
+from duel.registry import Registry
 
 Row: TypeAlias = dict[str, Any]
 
@@ -83,6 +84,9 @@ class Format:
             place = ".".join(map(str, first["loc"]))
             raise ItemError("schema", f"{self.name}: {place}: {first['msg']}") from None
         self.check(row)
+
+
+FORMATS = Registry[Format]("export_format", home=__package__)
 
 
 def _through_json(row: Row) -> Row:

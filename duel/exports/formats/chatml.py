@@ -10,7 +10,7 @@ from duel.conversation import dialogue
 from duel.errors import ItemError
 from duel.exports import checks
 from duel.exports.example import Example, Turns, text_only
-from duel.exports.formats.base import Format, Provenance, Row, as_messages, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, as_messages, provenance
 
 _START, _END = "<|im_start|>", "<|im_end|>"
 _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
@@ -52,3 +52,4 @@ CHATML = Format(
     trl_flags={"dataset_text_field": "text", "packing": False},
     caution="the loss covers the whole text, and a tokenizer without ChatML's special tokens trains them as letters",
 )
+FORMATS.add(CHATML.name, CHATML)

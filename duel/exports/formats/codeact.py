@@ -19,7 +19,7 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import recovery
 from duel.exports.example import Example, Turns, recorded
-from duel.exports.formats.base import Format, Provenance, Row, Shape, TextMessage, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, Shape, TextMessage, provenance
 
 
 class Step(Shape):
@@ -153,3 +153,4 @@ CODEACT = Format(
     check=_check,
     purpose="analysis and filtering",
 )
+FORMATS.add(CODEACT.name, CODEACT)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from duel.conversation import dialogue
 from duel.errors import ItemError
-from duel.exports import dialogue
 from duel.exports.example import Example, Turns, labelled, pair
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 
 
 class ObjectPair(Provenance):
@@ -83,3 +83,5 @@ LF_KTO = Format(
     check=_check,
     recipes={"llamafactory": "kto"},
 )
+FORMATS.add(LF_DPO.name, LF_DPO)
+FORMATS.add(LF_KTO.name, LF_KTO)

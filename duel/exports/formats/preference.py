@@ -8,7 +8,7 @@ from typing import Any
 from duel.conversation import dialogue
 from duel.exports import checks
 from duel.exports.example import Example, Turns, labelled, pair, scored_pair
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 
 
 class Pair(Provenance):
@@ -110,3 +110,6 @@ KTO = Format(
     caution="LLaMA-Factory skips every row: take `lf-kto`",
     reasoning=True,
 )
+FORMATS.add(DPO.name, DPO)
+FORMATS.add(REWARD.name, REWARD)
+FORMATS.add(KTO.name, KTO)

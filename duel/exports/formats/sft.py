@@ -8,7 +8,7 @@ from typing import Any
 from duel.conversation import dialogue
 from duel.exports import checks
 from duel.exports.example import Example, Turns, text_only
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 
 
 class Conversation(Provenance):
@@ -75,3 +75,5 @@ SFT_COMPLETION = Format(
     caution="where `max_length` cuts the end off, TRL drops the row or trains on nothing, without a word",
     reasoning=True,
 )
+FORMATS.add(SFT.name, SFT)
+FORMATS.add(SFT_COMPLETION.name, SFT_COMPLETION)

@@ -13,7 +13,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentReply
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Provenance, Row, Shape, as_object, present, provenance
+from duel.exports.formats.base import FORMATS, Format, Provenance, Row, Shape, as_object, present, provenance
 from duel.records import Message
 
 
@@ -172,3 +172,5 @@ TRL_TOOLS = Format(
     caution="a chat template that knows no tools (llama3's in TRL) drops the calls without a word",
     reasoning=True,
 )
+FORMATS.add(OPENAI_TOOLS.name, OPENAI_TOOLS)
+FORMATS.add(TRL_TOOLS.name, TRL_TOOLS)

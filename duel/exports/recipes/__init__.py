@@ -1,4 +1,4 @@
-"""Configurations of trainers for each exported format: template files beside this one, filled with the export's figures.
+"""Configurations of trainers for each exported format: template files beside this one, filled with its figures.
 
 Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents of 2026.
 """
@@ -20,6 +20,7 @@ FILES = {
 }
 """What each trainer's recipe writes; the template of `trl_train.py` is `trl.py.txt`."""
 _CLASSES = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}
+_AXOLOTL = {"prompt": "messages"}
 _ROLES = {
     "role_tag": "role",
     "content_tag": "content",
@@ -70,15 +71,17 @@ def _entry(form: Format) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "file_name": f"{form.name}/train.jsonl",
         "formatting": "openai" if "tools" in columns else "sharegpt",
-        "columns": {name: name for name in columns} | ({"kto_tag": "label"} if "label" in form.schema.model_fields else {}),
+        "columns": {name: name for name in columns}
+        | ({"kto_tag": "label"} if "label" in form.schema.model_fields else {}),
         "tags": _ROLES,
     }
     return entry | ({"ranking": True} if "chosen" in columns else {})
 
 
 def _axolotl_data(form: Format) -> str:
+    fields = ("prompt", "chosen", "rejected")
     shape = {
-        "dpo": "  type: chat_template.default\n  field_messages: prompt\n  field_chosen: chosen\n  field_rejected: rejected\n",
+        "dpo": "  type: chat_template.default\n" + "".join(f"  field_{_AXOLOTL.get(f, f)}: {f}\n" for f in fields),
         "tools": "  type: chat_template\n  roles_to_train: [assistant]\n",
         "sft": "  type: chat_template\n  roles_to_train:  # none: the last message alone is trained\n  train_on_eos:\n",
     }
@@ -108,5 +111,7 @@ def notes(form: Format, figures: Mapping[str, Any], counted_by: str) -> list[str
     lines = [f"read by: {readers}" if readers else "no trainer reads this format: it is for " + form.purpose]
     if form.caution:
         lines.append(f"**careful**: {form.caution}")
-    lines.append(f"tokens a row ({counted_by}): median {figures['p50']:,}, longest {figures['longest']:,}; whole: {whole}")
+    lines.append(
+        f"tokens a row ({counted_by}): median {figures['p50']:,}, longest {figures['longest']:,}; whole: {whole}"
+    )
     return lines

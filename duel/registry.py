@@ -1,0 +1,90 @@
+"""How a part is found: an export format, a session reader, an audit check, a judge, an executor, a source.
+
+A part is a function, an object or a module with a name. Those of this project are the modules of one package, each of
+which registers what it holds; others come from any installed distribution by an entry point:
+
+    [project.entry-points."duel.export_format"]
+    my-format = "my_package.my_module:MY_FORMAT"
+
+Whatever lists names (help, documentation, tests, the hint on a misspelt one) asks the registry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from duel.errors import SettingsError
+
+Part = TypeVar("Part")
+
+
+class Registry(Mapping[str, Part], Generic[Part]):
+    """The parts of one kind by name. They are imported when they are first asked for.
+
+    `kind` is in the singular, with underscores: it names the entry points' group, `duel.<kind>`, and stands in errors.
+    `home` is the package whose modules register this project's own parts, in the order of their names.
+    """
+
+    def __init__(self, kind: str, home: str = "") -> None:
+        self.kind, self.home = kind, home
+        self._parts: dict[str, Part] = {}
+        self._outside: dict[str, EntryPoint] = {}
+        self._complete = False
+
+    def add(self, name: str, part: Part) -> Part:
+        """Register `part` as `name`. Raises ValueError if another part has that name."""
+        if self._parts.setdefault(name, part) is not part:
+            raise ValueError(f"there are two parts of the kind {self.kind} with the name {name}")
+        return part
+
+    def register(self, name: str) -> Callable[[Part], Part]:
+        """`add` as a decorator."""
+        return lambda part: self.add(name, part)
+
+    def __getitem__(self, name: str) -> Part:
+        """The part `name`. Raises SettingsError, which names the nearest known one; KeyError never reaches a user."""
+        self._find()
+        if name in self._outside and name not in self._parts:
+            self._parts[name] = self._load(self._outside[name])
+        if name not in self._parts:
+            near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.4)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            known = f"known: {', '.join(self) or 'none'}"
+            raise SettingsError(f"unknown {self.kind.replace('_', ' ')}", value=name, hint=hint + known)
+        return self._parts[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._find()
+        return name in self._parts or name in self._outside
+
+    def __iter__(self) -> Iterator[str]:
+        self._find()
+        return iter(list(dict.fromkeys([*self._parts, *self._outside])))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _find(self) -> None:
+        """Import this project's own parts, and note those from outside."""
+        if self._complete:
+            return
+        self._complete = True
+        if self.home:
+            package = import_module(self.home)
+            for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
+                import_module(f"{self.home}.{module.name}")
+        self._outside = {entry.name: entry for entry in entry_points(group=f"duel.{self.kind}")}
+
+    def _load(self, entry: EntryPoint) -> Part:
+        try:
+            loaded: Part = entry.load()
+        except Exception as error:
+            source = entry.dist.name if entry.dist is not None else entry.value
+            what = f"the {self.kind.replace('_', ' ')} `{entry.name}` cannot be loaded"
+            raise SettingsError(what, where=source, value=f"{type(error).__name__}: {error}") from None
+        return loaded
