@@ -169,6 +169,10 @@ def _with_room(example: Example, room: int) -> Example | None:
 
 def _fit(conversation: tuple[Message, ...], room: int) -> tuple[Message, ...] | None:
     before = _before_last(conversation)
+    if not before:
+        return conversation
+    if room <= 0:
+        return None
     fitted = history.fit(before, room)
     head = next((i for i, message in enumerate(before) if message.role == "assistant"), len(before))
     for old, new in zip(before[:head], fitted, strict=False):

@@ -233,7 +233,7 @@ def test_any_talk_reads_back_from_every_format_or_is_refused(pairs: list[tuple[s
     for said, seen in pairs:
         messages += [Message(role="assistant", content=said), Message(role="user", content=seen)]
     talk = recorded((*messages, Message(role="assistant", content=last)))
-    for name in set(FORMATS) - {"dpo", "reward", "kto"}:
+    for name in set(FORMATS) - {"dpo", "reward", "kto", "lf-dpo", "lf-kto"}:
         try:
             [row] = FORMATS[name].rows(talk)  # rows() itself compares what it reads back
         except ItemError as error:
