@@ -17,6 +17,9 @@ from duel.records import Message
 
 WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
 """Values of `max_length` for which card and manifest tell how many rows stay whole."""
+EMPTY_THOUGHT = 8
+"""Tokens that TRL's training templates may put before each agent turn: `assistant_only_loss` brings such a template,
+and Qwen3's writes an empty think block (4 tokens of its own vocabulary, 6 of single bytes)."""
 ROUNDS = 24
 """Fits that are tried on one example: each takes out at least what is too much."""
 
@@ -90,6 +93,10 @@ class Tokenizer(Estimate):
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def _turns(sequence: list[Any] | str) -> int:
+    return 0 if isinstance(sequence, str) else sum(message["role"] == "assistant" for message in sequence)
+
+
 def _calls(message: Mapping[str, Any]) -> str:
     return json.dumps(message["tool_calls"], ensure_ascii=False) if message.get("tool_calls") else ""
 
@@ -135,13 +142,14 @@ class Measure:
 
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
         parts = zip(form.rows(example), form.rows_of(example), strict=True)
-        return [MeasuredRow(row, part, self.lengths(row)) for row, part in parts]
+        return [MeasuredRow(row, part, self.lengths(form, row)) for row, part in parts]
 
-    def lengths(self, row: Mapping[str, Any]) -> tuple[int, ...]:
+    def lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
         """Tokens of each sequence that a trainer makes of a row."""
         row = thoughts.as_reasoning(row) if self.reasoning else row
         tools = as_object(row["tools"]) if row.get("tools") else ()
-        return tuple(self.tokens.count(sequence, tools) for sequence in sequences(row))
+        frame = EMPTY_THOUGHT if form.trl_flags.get("assistant_only_loss") else 0
+        return tuple(self.tokens.count(each, tools) + frame * _turns(each) for each in sequences(row))
 
     def _fitted(self, form: Format, example: Example, longest: int) -> Example:
         """The example with a shorter history: the room goes down by what is too much until the rows fit."""
@@ -153,7 +161,7 @@ class Measure:
             shorter = _with_room(example, room)
             if shorter is None:
                 break
-            longest = max(max(self.lengths(form.write(part))) for part in form.rows_of(shorter))
+            longest = max(max(self.lengths(form, form.write(part))) for part in form.rows_of(shorter))
             if longest <= self.limit:
                 return shorter
         raise ItemError("does-not-fit", f"more than {self.limit} tokens with the shortest history")
