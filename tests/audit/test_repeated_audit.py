@@ -32,8 +32,8 @@ def killed(*given):
         yield result
 
 turns.spread = killed
-sys.argv = ["audit.py", *sys.argv[1:]]
-runpy.run_path("audit.py", run_name="__main__")
+sys.argv = ["duel", "audit", *sys.argv[1:]]
+runpy.run_module("duel", run_name="__main__")
 """
 
 
