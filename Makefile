@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := demo
 
-.PHONY: help run test check bench setup clean
+.PHONY: help run test test-train check bench setup clean
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(VENV)/.ready ## make .venv and install what a run needs (again only where something changed)
 
@@ -39,6 +39,19 @@ run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpo
 
 test: $(VENV)/.ready-test ## the test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What trains is large: it has an environment of its own.
+TRAIN := .venv-train
+
+$(TRAIN)/.ready: pyproject.toml
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
+	@echo 'installing torch and trl into $(TRAIN) …'
+	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
+	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llamafactory==0.9.5
+	@touch $@
+
+test-train: $(TRAIN)/.ready ## train two steps on every format, on the CPU with a tiny random model
+	@$(TRAIN)/bin/python -m pytest tests/train
 
 check: $(VENV)/.ready-test ## lint, format and types
 	@$(BIN)/ruff check .

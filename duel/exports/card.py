@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from duel.exports import recipes
 from duel.exports.dataset import Export, Written
 from duel.exports.facts import LISTED_REPOSITORIES
 
@@ -113,9 +114,19 @@ def _table_of_formats(export: Export) -> str:
     return (
         "## Formats\n\n"
         + _table(("config", "shape", "rows", "tokens"), rows, escape=False)
+        + "\n\n"
+        + "\n\n".join(_notes(done, export) for done in export.written)
         + "\n\nEvery split is there as `.parquet` (which the configs name) and as `.jsonl`. `rows.jsonl` tells the"
         " source and the licence of every row, `manifest.json` the sha256 of every file."
     )
+
+
+def _notes(done: Written, export: Export) -> str:
+    """Who reads a format, who misreads it, how long its rows are, and what trains on it."""
+    found = recipes.notes(done.format, export.figures(done), export.measure.tokens.name)
+    lines = [f"### {done.format.name}", "", *(f"- {line}" for line in found)]
+    made = [f"`{done.format.name}/{name}`" for trainer in done.format.recipes for name in recipes.FILES[trainer]]
+    return "\n".join([*lines, *([f"- recipes: {', '.join(made)}"] if made else [])])
 
 
 def _origin(facts: Mapping[str, Any]) -> str:
@@ -229,8 +240,7 @@ def _quality(facts: Mapping[str, Any]) -> str:
         lines.append(f"- benchmarks that could **not** be checked: {unchecked}")
     if facts["never_audited"]:
         lines.append(f"- {facts['never_audited']:,} turns were never audited for leaks of the hidden pull request")
-    lengths = [(edge, f"{count:,}") for edge, count in facts["lengths"].items() if count]
-    return "\n".join(lines) + "\n\n" + _table(("estimated tokens", "examples"), lengths)
+    return "\n".join(lines)
 
 
 def _balance(facts: Mapping[str, Any]) -> str:
@@ -276,7 +286,6 @@ def _limits(export: Export, facts: Mapping[str, Any]) -> str:
         )
     if "codeact" in names:
         lines.append("- Error recoveries are found by rules over commands and what they printed; rules miss some.")
-    lines.append("- Token counts are estimates without a tokenizer.")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +13,17 @@ from typing import Any, Self
 
 from duel import __version__
 from duel.errors import ItemError
-from duel.exports import files
+from duel.exports import files, lengths, recipes, thoughts
 from duel.exports.example import Division, Dropped, Example
 from duel.exports.formats import Format
+from duel.exports.formats.base import Provenance
 from duel.exports.handover import ExportError, Handover
 from duel.workspace import Workspace, cannot_write
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
 ROWS = "rows.jsonl"
-# Upper edges of the length histogram, in estimated tokens: context windows that trainers use.
-EDGES = (1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 131_072)
+DATASET_INFO = "dataset_info.json"
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Written:
     format: Format
     rows: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of every row, of its longest sequence."""
 
     def line(self) -> str:
         """For the person who waits: format, rows by split, tokens."""
@@ -47,9 +49,17 @@ class Export:
     What does not add up leaves the earlier export as it was, and memory holds one row group, not the files.
     """
 
-    def __init__(self, workspace: Workspace, handover: Handover) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        handover: Handover,
+        measure: lengths.Measure | None = None,
+        extra: files.Extra | None = None,
+    ) -> None:
         self.folder = workspace.root / "export"
         self.handover = handover
+        self.measure = measure or lengths.Measure()
+        self.extra = extra or files.Extra()
         self.written: list[Written] = []
         self.files: dict[str, dict[str, Any]] = {}
         """sha256 and size in bytes by name."""
@@ -68,11 +78,13 @@ class Export:
 
     def add(self, format: Format, division: Division) -> Written:
         """Write every split in one format. Raises ExportError where it can hold none, or counts do not agree."""
+        self._must_have_place(format)
         done = Written(format)
         with self._disk():
             (self._new / format.name).mkdir()
             for split, part in division.parts.items():
                 self._add_split(done, split, part)
+            self._add_recipes(done)
         self.written.append(done)
         return done
 
@@ -80,8 +92,9 @@ class Export:
         """Put everything under `export/`, the manifest last; an earlier export's other files are removed."""
         with self._disk():
             self._note(ROWS)
-            (self._new / CARD).write_bytes(card.encode())
-            self._note(CARD)
+            if info := recipes.dataset_info([done.format for done in self.written]):
+                self._write(DATASET_INFO, json.dumps(info, indent=2) + "\n")
+            self._write(CARD, card)
             (self._new / MANIFEST).write_bytes(self._manifest(facts))
             self._note(MANIFEST)
             stale = set(_listed(self.folder)) - set(self.files)
@@ -97,17 +110,21 @@ class Export:
         folder = self._new / done.format.name
         dropped: list[Dropped] = []
         tokens = 0
-        with files.writing(folder, split, done.format.schema) as rows, (self._new / ROWS).open("ab") as index:
+        with (
+            files.writing(folder, split, done.format.schema, self.extra) as rows,
+            (self._new / ROWS).open("ab") as index,
+        ):
             for example in part:
                 try:
-                    made = done.format.rows(example)
+                    made = self.measure.rows(done.format, example)
                 except ItemError as error:
                     dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
                     continue
-                tokens += sum(part.tokens for part in done.format.rows_of(example))
                 for row in made:
-                    rows.add(row)
-                    index.write(files.json_line(_row_index(done.format.name, split, example)))
+                    rows.add(self._extended(row.fields, row.example))
+                    index.write(files.json_line(_row_index(done.format.name, split, row)))
+                    tokens += row.total
+                    done.lengths.append(row.longest)
         self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
         if not rows.count:
             reasons = ", ".join(sorted({drop.reason for drop in dropped})) or "there is nothing to write"
@@ -118,6 +135,45 @@ class Export:
             if (found := files.count(self._new / name)) != rows.count:
                 raise ExportError("a file holds other rows than were written", where=name, value=found)
             self._note(name)
+
+    def _must_have_place(self, format: Format) -> None:
+        """Raise ExportError where a column that was asked for has no place in the format."""
+        missing = [
+            option
+            for option, asked, there in (
+                ("--weights", self.extra.weights, issubclass(format.schema, Provenance)),
+                ("--thought reasoning_content", self.extra.reasoning, format.reasoning),
+            )
+            if asked and not there
+        ]
+        if missing:
+            hint = "use --thought think" if missing[0] != "--weights" else "use a format of TRL's"
+            raise ExportError(f"`{format.name}` has no place for this", where=missing[0], hint=hint)
+
+    def _extended(self, row: Mapping[str, Any], example: Example) -> Mapping[str, Any]:
+        """The row with the further columns that were asked for."""
+        if self.extra.reasoning:
+            row = thoughts.as_reasoning(row)
+        return {**row, **example.weights()} if self.extra.weights else row
+
+    def _add_recipes(self, done: Written) -> None:
+        """Configurations of the trainers that read the format, and what it says of itself."""
+        known = self.figures(done)
+        longest = known["longest"]
+        made = recipes.render(
+            done.format, lengths.max_length(longest, self.measure.limit), longest, self.measure.tokens.name
+        )
+        made[CARD] = recipes.readme(done.format, known, self.measure.tokens.name)
+        for name, text in made.items():
+            self._write(f"{done.format.name}/{name}", text)
+
+    def figures(self, done: Written) -> dict[str, Any]:
+        """The lengths of a format's rows, as manifest, card and recipes tell them."""
+        return lengths.figures(done.lengths)
+
+    def _write(self, name: str, text: str) -> None:
+        (self._new / name).write_bytes(text.encode())
+        self._note(name)
 
     def _note(self, name: str) -> None:
         """Take down the hash and the size of a file that is complete."""
@@ -139,25 +195,24 @@ class Export:
             "made_by": f"duel-curation {__version__}",
             **facts,
             "formats": {
-                done.format.name: {"rows": done.rows, "tokens": done.tokens, "summary": done.format.summary}
+                done.format.name: {
+                    "rows": done.rows,
+                    "tokens": done.tokens,
+                    "lengths": self.figures(done),
+                    "summary": done.format.summary,
+                }
                 for done in self.written
             },
+            "counted_by": self.measure.tokens.name,
+            "fit": self.measure.limit,
             "files": dict(sorted(self.files.items())),
         }
         return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def lengths(examples: Iterable[Example]) -> dict[str, int]:
-    """How many examples have how many estimated tokens: {"<= 1,024": 3, …, "more": 0}."""
-    histogram = {f"<= {edge:,}": 0 for edge in EDGES} | {"more": 0}
-    for example in examples:
-        edge = next((edge for edge in EDGES if example.tokens <= edge), None)
-        histogram[f"<= {edge:,}" if edge else "more"] += 1
-    return histogram
-
-
-def _row_index(name: str, split: str, example: Example) -> dict[str, Any]:
+def _row_index(name: str, split: str, row: lengths.MeasuredRow) -> dict[str, Any]:
     """Where one row comes from: for formats whose readers take no further columns, and for the licence of each row."""
+    example = row.example
     return {
         "format": name,
         "split": split,
@@ -165,7 +220,7 @@ def _row_index(name: str, split: str, example: Example) -> dict[str, Any]:
         "instance_id": example.instance_id,
         "repo": example.repo,
         "license": example.license or "unknown",
-        "tokens": example.tokens,
+        "tokens": row.longest,
         "style": example.style,
         "bucket": example.bucket,
         "score": example.score,

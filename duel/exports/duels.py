@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from duel import shell, turn
+from duel import placement, shell, turn
 from duel.errors import ItemError
 from duel.exports.example import Dropped, Example, Loaded
 from duel.exports.handover import ExportError
@@ -80,7 +80,9 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         base_commit=commit.commit,
         messages=(*kept.messages, Message(role="assistant", content=accepted)),
         rejected=str(getattr(kept, loser)),
+        others=_other_losers(kept, settings),
         score=points,
+        score_expected=_expected(kept, bucket),
         bucket=bucket,
         style=shell.style(turn.command(accepted)),
         model=made.model if made else "",
@@ -90,6 +92,19 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         revision=kept.source.revision,
         audit=kept.audit(winner),
     )
+
+
+def _other_losers(kept: Kept, settings: Settings) -> tuple[str, ...]:
+    """The texts of candidates that were not chosen; one that leaks is nothing to learn from, on either side."""
+    others = [candidate for candidate in kept.candidates if not candidate.chosen and candidate.text.strip()]
+    clean = [candidate.text for candidate in others if placement.obstacle(candidate.audit, settings) is None]
+    return tuple(dict.fromkeys(clean))
+
+
+def _expected(kept: Kept, bucket: Bucket) -> float | None:
+    """From the accepted side, like the score."""
+    known = kept.score_expected
+    return known if known is None or bucket != "defeat" else round(100 - known, 6)
 
 
 def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:

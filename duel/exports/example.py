@@ -34,10 +34,14 @@ class Example:
     native: tuple[Message, ...] = ()
     """The same conversation with its native tool calls, where the source kept both; tool formats take it."""
     rejected: str = ""
+    others: tuple[str, ...] = ()
+    """Further losing candidates: they were not chosen, and no panel compared them with the last message."""
     label: bool | None = None
     """For unpaired preferences: whether the last message is wanted. None: the format has no labels."""
     score: float | None = None
     """Panel score of the last message against `rejected`, 0-100; None where no panel saw it."""
+    score_expected: float | None = None
+    """The score that a second look is expected to give."""
     bucket: str = ""
     style: str = ""
     model: str = ""
@@ -75,11 +79,17 @@ class Example:
         """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
         return None if self.score is None else round((self.score - 50) / 50, 6)
 
+    def weights(self) -> dict[str, float | None]:
+        """What a trainer may weigh the row by: `weight` is the score (if known the expected one) as a share."""
+        known = self.score if self.score_expected is None else self.score_expected
+        weight = None if known is None else round(known / 100, 6)
+        return {"weight": weight, "margin": self.margin, "score_expected": self.score_expected}
+
     @cached_property
     def tokens(self) -> int:
         """Estimated tokens of everything in it, of its native form where that is the longer one."""
         longest = max(history_tokens(self.messages), history_tokens(self.native))
-        return longest + (estimate_tokens(self.rejected) if self.rejected else 0)
+        return longest + sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
 
     def turns(self) -> Turns:
         """What must survive writing and reading back: who said what, what was run, what came of it."""
@@ -143,7 +153,7 @@ def calls_ending_on_turn(example: Example) -> list[Example]:
 
 def recorded(example: Example) -> list[Example]:
     """One row with the conversation as it was recorded, a last observation included."""
-    return [replace(example, native=(), rejected="")]
+    return [replace(example, native=(), rejected="", others=())]
 
 
 def ending_on_turn(example: Example) -> list[Example]:
@@ -153,7 +163,7 @@ def ending_on_turn(example: Example) -> list[Example]:
         end -= 1
     if not end:
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
-    return [replace(example, messages=example.messages[:end], native=(), rejected="")]
+    return [replace(example, messages=example.messages[:end], native=(), rejected="", others=())]
 
 
 def text_only(example: Example) -> list[Example]:
@@ -164,26 +174,34 @@ def text_only(example: Example) -> list[Example]:
 
 
 def pair(example: Example) -> list[Example]:
-    """One row of two candidates for the same prompt."""
+    """A row for each losing candidate beside the accepted turn; the one that the panel saw comes first."""
     if not example.rejected:
         raise ItemError("no-pair", "there is no second candidate")
-    if example.rejected.strip() == example.accepted.strip():
+    judged, *others = (replace(example, rejected=text, others=()) for text in (example.rejected, *example.others))
+    rows = [row for row in (judged, *others) if row.rejected.strip() != row.accepted.strip()]
+    if judged not in rows:
         raise ItemError("same-text", "both candidates say the same")
-    return [example]
+    return [judged, *(replace(row, score=None, score_expected=None) for row in rows[1:])]
 
 
 def scored_pair(example: Example) -> list[Example]:
-    """As `pair`, with a margin, which every row of a reward set must have."""
+    """The pair that the panel saw, with a margin, which every row of a reward set must have."""
     if example.margin is None:
         raise ItemError("no-score", "the panel gave no score")
-    return pair(example)
+    return pair(example)[:1]
 
 
 def labelled(example: Example) -> list[Example]:
-    """Two rows: the accepted turn is wanted, the rejected one is not."""
-    [both] = pair(example)
-    unwanted = Message(role="assistant", content=both.rejected)
+    """A row for the accepted turn, which is wanted, and one for each losing candidate, which is not."""
+    judged, *others = pair(example)
     return [
-        replace(both, label=True, rejected=""),
-        replace(both, label=False, rejected="", messages=(*both.prompt, unwanted)),
+        replace(judged, label=True, rejected=""),
+        *(
+            replace(row, label=False, rejected="", messages=(*row.prompt, _assistant(row.rejected)))
+            for row in (judged, *others)
+        ),
     ]
+
+
+def _assistant(text: str) -> Message:
+    return Message(role="assistant", content=text)

@@ -9,7 +9,6 @@ from typing import Any
 
 from duel.audit.contamination import Benchmarks
 from duel.errors import UserError
-from duel.exports.dataset import lengths
 from duel.exports.example import Division, Example
 from duel.exports.handover import Handover
 from duel.exports.splits import GROUPS
@@ -18,7 +17,9 @@ from duel.workspace import Workspace
 
 # Repositories that the card lists by name; rows.jsonl has them all.
 LISTED_REPOSITORIES = 20
-_OPTIONS = "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance offline".split()
+_OPTIONS = (
+    "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance fit thought weights offline"
+).split()
 _VERDICT_KEYS = (
     "decision",
     "accepted",
@@ -85,7 +86,6 @@ def gather(
         "group": division.by,
         "notes": division.notes,
         "tokens": sum(example.tokens for example in examples),
-        "lengths": lengths(examples),
         "styles": _ranked(example.style or "unknown" for example in examples),
         "repositories": _ranked(example.repo or "unknown" for example in examples),
         "licenses": _ranked(example.license or "unknown" for example in examples),

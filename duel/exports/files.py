@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,17 +25,45 @@ if TYPE_CHECKING:
 # Text of one row group: enough to compress well, little enough to hold. With 2,000 turns of 20 KB in 8 formats an
 # export takes 285 MB; whole files in memory took 1,018 MB.
 GROUP_BYTES = 8 << 20
+WEIGHTS = ("weight", "margin", "score_expected")
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Columns that only some exports ask for."""
+
+    weights: bool = False
+    reasoning: bool = False
+
+    def columns(self, schema: pyarrow.Schema) -> pyarrow.Schema:
+        """`schema` with them: weights of the row, and `reasoning_content` of each message."""
+        import pyarrow as pa
+
+        fields = [pa.field(f.name, _with_reasoning(f.type)) if self.reasoning else f for f in schema]
+        if self.weights:
+            known = {field.name for field in fields}
+            fields += [pa.field(name, pa.float64()) for name in WEIGHTS if name not in known]
+        return pa.schema(fields)
+
+
+def _with_reasoning(kind: pyarrow.DataType) -> pyarrow.DataType:
+    import pyarrow as pa
+
+    if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type):
+        return kind
+    fields = list(kind.value_type)
+    if not any(field.name == "role" for field in fields):
+        return kind
+    return pa.list_(pa.struct([*fields, pa.field("reasoning_content", pa.string())]))
 
 
 class Rows:
     """The rows of one split on their way to both files; those of one row group are in memory."""
 
-    def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, shape: type[BaseModel]) -> None:
-        import pyarrow as pa
-
+    def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
         self.count = 0
         self._lines, self._columns = lines, columns
-        self._plain = schema_of(shape, pa.string())
+        self._plain = schema
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
 
@@ -59,15 +88,16 @@ class Rows:
 
 
 @contextmanager
-def writing(folder: Path, split: str, shape: type[BaseModel]) -> Iterator[Rows]:
+def writing(folder: Path, split: str, shape: type[BaseModel], extra: Extra | None = None) -> Iterator[Rows]:
     """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`, while the body adds rows."""
+    extra = extra or Extra()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = schema_of(shape, pa.json_())
+    schema = extra.columns(schema_of(shape, pa.json_()))
     lines, columns = folder / f"{split}.jsonl", folder / f"{split}.parquet"
     with lines.open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
-        rows = Rows(text, table, shape)
+        rows = Rows(text, table, extra.columns(schema_of(shape, pa.string())))
         yield rows
         rows.flush()
 

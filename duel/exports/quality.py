@@ -139,12 +139,13 @@ class Scrubber:
         return [self.example(example) for example in examples], []
 
     def example(self, example: Example) -> Example:
-        """One example without secrets, in its messages, tool calls and rejected turn."""
+        """One example without secrets, in its messages, tool calls and losing turns."""
         return replace(
             example,
             messages=tuple(map(self._message, example.messages)),
             native=tuple(map(self._message, example.native)),
             rejected=self._text(example.rejected),
+            others=tuple(map(self._text, example.others)),
         )
 
     def _message(self, message: Message) -> Message:
@@ -183,5 +184,6 @@ def _capped(
 
 
 def _digest(example: Example) -> bytes:
-    parts = [message.model_dump_json() for message in (*example.messages, *example.native)] + [example.rejected]
+    parts = [message.model_dump_json() for message in (*example.messages, *example.native)]
+    parts += [example.rejected, *example.others]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

@@ -18,7 +18,7 @@ from typing import Any
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import Parser, say
-from duel.exports import card, duels, facts, formats, push, quality, splits, trajectories
+from duel.exports import card, duels, facts, files, formats, lengths, push, quality, splits, thoughts, trajectories
 from duel.exports.dataset import Export
 from duel.exports.example import Example
 from duel.exports.handover import Handover
@@ -34,6 +34,9 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     shares = splits.shares_of(asked.split)
     if asked.push:
         push.check(asked.push)
+    reasoning = asked.thought == "reasoning_content"
+    tokens = lengths.Tokenizer(asked.tokenizer) if asked.tokenizer else lengths.Estimate()
+    measure = lengths.Measure(tokens, asked.fit, reasoning)
     with workspace.lock("export", "duel export"):
         handover = Handover()
         scrubber = quality.Scrubber()
@@ -46,7 +49,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
             say(note)
 
-        with Export(workspace, handover) as export:
+        with Export(workspace, handover, measure, files.Extra(asked.weights, reasoning)) as export:
             written = [export.add(format, division) for format in wanted]
             known = facts.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
             export.save(card.render(export, known), known)
@@ -54,8 +57,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     handover.say()
     lines = [format.line() for format in written]
     if asked.push:
-        agree, files = push.asker(asked.yes), sorted(export.files)
-        lines.append(push.push(export.folder, files, asked.push, workspace, public=asked.public, agree=agree))
+        agree, names = push.asker(asked.yes), sorted(export.files)
+        lines.append(push.push(export.folder, names, asked.push, workspace, public=asked.public, agree=agree))
     return Result("export", found=lines)
 
 
@@ -82,6 +85,10 @@ def add_arguments(parser: Parser) -> None:
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")
     add("--max-per-repo", type=positive, metavar="N", help="examples of one repository at most")
     add("--max-tokens", type=positive, metavar="N", help="leave out examples longer than this (estimated tokens)")
+    add("--fit", type=positive, metavar="N", help="shorten histories so that each accepted turn is whole in N tokens")
+    add("--tokenizer", default="", metavar="NAME", help="count with this model's tokenizer (a folder or a Hub name)")
+    add("--thought", default="text", choices=thoughts.PLACES, help="where thoughts stand (default: text)")
+    add("--weights", action="store_true", help="columns `weight`, `margin` and `score_expected` in each row")
     add("--balance", choices=("style", "repo", "license"), help="none holds more than an even share")
     add("--system", type=Path, metavar="FILE", help="the system prompt to write in place of the recorded one")
     add("--push", metavar="OWNER/NAME", help="upload to the Hub; private")
@@ -125,6 +132,8 @@ def choose(
         steps["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
     if asked.balance:
         steps["balance"] = quality.balanced(asked.balance, asked.seed)
+    if asked.thought != "text":
+        steps["thoughts"] = thoughts.in_think_blocks
     for name, step in steps.items():
         examples = handover.through(name, examples, step)
     return handover.must_be_some(examples)

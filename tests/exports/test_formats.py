@@ -37,7 +37,7 @@ NATIVE = (
     Message(role="user", content="Go on."),
     Message(role="assistant", content="It is `x`:\n```bash\nthis is no call\n```"),
 )
-TEXT_FORMATS = {"sft", "sft-completion", "chatml", "dpo", "reward", "kto"}
+TEXT_FORMATS = {"sft", "sft-completion", "chatml", "dpo", "reward", "kto", "lf-dpo", "lf-kto"}
 
 
 def recorded(messages: tuple[Message, ...]) -> Example:
@@ -48,7 +48,7 @@ def recorded(messages: tuple[Message, ...]) -> Example:
 def test_each_format_reads_back_to_the_same_turns(name: str) -> None:
     form = FORMATS[name]
     rows = form.rows(example())
-    assert len(rows) == (2 if name == "kto" else 1)
+    assert len(rows) == (2 if name in {"kto", "lf-kto"} else 1)
     for row, part in zip(rows, form.rows_of(example()), strict=True):
         assert form.read(json.loads(json.dumps(row))) == part.turns()
 
@@ -233,7 +233,7 @@ def test_any_talk_reads_back_from_every_format_or_is_refused(pairs: list[tuple[s
     for said, seen in pairs:
         messages += [Message(role="assistant", content=said), Message(role="user", content=seen)]
     talk = recorded((*messages, Message(role="assistant", content=last)))
-    for name in set(FORMATS) - {"dpo", "reward", "kto"}:
+    for name in set(FORMATS) - {"dpo", "reward", "kto", "lf-dpo", "lf-kto"}:
         try:
             [row] = FORMATS[name].rows(talk)  # rows() itself compares what it reads back
         except ItemError as error:

@@ -145,5 +145,7 @@ ANTHROPIC = Format(
     write=write,
     read=read,
     check=checks.anthropic_chat,
+    caution="TRL takes this file without complaint and renders its blocks as nothing",
+    purpose="the Messages API and tools that speak it",
 )
 FORMATS.add(ANTHROPIC.name, ANTHROPIC)

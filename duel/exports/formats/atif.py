@@ -168,5 +168,6 @@ ATIF = Format(
     write=write,
     read=read,
     check=_check,
+    purpose="Harbor and the Agent Data Protocol",
 )
 FORMATS.add(ATIF.name, ATIF)

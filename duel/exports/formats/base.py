@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -53,6 +53,16 @@ class Format:
     read: Callable[[Mapping[str, Any]], Turns]
     check: Callable[[Mapping[str, Any]], None] = lambda row: None
     """Rules that the types do not hold: order, pairing, ids. Raises ItemError."""
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    """Trainers that read this shape, each with its kind of training: sft, dpo, kto or reward."""
+    trl_flags: Mapping[str, Any] = field(default_factory=dict)
+    """What TRL must be told beside `max_length`."""
+    caution: str = ""
+    """Who misreads the shape without complaint."""
+    purpose: str = ""
+    """What a shape is for that no trainer reads."""
+    reasoning: bool = False
+    """Its assistant messages may have a key `reasoning_content`."""
 
     def rows(self, example: Example) -> list[Row]:
         """The rows of one example, each checked against the schema and the rules, and read back to the same turns."""

@@ -48,5 +48,8 @@ CHATML = Format(
     write=write,
     read=read,
     check=lambda row: checks.text_chat(messages_of(row["text"])),
+    recipes={"trl": "sft"},
+    trl_flags={"dataset_text_field": "text", "packing": False},
+    caution="the loss covers the whole text, and a tokenizer without ChatML's special tokens trains them as letters",
 )
 FORMATS.add(CHATML.name, CHATML)

@@ -151,5 +151,6 @@ CODEACT = Format(
     write=write,
     read=read,
     check=_check,
+    purpose="analysis and filtering",
 )
 FORMATS.add(CODEACT.name, CODEACT)

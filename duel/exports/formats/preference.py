@@ -82,6 +82,9 @@ DPO = Format(
     write=write_pair,
     read=read_pair,
     check=_check_pair,
+    recipes={"trl": "dpo", "axolotl": "dpo", "unsloth": "dpo"},
+    caution="LLaMA-Factory drops every row (it wants one object where this has a list of one): take `lf-dpo`",
+    reasoning=True,
 )
 REWARD = Format(
     name="reward",
@@ -91,6 +94,8 @@ REWARD = Format(
     write=write_scored_pair,
     read=read_pair,
     check=_check_pair,
+    recipes={"trl": "reward"},
+    reasoning=True,
 )
 KTO = Format(
     name="kto",
@@ -100,6 +105,10 @@ KTO = Format(
     write=write_labelled,
     read=read_labelled,
     check=lambda row: checks.text_chat([*row["prompt"], *row["completion"]]),
+    recipes={"trl": "kto", "unsloth": "kto"},
+    trl_flags={"per_device_train_batch_size": 2},  # the KL term is estimated within a batch
+    caution="LLaMA-Factory skips every row: take `lf-kto`",
+    reasoning=True,
 )
 FORMATS.add(DPO.name, DPO)
 FORMATS.add(REWARD.name, REWARD)

@@ -56,6 +56,11 @@ SFT = Format(
     write=write_conversation,
     read=read_conversation,
     check=lambda row: checks.text_chat(row["messages"]),
+    recipes={"trl": "sft", "axolotl": "sft", "llamafactory": "sft", "unsloth": "sft"},
+    trl_flags={"assistant_only_loss": True, "packing": False},
+    caution="TRL takes the loss over every assistant turn, the weak history's included; `sft-completion` trains the"
+    " accepted turn alone",
+    reasoning=True,
 )
 SFT_COMPLETION = Format(
     name="sft-completion",
@@ -65,6 +70,10 @@ SFT_COMPLETION = Format(
     write=write_completion,
     read=read_completion,
     check=lambda row: checks.text_chat([*row["prompt"], *row["completion"]]),
+    recipes={"trl": "sft", "unsloth": "sft"},
+    trl_flags={"completion_only_loss": True, "packing": False},
+    caution="where `max_length` cuts the end off, TRL drops the row or trains on nothing, without a word",
+    reasoning=True,
 )
 FORMATS.add(SFT.name, SFT)
 FORMATS.add(SFT_COMPLETION.name, SFT_COMPLETION)

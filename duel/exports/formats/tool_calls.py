@@ -155,6 +155,9 @@ OPENAI_TOOLS = Format(
     write=write_openai,
     read=read,
     check=_check,
+    recipes={"llamafactory": "sft"},
+    caution="made for OpenAI's endpoint; in TRL many chat templates encode the arguments twice or fail on them: take"
+    " `trl-tools`",
 )
 TRL_TOOLS = Format(
     name="trl-tools",
@@ -164,6 +167,10 @@ TRL_TOOLS = Format(
     write=write_trl,
     read=read,
     check=_check,
+    recipes={"trl": "sft", "axolotl": "sft"},
+    trl_flags={"assistant_only_loss": True, "packing": False},
+    caution="a chat template that knows no tools (llama3's in TRL) drops the calls without a word",
+    reasoning=True,
 )
 FORMATS.add(OPENAI_TOOLS.name, OPENAI_TOOLS)
 FORMATS.add(TRL_TOOLS.name, TRL_TOOLS)

@@ -1,0 +1,117 @@
+"""Configurations of trainers for each exported format: template files beside this one, filled with its figures.
+
+Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents of 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from duel.exports.formats.base import Format
+from duel.prompts import Template
+
+FILES = {
+    "trl": ("trl.yaml", "trl_train.py"),
+    "axolotl": ("axolotl.yaml",),
+    "llamafactory": ("llamafactory.yaml",),
+    "unsloth": ("unsloth_train.py",),
+}
+"""What each trainer's recipe writes; the template of `trl_train.py` is `trl.py.txt`."""
+_CLASSES = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}
+_AXOLOTL = {"prompt": "messages"}
+_ROLES = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+    "observation_tag": "tool",
+    "function_tag": "function_call",
+}
+
+
+def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict[str, str]:
+    """{file name: text} of every recipe of a format."""
+    made = {}
+    for trainer, kind in form.recipes.items():
+        flags = {**form.trl_flags}
+        values = {
+            "kind": kind,
+            "Kind": _CLASSES[kind],
+            "format": form.name,
+            "dataset": dataset_name(form),
+            "max_length": str(max_length),
+            "longest": f"{longest:,}",
+            "counted_by": counted_by,
+            "yaml_flags": "".join(f"{key}: {str(value).lower()}\n" for key, value in flags.items()),
+            "python_flags": "".join(f"    {key}={value!r},\n" for key, value in flags.items()),
+            "axolotl_data": _axolotl_data(form),
+            "llamafactory_flags": "mask_history: true  # the loss covers the last turn alone\n" * (kind == "sft"),
+        }
+        for name in FILES[trainer]:
+            template = _template(name)
+            made[name] = template.render(**{key: values[key] for key in template.fields})
+    return made
+
+
+def dataset_name(form: Format) -> str:
+    """What LLaMA-Factory calls the set."""
+    return f"duel_{form.name.replace('-', '_')}"
+
+
+def dataset_info(forms: list[Format]) -> dict[str, Any]:
+    """LLaMA-Factory's `dataset_info.json` for those formats that it reads."""
+    return {dataset_name(form): _entry(form) for form in forms if "llamafactory" in form.recipes}
+
+
+def _entry(form: Format) -> dict[str, Any]:
+    columns = [name for name in ("messages", "chosen", "rejected", "tools") if name in form.schema.model_fields]
+    entry: dict[str, Any] = {
+        "file_name": f"{form.name}/train.jsonl",
+        "formatting": "openai" if "tools" in columns else "sharegpt",
+        "columns": {name: name for name in columns}
+        | ({"kto_tag": "label"} if "label" in form.schema.model_fields else {}),
+        "tags": _ROLES,
+    }
+    return entry | ({"ranking": True} if "chosen" in columns else {})
+
+
+def _axolotl_data(form: Format) -> str:
+    fields = ("prompt", "chosen", "rejected")
+    shape = {
+        "dpo": "  type: chat_template.default\n" + "".join(f"  field_{_AXOLOTL.get(f, f)}: {f}\n" for f in fields),
+        "tools": "  type: chat_template\n  roles_to_train: [assistant]\n",
+        "sft": "  type: chat_template\n  roles_to_train:  # none: the last message alone is trained\n  train_on_eos:\n",
+    }
+    kind = "tools" if "tools" in form.schema.model_fields else form.recipes.get("axolotl", "sft")
+    head = "rl: dpo\n" * (kind == "dpo")
+    return f"{head}datasets:\n- path: {form.name}/train.jsonl\n  ds_type: json\n  split: train\n{shape[kind]}"
+
+
+def _template(name: str) -> Template:
+    file = {"trl_train.py": "trl.py", "unsloth_train.py": "unsloth.py"}.get(name, name)
+    return Template(file, resources.files(__name__).joinpath(f"{file}.txt").read_text("utf-8"))
+
+
+def readme(form: Format, figures: Mapping[str, Any], counted_by: str) -> str:
+    """What the folder of a format says of itself: who reads it, who misreads it, how long its rows are."""
+    lines = [f"# {form.name}", "", f"{form.summary[0].upper()}{form.summary[1:]}.", ""]
+    lines += [f"- {line}" for line in notes(form, figures, counted_by)]
+    commands = [name for trainer in form.recipes for name in FILES[trainer]]
+    lines += ["", *(f"`{name}` says in its first line how it is run." for name in commands)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def notes(form: Format, figures: Mapping[str, Any], counted_by: str) -> list[str]:
+    """The same for the card, a line each."""
+    whole = ", ".join(f"{count:,} at {int(window):,}" for window, count in figures["whole_at"].items())
+    readers = ", ".join(f"{trainer} ({kind})" for trainer, kind in form.recipes.items())
+    lines = [f"read by: {readers}" if readers else "no trainer reads this format: it is for " + form.purpose]
+    if form.caution:
+        lines.append(f"**careful**: {form.caution}")
+    lines.append(
+        f"tokens a row ({counted_by}): median {figures['p50']:,}, longest {figures['longest']:,}; whole: {whole}"
+    )
+    return lines
