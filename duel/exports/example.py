@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from duel.conversation import dialogue
+from duel import shell, turn
+from duel.conversation import dialogue, tasks
 from duel.conversation.model import Entry
 from duel.errors import ItemError
 from duel.history import estimate_tokens, history_tokens
 from duel.records import Audit, Message
+
+# Turns of one style, and of one third of a run, that rows of single turns take of it at most.
+TURNS_OF_A_KIND = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,139 +57,9 @@ class Example:
     exit_status: str = ""
     resolved: bool | None = None
     """Whether tests showed that the run solved its issue; None: unknown."""
-    outcome: str = ""
-    """What the source itself makes of the run: "success", "failure" or "unknown"; "": it does not tell."""
+    guess: str = ""
+    """What mine.py guesses of the run: "success", "failure" or "unknown". Nothing is chosen by it."""
     evidence: str = ""
-    """What `resolved` and `outcome` rest on, where the source tells."""
+    """What `resolved` rests on, where the source tells."""
     audit: Audit | None = None
     """Of the accepted turn; None: it was never audited."""
-    recorded: bool = False
-    """True for a whole trajectory, every turn of which is to be learned; False where only the last turn is."""
-
-    @property
-    def prompt(self) -> tuple[Message, ...]:
-        """What the model sees before the last message."""
-        return self.messages[:-1]
-
-    @property
-    def accepted(self) -> str:
-        """The text of the last message."""
-        return self.messages[-1].content
-
-    @property
-    def margin(self) -> float | None:
-        """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
-        return None if self.score is None else round((self.score - 50) / 50, 6)
-
-    @cached_property
-    def tokens(self) -> int:
-        """Estimated tokens of everything in it, of its native form where that is the longer one."""
-        longest = max(history_tokens(self.messages), history_tokens(self.native))
-        return longest + (estimate_tokens(self.rejected) if self.rejected else 0)
-
-    def turns(self) -> Turns:
-        """What must survive writing and reading back: who said what, what was run, what came of it."""
-        return Turns(dialogue.parse(self.messages), self.rejected, self.label)
-
-
-@dataclass(frozen=True)
-class Turns:
-    """The content of one row, whatever shape it has on disk."""
-
-    entries: list[Entry]
-    rejected: str = ""
-    label: bool | None = None
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """One example that a step left out, and why. `reason` is a short slug that is counted."""
-
-    id: str
-    instance_id: str
-    reason: str
-    detail: str = ""
-
-
-@dataclass
-class Division:
-    """The splits, and what a reader should know of how they came out."""
-
-    parts: dict[str, list[Example]]
-    by: str
-    """What stays whole: "repo" or "pr"."""
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was found at the source: `found` counts what lay there before anything was parsed."""
-
-    found: int
-    examples: list[Example] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
-    origin: str = ""
-    """What was read, for the card: "final" or a file's name."""
-
-
-def with_native_calls(example: Example) -> Example:
-    """The example as its tools were really called, where the source kept that."""
-    return replace(example, messages=example.native, native=()) if example.native else example
-
-
-def recorded_calls(example: Example) -> list[Example]:
-    """As `recorded`, with native tool calls."""
-    return recorded(with_native_calls(example))
-
-
-def calls_ending_on_turn(example: Example) -> list[Example]:
-    """As `ending_on_turn`, with native tool calls."""
-    return ending_on_turn(with_native_calls(example))
-
-
-def recorded(example: Example) -> list[Example]:
-    """One row with the conversation as it was recorded, a last observation included."""
-    return [replace(example, native=(), rejected="")]
-
-
-def ending_on_turn(example: Example) -> list[Example]:
-    """One row that ends on an agent turn: what came back after the last one is nothing to learn."""
-    end = len(example.messages)
-    while end and example.messages[end - 1].role != "assistant":
-        end -= 1
-    if not end:
-        raise ItemError("no-agent-turn", "the conversation holds no agent turn")
-    return [replace(example, messages=example.messages[:end], native=(), rejected="")]
-
-
-def text_only(example: Example) -> list[Example]:
-    """As `ending_on_turn`, for formats that know text alone."""
-    if dialogue.is_native(example.messages):
-        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
-    return ending_on_turn(example)
-
-
-def pair(example: Example) -> list[Example]:
-    """One row of two candidates for the same prompt."""
-    if not example.rejected:
-        raise ItemError("no-pair", "there is no second candidate")
-    if example.rejected.strip() == example.accepted.strip():
-        raise ItemError("same-text", "both candidates say the same")
-    return [example]
-
-
-def scored_pair(example: Example) -> list[Example]:
-    """As `pair`, with a margin, which every row of a reward set must have."""
-    if example.margin is None:
-        raise ItemError("no-score", "the panel gave no score")
-    return pair(example)
-
-
-def labelled(example: Example) -> list[Example]:
-    """Two rows: the accepted turn is wanted, the rejected one is not."""
-    [both] = pair(example)
-    unwanted = Message(role="assistant", content=both.rejected)
-    return [
-        replace(both, label=True, rejected=""),
-        replace(both, label=False, rejected="", messages=(*both.prompt, unwanted)),
-    ]

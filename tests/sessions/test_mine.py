@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -108,7 +107,7 @@ def test_the_agents_own_folder_is_found_and_written_in_the_datasets_columns(
         "+    return sum(prices)\nEOF\n```"
     )
     assert (row["repo"], row["exit_status"], row["eligible_turns"]) == ("local/shop", "Submitted", 5)
-    assert (row["outcome"], row["outcome_evidence"]) == ("success", "the last run of tests passed: pytest")
+    assert (row["outcome_guess"], row["outcome_evidence"]) == ("success", "the last run of tests passed: pytest")
     assert row["duration_sec"] == 9.0
     assert not (tmp_path / "mined-pulls.parquet").exists()
 
@@ -372,29 +371,5 @@ def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
 
 
 def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:
-    said = script("mine", "--help", code=0).out
-    named = re.search(r"--format \{([^}]+)\}", " ".join(said.split()))
-    assert named
-    assert sorted(named[1].replace(" ", "").split(",")) == sorted(registry.NAMES)
-
-
-def test_from_sessions_to_the_end_offline(
-    script: Callable[..., Any], logs: Path, repository: Path, tmp_path: Path
-) -> None:
-    """mine, prompt, king, ch, validate, report, export: on a repository that is made here."""
-    for number in range(3):
-        write_lines(logs / f"{number}.jsonl", fix(repository, f"s-{number}", f"The total of part {number} is too low."))
-    work = ("--workspace", tmp_path / "w")
-    script("mine", *work, code=0)
-    mined = tmp_path / "w" / "mined.parquet"
-    pulls = mined.with_name("mined-pulls.parquet")
-    script("prompt.py", *work, "--source", mined, "--pulls", pulls, "--n", 3, "--offline", code=0)
-    assert len(list((tmp_path / "w" / "commit").glob("acme__shop-s*.json"))) == 3
-    for stage in ("king.py", "ch.py", "validate.py", "report.py"):
-        script(stage, *work, "--offline", code=0)
-    answers = list((tmp_path / "w" / "answer_0").glob("*.json"))
-    assert len(answers) == 3
-    assert all(json.loads(path.read_bytes())["challenger"] for path in answers)
-    assert (tmp_path / "w" / "report" / "report.md").is_file()
-    script("export", *work, "--from", mined, "--format", "sft", code=0)
-    assert list((tmp_path / "w" / "export").rglob("*.jsonl"))
+    said = "".join(script("mine", "--help", code=0).out.split())
+    assert f"readas{','.join(registry.formats())}" in said

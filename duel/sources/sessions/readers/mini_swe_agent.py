@@ -10,8 +10,6 @@ from duel.conversation.model import Session
 from duel.conversation.values import table, text
 from duel.sources.sessions.log import Log
 
-NAME = "mini-swe-agent"
-
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for the object of a run, and for a bare list of chat messages (one run's messages, nothing else)."""
@@ -29,7 +27,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
         runs = iter([{"messages": list(runs)}])  # one message a line
     for run in runs:
         info = table(run.get("info"))
-        session = message_rows.session(run, NAME, log.name)
+        session = message_rows.session(run, "mini-swe-agent", log.name)
         session.exit_status = text(info, "exit_status") or session.exit_status
         session.instance_id = text(run, "instance_id")
         session.id = session.instance_id or log.path.name.split(".")[0]
