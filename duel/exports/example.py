@@ -63,3 +63,170 @@ class Example:
     """What `resolved` rests on, where the source tells."""
     audit: Audit | None = None
     """Of the accepted turn; None: it was never audited."""
+    recorded: bool = False
+    """True for a whole trajectory, every turn of which is to be learned; False where only the last turn is."""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """What the model sees before the last message."""
+        return self.messages[:-1]
+
+    @property
+    def accepted(self) -> str:
+        """The text of the last message."""
+        return self.messages[-1].content
+
+    @property
+    def margin(self) -> float | None:
+        """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
+        return None if self.score is None else round((self.score - 50) / 50, 6)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Estimated tokens of everything in it, of its native form where that is the longer one."""
+        longest = max(history_tokens(self.messages), history_tokens(self.native))
+        return longest + (estimate_tokens(self.rejected) if self.rejected else 0)
+
+    def turns(self) -> Turns:
+        """What must survive writing and reading back: who said what, what was run, what came of it."""
+        return Turns(dialogue.parse(self.messages), self.rejected, self.label)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The content of one row, whatever shape it has on disk."""
+
+    entries: list[Entry]
+    rejected: str = ""
+    label: bool | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One example that a step left out, and why. `reason` is a short slug that is counted."""
+
+    id: str
+    instance_id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class Division:
+    """The splits, and what a reader should know of how they came out."""
+
+    parts: dict[str, list[Example]]
+    by: str
+    """What stays whole: "repo" or "pr"."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was found at the source: `found` counts what lay there before anything was parsed."""
+
+    found: int
+    examples: list[Example] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    origin: str = ""
+    """What was read, for the card: "final" or a file's name."""
+
+
+def with_native_calls(example: Example) -> Example:
+    """The example as its tools were really called, where the source kept that."""
+    return replace(example, messages=example.native, native=()) if example.native else example
+
+
+def recorded_calls(example: Example) -> list[Example]:
+    """As `recorded`, with native tool calls."""
+    return recorded(with_native_calls(example))
+
+
+def calls_ending_on_turn(example: Example) -> list[Example]:
+    """As `ending_on_turn`, with native tool calls."""
+    return ending_on_turn(with_native_calls(example))
+
+
+def recorded(example: Example) -> list[Example]:
+    """One row with the conversation as it was recorded, a last observation included."""
+    return [replace(example, native=(), rejected="")]
+
+
+def ending_on_turn(example: Example) -> list[Example]:
+    """One row that ends on an agent turn: what came back after the last one is nothing to learn."""
+    end = len(example.messages)
+    while end and example.messages[end - 1].role != "assistant":
+        end -= 1
+    if not end:
+        raise ItemError("no-agent-turn", "the conversation holds no agent turn")
+    return [replace(example, messages=example.messages[:end], native=(), rejected="")]
+
+
+def text_only(example: Example) -> list[Example]:
+    """As `ending_on_turn`, for formats that know text alone."""
+    if dialogue.is_native(example.messages):
+        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
+    return ending_on_turn(example)
+
+
+def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
+    """A row for each well-formed turn of a recorded run, the turn last; a duel's turn is the one row that it always is.
+
+    At most `cap` turns of one style and of one third of the run, drawn by a hash of their place, so that a run that
+    greps forty times does not teach grep.
+    """
+    if not example.recorded:
+        return text_only(example)
+    if dialogue.is_native(example.messages):
+        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
+    problem = tasks.of_format(example.agent).problem
+    messages = example.messages
+    fit = [
+        place
+        for place in range(1, len(messages))
+        if messages[place].role == "assistant"
+        and messages[place - 1].role == "user"
+        and not problem(messages[place].content)
+    ]
+    taken: Counter[str] = Counter()
+    kept: dict[int, str] = {}
+    for place in sorted(fit, key=lambda place: hashlib.sha256(f"{example.id}\0{place}".encode()).digest()):
+        style = shell.style(turn.command(messages[place].content))
+        kinds = (f"style {style}", f"third {3 * fit.index(place) // len(fit)}")
+        if all(taken[kind] < cap for kind in kinds):
+            taken.update(kinds)
+            kept[place] = style
+    if not kept:
+        raise ItemError("no-agent-turn", "no turn is well-formed")
+    return [
+        replace(
+            example, id=f"{example.id}@{place}", messages=messages[: place + 1], native=(), rejected="", style=style
+        )
+        for place, style in sorted(kept.items())
+    ]
+
+
+def pair(example: Example) -> list[Example]:
+    """One row of two candidates for the same prompt."""
+    if not example.rejected:
+        raise ItemError("no-pair", "there is no second candidate")
+    if example.rejected.strip() == example.accepted.strip():
+        raise ItemError("same-text", "both candidates say the same")
+    return [example]
+
+
+def scored_pair(example: Example) -> list[Example]:
+    """As `pair`, with a margin, which every row of a reward set must have."""
+    if example.margin is None:
+        raise ItemError("no-score", "the panel gave no score")
+    return pair(example)
+
+
+def labelled(example: Example) -> list[Example]:
+    """Two rows: the accepted turn is wanted, the rejected one is not."""
+    [both] = pair(example)
+    unwanted = Message(role="assistant", content=both.rejected)
+    return [
+        replace(both, label=True, rejected=""),
+        replace(both, label=False, rejected="", messages=(*both.prompt, unwanted)),
+    ]

@@ -28,3 +28,111 @@ from duel.stages import given, opened, options
 from duel.workspace import Workspace
 
 
+def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
+    """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
+    asked = options(add_arguments, named)
+    wanted = formats.per_turn(formats.named(asked.format), asked.per_turn, asked.turns)
+    shares = splits.shares_of(asked.split)
+    if asked.push:
+        push.check(asked.push)
+    with workspace.lock("export", "duel export"):
+        handover = Handover()
+        scrubber = quality.Scrubber()
+        benchmarks = Benchmarks.load(settings, workspace, asked.offline)
+        examples = read(asked, workspace, settings, handover)
+        examples = choose(asked, settings, handover, benchmarks, scrubber, examples)
+        division = splits.divide(examples, shares, asked.group, asked.seed)
+        handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
+        splits.check(division)
+        for note in [*division.notes, *quality.unchecked(benchmarks)]:
+            say(note)
+
+        with Export(workspace, handover) as export:
+            written = [export.add(format, division) for format in wanted]
+            known = facts.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
+            export.save(card.render(export, known), known)
+        workspace.save_dropped("export", handover.rows())
+    handover.say()
+    lines = [format.line() for format in written]
+    if asked.push:
+        agree, files = push.asker(asked.yes), sorted(export.files)
+        lines.append(push.push(export.folder, files, asked.push, workspace, public=asked.public, agree=agree))
+    return Result("export", found=lines)
+
+
+def main(arguments: Namespace) -> int:
+    workspace, settings = opened(arguments)
+    result = run(workspace, settings, **given(arguments))
+    print("\n".join(result.found))
+    return result.exit_code
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    add = parser.add_argument
+    add("--format", default="sft", metavar="NAMES", help="one or more formats, with commas (default: sft)")
+    add("--from", dest="source", metavar="PATH", help="a trajectory file, folder or glob in place of the duel's turns")
+    add("--buckets", default="final", metavar="NAMES", help="final, refined (default: final)")
+    add("--defeat-pairs", action="store_true", help="also the turns of defeat/ that the king won as clearly")
+    add("--filter", default="", metavar="NAMES", help="error-recovery, success")
+    add("--outcomes", type=Path, metavar="FILE", help="JSON object: instance id, whether its run solved the issue")
+    add("--per-turn", action="store_true", help="with --from: a row for each well-formed turn (sft-completion: always)")
+    add("--turns", type=positive, default=8, metavar="N", help="turns of a style and of a third of a run (default: 8)")
+    add("--split", default="100", metavar="80/10/10", help="train/validation/test in percent (default: 100, no split)")
+    add("--group", default="repo", choices=("repo", "pr"), help="what stays whole in a split (default: repo)")
+    add("--seed", type=int, default=0, help="seed of every draw (default: 0)")
+    add("--max-per-repo", type=positive, metavar="N", help="examples of one repository at most")
+    add("--max-tokens", type=positive, metavar="N", help="leave out examples longer than this (estimated tokens)")
+    add("--balance", choices=("style", "repo", "license"), help="none holds more than an even share")
+    add("--system", type=Path, metavar="FILE", help="the system prompt to write in place of the recorded one")
+    add("--push", metavar="OWNER/NAME", help="upload to the Hub; private")
+    add("--public", action="store_true", help="with --push: a public repository")
+    add("--yes", action="store_true", help="with --push: overwrite without a question")
+
+
+def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: Handover) -> list[Example]:
+    """Every example of the source that was asked for."""
+    if asked.source:
+        sources = trajectories.load(asked.source, Path.cwd())
+    else:
+        buckets = duels.buckets_of(asked.buckets, defeat_pairs=asked.defeat_pairs)
+        sources = duels.load(workspace, settings, buckets)
+    examples = [example for source in sources for example in handover.read(source)]
+    if asked.outcomes:
+        examples = trajectories.with_outcomes(examples, asked.outcomes)
+    if asked.system:
+        examples = trajectories.with_system(examples, asked.system)
+    return examples
+
+
+def choose(
+    asked: Namespace,
+    settings: Settings,
+    handover: Handover,
+    benchmarks: Benchmarks,
+    scrubber: quality.Scrubber,
+    examples: list[Example],
+) -> list[Example]:
+    """What is fit to train on, step by step; each step's counts must add up."""
+    steps = {"audit": quality.clean(settings, benchmarks)}
+    for name, verdict in quality.filters_of(asked.filter).items():
+        steps[f"filter {name}"] = quality.kept_where(verdict)
+    if settings.audit.scrub_secrets:
+        steps["secrets"] = scrubber.step
+    steps["copies"] = quality.unique
+    if asked.max_tokens:
+        steps["length"] = quality.within(asked.max_tokens)
+    if asked.max_per_repo:
+        steps["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
+    if asked.balance:
+        steps["balance"] = quality.balanced(asked.balance, asked.seed)
+    for name, step in steps.items():
+        examples = handover.through(name, examples, step)
+    return handover.must_be_some(examples)
+
+
+def positive(text: str) -> int:
+    """A number of at least one."""
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a number of at least 1: {text}")
+    return int(text)

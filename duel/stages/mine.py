@@ -66,3 +66,101 @@ def sessions(asked: Namespace) -> Mine:
     from duel.sources.mining.sweep import Mine
 
     return Mine(
+        places=asked.place,
+        choice=choice(asked),
+        format=asked.format,
+        split=asked.split,
+        accept_license=asked.accept_license,
+        all_branches=asked.all_branches,
+        thinking=asked.thinking,
+        commits=not asked.no_commits,
+        limit=asked.limit,
+    )
+
+
+def choice(asked: Namespace) -> Choice:
+    """Which sessions are wanted."""
+    from duel.sources.mining.choosing import Choice, seconds_of
+
+    return Choice(
+        not_before=time.time() - seconds_of(asked.since) if asked.since else None,
+        project=asked.project,
+        min_turns=(0 if asked.keep_tools else 1) if asked.min_turns is None else asked.min_turns,
+        outcome=asked.outcome,
+        happened=FILTERS[asked.filter] if asked.filter else None,
+    )
+
+
+def recovers(trajectory: Trajectory) -> bool:
+    """True where an action failed and a later one on the same target succeeded."""
+    from duel.conversation import dialogue
+    from duel.exports import recovery
+    from duel.records import Message
+
+    messages = [Message.model_validate(message) for message in trajectory.messages]
+    return bool(recovery.spans_of(recovery.steps_of(dialogue.parse(messages))))
+
+
+def write(mine: Mine, out: Path, keep_tools: bool) -> None:
+    """Write the rows, and beside them the commits that followed; both files appear whole or not at all.
+
+    A run that takes nothing leaves an earlier run's files as they were.
+    """
+    from duel.sources.mining import mined
+
+    rows = mined.Writer(out, mined.trajectory_schema())
+    pulls = mined.Writer(pulls_path(out), mined.pull_schema())
+    with rows, pulls:
+        for found in mine.sessions():
+            row = mined.row(
+                found.trajectory, found.repo, found.commit, found.guess, found.file, found.scrub, keep_tools
+            )
+            rows.add(row)
+            if found.commit is not None:
+                pulls.add(mined.pull_row(row, found.task, found.commit, found.scrub))
+    if rows.rows and not pulls.rows:
+        pulls_path(out).unlink(missing_ok=True)  # the commits of other sessions than those that were written
+
+
+def pulls_path(out: Path) -> Path:
+    """Where the commits go: `mined.parquet` -> `mined-pulls.parquet`."""
+    return out.with_name(f"{out.stem}-pulls{out.suffix}")
+
+
+def codes(trajectory: Trajectory) -> bool:
+    """True where a reply holds a block of code: of sets of talk, the threads about programming."""
+    return any(m["role"] == "assistant" and "```" in m["content"] for m in trajectory.messages)
+
+
+FILTERS = {"error-recovery": recovers, "coding": codes}
+
+
+def add_arguments(parser: Parser) -> None:
+    """The options of the command line."""
+    from duel.sources.sessions import registry
+
+    known = ", ".join(registry.formats())
+    parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
+    parser.add_argument("--format", choices=registry.formats(), default="", metavar="NAME", help=f"read as {known}")
+    parser.add_argument("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
+    parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
+    parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")
+    parser.add_argument(
+        "--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)"
+    )
+    parser.add_argument("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
+    parser.add_argument(
+        "--filter", choices=tuple(FILTERS), help="only sessions that recovered from an error; with code"
+    )
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
+    parser.add_argument("--split", default="train", help="split of a Hub dataset")
+    parser.add_argument("--all-branches", action="store_true", help="also what was rewound or left")
+    parser.add_argument("--thinking", action="store_true", help="open each thought with what the model thought")
+    parser.add_argument("--keep-tools", action="store_true", help="also keep the native tool calls, for export.py")
+    parser.add_argument("--no-commits", action="store_true", help="do not look for the commit that followed")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be taken and write nothing")
+
+
+def main(arguments: Namespace) -> int:
+    return run(Workspace(arguments.workspace), **given(arguments)).exit_code

@@ -371,5 +371,27 @@ def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
 
 
 def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:
-    said = "".join(script("mine", "--help", code=0).out.split())
-    assert f"readas{','.join(registry.formats())}" in said
+    said = script("mine", "--help", code=0).out
+    assert f"readas{','.join(registry.formats())}" in "".join(said.split())
+
+
+def test_from_sessions_to_the_end_offline(
+    script: Callable[..., Any], logs: Path, repository: Path, tmp_path: Path
+) -> None:
+    """mine, prompt, king, ch, validate, report, export: on a repository that is made here."""
+    for number in range(3):
+        write_lines(logs / f"{number}.jsonl", fix(repository, f"s-{number}", f"The total of part {number} is too low."))
+    work = ("--workspace", tmp_path / "w")
+    script("mine", *work, code=0)
+    mined = tmp_path / "w" / "mined.parquet"
+    pulls = mined.with_name("mined-pulls.parquet")
+    script("prompt.py", *work, "--source", mined, "--pulls", pulls, "--n", 3, "--offline", code=0)
+    assert len(list((tmp_path / "w" / "commit").glob("acme__shop-s*.json"))) == 3
+    for stage in ("king.py", "ch.py", "validate.py", "report.py"):
+        script(stage, *work, "--offline", code=0)
+    answers = list((tmp_path / "w" / "answer_0").glob("*.json"))
+    assert len(answers) == 3
+    assert all(json.loads(path.read_bytes())["challenger"] for path in answers)
+    assert (tmp_path / "w" / "report" / "report.md").is_file()
+    script("export", *work, "--from", mined, "--format", "sft", code=0)
+    assert list((tmp_path / "w" / "export").rglob("*.jsonl"))
