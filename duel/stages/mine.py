@@ -150,9 +150,7 @@ def add_arguments(parser: Parser) -> None:
         "--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)"
     )
     parser.add_argument("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
-    parser.add_argument(
-        "--filter", choices=tuple(FILTERS), help="only sessions that recovered from an error; with code"
-    )
+    parser.add_argument("--filter", choices=tuple(FILTERS), help="recovered from an error; holds code")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
     parser.add_argument("--split", default="train", help="split of a Hub dataset")
     parser.add_argument("--all-branches", action="store_true", help="also what was rewound or left")

@@ -236,7 +236,11 @@ def _known_actions(sessions: list[Session]) -> tuple[int, int, str]:
         if reply.calls or not (session.calls and reply is session.replies[-1])
     ]
     without = [reply for reply in replies if not reply.calls and not reply.verbatim]
-    return len(replies) - len(without), len(replies), printable(without[0].text.strip(), 80) if without else ""
+    return (
+        len(replies) - len(without),
+        len(replies),
+        printable(" ".join(without[0].text.split()), 80) if without else "",
+    )
 
 
 def _named(log: Log) -> Counter[str]:

@@ -15,8 +15,9 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for the object of a run, and for a bare list of chat messages (one run's messages, nothing else)."""
     first = sample[0] if sample else {}
     messages = first.get("messages")
-    is_run = isinstance(messages, list) and isinstance(first.get("info"), dict)
-    is_list = isinstance(messages, list) and len(sample) == len(first) == 1 and text(messages[0], "role") == "system"
+    opens = text(table(messages[0]), "role") if isinstance(messages, list) and messages else ""
+    is_run = bool(opens) and isinstance(first.get("info"), dict)
+    is_list = opens == "system" and len(sample) == len(first) == 1
     return is_run or is_list or (first.get("role") == "system" and all("role" in r and "content" in r for r in sample))
 
 
