@@ -21,8 +21,7 @@ from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
 from duel.sources.sessions.log import Log
 
-NAME = "claude-code"
-FOLDER = "~/.claude/projects"
+FOLDERS = ("~/.claude/projects",)
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
@@ -247,7 +246,7 @@ def _blocks(line: _Line, kind: str) -> Iterable[dict[str, Any]]:
 def _session(lines: list[_Line], head: dict[str, Any], log: Log) -> Session:
     side = lines[0].side
     session = Session(
-        NAME,
+        "claude-code",
         head.get("sessionId") or log.path.stem,
         task_id=lines[0].key if not lines[0].key.startswith("line ") else "",
         agent=side,

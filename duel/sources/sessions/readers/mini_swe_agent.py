@@ -10,15 +10,14 @@ from duel.conversation.model import Session
 from duel.conversation.values import table, text
 from duel.sources.sessions.log import Log
 
-NAME = "mini-swe-agent"
-
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for the object of a run, and for a bare list of chat messages (one run's messages, nothing else)."""
     first = sample[0] if sample else {}
     messages = first.get("messages")
-    is_run = isinstance(messages, list) and isinstance(first.get("info"), dict)
-    is_list = isinstance(messages, list) and len(sample) == len(first) == 1 and text(messages[0], "role") == "system"
+    opens = text(table(messages[0]), "role") if isinstance(messages, list) and messages else ""
+    is_run = bool(opens) and isinstance(first.get("info"), dict)
+    is_list = opens == "system" and len(sample) == len(first) == 1
     return is_run or is_list or (first.get("role") == "system" and all("role" in r and "content" in r for r in sample))
 
 
@@ -29,7 +28,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
         runs = iter([{"messages": list(runs)}])  # one message a line
     for run in runs:
         info = table(run.get("info"))
-        session = message_rows.session(run, NAME, log.name)
+        session = message_rows.session(run, "mini-swe-agent", log.name)
         session.exit_status = text(info, "exit_status") or session.exit_status
         session.instance_id = text(run, "instance_id")
         session.id = session.instance_id or log.path.name.split(".")[0]

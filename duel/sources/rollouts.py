@@ -12,6 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from duel.conversation import message_rows
+from duel.conversation.record_files import without_surrogates
+from duel.conversation.values import parts
 from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from duel.records import Message
@@ -110,18 +113,42 @@ def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
 
 
 def _is_text(kind: Any) -> bool:
+    """True for text, and for what holds text in other clothes: bytes, a dictionary, `datasets`' JSON."""
     import pyarrow.types as types
 
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return True
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    plain = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(plain or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def _is_conversation(kind: Any) -> bool:
     import pyarrow.types as types
 
-    if not (types.is_list(kind) or types.is_large_list(kind)) or not types.is_struct(kind.value_type):
+    if not (types.is_list(kind) or types.is_large_list(kind)):
         return False
+    if not types.is_struct(kind.value_type):
+        return _is_text(kind.value_type)
     fields = {field.name: field.type for field in kind.value_type}
     return all(name in fields and _is_text(fields[name]) for name in ("role", "content"))
+
+
+def _plain(column: Any) -> Any:
+    """A column of text without its clothes; bytes stay what they are where they are no UTF-8."""
+    import pyarrow
+    import pyarrow.types as types
+
+    column = getattr(column, "storage", column)
+    if types.is_dictionary(column.type):
+        return _plain(column.dictionary_decode())
+    if types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_binary_view(column.type):
+        try:
+            return column.cast(pyarrow.large_string())
+        except pyarrow.ArrowInvalid:
+            return pyarrow.array([v and v.decode("utf-8", "replace") for v in column.to_pylist()])
+    return column
 
 
 def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
@@ -130,7 +157,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
     ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
     statuses = _texts(batch.column("exit_status")) if "exit_status" in names else [None] * batch.num_rows
     column = batch.column("messages")
-    conversations = _from_json(column) if _is_text(column.type) else _from_lists(column)
+    conversations = _from_lists(column) if _has_structs(column.type) else _from_json(column)
     for offset, (shape, messages) in enumerate(conversations):
         yield Rollout(
             file=shown,
@@ -147,8 +174,7 @@ def _texts(column: Any) -> list[str | None]:
     """A column as text; a value that is not UTF-8 (parquet does not check) counts as null."""
     import pyarrow
 
-    if not _is_text(column.type):
-        column = column.cast(pyarrow.string())
+    column = _plain(column) if _is_text(column.type) else column.cast(pyarrow.string())
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
@@ -172,8 +198,8 @@ def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]
     import pyarrow.compute as pc
 
     offsets = column.offsets.to_pylist()
-    roles = pc.struct_field(column.values, "role")
-    contents = pc.struct_field(column.values, "content")
+    roles = _plain(pc.struct_field(column.values, "role"))
+    contents = _plain(pc.struct_field(column.values, "content"))
     names, sizes = _texts(roles), pc.binary_length(contents).to_pylist()
     for start, end in pairwise(offsets):
 
@@ -187,19 +213,29 @@ def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]
         yield list(zip(names[start:end], sizes[start:end], strict=True)), messages
 
 
+def _has_structs(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return not _is_text(kind) and bool(types.is_struct(kind.value_type))
+
+
 def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:
-    """Conversations of a column of JSON strings; one that is not such a list has no messages."""
-    import orjson
+    """Conversations of JSON texts, one a row or one a message; one that is not such a list has no messages."""
+    for row in _texts(column) if _is_text(column.type) else column.to_pylist():
+        told = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in row or ()]
+        rows = message_rows.conversation({"messages": row if isinstance(row, str) else told})
+        pairs = [(message["role"], _content(message["content"])) for message in rows]
+        shape = [(role, None if content is None else len(content.encode())) for role, content in pairs]
 
-    for text in _texts(column):
-        try:
-            rows = orjson.loads(text or "[]")
-            pairs = [(row["role"], row["content"]) for row in rows]
-        except (ValueError, TypeError, KeyError):
-            pairs = []
-        shape = [(r if isinstance(r, str) else None, len(c.encode()) if isinstance(c, str) else None) for r, c in pairs]
-
-        def messages(pairs: list[tuple[Any, Any]] = pairs) -> list[Message]:
+        def messages(pairs: list[tuple[str, str | None]] = pairs) -> list[Message]:
             return _conversation(pairs)
 
         yield shape, messages
+
+
+def _content(content: Any) -> str | None:
+    """The text of a message; None where it holds anything else."""
+    if isinstance(content, str):
+        return without_surrogates(content) if content else content
+    said, images = parts(content)
+    return said if said and not images else None

@@ -7,17 +7,16 @@ active branch. Compactions stay in the file as entries of their own: the whole w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Hunk, Lost, Said, Session
-from duel.conversation.record_files import Hole
+from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
 from duel.sources.sessions.log import Log
 
-NAME = "pi"
-FOLDERS = ("~/.pi/agent/sessions", "~/.openclaw/agents")
+FOLDERS = ("~/.pi/agent/sessions",)
 
 # Entries that are no part of the conversation. Any other unknown type is noted by its name.
 _SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom"}
@@ -35,13 +34,18 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The active branch of a file; with `all_branches` also the others, each with the history that it shares."""
+    yield from branches(log.entries(), log, all_branches)
+
+
+def branches(records: Iterable[Record], log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """As `read`, of entries that come from elsewhere than lines."""
     header: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
     parents: dict[str, str | None] = {}
     previous: str | None = None
     leaf: str | None = None
     hole = ""
-    for number, record in enumerate(log.entries()):
+    for number, record in enumerate(records):
         if isinstance(record, Hole):
             hole = f"hole {number}"
             entries[hole], parents[hole], previous = {"type": "lost"}, previous, hole
@@ -71,7 +75,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) -> Session:
     session = Session(
-        NAME, text(header, "id") or log.path.stem, folder=text(header, "cwd"), model=text(header, "modelId")
+        "pi", text(header, "id") or log.path.stem, folder=text(header, "cwd"), model=text(header, "modelId")
     )
     calls: dict[str, AgentCall] = {}
     for entry in entries:

@@ -15,8 +15,6 @@ from duel.conversation.model import AgentReply, Session
 from duel.conversation.values import table, tables, text
 from duel.sources.sessions.log import Log
 
-NAME = "swe-agent"
-
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for an object with a history and steps that have actions."""
@@ -30,7 +28,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
         history = [message for message in tables(run.get("history")) if not message.get("is_demo")]
         info = table(run.get("info"))
         row = {"messages": [_message(message) for message in history], "instance_id": log.path.name.split(".traj")[0]}
-        session = message_rows.session(row, NAME, log.name)
+        session = message_rows.session(row, "swe-agent", log.name)
         session.id = session.instance_id
         session.exit_status = text(info, "exit_status")
         session.folder = text(run, "environment") if text(run, "environment").startswith("/") else ""

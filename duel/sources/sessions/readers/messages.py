@@ -14,8 +14,6 @@ from duel.conversation import message_rows
 from duel.conversation.model import Session
 from duel.sources.sessions.log import Log
 
-NAME = "messages"
-
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
     """True for rows with a list of messages under one of its usual names."""
@@ -26,7 +24,7 @@ def read(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[Se
     """One session a row; rows without messages are noted."""
     for number, row in enumerate(log.values()):
         if isinstance(row, dict) and message_rows.conversation(row):
-            session = message_rows.session(row, NAME, f"{log.name} row {number}", dialect)
+            session = message_rows.session(row, "messages", f"{log.name} row {number}", dialect)
             session.row = number
             yield session
         else:

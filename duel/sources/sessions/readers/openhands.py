@@ -15,8 +15,6 @@ from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log
 
-NAME = "openhands"
-
 # Version 0's own names of actions that are tool calls, where the model's call itself is not kept.
 _TOOLS = {"run": "bash", "edit": "str_replace_editor", "run_ipython": "execute_ipython_cell"}
 _SILENT = {"state", "agent_state_changed", "change_agent_state", "null", "recall", "system", "condensation"}
@@ -40,7 +38,7 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The one conversation of a file or folder of events."""
-    session = Session(NAME, log.path.stem if log.path.stem != "events" else log.path.parent.name)
+    session = Session("openhands", log.path.stem if log.path.stem != "events" else log.path.parent.name)
     calls: dict[str, AgentCall] = {}
     replies: dict[str, AgentReply] = {}
     for event in log.entries():
