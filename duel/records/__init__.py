@@ -1,4 +1,4 @@
-"""Every record on disk, typed once: prompt, pull request, answer with its candidates, score, verdict, kept turn.
+"""Every record on disk, typed once: prompt, pull request, answer with its candidates, score, people's votes, kept turn.
 
 Records are read and written nowhere else in other shapes. Unknown keys survive a round trip, and each record carries a
 format tag, so that a reader can tell a record of its own kind from any other JSON.
@@ -7,6 +7,7 @@ format tag, so that a reader can tell a record of its own kind from any other JS
 from duel.records.answer import Answer, Candidate, Kept, Made
 from duel.records.audit import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
 from duel.records.observed import Observed
+from duel.records.people import Lot, People, PersonVote
 from duel.records.pull_request import ChangedFile, Commit
 from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import Prompt, Source
@@ -23,10 +24,13 @@ __all__ = [
     "Commit",
     "Kept",
     "Leak",
+    "Lot",
     "Made",
     "Message",
     "Observed",
     "Order",
+    "People",
+    "PersonVote",
     "Prompt",
     "ProtocolCheck",
     "Record",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from duel.judging.agreement import krippendorff_alpha, winner
 from duel.judging.statistics import finite
 from duel.records import DIMENSIONS, Score
+from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, ScoreBucketRow
 from duel.review import estimator
 from duel.review.agreed_threshold import agreed_thresholds
 from duel.review.estimator import Phases
 from duel.review.labeled import Labeled
-from duel.review.people import Disagreement, People, PeopleFigure, PersonVote, ScoreBucketRow
 from duel.review.rater_figures import agreement, by_rater, same_winner
 from duel.settings import Settings
 

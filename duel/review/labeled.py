@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from duel.judging.table import Table, mean
 from duel.records import DIMENSIONS, Score
-from duel.review.people import PersonVote
+from duel.records.people import PersonVote
 from duel.settings import Settings
 
 Floats = NDArray[np.float64]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from duel.judging.agreement import krippendorff_alpha, winner
 from duel.judging.statistics import finite
 from duel.records import DIMENSIONS
+from duel.records.people import PersonVote, RaterFigures
 from duel.review.labeled import Labeled
-from duel.review.people import PersonVote, RaterFigures
 
 Floats = NDArray[np.float64]
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duel.records.people import People
 from duel.review.agreed_threshold import agreed_thresholds, beta_share, share_lower
 from duel.review.calibration import calibrate
 from duel.review.drawn_turns import chances, sequence
 from duel.review.estimator import Phases, labels_needed
-from duel.review.people import People
 from duel.settings import Settings
 from tests.review.judged import panel_of, score, vote
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from duel.records import DIMENSIONS, Order, Record
+from duel.records.record import DIMENSIONS, Order, Record
 
 PERSON = "person:"
 RATER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
