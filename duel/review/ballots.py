@@ -34,6 +34,8 @@ class Cast(BaseModel):
     @classmethod
     def parse(cls, row: object) -> Cast:
         """One vote of a page. Raises ItemError (reason `unreadable`)."""
+        if not isinstance(row, dict):
+            raise ItemError("unreadable", "not a vote: the line is no JSON object")
         try:
             cast = cls.model_validate(row)
         except ValidationError as error:

@@ -41,7 +41,7 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     is `undecided`; figures that cannot be computed are None.
     """
     labeled = Labeled.of(scores, votes, settings)
-    phases = Phases.of(labeled.panel, labeled.people, labeled.chance, labeled.table.clusters)
+    phases = Phases.of(labeled.panel, labeled.people, labeled.chance, labeled.clusters)
     found = People(
         labels=phases.labels,
         clusters=phases.labeled_clusters,
@@ -107,13 +107,12 @@ def _rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None
 
 
 def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
-    table, people = labeled.table, labeled.people
+    people = labeled.people
     won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
     scores = 100 * (labeled.panel + 0.5)
     return {
         "by_judge": [
-            _figure(labeled, judge, table.turn_values[:, place] - 0.5, people)
-            for place, judge in enumerate(table.judges)
+            _figure(labeled, judge, labeled.judged[:, place], people) for place, judge in enumerate(labeled.judges)
         ],
         "by_metric": [
             _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, labeled.people_by_metric[:, i] - 0.5)
@@ -131,7 +130,7 @@ def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
 def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags | None = None) -> PeopleFigure:
     """Panel against people over the turns that have a panel's delta, or those of them that are `among`."""
     there = np.isfinite(panel) if among is None else np.isfinite(panel) & among
-    phases = Phases.of(panel[there], people[there], labeled.chance[there], labeled.table.clusters[there])
+    phases = Phases.of(panel[there], people[there], labeled.chance[there], labeled.clusters[there])
     found = PeopleFigure(name=name, labels=phases.labels)
     if phases.labels < 3:
         return found
@@ -157,7 +156,9 @@ def _by_bucket(labeled: Labeled, settings: Settings) -> list[PeopleFigure]:
         "refined": (scores >= report.defeat_min) & (scores < report.final_min),
         "defeat": scores < report.defeat_min,
     }
-    return [_figure(labeled, name, labeled.panel, labeled.people, turns) for name, turns in among.items()]
+    found = [_figure(labeled, name, labeled.panel, labeled.people, turns) for name, turns in among.items()]
+    # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
+    return [row.model_copy(update={"alpha": None}) for row in found]
 
 
 def _confusion(labeled: Labeled, settings: Settings) -> list[ScoreBucketRow]:
@@ -184,11 +185,11 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
             reasons.setdefault(vote.item, []).append(f"{vote.rater}: {vote.reason}")
     return [
         Disagreement(
-            item=labeled.table.scores[row].file,
+            item=labeled.turns[row],
             panel=MARGIN * float(labeled.panel[row]),
             people=MARGIN * float(labeled.people[row]),
-            panel_reason=labeled.table.scores[row].reason[:LONGEST_WORDS],
-            people_reason="\n".join(reasons.get(labeled.table.scores[row].file, []))[:LONGEST_WORDS],
+            panel_reason=labeled.reasons[row][:LONGEST_WORDS],
+            people_reason="\n".join(reasons.get(labeled.turns[row], []))[:LONGEST_WORDS],
         )
         for row in rows
     ]

@@ -14,14 +14,18 @@ import sys
 import webbrowser
 from argparse import Namespace
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
+from duel.records import People
 from duel.settings import Settings
 from duel.stages import opened
 from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.reporting.sections import Section
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
@@ -54,7 +58,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
 
     summary = summarise(duel, tally, workspace.dropped(), sampling(workspace), settings)
-    tables = sections.sections(duel, summary)
+    tables = [*sections.sections(duel, summary), *people(workspace)]
     drawings = charts.draw(duel, tally, settings)
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())
@@ -63,6 +67,25 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     workspace.save(workspace.report / "report.md", text.encode())
     say_what_was_done(workspace, summary, reader, shelves, removed)
     return Result("report", EXIT_OPEN if reader.damage else EXIT_FINISHED, summary)
+
+
+def people(workspace: Workspace) -> list[Section]:
+    """What people's votes say, as the verdict holds it; nothing where nobody has voted."""
+    from duel.review.people_section import people_sections
+
+    found = of_verdict(workspace)
+    return people_sections(found) if found else []
+
+
+def of_verdict(workspace: Workspace) -> People | None:
+    """`people` of the verdict, None where it has none that can be read."""
+    import orjson
+    from pydantic import ValidationError
+
+    try:
+        return People.model_validate(orjson.loads(workspace.duel.read_bytes())["people"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
 
 
 def add_arguments(parser: Parser) -> None:

@@ -14,7 +14,7 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -34,6 +34,7 @@ from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Summary
+    from duel.records import Score
 
 
 async def run_async(
@@ -177,7 +178,20 @@ def decide(panel: Panel) -> dict[str, Any]:
             panel.stage.drop(score.file, score.instance_id, "unparsed", score.reason)
     noise = noise_floor.scores(panel.workspace, panel.settings)
     earlier = looks.read(panel.workspace)
-    return gate.decide(scores, panel.settings, earlier=earlier, noise=noise, left_out=left_out)
+    verdict = gate.decide(scores, panel.settings, earlier=earlier, noise=noise, left_out=left_out)
+    return with_people(verdict, scores, panel)
+
+
+def with_people(verdict: dict[str, Any], scores: Sequence[Score], panel: Panel) -> dict[str, Any]:
+    """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
+    from duel.review.ballot_box import read_votes
+    from duel.review.calibration import calibrate
+    from duel.review.weighing import weighed
+
+    votes = read_votes(panel.workspace, panel.stage.damage)
+    if not votes and panel.settings.review.weight != "require":
+        return verdict
+    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings)
 
 
 def save(workspace: Workspace, verdict: dict[str, Any]) -> None:
