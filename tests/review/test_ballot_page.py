@@ -20,7 +20,6 @@ from tests.review.pages import ballot_of, ballots, box_of, page_file, page_maker
 
 Tabs = Callable[..., Any]
 Shot = Callable[[Any, str], None]
-NARROW = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 LONG_WAIT = 8_000
 
 
@@ -246,9 +245,9 @@ def test_replies_are_never_below_the_fold(workspace: Workspace, tab: Tabs, shot:
     address = page_file(workspace, shown).as_uri()
     for width, height in ((390, 844), (1280, 720), (2000, 1200)):
         for scheme in ("light", "dark"):
-            page = tab(**(NARROW | {"viewport": {"width": width, "height": height}, "color_scheme": scheme})).open(
-                address
-            )
+            touch = scheme == "light"
+            size = {"viewport": {"width": width, "height": height}, "device_scale_factor": 1}
+            page = tab(**size, color_scheme=scheme, has_touch=touch, is_mobile=touch).open(address)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
             for number in (1, 2):
@@ -257,6 +256,9 @@ def test_replies_are_never_below_the_fold(workspace: Workspace, tab: Tabs, shot:
                 assert box["height"] >= 120
             save = page.locator("#save").bounding_box()
             assert save["y"] + save["height"] <= height
+            assert save["x"] + save["width"] <= width
+            last = page.locator("[data-all='2']").bounding_box()
+            assert last["x"] + last["width"] <= width
             shot(page, f"review-{width}-{scheme}")
 
 
