@@ -13,6 +13,7 @@ from duel.judging.agreement import krippendorff_alpha, winner
 from duel.judging.statistics import finite
 from duel.records import DIMENSIONS, Score
 from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, ScoreBucketRow
+from duel.reporting.text import shorten
 from duel.review import estimator
 from duel.review.agreed_threshold import agreed_thresholds
 from duel.review.estimator import Phases
@@ -188,8 +189,8 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
             item=labeled.turns[row],
             panel=MARGIN * float(labeled.panel[row]),
             people=MARGIN * float(labeled.people[row]),
-            panel_reason=labeled.reasons[row][:LONGEST_WORDS],
-            people_reason="\n".join(reasons.get(labeled.turns[row], []))[:LONGEST_WORDS],
+            panel_reason=shorten(labeled.reasons[row], LONGEST_WORDS),
+            people_reason=shorten("\n".join(reasons.get(labeled.turns[row], [])), LONGEST_WORDS),
         )
         for row in rows
     ]

@@ -35,7 +35,7 @@ class Labeled:
     judged: Floats
     """(T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse."""
     reasons: Sequence[str]
-    """(T,): the judges'."""
+    """(T,): one of each judge."""
     raters: Sequence[str]
     said: Floats
     """(T, R, 5), NaN where a person has not voted; repeats are left out."""
@@ -87,7 +87,7 @@ class Labeled:
             panel_by_metric=_metrics(parsed),
             judges=settings.judge.models,
             judged=np.array([_judged(score, settings) for score in parsed]).reshape(-1, len(settings.judge.models)),
-            reasons=[score.reason for score in parsed],
+            reasons=[_reason(score) for score in parsed],
             raters=raters,
             said=said,
             chance=np.where(chance == 0, 1.0, chance),
@@ -140,6 +140,11 @@ def _judged(score: Score, settings: Settings) -> list[float]:
         values = [getattr(vote, name) for vote in votes for name in settings.judge.metric_keys]
         deltas.append(np.mean(values) - 0.5 if values and None not in values else np.nan)
     return deltas
+
+
+def _reason(score: Score) -> str:
+    first = {vote.judge: vote.reason for vote in reversed(score.votes) if vote.reason}
+    return "\n".join(f"{judge}: {reason}" for judge, reason in reversed(first.items()))
 
 
 def _metrics(scores: Sequence[Score]) -> Floats:

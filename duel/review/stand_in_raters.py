@@ -6,17 +6,13 @@ import random
 from collections.abc import Iterable, Mapping
 
 from duel.records import DIMENSIONS, Score
+from duel.records.people import STAND_IN
 from duel.review.ballots import Ballot, Cast
 
-STAND_INS = ("stand-in-1", "stand-in-2")
+STAND_INS = (f"{STAND_IN}-1", f"{STAND_IN}-2")
 AT = "1970-01-01T00:00:00Z"
 OWN_MIND = 0.4
 """How often a stand-in votes by lot and not as the panel does."""
-
-
-def is_stand_in(rater: str) -> bool:
-    """True for a rule's name: no person may use it."""
-    return rater.startswith("stand-in")
 
 
 def casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:

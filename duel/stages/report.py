@@ -71,7 +71,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
 
 def people(workspace: Workspace) -> list[Section]:
     """What people's votes say, as the verdict holds it; nothing where nobody has voted."""
-    from duel.review.people_section import people_sections
+    from duel.reporting.people_section import people_sections
 
     found = of_verdict(workspace)
     return people_sections(found) if found else []

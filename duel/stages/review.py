@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
-from duel.records.people import RATER_NAME, People
+from duel.records.people import RATER_NAME, STAND_IN, People
 from duel.settings import Settings
 from duel.stages import opened
 from duel.workspace import Workspace
@@ -206,7 +206,7 @@ def say_refused(taken: Taken) -> None:
 def say_people(people: People) -> None:
     """What people's votes come to, in a few lines."""
     from duel.reporting import figures
-    from duel.review.people_section import WORDS
+    from duel.reporting.people_section import WORDS
 
     if not people.labels:
         say("nobody has voted yet")
@@ -239,7 +239,7 @@ def add_arguments(parser: Parser) -> None:
 
 def main(arguments: Namespace) -> int:
     rater = arguments.rater or account()
-    if not RATER_NAME.fullmatch(rater) or (rater.startswith("stand-in") and not arguments.offline):
+    if not RATER_NAME.fullmatch(rater) or (rater.startswith(STAND_IN) and not arguments.offline):
         raise SettingsError("this is no name for a rater", where="--rater", value=rater, hint="letters, digits, . _ -")
     if arguments.count < 1:
         raise SettingsError("--count takes a number of turns", value=arguments.count)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from duel.records import DIMENSIONS, People
-from duel.review.people_section import people_sections
+from duel.reporting.people_section import people_sections
 from duel.review.weighing import weighed
 from duel.settings import Settings
 from duel.stages import review

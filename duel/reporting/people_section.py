@@ -1,4 +1,4 @@
-"""What the report says of people's votes, as data: report.md and index.html show it as they show any section."""
+"""The sections on people's votes: what they say of the challenger and of the panel, and who cast them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from duel.records import People
 from duel.records.people import PeopleFigure
 from duel.reporting import figures
 from duel.reporting.sections import Outside, Section, Table
-from duel.review.stand_in_raters import is_stand_in
 
 SET_ASIDE = {
     "browsed": "browsed, not drawn",
@@ -48,7 +47,7 @@ def corrected(people: People) -> Section:
     if people.lcb_raters is not None:
         rows.insert(2, ("bound for people like them", figures.delta_points(people.lcb_raters), "raters differ"))
     section = Section("People", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
-    if any(is_stand_in(row.rater) for row in people.by_rater):
+    if any(row.stand_in for row in people.by_rater):
         section.title += " (STAND-IN RATERS)"
         section.notes.append("STAND-IN RATERS: rules voted here, no person did. These figures mean nothing.")
     if people.set_aside:
