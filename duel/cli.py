@@ -18,6 +18,7 @@ COMMANDS = {
     "audit": "duel.stages.audit",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",
+    "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
 }

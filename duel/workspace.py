@@ -85,6 +85,11 @@ class Workspace:
         """The folder of pages and lists for people."""
         return self.root / "report"
 
+    @property
+    def review(self) -> Path:
+        """The folder of people's votes, and of what was drawn for whom."""
+        return self.root / "review"
+
     def resolve(self, path: str | Path) -> Path:
         """A path from the settings: relative ones are relative to the workspace."""
         return self.root / expanded(path)

@@ -42,13 +42,13 @@ ROOMS = 3
 DOORS = {
     ("execution", "offline"),
     ("review", "judging"),
+    ("review", "reporting"),
     ("exports", "audit"),
     ("audit", "judging"),
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),
     ("judging", "candidates"),
-    ("review", "judging"),
 }
 HEAVY = {
     "numpy",

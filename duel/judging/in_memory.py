@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from duel.judging import gate, rubric
+from duel.judging.columns import Columns
+from duel.judging.evidence import Case
 from duel.judging.rubric import Pair
 from duel.judging.scoring import settle
-from duel.records import DIMENSIONS, Answer, Message, Order, Score, Vote
+from duel.records import DIMENSIONS, Answer, Message, Order, Score, Verdict, Vote
 from duel.settings import Settings
 
 PairJudge: TypeAlias = Callable[[Sequence[Message], str, str], int | Mapping[str, int]]
@@ -33,16 +35,17 @@ def judge(
             for name in judges
             for order in rubric.orders(pair.item, settings)
         ]
-        lengths = {"king": len(pair.opponent), "challenger": len(pair.challenger)}
+        lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
         blank = Score(file=pair.item, instance_id=answer.instance_id, mode=settings.duel.mode, lengths=lengths)
         scores.append(settle(blank.model_copy(update={"votes": votes}), settings))
     return scores
 
 
-def verdict(scores: Sequence[Score], settings: Settings | None = None) -> dict[str, Any]:
+def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdict:
     """What the votes of `scores` add up to, how sure that is, and whether the challenger is accepted."""
     judges = dict.fromkeys(vote.judge for score in scores for vote in score.votes)
-    return gate.decide(list(scores), panel_of(judges, settings))
+    chosen = panel_of(judges, settings)
+    return gate.decide(Case(Columns.of(scores, chosen.judge.models), chosen, chosen.duel.mode))
 
 
 def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Settings:

@@ -49,6 +49,8 @@ def run(
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
+    if offline:
+        stages["validate"] = lambda: _with_stand_in_raters(workspace, settings, paying())
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
         say(f"\n[{number}/{len(stages)}] {name}")
@@ -57,6 +59,19 @@ def run(
             return result
         code = max(code, result.exit_code)
     return Result("run", code, result.found)
+
+
+def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
+    """Validate; then rules vote in place of people, and the verdict is made once more with their votes beside it."""
+    from duel.stages import review, validate
+
+    result = validate.run(workspace, settings, **spending)
+    if result.found is None:
+        return result
+    people = review.run(workspace, settings, offline=True).found
+    if result.found.get("people") == people.model_dump(mode="json"):
+        return result
+    return validate.run(workspace, settings, offline=True, regate=True)
 
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:

@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from duel.records import DIMENSIONS, Order, Record
+from duel.records.record import DIMENSIONS, Order, Record
 
 PERSON = "person:"
+STAND_IN = "stand-in"
+"""How the names of rules begin that vote where no person does."""
 RATER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 """A rater's name is part of file names and of `judge`."""
 LONGEST_REASON = 2_000
@@ -99,6 +101,11 @@ class RaterFigures(BaseModel):
     """Share of repeats with the same winner."""
     with_panel: float | None = None
     """Share with the panel's winner."""
+
+    @property
+    def stand_in(self) -> bool:
+        """True for a rule that voted in place of a person."""
+        return self.rater.startswith(STAND_IN)
 
 
 class ScoreBucketRow(BaseModel):
