@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from duel.environment import environment
 from duel.errors import SettingsError
-from duel.sections import Audit, Duel, Endpoint, Generate, Judge, Price, Report, Review, Sample, Section, Store
+from duel.sections import Audit, Duel, Endpoint, Execute, Generate, Judge, Price, Report, Review, Sample, Section, Store
 
 SETTINGS_FILE = "chain.toml"
 # Sections that the field's other tools keep in the same file; nothing here reads them.
@@ -46,6 +46,7 @@ class Settings(Section):
     duel: Duel = Field(default_factory=Duel)
     report: Report = Field(default_factory=Report)
     audit: Audit = Field(default_factory=Audit)
+    execute: Execute = Field(default_factory=Execute)
     review: Review = Field(default_factory=Review)
     store: Store = Field(default_factory=Store)
     prices: dict[str, Price] = Field(default_factory=dict)

@@ -36,12 +36,12 @@ _LIBRARY = re.compile(r"(?:=> )?(/[^ ]+) \(0x")
 _ETC = {"passwd": "root:x:0:0:root:/repo:/bin/bash\n", "group": "root:x:0:\n"}
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
     """Copy the machine's tools into the new folder `folder` (36 MB); those that it lacks are left out.
 
     Raises UserError where a tool is missing without which no history can be replayed.
     """
-    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *_UNSEEN)}
+    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, *_UNSEEN)}
     missing = [name for name in NEEDED if not found[name]]
     if missing:
         raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))
