@@ -284,6 +284,31 @@ class Audit(Section):
         return value
 
 
+class Execute(Section):
+    """Where the candidates' commands are run, and what counts as evidence."""
+
+    backend: str = "off"
+    """"off", "bubblewrap", "docker", "podman", or one that an installed package registers."""
+    repositories: str = ""
+    """A folder of mirrors (`owner/name`), or an address with {repo}; empty: one commit each, fetched from GitHub."""
+    image: str = ""
+    """Image for docker and podman, {instance} and {repo} filled in; empty: as the pull request's record names it."""
+    timeout_s: float = Field(30.0, gt=0)
+    """Seconds one command may take."""
+    memory_mb: int = Field(1024, ge=64)
+    """Memory of one command, with all that it starts."""
+    pids: int = Field(64, ge=4)
+    """Processes of one command."""
+    output_chars: int = Field(8000, ge=200)
+    """Characters of an output or a change that are kept: the first and the last half."""
+    workers: int = Field(0, ge=0)
+    """Turns executed at a time; 0: two for each core."""
+    replay: bool = True
+    """Run the history's commands first; false: only turns without a history have evidence."""
+    min_faithful: float = Field(0.8, ge=0, le=1)
+    """Share of the replayed observations that must equal the recorded ones; below it a turn has no evidence."""
+
+
 class Review(Section):
     """People's votes beside the panel's."""
 

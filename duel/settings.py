@@ -20,7 +20,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
-from duel.sections import Audit, Duel, Endpoint, Generate, Judge, Price, Report, Review, Sample, Section, Store
+from duel.sections import Audit, Duel, Endpoint, Execute, Generate, Judge, Price, Report, Review, Sample, Section, Store
 
 SETTINGS_FILE = "chain.toml"
 # What the field's public validator keeps in the same file and nothing here reads: sections, and keys by section.
@@ -58,6 +58,7 @@ class Settings(Section):
     duel: Duel = Field(default_factory=Duel)
     report: Report = Field(default_factory=Report)
     audit: Audit = Field(default_factory=Audit)
+    execute: Execute = Field(default_factory=Execute)
     review: Review = Field(default_factory=Review)
     store: Store = Field(default_factory=Store)
     prices: dict[str, Price] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ import subprocess
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from duel.errors import printable
@@ -232,6 +232,7 @@ def _setting(line: str) -> str:
     return f"[{section}]\n\t{key} = {value}\n"
 
 
+@cache
 def _bundled_names() -> frozenset[str]:
     from duel.offline import sample_repositories
 
