@@ -37,7 +37,7 @@ def main() -> int:
     chosen = settings.load(workspace.root, *offline.overrides(asked.offline))
     with workspace.lock("export", "export.py"):
         handover = Handover()
-        scrubber = quality.Scrubber()
+        scrubber = quality.Scrubber(workspace.secret())
         benchmarks = Benchmarks.load(chosen, workspace, asked.offline)
         examples = read(asked, workspace, chosen, handover)
         examples = choose(asked, chosen, handover, benchmarks, scrubber, examples)

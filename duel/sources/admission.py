@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from duel.audit import licences
+from duel.audit import licenses
 from duel.audit.contamination import Benchmarks
 from duel.settings import Settings
 from duel.sources.join import mismatch
@@ -91,7 +91,7 @@ def refusal(turn: Turn, head: Head | None, settings: Settings, benchmarks: Bench
     if head is not None:
         if reason := mismatch(task, head.base_commit, head.problem_statement):
             return reason, "the rollout's task is not this pull request's"
-        if detail := licences.refused(head.license, settings):
+        if detail := licenses.refused(head.license, settings):
             return "licence", detail
     commit, issue = (head.base_commit, head.problem_statement) if head else ("", task)
     detail = benchmarks.reason(turn.instance_id, turn.repo, commit, issue)
