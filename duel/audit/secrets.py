@@ -40,8 +40,11 @@ class _Rule(NamedTuple):
     needles: tuple[str, ...]
     pattern: str
     accepts: Callable[[str], bool] = lambda value: True
+    dense: bool = False
+    """It is one run of at least 20 characters, so that its needles are looked for in such runs alone."""
 
 
+_DENSE = re.compile(r"[\w.+/=~$-]{20,}")
 _EDGE = r"(?<![A-Za-z0-9_])"
 _TAIL = r"(?![A-Za-z0-9_])"
 _DUMMY = re.compile(
@@ -79,7 +82,7 @@ def _is_unshown(value: str) -> bool:
 def _format(kind: str, prefixes: tuple[str, ...], rest: str) -> _Rule:
     needles = tuple(dict.fromkeys(prefix.lower() for prefix in prefixes))
     starts = "|".join(map(re.escape, sorted(prefixes, key=len, reverse=True)))
-    return _Rule(kind, needles, rf"{_EDGE}(?<![\w]-)(?:{starts}){rest}{_TAIL}", _is_drawn)
+    return _Rule(kind, needles, rf"{_EDGE}(?<![\w]-)(?:{starts}){rest}{_TAIL}", _is_drawn, dense=True)
 
 
 _NAMED = (
@@ -142,8 +145,9 @@ def scrub(text: str, key: bytes = b"") -> Scrubbed:
     """
     counts: Counter[str] = Counter()
     folded = text.lower()
+    dense = " ".join(_DENSE.findall(folded))
     for rule in _RULES:
-        if any(needle in folded for needle in rule.needles):
+        if any(needle in (dense if rule.dense else folded) for needle in rule.needles):
             text = _replaced(rule, text, key, counts)
     return Scrubbed(text, counts)
 
