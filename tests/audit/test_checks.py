@@ -93,6 +93,61 @@ def test_lists_come_in_many_formats(name: str, tmp_path: Path) -> None:
     assert "base commit" in found.reason("other__id-1", "Acme/Shop", "AB" * 20)
 
 
+SPELLED = [
+    "acme__shop-12_1",
+    "acme__shop-12.traj",
+    "acme__shop-12.traj.json",
+    "runs/acme__shop-12/trajectory.json",
+    "acme__shop-12_run_3.jsonl",
+    "Acme/Shop#12",
+    "https://github.com/acme/shop/pull/12",
+    "https://github.com/acme/shop/pull/12.diff",
+    "https://github.com/acme/shop/issues/12#issuecomment-1",
+    "instance_acme__shop-12",
+    "swebench/sweb.eval.x86_64.acme_1776_shop-12:latest",
+    "sweb.eval.arm64.acme__shop-12",
+    "ghcr.io/x/swe-bench.eval.x86_64.acme__shop-12:v1",
+    "docker.io/x/sweb.eval.x86_64.acme_s_shop-12:latest",
+    "somebody__shop-12",
+    "acme__shop.abababab.lm_rewrite__x7k2",
+    "swesmith/acme__shop.abababab",
+]
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_an_instance_is_known_in_every_spelling(spelled: str, tmp_path: Path) -> None:
+    row = {"instance_id": "acme__shop-12", "repo": "acme/shop", "base_commit": "ab" * 20}
+    (tmp_path / "ids.json").write_text(json.dumps([row]))
+    assert benchmarks(tmp_path, "ids.json").reason(spelled)
+
+
+@pytest.mark.parametrize(
+    "other", ["acme__shop-121", "acme__shop-1", "acme__shopper-12", "acme__shop.cdcdcdcd.lm__x", "acme/shop", "", "12"]
+)
+def test_another_instance_is_clean(other: str, tmp_path: Path) -> None:
+    row = {"instance_id": "acme__shop-12", "repo": "acme/shop", "base_commit": "ab" * 20}
+    (tmp_path / "ids.json").write_text(json.dumps([row]))
+    assert benchmarks(tmp_path, "ids.json").reason(other) == ""
+
+
+def test_a_base_commit_is_proof_in_any_repository(tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text(json.dumps([{"instance_id": "acme__shop-12", "base_commit": "ab" * 20}]))
+    assert "base commit" in benchmarks(tmp_path, "ids.json").reason("x__y-1", "x/y", "AB" * 20)
+
+
+def test_an_issue_is_found_in_a_task_with_instructions_around_it(tmp_path: Path, shared: Path) -> None:
+    pulls = real.commits(shared)
+    rows = [{"instance_id": i, "problem_statement": commit.issue} for i, commit in pulls.items()]
+    (tmp_path / "ids.json").write_text(json.dumps(rows))
+    found = benchmarks(tmp_path, "ids.json")
+    tasks = {
+        i: messages[1].content for name in ("mini_swe_agent", "swe_zero") for i, messages in real.rollouts(shared, name)
+    }
+    missed = [i for i, task in tasks.items() if not found.reason("no-id", "", "", task)]
+    assert len(tasks) >= 39
+    assert missed == []
+
+
 def test_strict_mode_refuses_the_whole_repository(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("acme__shop-12\n")
     assert benchmarks(tmp_path, "ids.txt", decontaminate_by="repo").reason("acme__shop-99") == "repository of ids.txt"
