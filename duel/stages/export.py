@@ -39,7 +39,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, reasoning)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber = quality.Scrubber()
+        scrubber = quality.Scrubber(workspace.secret())
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
         examples = choose(asked, settings, handover, benchmarks, scrubber, examples)
