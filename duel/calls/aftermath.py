@@ -10,7 +10,7 @@ import orjson
 
 from duel.calls import trouble
 from duel.calls.failures import Failure, Meaning, fitting_tokens
-from duel.calls.line import GONE, PROBE_AGAIN_S, Call, Line
+from duel.calls.line import GONE, HUNG, PROBE_AGAIN_S, Call, Line
 from duel.calls.wire import Completion, encode
 from duel.errors import DuelError, ItemError
 
@@ -34,11 +34,13 @@ class Aftermath:
 
     client: Client
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard: bool = False
+    """True once any model has answered."""
 
-    async def wait_after(self, call: Call, line: Line, failure: Failure, *, elsewhere: bool) -> float:
-        """Seconds to wait before the next try. Raises ItemError, or the error that ends the run."""
+    async def wait_after(self, call: Call, line: Line, failure: Failure) -> float:
+        """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
         if failure is GONE:
-            return await self._after_gone(call, line, elsewhere)
+            return await self._after_gone(call, line)
         line.reached = line.reached or not failure.unsent
         if failure.status in (400, 422) and self._adapts(call, line, failure):
             return 0.0
@@ -48,20 +50,19 @@ class Aftermath:
         if self._is_for_good(call, line, failure):
             self._take_down(line, failure)
         if line.down is not None:
-            return 0.0 if elsewhere else await self.meet_down(call, line)
+            return await self.meet_down(call, line)
         if failure.meaning in (Meaning.ITEM, Meaning.RUN):
-            return await self._fail_item(call, line, failure, elsewhere)
+            return await self._fail_item(call, line, failure)
         count = call.charge(failure)
-        refused = failure.meaning is Meaning.REFUSED
-        if count > (self.client.route.max_429_retries if refused else self.client.route.retry_max):
-            return await self._fail_item(call, line, failure, elsewhere)
-        return 0.0 if elsewhere or line.lane.out else self._delay(call, failure, count)
+        if count > self._most_retries(failure):
+            return await self._fail_item(call, line, failure)
+        return 0.0 if line.lane.out else self._delay(call, failure, count)
 
     def answered(self, line: Line, completion: Completion, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried."""
         line.reached = True
-        if line.lane.answered_calls == 1 or line.down is not None:
-            line.down = None
+        if not self._heard or line.down is not None:
+            self._heard, line.down = True, None
             self.client.summary.down.pop(line.model, None)
             self._tell()
         if final and not completion.thought_only:
@@ -72,7 +73,9 @@ class Aftermath:
                 self._take_down(line, trouble.THOUGHT_ALONE)
 
     async def meet_down(self, call: Call, line: Line) -> float:
-        """A call that is left with a model that is down: now and then it tries it, else it fails."""
+        """A call to a model that is down goes elsewhere, or now and then tries it; else it fails."""
+        if self.client.choose(call, line).down is None:
+            return 0.0
         now = asyncio.get_running_loop().time()
         if now >= line.probe_at:
             line.probe_at = now + PROBE_AGAIN_S
@@ -82,7 +85,7 @@ class Aftermath:
         error = await asyncio.shield(line.down)
         if self.models_left < self.client.route.needed:
             raise error
-        while self._nobody_has_answered and any(other is not line and other.busy for other in self._lines):
+        while not self._heard and any(other is not line and other.busy for other in self._lines):
             await self._news.wait()
             if self.models_left < self.client.route.needed:
                 raise error
@@ -103,7 +106,7 @@ class Aftermath:
         down = [line for line in self._lines if line.down is not None and line.down.done()]
         if down and self.models_left < self.client.route.needed:
             return down[0].down.result() if down[0].down is not None else None
-        if silent and self._nobody_has_answered:
+        if silent and not self._heard:
             return trouble.down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
 
@@ -121,7 +124,7 @@ class Aftermath:
         if failure.unsent and failure.meaning is Meaning.FAULT:
             reached = any(other.reached for other in self._lines if other.provider is line.provider)
             return not reached and call.tries >= FIRST_TRIES
-        if failure.kind == "hung":
+        if failure.kind == HUNG:
             return not answered
         if failure.meaning is not Meaning.RUN:
             return False
@@ -158,28 +161,23 @@ class Aftermath:
     def _lines(self) -> list[Line]:
         return list(self.client.lines.values())
 
-    @property
-    def _nobody_has_answered(self) -> bool:
-        return not any(line.lane.answered_calls for line in self._lines)
-
     # -- the item --------------------------------------------------------------------------------------------------
 
-    async def _after_gone(self, call: Call, line: Line, elsewhere: bool) -> float:
+    async def _after_gone(self, call: Call, line: Line) -> float:
         if line.lane.gone:
             self._take_down(line, line.last_failure)
-        if elsewhere:
-            return 0.0
         if line.down is not None:
             return await self.meet_down(call, line)
+        if self.client.choose(call, line) is not line:
+            return 0.0
         raise ItemError("model-out", f"{line.model} is out: {line.last_failure.told}", where=call.request.item)
 
-    async def _fail_item(self, call: Call, line: Line, failure: Failure, elsewhere: bool) -> float:
+    async def _fail_item(self, call: Call, line: Line, failure: Failure) -> float:
         """The item fails; after several in a row the model is given up."""
         line.lane.given_up += 1
         if line.lane.given_up >= (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
             self._take_down(line, failure)
-            if not elsewhere:
-                return await self.meet_down(call, line)
+            return await self.meet_down(call, line)
         raise ItemError(failure.kind, failure.words, where=call.request.item)
 
     def _adapts(self, call: Call, line: Line, failure: Failure) -> bool:
@@ -213,6 +211,12 @@ class Aftermath:
         if failure.meaning is Meaning.REFUSED and (failure.retry_after_s or 0.0) > longest:
             return replace(failure, meaning=Meaning.RUN, spent=True)
         return failure
+
+    def _most_retries(self, failure: Failure) -> int:
+        route = self.client.route
+        if failure.meaning is Meaning.REFUSED:
+            return route.max_429_retries
+        return 2 * route.retry_max if failure.kind == HUNG else route.retry_max
 
     def _delay(self, call: Call, failure: Failure, count: int) -> float:
         """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""

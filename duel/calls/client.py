@@ -15,7 +15,8 @@ from duel.calls.failures import Failure, Meaning
 from duel.calls.lane import Lane, ModelGone, Start
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
-from duel.calls.line import GONE, Call, Line
+from duel.calls.line import GONE, HUNG, Call, Line
+from duel.calls.patience import Patience
 from duel.calls.redaction import redacted
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
@@ -147,7 +148,7 @@ class Client:
             if call.limit is None or call.line is None:
                 continue
             patience = longest[call.line.provider is self.route.provider, call.line.model]
-            if call.line.lane.over or now - call.sent_at > patience * 2**call.hung:
+            if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 3):
                 call.limit.reschedule(now)
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
@@ -188,7 +189,7 @@ class Client:
 
     async def _complete(self, call: Call) -> tuple[Line, Completion]:
         """Try until there is a completion. Raises ItemError where retries are used up, EndpointError, BudgetSpent."""
-        line = self._choose(call, None)
+        line = self.choose(call, None)
         while True:
             call.line = line
             if line.down is not None:
@@ -197,12 +198,13 @@ class Client:
             if isinstance(outcome, Completion):
                 return line, outcome
             call.sent = False
-            away = outcome.meaning is not Meaning.ITEM and (outcome.meaning is Meaning.REFUSED or call.tries > 1)
-            following = self._choose(call, line if away or outcome.unsent else None)
-            wait = await self.aftermath.wait_after(call, line, outcome, elsewhere=following is not line)
-            if wait > 0:
+            wait = await self.aftermath.wait_after(call, line, outcome)
+            away = outcome.meaning is Meaning.REFUSED or outcome.unsent or call.faults > 1
+            following = self.choose(call, line if away else None)
+            if following is line and wait > 0:
                 await asyncio.sleep(wait)
-            line = self._choose(call, None) if following.down is not None else following
+                following = self.choose(call, None)
+            line = following
 
     async def _try(self, call: Call, line: Line) -> Completion | Failure:
         """One call, from its turn in the lane to what came back."""
@@ -244,7 +246,7 @@ class Client:
         except TimeoutError:
             call.hung += 1
             words = f"no reply for {loop.time() - start.at:.1f} s; others took {line.lane.patience.slowest_s:.1f} s"
-            outcome = Failure("hung", Meaning.FAULT, words, billed=True)
+            outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
         finally:
             call.limit = None
         call.latency_s = loop.time() - start.at
@@ -317,7 +319,7 @@ class Client:
 
     # -- where a call goes -----------------------------------------------------------------------------------------
 
-    def _choose(self, call: Call, failed_at: Line | None) -> Line:
+    def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
         first = self.line(self.route.provider, call.request.model)
         if self.route.fallback is None:
@@ -352,6 +354,7 @@ class Client:
             first_hold_s=self.route.retry_initial_backoff_s,
             longest_hold_s=self.route.max_429_wait_s,
             outage_s=self.route.outage_s,
+            patience=Patience(shortest_s=self.route.hung_s),
             seats=self.seats,
             reroutes=self.route.fallback is not None,
         )

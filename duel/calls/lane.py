@@ -21,9 +21,10 @@ FEW_ANSWERS = 10
 # Once a level had to fall, a round of calls is spread over half of their latency. Calls of 8 s under a limit of 180 a
 # minute: 28 of 1,528 refused, 443 of 1,943 without; 0.8 costs an endpoint with a plain capacity 1 % of its throughput.
 SPACING = 0.5
-# So many failures of any kind in a row, no reply between them, are an outage: at 30 % of faults chance alone makes such
-# a row once in 15,000 calls, and then it costs one short hold.
-OUTAGE_ROW = 8
+# A row of failures of any kind, no reply between them, is an outage if chance makes one so long once in 100,000 calls:
+# 8 in a row up to 24 % of faults, 23 at 60 %. The share of faults is that of the last 100 calls or so.
+SHORTEST_ROW, LONGEST_ROW, ONCE_IN = 8, 100, 100_000
+MEMORY = 0.99
 # While a model is out one call at a time tries it, at least so often; a refused call costs nothing.
 LONGEST_PROBE_S = 5.0
 # A model that has never answered is given up after this share of `outage_s`.
@@ -72,6 +73,9 @@ class Lane:
     _holds: int = 0
     _failed_in_a_row: int = 0
     _silent_since: float | None = None
+    _failures: float = 0.0
+    """Failures and, below, all calls before the present row, the older the lighter."""
+    _outcomes: float = 1.0
     _answered_since_hold: int = FEW_ANSWERS
     _first_start_since_hold: float = 0.0
     _timer: asyncio.TimerHandle | None = None
@@ -120,6 +124,9 @@ class Lane:
     def answered(self, start: Start, tokens: int = 0) -> None:
         """A reply came that took `tokens`. Its slot stays taken until `saved`."""
         self.answered_calls += 1
+        row = 0 if self.out else self._failed_in_a_row
+        fade = MEMORY ** (row + 1)
+        self._failures, self._outcomes = self._failures * fade + row, self._outcomes * fade + row + 1
         self.given_up = self._holds = self._failed_in_a_row = 0
         self.out = self.gone = False
         self._silent_since, self._held_until = None, 0.0
@@ -146,14 +153,14 @@ class Lane:
         """The call went wrong in a way that says nothing about capacity, unless all of them do."""
         self.level.failed(start.ticket)
         self._failed()
-        if self.out or (self._failed_in_a_row >= OUTAGE_ROW and self.answered_calls):
+        if self.out or (self._is_outage and self.answered_calls):
             self._hold(None)
         self._release()
 
     def refused(self, start: Start, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
         self._failed()
-        paced = limited and self.pace.learnt and not self.out and self._failed_in_a_row < OUTAGE_ROW
+        paced = limited and self.pace.learnt and not self.out and not self._is_outage
         if limited:
             self.pace.refused(self.longest_hold_s)
         if paced:
@@ -169,6 +176,12 @@ class Lane:
     def observe(self, rates: Rates, start: Start) -> None:
         """The headers of a response tell of limits."""
         self.pace.observe(rates, start.before, _now())
+
+    @property
+    def _is_outage(self) -> bool:
+        """True if the present row of failures is no chance."""
+        row = self._failed_in_a_row
+        return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
 
     def _failed(self) -> None:
         self._failed_in_a_row += 1

@@ -18,6 +18,8 @@ from duel.errors import DuelError
 from duel.sections import Price
 
 GONE = Failure("model-down", Meaning.REFUSED, "held back for too long without one reply")
+# The kind of a call that was given up because its neighbors took far less time.
+HUNG = "hung"
 # A model that is down is tried again so often by a single call, as long as the run goes on without it.
 PROBE_AGAIN_S = 60.0
 
@@ -114,6 +116,8 @@ class Call:
             self.charged_at = answered
             if failure.meaning is Meaning.REFUSED:
                 self.refusals += 1
-            else:
+            elif failure.kind != HUNG:
                 self.faults += 1
+        if failure.kind == HUNG:
+            return self.hung
         return self.refusals if failure.meaning is Meaning.REFUSED else self.faults

@@ -11,8 +11,6 @@ HANGING = 8.0
 SLOW = 4.0
 # Replies that are looked back at, and from how many on they say anything, and say it well.
 WINDOW, FEW, ENOUGH = 50, 8, 20
-# Nobody is given up sooner: an endpoint that answers in 20 ms may well take seconds once.
-SHORTEST_S = 5.0
 
 
 @dataclass
@@ -20,7 +18,8 @@ class Patience:
     """The latencies of one model."""
 
     mean_s: float = 0.0
-    shortest_s: float = SHORTEST_S
+    shortest_s: float = 5.0
+    """Nobody is given up sooner: an endpoint that answers in 20 ms may well take seconds once."""
     _last: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _slowest: float = 0.0
     _seen: int = 0

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -50,7 +50,8 @@ class Said:
     pieces: list[bytes] | None = None
     """Sent one by one, each in a packet of its own, as an event stream."""
     end: str = ""
-    """"reset": the connection is reset in place of a response; "cut": in its middle; "hang": no byte comes, ever."""
+    """"reset": the connection is reset in place of a response; "cut": in its middle; "hang": no byte comes, ever;
+    "last": the connection is closed behind the response."""
     after_s: float = 0.0
     billed: tuple[int, int] = (0, 0)
 
@@ -64,10 +65,12 @@ def completion(
     return {"id": "x", "object": "chat.completion", "model": "theirs", "choices": [choice], **told}
 
 
-def good(asked: Asked, content: Any = ..., finish: str = "stop", out: int = 100, **more: Any) -> Said:
+def good(
+    asked: Asked, content: Any = ..., finish: str = "stop", out: int = 100, *, usage_in: int = 1000, **more: Any
+) -> Said:
     """A reply that is billed as it says."""
-    whole = completion(asked.text if content is ... else content, finish, (1000, out), **more)
-    return Said(json.dumps(whole).encode(), billed=(1000, out))
+    whole = completion(asked.text if content is ... else content, finish, (usage_in, out), **more)
+    return Said(json.dumps(whole).encode(), billed=(usage_in, out))
 
 
 def refusal(status: int, message: str, headers: dict[str, str] | None = None, **fields: Any) -> Said:
@@ -107,21 +110,43 @@ class Faulty:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048), self._loop
-        ).result(10)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = 0
+        self._do(self.open())
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         return self
 
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def open(self) -> None:
+        """Listen, on the same port as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=2048)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        """Listen no more; what is open stays open."""
+        self._server.close()
+        await asyncio.sleep(0)
+
+    def shut_for(self, seconds: float) -> None:
+        """Close the port for a while, from now."""
+
+        async def shut_and_open() -> None:
+            await self.shut()
+            await asyncio.sleep(seconds)
+            await self.open()
+
+        self._loop.call_soon_threadsafe(lambda: self._tasks.add(self._loop.create_task(shut_and_open())))
+
     def __exit__(self, *_: object) -> None:
         async def close() -> None:
-            self._server.close()
+            await self.shut()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
-        asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
+        self._do(close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -186,7 +211,7 @@ class Faulty:
             await writer.drain()
             if said.pieces is not None:
                 await asyncio.sleep(0)
-        return said.pieces is None
+        return said.pieces is None and said.end != "last"
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -1,16 +1,16 @@
+# ruff: noqa: E501 - a table, a row a shape
 """Endpoints as the world really sends them: each shape of fault by itself, and what becomes of the replies."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from duel.calls import Summary
-from tests.calls.faulty import TURN, VERDICT, Asked, Faulty, Said, chunk, completion, good, refusal, stream
+from tests.calls.faulty import TURN, VERDICT, Asked, Faulty, Said, chunk, completion, good, stream
 from tests.calls.jobs import House, Question
 
 Play = Callable[[Asked], Said]

@@ -10,8 +10,8 @@ import pytest
 
 from duel.calls import Provider
 from duel.calls.failures import Meaning, from_error_object, from_status
-from duel.calls.rates import parse_retry_after
 from duel.calls.ledger import Ledger
+from duel.calls.rates import parse_retry_after
 from duel.errors import EndpointError, SettingsError
 from duel.offline import Faults, endpoint
 from tests.calls.conftest import Script, answer

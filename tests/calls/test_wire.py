@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.calls import Request
-from duel.calls.failures import Failure
 from duel.calls.dialect import Dialect
+from duel.calls.failures import Failure
 from duel.calls.reply_text import clean, split_thought
 from duel.calls.stream import StreamReader
 from duel.calls.wire import Completion, decode, encode
