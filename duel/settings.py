@@ -257,12 +257,13 @@ def _docstrings(section: type[Section]) -> dict[str, str]:
     import ast
     import inspect
 
-    (tree,) = ast.parse(inspect.getsource(section)).body
-    assert isinstance(tree, ast.ClassDef)
     told = {}
-    for above, line in pairwise(tree.body):
-        if isinstance(above, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
-            told[ast.unparse(above.target)] = str(line.value.value)
+    for kind in section.__mro__[: section.__mro__.index(Section)]:
+        (tree,) = ast.parse(inspect.getsource(kind)).body
+        assert isinstance(tree, ast.ClassDef)
+        for above, line in pairwise(tree.body):
+            if isinstance(above, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
+                told[ast.unparse(above.target)] = str(line.value.value)
     return told
 
 
