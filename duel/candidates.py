@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Fence lines, role markers and the like around what is counted, in tokens.
 SLACK_TOKENS = 128
 NO_MARK = "0" * 16
+# Sets a second writer's reply apart from the king's in the ledger, where both are asked the very same.
+SECOND_WRITER = 2_000_000
 
 
 class Refused(Exception):
@@ -50,6 +52,14 @@ class Numbered:
         request = self._occurrences.number(
             writer_request(self.settings, "king", stem, self.settings.king_model, history)
         )
+        return Question(request, request.key)
+
+    def second_writer(self, stem: str, history: Sequence[Message]) -> Question:
+        """The blind question once more: the challenger of a turn that has no pull request."""
+        model = self.settings.challenger_model
+        asked = writer_request(self.settings, "challenger", stem, model, history)
+        request = self._occurrences.number(asked)
+        request = replace(request, occurrence=request.occurrence + SECOND_WRITER)
         return Question(request, request.key)
 
     def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Question:

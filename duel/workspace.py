@@ -90,6 +90,11 @@ class Workspace:
         """The folder of people's votes, and of what was drawn for whom."""
         return self.root / "review"
 
+    @property
+    def attic(self) -> Path:
+        """What an older draw left behind: kept, never judged."""
+        return self.root / "attic"
+
     def resolve(self, path: str | Path) -> Path:
         """A path from the settings: relative ones are relative to the workspace."""
         return self.root / expanded(path)

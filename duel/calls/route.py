@@ -155,8 +155,12 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
     )
 
 
+# Where the key of a well-known provider belongs, unless an address is given.
+ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
+
+
 def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:
-    address = environment(url_name, workspace.root)
+    address = environment(url_name, workspace.root) or ADDRESSES.get((url_name, key_name), "")
     if not address:
         raise SettingsError(
             "no endpoint to call",

@@ -3,6 +3,7 @@
     run.py --offline         all of it with the bundled sample and the stand-in endpoint
     run.py --plan            what a run would call and cost, before a cent is spent
     run.py                   the real thing; run it again after an interruption
+    run.py --source runs/    the same with trajectories of your own, as prompt.py takes them
 
 Each stage reads what the one before it wrote. The audit comes before the judges: no call is spent on a turn that cannot
 be kept. If some items of a stage stay open, the others go on and the run ends with exit code 1; if the user must
@@ -18,9 +19,9 @@ from typing import Any
 from duel import calls
 from duel.bookkeeping import Result
 from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
+from duel.sections import Sample
 from duel.settings import Settings
-from duel.stages import opened
 from duel.workspace import Workspace
 
 
@@ -31,9 +32,13 @@ def run(
     again: bool = False,
     budget: float | None = None,
     offline: bool = False,
+    configured: Sample | None = None,
 ) -> Result:
-    """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found."""
-    from duel.stages import audit, challenger, king, prompt, report, validate
+    """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found.
+
+    `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
+    """
+    from duel.stages import audit, challenger, king, report, validate
 
     before = spent(workspace)
 
@@ -42,7 +47,7 @@ def run(
         return {"again": again, "budget": left, "offline": offline}
 
     stages: dict[str, Callable[[], Result]] = {
-        "prompt": lambda: prompt.run(workspace, settings, offline=offline),
+        "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
         "audit": lambda: audit.run(workspace, settings, offline=offline),
@@ -74,6 +79,25 @@ def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: di
     return validate.run(workspace, settings, offline=True, regate=True)
 
 
+def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sample | None) -> Result:
+    """Draw, unless prompts from elsewhere lie there; say what the turns need that the mode asks for."""
+    from duel.sources.output import read_mark
+    from duel.stages import prompt
+
+    if workspace.prompt_files() and not read_mark(workspace):
+        say("prompt/ holds prompts that were not drawn here: they are taken as they are")
+        result = Result("prompt")
+    else:
+        result = prompt.run(workspace, settings, offline=offline, configured=configured)
+    if settings.duel.mode == 2 and next(workspace.commits([]), None) is None:
+        raise UserError(
+            "mode 2 needs the pull request of each turn: the challenger is written with it in hand",
+            where=workspace.root / "commit",
+            hint="DUEL_MODE=1 judges a second writer against the dataset's own turn instead",
+        )
+    return result
+
+
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
     from duel.stages import estimate
@@ -87,14 +111,20 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
 
 
 def add_arguments(parser: Parser) -> None:
+    from duel.stages import prompt
+
     parser.with_offline().with_spending()
+    prompt.add_draw_arguments(parser)
 
 
 def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
+    from duel.stages import prompt
+
+    workspace = Workspace(arguments.workspace)
+    settings, configured = prompt.load(arguments, workspace)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
-        return run(workspace, settings, **given).exit_code
+        return run(workspace, settings, configured=configured, **given).exit_code
     if not workspace.prompt_files():
         say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
     say_plans(plan(workspace, settings, offline=arguments.offline))
