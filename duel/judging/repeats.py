@@ -6,8 +6,9 @@ A score is a measurement with noise. Its reliability r is the correlation of two
            panel on fresh replies (Spearman 1910; Brown 1910)
 `judges`   k judges that correlate at c in the mean make r = k c / (1 + (k - 1) c) before another panel of that size
 
-On a second look a turn of score s is expected at m + r (s - m), m the mean of all turns, with a standard deviation of
-d sqrt(1 - r^2) around it: the best turns fall furthest.
+On a second look a turn of score s is expected at m + r (s - m), m the mean of all turns: the best turns fall furthest.
+Around it lies e(s) sqrt(1 + r), where e(s) is the error of scores near s: orders, or judges, that differ within a turn.
+Scores near 0 and 100 err less than those between, so one error for all would tell too few turns final again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from duel.judging.statistics import finite
 from duel.judging.table import Table, correlation, mean
 from duel.records import Canary, JudgeMoved, Repeats
 
+BIN = 10.0
+"""Points."""
+
 
 def figures(evidence: Evidence) -> dict[str, Any]:
     """How far scores repeat, and the canary."""
@@ -39,11 +43,12 @@ def repeats(evidence: Evidence) -> Repeats:
     center, spread = (float(scores.mean()), float(scores.std())) if len(scores) else (math.nan, math.nan)
     fresh = np.array([evidence.case.confirmed[str(f)] for f in evidence.columns.files if f in evidence.case.confirmed])
     known: dict[str, Any] = {}
-    for name, r in (("same", orders), ("other", judges)):
+    for name, r, noise in zip(("same", "other"), (orders, judges), errors(table), strict=True):
         if len(final) and np.isfinite(r):
             expected = center + r * (final - center)
+            spread_there = np.sqrt((1 + r) * near(scores, noise)[scores >= final_min])
             known[f"expected_{name}"] = float(expected.mean())
-            known[f"again_{name}"] = float(_chance(expected, spread * math.sqrt(max(0.0, 1 - r * r)), final_min).mean())
+            known[f"again_{name}"] = float(_chance(expected, spread_there, final_min).mean())
     return Repeats(
         turns=len(scores),
         reliability_orders=finite(orders),
@@ -73,11 +78,32 @@ def _lengthened(one: float, times: int) -> float:
     return times * max(one, 0.0) / (1 + (times - 1) * max(one, 0.0)) if np.isfinite(one) else math.nan
 
 
-def _chance(expected: Floats, spread: float, threshold: float) -> Floats:
+def errors(table: Table) -> tuple[Floats, Floats]:
+    """For each parsed turn the error variance of its score in points squared, from its orders and from its judges."""
+    votes = np.where(table.counts[..., None], table.vote_values, np.nan)[table.parsed]
+    number = table.counts[table.parsed].sum(1)
+    gaps = votes[..., 0] - votes[..., 1]
+    gaps = gaps - mean(gaps, axis=0)  # a judge's lean to the reply shown first is no noise
+    orders = 100**2 * np.nansum(gaps**2, axis=1) / 4 / number**2
+    values = table.turn_values[table.parsed]
+    spread = np.nansum((values - mean(values, axis=1)[:, None]) ** 2, axis=1)
+    return orders, 100**2 * spread / np.maximum(number - 1, 1) / number
+
+
+def near(scores: Floats, variance: Floats) -> Floats:
+    """For each turn the mean of `variance` over turns whose score lies within half a BIN."""
+    order = np.argsort(scores, kind="stable")
+    ranked, sums = scores[order], np.concatenate([[0.0], np.cumsum(variance[order])])
+    low, high = np.searchsorted(ranked, scores - BIN / 2), np.searchsorted(ranked, scores + BIN / 2, side="right")
+    return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _chance(expected: Floats, spread: Floats, threshold: float) -> Floats:
     """The chance that a turn expected at `expected` reaches `threshold`."""
-    if spread <= 0:
-        return np.asarray((expected >= threshold).astype(float))
-    return np.array([0.5 * math.erfc((threshold - value) / (spread * math.sqrt(2))) for value in expected.tolist()])
+    pairs = zip(expected.tolist(), spread.tolist(), strict=True)
+    return np.array(
+        [0.5 * math.erfc((threshold - e) / (s * math.sqrt(2))) if s > 0 else float(e >= threshold) for e, s in pairs]
+    )
 
 
 def canary(evidence: Evidence) -> Canary | None:
