@@ -74,7 +74,7 @@ def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: di
     if result.found is None:
         return result
     people = review.run(workspace, settings, offline=True).found
-    if result.found.get("people") == people.model_dump(mode="json"):
+    if result.found.people == people:
         return result
     return validate.run(workspace, settings, offline=True, regate=True)
 

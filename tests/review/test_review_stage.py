@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from duel.records import DIMENSIONS, People
+from duel.records import DIMENSIONS, Gate, People, Verdict
 from duel.reporting.people_section import people_sections
 from duel.review.weighing import weighed
 from duel.settings import Settings
@@ -177,15 +177,12 @@ def test_an_offline_run_shows_stand_in_raters_named_as_such(script: Callable[...
     assert (tmp_path / "review" / "votes.jsonl").read_bytes() == before
 
 
-VERDICT = {
-    "accepted": True,
-    "decision": "accepted",
-    "gates": [
-        {"name": "margin", "value": 9.0, "threshold": 2.0, "held": True},
-        {"name": "lcb", "value": 0.1, "held": True},
-    ],
-    "why": ["The panel says so."],
-}
+VERDICT = Verdict(
+    accepted=True,
+    decision="accepted",
+    gates=[Gate(name="margin", value=9.0, threshold=2.0, held=True), Gate(name="lcb", value=0.1, held=True)],
+    why=["The panel says so."],
+)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +193,11 @@ def test_the_gate_is_peoples_where_they_are_required(decision: str, accepted: bo
     people = People(decision=decision, labels=40, clusters=40, lcb=0.05)
     required = Settings.model_validate({"review": {"weight": "require"}})
     found = weighed(VERDICT, people, required)
-    assert (found["accepted"], found["decision"]) == (accepted, expected)
-    assert [gate["name"] for gate in found["gates"]] == ["margin", "people_lcb"]
+    assert (found.accepted, found.decision) == (accepted, expected)
+    assert [gate.name for gate in found.gates] == ["margin", "people_lcb"]
     beside = weighed(VERDICT, people, Settings())
-    assert (beside["accepted"], beside["gates"]) == (True, VERDICT["gates"])
-    assert beside["people"]["lcb"] == 0.05
-    assert "people" not in weighed(VERDICT, people, Settings.model_validate({"review": {"weight": "none"}}))
+    assert (beside.accepted, beside.gates, beside.people) == (True, VERDICT.gates, people)
+    assert weighed(VERDICT, people, Settings.model_validate({"review": {"weight": "none"}})).people is None
 
 
 def test_where_nobody_has_voted_the_section_says_how_to_begin() -> None:
