@@ -86,6 +86,7 @@ def writer_request(
         max_tokens=generate.max_tokens,
         temperature=generate.temperature,
         thinking=generate.thinking,
+        parameters=generate.parameters,
         occurrence=occurrence,
     )
 

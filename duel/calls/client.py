@@ -148,7 +148,7 @@ class Client:
             if call.limit is None or call.line is None:
                 continue
             patience = longest[call.line.provider is self.route.provider, call.line.model]
-            if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 3):
+            if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 1):
                 call.limit.reschedule(now)
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
@@ -259,7 +259,7 @@ class Client:
             self.seats.shrink()
         if failure.meaning is Meaning.REFUSED:
             line.lane.refused(start, failure.retry_after_s, limited=failure.status == 429)
-        elif failure.meaning is Meaning.FAULT:
+        elif failure.meaning is Meaning.FAULT and not (failure.kind == HUNG and line.lane.answered_at > start.at):
             line.lane.failed(start)
         else:
             line.lane.left(start)

