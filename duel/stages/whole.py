@@ -2,6 +2,7 @@
 
     run.py --offline         all of it with the bundled sample and the stand-in endpoint
     run.py --plan            what a run would call and cost, before a cent is spent
+    run.py --execute bubblewrap   also run both commands of each turn, in a sandbox ([execute] backend)
     run.py                   the real thing; run it again after an interruption
 
 Each stage reads what the one before it wrote. The audit comes before the judges: no call is spent on a turn that cannot
@@ -17,8 +18,8 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result
-from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN
+from duel.command import Parser, say, say_error
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
 from duel.settings import Settings
 from duel.stages import opened
 from duel.workspace import Workspace
@@ -45,10 +46,13 @@ def run(
         "prompt": lambda: prompt.run(workspace, settings, offline=offline),
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
+        "execute": lambda: executed(workspace, settings, offline=offline),
         "audit": lambda: audit.run(workspace, settings, offline=offline),
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
+    if settings.execute.backend == "off":
+        del stages["execute"]
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
         say(f"\n[{number}/{len(stages)}] {name}")
@@ -57,6 +61,18 @@ def run(
             return result
         code = max(code, result.exit_code)
     return Result("run", code, result.found)
+
+
+def executed(workspace: Workspace, settings: Settings, *, offline: bool) -> Result:
+    """The executed turns; where this machine can run nothing, the other stages go on without."""
+    from duel.stages import execute
+
+    try:
+        return execute.run(workspace, settings, offline=offline)
+    except UserError as error:
+        say_error(error)
+        say("going on without execution: judges see no output")
+        return Result("execute", dropped={"no-executor": 1})
 
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
@@ -73,10 +89,14 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
 
 def add_arguments(parser: Parser) -> None:
     parser.with_offline().with_spending()
+    parser.add_argument("--execute", metavar="BACKEND", help="also run the candidates' commands, in this back end")
 
 
 def main(arguments: Namespace) -> int:
+    from duel.stages.execute import with_backend
+
     workspace, settings = opened(arguments)
+    settings = with_backend(settings, arguments.execute)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
         return run(workspace, settings, **given).exit_code
