@@ -15,6 +15,7 @@ COMMANDS = {
     "prompt": "duel.stages.prompt",
     "king": "duel.stages.king",
     "ch": "duel.stages.challenger",
+    "execute": "duel.stages.execute",
     "audit": "duel.stages.audit",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",

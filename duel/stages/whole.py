@@ -2,6 +2,7 @@
 
     run.py --offline         all of it with the bundled sample and the stand-in endpoint
     run.py --plan            what a run would call and cost, before a cent is spent
+    run.py --execute bubblewrap   also run both commands of each turn, in a sandbox ([execute] backend)
     run.py                   the real thing; run it again after an interruption
     run.py --source runs/    the same with trajectories of your own, as prompt.py takes them
 
@@ -18,7 +19,7 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
 from duel.sections import Sample
 from duel.settings import Settings
@@ -50,12 +51,15 @@ def run(
         "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
+        "execute": lambda: executed(workspace, settings, offline=offline),
         "audit": lambda: audit.run(workspace, settings, offline=offline),
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
     if offline:
         stages["validate"] = lambda: _with_stand_in_raters(workspace, settings, paying())
+    if settings.execute.backend == "off":
+        del stages["execute"]
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
         say(f"\n[{number}/{len(stages)}] {name}")
@@ -98,6 +102,18 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
     return result
 
 
+def executed(workspace: Workspace, settings: Settings, *, offline: bool) -> Result:
+    """The executed turns; where this machine can run nothing, the other stages go on without."""
+    from duel.stages import execute
+
+    try:
+        return execute.run(workspace, settings, offline=offline)
+    except UserError as error:
+        say_error(error)
+        say("going on without execution: judges see no output")
+        return Result("execute", dropped={"no-executor": 1})
+
+
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
     from duel.stages import estimate
@@ -115,13 +131,16 @@ def add_arguments(parser: Parser) -> None:
 
     parser.with_offline().with_spending()
     prompt.add_draw_arguments(parser)
+    parser.add_argument("--execute", metavar="BACKEND", help="also run the candidates' commands, in this back end")
 
 
 def main(arguments: Namespace) -> int:
     from duel.stages import prompt
+    from duel.stages.execute import with_backend
 
     workspace = Workspace(arguments.workspace)
     settings, configured = prompt.load(arguments, workspace)
+    settings = with_backend(settings, arguments.execute)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
         return run(workspace, settings, configured=configured, **given).exit_code
