@@ -31,7 +31,7 @@ from duel.stages import opened
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.records import Score
+    from duel.records import Answer, Score
     from duel.review.ballot_box import BallotBox, Taken
     from duel.review.ballots import Ballot
 
@@ -58,7 +58,7 @@ def run(
     from duel.review.ballot_box import read_showings
     from duel.review.stand_in_raters import STAND_INS, casts
 
-    scores = judged(workspace)
+    scores = judged(workspace, settings)
     damage: list[ItemError] = []
     if offline:
         for name in STAND_INS:
@@ -86,7 +86,7 @@ def serve(
     from duel.review.review_page import page
     from duel.review.review_server import serving
 
-    scores = judged(workspace)
+    scores = judged(workspace, settings)
     shown = drawn_for(rater, count, browse, workspace, settings, scores)
     secret = workspace.secret()
 
@@ -98,12 +98,29 @@ def serve(
     return Result("review", EXIT_FINISHED, people_of(workspace, settings, scores))
 
 
-def judged(workspace: Workspace) -> list[Score]:
-    """The turns that may be drawn: those with a score."""
-    scores = [score for _, score in workspace.scores([]) if score.parsed]
-    if not scores:
+def judged(workspace: Workspace, settings: Settings) -> list[Score]:
+    """The turns that may be drawn: those that the gate counts, whose score is on the texts that are there now."""
+    scores = {path.stem: score for path, score in workspace.scores([]) if score.parsed}
+    answers = workspace.answers([]) if scores else ()
+    found = [
+        scores[path.stem]
+        for path, answer in answers
+        if path.stem in scores and counts(scores[path.stem], answer, settings)
+    ]
+    if not found:
         raise UserError("there are no judged turns", where=workspace.root / "score", hint="run validate.py first")
-    return scores
+    return found
+
+
+def counts(score: Score, answer: Answer, settings: Settings) -> bool:
+    """True for a score on the present texts of a turn that could be kept."""
+    from duel import placement
+    from duel.judging.rubric import fingerprint, pair_of
+
+    if score.mode != settings.duel.mode or placement.obstacle(answer.audit("challenger"), settings):
+        return False
+    texts = fingerprint(pair_of(score.file, answer, score.mode))
+    return score.made_with.get("candidates", texts) == texts
 
 
 def drawn_for(
@@ -249,7 +266,7 @@ def main(arguments: Namespace) -> int:
         names = ("count", "page", "take", "browse", "offline")
         result = run(workspace, settings, rater=rater, **{name: getattr(arguments, name) for name in names})
     else:
-        say_labels_needed(people_of(workspace, settings, judged(workspace)), settings)
+        say_labels_needed(people_of(workspace, settings, judged(workspace, settings)), settings)
 
         def wait(address: str) -> None:
             say(f"{rater} votes at {address}\nCtrl-C ends it; every vote is saved as it comes")

@@ -210,13 +210,13 @@ def decide(panel: Panel, survey: Survey) -> Verdict:
     from duel.judging import gate, looks
 
     case = case_of(panel, survey)
-    verdict = with_people(gate.decide(case), panel)
+    verdict = with_people(gate.decide(case), panel, survey)
     looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
     panel.workspace.save(panel.workspace.duel, verdict)
     return verdict
 
 
-def with_people(verdict: Verdict, panel: Panel) -> Verdict:
+def with_people(verdict: Verdict, panel: Panel, survey: Survey) -> Verdict:
     """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
     from duel.review.ballot_box import read_votes
     from duel.review.calibration import calibrate
@@ -225,5 +225,6 @@ def with_people(verdict: Verdict, panel: Panel) -> Verdict:
     votes = read_votes(panel.workspace, panel.stage.damage)
     if not votes and panel.settings.review.weight != "require":
         return verdict
-    scores = [score for path, score in panel.scores() if not panel.unlike(score, path.stem, bool(panel.candidates))]
+    standing = ((path, score) for path, score in panel.scores() if path.stem not in survey.kept_out)
+    scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
     return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings)

@@ -117,7 +117,7 @@ def test_ctrl_c_ends_it_and_says_what_the_votes_come_to(workspace: Workspace, ta
 
 
 def test_how_many_labels_a_decision_needs_is_said_before_anyone_starts(workspace: Workspace, capsys: Any) -> None:
-    scores = review.judged(workspace)
+    scores = review.judged(workspace, PANEL)
     review.say_labels_needed(review.people_of(workspace, PANEL, scores), PANEL)
     said = capsys.readouterr().err
     assert "45 labels a lead of 10, 181 labels a lead of 5, 4,520 labels a lead of 1" in said
@@ -126,12 +126,12 @@ def test_how_many_labels_a_decision_needs_is_said_before_anyone_starts(workspace
 
 def test_what_was_browsed_is_voted_on_and_never_counted(duel: Callable[..., Finished], workspace: Workspace) -> None:
     drawn = {line["item"] for line in draws(duel, workspace)}
-    other = next(score.file for score in review.judged(workspace) if score.file not in drawn)
-    shown = review.drawn_for("ana", 5, [other], workspace, PANEL, review.judged(workspace))
+    other = next(score.file for score in review.judged(workspace, PANEL) if score.file not in drawn)
+    shown = review.drawn_for("ana", 5, [other], workspace, PANEL, review.judged(workspace, PANEL))
     assert shown[-1].showing.item == other
     rows = [vote_row(ballot) for ballot in shown]
     review.box_of(workspace, shown).take(rows)
-    found = review.people_of(workspace, PANEL, review.judged(workspace))
+    found = review.people_of(workspace, PANEL, review.judged(workspace, PANEL))
     assert (found.labels, found.set_aside) == (5, {"browsed": 1})
     assert duel("--browse", "no_such_turn", "--page", workspace.root / "x.html").code == 2
 
@@ -204,3 +204,15 @@ def test_where_nobody_has_voted_the_section_says_how_to_begin() -> None:
     (section,) = people_sections(People(labels_needed={"10": 45}))
     assert section.tables == []
     assert "`duel review`" in section.notes[0]
+
+
+def test_only_turns_that_could_be_kept_and_are_judged_as_they_stand_are_drawn(workspace: Workspace) -> None:
+    kept = {score.file for score in review.judged(workspace, PANEL)}
+    refused = {
+        path.stem for path, answer in workspace.answers([]) if (audit := answer.audit("challenger")) and audit.leaking
+    }
+    assert refused and not kept & refused
+    path, score = next((path, score) for path, score in workspace.scores([]) if score.file in kept)
+    score.made_with["candidates"] = "other texts"
+    workspace.save(path, score)
+    assert kept - {score.file for score in review.judged(workspace, PANEL)} == {path.stem}
