@@ -232,7 +232,7 @@ def pandalm(shared: Path) -> tuple[Settings, list, list]:
     return chosen, scores, votes
 
 
-# The trial gave 1.4 points and a correlation of 0.77 for "a GPT-4 panel" without naming its prompts; these three give 1.35
+# The trial gave 1.4 points and a correlation of 0.77 for "a GPT-4 panel", its prompts unnamed; these three give 1.35
 # and 0.78. GPT-4 under single prompts is off by -0.6 to +2.4 points.
 LLMBAR_PANELS = {
     "GPT-4": ("Metrics", "Metrics_Reference", "Reference"),
