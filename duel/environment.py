@@ -29,6 +29,11 @@ def hub_token(workspace: Path) -> str:
     return secret("HF_TOKEN", workspace) or secret("HUGGINGFACE_API_KEY", workspace)
 
 
+def hub_is_off(workspace: Path) -> bool:
+    """True when HF_HUB_OFFLINE forbids the network."""
+    return environment("HF_HUB_OFFLINE", workspace).lower() in {"1", "true", "yes", "on"}
+
+
 def hand_on(workspace: Path) -> None:
     """Put what libraries look up themselves (`HF_HUB_OFFLINE`, proxies) from `.env` into the environment, once."""
     for name, value in _from_files(workspace).items():

@@ -35,14 +35,14 @@ def test_a_notebook_judges_ten_pairs_with_two_functions(judged: Path) -> None:
 
     scores = duel.judge(answers, {"shorter": shorter, "reads": reads}, settings)
     verdict = duel.verdict(scores, settings)
-    assert len(scores) == verdict["turns"] == verdict["parsed"] == 10
-    assert set(verdict["by_judge"]) == {"shorter", "reads"}
+    assert len(scores) == verdict.turns == verdict.parsed == 10
+    assert set(verdict.by_judge) == {"shorter", "reads"}
 
 
 def test_a_judge_that_always_prefers_the_challenger_wins_every_dimension() -> None:
     scores = duel.judge([("king", "challenger")] * 40, {"j": lambda _, first, second: 1 + (second == "challenger")})
     assert {score.score for score in scores} == {100.0}
-    assert duel.verdict(scores)["accepted"]
+    assert duel.verdict(scores).accepted
 
 
 def test_a_judge_that_prefers_what_it_sees_first_draws() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from duel.environment import environment, hub_token
+from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import ItemError, SettingsError
 from duel.workspace import Workspace, file_name
 
@@ -125,7 +125,7 @@ def hub_rows(
 
 
 def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str, Any]]:
-    if offline or environment("HF_HUB_OFFLINE", workspace.root).lower() in {"1", "true", "yes", "on"}:
+    if offline or hub_is_off(workspace.root):
         raise ItemError("unchecked", "offline, and no copy in the cache")
     import pyarrow.parquet as parquet
     from huggingface_hub import HfFileSystem

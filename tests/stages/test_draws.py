@@ -20,7 +20,8 @@ Script = Callable[..., Finished]
 def workspace(tmp_path: Path) -> Workspace:
     sample = f'[sample]\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
     workspace = Workspace(tmp_path)
-    workspace.save(tmp_path / "chain.toml", f"{SETTINGS}\n{sample}".encode())
+    everything = SETTINGS.replace("[judge]", "[judge]\nineligible = true")
+    workspace.save(tmp_path / "chain.toml", f"{everything}\n{sample}".encode())
     return workspace
 
 
@@ -75,7 +76,7 @@ def test_an_excluded_turn_leaves_no_answer_that_is_judged(
 
 def test_run_takes_a_source_and_keeps_it(script: Script, workspace: Workspace, stand_in: Endpoint) -> None:
     chain = workspace.root / "chain.toml"
-    chain.write_text(SETTINGS)
+    chain.write_text(SETTINGS.replace("[judge]", "[judge]\nineligible = true"))
     source = ("--source", folder() / "trajectories.parquet", "--pulls", folder() / "pulls.parquet", "--n", 3)
     script("prompt.py", "--workspace", workspace.root, *source, code=0)
     done = script("run.py", "--workspace", workspace.root, code=0)
