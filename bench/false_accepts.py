@@ -44,13 +44,13 @@ class World:
     repositories: int = 300
     repository: float = 0.0
     pull: float = 0.2
-    turn: float = 0.4
-    shared: float = 0.25
+    turn: float = 0.3
+    shared: float = 0.2
     """Error of the whole panel on a turn; each judge adds `own`, each vote on a dimension `noise`."""
     own: float = 0.3
     noise: float = 0.4
     lean: float = 0.15
-    tie: float = 0.4
+    tie: float = 0.45
     decline: float = 0.0
     """How much worse the challenger is on a turn of twice the usual history, better on one of half."""
     missing: float = 0.0
