@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,7 @@ def _longer_won(share: Floats, outcome: Floats) -> float:
     return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else float("nan")
 
 
+@cache
 def family(model: str) -> str:
     """The house a model comes from: its vendor where the id names one, or the letters its name starts with."""
     vendor, _, name = model.rpartition("/")
