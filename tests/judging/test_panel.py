@@ -16,7 +16,7 @@ from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging.panel import Panel
-from duel.judging.survey import Survey, case_of, scores_of
+from duel.judging.survey import Survey, case_of, left_out, scores_of
 from duel.records import DIMENSIONS, Answer, Audit, Leak, Made, Message, Score, fingerprint
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -186,9 +186,9 @@ def test_scores_made_with_other_settings_are_named_and_asked_anew(
     stage = Stage("validate", workspace, other)
     panel = Panel(stage)
     assert [bool(turn) for turn in panel.open_turns(Survey(stage).judgeable())] == [True] * bool(calls)
-    found, left_out = scores_of(panel)
+    found = [score.file for score in scores_of(panel)]
     assert len(found) == (not calls)
-    assert left_out == ({reason: 1} if reason else {})
+    assert left_out(panel, found) == ({reason: 1} if reason else {})
     judges = Judges()
     run(workspace, other, judges)
     assert judges.asked.total() == calls
@@ -287,9 +287,9 @@ def test_a_score_of_another_rubric_does_not_stand_in_a_regate(tmp_path: Path) ->
     workspace.save(path, score.model_copy(update={"made_with": {**score.made_with, "rubric": "older"}}))
     panel = Panel(Stage("validate", workspace, settings_of()))
     waiting = [turn.item for turn in panel.open_turns(Survey(panel.stage).judgeable())]
-    found, left_out = scores_of(panel)
-    assert waiting == ["prompts_9_1_1"] and left_out == {"other-rubric": 1}
-    assert [score.file for score in found] == ["prompts_9_1_2"]
+    found = [score.file for score in scores_of(panel)]
+    assert waiting == ["prompts_9_1_1"] and left_out(panel, found) == {"other-rubric": 1}
+    assert found == ["prompts_9_1_2"]
 
 
 def test_alternating_orders_show_each_side_first_about_as_often(tmp_path: Path) -> None:

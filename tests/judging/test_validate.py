@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from duel import offline, placement, settings
 from duel.calls.request import Request
 from duel.errors import EndpointError, ItemError
-from duel.judging.evidence import Evidence
+from duel.judging.evidence import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 from duel.stages import report, validate
@@ -188,9 +187,7 @@ def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
         row = {"what": "turns", "figure": str(len(evidence.columns)), "meaning": "a toy"}
         return {"figures": {"toy count": [row]}}
 
-    entry = EntryPoint("toy", f"{__name__}:toy", "duel.figures")
-    monkeypatch.setattr(f"{__name__}.toy", figure, raising=False)
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [entry] if group == "duel.figures" else [])
+    monkeypatch.setitem(FIGURES._parts, "toy", figure)
     chosen = chosen_with(workspace)
     found = validate.run(workspace, chosen, offline=True).found
     assert found.figures == {"toy count": [{"what": "turns", "figure": "32", "meaning": "a toy"}]}

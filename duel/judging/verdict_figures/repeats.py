@@ -20,7 +20,7 @@ import numpy as np
 
 from duel.judging import agreement
 from duel.judging.columns import Floats
-from duel.judging.evidence import Evidence
+from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import finite
 from duel.judging.table import Table, correlation, mean
 from duel.records import Canary, JudgeMoved, Repeats
@@ -29,6 +29,7 @@ BIN = 10.0
 """Points."""
 
 
+@FIGURES.register("repeats")
 def figures(evidence: Evidence) -> dict[str, Any]:
     """How far scores repeat, and the canary."""
     return {"repeats": repeats(evidence), "canary": canary(evidence)}

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from duel.judging import agreement, bias
+from duel.judging import agreement
 from duel.judging.columns import TOKENS, Columns
-from duel.judging.evidence import Evidence
+from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import finite
 from duel.judging.table import Table, mean
+from duel.judging.verdict_figures import bias
 from duel.records import DIMENSIONS, Asked, Attempts, JudgeFigures, JudgePair, MetricFigures
 
 STAND_IN = "offline-stand-in/"
 NAMED_ATTEMPTS = 50
 
 
+@FIGURES.register("judges and dimensions")
 def figures(evidence: Evidence) -> dict[str, Any]:
     """Judges, dimensions and how far they agree."""
     found, rows = judges(evidence.table, evidence.panel), metrics(evidence)
@@ -131,6 +133,7 @@ def effective_votes(table: Table, noise: Table | None) -> tuple[float, str]:
     return agreement.effective_votes(len(table.judges), shared), "votes: a lower bound"
 
 
+@FIGURES.register("spending")
 def spending(evidence: Evidence) -> dict[str, Any]:
     """Who took part, what was asked, what it cost (None where no price is known), who spoke to the judges."""
     columns, noise = evidence.columns, evidence.case.noise

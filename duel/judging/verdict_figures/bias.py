@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from duel.judging.agreement import winner
 from duel.judging.bounds import length_difference
 from duel.judging.columns import Floats
+from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import finite
 from duel.judging.table import Table, correlation, mean
 from duel.records import FamilyBias, LengthBias, LengthBin
-
-if TYPE_CHECKING:
-    from duel.judging.evidence import Evidence
 
 # Edges of the length table: (challenger - opponent) / the longer of the two.
 LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)
@@ -31,6 +30,7 @@ LENGTH_LABELS = (
 )
 
 
+@FIGURES.register("biases")
 def figures(evidence: Evidence) -> dict[str, Any]:
     """What length and family do to the votes."""
     tie_band = evidence.settings.judge.tie_band
@@ -83,6 +83,7 @@ def _longer_won(share: Floats, outcome: Floats) -> float:
     return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else float("nan")
 
 
+@cache
 def family(model: str) -> str:
     """The house a model comes from: its vendor where the id names one, or the letters its name starts with."""
     vendor, _, name = model.rpartition("/")

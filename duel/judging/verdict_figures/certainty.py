@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from duel.judging import agreement, bias, statistics
+from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
 from duel.judging.columns import MISSING, Columns, Floats
-from duel.judging.evidence import Evidence
+from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import Clusters, finite
 from duel.judging.table import Table
+from duel.judging.verdict_figures import bias
 from duel.records import Bound, NoiseFloor, Thresholds, WhatIf
 from duel.settings import Settings
 
@@ -20,6 +21,7 @@ WHAT_IF_FINAL = (70.0, 75.0, 80.0, 85.0, 90.0)
 WHAT_IF_DEFEAT = (50.0, 55.0, 60.0, 66.0, 70.0)
 
 
+@FIGURES.register("certainty")
 def figures(evidence: Evidence) -> dict[str, Any]:
     """The bounds, what they rest on, how small a margin they can tell, and where the turns go by score."""
     bounds, duel, points = evidence.bounds, evidence.settings.duel, evidence.points
