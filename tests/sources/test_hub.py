@@ -14,7 +14,7 @@ import pytest
 
 from duel.errors import SourceError
 from duel.sources.hub import Hub, seconds_to_wait
-from duel.sources.table import HubTable, open_table
+from duel.sources.parquet_tables import HubTable, open_table
 from duel.workspace import Workspace
 from tests.conftest import ROOT
 from tests.hub import LoopbackHub
