@@ -24,7 +24,11 @@ Script = Callable[..., Any]
 
 
 @pytest.fixture
-def loopback() -> Iterator[LoopbackHub]:
+def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """The library reads HF_HUB_OFFLINE once, whichever test of this process imports it first."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with LoopbackHub() as hub:
         yield hub
 
@@ -32,9 +36,6 @@ def loopback() -> Iterator[LoopbackHub]:
 @pytest.fixture
 def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
     """A client of the loopback Hub within this process; `waits` collects what it would have slept."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_ENDPOINT", loopback.url)
 
     def make(waits: list[float] | None = None, **options: Any) -> Hub:
