@@ -13,6 +13,7 @@ from typing import Any
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
 from duel.conversation.native_calls import calls_of, waiting_for
+from duel.conversation.values import table, text
 from duel.errors import ItemError
 from duel.records import Message
 
@@ -30,6 +31,8 @@ BASH_TOOL: dict[str, Any] = {
     },
 }
 
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+
 
 def is_native(messages: Iterable[Message]) -> bool:
     """True where tool calls are keys of the messages and not bash blocks in their text."""
@@ -41,14 +44,14 @@ def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
     return calls_of({**(message.model_extra or {}), "content": message.content}, prefix)
 
 
-def action(text: str) -> tuple[str, str] | None:
+def action(said: str) -> tuple[str, str] | None:
     """(thought, command) of a turn with exactly one bash block; None where no harness would run it for sure."""
-    found = turn.blocks(text)
+    found = turn.blocks(said)
     if len(found) != 1 or not found[0].strip():
         return None
-    match = turn.BLOCK.search(text)
-    after = text[match.end() :].strip() if match else ""
-    return "\n\n".join(part for part in (turn.thought(text), after) if part), found[0]
+    match = turn.BLOCK.search(said)
+    after = said[match.end() :].strip() if match else ""
+    return "\n\n".join(part for part in (turn.thought(said), after) if part), found[0]
 
 
 def parse(messages: Sequence[Message]) -> list[Entry]:
@@ -93,12 +96,12 @@ def native_chat(session: Session) -> list[dict[str, Any]]:
             ends = entry is session.entries[-1] and not entry.results
             calls = entry.calls if ends else [call for call in entry.calls if call.result is not None]
             before = entries[-1] if entries else None
-            text = entry.text
+            prose = entry.text
             if isinstance(before, AgentReply) and not before.calls:
                 entries.pop()
-                text = "\n\n".join(filter(None, (before.text, text)))
-            if text or calls:
-                entries.append(AgentReply(text, calls))
+                prose = "\n\n".join(filter(None, (before.text, prose)))
+            if prose or calls:
+                entries.append(AgentReply(prose, calls))
     return _chat(entries)
 
 
@@ -128,13 +131,14 @@ def _envelope(call: AgentCall) -> dict[str, Any]:
 
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """The function schemas of every tool that is called: the declared ones, else what the calls themselves show."""
-    schemas = {_name_of(tool): dict(tool) for tool in declared}
+    schemas = {text(table(tool.get("function")), "name"): dict(tool) for tool in declared}
     seen: dict[str, dict[str, str]] = {}
     for entry in entries:
         for call in entry.calls if isinstance(entry, AgentReply) else ():
             kinds = seen.setdefault(call.name, {})
             for key, value in call.arguments.items():
-                kinds[key] = _json_type(value) if kinds.get(key, _json_type(value)) == _json_type(value) else ""
+                kind = _JSON_TYPES.get(type(value), "")
+                kinds[key] = kind if kinds.get(key, kind) == kind else ""
     for name, kinds in seen.items():
         if name == BASH and set(kinds) <= {"command"}:
             schemas.setdefault(name, BASH_TOOL)
@@ -146,10 +150,10 @@ def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = 
 
 
 def _read_bash(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
-    text = messages[position].content
-    found = action(text)
+    content = messages[position].content
+    found = action(content)
     if found is None:
-        return AgentReply(text), position + 1
+        return AgentReply(content), position + 1
     thought, command = found
     call = AgentCall(f"call_{numbered + 1}", BASH, {"command": command})
     position += 1
@@ -175,20 +179,3 @@ def _read_native(messages: Sequence[Message], position: int, numbered: int) -> t
     for order, call in enumerate(reply.calls, start=numbered + 1):
         call.id = f"call_{order}"
     return reply, position
-
-
-def _name_of(tool: Mapping[str, Any]) -> str:
-    function = tool.get("function")
-    return str(function.get("name", "")) if isinstance(function, Mapping) else ""
-
-
-def _json_type(value: object) -> str:
-    kinds: list[tuple[type | tuple[type, ...], str]] = [
-        (bool, "boolean"),
-        (int, "integer"),
-        (float, "number"),
-        (str, "string"),
-        (list, "array"),
-        (Mapping, "object"),
-    ]
-    return next((name for kind, name in kinds if isinstance(value, kind)), "")

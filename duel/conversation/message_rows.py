@@ -17,20 +17,9 @@ from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, results_in, 
 from duel.conversation.values import loaded, parts, seconds, table, tables, text
 
 _LISTS = ("messages", "trajectory", "conversations", "conversation")
-ROLES = {
-    "ai": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "chatgpt": "assistant",
-    "human": "user",
-    "developer": "system",
-    "function": "tool",
-    "observation": "tool",
-    "environment": "tool",
-    "tool_response": "tool",
-    "ipython": "tool",
-}
+_ROLES = "assistant=ai,gpt,model,bot,chatgpt user=human system=developer"
+_ROLES += " tool=function,observation,environment,tool_response,ipython"
+ROLES = {name: role for role, names in (kind.split("=") for kind in _ROLES.split()) for name in names.split(",")}
 # Roles of ShareGPT's sets whose whole message is a call.
 _CALL_ROLES = {"function_call", "tool_call", "function-call"}
 _KNOWN = {"system", "user", "assistant", "tool", "exit"}
@@ -167,7 +156,7 @@ class _Rows:
             self.entries.append(Said(content, images))
         elif self.module is not None and hasattr(self.module, "results"):
             self._share(self.module.results(content), waiting)
-        elif identity := text(message, "tool_call_id"):
+        elif identity := text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), ""):
             self._give(waiting_for(self.open, identity), content, images, bool(_FAILED.search(content)))
         elif len(waiting) > 1 and not self._is_tool(number + 1) and not self._is_tool(number - 1):
             self._share([(one, bool(_FAILED.search(one))) for one in split_result(content, len(waiting))], waiting)

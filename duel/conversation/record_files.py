@@ -7,13 +7,14 @@ one are taken. What is lost is a `Hole`, so that no reader takes what follows fo
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -247,3 +248,27 @@ def _listed(path: Path) -> Iterator[Record]:
         return
     for number, element in enumerate(chain((first,) if first is not None else (), elements), start=1):
         yield element if isinstance(element, dict) else Hole(number)
+
+
+def find(spec: str, folders: Iterable[Path], suffixes: Iterable[str] = (".parquet",)) -> dict[str, Path]:
+    """The files behind a path, folder or glob: name within the source -> path. Empty where nothing is there.
+
+    A relative `spec` is looked up in each of `folders`; the first where it names something wins.
+    """
+    for folder in folders:
+        place = folder / Path(spec).expanduser()
+        if place.is_file():
+            return {place.name: place}
+        if place.is_dir():
+            return _named(place, (file for file in place.rglob("*") if file.suffix in suffixes))
+        pattern = Path(spec).expanduser()
+        # Path.glob takes no absolute pattern, and the folder's own name may hold brackets.
+        if found := glob.glob(str(pattern), root_dir=folder, recursive=True):  # noqa: PTH207
+            root = folder.joinpath(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+            return _named(root, (folder / path for path in found if (folder / path).is_file()))
+    return {}
+
+
+def _named(root: Path, paths: Iterable[Path]) -> dict[str, Path]:
+    names = {path.relative_to(root).as_posix(): path for path in paths}
+    return {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in Path(name).parts)}

@@ -13,7 +13,7 @@ from duel.conversation import dialects
 from duel.conversation.model import AgentReply
 
 # Tried in this order where two find equally many actions: the more particular sign first.
-_ORDER = ("bash_block", "function_tags", "hermes", "codeact", "terminus_2", "python_calls", "ticks")
+_ORDER = ("bash_block", "function_tags", "hermes", "execute_tags", "terminus_2", "python_calls", "ticks")
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
 _ACTION = re.compile(
     r"</?(?:execute\w*|solution|tool_call|function_calls?|invoke|action)\b|<function=|<\|(?:python_tag|tool_call\w*)\|>"

@@ -7,8 +7,8 @@ from typing import Any
 
 
 def text(source: Mapping[str, Any], *names: str) -> str:
-    """The first of `names` in `source` that is a text; "" where none is."""
-    return next((value for name in names if isinstance(value := source.get(name), str)), "")
+    """The first of `names` in `source` that is a text with anything in it; "" where none is."""
+    return next((value for name in names if isinstance(value := source.get(name), str) and value), "")
 
 
 def table(value: Any) -> dict[str, Any]:

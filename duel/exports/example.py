@@ -185,17 +185,15 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
     At most `cap` turns of one style and of one third of the run, drawn by a hash of their place, so that a run that
     greps forty times does not teach grep.
     """
+    [whole] = text_only(example)
     if not example.recorded:
-        return text_only(example)
-    if dialogue.is_native(example.messages):
-        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
+        return [whole]
     problem = tasks.of_format(example.agent).problem
-    messages = example.messages
+    messages = whole.messages
     fit = [
         place
         for place in range(1, len(messages))
-        if messages[place].role == "assistant"
-        and messages[place - 1].role == "user"
+        if [m.role for m in messages[place - 1 : place + 1]] == ["user", "assistant"]
         and not problem(messages[place].content)
     ]
     taken: Counter[str] = Counter()
@@ -209,9 +207,7 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
     if not kept:
         raise ItemError("no-agent-turn", "no turn is well-formed")
     return [
-        replace(
-            example, id=f"{example.id}@{place}", messages=messages[: place + 1], native=(), rejected="", style=style
-        )
+        replace(whole, id=f"{example.id}@{place}", messages=messages[: place + 1], style=style)
         for place, style in sorted(kept.items())
     ]
 

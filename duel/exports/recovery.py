@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from duel import shell
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Outcome, Said
+from duel.conversation.values import text
 from duel.exports import observations
 from duel.exports.example import Example
 from duel.exports.observations import Shown
@@ -44,6 +45,8 @@ class ActionStep:
     command: str = ""
     """The shell command, whichever way the tool takes it; "" for other tools."""
     shown: Shown = field(default_factory=Shown)
+    path: str = ""
+    """The file that a tool was called on, by the names that file tools use for it."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ class _Action:
 
 def _tool_deed(step: ActionStep) -> _Deed:
     """What a native tool other than the shell acted on."""
-    files = frozenset(map(_plain, filter(None, [_path_argument(step.action)])))
+    files = frozenset(map(_plain, filter(None, [step.path])))
     return _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
 
 
@@ -226,7 +229,8 @@ def _step(turn: int, thought: str, call: AgentCall, observation: str | None) -> 
     plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
     action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)
     seen = observations.shown(observation, command) if observation is not None else Shown()
-    return ActionStep(turn, thought, call.name, action, observation, command, seen)
+    path = text(call.arguments, "file_path", "path", "notebook_path", "filename")
+    return ActionStep(turn, thought, call.name, action, observation, command, seen, path)
 
 
 def _succeeded(step: ActionStep) -> bool:
@@ -286,16 +290,6 @@ def _alike(kind: str, names: frozenset[str], others: frozenset[str]) -> bool:
 
 def _plain(path: str) -> str:
     return re.sub(r"^(?:\./)+|/+$", "", path)
-
-
-def _path_argument(action: str) -> str:
-    """The path among a tool's arguments, by the names that file tools use for it."""
-    try:
-        arguments = json.loads(action)
-    except ValueError:
-        return ""
-    names = ("file_path", "path", "notebook_path", "filename")
-    return next((str(arguments[name]) for name in names if isinstance(arguments, dict) and name in arguments), "")
 
 
 def _same_file(one: str, other: str, *, by_name: bool = False) -> bool:

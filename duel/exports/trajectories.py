@@ -13,7 +13,7 @@ from typing import Any
 from duel import shell, turn
 from duel.conversation import dialogue, message_rows, record_files
 from duel.conversation.record_files import without_surrogates
-from duel.conversation.values import loaded, parts
+from duel.conversation.values import loaded, parts, text
 from duel.errors import ItemError, SourceError
 from duel.exports.duels import repository_of
 from duel.exports.example import Dropped, Example, Loaded
@@ -30,12 +30,11 @@ def load(source: str, here: Path) -> list[Loaded]:
     """
     files = find(source, here)
     if len(files) == 1:
-        return [_file(files[0], files[0].name)]
-    names = Counter(path.name for path in files)
-    common = _common(files)
+        return [_file(path, path.name) for path in files.values()]
+    repeated = Counter(path.name for path in files.values())
     loaded = []
-    for path in files:
-        name = path.relative_to(common).as_posix() if names[path.name] > 1 else path.name
+    for place, path in files.items():
+        name = place if repeated[path.name] > 1 else path.name
         try:
             loaded.append(_file(path, name))
         except SourceError as error:
@@ -43,21 +42,14 @@ def load(source: str, here: Path) -> list[Loaded]:
     return loaded
 
 
-def find(source: str, here: Path) -> list[Path]:
-    """The files that `source` names, in order. Raises SourceError that says what is there instead."""
-    path = here / Path(source).expanduser()
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
-    elif glob.has_magic(source) and not path.exists():
-        root = Path(path.anchor or ".")
-        files = sorted(root.glob(str(path.relative_to(root))))
-    else:
-        files = [path]
+def find(source: str, here: Path) -> dict[str, Path]:
+    """The files that `source` names, in order, by their place in it. Raises SourceError."""
+    files = record_files.find(source, (here,), SUFFIXES)
+    if not files and not glob.has_magic(source) and not (here / Path(source).expanduser()).is_dir():
+        raise SourceError("no such file", where=source, hint="--from takes a file, a folder or a glob")
     if not files:
         raise SourceError("no trajectory file is there", where=source, hint=f"looked for {', '.join(SUFFIXES)}")
-    if len(files) == 1 and not files[0].is_file():
-        raise SourceError("no such file", where=files[0], hint="--from takes a file, a folder or a glob")
-    for file in files:
+    for file in files.values():
         if file.suffix not in SUFFIXES:
             raise SourceError(
                 "not a kind of trajectory file that is known", where=file, hint=f"known: {', '.join(SUFFIXES)}"
@@ -127,23 +119,23 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
     native = _kept_calls(record) or native
     if not any(message.role == "assistant" for message in (*messages, *native)):
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
-    instance_id = _text(record, "instance_id") or name
+    instance_id = text(record, "instance_id") or name
     return Example(
         id=identity,
         instance_id=instance_id,
-        repo=_text(record, "repo") or repository_of(instance_id),
-        license=_text(record, "license"),
-        base_commit=_text(record, "base_commit"),
+        repo=text(record, "repo") or repository_of(instance_id),
+        license=text(record, "license"),
+        base_commit=text(record, "base_commit"),
         messages=tuple(messages),
         native=tuple(native),
         style=_style(messages) or _style(native),
-        model=_text(record, "model", "model_name"),
-        agent=_text(record, "trajectory_format"),
+        model=text(record, "model", "model_name"),
+        agent=text(record, "trajectory_format"),
         dataset=identity.rpartition("#")[0],
         tools=tuple(tools),
-        exit_status=_text(record, "exit_status"),
-        guess=_text(record, "outcome_guess", "outcome"),
-        evidence=_text(record, "resolved_evidence"),
+        exit_status=text(record, "exit_status"),
+        guess=text(record, "outcome_guess", "outcome"),
+        evidence=text(record, "resolved_evidence"),
         resolved=_truth(record.get("resolved", record.get("target"))),
         recorded=True,
     )
@@ -175,8 +167,8 @@ def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Messag
     native = [Message.model_validate(message) for message in dialogue.native_chat(session)]
     if not session.acts_in_text:
         return native, [], session.tools
-    text = [_text_message(row) for row in rows if row["role"] != "exit"]
-    return text, [] if session.keeps_protocol or not session.calls else native, session.tools
+    said = [_text_message(row) for row in rows if row["role"] != "exit"]
+    return said, [] if session.keeps_protocol or not session.calls else native, session.tools
 
 
 def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
@@ -185,7 +177,7 @@ def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
     if not isinstance(rows, list) or not rows:
         return []
     messages, _, _ = _conversation({"messages": rows}, "")
-    system = _text(record, "system_prompt")
+    system = text(record, "system_prompt")
     return [Message(role="system", content=system), *messages] if system and messages[0].role != "system" else messages
 
 
@@ -211,17 +203,3 @@ def _style(messages: list[Message]) -> str:
 def _truth(value: object) -> bool | None:
     """True and False, 1 and 0; -1 and all else is unknown, as some datasets write it."""
     return bool(value) if isinstance(value, int) and value in (0, 1) else None
-
-
-def _text(record: Mapping[str, Any], *keys: str) -> str:
-    """The first of `keys` that holds text; a lone surrogate in it becomes a question mark."""
-    found = next((value for key in keys if isinstance(value := record.get(key), str) and value), "")
-    return found.encode("utf-8", "replace").decode()
-
-
-def _common(files: list[Path]) -> Path:
-    """The folder that all files lie below."""
-    folder = files[0].parent
-    while not all(file.is_relative_to(folder) for file in files):
-        folder = folder.parent
-    return folder

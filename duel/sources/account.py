@@ -11,11 +11,11 @@ from duel.audit.contamination import Benchmarks
 from duel.command import say
 from duel.errors import SourceError, printable
 from duel.settings import Settings
-from duel.sources.admission import Choice
+from duel.sources.admission import Admission
 from duel.sources.draw import shuffled
 from duel.sources.output import Output, read_mark
+from duel.sources.parquet_tables import ParquetTable
 from duel.sources.sampling import Pool
-from duel.sources.table import Table
 
 NARROWED_BY = {"min_turn", "max_turn", "per_instance", "per_repo", "exit_status", "max_history_tokens"}
 # What a reason's slug means to a person.
@@ -42,11 +42,11 @@ class Account:
     """Everything that one draw came from."""
 
     settings: Settings
-    trajectories: Table
-    pulls: Table | None
+    trajectories: ParquetTable
+    pulls: ParquetTable | None
     file_odds: Mapping[str, float]
     pool: Pool
-    choice: Choice
+    choice: Admission
     benchmarks: Benchmarks
     huge: Mapping[str, int]
 
@@ -97,7 +97,7 @@ class Account:
             say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
 
 
-def nothing_drawn(trajectories: Table, pool: Pool, choice: Choice) -> SourceError:
+def nothing_drawn(trajectories: ParquetTable, pool: Pool, choice: Admission) -> SourceError:
     """What to tell a user whose draw came out empty."""
     counts = [
         f"{_count(count, what)}: {MEANINGS.get(reason, reason)}"
@@ -135,7 +135,7 @@ def say_other_draws(output: Output) -> None:
         say(f"prompt/ also holds prompts from elsewhere ({shown}): the next stages take both")
 
 
-def say_plan(trajectories: Table, pulls: Table | None, settings: Settings) -> None:
+def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, settings: Settings) -> None:
     """Print what a run would download."""
     sample = settings.sample
     first = shuffled(sample.seed, "file", trajectories.names)[: sample.files]
@@ -156,7 +156,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _place(table: Table) -> dict[str, str]:
+def _place(table: ParquetTable) -> dict[str, str]:
     return {"dataset": table.name, "revision": table.revision}
 
 

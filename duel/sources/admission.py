@@ -12,7 +12,7 @@ from duel.audit.contamination import Benchmarks
 from duel.settings import Settings
 from duel.sources.join import mismatch
 from duel.sources.pulls import Head, Pulls
-from duel.sources.sampling import Pool, Turn
+from duel.sources.sampling import DrawnTurn, Pool
 
 # Candidates whose pull requests are looked up at once: a fifth more than are still wanted, so that one look usually
 # does, and not more than this, since their issue texts are in memory meanwhile (3 KB each).
@@ -20,10 +20,10 @@ LOOK_UP_AT_MOST = 5000
 
 
 @dataclass
-class Choice:
+class Admission:
     """The turns that were taken, and why others were not."""
 
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[DrawnTurn] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Candidates that a check refused, as `Workspace.save_dropped` takes them."""
     capped: int = 0
@@ -43,7 +43,7 @@ class Choice:
                 self.drop(turn, "damaged-pull-request", damaged[turn.instance_id])
         self.turns = [turn for turn in self.turns if turn.instance_id in ids or turn.instance_id not in damaged]
 
-    def drop(self, turn: Turn, reason: str, detail: str) -> None:
+    def drop(self, turn: DrawnTurn, reason: str, detail: str) -> None:
         """Leave a candidate out."""
         self.dropped.append({"file": turn.place, "instance_id": turn.instance_id, "reason": reason, "detail": detail})
 
@@ -56,9 +56,9 @@ class Choice:
         return counts
 
 
-def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benchmarks) -> Choice:
+def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benchmarks) -> Admission:
     """Take candidates in their order until there are `n`; the next takes the place of one that is refused."""
-    choice = Choice()
+    choice = Admission()
     wanted = settings.sample.n
     repos: Counter[str] = Counter()
     candidates = pool.candidates()
@@ -80,7 +80,7 @@ def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benc
     return choice
 
 
-def refusal(turn: Turn, head: Head | None, settings: Settings, benchmarks: Benchmarks) -> tuple[str, str]:
+def refusal(turn: DrawnTurn, head: Head | None, settings: Settings, benchmarks: Benchmarks) -> tuple[str, str]:
     """(reason, detail) for a turn that must stay out, ("", "") for one that may stay.
 
     A turn without a pull request serves only where king and reference are compared (mode 1).
@@ -98,5 +98,5 @@ def refusal(turn: Turn, head: Head | None, settings: Settings, benchmarks: Bench
     return ("contaminated", detail) if detail else ("", "")
 
 
-def _look_ahead(candidates: Iterator[Turn], wanted: int) -> list[Turn]:
+def _look_ahead(candidates: Iterator[DrawnTurn], wanted: int) -> list[DrawnTurn]:
     return list(islice(candidates, min(LOOK_UP_AT_MOST, wanted + wanted // 5 + 20))) if wanted > 0 else []

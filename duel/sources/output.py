@@ -20,14 +20,16 @@ from duel import pull
 from duel.errors import printable
 from duel.records import Commit, Prompt
 from duel.settings import Settings
-from duel.sources.table import Table
+from duel.sources.parquet_tables import ParquetTable
 from duel.workspace import PROMPTS_PER_FILE, Workspace
 
 # Part of the fingerprint: raise it whenever the draw or its records change.
 VERSION = 1
 
 
-def fingerprint(settings: Settings, trajectories: Table, pulls: Table | None, workspace: Workspace) -> str:
+def fingerprint(
+    settings: Settings, trajectories: ParquetTable, pulls: ParquetTable | None, workspace: Workspace
+) -> str:
     """A hash of everything that the prompts depend on."""
     sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision"})
     lists = [workspace.resolve(name) for name in settings.audit.decontaminate]

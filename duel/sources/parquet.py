@@ -6,7 +6,6 @@ import glob
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,6 @@ class Footer:
     rows: int
     columns: dict[str, Any]
     digest: str
-
-
-def find(spec: str, folders: Iterable[Path]) -> dict[str, Path]:
-    """The files behind a path, folder or glob: name within the source -> path. Empty where nothing is there.
-
-    A relative `spec` is looked up in each of `folders`; the first where it names something wins.
-    """
-    for folder in folders:
-        place = folder / Path(spec).expanduser()
-        if place.is_file():
-            return {place.name: place}
-        if place.is_dir():
-            return _named(place, place.rglob("*.parquet"))
-        pattern = Path(spec).expanduser()
-        # Path.glob takes no absolute pattern, and the folder's own name may hold brackets.
-        if found := glob.glob(str(pattern), root_dir=folder, recursive=True):  # noqa: PTH207
-            root = folder.joinpath(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
-            return _named(root, (folder / path for path in found if (folder / path).is_file()))
-    return {}
 
 
 def looks_local(spec: str) -> bool:
@@ -92,11 +72,6 @@ def require(found: Footer, needed: Iterable[str], shown: str) -> None:
                 value=column,
                 hint=f"the columns there are: {', '.join(found.columns) or 'none'}",
             )
-
-
-def _named(root: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    names = {path.relative_to(root).as_posix(): path for path in paths}
-    return {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in Path(name).parts)}
 
 
 def _not_parquet(shown: str, why: object) -> SourceError:

@@ -16,7 +16,7 @@ from duel.conversation.diffs import changed_files
 from duel.errors import SourceError
 from duel.records import Commit, Source
 from duel.sources.parquet import footer, require
-from duel.sources.table import Table
+from duel.sources.parquet_tables import ParquetTable
 
 NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
@@ -44,7 +44,7 @@ class Head:
 class Pulls:
     """A table of pull requests. `damaged` collects ids whose row cannot be read, with DuckDB's words."""
 
-    table: Table
+    table: ParquetTable
     damaged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -130,9 +130,13 @@ def _is_conversation(kind: Any) -> bool:
     if not (types.is_list(kind) or types.is_large_list(kind)):
         return False
     if not types.is_struct(kind.value_type):
-        return _is_text(kind.value_type)
+        return _is_json(kind)
     fields = {field.name: field.type for field in kind.value_type}
     return all(name in fields and _is_text(fields[name]) for name in ("role", "content"))
+
+
+def _is_json(kind: Any) -> bool:
+    return _is_text(kind) or _is_text(kind.value_type)
 
 
 def _plain(column: Any) -> Any:
@@ -157,7 +161,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
     ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
     statuses = _texts(batch.column("exit_status")) if "exit_status" in names else [None] * batch.num_rows
     column = batch.column("messages")
-    conversations = _from_lists(column) if _has_structs(column.type) else _from_json(column)
+    conversations = _from_json(column) if _is_json(column.type) else _from_lists(column)
     for offset, (shape, messages) in enumerate(conversations):
         yield Rollout(
             file=shown,
@@ -211,12 +215,6 @@ def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]
             return _conversation(zip(names[start:end], texts, strict=True))
 
         yield list(zip(names[start:end], sizes[start:end], strict=True)), messages
-
-
-def _has_structs(kind: Any) -> bool:
-    import pyarrow.types as types
-
-    return not _is_text(kind) and bool(types.is_struct(kind.value_type))
 
 
 def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:

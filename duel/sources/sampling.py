@@ -24,15 +24,15 @@ from duel.errors import ItemError, printable
 from duel.records import Message, Prompt, Source
 from duel.settings import Settings
 from duel.sources.draw import chance, draw_files, shuffled
+from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout, check, eligible_turns, read, shape_problem
-from duel.sources.table import Table
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
 LISTED_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Turn:
+class DrawnTurn:
     """One drawn turn. `history` is JSON of its messages: a fifth of what they take as objects."""
 
     rank: float
@@ -75,7 +75,7 @@ class Pool:
     """Rows that were left out, by reason."""
     unusable: list[dict[str, str]] = field(default_factory=list)
     """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
-    best: dict[str, list[Turn]] = field(default_factory=dict)
+    best: dict[str, list[DrawnTurn]] = field(default_factory=dict)
     eligible: Counter[str] = field(default_factory=Counter)
     """Eligible rollouts by pull request."""
 
@@ -118,7 +118,7 @@ class Pool:
         self.eligible[rollout.instance_id] += 1
         return None
 
-    def candidates(self) -> Iterator[Turn]:
+    def candidates(self) -> Iterator[DrawnTurn]:
         """Every candidate, pull request by pull request in the order of the draw."""
         for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
             yield from self.best[instance_id]
@@ -132,7 +132,7 @@ class Pool:
             )
 
 
-def fill(settings: Settings, table: Table, say: Callable[[str], None]) -> tuple[Pool, dict[str, float]]:
+def fill(settings: Settings, table: ParquetTable, say: Callable[[str], None]) -> tuple[Pool, dict[str, float]]:
     """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
     sample = settings.sample
     pool = Pool(settings)
@@ -150,7 +150,7 @@ def fill(settings: Settings, table: Table, say: Callable[[str], None]) -> tuple[
     return pool, file_odds(table, {name: rows(name) for name in drawn}, sample.files)
 
 
-def file_odds(table: Table, rows: Mapping[str, int], wanted: int) -> dict[str, float]:
+def file_odds(table: ParquetTable, rows: Mapping[str, int], wanted: int) -> dict[str, float]:
     """P(file) of each drawn file, from its rows and the rows of all files."""
     if len(table.names) <= wanted or not rows:
         return dict.fromkeys(rows, 1.0)
@@ -158,7 +158,7 @@ def file_odds(table: Table, rows: Mapping[str, int], wanted: int) -> dict[str, f
     return {name: min(1.0, wanted * count / total) for name, count in rows.items()}
 
 
-def probability(turn: Turn, pool: Pool, files: Mapping[str, float], looked_at: int) -> float:
+def probability(turn: DrawnTurn, pool: Pool, files: Mapping[str, float], looked_at: int) -> float:
     """P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout), to six digits.
 
     `looked_at` is the number of pooled pull requests that were looked at before there were enough.
@@ -168,7 +168,7 @@ def probability(turn: Turn, pool: Pool, files: Mapping[str, float], looked_at: i
 
 
 def prompts(
-    turns: Sequence[Turn], table: Table, pool: Pool, files: Mapping[str, float], looked_at: int
+    turns: Sequence[DrawnTurn], table: ParquetTable, pool: Pool, files: Mapping[str, float], looked_at: int
 ) -> Iterator[Prompt]:
     """The records of the drawn turns, in their order."""
     for turn in turns:
@@ -189,14 +189,14 @@ def prompts(
         )
 
 
-def _cut(rollout: Rollout, rank: float, picked: tuple[int, int], turns: int) -> Turn:
+def _cut(rollout: Rollout, rank: float, picked: tuple[int, int], turns: int) -> DrawnTurn:
     """The rollout up to the picked turn. Raises ItemError where its text cannot be decoded."""
     import orjson
 
     number, index = picked
     messages = rollout.messages()
     history: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages[:index]]
-    return Turn(
+    return DrawnTurn(
         rank=rank,
         file=rollout.file,
         row=rollout.row,

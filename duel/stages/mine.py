@@ -31,8 +31,8 @@ from duel.stages import given, options
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.sources.mining.choosing import Choice
-    from duel.sources.mining.normalise import Trajectory
+    from duel.sources.mining.choosing import SessionChoice
+    from duel.sources.mining.normalise import MinedTrajectory
     from duel.sources.mining.sweep import Mine
 
 
@@ -78,11 +78,11 @@ def sessions(asked: Namespace) -> Mine:
     )
 
 
-def choice(asked: Namespace) -> Choice:
+def choice(asked: Namespace) -> SessionChoice:
     """Which sessions are wanted."""
-    from duel.sources.mining.choosing import Choice, seconds_of
+    from duel.sources.mining.choosing import SessionChoice, seconds_of
 
-    return Choice(
+    return SessionChoice(
         not_before=time.time() - seconds_of(asked.since) if asked.since else None,
         project=asked.project,
         min_turns=(0 if asked.keep_tools else 1) if asked.min_turns is None else asked.min_turns,
@@ -91,7 +91,7 @@ def choice(asked: Namespace) -> Choice:
     )
 
 
-def recovers(trajectory: Trajectory) -> bool:
+def recovers(trajectory: MinedTrajectory) -> bool:
     """True where an action failed and a later one on the same target succeeded."""
     from duel.conversation import dialogue
     from duel.exports import recovery
@@ -108,8 +108,8 @@ def write(mine: Mine, out: Path, keep_tools: bool) -> None:
     """
     from duel.sources.mining import mined
 
-    rows = mined.Writer(out, mined.trajectory_schema())
-    pulls = mined.Writer(pulls_path(out), mined.pull_schema())
+    rows = mined.RowWriter(out, mined.trajectory_schema())
+    pulls = mined.RowWriter(pulls_path(out), mined.pull_schema())
     with rows, pulls:
         for found in mine.sessions():
             row = mined.row(
@@ -127,7 +127,7 @@ def pulls_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}-pulls{out.suffix}")
 
 
-def codes(trajectory: Trajectory) -> bool:
+def codes(trajectory: MinedTrajectory) -> bool:
     """True where a reply holds a block of code: of sets of talk, the threads about programming."""
     return any(m["role"] == "assistant" and "```" in m["content"] for m in trajectory.messages)
 

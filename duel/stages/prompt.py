@@ -30,7 +30,7 @@ from duel.stages import say_unused
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.sources.table import Table
+    from duel.sources.parquet_tables import ParquetTable
 
 
 def run(
@@ -94,10 +94,12 @@ def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool
     return Result("prompt", found=page)
 
 
-def sources(workspace: Workspace, settings: Settings, again: bool, offline: bool) -> tuple[Table, Table | None]:
+def sources(
+    workspace: Workspace, settings: Settings, again: bool, offline: bool
+) -> tuple[ParquetTable, ParquetTable | None]:
     """Trajectories, and pull requests where any are asked for."""
     from duel.sources.hub import Hub
-    from duel.sources.table import open_table
+    from duel.sources.parquet_tables import open_table
 
     asked = settings.sample
     hub = None if offline else cache(lambda: Hub(workspace, again=again))

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel.conversation.model import Session
-from duel.sources.mining.choosing import Choice, seconds_of
-from duel.sources.mining.scrubbing import Scrubber
+from duel.sources.mining.choosing import SessionChoice, seconds_of
+from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.sweep import Mine
 from duel.sources.sessions import registry
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
@@ -151,7 +151,7 @@ def test_no_commit_is_taken_that_is_not_the_sessions(logs: Path, repository: Pat
         write_lines(logs / f"{number}.jsonl", json.loads(lines))
     shutil.rmtree(places["no repository"] / ".git")
     shutil.rmtree(places["gone"])
-    mined = list(Mine([], Choice()).sessions())
+    mined = list(Mine([], SessionChoice()).sessions())
     assert [found.commit is not None for found in mined] == [False, False, False, False, True]
 
 
@@ -228,7 +228,7 @@ def test_one_can_choose_by_age_project_length_outcome_and_recovery(logs: Path) -
     write_lines(logs / "short.jsonl", short.lines)
 
     def taken(limit: int = 0, **wanted: Any) -> set[str]:
-        return {found.task for found in Mine([], Choice(**wanted), limit=limit).sessions()}
+        return {found.task for found in Mine([], SessionChoice(**wanted), limit=limit).sessions()}
 
     assert taken() == {"Old", "Young", "Short"}
     assert taken(not_before=datetime(2026, 3, 1, tzinfo=UTC).timestamp()) == {"Young"}
@@ -335,7 +335,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(
         return listed(path)
 
     monkeypatch.setattr("os.scandir", scandir)
-    mine = Mine([str(logs)], Choice())
+    mine = Mine([str(logs)], SessionChoice())
     assert len(list(mine.sessions())) == 1
     assert [(row["file"], row["reason"]) for row in mine.account.dropped] == [("closed", "unreadable")]
 
@@ -365,7 +365,7 @@ def test_a_folder_in_the_place_of_the_output_is_told_and_nothing_stays_behind(
 
 def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
     session = Session("pi", "s-1", folder="/home/ada/shop")
-    scrubbed = Scrubber(session)("ada@lovelace.org wrote it; ada runs it in /home/ada/shop")
+    scrubbed = SessionScrubber(session)("ada@lovelace.org wrote it; ada runs it in /home/ada/shop")
     assert "lovelace" not in scrubbed
     assert scrubbed.endswith("; user runs it in /home/user/shop")
 

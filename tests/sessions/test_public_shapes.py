@@ -13,7 +13,7 @@ import pytest
 
 from duel.conversation import text_actions
 from duel.exports import trajectories
-from duel.sources.mining.choosing import Choice
+from duel.sources.mining.choosing import SessionChoice
 from duel.sources.mining.sweep import Mine, Mined, Ticker
 from duel.sources.mining.task_words import first_words
 from duel.sources.sessions import registry
@@ -23,7 +23,7 @@ SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
 def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[Mined]]:
-    mine = Mine([str(place)], Choice(min_turns=0), format=format, commits=False, **options)
+    mine = Mine([str(place)], SessionChoice(min_turns=0), format=format, commits=False, **options)
     return mine, list(mine.sessions())
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from duel import turn
 from duel.conversation.model import AgentCall, Hunk
-from duel.sources.mining import edits, shell_forms
+from duel.sources.mining import edit_forms, shell_forms
 from tests.sessions.shell import Case, wrong
 
 # What breaks heredocs, patches, quoting and the fence: short lines of it, with and without a newline at the end.
@@ -92,7 +92,7 @@ def test_any_edit_changes_the_file_as_the_tool_did(
         edit = call("edit", path="x.md", oldText=old, newText=new)
         if known:
             edit.before = before
-            after = edits.replaced(before, old, new, False)
+            after = edit_forms.replaced(before, old, new, False)
             assert after is not None
         else:
             after = before.replace(old, new)
@@ -104,13 +104,13 @@ def test_any_edit_changes_the_file_as_the_tool_did(
 @given(before=CONTENT, after=CONTENT)
 def test_a_patch_applied_by_its_own_rules_gives_the_file_after(before: str, after: str) -> None:
     hunks: list[Hunk] = []
-    for line in edits._hunks(before, after):
+    for line in edit_forms._hunks(before, after):
         if header := re.match(r"@@ -(\d+),(\d+) ", line):
             start = int(header[1]) + (header[2] == "0")
             hunks.append(Hunk(start, start, ()))
         else:
             hunks[-1] = Hunk(hunks[-1].old_start, hunks[-1].new_start, (*hunks[-1].lines, line))
-    assert edits.patched(before, hunks) == after
+    assert edit_forms.patched(before, hunks) == after
 
 
 def test_an_edit_below_the_top_of_a_repository_reaches_its_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from duel.errors import SourceError
 from duel.sources.hub import Hub, seconds_to_wait
-from duel.sources.table import HubTable, open_table
+from duel.sources.parquet_tables import HubTable, open_table
 from duel.workspace import Workspace
 from tests.conftest import ROOT
 from tests.hub import LoopbackHub
@@ -24,7 +24,11 @@ Script = Callable[..., Any]
 
 
 @pytest.fixture
-def loopback() -> Iterator[LoopbackHub]:
+def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """The library reads HF_HUB_OFFLINE once, whichever test of this process imports it first."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with LoopbackHub() as hub:
         yield hub
 
@@ -32,7 +36,6 @@ def loopback() -> Iterator[LoopbackHub]:
 @pytest.fixture
 def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
     """A client of the loopback Hub within this process; `waits` collects what it would have slept."""
-
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_ENDPOINT", loopback.url)
 

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from duel.conversation.record_files import find
 from duel.records import Commit
 from duel.settings import Settings
-from duel.sources.parquet import find
+from duel.sources.parquet_tables import LocalTable
 from duel.sources.pulls import Pulls
-from duel.sources.table import LocalTable
 from tests.sources.tables import pull, write_pulls
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from duel.conversation.model import Session
 from duel.errors import SettingsError
-from duel.sources.mining.normalise import Trajectory
+from duel.sources.mining.normalise import MinedTrajectory
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")
@@ -24,7 +24,7 @@ def seconds_of(age: str) -> float:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SessionChoice:
     """What is asked for; the empty choice takes everything that has a task and a turn."""
 
     not_before: float | None = None
@@ -34,7 +34,7 @@ class Choice:
     min_turns: int = 1
     """Eligible turns; with 0, tool calls without a shell form will do: exports can keep them as they were made."""
     outcome: str = ""
-    happened: Callable[[Trajectory], bool] | None = None
+    happened: Callable[[MinedTrajectory], bool] | None = None
     """The predicate of `--filter`."""
 
     def refuses_session(self, session: Session, repo: str) -> str:
@@ -47,7 +47,7 @@ class Choice:
             return "other-project"
         return ""
 
-    def refuses(self, trajectory: Trajectory, outcome: str) -> str:
+    def refuses(self, trajectory: MinedTrajectory, outcome: str) -> str:
         """Why a trajectory is left, as a slug; "" where it is taken."""
         if not trajectory.task:
             return "no-task"

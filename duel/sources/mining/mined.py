@@ -13,9 +13,9 @@ from duel import prompts
 from duel.conversation import dialogue
 from duel.conversation.model import Session
 from duel.conversation.tasks import TASKS
-from duel.sources.mining.normalise import Trajectory
+from duel.sources.mining.normalise import MinedTrajectory
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.mining.scrubbing import Scrubber
+from duel.sources.mining.scrubbing import SessionScrubber
 from duel.workspace import cannot_write
 
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
@@ -34,12 +34,12 @@ def identity(session: Session, repo: str) -> str:
 
 
 def row(
-    trajectory: Trajectory,
+    trajectory: MinedTrajectory,
     repo: str,
     commit: OwnCommit | None,
     guess: tuple[str, str],
     file: str,
-    scrub: Scrubber,
+    scrub: SessionScrubber,
     keep_tools: bool = False,
 ) -> dict[str, Any]:
     """One row in the dataset's six columns and what a session has beyond them; every text of it is scrubbed."""
@@ -77,13 +77,13 @@ def row(
         "license": commit.license if commit else session.license,
         "source_row": session.row if session.row >= 0 else None,
         "source_revision": session.revision,
-        "system_prompt": "the log's" if keeps else f"session_system {_system_hash()}",
+        "system_prompt": "the log's" if keeps else f"session_system {prompts.load('session_system').hash}",
         "native_messages": _json(scrub.deep(dialogue.native_chat(session))) if keep_tools else None,
         "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
     }
 
 
-def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: Scrubber) -> dict[str, Any]:
+def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: SessionScrubber) -> dict[str, Any]:
     """The commit of a row in the columns of the pull-request dataset; `task` is what the person asked for."""
     return {
         "instance_id": row["instance_id"],
@@ -103,17 +103,13 @@ def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: Scrubber)
     }
 
 
-def _system_hash() -> str:
-    return prompts.load("session_system").hash
-
-
 def _json(value: Any) -> str:
     import orjson
 
     return orjson.dumps(value).decode()
 
 
-class Writer:
+class RowWriter:
     """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written."""
 
     def __init__(self, path: Path, schema: Any) -> None:
@@ -172,58 +168,33 @@ class Writer:
 
 def trajectory_schema() -> Any:
     """The dataset's six columns, in its types, then what a session has beyond them."""
-    import pyarrow as pa
-
-    text, message = pa.string(), pa.struct([("role", pa.string()), ("content", pa.string())])
-    return pa.schema(
-        [
-            ("instance_id", text),
-            ("repo", text),
-            ("messages", pa.list_(pa.field("element", message))),
-            ("trajectory_format", text),
-            ("exit_status", text),
-            ("duration_sec", pa.float64()),
-            ("session_id", text),
-            ("source_format", text),
-            ("source_file", text),
-            ("model", text),
-            ("ended_at", pa.float64()),
-            ("outcome_guess", text),
-            ("outcome_evidence", text),
-            ("resolved", pa.bool_()),
-            ("resolved_evidence", text),
-            ("eligible_turns", pa.int64()),
-            ("session_calls", pa.int64()),
-            ("ended_by", text),
-            ("compactions", pa.int64()),
-            ("base_commit", text),
-            ("commit", text),
-            ("license", text),
-            ("source_row", pa.int64()),
-            ("source_revision", text),
-            ("system_prompt", text),
-            ("native_messages", text),
-            ("tools", text),
-        ]
+    return _schema(
+        "instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format"
+        " source_file model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence"
+        " eligible_turns:number session_calls:number ended_by compactions:number base_commit commit license"
+        " source_row:number source_revision system_prompt native_messages tools"
     )
 
 
 def pull_schema() -> Any:
     """The columns of the pull-request dataset that a commit can fill."""
+    return _schema(
+        "instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description"
+        " hints_text interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts"
+    )
+
+
+def _schema(columns: str) -> Any:
+    """An Arrow schema of `name` and `name:kind`; a column without a kind is text."""
     import pyarrow as pa
 
-    text = pa.string()
-    names = "patch test_patch problem_statement pr_description hints_text interface license".split()
-    ids = pa.list_(pa.field("element", text))
-    return pa.schema(
-        [
-            ("instance_id", text),
-            ("repo", text),
-            ("base_commit", text),
-            ("created_at", text),
-            ("pull_number", pa.int64()),
-            *[(name, text) for name in names],
-            ("FAIL_TO_PASS", ids),
-            ("PASS_TO_PASS", ids),
-        ]
-    )
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    kinds = {
+        "": pa.string(),
+        "float": pa.float64(),
+        "number": pa.int64(),
+        "truth": pa.bool_(),
+        "texts": pa.list_(pa.field("element", pa.string())),
+        "messages": pa.list_(pa.field("element", message)),
+    }
+    return pa.schema([(name, kinds[kind]) for name, _, kind in (column.partition(":") for column in columns.split())])

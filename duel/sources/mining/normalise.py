@@ -25,7 +25,7 @@ SUBMITTED, INCOMPLETE = "Submitted", "incomplete"
 
 
 @dataclass
-class Trajectory:
+class MinedTrajectory:
     """The part of a session that can be learned from, and why it ends where it ends."""
 
     session: Session
@@ -48,9 +48,9 @@ class _End(Exception):
     """The trajectory ends here, for this reason."""
 
 
-def normalise(session: Session, thinking: bool = False) -> Trajectory:
+def normalise(session: Session, thinking: bool = False) -> MinedTrajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
-    trajectory = Trajectory(session)
+    trajectory = MinedTrajectory(session)
     system = session.system if session.keeps_protocol or session.task == "chat" else prompts.load("session_system").text
     if system:
         trajectory.messages.append({"role": "system", "content": system})
@@ -69,7 +69,7 @@ def normalise(session: Session, thinking: bool = False) -> Trajectory:
     return trajectory
 
 
-def _exit_status(trajectory: Trajectory, handed_over: bool) -> str:
+def _exit_status(trajectory: MinedTrajectory, handed_over: bool) -> str:
     """How the session ended; "" for the first part of one, which says nothing about its end."""
     if trajectory.ended_by:
         return ""
@@ -86,7 +86,7 @@ def _below(folder: str, top: str) -> str | None:
 class _Builder:
     """Appends to one trajectory, keeping roles alternating."""
 
-    def __init__(self, trajectory: Trajectory, thinking: bool) -> None:
+    def __init__(self, trajectory: MinedTrajectory, thinking: bool) -> None:
         self.trajectory = trajectory
         self.thinking = thinking
         self.prose: list[str] = []

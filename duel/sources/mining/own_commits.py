@@ -53,7 +53,7 @@ _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
 
 
 @dataclass(frozen=True)
-class Repository:
+class LocalRepository:
     """A git repository at hand."""
 
     top: Path
@@ -82,7 +82,7 @@ class OwnCommit:
 
 
 @lru_cache(maxsize=256)
-def repository(folder: str) -> Repository | None:
+def repository(folder: str) -> LocalRepository | None:
     """The repository that `folder` lies in; None where the folder is gone, is no repository, or is not the user's."""
     path = Path(folder)
     if not folder.startswith("/") or not path.is_dir():
@@ -92,10 +92,10 @@ def repository(folder: str) -> Repository | None:
         return None
     remote = _REMOTE.search(_git(path, "config", "--get", "remote.origin.url") or "")
     top_path = Path(top.strip())
-    return Repository(top_path, f"{remote[1]}/{remote[2]}" if remote else f"local/{top_path.name}")
+    return LocalRepository(top_path, f"{remote[1]}/{remote[2]}" if remote else f"local/{top_path.name}")
 
 
-def following(session: Session, place: Repository) -> OwnCommit | None:
+def following(session: Session, place: LocalRepository) -> OwnCommit | None:
     """The first commit since the session's first edit that touches a file which it edited; None where there is none.
 
     Commits that the agent made itself count. Merges and the repository's first commit, which has no state before it,
@@ -121,7 +121,7 @@ def edits(call: AgentCall) -> bool:
     return bool(_paths(call)) and not call.is_error and call.result is not None
 
 
-def edited_files(session: Session, place: Repository) -> list[str]:
+def edited_files(session: Session, place: LocalRepository) -> list[str]:
     """The files that a session changed, relative to the repository's top, sorted."""
     found = set()
     for call in session.calls:
@@ -145,14 +145,14 @@ def _paths(call: AgentCall) -> list[str]:
     return [path for part in shell.parse(command).commands for path in part.writes if "\0" not in path]
 
 
-def _branch(place: Repository, name: str) -> str:
+def _branch(place: LocalRepository, name: str) -> str:
     """The commit of a branch that a log names; "" where there is no such branch."""
     if not name or name == "HEAD":
         return ""
     return (_git(place.top, "rev-parse", "--verify", "--quiet", f"refs/heads/{name}^0") or "").strip()
 
 
-def _read(place: Repository, sha: str, base: str, edited: Iterable[str]) -> OwnCommit | None:
+def _read(place: LocalRepository, sha: str, base: str, edited: Iterable[str]) -> OwnCommit | None:
     names = (_git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or "").split("\0")
     changed = [name for name in names if name]
     tests = [name for name in changed if _TEST_PATH.search(name)]
@@ -175,7 +175,7 @@ def _read(place: Repository, sha: str, base: str, edited: Iterable[str]) -> OwnC
     )
 
 
-def _diff(place: Repository, base: str, sha: str, paths: list[str]) -> str | None:
+def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str | None:
     """The diff of some files; None where it is too large or cannot be read."""
     if not paths:
         return ""
@@ -184,7 +184,7 @@ def _diff(place: Repository, base: str, sha: str, paths: list[str]) -> str | Non
     return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
 
 
-def _licence(place: Repository, base: str) -> str:
+def _licence(place: LocalRepository, base: str) -> str:
     """The SPDX id of the repository's licence file; "" where it has none that is known."""
     names = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
     for name in sorted(names):

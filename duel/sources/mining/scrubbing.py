@@ -29,7 +29,7 @@ _WORDS = frozenset(
 )
 
 
-class Scrubber:
+class SessionScrubber:
     """Scrubs the texts of one session, and counts what it took out by kind."""
 
     def __init__(self, session: Session) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from duel.conversation.model import AgentCall
 from duel.conversation.values import table, tables
-from duel.sources.mining import edits
-from duel.sources.mining.edits import quoted
+from duel.sources.mining import edit_forms
+from duel.sources.mining.edit_forms import quoted
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 # Calls that only keep the agent's own list of things to do: they change nothing that a later turn could observe, so
@@ -50,7 +50,7 @@ def shell_form(call: AgentCall) -> str:
     command = form(call).strip("\n")
     if not command.strip():
         raise NoShellForm("empty command")
-    if not edits.writable(command):
+    if not edit_forms.writable(command):
         raise NoShellForm("bytes that a shell cannot hold")
     if _FENCE_LINE.search(command):
         raise NoShellForm("code fence in the command")
@@ -235,7 +235,7 @@ def _write(call: AgentCall) -> str:
 
 def _written(call: AgentCall, path: str, content: str) -> str:
     _need_writable(content)
-    return edits.write_file(path, content, make_folder=call.before is None)
+    return edit_forms.write_file(path, content, make_folder=call.before is None)
 
 
 def _edit(call: AgentCall) -> str:
@@ -265,17 +265,17 @@ def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
     prefix = call.prefix or ""
     command = ""
     if call.before is not None and not call.is_error:
-        after = edits.patched(call.before, call.hunks) if call.hunks else _after(call.before, wanted)
-        command = edits.apply_patch(path, call.before, after, prefix) if inside and after is not None else ""
+        after = edit_forms.patched(call.before, call.hunks) if call.hunks else _after(call.before, wanted)
+        command = edit_forms.apply_patch(path, call.before, after, prefix) if inside and after is not None else ""
     elif inside and not call.is_error and _tell_the_same(call, wanted):
-        command = edits.apply_hunks(path, call.hunks, prefix)
-    return command if command and edits.writable(command) else edits.replace_text(path, wanted)
+        command = edit_forms.apply_hunks(path, call.hunks, prefix)
+    return command if command and edit_forms.writable(command) else edit_forms.replace_text(path, wanted)
 
 
 def _after(before: str, wanted: list[tuple[str, str, bool]]) -> str | None:
     after: str | None = before
     for old, new, everywhere in wanted:
-        after = edits.replaced(after, old, new, everywhere) if after is not None else None
+        after = edit_forms.replaced(after, old, new, everywhere) if after is not None else None
     return after
 
 
@@ -298,7 +298,7 @@ def _is_edge(line: str, text: str) -> bool:
 
 
 def _need_writable(content: str) -> None:
-    if not edits.writable(content):
+    if not edit_forms.writable(content):
         raise NoShellForm("bytes that a shell cannot hold")
 
 
@@ -318,7 +318,7 @@ def _editor(call: AgentCall) -> str:
         if line is None or line < 0:
             raise NoShellForm("malformed call")
         _need_writable(content)
-        return edits.insert_lines(_path(call), line, content)
+        return edit_forms.insert_lines(_path(call), line, content)
     raise NoShellForm(f"no shell form: editor {command[:20]}")
 
 

@@ -15,11 +15,11 @@ from duel.command import say
 from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, printable
 from duel.sources.mining import own_commits
-from duel.sources.mining.choosing import Choice
-from duel.sources.mining.normalise import Trajectory, normalise
+from duel.sources.mining.choosing import SessionChoice
+from duel.sources.mining.normalise import MinedTrajectory, normalise
 from duel.sources.mining.outcome import guess_of
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.mining.scrubbing import Scrubber
+from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.task_words import first_words
 from duel.sources.sessions import registry
 from duel.sources.sessions.log import Log
@@ -34,12 +34,12 @@ JUDGED_ROWS = 40
 class Mined:
     """One session that is taken."""
 
-    trajectory: Trajectory
+    trajectory: MinedTrajectory
     file: str
     repo: str
     commit: OwnCommit | None
     guess: tuple[Outcome, str]
-    scrub: Scrubber
+    scrub: SessionScrubber
 
     @property
     def task(self) -> str:
@@ -62,7 +62,7 @@ class Mined:
 
 
 @dataclass
-class Account:
+class MiningAccount:
     """What was seen, taken and left out."""
 
     files: int = 0
@@ -93,6 +93,7 @@ class Account:
         self.turns += mined.trajectory.turns
         self.commits += mined.commit is not None
         self.ends[mined.trajectory.ended_by or "end of the session"] += 1
+        self.notes.update(mined.trajectory.left_out)
 
     def say(self) -> None:
         """Tell how it went."""
@@ -137,7 +138,7 @@ class Mine:
     """Sessions in their places, and which of them are wanted."""
 
     places: list[str]
-    choice: Choice
+    choice: SessionChoice
     format: str = ""
     split: str = "train"
     accept_license: bool = False
@@ -146,7 +147,7 @@ class Mine:
     commits: bool = True
     limit: int = 0
     """Sessions to take at most; 0: all."""
-    account: Account = field(default_factory=Account)
+    account: MiningAccount = field(default_factory=MiningAccount)
 
     def sessions(self) -> Iterator[Mined]:
         """The sessions that are taken, in the order of their files."""
@@ -221,7 +222,7 @@ class Mine:
         if reason := self.choice.refuses(trajectory, outcome):
             self.account.leave(log.name, session.id, reason, trajectory.ended_by)
             return None
-        return Mined(trajectory, log.name, repo, commit, guess, Scrubber(session))
+        return Mined(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
 
 
 def _known_actions(sessions: list[Session]) -> tuple[int, int, str]:

@@ -6,9 +6,9 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from duel.conversation import text_actions
@@ -18,8 +18,9 @@ from duel.sources.sessions import readers
 from duel.sources.sessions.log import ENDINGS, Log, find
 
 GROUP = "duel.session_readers"
-# What the rows of `messages` are called after their sets, and the dialect that these speak where it is only one.
-ALIASES = {"sharegpt": "", "toucan": "", "dolci": "", "toolace": "python_calls", "swe-smith-xml": "function_tags"}
+# Names by which formats are known elsewhere: of a reader, or of the one dialect that the rows of a set speak.
+_ALSO = "atif=atif_documents codeact=execute_tags swe-smith=function_tags toolace=python_calls dolci= sharegpt= toucan="
+ALIASES = dict(alias.split("=") for alias in _ALSO.split())
 # Its rows are what other formats hold inside, so it is asked last.
 _LAST = "messages"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -33,21 +34,6 @@ class SessionReader(Protocol):
 
     def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
         """The sessions of one file."""
-
-
-@dataclass(frozen=True)
-class InDialect:
-    """The reader of rows of messages, told which dialect the actions in their text are of."""
-
-    dialect: str
-
-    def recognises(self, sample: list[dict[str, Any]]) -> bool:
-        """As the reader of messages."""
-        return bool(_module(_LAST).recognises(sample))
-
-    def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
-        """As the reader of messages."""
-        yield from _module(_LAST).read(log, all_branches, self.dialect)
 
 
 @cache
@@ -70,9 +56,12 @@ def reader(name: str) -> SessionReader:
     if name in _outside():
         loaded: SessionReader = _outside()[name].load()
         return loaded
-    if name in names():
-        return _module(name)  # type: ignore[no-any-return]
-    return InDialect(ALIASES.get(name, name.replace("-", "_")))
+    known = ALIASES.get(name, name.replace("-", "_"))
+    if known.replace("_", "-") in names():
+        return _module(known)  # type: ignore[no-any-return]
+    rows = _module(_LAST)
+    dialect = known
+    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=dialect))
 
 
 def reader_of(log: Log, name: str = "") -> SessionReader:

@@ -127,19 +127,16 @@ def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]
 
 def _bridge(lines: list[_Line], parents: dict[str, str | None], before: dict[str, tuple[str, str | None]]) -> None:
     """Hang a line whose parent the log lacks on the hole in front of it, so that what it follows is not forgotten."""
-    sides = {line.key: line.side for line in lines}
+    known = {line.key: line for line in lines}
     for key in [key for key, parent in parents.items() if parent is not None and parent not in parents]:
         hole, previous = before.get(key, ("", None))
         if not hole:
             hole = f"hole before {key}"
-            parents[hole] = previous
-            lines.insert(next((i for i, line in enumerate(lines) if line.key == key), 0), _lost(hole, previous))
+            parents[hole], known[hole] = previous, _lost(hole, previous)
+            lines.insert(next((i for i, line in enumerate(lines) if line.key == key), 0), known[hole])
         parents[key] = hole
-        for line in lines:
-            if line.key == hole:
-                line.side = sides.get(key, "")
-            elif line.key == key:
-                line.parent = hole
+        if key in known:
+            known[key].parent, known[hole].side = hole, known[key].side
 
 
 def _lost(key: str, parent: str | None) -> _Line:

@@ -19,7 +19,7 @@ FOLDERS = ("~/.codex/sessions",)
 _ITEMS = {"message", "reasoning", "function_call", "function_call_output", "local_shell_call", "custom_tool_call"}
 # What the harness says in the person's name.
 _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instructions", "<turn_aborted>")
-_SHELLS = {"shell", "local_shell", "container.exec"}
+_SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
@@ -76,17 +76,15 @@ def _add(item: dict[str, Any], session: Session, log: Log) -> None:
         else:
             call.result, call.is_error = _output(item.get("output"))
     elif kind.endswith("_call"):
-        last = session.entries[-1] if session.entries else None
-        same = isinstance(last, AgentReply) and not last.results
-        (last if same and isinstance(last, AgentReply) else _reply(session)).calls.append(_call(item, session))
+        _reply(session, kind).calls.append(_call(item, session))
     else:
         log.note(f"unknown item `{kind}`")
 
 
-def _reply(session: Session) -> AgentReply:
+def _reply(session: Session, kind: str = "") -> AgentReply:
     """The reply that an item opens or goes on with: reasoning comes before words, words before calls."""
     last = session.entries[-1] if session.entries else None
-    if isinstance(last, AgentReply) and not last.calls and not last.text:
+    if isinstance(last, AgentReply) and not last.results and (kind or not (last.calls or last.text)):
         return last
     session.entries.append(AgentReply())
     return session.replies[-1]
@@ -97,12 +95,10 @@ def _call(item: dict[str, Any], session: Session) -> AgentCall:
     given = loaded(item.get("arguments") or item.get("action") or {})
     arguments = table(given) if "input" not in item else {"input": item["input"]}
     words = arguments.get("command")
-    if name in _SHELLS and isinstance(words, list) and all(isinstance(word, str) for word in words):
+    name = "bash" if name in _SHELLS else name
+    if name == "bash" and isinstance(words, list) and all(isinstance(word, str) for word in words):
         script = words[2] if len(words) == 3 and words[1] in ("-lc", "-c") else shlex.join(words)
         arguments = {**arguments, "command": script}
-        name = "bash"
-    elif name == "exec_command":
-        name = "bash"
     return AgentCall(key, name, arguments, session.folder)
 
 

@@ -36,7 +36,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """Its sessions; a message or part by itself is read with its session's file."""
     if log.is_database:
         for key, folder in list(log.query("SELECT id, directory FROM session ORDER BY id")):
-            yield _session(text({"id": key}, "id"), text({"f": folder}, "f"), _stored(log, key))
+            yield _session(str(key), str(folder or ""), _stored(log, key))
         return
     for document in log.values():
         info = table(document.get("info")) or document

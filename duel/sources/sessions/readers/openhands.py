@@ -6,11 +6,11 @@ several events of one response. Rows of the Hub's OpenHands sets are lists of me
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
+from duel.conversation.native_calls import calls_of
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log
@@ -67,7 +67,15 @@ def _version_1(
         is_agent = event.get("source") == "agent"
         session.entries.append(AgentReply(spoken.strip()) if is_agent else Said(spoken, images))
     elif kind == "ActionEvent":
-        _add_call(event, text(event, "llm_response_id"), _thought(event), _call_1(event), session, replies, calls)
+        _add_call(
+            event,
+            text(event, "llm_response_id"),
+            parts(event.get("thought"))[0],
+            _call_1(event),
+            session,
+            replies,
+            calls,
+        )
     elif kind in ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation"):
         call = calls.get(text(event, "tool_call_id"))
         if call is None:
@@ -86,20 +94,12 @@ def _version_1(
         log.note(f"unknown entry type `{kind}`")
 
 
-def _thought(event: dict[str, Any]) -> str:
-    return parts(event.get("thought"))[0].strip()
-
-
 def _call_1(event: dict[str, Any]) -> AgentCall:
     """The model's own call where it is kept, else the parsed action."""
-    import orjson
-
-    function = table(table(event.get("tool_call")).get("function")) or table(event.get("tool_call"))
-    arguments: Any = {k: v for k, v in table(event.get("action")).items() if k != "kind" and v is not None}
-    if isinstance(function.get("arguments"), str):
-        with contextlib.suppress(ValueError):
-            arguments = table(orjson.loads(function["arguments"])) or arguments
-    return AgentCall(text(event, "tool_call_id"), text(event, "tool_name"), arguments)
+    own = calls_of({"tool_calls": event.get("tool_call")}, "")
+    parsed = {k: v for k, v in table(event.get("action")).items() if k != "kind" and v is not None}
+    given = own[0].arguments if own and own[0].arguments else parsed
+    return AgentCall(text(event, "tool_call_id"), text(event, "tool_name"), given)
 
 
 # -- version 0 ---------------------------------------------------------------------------------------------------------
@@ -136,18 +136,12 @@ def _version_0(
 
 def _call_0(event: dict[str, Any], action: str, arguments: dict[str, Any]) -> AgentCall:
     """The model's own call where the response is kept, else the event's action by its tool's name."""
-    import orjson
-
     metadata = table(event.get("tool_call_metadata"))
     key = text(metadata, "tool_call_id") or f"event {event.get('id')}"
     for choice in tables(table(metadata.get("model_response")).get("choices")):
-        for call in tables(table(choice.get("message")).get("tool_calls")):
-            if call.get("id") == key:
-                try:
-                    own = orjson.loads(text(table(call.get("function")), "arguments"))
-                except ValueError:
-                    break
-                return AgentCall(key, text(table(call.get("function")), "name"), table(own))
+        for call in calls_of(table(choice.get("message")), ""):
+            if call.id == key and not call.obstacle:
+                return call
     own = {name: value for name, value in arguments.items() if name != "thought" and value is not None}
     return AgentCall(key, text(metadata, "function_name") or _TOOLS.get(action, action), own)
 

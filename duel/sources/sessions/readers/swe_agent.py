@@ -27,20 +27,13 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     for run in log.values():
         history = [message for message in tables(run.get("history")) if not message.get("is_demo")]
         info = table(run.get("info"))
-        row = {"messages": [_message(message) for message in history], "instance_id": log.path.name.split(".traj")[0]}
+        row = {"messages": history, "instance_id": log.path.name.split(".traj")[0]}
         session = message_rows.session(row, "swe-agent", log.name)
         session.id = session.instance_id
         session.exit_status = text(info, "exit_status")
         session.folder = text(run, "environment") if text(run, "environment").startswith("/") else ""
         _use_actions(session, [message for message in history if message.get("role") == "assistant"])
         yield session
-
-
-def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A history item as a chat message; a tool's answer names its call in a list."""
-    ids = message.get("tool_call_ids")
-    call = {"tool_call_id": ids[0]} if isinstance(ids, list) and ids else {}
-    return {**message, **call}
 
 
 def _use_actions(session: Session, history: list[dict[str, Any]]) -> None:

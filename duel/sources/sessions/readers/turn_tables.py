@@ -51,7 +51,7 @@ def _add(row: dict[str, Any], session: Session) -> None:
         given = table(loaded(row.get("tool_input_json")))
         given = given or {k: row[k] for k in ("command", "file_path") if isinstance(row.get(k), str)}
         call = AgentCall(text(row, "tool_call_id"), text(row, "tool_name"), given)
-        call.result = text(row, *_RESULTS) if any(isinstance(row.get(name), str) for name in _RESULTS) else None
+        call.result = next((row[name] for name in _RESULTS if isinstance(row.get(name), str)), None)
         call.is_error = row.get("is_error") is True
         last.calls.append(call)
     elif kind in ("assistant_response", "assistant_thinking", "assistant"):

@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from duel.conversation import record_files
 from duel.errors import SourceError
 from duel.sources import parquet
 from duel.sources.hub import Hub
 from duel.workspace import Workspace
 
 
-class Table(Protocol):
+class ParquetTable(Protocol):
     """Parquet files under one name and revision."""
 
     @property
@@ -134,13 +135,13 @@ class HubTable:
 
 def open_table(
     spec: str, workspace: Workspace, hub: Callable[[], Hub] | None, *, revision: str = "", pattern: str = "*.parquet"
-) -> Table:
+) -> ParquetTable:
     """The table that a setting names: a local path where there is one, else a dataset on the Hub.
 
     A relative path is looked up in the workspace, then in the current folder. Without a `hub` (offline) only local
     files will do. Raises SourceError where `spec` is neither.
     """
-    if paths := parquet.find(spec, (workspace.root, Path.cwd())):
+    if paths := record_files.find(spec, (workspace.root, Path.cwd())):
         return LocalTable(_public_name(spec), paths)
     if parquet.looks_local(spec):
         raise SourceError(
