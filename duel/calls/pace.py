@@ -114,7 +114,7 @@ class Pace:
                 self.interval_s, self._met = 0.0, False
 
     def refused(self, started: float, now: float, longest_s: float) -> None:
-        """A call that started then was refused, although it kept to the pace; what kept to an older one tells nothing."""
+        """A call that kept to the pace was refused; one that started under an older pace tells nothing."""
         self._calls.refused()
         self._tokens.refused()
         if started < self._changed_at:
