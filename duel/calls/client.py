@@ -258,6 +258,8 @@ class Client:
         if failure.kind == "no-file":
             self.seats.shrink()
         if failure.meaning is Meaning.REFUSED:
+            if failure.per_time:
+                line.lane.is_paced()
             line.lane.refused(start, failure.retry_after_s, limited=failure.status == 429)
         elif failure.meaning is Meaning.FAULT and not (failure.kind == HUNG and line.lane.answered_at > start.at):
             line.lane.failed(start)

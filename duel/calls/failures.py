@@ -21,6 +21,8 @@ _TOO_LONG = re.compile(
 _LIMITED = re.compile(r"(?i)rate.?limit|too many requests|capacity|overloaded|no instances")
 # A quota that only time or money brings back.
 _SPENT = re.compile(r"(?i)insufficient_quota|per.?day|\bdaily\b|for today|monthly|exceeded your current quota")
+# Limits on calls or tokens per time, as words tell of them.
+_PER_TIME = re.compile(r"(?i)per.?(min|sec)|/ ?(min|sec)|\b[rt]p[ms]\b")
 _NO_MODEL = re.compile(
     r"(?i)model\b.{0,120}\b(not found|does ?n.t exist|does not exist)|(invalid|unknown|no such) model|not a valid model"
 )
@@ -62,6 +64,8 @@ class Failure:
     """The endpoint does not know the model."""
     spent: bool = False
     """The quota is used up, and no wait within a run brings it back."""
+    per_time: bool = False
+    """The refusal speaks of calls or tokens per time, not of how many are out."""
     rates: Rates | None = None
 
     @property
@@ -78,7 +82,8 @@ def from_status(status: int, body: bytes, retry_after_s: float | None = None, ra
         return replace(failure, spent=True)
     if status in (429, 503, 529):
         wait = retry_after_s if retry_after_s is not None else wait_in_words(words)
-        return replace(failure, meaning=Meaning.REFUSED, retry_after_s=wait)
+        per_time = status == 429 and _PER_TIME.search(words) is not None
+        return replace(failure, meaning=Meaning.REFUSED, retry_after_s=wait, per_time=per_time)
     if status in (400, 413, 422):
         words = words or ("the request is too large" if status == 413 else "")
         too_long = status == 413 or _TOO_LONG.search(words) is not None

@@ -70,6 +70,7 @@ class Lane:
     """True once it has been out for longer than anybody waits; `revive` lets one call try it all the same."""
     _retries: deque[asyncio.Future[Start]] = field(default_factory=deque)
     _fresh: deque[asyncio.Future[Start]] = field(default_factory=deque)
+    _began: float = 0.0
     _next_start: float = 0.0
     _held_until: float = 0.0
     _holds: int = 0
@@ -133,6 +134,7 @@ class Lane:
         self.out = self.gone = False
         self._silent_since, self._held_until = None, 0.0
         self.answered_at = _now()
+        self._began = self._began or start.at
         self.patience.answered(self.answered_at - start.at)
         if not self._answered_since_hold:
             self._first_start_since_hold = start.at
@@ -165,7 +167,7 @@ class Lane:
         self._failed()
         paced = limited and self.pace.learnt and not self.out and not self._is_outage
         if limited:
-            self.pace.refused(self.longest_hold_s)
+            self.pace.refused(start.at, _now(), self.longest_hold_s)
         if paced:
             self.level.failed(start.ticket)
             self._next_start = max(self._next_start, _now() + min(retry_after_s or 0.0, self.longest_hold_s))
@@ -176,6 +178,12 @@ class Lane:
             self._settle(retry_after_s, limited)
         self._release()
 
+    def is_paced(self) -> None:
+        """A refusal speaks of a limit per time: what was answered so far is the first guess at it."""
+        self.pace.told = True
+        if self.answered_calls and not self.pace.interval_s:
+            self.pace.learn(max(SHORTEST_S, (_now() - self._began) / self.answered_calls), _now())
+
     def observe(self, rates: Rates, start: Start) -> None:
         """The headers of a response tell of limits."""
         self.pace.observe(rates, start.before, _now())
@@ -184,6 +192,8 @@ class Lane:
     def _is_outage(self) -> bool:
         """True if the present row of failures is no chance."""
         row = self._failed_in_a_row
+        if self.pace.told and self.level.in_flight > 1:  # refused for its pace, while replies are on their way
+            return False
         return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
 
     def _failed(self) -> None:
@@ -241,7 +251,7 @@ class Lane:
         if 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
             until = _now() + self._hold_s(retry_after_s)
             apart = (until - self._first_start_since_hold) / self._answered_since_hold
-            self.pace.learn(min(apart, self.longest_hold_s))
+            self.pace.learn(min(apart, self.longest_hold_s), _now())
 
     def send_away(self) -> None:
         """Give up on waiting: every request in the queue meets ModelGone."""

@@ -8,9 +8,11 @@ from duel.calls.rates import Left, Rates
 
 # A pace that was learnt from refusals is tried faster with each reply: quickly until it is refused once, then gently,
 # so that one call in ten or so is refused at the limit; 1.03 back and 0.997 forth stay within 3 % of it.
-FIRST_RELAX, RELAX, BACK_OFF, HARD_BACK_OFF = 0.93, 0.997, 1.03, 1.3
+FIRST_RELAX, RELAX, LATE_RELAX, BACK_OFF, HARD_BACK_OFF = 0.93, 0.997, 0.985, 1.03, 1.3
 # Replies between two refusals from which the pace counts as nearly right.
 NEARLY_RIGHT = 5
+# So many without one: the limit is further away than thought.
+LONG_UNREFUSED = 60
 # Timers are not finer.
 SHORTEST_S = 0.02
 
@@ -64,19 +66,22 @@ class Pace:
 
     interval_s: float = 0.0
     """Seconds between two starts, learnt from refusals; 0: none."""
+    told: bool = False
+    """A refusal spoke of calls or tokens per time."""
     tokens: float = 0.0
     """What a call takes of a limit on tokens, on average."""
     _calls: _Bucket = field(default_factory=_Bucket)
     _tokens: _Bucket = field(default_factory=_Bucket)
     _answered: int = 0
     """Replies since the last refusal."""
+    _changed_at: float = 0.0
     _met: bool = False
     """True once the learnt pace was refused, so that the limit is near."""
 
     @property
     def learnt(self) -> bool:
         """True while refusals are a matter of pace and not of how many calls are out."""
-        return self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
+        return self.told or self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
 
     def wait(self, now: float) -> float:
         """Seconds until headers let another call go."""
@@ -103,21 +108,25 @@ class Pace:
         self._answered += 1
         self.tokens += (tokens - self.tokens) * (0.1 if self.tokens else 1.0)
         if self.interval_s:
-            self.interval_s *= RELAX if self._met else FIRST_RELAX
+            slow = RELAX if self._answered < LONG_UNREFUSED else LATE_RELAX
+            self.interval_s *= slow if self._met else FIRST_RELAX
             if self.interval_s < SHORTEST_S:
                 self.interval_s, self._met = 0.0, False
 
-    def refused(self, longest_s: float) -> None:
-        """A call was refused although it kept to the pace."""
+    def refused(self, started: float, now: float, longest_s: float) -> None:
+        """A call that kept to the pace was refused; one that started under an older pace tells nothing."""
         self._calls.refused()
         self._tokens.refused()
+        if started < self._changed_at:
+            return
         if self.interval_s:
+            self._changed_at = now
             self._met = True
             step = BACK_OFF if self._answered >= NEARLY_RIGHT else HARD_BACK_OFF
             self.interval_s = min(self.interval_s * step, longest_s)
         self._answered = 0
 
-    def learn(self, interval_s: float) -> None:
+    def learn(self, interval_s: float, now: float) -> None:
         """Refusals have shown that calls may start so far apart."""
         if not self.interval_s:
-            self.interval_s, self._met = interval_s, False
+            self.interval_s, self._met, self._changed_at = interval_s, False, now

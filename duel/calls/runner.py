@@ -23,6 +23,8 @@ from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
+# How long the run looks away while nothing can be taken up: a model may go out meanwhile.
+LOOK_AGAIN_S = 0.5
 # SIGHUP is what a closed terminal sends; Windows has none.
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Whoever sends SIGTERM sends SIGKILL ten seconds later.
@@ -139,7 +141,9 @@ class _Run:
                 self.client.let_go()
             if len(self._tasks) >= MOST_JOBS or not (self.client.hungry or not self._tasks):
                 self._room.clear()
-                await self._room.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await self._room.wait()
                 continue
             job = next(jobs, None)
             if job is None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duel.calls import Reply, Request, ledger_file
+from duel.calls import Reply, Request
 from duel.calls.ledger import _FIND, Ledger
 from duel.calls.ledger_file import LedgerFile
 from duel.errors import ItemError, WorkspaceError
@@ -162,8 +162,14 @@ def test_a_ledger_that_was_cut_is_never_the_end_of_a_run(
 
 
 def test_the_whole_file_is_checked_only_after_an_unclean_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, checked = tmp_path / "l.sqlite", []
-    monkeypatch.setattr(LedgerFile, "_check", lambda self, path: checked.append(path) or "")
+    path = tmp_path / "l.sqlite"
+    checked: list[Path] = []
+
+    def check(_: LedgerFile, path: Path) -> str:
+        checked.append(path)
+        return ""
+
+    monkeypatch.setattr(LedgerFile, "_check", check)
     fill(path, 3)
     fill(path, 3)
     assert not checked
@@ -187,7 +193,7 @@ def test_a_disk_that_does_not_answer_sets_nothing_aside(tmp_path: Path, monkeypa
             pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_file.sqlite3, "connect", lambda *_, **__: Failing())
+        patch.setattr(sqlite3, "connect", lambda *_, **__: Failing())
         with pytest.raises(WorkspaceError, match="disk I/O error"), Ledger(path):
             pass
     assert [file.name for file in tmp_path.iterdir() if "damaged" in file.name] == []

@@ -60,3 +60,13 @@ def test_a_cap_is_never_exceeded() -> None:
     world = World(200, cap=3).run()
     assert world.lane.level.limit == 3
     assert 200 / 3 * 0.95 < world.seconds < 200 / 3 * 1.3
+
+
+@pytest.mark.parametrize("retry_after_s", [1.0, None])
+@pytest.mark.parametrize(("per_minute", "latency_s", "calls"), [(60, 0.2, 120), (20, 1.0, 60)])
+def test_a_limit_per_minute_that_refusals_speak_of_is_used_up(
+    per_minute: float, latency_s: float, calls: int, retry_after_s: float | None
+) -> None:
+    world = World(calls, per_minute=per_minute, latency_s=latency_s, retry_after_s=retry_after_s, says_so=True).run()
+    assert world.gone == 0 and world.share_refused < 0.45
+    assert 60 * calls / world.seconds >= 0.88 * per_minute

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.calls import Ask, Provider, Reply, Request
+from duel.calls import Ask, Provider, Reply, Request, progress, runner
 from duel.errors import EndpointError
 from tests.calls.faulty import Asked, Faulty, Said, good, refusal
 from tests.calls.jobs import House, Question
@@ -285,3 +287,51 @@ def test_a_low_limit_on_open_files_costs_no_reply(house: House, files: int) -> N
         )
         assert done.stdout.startswith("300 900"), done.stderr[-2000:]
         assert 40 < server.most_in_flight < files
+
+
+def test_healthy_judges_never_wait_for_a_sick_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MOST_JOBS", 20)
+
+    def play(asked: Asked) -> Said:
+        sick = asked.body["model"] == "judge/b" and asked.number > 40
+        return OUT["503"](asked) if sick and not healthy_are_done() else good(asked)
+
+    def healthy_are_done() -> bool:
+        return len([asked for asked in server.asked if asked.body["model"] != "judge/b"]) >= 2 * 100
+
+    jobs = panels(house, 100)
+    with Faulty(play) as server:
+        summary = house.drive(jobs, server.base_url, models=JUDGES, needed=2, outage_s=1000)
+    assert all(job.votes["judge/a"] != "missing" != job.votes["judge/c"] for job in jobs)
+    assert summary.exit_code == 1 and summary.failed["model-out"] > 20 and not summary.down
+
+
+class Terminating(Question):
+    """Is told to end as soon as its reply has come."""
+
+    async def work(self, ask: Ask) -> None:
+        await super().work(ask)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_told_to_end_does_so_whatever_hangs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "DRAIN_S", 0.05)
+    jobs = [*house.questions(4), Terminating("last", "the last", house.workspace)]
+    with Faulty(lambda asked: good(asked) if "the last" in asked.question else Said(end="hang")) as server:
+        summary = house.drive(jobs, server.base_url)
+    assert (summary.exit_code, summary.dropped, summary.done) == (130, 4, 1)
+
+
+def test_the_progress_line_says_what_is_out_and_what_hangs(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.2)
+    out = [0.0]
+
+    def play(asked: Asked) -> Said:
+        out[0] = out[0] or (time.monotonic() if asked.number == 30 else 0.0)
+        return OUT["502"](asked) if out[0] and time.monotonic() - out[0] < 2 else good(asked)
+
+    with Faulty(play) as server:
+        house.drive(house.questions(60), server.base_url, outage_s=20)
+    assert "some/writer is out for" in (said := capsys.readouterr().err) and "(http-502)" in said

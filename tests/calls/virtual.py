@@ -51,6 +51,8 @@ class World:
     noise: float = 0.0
     retry_after_s: float | None = 1.0
     per_minute: float = 0.0
+    says_so: bool = False
+    """Refusals speak of the limit per minute."""
     cap: int = 0
     start: int = START
     spread: float = 0.2
@@ -105,6 +107,8 @@ class World:
                 self.lane.saved()
                 return
             self.refused += 1
+            if self.says_so:
+                self.lane.is_paced()
             self.lane.refused(start, self.retry_after_s)
             await asyncio.sleep(1.5 * 2 ** min(tries - 1, 5) if self.retry_after_s is None else self.retry_after_s)
 
