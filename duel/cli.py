@@ -17,6 +17,7 @@ COMMANDS = {
     "ch": "duel.stages.challenger",
     "execute": "duel.stages.execute",
     "audit": "duel.stages.audit",
+    "verify": "duel.stages.verify",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",
     "review": "duel.stages.review",

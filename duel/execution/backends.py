@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from duel.errors import SettingsError
 from duel.execution.checkouts import Sources
@@ -17,6 +18,9 @@ from duel.execution.executor import Executor, Limits
 from duel.execution.replay import Rules
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.execution.verification import Verifier
 
 Make = Callable[[Settings, Sources], Executor]
 
@@ -52,6 +56,20 @@ def open_executor(workspace: Workspace, settings: Settings, *, offline: bool = F
         raise SettingsError("there is no such back end", where="[execute] backend", value=name, hint=f"one of {known}")
     make: Make = BACKENDS.get(name) or outside[name].load()
     return make(settings, sources(workspace, settings, offline=offline))
+
+
+def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> Verifier:
+    """What runs the issues' own tests: the settings' containers, or bubblewrap with all of this machine's tools."""
+    from duel.execution.verification import Verifier
+
+    executor = open_executor(workspace, settings, offline=offline)
+    if settings.execute.backend != "bubblewrap":
+        return Verifier(executor, seconds=seconds)
+    from duel.execution.bubblewrap import Bubblewrap
+
+    most = Limits(settings.execute.timeout_s, 2 * settings.execute.memory_mb, 512, 2048, keep=4 << 20)
+    machine = Bubblewrap(sources(workspace, settings, offline=offline), most, whole_machine=True)
+    return Verifier(machine, executor, seconds)
 
 
 def sources(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Sources:

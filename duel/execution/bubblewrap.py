@@ -56,7 +56,7 @@ class Bubblewrap:
         whole_machine: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.sources, self.limits = sources, limits or Limits()
+        self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
         self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
         self.scratch, self._count = new_scratch(), 0
         try:
@@ -155,7 +155,9 @@ class Bubblewrap:
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
             # Inside, where processes are counted from none: outside, those of the user's other programs count too.
             "/usr/bin/prlimit",
-            *(f"--as={limits.memory_mb << 20}", f"--nproc={limits.processes}", f"--fsize={limits.disk_mb << 20}"),
+            # Interpreters reserve terabytes that they never touch; for them the watch over memory in use must do.
+            *(() if self.whole_machine else (f"--as={limits.memory_mb << 20}",)),
+            *(f"--nproc={limits.processes}", f"--fsize={limits.disk_mb << 20}"),
             *("--nofile=1024", "--core=0", f"--cpu={int(limits.seconds) + 5}", "/bin/bash", "-c", command),
         ]
 

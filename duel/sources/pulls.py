@@ -21,7 +21,16 @@ from duel.sources.parquet_tables import ParquetTable
 NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
 # Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
-EXTRAS = ("hints_text", "interface", "FAIL_TO_PASS", "PASS_TO_PASS", "install_config", "meta")
+EXTRAS = (
+    "hints_text",
+    "interface",
+    "FAIL_TO_PASS",
+    "PASS_TO_PASS",
+    "install_config",
+    "meta",
+    "image_name",
+    "docker_image",
+)
 HEAD = ("instance_id", "repo", "base_commit", "problem_statement", "license")
 # Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
 WINDOW = 100

@@ -1,0 +1,153 @@
+"""Whether a rollout resolved its issue, by the issue's own tests: what the agent did to tests does not count.
+
+Its change is taken as a diff, put on a fresh checkout without the test files in it, the pull request's tests go on top,
+and the test command decides. The same tests first run without any change: where they pass then, they can tell nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+
+from duel.execution import harness as harnesses
+from duel.execution.executor import ExecutionError, Executor, Outcome, Start, State
+from duel.execution.replay import MIN_FAITHFUL, replay
+from duel.execution.test_log import judged, results
+from duel.records import Message
+
+TEST_SECONDS = 1800.0
+"""OpenRewardEnv gives tests 600 s, verifiers 900, SWE-bench's client 1,800."""
+_DIFF = (
+    "git -c core.fsmonitor=false add -A && git diff --cached --binary --no-color --no-ext-diff --no-textconv {commit}"
+)
+_TEST_FILES = ("test/*", "tests/*", "*/test/*", "*/tests/*", "test_*", "*/test_*", "*_test.*", "*.test.*", "*.spec.*")
+_CHUNK = 90_000
+_PATCH_FILE = ".duel-patch"
+_TOUCHED = re.compile(r"^(?:\+\+\+ b/|--- a/|rename (?:from|to) )(.+?)\t?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One rollout that is to be verified: `key` is the instance, or `instance#row` where it has several."""
+
+    key: str
+    start: Start
+    messages: Sequence[Message]
+    test_command: str
+    fail_to_pass: Sequence[str] = ()
+    pass_to_pass: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Verified:
+    """What its tests say of a rollout; `resolved` is None where they say nothing, and `why_not` says why."""
+
+    resolved: bool | None = None
+    failed: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    executor: str = ""
+    seconds: float = 0.0
+    why_not: str = ""
+
+
+class Verifier:
+    """Verifies rollouts. Tests run in `executor`, which has compilers and interpreters; the histories are replayed in
+    `replayer`, which has what the agents had, where that is another. How an instance's tests end without a change is
+    found out once.
+    """
+
+    def __init__(self, executor: Executor, replayer: Executor | None = None, seconds: float = TEST_SECONDS) -> None:
+        self.executor, self.replayer, self.seconds = executor, replayer or executor, seconds
+        self._untouched: dict[tuple[Start, str], str] = {}
+
+    async def verify(self, attempt: Attempt) -> Verified:
+        """What the tests say of one rollout. What goes wrong with it is told, never raised."""
+        found = Verified(executor=self.executor.describe())
+        try:
+            if not attempt.test_command:
+                raise ExecutionError("no-tests", "the pull request names no test command")
+            diff = await self._change(attempt)
+            if problem := await self._untouched_problem(attempt):
+                reason, _, detail = problem.partition(": ")
+                raise ExecutionError(reason, detail)
+            outcome = await self._tested(attempt, diff)
+            found.seconds = round(outcome.seconds, 3)
+            found.passed, found.failed, found.resolved = decide(attempt, outcome)
+        except ExecutionError as error:
+            found.why_not = f"{error.reason}: {error.what}"
+        return found
+
+    async def _change(self, attempt: Attempt) -> str:
+        """What the rollout changed: the diff that it submitted, else what its replayed commands left."""
+        last = attempt.messages[-1].content if attempt.messages else ""
+        if last.lstrip().startswith("diff --git "):
+            return last
+        harness = harnesses.of(attempt.messages)
+        steps = harnesses.steps(attempt.messages, harness)
+        async with AsyncExitStack() as stack:
+            state = await self.replayer.state(attempt.start)
+            stack.push_async_callback(state.close)
+            told = await replay(state, steps, harness)
+            if problem := told.problem(MIN_FAITHFUL):
+                reason, _, detail = problem.partition(": ")
+                raise ExecutionError(reason, detail)
+            outcome = await state.run(_DIFF.format(commit=attempt.start.commit))
+        if outcome.exit or outcome.stdout.total > len(outcome.stdout.text):
+            raise ExecutionError("no-diff", f"the change cannot be read: {outcome.stderr.text.strip()[:200]}")
+        return outcome.stdout.text
+
+    async def _untouched_problem(self, attempt: Attempt) -> str:
+        """Why the tests of an instance can tell nothing, from how they end without any change; "" where they can."""
+        key = (attempt.start, attempt.test_command)
+        if key not in self._untouched:
+            outcome = await self._tested(attempt, "")
+            said = outcome.stderr.text.strip()[-200:]
+            if outcome.timed_out:
+                self._untouched[key] = f"tests-hang: longer than {self.seconds:g} s without any change"
+            elif outcome.exit == 127 or "command not found" in said:
+                self._untouched[key] = f"no-toolchain: {said}"
+            else:
+                told = decide(attempt, outcome)[2]
+                self._untouched[key] = "tests-cannot-tell: they pass without any change" if told else ""
+        return self._untouched[key]
+
+    async def _tested(self, attempt: Attempt, diff: str) -> Outcome:
+        """The test command's outcome on a fresh checkout with `diff` and the pull request's tests in it."""
+        bare = replace(attempt.start, test_patch="")
+        async with AsyncExitStack() as stack:
+            state = await self.executor.state(bare)
+            stack.push_async_callback(state.close)
+            tests = [file for file in _TOUCHED.findall(attempt.start.test_patch) if file != "/dev/null"]
+            await apply(state, diff, without=[*tests, *_TEST_FILES], what="the rollout's change")
+            await apply(state, attempt.start.test_patch, what="the test patch")
+            return await state.run(attempt.test_command, seconds=self.seconds)
+
+
+async def apply(state: State, patch: str, *, without: Sequence[str] = (), what: str = "a patch") -> None:
+    """Apply a patch in a state, leaving out files that match `without`. Raises ExecutionError (`no-patch`)."""
+    if not patch.strip():
+        return
+    packed = base64.b64encode(patch.encode("utf-8", "replace")).decode()
+    for at in range(0, len(packed), _CHUNK):
+        await state.run(f"printf %s {packed[at : at + _CHUNK]} >> {_PATCH_FILE}")
+    excluded = " ".join(shlex.quote(f"--exclude={pattern}") for pattern in without)
+    options = f"--allow-empty --whitespace=nowarn {excluded}"
+    done = await state.run(f"base64 -d {_PATCH_FILE} | git apply {options} - ; code=$?; rm {_PATCH_FILE}; exit $code")
+    if done.exit:
+        raise ExecutionError("no-patch", f"{what} does not apply: {done.stderr.text.strip()[:200]}")
+
+
+def decide(attempt: Attempt, outcome: Outcome) -> tuple[list[str], list[str], bool]:
+    """(tests that passed, tests that failed, resolved). A test that the output does not name has passed if all did.
+
+    Without lists of tests, the exit code decides.
+    """
+    found = results(f"{outcome.stdout.text}\n{outcome.stderr.text}")
+    passed, failed, untold = judged([*attempt.fail_to_pass, *attempt.pass_to_pass], found)
+    whole = outcome.exit == 0 and not outcome.ended_by
+    (passed if whole else failed).extend(untold)
+    return passed, failed, not failed and (whole or bool(passed))

@@ -1,0 +1,165 @@
+"""`duel verify`: the issue's own tests decide, whatever the agent did to them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from duel.execution.bubblewrap import Bubblewrap
+from duel.execution.checkouts import Sources
+from duel.execution.executor import Limits, Start
+from duel.execution.test_log import judged, results
+from duel.execution.verification import Attempt, Verified, Verifier
+from duel.offline import sample
+from duel.offline.recording import repository
+from duel.records import Message
+from tests.execution.conftest import make_repository
+
+TEST = "test -f tests/t.sh && sh tests/t.sh"
+TEST_PATCH = (
+    (
+        "diff --git a/tests/t.sh b/tests/t.sh\n--- a/tests/t.sh\n+++ b/tests/t.sh\n@@ -1 +1,2 @@\n exit 0\n"
+        '+[ "$(cat value)" = good ] && echo "ok test_value" || { echo "FAIL test_value"; exit 1; }\n'
+    )
+    .replace(" exit 0\n+", "-exit 0\n+")
+    .replace("@@ -1 +1,2 @@", "@@ -1 +1 @@")
+)
+
+
+def attempt(start: Start, *commands: str, submitted: str = "", test: str = TEST) -> Attempt:
+    messages = [Message(role="system", content="s"), Message(role="user", content="u")]
+    for command in commands:
+        messages += [
+            Message(role="assistant", content=f"```bash\n{command}\n```"),
+            Message(role="user", content="Observation: "),
+        ]
+    if submitted:
+        messages.append(Message(role="user", content=submitted))
+    return Attempt("k", start, messages, test, ["test_value"])
+
+
+def verify(mirrors: Path, *attempts: Attempt) -> list[Verified]:
+    async def whole() -> list[Verified]:
+        sources = Sources(mirrors.parent / "cache", str(mirrors), offline=True)
+        tester = Bubblewrap(sources, Limits(keep=1 << 20), whole_machine=True)
+        replayer = Bubblewrap(sources)
+        verifier = Verifier(tester, replayer, seconds=20)
+        try:
+            return [await verifier.verify(one) for one in attempts]
+        finally:
+            await tester.close()
+            await replayer.close()
+
+    return asyncio.run(whole())
+
+
+@pytest.fixture
+def start(mirrors: Path) -> Start:
+    made = make_repository(mirrors, "some/one", {"value": "bad\n", "tests/t.sh": "exit 0\n"})
+    return Start(made.repository, made.commit, TEST_PATCH)
+
+
+def test_a_change_is_judged_by_the_issues_tests_and_not_by_the_agents(mirrors: Path, start: Start) -> None:
+    diff = "diff --git a/value b/value\n--- a/value\n+++ b/value\n@@ -1 +1 @@\n-bad\n+good\n"
+    right, wrong, weakened, submitted, nothing = verify(
+        mirrors,
+        attempt(start, "echo good > value"),
+        attempt(start, "echo worse > value"),
+        attempt(start, "echo 'echo ok test_value' > tests/t.sh", "rm value; echo x > value"),
+        attempt(start, submitted=diff),
+        attempt(start),
+    )
+    assert (right.resolved, right.passed, right.failed) == (True, ["test_value"], [])
+    assert (wrong.resolved, wrong.failed) == (False, ["test_value"])
+    assert weakened.resolved is False, "the agent's own tests counted"
+    assert submitted.resolved is True
+    assert nothing.resolved is False
+
+
+def test_what_cannot_be_verified_says_why(mirrors: Path, start: Start) -> None:
+    no_command, cannot_tell, no_tool, unfaithful, no_patch = verify(
+        mirrors,
+        attempt(start, test=""),
+        attempt(start, test="true"),
+        attempt(start, test="no-such-program --run"),
+        attempt(start, "echo noise"),
+        attempt(start, submitted="diff --git a/none b/none\n--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n"),
+    )
+    assert no_command.why_not.startswith("no-tests")
+    assert cannot_tell.why_not.startswith("tests-cannot-tell")
+    assert no_tool.why_not.startswith("no-toolchain")
+    assert unfaithful.why_not.startswith("unfaithful")
+    assert no_patch.why_not.startswith("no-patch")
+    assert {one.resolved for one in (no_command, cannot_tell, no_tool, unfaithful, no_patch)} == {None}
+
+
+def test_the_verdict_agrees_with_what_the_recorder_knows(tmp_path: Path) -> None:
+    """The bundled shell repository, whose tests every machine can run: resolved where the fix's files are as fixed."""
+    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
+    pulls = {row["instance_id"]: row for row in pq.read_table(sample.folder() / "pulls.parquet").to_pylist()}
+    described = next(one for one in repository.load("backhaul"))
+    (tmp_path / "history").mkdir()
+    fixes = {base.instance_id: dict(base.fix) for base, _row in repository.bases(described, tmp_path / "history")}
+
+    async def whole() -> list[tuple[str, bool | None, bool]]:
+        sources = Sources(tmp_path / "cache", offline=True)
+        tester, replayer = Bubblewrap(sources, Limits(keep=1 << 20), whole_machine=True), Bubblewrap(sources)
+        verifier, found = Verifier(tester, replayer, seconds=30), []
+        for row in rows:
+            if row["repo"] != described.name:
+                continue
+            pull = pulls[row["instance_id"]]
+            start = Start(pull["repo"], pull["base_commit"], pull["test_patch"])
+            messages = [Message(**message) for message in row["messages"]]
+            one = Attempt("k", start, messages, pull["install_config"]["test_cmd"], pull["FAIL_TO_PASS"])
+            verified = await verifier.verify(one)
+            diff = await verifier._change(one)
+            fixed = all(
+                all(f"+{line}" in diff for line in set(text.splitlines()) - set(_before(sources, start, path)))
+                for path, text in fixes[row["instance_id"]].items()
+            )
+            found.append((row["instance_id"], verified.resolved, fixed))
+        await tester.close()
+        await replayer.close()
+        return found
+
+    found = asyncio.run(whole())
+    assert len(found) >= 12
+    told = [(resolved, fixed) for _, resolved, fixed in found if resolved is not None]
+    assert len(told) >= 9
+    assert [resolved for resolved, _ in told] == [fixed for _, fixed in told], found
+    assert {True, False} == {resolved for resolved, _ in told}
+
+
+def _before(sources: Sources, start: Start, path: str) -> list[str]:
+    from tests.execution.conftest import git
+
+    folder = sources.find(start.repository, start.commit).folder
+    try:
+        return git(folder, "show", f"{start.commit}:{path}").splitlines()
+    except Exception:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        (
+            "PASSED tests/a.py::test_x[1 2]\nFAILED tests/a.py::test_y - assert 1",
+            {"test_x[1 2]": True, "test_y": False},
+        ),
+        ("tests/a.py::T::test_x PASSED   [ 50%]\ntests/a.py::test_y ERROR", {"test_x": True, "test_y": False}),
+        ("test_x (m.T) ... ok\ntest_y (m.T) ... FAIL", {"test_x": True, "test_y": False}),
+        ("--- PASS: TestX (0.00s)\n    --- FAIL: TestX/sub (0.00s)", {"TestX": True, "TestX/sub": False}),
+        ("test m::x ... ok\ntest m::y ... FAILED", {"x": True, "y": False}),
+        ("ok 1 - a plain title\nnot ok 2 - another # time", {"a plain title": True, "another": False}),
+        ("  ✓ works well (3 ms)\n  ✗ fails", {"works well": True, "fails": False}),
+    ],
+)
+def test_the_frameworks_lines_are_read(printed: str, expected: dict[str, bool]) -> None:
+    passed, failed, untold = judged(list(expected), results(printed))
+    assert untold == []
+    assert dict.fromkeys(passed, True) | dict.fromkeys(failed, False) == expected
