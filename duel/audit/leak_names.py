@@ -31,8 +31,9 @@ PLAIN = 0.9
 def words(search: Search) -> Iterator[Finding]:
     """Names of one word."""
     for match, key in first_of_each(WORD, search.reply.text):
-        fact = search.facts.words.get(key)
-        if fact and len(key) >= 3 and not search.seen.has(key):
+        if len(key) < 3 or key not in search.facts.words or search.seen.has(key):
+            continue
+        if fact := search.facts.words.get(key):
             factor = _name_factor(search, fact, key, match.start(), match.end())
             if factor:
                 yield search.finding(fact, match[0], match.start(), factor, key)

@@ -41,10 +41,10 @@ def _line_number(search: Search, number: int, match: re.Match[str], factor: floa
     for line in search.facts.line_numbers.get(number, ()):
         named = line.path.rsplit("/", 1)[-1].casefold() in around
         cited = len(plain(line.text)) >= 4 and plain(line.text) in plain(around)
-        shown = seen.could_count(number, line.path) or (number >= 100 and seen.has_number(str(number)))
-        if shown and (not cited or seen.has_line(line.text) or seen.has_phrase(line.text)):
-            continue
         if not (named or cited or number >= 50):
+            continue
+        shown = (number >= 100 and seen.has_number(str(number))) or seen.could_count(number, line.path)
+        if shown and (not cited or seen.has_line(line.text) or seen.has_phrase(line.text)):
             continue
         fact = Fact("line number", match[0], line.part, line.path, line.number, line.sign in "+-")
         yield search.finding(fact, match[0], match.start(), min(1.0, factor * (0.5 + 0.5 * cited + 0.4 * named)))
@@ -75,9 +75,11 @@ def pull_number(search: Search) -> Iterator[Finding]:
         return
     bare = r"#|\bgh-|\bissues?/|![ ]?|" if len(number) > 1 else ""
     mark = rf"(?:{bare}\bPR ?#?|\bpulls?/|\bpull request (?:number |#)?){number}\b"
-    told = re.search(mark, search.reply.text, re.IGNORECASE)
+    told = number in search.reply.text and re.search(mark, search.reply.text, re.IGNORECASE)
+    if not told:
+        return
     seen = search.seen.has_number(number) if len(number) > 2 else re.search(mark, search.seen.text, re.IGNORECASE)
-    if told and not seen:
+    if not seen:
         factor = IN_CODE if search.reply.in_code(told.start()) else 1.0
         yield search.finding(Fact("pull", number, "record", "", 0, True), told[0], told.start(), factor)
 

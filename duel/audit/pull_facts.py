@@ -93,13 +93,26 @@ class Names:
         self._pattern, self._kind, self._lines, self._description = pattern, kind, lines, description
         self._keys = self._names(line.text for line in lines)
         self._described = self._names([description]) if description else set()
+        self._found: dict[str, Fact | None] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys or key in self._described
 
     def get(self, key: str) -> Fact | None:
         """The fact that `key` (casefolded) is, or None; on a changed line where it stands on one."""
-        if key in self._keys:
-            holding = [line for line in self._lines if key in line.text.casefold() and key in self._names([line.text])]
-            return self._fact(key, holding)
-        return self._in_description(key) if key in self._described else None
+        if key in self and key not in self._found:
+            self._found[key] = self._look_up(key)
+        return self._found.get(key)
+
+    def _look_up(self, key: str) -> Fact | None:
+        if key not in self._keys:
+            return self._in_description(key)
+        pairs = zip(self._lines, self._folded, strict=True)
+        return self._fact(key, [line for line, text in pairs if key in text and key in self._names([text])])
+
+    @cached_property
+    def _folded(self) -> list[str]:
+        return [line.text.casefold() for line in self._lines]
 
     def _fact(self, key: str, holding: list[DiffLine]) -> Fact | None:
         if not holding:

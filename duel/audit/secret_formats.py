@@ -137,8 +137,8 @@ FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 # Formats that no fixed beginning tells: (kind, strings of which one must be there, pattern; the group `value` goes).
 SHAPES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("private-key", ("private key",),
-     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]{0,20000}(?:-[^-]{1,5000}){0,3}?"
-     r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|(?=\n\n|\Z))"),
+     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?:[^-]|-(?!-)){0,20000}?"
+     r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|(?:(?:\s|\\n){1,4}[A-Za-z0-9+/=]{16,80}){1,400})"),
     ("private-key", ("private-lines:",), r"Private-Lines: \d+\n(?P<value>(?:[A-Za-z0-9+/=]{10,80}\n?){1,60})"),
     ("private-key", ("age-secret-key-",), r"AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{58,1000}"),
     ("slack-webhook", ("hooks.slack.com",), r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{20,200}"),
