@@ -36,24 +36,26 @@ def main() -> None:
 def measure(what: str, turns: int, single: bool) -> None:
     import numpy as np
 
-    from duel.judging import gate
+    from duel.judging import bounds, gate
     from duel.judging.table import Table
     from duel.settings import Settings
-    from tests.judging.panels import HEAVY_TIES, scores_of, simulate
+    from tests.judging.panels import HEAVY_TIES, case_of, scores_of, simulate
 
     settings = Settings()
     votes, labels = simulate(HEAVY_TIES, turns // 4, np.random.default_rng(1))
     scores = scores_of(votes[:turns], np.arange(turns) if single else labels[:turns], settings)
-    table = Table.of(scores, settings)
+    case = case_of(scores, settings)
+    table = Table.of(case.columns, settings)
+    units, other = bounds.choose(case.columns, table.parsed, settings)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, processor = time.perf_counter(), time.process_time()
     if what == "bounds":
-        gate.measure(table, settings, settings.duel.gate_alpha)
+        bounds.measure(table, units, other, settings, settings.duel.gate_alpha)
     else:
-        gate.decide(scores, settings)
+        gate.decide(case)
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    clusters = len(set(table.clusters.tolist()))
+    clusters = units.count
     cost = f"{seconds:.3f} s ({processor:.3f} s of processor), {memory:.0f} MB"
     print(f"{what:<8} {len(scores)} turns, {clusters} clusters: {cost}", flush=True)
 

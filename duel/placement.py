@@ -42,10 +42,18 @@ def obstacle(audit: Audit | None, settings: Settings) -> Placement | None:
     return None
 
 
-def place(score: float | None, audit: Audit | None, settings: Settings) -> Placement:
-    """Where a turn with `score` (0-100, None where it is not parsed) and the challenger's `audit` goes."""
+def place(score: float | None, audit: Audit | None, settings: Settings, confirmed: float | None = None) -> Placement:
+    """Where a turn with `score` (0-100, None where it is not parsed) and the challenger's `audit` goes.
+
+    `confirmed` is what a second, independent look gave, if there was one: it must reach `final_min` too.
+    """
     kept_out = obstacle(audit, settings)
-    return kept_out or by_score(score, settings)
+    if kept_out is not None:
+        return kept_out
+    placed = by_score(score, settings)
+    if placed.bucket == "final" and confirmed is not None and confirmed < settings.report.final_min:
+        return Placement("refined", f"not confirmed: a second look gave {confirmed:.1f}")
+    return placed
 
 
 def by_score(score: float | None, settings: Settings) -> Placement:

@@ -163,8 +163,12 @@ class Judge(Section):
     """Which orders a judge sees the two replies in."""
     quorum: int = Field(2, ge=1)
     """Judges that must count for a turn to be parsed; never more than there are judges."""
-    strategy: Literal["full", "adaptive"] = "full"
-    """"adaptive" stops asking once a turn's bucket can no longer change."""
+    strategy: Literal["full", "screen"] = "full"
+    """"screen" asks one vote a turn, decides the gate on these, and asks the rest only where a turn may be kept."""
+    confirm_models: list[str] = Field(default_factory=list)
+    """Judges of `validate.py --confirm`; empty: the same panel on fresh replies."""
+    ineligible: bool = False
+    """Judge also the turns that cannot be kept (leaks, broken rules, contamination); the gate never counts them."""
     tie_band: float = Field(0.0, ge=0, le=0.5)
     """A turn whose |delta| is at most this counts as a tie in win rates."""
     structured_output: bool = True
@@ -211,6 +215,12 @@ class Duel(Section):
     """2: challenger against king; 1: challenger against the dataset's own turn."""
     win_margin: float = 2.0
     """challenger_score - king_score must reach this, in points."""
+    margin_bound: bool = False
+    """The lower bound itself must reach `win_margin`, not only the margin that is seen."""
+    max_leak_frac: float = Field(0.2, ge=0, le=1)
+    """Share of turns whose challenger may leak the pull request or speak to the judges."""
+    length_control: bool = True
+    """Do not accept a win that is gone at equal length."""
     alpha: float = Field(0.001, gt=0, lt=0.5)
     """Level of the strict bound that is reported beside the gate's."""
     gate_alpha: float = Field(0.05, gt=0, lt=0.5)
@@ -221,8 +231,9 @@ class Duel(Section):
     """Share of turns that must be parsed."""
     min_clusters: int = Field(30, ge=2)
     """Fewer: undecided, never accepted."""
-    cluster_by: Literal["instance_id", "repo", "file"] = "instance_id"
-    """What counts as one independent unit."""
+    cluster_by: Literal["auto", "repo", "instance_id", "file"] = "auto"
+    """What counts as one independent unit; "auto": the repository where there are `min_clusters` of them, else the
+    pull request."""
     seed: int = 0
     """Seed of the bootstrap."""
     rescore_passes: int = Field(2, ge=0)

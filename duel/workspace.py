@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from duel.errors import ItemError, WorkspaceError
-from duel.records import Answer, Bucket, Commit, Prompt, Record, Score
+from duel.errors import ItemError, UserError, WorkspaceError
+from duel.records import Answer, Bucket, Commit, Prompt, Record, Score, Verdict
 
 PROMPTS_PER_FILE = 200
 BUCKETS: tuple[Bucket, ...] = ("final", "refined", "defeat")
@@ -200,9 +200,23 @@ class Workspace:
         """Every score file in natural order; `_duel.json` is none."""
         return [path for path in self._sorted(self.root / "score") if not path.name.startswith("_")]
 
+    def side_scores(self, contest: str) -> list[Path]:
+        """Every score of a further contest ("noise", "confirm", …) in natural order."""
+        return self._sorted(self.root / "score" / f"_{contest}")
+
     def scores(self, damage: list[ItemError]) -> Iterator[tuple[Path, Score]]:
         """Each readable score with its file; what cannot be read is appended to `damage`."""
         yield from self._read_all(self.score_paths(), Score, damage)
+
+    def verdict(self) -> Verdict:
+        """The verdict. Raises UserError where there is none, or none that can be read."""
+        if not self.duel.exists():
+            raise UserError("there is no verdict to report", where=self.duel, hint="run validate.py first")
+        try:
+            return self.read(self.duel, Verdict)
+        except ItemError as error:
+            hint = "`validate.py --regate` writes it anew from score/, without a call"
+            raise UserError(f"the verdict cannot be read: {error.what}", where=self.duel, hint=hint) from None
 
     # -- reading and saving ----------------------------------------------------------------------------------------
 

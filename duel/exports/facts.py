@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from duel.audit.contamination import Benchmarks
+from duel.errors import UserError
 from duel.exports.example import Division, Example
 from duel.exports.handover import Handover
 from duel.exports.splits import GROUPS
@@ -106,10 +106,10 @@ def _sources(examples: Sequence[Example]) -> list[dict[str, Any]]:
 def _verdict(workspace: Workspace) -> dict[str, Any]:
     """The figures of the gate; {} where there is no verdict, or it cannot be read."""
     try:
-        verdict = json.loads(workspace.duel.read_bytes())
-    except (OSError, ValueError):
+        verdict = workspace.verdict()
+    except UserError:
         return {}
-    return {key: verdict[key] for key in _VERDICT_KEYS if key in verdict} if isinstance(verdict, dict) else {}
+    return verdict.model_dump(mode="json", include=set(_VERDICT_KEYS))
 
 
 def _dropped_before(workspace: Workspace) -> dict[str, dict[str, int]]:

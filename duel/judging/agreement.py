@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from duel.judging.table import Floats, Table, correlation, mean
+from duel.judging.columns import Floats
+from duel.judging.table import Table, correlation, mean
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:
@@ -103,11 +104,10 @@ def flips(table: Table) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
 
     The share is of the turns on which both orders parsed. A step between a win and a draw is no flip.
     """
-    lean = np.sign(np.round(table.vote_values - 0.5, 9))
-    both = np.isfinite(lean).all(2)
-    flipped = both & (lean[:, :, 0] * lean[:, :, 1] < 0)
+    both = np.isfinite(table.vote_values).all(2).sum(0)
+    flipped = table.standings.flipped.sum(0)
     with np.errstate(invalid="ignore"):
-        return flipped.sum(0), flipped.sum(0) / both.sum(0)
+        return flipped, flipped / both
 
 
 def first_shown_lean(table: Table) -> Floats:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duel.judging.agreement import first_shown_lean, winner
+from duel.judging.agreement import winner
+from duel.judging.bounds import length_difference
+from duel.judging.columns import Floats
 from duel.judging.statistics import finite
-from duel.judging.table import Floats, Table, correlation, mean
+from duel.judging.table import Table, correlation, mean
+from duel.records import FamilyBias, LengthBias, LengthBin
+
+if TYPE_CHECKING:
+    from duel.judging.evidence import Evidence
 
 # Edges of the length table: (challenger - opponent) / the longer of the two.
 LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)
@@ -25,33 +31,35 @@ LENGTH_LABELS = (
 )
 
 
-def length_bias(table: Table, tie_band: float) -> dict[str, Any]:
+def figures(evidence: Evidence) -> dict[str, Any]:
+    """What length and family do to the votes."""
+    tie_band = evidence.settings.judge.tie_band
+    return {"length_bias": length_bias(evidence.table, tie_band), "family_bias": family_bias(evidence.panel)}
+
+
+def length_bias(table: Table, tie_band: float) -> LengthBias:
     """The challenger's fate by length difference in characters, and how often the longer reply won."""
-    lengths = np.array([[s.lengths.get("challenger", 0), s.lengths.get("king", 0)] for s in table.scores], dtype=float)
-    lengths = lengths.reshape(-1, 2)
-    longer = np.maximum(lengths.max(1), 1)
-    share = (lengths[:, 0] - lengths[:, 1]) / longer
+    share = length_difference(table.columns)
     places = np.digitize(share, LENGTH_EDGES[1:-1])
     outcome = outcomes(table.deltas, tie_band)
-    return {
-        "unit": "characters",
-        "longer_won": finite(_longer_won(share, outcome)),
-        "correlation": finite(correlation(share, table.deltas)),
-        "by_judge": {
+    return LengthBias(
+        longer_won=finite(_longer_won(share, outcome)),
+        correlation=finite(correlation(share, table.deltas)),
+        by_judge={
             judge: finite(_longer_won(share, winner(table.turn_values[:, place])))
             for place, judge in enumerate(table.judges)
         },
-        "bins": [
-            {
-                "label": label,
-                "low": LENGTH_EDGES[place],
-                "high": LENGTH_EDGES[place + 1],
+        bins=[
+            LengthBin(
+                label=label,
+                low=LENGTH_EDGES[place],
+                high=LENGTH_EDGES[place + 1],
+                score=finite(100 * (mean(table.deltas[places == place], axis=0) + 0.5)),
                 **tally(outcome[places == place]),
-                "score": finite(100 * (mean(table.deltas[places == place], axis=0) + 0.5)),
-            }
+            )
             for place, label in enumerate(LENGTH_LABELS)
         ],
-    }
+    )
 
 
 def outcomes(deltas: Floats, tie_band: float) -> Floats:
@@ -75,23 +83,6 @@ def _longer_won(share: Floats, outcome: Floats) -> float:
     return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else float("nan")
 
 
-def position_bias(table: Table) -> list[dict[str, Any]]:
-    """Per judge: how many of its votes went to the reply shown first, to the second, to neither."""
-    side = winner(table.vote_values) * np.array([-1.0, 1.0])
-    lean = first_shown_lean(table)
-    return [
-        {
-            "judge": judge,
-            "votes": int(np.isfinite(side[:, place]).sum()),
-            "first": int((side[:, place] == 1).sum()),
-            "second": int((side[:, place] == -1).sum()),
-            "ties": int((side[:, place] == 0).sum()),
-            "lean": finite(lean[place]),
-        }
-        for place, judge in enumerate(table.judges)
-    ]
-
-
 def family(model: str) -> str:
     """The house a model comes from: its vendor where the id names one, or the letters its name starts with."""
     vendor, _, name = model.rpartition("/")
@@ -99,10 +90,10 @@ def family(model: str) -> str:
     return (vendor.split("/")[-1] or (letters[0] if letters else name)).lower()
 
 
-def family_bias(table: Table) -> list[dict[str, Any]]:
+def family_bias(table: Table) -> list[FamilyBias]:
     """Per judge and pair of writers: whether it wrote one side itself, and how its scores differ from the others'."""
-    writers = [(s.writers.get("king", ""), s.writers.get("challenger", "")) for s in table.scores]
-    families = [(family(king), family(challenger)) for king, challenger in writers]
+    columns = table.columns
+    families = [(family(king), family(c)) for king, c in zip(columns.opponents, columns.challengers, strict=True)]
     rows = []
     for pair in sorted(Counter(families)):
         turns = np.array([own == pair for own in families])
@@ -112,17 +103,17 @@ def family_bias(table: Table) -> list[dict[str, Any]]:
             both = np.isfinite(own) & np.isfinite(others)
             score, rest = (finite(100 * mean(values[both], axis=0)) for values in (own, others))
             rows.append(
-                {
-                    "judge": judge,
-                    "family": family(judge),
-                    "king_family": pair[0],
-                    "challenger_family": pair[1],
-                    "own": _own(family(judge), *pair),
-                    "turns": int(both.sum()),
-                    "score": score,
-                    "others": rest,
-                    "difference": None if score is None or rest is None else score - rest,
-                }
+                FamilyBias(
+                    judge=judge,
+                    family=family(judge),
+                    king_family=pair[0],
+                    challenger_family=pair[1],
+                    own=_own(family(judge), *pair),
+                    turns=int(both.sum()),
+                    score=score,
+                    others=rest,
+                    difference=None if score is None or rest is None else score - rest,
+                )
             )
     return rows
 

@@ -1,7 +1,8 @@
 """Repeated looks: who looks often enough accepts a challenger that is no better than the king.
 
-Every verdict on votes that were not there before is a look, and is written down in `score/_looks.json`, which a rerun
-and a regate leave as it is. Two figures say what the looks have cost so far:
+Every verdict on votes that were not there before, or by another statistic (other dimensions, quorum, judges, clusters),
+is a look, and is written down in `score/_looks.json`, which a rerun, a regate and a change of a threshold leave as it
+is. Two figures say what the looks have cost so far:
 
 `false_accept_bound`   the sum of the levels that were used (Bonferroni's inequality): holds whatever depends on what
 `false_accept_chance`  at equal challengers: looks at one challenger's growing votes are a random walk that is looked at
@@ -26,8 +27,7 @@ from typing import Any
 import numpy as np
 
 from duel.errors import UserError
-from duel.judging.rubric import short_hash
-from duel.records import Score
+from duel.records import Looks
 from duel.workspace import Workspace
 
 FILE = "_looks.json"
@@ -77,33 +77,23 @@ def save(workspace: Workspace, looks: Sequence[Mapping[str, Any]]) -> None:
         workspace.save(path(workspace), data)
 
 
-def challenger_of(scores: Sequence[Score]) -> str:
-    """The fingerprint of the challenger that `scores` judge: who wrote it, with which prompt, against what."""
-    return short_hash(sorted({(score.mode, score.made_with.get("challenger", "")) for score in scores}))
-
-
-def votes_of(scores: Sequence[Score]) -> str:
-    """The fingerprint of all votes, by which a verdict on the same votes is known to be no new look."""
-    return short_hash(
-        [
-            [s.file, s.made_with.get("candidates", ""), [[v.judge, v.order, *_values(v)] for v in s.votes if v.parsed]]
-            for s in scores
-        ]
-    )
-
-
-def _values(vote: Any) -> list[float]:
-    return [vote.correctness, vote.grounding, vote.progress, vote.protocol, vote.efficiency]
-
-
-def level(earlier: Sequence[Mapping[str, Any]], clusters: int, alpha: float, planned: int) -> float:
+def level(
+    earlier: Sequence[Mapping[str, Any]],
+    clusters: int,
+    alpha: float,
+    planned: int,
+    tested: str = "",
+    parsed: int | None = None,
+) -> float:
     """The level that the next look at a challenger may use; 0 beyond the plan.
 
     `earlier` are the looks at it so far, each with its `clusters` and the `alpha` it used; `clusters` is what the walk
-    has seen by now.
+    has seen by now. Without a plan another statistic (`tested`) on hardly more turns (`parsed`) has no level left: the
+    best of many statistics is no test.
     """
     if planned == 1:
-        return alpha
+        shopped = any(other_statistic(look, tested) and _hardly_more(look, parsed) for look in earlier)
+        return 0.0 if shopped else alpha
     number = len(earlier) + 1
     if number > planned:
         return 0.0
@@ -119,6 +109,15 @@ def level(earlier: Sequence[Mapping[str, Any]], clusters: int, alpha: float, pla
         middle = (low + high) / 2
         low, high = (middle, high) if walk.chance_above(clusters, middle) > spend else (low, middle)
     return 1 - _NORMAL.cdf(high)
+
+
+def other_statistic(look: Mapping[str, Any], tested: str) -> bool:
+    """True when `look` tested something else. A look that an older version wrote down does not say what it tested."""
+    return bool(tested) and look.get("statistic", tested) != tested
+
+
+def _hardly_more(look: Mapping[str, Any], parsed: int | None) -> bool:
+    return parsed is not None and parsed < _GROWTH * int(look.get("parsed") or 0)
 
 
 def _spent(share: float, alpha: float) -> float:
@@ -186,32 +185,39 @@ def _chance(looks: Sequence[Mapping[str, Any]]) -> float:
     return min(1.0, sum(crossing(information, bounds)) + extra)
 
 
-def before(looks: Sequence[Mapping[str, Any]], challenger: str, votes: str) -> list[Mapping[str, Any]]:
-    """The looks at `challenger` that came before the one at these votes."""
+def before(
+    looks: Sequence[Mapping[str, Any]], challenger: str, votes: str, tested: str = ""
+) -> list[Mapping[str, Any]]:
+    """The looks at `challenger` that came before the one at these votes by this statistic."""
     own = [look for look in looks if look["challenger"] == challenger]
-    return own[: next((place for place, look in enumerate(own) if look["votes"] == votes), len(own))]
+    return own[: next((place for place, look in enumerate(own) if _same(look, challenger, votes, tested)), len(own))]
 
 
 def joined(looks: Sequence[Mapping[str, Any]], look: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The history with `look` at its end, unless these votes were looked at before."""
+    """The history with `look` at its end, unless these votes were looked at before by the same statistic."""
+    tested = str(look.get("statistic", ""))
     kept = [dict(other) for other in looks]
-    known = any((other["challenger"], other["votes"]) == (look["challenger"], look["votes"]) for other in kept)
+    known = any(_same(other, look["challenger"], look["votes"], tested) for other in kept)
     return kept if known else [*kept, dict(look)]
 
 
-def summary(looks: Sequence[Mapping[str, Any]], planned: int, challenger: str) -> dict[str, Any]:
+def _same(look: Mapping[str, Any], challenger: str, votes: str, tested: str) -> bool:
+    return (look["challenger"], look["votes"]) == (challenger, votes) and not other_statistic(look, tested)
+
+
+def summary(looks: Sequence[Mapping[str, Any]], planned: int, challenger: str) -> Looks:
     """What the verdict on `challenger` says of all `looks`, its own included."""
     bound, chance = chances(looks)
     own = [look for look in looks if look["challenger"] == challenger]
-    return {
-        "planned": planned,
-        "challenger": challenger,
-        "challengers": len({look["challenger"] for look in looks}),
-        "total": len(looks),
-        "this": len(own),
-        "alpha_spent": sum(float(look["alpha"]) for look in own),
-        "method": METHOD if planned > 1 else UNPLANNED,
-        "false_accept_bound": bound,
-        "false_accept_chance": chance,
-        "history": [dict(look) for look in looks],
-    }
+    return Looks(
+        planned=planned,
+        challenger=challenger,
+        challengers=len({look["challenger"] for look in looks}),
+        total=len(looks),
+        this=len(own),
+        alpha_spent=sum(float(look["alpha"]) for look in own),
+        method=METHOD if planned > 1 else UNPLANNED,
+        false_accept_bound=bound,
+        false_accept_chance=chance,
+        history=[dict(look) for look in looks],
+    )

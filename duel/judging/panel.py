@@ -1,4 +1,4 @@
-"""The panel at work: which turns are to be judged, one job a turn, its score saved once its votes are in."""
+"""The panel at work: which pairs are to be judged, one job a pair, its score saved once its votes are in."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from duel import shell, turn
 from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import adaptive, hostile, rubric, verdict
-from duel.judging.rubric import Pair, short_hash
-from duel.judging.scoring import Key, owed_votes, settle
-from duel.records import Answer, Score, Side, Vote
+from duel.judging import hostile, rubric, screen, verdict
+from duel.judging.contests import DUEL, Contest
+from duel.judging.rubric import Key, Pair, owed_votes, short_hash
+from duel.records import Answer, Score, ScoredPair, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -28,12 +28,10 @@ COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoni
 
 @dataclass
 class Panel:
-    """The judges under one set of settings, at work on the answers of one workspace."""
+    """The judges under one set of settings, at work on one contest of a workspace."""
 
     stage: Stage
-    folder: Workspace
-    """Where the scores lie: the workspace itself, or the folder of the noise floor."""
-    mode: int
+    contest: Contest = DUEL
     candidates: dict[str, str] = field(default_factory=dict)
     """Fingerprint of the candidates of every turn that came by, by file stem."""
     finished: dict[str, Score] = field(default_factory=dict)
@@ -50,6 +48,11 @@ class Panel:
     def settings(self) -> Settings:
         """The settings of this run."""
         return self.stage.settings
+
+    @property
+    def mode(self) -> int:
+        """What the challenger is judged against; king against king is always mode 2."""
+        return self.settings.duel.mode if self.contest.pair is DUEL.pair else 2
 
     @cached_property
     def secret(self) -> bytes:
@@ -71,23 +74,25 @@ class Panel:
         }
         return {"rubric": rubric.rubric_hash(), "panel": short_hash(asked)}
 
-    def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[Turn]:
-        """A job for every turn whose votes are not all there, made with the present settings."""
+    def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[OpenPair]:
+        """A job for every pair whose votes are not all there, made with the present settings."""
         met: Counter[str] = Counter()
         for path, answer in answers:
-            pair = rubric.pair_of(path.stem, answer, self.mode)
+            pair = self.contest.pair(path.stem, answer, self.settings)
+            if pair is None:
+                continue
             self.candidates[pair.item] = content = rubric.fingerprint(pair)
             twins, met[content] = met[content], met[content] + 1
-            kept = None if self.stage.again else self._kept(pair.item)
+            kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
                 self.finished[pair.item] = kept
             else:
-                yield Turn(self, pair, answer, kept, twins)
+                yield OpenPair(self, pair, answer, kept, twins + self.contest.twins)
 
-    def _kept(self, item: str) -> Score | None:
+    def kept(self, item: str) -> Score | None:
         """The score that lies there, if its votes can still be used."""
-        path = self.folder.score_path(item)
+        path = self.contest.path(self.workspace, item)
         if not path.exists():
             return None
         try:
@@ -103,7 +108,7 @@ class Panel:
 
     def scores(self) -> Iterator[tuple[Path, Score]]:
         """Every score that lies there; what cannot be read is noted as damaged."""
-        for path in self.folder.score_paths():
+        for path in self.contest.paths(self.workspace):
             try:
                 yield path, self.finished.get(path.stem) or self.workspace.read(path, Score)
             except ItemError as error:
@@ -127,27 +132,31 @@ class Panel:
 
     def wanted(self, item: str, votes: Sequence[Vote]) -> list[Key]:
         """The votes to ask for next, given those that are there; [] once there is nothing left to ask."""
-        if self.settings.judge.strategy == "adaptive":
-            return adaptive.next_votes(item, votes, self.settings)
+        if self.settings.judge.strategy == "screen" and self.contest is DUEL:
+            return screen.next_votes(item, votes, self.settings)
         there = {(vote.judge, vote.order) for vote in votes}
         return [key for key in owed_votes(item, self.settings) if key not in there]
 
 
 def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
-    """A score without votes: everything that is known of the turn before a judge has seen it."""
-    side = "king" if mode == 2 else "assistant"
-    found = [(side, kind) for kind in hostile.attempts(pair.opponent)]
+    """A score without votes: everything that is known of the pair before a judge has seen it."""
+    opponent = "king" if mode == 2 else "assistant"
+    found = [(opponent, kind) for kind in hostile.attempts(pair.opponent)]
     found += [("challenger", kind) for kind in hostile.attempts(pair.challenger)]
-    sides: tuple[Side, ...] = ("king", "challenger")
-    writers = {name: made.model for name in sides if (made := answer.made(name))}
+    made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
     return Score(
         file=pair.item,
         instance_id=answer.instance_id,
         mode=mode,
+        pair=ScoredPair(opponent=pair.ids[0], challenger=pair.ids[1]),
         style=shell.style(turn.command(pair.challenger)),
         attempts=[{"side": side, "kind": kind} for side, kind in found],
-        writers={"king": writers.get("king", "") if mode == 2 else "", "challenger": writers.get("challenger", "")},
-        lengths={"king": len(pair.opponent), "challenger": len(pair.challenger)},
+        writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
+        lengths={
+            "opponent": len(pair.opponent),
+            "challenger": len(pair.challenger),
+            "history": sum(len(message.content) for message in pair.history),
+        },
         made_with={**made_with, "candidates": rubric.fingerprint(pair), "challenger": _writer(answer)},
     )
 
@@ -159,15 +168,15 @@ def _writer(answer: Answer) -> str:
 
 
 @dataclass
-class Turn:
-    """One turn before the panel."""
+class OpenPair:
+    """One pair before the panel."""
 
     panel: Panel
     pair: Pair
     answer: Answer
     kept: Score | None
     twins: int = 0
-    """Turns before this one with the very same texts."""
+    """Pairs before this one with the very same texts."""
 
     @property
     def item(self) -> str:
@@ -176,7 +185,7 @@ class Turn:
 
     @cached_property
     def questions(self) -> dict[Key, Request]:
-        """The request for every vote that may be asked; built when the turn comes up, because it is long."""
+        """The request for every vote that may be asked; built when the pair comes up, because it is long."""
         return rubric.requests(self.pair, self.panel.settings, self.panel.secret, self.twins)
 
     def requests(self) -> list[Request]:
@@ -188,6 +197,8 @@ class Turn:
         """Ask for the votes that are missing, then save the score. Raises ItemError where some stay missing."""
         import asyncio
 
+        from duel.judging.scoring import settle
+
         panel = self.panel
         before = {(vote.judge, vote.order): vote for vote in self.kept.votes} if self.kept else {}
         votes = {key: vote for key, vote in before.items() if vote.parsed}
@@ -197,7 +208,7 @@ class Turn:
         blank = blank_score(self.pair, self.answer, panel.mode, panel.made_with)
         ordered = [votes[key] for key in owed_votes(self.item, panel.settings) if key in votes]
         score = settle(blank.model_copy(update={"votes": ordered}), panel.settings)
-        panel.workspace.save(panel.folder.score_path(self.item), score)
+        panel.workspace.save(panel.contest.path(panel.workspace, self.item), score)
         failed = [vote for vote in ordered if not vote.parsed]
         if failed and panel.wanted(self.item, [vote for vote in ordered if vote.parsed]):
             raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
@@ -208,7 +219,7 @@ class Turn:
         vote = before or Vote(judge=judge, order=order)
         for attempt in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
             try:
-                reply = await ask(self.questions[key].again(attempt))
+                reply = await ask(rubric.asked_again(self.questions[key], attempt))
             except ItemError as error:
                 return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
             vote = counted(vote, reply)

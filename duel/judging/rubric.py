@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
 from duel.judging.hostile import visible
-from duel.records import DIMENSIONS, Answer, Message, Order
+from duel.records import DIMENSIONS, Answer, Message, Order, Side
 from duel.settings import Settings
 
 # The shape of what stands around the rubric; a change of it makes another rubric.
@@ -45,6 +45,10 @@ VERDICT_SCHEMA: dict[str, Any] = {
 }
 
 
+Key = tuple[str, Order]
+"""(judge, order): which vote of a pair."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """One turn as the judges compare it: the conversation, the challenger's reply and its opponent's."""
@@ -53,11 +57,21 @@ class Pair:
     history: Sequence[Message]
     opponent: str
     challenger: str
+    ids: tuple[str, str] = ("", "")
+    """Of opponent and challenger, as the answer names its candidates."""
 
 
 def pair_of(item: str, answer: Answer, mode: int) -> Pair:
     """The two candidates of `answer`: against the king in mode 2, against the reference turn in mode 1."""
-    return Pair(item, answer.messages, answer.king if mode == 2 else answer.assistant, answer.challenger)
+    opponent = answer.king if mode == 2 else answer.assistant
+    ids = (candidate_id(answer, "king") if mode == 2 else "assistant", candidate_id(answer, "challenger"))
+    return Pair(item, answer.messages, opponent, answer.challenger, ids)
+
+
+def candidate_id(answer: Answer, side: Side) -> str:
+    """The id of the chosen candidate of `side`; a text from elsewhere is its side's first."""
+    chosen = answer.chosen(side)
+    return chosen.id if chosen else f"{side}-1"
 
 
 def fingerprint(pair: Pair) -> str:
@@ -81,7 +95,7 @@ def rubric_hash() -> str:
     return f"{prompts.load('rubric').hash}-{LAYOUT}"
 
 
-def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> dict[tuple[str, Order], Request]:
+def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> dict[Key, Request]:
     """The question to every judge in every order that is asked, keyed by (judge, order).
 
     Nothing in it depends on the file's name: the same turn in a larger sample is the same question, and is not paid for
@@ -105,6 +119,11 @@ def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> d
     }
 
 
+def owed_votes(item: str, settings: Settings) -> list[Key]:
+    """Every vote that the full panel casts on `item`, judge by judge."""
+    return [(judge, order) for judge in settings.judge.models for order in orders(item, settings)]
+
+
 def orders(item: str, settings: Settings) -> tuple[Order, ...]:
     """The orders in which a judge sees the two replies of `item`; "alternate" takes one by a hash of the item."""
     if settings.judge.orders == "both":
@@ -113,6 +132,17 @@ def orders(item: str, settings: Settings) -> tuple[Order, ...]:
         return ("king_first",)
     odd = hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[0] & 1
     return ("challenger_first",) if odd else ("king_first",)
+
+
+def asked_again(request: Request, attempt: int) -> Request:
+    """`request` asked anew. From the second asking on a reminder of the form stands at its end, so that a judge that
+    always answers alike does not repeat what could not be read."""
+    if not attempt:
+        return request
+    *before, last = request.messages
+    reminder = prompts.load("judge_again").render()
+    repeated = [*before, {**last, "content": f"{last['content']}\n\n{reminder}"}]
+    return replace(request, messages=repeated, attempt=attempt)
 
 
 def _budget(judge: str, settings: Settings) -> int:

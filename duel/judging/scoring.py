@@ -1,104 +1,99 @@
-"""From the votes on one turn to its score: which judges count, what their orders add up to, who flipped.
+"""From votes to scores: which judges count, what their orders add up to, who flipped. The one place that adds up votes.
 
 A judge's dimension is the mean over its orders, so a verdict that flips with the order is a draw. A judge counts when
-every order it was asked in parsed; a turn is parsed when a quorum of judges counts. What did not parse is no score.
+every order it is owed parsed; a turn is parsed when a quorum of judges counts. What did not parse is no score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from duel.judging import rubric
-from duel.records import DIMENSIONS, Order, Score, Vote
+import numpy as np
+from numpy.typing import NDArray
+
+from duel.judging import rubric, screen
+from duel.judging.columns import ORDERS, Columns, Flags, Floats
+from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 
-Key = tuple[str, Order]
-"""(judge, order): which vote of a turn."""
 
+@dataclass(frozen=True)
+class Standings:
+    """What the votes on T turns by J judges add up to."""
 
-@dataclass
-class Standing:
-    """What one judge has said of a turn so far. Values are from the challenger's side, 0.0, 0.5 or 1.0 a dimension."""
-
-    judge: str
-    owed: int
-    """Orders it is to be asked in."""
-    votes: list[Vote] = field(default_factory=list)
-    """Those that parsed."""
-    failed: int = 0
-    """Orders that were asked and did not parse."""
-
-    @property
-    def open(self) -> int:
-        """Orders not asked yet."""
-        return self.owed - len(self.votes) - self.failed
+    values: Floats
+    """(T, J, 5): a judge's dimensions, the mean over its orders; NaN where an order it is owed is missing."""
+    flipped: Flags
+    """(T, J): the judge preferred one side in one order and the other side in the other."""
+    parsed: Flags
+    """(T,): a quorum of judges counts."""
+    scores: Floats
+    """(T,): points, NaN where a turn is not parsed."""
+    metrics: Floats
+    """(T, 5): points, NaN where a turn is not parsed."""
 
     @property
-    def counts(self) -> bool:
-        """Every asked order parsed, and at least one was asked."""
-        return bool(self.votes) and not self.failed
-
-    def total(self, dimensions: Iterable[str]) -> float:
-        """The sum of its votes over `dimensions`; an exact multiple of one half."""
-        return float(sum(getattr(vote, name) for vote in self.votes for name in dimensions))
-
-    def flipped(self, dimensions: Sequence[str]) -> bool:
-        """It preferred one side in one order and the other side in the other."""
-        leans = [sum(getattr(vote, name) - 0.5 for name in dimensions) for vote in self.votes]
-        return min(leans, default=0) < 0 < max(leans, default=0)
+    def counts(self) -> Flags:
+        """(T, J): every order that the judge is owed parsed."""
+        return np.isfinite(self.values[:, :, 0])
 
 
-def percent(total: float, count: int) -> float:
-    """`total` out of `count` in points. One division of exact halves: a score of 80 is 80.0, not 79.99999999999999."""
-    return 100 * total / count
+def owed(files: Sequence[str] | NDArray[np.object_], settings: Settings) -> Flags:
+    """(T, 2): the orders in which a judge is to see each turn."""
+    if settings.judge.orders != "alternate":
+        both = [order in rubric.orders("", settings) for order in ORDERS]
+        return np.tile(np.array(both), (len(files), 1))
+    asked = [[order in rubric.orders(item, settings) for order in ORDERS] for item in files]
+    return np.array(asked, dtype=bool).reshape(-1, 2)
 
 
-def standings(item: str, votes: Iterable[Vote], settings: Settings) -> list[Standing]:
-    """Where each judge of the panel stands on the turn `item`, in the panel's order."""
-    owed = len(rubric.orders(item, settings))
-    by_judge = {judge: Standing(judge, owed) for judge in settings.judge.models}
-    for vote in votes:
-        if vote.judge in by_judge and vote.parsed:
-            by_judge[vote.judge].votes.append(vote)
-        elif vote.judge in by_judge:
-            by_judge[vote.judge].failed += 1
-    return list(by_judge.values())
+def add_up(votes: Floats, due: Flags, keys: NDArray[np.intp], quorum: int) -> Standings:
+    """Add up `votes`, (T, J, 2, 5) with NaN for none; `due`, (T, J, 2), are those owed, `keys` places in DIMENSIONS.
+
+    Sums are of exact halves and each figure is one division: a score of 80 is 80.0, not 79.99999999999999.
+    """
+    cast = np.isfinite(votes[..., 0])
+    orders = due.sum(2)
+    whole = (cast | ~due).all(2) & (orders > 0)
+    parsed = whole.sum(1) >= quorum
+    totals = np.where((due & cast)[..., None], votes, 0.0).sum(2)
+    counting = whole & parsed[:, None]
+    number = (orders * counting).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = 100 * (totals[:, :, keys].sum(2) * counting).sum(1) / (number * len(keys))
+        metrics = 100 * (totals * counting[..., None]).sum(1) / number[:, None]
+        values = np.where(whole[..., None], totals / orders[..., None], np.nan)
+    leans = np.sign(np.round(votes[..., keys].mean(3) - 0.5, 9))
+    flipped = np.where(np.isfinite(leans).all(2), leans[..., 0] * leans[..., 1], 0.0) < 0
+    return Standings(values, flipped, parsed, scores, metrics)
 
 
-def owed_votes(item: str, settings: Settings) -> list[Key]:
-    """Every vote that the full panel casts on `item`, judge by judge."""
-    return [(judge, order) for judge in settings.judge.models for order in rubric.orders(item, settings)]
+def counted_keys(settings: Settings) -> NDArray[np.intp]:
+    """Places in DIMENSIONS of those that count towards the score."""
+    return np.array([DIMENSIONS.index(name) for name in settings.judge.metric_keys])
 
 
 def settle(score: Score, settings: Settings) -> Score:
-    """`score` with everything that follows from its votes recomputed: metrics, score, delta, flips, reason.
-
-    Votes that an adaptive panel did not ask count as lost, so the score is the least the full panel could have given.
-    Where a judge was not asked in any order it counts as well, as one that would have voted for the opponent.
-    """
-    panel = standings(score.file, score.votes, settings)
-    asked = {(vote.judge, vote.order) for vote in score.votes}
-    unasked = [key for key in owed_votes(score.file, settings) if key not in asked]
-    voted = sum(standing.counts for standing in panel)
-    counting = [standing for standing in panel if not standing.failed]
-    parsed = voted >= settings.quorum
-    keys = settings.judge.metric_keys
-    votes = sum(standing.owed for standing in counting)
-    points = percent(sum(s.total(keys) for s in counting), votes * len(keys)) if parsed else None
-    open_votes = sum(standing.open for standing in counting)
+    """`score` with everything that follows from its votes recomputed."""
+    columns = Columns.of([score], settings.judge.models)
+    due = np.broadcast_to(owed([score.file], settings)[:, None, :], columns.asked.shape)
+    found = add_up(columns.values, due, counted_keys(settings), settings.quorum)
+    parsed = bool(found.parsed[0])
+    points = float(found.scores[0]) if parsed else None
+    metrics = [float(value) if parsed else None for value in found.metrics[0]]
+    missing = [judge for judge, counts in zip(columns.judges, found.counts[0], strict=True) if not counts]
+    halted = not parsed and settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings)
+    why_not = _why_not(len(columns.judges), missing, settings.quorum)
     return score.model_copy(
         update={
             "parsed": parsed,
             "score": points,
-            "score_high": None if points is None else points + percent(open_votes, votes),
             "delta": None if points is None else points / 100 - 0.5,
-            "metrics": {
-                name: percent(sum(s.total([name]) for s in counting), votes) if parsed else None for name in DIMENSIONS
-            },
-            "flips": sum(standing.flipped(keys) for standing in panel),
-            "unasked": [{"judge": judge, "order": order} for judge, order in unasked],
-            "reason": _reason(score.votes) if parsed else _why_not(panel, settings.quorum),
+            "metrics": dict(zip(DIMENSIONS, metrics, strict=True)),
+            "flips": int(found.flipped[0].sum()),
+            "stopped": halted,
+            "reason": _reason(score.votes) if parsed else _stopped(score, settings) if halted else why_not,
         }
     )
 
@@ -107,9 +102,11 @@ def _reason(votes: Iterable[Vote]) -> str:
     return "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in votes if vote.reason and vote.parsed)
 
 
-def _why_not(panel: Iterable[Standing], quorum: int) -> str:
-    panel = list(panel)
-    missing = [standing.judge for standing in panel if not standing.counts]
-    return (
-        f"{len(panel) - len(missing)} of {len(panel)} judges count, {quorum} are needed; missing: {', '.join(missing)}"
-    )
+def _stopped(score: Score, settings: Settings) -> str:
+    said = ", ".join(f"{v.judge} {screen.points(v, settings):.0f}" for v in score.votes if v.parsed)
+    return f"stopped by the screen after {said} points: too low to ask the rest of the panel"
+
+
+def _why_not(judges: int, missing: Sequence[str], quorum: int) -> str:
+    count = judges - len(missing)
+    return f"{count} of {judges} judges count, {quorum} are needed; missing: {', '.join(missing)}"

@@ -1,70 +1,82 @@
-"""All votes of a workspace as arrays, from which every figure of the verdict is computed."""
+"""The votes of all turns with what they add up to, from which every figure of the verdict is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.scoring import standings
-from duel.records import DIMENSIONS, Score
+from duel.judging import scoring, screen
+from duel.judging.columns import Columns, Flags, Floats
+from duel.judging.scoring import Standings
 from duel.settings import Settings
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-ORDERS = ("king_first", "challenger_first")
 
 
 @dataclass(frozen=True)
 class Table:
     """T turns, J judges, the two orders, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
-    scores: Sequence[Score]
-    judges: Sequence[str]
+    columns: Columns
     keys: NDArray[np.intp]
     """Places in DIMENSIONS of those that count towards the score."""
     votes: Floats
     """(T, J, 2, 5), NaN where there is no vote."""
-    counts: Flags
-    """(T, J): the judge counts for the turn."""
-    values: Floats
-    """(T, J, 5): a judge's dimensions, the mean over its orders; votes not asked are 0; NaN where it does not count."""
-    clusters: NDArray[np.str_]
+    due: Flags
+    """(T, J, 2): the votes that are owed."""
+    standings: Standings
 
     @classmethod
-    def of(cls, scores: Sequence[Score], settings: Settings) -> Table:
-        """The table of `scores`, settled under `settings`."""
-        judges = settings.judge.models
-        votes = np.full((len(scores), len(judges), 2, len(DIMENSIONS)), np.nan)
-        counts = np.zeros((len(scores), len(judges)), dtype=bool)
-        totals = np.zeros((len(scores), len(judges), len(DIMENSIONS)))
-        judge_of = {judge: place for place, judge in enumerate(judges)}
-        for row, score in enumerate(scores):
-            for vote in score.votes:
-                if vote.judge in judge_of and vote.parsed:
-                    place = judge_of[vote.judge], ORDERS.index(vote.order)
-                    votes[row, *place] = [getattr(vote, name) for name in DIMENSIONS]
-            for place_of_judge, standing in enumerate(standings(score.file, score.votes, settings)):
-                counts[row, place_of_judge] = score.parsed and not standing.failed
-                totals[row, place_of_judge] = np.nansum(votes[row, place_of_judge], axis=0) / standing.owed
-        values = np.where(counts[:, :, None], totals, np.nan)
-        keys = np.array([DIMENSIONS.index(name) for name in settings.judge.metric_keys])
-        return cls(scores, judges, keys, votes, counts, values, _clusters(scores, settings))
+    def of(cls, columns: Columns, settings: Settings) -> Table:
+        """The table of the full panel's votes."""
+        keys, votes = scoring.counted_keys(settings), columns.values
+        owed = scoring.owed(columns.files, settings)
+        due = np.broadcast_to(owed[:, None, :], votes.shape[:3])
+        return cls(columns, keys, votes, due, scoring.add_up(votes, due, keys, settings.quorum))
 
-    @cached_property
+    @classmethod
+    def screened(cls, columns: Columns, settings: Settings) -> Table:
+        """The table of round one: one vote a turn, drawn without regard to the turn."""
+        keys, due = scoring.counted_keys(settings), screen.first_votes(columns, settings)
+        votes = np.where(due[..., None], columns.values, np.nan)
+        return cls(columns, keys, votes, due, scoring.add_up(votes, due, keys, 1))
+
+    @property
+    def judges(self) -> Sequence[str]:
+        """The panel."""
+        return self.columns.judges
+
+    @property
     def parsed(self) -> Flags:
         """(T,): turns with a score."""
-        return np.array([score.parsed for score in self.scores], dtype=bool)
+        return self.standings.parsed
+
+    @property
+    def whole(self) -> bool:
+        """True when every vote that is owed is there."""
+        return bool(np.isfinite(self.votes[..., 0][self.due]).all())
+
+    @cached_property
+    def counts(self) -> Flags:
+        """(T, J): the judge counts, in a turn that is parsed."""
+        return self.standings.counts & self.parsed[:, None]
+
+    @cached_property
+    def values(self) -> Floats:
+        """(T, J, 5): a judge's dimensions, NaN where it does not count or the turn is not parsed."""
+        return np.where(self.counts[..., None], self.standings.values, np.nan)
 
     @cached_property
     def deltas(self) -> Floats:
         """(T,): score/100 - 0.5, NaN where a turn is not parsed."""
-        return np.array([np.nan if score.delta is None else score.delta for score in self.scores], dtype=np.float64)
+        return self.standings.scores / 100 - 0.5
+
+    @cached_property
+    def metric_deltas(self) -> Floats:
+        """(T, 5): the same for each dimension."""
+        return self.standings.metrics / 100 - 0.5
 
     @cached_property
     def turn_values(self) -> Floats:
@@ -102,13 +114,3 @@ def correlation(first: Floats, second: Floats) -> float:
     one, two = first[both] - first[both].mean(), second[both] - second[both].mean()
     spread = float(np.sqrt((one @ one) * (two @ two)))
     return float(one @ two) / spread if spread > 1e-12 else float("nan")
-
-
-def _clusters(scores: Sequence[Score], settings: Settings) -> NDArray[np.str_]:
-    """What each turn is dependent on: its pull request, its repository, or its prompt file."""
-    by = settings.duel.cluster_by
-    if by == "repo":
-        return np.array([score.instance_id.rsplit("-", 1)[0] for score in scores], dtype=np.str_)
-    if by == "file":
-        return np.array([PurePath(score.file).stem.rsplit("_", 1)[0] for score in scores], dtype=np.str_)
-    return np.array([score.instance_id for score in scores], dtype=np.str_)

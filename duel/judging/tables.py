@@ -1,87 +1,118 @@
-"""The tables of the verdict that are read off the votes: judges, metrics, pairs, spending, savings, attempts."""
+"""Figures of the verdict that are read off the votes: judges, dimensions, pairs of judges, spending, attempts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from duel.judging import agreement, bias
-from duel.judging.scoring import owed_votes
+from duel.judging.columns import TOKENS, Columns
+from duel.judging.evidence import Evidence
 from duel.judging.statistics import finite
 from duel.judging.table import Table, mean
-from duel.records import DIMENSIONS, Score, Vote
-from duel.settings import Settings
+from duel.records import DIMENSIONS, Asked, Attempts, JudgeFigures, JudgePair, MetricFigures
+
+STAND_IN = "offline-stand-in/"
+NAMED_ATTEMPTS = 50
 
 
-def judges(table: Table) -> list[dict[str, Any]]:
-    """A row a judge: how often it gave a verdict, which way it leans, how far it agrees, what it cost."""
-    flipped, share = agreement.flips(table)
+def figures(evidence: Evidence) -> dict[str, Any]:
+    """Judges, dimensions and how far they agree."""
+    found, rows = judges(evidence.table, evidence.panel), metrics(evidence)
+    effective, source = effective_votes(evidence.panel, evidence.noise)
+    return {
+        "judges": found,
+        "metrics": rows,
+        "judge_pairs": pairs(evidence.panel, evidence.noise),
+        "by_judge": {row.judge: row.score for row in found},
+        "by_metric": {row.metric: row.score for row in rows},
+        "flip_rate": {row.judge: row.flip_rate for row in found},
+        "first_shown_lean": {row.judge: row.first_shown_lean for row in found},
+        "krippendorff_alpha": {row.metric: row.alpha for row in rows},
+        "effective_votes": finite(effective),
+        "effective_votes_from": source,
+    }
+
+
+def judges(table: Table, panel: Table) -> list[JudgeFigures]:
+    """A row a judge: how often it gave a verdict, which way it leans, how far it agrees, what it cost.
+
+    Points and lean come from the gate's `table`, which no vote has selected; the rest from all votes.
+    """
+    columns = panel.columns
+    flipped, share = agreement.flips(panel)
     lean = agreement.first_shown_lean(table)
-    rest = agreement.agreement_with_rest(table)
+    rest = agreement.agreement_with_rest(panel)
     points = 100 * mean(table.by_judge_and_metric[:, table.keys], axis=1)
-    cast: dict[str, list[Vote]] = {judge: [] for judge in table.judges}
-    for score in table.scores:
-        for vote in score.votes:
-            cast.setdefault(vote.judge, []).append(vote)
+    shown = agreement.winner(panel.vote_values) * np.array([-1.0, 1.0])
     rows = []
     for place, judge in enumerate(table.judges):
-        votes = cast[judge]
-        parsed = sum(vote.parsed for vote in votes)
+        cast = int((columns.asked[:, place] >= 0).sum())
+        parsed = int(np.isfinite(shown[:, place]).sum())
         rows.append(
-            {
-                "judge": judge,
-                "family": bias.family(judge),
-                "votes": len(votes),
-                "parsed_votes": parsed,
-                "parse_rate": parsed / len(votes) if votes else None,
-                "turns": int(table.counts[:, place].sum()),
-                "score": finite(points[place]),
-                "flips": int(flipped[place]),
-                "flip_rate": finite(share[place]),
-                "first_shown_lean": finite(lean[place]),
-                "agreement": finite(rest[place]),
-                "calls": sum(vote.asked for vote in votes),
-                "input_tokens": _tokens(votes, "prompt_tokens"),
-                "output_tokens": _tokens(votes, "completion_tokens"),
-                "cost": _cost(votes),
-                "errors": dict(sorted(Counter(_slug(vote.error) for vote in votes if vote.error).items())),
-            }
+            JudgeFigures(
+                judge=judge,
+                family=bias.family(judge),
+                votes=cast,
+                parsed_votes=parsed,
+                parse_rate=parsed / cast if cast else None,
+                turns=int(table.counts[:, place].sum()),
+                score=finite(points[place]),
+                by_metric=dict(
+                    zip(DIMENSIONS, map(finite, 100 * table.by_judge_and_metric[place]), strict=True),
+                ),
+                flips=int(flipped[place]),
+                flip_rate=finite(share[place]),
+                first_shown_lean=finite(lean[place]),
+                agreement=finite(rest[place]),
+                first=int((shown[:, place] == 1).sum()),
+                second=int((shown[:, place] == -1).sum()),
+                ties=int((shown[:, place] == 0).sum()),
+                calls=_calls(columns, place),
+                input_tokens=int(columns.tokens[:, place, 0].sum()),
+                output_tokens=int(columns.tokens[:, place, 1].sum()),
+                cost=_cost(columns.cost[:, place]),
+                models=sorted({names[place] for names in columns.models if names and place in names}),
+                errors=dict(
+                    sorted(Counter(s for found in columns.errors if found for s in found.get(place, ())).items())
+                ),
+            )
         )
     return rows
 
 
-def metrics(table: Table, bounds: Sequence[float | None]) -> list[dict[str, Any]]:
+def metrics(evidence: Evidence) -> list[MetricFigures]:
     """A row a dimension: the challenger's points, its margin, the lower bound of its delta, the judges' agreement."""
+    table, panel = evidence.table, evidence.panel
     points = 100 * mean(table.by_judge_and_metric, axis=0)
     return [
-        {
-            "metric": name,
-            "counted": place in table.keys,
-            "score": finite(points[place]),
-            "margin": finite(2 * points[place] - 100),
-            "lcb": bounds[place],
-            "alpha": finite(agreement.krippendorff_alpha(table.values[:, :, place])),
-        }
+        MetricFigures(
+            metric=name,
+            counted=place in table.keys,
+            score=finite(points[place]),
+            margin=finite(2 * points[place] - 100),
+            lcb=evidence.bounds.by_metric[place],
+            alpha=finite(agreement.krippendorff_alpha(panel.values[:, :, place])),
+        )
         for place, name in enumerate(DIMENSIONS)
     ]
 
 
-def pairs(table: Table, noise: Table | None) -> list[dict[str, Any]]:
+def pairs(table: Table, noise: Table | None) -> list[JudgePair]:
     """A row a pair of judges. Errors are known where the truth is: on the noise floor it is a tie."""
     values = agreement.pair_correlations(table.turn_values)
     errors = agreement.pair_correlations(noise.turn_values, 0.5) if noise is not None else None
     return [
-        {
-            "judges": [table.judges[one], table.judges[two]],
-            "turns": int((table.counts[:, one] & table.counts[:, two]).sum()),
-            "agreement": finite(agreement.pair_agreement(table, one, two)),
-            "correlation": finite(values[one, two]),
-            "error_correlation": None if errors is None else finite(errors[one, two]),
-        }
+        JudgePair(
+            judges=[table.judges[one], table.judges[two]],
+            turns=int((table.counts[:, one] & table.counts[:, two]).sum()),
+            agreement=finite(agreement.pair_agreement(table, one, two)),
+            correlation=finite(values[one, two]),
+            error_correlation=None if errors is None else finite(errors[one, two]),
+        )
         for one, two in combinations(range(len(table.judges)), 2)
     ]
 
@@ -100,60 +131,66 @@ def effective_votes(table: Table, noise: Table | None) -> tuple[float, str]:
     return agreement.effective_votes(len(table.judges), shared), "votes: a lower bound"
 
 
-def savings(table: Table, settings: Settings) -> dict[str, Any]:
-    """The share of the full panel's votes that were not asked."""
-    full = sum(len(owed_votes(score.file, settings)) for score in table.scores)
-    asked = sum(len(score.votes) for score in table.scores)
-    share = 1 - asked / full if full else 0.0
-    return {"strategy": settings.judge.strategy, "votes_full": full, "votes_asked": asked, "saved_share": share}
-
-
-def attempts(scores: Sequence[Score]) -> dict[str, Any]:
-    """Replies that look as if they spoke to the judges: how many turns, which kinds, which files."""
-    files = [score.file for score in scores if score.attempts]
-    kinds = Counter(attempt["kind"] for score in scores for attempt in score.attempts)
-    return {"turns": len(files), "kinds": dict(sorted(kinds.items())), "files": files[:50]}
-
-
-def spending(scores: Sequence[Score]) -> dict[str, Any]:
-    """Calls, tokens and dollars of all votes; the cost is None where no price is known."""
-    votes = [vote for score in scores for vote in score.votes]
+def spending(evidence: Evidence) -> dict[str, Any]:
+    """Who took part, what was asked, what it cost (None where no price is known), who spoke to the judges."""
+    columns, noise = evidence.columns, evidence.case.noise
+    spent = columns if evidence.case.ineligible is None else columns.joined(evidence.case.ineligible)
+    tokens = dict(zip(TOKENS, spent.tokens.sum((0, 1)).tolist(), strict=True))
+    full = int(evidence.panel.due.sum())
+    asked = int((columns.asked >= 0).sum())
     return {
-        "calls": sum(vote.asked for vote in votes),
+        "asked": Asked(
+            strategy=evidence.settings.judge.strategy,
+            votes_full=full,
+            votes_asked=asked,
+            saved_share=1 - asked / full if full else 0.0,
+            stopped=_stopped(evidence),
+        ),
+        "attempts": attempts(spent),
+        "calls": sum(_calls(spent, place) for place in range(len(spent.judges))),
         "tokens": {
-            "input": _tokens(votes, "prompt_tokens"),
-            "output": _tokens(votes, "completion_tokens"),
-            "cached_input": _tokens(votes, "cached_tokens"),
-            "reasoning": _tokens(votes, "reasoning_tokens"),
+            "input": tokens["prompt_tokens"],
+            "output": tokens["completion_tokens"],
+            "cached_input": tokens["cached_tokens"],
+            "reasoning": tokens["reasoning_tokens"],
         },
-        "cost": _cost(votes),
+        "cost": _cost(spent.cost.ravel()),
+        "writers": {
+            "opponent": sorted({*columns.opponents} - {""}),
+            "challenger": sorted({*columns.challengers} - {""}),
+        },
+        "offline": any(_offline(part) for part in (columns, noise) if part is not None),
     }
 
 
-def judge_models(scores: Sequence[Score]) -> dict[str, list[str]]:
-    """What the endpoint calls the model behind each judge."""
-    found: dict[str, set[str]] = {}
-    for score in scores:
-        for vote in score.votes:
-            found.setdefault(vote.judge, set()).update({vote.model} - {""})
-    return {judge: sorted(names) for judge, names in sorted(found.items())}
+def _stopped(evidence: Evidence) -> int:
+    """Turns whose first vote is there and that were not asked in full."""
+    if evidence.table is evidence.panel:
+        return 0
+    whole = (evidence.columns.asked >= 0) | ~evidence.panel.due
+    return int((evidence.table.parsed & ~whole.all((1, 2))).sum())
 
 
-def models(scores: Sequence[Score]) -> set[str]:
-    """Every model that had a hand in `scores`: writers and judges."""
-    return {name for score in scores for name in [*score.writers.values(), *(vote.model for vote in score.votes)]}
+def attempts(columns: Columns) -> Attempts:
+    """Replies that look as if they spoke to the judges: how many turns, which kinds, which files."""
+    found = [(str(file), kinds) for file, kinds in zip(columns.files, columns.attempts, strict=True) if kinds]
+    kinds = Counter(kind for _, several in found for kind in several)
+    return Attempts(
+        turns=len(found), kinds=dict(sorted(kinds.items())), files=[file for file, _ in found[:NAMED_ATTEMPTS]]
+    )
 
 
-def _tokens(votes: Sequence[Vote], name: str) -> int:
-    return sum(int(vote.usage.get(name) or 0) for vote in votes)
+def _offline(columns: Columns) -> bool:
+    """True where a stand-in wrote or judged."""
+    names = {*columns.opponents, *columns.challengers}
+    names |= {name for models in columns.models if models for name in models.values()}
+    return any(name.startswith(STAND_IN) for name in names)
 
 
-def _cost(votes: Sequence[Vote]) -> float | None:
-    known = [vote.cost for vote in votes if vote.cost is not None]
-    return sum(known) if known else None
+def _calls(columns: Columns, place: int) -> int:
+    return int(columns.asked[:, place].clip(0).sum())
 
 
-def _slug(error: str) -> str:
-    """`unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`."""
-    parts = error.split(": ")
-    return ": ".join(parts[: 2 if parts[0] == "unparsed" else 1])
+def _cost(costs: Any) -> float | None:
+    known = costs[np.isfinite(costs)]
+    return float(known.sum()) if len(known) else None

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from duel.command import say as tell
+from duel.errors import printable
+from duel.records import Verdict
 
 
-def say(verdict: Mapping[str, Any], path: Path) -> None:
-    """Print the verdict, the four conditions with their figures, and what else decides how far to trust it."""
-    tell(f"\n{'OFFLINE, stand-in judges: ' if verdict['offline'] else ''}{verdict['decision'].upper()}")
-    for gate in verdict["gates"]:
-        sign = "holds" if gate["held"] else "fails"
-        tell(f"  {gate['name']:<16} {_figure(gate['value']):>9}  threshold {_figure(gate['threshold']):>7}  {sign}")
+def say(verdict: Verdict, path: Path) -> None:
+    """Print the verdict, its conditions with their figures, and what else decides how far to trust it."""
+    tell(f"\n{'OFFLINE, stand-in judges: ' if verdict.offline else ''}{verdict.decision.upper()}")
+    for gate in verdict.gates:
+        sign = "holds" if gate.held else "fails"
+        tell(f"  {gate.name:<16} {_figure(gate.value):>9}  threshold {_figure(gate.threshold):>7}  {sign}")
+    units = {"repo": "repositories", "file": "prompt files"}.get(verdict.cluster_by, "pull requests")
     tell(
-        f"  {verdict['parsed']:,} of {verdict['turns']:,} turns parsed, {verdict['clusters']:,} pull requests;"
-        f" by score final {verdict['buckets']['final']:,}, refined {verdict['buckets']['refined']:,},"
-        f" defeat {verdict['buckets']['defeat']:,}"
+        f"  {verdict.parsed:,} of {verdict.turns:,} turns parsed, {verdict.clusters:,} {units};"
+        f" by score final {verdict.buckets['final']:,}, refined {verdict.buckets['refined']:,},"
+        f" defeat {verdict.buckets['defeat']:,}"
     )
-    detectable = verdict["minimum_detectable_margin"]
-    if detectable is not None:
+    if verdict.minimum_detectable_margin is not None:
         tell(
-            f"  the smallest margin that this many turns can tell: {detectable:.1f} points (power {verdict['power']:g})"
+            f"  the smallest margin that this many turns can tell: {verdict.minimum_detectable_margin:.1f} points"
+            f" (power {verdict.power:g})"
         )
-    if verdict["noise_floor"]:
-        tell(f"  noise alone: {_figure(verdict['noise_floor']['margin'])} points; real: {_figure(verdict['margin'])}")
-    looks = verdict["looks"]
-    if looks["total"] > 1:
-        chance = looks["false_accept_chance"]
-        tell(f"  look {looks['total']} in this workspace: chance of a false accept by now {chance:.0%}")
-    if verdict["missing_votes"]:
-        tell(f"  {verdict['missing_votes']:,} votes are missing; run the same command again to ask for them")
+    if verdict.noise_floor:
+        tell(f"  noise alone: {_figure(verdict.noise_floor.margin)} points; real: {_figure(verdict.margin)}")
+    repeats = verdict.repeats
+    if repeats and repeats.final and repeats.again_same is not None:
+        tell(
+            f"  of {repeats.final:,} final turns the same panel would make {repeats.again_same:.0%} final again:"
+            f" mean {repeats.final_mean:.1f}, expected {repeats.expected_same:.1f}"
+        )
+    for judge in verdict.canary.judges if verdict.canary else ():
+        moved = f"moved by {_figure(judge.margin)} points, {judge.moved} of {judge.turns} turns"
+        tell(f"  canary, {printable(judge.judge)}: {moved}")
+    looks = verdict.looks
+    if looks and (looks.total or 0) > 1:
+        tell(f"  look {looks.total} in this workspace: chance of a false accept by now {looks.false_accept_chance:.0%}")
+    if verdict.missing_votes:
+        tell(f"  {verdict.missing_votes:,} votes are missing; run the same command again to ask for them")
     tell(f"  all of it: {path}")
 
 

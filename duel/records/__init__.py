@@ -6,34 +6,75 @@ format tag, so that a reader can tell a record of its own kind from any other JS
 
 from duel.records.answer import Answer, Candidate, Kept, Made
 from duel.records.audit import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
+from duel.records.decision import (
+    Asked,
+    Attempts,
+    Bound,
+    Canary,
+    FamilyBias,
+    Gate,
+    JudgeFigures,
+    JudgeMoved,
+    JudgePair,
+    LengthBias,
+    LengthBin,
+    Looks,
+    MetricFigures,
+    NoiseFloor,
+    Repeats,
+    Thresholds,
+    Verdict,
+    WhatIf,
+    WinMargin,
+)
 from duel.records.observed import Observed
 from duel.records.pull_request import ChangedFile, Commit
 from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import Prompt, Source
-from duel.records.score import Score, Vote
+from duel.records.score import Score, ScoredPair, Vote
 
 __all__ = [
     "DIMENSIONS",
     "Answer",
+    "Asked",
+    "Attempts",
     "Audit",
+    "Bound",
     "BrokenRule",
     "Bucket",
+    "Canary",
     "Candidate",
     "ChangedFile",
     "Commit",
+    "FamilyBias",
+    "Gate",
+    "JudgeFigures",
+    "JudgeMoved",
+    "JudgePair",
     "Kept",
     "Leak",
+    "LengthBias",
+    "LengthBin",
+    "Looks",
     "Made",
     "Message",
+    "MetricFigures",
+    "NoiseFloor",
     "Observed",
     "Order",
     "Prompt",
     "ProtocolCheck",
     "Record",
+    "Repeats",
     "Role",
     "Score",
+    "ScoredPair",
     "Side",
     "Source",
+    "Thresholds",
+    "Verdict",
     "Vote",
+    "WhatIf",
+    "WinMargin",
     "fingerprint",
 ]

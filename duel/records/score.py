@@ -1,16 +1,19 @@
-"""What judges say of a pair, and what their votes make of it."""
+"""The votes on a pair of candidates, which are facts, and the score that follows from them."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duel.records.record import Order, Record
 
 
 class Vote(BaseModel):
-    """One judge's verdict in one order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost, null unparsed."""
+    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost, null unparsed.
+
+    `judge` is who cast it: a model's id, `rule:<name>` or `person:<name>`. The record it stands in names the pair.
+    """
 
     model_config = ConfigDict(extra="allow")
     judge: str
@@ -37,31 +40,60 @@ class Vote(BaseModel):
         return None not in values
 
 
-class Score(Record):
-    """The panel's view of one turn. `score` is 0-100 from the challenger's side, null where it is not parsed."""
+class ScoredPair(BaseModel):
+    """The two candidates that the votes are about, by their ids in the answer ("king-1"; "assistant" is no candidate).
 
-    FORMAT: ClassVar[str] = "duel-score/1"
+    `opponent` stands in the king's place, also where it is the reference turn or where both sides are kings.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    opponent: str = ""
+    challenger: str = ""
+
+
+class Score(Record):
+    """The panel's view of one pair. `score` is 0-100 from the challenger's side, null where it is not parsed.
+
+    `votes` are the facts; `parsed`, `score`, `delta`, `metrics`, `flips`, `stopped` and `reason` follow from them
+    (`duel.judging.scoring.settle`).
+    """
+
+    FORMAT: ClassVar[str] = "duel-score/2"
     format: str = FORMAT
     file: str
     instance_id: str = Field(min_length=1)
     mode: int = 2
+    pair: ScoredPair = Field(default_factory=ScoredPair)
     parsed: bool = False
     score: float | None = None
     delta: float | None = None
     metrics: dict[str, float | None] = Field(default_factory=dict)
-    score_high: float | None = None
-    """The most that the votes not asked could have made of it; equal to `score` where all were asked."""
     votes: list[Vote] = Field(default_factory=list)
-    unasked: list[dict[str, str]] = Field(default_factory=list)
-    """{judge, order} of the votes that an adaptive panel did not need; `score` counts them as lost."""
     flips: int = 0
     """Judges that preferred one side in one order and the other in the other."""
+    stopped: bool = False
+    """The screen's first vote was too low to ask for the others."""
+    confirmed: float | None = None
+    """What a second, independent look at the pair gave (`validate.py --confirm`; votes in `score/_confirm/`)."""
     style: str = ""
     reason: str = ""
     attempts: list[dict[str, str]] = Field(default_factory=list)
     """{side, kind}: what in a reply looks like an attempt to influence the judges."""
     writers: dict[str, str] = Field(default_factory=dict)
-    """The models that wrote `king` (the opponent) and `challenger`."""
+    """The models that wrote `opponent` and `challenger`; the reference turn's is not known."""
     lengths: dict[str, int] = Field(default_factory=dict)
-    """Characters of `king` (the opponent) and `challenger`."""
+    """Characters of `opponent`, `challenger` and the `history` before them."""
     made_with: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_format(cls, fields: Any) -> Any:
+        """Version 1 called the opponent `king` also where it was the reference turn."""
+        if not isinstance(fields, dict) or str(fields.get("format", "")) != "duel-score/1":
+            return fields
+        kept = {key: value for key, value in fields.items() if key not in ("unasked", "score_high")}
+        for name in ("writers", "lengths"):
+            found = kept.get(name)
+            if isinstance(found, dict) and "king" in found:
+                kept[name] = {"opponent" if key == "king" else key: value for key, value in found.items()}
+        return kept | {"format": cls.FORMAT}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from duel.records import DIMENSIONS
+from duel.records import DIMENSIONS, Verdict
 from duel.reporting import figures
 from duel.reporting.svg import Drawing
 from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, Tally
 from duel.reporting.text import shorten
-from duel.reporting.verdict import Verdict
+from duel.reporting.trust import units
 from duel.settings import Settings
 
 # The width of a card of the page at 1,280 pixels, so that a chart's text is as large as it is meant to be.
@@ -30,7 +30,7 @@ def draw(verdict: Verdict, tally: Tally, settings: Settings) -> dict[str, Drawin
         "score": scores(tally, settings),
         "margin": margin(verdict),
         "clusters": clusters(verdict, tally),
-        "metrics": metrics(tally),
+        "metrics": metrics(verdict),
         "order": order(verdict),
         "length": length(tally),
     }
@@ -110,8 +110,8 @@ def margin(verdict: Verdict) -> Drawing | None:
         return None
     level = f"{100 * (1 - (verdict.alpha_used or verdict.gate_alpha or 0.05)):.4g} %"
     rows = [
-        (f"Lower bound, {level}", _points(verdict.lcb), "the gate's: studentized bootstrap over pull requests"),
-        ("Cluster t bound", _points(verdict.lcb_t), "the same level, Student's t over pull requests"),
+        (f"Lower bound, {level}", _points(verdict.lcb), f"the gate's: studentized bootstrap over {units(verdict)}"),
+        ("Cluster t bound", _points(verdict.lcb_t), f"the same level, Student's t over {units(verdict)}"),
         ("Bound over turns", _points(verdict.lcb_iid), "takes turns as independent: too hopeful"),
         ("Worst case", verdict.worst_case_margin, "if every unparsed turn had been lost"),
     ]
@@ -200,24 +200,24 @@ def _cluster_stack(chart: Drawing, hints: list[str], middle: float, x: Scale, gr
         chart.rect(x(middle) - 3.4, ground - len(hints) * step, 6.8, len(hints) * step, side, hint)
 
 
-def metrics(tally: Tally) -> Drawing | None:
+def metrics(verdict: Verdict) -> Drawing | None:
     """The score of each dimension by each judge, as figures on a tint."""
-    if not tally.judge_metrics:
+    judges = [judge for judge in verdict.judges if judge.by_metric]
+    if not judges:
         return None
-    judges = sorted(tally.judge_metrics)
     chart = Drawing("Dimensions by judge", "mean score, 0 to 100, 50 is a tie", WIDTH, 40 + 44 * len(judges))
     width = WIDTH / len(DIMENSIONS)
     for column, name in enumerate(DIMENSIONS):
         chart.text((column + 0.5) * width, 14, name, "small muted middle")
     for row, judge in enumerate(judges):
         y = 26 + 44 * row
-        chart.text(2, y + 10, shorten(judge, 60), "small")
+        chart.text(2, y + 10, shorten(judge.judge, 60), "small")
         for column, name in enumerate(DIMENSIONS):
-            value = tally.judge_metrics[judge][name].value
+            value = judge.by_metric.get(name)
             if value is None:
                 continue
             side = "fill-challenger" if value >= 50 else "fill-king"
-            hint = f"{judge}, {name}: {value:.1f}"
+            hint = f"{judge.judge}, {name}: {value:.1f}"
             chart.rect(column * width + 1, y + 15, width - 2, 22, side, hint, 0.06 + abs(value - 50) / 50 * 0.44)
             chart.text((column + 0.5) * width, y + 30, figures.score(value), "middle")
     return chart

@@ -81,6 +81,7 @@ def enriched(judged: Judged) -> Kept:
         **fields
         | {
             "score": judged.turn.score,
+            "score_expected": judged.turn.expected,
             "metrics": judged.score.metrics,
             "reason": judged.score.reason,
             "bucket_reason": judged.turn.why,

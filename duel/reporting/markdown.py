@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from duel.records import DIMENSIONS
+from duel.records import DIMENSIONS, Verdict
 from duel.reporting import figures
-from duel.reporting.sections import Outside, Section, Table, gates
+from duel.reporting.parts import Outside, Section, Table
+from duel.reporting.sections import gates
 from duel.reporting.svg import Drawing
 from duel.reporting.text import code, prose
 from duel.reporting.turns import Turn
-from duel.reporting.verdict import Verdict
 
 BANNER = (
     "> **OFFLINE STAND-IN: these figures mean nothing.** No model took part: rules that ship with the project wrote"

@@ -18,15 +18,14 @@ from typing import Any
 
 import orjson
 
-from duel.records import DIMENSIONS
-from duel.reporting import sections, svg
+from duel.records import DIMENSIONS, Verdict
+from duel.reporting import sections, svg, trust
 from duel.reporting.details import Details, budget
 from duel.reporting.markdown import OFFLINE_TITLE
-from duel.reporting.sections import Section
+from duel.reporting.parts import Section
 from duel.reporting.svg import Drawing
 from duel.reporting.text import script_json
 from duel.reporting.turns import Judged, Turn
-from duel.reporting.verdict import Verdict
 
 # Opening one turn reads one chunk: 16 turns are about 160 KB of JSON, which a browser unpacks in a few milliseconds.
 CHUNK_TURNS = 16
@@ -129,7 +128,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[Section]
         "mode": verdict.mode,
         "margin": verdict.margin,
         "lcb": None if verdict.lcb is None else 200 * verdict.lcb,
-        "level": sections.confidence(verdict),
+        "level": trust.confidence(verdict),
         "challenger_score": verdict.challenger_score,
         "king_score": verdict.king_score,
         "parsed": verdict.parsed,

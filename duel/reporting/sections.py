@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from duel.records import Gate, Thresholds, Verdict
 from duel.reporting import figures
-from duel.reporting.verdict import Gate, Thresholds, Verdict
+from duel.reporting.parts import Outside, Section, Table
+from duel.reporting.trust import certainty, repeats
 
 # Rows of a table by repository or licence; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
 GATE_NAMES = {
     "parsed_fraction": "turns that could be judged",
-    "margin": "margin",
+    "margin": "margin that was seen",
     "lcb": "lower bound of the margin",
-    "clusters": "pull requests",
+    "clusters": "independent units",
+    "leak_fraction": "challengers that leak or speak to the judges",
+    "missing_votes": "lower bound, missing votes made good",
 }
+SHARES, DELTAS = {"parsed_fraction", "leak_fraction"}, {"lcb", "missing_votes"}
 GROUP_TITLES = {
     "style": ("By action style", "action style"),
     "repo": ("By repository", "repository"),
@@ -25,49 +29,12 @@ GROUP_TITLES = {
 }
 
 
-class Outside(str):
-    """A cell's text that comes from a model, a dataset or a file: a page shows it and never reads it as markup."""
-
-    __slots__ = ()
-
-
-@dataclass
-class Table:
-    """Cells are text; figures are formatted already. The columns in `right` hold figures."""
-
-    columns: Sequence[str]
-    rows: list[Sequence[str]]
-    right: Sequence[int] = ()
-    caption: str = ""
-
-
-@dataclass
-class Section:
-    """A heading, its tables, and what is to be said below them (our own sentences; `code` in backticks)."""
-
-    title: str
-    tables: list[Table] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def plain(self) -> dict[str, Any]:
-        """The section as JSON for the page; a cell from outside becomes a list of one, to be set in monospace."""
-        tables = [
-            {
-                "columns": list(table.columns),
-                "rows": [[[cell] if isinstance(cell, Outside) else cell for cell in row] for row in table.rows],
-                "right": list(table.right),
-                "caption": table.caption,
-            }
-            for table in self.tables
-        ]
-        return {"title": self.title, "tables": tables, "notes": self.notes}
-
-
 def sections(verdict: Verdict, summary: dict[str, Any]) -> list[Section]:
     """Everything between the verdict and the list of turns, in reading order; empty sections are left out."""
     found = [
         buckets(summary),
         certainty(verdict),
+        repeats(verdict),
         judges(verdict),
         what_if(verdict),
         *groups(summary),
@@ -93,21 +60,21 @@ def gate_name(gate: Gate) -> str:
 
 def gate_figure(name: str, value: float | None) -> str:
     """A gate's figure or threshold, in its unit."""
-    if name == "parsed_fraction":
+    if name in SHARES:
         return figures.share(value)
     if name == "margin":
         return figures.points(value)
-    if name == "lcb":
+    if name in DELTAS:
         return figures.delta_points(value)
     return figures.count(value) if name == "clusters" else figures.plain(value, 4)
 
 
 def gate_rule(gate: Gate) -> str:
     """What the gate asks for."""
-    if gate.threshold is not None and gate.name in {"margin", "lcb"}:
-        points = gate.threshold * (200 if gate.name == "lcb" else 1)
-        return f"{'>' if gate.name == 'lcb' else '≥'} {points:g} points"
-    return "≥ " + gate_figure(gate.name, gate.threshold)
+    if gate.threshold is not None and gate.name in {"margin", *DELTAS}:
+        points = gate.threshold * (200 if gate.name in DELTAS else 1)
+        return f"{'>' if gate.name in DELTAS and not points else '≥'} {points:g} points"
+    return ("≤ " if gate.name == "leak_fraction" else "≥ ") + gate_figure(gate.name, gate.threshold)
 
 
 def buckets(summary: dict[str, Any]) -> Section:
@@ -127,51 +94,6 @@ def buckets(summary: dict[str, Any]) -> Section:
         caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
         section.tables.append(Table(("stage", "reason", "items"), list(left), right=(2,), caption=caption))
     return section
-
-
-def certainty(verdict: Verdict) -> Section:
-    """How sure the verdict is."""
-    v, looks = verdict, verdict.looks
-    level = confidence(verdict)
-    decided = f"{figures.count(v.wins)} · {figures.count(v.ties)} · {figures.count(v.losses)}"
-    judged = f"{figures.count(v.parsed)} judged, {figures.share(v.parsed_fraction)}"
-    power = f"found with a chance of {figures.share(v.power)} at this size"
-    rows = [
-        ("margin", figures.points(v.margin), f"challenger − {v.opponent_name}"),
-        (f"lower bound, {level} one-sided", figures.delta_points(v.lcb), "the gate's: studentized over pull requests"),
-        ("cluster t bound", figures.delta_points(v.lcb_t), "the same level, for comparison"),
-        ("bound over turns", figures.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
-        (
-            "strict bound",
-            figures.delta_points(v.lcb_strict),
-            "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else ""),
-        ),
-        ("worst case", figures.points(v.worst_case_margin), "if every unparsed turn had been lost"),
-        ("turns", figures.count(v.turns), judged),
-        ("pull requests", figures.count(v.clusters), "the independent units"),
-        ("minimum detectable margin", figures.size(v.minimum_detectable_margin), power),
-        ("turns needed", figures.count(v.turns_needed), "to decide a margin like today's"),
-        ("wins · ties · losses", decided, "turns"),
-        ("noise floor", figures.points(v.noise_floor.margin if v.noise_floor else None), noise_words(v)),
-    ]
-    if looks is not None:
-        looked = f"challengers judged here: {figures.count(looks.challengers)}, looks: {figures.count(looks.total)}"
-        rows.append(("chance of a false accept by now", figures.share(looks.false_accept_chance), looked))
-    return Section("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
-
-
-def confidence(verdict: Verdict) -> str:
-    """The level of the gate's bound, as a percentage."""
-    return f"{100 * (1 - (verdict.alpha_used or verdict.gate_alpha or 0.05)):.4g} %"
-
-
-def noise_words(verdict: Verdict) -> str:
-    """What the noise floor was measured on, or how to measure it."""
-    noise = verdict.noise_floor
-    if noise is None:
-        return "`validate.py --noise-floor 200` judges the king against itself"
-    span = f"{figures.signed(noise.low, 1)} to {figures.signed(noise.high, 1)}"
-    return f"the king against itself over {figures.count(noise.turns)} turns, 95 % interval {span}"
 
 
 def judges(verdict: Verdict) -> Section:
@@ -324,8 +246,12 @@ def made_of(verdict: Verdict, summary: dict[str, Any]) -> Section:
             " `python -m duel.calls` lists every call, retries included."
         )
     section.notes.append(f"Judging: {figures.count(verdict.calls)} calls, {figures.dollars(verdict.cost)}.")
-    if verdict.adaptive and verdict.adaptive.saved_share:
-        section.notes.append(f"The adaptive panel saved {figures.share(verdict.adaptive.saved_share)} of the votes.")
+    asked = verdict.asked
+    if asked and asked.strategy == "screen":
+        section.notes.append(
+            f"The screen saved {figures.share(asked.saved_share)} of the votes; {asked.stopped:,} turns stopped after"
+            " their first one and are in no bucket."
+        )
     sampled = [(Outside(key), Outside(value)) for key, value in _flat(summary["sampling"])]
     if sampled:
         section.tables.append(Table(("sampling", "value"), list(sampled[:40]), caption="From report/sampling.json"))

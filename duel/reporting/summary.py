@@ -7,9 +7,8 @@ from collections import Counter
 from typing import Any
 
 from duel.calls import prices
-from duel.records import DIMENSIONS
+from duel.records import Verdict
 from duel.reporting.tally import Group, Tally
-from duel.reporting.verdict import Verdict
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -35,9 +34,7 @@ def summarise(
             "flipped": tally.flipped,
         },
         "groups": {name: _rows(groups) for name, groups in tally.groups.items()},
-        "judge_metrics": {
-            judge: {name: means[name].value for name in DIMENSIONS} for judge, means in tally.judge_metrics.items()
-        },
+        "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
         "costs": costs(verdict, tally, settings),
         "sampling": sampling,
         "thresholds": {"final_min": settings.report.final_min, "defeat_min": settings.report.defeat_min},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from duel.records import DIMENSIONS, Score, Side, Vote
+from duel.records import Side
 from duel.reporting.turns import Judged, Turn
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
@@ -72,7 +72,6 @@ class Tally:
     audited: int = 0
     flipped: int = 0
     groups: dict[str, dict[str, Group]] = field(default_factory=lambda: {name: {} for name in GROUPINGS})
-    judge_metrics: dict[str, dict[str, Mean]] = field(default_factory=dict)
     clusters: dict[str, Mean] = field(default_factory=dict)
     """Instance id -> the deltas of its parsed turns."""
     histogram: list[Counter[str]] = field(default_factory=lambda: [Counter() for _ in range(SCORE_BINS)])
@@ -94,7 +93,6 @@ class Tally:
         for name in GROUPINGS:
             self.groups[name].setdefault(_group_of(turn, name), Group()).add(turn)
         self._add_writers(judged)
-        self._add_votes(judged.score)
         if turn.score is not None:
             self._add_score(turn, turn.score)
 
@@ -106,16 +104,6 @@ class Tally:
             length_bin = _bin((turn.length_difference + 1) / 2, LENGTH_BINS)
             self.score_by_length[length_bin, score_bin] += 1
             self.length_means[length_bin].add(score)
-
-    def _add_votes(self, score: Score) -> None:
-        by_judge: dict[str, list[Vote]] = {}
-        for vote in score.votes:
-            by_judge.setdefault(vote.judge, []).append(vote)
-        for judge, votes in by_judge.items():
-            if all(vote.parsed for vote in votes):
-                means = self.judge_metrics.setdefault(judge, {name: Mean() for name in DIMENSIONS})
-                for name in DIMENSIONS:
-                    means[name].add(100 * sum(getattr(vote, name) for vote in votes) / len(votes))
 
     def _add_writers(self, judged: Judged) -> None:
         for side in WRITERS:

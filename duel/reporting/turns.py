@@ -10,8 +10,7 @@ from typing import Any
 from duel import placement
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score
-from duel.reporting.verdict import Verdict
+from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score, Verdict
 from duel.settings import Settings
 from duel.workspace import Workspace, natural_order
 
@@ -32,6 +31,8 @@ class Turn:
     """Which assistant turn of its trajectory it is, 1-based; 0 where that is not recorded."""
     parsed: bool
     score: float | None
+    expected: float | None
+    """The score that a second look is expected to give."""
     metrics: list[float | None]
     """In the order of `DIMENSIONS`."""
     flips: int
@@ -113,7 +114,7 @@ class Reader:
     def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> Turn:
         audit = answer.audit("challenger")
         value = score.score if score.parsed else None
-        placed = self._finals.place(stem, placement.place(value, audit, self.settings), audit)
+        placed = self._finals.place(stem, placement.place(value, audit, self.settings, score.confirmed), audit)
         protocol = audit.protocol if audit else None
         return Turn(
             file=stem,
@@ -124,12 +125,13 @@ class Reader:
             position=answer.turn,
             parsed=value is not None,
             score=value,
+            expected=self.verdict.repeats.expected(value) if self.verdict.repeats else None,
             metrics=[score.metrics.get(name) for name in DIMENSIONS],
             flips=score.flips,
             leaking=audit.leaking if audit else None,
             bucket=placed.bucket,
             why=score.reason if placed.slug == "unparsed" and score.reason else placed.reason,
-            reason=placed.slug,
+            reason="stopped" if placed.slug == "unparsed" and score.stopped else placed.slug,
             length_difference=_length_difference(score, answer),
             path=place,
         )

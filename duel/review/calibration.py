@@ -41,7 +41,7 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     is `undecided`; figures that cannot be computed are None.
     """
     labeled = Labeled.of(scores, votes, settings)
-    phases = Phases.of(labeled.panel, labeled.people, labeled.chance, labeled.table.clusters)
+    phases = Phases.of(labeled.panel, labeled.people, labeled.chance, labeled.clusters)
     found = People(
         labels=phases.labels,
         clusters=phases.labeled_clusters,
@@ -131,7 +131,7 @@ def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
 def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags | None = None) -> PeopleFigure:
     """Panel against people over the turns that have a panel's delta, or those of them that are `among`."""
     there = np.isfinite(panel) if among is None else np.isfinite(panel) & among
-    phases = Phases.of(panel[there], people[there], labeled.chance[there], labeled.table.clusters[there])
+    phases = Phases.of(panel[there], people[there], labeled.chance[there], labeled.clusters[there])
     found = PeopleFigure(name=name, labels=phases.labels)
     if phases.labels < 3:
         return found
@@ -184,11 +184,11 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
             reasons.setdefault(vote.item, []).append(f"{vote.rater}: {vote.reason}")
     return [
         Disagreement(
-            item=labeled.table.scores[row].file,
+            item=labeled.scores[row].file,
             panel=MARGIN * float(labeled.panel[row]),
             people=MARGIN * float(labeled.people[row]),
-            panel_reason=labeled.table.scores[row].reason[:LONGEST_WORDS],
-            people_reason="\n".join(reasons.get(labeled.table.scores[row].file, []))[:LONGEST_WORDS],
+            panel_reason=labeled.scores[row].reason[:LONGEST_WORDS],
+            people_reason="\n".join(reasons.get(labeled.scores[row].file, []))[:LONGEST_WORDS],
         )
         for row in rows
     ]

@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from duel.judging.bounds import choose
+from duel.judging.columns import Columns
 from duel.judging.table import Table, mean
 from duel.records import DIMENSIONS, Score
 from duel.review.people import PersonVote
@@ -22,6 +24,7 @@ Floats = NDArray[np.float64]
 class Labeled:
     """T parsed turns, R people, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
+    scores: Sequence[Score]
     table: Table
     raters: Sequence[str]
     said: Floats
@@ -33,6 +36,7 @@ class Labeled:
     repeats: Sequence[PersonVote]
     set_aside: Counter[str]
     skips: Sequence[PersonVote]
+    settings: Settings
 
     @classmethod
     def of(cls, scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> Labeled:
@@ -67,12 +71,18 @@ class Labeled:
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
         chance[chance == 0] = 1.0
-        return cls(Table.of(parsed, settings), raters, said, chance, first, repeats, +aside, skips)
+        table = Table.of(Columns.of(parsed, settings.judge.models), settings)
+        return cls(parsed, table, raters, said, chance, first, repeats, +aside, skips, settings)
+
+    @cached_property
+    def clusters(self) -> NDArray[np.intp]:
+        """(T,): the gate's independent unit of each turn."""
+        return choose(self.table.columns, self.table.parsed, self.settings)[0].codes
 
     @cached_property
     def place(self) -> dict[str, int]:
         """The row of each turn."""
-        return {score.file: row for row, score in enumerate(self.table.scores)}
+        return {score.file: row for row, score in enumerate(self.scores)}
 
     @cached_property
     def people_by_metric(self) -> Floats:

@@ -31,14 +31,14 @@ def run(workspace: Workspace, settings: Settings) -> Result:
 
 
 def _write(workspace: Workspace, settings: Settings) -> Result:
-    from duel.reporting import charts, markdown, sections, verdict
+    from duel.reporting import charts, markdown, sections
     from duel.reporting.kept import Shelves
     from duel.reporting.page import Page
     from duel.reporting.summary import sampling, summarise
     from duel.reporting.tally import Tally
     from duel.reporting.turns import Reader
 
-    duel = verdict.read(workspace)
+    duel = workspace.verdict()
     reader = Reader(workspace, settings, duel)
     paths = reader.best_first()
     if not paths:

@@ -5,28 +5,33 @@
     validate.py --regate           the verdict anew from the votes that are there, without a call
     validate.py --check            exit with code 4 where the challenger is not accepted
     validate.py --noise-floor 100  also judge 100 kings against a second blind answer of their own
+    validate.py --canary 30        also judge 30 kings against themselves with an attack on the judges added
+    validate.py --confirm          also judge the turns that are final once more, on fresh replies
     validate.py --offline          with the stand-in endpoint: no key, no network
 
 reads   answer_*/*.json
-writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json
+writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with --noise-floor the second kings into
+        answer_*/
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import orjson
-
-from duel import calls
+from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED, NotAccepted, SettingsError, UserError
-from duel.judging import words
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
+from duel.judging import noise_floor, words
+from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.panel import Panel
-from duel.judging.survey import judgeable, scores_of
+from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
+from duel.records import Answer, Verdict
 from duel.settings import Settings
 from duel.stages import asking, opened
 from duel.synchronous import synchronous
@@ -45,26 +50,29 @@ async def run_async(
     offline: bool = False,
     regate: bool = False,
     noise_floor: int = 0,
+    canary: int = 0,
+    confirm: bool = False,
 ) -> Result:
     """Ask for the votes that are missing, then decide; `found` is the verdict, None where the run ended early.
 
-    `regate` decides on the votes that are there. `noise_floor` turns are also judged against a second blind answer.
+    `regate` decides on the votes that are there. `noise_floor` and `canary` are turns of the further contests of that
+    name, `confirm` judges the final turns once more.
     """
-    panel = panel_of(workspace, settings, again)
-    stage = panel.stage
+    stage = Stage("validate", workspace, settings, again=again)
+    panel, survey = Panel(stage), Survey(stage)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-        summary = survey(panel) if regate else await judge(panel, budget, url)
-        if noise_floor and not regate and not ended_early(summary):
-            noise = await measure_noise(panel, noise_floor, left_of(budget, summary), url)
-            summary = noise if ended_early(noise) else summary
+        asked = Asking(panel, survey, budget, url)
+        summary = regated(panel, survey) if regate else await asked.all(noise_floor, canary, confirm)
         if ended_early(summary):
             return stage.finish(summary)
-        verdict = decide(panel)
+        verdict = decide(panel, survey)
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
             say(f"  {count:,} scores made with other settings: {reason}")
-        save(workspace, verdict)
     words.say(verdict, workspace.duel)
+    if asked.failure is not None:
+        say(f"the verdict is by the judges that answered: {asked.failure}")
+        return replace(result, exit_code=result.exit_code or EXIT_OPEN)
     return result
 
 
@@ -73,8 +81,8 @@ run = synchronous(run_async)
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    panel = panel_of(workspace, settings)
-    turns = panel.open_turns(judgeable(panel.stage))
+    stage = Stage("validate", workspace, settings)
+    turns = Panel(stage).open_turns(Survey(stage).judgeable())
     return calls.plan(turns, workspace=workspace, settings=settings, stage="judge", offline=offline)
 
 
@@ -83,76 +91,113 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--check", action="store_true", help="exit with code 4 where the challenger is not accepted")
     parser.add_argument("--regate", action="store_true", help="the verdict anew from score/, without a call")
     parser.add_argument("--noise-floor", type=int, default=0, metavar="N", help="judge N kings against themselves")
+    parser.add_argument("--canary", type=int, default=0, metavar="N", help="judge N kings with an attack added")
+    parser.add_argument("--confirm", action="store_true", help="judge the final turns once more on fresh replies")
 
 
 def main(arguments: Namespace) -> int:
-    if arguments.noise_floor < 0:
-        raise SettingsError(f"--noise-floor takes a number of turns: {arguments.noise_floor}")
+    for name in ("noise_floor", "canary"):
+        if getattr(arguments, name) < 0:
+            raise SettingsError(f"--{name.replace('_', '-')} takes a number of turns: {getattr(arguments, name)}")
     workspace, settings = opened(arguments)
     if arguments.plan:
         plan(workspace, settings, offline=arguments.offline).say()
         return EXIT_FINISHED
-    names = ("again", "budget", "offline", "regate", "noise_floor")
+    names = ("again", "budget", "offline", "regate", "noise_floor", "canary", "confirm")
     result = run(workspace, settings, **{name: getattr(arguments, name) for name in names})
-    if arguments.check and result.found is not None and not result.found["accepted"]:
-        raise NotAccepted("the challenger is not accepted", value=result.found["decision"])
+    if arguments.check and result.found is not None and not result.found.accepted:
+        raise NotAccepted("the challenger is not accepted", value=result.found.decision)
     return result.exit_code
 
 
-def panel_of(workspace: Workspace, settings: Settings, again: bool = False) -> Panel:
-    """The judges, with their scores in the workspace itself."""
-    return Panel(Stage("validate", workspace, settings, again=again), workspace, settings.duel.mode)
-
-
-def survey(panel: Panel) -> Summary:
+def regated(panel: Panel, survey: Survey) -> Summary:
     """See which scores stand under the present settings, and ask nothing."""
-    waiting = sum(1 for _ in panel.open_turns(judgeable(panel.stage)))
+    waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
     if waiting:
         say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
     panel.stage.stale = 0
     return calls.Summary("validate", done=panel.stage.finished)
 
 
-async def judge(panel: Panel, budget: float | None, url: str) -> Summary:
-    """Ask for every vote that is missing. The old verdict goes before the first new vote comes."""
-    turns = panel.open_turns(judgeable(panel.stage))
-    return await ask(panel, turns, "judge", len(panel.workspace.answer_paths()), budget, url)
+@dataclass
+class Asking:
+    """The duel, then whatever further contests are wanted."""
+
+    panel: Panel
+    survey: Survey
+    budget: float | None
+    url: str
+    failure: EndpointError | None = None
+    """A judge that answered nothing, where the others made a quorum of every turn."""
+
+    async def all(self, noise: int, canary: int, confirm: bool) -> Summary:
+        """Everything that is wanted, in order."""
+        summary = await self.duel()
+        if noise:
+            summary = await self.second_kings(noise, summary)
+            summary = await self.contest(NOISE, noise_floor.drawn(self.panel.stage, noise), summary)
+        if canary:
+            summary = await self.contest(CANARY, noise_floor.drawn(self.panel.stage, canary), summary)
+        return await self.contest(CONFIRM, final_turns(self.panel), summary) if confirm else summary
+
+    async def duel(self) -> Summary:
+        """The duel itself. A judge that is down does not end it where the others gave every turn its quorum."""
+        try:
+            return await self.ask(self.panel, self.panel.open_turns(self.survey.judgeable()), "judge")
+        except EndpointError as failure:
+            if not all(self.quorate(item) for item in self.panel.candidates):
+                raise
+            self.failure = failure
+            return calls.Summary("judge")
+
+    def quorate(self, item: str) -> bool:
+        """True when the turn has a score. Under the screen a turn rests on one vote: what is missing is made good."""
+        kept = self.panel.kept(item)
+        return kept is not None and (kept.parsed or self.panel.settings.judge.strategy == "screen")
+
+    async def second_kings(self, count: int, before: Summary) -> Summary:
+        """Have the king answer `count` turns once more."""
+        stage = self.panel.stage
+        with stage.workspace.lock("answer", "validate.py"):
+            jobs = noise_floor.open_answers(noise_floor.drawn(stage, count), stage)
+            return await self.more(self.panel, jobs, "noise", before)
+
+    async def contest(self, contest: Contest, answers: Iterable[tuple[Path, Answer]], before: Summary) -> Summary:
+        """Judge the pairs of a further contest."""
+        apart = of_contest(self.panel, contest)
+        return await self.more(apart, apart.open_turns(answers), "judge", before)
+
+    async def more(self, panel: Panel, jobs: Iterable[calls.Job], name: str, before: Summary) -> Summary:
+        """Go on with `jobs` after `before`, unless that ended early."""
+        if ended_early(before):
+            return before
+        if before.done:
+            before.say()
+        if self.budget is not None:
+            self.budget = max(0.0, self.budget - before.cost)
+        return await self.ask(panel, jobs, name)
+
+    async def ask(self, panel: Panel, jobs: Iterable[calls.Job], name: str) -> Summary:
+        """Drive `jobs`; the verdict that lies there goes first, because it is about other votes."""
+        return await asking.drive(
+            jobs,
+            panel.stage,
+            role="judge" if name == "judge" else "writer",
+            name=name,
+            total=len(panel.workspace.answer_paths()),
+            budget=self.budget,
+            url=self.url,
+            outdated=panel.workspace.duel,
+        )
 
 
-async def ask(
-    panel: Panel, jobs: Iterable[calls.Job], name: str, total: int, budget: float | None, url: str
-) -> Summary:
-    """Drive `jobs`; the verdict that lies there goes first, because it is about other votes."""
-    return await asking.drive(
-        jobs,
-        panel.stage,
-        role="judge" if name == "judge" else "writer",
-        name=name,
-        total=total,
-        budget=budget,
-        url=url,
-        outdated=panel.workspace.duel,
-    )
-
-
-async def measure_noise(panel: Panel, count: int, budget: float | None, url: str) -> Summary:
-    """Let the king answer `count` turns once more, and let the same judges compare the king with itself."""
-    from duel.judging import noise_floor
-
-    workspace, settings, again = panel.workspace, panel.settings, panel.stage.again
-    second = noise_floor.open_answers(noise_floor.drawn(panel.stage, count), panel.stage)
-    summary = await ask(panel, second, "noise", count, budget, url)
-    if ended_early(summary):
-        return summary
-    summary.say()
-    apart = noise_floor.panel(workspace, settings, again)
-    pairs = apart.open_turns(noise_floor.pairs(workspace))
-    return await ask(apart, pairs, "judge", count, left_of(budget, summary), url)
-
-
-def left_of(budget: float | None, summary: Summary) -> float | None:
-    """What a run may still spend after `summary`."""
-    return None if budget is None else max(0.0, budget - summary.cost)
+def final_turns(panel: Panel) -> Iterator[tuple[Path, Answer]]:
+    """The answers whose score puts them into `final/`."""
+    for path, answer in Survey(Stage("confirm", panel.workspace, panel.settings)).judgeable():
+        kept = panel.kept(path.stem)
+        score = kept.score if kept is not None else None
+        if placement.place(score, answer.audit("challenger"), panel.settings).bucket == "final":
+            yield path, answer
 
 
 def ended_early(summary: Summary) -> bool:
@@ -160,29 +205,11 @@ def ended_early(summary: Summary) -> bool:
     return bool(summary.interrupted or summary.budget_spent or summary.stopped)
 
 
-def decide(panel: Panel) -> dict[str, Any]:
-    """The verdict on all scores that stand under the present settings."""
-    from duel.judging import gate, looks, noise_floor
+def decide(panel: Panel, survey: Survey) -> Verdict:
+    """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done."""
+    from duel.judging import gate, looks
 
-    scores, left_out = scores_of(panel)
-    if not scores:
-        raise UserError(
-            "there is nothing to decide on",
-            where=panel.workspace.root / "score",
-            value=", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or None,
-            hint="run king.py and ch.py first, then validate.py without --regate",
-        )
-    for score in scores:
-        if not score.parsed:
-            panel.stage.drop(score.file, score.instance_id, "unparsed", score.reason)
-    noise = noise_floor.scores(panel.workspace, panel.settings)
-    earlier = looks.read(panel.workspace)
-    return gate.decide(scores, panel.settings, earlier=earlier, noise=noise, left_out=left_out)
-
-
-def save(workspace: Workspace, verdict: dict[str, Any]) -> None:
-    """Keep the look that was taken and, last, the verdict, which marks the stage as done."""
-    from duel.judging import looks
-
-    looks.save(workspace, verdict["looks"]["history"])
-    workspace.save(workspace.duel, orjson.dumps(verdict, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    verdict = gate.decide(case_of(panel, survey))
+    looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
+    panel.workspace.save(panel.workspace.duel, verdict)
+    return verdict

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from duel.judging.columns import Columns
+from duel.judging.evidence import Case
 from duel.judging.rubric import orders
 from duel.judging.scoring import settle
 from duel.records import DIMENSIONS, Score, Vote
@@ -66,6 +69,7 @@ def score_of(
     instance: str = "",
     lengths: tuple[int, int] = (100, 100),
     writers: tuple[str, str] = ("house/king", "house/challenger"),
+    history: int = 1000,
 ) -> Score:
     """The settled score of one turn; `votes` of shape (judges, 2, 5), NaN for a vote that did not parse."""
     cast = []
@@ -80,11 +84,18 @@ def score_of(
         instance_id=instance or item,
         mode=settings.duel.mode,
         votes=cast,
-        lengths={"king": lengths[0], "challenger": lengths[1]},
-        writers={"king": writers[0], "challenger": writers[1]},
+        lengths={"opponent": lengths[0], "challenger": lengths[1], "history": history},
+        writers={"opponent": writers[0], "challenger": writers[1]},
         made_with={"challenger": "c", "candidates": item},
     )
     return settle(blank, settings)
+
+
+def case_of(scores: Sequence[Score], settings: Settings, noise: Sequence[Score] = (), **more: Any) -> Case:
+    """The case that the gate is asked to decide."""
+    judges = settings.judge.models
+    floor = Columns.of(noise, judges) if noise else None
+    return Case(Columns.of(scores, judges), settings, mode=settings.duel.mode, noise=floor, **more)
 
 
 def scores_of(votes: NDArray[np.float64], labels: Sequence[int] | NDArray[np.int_], settings: Settings) -> list[Score]:

@@ -14,9 +14,9 @@ from hypothesis import strategies as some
 from duel.judging import gate
 from duel.judging.agreement import krippendorff_alpha
 from duel.placement import by_score
-from duel.records import DIMENSIONS, Score
+from duel.records import DIMENSIONS, Score, Verdict
 from duel.settings import Settings
-from tests.judging.panels import HEAVY_TIES, World, score_of, scores_of, simulate
+from tests.judging.panels import HEAVY_TIES, World, case_of, score_of, scores_of, simulate
 
 DEFAULT = Settings()
 
@@ -27,7 +27,9 @@ def changed(**sections: dict[str, Any]) -> Settings:
 
 def decided(scores: list[Score], chosen: Settings = DEFAULT, **more: Any) -> dict[str, Any]:
     """The verdict, as it comes back from its file."""
-    return json.loads(json.dumps(gate.decide(scores, chosen, **more)))
+    verdict = gate.decide(case_of(scores, chosen, **more))
+    assert Verdict.parse(verdict.dump()) == verdict
+    return json.loads(verdict.dump())
 
 
 def panel(world: World, clusters: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +58,7 @@ def test_too_few_judges_leave_a_turn_unparsed_and_never_at_zero() -> None:
 
 
 @given(some.lists(some.sampled_from([0.0, 0.5, 1.0, float("nan")]), min_size=90, max_size=90), some.integers(1, 3))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_every_figure_follows_from_the_votes(values: list[float], quorum: int) -> None:
     votes = np.array(values).reshape(3, 3, 2, 5)
     chosen = changed(judge={"quorum": quorum, "metric_keys": ["correctness", "progress"]})
@@ -87,7 +89,7 @@ def test_a_judge_that_always_picks_the_first_shown_moves_nothing() -> None:
     assert set(verdict["flip_rate"].values()) == {1.0}
     assert set(verdict["first_shown_lean"].values()) == {0.5}
     assert verdict["accepted"] is False and verdict["decision"] == "rejected"
-    assert [row["first"] for row in verdict["position_bias"]] == [240, 240, 240]
+    assert [row["first"] for row in verdict["judges"]] == [240, 240, 240]
 
 
 def test_a_judge_that_reads_only_length_stands_out_in_the_table() -> None:
@@ -111,7 +113,8 @@ def test_a_clear_winner_is_accepted_and_each_condition_says_why() -> None:
     votes, labels = panel(replace(HEAVY_TIES, centre=0.4), 60)
     verdict = decided(scores_of(votes, labels, DEFAULT))
     assert verdict["accepted"] and verdict["decision"] == "accepted"
-    assert [row["name"] for row in verdict["gates"]] == ["parsed_fraction", "margin", "lcb", "clusters"]
+    names = ["parsed_fraction", "margin", "lcb", "clusters", "leak_fraction", "missing_votes"]
+    assert [row["name"] for row in verdict["gates"]] == names
     assert all(row["held"] for row in verdict["gates"])
     assert verdict["lcb_strict"] < verdict["lcb"] < verdict["mean_delta"]
     assert verdict["pseudo_turn"] is True
@@ -161,7 +164,7 @@ def test_a_stand_in_anywhere_makes_the_verdict_offline() -> None:
     votes, labels = panel(HEAVY_TIES, 2)
     scores = scores_of(votes, labels, DEFAULT)
     assert decided(scores)["offline"] is False
-    touched = scores[0].model_copy(update={"writers": {"king": "offline-stand-in/king", "challenger": "x"}})
+    touched = scores[0].model_copy(update={"writers": {"opponent": "offline-stand-in/king", "challenger": "x"}})
     assert decided([touched, *scores[1:]])["offline"] is True
 
 

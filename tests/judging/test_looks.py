@@ -12,7 +12,7 @@ from duel.errors import UserError
 from duel.judging import gate, looks
 from duel.settings import Settings
 from duel.workspace import Workspace
-from tests.judging.panels import HEAVY_TIES, scores_of, simulate
+from tests.judging.panels import HEAVY_TIES, case_of, scores_of, simulate
 
 Z = NormalDist().inv_cdf(0.95)
 
@@ -60,9 +60,10 @@ def test_a_regate_is_no_new_look_and_the_history_keeps_its_bytes(tmp_path: Path)
     scores = scores_of(votes, labels, settings)
 
     def verdict(part: list, chosen: Settings) -> dict:
-        found = gate.decide(part, chosen, earlier=looks.read(workspace))
-        looks.save(workspace, found["looks"]["history"])
-        return found["looks"]
+        found = gate.decide(case_of(part, chosen, earlier=looks.read(workspace))).looks
+        assert found is not None
+        looks.save(workspace, found.history)
+        return found.model_dump()
 
     assert verdict(scores[:90], settings)["total"] == 1
     kept = looks.path(workspace).read_bytes()
@@ -80,11 +81,11 @@ def test_beyond_the_plan_nothing_is_accepted() -> None:
     votes, labels = simulate(HEAVY_TIES, 60, np.random.default_rng(2))
     settings = Settings.model_validate({"duel": {"looks": 2}})
     scores = scores_of(np.ones_like(votes), labels, settings)
-    own = looks.challenger_of(scores)
+    own = gate.decide(case_of(scores, settings)).looks.challenger
     earlier = [{"challenger": own, "clusters": n, "alpha": 0.02, "votes": str(n)} for n in (10, 20)]
-    assert gate.decide(scores, settings, earlier=earlier[:1])["accepted"] is True
-    late = gate.decide(scores, settings, earlier=earlier)
-    assert late["accepted"] is False and late["alpha_used"] == 0.0 and late["lcb"] is None
+    assert gate.decide(case_of(scores, settings, earlier=earlier[:1])).accepted is True
+    late = gate.decide(case_of(scores, settings, earlier=earlier))
+    assert late.accepted is False and late.alpha_used == 0.0 and late.lcb is None
 
 
 def test_a_damaged_history_is_said_and_not_forgotten(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging.panel import Panel
-from duel.judging.survey import judgeable, scores_of
+from duel.judging.survey import Survey, scores_of
 from duel.records import DIMENSIONS, Answer, Made, Message, Score
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -78,9 +78,9 @@ def verdict(choice: int, reason: str = "because") -> str:
 
 def run(workspace: Workspace, settings: Settings, judges: Judges, again: bool = False) -> tuple[Stage, list[ItemError]]:
     stage = Stage("validate", workspace, settings, again=again)
-    panel = Panel(stage, workspace, settings.duel.mode)
+    panel = Panel(stage)
     failed = []
-    for turn in panel.open_turns(judgeable(stage)):
+    for turn in panel.open_turns(Survey(stage).judgeable()):
         try:
             asyncio.run(turn.work(judges))
         except ItemError as error:
@@ -103,7 +103,7 @@ def test_every_judge_sees_both_orders_and_its_vote_is_the_challengers(tmp_path: 
         (judge, order) for judge in JUDGES for order in ("king_first", "challenger_first")
     ]
     assert score.parsed and score.score == 100.0 and score.flips == 0
-    assert score.writers == {"king": "x/king", "challenger": "x/challenger"}
+    assert score.writers == {"opponent": "x/king", "challenger": "x/challenger"}
     assert score.lengths["challenger"] == len(TURN.format("lib", "lib -l"))
     assert score.style == "search"
     assert score.votes[0].usage == {"prompt_tokens": 100, "completion_tokens": 10} and score.votes[0].cost == 0.5
@@ -184,8 +184,8 @@ def test_scores_made_with_other_settings_are_named_and_asked_anew(
     run(workspace, settings_of(), Judges())
     other = settings_of(**change)
     stage = Stage("validate", workspace, other)
-    panel = Panel(stage, workspace, other.duel.mode)
-    assert [bool(turn) for turn in panel.open_turns(judgeable(stage))] == [True] * bool(calls)
+    panel = Panel(stage)
+    assert [bool(turn) for turn in panel.open_turns(Survey(stage).judgeable())] == [True] * bool(calls)
     found, left_out = scores_of(panel)
     assert len(found) == (not calls)
     assert left_out == ({reason: 1} if reason else {})
@@ -234,7 +234,7 @@ def test_mode_one_judges_against_the_reference(tmp_path: Path) -> None:
     prompts: list[str] = []
     run(workspace, settings_of(duel={"mode": 1}), Judges(lambda r: prompts.append(shown(r, 1)) or verdict(0)))
     assert any("docs" in prompt for prompt in prompts) and not any("src" in prompt for prompt in prompts)
-    assert scores(workspace)["prompts_9_1_1"].writers["king"] == ""
+    assert scores(workspace)["prompts_9_1_1"].writers["opponent"] == ""
 
 
 def test_an_attempt_in_a_reply_is_recorded(tmp_path: Path) -> None:
@@ -253,18 +253,3 @@ def test_two_equal_replies_are_still_two_questions(tmp_path: Path) -> None:
     run(workspace, settings_of(), judges)
     assert judges.asked.total() == 6
     assert scores(workspace)["prompts_9_1_1"].score == 50.0
-
-
-def test_an_adaptive_panel_stops_early_and_goes_on_when_thresholds_move(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    write_answers(workspace, 1)
-    losing = Judges(lambda r: verdict(1 if " src" in shown(r, 1) else 2))
-    adaptive = {"strategy": "adaptive"}
-    run(workspace, settings_of(judge=adaptive), losing)
-    score = scores(workspace)["prompts_9_1_1"]
-    assert losing.asked.total() == 3 and len(score.unasked) == 3
-    assert (score.score, score.score_high) == (0.0, 50.0)
-    run(workspace, settings_of(judge=adaptive, report={"defeat_min": 30.0}), losing)
-    assert losing.asked.total() == 5
-    run(workspace, settings_of(), losing)
-    assert losing.asked.total() == 6 and not scores(workspace)["prompts_9_1_1"].unasked

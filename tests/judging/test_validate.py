@@ -56,17 +56,25 @@ def test_gates_change_for_nothing_and_check_tells_by_its_exit_code(
     chain.write_text("[judge]\nmetric_keys = ['protocol']\n")
     script("validate.py", "--workspace", workspace.root, "--offline", "--regate", code=0)
     assert verdict(workspace)["challenger_score"] == pytest.approx(verdict(workspace)["by_metric"]["protocol"])
-    assert verdict(workspace)["looks"]["total"] == 1
+    looks = verdict(workspace)["looks"]
+    assert looks["total"] == 2 and looks["history"][0]["statistic"] != looks["history"][1]["statistic"]
+    assert verdict(workspace)["accepted"] is False and verdict(workspace)["alpha_used"] == 0.0
 
 
 def test_the_noise_floor_is_asked_for_kept_and_shown(script: Callable[..., Any], workspace: Workspace) -> None:
-    for _ in range(2):
-        done = script("validate.py", "--workspace", workspace.root, "--offline", "--noise-floor", 3, code=0)
-    assert "noise: 0 done" in done.err
+    asked = [
+        script("validate.py", "--workspace", workspace.root, "--offline", "--noise-floor", 3, code=0).err
+        for _ in range(2)
+    ]
+    assert "noise: 3 done" in asked[0] and "0 done, 0 failed; 0 calls" in asked[1]
     found = verdict(workspace)["noise_floor"]
-    assert found["turns"] == 3 and found["real_margin"] is not None
-    kept = sorted((workspace.root / "score" / "_noise" / "answer_0").iterdir())
-    assert len(kept) == 3 and json.loads(kept[0].read_bytes())["challenger"]
+    assert found["turns"] == 3 and found["real_margin"] is not None and 0 <= found["final_share"] <= 1
+    answers = [answer for _, answer in workspace.answers([])]
+    seconds = [c for answer in answers for c in answer.of_side("king") if not c.chosen]
+    assert [c.id for c in seconds] == ["king-2"] * 3 and all(c.text and c.made for c in seconds)
+    assert all(answer.king == TURN.format("src", "src") for answer in answers)
+    kept = [json.loads(path.read_bytes()) for path in workspace.side_scores("noise")]
+    assert [score["pair"] for score in kept] == [{"opponent": "king-1", "challenger": "king-2"}] * 3
     assert len(list(workspace.score_paths())) == 32
 
 

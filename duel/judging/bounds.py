@@ -1,0 +1,198 @@
+"""How sure the mean delta is: by repository and by pull request, at equal length, and with the missing votes made good.
+
+Everything is in deltas (-0.5 to 0.5) until a `Bound` record gives a margin in points. Two figures are no plain means:
+each is turned into one value a turn whose mean it is (its linearization), so that the same bootstrap bounds it.
+
+`length_controlled`   the intercept of delta on length difference: what is left between replies of equal length
+`made_good`           the mean that all owed votes would have had, if within a stratum (judge and history length) those
+                      that are missing were like those that are there (post-stratification; Horvitz & Thompson 1952)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duel.judging import statistics
+from duel.judging.columns import Columns, Flags, Floats
+from duel.judging.statistics import Clusters, finite
+from duel.judging.table import Table
+from duel.records import DIMENSIONS, Bound
+from duel.settings import Settings
+
+LOST = -0.5
+# History lengths are cut into at most this many strata of at least this many turns. With deciles 8 % of nulls still
+# passed where votes miss with length; with twenty strata 5 %.
+STRATA, LEAST_IN_STRATUM = 20, 25
+
+Codes = NDArray[np.intp]
+LABELS: dict[str, Callable[[Columns], list[str]]] = {
+    "repo": lambda columns: [name.rsplit("-", 1)[0].lower() for name in columns.instances],
+    "instance_id": lambda columns: list(columns.instances),
+    "file": lambda columns: [PurePath(name).stem.rsplit("_", 1)[0] for name in columns.files],
+}
+
+
+@dataclass(frozen=True)
+class Units:
+    """What counts as one independent unit."""
+
+    by: str
+    codes: Codes
+    """(T,): the unit of each turn."""
+    count: int
+    """Units with a parsed turn."""
+
+    @classmethod
+    def of(cls, columns: Columns, parsed: Flags, by: str) -> Units:
+        """The units of one kind."""
+        _, codes = np.unique(np.array(LABELS[by](columns), dtype=np.str_), return_inverse=True)
+        return cls(by, codes, len(np.unique(codes[parsed])))
+
+
+def choose(columns: Columns, parsed: Flags, settings: Settings) -> tuple[Units, Units]:
+    """(the gate's units, those that are shown beside): "auto" takes repositories where there are `min_clusters`."""
+    asked, least = settings.duel.cluster_by, settings.duel.min_clusters
+    repos, pulls = (Units.of(columns, parsed, by) for by in ("repo", "instance_id"))
+    if asked == "auto":
+        return (repos, pulls) if repos.count >= least else (pulls, repos)
+    if asked == "repo":
+        return repos, pulls
+    return (pulls, repos) if asked == "instance_id" else (Units.of(columns, parsed, asked), repos)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The bounds on the mean delta. Deltas; None for "no data"."""
+
+    mean: float | None = None
+    error: float | None = None
+    studentized: float | None = None
+    strict: float | None = None
+    t: float | None = None
+    percentile: float | None = None
+    by_metric: list[float | None] = field(default_factory=lambda: [None] * len(DIMENSIONS))
+    quantile: float | None = None
+    """How many standard errors the studentized bound lies under the mean."""
+    other_units: Bound = field(default_factory=Bound)
+    length: Bound = field(default_factory=Bound)
+    missing: Bound = field(default_factory=Bound)
+
+
+def measure(table: Table, units: Units, other: Units, settings: Settings, level: float) -> Bounds:
+    """The bounds at `level` over the parsed turns; none under two clusters."""
+    parsed, duel = table.parsed, settings.duel
+    deltas = table.deltas[parsed]
+    if not len(deltas):
+        return Bounds()
+    total = Clusters.of(deltas, units.codes[parsed])
+    center = finite(total.means()[0])
+    if total.count < 2:
+        return Bounds(mean=center)
+    linear, slope = length_controlled(deltas, length_difference(table.columns.where(parsed)))
+    together = Clusters.of(np.column_stack([deltas, table.metric_deltas[parsed], linear]), units.codes[parsed])
+    boot = statistics.studentized(together, duel.bootstrap_resamples, duel.seed)
+    error, lower = float(total.errors()[0]), boot.lower(level) if level > 0 else np.full(7, -np.inf)
+    bounds = Bounds(
+        mean=center,
+        error=finite(error),
+        studentized=finite(lower[0]),
+        strict=finite(boot.lower(duel.alpha)[0]),
+        t=finite(statistics.t_lower(total, level)[0]) if level > 0 else None,
+        percentile=finite(statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed)),
+        by_metric=[finite(value) for value in lower[1:6]],
+        quantile=finite((float(total.means()[0]) - lower[0]) / error) if error > 0 else None,
+        other_units=bound(table.deltas, parsed, other, settings, level),
+        length=Bound(
+            clusters=total.count,
+            turns=len(deltas),
+            margin=finite(200 * together.means()[6]),
+            se=finite(together.errors()[6]),
+            lcb=finite(lower[6]),
+            slope=finite(slope),
+        ),
+    )
+    return bounds if table.whole else _with_missing(bounds, table, units, settings, level)
+
+
+def _with_missing(bounds: Bounds, table: Table, units: Units, settings: Settings, level: float) -> Bounds:
+    linear = made_good(table)
+    everyone = np.ones(len(linear), dtype=bool)
+    return Bounds(**{**bounds.__dict__, "missing": bound(linear, everyone, units, settings, level)})
+
+
+def bound(deltas: Floats, rows: Flags, units: Units, settings: Settings, level: float) -> Bound:
+    """The mean of `deltas` over `rows` with its bounds over `units`."""
+    if not rows.any():
+        return Bound()
+    clusters = Clusters.of(deltas[rows], units.codes[rows])
+    known: dict[str, float | None] = {"margin": finite(200 * clusters.means()[0])}
+    if clusters.count > 1:
+        known["se"] = finite(clusters.errors()[0])
+        if level > 0:
+            boot = statistics.studentized(clusters, settings.duel.bootstrap_resamples, settings.duel.seed)
+            known |= {"lcb": finite(boot.lower(level)[0]), "lcb_t": finite(statistics.t_lower(clusters, level)[0])}
+    return Bound(clusters=clusters.count, turns=int(rows.sum()), **known)
+
+
+def length_difference(columns: Columns) -> Floats:
+    """(T,): (challenger - opponent) / the longer of the two, in characters; 0 where lengths are unknown."""
+    opponent, challenger = columns.lengths[:, 0].astype(float), columns.lengths[:, 1].astype(float)
+    longer = np.maximum(np.maximum(opponent, challenger), 1)
+    known = (opponent >= 0) & (challenger >= 0)
+    return np.asarray(np.where(known, (challenger - opponent) / longer, 0.0))
+
+
+def length_controlled(deltas: Floats, difference: Floats) -> tuple[Floats, float]:
+    """(one value a turn whose mean is the intercept of `deltas` on `difference`, the slope).
+
+    Without a spread of lengths the deltas themselves: nothing can be told apart then.
+    """
+    centered = difference - difference.mean()
+    spread = float(centered @ centered)
+    if spread < 1e-12 * len(deltas):
+        return deltas, 0.0
+    slope = float(centered @ deltas) / spread
+    residual = deltas - deltas.mean() - slope * centered
+    leverage = 1 - len(deltas) * difference.mean() * centered / spread
+    return deltas.mean() - slope * difference.mean() + residual * leverage, slope
+
+
+def made_good(table: Table) -> Floats:
+    """(T,): one delta a turn, whose mean is that of all owed votes, missing ones made good within their stratum.
+
+    A stratum is a judge and a range of history lengths. Where the length is not recorded, or nobody in the stratum
+    gave a vote, what is missing counts as lost.
+    """
+    there = table.standings.counts
+    owed: Flags = np.asarray(table.due.any(2))
+    share = owed / owed.sum(1, keepdims=True)
+    values = np.where(there, table.standings.values[:, :, table.keys].mean(2) - 0.5, 0.0)
+    ranges: Codes = history_ranges(table.columns.lengths[:, 2])
+    linear = np.zeros(len(values))
+    expected = np.zeros_like(values)
+    for judge in range(values.shape[1]):
+        for part in np.unique(ranges):
+            rows = (ranges == part) & owed[:, judge]
+            seen = rows & there[:, judge]
+            weight, known = share[rows, judge].sum(), share[seen, judge].sum()
+            lost = part < 0 or not known
+            middle = LOST if lost else float(share[seen, judge] @ values[seen, judge] / known)
+            expected[rows, judge] = middle
+            factor = 1.0 if lost else weight / known
+            linear[seen] += factor * share[seen, judge] * (values[seen, judge] - middle)
+    return np.asarray(linear + (share * expected).sum(1))
+
+
+def history_ranges(lengths: NDArray[np.int64]) -> Codes:
+    """(T,): which range of history lengths a turn lies in; -1 where its length is not recorded."""
+    known = lengths >= 0
+    parts = int(np.clip(known.sum() // LEAST_IN_STRATUM, 1, STRATA))
+    if not known.any():
+        return np.full(len(lengths), -1, dtype=np.intp)
+    edges = np.quantile(lengths[known], np.arange(1, parts) / parts)
+    return np.where(known, np.searchsorted(edges, lengths, side="right"), -1)

@@ -1,0 +1,144 @@
+"""All votes of a workspace as arrays: what scores, gate and every figure of the verdict are computed from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duel.records import DIMENSIONS, Score, Vote
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+ORDERS = ("king_first", "challenger_first")
+MISSING = 255
+"""No vote, or none that parsed."""
+TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+LENGTHS = ("opponent", "challenger", "history")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """T turns, J judges, the two orders, five dimensions. A row is what one `Score` record holds."""
+
+    judges: tuple[str, ...]
+    files: NDArray[np.object_]
+    instances: NDArray[np.object_]
+    votes: NDArray[np.uint8]
+    """(T, J, 2, 5): twice the value from the challenger's side, or MISSING."""
+    asked: NDArray[np.int32]
+    """(T, J, 2): replies that the vote took; -1 where it was not asked."""
+    tokens: NDArray[np.int64]
+    """(T, J, 4), in the order of TOKENS."""
+    cost: Floats
+    """(T, J): dollars, NaN where no price is known."""
+    lengths: NDArray[np.int64]
+    """(T, 3): characters in the order of LENGTHS, -1 where unknown."""
+    opponents: NDArray[np.object_]
+    """(T,): the model that wrote the opponent."""
+    challengers: NDArray[np.object_]
+    made_by: NDArray[np.object_]
+    """(T,): fingerprint of the challenger's writer and prompt."""
+    candidates: NDArray[np.object_]
+    """(T,): fingerprint of the texts that were judged."""
+    errors: NDArray[np.object_]
+    """(T,): {judge's place: [slug, …]} of votes that did not parse, or None."""
+    models: NDArray[np.object_]
+    """(T,): {judge's place: model as the endpoint names it}, or None."""
+    attempts: NDArray[np.object_]
+    """(T,): kinds of attempts in either reply, or ()."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @classmethod
+    def of(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
+        """The rows of `scores`; votes of others than `judges` are left out."""
+        size, panel = len(scores), len(judges)
+        place_of = {judge: place for place, judge in enumerate(judges)}
+        votes = np.full((size, panel, 2, len(DIMENSIONS)), MISSING, dtype=np.uint8)
+        asked = np.full((size, panel, 2), -1, dtype=np.int32)
+        tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
+        cost = np.full((size, panel), np.nan)
+        errors, models = _objects([None] * size), _objects([None] * size)
+        for row, score in enumerate(scores):
+            for vote in score.votes:
+                place = place_of.get(vote.judge)
+                if place is None:
+                    continue
+                order = ORDERS.index(vote.order)
+                asked[row, place, order] = vote.asked
+                tokens[row, place] += [int(vote.usage.get(name) or 0) for name in TOKENS]
+                if vote.cost is not None:
+                    cost[row, place] = vote.cost + (0.0 if np.isnan(cost[row, place]) else cost[row, place])
+                if vote.parsed:
+                    votes[row, place, order] = _doubled(vote)
+                if vote.error:
+                    errors[row] = errors[row] or {}
+                    errors[row].setdefault(place, []).append(_slug(vote.error))
+                if vote.model:
+                    models[row] = (models[row] or {}) | {place: vote.model}
+        return cls(
+            judges=tuple(judges),
+            files=_objects(score.file for score in scores),
+            instances=_objects(score.instance_id for score in scores),
+            votes=votes,
+            asked=asked,
+            tokens=tokens,
+            cost=cost,
+            lengths=np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3),
+            opponents=_objects(score.writers.get("opponent", "") for score in scores),
+            challengers=_objects(score.writers.get("challenger", "") for score in scores),
+            made_by=_objects(score.made_with.get("challenger", "") for score in scores),
+            candidates=_objects(score.made_with.get("candidates", "") for score in scores),
+            errors=errors,
+            models=models,
+            attempts=_objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
+        )
+
+    def where(self, rows: Any) -> Columns:
+        """The rows that a mask, or a list of places, picks."""
+        picked = {f.name: getattr(self, f.name)[rows] for f in _arrays()}
+        return Columns(judges=self.judges, **picked)
+
+    def joined(self, other: Columns) -> Columns:
+        """These rows, then those of `other`, which has the same judges."""
+        both = {f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in _arrays()}
+        return Columns(judges=self.judges, **both)
+
+    @property
+    def values(self) -> Floats:
+        """(T, J, 2, 5): 0, 0.5 or 1 from the challenger's side, NaN where there is no vote."""
+        return np.where(self.votes == MISSING, np.nan, self.votes / 2)
+
+    def digest(self) -> str:
+        """The fingerprint of all votes and of the texts they are about."""
+        whole = hashlib.sha256("\n".join([*self.judges, *self.files, *self.candidates]).encode("utf-8", "replace"))
+        whole.update(self.votes.tobytes())
+        return whole.hexdigest()[:16]
+
+
+def _arrays() -> Iterable[Field[Any]]:
+    return [f for f in fields(Columns) if f.name != "judges"]
+
+
+def _doubled(vote: Vote) -> list[int]:
+    return [round(2 * getattr(vote, name)) for name in DIMENSIONS]
+
+
+def _objects(values: Iterable[Any]) -> NDArray[np.object_]:
+    listed = list(values)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
+
+
+def _slug(error: str) -> str:
+    """`unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`."""
+    parts = error.split(": ")
+    return ": ".join(parts[: 2 if parts[0] == "unparsed" else 1])

@@ -1,0 +1,153 @@
+"""Everything that a verdict rests on, computed once, and the registry of the figures that are read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from duel.judging import bounds, looks
+from duel.judging.bounds import Bounds, Units
+from duel.judging.columns import Columns, Floats
+from duel.judging.rubric import short_hash
+from duel.judging.statistics import finite
+from duel.judging.table import Table
+from duel.settings import Settings
+
+LEAKING = ("leak", "attempt")
+"""Obstacles that count towards the leak fraction: the challenger tells what it may not, or speaks to the judges."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is brought before the gate: the votes on one mode's pairs, and what is known of them."""
+
+    columns: Columns
+    """The turns that could be kept."""
+    settings: Settings
+    mode: int = 2
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of rubric and panel."""
+    noise: Columns | None = None
+    """The king against its own second answer."""
+    canary: Columns | None = None
+    """The king against itself with an attack added; `attacks` names the kind of each."""
+    attacks: Sequence[str] = ()
+    confirmed: Mapping[str, float] = field(default_factory=dict)
+    """File -> the score of a second, independent look."""
+    ineligible: Columns | None = None
+    """Turns that were judged although they cannot be kept (`[judge] ineligible`)."""
+    kept_out: Mapping[str, str] = field(default_factory=dict)
+    """File -> slug of what keeps the turn out of every bucket, judged or not."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    earlier: Sequence[Mapping[str, Any]] = ()
+    """The looks taken in this workspace before this one."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A case with its tables and bounds."""
+
+    case: Case
+    table: Table
+    """What the gate rests on: all votes, or under the screen the first vote of each turn."""
+    panel: Table
+    """The full panel's votes, from which buckets and agreement follow."""
+    units: Units
+    other_units: Units
+    challenger: str
+    """The challenger's fingerprint."""
+    votes: str
+    """The fingerprint of all votes."""
+    statistic: str
+    """The fingerprint of the settings that turn votes into the figures that are tested."""
+    level: float
+    """What the bound of this look may use of alpha."""
+    bounds: Bounds
+
+    @classmethod
+    def of(cls, case: Case) -> Evidence:
+        """The evidence in `case`."""
+        settings, columns = case.settings, case.columns
+        panel = Table.of(columns, settings)
+        table = Table.screened(columns, settings) if settings.judge.strategy == "screen" else panel
+        units, other = bounds.choose(columns, table.parsed, settings)
+        challenger = short_hash(sorted({(case.mode, name) for name in columns.made_by}))
+        votes, tested = columns.digest(), statistic(settings, units.by)
+        before = looks.before(case.earlier, challenger, votes, tested)
+        duel, parsed = settings.duel, int(table.parsed.sum())
+        level = looks.level(before, units.count, duel.gate_alpha, duel.looks, tested, parsed)
+        measured = bounds.measure(table, units, other, settings, level)
+        return cls(case, table, panel, units, other, challenger, votes, tested, level, measured)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this verdict."""
+        return self.case.settings
+
+    @property
+    def columns(self) -> Columns:
+        """The turns that could be kept."""
+        return self.case.columns
+
+    @cached_property
+    def parsed(self) -> int:
+        """Turns with a score."""
+        return int(self.table.parsed.sum())
+
+    @property
+    def parsed_fraction(self) -> float | None:
+        """The share of turns that have one."""
+        return self.parsed / len(self.columns) if len(self.columns) else None
+
+    @cached_property
+    def points(self) -> float | None:
+        """The challenger's score."""
+        return finite(self.table.challenger_score()) if self.parsed else None
+
+    @property
+    def margin(self) -> float | None:
+        """challenger_score - king_score."""
+        return None if self.points is None else 2 * self.points - 100
+
+    @property
+    def leak_fraction(self) -> float | None:
+        """The share of turns whose challenger leaks or speaks to the judges."""
+        turns = len(self.columns) + len(self.case.kept_out)
+        return sum(slug in LEAKING for slug in self.case.kept_out.values()) / turns if turns else None
+
+    @cached_property
+    def noise(self) -> Table | None:
+        """The table of the noise floor."""
+        found = self.case.noise
+        return Table.of(found, self.settings) if found is not None and len(found) else None
+
+    @cached_property
+    def scores(self) -> Floats:
+        """(T,): the full panel's points, NaN where a turn has none: what buckets are made of."""
+        return np.asarray(self.panel.standings.scores)
+
+
+def statistic(settings: Settings, clustered: str) -> str:
+    """The fingerprint of whatever changes the tested figures, thresholds apart: a change of it is another look."""
+    judge = settings.judge.model_dump(include={"metric_keys", "models", "orders", "strategy", "ineligible"})
+    duel = settings.duel.model_dump(include={"mode", "bootstrap_resamples", "seed"})
+    audit = settings.audit.model_dump(include={"enforce", "leak_max"})
+    return short_hash([judge, settings.quorum, settings.judge.tie_band, duel, clustered, audit])
+
+
+Figure = Callable[[Evidence], Mapping[str, Any]]
+"""Fields of the verdict. A figure from outside gives {"figures": {its name: [{what, figure, meaning}, …]}}."""
+
+
+def figures() -> list[Figure]:
+    """Every figure: those of this package, then those that other packages name under `duel.figures`."""
+    from importlib.metadata import entry_points
+
+    from duel.judging import bias, certainty, repeats, tables
+
+    own: list[Figure] = [certainty.figures, tables.figures, bias.figures, repeats.figures, tables.spending]
+    return own + [entry.load() for entry in sorted(entry_points(group="duel.figures"), key=lambda e: e.name)]
