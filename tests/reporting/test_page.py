@@ -123,7 +123,7 @@ def test_columns_sort_both_ways_and_what_has_no_figure_comes_last(judged: Path, 
     assert values == sorted(values, reverse=True)
     page.click("#columns [data-key=ours] button")
     lines = page.locator("#rows .did div:first-child code").all_inner_texts()
-    assert len(lines) > 100 and lines[0].startswith("cat ")
+    assert len(lines) >= 40 and lines[0].startswith("cat ")
 
 
 def test_a_turn_shows_replies_votes_and_history(judged: Path, tab: Tab, shot: Shot) -> None:
@@ -321,7 +321,7 @@ def test_the_rows_of_a_page_are_all_in_the_document_and_all_rows_are_printed(tmp
     root = build(tmp_path, 620, size=6)
     assert report(root).code == 0
     page = tab().open(root)
-    assert page.locator("#rows tr.row").count() == 300
+    page.locator("#rows tr.row[aria-rowindex='301']").wait_for(state="attached")
     page.click("#pages button:has-text('After')")
     page.click("#pages button:has-text('After')")
     assert page.inner_text("#pages span") == "601 to 620 of 620"

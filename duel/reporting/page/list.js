@@ -1,6 +1,9 @@
 // The list of turns: filters, search, sorting, and pages of rows, all of which the browser's own search finds.
 
 const PAGE = 300;
+// Rows that are drawn at once; the page's others follow after the next frame, so that a key in the search is answered first.
+const AT_ONCE = 40;
+const LATER = 60;
 const TEXT_CHARACTERS = 6000;
 const COLUMNS = [
   { key: 'score', label: 'score', style: 'c-score', figure: true },
@@ -102,6 +105,7 @@ function heads() {
 async function readTexts() {
   if (list.texts) return;
   list.texts = [];
+  await new Promise(resolve => setTimeout(resolve, 2 * LATER));
   for (let chunk = 0; list.texts.length < list.rows.size; chunk++) {
     for (const turn of await unpack(chunk)) {
       const reasons = turn.votes.map(vote => vote[3]).join(' ');
@@ -165,8 +169,11 @@ function drawRows(all = false) {
   const first = all ? 0 : list.page * PAGE;
   const last = all ? list.order.length : first + PAGE;
   const focused = byId('rows').contains(document.activeElement);
-  byId('rows').replaceChildren(...list.order.slice(first, last).map((row, i) => rowLine(row, first + i)));
-  for (const bar of byId('rows').querySelectorAll('[data-bar]')) bar.style.setProperty('--score', bar.dataset.bar);
+  const lines = (from, to) => list.order.slice(from, to).map((row, i) => rowLine(row, from + i));
+  const soon = all ? last : Math.max(first + AT_ONCE, list.selected + 2);
+  byId('rows').replaceChildren(...lines(first, Math.min(soon, last)));
+  clearTimeout(list.later);
+  if (soon < last) list.later = setTimeout(() => byId('rows').append(...lines(soon, last)), LATER);
   drawPages();
   if (focused) byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
 }
@@ -191,7 +198,7 @@ function rowLine(row, position) {
   const cell = (style, ...children) => el('td', { role: 'cell', class: style }, ...children);
   const leak = rows.leaking[row];
   return el('tr', { role: 'row', class: `row${position === list.selected ? ' selected' : ''}`, 'aria-rowindex': position + 2, 'data-row': row },
-    cell('score figure', oneDecimal(rows.score[row]), el('span', { class: `meter ${bucket}`, 'aria-hidden': 'true', 'data-bar': rows.score[row] ?? 0 })),
+    cell('score figure', oneDecimal(rows.score[row]), meter(bucket, rows.score[row] ?? 0)),
     cell('file', el('div', {}, el('a', { href: '#' + encodeURIComponent(rows.file[row]), title: oneLine(rows.title[row]) }, rows.title[row] || rows.file[row])),
       el('div', { class: 'muted' }, el('span', {}, rows.repo[row] || rows.instance_id[row]), ' · ', el('span', { class: 'mono' }, rows.file[row]))),
     cell('did', did('challenger', rows.ours[row]), did(summary.opponent, rows.theirs[row])),
@@ -200,6 +207,13 @@ function rowLine(row, position) {
     summary.dimensions.map(name => cell('metric figure', rows[name][row] === null ? '–' : rows[name][row].toFixed(0))),
     cell('flips figure', rows.flips[row]),
     cell('leak', leak === null ? el('span', { class: 'muted' }, 'unchecked') : leak ? el('b', {}, '⚑ leak') : el('span', { class: 'muted' }, 'no')));
+}
+
+/** The bar's length goes through the style object: the page's policy allows no style attributes. */
+function meter(bucket, score) {
+  const bar = el('span', { class: `meter ${bucket}`, 'aria-hidden': 'true' });
+  bar.style.setProperty('--score', score);
+  return bar;
 }
 
 const did = (side, line) => el('div', {}, el('span', { class: side === 'challenger' ? 'who ours' : 'who', title: side }, side[0].toUpperCase()),
