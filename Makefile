@@ -29,7 +29,7 @@ $(VENV)/.ready-test: $(VENV)/.ready tests/requirements-alone.txt
 	@touch $@
 
 run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpoint, into demo/: no key, no cost
-	@$(BIN)/python run.py --offline --workspace $(DEMO)
+	@$(BIN)/python run.py --offline --workspace $(DEMO) $(if $(shell command -v bwrap),--execute bubblewrap)
 	@echo
 	@echo 'The report:  $(DEMO)/report/report.md   and for the browser:  $(DEMO)/report/index.html'
 	@echo
@@ -60,7 +60,7 @@ check: $(VENV)/.ready-test ## lint, format and types
 
 bench: $(VENV)/.ready-test ## the measurements behind the figures in the documentation
 	@$(BIN)/python -m bench.calls
-	@for row in gate report sampling audit sessions leaks; do echo; echo "== $$row"; $(BIN)/python -m bench.$$row || exit 1; done
+	@for row in gate report sampling audit sessions leaks execution; do echo; echo "== $$row"; $(BIN)/python -m bench.$$row || exit 1; done
 
 clean: ## remove the demo and the caches; the environment stays
 	@rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

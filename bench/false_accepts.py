@@ -44,13 +44,13 @@ class World:
     repositories: int = 300
     repository: float = 0.0
     pull: float = 0.2
-    turn: float = 0.4
-    shared: float = 0.25
+    turn: float = 0.3
+    shared: float = 0.2
     """Error of the whole panel on a turn; each judge adds `own`, each vote on a dimension `noise`."""
     own: float = 0.3
     noise: float = 0.4
     lean: float = 0.15
-    tie: float = 0.4
+    tie: float = 0.45
     decline: float = 0.0
     """How much worse the challenger is on a turn of twice the usual history, better on one of half."""
     missing: float = 0.0
@@ -195,7 +195,7 @@ ROWS: dict[str, tuple[World, Gate, Gate, float]] = {
     "the screen, 100 repositories": (replace(NULL, repositories=100, repository=0.25), before, screened, 6),
 }
 # Latent centres that make a true margin of 1 and of 4 points in this world, found by simulation.
-PLUS_ONE, PLUS_FOUR = 0.0102, 0.0408
+PLUS_ONE, PLUS_FOUR = 0.0097, 0.0408
 POWER: dict[str, tuple[World, Gate, Gate]] = {
     "true +1 where 2 are asked for, 2,000 turns": (replace(NULL, turns=2000, centre=PLUS_ONE), before, bounded),
     "power at a true +4, 1,000 turns": (replace(NULL, centre=PLUS_FOUR), before, now),
@@ -221,7 +221,7 @@ def main() -> None:
     with ProcessPoolExecutor() as pool:
         for name, (world, old, new, allowed) in ROWS.items():
             if arguments.only in name:
-                shown = percent(pool, world, (old, new), arguments.duels // (8 if "subsets" in name else 1))
+                shown = percent(pool, world, (old, new), arguments.duels // (4 if "subsets" in name else 1))
                 hard = " (hard)" if allowed == 8 else ""
                 print(f"{name:<{width}}  {shown[0]:6.1f} {shown[1]:5.1f}  {allowed:g}{hard}", flush=True)
         for name, (world, old, new) in POWER.items():

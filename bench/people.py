@@ -1,6 +1,7 @@
 """How far the bound with people's labels can be trusted, and what the panel adds, in simulation through the real code.
 
     python bench/people.py [--draws 1000]
+    python bench/people.py --raters [--draws 400]     the bounds with raters who lean, sd 4 score points, 300 labels
 
 Turns of pull requests of 1 to 8 turns, five dimensions, three judges, both orders. People's true margin is 0 and the
 panel is 5 score points too kind, in three worlds: a strong panel (its delta correlates 0.64 with people's), a weak one
@@ -13,16 +14,20 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from duel.judging.statistics import Clusters
+from duel.review.calibration import rater_bound
 from duel.review.drawn_turns import chances, sequence
 from duel.review.estimator import Phases, quantile
+from duel.review.labeled import Labeled
 
 TURNS = 2_000
 KINDNESS = 0.05
+LEAN = 0.04
 WORLDS = {"strong": (0.8, 0.7), "weak": (0.8, 1.6), "perverse": (-0.8, 0.7)}
 """World: how judges see what people see, and the spread of what they see besides."""
 
@@ -94,10 +99,62 @@ def measure(world: World, labels: int, draws: int) -> dict[str, float]:
     }
 
 
+def measure_raters(world: World, raters: int, draws: int) -> tuple[float, float, float, float]:
+    """How often the bound, and that with the differences between raters in it, hold; how far they lie below."""
+    draw = np.random.default_rng(5 + raters)
+    held, below, held_for_others, below_for_others = [], [], [], []
+    for seed in range(draws):
+        panel, people, pulls = world.turns(draw, TURNS)
+        turns = {str(turn): str(pull) for turn, pull in enumerate(pulls)}
+        leans = LEAN * draw.normal(size=raters)
+        said = np.full((TURNS, raters, 5), np.nan)
+        for place, name in enumerate(sequence(turns, seed)[:300]):
+            said[int(name), place % raters] = people[int(name)] + leans[place % raters] + 0.5
+        labeled = told(panel, said, np.array(list(chances(turns, 300).values())), pulls)
+        phases = Phases.of(panel, labeled.people, labeled.chance, pulls)
+        bound, for_others = phases.lower(0.05), rater_bound(labeled, phases, 0.05)
+        held.append(bound <= 0)
+        below.append(phases.people().mean - bound)
+        if for_others is not None:
+            held_for_others.append(for_others <= 0)
+            below_for_others.append(phases.people().mean - for_others)
+    wide = (100 * np.mean(held_for_others), 100 * np.mean(below_for_others)) if held_for_others else (np.nan, np.nan)
+    return 100 * float(np.mean(held)), 100 * float(np.mean(below)), float(wide[0]), float(wide[1])
+
+
+def told(panel: np.ndarray, said: np.ndarray, chance: np.ndarray, pulls: np.ndarray) -> Labeled:
+    """What `calibrate` makes of records, made from arrays."""
+    return Labeled(
+        turns=[str(turn) for turn in range(TURNS)],
+        clusters=pulls.astype(str),
+        keys=np.arange(5),
+        panel=panel,
+        panel_by_metric=np.zeros((TURNS, 5)),
+        judges=[],
+        judged=np.zeros((TURNS, 0)),
+        reasons=[],
+        raters=[str(rater) for rater in range(said.shape[1])],
+        said=said,
+        chance=chance,
+        first=[],
+        repeats=[],
+        set_aside=Counter(),
+        skips=[],
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=1_000)
-    draws = parser.parse_args().draws
+    parser.add_argument("--raters", action="store_true")
+    chosen = parser.parse_args()
+    draws = chosen.draws
+    if chosen.raters:
+        print("raters   held  below   with their differences: held  below")
+        for raters in (1, 2, 3, 5, 8):
+            figures = measure_raters(tuned(*WORLDS["strong"]), raters, draws)
+            print(f"{raters:6} {figures[0]:6.1f}% {figures[1]:5.1f} {figures[2]:28.1f}% {figures[3]:5.1f}", flush=True)
+        return
     print("world      corr    m  covered  below  width/people alone  people alone covered  panel alone covered")
     for name, (skill, noise) in WORLDS.items():
         world = tuned(skill, noise)

@@ -1,3 +1,60 @@
-"""LLM-judged duel curation of coding-agent turns: the rooms behind the scripts at the root."""
+"""LLM-judged duel curation of coding-agent turns.
+
+    import duel
+
+    workspace = duel.Workspace("run")
+    settings = duel.load_settings(workspace.root)
+    duel.stages.king.run(workspace, settings)                   every stage is a function; `duel.stages` lists them
+    scores = duel.judge(pairs, {"shorter": shorter})            pairs in memory, judges in plain Python
+    verdict = duel.verdict(scores)
+    duel.statistics                                             the bootstrap and the bounds behind it
+
+What this page names is the interface; everything else may change. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duel import errors, records, stages
+    from duel.judging import statistics
+    from duel.judging.in_memory import judge, verdict
+    from duel.settings import Settings
+    from duel.settings import load as load_settings
+    from duel.workspace import Workspace
 
 __version__ = "0.1.0"
+__all__ = [
+    "Settings",
+    "Workspace",
+    "errors",
+    "judge",
+    "load_settings",
+    "records",
+    "stages",
+    "statistics",
+    "verdict",
+]
+
+# Where each name lives: (module, name in it), or a module itself.
+_HOMES = {
+    "Settings": ("duel.settings", "Settings"),
+    "Workspace": ("duel.workspace", "Workspace"),
+    "errors": ("duel.errors", ""),
+    "judge": ("duel.judging.in_memory", "judge"),
+    "load_settings": ("duel.settings", "load"),
+    "records": ("duel.records", ""),
+    "stages": ("duel.stages", ""),
+    "statistics": ("duel.judging.statistics", ""),
+    "verdict": ("duel.judging.in_memory", "verdict"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    found = import_module(module)
+    return getattr(found, attribute) if attribute else found

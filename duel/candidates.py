@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Fence lines, role markers and the like around what is counted, in tokens.
 SLACK_TOKENS = 128
 NO_MARK = "0" * 16
+# Sets a second writer's reply apart from the king's in the ledger, where both are asked the very same.
+SECOND_WRITER = 2_000_000
 
 
 class Refused(Exception):
@@ -52,6 +54,14 @@ class Numbered:
         )
         return Question(request, request.key)
 
+    def second_writer(self, stem: str, history: Sequence[Message]) -> Question:
+        """The blind question once more: the challenger of a turn that has no pull request."""
+        model = self.settings.challenger_model
+        asked = writer_request(self.settings, "challenger", stem, model, history)
+        request = self._occurrences.number(asked)
+        request = replace(request, occurrence=request.occurrence + SECOND_WRITER)
+        return Question(request, request.key)
+
     def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Question:
         """The same question with the pull request in hand and the rule to act as if it were not."""
         model = self.settings.challenger_model
@@ -76,6 +86,7 @@ def writer_request(
         max_tokens=generate.max_tokens,
         temperature=generate.temperature,
         thinking=generate.thinking,
+        parameters=generate.parameters,
         occurrence=occurrence,
     )
 

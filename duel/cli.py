@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,9 +15,11 @@ COMMANDS = {
     "prompt": "duel.stages.prompt",
     "king": "duel.stages.king",
     "ch": "duel.stages.challenger",
+    "execute": "duel.stages.execute",
     "audit": "duel.stages.audit",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",
+    "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
 }
@@ -56,7 +57,6 @@ def overview() -> str:
 
 def first_line(module: str) -> str:
     """The first line of a module's docstring, without importing the module."""
-    spec = find_spec(module)
-    assert spec is not None and spec.origin is not None
-    with Path(spec.origin).open(encoding="utf-8") as lines:
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    with path.open(encoding="utf-8") as lines:
         return next(lines).strip().strip('"')

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
+from io import StringIO
 from pathlib import Path
+
+from duel.errors import SettingsError
+
+# What the libraries underneath look up by themselves, so that a `.env` file must reach them too.
+_READ_BY_LIBRARIES = re.compile(r"(?i)HF_\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)")
 
 
 def environment(name: str, workspace: Path) -> str:
     """The value of an environment variable, else of the same name in the workspace's or the current `.env`; else ""."""
-    if os.environ.get(name):
-        return os.environ[name]
-    for folder in (workspace, Path.cwd()):
-        value = _dotenv(folder / ".env").get(name)
-        if value:
-            return value
-    return ""
+    return os.environ.get(name) or _from_files(workspace).get(name) or ""
 
 
 def secret(name: str, workspace: Path) -> str:
@@ -23,24 +25,49 @@ def secret(name: str, workspace: Path) -> str:
 
 
 def hub_token(workspace: Path) -> str:
-    """The Hub token, from HF_TOKEN or HUGGINGFACE_API_KEY; "" where there is none."""
+    """The Hub token, from HF_TOKEN or HUGGINGFACE_API_KEY; "" if there is none."""
     return secret("HF_TOKEN", workspace) or secret("HUGGINGFACE_API_KEY", workspace)
 
 
+def hub_is_off(workspace: Path) -> bool:
+    """True when HF_HUB_OFFLINE forbids the network."""
+    return environment("HF_HUB_OFFLINE", workspace).lower() in {"1", "true", "yes", "on"}
+
+
+def hand_on(workspace: Path) -> None:
+    """Put what libraries look up themselves (`HF_HUB_OFFLINE`, proxies) from `.env` into the environment, once."""
+    for name, value in _from_files(workspace).items():
+        if _READ_BY_LIBRARIES.fullmatch(name):
+            os.environ.setdefault(name, value)
+
+
+def expanded(path: Path | str) -> Path:
+    """`path` with `~` for the home folder; as it is where there is none (containers)."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises without a home folder
+
+
+def _from_files(workspace: Path) -> dict[str, str]:
+    """The names that `.env` files set; the workspace's wins over the current folder's."""
+    return {**_dotenv(Path(".env")), **_dotenv(workspace / ".env")}
+
+
 def _dotenv(file: Path) -> dict[str, str]:
+    """The names in one file. Raises SettingsError for a file that is not UTF-8."""
     try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        raw = file.read_bytes()
+    except OSError:
         return {}
-    values = {}
-    for line in lines:
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if not equals or name.startswith("#"):
-            continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        else:
-            value = value.split(" #", 1)[0].rstrip()
-        values[name.strip()] = value
-    return values
+    if not raw:
+        return {}
+    from dotenv import dotenv_values
+
+    hint = "save it as UTF-8"
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SettingsError("cannot read the environment file", where=file.absolute(), value="it is UTF-16", hint=hint)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        what = f"it is not UTF-8, at byte {error.start}"
+        raise SettingsError("cannot read the environment file", where=file.absolute(), value=what, hint=hint) from None
+    read = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in read.items() if value}

@@ -70,7 +70,7 @@ class Endpoint(Section):
     base_url_env: str = "CHUTES_BASE_URL"
     """Environment variable that holds the base URL, with or without `/v1`."""
     api_key_env: str = "CHUTES_API_KEY"
-    """Environment variable that holds the key."""
+    """Environment variable that holds the key; empty: none is needed. Nor is one on loopback."""
     timeout_s: float = Field(300.0, gt=0)
     """Seconds one call may take."""
     connect_timeout_s: float = Field(20.0, gt=0)
@@ -85,6 +85,8 @@ class Endpoint(Section):
     """Other retries of one call."""
     retry_initial_backoff_s: float = Field(1.5, gt=0)
     """First wait between retries, in seconds; doubled each time, with jitter."""
+    outage_s: float = Field(300.0, gt=0)
+    """Seconds that a model which has answered may be out (5xx, resets, silence, …) before it is given up."""
     stream: bool = False
     """Ask for server-sent events; a stall is then noticed early."""
     stall_timeout_s: float = Field(60.0, gt=0)
@@ -97,7 +99,32 @@ class Endpoint(Section):
     """A second provider: { enabled, base_url, api_key_env, model_map }."""
 
 
-class Generate(Section):
+class Sampling(Section):
+    """Sampling parameters beside temperature and tokens; what is unset is left to the model."""
+
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Nucleus sampling; unset: the model's default."""
+    reasoning_effort: str | None = None
+    """How long a model thinks ("low", "medium", "high"), where it takes this parameter."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of every request, as the endpoint spells them: { seed = 1, provider = { … } }."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What goes into every request, by its name on the wire."""
+        chosen = {"top_p": self.top_p, "reasoning_effort": self.reasoning_effort}
+        return {**self.extra_body, **{name: value for name, value in chosen.items() if value is not None}}
+
+    @field_validator("extra_body")
+    @classmethod
+    def _not_the_question(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        own = {"model", "messages", "stream", "stream_options", "max_tokens", "temperature", "response_format"}
+        if taken := own & fields.keys():
+            raise ValueError(f"cannot set {', '.join(sorted(taken))}")
+        return fields
+
+
+class Generate(Sampling):
     """How king and challenger are written."""
 
     model: str = "moonshotai/Kimi-K2.6-TEE"
@@ -129,7 +156,7 @@ class RateLimit(Section):
     """Seconds between the starts of two calls."""
 
 
-class Judge(Section):
+class Judge(Sampling):
     """The panel."""
 
     models: list[str] = Field(
@@ -147,8 +174,8 @@ class Judge(Section):
     """Judges that think first: they get `thinking_max_tokens`."""
     base_url_env: str = ""
     """Empty: as `[endpoint]`."""
-    api_key_env: str = ""
-    """Empty: as `[endpoint]`."""
+    api_key_env: str | None = None
+    """Unset: as `[endpoint]`; empty: none is needed."""
     temperature: float = Field(0.0, ge=0, le=2)
     """Sampling temperature of the judges."""
     max_tokens: int | None = Field(None, ge=1)
@@ -282,6 +309,31 @@ class Audit(Section):
         if set(value) - {"allow", "refuse"}:
             raise ValueError("takes `allow` and `refuse`, each a list of SPDX ids")
         return value
+
+
+class Execute(Section):
+    """Where the candidates' commands are run, and what counts as evidence."""
+
+    backend: str = "off"
+    """"off", "bubblewrap", "docker", "podman", or one that an installed package registers."""
+    repositories: str = ""
+    """A folder of mirrors (`owner/name`), or an address with {repo}; empty: one commit each, fetched from GitHub."""
+    image: str = ""
+    """Image for docker and podman, {instance} and {repo} filled in; empty: as the pull request's record names it."""
+    timeout_s: float = Field(30.0, gt=0)
+    """Seconds one command may take."""
+    memory_mb: int = Field(1024, ge=64)
+    """Memory of one command, with all that it starts."""
+    pids: int = Field(64, ge=4)
+    """Processes of one command."""
+    output_chars: int = Field(8000, ge=200)
+    """Characters of an output or a change that are kept: the first and the last half."""
+    workers: int = Field(0, ge=0)
+    """Turns executed at a time; 0: two for each core."""
+    replay: bool = True
+    """Run the history's commands first; false: only turns without a history have evidence."""
+    min_faithful: float = Field(0.8, ge=0, le=1)
+    """Share of the replayed observations that must equal the recorded ones; below it a turn has no evidence."""
 
 
 class Review(Section):

@@ -1,8 +1,8 @@
 """chain.toml, the environment and the flags become one frozen `Settings` object.
 
 Precedence: flag, environment (`.env` included), chain.toml, default. `chain.toml` is optional and every key has a
-default. An unknown key in a known section is an error that names the nearest known one; sections that only other tools
-read are left alone. Keys (API tokens) are never part of the object: it knows the names of the variables
+default. A key that resembles one of ours is an error that names it; what only other tools read is left alone, and named
+in `Settings.unused`. Keys (API tokens) are never part of the object: it knows the names of the variables
 that hold them, and `duel.environment.secret` looks one up at the moment it is used.
 """
 
@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+import typing
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
-from duel.environment import environment
+from duel.environment import environment, hand_on
 from duel.errors import SettingsError
-from duel.sections import Audit, Duel, Endpoint, Generate, Judge, Price, Report, Review, Sample, Section, Store
+from duel.sections import Audit, Duel, Endpoint, Execute, Generate, Judge, Price, Report, Review, Sample, Section, Store
 
 SETTINGS_FILE = "chain.toml"
-# Sections that the field's other tools keep in the same file; nothing here reads them.
-FOREIGN_SECTIONS = frozenset({"chain", "arch", "seed", "preeval"})
+# What the field's public validator keeps in the same file and nothing here reads: sections, and keys by section.
+FOREIGN_SECTIONS = frozenset({"chain", "arch", "seed", "preeval", "files"})
+FOREIGN_KEYS = {
+    "judge": "chutes_try_s chutes_max_s chutes_giveup_tasks or_timeout_s or_retries judge_total_s".split(),
+    "judge.fallback": "chutes_429_grace_s reasoning_models".split(),
+    "duel": "king_chain_depth duel_budget_s eval_delta".split(),
+    "dataset": "split manifest_sha256".split(),
+}
 # (section, key) that the field's files use -> the (section, key) of this project that means the same.
 SYNONYMS = {
     ("dataset", "repo"): ("sample", "dataset"),
@@ -33,7 +40,12 @@ SYNONYMS = {
     ("duel", "gen_temperature"): ("generate", "temperature"),
     ("duel", "gen_max_tokens"): ("generate", "max_tokens"),
     ("duel", "gen_max_model_len"): ("generate", "max_model_len"),
+    ("judge", "retry_timeout_s"): ("judge", "call_timeout_s"),
+    ("judge", "retry_max_backoff_s"): ("judge", "max_429_wait_s"),
 }
+# How much a name must resemble a known one to count as a misspelling of it (difflib's ratio). The closest pair of a
+# public file's own key and one of ours, `or_timeout_s` and `call_timeout_s`, has 0.77; `modles` and `models` have 0.83.
+MISSPELT = 0.8
 
 
 class Settings(Section):
@@ -46,9 +58,16 @@ class Settings(Section):
     duel: Duel = Field(default_factory=Duel)
     report: Report = Field(default_factory=Report)
     audit: Audit = Field(default_factory=Audit)
+    execute: Execute = Field(default_factory=Execute)
     review: Review = Field(default_factory=Review)
     store: Store = Field(default_factory=Store)
     prices: dict[str, Price] = Field(default_factory=dict)
+    _unused: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def unused(self) -> list[str]:
+        """What chain.toml holds and nothing here reads: "[duel] king_chain_depth"."""
+        return self._unused
 
     @property
     def king_model(self) -> str:
@@ -76,9 +95,11 @@ def load(
     `flags` holds what the command line set, keyed by (section, key); None values are left out. `defaults` are tables
     that chain.toml overrides. Raises SettingsError.
     """
+    hand_on(workspace)
     file = workspace / SETTINGS_FILE
+    unused: list[str] = []
     tables = {section: dict(table) for section, table in (defaults or {}).items()}
-    for section, table in _from_file(file).items():
+    for section, table in _from_file(file, unused).items():
         tables.setdefault(section, {}).update(table)
     mode = environment("DUEL_MODE", workspace)
     if mode:
@@ -106,10 +127,11 @@ def load(
             value=f"{settings.report.defeat_min:g} > {settings.report.final_min:g}",
             hint="a turn is final from `final_min`, refined from `defeat_min`, defeat below",
         )
+    settings._unused.extend(unused)
     return settings
 
 
-def _from_file(file: Path) -> dict[str, dict[str, Any]]:
+def _from_file(file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:
     try:
         raw = file.read_bytes()
     except FileNotFoundError:
@@ -117,7 +139,7 @@ def _from_file(file: Path) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise SettingsError("cannot read the settings", where=file, value=error.strerror) from None
     try:
-        tables = tomllib.loads(raw.decode("utf-8"))
+        tables = tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SettingsError("the settings are not UTF-8", where=file, value=f"byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
@@ -127,32 +149,69 @@ def _from_file(file: Path) -> dict[str, dict[str, Any]]:
             value=error,
             hint="strings need quotes, tables need [brackets]",
         ) from None
-    return _known_sections(tables, file)
+    return _known_sections(tables, file, unused)
 
 
-def _known_sections(tables: dict[str, Any], file: Path) -> dict[str, dict[str, Any]]:
-    """Only this project's sections, the field's names for the same keys moved to where they belong here."""
+def _known_sections(tables: dict[str, Any], file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:
+    """Only what this project reads, the field's names for the same keys moved to where they belong here."""
     known: dict[str, dict[str, Any]] = {}
     moved: dict[tuple[str, str], Any] = {}
     for section, table in tables.items():
         if section in FOREIGN_SECTIONS:
             continue
         if section != "dataset" and section not in Settings.model_fields:
-            raise _unknown("section", section, [*Settings.model_fields, "dataset"], file.name)
+            _refuse_misspelt("section", section, [*Settings.model_fields, "dataset"], file.name)
+            unused.append(f"[{section}]")
+            continue
         if not isinstance(table, dict):
             raise SettingsError(
                 f"`{section}` must be a table", where=file, value=table, hint=f"write it as a section: [{section}]"
             )
-        known[section] = {}
-        for key, value in table.items():
-            if (section, key) in SYNONYMS:
-                moved[SYNONYMS[section, key]] = value
-            elif section != "dataset":  # other keys of [dataset] belong to other tools
-                known[section][key] = value
+        moved |= {SYNONYMS[section, key]: table[key] for key in table if (section, key) in SYNONYMS}
+        own = {key: value for key, value in table.items() if (section, key) not in SYNONYMS}
+        known[section] = _known_keys(own, [section], file, unused)
     known.pop("dataset", None)
     for (section, key), value in moved.items():
         known.setdefault(section, {}).setdefault(key, value)
     return known
+
+
+def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list[str]) -> dict[str, Any]:
+    """The keys of a table that are ours; others are noted in `unused`. Raises SettingsError for a misspelt one."""
+    kind, by_name = _kind_at(path)
+    known = {}
+    for key, value in table.items():
+        if by_name or (kind is not None and key in kind.model_fields):
+            inner = isinstance(value, dict) and _kind_at([*path, key])[0] is not None
+            known[key] = _known_keys(value, [*path, key], file, unused) if inner else value
+            continue
+        where = ".".join(path)
+        if key not in FOREIGN_KEYS.get(where, ()):
+            names = [*(kind.model_fields if kind else ()), *(name for section, name in SYNONYMS if section == where)]
+            _refuse_misspelt("key", key, names, f"{file.name} [{where}]")
+        unused.append(f"[{where}] {key}")
+    return known
+
+
+def _kind_at(path: list[str]) -> tuple[type[Section] | None, bool]:
+    """The section that stands at `path` (None for a plain value), and whether its keys are names (`"model" = {…}`)."""
+    kind: type[Section] | None = Settings
+    by_name = False
+    for part in path:
+        if by_name:
+            by_name = False
+            continue
+        field = kind.model_fields.get(part) if kind is not None else None
+        inside = [field.annotation, *typing.get_args(field.annotation)] if field is not None else []
+        kind = next((k for k in inside if isinstance(k, type) and issubclass(k, Section)), None)
+        by_name = field is not None and typing.get_origin(field.annotation) is dict and kind is not None
+    return kind, by_name
+
+
+def _refuse_misspelt(what: str, name: str, known: list[str], where: str) -> None:
+    """Raise SettingsError if `name` resembles one of `known`: it is meant for this project and would be ignored."""
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT):
+        raise SettingsError(f"unknown {what}", where=where, value=name, hint=f"did you mean `{near[0]}`?")
 
 
 def _explain(error: ValidationError, file: Path, flags: Mapping[tuple[str, str], Any]) -> SettingsError:
@@ -161,27 +220,8 @@ def _explain(error: ValidationError, file: Path, flags: Mapping[tuple[str, str],
     path = [str(part) for part in first["loc"]]
     by_flag = len(path) == 2 and flags.get((path[0], path[1])) is not None
     where = "the command line" if by_flag else f"{file.name} [{'.'.join(path[:-1]) or path[0]}]"
-    if first["type"] == "extra_forbidden":
-        return _unknown("key", path[-1], _keys_at(path[:-1]), where)
     message = first["msg"].removeprefix("Value error, ")
     return SettingsError(f"`{path[-1]}`: {message[:1].lower()}{message[1:]}", where=where, value=first["input"])
-
-
-def _keys_at(path: list[str]) -> list[str]:
-    """The names that stand at `path` of the settings, for the nearest-name hint."""
-    model: Any = Settings
-    for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, Section) else None
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), model)
-    names = list(model.model_fields)
-    return names + [key for section, key in SYNONYMS if path and section == path[0]]
-
-
-def _unknown(kind: str, name: str, known: list[str], where: str) -> SettingsError:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(sorted(known))}"
-    return SettingsError(f"unknown {kind}", where=where, value=name, hint=hint)
 
 
 def reference() -> str:
@@ -217,12 +257,13 @@ def _docstrings(section: type[Section]) -> dict[str, str]:
     import ast
     import inspect
 
-    (tree,) = ast.parse(inspect.getsource(section)).body
-    assert isinstance(tree, ast.ClassDef)
     told = {}
-    for above, line in pairwise(tree.body):
-        if isinstance(above, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
-            told[ast.unparse(above.target)] = str(line.value.value)
+    for kind in section.__mro__[: section.__mro__.index(Section)]:
+        (tree,) = ast.parse(inspect.getsource(kind)).body
+        assert isinstance(tree, ast.ClassDef)
+        for above, line in pairwise(tree.body):
+            if isinstance(above, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
+                told[ast.unparse(above.target)] = str(line.value.value)
     return told
 
 

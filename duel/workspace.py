@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from duel.environment import expanded
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.records import Answer, Bucket, Commit, Prompt, Record, Score, Verdict
 
@@ -24,6 +24,8 @@ PROMPTS_PER_FILE = 200
 BUCKETS: tuple[Bucket, ...] = ("final", "refined", "defeat")
 PRIVATE_FOLDER = ".duel"
 DUEL_FILE = "_duel.json"
+# How file systems say that they have no locks: some network and FUSE mounts.
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 # A name that is its own file name on every system: no separator, no leading dot, short enough for "<name>.json".
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
@@ -55,7 +57,7 @@ class Workspace:
     """One folder with everything a run reads and writes. Making the object touches no file."""
 
     def __init__(self, root: Path | str = ".") -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = expanded(root).absolute()
         self._folders_made: set[Path] = set()
 
     def __repr__(self) -> str:
@@ -83,9 +85,19 @@ class Workspace:
         """The folder of pages and lists for people."""
         return self.root / "report"
 
+    @property
+    def review(self) -> Path:
+        """The folder of people's votes, and of what was drawn for whom."""
+        return self.root / "review"
+
+    @property
+    def attic(self) -> Path:
+        """What an older draw left behind: kept, never judged."""
+        return self.root / "attic"
+
     def resolve(self, path: str | Path) -> Path:
         """A path from the settings: relative ones are relative to the workspace."""
-        return self.root / Path(path).expanduser()
+        return self.root / expanded(path)
 
     def commit_path(self, instance_id: str) -> Path:
         """Where the pull request of `instance_id` is mirrored."""
@@ -273,33 +285,38 @@ class Workspace:
     def lock(self, what: str, command: str) -> Iterator[None]:
         """Hold the right to write `what` ("prompt", "answer", "score", "report") while the body runs.
 
-        Raises WorkspaceError that names the run which holds it. The kernel frees the lock of a run that was killed.
+        Raises WorkspaceError that names the run which holds it. A run that has died holds nothing: the kernel frees its
+        lock, and where the file system has no locks, a marker that names a dead process of this machine is taken over.
         """
-        path = self.private / f"{what}.lock"
+        from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+        path, about = self.private / f"{what}.lock", self.private / f"{what}.run"
+        lock: BaseFileLock = FileLock(path, thread_local=False)
         try:
             self._make(self.private)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                lock.acquire(timeout=0)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                lock = SoftFileLock(self.private / f"{what}.held", thread_local=False)
+                lock.acquire(timeout=0)
+        except Timeout:
+            holder = about.read_text("utf-8", "replace").strip() if about.exists() else ""
+            raise WorkspaceError(
+                f"another run is writing {what} files",
+                where=self.root,
+                value=holder or "unknown process",
+                hint="wait for it to end, or give this one its own --workspace",
+            ) from None
         except OSError as error:
             raise cannot_write(path, error) from None
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise cannot_write(path, error) from None
-                holder = os.read(handle, 400).decode("utf-8", "replace").strip()
-                raise WorkspaceError(
-                    f"another run is writing {what} files",
-                    where=self.root,
-                    value=holder or "unknown process",
-                    hint="wait for it to end, or give this one its own --workspace",
-                ) from None
             with contextlib.suppress(OSError):  # a full disk is told by whatever must be saved
-                os.truncate(handle, 0)
-                os.pwrite(handle, f"{command}, process {os.getpid()}\n".encode(), 0)
+                about.write_text(f"{command}, process {os.getpid()}\n", "utf-8")
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
     def secret(self) -> bytes:
         """32 random bytes that belong to this workspace, made on first use. They key what outsiders must not guess."""
@@ -345,7 +362,7 @@ class Workspace:
 
 def cannot_write(path: Path, error: OSError) -> WorkspaceError:
     """What to tell a user whose disk is full, or whose folder is closed."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
     return WorkspaceError("cannot write", where=path, value=error.strerror, hint="is the folder yours to write in?")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,56 @@ def test_a_file_from_the_field_loads_and_its_values_are_used(tmp_path: Path) -> 
     assert (settings.duel.alpha, settings.duel.gate_alpha, settings.duel.win_margin) == (0.002, 0.1, 3.0)
 
 
+PUBLISHED = """
+[chain]
+name = "Albedo"
+[arch]
+extra_lock_keys = ["rope_theta"]
+[files]
+required = ["config.json"]
+require_safetensors = true
+[judge]
+models = ["a/one", "b/two"]
+retry_timeout_s = 90.0
+retry_max_backoff_s = 20.0
+chutes_try_s = 2.0
+chutes_max_s = 150.0
+chutes_giveup_tasks = 5
+or_timeout_s = 150.0
+or_retries = 1
+judge_total_s = 330.0
+[judge.fallback]
+enabled = true
+base_url = "https://example.com/api"
+api_key_env = "OTHER"
+chutes_429_grace_s = 4.0
+reasoning_models = ["b/two"]
+or_batch_size = 8
+[dataset]
+repo = "someone/rollouts"
+manifest_sha256 = "0"
+[duel]
+n_samples = 64
+eval_delta = 0.02
+king_chain_depth = 5
+duel_budget_s = 11000.0
+"""
+
+
+def test_files_as_the_fields_validator_publishes_them_load_and_what_is_not_used_is_named(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, PUBLISHED)
+    assert (settings.sample.n, settings.sample.dataset) == (64, "someone/rollouts")
+    assert (settings.judge.call_timeout_s, settings.judge.max_429_wait_s) == (90.0, 20.0)
+    assert settings.judge.fallback is not None and settings.judge.fallback.api_key_env == "OTHER"
+    assert {"[duel] king_chain_depth", "[judge] or_timeout_s", "[judge.fallback] or_batch_size"} <= set(settings.unused)
+    assert not [name for name in settings.unused if "models" in name.split() or "[files]" in name]
+
+
+def test_a_key_or_section_of_another_tool_is_left_alone_and_named(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "[wandb]\nproject = 'x'\n[duel]\nboard_colour = 'red'\n")
+    assert settings.unused == ["[wandb]", "[duel] board_colour"]
+
+
 def test_a_flag_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) -> None:
     assert settings_of(tmp_path, "[sample]\nn = 7").sample.n == 7
     assert settings_of(tmp_path, "[sample]\nn = 7", n=9).sample.n == 9
@@ -169,6 +220,40 @@ def test_keys_come_from_the_environment_or_a_dotenv_file(tmp_path: Path, monkeyp
     monkeypatch.setenv("CHUTES_API_KEY", "cpk_environment")
     assert secret("CHUTES_API_KEY", tmp_path) == "cpk_environment"
     assert environment("NOT_SET", tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('KEY="cpk_1"  # mine', "cpk_1"),
+        ("KEY='a # b'", "a # b"),
+        ("KEY=a#b", "a#b"),
+        ('export KEY="two words"', "two words"),
+        ("\ufeffKEY=after-a-bom", "after-a-bom"),
+        ("KEY=p$HOME{x}", "p$HOME{x}"),
+    ],
+)
+def test_a_line_of_a_dotenv_file_means_what_it_means_elsewhere(tmp_path: Path, line: str, value: str) -> None:
+    (tmp_path / ".env").write_text(line + "\n", "utf-8")
+    assert environment("KEY", tmp_path) == value
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("utf-16", "it is UTF-16"), ("latin-1", "it is not UTF-8, at byte 5")])
+def test_a_dotenv_file_in_another_encoding_says_why_it_is_not_read(tmp_path: Path, encoding: str, said: str) -> None:
+    (tmp_path / ".env").write_text("KEY=\u00e9\n".replace("=", "=x"), encoding)
+    with pytest.raises(SettingsError, match=said) as caught:
+        environment("KEY", tmp_path)
+    assert caught.value.hint == "save it as UTF-8"
+
+
+def test_what_libraries_look_up_themselves_reaches_them_from_a_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    (tmp_path / ".env").write_text('HF_HUB_OFFLINE=1 # here\nCHUTES_API_KEY="x"\nhttps_proxy=http://p:1\n')
+    load(tmp_path)
+    assert os.environ["HF_HUB_OFFLINE"] == "1" and os.environ["https_proxy"] == "http://p:1"
+    assert "CHUTES_API_KEY" not in os.environ
 
 
 def test_no_key_is_part_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -159,8 +160,63 @@ def test_a_full_disk_is_told_by_what_is_saved_not_by_the_lock(tmp_path: Path, mo
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("os.pwrite", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with Workspace(tmp_path).lock("prompt", "prompt.py"):
         monkeypatch.setattr(Path, "write_bytes", full)
         with pytest.raises(WorkspaceError, match="the disk is full"):
             Workspace(tmp_path).save(tmp_path / "x.json", b"{}")
+
+
+def test_a_process_that_was_forked_off_a_run_does_not_keep_its_lock(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from duel.workspace import Workspace\n"
+        f"with Workspace({str(tmp_path)!r}).lock('answer', 'duel audit'):\n"
+        "    child = os.fork()\n"
+        "    if child == 0: os.close(1); time.sleep(30)\n"
+        "    print(child, flush=True); os._exit(9)"
+    )
+    root = str(Path(__file__).resolve().parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        check=False,
+    )
+    try:
+        with Workspace(tmp_path).lock("answer", "ch.py"):
+            pass
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)
+
+
+def test_without_locks_in_the_file_system_a_marker_of_a_dead_run_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    workspace = Workspace(tmp_path)
+    with workspace.lock("answer", "king.py"):
+        with (
+            pytest.raises(WorkspaceError, match="another run is writing answer files"),
+            workspace.lock("answer", "ch.py"),
+        ):
+            pass
+        marker = (tmp_path / ".duel" / "answer.held").read_text()
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    ).stdout
+    held = tmp_path / ".duel" / "answer.held"
+    held.write_text(marker.replace(str(os.getpid()), dead.strip()))
+    held.chmod(0o600)
+    with workspace.lock("answer", "ch.py"):
+        pass
+
+
+def test_without_a_home_folder_a_workspace_is_where_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError("no such user")))
+    assert Workspace(tmp_path).resolve("data").parent == tmp_path
+    assert Workspace("~/run").root.name == "run"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from duel.environment import environment, hub_token
+from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import ItemError, SettingsError
 from duel.workspace import Workspace, file_name
 
@@ -23,7 +23,7 @@ HUB_LISTS = {
 }
 """The benchmarks that have a short name in the settings, and where they lie on the Hub."""
 COLUMNS = ("instance_id", "repo", "base_commit")
-"""What is read of a list on the Hub. Column projection makes that 40 KB to 300 KB a benchmark."""
+"""What names an instance; of a list on the Hub these columns are read, and the issue."""
 FRESH_SECONDS = 30 * 24 * 3600
 """A list that was read less than this long ago is taken from the cache without a call; benchmarks rarely change."""
 _TEXT_COLUMNS = ("problem_statement", "issue", "issue_text", "text")
@@ -93,8 +93,12 @@ def _parquet(file: Path) -> Iterator[Mapping[str, Any]]:
 _READERS = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
 
 
-def hub_rows(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str, Any]]:
+def hub_rows(
+    dataset: str, workspace: Workspace, offline: bool, known_by: Callable[[str], list[int]]
+) -> list[dict[str, Any]]:
     """The instances of a Hub data set (all splits but `train`), from the cache or by reading their columns.
+
+    Of an issue only what it is known by again is kept (`ngrams`), not its text.
 
     Raises ItemError with the reason where neither is to be had.
     """
@@ -106,7 +110,7 @@ def hub_rows(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str
         age = time.time() - cache.stat().st_mtime
     except (OSError, ValueError):
         kept, age = None, 0.0
-    if kept and age < FRESH_SECONDS:
+    if kept and age < FRESH_SECONDS and "ngrams" in kept[0]:
         return kept
     try:
         rows = _read_hub(dataset, workspace, offline)
@@ -114,12 +118,14 @@ def hub_rows(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str
         if kept:
             return kept
         raise
+    for row in rows:
+        row["ngrams"] = known_by(row.pop("problem_statement"))
     _keep(cache, orjson.dumps(rows))
     return rows
 
 
 def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str, Any]]:
-    if offline or environment("HF_HUB_OFFLINE", workspace.root).lower() in {"1", "true", "yes", "on"}:
+    if offline or hub_is_off(workspace.root):
         raise ItemError("unchecked", "offline, and no copy in the cache")
     import pyarrow.parquet as parquet
     from huggingface_hub import HfFileSystem
@@ -133,7 +139,7 @@ def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[st
         for path in sorted(files):
             with hub.open(path) as opened:
                 table = parquet.ParquetFile(opened)
-                wanted = [name for name in COLUMNS if name in table.schema_arrow.names]
+                wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS) if name in table.schema_arrow.names]
                 rows.extend(table.read(columns=wanted).to_pylist())
     except Exception as error:  # the client raises errors of many packages; each means that the list is not to be had
         raise ItemError(

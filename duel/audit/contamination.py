@@ -1,8 +1,8 @@
 """Benchmark contamination: pull requests that a model will later be tested on never become training data.
 
-Three ways to be contaminated: the same instance (id, or repository and base commit), in strict mode the same
-repository, and an issue whose words are largely those of a benchmark's issue. A list that could not be had is in
-`unchecked` with the reason; it is never passed over in silence.
+Three ways to be contaminated: the same instance (its id in any spelling, or its base commit, which no two projects
+share), in strict mode the same repository, and an issue whose words are largely those of a benchmark's issue. A list
+that could not be had is in `unchecked` with the reason; it is never passed over in silence.
 """
 
 from __future__ import annotations
@@ -47,7 +47,27 @@ NGRAM = 13
 SHARED_NGRAMS = 0.3
 """Share of an issue's n-grams that one benchmark issue must have; less is a template that both were written in."""
 
+CONTAINED = 0.6
+"""Share of a benchmark issue's n-grams that a longer text must hold, such as a task with instructions around it."""
+SAMPLED = 8
+"""Of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million."""
+SHORT = 80
+"""Issues with fewer n-grams are kept whole."""
+
 _ID = re.compile(r"(?P<owner>[^/\s]+)__(?P<name>[^/\s]+)-(?P<number>[0-9a-f]+(?:-v[0-9a-f]+|-vnan)?)")
+_ADDRESS = re.compile(
+    r"(?:^|[/@:.])(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?:\.git)?(?:#|/(?:pull|pulls|issues|merge_requests"
+    r"|-/merge_requests)/)"
+    r"(?P<number>\d+)"
+)
+# `owner__name.1a2b3c4d.lm_rewrite__x7`: a task made from the project at that commit (SWE-smith).
+_MADE = re.compile(r"(?P<owner>[^/\s]+?)__(?P<name>[^/\s]+?)\.(?P<commit>[0-9a-f]{8})(?:\.|$)")
+_IMAGE = re.compile(r"^.*(?:swe-?b(?:ench)?|sweb)\.eval\.[a-z0-9_]+?\.(?=[a-z0-9])")
+_ENDINGS = re.compile(
+    r"(?:\.(?:traj|trajectory|jsonl?|patch|diff|log|txt|pred|ya?ml|html|md|gz|zst)|:[\w.-]+|@sha256:\w+|[_.](?:run"
+    r"|sample|rollout"
+    r"|attempt|try)?_?\d{1,3}|/.*)$"
+)
 _WORD = re.compile(r"\w+")
 
 
@@ -65,8 +85,10 @@ class Benchmarks:
     """{name: fingerprint of its rows}."""
     _ids: dict[str, str] = field(default_factory=dict, repr=False)
     _repos: dict[str, str] = field(default_factory=dict, repr=False)
-    _commits: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    _commits: dict[str, str] = field(default_factory=dict, repr=False)
+    _forks: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     _ngrams: dict[int, str] = field(default_factory=dict, repr=False)
+    _sizes: dict[str, int] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, settings: Settings, workspace: Workspace, offline: bool = False) -> Benchmarks:
@@ -79,11 +101,11 @@ class Benchmarks:
             file = workspace.resolve(name)
             try:
                 if name.casefold() in HUB_LISTS:
-                    rows = hub_rows(HUB_LISTS[name.casefold()], workspace, offline)
+                    rows = hub_rows(HUB_LISTS[name.casefold()], workspace, offline, sampled_ngrams)
                 elif file.is_file():
                     rows = rows_of_file(file)
                 elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
-                    rows = hub_rows(name, workspace, offline)
+                    rows = hub_rows(name, workspace, offline, sampled_ngrams)
                 else:
                     raise _unknown(name)
             except ItemError as error:
@@ -101,48 +123,86 @@ class Benchmarks:
             if not instance_id:
                 continue
             count += 1
-            self._ids.setdefault(canonical_id(instance_id), name)
+            plain = canonical_id(instance_id)
+            self._ids.setdefault(plain, name)
+            if found := _ID.fullmatch(plain):
+                self._forks.setdefault((found["name"], found["number"]), name)
             repo = canonical_repo(str(row.get("repo") or "") or repo_of(instance_id))
             if repo:
                 self._repos.setdefault(repo, name)
-                if row.get("base_commit"):
-                    self._commits.setdefault((repo, str(row["base_commit"]).strip().lower()), name)
-            for ngram in _ngrams(str(row.get("problem_statement") or "")):
+            if _is_commit(commit := str(row.get("base_commit") or "")):
+                self._commits.setdefault(commit.strip().lower(), name)
+                self._commits.setdefault(f"{repo} {commit.strip().lower()[:8]}", name)
+            ngrams = row.get("ngrams") or sampled_ngrams(str(row.get("problem_statement") or ""))
+            self._sizes[f"{name} {instance_id}"] = len(ngrams)
+            for ngram in ngrams:
                 self._ngrams.setdefault(ngram, f"{name} {instance_id}")
         return count
 
     def reason(self, instance_id: str, repo: str = "", base_commit: str = "", issue_text: str = "") -> str:
-        """Why this pull request counts as contaminated; "" where it is clean, or nothing could be checked."""
-        if found := self._ids.get(canonical_id(instance_id)):
+        """Why this pull request counts as contaminated; "" where it is clean, or nothing could be checked.
+
+        The id may be spelled as `owner__name-7`, `owner/name#7`, an address, a trajectory's file name, a container
+        image or a task of SWE-smith. `issue_text` may hold instructions around the issue.
+        """
+        plain = canonical_id(instance_id)
+        if found := self._ids.get(plain):
             return f"instance of {found}"
+        if found := self._commits.get(base_commit.strip().lower()):
+            return f"same base commit as an instance of {found}"
+        made = _MADE.search(plain)
+        if made and (found := self._commits.get(f"{repo_of(plain)} {made['commit']}")):
+            return f"made from the base commit of an instance of {found}"
+        parts = _ID.fullmatch(plain)
+        if parts and (found := self._forks.get((parts["name"], parts["number"]))):
+            return f"name and number of an instance of {found}, in another's repository"
         project = canonical_repo(repo or repo_of(instance_id))
-        if found := self._commits.get((project, base_commit.strip().lower())):
-            return f"same repository and base commit as an instance of {found}"
         if self.by == "repo" and (found := self._repos.get(project)):
             return f"repository of {found}"
-        if self._ngrams and issue_text:
-            return self._shared_text(issue_text)
-        return ""
+        return self._shared_text(issue_text) if self._ngrams and issue_text else ""
 
     def _shared_text(self, text: str) -> str:
-        ngrams = set(_ngrams(text))
-        owners = Counter(self._ngrams[ngram] for ngram in ngrams if ngram in self._ngrams)
-        if owners:
-            owner, shared = min(owners.items(), key=lambda item: (-item[1], item[0]))
-            if shared >= SHARED_NGRAMS * len(ngrams):
-                return f"issue text shared with {owner}"
+        every = set(_ngrams(issue_part(text)))
+        for ngrams in (every, {ngram for ngram in every if ngram % SAMPLED == 0}):
+            owners = Counter(self._ngrams[ngram] for ngram in ngrams if ngram in self._ngrams)
+            for owner, shared in sorted(owners.items(), key=lambda item: (-item[1], item[0]))[:3]:
+                if shared >= SHARED_NGRAMS * len(ngrams) or shared >= max(4, CONTAINED * self._sizes[owner]):
+                    return f"issue text shared with {owner}"
         return ""
+
+
+_ISSUE_TAGS = (
+    "pr_description issue issue_description problem_statement github_issue task_description problem bug_report"
+).split()
+_ISSUE = re.compile(rf"<({'|'.join(_ISSUE_TAGS)})>(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:", re.DOTALL)
+
+
+def issue_part(task: str) -> str:
+    """The issue in a task message: what its tags or headings mark as one, else all of it."""
+    found = _ISSUE.search(task)
+    return (found[2] or found[3] or "") if found else task
 
 
 def canonical_repo(repo: str) -> str:
-    """`owner/name` in lower case, under its present address."""
-    plain = repo.strip().lower().removeprefix("https://github.com/").removesuffix(".git").strip("/")
+    """`owner/name` in lower case, under its present address; a mirror's name says whose it is."""
+    plain = re.sub(
+        r"^(?:git\+)?(?:https?://|ssh://)?(?:git@)?(?:www\.)?(?:github|gitlab)\.com[/:]", "", repo.strip().lower()
+    )
+    plain = plain.removesuffix(".git").strip("/")
+    if made := _MADE.search(plain.rpartition("/")[2]):
+        plain = f"{made['owner']}/{made['name']}"
     return RENAMED.get(plain, plain)
 
 
 def canonical_id(instance_id: str) -> str:
-    """An instance id in lower case, under its repository's present address."""
-    plain = instance_id.strip().lower().removeprefix("instance_")
+    """An instance id in lower case, under its repository's present address, whatever stands around it."""
+    plain = instance_id.strip().lower()
+    if found := _ADDRESS.search(plain):
+        plain = f"{found['owner']}__{found['name']}-{found['number']}"
+    plain = _IMAGE.sub("", plain).replace("_1776_", "__").replace("_s_", "__")
+    plain = next((part for part in plain.split("/") if "__" in part), plain).removeprefix("instance_")
+    while not _ID.fullmatch(plain) and (shorter := _ENDINGS.sub("", plain)) != plain and "__" in shorter:
+        plain = shorter
     found = _ID.fullmatch(plain)
     if not found:
         return plain
@@ -151,9 +211,20 @@ def canonical_id(instance_id: str) -> str:
 
 
 def repo_of(instance_id: str) -> str:
-    """`owner/name` of an id of the form `owner__name-number`; "" where it has another."""
-    found = _ID.fullmatch(instance_id.strip().lower().removeprefix("instance_"))
-    return f"{found['owner']}/{found['name']}" if found else ""
+    """`owner/name` that an id tells; "" where it tells none."""
+    plain = canonical_id(instance_id)
+    found = _ID.fullmatch(plain) or _MADE.search(plain)
+    return canonical_repo(f"{found['owner']}/{found['name']}") if found else ""
+
+
+def _is_commit(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-fA-F]{12,64}", text.strip()) is not None
+
+
+def sampled_ngrams(text: str) -> list[int]:
+    """The n-grams by which a text is known again: all of a short one's, every eighth of a longer one's."""
+    found = list(dict.fromkeys(_ngrams(text)))
+    return found if len(found) < SHORT else [ngram for ngram in found if ngram % SAMPLED == 0]
 
 
 def _ngrams(text: str) -> Iterator[int]:

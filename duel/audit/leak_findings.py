@@ -34,6 +34,8 @@ class Finding:
         where = f"line {self.place['line']} of the reply"
         if self.kind == "talk":
             return f'"{value}" ({where}) speaks of what the agent was never told of'
+        if self.kind == "claim":
+            return f'"{value}" ({where}) follows from no line of the conversation'
         if self.kind in _DEEDS:
             return f"the command ({where}) {_DEEDS[self.kind].format(value)}"
         return f"{_ARTICLE.get(self.kind, 'the ' + self.kind)} `{value}` ({where}) stands nowhere in the conversation"

@@ -28,6 +28,7 @@ BASE = {
     "blind edit": 1.3,
     "window": 1.3,
     "other history": 1.3,
+    "claim": 1.3,
 }
 # Reasons for doubt that several searches share, as factors.
 IN_REPOSITORY = 0.85

@@ -6,61 +6,33 @@ A call, once it is sent, is waited for and recorded even where whoever asked has
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
-from duel.calls import prices, trouble
-from duel.calls.failures import Failure, Meaning, is_too_long
-from duel.calls.lane import Lane, ModelGone
-from duel.calls.ledger import Ledger, now_in_utc
+from duel.calls import prices
+from duel.calls.aftermath import Aftermath
+from duel.calls.failures import Failure, Meaning
+from duel.calls.lane import Lane, ModelGone, Start
+from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
+from duel.calls.line import GONE, HUNG, Call, Line
+from duel.calls.patience import Patience
+from duel.calls.redaction import redacted
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
-from duel.calls.spending import BYTES_PER_TOKEN, Spending
+from duel.calls.seats import Seats, open_files_left
+from duel.calls.spending import Spending
 from duel.calls.summary import Summary
 from duel.calls.transport import Transport
-from duel.calls.wire import Completion, encode
+from duel.calls.wire import CUT as CUT_SHORT
+from duel.calls.wire import WINDOW_FULL, Completion, encode
 from duel.errors import DuelError, ItemError, SettingsError
-from duel.sections import Price
 from duel.settings import Settings
 
-# So many requests in a row that fail for good mean that every one would: where none was ever answered, and where some
-# were (a few prompts may be too long for a model, or filtered).
-FAILED_IN_A_ROW, FAILED_AMONG_GOOD = 3, 20
-CUT = "cut"
-GONE = Failure("unavailable", Meaning.REFUSED, "held back too often without one reply")
-
-
-@dataclass
-class Line:
-    """One model of one provider, as calls meet it."""
-
-    provider: Provider
-    model: str
-    lane: Lane
-    price: Price | None
-    without: frozenset[str] = frozenset()
-    """Optional parameters that it refuses."""
-    last_failure: Failure = GONE
-
-
-@dataclass
-class Call:
-    """One request on its way to an answer."""
-
-    request: Request
-    max_tokens: int
-    refusals: int = 0
-    faults: int = 0
-    tries: int = 0
-    latency_s: float = 0.0
-    sent: bool = False
-    """True from the moment it costs money until its reply is durable."""
-
-    def jitter(self) -> float:
-        """0 to 1, the same in every run."""
-        return zlib.crc32(f"{self.request.key} {self.tries}".encode()) / 2**32
+# How often calls in flight are looked at: which of them hang, which models are out for good.
+LOOK_EVERY_S = 0.25
+# A budget that thinking eats up is doubled until it is so many times what was asked; a cut answer is asked once more.
+MOST_RAISE, ANSWER_RAISE = 8, 2
 
 
 @dataclass
@@ -74,11 +46,18 @@ class Client:
     spending: Spending
     summary: Summary
     on_stop: Callable[[DuelError], None]
-    """Told, once or more, why the run must end."""
+    """Called with the error that ends the run; may be called more than once."""
     stopped: bool = False
     lines: dict[tuple[bool, str], Line] = field(default_factory=dict)
     """By whether the provider is the first, and the model's id there."""
     _calls: dict[asyncio.Task[Reply], Call] = field(default_factory=dict)
+    _budgets: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Stage, item and model -> the budget that the next try starts from, where a reply was cut."""
+    _look: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.seats = Seats(open_files_left())
+        self.aftermath = Aftermath(self)
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to `request`, durable. Raises ItemError where there is none to be had."""
@@ -88,10 +67,12 @@ class Client:
             return known
         if self.stopped:
             raise asyncio.CancelledError
-        call = Call(request, request.max_tokens if known is None else self._raised(request))
+        call = Call(request, self._first_budget(request, known))
         task = asyncio.create_task(self._answer(call))
         self._calls[task] = call
         task.add_done_callback(self._forget)
+        if self._look is None:
+            self._look_again()
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -116,88 +97,182 @@ class Client:
         """True where some model could take more work than is waiting for it."""
         return not self.lines or any(line.lane.hungry and not line.lane.held for line in self.lines.values())
 
+    @property
+    def hanging(self) -> int:
+        """Calls in flight that take far longer than any neighbor took."""
+        now = asyncio.get_running_loop().time()
+        flying = [call for call in self._calls.values() if call.limit is not None and call.line is not None]
+        return sum(call.line.lane.patience.is_slow(now - call.sent_at) for call in flying if call.line is not None)
+
+    @property
+    def models_out(self) -> Iterable[str]:
+        """What is said of every model that is out and waited for."""
+        for line in self.lines.values():
+            if line.lane.out and line.down is None:
+                seconds, kind = line.lane.silent_s, line.last_failure.kind
+                yield f"{line.model} is out for {seconds:.0f} s ({kind}), one call at a time tries it"
+
+    def let_go(self) -> None:
+        """Fail what waits for a model that is out, where others could go on: they never wait for a sick one."""
+        if self.hungry:
+            for line in self.lines.values():
+                if line.lane.out:
+                    line.lane.send_away()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Let no further call out. Those in flight are waited for, unless `at_once`."""
         self.stopped = True
         for task, call in list(self._calls.items()):
             if at_once or not call.sent:
+                self.summary.dropped += call.sent
                 task.cancel()
 
     async def drain(self) -> None:
         """Wait for every call in flight; each is recorded."""
         while self._calls:
             await asyncio.wait(list(self._calls))
+        if self._look is not None:
+            self._look.cancel()
+        self.aftermath.end()
 
     def _forget(self, task: asyncio.Task[Reply]) -> None:
         self._calls.pop(task, None)
         if not task.cancelled():
             task.exception()  # seen, also where whoever asked has gone
 
+    def _look_again(self) -> None:
+        """End what hangs, and give up models that have been out for too long."""
+        now = asyncio.get_running_loop().time()
+        longest = {key: self._longest_s(line) for key, line in self.lines.items()}
+        for call in self._calls.values():
+            if call.limit is None or call.line is None:
+                continue
+            patience = longest[call.line.provider is self.route.provider, call.line.model]
+            if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 1):
+                call.limit.reschedule(now)
+        for line in self.lines.values():
+            if line.lane.over and not line.lane.gone:
+                line.lane.give_up()
+        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look_again)
+
+    def _longest_s(self, line: Line) -> float:
+        """Seconds that a call to this model may take; one that never answered is measured by the others."""
+        if line.lane.answered_calls:
+            return line.lane.patience.longest_s
+        others = max(
+            (other.lane.patience.longest_s for other in self.lines.values() if other.lane.answered_calls),
+            default=float("inf"),
+        )
+        return max(others, line.lane.outage_s * 0.2)
+
     # -- one request -----------------------------------------------------------------------------------------------
 
     async def _answer(self, call: Call) -> Reply:
+        cut: Reply | None = None
         try:
-            line, completion = await self._complete(call)
-            if completion.finish_reason == "length" and call.max_tokens < self._raised(call.request):
-                await self._keep(call, line, completion, rejected=CUT)
-                call.max_tokens, call.sent = self._raised(call.request), False
+            while True:
                 line, completion = await self._complete(call)
-            return await self._keep(call, line, completion)
-        except ItemError:
-            raise
+                larger = self._larger(call, completion)
+                if larger is None:
+                    return await self._keep(call, line, completion)
+                cut = await self._keep(call, line, completion, rejected=CUT)
+                call.cut_tokens, call.max_tokens, call.sent = call.max_tokens, larger, False
+                self._budgets[call.request.stage, call.request.item, call.request.model] = larger
+        except ItemError as error:
+            if cut is None or error.reason != "too-long":
+                raise
+            self.ledger.reject(cut.key, "")  # nothing larger fits: the cut reply is all there is
+            return replace(cut, rejected="")
         except DuelError as error:  # the run ends: the item did not fail, it stays open
             self.on_stop(error)
             raise asyncio.CancelledError from None
 
     async def _complete(self, call: Call) -> tuple[Line, Completion]:
         """Try until there is a completion. Raises ItemError where retries are used up, EndpointError, BudgetSpent."""
-        line = self._choose(call, None)
+        line = self.choose(call, None)
         while True:
+            call.line = line
+            if line.down is not None:
+                await self.aftermath.meet_down(call, line)
             outcome = await self._try(call, line)
             if isinstance(outcome, Completion):
                 return line, outcome
             call.sent = False
-            if outcome is not GONE:
-                self.summary.faults[outcome.kind] += 1
-                self.ledger.count_fault(call.request, outcome.kind)
-            following = self._choose(call, line if outcome.meaning is Meaning.REFUSED else None)
-            wait = await self._after(call, line, outcome, may_wait=following is line)
-            if wait > 0:
+            wait = await self.aftermath.wait_after(call, line, outcome)
+            away = outcome.meaning is Meaning.REFUSED or outcome.unsent or call.faults > 1
+            following = self.choose(call, line if away else None)
+            if following is line and wait > 0:
                 await asyncio.sleep(wait)
+                following = self.choose(call, None)
             line = following
 
     async def _try(self, call: Call, line: Line) -> Completion | Failure:
         """One call, from its turn in the lane to what came back."""
         try:
-            ticket = await line.lane.enter(retry=call.tries > 0)
+            start = await line.lane.enter(retry=call.tries > 0)
         except ModelGone:
             return GONE
-        body = encode(call.request, line.model, call.max_tokens, stream=self.route.stream, without=line.without)
-        worst_case = self._worst_case(line, call, len(body))
+        body = encode(call.request, line.model, call.max_tokens, stream=self.route.stream, dialect=line.dialect)
+        call.body_bytes, call.asked_in = len(body), line.dialect.changes
+        worst_case = line.worst_case(len(body), call.max_tokens)
         try:
+            self.ledger.keep_room(self.in_flight)
             await self.spending.reserve(worst_case)
         except BaseException:
-            line.lane.failed(ticket)
+            line.lane.left(start)
             raise
+        outcome = await self._send(call, line, body, start)
+        if isinstance(outcome, Completion):
+            usage = line.usage_of(outcome, len(body))
+            outcome = replace(outcome, usage=usage)
+            line.lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
+            self.spending.settle(worst_case, prices.cost(line.price, usage))
+        else:
+            line.last_failure = outcome
+            self.spending.settle(worst_case, self._bill(call, line, outcome))
+            self._tell_lane(line, start, outcome)
+        return outcome
+
+    async def _send(self, call: Call, line: Line, body: bytes, start: Start) -> Completion | Failure:
+        """One exchange, ended where it takes many times what its neighbors took."""
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        start.at = call.sent_at = loop.time()
         call.sent, call.tries = True, call.tries + 1
         self.summary.calls += 1
-        outcome = await self.transport.send(line.provider, body, stream=self.route.stream)
-        call.latency_s = loop.time() - started
-        if isinstance(outcome, Completion):
-            # The slot is free before the reply is durable: the disk must not slow the wire.
-            line.lane.answered(ticket, started)
-            outcome = _with_usage(outcome, len(body))
-            self.spending.settle(worst_case, prices.cost(line.price, outcome.usage))
-            return outcome
-        self.spending.settle(worst_case, None)
-        line.last_failure = outcome
-        if outcome.meaning is Meaning.REFUSED or outcome.unsent:
-            line.lane.refused(ticket, started, outcome.retry_after_s)
+        outcome: Completion | Failure
+        try:
+            async with asyncio.timeout(None) as call.limit:
+                outcome = await self.transport.send(line.provider, body, stream=self.route.stream)
+        except TimeoutError:
+            call.hung += 1
+            words = f"no reply for {loop.time() - start.at:.1f} s; others took {line.lane.patience.slowest_s:.1f} s"
+            outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
+        finally:
+            call.limit = None
+        call.latency_s = loop.time() - start.at
+        if outcome.rates is not None:
+            line.lane.observe(outcome.rates, start)
+        return redacted(outcome, line.provider.api_key)
+
+    def _tell_lane(self, line: Line, start: Start, failure: Failure) -> None:
+        if failure.kind == "no-file":
+            self.seats.shrink()
+        if failure.meaning is Meaning.REFUSED:
+            line.lane.refused(start, failure.retry_after_s, limited=failure.status == 429)
+        elif failure.meaning is Meaning.FAULT and not (failure.kind == HUNG and line.lane.answered_at > start.at):
+            line.lane.failed(start)
         else:
-            line.lane.failed(ticket)
-        return outcome
+            line.lane.left(start)
+
+    def _bill(self, call: Call, line: Line, failure: Failure) -> float | None:
+        """Count what a failed call cost: as told, or the worst case where the endpoint worked for it."""
+        usage = dict(failure.usage)
+        if failure.billed and usage.get("completion_tokens") is None:
+            usage = line.estimate(call.body_bytes, call.max_tokens)
+        dollars = prices.cost(line.price, usage) if usage else None
+        self.summary.count_failed_call(failure.kind, usage, dollars, line.model)
+        self.ledger.count_fault(call.request, failure.kind, usage, dollars)
+        return dollars
 
     async def _keep(self, call: Call, line: Line, completion: Completion, rejected: str = "") -> Reply:
         """Make a reply of it, durable."""
@@ -205,7 +280,7 @@ class Client:
         reply = Reply(
             text=completion.text,
             reasoning=completion.reasoning,
-            finish_reason=completion.finish_reason,
+            finish_reason=CUT_SHORT if completion.finish_reason == WINDOW_FULL else completion.finish_reason,
             model=completion.model or line.model,
             provider=line.provider.name,
             usage=completion.usage,
@@ -216,122 +291,71 @@ class Client:
             rejected=rejected,
             key=call.request.key,
         )
-        await self.ledger.put(call.request, reply)
+        try:
+            await self.ledger.put(call.request, reply)
+        finally:
+            line.lane.saved()
         self.summary.count_reply(completion.usage, dollars, line.model)
+        self.aftermath.answered(line, completion, final=not rejected)
         return reply
 
-    # -- what a failure asks for -----------------------------------------------------------------------------------
+    # -- budgets of tokens -----------------------------------------------------------------------------------------
 
-    async def _after(self, call: Call, line: Line, failure: Failure, *, may_wait: bool) -> float:
-        """Seconds to wait before the next try; raises where there is none."""
-        if failure.meaning is Meaning.RUN:
-            raise await self._end_of_run(call, line, failure)
-        if failure.drop and failure.drop not in line.without:
-            line.without |= {failure.drop}
-            return 0.0
-        if failure.meaning is Meaning.ITEM:
-            raise self._given_up(call, line, failure)
-        if failure is GONE and may_wait:
-            raise self._given_up(call, line, failure)
-        if failure.status in (429, 503, 529) or failure.kind == "error-in-reply":
-            call.refusals += 1
-            if call.refusals > self.route.max_429_retries:
-                raise self._given_up(call, line, failure)
-            count = call.refusals
-        else:
-            call.faults += failure is not GONE
-            if call.faults > self.route.retry_max:
-                raise self._given_up(call, line, failure)
-            count = call.faults
-        return self._wait(call, failure, count) if may_wait else 0.0
+    def _first_budget(self, request: Request, known: Reply | None) -> int:
+        """What was asked for; more where a reply to this item was cut before."""
+        budget = self._budgets.get((request.stage, request.item, request.model), request.max_tokens)
+        if known is not None and known.rejected == CUT:
+            used = 0 if known.usage.get("estimated") else int(known.usage.get("completion_tokens") or 0)
+            budget = max(budget, 2 * max(used, request.max_tokens))
+        return max(request.max_tokens, min(budget, MOST_RAISE * request.max_tokens, self.route.max_tokens_cap))
 
-    async def _end_of_run(self, call: Call, line: Line, failure: Failure) -> DuelError:
-        """What to tell the user; the first call that learns it stops the others while it looks up what helps."""
-        if self.stopped:
-            raise asyncio.CancelledError
-        call.sent = True  # this one is to go on
-        self.stop()
-        listed = await self.transport.models(line.provider) if failure.status == 404 else []
-        return trouble.endpoint_error(failure, line.provider, line.model, listed)
-
-    def _wait(self, call: Call, failure: Failure, count: int) -> float:
-        """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""
-        if failure.retry_after_s is not None:
-            return min(failure.retry_after_s, self.route.max_429_wait_s) * (1 + 0.03 * call.jitter())
-        longest = self.route.retry_initial_backoff_s * 2.0 ** (count - 1)
-        if failure.status in (0, 200):  # a broken connection or reply: no sign of load, which backing off would ease
-            longest /= 4
-        return min(longest, self.route.max_429_wait_s) * call.jitter()
-
-    def _given_up(self, call: Call, line: Line, failure: Failure) -> DuelError:
-        """The item fails; or the run ends, where every further item would fail as well."""
-        if is_too_long(failure):
-            return ItemError("too-long", failure.words, where=call.request.item)
-        seen = line.last_failure if failure is GONE else failure
-        line.lane.given_up += 1
-        enough = FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW
-        others_answer = failure is GONE and any(not other.lane.held for other in self.lines.values())
-        if line.lane.given_up >= enough and not others_answer:
-            return trouble.silent_error(seen, line.provider, line.model)
-        return ItemError(failure.kind, seen.words, where=call.request.item)
-
-    def verdict(self) -> DuelError | None:
-        """At the end of a run: the error of a model that failed every request and answered none, where there is one."""
-        for line in self.lines.values():
-            if line.lane.given_up and not line.lane.answered_calls:
-                return trouble.silent_error(line.last_failure, line.provider, line.model)
-        return None
+    def _larger(self, call: Call, completion: Completion) -> int | None:
+        """The budget to ask with after a cut reply; None where this reply is the last word."""
+        if completion.finish_reason != CUT_SHORT:
+            return None
+        times = MOST_RAISE if completion.thought_only else ANSWER_RAISE
+        most = min(times * call.request.max_tokens, self.route.max_tokens_cap, call.most_tokens or 2**53)
+        return min(2 * call.max_tokens, most) if most > call.max_tokens else None
 
     # -- where a call goes -----------------------------------------------------------------------------------------
 
-    def _choose(self, call: Call, refused_by: Line | None) -> Line:
-        """The first provider; the second where the first has just refused the call, or is held back."""
-        first = self._line(self.route.provider, call.request.model)
-        if self.route.fallback is None or (refused_by is not first and not first.lane.held):
+    def choose(self, call: Call, failed_at: Line | None) -> Line:
+        """The first provider; the second where the first has just failed the call, is held back or is down."""
+        first = self.line(self.route.provider, call.request.model)
+        if self.route.fallback is None:
             return first
         model = self.route.model_map.get(call.request.model, call.request.model)
-        second = self._line(self.route.fallback, model)
-        return first if refused_by is second and not first.lane.held else second
+        second = self.line(self.route.fallback, model)
+        order = [second, first] if failed_at is first else [first, second]
+        ready = [line for line in order if line.down is None and not line.lane.out and not line.lane.held]
+        return next(iter(ready or [line for line in order if line.down is None] or order))
 
-    def _line(self, provider: Provider, model: str) -> Line:
+    def line(self, provider: Provider, model: str) -> Line:
+        """The line to `model` of `provider`."""
         key = (provider is self.route.provider, model)
         if key not in self.lines:
-            limit = self.route.limit(model)
-            caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
-            lane = Lane(
-                Level(min(caps, default=0), self.route.concurrency or START),
-                min_interval_s=limit.min_interval_s,
-                first_hold_s=self.route.retry_initial_backoff_s,
-                longest_hold_s=self.route.max_429_wait_s,
-                most_holds=self.route.max_429_retries,
-            )
-            price = prices.price_of(model, self.settings, offline=provider.offline)
-            if price is None and self.spending.limit is not None:
-                raise SettingsError(
-                    "a budget needs a price for every model",
-                    where="chain.toml [prices]",
-                    value=model,
-                    hint='write it as "model" = { input = …, output = … }, in dollars a million tokens',
-                )
-            self.lines[key] = Line(provider, model, lane, price)
+            self.lines[key] = self._new_line(provider, model)
         return self.lines[key]
 
-    def _raised(self, request: Request) -> int:
-        return max(request.max_tokens, min(2 * request.max_tokens, self.route.max_tokens_cap))
-
-    def _worst_case(self, line: Line, call: Call, body_bytes: int) -> float:
-        usage = {"prompt_tokens": int(body_bytes / BYTES_PER_TOKEN), "completion_tokens": call.max_tokens}
-        return prices.cost(line.price, usage) or 0.0
-
-
-def _with_usage(completion: Completion, body_bytes: int) -> Completion:
-    """An endpoint that names no usage gets an estimate, marked as one, so that a budget holds all the same."""
-    if completion.usage.get("completion_tokens") is not None:
-        return completion
-    said = len(completion.text.encode("utf-8", "replace")) + len(completion.reasoning.encode("utf-8", "replace"))
-    usage = {
-        "prompt_tokens": int(body_bytes / BYTES_PER_TOKEN),
-        "completion_tokens": int(said / BYTES_PER_TOKEN) + 1,
-        "estimated": 1,
-    }
-    return Completion(completion.text, completion.reasoning, completion.finish_reason, completion.model, usage)
+    def _new_line(self, provider: Provider, model: str) -> Line:
+        price = prices.price_of(model, self.settings, offline=provider.offline)
+        if price is None and self.spending.limit is not None:
+            raise SettingsError(
+                "a budget needs a price for every model",
+                where="chain.toml [prices]",
+                value=model,
+                hint='write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others',
+            )
+        limit = self.route.limit(model)
+        caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
+        lane = Lane(
+            Level(min(caps, default=0), self.route.concurrency or START),
+            min_interval_s=limit.min_interval_s,
+            first_hold_s=self.route.retry_initial_backoff_s,
+            longest_hold_s=self.route.max_429_wait_s,
+            outage_s=self.route.outage_s,
+            patience=Patience(shortest_s=self.route.hung_s),
+            seats=self.seats,
+            reroutes=self.route.fallback is not None,
+        )
+        return Line(provider, model, lane, price)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 import orjson
 
+from duel.calls.rates import Rates
 from duel.errors import printable
 
-# A context that is too long is the item's fault alone, however many calls to the model have succeeded.
+# Words of an endpoint, never our own, with which it says that a request does not fit the model's window.
 _TOO_LONG = re.compile(
-    r"(?i)context[ _]?(length|window|size)|maximum context|too (long|many tokens)|shorten|input.{0,4} too large"
+    r"(?i)context[ _]?(length|window|size|limit)|maximum context|too (long|many tokens)|shorten|input.{0,4} too large|"
+    r"max_(completion_)?tokens['`\" or_a-z]{0,40} is too large|at most \d+ (completion|output) tokens"
 )
-# Parameters that can be left out without loss, by the words with which endpoints refuse them.
-_OPTIONAL = ("response_format", "chat_template_kwargs", "stream_options")
+_LIMITED = re.compile(r"(?i)rate.?limit|too many requests|capacity|overloaded|no instances")
+# A quota that only time or money brings back.
+_SPENT = re.compile(r"(?i)insufficient_quota|per.?day|\bdaily\b|for today|monthly|exceeded your current quota")
+_NO_MODEL = re.compile(
+    r"(?i)model\b.{0,120}\b(not found|does ?n.t exist|does not exist)|(invalid|unknown|no such) model|not a valid model"
+)
 
 
 class Meaning(Enum):
@@ -30,7 +36,7 @@ class Meaning(Enum):
     ITEM = "item"
     """This request will never be answered (400, 422); others may."""
     RUN = "run"
-    """Every further call would fail the same way."""
+    """Every further call to this model would fail the same way, unless it has answered others."""
 
 
 @dataclass(frozen=True)
@@ -44,46 +50,62 @@ class Failure:
     """The endpoint's own words, or the transport's."""
     status: int = 0
     retry_after_s: float | None = None
-    drop: str = ""
-    """The optional parameter that the endpoint does not know: leave it out and ask again."""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    """What the endpoint says it billed for the call."""
+    billed: bool = False
+    """The endpoint worked for it, so that it costs money although no usage says how much."""
     unsent: bool = False
     """The call never reached an endpoint (no connection)."""
+    too_long: bool = False
+    """The request does not fit the model, which says nothing about other requests."""
+    no_model: bool = False
+    """The endpoint does not know the model."""
+    spent: bool = False
+    """The quota is used up, and no wait within a run brings it back."""
+    rates: Rates | None = None
+
+    @property
+    def told(self) -> str:
+        """Its kind and the words that came with it."""
+        return f"{self.kind}: {self.words}" if self.words else self.kind
 
 
-def from_status(status: int, body: bytes, retry_after: str | None, now: float) -> Failure:
-    """What an HTTP status other than 200 means. `now` is the time in seconds since the epoch."""
+def from_status(status: int, body: bytes, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:
+    """What an HTTP status other than 200 means. `retry_after_s` is what the headers ask for."""
     words, code = error_words(body)
-    kind = f"http-{status}"
-    if status == 429 and code == "insufficient_quota":
-        return Failure(kind, Meaning.RUN, words, status)
+    failure = Failure(f"http-{status}", Meaning.RUN, words, status, retry_after_s, rates=rates)
+    if status == 429 and _SPENT.search(f"{code} {words}"):
+        return replace(failure, spent=True)
     if status in (429, 503, 529):
-        return Failure(kind, Meaning.REFUSED, words, status, parse_retry_after(retry_after, now))
-    if status in (400, 422):
-        drop = next((name for name in _OPTIONAL if name in words), "")
-        return Failure(kind, Meaning.ITEM, words, status, drop=drop)
+        wait = retry_after_s if retry_after_s is not None else wait_in_words(words)
+        return replace(failure, meaning=Meaning.REFUSED, retry_after_s=wait)
+    if status in (400, 413, 422):
+        words = words or ("the request is too large" if status == 413 else "")
+        too_long = status == 413 or _TOO_LONG.search(words) is not None
+        meaning = Meaning.RUN if (no_model := _NO_MODEL.search(words) is not None) else Meaning.ITEM
+        return replace(failure, meaning=meaning, words=words, too_long=too_long, no_model=no_model)
     if status in (408, 409, 425) or status >= 500:
-        return Failure(kind, Meaning.FAULT, words, status, parse_retry_after(retry_after, now))
-    if status == 413:
-        return Failure(kind, Meaning.ITEM, words or "the request is too large", status)
-    return Failure(kind, Meaning.RUN, words, status)
+        return replace(failure, meaning=Meaning.FAULT)
+    return replace(failure, no_model=status == 404)
 
 
-def from_error_object(error: Any, now: float) -> Failure:
+def from_error_object(error: Any, now: float, usage: Mapping[str, int] | None = None) -> Failure:
     """An error that came with HTTP 200, in the body or as an event of the stream."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if not isinstance(code, int) and not (isinstance(code, str) and code.isdigit()):
-        code = error.get("status") if isinstance(error, dict) else None
-    status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 0
-    if not 400 <= status <= 599:
-        words = error_words(orjson.dumps({"error": error}))[0]
-        limited = re.search(r"(?i)rate.?limit|too many requests|capacity|overloaded|no instances", words)
-        return Failure("error-in-reply", Meaning.REFUSED if limited else Meaning.FAULT, words)
-    return from_status(status, orjson.dumps({"error": error}), None, now)
+    fields = error if isinstance(error, dict) else {}
+    status = _status(fields.get("code")) or _status(fields.get("status"))
+    body = orjson.dumps({"error": error}, default=str)
+    if status:
+        return replace(from_status(status, body), usage=usage or {})
+    words, label = error_words(body)
+    limited = _LIMITED.search(f"{label} {words}")
+    meaning = Meaning.REFUSED if limited else Meaning.FAULT
+    return Failure("error-in-reply", meaning, words, usage=usage or {}, retry_after_s=wait_in_words(words))
 
 
-def is_too_long(failure: Failure) -> bool:
-    """True where the request does not fit the model, so that it says nothing about other requests."""
-    return failure.status == 413 or bool(_TOO_LONG.search(failure.words))
+def _status(code: Any) -> int:
+    if isinstance(code, str) and code.isdecimal() and len(code) < 4:
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code <= 599 else 0
 
 
 def error_words(body: bytes) -> tuple[str, str]:
@@ -96,19 +118,38 @@ def error_words(body: bytes) -> tuple[str, str]:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
         return printable(error, 300), ""
-    words = error.get("message") or error.get("detail") or error.get("error") or error
-    return printable(words, 300), str(error.get("code") or error.get("type") or "")
+    words = printable(error.get("message") or error.get("detail") or error.get("error") or error, 300)
+    return words + _behind(error.get("metadata")), str(error.get("code") or error.get("type") or "")
 
 
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait out of a Retry-After header, in seconds or as an HTTP date; None where it says nothing usable."""
-    if not value:
+def _behind(metadata: Any) -> str:
+    """What the provider behind a router said, as OpenRouter passes it on."""
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not raw:
+        return ""
+    inner = error_words(raw.encode("utf-8", "replace") if isinstance(raw, str) else orjson.dumps(raw, default=str))[0]
+    return f" ({printable(inner, 300)})"
+
+
+def wait_in_words(words: str) -> float | None:
+    """Seconds out of "Please try again in 1m2.5s"; None where no wait is named."""
+    found = re.search(
+        r"(?i)(?:try|retry)\w* (?:again )?(?:in|after) ((?:[\d.]+ ?(?:ms|s|m|h|sec\w*|min\w*) ?)+)", words
+    )
+    return Rates.seconds(found[1]) if found else None
+
+
+def fitting_tokens(words: str, max_tokens: int) -> int | None:
+    """The budget that would have fitted, out of the words that refuse `max_tokens`; None where they do not tell."""
+    numbers = [int(number) for number in re.findall(r"\d+", words.replace(",", ""))]
+    most = re.search(r"(?i)at most (\d+) (?:completion|output) tokens", words)
+    if most:
+        return int(most[1])
+    window = re.search(r"(?i)(?:context (?:length|window|size|limit)|maximum)\D{0,40}?(?:\d+ \+ \d+ > )?(\d+)", words)
+    if window is None:
         return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+    size = int(window[1])
+    asked = [number for number in numbers if number != max_tokens and number < size < number + max_tokens]
+    asked += [number - max_tokens for number in numbers if size < number < size + max_tokens + size]
+    asked = [number for number in asked if 0 < number < size]
+    return size - max(asked) if asked else None

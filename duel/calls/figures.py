@@ -15,7 +15,9 @@ from duel.errors import printable
 _REPLIES = (
     "SELECT stage, asked_model, usage, cost, latency_s, rejected, provider FROM replies ORDER BY stage, asked_model"
 )
-_FAULTS = "SELECT stage, asked_model, kind, calls FROM faults ORDER BY stage, asked_model, kind"
+_FAULTS = (
+    "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY stage, asked_model, kind"
+)
 HEADINGS = (
     "stage", "model", "replies", "rejected", "failed calls", "tokens in", "cached", "tokens out", "reasoning", "cost",
     "latency p50", "p90", "p99",
@@ -61,8 +63,12 @@ def collect(ledger: Ledger) -> list[Figures]:
         row = found.setdefault((stage, model), Figures(stage, model))
         latencies.setdefault((stage, model), []).append(latency_s)
         _add(row, orjson.loads(usage), cost, rejected, provider)
-    for stage, model, kind, calls in ledger.query(_FAULTS):
-        found.setdefault((stage, model), Figures(stage, model)).failed_calls[kind] = calls
+    for stage, model, kind, calls, tokens_in, tokens_out, cost in ledger.query(_FAULTS):
+        row = found.setdefault((stage, model), Figures(stage, model))
+        row.failed_calls[kind] = calls
+        row.prompt_tokens += tokens_in
+        row.completion_tokens += tokens_out
+        row.cost += cost
     for key, values in latencies.items():
         values.sort()
         row = found[key]

@@ -1,7 +1,7 @@
 """The queue before one model: who goes out next, when, and when nobody may.
 
-A call holds a slot only while it is in flight; a waiting retry holds none, and comes before new work when its wait is
-over. Each provider and model has its own lane, so that one which is held back stops no other.
+A call holds a slot from its start until its reply is durable; a waiting retry holds none, and comes before new work
+when its wait is over. Each provider and model has its own lane, so that one which is held back stops no other.
 """
 
 from __future__ import annotations
@@ -11,21 +11,37 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from duel.calls.level import Level, Ticket
+from duel.calls.pace import SHORTEST_S, Pace
+from duel.calls.patience import Patience
+from duel.calls.rates import Rates
+from duel.calls.seats import WANTED, Seats
 
-# Fewer replies than this between two holds show a limit on calls per time. The pace that is learnt from it is tried 2 %
-# faster with each reply, slowed by a tenth when that was too fast, and forgotten below 20 ms (timers are not finer).
+# Fewer replies than this between two holds show a limit on calls per time.
 FEW_ANSWERS = 10
-PACE_RELAX, PACE_BACK_OFF = 0.98, 1.1
-SHORTEST_PACE_S = 0.02
 # Once a level had to fall, a round of calls is spread over half of their latency. Calls of 8 s under a limit of 180 a
 # minute: 28 of 1,528 refused, 443 of 1,943 without; 0.8 costs an endpoint with a plain capacity 1 % of its throughput.
 SPACING = 0.5
-# For so long nobody asks a model that was held back `most_holds` times without one reply.
-GONE_S = 60.0
+# A row of failures of any kind, no reply between them, is an outage if chance makes one so long once in 100,000 calls:
+# 8 in a row up to 24 % of faults, 23 at 60 %. The share of faults is that of the last 100 calls or so.
+SHORTEST_ROW, LONGEST_ROW, ONCE_IN = 8, 100, 100_000
+MEMORY = 0.99
+# While a model is out one call at a time tries it, at least so often; a refused call costs nothing.
+LONGEST_PROBE_S = 5.0
+# A model that has never answered is given up after this share of `outage_s`.
+NEVER_ANSWERED = 0.2
 
 
 class ModelGone(Exception):
-    """The model was held back so often without one reply that waiting for it is no use now."""
+    """The model has been out for longer than anybody waits, or the call is to be routed anew."""
+
+
+@dataclass(slots=True)
+class Start:
+    """A call that went out: its ticket, when, and what the pace had counted before it."""
+
+    ticket: Ticket
+    at: float
+    before: tuple[float, float]
 
 
 @dataclass
@@ -36,18 +52,32 @@ class Lane:
     min_interval_s: float = 0.0
     first_hold_s: float = 1.5
     longest_hold_s: float = 60.0
-    most_holds: int = 8
+    outage_s: float = 300.0
+    """How long a model that has answered may be out."""
+    seats: Seats = field(default_factory=lambda: Seats(WANTED))
+    reroutes: bool = False
+    """True if what waits while the model is held can be asked elsewhere."""
+    pace: Pace = field(default_factory=Pace)
+    patience: Patience = field(default_factory=Patience)
     answered_calls: int = 0
+    answered_at: float = 0.0
+    """When the last reply came (loop time)."""
     given_up: int = 0
     """Requests that failed for good since the last reply."""
-    _retries: deque[asyncio.Future[Ticket]] = field(default_factory=deque)
-    _fresh: deque[asyncio.Future[Ticket]] = field(default_factory=deque)
+    out: bool = False
+    """True while the model counts as out: one call at a time tries it."""
+    gone: bool = False
+    """True once it has been out for longer than anybody waits; `revive` lets one call try it all the same."""
+    _retries: deque[asyncio.Future[Start]] = field(default_factory=deque)
+    _fresh: deque[asyncio.Future[Start]] = field(default_factory=deque)
     _next_start: float = 0.0
     _held_until: float = 0.0
     _holds: int = 0
-    _pace_s: float = 0.0
-
-    _latency_s: float = 0.0
+    _failed_in_a_row: int = 0
+    _silent_since: float | None = None
+    _failures: float = 0.0
+    """Failures and, below, all calls before the present row, the older the lighter."""
+    _outcomes: float = 1.0
     _answered_since_hold: int = FEW_ANSWERS
     _first_start_since_hold: float = 0.0
     _timer: asyncio.TimerHandle | None = None
@@ -60,85 +90,161 @@ class Lane:
     @property
     def hungry(self) -> bool:
         """True where more work would be put to use: less than a round is waiting (a level may double in one)."""
-        return self.queued < max(4.0, self.level.limit)
+        return not self.out and self.queued < max(4.0, self.level.limit)
 
     @property
     def held(self) -> bool:
         """True while nobody may go out."""
         return _now() < self._held_until
 
-    async def enter(self, *, retry: bool = False) -> Ticket:
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the first failure after the last reply."""
+        return 0.0 if self._silent_since is None else _now() - self._silent_since
+
+    @property
+    def over(self) -> bool:
+        """True if the model has been out for longer than anybody waits."""
+        return self.out and self.silent_s > self.outage_s * (1.0 if self.answered_calls else NEVER_ANSWERED)
+
+    async def enter(self, *, retry: bool = False) -> Start:
         """Wait for a turn and take the slot; retries come first. Raises ModelGone."""
-        if self._holds > self.most_holds and self.held:
+        if self.gone:
             raise ModelGone
-        turn: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
         (self._retries if retry else self._fresh).append(turn)
         self._dispatch()
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.failed(turn.result())  # the turn had just come: it goes to the next
+                self.left(turn.result())  # the turn had just come: it goes to the next
             raise
 
     # -- what became of a call -------------------------------------------------------------------------------------
 
-    def answered(self, ticket: Ticket, started: float) -> None:
-        """A reply came to the call that went out at `started` (loop time)."""
+    def answered(self, start: Start, tokens: int = 0) -> None:
+        """A reply came that took `tokens`. Its slot stays taken until `saved`."""
         self.answered_calls += 1
-        self.given_up = 0
-        self._holds = 0
-        latency = _now() - started
-        self._latency_s += (latency - self._latency_s) * (0.1 if self.answered_calls > 1 else 1.0)
+        row = 0 if self.out else self._failed_in_a_row
+        fade = MEMORY ** (row + 1)
+        self._failures, self._outcomes = self._failures * fade + row, self._outcomes * fade + row + 1
+        self.given_up = self._holds = self._failed_in_a_row = 0
+        self.out = self.gone = False
+        self._silent_since, self._held_until = None, 0.0
+        self.answered_at = _now()
+        self.patience.answered(self.answered_at - start.at)
         if not self._answered_since_hold:
-            self._first_start_since_hold = started
+            self._first_start_since_hold = start.at
         self._answered_since_hold += 1
-        self._pace_s = self._pace_s * PACE_RELAX if self._pace_s > SHORTEST_PACE_S else 0.0
-        self.level.answered(ticket)
+        self.pace.answered(tokens)
+        self.level.unsaved += 1
+        self.level.answered(start.ticket)
+        self.seats.give_back()
+
+    def saved(self) -> None:
+        """The reply of an answered call is durable, or can never be."""
+        self.level.unsaved -= 1
         self._dispatch()
 
-    def failed(self, ticket: Ticket) -> None:
-        """The call went wrong in a way that says nothing about capacity."""
-        self.level.failed(ticket)
+    def left(self, start: Start) -> None:
+        """The call did not take place."""
+        self.level.failed(start.ticket)
+        self._release()
+
+    def failed(self, start: Start) -> None:
+        """The call went wrong in a way that says nothing about capacity, unless all of them do."""
+        self.level.failed(start.ticket)
+        self._failed()
+        if self.out or (self._is_outage and self.answered_calls):
+            self._hold(None)
+        self._release()
+
+    def refused(self, start: Start, retry_after_s: float | None, *, limited: bool = True) -> None:
+        """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
+        self._failed()
+        paced = limited and self.pace.learnt and not self.out and not self._is_outage
+        if limited:
+            self.pace.refused(self.longest_hold_s)
+        if paced:
+            self.level.failed(start.ticket)
+            self._next_start = max(self._next_start, _now() + min(retry_after_s or 0.0, self.longest_hold_s))
+        else:
+            pause = self.level.refused(start.ticket, _now() - start.at)
+            if pause:
+                asyncio.get_running_loop().call_later(pause, self._count, retry_after_s, limited)
+            self._settle(retry_after_s, limited)
+        self._release()
+
+    def observe(self, rates: Rates, start: Start) -> None:
+        """The headers of a response tell of limits."""
+        self.pace.observe(rates, start.before, _now())
+
+    @property
+    def _is_outage(self) -> bool:
+        """True if the present row of failures is no chance."""
+        row = self._failed_in_a_row
+        return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
+
+    def _failed(self) -> None:
+        self._failed_in_a_row += 1
+        if self._silent_since is None:
+            self._silent_since = _now()
+
+    def _release(self) -> None:
+        self.seats.give_back()
         self._dispatch()
 
-    def refused(self, ticket: Ticket, started: float, retry_after_s: float | None) -> None:
-        """The endpoint had no capacity for the call that went out at `started`, or the call timed out."""
-        self._pace_s = min(self._pace_s * PACE_BACK_OFF, self.longest_hold_s)
-        pause = self.level.refused(ticket, _now() - started)
-        if pause:
-            asyncio.get_running_loop().call_later(pause, self._count, retry_after_s)
-        self._settle(retry_after_s)
-
-    def _count(self, retry_after_s: float | None) -> None:
+    def _count(self, retry_after_s: float | None, limited: bool) -> None:
         self.level.count()
-        self._settle(retry_after_s)
-
-    def _settle(self, retry_after_s: float | None) -> None:
-        if self.level.exhausted and not self.held:
-            self._hold(retry_after_s)
+        self._settle(retry_after_s, limited)
         self._dispatch()
+
+    def _settle(self, retry_after_s: float | None, limited: bool) -> None:
+        if (self.level.exhausted or (self.out and not self.level.in_flight)) and not self.held:
+            if limited:
+                self._learn_pace(retry_after_s)
+            self._hold(retry_after_s)
+
+    # -- holding back ----------------------------------------------------------------------------------------------
 
     def _hold(self, retry_after_s: float | None) -> None:
         """Nothing is to be had: wait as long as the endpoint says, longer each time, then try with a single call."""
-        growing = self.first_hold_s * 2 ** (self._holds - 1) if self._holds else 0.0
-        asked = self.first_hold_s if retry_after_s is None else retry_after_s
-        self._held_until = _now() + min(max(asked, growing), self.longest_hold_s)
-        self._learn_pace()
+        if self.held:
+            return
+        self.out = True
+        self._answered_since_hold = 0
+        self._held_until = _now() + self._hold_s(retry_after_s)
         self._holds += 1
         self.level.collapse()
-        if self._holds > self.most_holds:
-            self._held_until = _now() + GONE_S
-            self._send_away()
+        if self.over:
+            self.give_up()
+        elif self.reroutes:
+            self.send_away()
 
-    def _learn_pace(self) -> None:
+    def give_up(self) -> None:
+        """Nobody waits for this model any longer."""
+        self.gone = True
+        self.send_away()
+
+    def revive(self) -> None:
+        """Let one call try a model that is gone."""
+        self.gone, self._held_until = False, 0.0
+
+    def _hold_s(self, retry_after_s: float | None) -> float:
+        growing = min(self.first_hold_s * 2.0 ** min(self._holds - 1, 20), LONGEST_PROBE_S) if self._holds else 0.0
+        asked = self.first_hold_s if retry_after_s is None else retry_after_s
+        return min(max(asked, growing), self.longest_hold_s)
+
+    def _learn_pace(self, retry_after_s: float | None) -> None:
         """A model that takes a few calls and then none, again and again, is limited in calls per time."""
-        if 0 < self._answered_since_hold < FEW_ANSWERS and not self._pace_s:
-            apart = (self._held_until - self._first_start_since_hold) / self._answered_since_hold
-            self._pace_s = min(apart, self.longest_hold_s)
-        self._answered_since_hold = 0
+        if 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
+            until = _now() + self._hold_s(retry_after_s)
+            apart = (until - self._first_start_since_hold) / self._answered_since_hold
+            self.pace.learn(min(apart, self.longest_hold_s))
 
-    def _send_away(self) -> None:
+    def send_away(self) -> None:
+        """Give up on waiting: every request in the queue meets ModelGone."""
         for turn in (*self._retries, *self._fresh):
             if not turn.done():
                 turn.set_exception(ModelGone())
@@ -150,20 +256,30 @@ class Lane:
     def _dispatch(self) -> None:
         """Give turns to whoever may go now; set a timer where only time is missing."""
         while self.queued and self.level.free:
+            if not self.seats.free:
+                self.seats.wait(self._dispatch)
+                return
             now = _now()
-            if (delay := max(self._held_until, self._next_start) - now) > 0:
+            if (delay := max(self._held_until, self._next_start, now + self.pace.wait(now)) - now) > 0:
                 self._wake_in(delay)
                 return
-            turn = (self._retries or self._fresh).popleft()
+            turn = self._next_turn()
             if not turn.done():
-                self._next_start = now + max(self.min_interval_s, self._pace_s, self._spacing_s)
-                turn.set_result(self.level.sent())
+                self._next_start = now + max(self.min_interval_s, self.pace.interval_s, self._spacing_s)
+                self.seats.taken += 1
+                turn.set_result(Start(self.level.sent(), now, self.pace.sent(now)))
+
+    def _next_turn(self) -> asyncio.Future[Start]:
+        """A retry first; while the model is out in turn with new work, so that no single request keeps it out."""
+        if self._fresh and (not self._retries or (self.out and self._holds % 2)):
+            return self._fresh.popleft()
+        return self._retries.popleft()
 
     @property
     def _spacing_s(self) -> float:
         """Once the level had to fall, calls do not start in bursts: a limit on calls per time would refuse those."""
-        spacing = SPACING * self._latency_s / self.level.limit
-        return spacing if self.level.fell and spacing > SHORTEST_PACE_S else 0.0
+        spacing = SPACING * self.patience.mean_s / self.level.limit
+        return spacing if self.level.fell and spacing > SHORTEST_S else 0.0
 
     def _wake_in(self, delay: float) -> None:
         if self._timer is not None:

@@ -13,8 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,52 +21,42 @@ from typing import Any, Self
 
 import orjson
 
+from duel import command
+from duel.calls import ledger_file
+from duel.calls.ledger_file import (
+    COLUMNS,
+    INSERT,
+    ROW,
+    LedgerFile,
+    cannot_use,
+    is_damage,
+    is_whole,
+    proof,
+)
 from duel.calls.request import Reply, Request
-from duel.calls.salvage import set_aside
-from duel.errors import WorkspaceError
+from duel.calls.room import DiskFull, Room
+from duel.errors import ItemError, WorkspaceError
 from duel.workspace import cannot_write
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS replies (
-    id INTEGER PRIMARY KEY,
-    digest BLOB NOT NULL, attempt INTEGER NOT NULL, occurrence INTEGER NOT NULL, generation INTEGER NOT NULL,
-    stage TEXT NOT NULL, item TEXT NOT NULL, asked_model TEXT NOT NULL,
-    text TEXT NOT NULL, reasoning TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    model TEXT NOT NULL, provider TEXT NOT NULL, usage TEXT NOT NULL, cost REAL,
-    latency_s REAL NOT NULL, tries INTEGER NOT NULL, at TEXT NOT NULL, rejected TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS replies_by_request ON replies (digest, attempt, occurrence);
-CREATE TABLE IF NOT EXISTS faults (
-    stage TEXT NOT NULL, asked_model TEXT NOT NULL, kind TEXT NOT NULL, calls INTEGER NOT NULL,
-    PRIMARY KEY (stage, asked_model, kind)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS generations (
-    stage TEXT NOT NULL, generation INTEGER NOT NULL, finished INTEGER NOT NULL, PRIMARY KEY (stage, generation)
-) WITHOUT ROWID;
-"""
-_COLUMNS = (
-    "digest, attempt, occurrence, generation, stage, item, asked_model, text, reasoning, finish_reason, model, "
-    "provider, usage, cost, latency_s, tries, at, rejected"
-)
-_ROW = f"({', '.join('?' * 18)})"
-_INSERT = f"INSERT INTO replies ({_COLUMNS}) VALUES {_ROW}"  # noqa: S608 - constants alone
+# Why a reply that its budget cut stands in the ledger: the request is asked once more, with a larger one.
+CUT = "cut"
 # One statement for many rows: each statement gives up the interpreter and must win it back from the busy event loop.
 _ROWS_A_STATEMENT = 40
 _FIND = (
-    "SELECT text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected FROM replies "
-    "WHERE digest = ? AND attempt = ? AND occurrence = ? AND generation >= ? ORDER BY id DESC LIMIT 1"
+    f"SELECT {COLUMNS} FROM replies "  # noqa: S608 - constants alone
+    "WHERE digest = ? AND attempt = ? AND occurrence = ? AND generation >= ? ORDER BY id DESC"
 )
 _REJECT = (
     "UPDATE replies SET rejected = ? WHERE id = "
     "(SELECT MAX(id) FROM replies WHERE digest = ? AND attempt = ? AND occurrence = ?)"
 )
 _FAULT = (
-    "INSERT INTO faults VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (stage, asked_model, kind) DO UPDATE SET calls = calls + excluded.calls"
+    "INSERT INTO faults VALUES (?, ?, ?, 1, ?, ?, ?) ON CONFLICT (stage, asked_model, kind) DO UPDATE SET "
+    "calls = calls + 1, tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out, "
+    "cost = cost + excluded.cost"
 )
-# Another stage of the same workspace may be committing; it never holds the file for long.
-_BUSY_S = 60.0
+_SPENT = "SELECT (SELECT COALESCE(SUM(cost), 0) FROM replies) + (SELECT COALESCE(SUM(cost), 0) FROM faults)"
+_READS = 3
 
 
 @dataclass(frozen=True)
@@ -79,10 +68,13 @@ class _Put:
 
 
 @dataclass(frozen=True)
-class _Rejection:
-    """Why a reply was not taken."""
+class _Note:
+    """A statement that nobody waits for: why a reply was not taken, a call that brought none."""
 
+    statement: str
     values: tuple[Any, ...]
+    can_wait: bool = True
+    """It goes with the next commit: by itself it is not worth the 300 µs, or the 20 ms on a slow disk."""
 
 
 class Ledger:
@@ -92,20 +84,24 @@ class Ledger:
         self.path = path
         self.generation = 0
         """Replies older than this are not looked at: set by `begin_again`."""
-        self._entries: queue.SimpleQueue[_Put | _Rejection | None] = queue.SimpleQueue()
+        self.damaged = 0
+        """Rows that were met and cannot be used; their requests are asked anew."""
+        self._file = LedgerFile(path)
+        self._room = Room(path.with_name(path.name + ".room"))
+        self._entries: queue.SimpleQueue[_Put | _Note | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
-        self._faults: Counter[tuple[str, str, str]] = Counter()
         self._broken: sqlite3.Error | None = None
+        self._full = False
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from None
-        set_aside(self.path, self._check, self._copy_into_new)
+        self._file.prepare()
         try:
             # One connection reads while the other commits: a look-up never waits for the disk.
-            self._database, self._writing = self._open(), self._open()
+            self._database, self._writing = self._file.open(), self._file.open()
         except sqlite3.Error as error:
             raise self._cannot(error) from None
         return self
@@ -114,39 +110,58 @@ class Ledger:
         if self._writer is not None:
             self._entries.put(None)
             self._writer.join()
-        try:
-            if self._faults and self._broken is None:
-                self._writing.executemany(_FAULT, [(*key, count) for key, count in self._faults.items()])
-                self._writing.commit()
-        except sqlite3.Error as error:
-            raise self._cannot(error) from None
-        finally:
+        self._room.give_back()
+        with contextlib.suppress(sqlite3.Error):
             self._writing.close()
             self._database.close()
+        self._file.suspect = self._file.suspect or (self._broken is not None and is_damage(self._broken))
+        self._file.closed()
+        if self.damaged:
+            command.say(
+                f"warning: {self.damaged:,} replies in the ledger are damaged; what they answered is asked anew"
+            )
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def find(self, request: Request) -> Reply | None:
-        """The newest reply to this very request, or None. A rejected one is returned with its reason."""
+        """The newest whole reply to this very request, or None. A rejected one is returned with its reason.
+
+        Raises ItemError where the disk does not answer: to ask anew would pay twice.
+        """
         key = (request.digest, request.attempt, request.occurrence, self.generation)
         try:
-            row = self._database.execute(_FIND, key).fetchone()
+            rows = self._read(_FIND, key)
         except sqlite3.Error as error:
-            if "decode" in str(error):  # a damaged text is no reply
-                return None
-            raise self._cannot(error) from None
-        return _reply(row, request.key) if row else None
+            if not is_damage(error):
+                raise ItemError("ledger-unreadable", str(error), where=self.path) from None
+            self._file.suspect = True
+            rows = [()]
+        whole = [row for row in rows if row and is_whole(row)]
+        if len(whole) < len(rows):
+            self.damaged += len(rows) - len(whole)
+        return _reply(whole[0], request.key) if whole else None
 
     def spent(self) -> float:
-        """Dollars paid in this workspace so far."""
-        return float(self._database.execute("SELECT COALESCE(SUM(cost), 0) FROM replies").fetchone()[0])
+        """Dollars paid in this workspace so far, failed calls included."""
+        return float(self.query(_SPENT)[0][0])
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a reading statement, for the figures."""
         try:
-            return self._database.execute(statement).fetchall()
+            return self._read(statement, ())
         except sqlite3.Error as error:
+            self._file.suspect = self._file.suspect or is_damage(error)
             raise self._cannot(error) from None
+
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """The rows; what may pass is tried again."""
+        for last in range(_READS):
+            try:
+                return self._database.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                if is_damage(error) or last == _READS - 1:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -159,19 +174,30 @@ class Ledger:
     def reject(self, key: str, reason: str) -> None:
         """Remember why the reply to the request of this key was not taken."""
         digest, attempt, occurrence = key.split("-")
-        self._add(_Rejection((reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
+        self._add(_Note(_REJECT, (reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
 
-    def count_fault(self, request: Request, kind: str) -> None:
-        """Count a call that brought no reply; saved with the next commit."""
-        self._faults[request.stage, request.model, kind] += 1
+    def count_fault(self, request: Request, kind: str, usage: Mapping[str, int], cost: float | None) -> None:
+        """Count a call that brought no reply, with what it took and cost."""
+        tokens = (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+        if self._broken is None:
+            self._add(_Note(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
+
+    def keep_room(self, calls: int) -> None:
+        """Keep room on the disk for the replies of so many calls. Raises WorkspaceError where there is none."""
+        try:
+            if self._full:
+                raise DiskFull
+            self._room.keep(calls)
+        except DiskFull:
+            raise ledger_file.disk_full(self.path) from None
 
     def begin_again(self, stage: str) -> None:
         """Only replies from here on answer; an earlier `--again` of this stage that did not finish is gone on with."""
-        newest, finished = self._database.execute(
+        newest, finished = self._read(
             "SELECT COALESCE(MAX(generation), 0), COALESCE(MAX(finished), 1) FROM generations WHERE stage = ? AND "
             "generation = (SELECT MAX(generation) FROM generations WHERE stage = ?)",
             (stage, stage),
-        ).fetchone()
+        )[0]
         self.generation = newest if not finished else newest + 1
         self._execute("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", (stage, self.generation))
 
@@ -201,8 +227,8 @@ class Ledger:
             reply.model,
             reply.provider,
             orjson.dumps(dict(reply.usage)).decode(),
-            reply.cost,
-            reply.latency_s,
+            None if reply.cost is None else float(reply.cost),
+            float(reply.latency_s),
             reply.tries,
             reply.at,
             reply.rejected,
@@ -210,7 +236,7 @@ class Ledger:
 
     # -- the writer thread -----------------------------------------------------------------------------------------
 
-    def _add(self, entry: _Put | _Rejection) -> None:
+    def _add(self, entry: _Put | _Note) -> None:
         if self._broken is not None:
             raise self._cannot(self._broken)
         if self._writer is None:
@@ -220,83 +246,58 @@ class Ledger:
 
     def _write_all(self) -> None:
         """One commit for all that came while the last one ran. Not on the event loop, which may lag by 20 ms."""
-        running = True
-        while running:
-            batch = [self._entries.get()]
-            while not self._entries.empty():
-                batch.append(self._entries.get())
-            running = None not in batch
-            self._commit([entry for entry in batch if entry is not None])
+        batch: list[_Put | _Note] = []
+        while True:
+            entry = self._entries.get()
+            while entry is not None and not self._entries.empty():
+                batch.append(entry)
+                entry = self._entries.get()
+            batch += [entry] if entry is not None else []
+            if entry is None or any(isinstance(one, _Put) or not one.can_wait for one in batch):
+                self._commit(batch)
+                batch = []
+            if entry is None:
+                return
 
-    def _commit(self, batch: list[_Put | _Rejection]) -> None:
+    def _commit(self, batch: list[_Put | _Note]) -> None:
         """In the order in which it came: a rejection follows the reply that it means, which was durable before."""
-        puts = [entry for entry in batch if isinstance(entry, _Put)]
         try:
             if self._broken is not None:
                 raise self._broken
-            for start in range(0, len(puts), _ROWS_A_STATEMENT):
-                some = puts[start : start + _ROWS_A_STATEMENT]
-                self._writing.execute(
-                    _INSERT + f", {_ROW}" * (len(some) - 1), [value for put in some for value in put.row]
-                )
-            self._writing.executemany(_REJECT, [entry.values for entry in batch if isinstance(entry, _Rejection)])
-            self._writing.commit()
+            self._write(batch)
         except sqlite3.Error as error:
-            self._broken = error
+            self._broken = self._broken or self._write_into_room(batch, error)
         failure = None if self._broken is None else self._cannot(self._broken)
-        for loop in {put.durable.get_loop() for put in puts}:
-            loop.call_soon_threadsafe(_settle, [put.durable for put in puts], failure)
+        waiting = [entry.durable for entry in batch if isinstance(entry, _Put)]
+        for loop in {durable.get_loop() for durable in waiting}:
+            loop.call_soon_threadsafe(_settle, waiting, failure)
 
-    # -- the file --------------------------------------------------------------------------------------------------
+    def _write(self, batch: list[_Put | _Note]) -> None:
+        puts = [entry for entry in batch if isinstance(entry, _Put)]
+        for start in range(0, len(puts), _ROWS_A_STATEMENT):
+            rows = [(*put.row, proof(put.row)) for put in puts[start : start + _ROWS_A_STATEMENT]]
+            self._writing.execute(INSERT + f", {ROW}" * (len(rows) - 1), [value for row in rows for value in row])
+        for entry in batch:
+            if isinstance(entry, _Note):
+                self._writing.execute(entry.statement, entry.values)
+        self._writing.commit()
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.executescript(_SCHEMA)
-        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return database
-
-    def _check(self, path: Path) -> str:
-        """What is wrong with the file; "" where nothing is."""
-        if not path.stat().st_size:
-            return "the file is empty"
+    def _write_into_room(self, batch: list[_Put | _Note], error: sqlite3.Error) -> sqlite3.Error | None:
+        """On a full disk use the room that was kept for what is in flight; no further call goes out."""
+        with contextlib.suppress(sqlite3.Error):
+            self._writing.rollback()
+        if not ledger_file.is_full(error) or self._full:
+            return error
+        self._full = True
+        self._room.give_back()
         try:
-            with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S)) as database:
-                version = int(database.execute("PRAGMA user_version").fetchone()[0])
-                found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.OperationalError as error:
-            raise self._cannot(error) from None
-        except sqlite3.DatabaseError as error:
-            return str(error)
-        if version > SCHEMA_VERSION:
-            raise WorkspaceError("the ledger was written by a newer version", where=path, hint="update this project")
-        return "" if found == "ok" else found
-
-    def _copy_into_new(self, rows: Iterable[tuple[Any, ...]]) -> int:
-        """Start a new ledger with the rows that could still be read."""
-        database = self._open()
-        count = 0
-        with database:
-            for row in rows:
-                database.execute(_INSERT, row)
-                count += 1
-        database.close()
-        return count
+            self._write(batch)
+        except sqlite3.Error as again:
+            return again
+        return None
 
     def _cannot(self, error: Exception) -> WorkspaceError:
-        if isinstance(error, WorkspaceError):
-            return error
-        if "full" in str(error):
-            return WorkspaceError(
-                "the disk is full", where=self.path, hint="free some space and run the same command again"
-            )
-        return WorkspaceError(
-            "cannot use the ledger of paid replies",
-            where=self.path,
-            value=error,
-            hint="run the same command again: a damaged ledger is then set aside, its readable replies kept",
-        )
+        return cannot_use(self.path, error)
 
 
 def _settle(waiting: list[asyncio.Future[None]], failure: WorkspaceError | None) -> None:
@@ -320,7 +321,7 @@ def _storable(text: str) -> str:
 
 
 def _reply(row: tuple[Any, ...], key: str) -> Reply:
-    text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected = row
+    text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected = row[7:-1]
     return Reply(
         text=text,
         reasoning=reasoning,

@@ -71,6 +71,8 @@ class Level:
         """True once it had to fall."""
         self.exhausted = False
         """True when nothing is to be had; `collapse` ends it."""
+        self.unsaved = 0
+        """Replies that are not durable yet: they count against the level, because a kill would lose them as well."""
         self._flying: dict[int, Ticket] = {}
         self._next = 0
         self._full = -1
@@ -104,7 +106,7 @@ class Level:
     @property
     def free(self) -> bool:
         """True where one more call may go out."""
-        return self._counting is None and len(self._flying) < int(self.limit)
+        return self._counting is None and len(self._flying) + self.unsaved < int(self.limit)
 
     def sent(self) -> Ticket:
         """A call goes out."""

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from duel.calls import prices
-from duel.calls.client import CUT
-from duel.calls.ledger import Ledger
+from duel.calls.ledger import CUT, Ledger
 from duel.calls.request import Request
 from duel.calls.runner import Job
 from duel.calls.spending import BYTES_PER_TOKEN

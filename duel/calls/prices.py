@@ -18,8 +18,11 @@ _MILLION = 1_000_000
 
 
 def price_of(model: str, settings: Settings, *, offline: bool = False) -> Price | None:
-    """The price of `model`, or None where nobody knows it. The stand-in's replies cost nothing."""
-    known = settings.prices.get(model)
+    """The price of `model`, or None where nobody knows it; `"*"` is the user's price of every model without its own.
+
+    The stand-in's replies cost nothing.
+    """
+    known = settings.prices.get(model) or settings.prices.get("*")
     if known is None and offline:
         return Price(input=0, output=0)
     return known or DEFAULT_PRICES.get(model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from duel import command
 from duel.calls.summary import Summary, listed
+from duel.errors import printable
 
 if TYPE_CHECKING:
     from duel.calls.client import Client
@@ -51,6 +52,10 @@ class Progress:
             f"{60 * finished / seconds:,.0f} a minute",
             f"{self._client.in_flight:,} in flight",
         ]
+        if hanging := self._client.hanging:
+            parts.append(f"{hanging:,} hang")
+        parts.extend(self._client.models_out)
+        parts.extend(f"{model} is given up" for model in summary.down)
         if summary.failed:
             parts.append(f"failed {listed(summary.failed)}")
         if summary.faults:
@@ -61,7 +66,7 @@ class Progress:
             parts.append(f"{_duration(seconds / finished * max(0, self._total - finished))} left")
         if self._client.stopped:
             parts.append("stopping: waiting for the replies in flight (Ctrl-C again: at once)")
-        return " | ".join(parts)
+        return printable(" | ".join(parts), 2000)
 
     def _again(self) -> None:
         loop = asyncio.get_running_loop()

@@ -33,6 +33,9 @@ class Request:
     """Which asking this is: 0 first; a rejected reply, or `--again`, asks with a higher number."""
     occurrence: int = 0
     """Which of several items with the very same question this is, so that deliberate duplicates both get replies."""
+    reminder: str = ""
+    """Stands at the end of the last message: what a repeated asking adds, because the same words at temperature 0 bring
+    the same reply."""
 
     @cached_property
     def digest(self) -> bytes:
@@ -46,6 +49,8 @@ class Request:
             self.response_format,
             dict(self.parameters),
         )
+        if self.reminder:
+            question = (*question, self.reminder)  # type: ignore[assignment]
         # OPT_SORT_KEYS: a dict built in another order is the same question.
         return hashlib.sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).digest()[:16]
 
@@ -54,9 +59,9 @@ class Request:
         """The ledger's key: the question, which asking, which occurrence."""
         return f"{self.digest.hex()}-{self.attempt}-{self.occurrence}"
 
-    def again(self, attempt: int) -> Request:
-        """The same question, asked anew on purpose."""
-        return replace(self, attempt=attempt)
+    def again(self, attempt: int, reminder: str = "") -> Request:
+        """The same question, asked anew on purpose, with a `reminder` of what the last reply lacked."""
+        return replace(self, attempt=attempt, reminder=reminder)
 
 
 @dataclass(frozen=True)

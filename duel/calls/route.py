@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from duel.environment import environment, secret
 from duel.errors import SettingsError
@@ -15,7 +16,10 @@ from duel.workspace import Workspace
 
 Role = Literal["writer", "judge"]
 OFFLINE_NAME = "offline stand-in"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _COMPLETIONS = "/chat/completions"
+# A query that holds a key would stand in every record.
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Provider:
     """One OpenAI-compatible endpoint. The key is in no representation of it."""
 
     base_url: str
-    """As `base_url` returns it: ends in the version, no slash behind."""
+    """As `base_url` returns it: ends in the version, no slash behind; a query (Azure's `api-version`) may follow."""
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     offline: bool = False
@@ -32,7 +36,12 @@ class Provider:
     @property
     def name(self) -> str:
         """What records call it: the address, or that it was the stand-in (whose port changes with every run)."""
-        return OFFLINE_NAME if self.offline else self.base_url
+        return OFFLINE_NAME if self.offline else self.base_url.partition("?")[0]
+
+    def url(self, path: str) -> str:
+        """The address of a route, such as `/chat/completions`, with the query behind it."""
+        base, mark, query = self.base_url.partition("?")
+        return f"{base}{path}{mark}{query}"
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,16 @@ class Route:
     retry_initial_backoff_s: float = 1.5
     max_429_retries: int = 8
     max_429_wait_s: float = 60.0
+    outage_s: float = 300.0
+    """How long a model that has answered may be out before it is given up."""
+    hung_s: float = 5.0
+    """A call is never given up sooner than this, however fast its neighbors were."""
     max_tokens_cap: int = 32768
     """A reply that was cut is asked again with twice the budget, up to this many tokens."""
+    models: Sequence[str] = ()
+    """The models of the run, where it can do without some of them; (): those that are asked."""
+    needed: int = 1
+    """So many models must be left for the run to go on."""
 
     def limit(self, model: str) -> Limit:
         """What is allowed for `model`."""
@@ -79,7 +96,8 @@ def base_url(address: str, where: str) -> str:
 
     `where` names the setting for the message. Raises SettingsError.
     """
-    url = address.strip().rstrip("/").removesuffix(_COMPLETIONS)
+    url, mark, query = address.strip().partition("?")
+    url = url.rstrip("/").removesuffix(_COMPLETIONS)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
@@ -87,9 +105,11 @@ def base_url(address: str, where: str) -> str:
         )
     if parts.username or parts.password:
         raise SettingsError("the address of an endpoint must not hold a key", where=where, hint="keys belong in .env")
-    if parts.query or parts.fragment:
-        raise SettingsError("the address of an endpoint has no ? and no #", where=where, value=address)
-    return f"{url}/v1" if not parts.path else url
+    if any(_SECRET_NAME.search(name) for name, _ in parse_qsl(query, keep_blank_values=True)):
+        raise SettingsError("the address of an endpoint must not hold a key", where=where, hint="keys belong in .env")
+    if "#" in address:
+        raise SettingsError("the address of an endpoint has no #", where=where, value=address)
+    return (f"{url}/v1" if not parts.path else url) + mark + query
 
 
 def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url: str = "") -> Route:
@@ -109,7 +129,7 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         provider, fallback = Provider(base_url(offline_url, "--offline"), "offline", offline=True), None
     else:
         url_name = (judge and judge.base_url_env) or endpoint.base_url_env
-        key_name = (judge and judge.api_key_env) or endpoint.api_key_env
+        key_name = endpoint.api_key_env if judge is None or judge.api_key_env is None else judge.api_key_env
         provider = _provider(url_name, key_name, settings, workspace)
         fallback = (judge and judge.fallback) or endpoint.fallback
     limits = judge.rate_limits if judge else {}
@@ -128,20 +148,27 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         retry_initial_backoff_s=chosen("retry_initial_backoff_s"),
         max_429_retries=int(chosen("max_429_retries")),
         max_429_wait_s=chosen("max_429_wait_s"),
+        outage_s=endpoint.outage_s,
+        models=judge.models if judge else (),
+        needed=settings.quorum if judge else 1,
         max_tokens_cap=settings.generate.max_model_len,
     )
 
 
+# Where the key of a well-known provider belongs, unless an address is given.
+ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
+
+
 def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:
-    address = environment(url_name, workspace.root)
+    address = environment(url_name, workspace.root) or ADDRESSES.get((url_name, key_name), "")
     if not address:
         raise SettingsError(
             "no endpoint to call",
             where=url_name,
             hint=f"put {url_name}=https://… into .env in the workspace, or try --offline",
         )
-    key = _key(key_name, workspace)
-    return Provider(base_url(address, url_name), key, settings.endpoint.extra_headers)
+    url = base_url(address, url_name)
+    return Provider(url, _key(key_name, url, workspace), settings.endpoint.extra_headers)
 
 
 def _second(fallback: Fallback | None, settings: Settings, workspace: Workspace) -> Provider | None:
@@ -149,12 +176,14 @@ def _second(fallback: Fallback | None, settings: Settings, workspace: Workspace)
         return None
     key_name = fallback.api_key_env or settings.endpoint.api_key_env
     address = base_url(fallback.base_url, "fallback.base_url")
-    return Provider(address, _key(key_name, workspace), settings.endpoint.extra_headers)
+    return Provider(address, _key(key_name, address, workspace), settings.endpoint.extra_headers)
 
 
-def _key(name: str, workspace: Workspace) -> str:
-    """The key in variable `name`, fit to stand in a header; no message shows it."""
-    key = secret(name, workspace.root)
+def _key(name: str, url: str, workspace: Workspace) -> str:
+    """The key in variable `name`, fit to stand in a header; no message shows it. "": none is needed at `url`."""
+    key = secret(name, workspace.root) if name else ""
+    if not key and (not name or urlsplit(url).hostname in LOOPBACK):
+        return ""
     if not key:
         raise SettingsError("no key for the endpoint", where=name, hint=f"put {name}=… into .env, or try --offline")
     if not key.isascii() or not key.isprintable():

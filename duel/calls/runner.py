@@ -23,10 +23,12 @@ from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
-# Turns of the event loop from the start of a job to its first request in a lane, where it counts as waiting.
-TICKS_TO_QUEUE = 3
 # SIGHUP is what a closed terminal sends; Windows has none.
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# Whoever sends SIGTERM sends SIGKILL ten seconds later.
+DRAIN_S = 8.0
+# Turns of the event loop from the start of a job to its first request in a lane, where it counts as waiting.
+TICKS_TO_QUEUE = 3
 
 
 class Ask(Protocol):
@@ -133,6 +135,8 @@ class _Run:
     async def _admit(self, jobs: Iterator[Job]) -> None:
         """Take up jobs as long as some model has room for more work."""
         while not self.client.stopped:
+            if len(self._tasks) >= MOST_JOBS:
+                self.client.let_go()
             if len(self._tasks) >= MOST_JOBS or not (self.client.hungry or not self._tasks):
                 self._room.clear()
                 await self._room.wait()
@@ -177,23 +181,25 @@ class _Run:
             self.summary.budget_spent = True
         elif self._error is not None:
             raise self._error
-        elif not self.summary.interrupted and (verdict := self.client.verdict()) is not None:
+        elif not self.summary.interrupted and (verdict := self.client.aftermath.verdict()) is not None:
             raise verdict
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM or SIGHUP: the first waits for the replies in flight, the second does not."""
+        """Ctrl-C waits for the replies in flight, a second one does not; SIGTERM and SIGHUP wait for a few seconds."""
         loop = asyncio.get_running_loop()
         before: dict[int, Any] = {}
 
-        def interrupt() -> None:
+        def interrupt(drain_s: float | None) -> None:
             at_once, self.summary.interrupted = self.summary.interrupted, True
             self._stop(at_once=at_once)
+            if drain_s is not None:
+                loop.call_later(drain_s, lambda: self._stop(at_once=True))
 
         try:
             for number in ENDING_SIGNALS:
                 handler = signal.getsignal(number)
-                loop.add_signal_handler(number, interrupt)
+                loop.add_signal_handler(number, interrupt, None if number == signal.SIGINT else DRAIN_S)
                 before[number] = handler
         except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or no signals here
             yield

@@ -11,7 +11,7 @@ from typing import Any
 
 from duel import command
 
-# Columns behind the id; all but the cost are always filled, and in a page that was lost none is.
+# Columns behind the id, a proof behind them; all but the cost are always filled, and in a page that was lost none is.
 _COLUMNS, _COST = 18, 14
 # A header that claims more is damaged itself.
 MOST_BYTES = 1 << 36
@@ -75,8 +75,10 @@ def _rows(damaged: Path, condition: str) -> Iterator[tuple[Any, ...]]:
     try:
         database = sqlite3.connect(f"file:{damaged}?mode=rw", uri=True)
         for row in database.execute(f"SELECT * FROM replies WHERE {condition}"):  # noqa: S608 - constants and a number
+            proof = row[_COLUMNS + 1 :] or (None,)
+            row = row[: _COLUMNS + 1]
             if len(row) == _COLUMNS + 1 and None not in (*row[:_COST], *row[_COST + 1 :]):
-                yield row
+                yield (*row, *proof[:1])
     except sqlite3.Error:
         return
     finally:

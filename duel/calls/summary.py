@@ -37,6 +37,14 @@ class Summary:
     """Dollars, of the replies whose price is known."""
     unknown_price: set[str] = field(default_factory=set)
     """Models whose price is unknown."""
+    unsure_cost: float = 0.0
+    """Dollars of that which are the worst case of calls that failed without telling what they took."""
+    down: dict[str, str] = field(default_factory=dict)
+    """Models that were given up, and why: what is owed by them stays open."""
+    adapted: list[str] = field(default_factory=list)
+    """Parameters that models refuse and that are left out or renamed for them."""
+    dropped: int = 0
+    """Calls in flight that were not waited for."""
     interrupted: bool = False
     budget_spent: bool = False
     stopped: str = ""
@@ -45,6 +53,16 @@ class Summary:
     def count_reply(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
         """Count a reply that was paid for."""
         self.replies += 1
+        self._count_usage(usage, cost, model)
+
+    def count_failed_call(self, kind: str, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
+        """Count a call that brought no reply, with what it cost where it cost anything."""
+        self.faults[kind] += 1
+        if usage:
+            self._count_usage(usage, cost, model)
+            self.unsure_cost += (cost or 0.0) if usage.get("estimated") else 0.0
+
+    def _count_usage(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
         self.tokens_in += int(usage.get("prompt_tokens") or 0)
         self.tokens_out += int(usage.get("completion_tokens") or 0)
         if cost is None:
@@ -65,12 +83,12 @@ class Summary:
             return errors.EXIT_INTERRUPTED
         if self.budget_spent:
             return errors.EXIT_BUDGET
-        return errors.EXIT_OPEN if self.failed or self.stopped else errors.EXIT_FINISHED
+        return errors.EXIT_OPEN if self.failed or self.stopped or self.down else errors.EXIT_FINISHED
 
     @property
     def spent(self) -> str:
         """The cost in words, honest about what is unknown."""
-        known = f"${self.cost:.4f}" if 0 < self.cost < 0.1 else f"${self.cost:.2f}"
+        known = dollars(self.cost)
         return f"{known} + unknown price" if self.unknown_price else known
 
     def say(self) -> None:
@@ -83,24 +101,40 @@ class Summary:
         if self.unknown_price:
             names = ", ".join(errors.printable(name) for name in sorted(self.unknown_price))
             command.say(f"  unknown price: {names}; give it in chain.toml [prices]")
+        if self.unsure_cost:
+            command.say(f"  of that at most {dollars(self.unsure_cost)} for failed calls whose usage nobody told")
+        for change in self.adapted:
+            command.say(f"  adapted to {errors.printable(change)}")
         if self.faults:
             command.say(f"  calls without a reply: {listed(self.faults)}")
         for reason, count in self.failed.most_common():
             command.say(f"  failed, {reason}: {count:,}")
             for item, _, what in [row for row in self.failures if row[1] == reason][:SHOWN_FAILURES]:
                 command.say(f"    {errors.printable(item)}: {errors.printable(what, 200)}")
+        for model, why in self.down.items():
+            command.say(f"  {errors.printable(model)} was given up: {errors.printable(why, 200)}; what it owes is open")
         if self._ending:
             command.say(self._ending)
 
     @property
     def _ending(self) -> str:
+        if self.interrupted and self.dropped:
+            return (
+                f"interrupted; {self.dropped:,} calls in flight were not waited for, and what they cost is not known. "
+                "Run the same command again to go on."
+            )
         if self.interrupted:
             return "interrupted; the replies that were in flight are kept. Run the same command again to go on."
         if self.budget_spent:
             return "the budget is spent; what was paid for is kept. Raise it and run the same command again to go on."
         if self.stopped:
             return f"stopped early: {self.stopped}. Run the same command again to go on."
-        return "run the same command again to take up what failed." if self.failed else ""
+        return "run the same command again to take up what failed." if self.failed or self.down else ""
+
+
+def dollars(amount: float) -> str:
+    """`$0.0123`, `$4.56`."""
+    return f"${amount:.4f}" if 0 < amount < 0.1 else f"${amount:.2f}"
 
 
 def listed(counts: Counter[str]) -> str:

@@ -7,8 +7,9 @@ Why aiohttp and not the openai SDK: at 128 in flight a 20 KB request costs 0.37 
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -16,12 +17,17 @@ import aiohttp
 from yarl import URL
 
 from duel.calls.failures import Failure, Meaning, from_status
-from duel.calls.route import Provider
-from duel.calls.wire import Completion, StreamReader, decode
+from duel.calls.rates import Rates, retry_after
+from duel.calls.redaction import without_key
+from duel.calls.route import LOOPBACK, Provider
+from duel.calls.stream import StreamReader
+from duel.calls.wire import Completion, decode
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Until something has answered, a connection may take so long: two attempts are to fit into five seconds.
+FIRST_CONNECT_S = 2.0
+_NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 
 class Transport(Protocol):
@@ -36,7 +42,7 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Way:
     """What every call to one provider has in common, made once."""
 
@@ -44,17 +50,24 @@ class _Way:
     url: URL
     headers: dict[str, str] = field(repr=False)
     proxy: str | None = field(repr=False)
+    answers: bool = False
+    """True once any response has come from there."""
 
 
 class HttpTransport:
     """Carries calls over HTTP. Use as an async context manager."""
 
     def __init__(self, timeout_s: float, connect_timeout_s: float, stall_timeout_s: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_timeout_s)
-        self._stream_timeout = aiohttp.ClientTimeout(
-            total=timeout_s, sock_connect=connect_timeout_s, sock_read=stall_timeout_s
-        )
-        self._timeout_s = timeout_s
+        self._timeout_s, self._connect_s, self._stall_s = timeout_s, connect_timeout_s, stall_timeout_s
+        self._timeouts = {
+            (answers, stream): aiohttp.ClientTimeout(
+                total=timeout_s,
+                sock_connect=connect_timeout_s if answers else min(connect_timeout_s, FIRST_CONNECT_S),
+                sock_read=stall_timeout_s if stream else None,
+            )
+            for answers in (False, True)
+            for stream in (False, True)
+        }
         self._ways: dict[int, _Way] = {}
 
     async def __aenter__(self) -> Self:
@@ -69,61 +82,73 @@ class HttpTransport:
     async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
         """One exchange. Never raises for what the network or the endpoint does."""
         way = self._way(provider)
+        if way.proxy and not way.proxy.startswith("http"):
+            scheme = urlsplit(way.proxy).scheme
+            words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
+            return Failure("proxy-scheme", Meaning.RUN, words, unsent=True)
+        started = False
         try:
             async with self._session.post(
                 way.url,
                 data=body,
                 headers=way.headers,
                 proxy=way.proxy,
-                timeout=self._stream_timeout if stream else self._timeout,
+                timeout=self._timeouts[way.answers, stream],
                 allow_redirects=False,
             ) as response:
-                return await self._read(response, stream)
+                started = way.answers = True
+                return await _read(response, provider.api_key)
         except aiohttp.SocketTimeoutError as error:  # before TimeoutError, which it is as well
-            return _timed_out(error, stream)
+            return _timed_out(error)
         except TimeoutError:
-            return Failure("timeout", Meaning.REFUSED, f"no reply within {self._timeout_s:g} s")
+            return Failure("timeout", Meaning.REFUSED, f"no reply within {self._timeout_s:g} s", billed=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _broken(error)
+            return replace(_broken(error), billed=started)
 
     async def models(self, provider: Provider) -> list[str]:
-        """The model ids that the provider lists; [] where it does not say."""
+        """The model ids that the provider lists, wherever it does; [] where it does not say."""
+        for url in model_lists(provider.base_url):
+            if names := await self._listed(provider, url):
+                return names
+        return []
+
+    async def _listed(self, provider: Provider, url: str) -> list[str]:
+        way = self._way(provider)
         try:
             async with self._session.get(
-                f"{provider.base_url}/models",
-                headers=self._way(provider).headers,
-                proxy=self._way(provider).proxy,
-                timeout=aiohttp.ClientTimeout(total=15),
+                url,
+                params=way.url.query,
+                headers=way.headers,
+                proxy=way.proxy,
+                timeout=aiohttp.ClientTimeout(total=5),
                 allow_redirects=False,
             ) as response:
                 listed = await response.json(content_type=None) if response.status == 200 else {}
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
             return []
-        rows = listed.get("data") if isinstance(listed, dict) else None
-        return [row["id"] for row in rows or [] if isinstance(row, dict) and isinstance(row.get("id"), str)]
-
-    async def _read(self, response: aiohttp.ClientResponse, stream: bool) -> Completion | Failure:
-        if response.status != 200:
-            return await _refusal(response)
-        if stream and "event-stream" in response.headers.get("Content-Type", ""):
-            return await _read_stream(response)
-        body = await _bounded(response)
-        if body is None:
-            return Failure("too-large", Meaning.FAULT, f"the reply exceeds {MAX_REPLY_BYTES:,} bytes", status=200)
-        return decode(body, time.time())
+        if isinstance(listed, dict):
+            listed = listed.get("data") or listed.get("models")
+        rows = listed if isinstance(listed, list) else []
+        named = [row.get("id") or row.get("name") if isinstance(row, dict) else row for row in rows]
+        return [name for name in named if isinstance(name, str)]
 
     def _way(self, provider: Provider) -> _Way:
         way = self._ways.get(id(provider))
         if way is None:
-            headers = {
-                "User-Agent": "duel-curation",
-                **provider.headers,
-                "Authorization": f"Bearer {provider.api_key}",
-                "Content-Type": "application/json",
-            }
-            url = f"{provider.base_url}/chat/completions"
+            headers = {"User-Agent": "duel-curation", **provider.headers, "Content-Type": "application/json"}
+            if provider.api_key:
+                headers["Authorization"] = f"Bearer {provider.api_key}"
+            url = provider.url("/chat/completions")
             way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
         return way
+
+
+def model_lists(base_url: str) -> list[str]:
+    """Where an endpoint may list its models, the likeliest first."""
+    parts = urlsplit(base_url)
+    root = f"{parts.scheme}://{parts.netloc}"
+    places = [f"{base_url.partition('?')[0]}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]
+    return list(dict.fromkeys(places))
 
 
 def proxy_for(url: str) -> str | None:
@@ -132,9 +157,35 @@ def proxy_for(url: str) -> str | None:
 
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
+    if host in LOOPBACK or proxy_bypass(host):
         return None
-    return getproxies().get(parts.scheme)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+async def _read(response: aiohttp.ClientResponse, key: str) -> Completion | Failure:
+    outcome = await _outcome(response, key)
+    rates = Rates.read(response.headers, time.time())
+    return outcome if rates is None else replace(outcome, rates=rates)
+
+
+async def _outcome(response: aiohttp.ClientResponse, key: str) -> Completion | Failure:
+    if response.status != 200:
+        return await _refusal(response, key)
+    if "event-stream" in response.headers.get("Content-Type", ""):
+        return await _read_stream(response)
+    body = await _bounded(response)
+    return _too_large() if body is None else decode(without_key(body, key), time.time())
+
+
+async def _refusal(response: aiohttp.ClientResponse, key: str) -> Failure:
+    if 300 <= response.status < 400:
+        target = urlsplit(response.headers.get("Location", "")).netloc
+        words = f"the address redirects to {target}" if target else "the address redirects elsewhere"
+        return Failure(f"http-{response.status}", Meaning.RUN, words, response.status)
+    body = await _bounded(response)
+    return from_status(response.status, without_key(body or b"", key), retry_after(response.headers, time.time()))
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes | None:
@@ -157,27 +208,22 @@ async def _read_stream(response: aiohttp.ClientResponse) -> Completion | Failure
         size += len(chunk)
         if size > MAX_REPLY_BYTES:
             response.close()
-            return Failure("too-large", Meaning.FAULT, f"the reply exceeds {MAX_REPLY_BYTES:,} bytes", status=200)
+            return _too_large()
         reader.feed(chunk)
         if reader.done:
             break
     return reader.result(time.time())
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Failure:
-    if 300 <= response.status < 400:
-        target = urlsplit(response.headers.get("Location", "")).netloc
-        words = f"the address redirects to {target}" if target else "the address redirects elsewhere"
-        return Failure(f"http-{response.status}", Meaning.RUN, words, response.status)
-    body = await _bounded(response)
-    return from_status(response.status, body or b"", response.headers.get("Retry-After"), time.time())
+def _too_large() -> Failure:
+    words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
+    return Failure("too-large", Meaning.FAULT, words, status=200, billed=True)
 
 
-def _timed_out(error: Exception, stream: bool) -> Failure:
+def _timed_out(error: Exception) -> Failure:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Failure("connection", Meaning.FAULT, "the connection takes too long", unsent=True)
-    kind = "stalled" if stream else "timeout"
-    return Failure(kind, Meaning.FAULT if stream else Meaning.REFUSED, "no byte came for too long")
+    return Failure("stalled", Meaning.FAULT, "no byte came for too long", billed=True)
 
 
 def _broken(error: Exception) -> Failure:
@@ -185,6 +231,10 @@ def _broken(error: Exception) -> Failure:
         return Failure("tls", Meaning.RUN, f"the endpoint's certificate is not trusted: {error}", unsent=True)
     if isinstance(error, aiohttp.InvalidURL):
         return Failure("address", Meaning.RUN, f"not an address: {error}", unsent=True)
+    if getattr(error, "errno", 0) in _NO_FILE:
+        return Failure("no-file", Meaning.REFUSED, "too many open files", unsent=True)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Failure("proxy", Meaning.FAULT, f"the proxy answers {error.status}", unsent=True)
     if isinstance(error, aiohttp.ClientConnectorError):
         return Failure("connection", Meaning.FAULT, _reason(error), unsent=True)
     if isinstance(error, aiohttp.ClientPayloadError):

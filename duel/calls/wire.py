@@ -5,18 +5,23 @@ Whatever an endpoint sends is untrusted: every field may be missing, null or of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from duel.calls.dialect import Dialect
 from duel.calls.failures import Failure, Meaning, from_error_object
+from duel.calls.rates import Rates
+from duel.calls.reply_text import clean, content_parts, split_thought
 from duel.calls.request import Request
 
-# Some models emit only the closing tag: the answer is what follows the last one.
-_THOUGHT_END = "</think>"
-_THOUGHT_START = "<think>"
+# What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
+CUT, WINDOW_FULL = "length", "model_length"
+_CUT_WORDS = frozenset({CUT, "max_tokens", "max_output_tokens"})
+_PLAIN_DIALECT = Dialect()
 
 
 @dataclass(frozen=True)
@@ -28,156 +33,172 @@ class Completion:
     finish_reason: str
     model: str
     usage: dict[str, int] = field(default_factory=dict)
+    rates: Rates | None = None
+    """What the endpoint's headers say of its limits."""
+
+    @property
+    def thought_only(self) -> bool:
+        """True if the budget ended before the answer began."""
+        return self.finish_reason == CUT and not self.text.strip()
 
 
 def encode(
-    request: Request, model: str, max_tokens: int, *, stream: bool = False, without: frozenset[str] = frozenset()
+    request: Request, model: str, max_tokens: int, *, stream: bool = False, dialect: Dialect = _PLAIN_DIALECT
 ) -> bytes:
-    """The body of a call. `without` names optional parameters that this endpoint refuses."""
+    """The body of a call, in the `dialect` of the model."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": request.messages,
+        "messages": reminded(request.messages, request.reminder) if request.reminder else request.messages,
         "max_tokens": max_tokens,
         "temperature": request.temperature,
         **request.parameters,
     }
     if request.thinking is not None:
         # Qwen and Gemma read the first name, Kimi, GLM and DeepSeek the second; templates ignore the other.
-        body["chat_template_kwargs"] = {"enable_thinking": request.thinking, "thinking": request.thinking}
+        switches = {"enable_thinking": request.thinking, "thinking": request.thinking}
+        body["chat_template_kwargs"] = {**(body.get("chat_template_kwargs") or {}), **switches}
     if request.response_format is not None:
         body["response_format"] = request.response_format
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    for name in without:
-        body.pop(name, None)
+    dialect.apply(body)
     return orjson.dumps(body, default=list)
+
+
+def reminded(messages: Sequence[Mapping[str, Any]], reminder: str) -> list[Mapping[str, Any]]:
+    """`messages` with `reminder` at the end of the last one: many templates refuse two user messages in a row."""
+    last = messages[-1] if messages else {}
+    if last.get("role") == "user" and isinstance(last.get("content"), str):
+        return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{reminder}"}]
+    return [*messages, {"role": "user", "content": reminder}]
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of `data`, also where it holds NaN, lone surrogates or a byte-order mark. Raises ValueError."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        try:
+            return json.loads(data.decode("utf-8-sig"))
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def decode(body: bytes, now: float) -> Completion | Failure:
     """A plain JSON reply."""
     try:
-        parsed = orjson.loads(body)
+        parsed = parse_json(body)
     except ValueError:
         shown = body[:80].decode("utf-8", "replace")
-        return Failure("malformed", Meaning.FAULT, f"the reply is not JSON: {shown!r}", status=200)
+        return Failure("malformed", Meaning.FAULT, f"the reply is not JSON: {shown!r}", status=200, billed=True)
     if not isinstance(parsed, dict):
-        return Failure("malformed", Meaning.FAULT, "the reply is not a JSON object", status=200)
-    if parsed.get("error"):
-        return from_error_object(parsed["error"], now)
-    choice = _first_choice(parsed)
+        return Failure("malformed", Meaning.FAULT, "the reply is not a JSON object", status=200, billed=True)
+    usage = read_usage(parsed.get("usage"))
+    choice = first_choice(parsed)
+    if (error := error_of(parsed, choice or {})) is not None:
+        return from_error_object(error, now, usage)
     if choice is None:
-        return Failure("malformed", Meaning.FAULT, "the reply holds no choice", status=200)
-    message = _mapping(choice.get("message"))
+        return Failure("malformed", Meaning.FAULT, "the reply holds no choice", status=200, usage=usage, billed=True)
+    message = mapping(choice.get("message"))
+    content, thought = content_parts(message.get("content"))
     return complete(
-        content=_string(message.get("content")),
-        reasoning=_string(message.get("reasoning_content")) or _string(message.get("reasoning")),
-        finish_reason=_string(choice.get("finish_reason")),
-        model=_string(parsed.get("model")),
-        usage=parsed.get("usage"),
+        content=content or tool_arguments(message.get("tool_calls")),
+        reasoning=reasoning_of(message) or thought,
+        finish_reason=finish_reason_of(choice),
+        model=string(parsed.get("model")),
+        usage=usage,
     )
 
 
-def complete(content: str, reasoning: str, finish_reason: str, model: str, usage: Any) -> Completion | Failure:
+def complete(
+    content: str, reasoning: str, finish_reason: str, model: str, usage: dict[str, int]
+) -> Completion | Failure:
     """A completion out of its parts. Empty content is a failure unless thinking ate the budget."""
-    text, thought = split_thought(content)
-    reasoning = reasoning or thought
-    finish_reason = finish_reason or "stop"
-    if not text.strip() and finish_reason != "length":
-        return Failure("empty", Meaning.FAULT, f"the reply is empty (finish reason {finish_reason!r})", status=200)
-    return Completion(text, reasoning, finish_reason, model, read_usage(usage))
-
-
-def split_thought(content: str) -> tuple[str, str]:
-    """(answer, thought): the answer follows the last `</think>`; a thought that never closes leaves no answer."""
-    thought, closed, text = content.rpartition(_THOUGHT_END)
-    if closed:
-        return text.lstrip("\n"), thought.lstrip().removeprefix(_THOUGHT_START).strip("\n")
-    if content.lstrip().startswith(_THOUGHT_START):
-        return "", content.lstrip().removeprefix(_THOUGHT_START).strip("\n")
-    return content, ""
+    reason = finish_reason or "stop"
+    if reason == "error":
+        words = "the reply ends with finish reason 'error'"
+        return Failure("error-in-reply", Meaning.FAULT, words, status=200, usage=usage, billed=True)
+    if reason == "content_filter":
+        words = "the endpoint's filter cut the reply"
+        return Failure("content-filter", Meaning.FAULT, words, status=200, usage=usage, billed=True)
+    reason = CUT if reason in _CUT_WORDS else reason
+    text = clean(content)
+    # Where reasoning has a field of its own, a tag in the content is part of the answer.
+    if not reasoning.strip() or text.lstrip().startswith("<think>"):
+        text, thought = split_thought(text)
+        reasoning = reasoning or thought
+    if not text.strip() and reason not in (CUT, WINDOW_FULL):
+        words = f"the reply is empty (finish reason {reason!r})"
+        return Failure("empty", Meaning.FAULT, words, status=200, usage=usage, billed=True)
+    return Completion(text, clean(reasoning), clean(reason), clean(model), usage)
 
 
 def read_usage(usage: Any) -> dict[str, int]:
-    """The token counts that the endpoint named, flat."""
-    usage = _mapping(usage)
-    found = {
+    """The token counts that the endpoint named, flat; reasoning that is billed beside the completion is added to it."""
+    usage = mapping(usage)
+    completion = mapping(usage.get("completion_tokens_details"))
+    named = {
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
-        "cached_tokens": _mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
-        "reasoning_tokens": _mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"),
+        "cached_tokens": mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
+        "reasoning_tokens": completion.get("reasoning_tokens"),
     }
-    # SQLite's integers end at 2**63; no reply has that many tokens.
-    return {name: value for name, value in found.items() if type(value) is int and 0 <= value < 2**53}
+    found = {name: count for name, value in named.items() if (count := _count(value)) is not None}
+    asked, written, thought = (found.get(f"{name}_tokens", 0) for name in ("prompt", "completion", "reasoning"))
+    total = _count(usage.get("total_tokens")) or 0
+    if thought and "completion_tokens" in found and (thought > written or total >= asked + written + thought):
+        found["completion_tokens"] = written + thought
+    return found
 
 
-class StreamReader:
-    """Server-sent events, fed as they arrive, into one completion."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
-        self._finish_reason = ""
-        self._model = ""
-        self._usage: Any = None
-        self.error: Any = None
-        self.done = False
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes; afterwards `done` tells whether the last event has come."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for event in _events(lines):
-            if event == b"[DONE]":
-                self.done = True
-            else:
-                self._take(event)
-
-    def _take(self, event: bytes) -> None:
-        try:
-            parsed = orjson.loads(event)
-        except ValueError:
-            return  # a broken event loses its text, and then the finish reason tells; alone it proves nothing
-        if not isinstance(parsed, dict):
-            return
-        if parsed.get("error"):
-            self.error, self.done = parsed["error"], True
-            return
-        self._model = _string(parsed.get("model")) or self._model
-        self._usage = parsed.get("usage") or self._usage
-        choice = _first_choice(parsed)
-        if choice is not None:
-            delta = _mapping(choice.get("delta"))
-            self._content.append(_string(delta.get("content")))
-            self._reasoning.append(_string(delta.get("reasoning_content")) or _string(delta.get("reasoning")))
-            self._finish_reason = _string(choice.get("finish_reason")) or self._finish_reason
-
-    def result(self, now: float) -> Completion | Failure:
-        """What the stream said in all."""
-        self.feed(b"\n")
-        if self.error is not None:
-            return from_error_object(self.error, now)
-        if not self._finish_reason:
-            return Failure("incomplete", Meaning.FAULT, "the stream ended without a finish reason", status=200)
-        return complete("".join(self._content), "".join(self._reasoning), self._finish_reason, self._model, self._usage)
+def _count(value: Any) -> int | None:
+    """A token count, or None. Some endpoints send floats; SQLite's integers end at 2**63, no reply has that many."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 2**53 else None
 
 
-def _events(lines: list[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        if line.startswith(b"data:"):
-            yield line[5:].strip()
+def tool_arguments(tool_calls: Any) -> str:
+    """The arguments of a message's tool calls: some endpoints send structured output this way."""
+    functions = [mapping(mapping(call).get("function")) for call in tool_calls if call] if _is_list(tool_calls) else []
+    return "\n".join(text for function in functions if (text := string(function.get("arguments"))))
 
 
-def _first_choice(parsed: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def error_of(parsed: Mapping[str, Any], choice: Mapping[str, Any]) -> Any:
+    """The error object that stands in a body or an event in place of a reply, or None."""
+    if parsed.get("object") == "error":
+        return parsed
+    return parsed.get("error") or choice.get("error") or None
+
+
+def reasoning_of(message: Mapping[str, Any]) -> str:
+    """The thought that came in a field of its own."""
+    return string(message.get("reasoning_content")) or string(message.get("reasoning"))
+
+
+def finish_reason_of(choice: Mapping[str, Any]) -> str:
+    """Why the reply ended, in lower case; "" where it does not say."""
+    return (string(choice.get("finish_reason")) or string(choice.get("finishReason"))).lower()
+
+
+def first_choice(parsed: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The first choice of a body or an event, or None."""
     choices = parsed.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return choices[0]
     return None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def _string(value: Any) -> str:
+def string(value: Any) -> str:
+    """`value` if it is a string, else ""."""
     return value if isinstance(value, str) else ""
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)

@@ -8,7 +8,7 @@ the text (`duel.conversation.dialects`). mine, export and prompt read rows throu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from duel.conversation import text_actions
@@ -40,7 +40,11 @@ _ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")
 # `owner__repo-123`, and SWE-smith's `owner__repo.<commit>.<bug>`.
 _OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
 # How harnesses that keep no flag say that a command failed.
-_FAILED = re.compile(r"\A\s*<returncode>(?!0<)-?\d+</returncode>|exit code:? (?!0\b)-?\d+\]?\s*\Z", re.IGNORECASE)
+_FAILED = re.compile(
+    r"\A\s*(?:OBSERVATION:\s*)?(?:<returncode>(?!0<)-?\d+</returncode>|ERROR:|Traceback \(most)"
+    r"|exit code:? (?!0\b)-?\d+\]?\s*\Z",
+    re.IGNORECASE,
+)
 
 
 def conversation(row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -84,6 +88,14 @@ def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") 
     result.keeps_protocol = dialect == "bash_block" and any(reply.verbatim for reply in result.replies)
     if result.acts_in_text and not result.keeps_protocol and result.system:
         result.counts["system prompts replaced"] += 1
+    return result.tally()
+
+
+def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Session:
+    """A session of the task `chat` out of (role, text): talk without tools, every reply of which is whole."""
+    result = Session(format, identity, task="chat")
+    for role, said in turns:
+        result.entries.append(AgentReply(said, verbatim=said) if role == "assistant" else Said(said))
     return result.tally()
 
 

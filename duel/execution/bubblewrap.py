@@ -7,7 +7,6 @@ no other process. It runs as nobody even where this program is root.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import shutil
@@ -65,7 +64,8 @@ class Bubblewrap:
             self._filter.write_bytes(syscalls.program())
             root = None if whole_machine else toolbox.build(self.scratch / "root")
             self._shown = toolbox.mounts(root)
-            self.version, self.forks, self.private = self._probe(forks)
+            self.version = bwrap_version()
+            self.forks, self.room = self._probe(forks)
         except BaseException:
             remove(self.scratch)
             raise
@@ -88,18 +88,8 @@ class Bubblewrap:
             raise
 
     def _open(self, start: Start, base: Path) -> Sandbox:
-        room = self.room()
         kind = Overlay if self.forks == "overlay" else Copy
-        try:
-            return kind(self, start, room, (str(base),))
-        except BaseException:
-            room.close()
-            raise
-
-    def room(self, private: bool | None = None) -> Room:
-        """A new room below the scratch folder."""
-        self._count += 1
-        return Room(self.scratch / f"room-{self._count}", self.private if private is None else private)
+        return kind(self, start, self.room, (str(base),))
 
     async def _take(self, start: Start) -> Path:
         """The folder with the start of a task, laid out once for all that begin there."""
@@ -140,79 +130,83 @@ class Bubblewrap:
     async def close(self) -> None:
         """Remove everything."""
         await asyncio.gather(*self._bases.values(), return_exceptions=True)
+        self.room.close()
         await asyncio.to_thread(remove, self.scratch)
 
     # -- commands --------------------------------------------------------------------------------------------------
 
-    def words(self, room: Room, folder: str, place: str, command: str, refused: int) -> list[str]:
+    def words(self, room: Room, folder: str, place: str, command: str, refused: int, told: int) -> list[str]:
         """The words that run `command` in the sandbox with `folder` of the room at `place`.
 
-        `refused` is a handle of the filter of system calls.
+        `refused` is a handle of the filter of system calls; to `told` goes the process id of the sandbox.
         """
         limits, environment = self.limits, {**self.environment, "HOME": place, "REPO_PATH": place}
         return [
             *room.enter,
-            "prlimit",
-            f"--as={limits.memory_mb << 20}",
-            f"--nproc={limits.processes}",
-            f"--fsize={limits.disk_mb << 20}",
-            "--nofile=1024",
-            "--core=0",
-            f"--cpu={int(limits.seconds) + 5}",
             *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--hostname", "sandbox", "--uid", "0", "--gid", "0"),
             *self._shown,
             *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
+            *("--info-fd", str(told)),
             *(("--seccomp", str(refused)) if self._filter.stat().st_size else ()),
             *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
-            *("/bin/bash", "-c", command),
+            # Inside, where processes are counted from none: outside, those of the user's other programs count too.
+            "/usr/bin/prlimit",
+            *(f"--as={limits.memory_mb << 20}", f"--nproc={limits.processes}", f"--fsize={limits.disk_mb << 20}"),
+            *("--nofile=1024", "--core=0", f"--cpu={int(limits.seconds) + 5}", "/bin/bash", "-c", command),
         ]
 
     def run(self, room: Room, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
         """Run one command and watch over it. Blocks."""
         disk = None if room.private else room.folder / folder
         with self._filter.open("rb") as refused:
-            words, handle = self.words(room, folder, place, command, refused.fileno()), refused.fileno()
-            return supervise(words, limits, merged=merged, disk=disk, env=BARE_ENVIRONMENT, cwd="/", pass_fds=(handle,))
+            handle = refused.fileno()
+            return supervise(
+                lambda told: self.words(room, folder, place, command, handle, told),
+                limits,
+                merged=merged,
+                disk=disk,
+                handles=(handle,),
+                environment=BARE_ENVIRONMENT,
+            )
 
     # -- what this machine can do ----------------------------------------------------------------------------------
 
-    def _probe(self, asked: str) -> tuple[str, str, bool]:
-        """(version, how states fork, whether rooms are private), by trying. Raises UserError where nothing runs."""
-        version = bwrap_version()
+    def _probe(self, asked: str) -> tuple[str, Room]:
+        """(how states fork, the room for them), by trying. Raises UserError where nothing runs."""
         tried = []
         for forks, private in (("overlay", True), ("copy", True), ("copy", False)):
             if asked and forks != asked:
                 continue
-            problem = self._try(forks, private)
+            self._count += 1
+            try:
+                room = Room(self.scratch / f"room-{self._count}", private)
+            except (ExecutionError, OSError) as error:
+                tried.append(str(error))
+                continue
+            problem = self._try(forks, room)
             if not problem:
-                return version, forks, private
+                return forks, room
+            room.close()
             tried.append(problem)
         raise UserError("bubblewrap cannot run a command here", value=tried[0], hint=INSTALL)
 
-    def _try(self, forks: str, private: bool) -> str:
-        """What goes wrong with this kind of fork, or ""."""
+    def _try(self, forks: str, room: Room) -> str:
+        """What goes wrong with this kind of fork in this room, or ""."""
         base = Path(tempfile.mkdtemp(prefix="probe-", dir=self.scratch))
         (base / "folder").mkdir()
         (base / "folder" / "file").write_text("before\n")
         give_tree(base)
-        self.forks, self.private = forks, private
-        try:
-            room = self.room()
-        except (ExecutionError, OSError) as error:
-            return str(error)
         try:
             state = (Overlay if forks == "overlay" else Copy)(self, Start("probe", "probe"), room, (str(base),))
-            made = self.run(
-                room, state.folder, "/repo", "rm -r folder && mkdir folder && ls -A folder", self.limits, True
-            )
+            command = "rm -r folder && mkdir folder && ls -A folder"
+            made = self.run(room, state.folder, "/repo", command, self.limits, True)
+            state.discard()
         except ExecutionError as error:
             return str(error)
-        finally:
-            room.close()
         return "" if (made.exit, made.stdout.text) == (0, "") else printable(made.stdout.text.strip(), 300)
 
 
@@ -222,25 +216,28 @@ class Sandbox:
     def __init__(self, executor: Bubblewrap, start: Start, room: Room, lower: Sequence[str]) -> None:
         self.executor, self.start, self.room = executor, start, room
         self.lower: tuple[str, ...] = tuple(lower)
-        self.folder = ""
+        """What lies below, the nearest first; the last is the common checkout."""
+        self.top = self.folder = ""
+        room.hold(*self._layers(self.lower[:-1]))
         self._grow()
-        room.users += 1
+        room.hold(self.top)
 
     def _grow(self) -> None:
         """Put a fresh topmost layer on `lower` and show it in `folder`."""
         raise NotImplementedError
 
-    def _shrink(self) -> str:
-        """Take the topmost layer off `folder` so that it can be shared; returns its name."""
+    def _freeze(self) -> str:
+        """Take the topmost layer off `folder` so that it can be shared; returns its path in the room."""
         raise NotImplementedError
 
-    def _discard(self) -> None:
-        """Give back the topmost layer's memory."""
+    @staticmethod
+    def _layers(paths: Sequence[str]) -> list[str]:
+        return [path.partition("/")[0] for path in paths]
 
-    def _disk(self) -> str:
-        """The line that gives `{name}` a size of its own, where the room is private."""
+    def _disk(self, name: str) -> str:
+        """The words that give a layer a size of its own, where the room is private."""
         size = f"size={self.executor.limits.disk_mb}m,mode=755"
-        return f" && mount -t tmpfs -o {size} layer {{name}}" if self.room.private else ""
+        return f"mount -t tmpfs -o {size} layer {name} && " if self.room.private else ""
 
     async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
         """Run one command in a fresh shell at the root of the checkout."""
@@ -257,22 +254,20 @@ class Sandbox:
         return twin
 
     def _fork(self) -> Sandbox:
-        self.lower = (self._shrink(), *self.lower)
+        self.lower = (self._freeze(), *self.lower)
         self._grow()
+        self.room.hold(self.top)
         return type(self)(self.executor, self.start, self.room, self.lower)
 
     async def close(self) -> None:
-        """Give back the state; the room goes with its last one."""
-        await asyncio.to_thread(self._close)
+        """Give back the state, and the layers that no other state stands on."""
+        await asyncio.to_thread(self.discard)
         self.executor.release(self.start)
 
-    def _close(self) -> None:
-        self.room.users -= 1
-        if self.room.users == 0:
-            self.room.close()
-        else:
-            with contextlib.suppress(ExecutionError):
-                self._discard()
+    def discard(self) -> None:
+        """Give back the layers that no other state stands on."""
+        shown = [self.folder] if self.folder != self.top else []
+        self.room.let_go(shown, [self.top, *self._layers(self.lower[:-1])])
 
     async def changes(self) -> str:
         """A diff of what changed since the last fork, or since the start."""
@@ -284,27 +279,19 @@ class Overlay(Sandbox):
 
     def _grow(self) -> None:
         name = self.room.name()
-        lower = ":".join(self.lower)
-        options = f"lowerdir={lower},upperdir={name}/u,workdir={name}/w,userxattr"
-        self.room.tell(
-            f"mkdir {name}{self._disk().format(name=name)} && mkdir {name}/u {name}/w {name}m"
-            f" && mount -t overlay overlay -o {options} {name}m"
-        )
+        options = f"lowerdir={':'.join(self.lower)},upperdir={name}/u,workdir={name}/w,userxattr"
+        self.room.tell(f"{self._disk(name)}mkdir {name}/u {name}/w && mount -t overlay overlay -o {options} {name}m")
         self.top, self.folder = name, f"{name}m"
 
-    def _shrink(self) -> str:
+    def _freeze(self) -> str:
         self.room.tell(f"umount {self.folder}")
         return f"{self.top}/u"
-
-    def _discard(self) -> None:
-        self.room.tell(f"umount {self.folder} {self.top}")
 
     async def changes(self) -> str:
         """A diff of what changed since the last fork, or since the start."""
         outside = self.room.outside
-        return await asyncio.to_thread(
-            changes.of_overlay, outside / self.top / "u", [outside / one for one in self.lower]
-        )
+        upper, below = outside / self.top / "u", [outside / one for one in self.lower]
+        return await asyncio.to_thread(changes.of_overlay, upper, below)
 
 
 class Copy(Sandbox):
@@ -312,17 +299,11 @@ class Copy(Sandbox):
 
     def _grow(self) -> None:
         name = self.room.name()
-        self.room.tell(f"mkdir {name}{self._disk().format(name=name)} && cp -a {self.lower[0]}/. {name}")
+        self.room.tell(f"{self._disk(name)}cp -a {self.lower[0]}/. {name}")
         self.top = self.folder = name
 
-    def _shrink(self) -> str:
+    def _freeze(self) -> str:
         return self.top
-
-    def _discard(self) -> None:
-        if self.room.private:
-            self.room.tell(f"umount {self.top}")
-        else:
-            remove(self.room.folder / self.top)
 
     async def changes(self) -> str:
         """A diff of what changed since the last fork, or since the start."""

@@ -13,7 +13,7 @@ import subprocess
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from duel.errors import printable
@@ -129,15 +129,15 @@ class Sources:
 
     def _bundled(self, name: str) -> Origin:
         """A repository of the bundled sample, built on first use; its agents had the history up to the base commit."""
-        from duel.offline.recording import repository
+        from duel.offline import sample_repositories
 
         folder = self.cache / "bundled" / name.replace("/", "__")
-        settings = repository.GIT_SETTINGS
+        settings = sample_repositories.GIT_SETTINGS
         if not (folder / ".git" / "complete").exists():
             remove(folder)
             folder.mkdir(parents=True)
-            described = next(one for one in repository.load(name.rpartition("/")[2]) if one.name == name)
-            for _base, _row in repository.bases(described, folder):
+            described = next(one for one in sample_repositories.load(name.rpartition("/")[2]) if one.name == name)
+            for _base, _row in sample_repositories.bases(described, folder):
                 pass  # walking through the history makes it
             (folder / ".git" / "complete").touch()
         return Origin(folder, depth=0, branch="main", settings=settings)
@@ -232,10 +232,11 @@ def _setting(line: str) -> str:
     return f"[{section}]\n\t{key} = {value}\n"
 
 
+@cache
 def _bundled_names() -> frozenset[str]:
-    from duel.offline.recording import repository
+    from duel.offline import sample_repositories
 
-    return frozenset(one.name for one in repository.load())
+    return frozenset(one.name for one in sample_repositories.load())
 
 
 def order(folder: Path) -> None:

@@ -10,6 +10,8 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
+from collections import Counter
 from pathlib import Path
 
 from duel.execution.executor import ExecutionError
@@ -18,6 +20,7 @@ from duel.execution.executor import ExecutionError
 NOBODY = 65534
 # What the process that starts a sandbox may know: never a key (bwrap's own environment shows in /proc/1/environ).
 BARE_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+_AHEAD = 16
 _SHELL = (
     'while read -r line; do if said=$(eval "$line" 2>&1 </dev/null); then echo ok;'
     ' else echo "failed: $said" | tr "\\n" " "; echo; fi; done'
@@ -38,7 +41,8 @@ class Room:
     """One room in the empty folder `folder`; `private` asks for a namespace. Raises ExecutionError (`sandbox`)."""
 
     def __init__(self, folder: Path, private: bool = True) -> None:
-        self.folder, self.private, self.users, self._names = folder, private, 0, 0
+        self.folder, self.private, self._names, self._lock = folder, private, 0, threading.Lock()
+        self._users: Counter[str] = Counter()
         folder.mkdir(mode=0o700)
         give(folder)
         words = ["sh", "-c", f"cd {folder} && echo ok && {_SHELL}"]
@@ -76,12 +80,20 @@ class Room:
         return Path(f"/proc/{self._shell.pid}/root{self.folder}") if self.private else self.folder
 
     def name(self) -> str:
-        """A name that nothing in the room has."""
-        self._names += 1
-        return f"l{self._names}"
+        """The name of an empty folder `NAME` that nothing uses, with an empty `NAMEm` beside it."""
+        with self._lock:
+            self._names += 1
+            number = self._names
+            if number % _AHEAD == 1:  # one call of mkdir for many layers
+                self._tell("mkdir " + " ".join(f"l{n} l{n}m" for n in range(number, number + _AHEAD)))
+        return f"l{number}"
 
     def tell(self, line: str) -> None:
         """Run one line of shell in the room, at its folder. Raises ExecutionError (`sandbox`) with what it said."""
+        with self._lock:
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
         assert self._shell.stdin
         try:
             self._shell.stdin.write(line + "\n")
@@ -95,6 +107,25 @@ class Room:
         said = self._shell.stdout.readline().strip()
         if said != "ok":
             raise ExecutionError("sandbox", f"{line}: {said or 'no reply'}")
+
+    def hold(self, *layers: str) -> None:
+        """One user more of each layer."""
+        with self._lock:
+            self._users.update(layers)
+
+    def let_go(self, shown: list[str], layers: list[str]) -> None:
+        """One user less of each layer: those that nobody uses are given back, after the mounts `shown`."""
+        with self._lock:
+            self._users.subtract(layers)
+            gone = [layer for layer in layers if self._users[layer] == 0]
+            for layer in gone:
+                del self._users[layer]
+            if self.private and (shown or gone):
+                with contextlib.suppress(ExecutionError):  # the room may be gone, and they with it
+                    self._tell("umount --lazy " + " ".join([*shown, *gone]))
+        if not self.private:
+            for layer in gone:
+                remove(self.folder / layer)
 
     def close(self) -> None:
         """End the shell; the room goes with it."""

@@ -20,7 +20,8 @@ TOOLS = (
     " unexpand yes cp mv rm mkdir rmdir touch ln chmod tar gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat md5sum"
     " sha1sum sha256sum sha512sum cksum true false test [ expr date env id whoami hostname uname which sleep git"
 ).split()
-NEEDED = ("bash", "cat", "grep", "sed", "ls", "find", "git")
+NEEDED = ("bash", "prlimit", "cat", "grep", "sed", "ls", "find", "git")
+_UNSEEN = ("bash", "prlimit")  # what runs a command, and is not on the agent's PATH
 ALLOWED = "/allowed"
 """Where the allowed tools lie in the sandbox; the only folder on its PATH."""
 _DATA = (
@@ -35,12 +36,12 @@ _LIBRARY = re.compile(r"(?:=> )?(/[^ ]+) \(0x")
 _ETC = {"passwd": "root:x:0:0:root:/repo:/bin/bash\n", "group": "root:x:0:\n"}
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
     """Copy the machine's tools into the new folder `folder` (36 MB); those that it lacks are left out.
 
     Raises UserError where a tool is missing without which no history can be replayed.
     """
-    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, "bash")}
+    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, *_UNSEEN)}
     missing = [name for name in NEEDED if not found[name]]
     if missing:
         raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))
@@ -48,7 +49,7 @@ def build(folder: Path) -> Path:
     allowed.mkdir(parents=True)
     programs = {name: _in_usr(os.path.realpath(path)) for name, path in found.items() if path}
     for name, path in programs.items():
-        if name != "bash":  # it runs the command, but is not on the agent's PATH
+        if name not in _UNSEEN:
             (allowed / name).symlink_to(path)
     binaries = sorted({*programs.values(), *(str(p) for p in [Path("/usr/lib/git-core/git")] if p.exists())})
     listed = subprocess.run(  # noqa: S603 - paths of this machine's own tools

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from duel.conversation import dialogue
+from duel import shell, turn
+from duel.conversation import dialogue, tasks
 from duel.conversation.model import Entry
 from duel.errors import ItemError
 from duel.history import estimate_tokens, history_tokens
 from duel.records import Audit, Message
+
+# Turns of one style, and of one third of a run, that rows of single turns take of it at most.
+TURNS_OF_A_KIND = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +61,10 @@ class Example:
     exit_status: str = ""
     resolved: bool | None = None
     """Whether tests showed that the run solved its issue; None: unknown."""
-    outcome: str = ""
-    """What the source itself makes of the run: "success", "failure" or "unknown"; "": it does not tell."""
+    guess: str = ""
+    """What mine.py guesses of the run: "success", "failure" or "unknown". Nothing is chosen by it."""
     evidence: str = ""
-    """What `resolved` and `outcome` rest on, where the source tells."""
+    """What `resolved` rests on, where the source tells."""
     audit: Audit | None = None
     """Of the accepted turn; None: it was never audited."""
     recorded: bool = False
@@ -171,6 +177,43 @@ def text_only(example: Example) -> list[Example]:
     if dialogue.is_native(example.messages):
         raise ItemError("native-tool-calls", "this format has no place for native tool calls")
     return ending_on_turn(example)
+
+
+def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
+    """A row for each well-formed turn of a recorded run, the turn last; a duel's turn is the one row that it always is.
+
+    At most `cap` turns of one style and of one third of the run, drawn by a hash of their place, so that a run that
+    greps forty times does not teach grep.
+    """
+    if not example.recorded:
+        return text_only(example)
+    if dialogue.is_native(example.messages):
+        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
+    problem = tasks.of_format(example.agent).problem
+    messages = example.messages
+    fit = [
+        place
+        for place in range(1, len(messages))
+        if messages[place].role == "assistant"
+        and messages[place - 1].role == "user"
+        and not problem(messages[place].content)
+    ]
+    taken: Counter[str] = Counter()
+    kept: dict[int, str] = {}
+    for place in sorted(fit, key=lambda place: hashlib.sha256(f"{example.id}\0{place}".encode()).digest()):
+        style = shell.style(turn.command(messages[place].content))
+        kinds = (f"style {style}", f"third {3 * fit.index(place) // len(fit)}")
+        if all(taken[kind] < cap for kind in kinds):
+            taken.update(kinds)
+            kept[place] = style
+    if not kept:
+        raise ItemError("no-agent-turn", "no turn is well-formed")
+    return [
+        replace(
+            example, id=f"{example.id}@{place}", messages=messages[: place + 1], native=(), rejected="", style=style
+        )
+        for place, style in sorted(kept.items())
+    ]
 
 
 def pair(example: Example) -> list[Example]:

@@ -11,7 +11,7 @@ from duel.audit.contamination import Benchmarks
 from duel.errors import UserError
 from duel.exports.example import Division, Example
 from duel.exports.handover import Handover
-from duel.exports.splits import GROUPS
+from duel.exports.splits import groups_by_split
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -54,6 +54,7 @@ def gather(
 ) -> dict[str, Any]:
     """All facts of one export, as plain JSON; the same run gives the same facts."""
     examples = [example for part in division.parts.values() for example in part]
+    groups = groups_by_split(division)
     duels = any(not example.recorded for example in examples)
     verdict = _verdict(workspace) if duels else {}
     return {
@@ -79,7 +80,7 @@ def gather(
             split: {
                 "examples": len(part),
                 "tokens": sum(example.tokens for example in part),
-                "groups": len({GROUPS[division.by](example) for example in part}),
+                "groups": len(groups[split]),
             }
             for split, part in division.parts.items()
         },

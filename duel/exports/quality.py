@@ -131,6 +131,8 @@ def balanced(by: str, seed: int) -> Step:
 class Scrubber:
     """Replaces secrets in everything that is written, and counts them by kind."""
 
+    key: bytes = field(default=b"", repr=False)
+    """The workspace's secret, without which a placeholder tells only the kind."""
     counts: Counter[str] = field(default_factory=Counter)
     _seen: dict[str, tuple[str, Counter[str]]] = field(default_factory=dict)
 
@@ -161,7 +163,7 @@ class Scrubber:
     def _text(self, text: str) -> str:
         """Histories share their system prompts and tasks: each text is searched once."""
         if text not in self._seen:
-            scrubbed = scrub(text)
+            scrubbed = scrub(text, self.key)
             self._seen[text] = scrubbed.text, scrubbed.counts
         cleaned, counts = self._seen[text]
         self.counts.update(counts)

@@ -18,8 +18,6 @@ from duel.exports import observations
 from duel.exports.example import Example
 from duel.exports.observations import Shown
 
-_OUTCOMES: dict[str, Outcome] = {"success": "success", "failure": "failure", "unknown": "unknown"}
-
 _PATH = re.compile(r"[\w.@~+-]*/[\w./@~+-]*|[\w@~+-]+(?:\.[\w@~+-]+)*\.[A-Za-z]\w{0,7}")
 _NODE_ID = re.compile(r"^(?P<file>[^:\[\]]+\.\w+)(?P<node>::.*|:\d+)?$")
 _FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) ([\w./-]+\.\w+)", re.MULTILINE)
@@ -78,17 +76,17 @@ def examine(example: Example) -> Recovery:
 
 
 def outcome_of(example: Example) -> tuple[Outcome, str]:
-    """Success and failure are told by tests, by the source, or by a run that never submitted: to submit proves nothing.
+    """Success and failure are told by tests, or failure by a run that never submitted: to submit proves nothing.
 
-    mine.py weighs more than the exit status (commits, the last test run), and a session that was left is no failure.
+    What mine.py guesses is no outcome, and a session that was left is no failure.
     """
     if not example.recorded:
         return "unknown", "a single turn of a run"
     if example.resolved is not None:
         told = example.evidence or ("resolved" if example.resolved else "not resolved")
         return ("success" if example.resolved else "failure"), told
-    if example.outcome in _OUTCOMES:
-        return _OUTCOMES[example.outcome], example.evidence or "told by the source"
+    if example.guess:
+        return "unknown", f"a guess alone: {example.guess}"
     if example.exit_status and not example.exit_status.lower().startswith("submitted"):
         return "failure", f"exit status {example.exit_status}"
     return "unknown", f"exit status {example.exit_status}" if example.exit_status else "nothing tells"

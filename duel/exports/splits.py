@@ -1,4 +1,4 @@
-"""Splits by group, never by row: a repository (or a pull request) lies in one split as a whole.
+"""Splits by group, never by row: a repository (or a pull request) lies in one split, under whatever name.
 
 Rows of one repository share files, conventions and often the fix itself; a random split by row leaks them into the
 test set (10 % wrong and leaked variants in a corpus that a neighbour split so). The splits are balanced in tokens.
@@ -6,21 +6,23 @@ test set (10 % wrong and leaked variants in a corpus that a neighbour split so).
 
 from __future__ import annotations
 
+import hashlib
 import random
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from duel.audit.contamination import canonical_id, canonical_repo, issue_part, repo_of
 from duel.audit.duplicates import near_duplicates
 from duel.errors import UserError
 from duel.exports.example import Division, Dropped, Example
 from duel.exports.handover import ExportError
 
-GROUPS: dict[str, Callable[[Example], str]] = {
-    "repo": lambda example: example.repo or example.instance_id or example.id,
-    "pr": lambda example: example.instance_id or example.id,
-}
 GROUP_NAMES = {"repo": "repositories", "pr": "pull requests"}
 _NAMES = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
+# An issue text that more repositories than this share is a template of a harness.
+_TEMPLATE = 3
+_LEAST_WORDS = 13
 # A split that misses what was asked for by more than this share of all tokens is named.
 _TOLERANCE = 0.05
 
@@ -40,15 +42,55 @@ def shares_of(text: str) -> dict[str, float]:
     return {name: number / 100 for name, number in named.items() if number}
 
 
+def groups_of(examples: Sequence[Example], by: str) -> list[str]:
+    """For each example the name of the group that must stay whole.
+
+    What shares a repository (`by` "repo": under its present address, in any case) or a pull request ("pr") is one
+    group, and so is what shares a base commit or an issue text: a fork, a copy under another id, a mirror.
+    """
+    keys = [[*_keys(example, by)] for example in examples]
+    repos: dict[str, set[str]] = {}
+    for example, own in zip(examples, keys, strict=True):
+        for key in own[1:]:
+            repos.setdefault(key, set()).add(canonical_repo(example.repo))
+    root: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while root.setdefault(key, key) != key:
+            root[key] = key = root[root[key]]
+        return key
+
+    for own in keys:
+        for key in own[1:]:
+            if len(repos[key]) <= _TEMPLATE:
+                first, second = sorted((find(own[0]), find(key)), key=lambda name: (name.startswith("="), name))
+                root[second] = first
+    return [find(own[0]) for own in keys]
+
+
+def _keys(example: Example, by: str) -> Iterator[str]:
+    """The name of an example's own group, then whatever else ties it to others."""
+    named = canonical_repo(example.repo) or repo_of(example.instance_id)
+    pull = canonical_id(example.instance_id) or example.id
+    yield named or pull if by == "repo" else pull
+    if re.fullmatch(r"[0-9a-f]{12,64}", example.base_commit.lower()):
+        yield f"=commit {example.base_commit.lower()}"
+    task = next((message.content for message in example.messages if message.role == "user"), "")
+    words = re.findall(r"\w+", issue_part(task).casefold())
+    if len(words) >= _LEAST_WORDS:
+        yield f"=issue {hashlib.sha256(' '.join(words).encode('utf-8', 'replace')).hexdigest()}"
+
+
 def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: int) -> Division:
     """Every group into one split. Raises UserError where there are fewer groups than splits.
 
     The largest groups are placed first, each in a split that still has room for it, drawn with `seed` and weighted by
     that room; where none has room, the split that misses most takes it.
     """
+    names = groups_of(examples, by)
     groups: dict[str, list[Example]] = {}
-    for example in examples:
-        groups.setdefault(GROUPS[by](example), []).append(example)
+    for name, example in zip(names, examples, strict=True):
+        groups.setdefault(name, []).append(example)
     if len(groups) < len(shares):
         raise UserError(
             f"{len(shares)} splits need at least {len(shares)} {GROUP_NAMES[by]}",
@@ -59,8 +101,8 @@ def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: 
     tokens = {name: sum(example.tokens for example in group) for name, group in groups.items()}
     placed = _place(tokens, shares, seed)
     parts: dict[str, list[Example]] = {split: [] for split in shares}
-    for example in examples:
-        parts[placed[GROUPS[by](example)]].append(example)
+    for name, example in zip(names, examples, strict=True):
+        parts[placed[name]].append(example)
     return Division(parts, by, _notes(tokens, placed, shares, by))
 
 
@@ -91,12 +133,18 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
     return list(dropped.values())
 
 
+def groups_by_split(division: Division) -> dict[str, set[str]]:
+    """The groups that lie in each split, in whole or in part."""
+    names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
+    return {split: {next(names) for _ in part} for split, part in division.parts.items()}
+
+
 def check(division: Division) -> None:
     """Note that no group lies in two splits. Raises ExportError where one does."""
     seen: dict[str, str] = {}
     counts = dict.fromkeys(division.parts, 0)
-    for split, part in division.parts.items():
-        for group in {GROUPS[division.by](example) for example in part}:
+    for split, groups in groups_by_split(division).items():
+        for group in sorted(groups):
             if group in seen:
                 raise ExportError(f"a group lies in {seen[group]} and in {split}", where="--split", value=group)
             seen[group] = split

@@ -142,8 +142,8 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         dataset=identity.rpartition("#")[0],
         tools=tuple(tools),
         exit_status=_text(record, "exit_status"),
-        outcome=_text(record, "outcome"),
-        evidence=_text(record, "outcome_evidence"),
+        guess=_text(record, "outcome_guess", "outcome"),
+        evidence=_text(record, "resolved_evidence"),
         resolved=_truth(record.get("resolved", record.get("target"))),
         recorded=True,
     )

@@ -29,6 +29,10 @@ LOST = -0.5
 # passed where votes miss with length; with twenty strata 5 %.
 STRATA, LEAST_IN_STRATUM = 20, 25
 
+# Bounds that stand beside the gate's are the t bound from so many clusters on: 10,000 resamples of 122,908 take 77 s,
+# and the two differ by less than a hundredth of a standard error.
+MOST_RESAMPLED = 20_000
+
 Codes = NDArray[np.intp]
 LABELS: dict[str, Callable[[Columns], list[str]]] = {
     "repo": lambda columns: [name.rsplit("-", 1)[0].lower() for name in columns.instances],
@@ -134,8 +138,10 @@ def bound(deltas: Floats, rows: Flags, units: Units, settings: Settings, level: 
     if clusters.count > 1:
         known["se"] = finite(clusters.errors()[0])
         if level > 0:
-            boot = statistics.studentized(clusters, settings.duel.bootstrap_resamples, settings.duel.seed)
-            known |= {"lcb": finite(boot.lower(level)[0]), "lcb_t": finite(statistics.t_lower(clusters, level)[0])}
+            known["lcb"] = known["lcb_t"] = finite(statistics.t_lower(clusters, level)[0])
+            if clusters.count <= MOST_RESAMPLED:
+                boot = statistics.studentized(clusters, settings.duel.bootstrap_resamples, settings.duel.seed)
+                known["lcb"] = finite(boot.lower(level)[0])
     return Bound(clusters=clusters.count, turns=int(rows.sum()), **known)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ Flags = NDArray[np.bool_]
 ORDERS = ("king_first", "challenger_first")
 MISSING = 255
 """No vote, or none that parsed."""
+AT_ONCE = 500
+"""Records that are turned into columns at a time: 12.5 KB each, a row of columns takes 0.5 KB."""
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 LENGTHS = ("opponent", "challenger", "history")
 
@@ -106,10 +108,17 @@ class Columns:
         picked = {f.name: getattr(self, f.name)[rows] for f in _arrays()}
         return Columns(judges=self.judges, **picked)
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Columns], judges: Sequence[str]) -> Columns:
+        """The rows of all `parts`, which have the same judges."""
+        if not parts:
+            return cls.of([], judges)
+        rows = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in _arrays()}
+        return cls(judges=tuple(judges), **rows)
+
     def joined(self, other: Columns) -> Columns:
-        """These rows, then those of `other`, which has the same judges."""
-        both = {f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in _arrays()}
-        return Columns(judges=self.judges, **both)
+        """These rows, then those of `other`."""
+        return Columns.stacked([self, other], self.judges)
 
     @property
     def values(self) -> Floats:
@@ -121,6 +130,31 @@ class Columns:
         whole = hashlib.sha256("\n".join([*self.judges, *self.files, *self.candidates]).encode("utf-8", "replace"))
         whole.update(self.votes.tobytes())
         return whole.hexdigest()[:16]
+
+
+@dataclass
+class Filling:
+    """Columns that grow by a score at a time; only a few records are in memory."""
+
+    judges: Sequence[str]
+    _waiting: list[Score] = field(default_factory=list)
+    _parts: list[Columns] = field(default_factory=list)
+
+    def add(self, score: Score) -> None:
+        """One more row."""
+        self._waiting.append(score)
+        if len(self._waiting) == AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._parts.append(Columns.of(self._waiting, self.judges))
+            self._waiting = []
+
+    def columns(self) -> Columns:
+        """All rows so far."""
+        self._flush()
+        return Columns.stacked(self._parts, self.judges)
 
 
 def _arrays() -> Iterable[Field[Any]]:

@@ -15,6 +15,7 @@ from duel.judging.columns import Columns, Floats
 from duel.judging.rubric import short_hash
 from duel.judging.statistics import finite
 from duel.judging.table import Table
+from duel.registry import Registry
 from duel.settings import Settings
 
 LEAKING = ("leak", "attempt")
@@ -141,13 +142,4 @@ def statistic(settings: Settings, clustered: str) -> str:
 
 Figure = Callable[[Evidence], Mapping[str, Any]]
 """Fields of the verdict. A figure from outside gives {"figures": {its name: [{what, figure, meaning}, …]}}."""
-
-
-def figures() -> list[Figure]:
-    """Every figure: those of this package, then those that other packages name under `duel.figures`."""
-    from importlib.metadata import entry_points
-
-    from duel.judging import bias, certainty, repeats, tables
-
-    own: list[Figure] = [certainty.figures, tables.figures, bias.figures, repeats.figures, tables.spending]
-    return own + [entry.load() for entry in sorted(entry_points(group="duel.figures"), key=lambda e: e.name)]
+FIGURES: Registry[Figure] = Registry("figure", "duel.judging.verdict_figures")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from duel.judging import looks
-from duel.judging.evidence import Case, Evidence, figures
+from duel.judging.evidence import FIGURES, Case, Evidence
 from duel.judging.rubric import short_hash
 from duel.records import Gate, Looks, Verdict, WhatIf, WinMargin
 from duel.records.decision import Decision
@@ -41,8 +41,8 @@ def decide(case: Case) -> Verdict:
         },
     }
     more: dict[str, list[dict[str, Any]]] = {}
-    for figure in figures():
-        found = dict(figure(evidence))
+    for name in FIGURES:
+        found = dict(FIGURES[name](evidence))
         more |= found.pop("figures", {})
         fields |= found
     verdict = Verdict(**fields, figures=more)

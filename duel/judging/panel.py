@@ -23,6 +23,8 @@ from duel.workspace import Workspace
 if TYPE_CHECKING:
     from duel.calls import Ask
 
+REMEMBERED = 5_000
+"""Finished scores that are kept in memory, at 12.5 KB each, so that they need not be read twice."""
 COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -86,7 +88,8 @@ class Panel:
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
-                self.finished[pair.item] = kept
+                if len(self.finished) < REMEMBERED:
+                    self.finished[pair.item] = kept
             else:
                 yield OpenPair(self, pair, answer, kept, twins + self.contest.twins)
 

@@ -111,6 +111,7 @@ def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> d
             messages=messages,
             max_tokens=_budget(judge, settings),
             temperature=settings.judge.temperature,
+            parameters=settings.judge.parameters,
             response_format=VERDICT_SCHEMA if settings.judge.structured_output else None,
             occurrence=2 * twins + (place if same else 0),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,32 +58,44 @@ def why_not(answer: Answer, stage: Stage) -> str:
     return "" if stage.settings.duel.mode == 1 or answer.king else "no-king"
 
 
-def scores_of(panel: Panel) -> tuple[list[Score], Counter[str]]:
-    """The scores that count together, settled under the present settings, and how many do not, by reason.
+def scores_of(panel: Panel) -> Iterator[Score]:
+    """The scores that count together, settled under the present settings; the others are dropped with their reason.
 
     A score counts when it was made with this mode, rubric and panel and on the candidates that `panel` has just seen.
     Where a workspace holds scores and no answer at all, they stand as they are. A score that other settings make
-    different (another quorum, other dimensions) is saved anew.
+    different (another quorum, other dimensions), or that a second look has confirmed or not, is saved anew.
     """
     from duel.judging.scoring import settle
 
-    stage, scores = panel.stage, []
+    stage = panel.stage
     dropped = {row["file"] for row in stage.dropped}
+    seen = bool(panel.candidates or dropped)
+    confirmed = second_looks(panel)
     for path, score in panel.scores():
         if path.stem in dropped:
             continue
-        if reason := panel.unlike(score, path.stem, bool(panel.candidates or dropped)):
+        if reason := panel.unlike(score, path.stem, seen):
             stage.drop(path.stem, score.instance_id, reason)
             continue
-        settled = settle(score, stage.settings)
+        settled = settle(score, stage.settings).model_copy(update={"confirmed": confirmed.get(score.file)})
         if settled != score:
             stage.workspace.save(path, settled)
-        scores.append(settled)
-    left_out = Counter(str(row["reason"]) for row in stage.dropped)
-    left_out["damaged"] = len(stage.damage)
-    seen = {score.file for score in scores} | {str(row["file"]) for row in stage.dropped}
-    left_out["not-judged"] = len(panel.candidates.keys() - seen)
-    return scores, +left_out
+        yield settled
+
+
+def second_looks(panel: Panel) -> dict[str, float]:
+    """File -> the score of a second, independent look at its pair."""
+    fresh = beside(of_contest(panel, CONFIRM))
+    return {score.file: score.score for score in fresh if score.score is not None}
+
+
+def left_out(panel: Panel, counted: Collection[str]) -> Counter[str]:
+    """How many turns are not among the `counted` files, by reason."""
+    stage = panel.stage
+    found = Counter(str(row["reason"]) for row in stage.dropped)
+    found["damaged"] = len(stage.damage)
+    found["not-judged"] = len(panel.candidates.keys() - {*counted, *(str(row["file"]) for row in stage.dropped)})
+    return +found
 
 
 def beside(panel: Panel) -> list[Score]:
@@ -115,47 +127,44 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
 
 
 def case_of(panel: Panel, survey: Survey) -> Case:
-    """Everything that the gate looks at. Raises UserError where nothing was judged."""
+    """Everything that the gate looks at, in columns. Raises UserError where nothing was judged."""
     from duel.judging import looks
-    from duel.judging.columns import Columns
+    from duel.judging.columns import Columns, Filling
     from duel.judging.evidence import Case
 
     stage, judges = panel.stage, panel.settings.judge.models
-    scores, left_out = scores_of(panel)
-    if not scores and not survey.kept_out:
+    counted, others = Filling(judges), Filling(judges)
+    confirmed: dict[str, float] = {}
+    halted: list[Score] = []
+    for score in scores_of(panel):
+        (others if score.file in survey.kept_out else counted).add(score)
+        if score.confirmed is not None:
+            confirmed[score.file] = score.confirmed
+        if not score.parsed:
+            halted.append(score.model_copy(update={"votes": []}))
+    columns, ineligible = counted.columns(), others.columns()
+    reasons = left_out(panel, [*columns.files, *ineligible.files])
+    if not len(columns) and not len(ineligible) and not survey.kept_out:
         raise UserError(
             "there is nothing to decide on",
             where=panel.workspace.root / "score",
-            value=", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or None,
+            value=", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or None,
             hint="run king.py and ch.py first, then validate.py without --regate",
         )
-    for score in scores:
-        if not score.parsed:
-            stage.drop(score.file, score.instance_id, "stopped" if score.stopped else "unparsed", score.reason)
-    counted = [score for score in scores if score.file not in survey.kept_out]
-    others = [score for score in scores if score.file in survey.kept_out]
+    for score in halted:
+        stage.drop(score.file, score.instance_id, "stopped" if score.stopped else "unparsed", score.reason)
     noise, canary = (beside(of_contest(panel, contest)) for contest in (NOISE, CANARY))
     return Case(
-        columns=Columns.of(counted, judges),
+        columns=columns,
         settings=panel.settings,
         mode=panel.mode,
         made_with=panel.made_with,
         noise=Columns.of(noise, judges) if noise else None,
         canary=Columns.of(canary, judges) if canary else None,
         attacks=[score.pair.challenger.removeprefix("rule:") for score in canary],
-        ineligible=Columns.of(others, judges) if others else None,
+        ineligible=ineligible if len(ineligible) else None,
         kept_out=survey.kept_out,
-        confirmed=confirm(panel, scores),
-        left_out=left_out,
+        confirmed=confirmed,
+        left_out=reasons,
         earlier=looks.read(panel.workspace),
     )
-
-
-def confirm(panel: Panel, scores: Sequence[Score]) -> dict[str, float]:
-    """Write into each score what the second look at its pair gave; returns those figures by file."""
-    fresh = {score.file: score.score for score in beside(of_contest(panel, CONFIRM)) if score.score is not None}
-    for score in scores:
-        if score.confirmed != fresh.get(score.file):
-            score.confirmed = fresh.get(score.file)
-            panel.workspace.save(panel.contest.path(panel.workspace, score.file), score)
-    return fresh

@@ -2,17 +2,20 @@
 
 A verdict is a JSON object, fenced or not, with all five dimensions, each 1 (first shown), 2 (second shown) or 0 (draw).
 Judges spell these in their own ways; the tables below are the whole list of what is understood. What is not in them is
-no verdict: a guess would be a vote that nobody cast.
+no verdict: a guess would be a vote that nobody cast. Judges also quote shell in their reasons, which then are no JSON:
+where the choices stand side by side in one object, they are read all the same.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from duel.calls.reply_text import clean
 from duel.errors import ItemError
 from duel.records import DIMENSIONS, Order
 
@@ -36,17 +39,39 @@ _VALUE_OF = {alias: value for value, aliases in VALUES.items() for alias in alia
 _NOISE = re.compile(r"[\W_]+")
 _REASONING_END = re.compile(r"</(?:think|thinking|reasoning|thought)>|◁/think▷", re.IGNORECASE)
 _REASONING_START = re.compile(r"\s*(?:<(?:think|thinking|reasoning|thought)>|◁think▷)", re.IGNORECASE)
-_DECODER = json.JSONDecoder(strict=False)  # judges write raw newlines into their reasons
 
 MAX_REASON_CHARACTERS = 2000
 # Where an object with a key may begin. One pass finds them all; a megabyte of bare braces has none.
-_OBJECT_START = re.compile(r'\{(?=\s*+"[^"\\]{1,80}"\s*+:)')
+_OBJECT_START = re.compile(r'\{(?=\s*+["\'“”][^"\\\n]{1,80}?["\'“”]\s*+:)')
 # No verdict is longer, its reason included; a decoder that fails counts the lines before the place, so it is handed a
 # slice: the same megabyte of broken objects took 119 s without and 0.2 s with it.
 MAX_VERDICT_CHARACTERS = 32_768
 # What reading one reply may cost, in characters looked at; an attempt costs at least what its slice does.
 WORK = 4_000_000
 WORK_PER_ATTEMPT = 400
+# Objects before the last verdict that are looked at: around it, and for an earlier verdict.
+LOOK_BACK = 40
+
+# A choice in an object that is no JSON: a known key, a colon, a short value, and what may follow it.
+_MEMBER = re.compile(
+    r"""["'“”]([A-Za-z _-]{4,30})["'“”]\s*+:\s*+"""
+    r"""("[^"\\\n]{0,30}"|'[^'\\\n]{0,30}'|[\d.]{1,4}|null|true|false)(?=\s*+(?:[,}\n]|//|\Z))"""
+)
+_BETWEEN = re.compile(r"(?:[\s,]|//[^\n]*\n)*+")
+_REASON_BEFORE = re.compile(r"""\{\s*+["'“”]\w{3,30}["'“”]\s*+:\s*+["'“”].*["'“”]\s*+,?\s*+\Z""", re.DOTALL)
+_BARE_BEFORE = re.compile(r"\{\s*+\Z")
+_REASON_AFTER = re.compile(r"""\s*+,?\s*+(?:\}|["'“”]\w{3,30}["'“”]\s*+:)""")
+# Two verdicts that disagree: words between them that take the first one back, and words that only quote the second.
+_REVISES = re.compile(
+    r"(?i)reflect|reconsider|revis|second thought|final|correct(?:ed|ion)|actually|instead|updated?\b"
+)
+_QUOTES = re.compile(
+    r"(?i)\bformat|\bexample|\btemplate|\bschema|repl(?:y|ies)\b|candidate|respons|wrote|writes|prints?\b|quot|says?\b|contain|inject"
+)
+_REPLY_NAME = re.compile(
+    r"(?i)(?:reply|candidate|response|answer|model|first|second|option)?[\W_]*(?:[12ab]|one|two|first|second)\W*\Z"
+)
+_LABEL = re.compile(r"(?i)(?:reply|candidate|response|answer|option)[\W_]*(?:[12ab]|one|two)\W*\Z|\A[\s,;\[\]]*\Z")
 
 
 class Unparsed(ItemError):
@@ -66,34 +91,80 @@ class Verdict:
         return {name: 0.5 if c == 0 else float(c == challenger) for name, c in self.choices.items()}
 
 
+class _Object(dict[str, Any]):
+    """A JSON object; a key that stands there twice with different values has the value `Ellipsis`."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One object of a reply, from `start` to `end`; `whole` if it is JSON."""
+
+    start: int
+    end: int
+    members: Mapping[str, Any]
+    whole: bool = True
+
+
+def _members(pairs: list[tuple[str, Any]]) -> _Object:
+    made = _Object()
+    for key, value in pairs:
+        made[key] = ... if key in made and made[key] != value else value
+    return made
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_members)  # judges write raw newlines into their reasons
+
+
 def parse(content: str) -> Verdict:
     """The last complete verdict in `content`. Raises Unparsed. The work is linear in the length of `content`."""
+    content = _unquoted(content)
     if not content.strip():
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
     unclosed = not ends and _REASONING_START.match(content) is not None
-    work = WORK
     problem = Unparsed("no-json", "no JSON object")
-    for start in [match.start() for match in _OBJECT_START.finditer(content)][::-1]:
-        found, end = _decode(content, start)
-        work -= WORK_PER_ATTEMPT + end - start
-        if work < 0:
-            raise Unparsed("too-tangled", "too many nested or broken objects")
-        if found is None:
-            continue
-        missing = _missing(found)
+    objects = _objects(content)
+    for found in objects:
+        missing = _missing(found.members)
         if missing:
-            problem = Unparsed("no-verdict", f"no verdict on {', '.join(missing)}")
+            if found.whole:
+                problem = Unparsed("no-verdict", f"no verdict on {', '.join(missing)}")
             continue
-        if unclosed or any(end <= place for place in ends):
+        if unclosed or any(found.end <= place for place in ends):
             raise Unparsed("only-in-reasoning", "the only verdict stands inside the reasoning")
-        return _verdict(found)
+        after = max((place for place in ends if place <= found.start), default=0)
+        return _the_last_word(content, found, objects, after)
     raise problem
 
 
-def _decode(content: str, start: int) -> tuple[dict[str, Any] | None, int]:
-    """The JSON object at `start` (None where there is none) and how far it was looked at."""
-    piece = content[start : start + MAX_VERDICT_CHARACTERS]
+def _unquoted(content: str) -> str:
+    """A verdict that came as a JSON string, its quotes escaped, is read as what it says."""
+    if not content.lstrip().startswith('"'):
+        return content
+    try:
+        inner = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    return inner if isinstance(inner, str) else content
+
+
+def _objects(content: str) -> Iterator[_Found]:
+    """Every object, the last one first. Raises Unparsed where that takes too long."""
+    work = WORK
+    for start in [match.start() for match in _OBJECT_START.finditer(content)][::-1]:
+        piece = content[start : start + MAX_VERDICT_CHARACTERS]
+        found, end = _decode(piece, start)
+        work -= WORK_PER_ATTEMPT + end - start
+        if work < 0:
+            raise Unparsed("too-tangled", "too many nested or broken objects")
+        if found is not None:
+            yield _Found(start, end, found)
+        elif (broken := _choices_side_by_side(piece, start)) is not None:
+            yield broken
+
+
+def _decode(piece: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The JSON object that `piece` begins with (None where there is none) and how far it was looked at."""
     try:
         found, length = _DECODER.raw_decode(piece)
     except json.JSONDecodeError as error:
@@ -103,9 +174,89 @@ def _decode(content: str, start: int) -> tuple[dict[str, Any] | None, int]:
     return (found if isinstance(found, dict) else None), start + length
 
 
+def _choices_side_by_side(piece: str, start: int) -> _Found | None:
+    """An object that is no JSON, whose choices stand together, before or behind a reason that nobody can mistake.
+
+    Which of several runs of choices is meant nobody can say, unless the first stands where the object begins.
+    """
+    runs: list[list[re.Match[str]]] = []
+    for match in _MEMBER.finditer(piece):
+        if _DIMENSION_OF.get(_plain(match[1])) is None:
+            continue
+        if runs and _BETWEEN.fullmatch(piece, runs[-1][-1].end(), match.start()):
+            runs[-1].append(match)
+        else:
+            runs.append([match])
+    for run in runs:
+        before, end = piece[: run[0].start()], run[-1].end()
+        stands = _BARE_BEFORE.match(before) or _REASON_BEFORE.match(before)
+        behind = _REASON_AFTER.match(piece, _BETWEEN.match(piece, end).end())  # type: ignore[union-attr]
+        if len(run) < len(DIMENSIONS) or not stands or not behind:
+            continue
+        members = _members([(match[1], _value(match[2])) for match in run])
+        others = (
+            [match for other in runs if other is not run for match in other] if not _BARE_BEFORE.match(before) else []
+        )
+        if any(_choice(_value(other[2])) != _choice(members.get(other[1])) for other in others):
+            members = _members([*members.items(), *((other[1], ...) for other in others)])
+        reason = before.partition(":")[2] if ":" in before else piece[behind.end() :]
+        members.setdefault("reason", reason.strip(" \n\"'“”,}"))
+        return _Found(start, start + behind.end(), members, whole=False)
+    return None
+
+
+def _value(text: str) -> Any:
+    if text[0] in "\"'":
+        return text[1:-1]
+    return {"null": None, "true": True, "false": False}.get(text, text)
+
+
 def _missing(found: Mapping[str, Any]) -> list[str]:
     named = {_DIMENSION_OF.get(_plain(key)) for key in found}
     return [name for name in DIMENSIONS if name not in named]
+
+
+def _the_last_word(content: str, last: _Found, before: Iterator[_Found], reasoned_to: int) -> Verdict:
+    """The verdict that `last` is, unless it stands inside another object or beside one that says otherwise."""
+    for count, found in enumerate(_as_far_as_possible(before)):
+        if found.start < reasoned_to or count > LOOK_BACK:
+            break
+        if found.end >= last.end:  # around it
+            if not _missing(found.members):
+                last = found
+            elif any(_is_reply(key) and isinstance(value, dict) for key, value in found.members.items()):
+                raise Unparsed("bad-value", "a verdict for each reply is no choice between them")
+        elif not _missing(found.members) and found.end <= last.start:
+            return _verdict(_of_two(content, found, last).members)
+    return _verdict(last.members)
+
+
+def _as_far_as_possible(objects: Iterator[_Found]) -> Iterator[_Found]:
+    try:
+        yield from objects
+    except Unparsed:
+        return
+
+
+def _of_two(content: str, first: _Found, second: _Found) -> _Found:
+    """The one of two verdicts that counts. Raises Unparsed where they stand side by side and disagree."""
+    if _raw_choices(first.members) == _raw_choices(second.members):
+        return second
+    between = content[first.end : second.start]
+    if _LABEL.search(between):
+        raise Unparsed("bad-value", "two verdicts side by side disagree")
+    revises, quotes = _REVISES.search(between), _QUOTES.search(between)
+    if revises and quotes:
+        raise Unparsed("bad-value", "two verdicts disagree, and which one counts is not said")
+    return first if quotes else second
+
+
+def _is_reply(key: str) -> bool:
+    return _REPLY_NAME.match(key) is not None
+
+
+def _raw_choices(members: Mapping[str, Any]) -> dict[str, int | None]:
+    return {name: _choice(value) for key, value in members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
 
 
 def _verdict(found: Mapping[str, Any]) -> Verdict:
@@ -119,15 +270,17 @@ def _verdict(found: Mapping[str, Any]) -> Verdict:
             continue
         choice = _choice(value)
         if choice is None or choices.get(name, choice) != choice:
-            raise Unparsed("bad-value", f"{name} is not one of 1, 2 and 0: {str(value)[:40]!r}")
+            raise Unparsed("bad-value", f"{name} is not one of 1, 2 and 0: {clean(str(value)[:40])!r}")
         choices[name] = choice
     reason = next((value for key, value in found.items() if _plain(key) in {"reason", "reasoning", "rationale"}), "")
-    return Verdict(choices, str(reason).strip()[:MAX_REASON_CHARACTERS] if isinstance(reason, str) else "")
+    return Verdict(choices, clean(reason).strip()[:MAX_REASON_CHARACTERS] if isinstance(reason, str) else "")
 
 
 def _choice(value: object) -> int | None:
     if isinstance(value, dict):
         value = next((value[key] for key in CHOICE_KEYS if key in value), None)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str):
@@ -136,4 +289,4 @@ def _choice(value: object) -> int | None:
 
 
 def _plain(text: str) -> str:
-    return _NOISE.sub("", text).lower()
+    return _NOISE.sub("", unicodedata.normalize("NFKC", text)).lower()

@@ -1,4 +1,4 @@
-"""Every record on disk, typed once: prompt, pull request, answer with its candidates, score, verdict, kept turn.
+"""Every record on disk, typed once: prompt, pull request, answer with its candidates, score, people's votes, kept turn.
 
 Records are read and written nowhere else in other shapes. Unknown keys survive a round trip, and each record carries a
 format tag, so that a reader can tell a record of its own kind from any other JSON.
@@ -28,6 +28,7 @@ from duel.records.decision import (
     WinMargin,
 )
 from duel.records.observed import Observed
+from duel.records.people import Lot, People, PersonVote
 from duel.records.pull_request import ChangedFile, Commit
 from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import Prompt, Source
@@ -56,12 +57,15 @@ __all__ = [
     "LengthBias",
     "LengthBin",
     "Looks",
+    "Lot",
     "Made",
     "Message",
     "MetricFigures",
     "NoiseFloor",
     "Observed",
     "Order",
+    "People",
+    "PersonVote",
     "Prompt",
     "ProtocolCheck",
     "Record",

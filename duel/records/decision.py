@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from duel.records.people import People
 from duel.records.record import Record
 
 Decision = Literal["accepted", "rejected", "undecided"]
@@ -261,6 +262,8 @@ class Verdict(Record):
     """A `Decision`; a file from elsewhere may say anything."""
     gates: list[Gate] = Field(default_factory=list)
     why: list[str] = Field(default_factory=list)
+    people: People | None = None
+    """What people's votes say of the challenger and of the panel; None where nobody has voted."""
     mode: int = 2
     opponent: str = "king"
     challenger_score: float | None = None

@@ -16,11 +16,12 @@ GATE_NAMES = {
     "parsed_fraction": "turns that could be judged",
     "margin": "margin that was seen",
     "lcb": "lower bound of the margin",
+    "people_lcb": "lower bound by people's votes",
     "clusters": "independent units",
     "leak_fraction": "challengers that leak or speak to the judges",
     "missing_votes": "lower bound, missing votes made good",
 }
-SHARES, DELTAS = {"parsed_fraction", "leak_fraction"}, {"lcb", "missing_votes"}
+SHARES, DELTAS = {"parsed_fraction", "leak_fraction"}, {"lcb", "people_lcb", "missing_votes"}
 GROUP_TITLES = {
     "style": ("By action style", "action style"),
     "repo": ("By repository", "repository"),

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.review.people import PeopleThreshold
+from duel.records.people import PeopleThreshold
 
 Floats = NDArray[np.float64]
 

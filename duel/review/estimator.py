@@ -100,6 +100,11 @@ class Phases:
         mean = total[PANEL] / total[TURNS]
         return np.asarray((self.sums[:, PANEL] - mean * self.sums[:, TURNS]) / total[TURNS])
 
+    def panel_error(self) -> float:
+        """The cluster-robust standard error of the panel's mean over all turns."""
+        clusters = len(self.sums)
+        return math.sqrt(clusters / max(1, clusters - 1) * float((self._drift() ** 2).sum()))
+
     def people(self, slope: float | None = None) -> Estimate:
         """What people would say of all turns. `slope` 0: people alone; None: tuned."""
         tuned = self.slope() if slope is None else slope

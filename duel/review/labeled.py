@@ -10,11 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.bounds import choose
-from duel.judging.columns import Columns
-from duel.judging.table import Table, mean
+from duel.judging.table import mean
 from duel.records import DIMENSIONS, Score
-from duel.review.people import PersonVote
+from duel.records.people import PersonVote
 from duel.settings import Settings
 
 Floats = NDArray[np.float64]
@@ -22,10 +20,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Labeled:
-    """T parsed turns, R people, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
+    """T parsed turns, J judges, R people, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
-    scores: Sequence[Score]
-    table: Table
+    turns: Sequence[str]
+    clusters: NDArray[np.str_]
+    """(T,): what each turn is dependent on."""
+    keys: NDArray[np.intp]
+    """Places in DIMENSIONS of those that count towards the score."""
+    panel: Floats
+    """(T,): the panel's delta."""
+    panel_by_metric: Floats
+    """(T, 5)."""
+    judges: Sequence[str]
+    judged: Floats
+    """(T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse."""
+    reasons: Sequence[str]
+    """(T,): one of each judge."""
     raters: Sequence[str]
     said: Floats
     """(T, R, 5), NaN where a person has not voted; repeats are left out."""
@@ -36,7 +46,6 @@ class Labeled:
     repeats: Sequence[PersonVote]
     set_aside: Counter[str]
     skips: Sequence[PersonVote]
-    settings: Settings
 
     @classmethod
     def of(cls, scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> Labeled:
@@ -70,19 +79,28 @@ class Labeled:
             said[row, raters.index(vote.rater)] = vote.values
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
-        chance[chance == 0] = 1.0
-        table = Table.of(Columns.of(parsed, settings.judge.models), settings)
-        return cls(parsed, table, raters, said, chance, first, repeats, +aside, skips, settings)
-
-    @cached_property
-    def clusters(self) -> NDArray[np.intp]:
-        """(T,): the gate's independent unit of each turn."""
-        return choose(self.table.columns, self.table.parsed, self.settings)[0].codes
+        return cls(
+            turns=[score.file for score in parsed],
+            clusters=_clusters(parsed, chance > 0, settings),
+            keys=np.array([DIMENSIONS.index(name) for name in settings.judge.metric_keys]),
+            panel=np.array([score.delta for score in parsed], dtype=np.float64),
+            panel_by_metric=_metrics(parsed),
+            judges=settings.judge.models,
+            judged=np.array([_judged(score, settings) for score in parsed]).reshape(-1, len(settings.judge.models)),
+            reasons=[_reason(score) for score in parsed],
+            raters=raters,
+            said=said,
+            chance=np.where(chance == 0, 1.0, chance),
+            first=first,
+            repeats=repeats,
+            set_aside=+aside,
+            skips=skips,
+        )
 
     @cached_property
     def place(self) -> dict[str, int]:
         """The row of each turn."""
-        return {score.file: row for row, score in enumerate(self.scores)}
+        return {turn: row for row, turn in enumerate(self.turns)}
 
     @cached_property
     def people_by_metric(self) -> Floats:
@@ -92,22 +110,12 @@ class Labeled:
     @cached_property
     def by_person(self) -> Floats:
         """(T, R): each person's delta over the dimensions that count, NaN without a vote."""
-        return np.asarray(self.said[:, :, self.table.keys].mean(2) - 0.5)
+        return np.asarray(self.said[:, :, self.keys].mean(2) - 0.5)
 
     @cached_property
     def people(self) -> Floats:
         """(T,): the mean delta over people, NaN without a vote."""
         return mean(self.by_person, axis=1)
-
-    @cached_property
-    def panel_by_metric(self) -> Floats:
-        """(T, 5): the mean over the judges that count."""
-        return mean(self.table.values, axis=1)
-
-    @property
-    def panel(self) -> Floats:
-        """(T,): the panel's delta."""
-        return self.table.deltas
 
 
 def newest(votes: Iterable[PersonVote]) -> list[PersonVote]:
@@ -122,3 +130,32 @@ def newest(votes: Iterable[PersonVote]) -> list[PersonVote]:
 def pair_of_score(score: Score, otherwise: str) -> str:
     """The fingerprint of the two texts that the panel judged; `otherwise` for a score that carries none."""
     return score.made_with.get("candidates", "") or otherwise
+
+
+def _judged(score: Score, settings: Settings) -> list[float]:
+    """One delta a judge: the mean over its orders and the dimensions that count."""
+    deltas = []
+    for judge in settings.judge.models:
+        votes = [vote for vote in score.votes if vote.judge == judge]
+        values = [getattr(vote, name) for vote in votes for name in settings.judge.metric_keys]
+        deltas.append(np.mean(values) - 0.5 if values and None not in values else np.nan)
+    return deltas
+
+
+def _reason(score: Score) -> str:
+    first = {vote.judge: vote.reason for vote in reversed(score.votes) if vote.reason}
+    return "\n".join(f"{judge}: {reason}" for judge, reason in reversed(first.items()))
+
+
+def _metrics(scores: Sequence[Score]) -> Floats:
+    rows = [[score.metrics.get(name) for name in DIMENSIONS] for score in scores]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100
+
+
+def _clusters(scores: Sequence[Score], drawn: NDArray[np.bool_], settings: Settings) -> NDArray[np.str_]:
+    """Repositories where they are asked for, or where enough of them have a label; else pull requests."""
+    pulls = np.array([score.instance_id for score in scores], dtype=np.str_)
+    repositories = np.array([score.instance_id.rsplit("-", 1)[0] for score in scores], dtype=np.str_)
+    by = str(settings.duel.cluster_by)
+    enough = len(set(repositories[drawn])) >= settings.review.labels_min
+    return repositories if by == "repo" or (by == "auto" and enough) else pulls

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from duel.judging.agreement import krippendorff_alpha, winner
 from duel.judging.statistics import finite
 from duel.records import DIMENSIONS
+from duel.records.people import PersonVote, RaterFigures
 from duel.review.labeled import Labeled
-from duel.review.people import PersonVote, RaterFigures
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def _same_again(labeled: Labeled, number: int, vote: PersonVote) -> bool | None:
     before = labeled.by_person[labeled.place[vote.item], number]
     if np.isnan(before):
         return None
-    values = np.array(vote.values)[labeled.table.keys]
+    values = np.array(vote.values)[labeled.keys]
     return bool(winner(np.array([values.mean()]))[0] == winner(np.array([before + 0.5]))[0])
 
 

@@ -13,7 +13,7 @@ from duel.errors import SourceError, printable
 from duel.settings import Settings
 from duel.sources.admission import Choice
 from duel.sources.draw import shuffled
-from duel.sources.output import Output
+from duel.sources.output import Output, read_mark
 from duel.sources.sampling import Pool
 from duel.sources.table import Table
 
@@ -128,10 +128,11 @@ def say_finished(output: Output) -> bool:
 
 
 def say_other_draws(output: Output) -> None:
-    """Name the prompt files of another number of prompts: the next stages read them as well."""
-    if others := output.other_draws():
+    """Name prompt files from elsewhere: the next stages read them as well. Those of an older draw are replaced."""
+    others = output.other_draws()
+    if others and not read_mark(output.workspace):
         shown = ", ".join(others[:4]) + (" …" if len(others) > 4 else "")
-        say(f"prompt/ also holds another draw ({shown}): the next stages take both; delete what you do not want")
+        say(f"prompt/ also holds prompts from elsewhere ({shown}): the next stages take both")
 
 
 def say_plan(trajectories: Table, pulls: Table | None, settings: Settings) -> None:

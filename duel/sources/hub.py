@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.command import say
-from duel.environment import environment, hub_token
+from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import SourceError, printable
 from duel.workspace import Workspace, cannot_write
 
@@ -46,6 +46,8 @@ class Hub:
         import huggingface_hub
         from huggingface_hub.utils import logging
 
+        # The client reads it once, when it is imported; the last word is the environment of this run.
+        huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(workspace.root)
         logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
         self.workspace, self.again, self.cache = workspace, again, cache
         self.api = huggingface_hub.HfApi(

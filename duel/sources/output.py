@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from duel import pull
 from duel.errors import printable
 from duel.records import Commit, Prompt
@@ -27,8 +29,6 @@ VERSION = 1
 
 def fingerprint(settings: Settings, trajectories: Table, pulls: Table | None, workspace: Workspace) -> str:
     """A hash of everything that the prompts depend on."""
-    import orjson
-
     sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision"})
     lists = [workspace.resolve(name) for name in settings.audit.decontaminate]
     parts = {
@@ -56,24 +56,23 @@ class Output:
     """Hash by path within the workspace."""
     huge: dict[str, int] = field(default_factory=dict)
     """Tokens of each pull request that is too large for the challenger's prompt."""
+    replaces: bool = False
+    """A draw of ours was here before, whole or not."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """What a later run compares and takes over: `sample` as it was drawn, `configured` as chain.toml had it."""
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
     @property
     def _mark(self) -> Path:
-        return self.workspace.private / "prompt.json"
+        return mark_path(self.workspace)
 
     def finished_files(self) -> dict[str, bool]:
         """The files of this draw where an earlier run has finished it, and whether each is still as it was written."""
-        import orjson
-
-        try:
-            mark = orjson.loads(self._mark.read_bytes())
-            if mark["made_with"] != self.made_with:
-                return {}
-            return {name: self._is_unchanged(name, digest) for name, digest in mark["files"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        mark = read_mark(self.workspace)
+        if mark.get("made_with") != self.made_with:
             return {}
+        return {name: self._is_unchanged(name, digest) for name, digest in mark["files"].items()}
 
     def _is_unchanged(self, name: str, digest: str) -> bool:
         try:
@@ -92,7 +91,8 @@ class Output:
 
     def begin(self) -> None:
         """From here until `finish` the workspace holds a draw that is not complete."""
-        self._mark.unlink(missing_ok=True)
+        self.replaces = self._mark.exists()
+        self.workspace.save(self._mark, orjson.dumps({"made_with": "", "files": {}}))
 
     def save_commits(self, commits: Iterable[Commit]) -> set[str]:
         """Mirror the pull requests; the ids of those that were saved."""
@@ -107,8 +107,6 @@ class Output:
 
     def save_prompts(self, prompts: Iterator[Prompt]) -> None:
         """Write the prompt files and remove those that an earlier draw of the same size left."""
-        import orjson
-
         option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         number = 0
         while rows := [prompt.model_dump(mode="json") for prompt in islice(prompts, PROMPTS_PER_FILE)]:
@@ -116,22 +114,19 @@ class Output:
             path = self.workspace.root / "prompt" / f"prompts_{self.settings.sample.n}_{number}.json"
             self._save(path, orjson.dumps(rows, option=option))
         for path in self.workspace.prompt_files():
-            if self._is_ours(path) and self._name(path) not in self.written:
+            if self._name(path) not in self.written and self._is_ours(path):
                 path.unlink()
 
     def save_pages(self, summary: dict[str, Any]) -> None:
         """Write report/hugePR.md and report/sampling.json."""
-        import orjson
-
         self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
         option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=option))
 
     def finish(self) -> None:
-        """Set the mark."""
-        import orjson
-
-        self.workspace.save(self._mark, orjson.dumps({"made_with": self.made_with, "files": self.written}))
+        """Set the mark, with what was asked for."""
+        mark = {"made_with": self.made_with, "files": self.written, **self.asked}
+        self.workspace.save(self._mark, orjson.dumps(mark))
 
     def _save(self, path: Path, data: bytes) -> None:
         self.workspace.save(path, data)
@@ -139,6 +134,20 @@ class Output:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.workspace.root).as_posix()
+
+
+def mark_path(workspace: Workspace) -> Path:
+    """The file that says which draw lies in the workspace, and that it is complete."""
+    return workspace.private / "prompt.json"
+
+
+def read_mark(workspace: Workspace) -> dict[str, Any]:
+    """What `mark_path` says; {} where there is none, or none that can be read."""
+    try:
+        mark = orjson.loads(mark_path(workspace).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) and isinstance(mark.get("files"), dict) else {}
 
 
 def huge_page(huge: dict[str, int], settings: Settings) -> str:

@@ -24,8 +24,8 @@ from duel.errors import ItemError, printable
 from duel.records import Message, Prompt, Source
 from duel.settings import Settings
 from duel.sources.draw import chance, draw_files, shuffled
+from duel.sources.rollouts import Rollout, check, eligible_turns, read, shape_problem
 from duel.sources.table import Table
-from duel.sources.trajectories import Rollout, check, eligible_turns, read, shape_problem
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
 LISTED_ROWS = 1000

@@ -1,22 +1,23 @@
 """One story a stage. Each module is a command: `run` does the work, `add_arguments` and `main` are its command line.
 
-    from duel import Workspace, settings
-    from duel.stages import king
+    duel.stages.king.run(workspace, settings)                 also inside a running event loop, as in a notebook
+    await duel.stages.king.run_async(workspace, settings)     those that ask models can be awaited
 
-    king.run(workspace, settings.load(workspace.root))        also inside a running event loop, as in a notebook
-    await king.run_async(workspace, chosen)
-
-`run` takes a workspace and settings, keeps no state between calls, and returns a `Result`. What is wrong for the user
-to mend is raised as one of `duel.errors`.
+The stages: prompt, king, challenger, audit, validate, report, and `whole`, which runs them in order; export, mine.
+`run` takes a workspace and settings, keeps no state between calls, and returns a `Result`. What the user must change is
+raised as one of `duel.errors`.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from argparse import Namespace
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from duel import command, settings
+from duel.errors import printable
 from duel.offline import overrides
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -25,7 +26,14 @@ from duel.workspace import Workspace
 def opened(arguments: Namespace) -> tuple[Workspace, Settings]:
     """The workspace that the command line names, and its settings."""
     workspace = Workspace(arguments.workspace)
-    return workspace, settings.load(workspace.root, *overrides(arguments.offline))
+    chosen = settings.load(workspace.root, *overrides(arguments.offline))
+    say_unused(chosen)
+    return workspace, chosen
+
+
+def say_unused(chosen: Settings) -> None:
+    if chosen.unused:
+        command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
 
 
 def given(arguments: Namespace) -> dict[str, Any]:
@@ -41,3 +49,10 @@ def options(add_arguments: Callable[[command.Parser], None], named: dict[str, An
     if unknown := named.keys() - known.keys():
         raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
     return Namespace(**(known | named))
+
+
+def __getattr__(name: str) -> Any:
+    """A stage's module, imported when it is first used."""
+    if name in {module.name for module in pkgutil.iter_modules(__path__)}:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

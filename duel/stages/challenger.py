@@ -8,7 +8,8 @@ reads   answer_*/, commit/
 writes  the `challenger` field of each answer, in place, and what the blind-agent audit found in it
 
 The challenger is bound to act as if the pull request were not there. A reply that tells what the agent cannot know is
-asked again once, with the findings named; the better of the two is kept.
+asked again once, with the findings named; the better of the two is kept. In mode 1 a turn without a pull request gets a
+second blind writer.
 """
 
 from __future__ import annotations
@@ -85,11 +86,14 @@ def open_turns(stage: Challengers) -> Iterator[Turn]:
         commit = stage.pull_request(answer.instance_id)
         if stage.is_left_out(path.stem, answer.instance_id, commit):
             continue
-        if commit is None:
+        if commit is not None:
+            mark = fence.nonce(secret, f"challenger {answer.instance_id}")
+            question = numbered.challenger(path.stem, answer.messages, commit, mark)
+        elif stage.settings.duel.mode == 1:
+            question = numbered.second_writer(path.stem, answer.messages)
+        else:
             stage.drop(path.stem, answer.instance_id, "no-pull-request")
             continue
-        mark = fence.nonce(secret, f"challenger {answer.instance_id}")
-        question = numbered.challenger(path.stem, answer.messages, commit, mark)
         if not stage.again and is_finished(answer, question):
             stage.finished += 1
             continue
@@ -111,7 +115,7 @@ class Turn:
     item: str
     path: Path
     answer: Answer
-    commit: Commit
+    commit: Commit | None
     question: candidates.Question
 
     def requests(self) -> list[calls.Request]:
@@ -154,5 +158,7 @@ class Turn:
 
     def leaks(self, reply: str) -> Leaks:
         """What the reply tells that stands in the pull request and nowhere in what the agent has seen."""
+        if self.commit is None:
+            return Leaks()
         leak_max = self.stage.settings.audit.leak_max
         return find_leaks(reply, self.answer.messages, self.commit, self.stage.rarity, leak_max=leak_max)

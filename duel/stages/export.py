@@ -30,7 +30,7 @@ from duel.workspace import Workspace
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
     asked = options(add_arguments, named)
-    wanted = formats.named(asked.format)
+    wanted = formats.per_turn(formats.named(asked.format), asked.per_turn, asked.turns)
     shares = splits.shares_of(asked.split)
     if asked.push:
         push.check(asked.push)
@@ -39,7 +39,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, reasoning)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber = quality.Scrubber()
+        scrubber = quality.Scrubber(workspace.secret())
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
         examples = choose(asked, settings, handover, benchmarks, scrubber, examples)
@@ -80,6 +80,8 @@ def add_arguments(parser: Parser) -> None:
     add("--defeat-pairs", action="store_true", help="also the turns of defeat/ that the king won as clearly")
     add("--filter", default="", metavar="NAMES", help="error-recovery, success")
     add("--outcomes", type=Path, metavar="FILE", help="JSON object: instance id, whether its run solved the issue")
+    add("--per-turn", action="store_true", help="with --from: a row for each well-formed turn (sft-completion: always)")
+    add("--turns", type=positive, default=8, metavar="N", help="turns of a style and of a third of a run (default: 8)")
     add("--split", default="100", metavar="80/10/10", help="train/validation/test in percent (default: 100, no split)")
     add("--group", default="repo", choices=("repo", "pr"), help="what stays whole in a split (default: repo)")
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")

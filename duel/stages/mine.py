@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from duel.sources.mining.normalise import Trajectory
     from duel.sources.mining.sweep import Mine
 
-FORMATS = ("claude-code", "pi", "openhands", "swe-agent", "mini-swe-agent", "messages")
-
 
 def run(workspace: Workspace, settings: Settings | None = None, **named: Any) -> Result:
     """Mine sessions. `named` are the options of the command line by name."""
@@ -72,6 +70,7 @@ def sessions(asked: Namespace) -> Mine:
         choice=choice(asked),
         format=asked.format,
         split=asked.split,
+        accept_license=asked.accept_license,
         all_branches=asked.all_branches,
         thinking=asked.thinking,
         commits=not asked.no_commits,
@@ -88,7 +87,7 @@ def choice(asked: Namespace) -> Choice:
         project=asked.project,
         min_turns=(0 if asked.keep_tools else 1) if asked.min_turns is None else asked.min_turns,
         outcome=asked.outcome,
-        happened=recovers if asked.filter else None,
+        happened=FILTERS[asked.filter] if asked.filter else None,
     )
 
 
@@ -114,7 +113,7 @@ def write(mine: Mine, out: Path, keep_tools: bool) -> None:
     with rows, pulls:
         for found in mine.sessions():
             row = mined.row(
-                found.trajectory, found.repo, found.commit, found.outcome, found.file, found.scrub, keep_tools
+                found.trajectory, found.repo, found.commit, found.guess, found.file, found.scrub, keep_tools
             )
             rows.add(row)
             if found.commit is not None:
@@ -128,17 +127,30 @@ def pulls_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}-pulls{out.suffix}")
 
 
+def codes(trajectory: Trajectory) -> bool:
+    """True where a reply holds a block of code: of sets of talk, the threads about programming."""
+    return any(m["role"] == "assistant" and "```" in m["content"] for m in trajectory.messages)
+
+
+FILTERS = {"error-recovery": recovers, "coding": codes}
+
+
 def add_arguments(parser: Parser) -> None:
+    """The options of the command line."""
+    from duel.sources.sessions import registry
+
+    known = ", ".join(registry.formats())
     parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
-    parser.add_argument("--format", choices=FORMATS, default="", help="read every file as this, whatever it looks like")
+    parser.add_argument("--format", choices=registry.formats(), default="", metavar="NAME", help=f"read as {known}")
+    parser.add_argument("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
     parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
     parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")
     parser.add_argument(
         "--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)"
     )
     parser.add_argument("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
-    parser.add_argument("--filter", choices=("error-recovery",), help="only sessions that recovered from an error")
+    parser.add_argument("--filter", choices=tuple(FILTERS), help="recovered from an error; holds code")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
     parser.add_argument("--split", default="train", help="split of a Hub dataset")
     parser.add_argument("--all-branches", action="store_true", help="also what was rewound or left")

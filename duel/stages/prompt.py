@@ -22,24 +22,36 @@ from typing import TYPE_CHECKING
 from duel import settings as settings_file
 from duel.bookkeeping import Result
 from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED
+from duel.errors import EXIT_FINISHED, printable
 from duel.offline import overrides
+from duel.sections import Sample
 from duel.settings import Settings
+from duel.stages import say_unused
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.sources.table import Table
 
 
-def run(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> Result:
-    """From two sources to prompts and pull requests on disk. `again` draws anew, from the newest revision."""
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    offline: bool = False,
+    configured: Sample | None = None,
+) -> Result:
+    """From two sources to prompts and pull requests on disk. `again` draws anew, from the newest revision.
+
+    `configured` is what chain.toml alone asks for; a later run without flags keeps this draw as long as it is the same.
+    """
     with workspace.lock("prompt", "prompt.py"):
-        return _sample(workspace, settings, again, offline)
+        return _sample(workspace, settings, again, offline, configured or settings.sample)
 
 
-def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool) -> Result:
+def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool, configured: Sample) -> Result:
     from duel.audit.contamination import Benchmarks
-    from duel.sources import account, sampling
+    from duel.sources import account, replacing, sampling
     from duel.sources.admission import choose
     from duel.sources.output import Output, fingerprint
     from duel.sources.pulls import Pulls
@@ -47,6 +59,7 @@ def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool
     # 1. The two sources, at one revision each, and what must not be drawn from them.
     trajectories, pulls = sources(workspace, settings, again, offline)
     output = Output(workspace, settings, fingerprint(settings, trajectories, pulls, workspace))
+    output.asked = {"sample": settings.sample.model_dump(mode="json"), "configured": configured.model_dump(mode="json")}
     account.say_other_draws(output)
     if not again and account.say_finished(output):
         return Result("prompt")
@@ -67,6 +80,11 @@ def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool
     if mirror:
         choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
     output.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
+    if output.replaces:
+        replacing.retire_prompts(workspace, {workspace.root / name for name in output.written})
+    if workspace.answer_folders() or workspace.attic.exists():
+        with workspace.lock("answer", "prompt.py"), workspace.lock("score", "prompt.py"):
+            replacing.replace(workspace, settings.store.answers_per_dir)
     result = account.Account(settings, trajectories, pulls, file_odds, pool, choice, benchmarks, output.huge)
     page = result.page()
     output.save_pages(page)
@@ -90,28 +108,38 @@ def sources(workspace: Workspace, settings: Settings, again: bool, offline: bool
 
 def add_arguments(parser: Parser) -> None:
     parser.with_offline()
+    add_draw_arguments(parser)
+    parser.add_argument("--plan", action="store_true", help="print what would be downloaded, then stop")
+    parser.add_argument("--again", action="store_true", help="draw anew, from the newest revision")
+
+
+def add_draw_arguments(parser: Parser) -> None:
+    """What `run.py` takes as well."""
     parser.add_argument("--source", metavar="PATH|HUB", help="trajectories: parquet file, folder, glob or Hub dataset")
     parser.add_argument("--pulls", metavar="PATH|HUB", help='pull requests, in the same ways; "" for none')
     parser.add_argument("--n", type=int, metavar="N", help="prompts to sample")
     parser.add_argument("--files", type=int, metavar="F", help="parquet files to draw them from")
     parser.add_argument("--seed", type=int, metavar="S", help="seed of every draw")
-    parser.add_argument("--plan", action="store_true", help="print what would be downloaded, then stop")
-    parser.add_argument("--again", action="store_true", help="draw anew, from the newest revision")
 
 
 def main(arguments: Namespace) -> int:
     workspace = Workspace(arguments.workspace)
-    settings = load(arguments, workspace)
+    settings, configured = load(arguments, workspace)
     if not arguments.plan:
-        return run(workspace, settings, again=arguments.again, offline=arguments.offline).exit_code
+        given = {"again": arguments.again, "offline": arguments.offline}
+        return run(workspace, settings, configured=configured, **given).exit_code
     from duel.sources import account
 
     account.say_plan(*sources(workspace, settings, arguments.again, arguments.offline), settings)
     return EXIT_FINISHED
 
 
-def load(arguments: Namespace, workspace: Workspace) -> Settings:
-    """The settings with what the command line sets; a source that is named there wins over the bundled sample."""
+def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, Sample]:
+    """The settings with the draw that is asked for, and what chain.toml alone asks for.
+
+    A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
+    named on the command line wins over the bundled sample.
+    """
     from duel.sources.parquet import from_command_line
 
     flags, defaults = overrides(arguments.offline)
@@ -123,4 +151,26 @@ def load(arguments: Namespace, workspace: Workspace) -> Settings:
         ("sample", "seed"): arguments.seed,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    return settings_file.load(workspace.root, flags | given, defaults)
+    settings = settings_file.load(workspace.root, flags, defaults)
+    say_unused(settings)
+    if given:
+        return settings_file.load(workspace.root, flags | given, defaults), settings.sample
+    return remembered(workspace, settings), settings.sample
+
+
+def remembered(workspace: Workspace, settings: Settings) -> Settings:
+    """`settings` with the draw that lies in the workspace, if it was made from the same `[sample]` with other flags."""
+    from duel.sources.output import read_mark
+
+    mark, configured = read_mark(workspace), settings.sample.model_dump(mode="json")
+    if "sample" not in mark or mark["sample"] == configured:
+        return settings
+    if mark["configured"] != configured:
+        say("[sample] has changed since the draw that lies here: it is drawn anew")
+        return settings
+    try:
+        sample = Sample.model_validate(mark["sample"])
+    except ValueError:
+        return settings
+    say(f"keeping the draw of {sample.n:,} turns from {printable(sample.dataset)}; --source or --n draws another")
+    return settings.model_copy(update={"sample": sample})

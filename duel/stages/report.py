@@ -34,6 +34,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     from duel.reporting import charts, markdown, sections
     from duel.reporting.kept import Shelves
     from duel.reporting.page import Page
+    from duel.reporting.people_section import people_sections
     from duel.reporting.summary import sampling, summarise
     from duel.reporting.tally import Tally
     from duel.reporting.turns import Reader
@@ -55,6 +56,8 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
 
     summary = summarise(duel, tally, workspace.dropped(), sampling(workspace), settings)
     tables = sections.sections(duel, summary)
+    if duel.people is not None:
+        tables += people_sections(duel.people)
     drawings = charts.draw(duel, tally, settings)
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())

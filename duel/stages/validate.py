@@ -209,7 +209,22 @@ def decide(panel: Panel, survey: Survey) -> Verdict:
     """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done."""
     from duel.judging import gate, looks
 
-    verdict = gate.decide(case_of(panel, survey))
+    case = case_of(panel, survey)
+    verdict = with_people(gate.decide(case), panel, survey)
     looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
     panel.workspace.save(panel.workspace.duel, verdict)
     return verdict
+
+
+def with_people(verdict: Verdict, panel: Panel, survey: Survey) -> Verdict:
+    """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
+    from duel.review.ballot_box import read_votes
+    from duel.review.calibration import calibrate
+    from duel.review.weighing import weighed
+
+    votes = read_votes(panel.workspace, panel.stage.damage)
+    if not votes and panel.settings.review.weight != "require":
+        return verdict
+    standing = ((path, score) for path, score in panel.scores() if path.stem not in survey.kept_out)
+    scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
+    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings)

@@ -2,7 +2,9 @@
 
     run.py --offline         all of it with the bundled sample and the stand-in endpoint
     run.py --plan            what a run would call and cost, before a cent is spent
+    run.py --execute bubblewrap   also run both commands of each turn, in a sandbox ([execute] backend)
     run.py                   the real thing; run it again after an interruption
+    run.py --source runs/    the same with trajectories of your own, as prompt.py takes them
 
 Each stage reads what the one before it wrote. The audit comes before the judges: no call is spent on a turn that cannot
 be kept. If some items of a stage stay open, the others go on and the run ends with exit code 1; if the user must
@@ -17,10 +19,10 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result
-from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN
+from duel.command import Parser, say, say_error
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
+from duel.sections import Sample
 from duel.settings import Settings
-from duel.stages import opened
 from duel.workspace import Workspace
 
 
@@ -31,9 +33,13 @@ def run(
     again: bool = False,
     budget: float | None = None,
     offline: bool = False,
+    configured: Sample | None = None,
 ) -> Result:
-    """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found."""
-    from duel.stages import audit, challenger, king, prompt, report, validate
+    """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found.
+
+    `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
+    """
+    from duel.stages import audit, challenger, king, report, validate
 
     before = spent(workspace)
 
@@ -42,13 +48,18 @@ def run(
         return {"again": again, "budget": left, "offline": offline}
 
     stages: dict[str, Callable[[], Result]] = {
-        "prompt": lambda: prompt.run(workspace, settings, offline=offline),
+        "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
+        "execute": lambda: executed(workspace, settings, offline=offline),
         "audit": lambda: audit.run(workspace, settings, offline=offline),
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
+    if offline:
+        stages["validate"] = lambda: _with_stand_in_raters(workspace, settings, paying())
+    if settings.execute.backend == "off":
+        del stages["execute"]
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
         say(f"\n[{number}/{len(stages)}] {name}")
@@ -57,6 +68,50 @@ def run(
             return result
         code = max(code, result.exit_code)
     return Result("run", code, result.found)
+
+
+def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
+    """Validate; then rules vote in place of people, and the verdict is made once more with their votes beside it."""
+    from duel.stages import review, validate
+
+    result = validate.run(workspace, settings, **spending)
+    if result.found is None:
+        return result
+    people = review.run(workspace, settings, offline=True).found
+    if result.found.people == people:
+        return result
+    return validate.run(workspace, settings, offline=True, regate=True)
+
+
+def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sample | None) -> Result:
+    """Draw, unless prompts from elsewhere lie there; say what the turns need that the mode asks for."""
+    from duel.sources.output import read_mark
+    from duel.stages import prompt
+
+    if workspace.prompt_files() and not read_mark(workspace):
+        say("prompt/ holds prompts that were not drawn here: they are taken as they are")
+        result = Result("prompt")
+    else:
+        result = prompt.run(workspace, settings, offline=offline, configured=configured)
+    if settings.duel.mode == 2 and next(workspace.commits([]), None) is None:
+        raise UserError(
+            "mode 2 needs the pull request of each turn: the challenger is written with it in hand",
+            where=workspace.root / "commit",
+            hint="DUEL_MODE=1 judges a second writer against the dataset's own turn instead",
+        )
+    return result
+
+
+def executed(workspace: Workspace, settings: Settings, *, offline: bool) -> Result:
+    """The executed turns; where this machine can run nothing, the other stages go on without."""
+    from duel.stages import execute
+
+    try:
+        return execute.run(workspace, settings, offline=offline)
+    except UserError as error:
+        say_error(error)
+        say("going on without execution: judges see no output")
+        return Result("execute", dropped={"no-executor": 1})
 
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
@@ -72,14 +127,23 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
 
 
 def add_arguments(parser: Parser) -> None:
+    from duel.stages import prompt
+
     parser.with_offline().with_spending()
+    prompt.add_draw_arguments(parser)
+    parser.add_argument("--execute", metavar="BACKEND", help="also run the candidates' commands, in this back end")
 
 
 def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
+    from duel.stages import prompt
+    from duel.stages.execute import with_backend
+
+    workspace = Workspace(arguments.workspace)
+    settings, configured = prompt.load(arguments, workspace)
+    settings = with_backend(settings, arguments.execute)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
-        return run(workspace, settings, **given).exit_code
+        return run(workspace, settings, configured=configured, **given).exit_code
     if not workspace.prompt_files():
         say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
     say_plans(plan(workspace, settings, offline=arguments.offline))

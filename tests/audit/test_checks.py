@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import pytest
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import near_duplicates
 from duel.audit.licenses import refused
-from duel.audit.secrets import scrub
+from duel.audit.secret_formats import FORMATS
+from duel.audit.secrets import KINDS, scrub
 from duel.errors import SettingsError
 from duel.settings import Audit, Settings
 from duel.workspace import Workspace
 from tests.audit import real
+from tests.audit.secret_rows import DRAWN_LOOK_ALIKES, LOOK_ALIKES, PERSONAL, SECRETS, draw
 
 # -- near-duplicates -----------------------------------------------------------------------------------------------
 
@@ -90,6 +93,61 @@ def test_lists_come_in_many_formats(name: str, tmp_path: Path) -> None:
     assert "base commit" in found.reason("other__id-1", "Acme/Shop", "AB" * 20)
 
 
+SPELLED = [
+    "acme__shop-12_1",
+    "acme__shop-12.traj",
+    "acme__shop-12.traj.json",
+    "runs/acme__shop-12/trajectory.json",
+    "acme__shop-12_run_3.jsonl",
+    "Acme/Shop#12",
+    "https://github.com/acme/shop/pull/12",
+    "https://github.com/acme/shop/pull/12.diff",
+    "https://github.com/acme/shop/issues/12#issuecomment-1",
+    "instance_acme__shop-12",
+    "swebench/sweb.eval.x86_64.acme_1776_shop-12:latest",
+    "sweb.eval.arm64.acme__shop-12",
+    "ghcr.io/x/swe-bench.eval.x86_64.acme__shop-12:v1",
+    "docker.io/x/sweb.eval.x86_64.acme_s_shop-12:latest",
+    "somebody__shop-12",
+    "acme__shop.abababab.lm_rewrite__x7k2",
+    "swesmith/acme__shop.abababab",
+]
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_an_instance_is_known_in_every_spelling(spelled: str, tmp_path: Path) -> None:
+    row = {"instance_id": "acme__shop-12", "repo": "acme/shop", "base_commit": "ab" * 20}
+    (tmp_path / "ids.json").write_text(json.dumps([row]))
+    assert benchmarks(tmp_path, "ids.json").reason(spelled)
+
+
+@pytest.mark.parametrize(
+    "other", ["acme__shop-121", "acme__shop-1", "acme__shopper-12", "acme__shop.cdcdcdcd.lm__x", "acme/shop", "", "12"]
+)
+def test_another_instance_is_clean(other: str, tmp_path: Path) -> None:
+    row = {"instance_id": "acme__shop-12", "repo": "acme/shop", "base_commit": "ab" * 20}
+    (tmp_path / "ids.json").write_text(json.dumps([row]))
+    assert benchmarks(tmp_path, "ids.json").reason(other) == ""
+
+
+def test_a_base_commit_is_proof_in_any_repository(tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text(json.dumps([{"instance_id": "acme__shop-12", "base_commit": "ab" * 20}]))
+    assert "base commit" in benchmarks(tmp_path, "ids.json").reason("x__y-1", "x/y", "AB" * 20)
+
+
+def test_an_issue_is_found_in_a_task_with_instructions_around_it(tmp_path: Path, shared: Path) -> None:
+    pulls = real.commits(shared)
+    rows = [{"instance_id": i, "problem_statement": commit.issue} for i, commit in pulls.items()]
+    (tmp_path / "ids.json").write_text(json.dumps(rows))
+    found = benchmarks(tmp_path, "ids.json")
+    tasks = {
+        i: messages[1].content for name in ("mini_swe_agent", "swe_zero") for i, messages in real.rollouts(shared, name)
+    }
+    missed = [i for i, task in tasks.items() if not found.reason("no-id", "", "", task)]
+    assert len(tasks) >= 39
+    assert missed == []
+
+
 def test_strict_mode_refuses_the_whole_repository(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("acme__shop-12\n")
     assert benchmarks(tmp_path, "ids.txt", decontaminate_by="repo").reason("acme__shop-99") == "repository of ids.txt"
@@ -136,54 +194,52 @@ def test_the_real_lists_know_the_real_instances(tmp_path: Path, shared: Path) ->
 
 # -- secrets -------------------------------------------------------------------------------------------------------
 
-SECRETS = [
-    ("aws-key", "AKIA" + "Q3EGRM7XKJ2WLZ5T"),
-    ("github-token", "ghp_" + "a1B2c3D4e5" * 4),
-    ("api-key", "sk-proj-" + "Zx9Qw8Er7Ty6" * 3),
-    ("api-key", "sk-ant-api03-" + "Zx9Qw8Er7Ty6" * 3),
-    ("api-key", "cpk_" + "1f2e3d4c5b6a" * 3),
-    ("huggingface-token", "hf_" + "QwErTyUiOp" * 3 + "ABCD"),
-    ("slack-token", "xoxb-" + "123456789012-abcdefABCDEF"),
-    ("jwt", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r"),
-    ("email", "jane.doe@acme-works.com"),
-    ("secret", 'api_key = "Vq7Lx2mP9rT4"'),
-    ("password", "postgres://jane:Vq7Lx2mP@db.acme.com/x"),
-    ("private-key", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----"),
-    ("user", "/home/jdoe/project/x.py"),
-    ("user", r"C:\Users\Jane\x.py"),
-    ("authorization", "Authorization: Bearer Vq7Lx2mP9rT4Vq7Lx2mP"),
-]
+KEY = b"k" * 32
+ROWS = [(name, template, "") for name, template in SECRETS.items()]
+ROWS += [(name, template, kind) for name, (template, kind) in PERSONAL.items()]
 
 
-@pytest.mark.parametrize(("kind", "secret"), SECRETS)
-def test_a_secret_is_replaced_counted_and_stays_the_same_placeholder(kind: str, secret: str) -> None:
-    first, second = scrub(f"before {secret} after"), scrub(f"elsewhere: {secret}\n")
-    assert first.counts == {kind: 1}
-    mark = first.text.removeprefix("before ").removesuffix(" after")
-    assert mark in second.text
-    assert scrub(first.text).text == first.text
-    assert not scrub(first.text).counts
+@pytest.mark.parametrize(("name", "template", "kind"), ROWS, ids=[row[0] for row in ROWS])
+def test_every_kind_is_replaced_and_stays_the_same_placeholder(name: str, template: str, kind: str) -> None:
+    for seed in ("", "another"):
+        secret = draw(template, seed)
+        text = f"before\n{secret}\nafter"
+        first = scrub(text, KEY)
+        assert first.counts
+        assert not kind or kind in first.counts
+        assert first.text != text
+        assert scrub(first.text, KEY).text == first.text
+        mark = first.text.removeprefix("before\n").removesuffix("\nafter")
+        assert mark in scrub(f"elsewhere:\n{secret}\n", KEY).text
+        for part in re.findall(r"[\w+/=]{20,}", secret):
+            assert part in template or part not in first.text, name
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "@pytest.fixture\ndef token(): ...",
-        "git clone git@github.com:acme/shop.git",
-        "npm i left-pad@1.3.0 @types/node@20.1.2",
-        "write to bob@example.com or 12+me@users.noreply.github.com",
-        "y = a@b.T + x@w.mean()",
-        'password = "changeme"  # placeholder',
-        "token = get_token(request)",
-        "cd /home/user/app && ls /Users/runner",
-        "https://user:password@example.com/",
-        "secret_key = os.environ['SECRET_KEY_BASE']",
-        "commit 9c1d5e7fa0b3426c8e15d7f9a2b4c6d8e0f13579",
-        "icon@2x.png, sha256@deadbeef",
-    ],
-)
-def test_code_and_examples_are_left_alone(code: str) -> None:
-    assert scrub(code).text == code
+@pytest.mark.parametrize("text", [*LOOK_ALIKES, *DRAWN_LOOK_ALIKES])
+def test_code_and_examples_are_left_alone(text: str) -> None:
+    assert scrub(text, KEY).text == text
+
+
+def test_every_rule_has_a_row() -> None:
+    told = [draw(template) for template in (*SECRETS.values(), *(template for template, _ in PERSONAL.values()))]
+    assert len(told) > 180
+    assert {kind for text in told for kind in scrub(text).counts} == set(KINDS)
+    assert [row for row in FORMATS if not any(prefix in text for prefix in row[1] for text in told)] == []
+
+
+def test_a_placeholder_tells_nothing_without_the_secret_of_the_workspace() -> None:
+    texts = {scrub("jane.doe@acme-works.com", key).text for key in (b"", b"a" * 32, b"b" * 32)}
+    assert len(texts) == 3
+    assert "<email>" in texts
+    import hashlib
+
+    guess = hashlib.sha256(b"jane.doe@acme-works.com").hexdigest()[:6]
+    assert not any(guess in text for text in texts)
+
+
+def test_honest_turns_hold_hardly_anything_to_take_out(shared: Path) -> None:
+    changed = [honest for honest in real.turns(shared) if scrub(honest.reply).counts]
+    assert len(changed) <= 3, [scrub(honest.reply).counts for honest in changed]
 
 
 # -- licenses ------------------------------------------------------------------------------------------------------

@@ -52,6 +52,19 @@ def test_a_list_is_read_once_and_then_kept(hub: LoopbackHub, tmp_path: Path) -> 
     assert len(hub.requests) == calls
 
 
+def test_the_issues_of_a_list_are_known_again_and_not_kept(hub: LoopbackHub, tmp_path: Path, clean_home: Path) -> None:
+    issue = " ".join(f"word{i}" for i in range(300))
+    row = {"instance_id": "acme__shop-12", "repo": "acme/shop", "base_commit": "ab" * 20, "problem_statement": issue}
+    hub.add(HUB_LISTS["verified"], {"data/test-00000-of-00001.parquet": table([row])})
+    for _ in range(2):  # read, and from the cache
+        found = load(tmp_path, "verified")
+        assert "issue text" in found.reason("x__y-1", "x/y", "", f"Please fix this. {issue} Thanks.")
+        assert found.reason("x__y-1", "x/y", "", " ".join(f"other{i}" for i in range(300))) == ""
+    kept = b"".join(file.read_bytes() for file in (clean_home / ".cache").rglob("*.json"))
+    assert b"acme__shop-12" in kept
+    assert b"word17" not in kept
+
+
 def test_pro_is_compared_by_repository_and_base_commit(hub: LoopbackHub, tmp_path: Path) -> None:
     row = {"instance_id": f"instance_Acme__Shop-{'ab' * 20}-vnan", "repo": "Acme/Shop", "base_commit": "EF" * 20}
     hub.add(HUB_LISTS["pro"], {"data/test-00000-of-00001.parquet": table([row])})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duel.calls import Reply, Request
+from duel.calls import Reply, Request, ledger_file
 from duel.calls.ledger import _FIND, Ledger
-from duel.errors import WorkspaceError
+from duel.calls.ledger_file import LedgerFile
+from duel.errors import ItemError, WorkspaceError
 
 
 def request(number: int = 0, **more: object) -> Request:
@@ -118,3 +121,117 @@ def test_two_stages_may_write_at_once(tmp_path: Path) -> None:
         asyncio.run(two.put(request(2), Reply("two")))
         found = [ledger.find(request(i)) for ledger in (one, two) for i in (1, 2)]
     assert all(found)
+
+
+def damage(path: Path, old: bytes, new: bytes) -> None:
+    """Change bytes of a closed ledger so that neither its size nor its time tells of it."""
+    status = path.stat()
+    data = path.read_bytes()
+    assert old in data and len(old) == len(new)
+    path.write_bytes(data.replace(old, new))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("new", [b"\0" * 7, b"xxxxx 1"])
+def test_a_reply_that_was_changed_on_disk_is_no_reply_and_the_others_stand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], new: bytes
+) -> None:
+    path = tmp_path / "l.sqlite"
+    fill(path, 3)
+    damage(path, b"reply 1", new)
+    with Ledger(path) as ledger:
+        assert ledger.find(request(1)) is None
+        assert ledger.find(request(0)) and ledger.find(request(2))
+    assert "1 replies in the ledger are damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cut", [1, 100, 5000])
+def test_a_ledger_that_was_cut_is_never_the_end_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cut: int
+) -> None:
+    path = tmp_path / "l.sqlite"
+    fill(path, 60, "x" * 500)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with Ledger(path) as ledger:
+        found = [ledger.find(request(number)) for number in range(60)]
+        asyncio.run(ledger.put(request(99), Reply("new")))
+        assert ledger.spent() == 0
+    assert sum(reply is not None for reply in found) > 40
+    with Ledger(path) as ledger:
+        assert ledger.find(request(99))
+
+
+def test_the_whole_file_is_checked_only_after_an_unclean_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, checked = tmp_path / "l.sqlite", []
+    monkeypatch.setattr(LedgerFile, "_check", lambda self, path: checked.append(path) or "")
+    fill(path, 3)
+    fill(path, 3)
+    assert not checked
+    os.utime(path)
+    fill(path, 3)
+    assert len(checked) == 1
+
+
+def test_a_disk_that_does_not_answer_sets_nothing_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "l.sqlite"
+    fill(path, 3)
+    os.utime(path)
+
+    class Failing:
+        def execute(self, *_: object) -> object:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+
+        def close(self) -> None:
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_file.sqlite3, "connect", lambda *_, **__: Failing())
+        with pytest.raises(WorkspaceError, match="disk I/O error"), Ledger(path):
+            pass
+    assert [file.name for file in tmp_path.iterdir() if "damaged" in file.name] == []
+    with Ledger(path) as ledger:
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "_database", Failing())
+            with pytest.raises(ItemError) as raised:
+                ledger.find(request(1))
+            assert raised.value.reason == "ledger-unreadable"
+        assert ledger.find(request(1))
+
+
+def test_what_is_in_flight_on_a_full_disk_finds_the_room_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.keep_room(23)
+        assert (tmp_path / "l.sqlite.room").stat().st_size >= 23 * 64 * 1024
+        ledger._writing.execute("PRAGMA max_page_count = 20")
+        give_back = ledger._room.give_back
+
+        def grow() -> None:  # what the room gave up is there for the ledger
+            give_back()
+            ledger._writing.execute("PRAGMA max_page_count = 100000")
+
+        monkeypatch.setattr(ledger._room, "give_back", grow)
+        asyncio.run(_put_all(ledger, 23, "x" * 20_000))
+        assert all(ledger.find(request(number)) for number in range(23))
+        with pytest.raises(WorkspaceError, match="the disk is full"):
+            ledger.keep_room(1)
+    assert not (tmp_path / "l.sqlite.room").exists()
+
+
+def test_a_ledger_of_the_first_version_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    fill(path, 2)
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE replies DROP COLUMN proof")
+        for column in ("tokens_in", "tokens_out", "cost"):
+            old.execute(f"ALTER TABLE faults DROP COLUMN {column}")
+        old.execute("PRAGMA user_version = 1")
+    fill(path, 3)
+    with Ledger(path) as ledger:
+        assert ledger.find(request(1))
+        ledger.count_fault(request(1), "empty", {"prompt_tokens": 10, "completion_tokens": 5}, 0.25)
+    with Ledger(path) as ledger:
+        assert ledger.spent() == 0.25

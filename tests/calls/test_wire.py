@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.calls import Request
+from duel.calls.dialect import Dialect
 from duel.calls.failures import Failure
-from duel.calls.wire import Completion, StreamReader, decode, encode, split_thought
+from duel.calls.reply_text import clean, split_thought
+from duel.calls.stream import StreamReader
+from duel.calls.wire import Completion, decode, encode
 
 FIELDS = ["choices", "message", "content", "usage", "error", "delta", "finish_reason", "code"]
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
@@ -53,7 +56,7 @@ def test_a_stream_says_what_it_said_however_it_is_cut(text: str, size: int) -> N
         reader.feed(data[start : start + size])
     result = reader.result(0)
     assert reader.done and isinstance(result, Completion)
-    assert result.text == split_thought(text + "!")[0] and result.usage == {"completion_tokens": 3}
+    assert result.text == split_thought(clean(text + "!"))[0] and result.usage == {"completion_tokens": 3}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_thinking_is_switched_in_the_names_of_every_model() -> None:
     assert body["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
     assert (body["model"], body["max_tokens"], body["seed"], body["stream"]) == ("other", 20, 1, True)
     assert "chat_template_kwargs" not in orjson.loads(
-        encode(asked, "m", 20, without=frozenset({"chat_template_kwargs"}))
+        encode(asked, "m", 20, dialect=Dialect(without={"chat_template_kwargs"}))
     )
 
 

@@ -80,7 +80,7 @@ class World:
     async def _all(self) -> None:
         pending: set[asyncio.Task[None]] = set()
         for _ in range(self.calls):
-            while not self.lane.hungry:
+            while pending and not self.lane.hungry:
                 _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             pending.add(asyncio.create_task(self._one()))
             await asyncio.sleep(0)
@@ -92,19 +92,20 @@ class World:
         tries = 0
         while True:
             try:
-                ticket = await self.lane.enter(retry=tries > 0)
+                start = await self.lane.enter(retry=tries > 0)
             except ModelGone:
                 self.gone += 1
                 return
-            started = loop.time()
+            start.at = loop.time()
             self.sent, tries = self.sent + 1, tries + 1
             self.most_tries = max(self.most_tries, tries)
             await asyncio.sleep(0.0003)  # what a request costs the client
             if await self._endpoint(loop.time()):
-                self.lane.answered(ticket, started)
+                self.lane.answered(start)
+                self.lane.saved()
                 return
             self.refused += 1
-            self.lane.refused(ticket, started, self.retry_after_s)
+            self.lane.refused(start, self.retry_after_s)
             await asyncio.sleep(1.5 * 2 ** min(tries - 1, 5) if self.retry_after_s is None else self.retry_after_s)
 
     async def _endpoint(self, now: float) -> bool:

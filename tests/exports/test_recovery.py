@@ -150,10 +150,14 @@ def test_another_file_or_another_command_is_no_recovery() -> None:
     ("fields", "expected"),
     [
         ({"exit_status": "incomplete"}, "failure"),
-        ({"exit_status": "incomplete", "outcome": "unknown"}, "unknown"),  # a session that was left, not a failed one
-        ({"exit_status": "Submitted", "outcome": "success"}, "success"),
+        (
+            {"exit_status": "incomplete", "outcome_guess": "unknown"},
+            "unknown",
+        ),  # it was left, it did not fail
+        ({"exit_status": "Submitted", "outcome_guess": "success"}, "unknown"),  # a guess is no outcome
+        ({"exit_status": "Submitted", "outcome": "success"}, "unknown"),  # nor is one of an older mine.py
         ({"exit_status": "Submitted"}, "unknown"),
-        ({"resolved": False, "outcome": "success"}, "failure"),
+        ({"resolved": False, "outcome_guess": "success"}, "failure"),
         ({"outcome": "perhaps"}, "unknown"),
     ],
 )

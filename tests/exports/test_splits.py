@@ -96,6 +96,44 @@ def test_fewer_repositories_than_splits_is_an_error_that_tells_the_way_out() -> 
     assert splits.divide(many({"acme/a": 5}), splits.shares_of("80/10/10"), "pr", 0)
 
 
+ISSUE = "The total of a basket is wrong whenever a member of the loyalty program has two discounts at the same time."
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"repo": "Acme/Shop"},
+        {"repo": "https://github.com/acme/shop.git"},
+        {"repo": "", "instance_id": "acme__shop-9"},
+        {"repo": "somebody/shop", "base_commit": "ab" * 20},
+        {"repo": "mirror/of-shop", "task": f"<issue>\n{ISSUE.upper()}\n</issue> Use bash."},
+        {"repo": "swesmith/acme__shop.abababab"},
+    ],
+    ids=lambda other: str(other)[:50],
+)
+@pytest.mark.parametrize("by", ["repo", "pr"])
+def test_a_pull_request_under_another_name_never_crosses_the_splits(other: dict[str, str], by: str) -> None:
+    fields = {"instance_id": "acme__shop-9", "base_commit": "ab" * 20, "task": ISSUE} | other
+
+    def made(name: str, repo: str, instance_id: str, base_commit: str, task: str) -> Example:
+        messages = (Message(role="user", content=task), Message(role="assistant", content=f"I look at {name}."))
+        return example(id=name, repo=repo, instance_id=instance_id, base_commit=base_commit, messages=messages)
+
+    first = made("first", "acme/shop", "acme__shop-9", "ab" * 20, ISSUE)
+    second = made("second", fields["repo"], fields["instance_id"], fields["base_commit"], fields["task"])
+    for seed in range(12):
+        examples = [first, *many({f"o/r{n}": 3 for n in range(12)}), second]
+        division = splits.divide(examples, splits.shares_of("50/50"), by, seed)
+        splits.check(division)
+        assert len({split for split, part in division.parts.items() for e in part if e in (first, second)}) == 1
+
+
+def test_a_task_that_many_repositories_share_is_a_template_and_ties_nothing() -> None:
+    messages = (Message(role="user", content=f"{ISSUE} This is a template."), Message(role="assistant", content="x"))
+    examples = [example(id=f"e{n}", repo=f"o/r{n}", instance_id=f"o__r{n}-1", messages=messages) for n in range(8)]
+    assert len(set(splits.groups_of(examples, "repo"))) == 8
+
+
 def test_copies_stay_in_the_split_that_holds_most_of_them() -> None:
     shared = (Message(role="user", content="the very same task in two repositories " * 30),)
     tail = example().messages[-1:]

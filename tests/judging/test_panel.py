@@ -16,8 +16,8 @@ from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging.panel import Panel
-from duel.judging.survey import Survey, scores_of
-from duel.records import DIMENSIONS, Answer, Made, Message, Score
+from duel.judging.survey import Survey, case_of, left_out, scores_of
+from duel.records import DIMENSIONS, Answer, Audit, Leak, Made, Message, Score, fingerprint
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -186,9 +186,9 @@ def test_scores_made_with_other_settings_are_named_and_asked_anew(
     stage = Stage("validate", workspace, other)
     panel = Panel(stage)
     assert [bool(turn) for turn in panel.open_turns(Survey(stage).judgeable())] == [True] * bool(calls)
-    found, left_out = scores_of(panel)
+    found = [score.file for score in scores_of(panel)]
     assert len(found) == (not calls)
-    assert left_out == ({reason: 1} if reason else {})
+    assert left_out(panel, found) == ({reason: 1} if reason else {})
     judges = Judges()
     run(workspace, other, judges)
     assert judges.asked.total() == calls
@@ -253,3 +253,133 @@ def test_two_equal_replies_are_still_two_questions(tmp_path: Path) -> None:
     run(workspace, settings_of(), judges)
     assert judges.asked.total() == 6
     assert scores(workspace)["prompts_9_1_1"].score == 50.0
+
+
+FINGERPRINTED: list[dict[str, Any]] = [
+    {"judge": {"models": ["a/one", "b/two"]}},
+    {"judge": {"thinking_models": ["a/one"]}},
+    {"judge": {"thinking_models": ["a/one"], "thinking_max_tokens": 9}},
+    {"judge": {"score_max_tokens": 9}},
+    {"judge": {"max_tokens": 9}},
+    {"judge": {"temperature": 0.5}},
+    {"judge": {"orders": "alternate"}},
+    {"judge": {"structured_output": False}},
+    {"duel": {"mode": 1}},
+]
+
+
+def test_every_field_of_the_panels_fingerprint_changes_its_digest(tmp_path: Path) -> None:
+    def panel(sections: dict[str, Any]) -> str:
+        return Panel(Stage("validate", Workspace(tmp_path), settings_of(**sections))).made_with["panel"]
+
+    digests = [panel(sections) for sections in [{}, *FINGERPRINTED]]
+    assert len(set(digests)) == len(digests)
+    assert panel({"judge": {"quorum": 1, "metric_keys": ["progress"], "strategy": "screen"}}) == digests[0]
+    assert panel({"judge": {"thinking_models": ["of/another-panel"]}}) == digests[0]
+
+
+def test_a_score_of_another_rubric_does_not_stand_in_a_regate(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 2)
+    run(workspace, settings_of(), Judges())
+    path = workspace.score_path("prompts_9_1_1")
+    score = workspace.read(path, Score)
+    workspace.save(path, score.model_copy(update={"made_with": {**score.made_with, "rubric": "older"}}))
+    panel = Panel(Stage("validate", workspace, settings_of()))
+    waiting = [turn.item for turn in panel.open_turns(Survey(panel.stage).judgeable())]
+    found = [score.file for score in scores_of(panel)]
+    assert waiting == ["prompts_9_1_1"] and left_out(panel, found) == {"other-rubric": 1}
+    assert found == ["prompts_9_1_2"]
+
+
+def test_alternating_orders_show_each_side_first_about_as_often(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 40)
+    judges = Judges()
+    run(workspace, settings_of(judge={"orders": "alternate"}), judges)
+    assert judges.asked == dict.fromkeys(JUDGES, 40)
+    found = scores(workspace).values()
+    assert all(len({vote.order for vote in score.votes}) == 1 and score.parsed for score in found)
+    first = Counter(score.votes[0].order for score in found)
+    assert min(first.values()) >= 12 and len(first) == 2
+
+
+def test_a_judge_that_cannot_be_read_is_reminded_of_the_form_when_it_is_asked_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 1)
+    asked: list[Request] = []
+
+    def rule(request: Request) -> str:
+        asked.append(request)
+        return "I like both." if request.attempt == 0 else verdict(1)
+
+    run(workspace, settings_of(), Judges(rule))
+    first = [request for request in asked if request.attempt == 0]
+    again = [request for request in asked if request.attempt == 1]
+    assert len(first) == len(again) == 6
+    for one, other in zip(sorted(first, key=lambda r: r.key), first, strict=True):
+        assert one.digest != next(r for r in again if r.model == one.model).digest
+        assert other.messages[0] == again[0].messages[0]
+    longer = next(r for r in again if r.messages[-1]["content"].startswith(first[0].messages[-1]["content"]))
+    assert "one JSON object and nothing else" in longer.messages[-1]["content"]
+    assert scores(workspace)["prompts_9_1_1"].parsed
+
+
+def leaking(text: str) -> dict[str, Any]:
+    return Audit(text=fingerprint(text), leaks=[Leak(kind="path", value="src/secret.py")], leaking=True).model_dump()
+
+
+def audited(workspace: Workspace, number: int) -> None:
+    path = workspace.root / "answer_0" / f"prompts_9_1_{number}.json"
+    answer = workspace.read(path, Answer)
+    answer.examine("challenger", Audit.model_validate(leaking(answer.challenger)))
+    workspace.save(path, answer)
+
+
+@pytest.mark.parametrize("ineligible", [False, True])
+def test_a_turn_that_cannot_be_kept_is_not_judged_unless_it_is_asked_for(tmp_path: Path, ineligible: bool) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 3)
+    audited(workspace, 2)
+    judges, chosen = Judges(), settings_of(judge={"ineligible": ineligible})
+    stage, _ = run(workspace, chosen, judges)
+    assert judges.asked.total() == (18 if ineligible else 12)
+    panel, survey = Panel(Stage("validate", workspace, chosen)), Survey(Stage("validate", workspace, chosen))
+    for _ in panel.open_turns(survey.judgeable()):
+        pass
+    case = case_of(panel, survey)
+    assert list(case.columns.files) == ["prompts_9_1_1", "prompts_9_1_3"]
+    assert case.kept_out == {"prompts_9_1_2": "leak"}
+    assert (case.ineligible is not None) == ineligible
+    assert [row["reason"] for row in stage.dropped] == ([] if ineligible else ["leak"])
+
+
+def test_a_score_of_the_first_format_is_read_as_it_was_meant() -> None:
+    old = {
+        "format": "duel-score/1",
+        "file": "p_1_1",
+        "instance_id": "o__r-1",
+        "unasked": [],
+        "score_high": 50.0,
+        "writers": {"king": "x/king", "challenger": "x/challenger"},
+        "lengths": {"king": 10, "challenger": 12},
+        "odd": 7,
+    }
+    score = Score.parse_object(old)
+    assert score.writers == {"opponent": "x/king", "challenger": "x/challenger"}
+    assert score.lengths == {"opponent": 10, "challenger": 12}
+    kept = Score.parse(score.dump())
+    assert kept == score and kept.model_extra == {"odd": 7} and kept.format == "duel-score/2"
+
+
+def test_a_screen_goes_on_when_thresholds_move_and_when_the_strategy_does(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 1)
+    losing = Judges(lambda r: verdict(1 if " src" in shown(r, 1) else 2))
+    screen = {"strategy": "screen"}
+    run(workspace, settings_of(judge=screen), losing)
+    assert losing.asked.total() == 1 and scores(workspace)["prompts_9_1_1"].stopped
+    run(workspace, settings_of(judge=screen, report={"defeat_min": 0.0, "final_min": 0.0}), losing)
+    assert losing.asked.total() == 6
+    run(workspace, settings_of(), losing)
+    assert losing.asked.total() == 6 and not scores(workspace)["prompts_9_1_1"].stopped

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from duel.judging import statistics
@@ -102,6 +102,7 @@ def test_the_same_seed_gives_the_same_bound_and_a_stricter_level_a_lower_one() -
     groups=some.integers(2, 12),
     seed=some.integers(0, 1000),
 )
+@settings(deadline=None)
 def test_bounds_of_any_sample_are_finite_and_never_above_the_mean(values: list[float], groups: int, seed: int) -> None:
     clusters = Clusters.of(values, np.arange(len(values)) % groups)
     if clusters.count < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,25 @@ from typing import Any
 
 import pytest
 
+from duel import offline, placement, settings
+from duel.calls.request import Request
+from duel.errors import EndpointError, ItemError
+from duel.judging.evidence import FIGURES, Evidence
+from duel.records import DIMENSIONS, Score
+from duel.settings import Settings
+from duel.stages import report, validate
 from duel.workspace import Workspace
-from tests.judging.test_panel import TURN, write_answers
+from tests.judging.test_panel import TURN, Judges, write_answers
+from tests.judging.test_panel import verdict as say
+
+
+def chosen_with(workspace: Workspace, text: str = "") -> Settings:
+    """The settings of an offline run whose chain.toml holds `text`."""
+    workspace.save(workspace.root / "chain.toml", text.encode())
+    return settings.load(workspace.root, *offline.overrides(True))
+
+
+LOW = "[report]\nfinal_min = 20.0\ndefeat_min = 10.0\n"
 
 
 @pytest.fixture
@@ -87,3 +105,99 @@ def test_a_plan_costs_nothing(script: Callable[..., Any], workspace: Workspace) 
     done = script("validate.py", "--workspace", workspace.root, "--offline", "--plan", code=0)
     assert "192 calls" in done.err + done.out
     assert not (workspace.root / "score").exists()
+
+
+def test_canary_and_confirmation_are_asked_once_and_stand_in_the_verdict(workspace: Workspace) -> None:
+    chosen = chosen_with(workspace, LOW)
+    first = validate.run(workspace, chosen, offline=True, canary=8, confirm=True).found
+    assert first.canary.turns == 8 and len(first.canary.judges) == 3
+    assert all(0 <= judge.moved <= judge.turns for judge in first.canary.judges)
+    kept = [json.loads(path.read_bytes()) for path in workspace.side_scores("canary")]
+    assert {score["pair"]["opponent"] for score in kept} == {"king-1"}
+    assert {score["pair"]["challenger"].split(":")[0] for score in kept} == {"rule"}
+    assert first.repeats.confirmed == first.buckets["final"] == len(workspace.side_scores("confirm")) > 0
+    scores = [score for _, score in workspace.scores([]) if score.confirmed is not None]
+    assert len(scores) == first.repeats.confirmed
+    before = everything(workspace)
+    again = validate.run(workspace, chosen, offline=True, canary=8, confirm=True)
+    assert again.calls is not None and again.calls.calls == 0
+    validate.run(workspace, chosen, offline=True, regate=True)
+    assert everything(workspace) == before
+
+
+def test_what_a_second_look_does_not_confirm_is_refined(workspace: Workspace) -> None:
+    chosen = chosen_with(workspace, LOW)
+    validate.run(workspace, chosen, offline=True, confirm=True)
+    path = workspace.side_scores("confirm")[0]
+    fresh = workspace.read(path, Score)
+    lost = [vote.model_copy(update=dict.fromkeys(DIMENSIONS, 0.0)) for vote in fresh.votes]
+    workspace.save(path, fresh.model_copy(update={"votes": lost}))
+    found = validate.run(workspace, chosen, offline=True, regate=True).found
+    assert found.repeats.confirmed_share < 1
+    score = workspace.read(workspace.score_path(path.stem), Score)
+    placed = placement.place(score.score, None, chosen, score.confirmed)
+    assert (placed.bucket, placed.reason) == ("refined", "not confirmed: a second look gave 0.0")
+    report.run(workspace, chosen)
+    assert json.loads(workspace.kept_path("refined", path.stem).read_bytes())["bucket_reason"].startswith(
+        "not confirmed"
+    )
+
+
+def test_a_confirmation_may_have_judges_of_its_own(workspace: Workspace) -> None:
+    own = ["offline-stand-in/judge-x", "offline-stand-in/judge-y"]
+    chosen = chosen_with(workspace, f"{LOW}[judge]\nconfirm_models = {json.dumps(own)}\n")
+    validate.run(workspace, chosen, offline=True, confirm=True)
+    scores = [workspace.read(path, Score) for path in workspace.side_scores("confirm")]
+    assert scores and {vote.judge for score in scores for vote in score.votes} == set(own)
+
+
+def test_a_judge_that_is_down_does_not_cost_the_verdict(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client goes on with the healthy judges and says at its end which one was down."""
+    chosen = chosen_with(workspace)
+    down = chosen.judge.models[2]
+
+    async def drive(jobs: Any, *_: Any, **__: Any) -> Any:
+        def rule(request: Request) -> str:
+            if request.model == down:
+                raise ItemError("http-503", "no instances available")
+            return say(1)
+
+        judges = Judges(rule)
+        for job in jobs:
+            with contextlib.suppress(ItemError):
+                await job.work(judges)
+        raise EndpointError(f"no call to {down} is answered")
+
+    monkeypatch.setattr("duel.stages.asking.drive", drive)
+    result = validate.run(workspace, chosen, offline=True)
+    assert result.exit_code == 1 and down in capsys.readouterr().err
+    assert (result.found.turns, result.found.parsed, result.found.missing_votes) == (32, 32, 64)
+    assert result.found.judges[2].parse_rate == 0.0
+    alone = chosen_with(workspace, "[judge]\nquorum = 3\n")
+    with pytest.raises(EndpointError):
+        validate.run(workspace, alone, offline=True)
+
+
+def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figure(evidence: Evidence) -> dict[str, Any]:
+        row = {"what": "turns", "figure": str(len(evidence.columns)), "meaning": "a toy"}
+        return {"figures": {"toy count": [row]}}
+
+    monkeypatch.setitem(FIGURES._parts, "toy", figure)
+    chosen = chosen_with(workspace)
+    found = validate.run(workspace, chosen, offline=True).found
+    assert found.figures == {"toy count": [{"what": "turns", "figure": "32", "meaning": "a toy"}]}
+    report.run(workspace, chosen)
+    assert "toy count" in (workspace.report / "report.md").read_text("utf-8")
+
+
+def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: Workspace) -> None:
+    found = validate.run(workspace, chosen_with(workspace), offline=True).found
+    for metric in found.metrics:
+        by_judge = [judge.by_metric[metric.metric] for judge in found.judges]
+        assert metric.score == pytest.approx(sum(by_judge) / len(by_judge))
+    assert found.challenger_score == pytest.approx(sum(found.by_judge.values()) / len(found.by_judge))

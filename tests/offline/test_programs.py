@@ -45,7 +45,7 @@ def test_a_wrong_flag_is_explained(wrong):
 
 
 def test_recording_an_unknown_repository_is_explained(tmp_path):
-    done = run("-m", "duel.offline.recorder", "--out", str(tmp_path), "--only", "nope")
+    done = run("-m", "tools.recorder", "--out", str(tmp_path), "--only", "nope")
     assert done.returncode == 2
     assert "no such repository" in done.stderr
 

@@ -8,11 +8,12 @@ import pytest
 
 from duel import settings
 from duel.offline import defaults, forced
-from duel.offline.recorder import pull_schema, rollout, task, trajectory_schema, write
-from duel.offline.recording import edits, repository
-from duel.offline.recording.shell import Shell, tools
+from duel.offline import sample_repositories as repository
 from duel.offline.sample import PROMPTS, ROLLOUTS, folder
 from duel.turn import command, format_ok
+from tools.recorder import pull_schema, rollout, task, trajectory_schema, write
+from tools.recording import edits
+from tools.recording.shell import Shell, tools
 
 needs_git = pytest.mark.skipif(not shutil.which("git") or not shutil.which("bash"), reason="recording needs git, bash")
 

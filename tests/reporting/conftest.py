@@ -1,4 +1,4 @@
-"""A real browser for the page: headless Chromium, offline, one for all tests."""
+"""A real browser for the page: headless Chromium, offline."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-ba
 --disable-component-update --disable-sync --disable-dev-shm-usage --force-color-profile=srgb""".split()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium. Where it is missing the tests are skipped, but in CI they fail."""
+    """Chromium, for one file of tests: while it is open, an event loop runs in this thread.
+
+    Where it is missing the tests are skipped, but in CI they fail.
+    """
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         if os.environ.get("CI"):

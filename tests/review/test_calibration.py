@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duel.records.people import People
 from duel.review.agreed_threshold import agreed_thresholds, beta_share, share_lower
 from duel.review.calibration import calibrate
 from duel.review.drawn_turns import chances, sequence
 from duel.review.estimator import Phases, labels_needed
-from duel.review.people import People
 from duel.settings import Settings
 from tests.review.judged import panel_of, score, vote
 
@@ -232,6 +232,8 @@ def pandalm(shared: Path) -> tuple[Settings, list, list]:
     return chosen, scores, votes
 
 
+# The trial gave 1.4 points and a correlation of 0.77 for "a GPT-4 panel", its prompts unnamed; these three give 1.35
+# and 0.78. GPT-4 under single prompts is off by -0.6 to +2.4 points.
 LLMBAR_PANELS = {
     "GPT-4": ("Metrics", "Metrics_Reference", "Reference"),
     "ChatGPT LLaMA2": ("Metrics",),
@@ -290,3 +292,30 @@ def test_thirty_real_labels_bound_what_all_of_them_say(shared: Path, data: str, 
         ratio.append(phases.people().error / phases.people(0.0).error)
     assert np.mean(held) >= 0.94
     assert np.mean(ratio) == pytest.approx(closer, abs=0.02)
+
+
+def test_the_turns_on_which_people_and_panel_differ_most_come_first_with_what_both_said() -> None:
+    chosen = panel_of("lab/one", "lab/two")
+    verdicts = {"lab/one": (1.0, 1.0), "lab/two": (1.0, 0.5)}
+    scores = [
+        score(f"t{i}", f"p{i}", verdicts, chosen, reason=f"because {i} " + "x" * 500 * (i == 1)) for i in range(12)
+    ]
+    votes = [vote(f"t{i}", "ana", i / 11, reason="it was never read" * (i == 0)) for i in range(12)]
+    differ = calibrate(scores, votes, chosen).differ
+    assert len(differ) == 10
+    assert [row.item for row in differ[:8]] == [f"t{i}" for i in range(8)]
+    assert (differ[0].panel, differ[0].people) == (75.0, -100.0)
+    assert differ[0].panel_reason == "lab/one: because 0 \nlab/two: because 0 "
+    assert differ[0].people_reason == "ana: it was never read"
+    assert len(differ[1].panel_reason) == 400
+
+
+def test_what_people_prefer_is_told_by_bands_of_the_panels_score() -> None:
+    chosen = panel_of("lab/one")
+    worth = [(1.0, 1.0), (1.0, 0.5), (0.5, 0.5), (0.0, 0.0)]
+    scores = [score(f"t{i}", f"p{i}", {"lab/one": worth[i % 4]}, chosen) for i in range(40)]
+    votes = [vote(f"t{i}", "ana", (1.0, 0.5, 0.0)[i % 3]) for i in range(40)]
+    rows = {row.band: row for row in calibrate(scores, votes, chosen).confusion}
+    assert list(rows) == ["80 to 100", "66 to 80", "34 to 66", "20 to 34", "0 to 20"]
+    assert [row.challenger + row.tie + row.opponent for row in rows.values()] == [10, 10, 10, 0, 10]
+    assert (rows["80 to 100"].challenger, rows["80 to 100"].tie, rows["80 to 100"].opponent) == (4, 3, 3)

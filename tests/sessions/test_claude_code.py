@@ -13,7 +13,7 @@ from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 def read(path: Path, all_branches: bool = False) -> list[Session]:
     (log,) = registry.logs([str(path)])
     reader = registry.reader_of(log)
-    assert reader.NAME == "claude-code"
+    assert reader is registry.reader("claude-code")
     return list(reader.read(log, all_branches))
 
 

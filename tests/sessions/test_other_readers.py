@@ -20,7 +20,7 @@ from duel.sources.mining.normalise import normalise
 from duel.sources.sessions import registry
 from duel.sources.sessions.hub_rows import HubRows
 from duel.sources.sessions.log import Log
-from duel.sources.sessions.pi import numbered_diff
+from duel.sources.sessions.readers.pi import numbered_diff
 from tests.sessions.logs import write_lines
 
 SUBMIT = "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"
@@ -29,7 +29,7 @@ SUBMIT = "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"
 def read(path: Path, format: str, all_branches: bool = False) -> list[Session]:
     (log,) = registry.logs([str(path)])
     reader = registry.reader_of(log)
-    assert format == reader.NAME
+    assert reader is registry.reader(format)
     return list(reader.read(log, all_branches))
 
 
@@ -407,7 +407,7 @@ JUNK = st.sampled_from('null;0;-1.5;true;"";"x";[];{};[1];["a"];{"a": 1};[[]];[{
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), seed=st.sampled_from(SEEDS), format=st.sampled_from(["", *registry.NAMES]))
+@given(data=st.data(), seed=st.sampled_from(SEEDS), format=st.sampled_from(["", *registry.formats()]))
 def test_no_shape_of_a_log_stops_a_reader(data: st.DataObject, seed: list[Any], format: str) -> None:
     records = json.loads(json.dumps(seed))
     for _ in range(data.draw(st.integers(1, 3))):

@@ -19,9 +19,9 @@ from duel.settings import Settings
 from duel.sources.admission import choose
 from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.join import mismatch
+from duel.sources.rollouts import eligible_turns, read
 from duel.sources.sampling import fill, prompts
 from duel.sources.table import LocalTable
-from duel.sources.trajectories import eligible_turns, read
 from tests.sources.tables import dataset, write_rollouts
 
 

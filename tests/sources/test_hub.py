@@ -32,9 +32,8 @@ def loopback() -> Iterator[LoopbackHub]:
 @pytest.fixture
 def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
     """A client of the loopback Hub within this process; `waits` collects what it would have slept."""
-    from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_ENDPOINT", loopback.url)
 
     def make(waits: list[float] | None = None, **options: Any) -> Hub:

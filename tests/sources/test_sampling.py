@@ -146,10 +146,29 @@ def test_an_interrupted_run_is_not_taken_for_a_finished_one(home: Path, sampler:
     assert everything(home) == first
 
 
-def test_files_of_another_number_of_prompts_are_named(home: Path, sampler: Script) -> None:
+def test_prompts_from_elsewhere_are_named_and_stay(home: Path, sampler: Script) -> None:
+    (home / "prompt").mkdir()
+    (home / "prompt" / "prompts_9_1.json").write_bytes(b"[]")
+    done = sampler("--workspace", home, code=0)
+    assert "prompt/ also holds prompts from elsewhere (prompts_9_1.json)" in done.err
+    assert (home / "prompt" / "prompts_9_1.json").exists()
+
+
+def test_a_new_draw_takes_the_place_of_the_old_one(home: Path, sampler: Script) -> None:
     sampler("--workspace", home, code=0)
-    done = sampler("--workspace", home, "--n", "2", code=0)
-    assert "prompt/ also holds another draw (prompts_6_1.json)" in done.err
+    sampler("--workspace", home, "--n", "2", code=0)
+    assert [path.name for path in (home / "prompt").iterdir()] == ["prompts_2_1.json"]
+    assert (home / "attic" / "prompt" / "prompts_6_1.json").exists()
+
+
+def test_a_draw_is_kept_with_its_flags_until_the_settings_change(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, "--n", "2", code=0)
+    done = sampler("--workspace", home, code=0)
+    assert "keeping the draw of 2 turns" in done.err and "nothing to do" in done.err
+    (home / "chain.toml").write_text((home / "chain.toml").read_text().replace("[sample]", "[sample]\nmax_turn = 9"))
+    done = sampler("--workspace", home, code=0)
+    assert "[sample] has changed since the draw that lies here" in done.err
+    assert len(drawn(home)) == 6
 
 
 def test_files_hold_200_prompts_each(tmp_path: Path, sampler: Script) -> None:

@@ -22,7 +22,7 @@ Fill = Callable[..., Workspace]
 
 
 def test_no_key_says_where_to_put_one(script: Script, fill: Fill) -> None:
-    done = script("king.py", "--workspace", fill(1).root, code=2, CHUTES_BASE_URL="http://127.0.0.1:9")
+    done = script("king.py", "--workspace", fill(1).root, code=2)
     assert "CHUTES_API_KEY" in done.err
     assert "hint:" in done.err
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from duel.conversation import dialogue
 from duel.exports import checks
-from duel.exports.example import Example, Turns, text_only
+from duel.exports.example import Example, Turns, each_turn, text_only
 from duel.exports.formats.base import FORMATS, Format, Provenance, Row, TextMessage, as_messages, as_text, provenance
 
 
@@ -66,7 +66,7 @@ SFT_COMPLETION = Format(
     name="sft-completion",
     summary="TRL, `prompt` + `completion`; the loss covers the accepted turn alone",
     schema=PromptCompletion,
-    rows_of=text_only,
+    rows_of=each_turn,
     write=write_completion,
     read=read_completion,
     check=lambda row: checks.text_chat([*row["prompt"], *row["completion"]]),

@@ -12,13 +12,12 @@ from typing import Any, Self
 from duel import prompts
 from duel.conversation import dialogue
 from duel.conversation.model import Session
+from duel.conversation.tasks import TASKS
 from duel.sources.mining.normalise import Trajectory
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import Scrubber
 from duel.workspace import cannot_write
 
-# The replies of every row are one bash block each, which is what this name means in the dataset.
-TRAJECTORY_FORMAT = "mini-swe-agent-1"
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
 GROUP_BYTES = 16 << 20
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -38,7 +37,7 @@ def row(
     trajectory: Trajectory,
     repo: str,
     commit: OwnCommit | None,
-    outcome: tuple[str, str],
+    guess: tuple[str, str],
     file: str,
     scrub: Scrubber,
     keep_tools: bool = False,
@@ -47,6 +46,7 @@ def row(
     session = trajectory.session
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
     repo = scrub(repo)
+    keeps = session.keeps_protocol or session.task == "chat"
     base = commit.base if commit else session.base_commit
     task = next((message for message in messages if message["role"] == "user"), {"content": ""})
     if base and base not in task["content"]:
@@ -56,7 +56,7 @@ def row(
         "instance_id": scrub(identity(session, repo)),
         "repo": repo,
         "messages": messages,
-        "trajectory_format": TRAJECTORY_FORMAT,
+        "trajectory_format": TASKS[session.task].trajectory_format,
         "exit_status": trajectory.exit_status,
         "duration_sec": session.seconds if session.seconds is not None else span,
         "session_id": scrub("/".join(filter(None, (session.id, session.agent, session.branch)))),
@@ -64,17 +64,20 @@ def row(
         "source_file": scrub(file),
         "model": session.model,
         "ended_at": session.ended,
-        "outcome": outcome[0],
-        "outcome_evidence": scrub(outcome[1]),
-        "resolved": {"success": True, "failure": False}.get(outcome[0]),
+        "outcome_guess": guess[0],
+        "outcome_evidence": scrub(guess[1]),
+        "resolved": {"success": True, "failure": False}.get(session.verdict),
+        "resolved_evidence": scrub(session.verdict_evidence),
         "eligible_turns": trajectory.turns,
         "session_calls": session.counts["tool calls"],
         "ended_by": trajectory.ended_by,
         "compactions": session.compactions,
         "base_commit": base,
         "commit": commit.sha if commit else "",
-        "license": commit.license if commit else "",
-        "system_prompt": "the log's" if session.keeps_protocol else f"session_system {_system_hash()}",
+        "license": commit.license if commit else session.license,
+        "source_row": session.row if session.row >= 0 else None,
+        "source_revision": session.revision,
+        "system_prompt": "the log's" if keeps else f"session_system {_system_hash()}",
         "native_messages": _json(scrub.deep(dialogue.native_chat(session))) if keep_tools else None,
         "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
     }
@@ -185,9 +188,10 @@ def trajectory_schema() -> Any:
             ("source_file", text),
             ("model", text),
             ("ended_at", pa.float64()),
-            ("outcome", text),
+            ("outcome_guess", text),
             ("outcome_evidence", text),
             ("resolved", pa.bool_()),
+            ("resolved_evidence", text),
             ("eligible_turns", pa.int64()),
             ("session_calls", pa.int64()),
             ("ended_by", text),
@@ -195,6 +199,8 @@ def trajectory_schema() -> Any:
             ("base_commit", text),
             ("commit", text),
             ("license", text),
+            ("source_row", pa.int64()),
+            ("source_revision", text),
             ("system_prompt", text),
             ("native_messages", text),
             ("tools", text),

@@ -49,7 +49,7 @@ class Scrubber:
         # Before the names, while addresses are whole: `user@…` would pass for the address of an example.
         scrubbed = scrub(text)
         self.counts.update(scrubbed.counts)
-        text = scrubbed.text
+        text = scrubbed.text.replace("<user>", NOBODY)
         lowered = text.lower()
         if any(name in lowered for name in self._names):
             text, found = self._name.subn(NOBODY, text)

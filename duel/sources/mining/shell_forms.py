@@ -108,6 +108,11 @@ def _bash(call: AgentCall) -> str:
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
 
 
+def _keystrokes(call: AgentCall) -> str:
+    """What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh."""
+    return "\n".join(str(command.get("keystrokes", "")).strip() for command in tables(call.arguments.get("commands")))
+
+
 def _read_numbered(call: AgentCall) -> str:
     return _window(call, f"cat -n {_word(_path(call))}", piped=True)
 
@@ -341,6 +346,7 @@ FORMS: dict[str, Callable[[AgentCall], str]] = {
     "exec": _bash,
     "execute_bash": _bash,
     "terminal": _bash,
+    "keystrokes": _keystrokes,
     "Read": _read_numbered,
     "read": _read_plain,
     "Write": _write,

@@ -5,9 +5,11 @@ One session is in memory at a time. Whatever is left out is counted by reason an
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from duel.command import say
 from duel.conversation.model import Outcome, Session
@@ -15,14 +17,17 @@ from duel.errors import ItemError, printable
 from duel.sources.mining import own_commits
 from duel.sources.mining.choosing import Choice
 from duel.sources.mining.normalise import Trajectory, normalise
-from duel.sources.mining.outcome import outcome_of
+from duel.sources.mining.outcome import guess_of
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import Scrubber
+from duel.sources.mining.task_words import first_words
 from duel.sources.sessions import registry
 from duel.sources.sessions.log import Log
 
 # Reasons and notes are listed one by one up to this many, and counted beyond.
 LISTED = 12
+# By so many rows of a file it is judged whether its actions are known.
+JUDGED_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Mined:
     file: str
     repo: str
     commit: OwnCommit | None
-    outcome: tuple[Outcome, str]
+    guess: tuple[Outcome, str]
     scrub: Scrubber
 
     @property
@@ -43,11 +48,17 @@ class Mined:
 
     def line(self) -> str:
         """One line for the eye; names and paths are scrubbed here as well."""
+        session = self.trajectory.session
         commit = self.commit.sha[:12] if self.commit else "-"
         ended = printable(self.trajectory.ended_by or "end of the session", 30)
-        label = printable(self.scrub(f"{self.repo}: {self.task[:60]}"), 100)
-        format = self.trajectory.session.format
-        return f"{format:15} {self.trajectory.turns:6,}  {self.outcome[0]:8}  {commit:12}  {ended:30}  {label}"
+        tools = Counter(call.name for call in session.calls).most_common(3)
+        used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
+        size = sum(len(message["content"]) for message in self.trajectory.messages) / 1000
+        label = printable(self.scrub(f"{self.repo}: {first_words(self.task)}"), 100)
+        return (
+            f"{session.format:15} {self.trajectory.turns:6,} {size:8,.0f}  {used:34}  {self.guess[0]:8}  {commit:12}"
+            f"  {ended:30}  {label}"
+        )
 
 
 @dataclass
@@ -101,6 +112,24 @@ class Account:
                 say(f"  {count:,} {title}: {printable(name, 100)}")
             if len(listed) > LISTED:
                 say(f"  {sum(count for _, count in listed[LISTED:]):,} {title}: {len(listed) - LISTED:,} other reasons")
+        for reason in ("no-known-action", "unknown-role"):
+            for row in [row for row in self.dropped if row["reason"] == reason][:3]:
+                say(f"  {reason} in {printable(row['file'], 80)}: {printable(row['detail'], 240)}")
+        if self.left["no-eligible-turn"] and not self.taken:
+            say("  `--keep-tools` takes sessions whose calls have no shell form, as they are, for exports with tools")
+
+
+class Ticker:
+    """Says how far the work is, after two seconds and then ever more rarely."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._began, self._next = clock, clock(), 2.0
+
+    def __call__(self, how_far: str) -> None:
+        """Say it if it is time."""
+        if self._clock() - self._began >= self._next:
+            self._next *= 2
+            say(f"  … {printable(how_far, 160)}")
 
 
 @dataclass
@@ -111,6 +140,7 @@ class Mine:
     choice: Choice
     format: str = ""
     split: str = "train"
+    accept_license: bool = False
     all_branches: bool = False
     thinking: bool = False
     commits: bool = True
@@ -120,9 +150,13 @@ class Mine:
 
     def sessions(self) -> Iterator[Mined]:
         """The sessions that are taken, in the order of their files."""
-        for log in registry.logs(self.places, self.split):
+        tell = Ticker()
+        for log in registry.logs(self.places, self.split, self.accept_license):
             self.account.files += 1
-            for session in self._read(log):
+            for session in self._usable(self._read(log), log):
+                tell(f"{self.account.sessions:,} sessions in {self.account.files:,} files so far, at {log.name}")
+                session.license = session.license or log.license
+                session.revision = log.revision
                 mined = self._consider(session, log)
                 if mined is not None:
                     self.account.take(mined)
@@ -134,7 +168,8 @@ class Mine:
 
     def show(self) -> None:
         """Print what would be taken, a session a line; nothing is written."""
-        print(f"{'format':15} {'turns':>6}  {'outcome':8}  {'commit':12}  {'ended by':30}  session")
+        titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
+        print(f"{'format':15} {'turns':>6} {'KB':>8}  {titles}  project: task")
         for mined in self.sessions():
             print(mined.line())
 
@@ -155,6 +190,23 @@ class Mine:
             # Logs are outside data in formats that change: a shape that no reader knows costs its file only.
             self.account.leave(log.name, "", "unknown-shape", f"{type(error).__name__}: {error}"[:200])
 
+    def _usable(self, sessions: Iterator[Session], log: Log) -> Iterator[Session]:
+        """The sessions that can be used. A set whose replies act in a way that nobody knows is left as a whole."""
+        first = list(islice(sessions, JUDGED_ROWS))
+        rows = [s for s in first if s.row >= 0 and not s.refusal and s.task != "chat"]
+        known, replies, example = _known_actions(rows)
+        if 2 * known < replies:
+            seen = f"{known} of {replies} replies hold an action that is known; one does not: {example}"
+            self.account.leave(log.name, "", "no-known-action", seen)
+            return
+        for session in chain(first, sessions):
+            if session.refusal:
+                self.account.leave(log.name, session.id, session.refusal, session.detail)
+            elif not session.replies:
+                self.account.leave(log.name, session.id, "no-reply", "nobody answers in it")
+            else:
+                yield session
+
     def _consider(self, session: Session, log: Log) -> Mined | None:
         place = own_commits.repository(session.folder)
         repo = session.repo or (place.name if place else _local_name(session))
@@ -164,11 +216,31 @@ class Mine:
         session.top = str(place.top) if place else ""
         trajectory = normalise(session, self.thinking)
         commit = own_commits.following(session, place) if place and self.commits and trajectory.turns else None
-        outcome = outcome_of(session, commit)
-        if reason := self.choice.refuses(trajectory, outcome[0]):
+        guess = guess_of(session, commit)
+        outcome = guess[0] if session.verdict == "unknown" else session.verdict
+        if reason := self.choice.refuses(trajectory, outcome):
             self.account.leave(log.name, session.id, reason, trajectory.ended_by)
             return None
-        return Mined(trajectory, log.name, repo, commit, outcome, Scrubber(session))
+        return Mined(trajectory, log.name, repo, commit, guess, Scrubber(session))
+
+
+def _known_actions(sessions: list[Session]) -> tuple[int, int, str]:
+    """(replies with an action, replies that should have one, 80 characters of one without).
+
+    The reply that closes a session with actions hands over and needs none.
+    """
+    replies = [
+        reply
+        for session in sessions
+        for reply in session.replies
+        if reply.calls or not (session.calls and reply is session.replies[-1])
+    ]
+    without = [reply for reply in replies if not reply.calls and not reply.verbatim]
+    return (
+        len(replies) - len(without),
+        len(replies),
+        printable(" ".join(without[0].text.split()), 80) if without else "",
+    )
 
 
 def _named(log: Log) -> Counter[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from duel.conversation import record_files
 from duel.conversation.record_files import Hole, Record
+from duel.errors import ItemError
 from duel.workspace import natural_order
 
 # Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
@@ -45,7 +46,22 @@ class Log:
     @cached_property
     def sample(self) -> list[dict[str, Any]]:
         """The first records."""
-        return [] if self.is_database else list(islice(self.values(quietly=True), SNIFFED_RECORDS))
+        if self.is_database:
+            return [{"tables": [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]}]
+        return list(islice(self.values(quietly=True), SNIFFED_RECORDS))
+
+    def query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query on an SQLite file, which is opened to read only. Raises ItemError (`damaged`)."""
+        import sqlite3
+        from contextlib import closing
+        from urllib.parse import quote
+
+        try:
+            place = f"file:{quote(str(self.path.absolute()))}?mode=ro"
+            with closing(sqlite3.connect(place, uri=True)) as connection:
+                yield from connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise ItemError("damaged", f"the database cannot be read: {error}", where=self.name) from None
 
     def raw(self) -> Iterator[Record]:
         """Every record in order, a Hole where one cannot be read."""

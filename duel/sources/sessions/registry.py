@@ -1,62 +1,126 @@
-"""Which formats are known, how a file's format is told from its content, and where agents keep their logs.
-
-A new format is one module with NAME, `recognises(sample)` and `read(log, all_branches)`, and its name in READERS.
-"""
+"""Which formats are known, how a file's format is told from its content, and where agents keep their logs."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from duel.conversation import text_actions
 from duel.conversation.model import Session
 from duel.errors import ItemError, SourceError
-from duel.sources.sessions import claude_code, messages, mini_swe_agent, openhands, pi, swe_agent
+from duel.sources.sessions import readers
 from duel.sources.sessions.log import ENDINGS, Log, find
 
+GROUP = "duel.session_readers"
+# What the rows of `messages` are called after their sets, and the dialect that these speak where it is only one.
+ALIASES = {"sharegpt": "", "toucan": "", "dolci": "", "toolace": "python_calls", "swe-smith-xml": "function_tags"}
+# Its rows are what other formats hold inside, so it is asked last.
+_LAST = "messages"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
-class Reader(Protocol):
-    """What a module of this package offers."""
 
-    NAME: str
+class SessionReader(Protocol):
+    """What a module of `readers`, or an entry point, offers."""
 
     def recognises(self, sample: list[dict[str, Any]]) -> bool:
-        """True where the first records of a file are this format's."""
+        """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
 
     def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
         """The sessions of one file."""
 
 
-# The most specific first: the rows of `messages` are what other formats hold inside.
-READERS: tuple[Reader, ...] = (claude_code, pi, openhands, swe_agent, mini_swe_agent, messages)
-NAMES = tuple(reader.NAME for reader in READERS)
-# Where agents write on this machine, unless told otherwise.
-FOLDERS = (claude_code.FOLDER, *pi.FOLDERS)
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+@dataclass(frozen=True)
+class InDialect:
+    """The reader of rows of messages, told which dialect the actions in their text are of."""
+
+    dialect: str
+
+    def recognises(self, sample: list[dict[str, Any]]) -> bool:
+        """As the reader of messages."""
+        return bool(_module(_LAST).recognises(sample))
+
+    def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
+        """As the reader of messages."""
+        yield from _module(_LAST).read(log, all_branches, self.dialect)
 
 
-def reader_of(log: Log, name: str = "") -> Reader:
+@cache
+def names() -> tuple[str, ...]:
+    """The formats that a file can be, those from outside first and the most general last."""
+    inside = [module.name.replace("_", "-") for module in pkgutil.iter_modules(readers.__path__)]
+    return (*_outside(), *sorted(inside, key=lambda name: (name == _LAST, name)))
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Every name that can be asked for: `names`, the dialects of actions in text, and what sets are known by."""
+    spoken = [name.replace("_", "-") for name in text_actions.names()]
+    return tuple(sorted({*names(), *spoken, *ALIASES}))
+
+
+@cache
+def reader(name: str) -> SessionReader:
+    """The reader of this name, which `formats` lists."""
+    if name in _outside():
+        loaded: SessionReader = _outside()[name].load()
+        return loaded
+    if name in names():
+        return _module(name)  # type: ignore[no-any-return]
+    return InDialect(ALIASES.get(name, name.replace("-", "_")))
+
+
+def reader_of(log: Log, name: str = "") -> SessionReader:
     """The reader of a file: the named one, else the first that recognises it. Raises ItemError (`not-a-session`)."""
-    for reader in READERS:
-        if name == reader.NAME or (not name and reader.recognises(log.sample)):
-            return reader
-    raise ItemError("not-a-session", "no reader recognises it", where=log.name)
+    if name:
+        return reader(name)
+    for known in names():
+        if reader(known).recognises(log.sample):
+            return reader(known)
+    keys = ", ".join(list(log.sample[0])[:8]) if log.sample else ""
+    raise ItemError("not-a-session", f"no reader recognises it{f': its rows hold {keys}' if keys else ''}")
 
 
-def logs(places: list[str], split: str = "train") -> Iterator[Log]:
+def logs(places: list[str], split: str = "train", accept_license: bool = False) -> Iterator[Log]:
     """The candidate files of folders, files and Hub datasets; with no place given, of the agents' own folders."""
-    for place in places or [folder for folder in FOLDERS if Path(folder).expanduser().is_dir()]:
-        path = Path(place).expanduser()
+    own = [folder for name in names() for folder in getattr(reader(name), "FOLDERS", ())]
+    for place in places or [folder for folder in own if _expanded(folder).is_dir()]:
+        path = _expanded(place)
         if path.exists():
             yield from find(path)
         elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
             from duel.sources.sessions.hub_rows import HubRows
 
-            yield HubRows(path, place, split=split)
+            rows = HubRows(path, place, split=split)
+            rows.look_up(accept_license)
+            yield rows
         else:
             raise SourceError(
                 "no such file, folder or dataset",
                 where=place,
                 hint="name a session log, a folder of them, or a dataset as owner/name",
             )
+
+
+def _expanded(place: str) -> Path:
+    """A path with its `~`; a machine without a home folder has none of the folders below it."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{readers.__name__}.{name.replace('-', '_')}")
+
+
+@cache
+def _outside() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}

@@ -1,0 +1,143 @@
+"""The auditor: a model that must quote, for each claim of a turn, the line of the conversation from which it follows.
+
+A fix told in other words shares no word with the pull request, so no search finds it. Cheap signals only rank the
+turns; the model is asked of the most suspicious ones. Its word alone counts for nothing: a quote must really stand in
+the conversation, and a claim must really stand in the turn.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from duel import chat_tokens, fence, prompts, pull
+from duel.audit.history_index import Seen
+from duel.audit.leak_findings import Finding, Leaks
+from duel.audit.leak_search import BASE
+from duel.audit.pull_facts import PROSE_WORD, plain
+from duel.audit.rarity import commonness
+from duel.audit.reply_index import Reply
+from duel.errors import ItemError
+from duel.history import fit
+from duel.records import Answer, Commit, Message, Side
+
+SHARE = 0.2
+"""Share of the turns bound for `final/` that the auditor is shown."""
+LEAST_QUOTE = 8
+"""Characters that a quote must have; fewer stand in every conversation."""
+_CONCLUDES = re.compile(
+    r"\b(?:because|since|root cause|caused? by|culprit|the (?:problem|issue|bug|reason|fix|solution|error) (?:is|lies)"
+    r"|should (?:be|have|use|return|only|not)|must (?:be|not|have)|needs? to|instead of|rather than|is missing|lacks?"
+    r"|fails to|forgets? to|never|wrongly|incorrectly|actually)\b",
+    re.IGNORECASE,
+)
+
+
+class Claim(NamedTuple):
+    """What the model says that the turn states, and the line from which it says that it follows ("": none)."""
+
+    said: str
+    quote: str
+
+
+def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leaks: Leaks) -> float:
+    """How much a turn deserves a look, 0 and up: a rank and no proof.
+
+    It adds the weights of what was found anyway, the words of its prose that the pull request has and the conversation
+    has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
+    """
+    read = Reply(reply)
+    prose = " ".join(reply[start:end] for start, end in read.prose())
+    seen = Seen(messages, commit.issue)
+    told = set(_stems(f"{commit.description}\n{commit.patch}\n{commit.test_patch}")) - set(_stems(seen.text))
+    shared = {word for word in _stems(prose) if word in told}
+    overlap = sum(1 / (1 + math.log1p(commonness(word))) for word in shared)
+    shown = sum(message.role == "assistant" for message in messages)
+    concluding = len(_CONCLUDES.findall(prose)) / (1 + math.log1p(shown))
+    return round(leaks.score + overlap + 0.3 * concluding, 4)
+
+
+def _stems(text: str) -> Iterable[str]:
+    """Words of at least four letters without the commonest endings."""
+    for word in PROSE_WORD.findall(text.casefold()):
+        if len(word) > 3:
+            yield re.sub(r"(?:'s|ing|ies|ed|es|s)$", "", word)
+
+
+def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> list[str]:
+    """Which of (name, suspicion, words were taken out) the auditor is shown: `share` of all, marked ones first.
+
+    A turn from which the leaking words were taken out may keep what it knew, so it comes before the merely suspicious.
+    """
+    order = sorted(turns, key=lambda row: (not row[2], -row[1], row[0]))
+    return [name for name, _, _ in order[: math.ceil(share * len(turns))]]
+
+
+def question(answer: Answer, commit: Commit, mark: str, room: int, side: Side = "challenger") -> list[Message]:
+    """What the auditor is asked of one turn, with at most `room` tokens of its history; `mark` is a nonce."""
+    history = "\n\n".join(f"[{message.role}]\n{message.content}" for message in fit(answer.messages, room))
+    fields = {"conversation": history, "pull": pull.render(commit), "turn": getattr(answer, side)}
+    labels = {"conversation": "CONVERSATION", "pull": "PULL REQUEST", "turn": "TURN"}
+    fenced = {name: fence.fence(labels[name], chat_tokens.broken(text), mark) for name, text in fields.items()}
+    return [Message(role="user", content=prompts.load("auditor").render(mark=mark, **fenced))]
+
+
+def claims(reply: str) -> list[Claim]:
+    """The claims in a model's reply. Raises ItemError (`unparsable`) where it holds no list of them."""
+    import orjson
+
+    for found in re.finditer(r"\{\s*\"claims\"", reply):
+        for end in reversed([match.end() for match in re.finditer(r"\}", reply)][-200:]):
+            try:
+                rows = orjson.loads(reply[found.start() : end])["claims"]
+            except (ValueError, KeyError):
+                continue
+            if isinstance(rows, list):
+                return [_claim(row) for row in rows if isinstance(row, dict)]
+    raise ItemError("unparsable", "the auditor's reply holds no list of claims", value=reply[:200])
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    return Claim(*(str(row.get(name) or "").strip() for name in ("said", "quote")))
+
+
+def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[Finding]:
+    """One finding for each claim of the turn whose quote does not stand in the conversation.
+
+    Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
+    """
+    text = getattr(answer, side)
+    read, said_so_far = Reply(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
+    found = []
+    for claim in claims(reply):
+        stated = _comparable(claim.said)
+        if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
+            start = read.find(claim.said)
+            found.append(
+                Finding(
+                    kind="claim",
+                    value=claim.said,
+                    start=start,
+                    place=read.place(start),
+                    pr_place={"part": "record", "path": "", "line": 0},
+                    rarity=1.0,
+                    elsewhere=0,
+                    weight=BASE["claim"],
+                    in_code=read.in_code(start),
+                )
+            )
+    return found
+
+
+def _stands(quote: str, conversation: str) -> bool:
+    """True where each part of a quote (parts are joined by dots of omission) stands in the conversation."""
+    parts = [_comparable(part) for part in re.split(r"\s*(?:\.\.\.|…|\[\.\.\.\])\s*", quote)]
+    told = [part for part in parts if part]
+    return max(map(len, told), default=0) >= LEAST_QUOTE and all(part in conversation for part in told)
+
+
+def _comparable(text: str) -> str:
+    """Without case, white space and quotation marks, which models change when they copy."""
+    return re.sub(r"[\s`\"'“”‘’]+", " ", plain(chat_tokens.broken(text))).strip(" .,;:")

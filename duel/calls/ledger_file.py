@@ -1,0 +1,187 @@
+"""The ledger's file: its tables, what proves a row, and whether it is whole.
+
+A full check reads the whole file (11.5 s at 2.4 GB), so it is made only after an unclean end: a file that still is as
+the last run closed it is taken as it is, because each of its rows proves itself when it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from duel.calls.salvage import set_aside
+from duel.errors import WorkspaceError
+
+SCHEMA_VERSION = 2
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL, attempt INTEGER NOT NULL, occurrence INTEGER NOT NULL, generation INTEGER NOT NULL,
+    stage TEXT NOT NULL, item TEXT NOT NULL, asked_model TEXT NOT NULL,
+    text TEXT NOT NULL, reasoning TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    model TEXT NOT NULL, provider TEXT NOT NULL, usage TEXT NOT NULL, cost REAL,
+    latency_s REAL NOT NULL, tries INTEGER NOT NULL, at TEXT NOT NULL, rejected TEXT NOT NULL, proof BLOB
+);
+CREATE INDEX IF NOT EXISTS replies_by_request ON replies (digest, attempt, occurrence);
+CREATE TABLE IF NOT EXISTS faults (
+    stage TEXT NOT NULL, asked_model TEXT NOT NULL, kind TEXT NOT NULL, calls INTEGER NOT NULL,
+    tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0, cost REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (stage, asked_model, kind)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generations (
+    stage TEXT NOT NULL, generation INTEGER NOT NULL, finished INTEGER NOT NULL, PRIMARY KEY (stage, generation)
+) WITHOUT ROWID;
+"""
+# What version 1 lacks. Its rows have no proof and are taken as they are.
+_FROM_1 = (
+    "ALTER TABLE replies ADD COLUMN proof BLOB",
+    "ALTER TABLE faults ADD COLUMN tokens_in INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE faults ADD COLUMN tokens_out INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE faults ADD COLUMN cost REAL NOT NULL DEFAULT 0",
+)
+COLUMNS = (
+    "digest, attempt, occurrence, generation, stage, item, asked_model, text, reasoning, finish_reason, model, "
+    "provider, usage, cost, latency_s, tries, at, rejected, proof"
+)
+ROW = f"({', '.join('?' * 19)})"
+INSERT = f"INSERT INTO replies ({COLUMNS}) VALUES {ROW}"  # noqa: S608 - constants alone
+_REJECTED = 17
+# Another stage of the same workspace may be committing; it never holds the file for long.
+BUSY_S = 60.0
+_MAGIC = b"SQLite format 3\0"
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def proof(row: Sequence[Any]) -> bytes:
+    """8 bytes that a row has only while it is unchanged; why a reply was rejected is written later and left out."""
+    told = "\x1f".join(map(str, row[1:_REJECTED]))
+    return hashlib.blake2b(row[0] + told.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def is_whole(row: Sequence[Any]) -> bool:
+    """True if `row`, its proof last, is as it was written; a row of version 1 has no proof."""
+    return row[-1] is None or (isinstance(row[0], bytes) and proof(row) == row[-1])
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """True if the file itself is damaged; anything else may pass (a lock, a full disk, a disk that does not answer)."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE or "decode" in str(error)
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """True if the disk is full."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
+
+
+def cannot_use(path: Path, error: object) -> WorkspaceError:
+    """What to tell a user whose ledger cannot be read or written."""
+    if isinstance(error, WorkspaceError):
+        return error
+    if isinstance(error, sqlite3.Error) and is_full(error):
+        return disk_full(path)
+    hint = "run the same command again: a damaged ledger is then set aside, its readable replies kept"
+    if isinstance(error, sqlite3.Error) and not is_damage(error):
+        hint = "is the disk well? The ledger itself stays as it is; run the same command again"
+    return WorkspaceError("cannot use the ledger of paid replies", where=path, value=error, hint=hint)
+
+
+def disk_full(path: Path) -> WorkspaceError:
+    """The disk is full."""
+    return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
+
+
+class LedgerFile:
+    """One ledger on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.suspect = False
+        """True once reading met damage: the next run checks the whole file."""
+        self._stamp = path.with_name(path.name + ".closed")
+
+    def prepare(self) -> None:
+        """Set a damaged file aside. Raises WorkspaceError where it cannot be looked at now."""
+        set_aside(self.path, self._what_is_wrong, self._copy_into_new)
+
+    def open(self) -> sqlite3.Connection:
+        """A connection, the tables made."""
+        database = sqlite3.connect(self.path, timeout=BUSY_S, check_same_thread=False)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        if int(database.execute("PRAGMA user_version").fetchone()[0]) == 1:
+            with contextlib.suppress(sqlite3.OperationalError), database:  # another stage may have been first
+                for statement in _FROM_1:
+                    database.execute(statement)
+        database.executescript(_SCHEMA)
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return database
+
+    def closed(self) -> None:
+        """Remember how the file was left, unless it is suspect or another stage still writes."""
+        if self.suspect or self._log_exists():
+            self._stamp.unlink(missing_ok=True)
+            return
+        with contextlib.suppress(OSError):
+            self._stamp.write_text(self._state())
+
+    def _state(self) -> str:
+        status = self.path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    def _log_exists(self) -> bool:
+        log = self.path.with_name(self.path.name + "-wal")
+        return log.exists() and log.stat().st_size > 0
+
+    def _is_as_closed(self) -> bool:
+        try:
+            return not self._log_exists() and self._stamp.read_text() == self._state()
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def _what_is_wrong(self, path: Path) -> str:
+        """What is wrong with the file; "" where nothing is."""
+        try:
+            with path.open("rb") as file:
+                header = file.read(100)
+        except OSError as error:
+            raise cannot_use(path, error.strerror) from None
+        if not header:
+            return "the file is empty"
+        if not header.startswith(_MAGIC):
+            return "the file is not a database"
+        if int.from_bytes(header[60:64]) > SCHEMA_VERSION:
+            raise WorkspaceError("the ledger was written by a newer version", where=path, hint="update this project")
+        return "" if self._is_as_closed() else self._check(path)
+
+    def _check(self, path: Path) -> str:
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
+                found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+                version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise cannot_use(path, error) from None
+            return str(error)
+        if version > SCHEMA_VERSION:
+            raise WorkspaceError("the ledger was written by a newer version", where=path, hint="update this project")
+        code = re.search(r"error code=(\d+)", found)
+        if code is not None and int(code[1]) & 0xFF not in _DAMAGE:  # a disk that does not answer is no damage
+            raise cannot_use(path, found)
+        return "" if found == "ok" else found
+
+    def _copy_into_new(self, rows: Iterable[tuple[Any, ...]]) -> int:
+        """Start a new ledger with the rows that could still be read and that prove themselves."""
+        database = self.open()
+        count = 0
+        with database:
+            for row in rows:
+                if is_whole(row):
+                    database.execute(INSERT, row)
+                    count += 1
+        database.close()
+        return count

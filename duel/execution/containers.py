@@ -1,0 +1,305 @@
+"""The container back end: docker or podman through their command line, one container a state.
+
+A fork is an image of the container as it stands (`commit`), so nothing is replayed; a change is what `diff` names, its
+files read with `cp` out of the container and out of the image. A container has no network and no capability.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from duel.errors import UserError, printable
+from duel.execution import changes, images
+from duel.execution.checkouts import Sources
+from duel.execution.executor import ExecutionError, Limits, Outcome, Start, checked
+from duel.execution.room import remove
+from duel.execution.supervision import supervise
+
+# As mini-swe-agent 2 sets it for SWE-bench: a shell that is no login shell reads BASH_ENV, which finds the conda tools.
+ENVIRONMENT = {
+    "BASH_ENV": "/root/.bashrc",
+    "PAGER": "cat",
+    "MANPAGER": "cat",
+    "LESS": "-R",
+    "PIP_PROGRESS_BAR": "off",
+    "TQDM_DISABLE": "1",
+    "LC_ALL": "C.UTF-8",
+}
+LIFETIME_S = 7200
+# Images are full clones: whatever lies after the base commit goes before an agent's command can look at it.
+_FORGET = (
+    "git remote | xargs -r -n1 git remote remove; git tag | xargs -r git tag -d;"
+    " git checkout -q --detach; git for-each-ref --format='%(refname)' refs/heads | xargs -r -n1 git update-ref -d;"
+    " git reflog expire --expire=now --all; git gc -q --prune=now"
+)
+INSTALL = 'is its daemon running, and may you use it? `[execute] backend = "bubblewrap"` needs neither'
+
+
+class Containers:
+    """Runs commands in containers. `image` is that of the settings, "" for the instance's own.
+
+    Where neither names one that has the repository, a checkout is copied into the container.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        limits: Limits | None = None,
+        *,
+        program: str = "docker",
+        image: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.sources, self.limits, self.name, self.image = sources, limits or Limits(), program, image
+        self.environment = {**ENVIRONMENT, **(environment or {})}
+        self.session = f"duel-{uuid.uuid4().hex[:8]}"
+        self._count = 0
+        self.users: Counter[str] = Counter()
+        try:
+            said = json.loads(self.call("version", "--format", "{{json .}}"))
+        except (OSError, ExecutionError, ValueError) as error:
+            hint = f"is {program} installed? or {INSTALL}" if isinstance(error, OSError) else INSTALL
+            raise UserError(f"{program} cannot run a container here", value=printable(error, 300), hint=hint) from None
+        self.version = str((said.get("Server") or said.get("Client") or {}).get("Version", "?"))
+
+    def describe(self) -> str:
+        """The program and its version."""
+        return f"{self.name} {self.version}"
+
+    async def state(self, start: Start) -> Container:
+        """A container at the start of a task. Raises ExecutionError (`no-image`, `no-repository`, `no-commit`)."""
+        return await asyncio.to_thread(self._open, start)
+
+    def _open(self, start: Start) -> Container:
+        instance = {"repo": start.repository, **start.instance}
+        image = images.image_of(instance, self.image)
+        if not image:
+            raise ExecutionError("no-image", f"no column and no rule names an image for {start.repository}")
+        place = images.place_of(image, start.repository)
+        self.pull(image)
+        container = Container(self, image, start, place, fresh=True)
+        try:
+            container.begin()
+        except BaseException:
+            container.discard()
+            raise
+        return container
+
+    def pull(self, image: str) -> None:
+        """Make sure that an image is there. Raises ExecutionError (`no-image`) with what the registry said."""
+        try:
+            self.call("image", "inspect", "--format", "{{.Id}}", image)
+        except ExecutionError:
+            try:
+                self.call("pull", "--quiet", image, seconds=1800)
+            except ExecutionError as error:
+                raise ExecutionError("no-image", f"{image} does not pull: {error.what}") from None
+
+    def fresh(self) -> str:
+        """A name that nothing has."""
+        self._count += 1
+        return f"{self.session}-{self._count}"
+
+    async def close(self) -> None:
+        """Remove whatever this session's containers and images left."""
+        await asyncio.to_thread(self._sweep)
+
+    def _sweep(self) -> None:
+        for listed, removed in (("ps -aq", "rm -f"), ("images -q", "rmi -f")):
+            found = self.call(*listed.split(), "--filter", f"label=duel={self.session}").split()
+            if found:
+                self.call(*removed.split(), *dict.fromkeys(found))
+
+    def call(self, *words: str, seconds: float = 300, given: bytes | None = None) -> str:
+        """Run the program. Raises ExecutionError (`sandbox`) with what it said."""
+        return self.bytes(*words, seconds=seconds, given=given).decode("utf-8", "replace")
+
+    def bytes(self, *words: str, seconds: float = 300, given: bytes | None = None) -> bytes:
+        """As `call`, for what is no text."""
+        try:
+            done = subprocess.run(  # noqa: S603 - the words are this module's; a command is one argument among them
+                [self.name, *words], input=given or b"", capture_output=True, timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ExecutionError("sandbox", f"{self.name} {words[0]} took longer than {seconds:.0f} s") from None
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise ExecutionError("sandbox", f"{self.name} {words[0]}: {printable(said[-400:])}")
+        return done.stdout
+
+
+class Container:
+    """One state: a running container, and the image that it started from."""
+
+    def __init__(self, back: Containers, image: str, start: Start, place: str, *, fresh: bool = False) -> None:
+        self.back, self.start, self.place = back, start, place
+        self._start(image, own=not fresh)
+
+    def _start(self, image: str, own: bool) -> None:
+        back, limits = self.back, self.back.limits
+        self.image, self.own, self.name = image, own, back.fresh()
+        back.call(
+            *("run", "--detach", "--init", "--name", self.name, "--label", f"duel={back.session}"),
+            *("--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            *("--memory", f"{limits.memory_mb}m", "--memory-swap", f"{limits.memory_mb}m"),
+            *("--pids-limit", str(limits.processes), "--ulimit", f"fsize={limits.disk_mb << 20}"),
+            *("--entrypoint", "sleep", image, str(LIFETIME_S)),
+        )
+        back.users[image] += 1
+        upper = Path(back.call("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", self.name).strip() or "/none")
+        # Docker bounds no container's disk on most file systems; where its folder is ours to look at, we do.
+        self.written = upper if os.access(upper, os.R_OK | os.X_OK) else None
+
+    def begin(self) -> None:
+        """Bring the repository to its base commit with the tests on top; where the image has none, copy one in."""
+        back, place = self.back, self.place
+        if self._exit("test", "-e", f"{place}/.git"):
+            with tempfile.TemporaryDirectory() as folder:
+                checkout = Path(folder) / "checkout"
+                back.sources.lay_out(self.start, checkout)
+                self._exit("mkdir", "-p", place)
+                back.call("cp", "--archive", f"{checkout}/.", f"{self.name}:{place}")
+                self._exit("chown", "-R", "0:0", place)
+        else:
+            self._exit("bash", "-c", f"cd {place} && {_FORGET}")
+            if self.start.test_patch.strip():
+                apply = ["exec", "-i", "-w", place, self.name, "git", "apply", "--whitespace=nowarn", "-"]
+                back.call(*apply, given=self.start.test_patch.encode())
+        self._commit()
+
+    def _exit(self, *words: str) -> int:
+        """The exit code of a program in the container."""
+        try:
+            self.back.call("exec", self.name, *words, seconds=600)
+        except ExecutionError:
+            return 1
+        return 0
+
+    def _commit(self) -> None:
+        """Go on in a container of an image of this one: `diff` tells what differs from a container's own image."""
+        image = f"{self.back.fresh()}-image"
+        self.back.call("commit", "--change", f"LABEL duel={self.back.session}", self.name, image, seconds=600)
+        self.discard()
+        self._start(image, own=True)
+
+    def _let_go(self) -> None:
+        self.back.users[self.image] -= 1
+        if self.own and not self.back.users[self.image]:
+            self.back.call("rmi", "--force", self.image)
+
+    async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
+        """Run one command in a fresh shell at the root of the checkout."""
+        return await asyncio.to_thread(self._run, checked(command), merged, seconds)
+
+    def _run(self, command: str, merged: bool, seconds: float | None) -> Outcome:
+        back = self.back
+        limits = replace(back.limits, seconds=seconds) if seconds else back.limits
+        environment = [word for name, value in back.environment.items() for word in ("--env", f"{name}={value}")]
+        # Whoever kills the client leaves the command running: `timeout` stands inside, and what it leaves is ended.
+        words = [back.name, "exec", "--workdir", self.place, *environment, self.name]
+        words += ["timeout", "--signal=KILL", str(limits.seconds), "/bin/bash", "-c", command]
+        outcome = supervise(
+            words,
+            replace(limits, seconds=limits.seconds + 10, memory_mb=1 << 20),
+            merged=merged,
+            environment={name: os.environ[name] for name in _CLIENT if name in os.environ},
+            disk=self.written,
+        )
+        self._end_all()
+        if outcome.exit in (124, 137) and outcome.seconds >= limits.seconds:
+            return replace(outcome, exit=124, ended_by="time")
+        return outcome
+
+    def _end_all(self) -> None:
+        """End what the command left running: all but the container's first two processes, init and its sleep."""
+        listed = self.back.call("top", self.name, "-eo", "pid").split()[1:]
+        if len(listed) > 2:
+            self.back.call("restart", "--time", "0", self.name)
+
+    async def fork(self) -> Container:
+        """A container from an image of this one."""
+        return await asyncio.to_thread(self._fork)
+
+    def _fork(self) -> Container:
+        self._commit()
+        return Container(self.back, self.image, self.start, self.place)
+
+    async def changes(self) -> str:
+        """A diff of what changed since the last fork, or since the start."""
+        return await asyncio.to_thread(self._changes)
+
+    def _changes(self) -> str:
+        prefix = f"{self.place}/"
+        named = [line.split(" ", 1)[1] for line in self.back.call("diff", self.name).splitlines() if " " in line]
+        inside = [path.removeprefix(prefix) for path in named if path.startswith(prefix)]
+        inside = [path for path in inside if path.split("/")[0] != ".git"]
+        if not inside:
+            return ""
+        with tempfile.TemporaryDirectory() as name:
+            after, before = Path(name) / "after", Path(name) / "before"
+            source = self.back.call("create", "--label", f"duel={self.back.session}", self.image, "true").strip()
+            try:
+                self._extract(self.name, inside, after)
+                self._extract(source, inside, before)
+            finally:
+                self.back.call("rm", "--force", source)
+            try:
+                return changes.of_copy(after, before)
+            finally:
+                remove(Path(name))
+
+    def _extract(self, container: str, paths: Sequence[str], folder: Path) -> None:
+        """Copy the named files out of a container. The names are a command's: none may lead out of the folder."""
+        folder.mkdir()
+        folders = {path.rpartition("/")[0] for path in paths}
+        for path in paths[: changes.MOST_FILES]:
+            target = folder / path
+            if path in folders or {"", ".", ".."} & set(path.split("/")) or _behind_link(target, folder):
+                continue
+            try:
+                packed = self.back.bytes("cp", f"{container}:{self.place}/{path}", "-")
+            except ExecutionError:  # it is not there
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+                _unpack(tar, target)
+
+    async def close(self) -> None:
+        """Remove the container, and its image where no other state stands on it."""
+        await asyncio.to_thread(self.discard)
+
+    def discard(self) -> None:
+        """As `close`. Blocks."""
+        self.back.call("rm", "--force", self.name)
+        self._let_go()
+
+
+# What the client needs to find its daemon; nothing of it reaches a container.
+_CLIENT = (
+    "PATH HOME XDG_RUNTIME_DIR DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY".split()
+)
+
+
+def _behind_link(target: Path, folder: Path) -> bool:
+    return any(parent.is_symlink() for parent in target.parents if parent.is_relative_to(folder))
+
+
+def _unpack(tar: tarfile.TarFile, target: Path) -> None:
+    """Put the one file or link of an archive at `target`, whatever name it has in there."""
+    member = tar.next()
+    if member is not None and member.issym():
+        target.symlink_to(member.linkname)
+    elif member is not None and member.isreg() and (packed := tar.extractfile(member)):
+        target.write_bytes(packed.read())
+        target.chmod(member.mode & 0o777)

@@ -1,0 +1,74 @@
+"""Judging pairs in memory by plain Python functions; their votes count like those of any other judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from duel.judging import gate, rubric
+from duel.judging.columns import Columns
+from duel.judging.evidence import Case
+from duel.judging.rubric import Pair
+from duel.judging.scoring import settle
+from duel.records import DIMENSIONS, Answer, Message, Order, Score, Verdict, Vote
+from duel.settings import Settings
+
+PairJudge: TypeAlias = Callable[[Sequence[Message], str, str], int | Mapping[str, int]]
+"""(history, first reply, second reply) -> 1 for the first, 2 for the second, 0 for a draw, or these by dimension."""
+
+
+def judge(
+    pairs: Sequence[Answer | tuple[str, str]], judges: Mapping[str, PairJudge], settings: Settings | None = None
+) -> list[Score]:
+    """Have every judge compare each pair, (king, challenger) or an Answer, in the orders that the settings ask for.
+
+    The scores are in the order of `pairs`, 0 to 100 from the challenger's side. A pair that is no Answer counts as a
+    pull request of its own. Raises ValueError for a judge that gives anything but 0, 1 and 2.
+    """
+    settings = panel_of(judges, settings)
+    scores = []
+    for number, given in enumerate(pairs, start=1):
+        answer = given if isinstance(given, Answer) else _answer(number, *given)
+        pair = rubric.pair_of(f"pair_{number}", answer, settings.duel.mode)
+        votes = [
+            cast_vote(name, judges[name], pair, order)
+            for name in judges
+            for order in rubric.orders(pair.item, settings)
+        ]
+        lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
+        blank = Score(file=pair.item, instance_id=answer.instance_id, mode=settings.duel.mode, lengths=lengths)
+        scores.append(settle(blank.model_copy(update={"votes": votes}), settings))
+    return scores
+
+
+def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdict:
+    """What the votes of `scores` add up to, how sure that is, and whether the challenger is accepted."""
+    judges = dict.fromkeys(vote.judge for score in scores for vote in score.votes)
+    chosen = panel_of(judges, settings)
+    return gate.decide(Case(Columns.of(scores, chosen.judge.models), chosen, chosen.duel.mode))
+
+
+def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Settings:
+    """`settings` with these judges as the panel, each asked in full."""
+    settings = settings or Settings()
+    panel = settings.judge.model_copy(update={"models": list(judges), "thinking_models": [], "strategy": "full"})
+    return settings.model_copy(update={"judge": panel})
+
+
+def cast_vote(name: str, judge: PairJudge, pair: Pair, order: Order) -> Vote:
+    """The vote of one function on one pair in one order."""
+    king_first = order == "king_first"
+    first, second = (pair.opponent, pair.challenger) if king_first else (pair.challenger, pair.opponent)
+    said = judge(pair.history, first, second)
+    choices = dict.fromkeys(DIMENSIONS, said) if isinstance(said, int) else dict(said)
+    if choices.keys() != set(DIMENSIONS) or not set(choices.values()) <= {0, 1, 2}:
+        raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(DIMENSIONS)}")
+    challenger = 2 if king_first else 1
+    values = {key: 0.5 if choice == 0 else float(choice == challenger) for key, choice in choices.items()}
+    return Vote(judge=name, order=order, asked=1, **values)
+
+
+def _answer(number: int, king: str, challenger: str) -> Answer:
+    return Answer(
+        instance_id=f"pair_{number}", king=king, challenger=challenger, messages=[Message(role="user", content="")]
+    )

@@ -1,0 +1,266 @@
+"""The small repositories of the sample: described in `repositories/*.toml`, built with git, one pull request a bug.
+
+Each starts with all its bugs; each pull request repairs one, in order, so that the base commit of a pull request is the
+state before it and the history behind it is real.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+# Whatever git would take from the machine is fixed, so that the same files give the same commit ids everywhere.
+GIT_ENVIRONMENT = {
+    "PATH": os.defpath,
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+GIT_SETTINGS = ("core.abbrev=7", "core.autocrlf=false", "core.pager=cat", "diff.algorithm=histogram", "gc.auto=0")
+_TEST_PATH = re.compile(r"(^|/)tests?/|(^|/)test_|_test\.\w+$|\.test\.\w+$|/src/test/")
+_TEST_NAME = re.compile(
+    r"^\+\s*(?:def (test_\w+)|test\(\"([^\"]+)\"|func (Test\w+)|(?:pub )?fn (\w+)\(\) \{|void (\w+)\(\)"
+    r"|static void (\w+)\(void\)|(test_\w+)\(\) \{)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """One pull request: what was reported, and the edits that repair it."""
+
+    number: int
+    title: str
+    created_at: str
+    issue: str
+    description: str
+    interface: str
+    edits: tuple[Mapping[str, str], ...]
+
+    def edited(self, files: Mapping[str, str], tests: bool) -> dict[str, str]:
+        """The files that this pull request changes, as it leaves them: its tests, or all the rest.
+
+        Raises ValueError for an edit that does not fit exactly once.
+        """
+        changed: dict[str, str] = {}
+        for edit in self.edits:
+            path = edit["file"]
+            if bool(_TEST_PATH.search(path)) != tests:
+                continue
+            changed[path] = _apply(edit, changed.get(path, files.get(path, "")))
+        return changed
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository as its TOML file describes it."""
+
+    name: str
+    license: str
+    language: str
+    test_command: str
+    author: str
+    commits: tuple[Mapping[str, Any], ...]
+    pulls: tuple[Pull, ...]
+
+    def instance_id(self, pull: Pull) -> str:
+        """The id of a pull request, as the datasets write it."""
+        return f"{self.name.replace('/', '__')}-{pull.number}"
+
+
+class Checkout:
+    """A repository in a folder, under git, at some point of its history."""
+
+    def __init__(self, repository: Repository, folder: Path) -> None:
+        self.repository = repository
+        self.folder = folder
+
+    def begin(self) -> None:
+        """Make the first commits."""
+        self.git("init", "--quiet", "--template=", "--initial-branch=main")
+        for name_and_value in GIT_SETTINGS:
+            self.git("config", *name_and_value.split("=", 1))
+        for commit in self.repository.commits:
+            self.write(commit["files"])
+            self.commit(commit["message"], commit["date"])
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Write files, the first line of each without the line break that TOML asks for."""
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+            path.chmod(0o755 if text.startswith("#!") else 0o644)
+
+    def commit(self, message: str, date: str) -> None:
+        """Commit everything, in the name of the repository's author."""
+        self.git("add", "--all")
+        name = self.repository.author
+        person = {"NAME": name, "EMAIL": f"{name.split()[0].lower()}@example.org", "DATE": date}
+        stamp = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in person.items()}
+        self.git("commit", "--quiet", "--message", message, **stamp)
+
+    @property
+    def head(self) -> str:
+        """The commit id of the current state."""
+        return self.git("rev-parse", "HEAD").strip()
+
+    def files(self) -> dict[str, str]:
+        """All files under git."""
+        names = self.git("ls-files").splitlines()
+        return {name: (self.folder / name).read_text("utf-8") for name in names}
+
+    def git(self, *arguments: str, **environment: str) -> str:
+        """Run git; returns its output."""
+        done = subprocess.run(  # noqa: S603 - arguments of this package's own
+            ["git", *arguments],  # noqa: S607 - the machine's git
+            cwd=self.folder,
+            env={**GIT_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath), **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pull request that is still to be made: the checkout in the state before it."""
+
+    checkout: Checkout
+    pull: Pull
+
+    @property
+    def repository(self) -> Repository:
+        """Whose pull request it is."""
+        return self.checkout.repository
+
+    @property
+    def instance_id(self) -> str:
+        """The id of the pull request."""
+        return self.repository.instance_id(self.pull)
+
+    @cached_property
+    def commit(self) -> str:
+        """The base commit."""
+        return self.checkout.head
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """The files at the base commit."""
+        return self.checkout.files()
+
+    @cached_property
+    def tests(self) -> dict[str, str]:
+        """The test files as the pull request leaves them; an agent's checkout already has them."""
+        return self.pull.edited(self.files, tests=True)
+
+    @cached_property
+    def fix(self) -> dict[str, str]:
+        """The other files as the pull request leaves them."""
+        return self.pull.edited(self.files, tests=False)
+
+
+def load(only: str = "") -> list[Repository]:
+    """The repositories of the sample in alphabetical order, or the one that is named `only`."""
+    folder = resources.files("duel.offline") / "repositories"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    return [_parse(file.read_text("utf-8")) for file in files if not only or file.name == f"{only}.toml"]
+
+
+def bases(repository: Repository, folder: Path) -> Iterator[tuple[Base, dict[str, Any]]]:
+    """Walk through the history: each pull request with its base checked out, and its row once it is made.
+
+    The row's diffs are made before the base is handed out, and taken back, so that nobody can see what is to come.
+    """
+    checkout = Checkout(repository, folder)
+    checkout.begin()
+    for pull in repository.pulls:
+        base = Base(checkout, pull)
+        row = pull_row(base)
+        yield base, row
+        checkout.write({**base.tests, **base.fix})
+        checkout.commit(f"{pull.title} (#{pull.number})", pull.created_at)
+
+
+def pull_row(base: Base) -> dict[str, Any]:
+    """One row in the columns of nebius/SWE-rebench-V2-PRs."""
+    patch, test_patch = _diff(base, base.fix), _diff(base, base.tests)
+    return {
+        "base_commit": base.commit,
+        "created_at": base.pull.created_at,
+        "hints_text": "",
+        "instance_id": base.instance_id,
+        "patch": patch,
+        "pr_description": f"{base.pull.title}\n\n{base.pull.description}",
+        "problem_statement": base.pull.issue,
+        "pull_number": base.pull.number,
+        "repo": base.repository.name,
+        "test_patch": test_patch,
+        "FAIL_TO_PASS": _test_names(test_patch),
+        "PASS_TO_PASS": [],
+        "interface": base.pull.interface,
+        "license": base.repository.license,
+        "install_config": {"test_cmd": base.repository.test_command},
+        "meta": {"language": base.repository.language, "made_by": "duel.offline.recorder"},
+    }
+
+
+def _diff(base: Base, files: Mapping[str, str]) -> str:
+    checkout = base.checkout
+    checkout.write(files)
+    checkout.git("add", "--all")
+    diff = checkout.git("diff", "--cached", "--no-color", "--no-ext-diff")
+    checkout.git("reset", "--quiet", "--hard")
+    return diff
+
+
+def _test_names(test_patch: str) -> list[str]:
+    """The tests that a diff adds."""
+    return [next(name for name in match.groups() if name) for match in _TEST_NAME.finditer(test_patch)]
+
+
+def _apply(edit: Mapping[str, str], text: str) -> str:
+    if "create" in edit:
+        return edit["create"]
+    if "append" in edit:
+        return text + edit["append"]
+    if text.count(edit["old"]) != 1:
+        raise ValueError(f"{edit['file']}: fits {text.count(edit['old'])} times: {edit['old']!r}")
+    return text.replace(edit["old"], edit["new"])
+
+
+def _parse(text: str) -> Repository:
+    told = tomllib.loads(text)
+    pulls = (
+        Pull(
+            number=pull["number"],
+            title=pull["title"],
+            created_at=pull["created_at"],
+            issue=pull["issue"].strip(),
+            description=pull["description"].strip(),
+            interface=pull.get("interface", ""),
+            edits=tuple(pull["edits"]),
+        )
+        for pull in told["pulls"]
+    )
+    return Repository(
+        name=told["repo"],
+        license=told["license"],
+        language=told["language"],
+        test_command=told["test_command"],
+        author=told["author"],
+        commits=tuple(told["commits"]),
+        pulls=tuple(pulls),
+    )

@@ -1,0 +1,153 @@
+"""The page on which one person votes: one file that loads nothing, and in which nothing tells a side.
+
+Texts travel as compressed JSON in base64, so none of them can meet the HTML parser, and the script puts them on the
+screen as text nodes only. The content security policy lets this very style and script count and nothing be loaded; a
+served page may send votes to the server it came from.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import orjson
+
+from duel import prompts
+from duel.records import DIMENSIONS, Message, PersonVote
+from duel.reporting import svg
+from duel.reporting.page import policy
+from duel.review.ballots import Ballot
+
+SHARED_SCRIPTS = ("text.js", "bash.js", "diff.js", "reply.js")
+SCRIPTS = ("ballot.js", "outbox.js", "review.js")
+# Colors of the report by their names on this page, on which no side has a color.
+COLORS = {"challenger": "accent", "challenger-tint": "accent-tint", "king": "word"}
+OTHER_COLORS = ("page", "paper", "raised", "ink", "muted", "rule", "final", "refined", "defeat", "warn", "warn-tint")
+LONGEST_REPLY = 60_000
+"""Characters; as for a message, more is cut in the middle and said to be."""
+MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
+"""Characters of one message of a conversation: the first that keeps a file to hand over under FILE_BYTES."""
+FILE_BYTES = 480_000
+
+
+def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, secret: bytes, post: str = "") -> bytes:
+    """The page of `rater`. `post` is where a served page sends votes; without it votes are downloaded.
+
+    `votes` are those that are saved already: the page goes on behind them.
+    """
+    style = _colors() + _own("ballot.css")
+    script = "(() => {\n'use strict';\n" + "".join([*map(_shared, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
+    content = policy(style, script) + ("; connect-src 'self'" if post else "")
+    limits = MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS
+    for limit in limits:
+        data = _packed(_data(ballots, votes, rater, secret, post, limit))
+        if len(data) + len(style) + len(script) < FILE_BYTES:
+            break
+    fields = {"policy": content, "style": style, "script": script, "data": data}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], _own("ballot.html")).encode()
+
+
+def _data(
+    ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, secret: bytes, post: str, limit: int
+) -> dict[str, Any]:
+    by_key = {vote.key: vote for vote in votes}
+    messages: dict[tuple[str, str], int] = {}
+    histories: dict[str, list[int]] = {}
+    items, saved = [], {}
+    for ballot in ballots:
+        history = histories.setdefault(
+            ballot.showing.item, [_number(message, messages) for message in ballot.pair.history]
+        )
+        item: dict[str, Any] = {
+            "id": ballot.id,
+            "pair": ballot.pair_id,
+            "history": list(histories.values()).index(history),
+        }
+        item["texts"] = [_shortened(text, LONGEST_REPLY) for text in ballot.texts]
+        if ballot.observed:
+            item["observed"] = [_shortened(text, LONGEST_REPLY) for text in ballot.observed]
+        items.append(item)
+        if vote := by_key.get(ballot.key(secret)):
+            saved[ballot.id] = _as_cast(ballot, vote)
+    return {
+        # One name a person and workspace: votes in a browser outlive a page that is made anew.
+        "page": hmac.digest(secret, f"review-page\0{rater}".encode(), "sha256").hex()[:16],
+        "rater": rater,
+        "post": post,
+        "dimensions": dimensions(),
+        "items": items,
+        "histories": list(histories.values()),
+        "messages": [[role, *_cut(text, limit)] for role, text in messages],
+        "votes": saved,
+    }
+
+
+def _as_cast(ballot: Ballot, vote: PersonVote) -> dict[str, Any]:
+    """A saved vote as the page made it."""
+    return {
+        "pair": ballot.pair_id,
+        "rater": vote.rater,
+        "choices": ballot.choices(vote),
+        "skipped": vote.skipped,
+        "reason": vote.reason,
+        "seconds": vote.seconds,
+        "at": vote.at,
+    }
+
+
+def _number(message: Message, messages: dict[tuple[str, str], int]) -> int:
+    return messages.setdefault((message.role, message.content), len(messages))
+
+
+def _cut(text: str, limit: int) -> list[Any]:
+    """[text], or [start, characters left out, end] of one that is longer than `limit`."""
+    if len(text) <= limit:
+        return [text]
+    half = limit // 2
+    return [text[:half], len(text) - 2 * half, text[-half:]]
+
+
+def _shortened(text: str, limit: int) -> str:
+    start, *rest = _cut(text, limit)
+    return f"{start}\n[{rest[0]:,} characters are not on this page]\n{rest[1]}" if rest else str(start)
+
+
+def dimensions() -> list[dict[str, str]]:
+    """What people are asked, in the words that the judges are asked in."""
+    rubric = prompts.load("rubric").text
+    found = []
+    for name in DIMENSIONS:
+        told = re.search(rf"^{name}: (.+)\n  high: (.+)\n  low: (.+)$", rubric, re.MULTILINE)
+        ask, high, low = told.groups() if told else ("", "", "")
+        found.append({"name": name, "ask": ask, "high": high, "low": low})
+    return found
+
+
+def _packed(value: Any) -> str:
+    return base64.b64encode(zlib.compress(orjson.dumps(value), 9)).decode()
+
+
+def _colors() -> str:
+    def block(palette: Mapping[str, str]) -> str:
+        named = [(COLORS.get(name, name), value) for name, value in palette.items()]
+        return "".join(f"--{name}:{value};" for name, value in named if name in {*COLORS.values(), *OTHER_COLORS})
+
+    light, dark = block(svg.LIGHT), block(svg.DARK)
+    return (
+        f":root{{color-scheme:light;{light}}}\n"
+        f"@media (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
+        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
+    )
+
+
+def _own(name: str) -> str:
+    return (resources.files("duel.review") / "ballot_page" / name).read_text(encoding="utf-8")
+
+
+def _shared(name: str) -> str:
+    return (resources.files("duel.reporting") / "page" / name).read_text(encoding="utf-8")

@@ -1,0 +1,241 @@
+"""The rows of a trajectory file: rollouts, their shape first, their text only where it is asked for.
+
+A file of the dataset decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth. So rows
+come in small batches, each rollout as roles and lengths, and `Rollout.messages()` makes text of the few that are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from duel.conversation import message_rows
+from duel.conversation.record_files import without_surrogates
+from duel.conversation.values import parts
+from duel.errors import ItemError, SourceError
+from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
+from duel.records import Message
+from duel.sections import Sample
+from duel.sources.parquet import Footer, footer, require
+
+COLUMNS = ("instance_id", "repo", "messages")
+OPTIONAL = ("exit_status",)
+# 128 rows of about 20 KB: 2.5 MB decoded at a time. The peak over 20 files was 243 MB; at 256 rows 278 MB, no faster.
+BATCH_ROWS = 128
+ROLES = ("system", "user", "assistant")
+
+# One message as (role, bytes of its content), each None where it is null.
+Shape = Sequence[tuple[str | None, int | None]]
+
+
+@dataclass(slots=True)
+class Rollout:
+    """One row: `row` counts from 0 in its file; `messages()` decodes the text (ItemError where it cannot be)."""
+
+    file: str
+    row: int
+    instance_id: str
+    repo: str
+    exit_status: str
+    shape: Shape
+    messages: Callable[[], list[Message]]
+
+
+def check(path: Path, shown: str) -> Footer:
+    """The footer of a trajectory file. Raises SourceError where a column is missing or is of another kind."""
+    found = footer(path, shown)
+    require(found, COLUMNS, shown)
+    kind = found.columns["messages"]
+    if not _is_text(kind) and not _is_conversation(kind):
+        raise SourceError(
+            "the column `messages` must hold lists of {role, content}, or the same as a JSON string",
+            where=shown,
+            value=kind,
+        )
+    return found
+
+
+def read(path: Path, shown: str) -> Iterator[Rollout]:
+    """Every row of the file in order, each column chunk read once."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    found = check(path, shown)
+    columns = [*COLUMNS, *(name for name in OPTIONAL if name in found.columns)]
+    row = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+                yield from _rollouts(batch, shown, row)
+                row += batch.num_rows
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SourceError("the parquet file is damaged", where=shown, value=error, hint="fetch it anew") from None
+    finally:
+        # Arrow's allocator keeps what a file took, 110 MB of it after 20 files, when DuckDB needs its own.
+        pyarrow.default_memory_pool().release_unused()
+
+
+def shape_problem(shape: Shape) -> str:
+    """Why a rollout cannot be used at all, as a slug; "" where it can."""
+    if not shape:
+        return "no-messages"
+    for role, size in shape:
+        if role not in ROLES:
+            return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
+        if size is None:
+            return "null-content"
+    return ""
+
+
+def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
+    """The turns that may be drawn, as (assistant turn from 1, index of its message).
+
+    A turn needs a history that ends on a user message, a reply that is not empty, a number between `min_turn` and
+    `max_turn`, and a history within `max_history_tokens`.
+    """
+    turns = []
+    turn = tokens = 0
+    before: str | None = None
+    for index, (role, size) in enumerate(shape):
+        if role == "assistant":
+            turn += 1
+            if turn > sample.max_turn or (sample.max_history_tokens and tokens > sample.max_history_tokens):
+                break
+            if turn >= sample.min_turn and before == "user" and size:
+                turns.append((turn, index))
+        # As duel.history.history_tokens counts, from the length alone.
+        tokens += int((size or 0) / BYTES_PER_TOKEN) + 1 + TOKENS_PER_MESSAGE
+        before = role
+    return turns
+
+
+def _is_text(kind: Any) -> bool:
+    """True for text, and for what holds text in other clothes: bytes, a dictionary, `datasets`' JSON."""
+    import pyarrow.types as types
+
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return True
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    plain = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(plain or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _is_conversation(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    if not (types.is_list(kind) or types.is_large_list(kind)):
+        return False
+    if not types.is_struct(kind.value_type):
+        return _is_text(kind.value_type)
+    fields = {field.name: field.type for field in kind.value_type}
+    return all(name in fields and _is_text(fields[name]) for name in ("role", "content"))
+
+
+def _plain(column: Any) -> Any:
+    """A column of text without its clothes; bytes stay what they are where they are no UTF-8."""
+    import pyarrow
+    import pyarrow.types as types
+
+    column = getattr(column, "storage", column)
+    if types.is_dictionary(column.type):
+        return _plain(column.dictionary_decode())
+    if types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_binary_view(column.type):
+        try:
+            return column.cast(pyarrow.large_string())
+        except pyarrow.ArrowInvalid:
+            return pyarrow.array([v and v.decode("utf-8", "replace") for v in column.to_pylist()])
+    return column
+
+
+def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
+    """The rows of one record batch."""
+    names = batch.schema.names
+    ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
+    statuses = _texts(batch.column("exit_status")) if "exit_status" in names else [None] * batch.num_rows
+    column = batch.column("messages")
+    conversations = _from_lists(column) if _has_structs(column.type) else _from_json(column)
+    for offset, (shape, messages) in enumerate(conversations):
+        yield Rollout(
+            file=shown,
+            row=first_row + offset,
+            instance_id=ids[offset] or "",
+            repo=repos[offset] or "",
+            exit_status=statuses[offset] or "",
+            shape=shape,
+            messages=messages,
+        )
+
+
+def _texts(column: Any) -> list[str | None]:
+    """A column as text; a value that is not UTF-8 (parquet does not check) counts as null."""
+    import pyarrow
+
+    column = _plain(column) if _is_text(column.type) else column.cast(pyarrow.string())
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_text(value) for value in column]
+
+
+def _text(value: Any) -> str | None:
+    try:
+        return None if value.as_py() is None else str(value.as_py())
+    except UnicodeDecodeError:
+        return None
+
+
+def _conversation(pairs: Iterable[tuple[Any, Any]]) -> list[Message]:
+    """Messages of roles and contents whose shape has been checked."""
+    return [Message.model_construct(role=role, content=content) for role, content in pairs]
+
+
+def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:
+    """Conversations of a list<struct<role, content>> column; other fields of the struct are ignored."""
+    import pyarrow.compute as pc
+
+    offsets = column.offsets.to_pylist()
+    roles = _plain(pc.struct_field(column.values, "role"))
+    contents = _plain(pc.struct_field(column.values, "content"))
+    names, sizes = _texts(roles), pc.binary_length(contents).to_pylist()
+    for start, end in pairwise(offsets):
+
+        def messages(start: int = start, end: int = end) -> list[Message]:
+            try:
+                texts = contents.slice(start, end - start).to_pylist()
+            except UnicodeDecodeError as error:
+                raise ItemError("not-utf-8", f"a message is not UTF-8: byte {error.start}") from None
+            return _conversation(zip(names[start:end], texts, strict=True))
+
+        yield list(zip(names[start:end], sizes[start:end], strict=True)), messages
+
+
+def _has_structs(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return not _is_text(kind) and bool(types.is_struct(kind.value_type))
+
+
+def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:
+    """Conversations of JSON texts, one a row or one a message; one that is not such a list has no messages."""
+    for row in _texts(column) if _is_text(column.type) else column.to_pylist():
+        told = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in row or ()]
+        rows = message_rows.conversation({"messages": row if isinstance(row, str) else told})
+        pairs = [(message["role"], _content(message["content"])) for message in rows]
+        shape = [(role, None if content is None else len(content.encode())) for role, content in pairs]
+
+        def messages(pairs: list[tuple[str, str | None]] = pairs) -> list[Message]:
+            return _conversation(pairs)
+
+        yield shape, messages
+
+
+def _content(content: Any) -> str | None:
+    """The text of a message; None where it holds anything else."""
+    if isinstance(content, str):
+        return without_surrogates(content) if content else content
+    said, images = parts(content)
+    return said if said and not images else None

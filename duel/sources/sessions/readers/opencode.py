@@ -1,0 +1,95 @@
+"""opencode: its database (`opencode.db`), what `opencode export` prints, and the JSON files of versions before 1.2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from duel.conversation import record_files
+from duel.conversation.model import AgentCall, AgentReply, Said, Session
+from duel.conversation.values import loaded, seconds, table, tables, text
+from duel.sources.sessions.log import Log
+
+FOLDERS = ("~/.local/share/opencode",)
+# Its names of tools that others have by another.
+_TOOLS = {"bash": "bash", "read": "Read", "write": "Write", "edit": "Edit", "glob": "Glob", "grep": "Grep"}
+_KEYS = {
+    "filePath": "file_path",
+    "oldString": "old_string",
+    "newString": "new_string",
+    "replaceAll": "replace_all",
+}
+
+
+def recognises(sample: list[dict[str, Any]]) -> bool:
+    """True for its database, an export, and each of the three kinds of files of old."""
+    first = sample[0] if sample else {}
+    if "tables" in first:
+        return {"session", "message", "part"} <= set(first["tables"])
+    return ("info" in first and any("parts" in m for m in tables(first.get("messages")))) or (
+        "id" in first and ("projectID" in first or "sessionID" in first)
+    )
+
+
+def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """Its sessions; a message or part by itself is read with its session's file."""
+    if log.is_database:
+        for key, folder in list(log.query("SELECT id, directory FROM session ORDER BY id")):
+            yield _session(text({"id": key}, "id"), text({"f": folder}, "f"), _stored(log, key))
+        return
+    for document in log.values():
+        info = table(document.get("info")) or document
+        if "messages" in document:
+            messages = [(table(m.get("info")), tables(m.get("parts"))) for m in tables(document.get("messages"))]
+            yield _session(text(info, "id"), text(info, "directory"), iter(messages))
+        elif "projectID" in info:
+            yield _session(text(info, "id"), text(info, "directory"), _filed(log.path, text(info, "id")))
+
+
+def _stored(log: Log, session: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    asked = "SELECT id, data FROM message WHERE session_id = ? ORDER BY id"
+    for key, data in list(log.query(asked, session)):
+        parts = log.query("SELECT data FROM part WHERE message_id = ? ORDER BY id", key)
+        yield table(loaded(data)), [table(loaded(part)) for (part,) in parts]
+
+
+def _filed(path: Path, session: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    storage = path.parents[2]
+    for message in sorted((storage / "message" / Path(session).name).glob("*.json")):
+        parts = sorted((storage / "part" / message.stem).glob("*.json"))
+        yield _file(message), [_file(part) for part in parts]
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return table(record_files.parsed(path.read_bytes()))
+
+
+def _session(key: str, folder: str, messages: Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]) -> Session:
+    session = Session("opencode", key, folder=folder)
+    for info, parts in messages:
+        times = table(info.get("time"))
+        session.saw(seconds(times.get("created")))
+        session.saw(seconds(times.get("completed")))
+        spoken = "\n\n".join(
+            text(p, "text").strip() for p in parts if p.get("type") == "text" and not p.get("synthetic")
+        )
+        if info.get("role") == "user":
+            session.entries.append(Said(spoken, sum(text(p, "mime").startswith("image/") for p in parts)))
+            continue
+        thinking = "\n\n".join(text(p, "text").strip() for p in parts if p.get("type") == "reasoning")
+        calls = [_call(part, folder) for part in parts if part.get("type") == "tool"]
+        session.model = text(info, "modelID") or session.model
+        session.entries.append(AgentReply(spoken, calls, thinking, cut=bool(info.get("error"))))
+    return session.tally()
+
+
+def _call(part: dict[str, Any], folder: str) -> AgentCall:
+    state, name = table(part.get("state")), text(part, "tool")
+    given = {_KEYS.get(key, key): value for key, value in table(state.get("input")).items()}
+    call = AgentCall(text(part, "callID"), _TOOLS.get(name, name), given, folder)
+    status = text(state, "status")
+    call.at = seconds(table(state.get("time")).get("start"))
+    call.is_error = status == "error"
+    call.result = text(state, "error") if call.is_error else text(state, "output") if status == "completed" else None
+    return call

@@ -1,0 +1,202 @@
+"""Run both commands of each turn in a sandboxed checkout, so that nobody has to guess whether they work. No call.
+
+    duel execute               replay each history, run each candidate's command, note what it printed and changed
+    duel execute --again       anew, also where nothing has changed
+
+reads   answer_<k>/, commit/ (the base commit and its tests), the repositories that [execute] repositories names
+writes  `observed` of each candidate, in place; report/execute.json; turns without evidence in report/dropped.jsonl
+
+[execute] backend says where commands run: "bubblewrap" on Linux, "docker" or "podman"; "off" runs nothing.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duel.bookkeeping import Result
+from duel.command import Parser, say, say_error
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, WorkspaceError
+from duel.records import Answer, Commit, Observed
+from duel.settings import Settings
+from duel.stages import opened
+from duel.synchronous import synchronous
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.execution.executor import Executor, Start
+    from duel.execution.replay import Rules, Task
+
+# Reasons that another run may mend; the others are facts of the turn.
+OPEN = frozenset({"no-repository", "no-image", "sandbox"})
+
+
+async def run_async(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> Result:
+    """Execute every answer's candidates in place; `found` is what report/execute.json holds."""
+    from duel.execution import backends
+    from duel.execution.replay import observe_all
+
+    if settings.execute.backend == "off":
+        hint = '`backend = "bubblewrap"` on Linux, or "docker"'
+        raise SettingsError("no back end is set to run commands", where="[execute] backend", value="off", hint=hint)
+    if not workspace.answer_folders():
+        raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
+    with workspace.lock("answer", "duel execute"):
+        executor = backends.open_executor(workspace, settings, offline=offline)
+        try:
+            say(f"executing with {executor.describe()} …")
+            work = Work(workspace, executor, backends.rules(settings), again)
+            async for key, found in observe_all(executor, work.tasks(), backends.workers(settings), work.rules):
+                work.keep(Path(key), found)
+        finally:
+            await executor.close()
+    return work.result()
+
+
+run = synchronous(run_async)
+
+
+@dataclass
+class Work:
+    """One run over one workspace: the tasks that are to be done, and what came of all."""
+
+    workspace: Workspace
+    executor: Executor
+    rules: Rules
+    again: bool = False
+    reasons: Counter[str] = field(default_factory=Counter)
+    turns: int = 0
+    evidence: int = 0
+    """Turns of which the chosen candidates of both sides ran."""
+    alike: int = 0
+    """Turns of which both sides did the same: a draw in correctness by rule."""
+    finished: int = 0
+    damage: list[ItemError] = field(default_factory=list)
+    dropped: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def tasks(self) -> Iterator[Task]:
+        """What is to be executed, ordered by checkout; one answer in memory at a time."""
+        for _start, path in sorted(self._starts()):
+            try:
+                answer = self.workspace.read(path, Answer)
+                commit = self.workspace.commit(answer.instance_id)
+            except ItemError as error:
+                self.damage.append(error)
+                continue
+            task = self._task(path, answer, commit)
+            if task.candidates:
+                yield task
+            else:
+                self.finished += 1
+                self._count(path, answer)
+
+    def _starts(self) -> Iterator[tuple[str, Path]]:
+        """Each answer's file with the pull request that it is about, which decides on its checkout."""
+        for path in self.workspace.answer_paths():
+            try:
+                yield self.workspace.read(path, Answer).instance_id, path
+            except ItemError as error:
+                self.damage.append(error)
+
+    def _task(self, path: Path, answer: Answer, commit: Commit | None) -> Task:
+        from duel.execution.replay import Task, plan
+
+        start = _start(answer, commit)
+        texts = {one.id: answer.text_of(one) for one in answer.candidates}
+        task = Task(str(path), start, answer.messages, {name: text for name, text in texts.items() if text})
+        known = {one.id: one.observed for one in answer.candidates}
+        stale = {
+            name: text
+            for name, text in task.candidates.items()
+            if self.again or not _stands(known[name], plan(self.executor, task, text, self.rules))
+        }
+        # One stale candidate: the history is replayed anyway, and the others come back from the same state.
+        return task if stale else Task(task.key, start, answer.messages, {})
+
+    def keep(self, path: Path, found: dict[str, Observed]) -> None:
+        """Put what was observed into an answer."""
+        answer = self.workspace.read(path, Answer)
+        for name, observed in found.items():
+            candidate = next((one for one in answer.candidates if one.id == name), None)
+            if candidate is not None:
+                answer.put(candidate.model_copy(update={"observed": observed}))
+        self.workspace.save(path, answer)
+        self._count(path, answer)
+
+    def _count(self, path: Path, answer: Answer) -> None:
+        from duel.records.observed import same
+
+        self.turns += 1
+        sides = [one.observed for side in ("king", "challenger") if (one := answer.chosen(side)) and one.observed]
+        self.evidence += len(sides) == 2 and all(one.ran for one in sides)
+        self.alike += len(sides) == 2 and same(*sides)
+        why_not = next((one.why_not for one in sides if one.why_not), "")
+        if why_not:
+            reason, _, detail = why_not.partition(": ")
+            self.reasons[reason] += 1
+            self.dropped.append(
+                {"file": path.name, "instance_id": answer.instance_id, "reason": reason, "detail": detail}
+            )
+
+    def result(self) -> Result:
+        """Save the figures and what has no evidence, and say how it went."""
+        import orjson
+
+        found = {
+            "executor": self.executor.describe(),
+            "turns": self.turns,
+            "evidence": self.evidence,
+            "alike": self.alike,
+            "without": dict(sorted(self.reasons.items())),
+        }
+        data = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        self.workspace.save(self.workspace.report / "execute.json", data)
+        self.workspace.save_dropped("execute", self.dropped)
+        if self.finished:
+            say(f"{self.finished:,} were executed before")
+        say(f"{self.evidence:,} of {self.turns:,} turns have evidence; in {self.alike:,} both sides did the same")
+        for reason, count in sorted(self.reasons.items()):
+            say(f"{count:,} without: {reason}")
+        for problem in self.damage:
+            say_error(problem)
+        still_open = bool(self.damage) or bool(OPEN & self.reasons.keys())
+        return Result("execute", EXIT_OPEN if still_open else EXIT_FINISHED, found, dropped=self.reasons)
+
+
+def _start(answer: Answer, commit: Commit | None) -> Start:
+    from duel.execution import harness
+    from duel.execution.executor import Start
+
+    place = harness.place(answer.messages, harness.of(answer.messages))
+    if commit is None:
+        return Start(answer.repo, "", place=place)
+    columns = {"instance_id": commit.instance_id, "repo": commit.repo, **(commit.model_extra or {})}
+    return Start(commit.repo or answer.repo, commit.commit, commit.test_patch, place, columns)
+
+
+def _stands(observed: Observed | None, plan: str) -> bool:
+    """True if what is known of a candidate is what a run would find."""
+    return observed is not None and observed.plan == plan and observed.reason not in OPEN
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    parser.add_argument("--again", action="store_true", help="run anew also what is known")
+    parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
+
+
+def with_backend(settings: Settings, name: str | None) -> Settings:
+    """The settings with another back end, where the command line names one."""
+    if not name:
+        return settings
+    return settings.model_copy(update={"execute": settings.execute.model_copy(update={"backend": name})})
+
+
+def main(arguments: Namespace) -> int:
+    workspace, settings = opened(arguments)
+    settings = with_backend(settings, arguments.backend)
+    return run(workspace, settings, again=arguments.again, offline=arguments.offline).exit_code

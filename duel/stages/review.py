@@ -1,0 +1,300 @@
+"""Let people vote blind on drawn turns, and say what their votes make of the panel.
+
+    duel review                     open the page on loopback; votes are saved as they come; Ctrl-C ends it
+    duel review --rater ana         under another name than the account's
+    duel review --count 200         more turns than 100; what was drawn before stays
+    duel review --page ana.html     the page as one file, to hand to a colleague …
+    duel review --take votes.jsonl  … and the votes that come back; twice is the same as once
+    duel review --browse TURN       a turn one would like to see: such votes never count
+    duel review --figures           what people's votes say so far, and nothing else
+
+reads   answer_*/, score/
+writes  review/draws.jsonl, review/votes.jsonl; `duel validate --regate` then puts people beside the verdict
+"""
+
+from __future__ import annotations
+
+import getpass
+import time
+import webbrowser
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
+from duel.records.people import RATER_NAME, STAND_IN, People
+from duel.settings import Settings
+from duel.stages import opened
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.records import Answer, Score
+    from duel.review.ballot_box import BallotBox, Taken
+    from duel.review.ballots import Ballot
+
+COUNT = 100
+LEADS = ("10", "5", "1")
+NAMED_AT_MOST = 10
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    rater: str = "",
+    count: int = COUNT,
+    page: Path | None = None,
+    take: Path | None = None,
+    browse: Sequence[str] = (),
+    offline: bool = False,
+) -> Result:
+    """Draw, then write `page`, take the votes of a file, or let the stand-ins vote; `found` is `People`.
+
+    Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
+    """
+    from duel.review.ballot_box import read_showings
+    from duel.review.stand_in_raters import STAND_INS, casts
+
+    scores = judged(workspace, settings)
+    damage: list[ItemError] = []
+    if offline:
+        for name in STAND_INS:
+            shown = drawn_for(name, count, (), workspace, settings, scores)
+            box_of(workspace, shown).take(casts(shown, {score.file: score for score in scores}))
+    elif take is not None:
+        shown = ballots(workspace, settings, read_showings(workspace, damage))
+        say_taken(box_of(workspace, shown).take(rows_of(take)), take)
+    elif page is not None:
+        write_page(page, rater, drawn_for(rater, count, browse, workspace, settings, scores), workspace)
+    return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
+
+
+def serve(
+    workspace: Workspace,
+    settings: Settings,
+    rater: str,
+    count: int,
+    browse: Sequence[str],
+    port: int | None,
+    until: Callable[[str], None],
+) -> Result:
+    """Draw and serve the page of `rater` while `until`, called with its address, has not returned."""
+    from duel.review.ballot_box import read_votes
+    from duel.review.review_page import page
+    from duel.review.review_server import serving
+
+    scores = judged(workspace, settings)
+    shown = drawn_for(rater, count, browse, workspace, settings, scores)
+    secret = workspace.secret()
+
+    def make_page(post: str) -> bytes:
+        return page(shown, read_votes(workspace, []), rater, secret, post)
+
+    with serving(box_of(workspace, shown), make_page, rater, port, lambda taken: say_refused(taken)) as address:
+        until(address)
+    return Result("review", EXIT_FINISHED, people_of(workspace, settings, scores))
+
+
+def judged(workspace: Workspace, settings: Settings) -> list[Score]:
+    """The turns that may be drawn: those that the gate counts, whose score is on the texts that are there now."""
+    scores = {path.stem: score for path, score in workspace.scores([]) if score.parsed}
+    answers = workspace.answers([]) if scores else ()
+    found = [
+        scores[path.stem]
+        for path, answer in answers
+        if path.stem in scores and counts(scores[path.stem], answer, settings)
+    ]
+    if not found:
+        raise UserError("there are no judged turns", where=workspace.root / "score", hint="run validate.py first")
+    return found
+
+
+def counts(score: Score, answer: Answer, settings: Settings) -> bool:
+    """True for a score on the present texts of a turn that could be kept."""
+    from duel import placement
+    from duel.judging.rubric import fingerprint, pair_of
+
+    if score.mode != settings.duel.mode or placement.obstacle(answer.audit("challenger"), settings):
+        return False
+    texts = fingerprint(pair_of(score.file, answer, score.mode))
+    return score.made_with.get("candidates", texts) == texts
+
+
+def drawn_for(
+    rater: str, count: int, browse: Sequence[str], workspace: Workspace, settings: Settings, scores: Sequence[Score]
+) -> list[Ballot]:
+    """The ballots of `rater`; what is not drawn yet is drawn, and kept before anyone sees it."""
+    from duel.review.ballot_box import add_showings, read_showings
+    from duel.review.showings import browse_for, draw_for
+
+    turns = {score.file: score.instance_id for score in scores}
+    if unknown := [name for name in browse if workspace.find_answer(name) is None]:
+        raise UserError("there is no such turn", where=workspace.root, value=unknown[0], hint="name an answer's file")
+    with workspace.lock("review", "duel review"):
+        earlier = read_showings(workspace, [])
+        fresh = [*browse_for(rater, browse, earlier), *draw_for(rater, count, settings.duel.seed, turns, earlier)]
+        add_showings(workspace, fresh)
+    return ballots(workspace, settings, [showing for showing in (*earlier, *fresh) if showing.rater == rater])
+
+
+def ballots(workspace: Workspace, settings: Settings, showings: Sequence[object]) -> list[Ballot]:
+    """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
+    from duel.records import Answer
+    from duel.review.ballots import Ballot
+    from duel.review.showings import Showing
+
+    folders, secret = workspace.answer_folders(), workspace.secret()
+    answers: dict[str, Answer | None] = {}
+    found = []
+    for showing in showings:
+        assert isinstance(showing, Showing)
+        if showing.item not in answers:
+            path = workspace.find_answer(showing.item, folders)
+            try:
+                answers[showing.item] = workspace.read(path, Answer) if path else None
+            except ItemError as error:
+                answers[showing.item] = None
+                say(f"damaged and left out: {error}")
+        if answer := answers[showing.item]:
+            found.append(Ballot.of(showing, answer, settings.duel.mode, secret))
+    return found
+
+
+def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
+    from duel.review.ballot_box import BallotBox
+
+    return BallotBox(workspace, {ballot.id: ballot for ballot in shown})
+
+
+def rows_of(file: Path) -> list[object]:
+    """The lines of a file of votes; one that is no JSON stays text, which is set aside as no vote."""
+    import orjson
+
+    def row(line: bytes) -> object:
+        try:
+            return orjson.loads(line)
+        except ValueError:
+            return line[:200]
+
+    try:
+        return [row(line) for line in file.read_bytes().splitlines() if line.strip()]
+    except OSError as error:
+        raise UserError("cannot read the votes", where=file, value=error.strerror) from None
+
+
+def write_page(path: Path, rater: str, shown: Sequence[Ballot], workspace: Workspace) -> None:
+    from duel.review.ballot_box import read_votes
+    from duel.review.review_page import page
+
+    workspace.save(path, page(shown, read_votes(workspace, []), rater, workspace.secret()))
+    say(f"{len(shown):,} pairs for {rater}: {path}")
+    say("hand the file over; what comes back is taken with `duel review --take FILE`")
+
+
+def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:
+    """What all votes in the workspace say of `scores`."""
+    from duel.review.ballot_box import read_votes
+    from duel.review.calibration import calibrate
+
+    damage: list[ItemError] = []
+    votes = read_votes(workspace, damage)
+    for error in damage[:NAMED_AT_MOST]:
+        say(f"damaged and left out: {error}")
+    return calibrate(scores, votes, settings)
+
+
+def say_taken(taken: Taken, file: Path) -> None:
+    say(
+        f"{printable(file)}: {taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
+    )
+    say_refused(taken)
+
+
+def say_refused(taken: Taken) -> None:
+    for name, why in taken.set_aside[:NAMED_AT_MOST]:
+        say(f"  set aside: {printable(name)}: {printable(why)}")
+    if len(taken.set_aside) > NAMED_AT_MOST:
+        say(f"  and {len(taken.set_aside) - NAMED_AT_MOST:,} more")
+
+
+def say_people(people: People) -> None:
+    """What people's votes come to, in a few lines."""
+    from duel.reporting import figures
+    from duel.reporting.people_section import WORDS
+
+    if not people.labels:
+        say("nobody has voted yet")
+        return
+    say(f"{people.labels:,} labeled turns in {people.clusters:,} pull requests, {people.scope}")
+    bound = figures.delta_points(people.lcb)
+    say(f"margin by people {figures.points(people.margin)}, at least {bound}: {WORDS[people.decision]}")
+    bias = f"{figures.signed(people.bias, 1)} ± {figures.plain(people.bias_error, 1)} points"
+    say(f"the panel is kinder than people by {bias} (95 % interval)")
+
+
+def say_labels_needed(people: People, settings: Settings) -> None:
+    """What voting can show, before anyone starts."""
+    needed = ", ".join(f"{people.labels_needed[lead]:,} labels a lead of {lead}" for lead in LEADS)
+    say(f"with a chance of 80 % and in score points: {needed}; under {settings.review.labels_min} nothing is decided")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    parser.add_argument("--rater", default="", metavar="NAME", help="who votes (default: the name of the account)")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"turns drawn for this person (default: {COUNT})")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page as one file")
+    parser.add_argument("--take", type=Path, metavar="FILE", help="take the votes that such a page gave back")
+    parser.add_argument("--browse", nargs="+", default=[], metavar="TURN", help="also show these turns; never counted")
+    parser.add_argument("--figures", action="store_true", help="say what people's votes make of the panel")
+    parser.add_argument("--port", type=int, help="where the page is served (default: one of this person's own)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--json", action="store_true", help="print people's figures as JSON on standard output")
+
+
+def main(arguments: Namespace) -> int:
+    rater = arguments.rater or account()
+    if not RATER_NAME.fullmatch(rater) or (rater.startswith(STAND_IN) and not arguments.offline):
+        raise SettingsError("this is no name for a rater", where="--rater", value=rater, hint="letters, digits, . _ -")
+    if arguments.count < 1:
+        raise SettingsError("--count takes a number of turns", value=arguments.count)
+    workspace, settings = opened(arguments)
+    quiet = arguments.page or arguments.take or arguments.figures or arguments.offline
+    if quiet:
+        names = ("count", "page", "take", "browse", "offline")
+        result = run(workspace, settings, rater=rater, **{name: getattr(arguments, name) for name in names})
+    else:
+        say_labels_needed(people_of(workspace, settings, judged(workspace, settings)), settings)
+
+        def wait(address: str) -> None:
+            say(f"{rater} votes at {address}\nCtrl-C ends it; every vote is saved as it comes")
+            if arguments.open:
+                webbrowser.open(address)
+            until_interrupted()
+
+        result = serve(workspace, settings, rater, arguments.count, arguments.browse, arguments.port, wait)
+    say_people(result.found)
+    if arguments.json:
+        print(result.found.model_dump_json(indent=2))
+    return result.exit_code
+
+
+def until_interrupted() -> None:
+    """Wait for Ctrl-C, which is how one stops serving."""
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        say()
+
+
+def account() -> str:
+    """The name of the account, as far as it can be a rater's."""
+    try:
+        return (
+            "".join(c for c in getpass.getuser() if c.isascii() and (c.isalnum() or c in "._-")).lstrip("._-") or "me"
+        )
+    except (KeyError, OSError):
+        return "me"

@@ -1,0 +1,287 @@
+"""Models that are out, slow, limited or gone: what is waited for, what is given up, and that the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from duel.calls import Ask, Provider, Reply, Request
+from duel.errors import EndpointError
+from tests.calls.faulty import Asked, Faulty, Said, good, refusal
+from tests.calls.jobs import House, Question
+
+JUDGES = ("judge/a", "judge/b", "judge/c")
+OUT: dict[str, Callable[[Asked], Said]] = {
+    "500": lambda asked: refusal(500, "oh"),
+    "502": lambda asked: Said(b"<html>Bad Gateway</html>", 502),
+    "503": lambda asked: refusal(503, "No instances available"),
+    "504": lambda asked: refusal(504, "upstream timed out"),
+    "429": lambda asked: refusal(429, "slow down"),
+    "529": lambda asked: refusal(529, "overloaded"),
+    "reset": lambda asked: Said(end="reset"),
+    "an error in a good status": lambda asked: Said(b'{"error": {"message": "internal"}}'),
+    "HTML in a good status": lambda asked: Said(b"<html>Maintenance</html>"),
+}
+DOWN = OUT | {
+    "400": lambda asked: refusal(400, "bad request"),
+    "401": lambda asked: refusal(401, "invalid key"),
+    "402": lambda asked: refusal(402, "pay"),
+    "404": lambda asked: refusal(404, "no such model"),
+}
+
+
+@dataclass
+class Panel:
+    """One item before three judges: its votes are saved with whoever voted."""
+
+    item: str
+    house: House
+    votes: dict[str, str] = field(default_factory=dict)
+
+    def question(self, model: str) -> Request:
+        return Request("judge", self.item, model, [{"role": "user", "content": f"REPLY 1 of {self.item}"}], 200)
+
+    def requests(self) -> list[Request]:
+        return [self.question(model) for model in JUDGES]
+
+    async def work(self, ask: Ask) -> None:
+        found = await asyncio.gather(*(ask(question) for question in self.requests()), return_exceptions=True)
+        for model, reply in zip(JUDGES, found, strict=True):
+            self.votes[model] = reply.text if isinstance(reply, Reply) else "missing"
+        errors = [reply for reply in found if isinstance(reply, BaseException)]
+        if errors:
+            raise errors[0]
+
+
+def panels(house: House, count: int) -> list[Panel]:
+    return [Panel(f"turn_{number}", house) for number in range(count)]
+
+
+@pytest.mark.parametrize("shape", OUT)
+def test_an_outage_after_good_replies_is_waited_through_with_few_calls(house: House, shape: str) -> None:
+    began: list[float] = []
+
+    def play(asked: Asked) -> Said:
+        if asked.number == 30:
+            began.append(time.monotonic())
+        out = bool(began) and time.monotonic() - began[0] < 0.5
+        return OUT[shape](asked) if out else good(asked)
+
+    with Faulty(play) as server:
+        summary = house.drive(house.questions(100), server.base_url, outage_s=20, concurrency=16)
+    assert (summary.done, summary.exit_code) == (100, 0)
+    assert summary.faults.total() < 16 + 100
+
+
+def test_a_silence_after_good_replies_is_waited_through(house: House) -> None:
+    def play(asked: Asked) -> Said:
+        return Said(end="hang") if 30 <= asked.number < 42 else good(asked)
+
+    with Faulty(play) as server:
+        summary = house.drive(house.questions(60), server.base_url, concurrency=8, hung_s=0.1)
+    assert (summary.done, summary.exit_code) == (60, 0)
+    assert summary.faults["hung"] == 12
+
+
+def test_a_closed_port_after_good_replies_is_waited_through(house: House) -> None:
+    def play(asked: Asked) -> Said:
+        if asked.number == 20:
+            server.shut_for(0.4)
+        # A closed connection is all that a reply leaves behind: the next call finds the port closed.
+        return Said(good(asked).body, headers={"Connection": "close"}, end="last")
+
+    with Faulty(play) as server:
+        summary = house.drive(house.questions(60), server.base_url, concurrency=4, outage_s=20)
+    assert (summary.done, summary.exit_code) == (60, 0) and summary.faults["connection"] > 0
+
+
+def test_a_model_that_stays_out_ends_the_run_after_the_time_that_was_set(house: House) -> None:
+    with Faulty(lambda asked: good(asked) if asked.number < 10 else OUT["502"](asked)) as server:
+        began = time.monotonic()
+        with pytest.raises(EndpointError, match="no call to some/writer is answered") as raised:
+            house.drive(house.questions(50), server.base_url, outage_s=0.5)
+        assert 0.5 < time.monotonic() - began < 8
+    assert "http-502" in str(raised.value)
+    assert len(house.saved) == 10
+
+
+@pytest.mark.parametrize("variables", [{}, {"http_proxy": "127.0.0.1:9"}, {"ALL_PROXY": "socks5://u:p@127.0.0.1:9"}])
+def test_an_address_that_never_answers_is_reported_at_once(
+    house: House, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    began = time.monotonic()
+    with pytest.raises(EndpointError) as raised:
+        house.drive(house.questions(50), "http://nobody.invalid/v1", retry_initial_backoff_s=1.5, outage_s=300)
+    assert time.monotonic() - began < 5
+    if variables:
+        assert "127.0.0.1:9" in raised.value.hint and "u:p" not in str(raised.value)
+
+
+@pytest.mark.parametrize("shape", DOWN)
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_one_judge_that_is_down_stops_no_other(house: House, shape: str, from_the_start: bool) -> None:
+    def play(asked: Asked) -> Said:
+        sick = asked.body["model"] == "judge/b" and (from_the_start or asked.number > 60)
+        return DOWN[shape](asked) if sick else good(asked)
+
+    jobs = panels(house, 80)
+    with Faulty(play) as server:
+        summary = house.drive(jobs, server.base_url, models=JUDGES, needed=2, outage_s=0.5)
+        assert summary.exit_code == 1 and "judge/b" in summary.down
+        for model in ("judge/a", "judge/c"):
+            assert all(job.votes[model] != "missing" for job in jobs)
+        missing = [job for job in jobs if job.votes["judge/b"] == "missing"]
+        asked = len(server.asked)
+        server.play = good
+        assert house.drive(panels(house, 80), server.base_url, models=JUDGES, needed=2).done == 80
+        assert len(server.asked) - asked == len(missing) > 0
+    assert all("judge/b" in what for _, reason, what in summary.failures if reason == "model-down")
+
+
+def test_a_judge_that_hangs_from_the_start_is_given_up_and_named(house: House) -> None:
+    def play(asked: Asked) -> Said:
+        return Said(end="hang") if asked.body["model"] == "judge/b" else good(asked)
+
+    jobs = panels(house, 30)
+    with Faulty(play) as server:
+        summary = house.drive(jobs, server.base_url, models=JUDGES, needed=2, outage_s=1.0, hung_s=0.2, timeout_s=60)
+    assert list(summary.down) == ["judge/b"] and summary.exit_code == 1
+    assert all(job.votes["judge/a"] != "missing" for job in jobs)
+
+
+def test_too_few_judges_end_the_run(house: House) -> None:
+    with Faulty(lambda asked: good(asked) if asked.body["model"] == "judge/a" else DOWN["401"](asked)) as server:
+        with pytest.raises(EndpointError, match="invalid key"):
+            house.drive(panels(house, 200), server.base_url, models=JUDGES, needed=2)
+        assert len(server.asked) < 100
+
+
+def test_an_answer_that_concerns_one_prompt_is_its_items_failure(house: House) -> None:
+    def play(asked: Asked) -> Said:
+        return refusal(403, "your input was flagged") if "number 7" in asked.question else good(asked)
+
+    with Faulty(play) as server:
+        summary = house.drive(house.questions(30), server.base_url, concurrency=2)
+    assert (summary.done, dict(summary.failed), summary.exit_code) == (29, {"http-403": 1}, 1)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_several_of_them_in_a_row_end_the_run(house: House, status: int) -> None:
+    with Faulty(lambda asked: good(asked) if asked.number < 20 else refusal(status, "no more")) as server:
+        with pytest.raises(EndpointError, match="no more"):
+            house.drive(house.questions(500), server.base_url, concurrency=4)
+        assert len(server.asked) < 40
+
+
+@pytest.mark.parametrize(
+    "spent",
+    [
+        refusal(429, "come back later", {"Retry-After": "43200"}),
+        refusal(429, "Rate limit exceeded: free-models-per-day"),
+        refusal(429, "You exceeded your current quota", code="insufficient_quota"),
+    ],
+)
+def test_a_spent_quota_ends_the_run_and_says_when_it_can_go_on(house: House, spent: Said) -> None:
+    with Faulty(lambda asked: good(asked) if asked.number < 5 else spent) as server:
+        with pytest.raises(EndpointError) as raised:
+            house.drive(house.questions(50), server.base_url, concurrency=2)
+        assert len(server.asked) < 15
+    assert "run the same command again" in raised.value.hint
+    assert ("it can go on at" in raised.value.hint) == ("Retry-After" in spent.headers)
+
+
+def test_calls_that_hang_are_given_up_and_asked_again(house: House) -> None:
+    def play(asked: Asked) -> Said:
+        return Said(end="hang") if asked.number > 10 and asked.number % 3 == 0 else good(asked)
+
+    with Faulty(play) as server:
+        summary = house.drive(house.questions(120), server.base_url, hung_s=0.1, timeout_s=300)
+    assert (summary.done, summary.exit_code) == (120, 0)
+    assert summary.faults["hung"] > 20 and summary.calls < 200
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens"])
+def test_limits_that_headers_tell_of_are_kept(house: House, kind: str) -> None:
+    """50 calls (or 5,000 tokens) a second, refilled evenly: nothing is refused once the headers have told."""
+    bucket = Bucket(20 if kind == "requests" else 2200, 50 if kind == "requests" else 5500, kind)
+    with Faulty(bucket.play) as server:
+        began = time.monotonic()
+        summary = house.drive(house.questions(120), server.base_url)
+        took = time.monotonic() - began
+    assert summary.done == 120 and summary.faults.total() <= 24
+    assert took < (120 - 20) / 50 / 0.7 + 3
+
+
+@dataclass
+class Bucket:
+    """A limit as providers have it: `size` at once, refilled evenly at `rate` a second, told in headers."""
+
+    size: float
+    rate: float
+    kind: str
+    left: float = -1.0
+    at: float = 0.0
+
+    def play(self, asked: Asked) -> Said:
+        now, cost = time.monotonic(), 1.0 if self.kind == "requests" else 110.0
+        self.left = self.size if self.left < 0 else min(self.size, self.left + (now - self.at) * self.rate)
+        self.at = now
+        fits = self.left >= cost
+        self.left -= cost * fits
+        said = good(asked, usage_in=10) if fits else refusal(429, "slow down")
+        reset = (self.size - self.left) / self.rate
+        told = {"limit": self.size, "remaining": int(self.left), "reset": f"{reset:.3f}s"}
+        said.headers = {f"x-ratelimit-{name}-{self.kind}": str(value) for name, value in told.items()}
+        return said
+
+
+def test_the_second_provider_takes_over_whatever_keeps_the_first_from_answering(house: House) -> None:
+    for shape in ("401", "402", "500", "502", "503", "reset", "closed"):
+        questions = [Question(f"{shape}_{n}", f"{shape} {n}", house.workspace) for n in range(12)]
+        with Faulty(DOWN.get(shape, good)) as first, Faulty(good) as second:
+            address = "http://127.0.0.1:9/v1" if shape == "closed" else first.base_url
+            summary = house.drive(questions, address, fallback=Provider(second.base_url, "cpk_other_key"))
+        assert (summary.done, summary.exit_code) == (12, 0), shape
+        assert {job.replies[0].provider for job in questions} == {second.base_url}
+
+
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from duel.calls import Provider, Route, drive
+from duel.settings import load
+from duel.workspace import Workspace
+sys.path.insert(0, sys.argv[4])
+from tests.calls.test_outages import panels, JUDGES
+from tests.calls.jobs import House
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), int(sys.argv[3])))
+workspace = Workspace(Path(sys.argv[1]))
+route = Route(Provider(sys.argv[2], "cpk_very_secret"), models=JUDGES, needed=2)
+jobs, settings = panels(House(workspace, None), 300), load(workspace.root)
+summary = drive(jobs, workspace=workspace, settings=settings, route=route, stage="judge")
+print(summary.done, summary.calls, dict(summary.faults))
+"""
+
+
+@pytest.mark.parametrize("files", [128, 256])
+def test_a_low_limit_on_open_files_costs_no_reply(house: House, files: int) -> None:
+    root = Path(__file__).resolve().parents[2]
+    with Faulty(lambda asked: Said(good(asked).body, after_s=0.15)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", FEW_FILES, house.workspace.root, server.base_url, str(files), str(root)],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.startswith("300 900"), done.stderr[-2000:]
+        assert 40 < server.most_in_flight < files

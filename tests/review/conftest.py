@@ -1,0 +1,76 @@
+"""A workspace of judged turns, and a real browser for the page people vote on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.workspace import Workspace
+from tests.reporting.conftest import browser
+from tests.reporting.workspaces import build
+
+__all__ = ["browser"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """120 judged turns."""
+    return Workspace(build(tmp_path / "work", 120))
+
+
+class Tab:
+    """A tab that notes what must not happen, and keeps what is downloaded."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(8_000)
+        self.requests: list[str] = []
+        self.trouble: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.trouble.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.context.on("page", lambda opened: self.trouble.append(f"window {opened.url}"))
+
+    def _heard(self, line: Any) -> None:
+        # A server that is down is told in the page; the browser tells it on the console as well.
+        if line.type in {"error", "warning"} and "ERR_CONNECTION_REFUSED" not in line.text:
+            self.trouble.append(line.text)
+
+    def open(self, address: str) -> Any:
+        """The page, once its first pair is there."""
+        self.page.goto(address)
+        self.page.wait_for_selector("html[data-ready=yes]", state="attached")
+        return self.page
+
+    def assert_quiet(self, *own: str) -> None:
+        """Nothing but the page itself was asked for, and nothing was complained of."""
+        assert [url for url in self.requests if not url.startswith((*own, "blob:"))] == []
+        assert self.trouble == []
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Callable[..., Tab]]:
+    """Open a tab: `tab()` or `tab(viewport=…, color_scheme="dark")`."""
+    opened: list[Tab] = []
+
+    def make(**options: Any) -> Tab:
+        opened.append(Tab(browser, **options))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.context.close()
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Callable[[Any, str], None]:
+    """Save a screenshot, into the folder that SHOTS names or a temporary one."""
+    folder = Path(os.environ.get("SHOTS") or tmp_path / "shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name: page.screenshot(path=str(folder / f"{name}.png"))

@@ -1,0 +1,49 @@
+"""A workspace's page for the tests: drawn, made and served by the parts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from duel.records import Answer, PersonVote
+from duel.review.ballot_box import BallotBox, add_showings, read_showings, read_votes
+from duel.review.ballots import Ballot
+from duel.review.review_page import page
+from duel.review.showings import Showing, draw_for
+from duel.workspace import Workspace
+
+
+def ballots(workspace: Workspace, rater: str = "ana", count: int = 100) -> list[Ballot]:
+    """The ballots of `rater`, drawn on first use."""
+    turns = {path.stem: score.instance_id for path, score in workspace.scores([]) if score.parsed}
+    add_showings(workspace, draw_for(rater, count, 0, turns, read_showings(workspace, [])))
+    answers = {path.stem: answer for path, answer in workspace.answers([])}
+    own = [showing for showing in read_showings(workspace, []) if showing.rater == rater]
+    return [ballot_of(showing, answers[showing.item], workspace) for showing in own]
+
+
+def ballot_of(showing: Showing, answer: Answer, workspace: Workspace) -> Ballot:
+    return Ballot.of(showing, answer, 2, workspace.secret())
+
+
+def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
+    return BallotBox(workspace, {ballot.id: ballot for ballot in shown})
+
+
+def page_file(workspace: Workspace, shown: Sequence[Ballot], rater: str = "ana") -> Path:
+    """The page as a file to hand over."""
+    path = workspace.root / f"{rater}.html"
+    path.write_bytes(page(shown, read_votes(workspace, []), rater, workspace.secret()))
+    return path
+
+
+def page_maker(workspace: Workspace, shown: Sequence[Ballot], rater: str = "ana") -> Callable[[str], bytes]:
+    return lambda post: page(shown, read_votes(workspace, []), rater, workspace.secret(), post)
+
+
+def saved(workspace: Workspace) -> list[PersonVote]:
+    """What is on disk; a damaged line fails the test."""
+    damage: list = []
+    votes = read_votes(workspace, damage)
+    assert damage == []
+    return votes

@@ -1,0 +1,218 @@
+"""`duel review` as a user runs it, and what the verdict and the report then say."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.records import DIMENSIONS, Gate, People, Verdict
+from duel.reporting.people_section import people_sections
+from duel.review.weighing import weighed
+from duel.settings import Settings
+from duel.stages import review
+from duel.workspace import Workspace
+from tests.conftest import ROOT, Finished
+from tests.reporting.workspaces import JUDGES
+from tests.review.pages import saved
+
+PANEL = Settings.model_validate({"judge": {"models": list(JUDGES)}})
+
+
+@pytest.fixture
+def duel(workspace: Workspace) -> Callable[..., Finished]:
+    """Run `duel review` over the workspace."""
+    (workspace.root / "chain.toml").write_text(f"[judge]\nmodels = {json.dumps(list(JUDGES))}\n")
+
+    def call(*words: object) -> Finished:
+        line = [sys.executable, "-m", "duel", "review", "--workspace", str(workspace.root), *map(str, words)]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@contextmanager
+def served(workspace: Workspace, rater: str = "ana") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`duel review` in a process of its own, and the address that it says."""
+    (workspace.root / "chain.toml").write_text(f"[judge]\nmodels = {json.dumps(list(JUDGES))}\n")
+    line = [sys.executable, "-m", "duel", "review", "--workspace", str(workspace.root), "--rater", rater]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = ""
+            for text in process.stderr or ():
+                said += text
+                if found := re.search(r"votes at (http://127\.0\.0\.1:\d+/\w+/)", text):
+                    yield process, found[1]
+                    break
+            else:
+                pytest.fail(said)
+        finally:
+            process.kill()
+
+
+def test_a_page_is_handed_over_and_its_votes_are_taken_once(
+    duel: Callable[..., Finished], workspace: Workspace, tab: Any
+) -> None:
+    done = duel("--page", workspace.root / "bo.html", "--rater", "bo", "--count", 20)
+    assert (done.code, "22 pairs for bo" in done.err) == (0, True)
+    page = tab().open((workspace.root / "bo.html").as_uri())
+    for key in "1" * 22:
+        page.keyboard.press(key)
+        page.keyboard.press("Enter")
+    with page.expect_download() as coming:
+        page.click("#download")
+    coming.value.save_as(workspace.root / "votes.jsonl")
+    with (workspace.root / "votes.jsonl").open("a") as file:
+        file.write("no vote\n")
+    first, second = duel("--take", workspace.root / "votes.jsonl"), duel("--take", workspace.root / "votes.jsonl")
+    assert "22 new, 0 there before, 1 set aside" in first.err
+    assert "0 new, 22 there before, 1 set aside" in second.err
+    assert len(saved(workspace)) == 22
+    figures = json.loads(duel("--figures", "--json").out)
+    assert (figures["labels"], figures["raters"], figures["decision"]) == (20, 1, "undecided")
+
+
+def test_a_process_killed_in_the_middle_loses_and_doubles_no_vote(workspace: Workspace, tab: Any) -> None:
+    with served(workspace) as (process, address):
+        page = tab().open(address)
+        for _ in range(15):
+            page.keyboard.press("1")
+            page.keyboard.press("Enter")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    for _ in range(15):
+        page.keyboard.press("2")
+        page.keyboard.press("Enter")
+    page.locator("#state:has-text('not saved yet')").wait_for()
+    with served(workspace) as (_, again):
+        assert again == address
+        page.locator("#state:text-is('All votes saved.')").wait_for()
+    votes = saved(workspace)
+    assert len(votes) == len({vote.key for vote in votes}) == 30
+
+
+def test_ctrl_c_ends_it_and_says_what_the_votes_come_to(workspace: Workspace, tab: Any) -> None:
+    with served(workspace) as (process, address):
+        page = tab().open(address)
+        for _ in range(12):
+            page.keyboard.press("0")
+            page.keyboard.press("Enter")
+        page.locator("#state:text-is('All votes saved.')").wait_for()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert process.wait(timeout=20) == 0
+    assert "12 labeled turns" in said
+    assert "for this rater only" in said
+
+
+def test_how_many_labels_a_decision_needs_is_said_before_anyone_starts(workspace: Workspace, capsys: Any) -> None:
+    scores = review.judged(workspace, PANEL)
+    review.say_labels_needed(review.people_of(workspace, PANEL, scores), PANEL)
+    said = capsys.readouterr().err
+    assert "45 labels a lead of 10, 181 labels a lead of 5, 4,520 labels a lead of 1" in said
+    assert "under 30 nothing is decided" in said
+
+
+def test_what_was_browsed_is_voted_on_and_never_counted(duel: Callable[..., Finished], workspace: Workspace) -> None:
+    drawn = {line["item"] for line in draws(duel, workspace)}
+    other = next(score.file for score in review.judged(workspace, PANEL) if score.file not in drawn)
+    shown = review.drawn_for("ana", 5, [other], workspace, PANEL, review.judged(workspace, PANEL))
+    assert shown[-1].showing.item == other
+    rows = [vote_row(ballot) for ballot in shown]
+    review.box_of(workspace, shown).take(rows)
+    found = review.people_of(workspace, PANEL, review.judged(workspace, PANEL))
+    assert (found.labels, found.set_aside) == (5, {"browsed": 1})
+    assert duel("--browse", "no_such_turn", "--page", workspace.root / "x.html").code == 2
+
+
+def vote_row(ballot: Any) -> dict[str, Any]:
+    made = {"rater": ballot.showing.rater, "id": ballot.id, "pair": ballot.pair_id, "seconds": 9.0}
+    return made | {"choices": dict.fromkeys(DIMENSIONS, 1), "at": "2026-11-26T12:00:00.000Z"}
+
+
+def draws(duel: Callable[..., Finished], workspace: Workspace) -> list[dict[str, Any]]:
+    assert duel("--page", workspace.root / "ana.html", "--rater", "ana", "--count", 5).code == 0
+    return [json.loads(line) for line in (workspace.review / "draws.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--rater", "a b"), "no name for a rater"),
+        (("--rater", "../up"), "no name for a rater"),
+        (("--rater", "stand-in-1"), "no name for a rater"),
+        (("--count", "0"), "takes a number of turns"),
+        (("--take", "nowhere.jsonl"), "cannot read the votes"),
+    ],
+)
+def test_what_the_user_must_change_is_one_message_and_exit_code_2(
+    duel: Callable[..., Finished], words: tuple[str, ...], why: str
+) -> None:
+    done = duel(*words)
+    assert done.code == 2
+    assert why in done.err
+
+
+def test_an_offline_run_shows_stand_in_raters_named_as_such(script: Callable[..., Finished], tmp_path: Path) -> None:
+    script("run.py", "--offline", "--workspace", tmp_path, code=0)
+    people = People.model_validate(json.loads((tmp_path / "score" / "_duel.json").read_bytes())["people"])
+    assert [row.rater for row in people.by_rater] == ["stand-in-1", "stand-in-2"]
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "## People (STAND-IN RATERS)" in report
+    assert "rules voted here, no person did" in report
+    assert "Where people and panel differ most" in report
+    before = (tmp_path / "review" / "votes.jsonl").read_bytes()
+    script("run.py", "--offline", "--workspace", tmp_path, code=0)
+    assert (tmp_path / "review" / "votes.jsonl").read_bytes() == before
+
+
+VERDICT = Verdict(
+    accepted=True,
+    decision="accepted",
+    gates=[Gate(name="margin", value=9.0, threshold=2.0, held=True), Gate(name="lcb", value=0.1, held=True)],
+    why=["The panel says so."],
+)
+
+
+@pytest.mark.parametrize(
+    ("decision", "accepted", "expected"),
+    [("ahead", True, "accepted"), ("not-shown", False, "rejected"), ("undecided", False, "undecided")],
+)
+def test_the_gate_is_peoples_where_they_are_required(decision: str, accepted: bool, expected: str) -> None:
+    people = People(decision=decision, labels=40, clusters=40, lcb=0.05)
+    required = Settings.model_validate({"review": {"weight": "require"}})
+    found = weighed(VERDICT, people, required)
+    assert (found.accepted, found.decision) == (accepted, expected)
+    assert [gate.name for gate in found.gates] == ["margin", "people_lcb"]
+    beside = weighed(VERDICT, people, Settings())
+    assert (beside.accepted, beside.gates, beside.people) == (True, VERDICT.gates, people)
+    assert weighed(VERDICT, people, Settings.model_validate({"review": {"weight": "none"}})).people is None
+
+
+def test_where_nobody_has_voted_the_section_says_how_to_begin() -> None:
+    (section,) = people_sections(People(labels_needed={"10": 45}))
+    assert section.tables == []
+    assert "`duel review`" in section.notes[0]
+
+
+def test_only_turns_that_could_be_kept_and_are_judged_as_they_stand_are_drawn(workspace: Workspace) -> None:
+    kept = {score.file for score in review.judged(workspace, PANEL)}
+    refused = {
+        path.stem for path, answer in workspace.answers([]) if (audit := answer.audit("challenger")) and audit.leaking
+    }
+    assert refused and not kept & refused
+    path, score = next((path, score) for path, score in workspace.scores([]) if score.file in kept)
+    score.made_with["candidates"] = "other texts"
+    workspace.save(path, score)
+    assert kept - {score.file for score in review.judged(workspace, PANEL)} == {path.stem}

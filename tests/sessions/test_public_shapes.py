@@ -1,0 +1,664 @@
+"""Rows of public sets in their shapes: each converts to known figures, or is left out with the right reason."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from duel.conversation import text_actions
+from duel.exports import trajectories
+from duel.sources.mining.choosing import Choice
+from duel.sources.mining.sweep import Mine, Mined, Ticker
+from duel.sources.mining.task_words import first_words
+from duel.sources.sessions import registry
+from tests.sessions.logs import ClaudeCode, write_lines
+
+SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
+
+
+def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[Mined]]:
+    mine = Mine([str(place)], Choice(min_turns=0), format=format, commits=False, **options)
+    return mine, list(mine.sessions())
+
+
+def figures(mine: Mine, found: list[Mined]) -> tuple[int, int, int, int, int, int]:
+    """(sessions taken, turns, calls, results, errors, submissions)."""
+    counts = mine.account.counts
+    submits = sum(SUBMIT in m["content"] for one in found for m in one.trajectory.messages if m["role"] == "assistant")
+    calls, results, errors = (counts[f"tool {kind}"] for kind in ("calls", "results", "errors"))
+    return mine.account.taken, mine.account.turns, calls, results, errors, submits
+
+
+def talk(*said: tuple[str, str], **row: Any) -> dict[str, Any]:
+    return {"conversations": [{"from": role, "value": value} for role, value in said], **row}
+
+
+CALL = '{"name": "get_order", "arguments": {"id": "W1"}}'
+KEYS = {"analysis": "a", "plan": "p", "commands": [{"keystrokes": "ls -la\n", "duration": 0.1}]}
+MOVED = {**KEYS, "commands": [{"keystrokes": "cd /app\n"}]}
+DONE = {"analysis": "a", "plan": "p", "commands": [], "task_complete": True}
+XML = "Look.\n\n<function=bash>\n<parameter=command>ls</parameter>\n</function>"
+TEXT = [{"type": "text", "value": "hm"}, {"type": "reasoning", "value": "so"}]
+
+SHAPES: dict[str, tuple[list[Any], tuple[int, ...]]] = {
+    "codeact": (
+        [
+            talk(
+                ("system", "Use <execute>."),
+                ("human", "Add."),
+                ("gpt", "So.\n<execute>\n1/0\n</execute>"),
+                ("human", "Observation:\nZeroDivisionError: division by zero"),
+                ("gpt", "<solution> 2 </solution>"),
+            )
+        ],
+        (1, 0, 2, 1, 1, 0),
+    ),
+    "terminus-2": (
+        [
+            talk(
+                ("human", "Task Description:\nList."),
+                ("gpt", json.dumps(KEYS)),
+                ("human", "New Terminal Output:\na.py"),
+                ("gpt", f"```json\n{json.dumps(DONE)}\n```"),
+            )
+        ],
+        (1, 2, 2, 1, 0, 1),
+    ),
+    "terminus-2 after a change of folder": (
+        [
+            talk(
+                ("human", "List."),
+                ("gpt", json.dumps(MOVED)),
+                ("human", "$"),
+                ("gpt", json.dumps(KEYS)),
+                ("human", "a.py"),
+                ("gpt", json.dumps(DONE)),
+            )
+        ],
+        (1, 1, 3, 2, 0, 0),
+    ),
+    "sharegpt": (
+        [talk(("human", "Order?"), ("function_call", CALL), ("observation", '{"is": "late"}'), ("gpt", "It is late."))],
+        (1, 0, 1, 1, 0, 0),
+    ),
+    "hermes": (
+        [
+            talk(
+                ("human", "Lines?"),
+                (
+                    "gpt",
+                    '<think>\nCount.\n</think>\n<tool_call>\n{"name": "terminal", "arguments": {"command": "wc a"}}'
+                    "\n</tool_call>",
+                ),
+                (
+                    "tool",
+                    '<tool_response>\n{"name": "terminal", "content": {"output": "no a", "exit_code": 1}}'
+                    "\n</tool_response>",
+                ),
+                ("gpt", "<think>\n0\n</think>\nThere is no file."),
+            )
+        ],
+        (1, 2, 1, 1, 1, 1),
+    ),
+    "toolace": (
+        [
+            talk(
+                ("user", "Trends?"),
+                ("assistant", '[Market Trends API(kind="A (b)", n=2), other()]'),
+                ("tool", '[{"name": "a", "content": "x"}, {"name": "b", "content": "y"}]'),
+                ("assistant", "Here."),
+                system="You compose.",
+            )
+        ],
+        (1, 0, 2, 2, 0, 0),
+    ),
+    "dolci": (
+        [
+            {
+                "messages": [
+                    {"role": "system", "content": "s", "functions": '[{"name": "f"}]'},
+                    {"role": "user", "content": "Go."},
+                    {"role": "assistant", "content": "", "function_calls": "f(x=1)"},
+                    {"role": "environment", "content": "2"},
+                    {"role": "assistant", "content": "2."},
+                ]
+            }
+        ],
+        (1, 0, 1, 1, 0, 0),
+    ),
+    "toucan": (
+        [
+            {
+                "messages": json.dumps(
+                    [
+                        {"role": "user", "content": "Find."},
+                        {"role": "assistant", "content": "I look."},
+                        {
+                            "role": "assistant",
+                            "content": "",
+                            "function_call": "{'name': 's', 'arguments': '{\"q\": 1}'}",
+                        },
+                        {"role": "function", "name": "s", "content": "found"},
+                        {"role": "assistant", "content": "Found."},
+                    ]
+                )
+            }
+        ],
+        (1, 0, 1, 1, 0, 0),
+    ),
+    "results of parallel calls in one text": (
+        [
+            {
+                "messages": [
+                    {"role": "user", "content": "Both."},
+                    {"role": "assistant", "content": "", "function_call": '{"name": "f", "arguments": {}}'},
+                    {"role": "assistant", "content": "", "function_call": '{"name": "g", "arguments": {}}'},
+                    {"role": "function", "content": "one and two"},
+                    {"role": "assistant", "content": "Done."},
+                ]
+            }
+        ],
+        (1, 0, 2, 0, 0, 0),
+    ),
+    "parts": (
+        [
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "value": "Order?"}]},
+                    {"role": "assistant", "content": [*TEXT, {"type": "tool_call", "value": CALL}]},
+                    {"role": "tool", "content": [{"type": "text", "value": "late"}]},
+                    {"role": "assistant", "content": TEXT},
+                ]
+            }
+        ],
+        (1, 0, 1, 1, 0, 0),
+    ),
+    "swe-smith xml": (
+        [
+            talk(
+                ("human", "Fix."),
+                ("gpt", XML),
+                ("human", "OBSERVATION:\nERROR:\nno"),
+                ("gpt", "<function=submit>\n</function>"),
+            )
+        ],
+        (1, 2, 2, 1, 1, 1),
+    ),
+    "code contests": (
+        [
+            {
+                "description": "Sum.",
+                "name": "A",
+                "solutions": {"language": [2, 2, 3], "solution": ["int x;", "y", "x = 1"]},
+            }
+        ],
+        (2, 2, 0, 0, 0, 0),
+    ),
+    "docstrings": (
+        [{"func_documentation_string": "Adds.", "func_code_string": "def f(): ...", "language": "Python"}],
+        (1, 1, 0, 0, 0, 0),
+    ),
+    "oasst rows": (
+        [
+            {"message_id": "1", "parent_id": None, "message_tree_id": "1", "role": "prompter", "text": "Why?"},
+            {
+                "message_id": "2",
+                "parent_id": "1",
+                "message_tree_id": "1",
+                "role": "assistant",
+                "text": "No.",
+                "rank": 1,
+            },
+            {
+                "message_id": "3",
+                "parent_id": "1",
+                "message_tree_id": "1",
+                "role": "assistant",
+                "text": "So.",
+                "rank": 0,
+            },
+            {"message_id": "4", "parent_id": "3", "message_tree_id": "1", "role": "prompter", "text": "And?"},
+        ],
+        (1, 1, 0, 0, 0, 0),
+    ),
+    "turn tables": (
+        [
+            {"session_id": "s", "turn_number": 1, "turn_type": "user_prompt", "content": "Fix."},
+            {"session_id": "s", "turn_number": 2, "turn_type": "assistant_response", "content": "Look."},
+            {
+                "session_id": "s",
+                "turn_number": 3,
+                "turn_type": "tool_use",
+                "tool_name": "Bash",
+                "tool_call_id": "c",
+                "tool_input_json": '{"command": "ls"}',
+            },
+            {"session_id": "s", "turn_number": 4, "turn_type": "tool_result", "tool_call_id": "c", "content": "a.py"},
+            {"session_id": "s", "turn_number": 5, "turn_type": "assistant_response", "content": "Done."},
+        ],
+        (1, 2, 1, 1, 0, 1),
+    ),
+    "atif": (
+        [
+            {
+                "schema_version": "ATIF-v1.7",
+                "session_id": "x",
+                "agent": {"name": "a", "version": "1", "model_name": "m"},
+                "steps": [
+                    {"step_id": 1, "source": "system", "message": "Be."},
+                    {"step_id": 2, "source": "user", "message": "Fix."},
+                    {
+                        "step_id": 3,
+                        "source": "agent",
+                        "message": "Look.",
+                        "tool_calls": [{"tool_call_id": "c", "function_name": "bash", "arguments": {"command": "ls"}}],
+                        "observation": {"results": [{"source_call_id": "c", "content": "a.py"}]},
+                    },
+                    {"step_id": 4, "source": "agent", "message": "Done."},
+                ],
+            }
+        ],
+        (1, 2, 1, 1, 0, 1),
+    ),
+    "codex": (
+        [
+            {"type": "session_meta", "timestamp": "2026-01-02T03:04:05Z", "payload": {"id": "x", "cwd": "/srv/app"}},
+            *[
+                {"type": "response_item", "payload": payload}
+                for payload in (
+                    {
+                        "type": "message",
+                        "role": "user",
+                        "content": [{"type": "input_text", "text": "<environment_context>"}],
+                    },
+                    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Fix."}]},
+                    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]},
+                    {
+                        "type": "function_call",
+                        "name": "shell",
+                        "call_id": "c",
+                        "arguments": '{"command": ["bash", "-lc", "ls"]}',
+                    },
+                    {
+                        "type": "function_call_output",
+                        "call_id": "c",
+                        "output": '{"output": "no", "metadata": {"exit_code": 2}}',
+                    },
+                    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Done."}]},
+                )
+            ],
+        ],
+        (1, 2, 1, 1, 1, 1),
+    ),
+    "opencode export": (
+        [
+            {
+                "info": {"id": "ses_1", "directory": "/srv/app"},
+                "messages": [
+                    {"info": {"role": "user"}, "parts": [{"type": "text", "text": "Fix."}]},
+                    {
+                        "info": {"role": "assistant", "modelID": "m"},
+                        "parts": [
+                            {"type": "text", "text": "Look."},
+                            {
+                                "type": "tool",
+                                "tool": "bash",
+                                "callID": "c",
+                                "state": {"status": "completed", "input": {"command": "ls"}, "output": "a.py"},
+                            },
+                        ],
+                    },
+                    {"info": {"role": "assistant"}, "parts": [{"type": "text", "text": "Done."}]},
+                ],
+            }
+        ],
+        (1, 2, 1, 1, 0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_shape_converts_to_its_figures(shape: str, tmp_path: Path) -> None:
+    """Sessions, turns, calls, results, errors, submissions; what has no shell form is kept for exports with tools."""
+    rows, expected = SHAPES[shape]
+    assert figures(*mined(write_lines(tmp_path / "rows.jsonl", rows))) == expected
+
+
+REFUSED: dict[str, tuple[list[Any], str, str]] = {
+    "a dialect that nobody knows": (
+        [
+            talk(
+                ("human", "Count."),
+                ("gpt", 'Think.\nAction: sql\nAction Input: "SELECT 1"'),
+                ("human", "1"),
+                ("gpt", "One."),
+            )
+        ],
+        "no-known-action",
+        "Think. Action: sql",
+    ),
+    "talk": ([talk(("human", "Why?"), ("gpt", "Because."))], "no-known-action", "Because."),
+    "an unknown role": (
+        [{"messages": [{"role": "user", "content": "x"}, {"role": "critic", "content": "y"}]}],
+        "unknown-role",
+        "critic",
+    ),
+    "no reply": ([talk(("human", "Hello?"))], "no-reply", "nobody answers"),
+    "no conversation": ([{"question": [], "function": []}], "not-a-session", "question, function"),
+}
+
+
+@pytest.mark.parametrize("shape", REFUSED)
+def test_what_cannot_be_known_is_left_out_with_its_reason(shape: str, tmp_path: Path) -> None:
+    rows, reason, detail = REFUSED[shape]
+    mine, found = mined(write_lines(tmp_path / "rows.jsonl", rows))
+    assert (found, dict(mine.account.left)) == ([], {reason: 1})
+    assert detail in mine.account.dropped[0]["detail"]
+
+
+def test_an_action_of_another_kind_among_known_ones_ends_the_turns_and_is_never_a_thought(tmp_path: Path) -> None:
+    row = talk(
+        ("human", "Fix."),
+        ("gpt", XML),
+        ("human", "a.py"),
+        ("gpt", XML),
+        ("human", "a.py"),
+        ("gpt", "Now\n<execute>\nprint(1)\n</execute>"),
+    )
+    _, [one] = mined(write_lines(tmp_path / "rows.jsonl", [row]))
+    assert (one.trajectory.turns, one.trajectory.ended_by) == (2, "an action of an unknown kind")
+
+
+# -- the real rows ----------------------------------------------------------------------------------------------------
+
+REAL = {
+    "BFCL_v4_irrelevance": "not-a-session",
+    "BFCL_v4_multi_turn_base": "not-a-session",
+    "BFCL_v4_parallel": "not-a-session",
+    "codeactinstruct": (5, 1, 18, 13, 1, 1),
+    "hammer_masking_example": "not-a-session",
+    "llamafactory_dpo": "no-known-action",
+    "llamafactory_reason_tool_use": (3, 0, 8, 8, 0, 0),
+    "nebius_SWE-agent-trajectories": (3, 3, 25, 22, 0, 0),
+    "oasst_message": (5, 7, 0, 0, 0, 0),
+    "oasst_tree": (5, 7, 0, 0, 0, 0),
+    "orca_agentinstruct": "no-known-action",
+    "shape_apigen_mt": (1, 0, 1, 1, 0, 0),
+    "shape_code_contests": (1, 1, 0, 0, 0, 0),
+    "shape_hermes": (1, 2, 1, 1, 0, 1),
+    "shape_terminal_toolace": (1, 0, 1, 1, 0, 0),
+    "shape_terminus2": (1, 2, 2, 1, 0, 1),
+    "swe-gym_openhands_sampled_trajectories": (1, 23, 21, 20, 5, 3),
+    "swe-smith": (2, 38, 38, 36, 0, 4),
+    "toucan_1_5m": (1, 0, 1, 1, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_rows_of_public_sets(name: str, shared: Path) -> None:
+    """The submissions are what the rows hold: `submit`, `finish`, `<solution>`, what an agent told its user."""
+    mine, found = mined(shared / "public" / f"{name}.jsonl")
+    assert (next(iter(mine.account.left), "") if not found else figures(mine, found)) == REAL[name]
+
+
+def test_every_real_file_stands_in_the_table(shared: Path) -> None:
+    assert {path.stem for path in (shared / "public").glob("*.jsonl")} == set(REAL)
+
+
+# -- files, packed and broken -----------------------------------------------------------------------------------------
+
+ROWS = SHAPES["swe-smith xml"][0] * 3
+
+
+@pytest.mark.parametrize("ending", ["rows.json", "rows.jsonl.gz", "rows.jsonl.zst", "rows.parquet"])
+def test_one_set_reads_alike_however_it_is_packed_by_mine_and_by_export(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / ending
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    if ending == "rows.json":
+        path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROWS, indent=1).encode())
+    elif ending.endswith("gz"):
+        path.write_bytes(gzip.compress(lines))
+    elif ending.endswith("zst"):
+        path.write_bytes(pa.compress(lines, codec="zstd", asbytes=True))
+    else:
+        import pyarrow.parquet as pq
+
+        texts = pa.array([json.dumps(row["conversations"]).encode() for row in ROWS], pa.large_binary())
+        pq.write_table(pa.table({"conversations": texts.dictionary_encode()}), path)
+    mine, _ = mined(path)
+    [loaded] = trajectories.load(str(path), tmp_path)
+    assert (mine.account.taken, len(loaded.examples)) == (3, 3)
+    assert [call.name for call in mine_calls(path)] == [
+        call["function"]["name"]
+        for example in loaded.examples
+        for message in example.native
+        for call in (message.model_extra or {}).get("tool_calls", ())
+    ]
+
+
+def mine_calls(path: Path) -> list[Any]:
+    return [call for one in mined(path)[1] for call in one.trajectory.session.calls]
+
+
+def test_a_large_array_is_read_an_element_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from duel.conversation import record_files
+
+    monkeypatch.setattr(record_files, "CHUNK", 64)
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"n": n, "text": "é" * n} for n in range(200)]))
+    assert [row["n"] for row in record_files.array(path)] == list(range(200))
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(Exception, match="ends early"):
+        list(record_files.array(path))
+
+
+def session(turns: int = 3) -> list[Any]:
+    log = ClaudeCode("/srv/app")
+    log.says("The parser fails. Fix it.")
+    for number in range(turns):
+        log.runs(f"u{number}", f"cat {number}.py", f"{number}")
+    log.replies("end", {"type": "text", "text": "Fixed."})
+    return log.lines
+
+
+def broken(line: int, change: Any) -> list[Any]:
+    lines: list[Any] = [json.dumps(record) for record in session()]
+    lines[line : line + 2] = change(lines[line], lines[line + 1])
+    return lines
+
+
+BREAKS = {
+    "two records on a line": (lambda a, b: [a + b], 4, ""),
+    "NUL behind": (lambda a, b: [a + "\x00" * 60, b], 4, ""),
+    "NUL before": (lambda a, b: ["\x00" * 4096 + a, b], 4, ""),
+    "a lone surrogate": (lambda a, b: [a.replace('"content": "1"', '"content": "\\ud83d"'), b], 4, ""),
+    "a whole record behind a cut one": (lambda a, b: [a[: len(a) // 2] + b], 2, "call without a result"),
+    "a line that is cut": (lambda a, b: [a[: len(a) // 2], b], 2, "call without a result"),
+}
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+def test_a_broken_line_costs_no_more_than_itself_and_no_rest_is_a_session(fault: str, tmp_path: Path) -> None:
+    change, turns, ended_by = BREAKS[fault]
+    _, [one] = mined(write_lines(tmp_path / "x.jsonl", broken(4, change)))
+    assert one.task == "The parser fails. Fix it."
+    assert (one.trajectory.turns, one.trajectory.ended_by) == (turns, ended_by)
+
+
+def test_a_lost_reply_ends_the_trajectory_and_the_followup_is_no_task(tmp_path: Path) -> None:
+    lines = [json.dumps(record) for record in session()]
+    lines[3] = lines[3][:40]
+    _, [one] = mined(write_lines(tmp_path / "x.jsonl", lines))
+    assert (one.task, one.trajectory.turns) == ("The parser fails. Fix it.", 1)
+    assert one.trajectory.ended_by == "a broken line in the log"
+    mine, found = mined(write_lines(tmp_path / "y.jsonl", lines[4:]))  # and where the beginning is not there at all
+    assert (found, dict(mine.account.left)) == ([], {"no-task": 1})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_was_typed_while_the_agent_worked_is_the_persons(named: bool, tmp_path: Path) -> None:
+    lines = session()
+    queued = {"type": "attachment", "sessionId": "s-1", "attachment": {"type": "queued_command", "prompt": "And b.py."}}
+    if named:
+        queued |= {"uuid": "q", "parentUuid": lines[2]["uuid"]}
+        lines[3]["parentUuid"] = "q"
+    lines.insert(3, queued)
+    _, [one] = mined(write_lines(tmp_path / "x.jsonl", lines))
+    assert one.trajectory.messages[3]["content"] == "0\n\nAnd b.py."
+    assert one.trajectory.turns == 4
+
+
+def test_stream_json_and_a_linked_folder(tmp_path: Path) -> None:
+    keep = ("type", "uuid", "message")
+    lines = [{**{k: r[k] for k in keep if k in r}, "session_id": "s", "parent_tool_use_id": None} for r in session()]
+    write_lines(tmp_path / "elsewhere" / "x.jsonl", [{"type": "system", "subtype": "init", "session_id": "s"}, *lines])
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "projects" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "projects" / "round").symlink_to(tmp_path / "projects")
+    mine, [one] = mined(tmp_path / "projects")
+    assert (mine.account.files, one.trajectory.turns, one.trajectory.session.format) == (1, 4, "claude-code")
+
+
+# -- databases --------------------------------------------------------------------------------------------------------
+
+
+def test_openclaws_database_and_bundle_hold_the_active_branch(tmp_path: Path) -> None:
+    entry = lambda key, parent, **message: {"type": "message", "id": key, "parentId": parent, "message": message}  # noqa: E731
+    events = [
+        {"type": "session", "version": 3, "id": "s", "timestamp": "2026-01-02T03:04:05Z", "cwd": "/srv/app"},
+        entry("1", None, role="user", content="Fix."),
+        entry("2", "1", role="assistant", content=[{"type": "text", "text": "A way that was left."}]),
+        entry(
+            "3",
+            "1",
+            role="assistant",
+            content=[{"type": "toolCall", "id": "c", "name": "exec", "arguments": {"command": "ls"}}],
+        ),
+        entry("4", "3", role="toolResult", toolCallId="c", content=[{"type": "text", "text": "a.py"}]),
+    ]
+    path = tmp_path / "agents" / "openclaw-agent.sqlite"
+    path.parent.mkdir()
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE transcript_events (session_id, seq, event_json, event_zstd, event_utf8_bytes)")
+        base.execute("CREATE TABLE session_transcript_active_events (session_id, active_position, event_seq)")
+        for number, event in enumerate(events):
+            raw = json.dumps(event)
+            packed = pa.compress(raw.encode(), codec="zstd", asbytes=True) if number % 2 else None
+            base.execute(
+                "INSERT INTO transcript_events VALUES ('s', ?, ?, ?, ?)",
+                (number, None if packed else raw, packed, len(raw.encode())),
+            )
+            if number != 2:
+                base.execute("INSERT INTO session_transcript_active_events VALUES ('s', ?, ?)", (number, number))
+    _, [stored] = mined(path)
+    assert stored.trajectory.messages[1:] == [
+        {"role": "user", "content": "Fix."},
+        {"role": "assistant", "content": "```bash\nls\n```"},
+        {"role": "user", "content": "a.py"},
+    ]
+    bundle = tmp_path / "bundle"
+    write_lines(bundle / "events.jsonl", [{"traceSchema": "openclaw-trajectory", "schemaVersion": 1}])
+    (bundle / "session-branch.json").write_text(
+        json.dumps({"header": events[0], "entries": [events[i] for i in (1, 3, 4)]})
+    )
+    (bundle / "system-prompt.txt").write_text("Be.")
+    (bundle / "tools.json").write_text('[{"name": "exec"}]')
+    _, [exported] = mined(bundle)
+    assert exported.trajectory.messages == stored.trajectory.messages
+    assert (exported.trajectory.session.system, exported.trajectory.session.tools) == ("Be.", [{"name": "exec"}])
+
+
+def test_opencodes_database_and_its_files_of_old_read_alike(tmp_path: Path) -> None:
+    document = SHAPES["opencode export"][0][0]
+    database, storage = tmp_path / "opencode.db", tmp_path / "storage"
+    with sqlite3.connect(database) as base:
+        base.execute("CREATE TABLE session (id, directory)")
+        base.execute("CREATE TABLE message (id, session_id, data)")
+        base.execute("CREATE TABLE part (id, message_id, session_id, data)")
+        base.execute("INSERT INTO session VALUES ('ses_1', '/srv/app')")
+        for m, message in enumerate(document["messages"]):
+            base.execute("INSERT INTO message VALUES (?, 'ses_1', ?)", (f"m{m}", json.dumps(message["info"])))
+            write_lines(
+                storage / "message" / "ses_1" / f"m{m}.json", [{**message["info"], "id": f"m{m}", "sessionID": "ses_1"}]
+            )
+            for p, part in enumerate(message["parts"]):
+                base.execute("INSERT INTO part VALUES (?, ?, 'ses_1', ?)", (f"p{p}", f"m{m}", json.dumps(part)))
+                write_lines(storage / "part" / f"m{m}" / f"p{p}.json", [{**part, "id": f"p{p}", "sessionID": "ses_1"}])
+    write_lines(storage / "session" / "x" / "ses_1.json", [{"id": "ses_1", "projectID": "x", "directory": "/srv/app"}])
+    _, [stored] = mined(database)
+    mine, [filed] = mined(storage)
+    assert stored.trajectory.messages == filed.trajectory.messages
+    assert (stored.trajectory.turns, dict(mine.account.left)) == (2, {})
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_format_that_is_asked_for_by_name_is_read_so_whatever_it_looks_like(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", SHAPES["codeact"][0])
+    assert figures(*mined(path, "codeact"))[2] == 2
+    mine, found = mined(path, "function-tags")
+    assert (found, dict(mine.account.left)) == ([], {"no-known-action": 1})
+
+
+def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "toy_format"
+    (tmp_path / "toy_format-1.dist-info").mkdir()
+    (tmp_path / "toy_format-1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: toy-format\nVersion: 1\n"
+    )
+    (tmp_path / "toy_format-1.dist-info" / "entry_points.txt").write_text("[duel.session_readers]\ntoy = toy_format\n")
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from duel.conversation.model import AgentCall, AgentReply, Said, Session\n"
+        "def recognises(sample):\n    return any('toy' in record for record in sample)\n"
+        "def read(log, all_branches=False):\n"
+        "    for row in log.values():\n"
+        "        reply = AgentReply('Look.', [AgentCall('c', 'bash', {'command': row['toy']}, result='x')])\n"
+        "        yield Session('toy', 'x', [Said('Fix.'), reply]).tally()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for cached in (registry.names, registry.formats, registry.reader, registry._outside):
+        cached.cache_clear()
+    try:
+        assert "toy" in registry.formats()
+        assert figures(*mined(write_lines(tmp_path / "x.jsonl", [{"toy": "ls"}]))) == (1, 1, 1, 1, 0, 0)
+    finally:
+        monkeypatch.undo()
+        for cached in (registry.names, registry.formats, registry.reader, registry._outside):
+            cached.cache_clear()
+
+
+def test_every_dialect_finds_nothing_in_prose() -> None:
+    for name in text_actions.names():
+        assert text_actions.dialect(name).find("I think that [this] {is} fine; f(x) = 1.", 1) is None, name
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (
+            "<uploaded_files>\n/r\n</uploaded_files>\n<pr_description>\nIt is slow.\n</pr_description>\nPlease",
+            "It is slow.",
+        ),
+        ("We solve the following issue:\nISSUE:\nA crash\nin x.py", "A crash in x.py"),
+        ("<system-reminder>be nice</system-reminder>Fix\nit.", "Fix it."),
+        ("", ""),
+    ],
+)
+def test_the_first_words_of_a_task_are_the_tasks_own(task: str, words: str) -> None:
+    assert first_words(task) == words
+
+
+def test_progress_is_said_after_two_seconds_and_then_ever_more_rarely(capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 1.0, 2.5, 3.0, 4.5])
+    tell = Ticker(lambda: next(moments))
+    for number in range(4):
+        tell(f"at {number}")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["1", "3"]
