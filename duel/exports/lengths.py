@@ -155,7 +155,7 @@ class Measure:
         """The example with a shorter history: the room goes down by what is too much until the rows fit."""
         assert self.limit is not None
         room = history.history_tokens(_before_last(example.native or example.messages))
-        scale = max(1.0, room / longest)
+        scale = room / longest  # the history's rule counts in estimated tokens
         for _ in range(ROUNDS):
             room -= max(32, int((longest - self.limit) * scale))
             shorter = _with_room(example, room)

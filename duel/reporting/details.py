@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from duel.records import DIMENSIONS, Answer, Leak, Message, Score, Side
+from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Score, Side
 from duel.reporting.text import shorten
-from duel.reporting.turns import Judged
+from duel.reporting.turns import Judged, issue_of
 
 # Text of all turns together, in characters: 10,000 turns get 10,000 each, 2,000 turns 50,000 (nearly always the whole
 # history). The page then has 31 MB, which Chromium has on the screen after 0.2 s and ready after 0.6 s.
@@ -50,7 +50,7 @@ class Details:
     def of(self, judged: Judged) -> dict[str, Any]:
         """The details of one turn as JSON."""
         turn, answer, score = judged.turn, judged.answer, judged.score
-        each = self.limit // 5
+        each = self.limit // 8
         replies = {side: cut(getattr(answer, side), each) for side in ("king", "challenger", "assistant")}
         spent = sum(min(len(getattr(answer, side)), each) for side in replies)
         return {
@@ -61,8 +61,11 @@ class Details:
             "votes": [_vote(vote) for vote in score.votes],
             "why": shorten(turn.why, REASON_CHARACTERS),
             "attempts": _attempts(score),
+            "issue": cut(issue_of(answer, judged.commit), self.limit // 10),
+            "pull": _pull(judged.commit, self.limit // 10),
+            "observed": {side: seen for side in SIDES if (seen := _observed(answer.chosen(side), self.limit // 10))},
             "source": shorten(" · ".join(_source(answer)), 300),
-            "history": self._history(answer.messages, self.limit - spent),
+            "history": self._history(answer.messages, self.limit // 2 - spent),
         }
 
     def _history(self, messages: list[Message], room: int) -> list[Any]:
@@ -131,6 +134,29 @@ def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:
 
 def _utf16(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
+    """What the challenger knew: number, files, description and diff."""
+    if commit is None:
+        return None
+    files = [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]]
+    patch = "\n".join(part for part in (commit.patch, commit.test_patch) if part)
+    return {
+        "number": commit.pull_number,
+        "description": cut(commit.description, limit // 3),
+        "files": files,
+        "patch": cut(patch, limit),
+    }
+
+
+def _observed(candidate: Candidate | None, limit: int) -> dict[str, Any] | None:
+    """What a candidate's command printed where it was executed, or why it was not."""
+    seen = candidate.observed if candidate is not None else None
+    if seen is None:
+        return None
+    why_not = "" if seen.ran else shorten(seen.why_not or "not said", 200)
+    return {"printed": cut(seen.printed, limit), "exit": seen.exit, "why_not": why_not}
 
 
 def _vote(vote: Any) -> list[Any]:

@@ -20,6 +20,9 @@ BANNER = (
 )
 OFFLINE_TITLE = " (OFFLINE STAND-IN)"
 CELL_CHARACTERS = 120
+ALL_TURNS = 300
+"""Turns up to which each has a row: the file then stays under 300 KB."""
+LISTED = 50
 
 
 def write(
@@ -92,17 +95,33 @@ def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> 
 
 
 def turn_table(turns: Sequence[Turn]) -> str:
-    """A row for every turn, best first; turns without a score come last. Not padded: there may be thousands."""
-    names = ("score", "file", "bucket", "action style", *DIMENSIONS, "leak", "flips")
-    lines = [
-        "## Every turn",
-        "",
-        "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket.",
-        "",
-        f"|{'|'.join(names)}|",
-        f"|--:|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|",
+    """A row for every turn, best first; of more than `ALL_TURNS` only those that one looks at first."""
+    if len(turns) <= ALL_TURNS:
+        lead = "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket."
+        return "\n".join(["## Every turn", "", lead, "", *_rows(turns)])
+    scored = [turn for turn in turns if turn.score is not None]
+    disputed = sorted((turn for turn in scored if turn.flips), key=lambda turn: -turn.flips)
+    kinds = {
+        "The best": scored[:LISTED],
+        "The worst": scored[::-1][:LISTED],
+        "The most disputed (judges flip with the order)": disputed[:LISTED],
+        "Leaks": [turn for turn in turns if turn.leaking][:LISTED],
+    }
+    parts = [
+        "## Turns",
+        f"{figures.count(len(turns))} turns were judged; {LISTED} of each kind are listed here."
+        " [index.html](index.html) has every one, `score/` and `answer_*/` their records.",
     ]
-    return "\n".join([*lines, *map(_turn_row, turns)])
+    for name, some in kinds.items():
+        parts += [f"### {name}", "\n".join(_rows(some))] if some else []
+    return "\n\n".join(parts)
+
+
+def _rows(turns: Sequence[Turn]) -> list[str]:
+    """Head and rows, not padded: there may be hundreds."""
+    names = ("score", "file", "issue", "bucket", "action style", *DIMENSIONS, "leak", "flips")
+    rule = f"|--:|---|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|"
+    return [f"|{'|'.join(names)}|", rule, *map(_turn_row, turns)]
 
 
 def _turn_row(turn: Turn) -> str:
@@ -110,7 +129,9 @@ def _turn_row(turn: Turn) -> str:
     metrics = "|".join("–" if value is None else f"{value:.0f}" for value in turn.metrics)
     leak = {None: "not checked", True: "**leak**", False: "no"}[turn.leaking]
     bucket = turn.bucket or code(turn.reason)
-    return f"|{score}|{_link(turn)}|{bucket}|{code(turn.style, 24)}|{metrics}|{leak}|{turn.flips}|"
+    return (
+        f"|{score}|{_link(turn)}|{code(turn.title, 60)}|{bucket}|{code(turn.style, 24)}|{metrics}|{leak}|{turn.flips}|"
+    )
 
 
 def _link(turn: Turn) -> str:

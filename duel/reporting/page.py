@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
@@ -24,14 +24,17 @@ from duel.reporting.details import Details, budget
 from duel.reporting.markdown import OFFLINE_TITLE
 from duel.reporting.parts import Section
 from duel.reporting.svg import Drawing
-from duel.reporting.text import script_json
+from duel.reporting.text import script_json, xml
 from duel.reporting.turns import Judged, Turn
 
 # Opening one turn reads one chunk: 16 turns are about 160 KB of JSON, which a browser unpacks in a few milliseconds.
 CHUNK_TURNS = 16
 # Level 1 packs these texts at 110 MB/s to 29 %, level 6 at 35 MB/s to 23 %: the report has to be quick.
 LEVEL = 1
-SCRIPTS = ("text.js", "data.js", "bash.js", "diff.js", "reply.js", "overview.js", "list.js", "turn.js", "app.js")
+SCRIPTS = (
+    *("text.js", "glossary.js", "data.js", "bash.js", "diff.js", "reply.js", "overview.js", "list.js", "save.js"),
+    *("issue.js", "turn.js", "app.js"),
+)
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Page:
             "style": style,
             "script": script,
             "charts": "".join(_figure(name, chart) for name, chart in charts.items()),
+            "plain": plain_table(turns),
             "summary": script_json(_summary(verdict, summary, shown)),
         }
         blocks = [("rows", pack(columns(turns))), ("systems", pack(self._details.systems))]
@@ -98,12 +102,23 @@ def columns(turns: Sequence[Turn]) -> dict[str, Any]:
         names = sorted(set(values))
         number = {value: position for position, value in enumerate(names)}
         table[name] = {"names": names, "of": [number[value] for value in values]}
-    for name in ("file", "score", "flips", "leaking", "bucket", "position", "path"):
+    for name in ("file", "score", "flips", "leaking", "bucket", "position", "path", "title"):
         table[name] = [getattr(turn, name) for turn in turns]
+    table["theirs"], table["ours"] = ([turn.commands[side] for turn in turns] for side in (0, 1))
     for place, metric in enumerate(DIMENSIONS):
         table[metric] = [_rounded(turn.metrics[place]) for turn in turns]
     table["length"] = [_rounded(turn.length_difference, 3) for turn in turns]
     return table
+
+
+def plain_table(turns: Sequence[Turn]) -> str:
+    """Every turn as a row of plain HTML, for a reader without script."""
+    rows = (
+        f"<tr><td>{'–' if turn.score is None else f'{turn.score:.1f}'}<td>{xml(turn.bucket or turn.reason)}"
+        f"<td>{xml(turn.file)}<td>{xml(turn.title)}<td>{xml(turn.repo)}"
+        for turn in turns
+    )
+    return "<tr><th>score<th>bucket<th>turn<th>issue<th>repository\n" + "\n".join(rows)
 
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:
@@ -137,6 +152,9 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[Section]
         "cost": verdict.cost,
         "calls": verdict.calls,
         "why": verdict.why,
+        "writers": verdict.writers,
+        "judges": [judge.judge for judge in verdict.judges],
+        "next": next_step(verdict.decision, summary),
         "buckets": summary["buckets"],
         "thresholds": summary["thresholds"],
         "gates": Section("Gates", [sections.gates(verdict)]).plain(),
@@ -145,6 +163,17 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[Section]
         "chunk_turns": CHUNK_TURNS,
         "dimensions": DIMENSIONS,
     }
+
+
+def next_step(decision: str, summary: Mapping[str, Any]) -> list[str]:
+    """[what a reader may do now, the command for it]."""
+    if summary["offline"]:
+        return ["This was the bundled sample. What would the real thing cost?", "duel run --plan"]
+    if decision == "accepted":
+        return ["Write training sets of the kept turns:", "duel export --format sft-completion,dpo --split 90/10"]
+    if decision == "undecided":
+        return ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"]
+    return ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"]
 
 
 def _figure(name: str, chart: Drawing) -> str:

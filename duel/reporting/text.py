@@ -24,6 +24,13 @@ def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 
 
+def title(text: str, limit: int = 140) -> str:
+    """The first line of `text` that says something, without marks of Markdown or a template; "" if there is none."""
+    lines = (re.sub(r"^[\s#>*_-]+|[\s*_:]+$", "", line) for line in text.split("\n", 40)[:40])
+    plain = (line for line in lines if re.search(r"\w{2}", line) and not re.fullmatch(r"</?[\w-]+>", line))
+    return shorten(next(plain, ""), limit)
+
+
 def code(text: object, limit: int = 120) -> str:
     """A Markdown code span that shows `text` and can be nothing else; "–" where there is none.
 

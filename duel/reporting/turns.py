@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duel import placement
+from duel import placement, turn
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score, Verdict
+from duel.reporting import text
 from duel.settings import Settings
 from duel.workspace import Workspace, natural_order
 
+LINE = 160
+"""Characters of a command in the list."""
 KEPT_COMMITS = 500
 """Pull requests that are held at a time: 10 MB of real ones."""
 
@@ -46,6 +49,10 @@ class Turn:
     """(challenger - opponent) / the longer of the two, in characters."""
     path: str
     """The answer file, relative to the workspace."""
+    title: str = ""
+    """The issue in one line."""
+    commands: tuple[str, str] = ("", "")
+    """What the opponent and the challenger did, in one line each."""
 
     def dropped(self) -> dict[str, Any]:
         """The row of `report/dropped.jsonl` for a turn that goes nowhere."""
@@ -134,6 +141,8 @@ class Reader:
             reason="stopped" if placed.slug == "unparsed" and score.stopped else placed.slug,
             length_difference=_length_difference(score, answer),
             path=place,
+            title=text.title(issue_of(answer, commit)),
+            commands=(_command(answer.assistant if score.mode == 1 else answer.king), _command(answer.challenger)),
         )
 
     def _commit(self, instance_id: str) -> Commit | None:
@@ -147,6 +156,18 @@ class Reader:
             except ItemError:  # the stages that need the pull request name it
                 known[instance_id] = None
         return known[instance_id]
+
+
+def issue_of(answer: Answer, commit: Commit | None) -> str:
+    """What the turn is about: the pull request's issue, else the first message of the user."""
+    known = commit.issue if commit is not None else ""
+    return known if known.strip() else next((m.content for m in answer.messages if m.role == "user"), "")
+
+
+def _command(reply: str) -> str:
+    """The first line of a turn's command, "" where it has none."""
+    lines = turn.command(reply).strip().split("\n")
+    return text.shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1)
 
 
 def _license(audit: Audit | None, commit: Commit | None) -> str:

@@ -117,6 +117,10 @@ def test_a_named_tokenizer_counts_what_its_template_renders(
     text = max((row["text"] for row in rows(workspace, "chatml")), key=len)
     assert said["sft"]["lengths"]["longest"] == said["chatml"]["lengths"]["longest"] + 2 * EMPTY_THOUGHT
     assert len(text) - 200 < said["chatml"]["lengths"]["longest"] < len(text)  # a byte a token; <|im_end|> is one
+    stem = put_turn(workspace, 31, "final", 90, messages=list(long_history().messages[:-1]))
+    export("--format", "sft", "--tokenizer", str(folder), "--fit", "4096")
+    [fitted] = [row for row in rows(workspace, "sft") if row["id"] == stem]
+    assert LEFT_OUT in json.dumps(fitted) and len(json.dumps(fitted)) > 2_500
     assert "cannot load the tokenizer" in export("--tokenizer", str(tmp_path / "none"), code=2).err
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from duel.records import Answer, Score
+from duel.records import Answer, Observed, Score
 from duel.workspace import Workspace
 from tests.reporting.conftest import report
 from tests.reporting.workspaces import build, build_hostile, save_verdict
@@ -65,7 +65,7 @@ def test_the_page_opens_from_disk_without_a_request_or_a_complaint(judged: Path,
 
 
 def test_filters_narrow_the_list_and_can_be_cleared(judged: Path, tab: Tab) -> None:
-    watched = tab()
+    watched = tab(viewport={"width": 2000, "height": 900})
     page = watched.open(judged)
     page.select_option("[data-filter=bucket]", "final")
     assert set(page.locator("#rows .bucket").all_inner_texts()) == {"final"}
@@ -73,7 +73,7 @@ def test_filters_narrow_the_list_and_can_be_cleared(judged: Path, tab: Tab) -> N
     assert set(page.locator("#rows .style").all_inner_texts()) == {"edit"}
     page.select_option("[data-filter=metric]", "progress")
     page.fill("[data-filter=least]", "90")
-    assert all(value >= 90 for value in numbers(page, "metric:nth-child(7)"))
+    assert all(value >= 90 for value in numbers(page, "metric:nth-child(8)"))
     page.select_option("[data-filter=leak]", "true")
     assert page.is_visible("#nothing")
     page.click("#clear")
@@ -85,7 +85,7 @@ def test_filters_narrow_the_list_and_can_be_cleared(judged: Path, tab: Tab) -> N
     assert min(numbers(page, "flips")) >= 1
     page.select_option("[data-filter=flips]", "")
     page.select_option("[data-filter=repo]", "northpier/tidal")
-    assert all("northpier__tidal" in text for text in page.locator("#rows .file").all_inner_texts())
+    assert all("northpier/tidal" in text for text in page.locator("#rows .file").all_inner_texts())
     watched.assert_quiet()
 
 
@@ -113,23 +113,24 @@ def test_search_looks_into_names_replies_and_reasons(judged: Path, tab: Tab, sho
 
 
 def test_columns_sort_both_ways_and_what_has_no_figure_comes_last(judged: Path, tab: Tab) -> None:
-    page = tab().open(judged)
+    page = tab(viewport={"width": 2000, "height": 900}).open(judged)
     assert numbers(page, "score") == sorted(numbers(page, "score"), reverse=True)
     page.click("#columns [data-key=score] button")
     assert page.get_attribute("#columns [data-key=score]", "aria-sort") == "ascending"
     assert numbers(page, "score") == sorted(numbers(page, "score"))
     page.click("#columns [data-key=grounding] button")
-    values = numbers(page, "metric:nth-child(6)")
+    values = numbers(page, "metric:nth-child(7)")
     assert values == sorted(values, reverse=True)
-    page.click("#columns [data-key=file] button")
-    assert page.locator("#rows a").first.inner_text() == "prompts_300_1_1"
+    page.click("#columns [data-key=ours] button")
+    lines = page.locator("#rows .did div:first-child code").all_inner_texts()
+    assert len(lines) >= 40 and lines[0].startswith("cat ")
 
 
 def test_a_turn_shows_replies_votes_and_history(judged: Path, tab: Tab, shot: Shot) -> None:
     watched = tab()
     page = watched.open(judged)
     open_first(page)
-    stem = page.inner_text("#turn h1")
+    stem = page.inner_text("#turn #file")
     score = Score.parse(Workspace(judged).score_path(stem).read_bytes())
     answer = Answer.parse((judged / "answer_0" / f"{stem}.json").read_bytes())
     assert page.locator(".reply").count() == 3
@@ -139,8 +140,11 @@ def test_a_turn_shows_replies_votes_and_history(judged: Path, tab: Tab, shot: Sh
     assert page.locator(".votes tbody tr:not(.judge)").count() == len(score.votes)
     assert page.locator(".votes .judge").count() == 3
     assert page.locator(".history details").count() == len(answer.messages)
-    assert page.locator(".history details[open]").count() == 0
-    page.click(".history summary >> nth=1")
+    last = page.locator(".history details[open]")
+    assert last.count() == 1
+    assert last.locator("pre").inner_text().split() == answer.messages[-1].content.split()
+    if len(answer.messages) > 2:
+        page.click(".history summary >> nth=1")
     assert page.inner_text(".history details >> nth=1 >> pre").split() == answer.messages[1].content.split()
     page.evaluate("scrollTo(0, 0)")
     shot(page, "turn")
@@ -183,18 +187,18 @@ def test_the_keyboard_goes_through_the_turns(judged: Path, tab: Tab, shot: Shot)
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.keyboard.press("j")
-    second = page.inner_text("#rows .selected a")
-    assert page.evaluate("document.activeElement.textContent") == second
+    second = page.inner_text("#rows .selected .mono")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == f"#{second}"
     page.keyboard.press("Enter")
-    page.locator(f"#turn h1:text-is('{second}')").wait_for()
+    page.locator(f"#turn #file:text-is('{second}')").wait_for()
     page.keyboard.press("j")
-    page.locator(f"#turn h1:not(:text-is('{second}'))").wait_for()
+    page.locator(f"#turn #file:not(:text-is('{second}'))").wait_for()
     page.keyboard.press("k")
-    page.locator(f"#turn h1:text-is('{second}')").wait_for()
+    page.locator(f"#turn #file:text-is('{second}')").wait_for()
     page.keyboard.press("h")
     assert page.locator(".history details:not([open])").count() == 0
     page.keyboard.press("Escape")
-    assert page.inner_text("#rows .selected a") == second
+    assert page.inner_text("#rows .selected .mono") == second
     page.keyboard.press("?")
     assert page.is_visible("#help")
     shot(page, "help")
@@ -206,12 +210,12 @@ def test_the_keyboard_goes_through_the_turns(judged: Path, tab: Tab, shot: Shot)
 def test_a_link_leads_to_its_turn_and_back(judged: Path, tab: Tab) -> None:
     watched = tab()
     page = watched.open(judged, "#prompts_300_1_9")
-    page.locator("#turn h1:text-is('prompts_300_1_9')").wait_for()
+    page.locator("#turn #file:text-is('prompts_300_1_9')").wait_for()
     assert "prompts_300_1_9" in page.title()
     page.click("#back")
     assert page.is_visible("#report")
     page.go_back()
-    page.locator("#turn h1:text-is('prompts_300_1_9')").wait_for()
+    page.locator("#turn #file:text-is('prompts_300_1_9')").wait_for()
     assert watched.open(judged, "#nobody").is_visible("#report")
     watched.assert_quiet()
 
@@ -258,7 +262,9 @@ def test_a_stand_in_is_told_at_the_top_of_every_view(tmp_path: Path, tab: Tab, s
     assert page.is_visible("#stand-in")
     shot(page, "stand-in")
     open_first(page)
-    assert page.is_visible(".top .tag")
+    assert page.is_visible("#stand-in") and page.is_hidden(".top .tag")  # told once, not twice
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_selector(".top .tag")
     assert "OFFLINE STAND-IN" in page.title()
 
 
@@ -272,9 +278,9 @@ def test_a_hostile_workspace_runs_nothing_and_loads_nothing(hostile: Path, tab: 
     shot(page, "hostile-turn")
     for _ in range(39):
         page.keyboard.press("h")
-        stem = page.inner_text("#turn h1")
+        stem = page.inner_text("#turn #file")
         page.keyboard.press("j")
-        page.locator(f"#turn h1:not(:text-is('{stem}'))").wait_for()
+        page.locator(f"#turn #file:not(:text-is('{stem}'))").wait_for()
     assert page.evaluate("window.pwned") is None
     assert page.locator("img, iframe, object, embed, #turn svg, base, link, meta[http-equiv=refresh]").count() == 0
     addresses = set(page.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href'))"))
@@ -296,12 +302,124 @@ def test_a_megabyte_is_cut_with_a_way_to_the_whole(hostile: Path, tab: Tab) -> N
     assert page.locator(".reply.challenger .folded").count() == 0
 
 
-def test_only_the_rows_that_can_be_seen_are_in_the_document(judged: Path, tab: Tab) -> None:
+def test_the_list_says_what_each_turn_is(judged: Path, tab: Tab) -> None:
     page = tab().open(judged)
-    assert page.locator("#rows tr.row").count() < 60
-    page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    page.locator("#rows tr.row[aria-rowindex='301']").wait_for()
-    assert page.locator("#rows tr.row").count() < 60
+    row = page.locator("#rows tr.row").first
+    stem = row.locator(".file .mono").inner_text()
+    answer = Answer.parse((judged / "answer_0" / f"{stem}.json").read_bytes())
+    commit = Workspace(judged).commit(answer.instance_id)
+    assert commit is not None
+    assert row.locator("a").inner_text() == commit.issue
+    assert answer.repo in row.locator(".file").inner_text()
+    for side, line in zip(("challenger", "king"), row.locator(".did code").all_inner_texts(), strict=True):
+        assert line.removesuffix(" …") in getattr(answer, side)
+    bar = row.locator(".meter").evaluate("bar => bar.style.getPropertyValue('--score')")
+    assert float(bar) == pytest.approx(float(row.locator(".score").inner_text()), abs=0.1)
+
+
+def test_the_rows_of_a_page_are_all_in_the_document_and_all_rows_are_printed(tmp_path: Path, tab: Tab) -> None:
+    root = build(tmp_path, 620, size=6)
+    assert report(root).code == 0
+    page = tab().open(root)
+    page.locator("#rows tr.row[aria-rowindex='301']").wait_for(state="attached")
+    page.click("#pages button:has-text('After')")
+    page.click("#pages button:has-text('After')")
+    assert page.inner_text("#pages span") == "601 to 620 of 620"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#rows tr.row").count() == 620
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#rows tr.row").count() == 20
+    for _ in range(3):
+        page.keyboard.press("k")
+    assert page.locator("#rows .selected").count() == 1
+
+
+def test_without_script_every_turn_is_in_a_plain_table(judged: Path, hostile: Path, tab: Tab) -> None:
+    watched = tab(java_script_enabled=False)
+    watched.page.goto((judged / "report" / "index.html").as_uri())
+    assert watched.page.locator("noscript tr").count() == 301
+    watched.page.goto((hostile / "report" / "index.html").as_uri())
+    assert watched.page.locator("noscript tr").count() == 41
+    assert watched.page.locator("noscript td script, noscript td img, noscript td a").count() == 0
+
+
+def test_a_turn_opens_with_its_issue_and_the_pull_request_stands_behind_a_switch(tmp_path: Path, tab: Tab) -> None:
+    root = build(tmp_path, 4, size=1)
+    workspace = Workspace(root)
+    path = workspace.answer_paths()[0]
+    answer = workspace.read(path, Answer)
+    commit = workspace.commit(answer.instance_id)
+    assert commit is not None
+    lines = "\n".join(f"line {number}" for number in range(1, 31))
+    changed = {"issue": f"## Windows are lost\n\n{lines}", "description": "Keep them.", "patch": "-old\n+new\n"}
+    workspace.save(workspace.commit_path(answer.instance_id), commit.model_copy(update=changed))
+    challenger = answer.chosen("challenger")
+    assert challenger is not None
+    challenger.observed = Observed(ran=True, exit=2, printed="no such file")
+    workspace.save(path, answer)
+    assert report(root).code == 0
+    page = tab().open(root, f"#{path.stem}")
+    page.wait_for_selector(".reply.challenger")
+    assert page.inner_text("#turn h1") == "Windows are lost"
+    assert "line 8" in page.inner_text(".issue .prose") and "line 9" not in page.inner_text(".issue .prose")
+    page.click(".issue .unfold")
+    assert "line 30" in page.inner_text(".issue .prose")
+    assert page.is_hidden(".pull")
+    page.click("text=What the challenger knew")
+    assert page.inner_text(".pull .added").strip() == "+new"
+    assert "exit 2" in page.inner_text(".reply.challenger .ran")
+    assert "no such file" in page.inner_text(".reply.challenger .ran pre")
+    assert page.locator(".reply.king .ran").count() == 0
+
+
+@pytest.mark.parametrize("kind", ["flip", "leak"])
+def test_one_click_or_key_leads_to_the_next_turn_of_a_kind(judged: Path, tab: Tab, kind: str) -> None:
+    page = tab().open(judged)
+    open_first(page)
+    for go in (lambda: page.click(f"[data-jump={kind}]"), lambda: page.keyboard.press(kind[0])):
+        before = page.inner_text("#turn #file")
+        go()
+        page.locator(f"#turn #file:not(:text-is('{before}'))").wait_for()
+        stem = page.inner_text("#turn #file")
+        answer = Answer.parse((judged / "answer_0" / f"{stem}.json").read_bytes())
+        found = answer.audit("challenger")
+        score = Score.parse(Workspace(judged).score_path(stem).read_bytes())
+        assert score.flips if kind == "flip" else found is not None and found.leaking
+
+
+def test_the_filtered_turns_can_be_saved_and_a_reply_copied(judged: Path, tab: Tab) -> None:
+    watched = tab()
+    watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = watched.open(judged)
+    page.select_option("[data-filter=bucket]", "refined")
+    with page.expect_download() as saved:
+        page.click("#save")
+    rows = [json.loads(line) for line in Path(saved.value.path()).read_text("utf-8").splitlines()]
+    assert f"{len(rows)} of 300 turns" == found(page)
+    assert {row["bucket"] for row in rows} == {"refined"}
+    answer = Answer.parse((judged / rows[0]["path"]).read_bytes())
+    assert (rows[0]["king"], rows[0]["challenger"]) == (answer.king, answer.challenger)
+    open_first(page)
+    page.click(".reply.challenger .copy")
+    page.locator(".reply.challenger .copy:text-is('Copied')").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == answer.challenger
+
+
+def test_a_first_time_reader_is_told_what_was_compared_by_whom_and_what_to_do_next(judged: Path, tab: Tab) -> None:
+    page = tab().open(judged)
+    told = page.inner_text("#verdict")
+    for words in (
+        "lab-four/king-writer",
+        "lab-four/challenger-writer",
+        "3 judges compared",
+        "95 % confidence",
+        "duel ",
+    ):
+        assert words in told
+    king = page.locator(".what abbr").first
+    assert "only what the agent saw" in king.get_attribute("title")
+    page.keyboard.press("?")
+    assert "noise floor" in page.inner_text("#words")
 
 
 def test_controls_have_names_and_the_colours_enough_contrast(judged: Path, tab: Tab) -> None:

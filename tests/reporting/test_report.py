@@ -209,6 +209,22 @@ def test_the_report_has_a_row_for_every_turn_best_first(small: Path) -> None:
     assert all((small / target).exists() for _, _, target in rows)
 
 
+def test_beyond_300_turns_the_report_lists_those_one_looks_at_first(tmp_path: Path) -> None:
+    root = build(tmp_path / "run", 340, history=(300, 600))
+    write(root)
+    text = report_text(root)
+    assert len(text.encode()) < 300_000
+    for kind in ("### The best", "### The worst", "### The most disputed", "### Leaks"):
+        assert kind in text
+    parts = re.split(r"^### ", text, flags=re.MULTILINE)[1:]
+    best, worst, disputed, leaks = ([line for line in part.splitlines() if "](../" in line] for part in parts)
+    scores = sorted((s.score for _, s in Workspace(root).scores([]) if s.score is not None), reverse=True)
+    assert [float(row.split("|")[1]) for row in best] == [pytest.approx(s, abs=0.051) for s in scores[:50]]
+    assert [float(row.split("|")[1]) for row in worst] == [pytest.approx(s, abs=0.051) for s in scores[::-1][:50]]
+    assert all(int(row.split("|")[-2]) > 0 for row in disputed)
+    assert leaks and all("**leak**" in row for row in leaks)
+
+
 def test_the_first_screen_tells_the_verdict_and_why(small: Path) -> None:
     write(small)
     screen = "\n".join(report_text(small).splitlines()[:20])

@@ -418,7 +418,7 @@ def build_hostile(root: Path, turns: int = 40) -> Path:
     fields["gates"][0]["name"] = ATTACKS[8]
     fields["length_bias"]["bins"][0]["label"] = ATTACKS[6]
     fields["what_if"]["margins"][0]["decision"] = ATTACKS[3]
-    fields["writers"] = {"king": list(ATTACKS), "challenger": list(ATTACKS)}
+    fields["writers"] = {"opponent": list(ATTACKS), "challenger": list(ATTACKS)}
     save_verdict(workspace, fields)
     workspace.save_dropped("king", [dropped(text, text, text) for text in ATTACKS])
     workspace.save(workspace.report / "sampling.json", orjson.dumps(dict(zip(ATTACKS, ATTACKS, strict=True))))

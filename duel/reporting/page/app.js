@@ -22,7 +22,6 @@ function route() {
     view.row = -1;
     document.title = baseTitle;
     scrollTo(0, scrollPosition);
-    list.painted = '';
     drawRows();
     if (list.selected >= 0) byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
   }
@@ -75,6 +74,9 @@ function onKey(event) {
     },
     d: () => atTurn && byId('marks').click(),
     h: () => atTurn && foldHistory(),
+    f: () => atTurn && go(nextOf('flip', list.selected)),
+    l: () => atTurn && go(nextOf('leak', list.selected)),
+    t: () => atTurn && go(nextOf('tie', list.selected)),
     '?': () => byId('help').showModal(),
   };
   if (Object.hasOwn(actions, event.key)) {
@@ -118,13 +120,24 @@ function choose(key, value) {
   byId('turns').scrollIntoView();
 }
 
+/** The banner stands at the top; once it is out of sight its short form stands in the bar. */
+function watchBanner() {
+  const tag = document.querySelector('.tag');
+  new IntersectionObserver(([seen]) => { tag.hidden = !summary.offline || seen.isIntersecting; }).observe(byId('stand-in'));
+}
+
 startTheme();
+watchBanner();
+byId('words').append(...glossaryList());
+byId('save').addEventListener('click', saveTurns);
 drawOverview(choose);
 byId('keys').addEventListener('click', () => byId('help').showModal());
 byId('back').addEventListener('click', goBack);
 addEventListener('hashchange', route);
 addEventListener('popstate', route);
 addEventListener('keydown', onKey);
+addEventListener('beforeprint', () => drawRows(true));
+addEventListener('afterprint', () => drawRows());
 addEventListener('DOMContentLoaded', async () => {
   startList(await readRows(), go);
   if (location.hash) route();

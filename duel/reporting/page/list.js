@@ -1,17 +1,21 @@
-// The list of turns: filters, search, sorting, and only those rows in the document that can be seen.
+// The list of turns: filters, search, sorting, and pages of rows, all of which the browser's own search finds.
 
-const OVERSCAN = 8;
+const PAGE = 300;
+// Rows that are drawn at once; the page's others follow after the next frame, so that a key in the search is answered first.
+const AT_ONCE = 40;
+const LATER = 60;
 const TEXT_CHARACTERS = 6000;
 const COLUMNS = [
   { key: 'score', label: 'score', style: 'c-score', figure: true },
-  { key: 'file', label: 'turn', style: 'c-file' },
-  { key: 'style', label: 'action style', style: 'c-style' },
+  { key: 'title', label: 'turn', style: 'c-file' },
+  { key: 'ours', label: 'what each did', style: 'c-did' },
+  { key: 'style', label: 'style', style: 'c-style' },
   { key: 'bucket', label: 'bucket', style: 'c-bucket' },
   ...summary.dimensions.map(name => ({ key: name, label: name, style: 'c-metric', figure: true })),
   { key: 'flips', label: 'flips', style: 'c-flips', figure: true },
   { key: 'leaking', label: 'leak', style: 'c-leak' },
 ];
-const list = { rows: null, order: [], selected: -1, filters: {}, sort: 'score', descending: true, texts: null, ready: 0, open: null, painted: '' };
+const list = { rows: null, order: [], selected: -1, filters: {}, sort: 'score', descending: true, texts: null, ready: 0, open: null, page: 0 };
 const byId = id => document.getElementById(id);
 
 /** Set the list up over the rows. `open` is called with the row that the reader picks. */
@@ -25,8 +29,6 @@ function startList(rows, open) {
   byId('clear').addEventListener('click', clearFilters);
   byId('filters').addEventListener('submit', event => event.preventDefault());
   byId('rows').addEventListener('click', picked);
-  addEventListener('scroll', () => requestAnimationFrame(drawRows), { passive: true });
-  addEventListener('resize', () => requestAnimationFrame(drawRows));
   refresh();
 }
 
@@ -88,15 +90,22 @@ function matches(row) {
 /** True where every word of the query stands in the row, or in the replies and reasons as far as they are read. */
 function holds(row, query) {
   const { rows } = list;
-  const head = `${rows.file[row]} ${rows.instance_id[row]} ${rows.repo[row]} ${rows.style[row]} ${rows.license[row]} ${rows.reason[row]}`.toLowerCase();
+  const head = heads()[row];
   const text = list.texts?.[row] ?? '';
   return query.split(/\s+/).every(word => head.includes(word) || text.includes(word));
+}
+
+/** What the list shows of each row, in small letters, made once. */
+function heads() {
+  const columns = ['file', 'title', 'instance_id', 'repo', 'style', 'license', 'reason', 'ours', 'theirs'].map(name => list.rows[name]);
+  return list.heads ??= list.rows.file.map((_, row) => columns.map(column => column[row]).join(' ').toLowerCase());
 }
 
 /** Read the replies and reasons of all turns, a block at a time, so that the page stays fluid meanwhile. */
 async function readTexts() {
   if (list.texts) return;
   list.texts = [];
+  await new Promise(resolve => setTimeout(resolve, 2 * LATER));
   for (let chunk = 0; list.texts.length < list.rows.size; chunk++) {
     for (const turn of await unpack(chunk)) {
       const reasons = turn.votes.map(vote => vote[3]).join(' ');
@@ -134,7 +143,7 @@ function refresh() {
   }
   list.order = order;
   list.selected = before === undefined ? -1 : order.indexOf(before);
-  list.painted = '';
+  list.page = Math.floor(Math.max(list.selected, 0) / PAGE);
   describe();
   drawRows();
 }
@@ -154,28 +163,33 @@ function describe() {
   for (const control of document.querySelectorAll('[data-filter]')) control.classList.toggle('set', Boolean(control.value));
 }
 
-const rowHeight = () => 54;
-
-/** Put the rows that can be seen into the document, between two spacers that stand for the others. */
-function drawRows() {
+/** Put the page's rows into the document; `all` of them for the printer. */
+function drawRows(all = false) {
   if (!list.rows || byId('report').hidden) return;
-  const height = rowHeight();
-  const top = byId('rows').getBoundingClientRect().top;
-  const first = Math.min(Math.max(Math.floor(-top / height) - OVERSCAN, 0), list.order.length);
-  const last = Math.min(Math.max(Math.ceil((innerHeight - top) / height), first) + OVERSCAN, list.order.length);
-  const painted = `${first}:${last}:${list.selected}`;
-  if (painted === list.painted) return;
-  list.painted = painted;
+  const first = all ? 0 : list.page * PAGE;
+  const last = all ? list.order.length : first + PAGE;
   const focused = byId('rows').contains(document.activeElement);
-  const shown = list.order.slice(first, last).map((row, i) => rowLine(row, first + i));
-  byId('rows').replaceChildren(spacer(first * height), ...shown, spacer((list.order.length - last) * height));
+  const lines = (from, to) => list.order.slice(from, to).map((row, i) => rowLine(row, from + i));
+  const soon = all ? last : Math.max(first + AT_ONCE, list.selected + 2);
+  byId('rows').replaceChildren(...lines(first, Math.min(soon, last)));
+  clearTimeout(list.later);
+  if (soon < last) list.later = setTimeout(() => byId('rows').append(...lines(soon, last)), LATER);
+  drawPages();
   if (focused) byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
 }
 
-function spacer(height) {
-  const cell = el('td');
-  cell.style.height = `${height}px`;
-  return el('tr', { class: 'spacer', 'aria-hidden': 'true' }, cell);
+function drawPages() {
+  const pages = Math.ceil(list.order.length / PAGE);
+  const turnTo = page => {
+    list.page = page;
+    drawRows();
+    byId('turns').scrollIntoView();
+  };
+  const button = (label, page) => el('button', { type: 'button', disabled: page < 0 || page >= pages, click: () => turnTo(page) }, label);
+  byId('pages').hidden = pages < 2;
+  const last = Math.min((list.page + 1) * PAGE, list.order.length);
+  byId('pages').replaceChildren(button('← Before', list.page - 1),
+    el('span', { class: 'muted figure' }, `${count(list.page * PAGE + 1)} to ${count(last)} of ${count(list.order.length)}`), button('After →', list.page + 1));
 }
 
 function rowLine(row, position) {
@@ -184,15 +198,26 @@ function rowLine(row, position) {
   const cell = (style, ...children) => el('td', { role: 'cell', class: style }, ...children);
   const leak = rows.leaking[row];
   return el('tr', { role: 'row', class: `row${position === list.selected ? ' selected' : ''}`, 'aria-rowindex': position + 2, 'data-row': row },
-    cell('score figure', oneDecimal(rows.score[row])),
-    cell('file', el('div', {}, el('a', { href: '#' + encodeURIComponent(rows.file[row]) }, rows.file[row])),
-      el('div', { class: 'muted' }, rows.instance_id[row])),
+    cell('score figure', oneDecimal(rows.score[row]), meter(bucket, rows.score[row] ?? 0)),
+    cell('file', el('div', {}, el('a', { href: '#' + encodeURIComponent(rows.file[row]), title: oneLine(rows.title[row]) }, rows.title[row] || rows.file[row])),
+      el('div', { class: 'muted' }, el('span', {}, rows.repo[row] || rows.instance_id[row]), ' · ', el('span', { class: 'mono' }, rows.file[row]))),
+    cell('did', did('challenger', rows.ours[row]), did(summary.opponent, rows.theirs[row])),
     cell('style', rows.style[row]),
     cell('bucket', el('span', { class: `in ${bucket}` }, el('span', { class: `dot ${bucket}` }), rows.bucket[row] ?? rows.reason[row])),
     summary.dimensions.map(name => cell('metric figure', rows[name][row] === null ? '–' : rows[name][row].toFixed(0))),
     cell('flips figure', rows.flips[row]),
     cell('leak', leak === null ? el('span', { class: 'muted' }, 'unchecked') : leak ? el('b', {}, '⚑ leak') : el('span', { class: 'muted' }, 'no')));
 }
+
+/** The bar's length goes through the style object: the page's policy allows no style attributes. */
+function meter(bucket, score) {
+  const bar = el('span', { class: `meter ${bucket}`, 'aria-hidden': 'true' });
+  bar.style.setProperty('--score', score);
+  return bar;
+}
+
+const did = (side, line) => el('div', {}, el('span', { class: side === 'challenger' ? 'who ours' : 'who', title: side }, side[0].toUpperCase()),
+  line ? el('code', { title: oneLine(line) }, line) : el('span', { class: 'muted' }, 'no command'));
 
 function picked(event) {
   const line = event.target.closest('tr.row');
@@ -212,10 +237,11 @@ function move(step) {
 }
 
 function showSelected() {
-  const height = rowHeight();
-  const top = byId('rows').getBoundingClientRect().top + list.selected * height;
-  if (top < 110) scrollBy(0, top - 110);
-  else if (top + height > innerHeight - 20) scrollBy(0, top + height - innerHeight + 20);
+  list.page = Math.floor(list.selected / PAGE);
   drawRows();
-  byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
+  const line = byId('rows').querySelector('.selected');
+  const box = line.getBoundingClientRect();
+  if (box.top < 110) scrollBy(0, box.top - 110);
+  else if (box.bottom > innerHeight - 20) scrollBy(0, box.bottom - innerHeight + 20);
+  line.querySelector('a')?.focus({ preventScroll: true });
 }

@@ -19,10 +19,22 @@ function headline() {
   return el('div', { class: known },
     el('p', { class: 'decision', 'data-sign': SIGNS[known] }, Object.hasOwn(DECISIONS, s.decision) ? DECISIONS[s.decision] : s.decision),
     el('h1', {}, s.margin === null ? NO_DATA : signed(s.margin), el('small', {}, ' points of margin')),
+    el('p', { class: 'what' }, ...whatWasDone()),
     el('p', { class: 'lead' }, 'Challenger ', el('strong', {}, oneDecimal(s.challenger_score)), `, ${s.opponent} `,
       el('strong', {}, oneDecimal(s.king_score)), ' of 100. ', bound,
       ` Judged: ${count(s.parsed)} of ${count(s.turns)} turns from ${count(s.clusters)} pull requests, ${count(s.calls)} judge calls, ${dollars(s.cost)}.`),
-    s.why.length ? el('ul', { class: 'why' }, s.why.map(reason => el('li', {}, reason))) : null);
+    s.why.length ? el('ul', { class: 'why' }, s.why.map(reason => el('li', {}, explained(reason)))) : null,
+    el('p', { class: 'next' }, explained(s.next[0]), ' ', el('span', { class: 'command' }, el('code', {}, s.next[1]), copyButton(s.next[1]))));
+}
+
+/** What was compared, and by whom, for a reader who has never seen such a report. */
+function whatWasDone() {
+  const s = summary;
+  const named = side => (s.writers[side]?.length ? s.writers[side].map(name => el('b', {}, name)).flatMap((name, i) => (i ? [', ', name] : [name])) : ['a model']);
+  const other = s.opponent === 'king' ? ['Blind, ', ...named('opponent'), ' wrote the next step of a coding agent (the ', ...explained('king'), '). ']
+    : ['The opponent is the step that the dataset itself records. '];
+  return [...other, 'With the hidden solution in hand, ', ...named('challenger'), ' wrote the same step (the ', ...explained('challenger'), '). ',
+    `${count(s.judges.length)} judge${s.judges.length === 1 ? '' : 's'} compared the two.`];
 }
 
 function gateList() {
@@ -31,7 +43,7 @@ function gateList() {
     const held = summary.held[i];
     return el('li', { class: held ? 'final' : 'defeat' },
       el('span', { class: 'sign', role: 'img', 'aria-label': held ? 'held' : 'not held' }, held ? '✓' : '✕'),
-      el('span', {}, cellText(name)), el('span', { class: 'figure' }, cellText(figure)),
+      el('span', {}, explained(cellText(name))), el('span', { class: 'figure' }, cellText(figure)),
       el('span', { class: 'ask' }, `${held ? 'held' : 'not held'}, asked for ${cellText(ask)}`));
   }));
 }
@@ -58,13 +70,13 @@ function sectionBox(section, number) {
   return el('details', { open: number === 1 },
     el('summary', {}, section.title),
     el('div', { class: 'inside' }, section.tables.map(tableBox),
-      section.notes.length ? el('div', { class: 'notes' }, section.notes.map(note => el('p', {}, sentence(note)))) : null));
+      section.notes.length ? el('div', { class: 'notes' }, section.notes.map(note => el('p', {}, explained(note)))) : null));
 }
 
 function tableBox(table) {
   const side = i => ({ class: table.right.includes(i) ? 'right' : null });
   const cell = value => (Array.isArray(value) ? el('code', {}, value[0]) : sentence(value));
   return el('table', {}, table.caption ? el('caption', {}, table.caption) : null,
-    el('thead', {}, el('tr', {}, table.columns.map((name, i) => el('th', { scope: 'col', ...side(i) }, name)))),
+    el('thead', {}, el('tr', {}, table.columns.map((name, i) => el('th', { scope: 'col', ...side(i) }, explained(name))))),
     el('tbody', {}, table.rows.map(row => el('tr', {}, row.map((value, i) => el('td', side(i), cell(value)))))));
 }

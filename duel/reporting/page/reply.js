@@ -92,11 +92,11 @@ function replyDiff(left, right) {
 }
 
 /** A reply with its heading; a long one is folded until it is asked for. */
-function replyCard(side, title, text, model, path, extra = [], aside = false) {
+function replyCard(side, title, text, model, path, extra = [], aside = false, seen = null) {
   const body = replyBody(text, path, extra);
   const card = el('article', { class: `reply ${side}${aside ? ' aside' : ''}` },
-    el('header', {}, el('h3', {}, title), model && el('span', { class: 'mono' }, model), el('span', {}, `${count(sizeOf(text))} characters`)),
-    body);
+    el('header', {}, el('h3', {}, title), model && el('span', { class: 'mono' }, model), el('span', {}, `${count(sizeOf(text))} characters`), sizeOf(text) ? copyButton(text) : null),
+    body, observedBox(seen, path));
   if (startOf(text).length > FOLD_CHARACTERS) {
     body.classList.add('folded');
     const unfold = () => {
@@ -104,7 +104,7 @@ function replyCard(side, title, text, model, path, extra = [], aside = false) {
       button.remove();
     };
     const button = el('button', { type: 'button', class: 'unfold', click: unfold }, `Show all ${count(startOf(text).length)} characters`);
-    card.append(button);
+    body.after(button);
   }
   return card;
 }

@@ -11,7 +11,7 @@ async function drawTurn(row) {
   view.drawn = turn;
   const { rows } = list;
   document.title = `${rows.file[row]} · ${baseTitle}`;
-  byId('turn').replaceChildren(turnHead(row), ...warnings(row, turn), pairSection(row, turn), votesSection(turn), historySection(row, turn, prompts));
+  byId('turn').replaceChildren(turnHead(row), ...warnings(row, turn), issueSection(row, turn), pairSection(row, turn), votesSection(turn), historySection(row, turn, prompts));
 }
 
 function turnHead(row) {
@@ -23,15 +23,36 @@ function turnHead(row) {
   const kept = rows.bucket[row] ? `${rows.bucket[row]}/${rows.file[row]}.json` : rows.path[row];
   return el('div', { class: 'turn-head' },
     el('div', { class: 'bar-line' }, el('span', { class: 'muted figure' }, place < 0 ? '' : `${count(place + 1)} of ${count(list.order.length)}`),
-      el('span', { class: 'end' }, neighbour(-1, '↑ Previous', 'Previous turn (k)'), neighbour(1, '↓ Next', 'Next turn (j)'))),
-    el('h1', {}, rows.file[row]),
+      el('span', { class: 'end' }, jumps(place), neighbour(-1, '↑ Previous', 'Previous turn (k)'), neighbour(1, '↓ Next', 'Next turn (j)'))),
+    el('h1', {}, rows.title[row] || rows.file[row]),
     el('div', { class: 'line' },
       fact('score', rows.score[row] === null ? 'not judged' : `${oneDecimal(rows.score[row])} of 100`),
       el('span', { class: `in ${bucket}` }, el('span', { class: `dot ${bucket}` }), el('b', {}, rows.bucket[row] ?? rows.reason[row])),
       fact('style', rows.style[row]), fact('turn', rows.position[row] || 'not recorded'),
-      fact('licence', rows.license[row] || 'not recorded')),
-    el('div', { class: 'line' }, el('span', { class: 'mono' }, rows.instance_id[row]), el('a', { href: fileAddress(kept) }, kept)));
+      fact('license', rows.license[row] || 'not recorded')),
+    el('div', { class: 'line' }, el('span', {}, rows.repo[row] || 'repository not recorded'), el('span', { class: 'mono', id: 'file' }, rows.file[row]), el('span', { class: 'mono' }, rows.instance_id[row]), el('a', { href: fileAddress(kept) }, kept)));
 }
+
+const KINDS = {
+  flip: row => list.rows.flips[row] > 0,
+  leak: row => list.rows.leaking[row] === true,
+  tie: row => list.rows.score[row] === 50,
+};
+
+/** The next turn of the list, after `place` and then from its start, that is of this kind. */
+function nextOf(kind, place) {
+  const { order } = list;
+  for (let step = 1; step <= order.length; step++) {
+    const row = order[(Math.max(place, -1) + step) % order.length];
+    if (row !== view.row && KINDS[kind](row)) return row;
+  }
+  return undefined;
+}
+
+const jumps = place => Object.keys(KINDS).map(kind => {
+  const row = nextOf(kind, place);
+  return row === undefined ? null : el('button', { type: 'button', 'data-jump': kind, 'aria-label': `Next ${kind} (${kind[0]})`, click: () => go(row) }, `Next ${kind}`);
+});
 
 function warnings(row, turn) {
   const found = [];
@@ -55,7 +76,7 @@ function pairSection(row, turn) {
   const draw = () => {
     const diff = view.marks ? replyDiff(startOf(turn.replies[left]), startOf(turn.replies.challenger)) : { left: [], right: [], unmarked: 0 };
     const marks = turn.leaks.filter(leak => leak.mark).map(leak => ({ start: leak.mark[0], end: leak.mark[1], style: 'leak', title: oneLine(`leak: ${leak.kind} ${leak.value}`) }));
-    const card = (side, extra, aside) => replyCard(side, names[side], turn.replies[side], turn.models[side], path, extra, aside);
+    const card = (side, extra, aside) => replyCard(side, names[side], turn.replies[side], turn.models[side], path, extra, aside, turn.observed[side]);
     body.replaceChildren(el('div', { class: 'pair' }, card(left, diff.left), card('challenger', [...diff.right, ...marks])),
       sizeOf(turn.replies[other]) ? card(other, [], true) : '');
     toggle.setAttribute('aria-pressed', view.marks);
@@ -116,6 +137,8 @@ function historySection(row, turn, prompts) {
     }
     return messageBox(++number, message[0], typeof message[1] === 'number' ? prompts[message[1]] : message[1], path);
   });
+  const last = boxes.at(-1);
+  if (last && last.tagName === 'DETAILS') last.open = true;
   const button = el('button', { type: 'button', id: 'unfold', click: () => foldHistory() }, 'Unfold all');
   return el('section', { class: 'turn-section history' }, el('div', { class: 'bar-line' }, el('h2', {}, 'History'),
     el('span', { class: 'muted' }, `what both were shown, ${count(number)} messages${turn.source ? ` · ${turn.source}` : ''}`), el('span', { class: 'end' }, button)), el('div', {}, boxes));
@@ -126,7 +149,7 @@ function messageBox(number, role, text, path) {
   const box = el('details', {}, el('summary', {}, el('span', { class: 'muted figure' }, number), el('b', {}, role),
     el('span', { class: 'preview mono' }, start.slice(0, 240).replace(/\s+/g, ' ')), el('span', { class: 'size figure' }, `${count(sizeOf(text))} characters`)));
   box.addEventListener('toggle', () => {
-    if (box.open && !box.querySelector('pre')) box.append(el('pre', {}, start, typeof text === 'string' ? null : [gap(text, path), text[2]]));
+    if (box.open && !box.querySelector('pre')) box.append(copyButton(text), el('pre', {}, start, typeof text === 'string' ? null : [gap(text, path), text[2]]));
   });
   return box;
 }
