@@ -175,7 +175,8 @@ class Lane:
         if start.beyond is not None:
             replies, epoch, delay = start.beyond
             self.level.failed(start.ticket)
-            _later(delay, self._try_one_more, replies, epoch, 2 * delay)
+            self.level.confirm(4)
+            _later(delay, self._try_one_more, replies, epoch, 3 * delay)
         elif paced:
             self.level.failed(start.ticket)
         else:
@@ -218,7 +219,7 @@ class Lane:
         self._settle(retry_after_s, limited)
         if limited and self.level.crowded:
             delay = FIRST_S if retry_after_s is None else max(retry_after_s, SHORTEST_S)
-            _later(delay, self._try_one_more, replies, self.level.epoch, 2 * delay)
+            _later(delay, self._try_one_more, replies, self.level.epoch, 3 * delay)
         self._dispatch()
 
     def _try_one_more(self, replies: int, epoch: int, delay: float) -> None:

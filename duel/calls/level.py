@@ -191,7 +191,7 @@ class Level:
         self.crowded = share > MOST_BACKGROUND and standing > 0
         if self._before_probe:
             self.limit = self._settled_at = max(1.0, min(self._before_probe, standing))
-            self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * 2, MOST_QUIET_ROUNDS)
+            self.confirm()
             self._change()
             return
         self._fruitless += not self._taken and not survivors and self._trial is not None
@@ -203,6 +203,10 @@ class Level:
         self._change()
         self._trial = trial
         self._evidence = _evidence(max(self.background, share))
+
+    def confirm(self, later: int = 2) -> None:
+        """A call beyond the level was refused: the next is tried so many times later."""
+        self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * later, MOST_QUIET_ROUNDS)
 
     def collapse(self) -> None:
         """Start again from one call, after the model was held back; double up to where the level was."""

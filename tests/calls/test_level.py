@@ -68,4 +68,3 @@ def test_a_cap_is_never_exceeded() -> None:
     world = World(200, cap=3).run()
     assert world.lane.level.limit == 3
     assert 200 / 3 * 0.95 < world.seconds < 200 / 3 * 1.3
-
