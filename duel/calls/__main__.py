@@ -16,7 +16,6 @@ from duel.errors import EXIT_FINISHED, WorkspaceError
 
 
 def main() -> int:
-    """Print the figures."""
     parser = argparse.ArgumentParser(
         prog="python -m duel.calls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
