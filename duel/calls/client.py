@@ -220,7 +220,7 @@ class Client:
         outcome = await self._send(call, line, body, start)
         if isinstance(outcome, Completion):
             usage = line.usage_of(outcome, len(body))
-            outcome = replace(outcome, usage=usage)
+            outcome = outcome if usage is outcome.usage else replace(outcome, usage=usage)
             line.lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
             self.spending.settle(worst_case, prices.cost(line.price, usage))
         else:
@@ -293,7 +293,7 @@ class Client:
         finally:
             line.lane.saved()
         self.summary.count_reply(completion.usage, dollars, line.model)
-        self.aftermath.answered(line, completion, final=not rejected)
+        self.aftermath.answered(call, line, completion, final=not rejected)
         return reply
 
     # -- budgets of tokens -----------------------------------------------------------------------------------------

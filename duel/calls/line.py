@@ -36,6 +36,7 @@ class Line:
     last_failure: Failure = GONE
     down: asyncio.Task[DuelError] | None = None
     """Why it is given up; the task looks up what helps the user."""
+    down_at: float = 0.0
     probe_at: float = 0.0
     reached: bool = False
     """True once anything came back, so that the address is right."""
