@@ -17,11 +17,11 @@ from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
 from duel.calls.patience import Patience
+from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, open_files_left
-from duel.calls.spending import Spending
 from duel.calls.transport import Transport
 from duel.calls.wire import CUT as CUT_SHORT
 from duel.calls.wire import WINDOW_FULL, Completion, encode
