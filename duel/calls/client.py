@@ -22,7 +22,7 @@ from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, open_files_left
-from duel.calls.transport import Transport
+from duel.calls.transport import HttpTransport
 from duel.calls.wire import CUT as CUT_SHORT
 from duel.calls.wire import WINDOW_FULL, Completion, encode
 from duel.errors import DuelError, ItemError, SettingsError
@@ -41,7 +41,7 @@ class Client:
     route: Route
     settings: Settings
     ledger: Ledger
-    transport: Transport
+    transport: HttpTransport
     spending: Spending
     summary: Summary
     on_stop: Callable[[DuelError], None]
