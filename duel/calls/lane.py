@@ -19,9 +19,6 @@ from duel.calls.seats import WANTED, Seats
 
 # Fewer replies than this between two holds show a limit on calls per time.
 FEW_ANSWERS = 10
-# Once a level had to fall, a round of calls is spread over half of their latency. Calls of 8 s under a limit of 180 a
-# minute: 28 of 1,528 refused, 443 of 1,943 without; 0.8 costs an endpoint with a plain capacity 1 % of its throughput.
-SPACING = 0.5
 # A row of failures of any kind, no reply between them, is an outage if chance makes one so long once in 100,000 calls:
 # 8 in a row up to 24 % of faults, 23 at 60 %. The share of faults is that of the last 100 calls or so.
 SHORTEST_ROW, LONGEST_ROW, ONCE_IN = 8, 100, 100_000
@@ -297,7 +294,7 @@ class Lane:
                 return
             turn = self._next_turn()
             if not turn.done():
-                self._next_start = now + max(self.min_interval_s, self._spacing_s)
+                self._next_start = now + self.min_interval_s
                 self._start(turn)
 
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
@@ -311,12 +308,6 @@ class Lane:
         if self._fresh and (not self._retries or (self.out and self._holds % 2)):
             return self._fresh.popleft()
         return self._retries.popleft()
-
-    @property
-    def _spacing_s(self) -> float:
-        """Once the level had to fall, calls do not start in bursts: a limit on calls per time would refuse those."""
-        spacing = SPACING * self.patience.mean_s / self.level.limit
-        return spacing if self.level.fell and spacing > SHORTEST_S else 0.0
 
     def _wake_in(self, delay: float) -> None:
         if self._timer is not None:

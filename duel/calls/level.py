@@ -52,8 +52,6 @@ class Level:
         self.limit = min(float(start), self.cap)
         self.background = CHANCE
         """Share of refusals that have nothing to do with the level."""
-        self.fell = False
-        """True once it had to fall."""
         self.exhausted = False
         """True when nothing is to be had; `collapse` ends it."""
         self.unsaved = 0
@@ -117,7 +115,7 @@ class Level:
     def restore(self) -> None:
         """Refusals are a matter of pace: the falls were none."""
         self.limit = max(self.limit, self._trial or 1.0)
-        self._settled_at, self.fell, self.exhausted, self._counting = self.cap, False, False, None
+        self._settled_at, self.exhausted, self._counting = self.cap, False, None
         self._change()
 
     def answered(self, number: int) -> None:
@@ -165,7 +163,6 @@ class Level:
         """Every call in flight is old enough to have been refused if it were to be: fall to what stands."""
         if self._counting is None:
             return
-        self.fell = True
         standing, survivors = float(len(self._counting)), sum(number >= self.epoch for number in self._counting)
         self._counting = None
         share = self._share(self._since, self._next)

@@ -17,7 +17,6 @@ WINDOW, FEW, ENOUGH = 50, 8, 20
 class Patience:
     """The latencies of one model."""
 
-    mean_s: float = 0.0
     shortest_s: float = 5.0
     """Nobody is given up sooner: an endpoint that answers in 20 ms may well take seconds once."""
     _last: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
@@ -25,7 +24,6 @@ class Patience:
     _seen: int = 0
 
     def answered(self, latency_s: float) -> None:
-        self.mean_s += (latency_s - self.mean_s) * (0.1 if self._seen else 1.0)
         self._seen += 1
         dropped = self._last[0] if len(self._last) == WINDOW else 0.0
         self._last.append(latency_s)

@@ -77,8 +77,8 @@ def test_an_outage_of_any_shape_and_length_is_waited_through_with_few_calls(shap
     world = World(3000, cap=64, outage=(20.0, 20.0 + seconds), shape=shape).run()
     without = World(3000, cap=64).run()
     assert world.gone == 0
-    assert world.seconds < without.seconds + seconds + 35
-    assert world.sent < 3000 + 3 * 64 + seconds
+    assert world.seconds < without.seconds + seconds + 20
+    assert world.sent < 3000 + 5 * 64 + seconds
 
 
 def test_what_waits_for_a_slow_disk_counts_as_in_flight() -> None:
