@@ -23,6 +23,7 @@ COMMANDS = {
     "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
+    "calls": "duel.calls.__main__",
 }
 
 
