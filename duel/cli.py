@@ -11,6 +11,8 @@ from duel.errors import EXIT_FINISHED, SettingsError
 
 # Each module holds the command's story (its docstring), `add_arguments(parser)` and `main(arguments) -> exit code`.
 COMMANDS = {
+    "init": "duel.stages.init",
+    "doctor": "duel.stages.doctor",
     "run": "duel.stages.whole",
     "prompt": "duel.stages.prompt",
     "king": "duel.stages.king",
