@@ -11,6 +11,8 @@ from duel.errors import EXIT_FINISHED, SettingsError
 
 # Each module holds the command's story (its docstring), `add_arguments(parser)` and `main(arguments) -> exit code`.
 COMMANDS = {
+    "init": "duel.stages.init",
+    "doctor": "duel.stages.doctor",
     "run": "duel.stages.whole",
     "prompt": "duel.stages.prompt",
     "king": "duel.stages.king",
@@ -23,6 +25,7 @@ COMMANDS = {
     "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
+    "calls": "duel.calls.__main__",
 }
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from duel import calls, candidates, fence
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity
-from duel.bookkeeping import Result, Stage
+from duel.bookkeeping import Result
 from duel.command import Parser
 from duel.errors import UserError
 from duel.offline import endpoint_url
@@ -66,7 +66,7 @@ def main(arguments: Namespace) -> int:
     return asking.main(arguments, run, plan)
 
 
-class Challengers(Stage):
+class Challengers(asking.WritingStage):
     """The stage, with what it must know of all pull requests to tell a rare name from a common one."""
 
     @cached_property
@@ -140,7 +140,7 @@ class Turn:
     async def blind_turn(self, ask: calls.Ask) -> tuple[str, Made, Leaks]:
         """The better of at most two well-formed replies, with what the audit found in it."""
         retries = self.stage.settings.generate.format_retries
-        reply, made = await candidates.ask_for_turn(ask, self.question, retries)
+        reply, made = await candidates.ask_for_turn(ask, self.question, retries, self.stage.form)
         leaks = self.leaks(reply.text)
         if not leaks.leaking:
             return reply.text, made, leaks

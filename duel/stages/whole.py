@@ -34,10 +34,12 @@ def run(
     budget: float | None = None,
     offline: bool = False,
     configured: Sample | None = None,
+    check_models: bool = False,
 ) -> Result:
     """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found.
 
-    `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
+    Before the first download the key, the address and the models are checked; `check_models` also asks each model for
+    one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
     from duel.stages import audit, challenger, king, report, validate
 
@@ -47,6 +49,10 @@ def run(
         left = None if budget is None else max(0.0, budget - (spent(workspace) - before))
         return {"again": again, "budget": left, "offline": offline}
 
+    if not offline and (check_models or not workspace.prompt_files()):
+        from duel.stages import preflight
+
+        preflight.check(workspace, settings, ask_models=check_models)
     stages: dict[str, Callable[[], Result]] = {
         "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
@@ -131,6 +137,7 @@ def add_arguments(parser: Parser) -> None:
 
     parser.with_offline().with_spending()
     prompt.add_draw_arguments(parser)
+    parser.add_argument("--check-models", action="store_true", help="first ask each model for one token")
     parser.add_argument("--execute", metavar="BACKEND", help="also run the candidates' commands, in this back end")
 
 
@@ -143,7 +150,7 @@ def main(arguments: Namespace) -> int:
     settings = with_backend(settings, arguments.execute)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
-        return run(workspace, settings, configured=configured, **given).exit_code
+        return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
     if not workspace.prompt_files():
         say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
     say_plans(plan(workspace, settings, offline=arguments.offline))
