@@ -1,4 +1,4 @@
-"""What a regate costs over many turns: from the table that an earlier one kept, with every file's name and time compared.
+"""What a regate costs over many turns: from the table that an earlier one kept, every file's name and time compared.
 
     python bench/regate.py FOLDER [--turns 1000000]
 
