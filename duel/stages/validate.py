@@ -17,7 +17,7 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Summary
+    from duel.judging.evidence import Case
 
 
 async def run_async(
@@ -62,10 +63,14 @@ async def run_async(
     panel, survey = Panel(stage), Survey(stage)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
         asked = Asking(panel, survey, budget, url)
-        summary = regated(panel, survey) if regate else await asked.all(noise_floor, canary, confirm)
-        if ended_early(summary):
-            return stage.finish(summary)
-        verdict = decide(panel, survey)
+        if regate:
+            case, summary = regated(panel, survey)
+        else:
+            summary = await asked.all(noise_floor, canary, confirm)
+            if ended_early(summary):
+                return stage.finish(summary)
+            case = case_of(panel, survey)
+        verdict = decide(panel, case)
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
             say(f"  {count:,} scores made with other settings: {reason}")
@@ -110,13 +115,21 @@ def main(arguments: Namespace) -> int:
     return result.exit_code
 
 
-def regated(panel: Panel, survey: Survey) -> Summary:
-    """See which scores stand under the present settings, and ask nothing."""
-    waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
-    if waiting:
-        say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
-    panel.stage.stale = 0
-    return calls.Summary("validate", done=panel.stage.finished)
+def regated(panel: Panel, survey: Survey) -> tuple[Case, Summary]:
+    """The case that stands under the present settings; nothing is asked, and nothing is read that has not changed."""
+    from duel.judging import held_case
+
+    case = held_case.load(panel)
+    if case is None:
+        before = held_case.stamp(panel)
+        waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
+        if waiting:
+            say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
+        panel.stage.stale = 0
+        case = case_of(panel, survey)
+        if not waiting:
+            held_case.store(panel, case, before)
+    return case, calls.Summary("validate", done=panel.stage.finished)
 
 
 @dataclass
@@ -205,18 +218,17 @@ def ended_early(summary: Summary) -> bool:
     return bool(summary.interrupted or summary.budget_spent or summary.stopped)
 
 
-def decide(panel: Panel, survey: Survey) -> Verdict:
+def decide(panel: Panel, case: Case) -> Verdict:
     """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done."""
     from duel.judging import gate, looks
 
-    case = case_of(panel, survey)
-    verdict = with_people(gate.decide(case), panel, survey)
+    verdict = with_people(gate.decide(case), panel, case.kept_out)
     looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
     panel.workspace.save(panel.workspace.duel, verdict)
     return verdict
 
 
-def with_people(verdict: Verdict, panel: Panel, survey: Survey) -> Verdict:
+def with_people(verdict: Verdict, panel: Panel, kept_out: Collection[str]) -> Verdict:
     """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
     from duel.review.ballot_box import read_votes
     from duel.review.calibration import calibrate
@@ -225,6 +237,6 @@ def with_people(verdict: Verdict, panel: Panel, survey: Survey) -> Verdict:
     votes = read_votes(panel.workspace, panel.stage.damage)
     if not votes and panel.settings.review.weight != "require":
         return verdict
-    standing = ((path, score) for path, score in panel.scores() if path.stem not in survey.kept_out)
+    standing = ((path, score) for path, score in panel.scores() if path.stem not in kept_out)
     scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
     return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings)

@@ -13,6 +13,7 @@ import pytest
 from duel import offline, placement, settings
 from duel.calls.request import Request
 from duel.errors import EndpointError, ItemError
+from duel.judging import held_case
 from duel.judging.evidence import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
@@ -201,3 +202,38 @@ def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: 
         by_judge = [judge.by_metric[metric.metric] for judge in found.judges]
         assert metric.score == pytest.approx(sum(by_judge) / len(by_judge))
     assert found.challenger_score == pytest.approx(sum(found.by_judge.values()) / len(found.by_judge))
+
+
+def test_a_second_regate_reads_no_record_and_says_the_same(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_case, "FEWEST", 1)
+    chosen = chosen_with(workspace)
+    validate.run(workspace, chosen, offline=True, noise_floor=3, canary=4)
+    first = validate.run(workspace, chosen, offline=True, regate=True).found
+    dropped = workspace.dropped_path.read_bytes() if workspace.dropped_path.exists() else b""
+    with monkeypatch.context() as unread:
+        unread.setattr(Workspace, "read", lambda *_: pytest.fail("a record was read"))
+        again = validate.run(workspace, chosen, offline=True, regate=True).found
+        strict = validate.run(workspace, chosen_with(workspace, "[duel]\nwin_margin = 99.0\n"), regate=True).found
+    assert again == first and strict.win_margin == 99.0 and strict.margin == first.margin
+    assert (workspace.dropped_path.read_bytes() if workspace.dropped_path.exists() else b"") == dropped
+
+
+def test_the_kept_table_is_never_believed_against_the_files(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_case, "FEWEST", 1)
+    chosen = chosen_with(workspace)
+    validate.run(workspace, chosen, offline=True)
+    first = validate.run(workspace, chosen, offline=True, regate=True).found
+    path = workspace.score_paths()[0]
+    score = workspace.read(path, Score)
+    lost = [vote.model_copy(update=dict.fromkeys(DIMENSIONS, 1.0)) for vote in score.votes]
+    workspace.save(path, score.model_copy(update={"votes": lost}))
+    changed = validate.run(workspace, chosen, offline=True, regate=True).found
+    assert changed.margin > first.margin
+    other = validate.run(workspace, chosen_with(workspace, "[judge]\nmetric_keys = ['protocol']\n"), regate=True).found
+    assert other.challenger_score == pytest.approx(other.by_metric["protocol"])
+    (workspace.private / "case.npz").write_bytes(b"PK damaged")
+    assert validate.run(workspace, chosen_with(workspace), offline=True, regate=True).found.margin == changed.margin
