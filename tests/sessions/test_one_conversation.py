@@ -97,6 +97,13 @@ def test_prompt_mine_and_export_read_what_todays_libraries_write(column: pa.Arra
     assert [m.content for m in loaded.examples[0].messages] == [message["content"] for message in CONVERSATION]
 
 
+def test_talk_is_never_drawn_as_a_turn_of_an_agent(tmp_path: Path) -> None:
+    rows = {"instance_id": ["a", "b"], "repo": ["", ""], "messages": [CONVERSATION] * 2}
+    pq.write_table(pa.table({**rows, "trajectory_format": ["chat", "mini-swe-agent-1"]}), tmp_path / "rows.parquet")
+    read = list(rollouts.read(tmp_path / "rows.parquet", "rows"))
+    assert [rollouts.shape_problem(rollout.shape) for rollout in read] == ["another-task", ""]
+
+
 def run(commands: list[str]) -> Any:
     messages: list[dict[str, str]] = [{"role": "user", "content": "Fix it."}]
     for command in commands:

@@ -63,8 +63,7 @@ def reader(name: str) -> SessionReader:
     if (named := name if name in names() else known.replace("_", "-")) in names():
         return READERS[named]
     rows = _module(_LAST)
-    dialect = known
-    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=dialect))
+    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=known))
 
 
 def reader_of(log: Log, name: str = "") -> SessionReader:
