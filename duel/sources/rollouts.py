@@ -14,6 +14,7 @@ from typing import Any
 
 from duel.conversation import message_rows
 from duel.conversation.record_files import without_surrogates
+from duel.conversation.tasks import BASH_BLOCK, of_format
 from duel.conversation.values import parts
 from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
@@ -22,13 +23,15 @@ from duel.sections import Sample
 from duel.sources.parquet import Footer, footer, require
 
 COLUMNS = ("instance_id", "repo", "messages")
-OPTIONAL = ("exit_status",)
+OPTIONAL = ("exit_status", "trajectory_format")
 # 128 rows of about 20 KB: 2.5 MB decoded at a time. The peak over 20 files was 243 MB; at 256 rows 278 MB, no faster.
 BATCH_ROWS = 128
 ROLES = ("system", "user", "assistant")
 
 # One message as (role, bytes of its content), each None where it is null.
 Shape = Sequence[tuple[str | None, int | None]]
+# In the place of the shape of a row whose replies are no bash blocks, such as talk that mine.py took.
+ANOTHER_TASK: Shape = (("", None),)
 
 
 @dataclass(slots=True)
@@ -82,6 +85,8 @@ def shape_problem(shape: Shape) -> str:
     """Why a rollout cannot be used at all, as a slug; "" where it can."""
     if not shape:
         return "no-messages"
+    if shape is ANOTHER_TASK:
+        return "another-task"
     for role, size in shape:
         if role not in ROLES:
             return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
@@ -159,7 +164,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
     """The rows of one record batch."""
     names = batch.schema.names
     ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
-    statuses = _texts(batch.column("exit_status")) if "exit_status" in names else [None] * batch.num_rows
+    statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
     column = batch.column("messages")
     conversations = _from_json(column) if _is_json(column.type) else _from_lists(column)
     for offset, (shape, messages) in enumerate(conversations):
@@ -169,7 +174,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
             instance_id=ids[offset] or "",
             repo=repos[offset] or "",
             exit_status=statuses[offset] or "",
-            shape=shape,
+            shape=shape if of_format(tasks[offset] or "") is BASH_BLOCK else ANOTHER_TASK,
             messages=messages,
         )
 
@@ -234,6 +239,6 @@ def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]
 def _content(content: Any) -> str | None:
     """The text of a message; None where it holds anything else."""
     if isinstance(content, str):
-        return without_surrogates(content) if content else content
+        return without_surrogates(content)  # type: ignore[no-any-return]
     said, images = parts(content)
     return said if said and not images else None

@@ -13,6 +13,7 @@ import pytest
 
 from duel.conversation import text_actions
 from duel.exports import trajectories
+from duel.registry import Registry
 from duel.sources.mining.choosing import SessionChoice
 from duel.sources.mining.sweep import Mine, Mined, Ticker
 from duel.sources.mining.task_words import first_words
@@ -613,7 +614,7 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "toy_format-1.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: toy-format\nVersion: 1\n"
     )
-    (tmp_path / "toy_format-1.dist-info" / "entry_points.txt").write_text("[duel.session_readers]\ntoy = toy_format\n")
+    (tmp_path / "toy_format-1.dist-info" / "entry_points.txt").write_text("[duel.session_reader]\ntoy = toy_format\n")
     package.mkdir()
     (package / "__init__.py").write_text(
         "from duel.conversation.model import AgentCall, AgentReply, Said, Session\n"
@@ -624,14 +625,15 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
         "        yield Session('toy', 'x', [Said('Fix.'), reply]).tally()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    for cached in (registry.names, registry.formats, registry.reader, registry._outside):
+    monkeypatch.setattr(registry, "READERS", Registry("session_reader"))
+    for cached in (registry.names, registry.formats, registry.reader):
         cached.cache_clear()
     try:
         assert "toy" in registry.formats()
         assert figures(*mined(write_lines(tmp_path / "x.jsonl", [{"toy": "ls"}]))) == (1, 1, 1, 1, 0, 0)
     finally:
         monkeypatch.undo()
-        for cached in (registry.names, registry.formats, registry.reader, registry._outside):
+        for cached in (registry.names, registry.formats, registry.reader):
             cached.cache_clear()
 
 

@@ -210,7 +210,8 @@ class Mine:
 
     def _consider(self, session: Session, log: Log) -> Mined | None:
         place = own_commits.repository(session.folder)
-        repo = session.repo or (place.name if place else _local_name(session))
+        folder = session.folder.rstrip("/").rpartition("/")[2] or "unknown"
+        repo = session.repo or (place.name if place else f"local/{folder}")
         if reason := self.choice.refuses_session(session, repo):
             self.account.leave(log.name, session.id, reason)
             return None
@@ -247,8 +248,3 @@ def _known_actions(sessions: list[Session]) -> tuple[int, int, str]:
 def _named(log: Log) -> Counter[str]:
     """The notes of a log; broken lines with their file, since somebody may want to look at them."""
     return Counter({f"{name} of {log.name}" if name.startswith("broken") else name: n for name, n in log.notes.items()})
-
-
-def _local_name(session: Session) -> str:
-    """The repository of a session whose folder is not at hand."""
-    return f"local/{session.folder.rstrip('/').rpartition('/')[2] or 'unknown'}"

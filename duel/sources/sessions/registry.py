@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from duel.conversation import text_actions
 from duel.conversation.model import Session
 from duel.errors import ItemError, SourceError
+from duel.registry import Registry
 from duel.sources.sessions import readers
 from duel.sources.sessions.log import ENDINGS, Log, find
 
-GROUP = "duel.session_readers"
 # Names by which formats are known elsewhere: of a reader, or of the one dialect that the rows of a set speak.
 _ALSO = "atif=atif_documents codeact=execute_tags swe-smith=function_tags toolace=python_calls dolci= sharegpt= toucan="
 ALIASES = dict(alias.split("=") for alias in _ALSO.split())
@@ -36,11 +36,17 @@ class SessionReader(Protocol):
         """The sessions of one file."""
 
 
+READERS: Registry[SessionReader] = Registry("session_reader")
+
+
 @cache
 def names() -> tuple[str, ...]:
     """The formats that a file can be, those from outside first and the most general last."""
     inside = [module.name.replace("_", "-") for module in pkgutil.iter_modules(readers.__path__)]
-    return (*_outside(), *sorted(inside, key=lambda name: (name == _LAST, name)))
+    for name in inside:
+        READERS.add(name, _module(name))
+    outside = [name for name in READERS if name not in inside]
+    return (*outside, *sorted(inside, key=lambda name: (name == _LAST, name)))
 
 
 @cache
@@ -53,15 +59,11 @@ def formats() -> tuple[str, ...]:
 @cache
 def reader(name: str) -> SessionReader:
     """The reader of this name, which `formats` lists."""
-    if name in _outside():
-        loaded: SessionReader = _outside()[name].load()
-        return loaded
     known = ALIASES.get(name, name.replace("-", "_"))
-    if known.replace("_", "-") in names():
-        return _module(known)  # type: ignore[no-any-return]
+    if (named := name if name in names() else known.replace("_", "-")) in names():
+        return READERS[named]
     rows = _module(_LAST)
-    dialect = known
-    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=dialect))
+    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=known))
 
 
 def reader_of(log: Log, name: str = "") -> SessionReader:
@@ -106,10 +108,3 @@ def _expanded(place: str) -> Path:
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"{readers.__name__}.{name.replace('-', '_')}")
-
-
-@cache
-def _outside() -> dict[str, Any]:
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}

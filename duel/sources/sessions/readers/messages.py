@@ -1,9 +1,4 @@
-"""Rows with a list of chat messages: plain JSONL, parquet, the Hub's sets, and this project's own files.
-
-How a row is read is `duel.conversation.message_rows`' to say. Read so: nebius/SWE-rebench-openhands-trajectories,
-SWE-bench/SWE-smith-trajectories (all three splits), SWE-Gym/OpenHands-Sampled-Trajectories,
-nebius/SWE-agent-trajectories, nvidia/Open-SWE-Traces, CodeActInstruct, Toucan, ToolACE, Dolci, AgentTrove.
-"""
+"""Rows with a list of chat messages: plain JSONL, parquet, the Hub's sets, and this project's own files."""
 
 from __future__ import annotations
 
