@@ -32,7 +32,7 @@ from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.execution.verification import Attempt
-    from duel.sources.trajectories import Rollout
+    from duel.sources.rollouts import Rollout
 
 SAVE_EVERY = 20
 
@@ -108,7 +108,7 @@ def save(workspace: Workspace, outcomes: Mapping[str, Any]) -> None:
 
 def attempts(workspace: Workspace, settings: Settings, source: str, offline: bool) -> list[Attempt]:
     """The rollouts with their pull requests, those of one pull request together."""
-    from duel.sources import trajectories
+    from duel.sources import rollouts
     from duel.sources.hub import Hub
     from duel.sources.pulls import Pulls
     from duel.sources.table import open_table
@@ -118,7 +118,7 @@ def attempts(workspace: Workspace, settings: Settings, source: str, offline: boo
 
     ask = None if offline else hub
     table = open_table(source or settings.sample.dataset, workspace, ask, revision=settings.sample.revision)
-    rows = [row for name in table.names for row in trajectories.read(table.fetch(name), name)]
+    rows = [row for name in table.names for row in rollouts.read(table.fetch(name), name)]
     counts = Counter(row.instance_id for row in rows)
     pulls = Pulls(open_table(settings.sample.pulls, workspace, ask, revision=settings.sample.pulls_revision))
     commits = {commit.instance_id: commit for commit in pulls.commits(list(counts))}
