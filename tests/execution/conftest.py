@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - a plain user may not be able to read the interpreter that root runs
 import os
 import pickle
 import subprocess
