@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from duel.offline.recording import repository
 
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
@@ -14,7 +15,6 @@ from duel.execution.executor import Limits, Start
 from duel.execution.test_log import judged, results
 from duel.execution.verification import Attempt, Verified, Verifier
 from duel.offline import sample
-from duel.offline.recording import repository
 from duel.records import Message
 from tests.execution.conftest import make_repository
 
