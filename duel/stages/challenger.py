@@ -46,7 +46,8 @@ async def run_async(
     stage = Challengers("challenger", workspace, settings, again=again)
     with workspace.lock("answer", "ch.py"), endpoint_url(offline) as url:
         total = len(workspace.answer_paths())
-        return stage.finish(await asking.drive(open_turns(stage), stage, total=total, budget=budget, url=url))
+        turns = counted_first(stage, open_turns(stage))
+        return stage.finish(await asking.drive(turns, stage, total=total, budget=budget, url=url))
 
 
 run = synchronous(run_async)
@@ -71,8 +72,15 @@ class Challengers(asking.WritingStage):
 
     @cached_property
     def rarity(self) -> Rarity:
-        """How rare each name is in this workspace; counted when the first reply comes."""
+        """How rare each name is in this workspace; counted once."""
         return Rarity.of_workspace(self.workspace)
+
+
+def counted_first(stage: Challengers, turns: Iterator[Turn]) -> Iterator[Turn]:
+    """`turns`, with the names of the workspace counted before the first call: later it would hold up whole replies."""
+    for turn in turns:
+        assert stage.rarity is not None  # counted here, once
+        yield turn
 
 
 def open_turns(stage: Challengers) -> Iterator[Turn]:

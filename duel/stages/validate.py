@@ -19,6 +19,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
-from duel.judging import noise_floor, words
+from duel.judging import noise_floor, rubric, words
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
@@ -34,6 +35,7 @@ from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.settings import Settings
 from duel.stages import asking, opened
+from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -84,11 +86,23 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, second_kings: int = 0) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
     stage = Stage("validate", workspace, settings)
     turns = Panel(stage).open_turns(Survey(stage).judgeable())
-    return calls.plan(turns, workspace=workspace, settings=settings, stage="judge", offline=offline)
+    jobs = chain(turns, noise_jobs(stage, second_kings))
+    return calls.plan(jobs, workspace=workspace, settings=settings, stage="judge", offline=offline)
+
+
+def noise_jobs(stage: Stage, count: int) -> Iterator[calls.Job]:
+    """What the noise floor asks for: the second kings that are missing, and the votes on each of them."""
+    if not count:
+        return
+    drawn = list(noise_floor.drawn(stage, count))
+    yield from noise_floor.open_answers(drawn, stage)
+    for path, answer in drawn:
+        pair = rubric.Pair(path.stem, answer.messages, answer.king, answer.king + ".")
+        yield Expected(path.stem, list(rubric.requests(pair, stage.settings, b"").values()))
 
 
 def add_arguments(parser: Parser) -> None:
@@ -106,7 +120,7 @@ def main(arguments: Namespace) -> int:
             raise SettingsError(f"--{name.replace('_', '-')} takes a number of turns: {getattr(arguments, name)}")
     workspace, settings = opened(arguments)
     if arguments.plan:
-        plan(workspace, settings, offline=arguments.offline).say()
+        plan(workspace, settings, offline=arguments.offline, second_kings=arguments.noise_floor).say()
         return EXIT_FINISHED
     names = ("again", "budget", "offline", "regate", "noise_floor", "canary", "confirm")
     result = run(workspace, settings, **{name: getattr(arguments, name) for name in names})

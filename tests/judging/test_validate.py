@@ -105,6 +105,8 @@ def test_nothing_to_judge_is_one_message_and_a_hint(script: Callable[..., Any], 
 def test_a_plan_costs_nothing(script: Callable[..., Any], workspace: Workspace) -> None:
     done = script("validate.py", "--workspace", workspace.root, "--offline", "--plan", code=0)
     assert "192 calls" in done.err + done.out
+    done = script("validate.py", "--workspace", workspace.root, "--offline", "--plan", "--noise-floor", 3, code=0)
+    assert f"{192 + 3 + 3 * 6} calls" in done.out
     assert not (workspace.root / "score").exists()
 
 
