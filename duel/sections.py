@@ -15,7 +15,7 @@ from duel.records import DIMENSIONS
 class Section(BaseModel):
     """A section of chain.toml: frozen, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sample(Section):

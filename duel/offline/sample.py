@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ PROMPTS = 132
 
 def folder() -> Path:
     """The folder that holds the bundled parquet files."""
-    return Path(str(resources.files("duel.offline"))) / "data"
+    return Path(__file__).parent / "data"
 
 
 def defaults() -> dict[str, dict[str, Any]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from duel.records.record import Part
 
 
-class Observed(BaseModel):
+class Observed(Part):
     """What one candidate's command did, or why that is not known.
 
     All of `printed` and `changed` is untrusted text.
     """
 
-    model_config = ConfigDict(extra="allow")
     ran: bool = False
     why_not: str = ""
     """A reason and its detail ("unfaithful: 2 of 7 observations came back"); "" where it ran."""

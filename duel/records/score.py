@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from duel.records.record import Order, Record
+from duel.records.record import Order, Part, Record
 
 
-class Vote(BaseModel):
+class Vote(Part):
     """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost, null unparsed.
 
     `judge` is who cast it: a model's id, `rule:<name>` or `person:<name>`. The record it stands in names the pair.
     """
 
-    model_config = ConfigDict(extra="allow")
     judge: str
     order: Order
     correctness: float | None = None
@@ -40,13 +39,12 @@ class Vote(BaseModel):
         return None not in values
 
 
-class ScoredPair(BaseModel):
+class ScoredPair(Part):
     """The two candidates that the votes are about, by their ids in the answer ("king-1"; "assistant" is no candidate).
 
     `opponent` stands in the king's place, also where it is the reference turn or where both sides are kings.
     """
 
-    model_config = ConfigDict(extra="allow")
     opponent: str = ""
     challenger: str = ""
 
