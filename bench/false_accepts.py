@@ -46,10 +46,11 @@ RESAMPLES = 999
 class World:
     """How turns and judges behave; latent values become lost, drawn or won at plus and minus `tie`.
 
-    As set here a judge contradicts itself in the other order on 27 % of the turns (published: 31 to 50 % of pairs chosen
-    for being hard), two judges correlate at 0.50 (their errors: 0.32 to 0.43), so that three are worth 1.5 votes, and 45 %
-    of the choices are draws. 100 turns judged again by this panel move the margin by 1.8 points (standard deviation),
-    100 fresh ones by 4.8; five runs of the field with fresh replies to the same 100 samples moved it by 2.4.
+    As set here a judge contradicts itself in the other order on 27 % of the turns (published: 31 to 50 % of pairs that
+    were chosen for being hard), two judges correlate at 0.50 (published for their errors: 0.32 to 0.43), so that three
+    are worth 1.5 votes, and 45 % of the choices are draws. 100 turns judged again by this panel move the margin by 1.8
+    points (standard deviation), 100 fresh ones by 4.8; between them lies the field's own figure, 2.4 in five runs with
+    fresh replies to the same 100 samples.
     """
 
     turns: int = 1000
