@@ -17,7 +17,7 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -55,11 +55,12 @@ async def run_async(
     noise_floor: int = 0,
     canary: int = 0,
     confirm: bool = False,
+    before_verdict: Callable[[], object] = lambda: None,
 ) -> Result:
     """Ask for the votes that are missing, then decide; `found` is the verdict, None where the run ended early.
 
     `regate` decides on the votes that are there. `noise_floor` and `canary` are turns of the further contests of that
-    name, `confirm` judges the final turns once more.
+    name, `confirm` judges the final turns once more. `before_verdict` is called once the judges have voted.
     """
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey = Panel(stage), Survey(stage)
@@ -72,6 +73,7 @@ async def run_async(
             if ended_early(summary):
                 return stage.finish(summary)
             case = case_of(panel, survey)
+        before_verdict()
         verdict = decide(panel, case)
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
@@ -202,7 +204,9 @@ class Asking:
             before.say()
         if self.budget is not None:
             self.budget = max(0.0, self.budget - before.cost)
-        return await self.ask(panel, jobs, name)
+        found = await self.ask(panel, jobs, name)
+        found.failed, found.down = before.failed + found.failed, before.down | found.down
+        return found
 
     async def ask(self, panel: Panel, jobs: Iterable[calls.Job], name: str) -> Summary:
         """Drive `jobs`; the verdict that lies there goes first, because it is about other votes."""

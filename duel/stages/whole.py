@@ -25,6 +25,9 @@ from duel.sections import Sample
 from duel.settings import Settings
 from duel.workspace import Workspace
 
+# Turns of the noise floor and of the canary in an offline run: enough to show what the report makes of them.
+FURTHER = 12
+
 
 def run(
     workspace: Workspace,
@@ -63,7 +66,7 @@ def run(
         "report": lambda: report.run(workspace, settings),
     }
     if offline:
-        stages["validate"] = lambda: _with_stand_in_raters(workspace, settings, paying())
+        stages["validate"] = lambda: _judged_in_every_way(workspace, settings, paying())
     if settings.execute.backend == "off":
         del stages["execute"]
     code, result = EXIT_FINISHED, Result("run")
@@ -76,17 +79,19 @@ def run(
     return Result("run", code, result.found)
 
 
-def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
-    """Validate; then rules vote in place of people, and the verdict is made once more with their votes beside it."""
+def _judged_in_every_way(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
+    """Validate with every further contest, which costs nothing here; rules vote in place of people."""
     from duel.stages import review, validate
 
-    result = validate.run(workspace, settings, **spending)
-    if result.found is None:
-        return result
-    people = review.run(workspace, settings, offline=True).found
-    if result.found.people == people:
-        return result
-    return validate.run(workspace, settings, offline=True, regate=True)
+    return validate.run(
+        workspace,
+        settings,
+        noise_floor=FURTHER,
+        canary=FURTHER,
+        confirm=True,
+        before_verdict=lambda: review.run(workspace, settings, offline=True),
+        **spending,
+    )
 
 
 def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sample | None) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Any
 import pytest
 
 from duel import offline, placement, settings
-from duel.calls.request import Request
-from duel.errors import EndpointError, ItemError
 from duel.judging import held_case
 from duel.judging.evidence import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 from duel.stages import report, validate
 from duel.workspace import Workspace
-from tests.judging.test_panel import TURN, Judges, write_answers
-from tests.judging.test_panel import verdict as say
+from tests.judging.test_panel import TURN, write_answers
 
 
 def chosen_with(workspace: Workspace, text: str = "") -> Settings:
@@ -152,35 +148,6 @@ def test_a_confirmation_may_have_judges_of_its_own(workspace: Workspace) -> None
     validate.run(workspace, chosen, offline=True, confirm=True)
     scores = [workspace.read(path, Score) for path in workspace.side_scores("confirm")]
     assert scores and {vote.judge for score in scores for vote in score.votes} == set(own)
-
-
-def test_a_judge_that_is_down_does_not_cost_the_verdict(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The client goes on with the healthy judges and says at its end which one was down."""
-    chosen = chosen_with(workspace)
-    down = chosen.judge.models[2]
-
-    async def drive(jobs: Any, *_: Any, **__: Any) -> Any:
-        def rule(request: Request) -> str:
-            if request.model == down:
-                raise ItemError("http-503", "no instances available")
-            return say(1)
-
-        judges = Judges(rule)
-        for job in jobs:
-            with contextlib.suppress(ItemError):
-                await job.work(judges)
-        raise EndpointError(f"no call to {down} is answered")
-
-    monkeypatch.setattr("duel.stages.asking.drive", drive)
-    result = validate.run(workspace, chosen, offline=True)
-    assert result.exit_code == 1 and down in capsys.readouterr().err
-    assert (result.found.turns, result.found.parsed, result.found.missing_votes) == (32, 32, 64)
-    assert result.found.judges[2].parse_rate == 0.0
-    alone = chosen_with(workspace, "[judge]\nquorum = 3\n")
-    with pytest.raises(EndpointError):
-        validate.run(workspace, alone, offline=True)
 
 
 def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
