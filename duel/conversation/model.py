@@ -79,7 +79,6 @@ class AgentReply:
 
     @property
     def results(self) -> list[CallResult]:
-        """What came back, in the order of the calls."""
         return [CallResult(call.id, call.result) for call in self.calls if call.result is not None]
 
 
@@ -150,13 +149,15 @@ class Session:
     """What the reader saw in it, by kind: user turns, tool calls, tool results, tool errors, images, thinking."""
 
     @property
+    def last(self) -> Entry | Lost | None:
+        return self.entries[-1] if self.entries else None
+
+    @property
     def replies(self) -> list[AgentReply]:
-        """The agent's replies in order."""
         return [entry for entry in self.entries if isinstance(entry, AgentReply)]
 
     @property
     def calls(self) -> list[AgentCall]:
-        """All tool calls in order."""
         return [call for reply in self.replies for call in reply.calls]
 
     def saw(self, seconds: float | None) -> None:

@@ -51,7 +51,6 @@ class Account:
     huge: Mapping[str, int]
 
     def page(self) -> dict[str, Any]:
-        """report/sampling.json."""
         sample, turns = self.settings.sample, self.choice.turns
         return {
             "format": "duel-sampling/1",
@@ -80,7 +79,6 @@ class Account:
         }
 
     def say(self) -> None:
-        """Tell how it went, a shortage first."""
         turns, asked = len(self.choice.turns), self.settings.sample.n
         say(f"{_count(turns, 'turn')} from {_count(len(self.choice.ids), 'pull request')}")
         if turns < asked:
@@ -98,7 +96,6 @@ class Account:
 
 
 def nothing_drawn(trajectories: ParquetTable, pool: Pool, choice: Admission) -> SourceError:
-    """What to tell a user whose draw came out empty."""
     counts = [
         f"{_count(count, what)}: {MEANINGS.get(reason, reason)}"
         for what, reasons in (("row", pool.reasons), ("turn", choice.reasons))
@@ -136,7 +133,6 @@ def say_other_draws(output: Output) -> None:
 
 
 def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, settings: Settings) -> None:
-    """Print what a run would download."""
     sample = settings.sample
     first = shuffled(sample.seed, "file", trajectories.names)[: sample.files]
     for table, names in ((trajectories, first), (pulls, pulls.names if pulls else [])):
@@ -152,7 +148,6 @@ def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, settings: S
 
 
 def _count(number: int, what: str) -> str:
-    """`1 turn`, `2 turns`."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 

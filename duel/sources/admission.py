@@ -33,7 +33,6 @@ class Admission:
 
     @property
     def ids(self) -> set[str]:
-        """The pull requests of the turns that were taken."""
         return {turn.instance_id for turn in self.turns}
 
     def keep(self, ids: set[str], damaged: Mapping[str, str]) -> None:
@@ -44,12 +43,10 @@ class Admission:
         self.turns = [turn for turn in self.turns if turn.instance_id in ids or turn.instance_id not in damaged]
 
     def drop(self, turn: DrawnTurn, reason: str, detail: str) -> None:
-        """Leave a candidate out."""
         self.dropped.append({"file": turn.place, "instance_id": turn.instance_id, "reason": reason, "detail": detail})
 
     @property
     def reasons(self) -> Counter[str]:
-        """Refused candidates by reason."""
         counts = Counter(row["reason"] for row in self.dropped)
         if self.capped:
             counts["per-repo"] = self.capped

@@ -100,7 +100,6 @@ class Hub:
             )
 
     def is_cached(self, dataset: str, revision: str, name: str) -> bool:
-        """True where the file lies in the local cache."""
         import huggingface_hub
 
         found = huggingface_hub.try_to_load_from_cache(

@@ -30,7 +30,6 @@ VERSION = 1
 def fingerprint(
     settings: Settings, trajectories: ParquetTable, pulls: ParquetTable | None, workspace: Workspace
 ) -> str:
-    """A hash of everything that the prompts depend on."""
     sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision"})
     lists = [workspace.resolve(name) for name in settings.audit.decontaminate]
     parts = {
@@ -70,7 +69,6 @@ class Output:
         return mark_path(self.workspace)
 
     def finished_files(self) -> dict[str, bool]:
-        """The files of this draw where an earlier run has finished it, and whether each is still as it was written."""
         mark = read_mark(self.workspace)
         if mark.get("made_with") != self.made_with:
             return {}
@@ -120,13 +118,11 @@ class Output:
                 path.unlink()
 
     def save_pages(self, summary: dict[str, Any]) -> None:
-        """Write report/hugePR.md and report/sampling.json."""
         self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
         option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=option))
 
     def finish(self) -> None:
-        """Set the mark, with what was asked for."""
         mark = {"made_with": self.made_with, "files": self.written, **self.asked}
         self.workspace.save(self._mark, orjson.dumps(mark))
 

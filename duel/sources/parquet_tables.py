@@ -54,31 +54,25 @@ class LocalTable:
 
     @property
     def names(self) -> list[str]:
-        """Its files, in order."""
         return list(self.paths)
 
     @cached_property
     def revision(self) -> str:
-        """A hash of the names, sizes and footers."""
         digest = hashlib.sha256()
         for name, path in self.paths.items():
             digest.update(f"{name}\0{path.stat().st_size}\0{parquet.footer(path, name).digest}\n".encode())
         return f"local-{digest.hexdigest()[:32]}"
 
     def fetch(self, name: str) -> Path:
-        """The file on this machine."""
         return self.paths[name]
 
     def size(self, name: str) -> int:
-        """Its bytes."""
         return self.paths[name].stat().st_size
 
     def missing(self, name: str) -> bool:
-        """True where `fetch` would download it."""
         return False
 
     def known_rows(self) -> int | None:
-        """The rows of all files, where known without a download."""
         return sum(parquet.footer(path, name).rows for name, path in self.paths.items())
 
 
@@ -93,12 +87,10 @@ class HubTable:
 
     @cached_property
     def revision(self) -> str:
-        """The commit sha, resolved when first needed."""
         return self.hub.commit(self.name, self.asked)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file that matches the pattern."""
         files = self.hub.files(self.name, self.revision)
         matching = {name: size for name, size in sorted(files.items()) if fnmatch.fnmatchcase(name, self.pattern)}
         if not matching:
@@ -113,23 +105,18 @@ class HubTable:
 
     @property
     def names(self) -> list[str]:
-        """Its files, in order."""
         return list(self.sizes)
 
     def fetch(self, name: str) -> Path:
-        """The file on this machine."""
         return self.hub.download(self.name, self.revision, name, self.sizes[name])
 
     def size(self, name: str) -> int:
-        """Its bytes."""
         return self.sizes[name]
 
     def missing(self, name: str) -> bool:
-        """True where `fetch` would download it."""
         return not self.hub.is_cached(self.name, self.revision, name)
 
     def known_rows(self) -> int | None:
-        """The rows of all files, where known without a download."""
         return None
 
 

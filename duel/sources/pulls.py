@@ -176,7 +176,6 @@ def _literal(path: Path) -> str:
 
 
 def _text(value: Any) -> str:
-    """A column's value as text; null is ""."""
     return "" if value is None else str(value)
 
 

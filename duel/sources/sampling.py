@@ -49,19 +49,16 @@ class DrawnTurn:
 
     @property
     def messages(self) -> list[Message]:
-        """The history up to the turn."""
         import orjson
 
         return [Message.model_construct(**message) for message in orjson.loads(self.history)]
 
     @property
     def task(self) -> str:
-        """The first user message, which carries the issue."""
         return next((message.content for message in self.messages if message.role == "user"), "")
 
     @property
     def place(self) -> str:
-        """File and row, for people."""
         return f"{self.file} row {self.row}"
 
 
@@ -83,7 +80,6 @@ class Pool:
         self._excluded = frozenset(self.settings.generate.exclude_ids)
 
     def add(self, rollout: Rollout) -> None:
-        """Take one row into account."""
         sample = self.settings.sample
         self.rows += 1
         if not rollout.instance_id:
@@ -170,7 +166,6 @@ def probability(turn: DrawnTurn, pool: Pool, files: Mapping[str, float], looked_
 def prompts(
     turns: Sequence[DrawnTurn], table: ParquetTable, pool: Pool, files: Mapping[str, float], looked_at: int
 ) -> Iterator[Prompt]:
-    """The records of the drawn turns, in their order."""
     for turn in turns:
         yield Prompt(
             instance_id=turn.instance_id,

@@ -62,7 +62,6 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
 
 
 def sessions(asked: Namespace) -> Mine:
-    """What the command line asks for."""
     from duel.sources.mining.sweep import Mine
 
     return Mine(
@@ -79,7 +78,6 @@ def sessions(asked: Namespace) -> Mine:
 
 
 def choice(asked: Namespace) -> SessionChoice:
-    """Which sessions are wanted."""
     from duel.sources.mining.choosing import SessionChoice, seconds_of
 
     return SessionChoice(
@@ -123,7 +121,6 @@ def write(mine: Mine, out: Path, keep_tools: bool) -> None:
 
 
 def pulls_path(out: Path) -> Path:
-    """Where the commits go: `mined.parquet` -> `mined-pulls.parquet`."""
     return out.with_name(f"{out.stem}-pulls{out.suffix}")
 
 
@@ -136,7 +133,6 @@ FILTERS = {"error-recovery": recovers, "coding": codes}
 
 
 def add_arguments(parser: Parser) -> None:
-    """The options of the command line."""
     from duel.sources.sessions import registry
 
     known = ", ".join(registry.formats())

@@ -186,7 +186,6 @@ def _git_apply(path: str, lines: Sequence[str], prefix: str) -> str:
 
 
 def _hunks(before: str, after: str) -> Iterator[str]:
-    """The lines of a unified diff without its header."""
     old, new = _lines(before), _lines(after)
     head = _common(old, new)
     tail = _common(old[head:][::-1], new[head:][::-1])
@@ -201,7 +200,6 @@ def _hunks(before: str, after: str) -> Iterator[str]:
 
 
 def _near(changes: list[tuple[int, int, int, int]]) -> Iterator[list[tuple[int, int, int, int]]]:
-    """Changes whose contexts touch, together."""
     group: list[tuple[int, int, int, int]] = []
     for change in changes:
         if group and change[0] - group[-1][1] > 2 * CONTEXT_LINES:
@@ -245,7 +243,6 @@ def _lines(text: str) -> list[str]:
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many first items are equal."""
     count = 0
     for a, b in zip(one, other, strict=False):
         if a != b:

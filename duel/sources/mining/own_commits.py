@@ -77,7 +77,6 @@ class OwnCommit:
 
     @property
     def evidence(self) -> str:
-        """Why it is taken for the session's."""
         return f"commit {self.sha[:12]} touches {self.touched} of the {self.edited} files that were edited"
 
 
@@ -117,7 +116,6 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
 
 
 def edits(call: AgentCall) -> bool:
-    """True for a call that changed files, as far as its arguments tell."""
     return bool(_paths(call)) and not call.is_error and call.result is not None
 
 
@@ -146,7 +144,6 @@ def _paths(call: AgentCall) -> list[str]:
 
 
 def _branch(place: LocalRepository, name: str) -> str:
-    """The commit of a branch that a log names; "" where there is no such branch."""
     if not name or name == "HEAD":
         return ""
     return (_git(place.top, "rev-parse", "--verify", "--quiet", f"refs/heads/{name}^0") or "").strip()

@@ -43,7 +43,6 @@ class Mined:
 
     @property
     def task(self) -> str:
-        """What the person asked for, as the first user message of the row has it."""
         return self.trajectory.task
 
     def line(self) -> str:
@@ -83,12 +82,10 @@ class MiningAccount:
     dropped: list[dict[str, str]] = field(default_factory=list)
 
     def leave(self, file: str, session: str, reason: str, detail: str = "") -> None:
-        """Count and list what is not taken."""
         self.left[reason] += 1
         self.dropped.append({"file": file, "instance_id": session, "reason": reason, "detail": detail})
 
     def take(self, mined: Mined) -> None:
-        """Count what is taken."""
         self.taken += 1
         self.turns += mined.trajectory.turns
         self.commits += mined.commit is not None
@@ -96,7 +93,6 @@ class MiningAccount:
         self.notes.update(mined.trajectory.left_out)
 
     def say(self) -> None:
-        """Tell how it went."""
         formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
         say(f"{self.sessions:,} sessions in {self.files:,} files ({formats or 'none'})")
         seen = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common() if count)
@@ -127,7 +123,6 @@ class Ticker:
         self._clock, self._began, self._next = clock, clock(), 2.0
 
     def __call__(self, how_far: str) -> None:
-        """Say it if it is time."""
         if self._clock() - self._began >= self._next:
             self._next *= 2
             say(f"  … {printable(how_far, 160)}")
@@ -150,7 +145,6 @@ class Mine:
     account: MiningAccount = field(default_factory=MiningAccount)
 
     def sessions(self) -> Iterator[Mined]:
-        """The sessions that are taken, in the order of their files."""
         tell = Ticker()
         for log in registry.logs(self.places, self.split, self.accept_license):
             self.account.files += 1
@@ -168,7 +162,6 @@ class Mine:
             self.account.notes.update(_named(log))
 
     def show(self) -> None:
-        """Print what would be taken, a session a line; nothing is written."""
         titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
         print(f"{'format':15} {'turns':>6} {'KB':>8}  {titles}  project: task")
         for mined in self.sessions():

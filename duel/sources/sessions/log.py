@@ -39,13 +39,11 @@ class Log:
 
     @cached_property
     def is_database(self) -> bool:
-        """True for an SQLite file, which holds no records of its own."""
         with self.path.open("rb") as file:
             return file.read(15) == b"SQLite format 3"
 
     @cached_property
     def sample(self) -> list[dict[str, Any]]:
-        """The first records."""
         if self.is_database:
             return [{"tables": [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]}]
         return list(islice(self.values(quietly=True), SNIFFED_RECORDS))
@@ -64,7 +62,6 @@ class Log:
             raise ItemError("damaged", f"the database cannot be read: {error}", where=self.name) from None
 
     def raw(self) -> Iterator[Record]:
-        """Every record in order, a Hole where one cannot be read."""
         yield from record_files.records(self.path)
 
     def entries(self, quietly: bool = False) -> Iterator[Record]:
@@ -79,7 +76,6 @@ class Log:
         return (record for record in self.entries(quietly) if not isinstance(record, Hole))
 
     def note(self, what: str) -> None:
-        """Count one thing that was left out."""
         self.notes[what] += 1
 
 
@@ -89,7 +85,6 @@ class EventFolder(Log):
     is_database = False
 
     def raw(self) -> Iterator[Record]:
-        """The events in the order of the numbers in their names."""
         for number, path in enumerate(sorted(self.path.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
             value = record_files.parsed(path.read_bytes())
             yield value if isinstance(value, dict) else Hole(number)
