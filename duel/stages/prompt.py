@@ -140,7 +140,7 @@ def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, Sample]:
     A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
     named on the command line wins over the bundled sample.
     """
-    from duel.sources.parquet import from_command_line
+    from duel.sources.parquet_tables import from_command_line
 
     flags, defaults = overrides(arguments.offline)
     given = {
