@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +85,8 @@ class Account:
             more = len(self.trajectories.names) > len(self.file_odds)
             hint = "; --files draws from more of them" if more else ""
             say(f"that is fewer than the {asked:,} asked for: the files hold no more that are eligible{hint}")
-        for what, reasons in (("row", self.pool.reasons), ("turn", self.choice.reasons)):
-            for reason, count in _sorted(reasons).items():
-                say(f"  {_count(count, what)} left out: {MEANINGS.get(reason, printable(reason, 60))}")
+        for line in _left_out(self.pool, self.choice, " left out"):
+            say(f"  {line}")
         if self.huge:
             say(f"too large for the challenger's prompt: {_count(len(self.huge), 'pull request')} (report/hugePR.md)")
         for why in sorted(set(self.benchmarks.unchecked.values())):
@@ -95,12 +94,14 @@ class Account:
             say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
 
 
+def _left_out(pool: Pool, choice: Admission, what: str = "") -> Iterator[str]:
+    for kind, reasons in (("row", pool.reasons), ("turn", choice.reasons)):
+        for reason, count in _sorted(reasons).items():
+            yield f"{_count(count, kind)}{what}: {MEANINGS.get(reason, printable(reason, 60))}"
+
+
 def nothing_drawn(trajectories: ParquetTable, pool: Pool, choice: Admission) -> SourceError:
-    counts = [
-        f"{_count(count, what)}: {MEANINGS.get(reason, reason)}"
-        for what, reasons in (("row", pool.reasons), ("turn", choice.reasons))
-        for reason, count in _sorted(reasons).items()
-    ]
+    counts = list(_left_out(pool, choice))
     hint = ""
     if choice.reasons["no-pull-request"]:
         hint = "are these the trajectories' pull requests? In mode 1 (DUEL_MODE=1) turns without one are sampled too"

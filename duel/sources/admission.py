@@ -26,10 +26,8 @@ class Admission:
     turns: list[DrawnTurn] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Candidates that a check refused, as `Workspace.save_dropped` takes them."""
-    capped: int = 0
-    """Candidates left out by `per_repo`."""
-    looked_at: set[str] = field(default_factory=set)
-    """Pull requests that were looked at."""
+    capped: int = 0  # candidates left out by `per_repo`
+    looked_at: set[str] = field(default_factory=set)  # pull requests that were looked at
 
     @property
     def ids(self) -> set[str]:

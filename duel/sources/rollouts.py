@@ -6,7 +6,7 @@ come in small batches, each rollout as roles and lengths, and `Rollout.messages(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -192,6 +192,10 @@ def _text(value: Any) -> str | None:
         return None
 
 
+def _conversation(pairs: Iterable[tuple[Any, Any]]) -> list[Message]:
+    return [Message.model_construct(role=role, content=content) for role, content in pairs]
+
+
 def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:
     """Conversations of a list<struct<role, content>> column; other fields of the struct are ignored."""
     import pyarrow.compute as pc
@@ -207,7 +211,7 @@ def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]
                 texts = contents.slice(start, end - start).to_pylist()
             except UnicodeDecodeError as error:
                 raise ItemError("not-utf-8", f"a message is not UTF-8: byte {error.start}") from None
-            return [Message.model_construct(role=r, content=c) for r, c in zip(names[start:end], texts, strict=True)]
+            return _conversation(zip(names[start:end], texts, strict=True))
 
         yield list(zip(names[start:end], sizes[start:end], strict=True)), messages
 
@@ -221,7 +225,7 @@ def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]
         shape = [(role, None if content is None else len(content.encode())) for role, content in pairs]
 
         def messages(pairs: list[tuple[str, str | None]] = pairs) -> list[Message]:
-            return [Message.model_construct(role=role, content=content) for role, content in pairs]
+            return _conversation(pairs)
 
         yield shape, messages
 

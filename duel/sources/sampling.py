@@ -44,8 +44,7 @@ class DrawnTurn:
     turn: int
     history: bytes
     assistant: str
-    turns: int
-    """Eligible turns of the rollout, of which this is one."""
+    turns: int  # eligible turns of the rollout, of which this is one
 
     @property
     def messages(self) -> list[Message]:
@@ -68,13 +67,11 @@ class Pool:
 
     settings: Settings
     rows: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Rows that were left out, by reason."""
+    reasons: Counter[str] = field(default_factory=Counter)  # rows that were left out, by reason
     unusable: list[dict[str, str]] = field(default_factory=list)
     """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
     best: dict[str, list[DrawnTurn]] = field(default_factory=dict)
-    eligible: Counter[str] = field(default_factory=Counter)
-    """Eligible rollouts by pull request."""
+    eligible: Counter[str] = field(default_factory=Counter)  # eligible rollouts by pull request
 
     def __post_init__(self) -> None:
         self._excluded = frozenset(self.settings.generate.exclude_ids)

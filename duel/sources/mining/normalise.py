@@ -31,13 +31,10 @@ class MinedTrajectory:
 
     session: Session
     messages: list[dict[str, str]] = field(default_factory=list)
-    turns: int = 0
-    """Assistant turns in `messages`."""
-    ended_by: str = ""
-    """The reason why the rest of the session is not in it; "" where all of it is."""
+    turns: int = 0  # assistant turns in `messages`
+    ended_by: str = ""  # the reason why the rest of the session is not in it; "" where all of it is
     exit_status: str = ""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """What was passed over without ending it."""
+    left_out: Counter[str] = field(default_factory=Counter)  # what was passed over without ending it
 
     @property
     def task(self) -> str:

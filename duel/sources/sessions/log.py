@@ -29,13 +29,10 @@ class Log:
     """One file, or one folder of event files, below the folder that was searched."""
 
     path: Path
-    name: str
-    """The path below the searched folder: what reports show."""
-    notes: Counter[str] = field(default_factory=Counter)
-    """What was left out or could not be read, by its name."""
+    name: str  # the path below the searched folder: what reports show
+    notes: Counter[str] = field(default_factory=Counter)  # what was left out or could not be read, by its name
     license: str = ""
-    revision: str = ""
-    """Licence and commit of the dataset that it is a part of."""
+    revision: str = ""  # licence and commit of the dataset that it is a part of
 
     @cached_property
     def is_database(self) -> bool:

@@ -49,14 +49,11 @@ class _Line:
     parent: str | None
     role: str
     message: dict[str, Any]
-    outcome: Any
-    """`toolUseResult`: what the harness itself noted of a tool's run."""
+    outcome: Any  # `toolUseResult`: what the harness itself noted of a tool's run
     folder: str
     moment: float | None
-    hidden: bool
-    """Written by the harness: meta text, a compaction's summary, an API error."""
-    side: str
-    """The sub-agent's id on side-chain lines; "" on the main chain."""
+    hidden: bool  # written by the harness: meta text, a compaction's summary, an API error
+    side: str  # the sub-agent's id on side-chain lines; "" on the main chain
     queued: bool = False
     """Typed while the agent worked: it belongs to the branch that it came in on, whether or not a line names it."""
 
