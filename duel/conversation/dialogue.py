@@ -13,7 +13,7 @@ from typing import Any
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
 from duel.conversation.native_calls import calls_of, waiting_for
-from duel.conversation.values import table, text
+from duel.conversation.values import joined, table, text
 from duel.errors import ItemError
 from duel.records import Message
 
@@ -40,7 +40,6 @@ def is_native(messages: Iterable[Message]) -> bool:
 
 
 def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
-    """The native calls of a message; [] where it has none."""
     return calls_of({**(message.model_extra or {}), "content": message.content}, prefix)
 
 
@@ -99,7 +98,7 @@ def native_chat(session: Session) -> list[dict[str, Any]]:
             prose = entry.text
             if isinstance(before, AgentReply) and not before.calls:
                 entries.pop()
-                prose = "\n\n".join(filter(None, (before.text, prose)))
+                prose = joined(before.text, prose)
             if prose or calls:
                 entries.append(AgentReply(prose, calls))
     return _chat(entries)

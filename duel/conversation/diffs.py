@@ -107,7 +107,6 @@ class _Reader:
 
 
 def _note(file: ChangedFile, key: str, value: object) -> None:
-    """An extra key, which survives in the record."""
     if file.model_extra is not None:
         file.model_extra[key] = value
 

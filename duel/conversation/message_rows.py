@@ -14,7 +14,7 @@ from typing import Any
 from duel.conversation import text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, results_in, split_result, waiting_for
-from duel.conversation.values import loaded, parts, seconds, table, tables, text
+from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 
 _LISTS = ("messages", "trajectory", "conversations", "conversation")
 _ROLES = "assistant=ai,gpt,model,bot,chatgpt user=human system=developer"
@@ -102,7 +102,6 @@ class _Rows:
         """The calls of the reply before, which the next messages may answer."""
 
     def read(self) -> None:
-        """Every message in order; then what only all calls together tell."""
         for number, message in enumerate(self.messages):
             role = message["role"]
             content, images = parts(message["content"])
@@ -131,11 +130,11 @@ class _Rows:
         reply.thinking = (
             text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts) or reply.thinking
         )
-        last = self.entries[-1] if self.entries else None
+        last = self.result.last
         if isinstance(last, AgentReply) and not last.results and self.dialect != "bash_block":
             # One response that the set wrote as several messages: what was said, then a message a call.
-            last.text = "\n\n".join(filter(None, (last.text, reply.text)))
-            last.thinking = "\n\n".join(filter(None, (last.thinking, reply.thinking)))
+            last.text = joined(last.text, reply.text)
+            last.thinking = joined(last.thinking, reply.thinking)
             last.calls += reply.calls
             self.open = last.calls
             return
@@ -151,7 +150,7 @@ class _Rows:
                 self.entries.append(Said(content))
             return
         waiting = [call for call in self.open if call.result is None]
-        last = self.entries[-1] if self.entries else None
+        last = self.result.last
         if role == "user" and not (self.result.acts_in_text and waiting and isinstance(last, AgentReply)):
             self.entries.append(Said(content, images))
         elif self.module is not None and hasattr(self.module, "results"):
@@ -186,7 +185,6 @@ def _parts(message: Mapping[str, Any], kinds: tuple[str, ...]) -> list[dict[str,
 
 
 def _facts(row: Mapping[str, Any], result: Session) -> None:
-    """What a row says of its session, beside the messages."""
     instance = text(row, "instance_id")
     rollout = _ROLLOUT.fullmatch(instance)
     if rollout:

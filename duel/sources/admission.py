@@ -26,14 +26,11 @@ class Admission:
     turns: list[DrawnTurn] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Candidates that a check refused, as `Workspace.save_dropped` takes them."""
-    capped: int = 0
-    """Candidates left out by `per_repo`."""
-    looked_at: set[str] = field(default_factory=set)
-    """Pull requests that were looked at."""
+    capped: int = 0  # candidates left out by `per_repo`
+    looked_at: set[str] = field(default_factory=set)  # pull requests that were looked at
 
     @property
     def ids(self) -> set[str]:
-        """The pull requests of the turns that were taken."""
         return {turn.instance_id for turn in self.turns}
 
     def keep(self, ids: set[str], damaged: Mapping[str, str]) -> None:
@@ -44,12 +41,10 @@ class Admission:
         self.turns = [turn for turn in self.turns if turn.instance_id in ids or turn.instance_id not in damaged]
 
     def drop(self, turn: DrawnTurn, reason: str, detail: str) -> None:
-        """Leave a candidate out."""
         self.dropped.append({"file": turn.place, "instance_id": turn.instance_id, "reason": reason, "detail": detail})
 
     @property
     def reasons(self) -> Counter[str]:
-        """Refused candidates by reason."""
         counts = Counter(row["reason"] for row in self.dropped)
         if self.capped:
             counts["per-repo"] = self.capped

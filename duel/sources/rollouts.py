@@ -20,7 +20,7 @@ from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from duel.records import Message
 from duel.sections import Sample
-from duel.sources.parquet import Footer, footer, require
+from duel.sources.parquet_tables import Footer, footer
 
 COLUMNS = ("instance_id", "repo", "messages")
 OPTIONAL = ("exit_status", "trajectory_format")
@@ -49,8 +49,7 @@ class Rollout:
 
 def check(path: Path, shown: str) -> Footer:
     """The footer of a trajectory file. Raises SourceError where a column is missing or is of another kind."""
-    found = footer(path, shown)
-    require(found, COLUMNS, shown)
+    found = footer(path, shown, COLUMNS)
     kind = found.columns["messages"]
     if not _is_text(kind) and not _is_conversation(kind):
         raise SourceError(
@@ -119,14 +118,10 @@ def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
 
 def _is_text(kind: Any) -> bool:
     """True for text, and for what holds text in other clothes: bytes, a dictionary, `datasets`' JSON."""
-    import pyarrow.types as types
-
-    if getattr(kind, "extension_name", "") == "arrow.json":
-        return True
-    if types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    plain = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return bool(plain or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+    kind = (
+        getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else getattr(kind, "storage_type", kind)
+    )
+    return str(kind).removeprefix("large_").removesuffix("_view") in ("string", "binary")
 
 
 def _is_conversation(kind: Any) -> bool:
@@ -152,7 +147,7 @@ def _plain(column: Any) -> Any:
     column = getattr(column, "storage", column)
     if types.is_dictionary(column.type):
         return _plain(column.dictionary_decode())
-    if types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_binary_view(column.type):
+    if "binary" in str(column.type):
         try:
             return column.cast(pyarrow.large_string())
         except pyarrow.ArrowInvalid:
@@ -198,7 +193,6 @@ def _text(value: Any) -> str | None:
 
 
 def _conversation(pairs: Iterable[tuple[Any, Any]]) -> list[Message]:
-    """Messages of roles and contents whose shape has been checked."""
     return [Message.model_construct(role=role, content=content) for role, content in pairs]
 
 

@@ -44,24 +44,20 @@ class DrawnTurn:
     turn: int
     history: bytes
     assistant: str
-    turns: int
-    """Eligible turns of the rollout, of which this is one."""
+    turns: int  # eligible turns of the rollout, of which this is one
 
     @property
     def messages(self) -> list[Message]:
-        """The history up to the turn."""
         import orjson
 
         return [Message.model_construct(**message) for message in orjson.loads(self.history)]
 
     @property
     def task(self) -> str:
-        """The first user message, which carries the issue."""
         return next((message.content for message in self.messages if message.role == "user"), "")
 
     @property
     def place(self) -> str:
-        """File and row, for people."""
         return f"{self.file} row {self.row}"
 
 
@@ -71,19 +67,16 @@ class Pool:
 
     settings: Settings
     rows: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Rows that were left out, by reason."""
+    reasons: Counter[str] = field(default_factory=Counter)  # rows that were left out, by reason
     unusable: list[dict[str, str]] = field(default_factory=list)
     """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
     best: dict[str, list[DrawnTurn]] = field(default_factory=dict)
-    eligible: Counter[str] = field(default_factory=Counter)
-    """Eligible rollouts by pull request."""
+    eligible: Counter[str] = field(default_factory=Counter)  # eligible rollouts by pull request
 
     def __post_init__(self) -> None:
         self._excluded = frozenset(self.settings.generate.exclude_ids)
 
     def add(self, rollout: Rollout) -> None:
-        """Take one row into account."""
         sample = self.settings.sample
         self.rows += 1
         if not rollout.instance_id:
@@ -170,7 +163,6 @@ def probability(turn: DrawnTurn, pool: Pool, files: Mapping[str, float], looked_
 def prompts(
     turns: Sequence[DrawnTurn], table: ParquetTable, pool: Pool, files: Mapping[str, float], looked_at: int
 ) -> Iterator[Prompt]:
-    """The records of the drawn turns, in their order."""
     for turn in turns:
         yield Prompt(
             instance_id=turn.instance_id,

@@ -228,7 +228,7 @@ def test_one_can_choose_by_age_project_length_outcome_and_recovery(logs: Path) -
     write_lines(logs / "short.jsonl", short.lines)
 
     def taken(limit: int = 0, **wanted: Any) -> set[str]:
-        return {found.task for found in Mine([], SessionChoice(**wanted), limit=limit).sessions()}
+        return {found.trajectory.task for found in Mine([], SessionChoice(**wanted), limit=limit).sessions()}
 
     assert taken() == {"Old", "Young", "Short"}
     assert taken(not_before=datetime(2026, 3, 1, tzinfo=UTC).timestamp()) == {"Young"}

@@ -15,7 +15,7 @@ from duel.conversation import text_actions
 from duel.exports import trajectories
 from duel.registry import Registry
 from duel.sources.mining.choosing import SessionChoice
-from duel.sources.mining.sweep import Mine, Mined, Ticker
+from duel.sources.mining.sweep import Mine, MinedSession, Ticker
 from duel.sources.mining.task_words import first_words
 from duel.sources.sessions import registry
 from tests.sessions.logs import ClaudeCode, write_lines
@@ -23,12 +23,12 @@ from tests.sessions.logs import ClaudeCode, write_lines
 SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
-def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[Mined]]:
+def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[MinedSession]]:
     mine = Mine([str(place)], SessionChoice(min_turns=0), format=format, commits=False, **options)
     return mine, list(mine.sessions())
 
 
-def figures(mine: Mine, found: list[Mined]) -> tuple[int, int, int, int, int, int]:
+def figures(mine: Mine, found: list[MinedSession]) -> tuple[int, int, int, int, int, int]:
     """(sessions taken, turns, calls, results, errors, submissions)."""
     counts = mine.account.counts
     submits = sum(SUBMIT in m["content"] for one in found for m in one.trajectory.messages if m["role"] == "assistant")
@@ -488,7 +488,7 @@ BREAKS = {
 def test_a_broken_line_costs_no_more_than_itself_and_no_rest_is_a_session(fault: str, tmp_path: Path) -> None:
     change, turns, ended_by = BREAKS[fault]
     _, [one] = mined(write_lines(tmp_path / "x.jsonl", broken(4, change)))
-    assert one.task == "The parser fails. Fix it."
+    assert one.trajectory.task == "The parser fails. Fix it."
     assert (one.trajectory.turns, one.trajectory.ended_by) == (turns, ended_by)
 
 
@@ -496,7 +496,7 @@ def test_a_lost_reply_ends_the_trajectory_and_the_followup_is_no_task(tmp_path: 
     lines = [json.dumps(record) for record in session()]
     lines[3] = lines[3][:40]
     _, [one] = mined(write_lines(tmp_path / "x.jsonl", lines))
-    assert (one.task, one.trajectory.turns) == ("The parser fails. Fix it.", 1)
+    assert (one.trajectory.task, one.trajectory.turns) == ("The parser fails. Fix it.", 1)
     assert one.trajectory.ended_by == "a broken line in the log"
     mine, found = mined(write_lines(tmp_path / "y.jsonl", lines[4:]))  # and where the beginning is not there at all
     assert (found, dict(mine.account.left)) == ([], {"no-task": 1})

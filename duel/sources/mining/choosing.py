@@ -27,15 +27,12 @@ def seconds_of(age: str) -> float:
 class SessionChoice:
     """What is asked for; the empty choice takes everything that has a task and a turn."""
 
-    not_before: float | None = None
-    """Sessions that ended earlier are left, in seconds since 1970."""
-    project: str = ""
-    """A glob that the working folder, its last part or the repository must match."""
+    not_before: float | None = None  # sessions that ended earlier are left, in seconds since 1970
+    project: str = ""  # A glob that the working folder, its last part or the repository must match
     min_turns: int = 1
     """Eligible turns; with 0, tool calls without a shell form will do: exports can keep them as they were made."""
     outcome: str = ""
-    happened: Callable[[MinedTrajectory], bool] | None = None
-    """The predicate of `--filter`."""
+    happened: Callable[[MinedTrajectory], bool] | None = None  # the predicate of `--filter`
 
     def refuses_session(self, session: Session, repo: str) -> str:
         """Why a session is left before it is converted, as a slug; "" where it is not."""

@@ -17,6 +17,7 @@ from typing import Any
 from duel import prompts, turn
 from duel.conversation import text_actions
 from duel.conversation.model import IMAGE_LEFT_OUT, AgentCall, AgentReply, Lost, Said, Session
+from duel.conversation.values import joined
 from duel.sources.mining import shell_forms
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
@@ -30,17 +31,13 @@ class MinedTrajectory:
 
     session: Session
     messages: list[dict[str, str]] = field(default_factory=list)
-    turns: int = 0
-    """Assistant turns in `messages`."""
-    ended_by: str = ""
-    """The reason why the rest of the session is not in it; "" where all of it is."""
+    turns: int = 0  # assistant turns in `messages`
+    ended_by: str = ""  # the reason why the rest of the session is not in it; "" where all of it is
     exit_status: str = ""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """What was passed over without ending it."""
+    left_out: Counter[str] = field(default_factory=Counter)  # what was passed over without ending it
 
     @property
     def task(self) -> str:
-        """The first thing that the person said; "" where nobody said anything."""
         return next((message["content"] for message in self.messages if message["role"] == "user"), "")
 
 
@@ -95,13 +92,11 @@ class _Builder:
         self.acts = bool(trajectory.session.calls)
 
     def said(self, said: Said) -> None:
-        """Something the person said; an image ends the trajectory, since what follows may be about it."""
-        self._user("\n\n".join(filter(None, (said.text, *[IMAGE_LEFT_OUT] * said.images))))
+        self._user(joined(said.text, *[IMAGE_LEFT_OUT] * said.images))
         if said.images:
             raise _End("image from the person")
 
     def replied(self, reply: AgentReply, is_last: bool) -> None:
-        """The turns of one reply."""
         if len(self.trajectory.messages) < 2 and not self.trajectory.task:
             self.trajectory.left_out["reply before any task"] += 1
             return
@@ -177,6 +172,6 @@ class _Builder:
         messages = self.trajectory.messages
         last: dict[str, Any] = messages[-1] if messages else {"role": ""}
         if last["role"] == "user" and not after_turn:
-            last["content"] = "\n\n".join(filter(None, (last["content"], content)))
+            last["content"] = joined(last["content"], content)
         else:
             messages.append({"role": "user", "content": content})

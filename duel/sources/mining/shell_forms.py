@@ -340,27 +340,17 @@ def reason_text(call: AgentCall) -> str:
     return str(table(call.arguments).get("thought") or "") if call.name == "think" else ""
 
 
-FORMS: dict[str, Callable[[AgentCall], str]] = {
-    "Bash": _bash,
-    "bash": _bash,
-    "exec": _bash,
-    "execute_bash": _bash,
-    "terminal": _bash,
+_TOOLS: dict[str, Callable[[AgentCall], str]] = {
+    "Bash bash exec execute_bash terminal": _bash,
     "keystrokes": _keystrokes,
     "Read": _read_numbered,
     "read": _read_plain,
-    "Write": _write,
-    "write": _write,
-    "Edit": _edit,
-    "MultiEdit": _edit,
-    "edit": _edit,
-    "Glob": _glob,
-    "find": _glob,
+    "Write write": _write,
+    "Edit MultiEdit edit": _edit,
+    "Glob find": _glob,
     "Grep": _grep,
     "grep": _grep_of_pi,
-    "LS": _list,
-    "ls": _list,
-    "str_replace_editor": _editor,
-    "str_replace_based_edit_tool": _editor,
-    "file_editor": _editor,
+    "LS ls": _list,
+    "str_replace_editor str_replace_based_edit_tool file_editor": _editor,
 }
+FORMS = {name: form for names, form in _TOOLS.items() for name in names.split()}

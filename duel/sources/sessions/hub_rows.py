@@ -43,7 +43,6 @@ class HubRows(Log):
     is_database = False
 
     def raw(self) -> Iterator[Record]:
-        """The rows in their order. Raises SourceError where the dataset cannot be had."""
         try:
             import datasets
         except ImportError:

@@ -15,12 +15,10 @@ _LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows with a description and solutions by language."""
     return any("description" in record and "language" in table(record.get("solutions")) for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a problem and language."""
     for number, row in enumerate(log.values()):
         solutions = table(row.get("solutions"))
         pairs = zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False)

@@ -15,12 +15,10 @@ _CODES = ("func_code_string", "whole_func_string", "code", "function", "original
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows with a text and a code under the sets' usual names."""
     return any(text(record, *_TEXTS) and text(record, *_CODES) for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a function: what it is to do, and the function."""
     for number, row in enumerate(log.values()):
         code = f"```{text(row, 'language').lower()}\n{text(row, *_CODES).strip()}\n```"
         session = chat("docstrings", f"{log.name} row {number}", [("user", text(row, *_TEXTS)), ("assistant", code)])

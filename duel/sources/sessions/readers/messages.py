@@ -11,12 +11,10 @@ from duel.sources.sessions.log import Log
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows with a list of messages under one of its usual names."""
     return any(message_rows.conversation(record) for record in sample)
 
 
 def read(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[Session]:
-    """One session a row; rows without messages are noted."""
     for number, row in enumerate(log.values()):
         if isinstance(row, dict) and message_rows.conversation(row):
             session = message_rows.session(row, "messages", f"{log.name} row {number}", dialect)

@@ -16,12 +16,10 @@ from duel.sources.sessions.log import Log
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for a tree, its root, or a row with the id of its parent."""
     return any(_root(record) or {"message_id", "parent_id", "message_tree_id"} <= record.keys() for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a tree; rows of one tree stand together."""
     for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id") or text(row, "message_id")):
         listed = list(rows)
         root = _root(listed[0]) or _grown(listed)

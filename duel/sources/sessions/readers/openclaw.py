@@ -23,14 +23,12 @@ _TRACE = "openclaw-trajectory"
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for the database, a bundle's branch, and the events beside it."""
     first = sample[0] if sample else {}
     named = {"transcript_events", "session_transcript_active_events"} <= set(first.get("tables") or ())
     return named or bool(_entries(first)) or text(first, "traceSchema") == _TRACE
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The active branch of each session; with `all_branches` the others as well."""
     if log.is_database:
         for (key,) in list(log.query("SELECT DISTINCT session_id FROM transcript_events ORDER BY session_id")):
             for session in pi.branches(_stored(log, str(key), all_branches), log, all_branches):

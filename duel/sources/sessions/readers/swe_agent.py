@@ -17,13 +17,11 @@ from duel.sources.sessions.log import Log
 
 
 def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for an object with a history and steps that have actions."""
     first = sample[0] if sample else {}
     return isinstance(first.get("history"), list) and isinstance(first.get("trajectory"), list)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The one run of a file; its instance is the file's stem."""
     for run in log.values():
         history = [message for message in tables(run.get("history")) if not message.get("is_demo")]
         info = table(run.get("info"))
