@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from duel.calls.level import Level, Ticket
-from duel.calls.pace import SHORTEST_S, Pace
+from duel.calls.pace import FIRST_S, SHORTEST_S, Pace
 from duel.calls.patience import Patience
 from duel.calls.rates import Rates
 from duel.calls.seats import WANTED, Seats
@@ -42,6 +43,8 @@ class Start:
     ticket: Ticket
     at: float
     before: tuple[float, float]
+    beyond: tuple[int, int, float] | None = None
+    """A call beyond the level: replies and epoch until when its fate tells something, and how long the next one waits."""
 
 
 @dataclass
@@ -165,24 +168,30 @@ class Lane:
     def refused(self, start: Start, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
         self._failed()
+        asked = None if retry_after_s is None else min(retry_after_s, self.longest_hold_s)
         paced = limited and self.pace.learnt and not self.out and not self._is_outage
         if limited:
-            self.pace.refused(start.at, _now(), self.longest_hold_s)
-        if paced:
+            self.pace.refused(start.at, _now(), asked)
+        if start.beyond is not None:
+            replies, epoch, delay = start.beyond
             self.level.failed(start.ticket)
-            self._next_start = max(self._next_start, _now() + min(retry_after_s or 0.0, self.longest_hold_s))
+            self.level.confirm(4)
+            _later(delay, self._try_one_more, replies, epoch, 3 * delay)
+        elif paced:
+            self.level.failed(start.ticket)
         else:
             pause = self.level.refused(start.ticket, _now() - start.at)
             if pause:
-                asyncio.get_running_loop().call_later(pause, self._count, retry_after_s, limited)
+                _later(pause, self._count, self.answered_calls, asked, limited)
             self._settle(retry_after_s, limited)
         self._release()
 
     def is_paced(self) -> None:
-        """A refusal speaks of a limit per time: what was answered so far is the first guess at it."""
-        self.pace.told = True
-        if self.answered_calls and not self.pace.interval_s:
-            self.pace.learn(max(SHORTEST_S, (_now() - self._began) / self.answered_calls), _now())
+        """The limit is one of time: what was answered so far is the first guess at it."""
+        if not self.pace.interval_s:
+            guess = (_now() - self._began) / self.answered_calls if self.answered_calls else FIRST_S
+            self.pace.learn(_now(), max(SHORTEST_S, guess))
+            self.level.restore()
 
     def observe(self, rates: Rates, start: Start) -> None:
         """The headers of a response tell of limits."""
@@ -192,7 +201,7 @@ class Lane:
     def _is_outage(self) -> bool:
         """True if the present row of failures is no chance."""
         row = self._failed_in_a_row
-        if self.pace.told and self.level.in_flight > 1:  # refused for its pace, while replies are on their way
+        if self.pace.interval_s and self.level.in_flight > 1:  # refused for its pace, while replies are on their way
             return False
         return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
 
@@ -205,10 +214,26 @@ class Lane:
         self.seats.give_back()
         self._dispatch()
 
-    def _count(self, retry_after_s: float | None, limited: bool) -> None:
+    def _count(self, replies: int, retry_after_s: float | None, limited: bool) -> None:
         self.level.count()
         self._settle(retry_after_s, limited)
+        if limited and self.level.crowded:
+            delay = FIRST_S if retry_after_s is None else max(retry_after_s, SHORTEST_S)
+            _later(delay, self._try_one_more, replies, self.level.epoch, 3 * delay)
         self._dispatch()
+
+    def _try_one_more(self, replies: int, epoch: int, delay: float) -> None:
+        """While all calls that stood are still out, one more is taken only where the limit is one of time."""
+        undecided = (self.answered_calls, self.level.epoch) == (replies, epoch) and not self.pace.learnt
+        if undecided and self.queued and self.seats.free and not self.held and not (turn := self._next_turn()).done():
+            start = self._start(turn)
+            start.beyond = (replies, epoch, delay)
+            _later(self.level.patience_s, self._took_one_more, start)
+
+    def _took_one_more(self, start: Start) -> None:
+        if self.level.is_out(start.ticket):
+            self.is_paced()
+            self._dispatch()
 
     def _settle(self, retry_after_s: float | None, limited: bool) -> None:
         if (self.level.exhausted or (self.out and not self.level.in_flight)) and not self.held:
@@ -251,7 +276,7 @@ class Lane:
         if 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
             until = _now() + self._hold_s(retry_after_s)
             apart = (until - self._first_start_since_hold) / self._answered_since_hold
-            self.pace.learn(min(apart, self.longest_hold_s), _now())
+            self.pace.learn(_now(), min(apart, self.longest_hold_s))
 
     def send_away(self) -> None:
         """Give up on waiting: every request in the queue meets ModelGone."""
@@ -275,9 +300,14 @@ class Lane:
                 return
             turn = self._next_turn()
             if not turn.done():
-                self._next_start = now + max(self.min_interval_s, self.pace.interval_s, self._spacing_s)
-                self.seats.taken += 1
-                turn.set_result(Start(self.level.sent(), now, self.pace.sent(now)))
+                self._next_start = now + max(self.min_interval_s, self._spacing_s)
+                self._start(turn)
+
+    def _start(self, turn: asyncio.Future[Start]) -> Start:
+        start = Start(self.level.sent(), _now(), self.pace.sent(_now()))
+        self.seats.taken += 1
+        turn.set_result(start)
+        return start
 
     def _next_turn(self) -> asyncio.Future[Start]:
         """A retry first; while the model is out in turn with new work, so that no single request keeps it out."""
@@ -295,6 +325,10 @@ class Lane:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(delay, self._dispatch)
+
+
+def _later(delay: float, work: Callable[..., None], *arguments: object) -> None:
+    asyncio.get_running_loop().call_later(delay, work, *arguments)
 
 
 def _now() -> float:

@@ -81,7 +81,9 @@ class Level:
         """Up to here the level doubles; above it is probed."""
         self._evidence = _evidence(CHANCE)
         self._suspicion = 0.0
-        self._epoch = 0
+        self.crowded = False
+        """True if nearly all calls beyond those that stood were refused when the level last fell."""
+        self.epoch = 0
         """Number of the first call sent after the last change of the level."""
         self._taken = 0
         """Calls of this epoch that were answered."""
@@ -121,16 +123,31 @@ class Level:
         """A call went wrong in a way that says nothing about the level."""
         self._flying.pop(ticket.number, None)
 
+    def is_out(self, ticket: Ticket) -> bool:
+        """True while the call is in flight."""
+        return ticket.number in self._flying
+
+    @property
+    def patience_s(self) -> float:
+        """After so long a call has been taken: refusals come sooner."""
+        return COUNT_FACTOR * self._slowest_refusal_s + COUNT_S
+
+    def restore(self) -> None:
+        """Refusals are a matter of pace: the falls were none."""
+        self.limit = max(self.limit, self._trial.before if self._trial else 1.0)
+        self._settled_at, self.fell, self.exhausted, self._counting = self.cap, False, False, None
+        self._change()
+
     def answered(self, ticket: Ticket) -> None:
         """A reply came."""
         self._flying.pop(ticket.number, None)
-        if ticket.number < self._epoch or self._counting is not None:
+        if ticket.number < self.epoch or self._counting is not None:
             return
         self._taken += 1
         self._fruitless = 0
         if self._trial is not None:
             self._judge_trial(self._trial, ticket)
-        elif self._before_probe and ticket.number >= self._epoch + self.limit:
+        elif self._before_probe and ticket.number >= self.epoch + self.limit:
             self._keep_probe()
         elif self._full >= ticket.number:
             self._grow()
@@ -144,18 +161,18 @@ class Level:
             return 0.0
         if not self._flying and self.limit < 2:
             self.exhausted = True
-        if ticket.number < self._epoch:
+        if ticket.number < self.epoch:
             return 0.0
         self._slowest_refusal_s = max(self._slowest_refusal_s, took_s)
         self._suspect(ticket.number)
         if self._suspicion < SUSPICIOUS:
             return 0.0
         self._counting = set(self._flying)
-        return COUNT_FACTOR * self._slowest_refusal_s + COUNT_S
+        return self.patience_s
 
     def _suspect(self, number: int) -> None:
         """Weigh one more refusal, after the calls between it and the one before it, which were not refused."""
-        between = max(0, number - max(self._newest_refused + 1, self._epoch))
+        between = max(0, number - max(self._newest_refused + 1, self.epoch))
         self._newest_refused = max(self._newest_refused, number)
         self._suspicion = max(0.0, self._suspicion + between * self._evidence[False])
         if not self._suspicion:
@@ -168,12 +185,13 @@ class Level:
         if self._counting is None:
             return
         self.fell = True
-        standing, survivors = float(len(self._counting)), sum(number >= self._epoch for number in self._counting)
+        standing, survivors = float(len(self._counting)), sum(number >= self.epoch for number in self._counting)
         self._counting = None
         share = self._share(self._since, self._next)
+        self.crowded = share > MOST_BACKGROUND and standing > 0
         if self._before_probe:
             self.limit = self._settled_at = max(1.0, min(self._before_probe, standing))
-            self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * 2, MOST_QUIET_ROUNDS)
+            self.confirm()
             self._change()
             return
         self._fruitless += not self._taken and not survivors and self._trial is not None
@@ -185,6 +203,10 @@ class Level:
         self._change()
         self._trial = trial
         self._evidence = _evidence(max(self.background, share))
+
+    def confirm(self, later: int = 2) -> None:
+        """A call beyond the level was refused: the next is tried so many times later."""
+        self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * later, MOST_QUIET_ROUNDS)
 
     def collapse(self) -> None:
         """Start again from one call, after the model was held back; double up to where the level was."""
@@ -213,10 +235,10 @@ class Level:
 
     def _judge_trial(self, trial: _Trial, ticket: Ticket) -> None:
         """One round after the fall: did it help?"""
-        sent = ticket.number - self._epoch
+        sent = ticket.number - self.epoch
         if sent < max(SHORTEST_TRIAL, self.limit):
             return
-        share = self._share(self._epoch, ticket.number)
+        share = self._share(self.epoch, ticket.number)
         if share < max(1.5 * self.background, HELPED):
             self._settled_at = self.limit
         elif share <= MOST_BACKGROUND:
@@ -228,7 +250,7 @@ class Level:
 
     def _change(self) -> None:
         """A new epoch begins: what was sent before says nothing about the level from here."""
-        self._epoch = self._next
+        self.epoch = self._next
         self._taken = 0
         self._trial, self._before_probe = None, 0.0
         self._evidence = _evidence(self.background)

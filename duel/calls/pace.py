@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 
 from duel.calls.rates import Left, Rates
 
-# A pace that was learnt from refusals is tried faster with each reply: quickly until it is refused once, then gently,
-# so that one call in ten or so is refused at the limit; 1.03 back and 0.997 forth stay within 3 % of it.
-FIRST_RELAX, RELAX, LATE_RELAX, BACK_OFF, HARD_BACK_OFF = 0.93, 0.997, 0.985, 1.03, 1.3
-# Replies between two refusals from which the pace counts as nearly right.
-NEARLY_RIGHT = 5
-# So many without one: the limit is further away than thought.
-LONG_UNREFUSED = 60
+# A learnt pace is tried faster with each call: quickly until it is refused once, then the quicker the more calls were
+# taken since, so that one in ten or so is refused at the limit; 1.06 back and 0.997 forth stay within 3 % of it.
+FIRST_FASTER, FASTER, GENTLE_CALLS = 0.88, 0.997, 12
+# Back at the first refusal, after some calls that were taken, after few, and after none.
+FIRST_BACK, BACK, BACK_SOON, BACK_AGAIN, FEW_TAKEN = 1.2, 1.06, 1.1, 1.3, 4
+# A refusal that asks for no pause is tried again after this share of the interval, four times that after the next.
+PAUSE = 0.2
+# The pace to begin with where nothing is known.
+FIRST_S = 1.0
+# Retry-After counts in whole seconds, rounded up.
+ROUNDED_UP_S = 1.0
 # Timers are not finer.
-SHORTEST_S = 0.02
+SHORTEST_S = 0.005
 
 
 @dataclass
@@ -66,34 +70,42 @@ class Pace:
 
     interval_s: float = 0.0
     """Seconds between two starts, learnt from refusals; 0: none."""
-    told: bool = False
-    """A refusal spoke of calls or tokens per time."""
     tokens: float = 0.0
     """What a call takes of a limit on tokens, on average."""
     _calls: _Bucket = field(default_factory=_Bucket)
     _tokens: _Bucket = field(default_factory=_Bucket)
-    _answered: int = 0
-    """Replies since the last refusal."""
-    _changed_at: float = 0.0
+    _next: float = 0.0
+    """When the next call may start."""
+    _taken: int = 0
+    """Calls since the last refusal."""
+    _in_a_row: int = 0
+    """Refusals without a call between them."""
+    _refused_at: float = 0.0
     _met: bool = False
     """True once the learnt pace was refused, so that the limit is near."""
 
     @property
     def learnt(self) -> bool:
         """True while refusals are a matter of pace and not of how many calls are out."""
-        return self.told or self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
+        return self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
 
     def wait(self, now: float) -> float:
-        """Seconds until headers let another call go."""
-        if not self._calls.limit and not self._tokens.limit:
-            return 0.0
-        return max(self._calls.wait(1.0, now), self._tokens.wait(self.tokens, now))
+        """Seconds until another call may go."""
+        wait = self._next - now if self.interval_s else 0.0
+        if self._calls.limit or self._tokens.limit:
+            wait = max(wait, self._calls.wait(1.0, now), self._tokens.wait(self.tokens, now))
+        return wait
 
     def sent(self, now: float) -> tuple[float, float]:
         """A call goes out; returns what to hand to `observe` with its response."""
         before = (self._calls.used, self._tokens.used)
         self._calls.take(1.0, now)
         self._tokens.take(self.tokens, now)
+        if self.interval_s:
+            self._next = now + self.interval_s
+            gentle = FASTER ** (1 + (self._taken / GENTLE_CALLS) ** 2)
+            self.interval_s = max(SHORTEST_S, self.interval_s * (gentle if self._met else FIRST_FASTER))
+            self._taken += 1
         return before
 
     def observe(self, rates: Rates, before: tuple[float, float], now: float) -> None:
@@ -105,28 +117,28 @@ class Pace:
 
     def answered(self, tokens: int) -> None:
         """A reply came that took `tokens`, prompt and completion together."""
-        self._answered += 1
         self.tokens += (tokens - self.tokens) * (0.1 if self.tokens else 1.0)
-        if self.interval_s:
-            slow = RELAX if self._answered < LONG_UNREFUSED else LATE_RELAX
-            self.interval_s *= slow if self._met else FIRST_RELAX
-            if self.interval_s < SHORTEST_S:
-                self.interval_s, self._met = 0.0, False
 
-    def refused(self, started: float, now: float, longest_s: float) -> None:
-        """A call that kept to the pace was refused; one that started under an older pace tells nothing."""
+    def refused(self, started: float, now: float, retry_after_s: float | None) -> None:
+        """A call that kept to the pace was refused: the bucket is empty. One of an older pace tells nothing."""
         self._calls.refused()
         self._tokens.refused()
-        if started < self._changed_at:
+        if not self.interval_s or started < self._refused_at:
             return
-        if self.interval_s:
-            self._changed_at = now
-            self._met = True
-            step = BACK_OFF if self._answered >= NEARLY_RIGHT else HARD_BACK_OFF
-            self.interval_s = min(self.interval_s * step, longest_s)
-        self._answered = 0
+        taken = self._taken - 1
+        self._in_a_row = 1 if taken > 0 else self._in_a_row + 1
+        if taken <= 0:
+            self.interval_s *= BACK_AGAIN if self._in_a_row > 1 else 1.0
+        elif self._met:
+            self.interval_s *= BACK if taken >= FEW_TAKEN else BACK_SOON
+        else:
+            self.interval_s *= FIRST_BACK
+        self._met = self._met or taken > 0
+        pause = self.interval_s * PAUSE * 4.0 ** min(self._in_a_row - 1, 6)
+        self._next = now + max(pause, (retry_after_s or 0.0) - ROUNDED_UP_S)
+        self._refused_at, self._taken = now, 0
 
-    def learn(self, interval_s: float, now: float) -> None:
-        """Refusals have shown that calls may start so far apart."""
+    def learn(self, now: float, interval_s: float = FIRST_S) -> None:
+        """Refusals have shown that the limit is one of time; calls may start so far apart to begin with."""
         if not self.interval_s:
-            self.interval_s, self._met, self._changed_at = interval_s, False, now
+            self.interval_s, self._met, self._next = interval_s, False, now

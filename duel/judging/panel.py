@@ -72,6 +72,7 @@ class Panel:
             "temperature": judge.temperature,
             "orders": judge.orders,
             "structured_output": judge.structured_output,
+            **({"parameters": judge.parameters} if judge.parameters else {}),
             "mode": self.mode,
         }
         return {"rubric": rubric.rubric_hash(), "panel": short_hash(asked)}
@@ -133,6 +134,11 @@ class Panel:
             return "other-candidates"
         return ""
 
+    def is_settled(self, vote: Vote) -> bool:
+        """True for a verdict, and for a judge that wrote none however often it was asked: only `--again` asks it."""
+        unread = vote.error.startswith("unparsed") and vote.asked > self.settings.duel.rescore_passes
+        return vote.parsed or unread
+
     def wanted(self, item: str, votes: Sequence[Vote]) -> list[Key]:
         """The votes to ask for next, given those that are there; [] once there is nothing left to ask."""
         if self.settings.judge.strategy == "screen" and self.contest is DUEL:
@@ -193,7 +199,7 @@ class OpenPair:
 
     def requests(self) -> list[Request]:
         """The votes that are asked for sure."""
-        there = [vote for vote in self.kept.votes if vote.parsed] if self.kept else []
+        there = [vote for vote in self.kept.votes if self.panel.is_settled(vote)] if self.kept else []
         return [self.questions[key] for key in self.panel.wanted(self.item, there)]
 
     async def work(self, ask: Ask) -> None:
@@ -204,7 +210,7 @@ class OpenPair:
 
         panel = self.panel
         before = {(vote.judge, vote.order): vote for vote in self.kept.votes} if self.kept else {}
-        votes = {key: vote for key, vote in before.items() if vote.parsed}
+        votes = {key: vote for key, vote in before.items() if panel.is_settled(vote)}
         while wanted := panel.wanted(self.item, list(votes.values())):
             cast = await asyncio.gather(*(self._vote(ask, key, before.get(key)) for key in wanted))
             votes.update(zip(wanted, cast, strict=True))
@@ -222,7 +228,7 @@ class OpenPair:
         vote = before or Vote(judge=judge, order=order)
         for attempt in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
             try:
-                reply = await ask(rubric.asked_again(self.questions[key], attempt))
+                reply = await ask(rubric.asking(self.questions[key], attempt))
             except ItemError as error:
                 return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
             vote = counted(vote, reply)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -135,15 +135,9 @@ def orders(item: str, settings: Settings) -> tuple[Order, ...]:
     return ("challenger_first",) if odd else ("king_first",)
 
 
-def asked_again(request: Request, attempt: int) -> Request:
-    """`request` asked anew. From the second asking on a reminder of the form stands at its end, so that a judge that
-    always answers alike does not repeat what could not be read."""
-    if not attempt:
-        return request
-    *before, last = request.messages
-    reminder = prompts.load("judge_again").render()
-    repeated = [*before, {**last, "content": f"{last['content']}\n\n{reminder}"}]
-    return replace(request, messages=repeated, attempt=attempt)
+def asking(question: Request, attempt: int) -> Request:
+    """`question`, or a repeated asking of it, which reminds of the form: the same words would bring the same reply."""
+    return question.again(attempt, prompts.load("verdict_again").text) if attempt else question
 
 
 def _budget(judge: str, settings: Settings) -> int:

@@ -142,7 +142,7 @@ def test_only_the_missing_votes_are_asked_again(tmp_path: Path) -> None:
     assert half.votes[5].error.startswith("unparsed: no-json")
     healed = Judges()
     healed.keys = garbled.keys  # an attempt that was paid for is never repeated
-    _, failed = run(workspace, settings_of(), healed)
+    _, failed = run(workspace, settings_of(duel={"rescore_passes": 3}), healed)
     assert healed.asked == {"c/three": 4} and not failed
     assert all(vote.parsed for vote in scores(workspace)["prompts_9_1_1"].votes)
 
@@ -321,7 +321,7 @@ def test_a_judge_that_cannot_be_read_is_reminded_of_the_form_when_it_is_asked_ag
         assert one.digest != next(r for r in again if r.model == one.model).digest
         assert other.messages[0] == again[0].messages[0]
     longer = next(r for r in again if r.messages[-1]["content"].startswith(first[0].messages[-1]["content"]))
-    assert "one JSON object and nothing else" in longer.messages[-1]["content"]
+    assert "one JSON object and nothing else" in longer.reminder
     assert scores(workspace)["prompts_9_1_1"].parsed
 
 
@@ -383,3 +383,25 @@ def test_a_screen_goes_on_when_thresholds_move_and_when_the_strategy_does(tmp_pa
     assert losing.asked.total() == 6
     run(workspace, settings_of(), losing)
     assert losing.asked.total() == 6 and not scores(workspace)["prompts_9_1_1"].stopped
+
+
+def test_a_judge_that_writes_only_prose_is_asked_by_no_rerun_and_stays_named_until_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 2)
+    judges = Judges(lambda request: "I like both." if request.model == "b/two" else verdict(1))
+    _, errors = run(workspace, settings_of(), judges)
+    assert judges.asked["b/two"] > 2 * 2 and len(errors) == 2
+    silent = Judges()
+    _, errors = run(workspace, settings_of(), silent)
+    assert not silent.asked
+    assert [error.what.startswith("b/two: unparsed") for error in errors] == [True, True]
+    run(workspace, settings_of(), again := Judges(), again=True)
+    assert again.asked["b/two"] == 4
+
+
+def test_other_sampling_parameters_of_the_judges_make_another_panel(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_answers(workspace, 1)
+    run(workspace, settings_of(), Judges())
+    run(workspace, settings_of(judge={"top_p": 0.5}), other := Judges())
+    assert other.asked == dict.fromkeys(JUDGES, 2)
