@@ -19,7 +19,19 @@ SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 # only doors between rooms of the same floor.
 FLOORS = [
     {"errors", "records", "sections", "settings", "environment", "registry", "synchronous"},
-    {"workspace", "turn", "shell", "history", "pull", "fence", "prompts", "command", "chat_tokens"},
+    {
+        "workspace",
+        "turn",
+        "shell",
+        "history",
+        "pull",
+        "fence",
+        "prompts",
+        "command",
+        "chat_tokens",
+        "untrusted",
+        "attempt_wording",
+    },
     {"calls", "conversation", "placement", "bookkeeping"},
     {
         "candidates",
@@ -44,7 +56,6 @@ DOORS = {
     ("review", "judging"),
     ("review", "reporting"),
     ("exports", "audit"),
-    ("audit", "judging"),
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duel import shell, turn
+from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import hostile, rubric, screen, verdict
+from duel.judging import rubric, screen, verdict
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import Key, Pair, owed_votes, short_hash
 from duel.records import Answer, Score, ScoredPair, Vote
@@ -150,8 +150,8 @@ class Panel:
 def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
     """A score without votes: everything that is known of the pair before a judge has seen it."""
     opponent = "king" if mode == 2 else "assistant"
-    found = [(opponent, kind) for kind in hostile.attempts(pair.opponent)]
-    found += [("challenger", kind) for kind in hostile.attempts(pair.challenger)]
+    found = [(opponent, kind) for kind in untrusted.attempts(pair.opponent)]
+    found += [("challenger", kind) for kind in untrusted.attempts(pair.challenger)]
     made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
     return Score(
         file=pair.item,

@@ -17,9 +17,9 @@ import orjson
 from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
-from duel.judging.hostile import visible
 from duel.records import DIMENSIONS, Answer, Message, Order, Side
 from duel.settings import Settings
+from duel.untrusted import visible
 
 # The shape of what stands around the rubric; a change of it makes another rubric.
 LAYOUT = "2"

@@ -14,7 +14,7 @@ from itertools import islice
 from urllib.parse import unquote
 
 from duel import chat_tokens
-from duel.judging.attempt_wording import ENGLISH, OTHER_LANGUAGES
+from duel.attempt_wording import ENGLISH, OTHER_LANGUAGES
 
 # Control characters (but newline and tab), soft hyphen, zero-width and bidi marks, line separators, byte order marks,
 # interlinear marks, tag characters and supplementary variation selectors (both smuggle text), lone surrogates.
