@@ -44,7 +44,7 @@ class Start:
     at: float
     before: tuple[float, float]
     beyond: tuple[int, int, float] | None = None
-    """A call beyond the level: replies and epoch until when its fate tells something, and how long the next one waits."""
+    """A call beyond the level: replies and epoch until its fate tells something; how long the next one waits."""
 
 
 @dataclass
