@@ -15,8 +15,8 @@ from duel.calls.request import Occurrences, Reply, Request
 if TYPE_CHECKING:
     from duel.calls.planning import Plan, plan
     from duel.calls.route import Limit, Provider, Route, route_for
+    from duel.calls.run_summary import Summary
     from duel.calls.runner import Ask, Job, drive, drive_async
-    from duel.calls.summary import Summary
 
 __all__ = [
     "Ask",
@@ -43,7 +43,7 @@ _HOMES = {
     "Plan": "planning",
     "Provider": "route",
     "Route": "route",
-    "Summary": "summary",
+    "Summary": "run_summary",
     "drive": "runner",
     "drive_async": "runner",
     "plan": "planning",

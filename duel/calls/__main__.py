@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    from duel.calls import figures
+    from duel.calls import call_figures
     from duel.calls.ledger import Ledger
     from duel.workspace import Workspace
 
@@ -28,13 +28,13 @@ def main(arguments: Namespace) -> int:
         where = arguments.workspace.absolute()
         raise WorkspaceError("no call was made in this workspace", where=where, hint="name it with --workspace")
     with Ledger(path) as ledger:
-        rows = figures.collect(ledger)
+        rows = call_figures.collect(ledger)
     if arguments.json:
-        print(figures.as_json(rows))
+        print(call_figures.as_json(rows))
     elif sys.stdout.isatty():
-        figures.show_table(rows)
+        call_figures.show_table(rows)
     else:
-        print(figures.as_text(rows))
+        print(call_figures.as_text(rows))
     return EXIT_FINISHED
 
 

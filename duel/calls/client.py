@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from duel.calls import prices
 from duel.calls.aftermath import Aftermath
 from duel.calls.failures import Failure, Meaning
-from duel.calls.lane import Lane, ModelGone, Start
+from duel.calls.lane import Departure, Lane, ModelGone
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
@@ -20,9 +20,9 @@ from duel.calls.patience import Patience
 from duel.calls.redaction import redacted
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
+from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, open_files_left
 from duel.calls.spending import Spending
-from duel.calls.summary import Summary
 from duel.calls.transport import Transport
 from duel.calls.wire import CUT as CUT_SHORT
 from duel.calls.wire import WINDOW_FULL, Completion, encode
@@ -233,7 +233,7 @@ class Client:
             self._tell_lane(line, start, outcome)
         return outcome
 
-    async def _send(self, call: Call, line: Line, body: bytes, start: Start) -> Completion | Failure:
+    async def _send(self, call: Call, line: Line, body: bytes, start: Departure) -> Completion | Failure:
         """One exchange, ended where it takes many times what its neighbors took."""
         loop = asyncio.get_running_loop()
         start.at = call.sent_at = loop.time()
@@ -254,7 +254,7 @@ class Client:
             line.lane.observe(outcome.rates, start)
         return redacted(outcome, line.provider.api_key)
 
-    def _tell_lane(self, line: Line, start: Start, failure: Failure) -> None:
+    def _tell_lane(self, line: Line, start: Departure, failure: Failure) -> None:
         if failure.kind == "no-file":
             self.seats.shrink()
         if failure.meaning is Meaning.REFUSED:

@@ -37,14 +37,14 @@ class ModelGone(Exception):
 
 
 @dataclass(slots=True)
-class Start:
+class Departure:
     """A call that went out: its ticket, when, and what the pace had counted before it."""
 
     ticket: Ticket
     at: float
     before: tuple[float, float]
     beyond: tuple[int, int, float] | None = None
-    """A call beyond the level: replies and epoch until its fate tells something; how long the next one waits."""
+    """Of a call beyond the level: replies and epoch at which its fate says something, and how long the next waits."""
 
 
 @dataclass
@@ -71,8 +71,8 @@ class Lane:
     """True while the model counts as out: one call at a time tries it."""
     gone: bool = False
     """True once it has been out for longer than anybody waits; `revive` lets one call try it all the same."""
-    _retries: deque[asyncio.Future[Start]] = field(default_factory=deque)
-    _fresh: deque[asyncio.Future[Start]] = field(default_factory=deque)
+    _retries: deque[asyncio.Future[Departure]] = field(default_factory=deque)
+    _fresh: deque[asyncio.Future[Departure]] = field(default_factory=deque)
     _began: float = 0.0
     _next_start: float = 0.0
     _held_until: float = 0.0
@@ -111,11 +111,11 @@ class Lane:
         """True if the model has been out for longer than anybody waits."""
         return self.out and self.silent_s > self.outage_s * (1.0 if self.answered_calls else NEVER_ANSWERED)
 
-    async def enter(self, *, retry: bool = False) -> Start:
+    async def enter(self, *, retry: bool = False) -> Departure:
         """Wait for a turn and take the slot; retries come first. Raises ModelGone."""
         if self.gone:
             raise ModelGone
-        turn: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[Departure] = asyncio.get_running_loop().create_future()
         (self._retries if retry else self._fresh).append(turn)
         self._dispatch()
         try:
@@ -127,7 +127,7 @@ class Lane:
 
     # -- what became of a call -------------------------------------------------------------------------------------
 
-    def answered(self, start: Start, tokens: int = 0) -> None:
+    def answered(self, start: Departure, tokens: int = 0) -> None:
         """A reply came that took `tokens`. Its slot stays taken until `saved`."""
         self.answered_calls += 1
         row = 0 if self.out else self._failed_in_a_row
@@ -152,12 +152,12 @@ class Lane:
         self.level.unsaved -= 1
         self._dispatch()
 
-    def left(self, start: Start) -> None:
+    def left(self, start: Departure) -> None:
         """The call did not take place."""
         self.level.failed(start.ticket)
         self._release()
 
-    def failed(self, start: Start) -> None:
+    def failed(self, start: Departure) -> None:
         """The call went wrong in a way that says nothing about capacity, unless all of them do."""
         self.level.failed(start.ticket)
         self._failed()
@@ -165,7 +165,7 @@ class Lane:
             self._hold(None)
         self._release()
 
-    def refused(self, start: Start, retry_after_s: float | None, *, limited: bool = True) -> None:
+    def refused(self, start: Departure, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
         self._failed()
         asked = None if retry_after_s is None else min(retry_after_s, self.longest_hold_s)
@@ -193,7 +193,7 @@ class Lane:
             self.pace.learn(_now(), max(SHORTEST_S, guess))
             self.level.restore()
 
-    def observe(self, rates: Rates, start: Start) -> None:
+    def observe(self, rates: Rates, start: Departure) -> None:
         """The headers of a response tell of limits."""
         self.pace.observe(rates, start.before, _now())
 
@@ -230,7 +230,7 @@ class Lane:
             start.beyond = (replies, epoch, delay)
             _later(self.level.patience_s, self._took_one_more, start)
 
-    def _took_one_more(self, start: Start) -> None:
+    def _took_one_more(self, start: Departure) -> None:
         if self.level.is_out(start.ticket):
             self.is_paced()
             self._dispatch()
@@ -303,13 +303,13 @@ class Lane:
                 self._next_start = now + max(self.min_interval_s, self._spacing_s)
                 self._start(turn)
 
-    def _start(self, turn: asyncio.Future[Start]) -> Start:
-        start = Start(self.level.sent(), _now(), self.pace.sent(_now()))
+    def _start(self, turn: asyncio.Future[Departure]) -> Departure:
+        start = Departure(self.level.sent(), _now(), self.pace.sent(_now()))
         self.seats.taken += 1
         turn.set_result(start)
         return start
 
-    def _next_turn(self) -> asyncio.Future[Start]:
+    def _next_turn(self) -> asyncio.Future[Departure]:
         """A retry first; while the model is out in turn with new work, so that no single request keeps it out."""
         if self._fresh and (not self._retries or (self.out and self._holds % 2)):
             return self._fresh.popleft()

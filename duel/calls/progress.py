@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from duel import command
-from duel.calls.summary import Summary, listed
+from duel.calls.run_summary import Summary, listed
 from duel.errors import printable
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from duel.calls.ledger import Ledger
 from duel.calls.progress import Progress
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
+from duel.calls.run_summary import Summary
 from duel.calls.spending import Spending
-from duel.calls.summary import Summary
 from duel.calls.transport import HttpTransport, Transport
 from duel.errors import BudgetSpent, ItemError
 from duel.settings import Settings

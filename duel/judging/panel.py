@@ -13,7 +13,7 @@ from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import rubric, screen, verdict
+from duel.judging import judge_replies, rubric, screen
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import Key, Pair, owed_votes, short_hash
 from duel.records import Answer, Score, ScoredPair, Vote
@@ -233,8 +233,8 @@ class OpenPair:
                 return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
             vote = counted(vote, reply)
             try:
-                found = verdict.parse(reply.text)
-            except verdict.Unparsed as error:
+                found = judge_replies.parse(reply.text)
+            except judge_replies.Unparsed as error:
                 ask.reject(reply, f"unparsed: {error.reason}")
                 vote = vote.model_copy(update={"error": f"unparsed: {error.reason}: {error.what}"})
             else:

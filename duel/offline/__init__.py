@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from duel.offline.faults import Faults
 from duel.offline.sample import defaults, forced
 
 if TYPE_CHECKING:
-    from duel.offline.loopback import Endpoint
+    from duel.offline.loopback import StandIn
 
-__all__ = ["Faults", "defaults", "endpoint", "endpoint_url", "forced", "overrides"]
+__all__ = ["defaults", "endpoint", "endpoint_url", "forced", "overrides"]
 
 
 def overrides(active: bool) -> tuple[dict[tuple[str, str], Any], dict[str, dict[str, Any]]]:
@@ -30,8 +29,9 @@ def endpoint_url(active: bool) -> Iterator[str]:
         yield stand_in.base_url
 
 
-def endpoint(faults: Faults | Mapping[str, float] | None = None, **options: Any) -> AbstractContextManager[Endpoint]:
-    """A stand-in endpoint on loopback while the body runs: see `duel.offline.loopback.endpoint`."""
+def endpoint(port: int = 0, **options: Any) -> AbstractContextManager[StandIn]:
+    """A stand-in endpoint on loopback while the body runs; `options` are those of `duel.offline.server`."""
     from duel.offline import loopback
+    from duel.offline.server import Options, Server
 
-    return loopback.endpoint(faults, **options)
+    return loopback.serving(Server(Options(**options)), port)

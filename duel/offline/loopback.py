@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from duel.offline.faults import Faults
-from duel.offline.server import Options, Seen, Server
-from duel.offline.wire import Connection
+from duel.offline.loopback_http import Connection
+from duel.offline.server import SeenRequest, Server
 
 
-class Endpoint:
+class StandIn:
     """A running stand-in, as whoever started it sees it."""
 
     def __init__(self, server: Server, port: int) -> None:
@@ -28,30 +27,22 @@ class Endpoint:
         return self._server.counts.stats()
 
     @property
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[SeenRequest]:
         """The latest requests to the completions route, in the order in which they arrived."""
         return list(self._server.counts.seen)
 
     def reset(self) -> None:
-        """Forget all counts."""
         self._server.reset()
 
 
 @contextmanager
-def endpoint(
-    faults: Faults | Mapping[str, float] | None = None, *, port: int = 0, **options: Any
-) -> Iterator[Endpoint]:
-    """A stand-in endpoint in a thread of its own, on loopback, while the body runs.
-
-    `faults` is a Faults, or probabilities by name; `options` are the fields of Options; `port` 0 takes a free one.
-    """
-    told = faults if isinstance(faults, Faults) else Faults(faults or {})
-    server = Server(Options(faults=told, **options))
+def serving(server: Server, port: int = 0) -> Iterator[StandIn]:
+    """`server` in a thread of its own, on loopback, while the body runs; `port` 0 takes a free one."""
     thread = _Thread(server, port)
     thread.start()
     taken = thread.port()
     try:
-        yield Endpoint(server, taken)
+        yield StandIn(server, taken)
     finally:
         thread.end()
 
@@ -83,7 +74,6 @@ class _Thread(threading.Thread):
         return self._taken.result()
 
     def end(self) -> None:
-        """Stop listening and wait for the thread."""
         self._loop.call_soon_threadsafe(self._end.set)
         self.join()
 

@@ -12,8 +12,8 @@ import pytest
 from duel.calls import Ask, Reply, Request, runner
 from duel.calls.ledger import Ledger
 from duel.errors import EndpointError, ItemError, WorkspaceError
-from duel.offline import Faults, endpoint
 from tests.calls.jobs import House, Question
+from tests.offline.faults import Faults, endpoint
 
 # Every fault of the stand-in that says nothing about the request itself and that a retry can overcome.
 PASSING = (

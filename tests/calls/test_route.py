@@ -15,11 +15,11 @@ from duel.calls.prices import cost, price_of
 from duel.calls.route import base_url
 from duel.calls.transport import proxy_for
 from duel.errors import SettingsError
-from duel.offline import endpoint
 from duel.sections import Price
 from duel.workspace import Workspace
 from tests.calls.jobs import House
 from tests.calls.jobs import house as make_house
+from tests.offline.faults import endpoint
 
 KIMI = "moonshotai/Kimi-K2.6-TEE"
 ROOT = Path(__file__).resolve().parents[2]

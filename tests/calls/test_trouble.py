@@ -13,10 +13,10 @@ from duel.calls.failures import Meaning, from_error_object, from_status
 from duel.calls.ledger import Ledger
 from duel.calls.rates import parse_retry_after
 from duel.errors import EndpointError, SettingsError
-from duel.offline import Faults, endpoint
 from tests.calls.conftest import Script, answer
 from tests.calls.jobs import House
 from tests.calls.jobs import house as make_house
+from tests.offline.faults import Faults, endpoint
 
 SECRET = "cpk_very_secret"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from duel.judging import rubric, verdict
+from duel.judging import judge_replies, rubric
 from duel.records import DIMENSIONS, Answer, Message
 from duel.settings import Settings
 from duel.untrusted import attempts, visible
@@ -156,7 +156,7 @@ def test_a_hostile_reply_stays_in_its_block_and_changes_no_verdict(name: str, re
     assert sum(mark in line for line in prompt.splitlines()) == 6 + 2  # six fences, two role lines, none from a reply
     assert visible(prompt) == prompt
     prompt.encode()
-    found = verdict.parse(judge(prompt, mark))
+    found = judge_replies.parse(judge(prompt, mark))
     assert set(found.choices.values()) == {1}
     assert set(found.for_challenger("king_first").values()) == {0.0}
     assert kinds <= set(attempts(reply)), name

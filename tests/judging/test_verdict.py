@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from duel.judging.verdict import KEYS, VALUES, Unparsed, Verdict, parse
+from duel.judging.judge_replies import KEYS, VALUES, Choices, Unparsed, parse
 from duel.records import DIMENSIONS
 
 GOOD = {"correctness": 1, "grounding": 2, "progress": 0, "protocol": 1, "efficiency": 2}
@@ -23,7 +23,7 @@ def reason_of(content: str) -> str:
 
 def test_a_bare_object_is_a_verdict() -> None:
     found = parse(json.dumps({**GOOD, "reason": "A works, B does not."}))
-    assert found == Verdict(GOOD, "A works, B does not.")
+    assert found == Choices(GOOD, "A works, B does not.")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_a_quoted_closing_tag_inside_the_reason_does_not_hide_the_verdict() -> N
 
 
 def test_choices_are_turned_to_the_challengers_side() -> None:
-    first = Verdict(GOOD).for_challenger("challenger_first")
-    second = Verdict(GOOD).for_challenger("king_first")
+    first = Choices(GOOD).for_challenger("challenger_first")
+    second = Choices(GOOD).for_challenger("king_first")
     assert first == {"correctness": 1.0, "grounding": 0.0, "progress": 0.5, "protocol": 1.0, "efficiency": 0.0}
     assert all(first[name] + second[name] == 1.0 for name in DIMENSIONS)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from duel.calls.reply_text import split_thought
-from duel.judging.verdict import Unparsed, parse
+from duel.judging.judge_replies import Unparsed, parse
 from duel.records import DIMENSIONS
 
 GOOD = {"correctness": 1, "grounding": 0, "progress": 2, "protocol": 0, "efficiency": 1}

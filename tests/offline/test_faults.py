@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import SettingsError
-from duel.offline import Faults, endpoint
-from duel.offline.faults import KINDS
 from duel.turn import format_problem
 from tests.offline.asking import ask, question
+from tests.offline.faults import KINDS, Faults, endpoint
 
 STATUS = {
     **{name: int(name) for name in KINDS if name.isdecimal()},

@@ -16,27 +16,17 @@ def run(*arguments):
 
 
 def test_the_endpoint_runs_as_a_program_until_it_is_ended():
-    call = [
-        sys.executable,
-        "-m",
-        "duel.offline",
-        "--fault",
-        "429=1",
-        "--faults-per-request",
-        "1",
-        "--reply-bytes",
-        "500",
-    ]
+    call = [sys.executable, "-m", "duel.offline", "--key", "right"]
     with subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
-        assert ask(port, question()).status == 429
-        assert len(ask(port, question()).json["choices"][0]["message"]["content"]) == 500
+        assert ask(port, question()).status == 401
+        assert ask(port, question(), Authorization="Bearer right").status == 200
         process.terminate()
         assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize("wrong", [["--fault", "429"], ["--fault", "nope=0.1"], ["--capacity", "many"]])
+@pytest.mark.parametrize("wrong", [["--capacity", "many"], ["--latency-ms", "slow"]])
 def test_a_wrong_flag_is_explained(wrong):
     done = run("-m", "duel.offline", *wrong)
     assert done.returncode == 2

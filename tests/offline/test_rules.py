@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from duel import fence
 from duel.offline import rules
 from duel.offline.rules.agent import Hidden
-from duel.offline.rules.conversation import Conversation
+from duel.offline.rules.conversation import ShownConversation
 from duel.offline.sample import folder
 from duel.records import DIMENSIONS
 from duel.turn import command, format_ok
@@ -139,13 +139,13 @@ def test_any_conversation_gets_a_well_formed_turn(texts):
 
 def test_paths_are_what_was_shown_and_not_what_was_typed():
     text = "Observation: ./src/a.py\nlib/b.go:12: x\n+++ b/src/c.rs\n\n```bash\ncat src/typed.py\n```\n"
-    assert set(Conversation(text).paths) == {"src/a.py", "lib/b.go", "src/c.rs"}
-    assert Conversation(text).read == {"src/typed.py"}
+    assert set(ShownConversation(text).paths) == {"src/a.py", "lib/b.go", "src/c.rs"}
+    assert ShownConversation(text).read == {"src/typed.py"}
 
 
 def test_a_long_line_without_blanks_is_read_in_no_time():
     text = "QUJD+/x" * 20_000 + ".py"
-    assert len(Conversation(text).paths) <= 1
+    assert len(ShownConversation(text).paths) <= 1
 
 
 def test_real_histories_get_well_formed_turns(shared):

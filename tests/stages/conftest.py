@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from duel.offline import endpoint
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.records import ChangedFile, Commit, Message, Prompt, Source
 from duel.workspace import Workspace
 
@@ -82,7 +82,7 @@ def fill(tmp_path: Path) -> Callable[..., Workspace]:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """An endpoint on loopback that the environment points to."""
     with endpoint() as running:
         monkeypatch.setenv("CHUTES_BASE_URL", running.base_url)

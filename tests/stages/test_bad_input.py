@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from duel.calls.ledger import Ledger
-from duel.offline import endpoint
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.faults import endpoint
 from tests.stages.conftest import SETTINGS
 
 BUNDLED = folder()
@@ -82,7 +82,7 @@ def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Pat
 
 @pytest.mark.parametrize("instance_id", ["../../x", "o__r-" + "9" * 300, "a/b", "..", "ünïcode"])
 def test_a_hostile_instance_id_stays_in_its_folder(
-    script: Script, fill: Fill, stand_in: Endpoint, instance_id: str
+    script: Script, fill: Fill, stand_in: StandIn, instance_id: str
 ) -> None:
     workspace = fill(1)
     path = workspace.root / "prompt" / "prompts_1_1.json"
@@ -106,14 +106,14 @@ def test_an_unknown_flag_is_one_line_with_a_hint(script: Script) -> None:
     assert "hint: `king.py --help`" in done.err
 
 
-def test_a_workspace_that_cannot_be_written_is_said(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_a_workspace_that_cannot_be_written_is_said(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(1)
     (workspace.root / "answer_0").write_text("a file where a folder should be")
     done = script("king.py", "--workspace", workspace.root, code=2)
     assert "cannot write" in done.err
 
 
-def test_the_budget_ends_a_run_cleanly(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_the_budget_ends_a_run_cleanly(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(30, settings=SETTINGS + '[prices]\n"some/writer" = { input = 1000.0, output = 1000.0 }\n')
     done = script("king.py", "--workspace", workspace.root, "--budget", "3", code=3)
     assert "the budget is spent" in done.err
@@ -121,7 +121,7 @@ def test_the_budget_ends_a_run_cleanly(script: Script, fill: Fill, stand_in: End
     assert len(workspace.answer_paths()) == stand_in.stats()["unique_ok"]
 
 
-def test_one_budget_holds_for_all_stages_of_a_run(script: Script, tmp_path: Path, stand_in: Endpoint) -> None:
+def test_one_budget_holds_for_all_stages_of_a_run(script: Script, tmp_path: Path, stand_in: StandIn) -> None:
     models = ["some/writer", "some/judge-a", "other/judge-b", "third/judge-c"]
     prices = "".join(f'"{name}" = {{ input = 100.0, output = 100.0 }}\n' for name in models)
     sample = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from duel import candidates, fence
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.records import Answer, Message
 from duel.workspace import Workspace
 from tests.conftest import Finished
@@ -20,7 +20,7 @@ Fill = Callable[..., Workspace]
 
 
 @pytest.fixture
-def answered(script: Script, fill: Fill, stand_in: Endpoint) -> Workspace:
+def answered(script: Script, fill: Fill, stand_in: StandIn) -> Workspace:
     """A workspace whose kings are written."""
     workspace = fill(4)
     script("king.py", "--workspace", workspace.root, code=0)
@@ -53,7 +53,7 @@ def test_a_pull_request_cannot_become_a_field_of_the_template(tmp_path: Path) ->
     assert "{{mark}} {{system}} {{nothing}}" in system
 
 
-def test_a_second_run_asks_nothing(script: Script, answered: Workspace, stand_in: Endpoint) -> None:
+def test_a_second_run_asks_nothing(script: Script, answered: Workspace, stand_in: StandIn) -> None:
     script("ch.py", "--workspace", answered.root, code=0)
     before = {path: path.read_bytes() for path in answered.answer_paths()}
     asked = stand_in.stats()["requests"]
@@ -63,7 +63,7 @@ def test_a_second_run_asks_nothing(script: Script, answered: Workspace, stand_in
     assert {path: path.read_bytes() for path in answered.answer_paths()} == before
 
 
-def test_a_new_king_leaves_the_challenger_alone(script: Script, answered: Workspace, stand_in: Endpoint) -> None:
+def test_a_new_king_leaves_the_challenger_alone(script: Script, answered: Workspace, stand_in: StandIn) -> None:
     script("ch.py", "--workspace", answered.root, code=0)
     challengers = {stem: answer.challenger for stem, answer in answers(answered).items()}
     asked = stand_in.stats()["requests"]
@@ -84,9 +84,7 @@ def test_an_answer_without_a_pull_request_is_left_out_and_said(script: Script, a
     assert "owner__repo-3.json" in done.err
 
 
-def test_a_challenger_written_by_hand_is_taken_as_it_is(
-    script: Script, answered: Workspace, stand_in: Endpoint
-) -> None:
+def test_a_challenger_written_by_hand_is_taken_as_it_is(script: Script, answered: Workspace, stand_in: StandIn) -> None:
     path = answered.answer_paths()[0]
     answer = answered.read(path, Answer)
     answer.challenger = "THOUGHT: mine\n\n```bash\nls src\n```"
@@ -95,6 +93,6 @@ def test_a_challenger_written_by_hand_is_taken_as_it_is(
     assert answered.read(path, Answer).challenger == answer.challenger
 
 
-def test_no_answers_yet_is_said_with_what_to_do(script: Script, tmp_path: Path, stand_in: Endpoint) -> None:
+def test_no_answers_yet_is_said_with_what_to_do(script: Script, tmp_path: Path, stand_in: StandIn) -> None:
     done = script("ch.py", "--workspace", tmp_path, code=2)
     assert "hint: run king.py first" in done.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
@@ -30,7 +30,7 @@ def turns(workspace: Workspace) -> set[str]:
 
 
 def test_a_pilot_is_not_paid_again_and_does_not_count_twice(
-    script: Script, workspace: Workspace, stand_in: Endpoint
+    script: Script, workspace: Workspace, stand_in: StandIn
 ) -> None:
     script("run.py", "--workspace", workspace.root, "--n", 6, code=0)
     pilot = turns(workspace)
@@ -48,7 +48,7 @@ def test_a_pilot_is_not_paid_again_and_does_not_count_twice(
 
 
 def test_a_smaller_draw_moves_the_rest_to_the_attic_and_a_larger_one_takes_it_back(
-    script: Script, workspace: Workspace, stand_in: Endpoint
+    script: Script, workspace: Workspace, stand_in: StandIn
 ) -> None:
     script("run.py", "--workspace", workspace.root, "--n", 9, code=0)
     before = {path.name: path.read_bytes() for path in workspace.answer_paths()}
@@ -63,7 +63,7 @@ def test_a_smaller_draw_moves_the_rest_to_the_attic_and_a_larger_one_takes_it_ba
 
 
 def test_an_excluded_turn_leaves_no_answer_that_is_judged(
-    script: Script, workspace: Workspace, stand_in: Endpoint
+    script: Script, workspace: Workspace, stand_in: StandIn
 ) -> None:
     script("run.py", "--workspace", workspace.root, "--n", 5, code=0)
     excluded = next(answer.instance_id for _, answer in workspace.answers([]))
@@ -74,7 +74,7 @@ def test_an_excluded_turn_leaves_no_answer_that_is_judged(
     assert len(workspace.score_paths()) == 5
 
 
-def test_run_takes_a_source_and_keeps_it(script: Script, workspace: Workspace, stand_in: Endpoint) -> None:
+def test_run_takes_a_source_and_keeps_it(script: Script, workspace: Workspace, stand_in: StandIn) -> None:
     chain = workspace.root / "chain.toml"
     chain.write_text(SETTINGS.replace("[judge]", "[judge]\nineligible = true"))
     source = ("--source", folder() / "trajectories.parquet", "--pulls", folder() / "pulls.parquet", "--n", 3)
@@ -85,7 +85,7 @@ def test_run_takes_a_source_and_keeps_it(script: Script, workspace: Workspace, s
 
 
 def test_mode_2_without_pull_requests_is_told_before_anything_is_paid(
-    script: Script, workspace: Workspace, stand_in: Endpoint
+    script: Script, workspace: Workspace, stand_in: StandIn
 ) -> None:
     done = script("run.py", "--workspace", workspace.root, "--n", 3, "--pulls", "", code=2)
     assert "DUEL_MODE=1" in done.err
@@ -93,7 +93,7 @@ def test_mode_2_without_pull_requests_is_told_before_anything_is_paid(
 
 
 def test_mode_1_without_pull_requests_has_a_second_writer_as_challenger(
-    script: Script, workspace: Workspace, stand_in: Endpoint
+    script: Script, workspace: Workspace, stand_in: StandIn
 ) -> None:
     script("run.py", "--workspace", workspace.root, "--n", 3, "--pulls", "", code=0, DUEL_MODE="1")
     assert len(workspace.score_paths()) == 3

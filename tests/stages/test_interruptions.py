@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from duel.offline import endpoint
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished
 
@@ -41,7 +41,7 @@ def without_times(value: object) -> object:
     return [without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
-def interrupt(script: str, workspace: Workspace, how: signal.Signals, stand_in: Endpoint, after: int) -> int:
+def interrupt(script: str, workspace: Workspace, how: signal.Signals, stand_in: StandIn, after: int) -> int:
     """Start a stage and send it a signal once the endpoint has seen `after` requests of it."""
     start = stand_in.stats()["requests"]
     stage = subprocess.Popen(
@@ -110,7 +110,7 @@ def test_ctrl_c_says_how_to_go_on(fill: Fill, monkeypatch: pytest.MonkeyPatch) -
     assert len(workspace.answer_paths()) == stand_in.stats()["unique_ok"]
 
 
-def test_leftovers_of_a_kill_are_no_answers(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_leftovers_of_a_kill_are_no_answers(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(2)
     folder = Path(workspace.root / "answer_0")
     folder.mkdir()

@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from duel import candidates
-from duel.offline import endpoint
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.records import Answer
 from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.faults import endpoint
 from tests.stages.conftest import SETTINGS, prompt
 
 Script = Callable[..., Finished]
@@ -25,7 +25,7 @@ def answers(workspace: Workspace) -> dict[str, Answer]:
     return {path.stem: answer for path, answer in workspace.answers([])}
 
 
-def test_every_prompt_gets_a_blind_answer(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_every_prompt_gets_a_blind_answer(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(4)
     script("king.py", "--workspace", workspace.root, code=0)
     made = answers(workspace)
@@ -40,14 +40,14 @@ def test_every_prompt_gets_a_blind_answer(script: Script, fill: Fill, stand_in: 
     assert answer.made("king").usage["completion_tokens"] > 0
 
 
-def test_the_king_never_sees_the_pull_request(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_the_king_never_sees_the_pull_request(script: Script, fill: Fill, stand_in: StandIn) -> None:
     script("king.py", "--workspace", fill(2).root, code=0)
     assert stand_in.stats()["by_role"] == {"king": 2}
     request = candidates.Numbered(Settings()).king("stem", prompt(1).messages).request
     assert list(request.messages) == [message.model_dump() for message in prompt(1).messages]
 
 
-def test_a_second_run_asks_nothing(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_a_second_run_asks_nothing(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(5)
     script("king.py", "--workspace", workspace.root, code=0)
     before = {path: path.read_bytes() for path in workspace.answer_paths()}
@@ -57,7 +57,7 @@ def test_a_second_run_asks_nothing(script: Script, fill: Fill, stand_in: Endpoin
     assert {path: path.read_bytes() for path in workspace.answer_paths()} == before
 
 
-def test_lost_answers_come_back_from_the_ledger_without_a_call(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_lost_answers_come_back_from_the_ledger_without_a_call(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(5)
     script("king.py", "--workspace", workspace.root, code=0)
     before = {path: path.read_bytes() for path in workspace.answer_paths()}
@@ -74,7 +74,7 @@ def test_lost_answers_come_back_from_the_ledger_without_a_call(script: Script, f
     assert paths[2].name in done.err
 
 
-def test_a_larger_sample_pays_only_for_what_is_new(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_a_larger_sample_pays_only_for_what_is_new(script: Script, fill: Fill, stand_in: StandIn) -> None:
     script("king.py", "--workspace", fill(3).root, code=0)
     asked = stand_in.stats()["requests"]
     workspace = fill(5)
@@ -84,7 +84,7 @@ def test_a_larger_sample_pays_only_for_what_is_new(script: Script, fill: Fill, s
 
 
 def test_a_larger_sample_pays_for_no_challenger_and_no_vote_twice(
-    script: Script, fill: Fill, stand_in: Endpoint
+    script: Script, fill: Fill, stand_in: StandIn
 ) -> None:
     stages = ["king.py", "ch.py", "validate.py"]
     for stage in stages:
@@ -99,7 +99,7 @@ def test_a_larger_sample_pays_for_no_challenger_and_no_vote_twice(
     assert stand_in.stats()["requests"] == asked + 1 + 1 + 6
 
 
-def test_two_prompts_with_the_same_text_both_get_a_reply(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_two_prompts_with_the_same_text_both_get_a_reply(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(1)
     path = workspace.root / "prompt" / "prompts_1_1.json"
     path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) * 2))
@@ -111,7 +111,7 @@ def test_two_prompts_with_the_same_text_both_get_a_reply(script: Script, fill: F
     assert stand_in.stats()["requests"] == 2
 
 
-def test_a_changed_parameter_asks_anew_and_says_so(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_a_changed_parameter_asks_anew_and_says_so(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(3)
     script("king.py", "--workspace", workspace.root, code=0)
     asked = stand_in.stats()["requests"]
@@ -121,7 +121,7 @@ def test_a_changed_parameter_asks_anew_and_says_so(script: Script, fill: Fill, s
     assert "3 had been made with other settings" in done.err
 
 
-def test_again_asks_anew_on_purpose(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_again_asks_anew_on_purpose(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(3)
     script("king.py", "--workspace", workspace.root, code=0)
     asked = stand_in.stats()["requests"]
@@ -162,7 +162,7 @@ def test_a_model_that_never_keeps_the_form_ends_the_run_with_its_reply_shown(
 
 
 def test_a_history_longer_than_the_window_is_fitted_behind_a_marker(
-    script: Script, fill: Fill, stand_in: Endpoint
+    script: Script, fill: Fill, stand_in: StandIn
 ) -> None:
     workspace = fill(1, settings=SETTINGS.replace("[generate]", "[generate]\nmax_model_len = 4096"))
     path = workspace.root / "prompt" / "prompts_1_1.json"
@@ -178,13 +178,13 @@ def test_a_history_longer_than_the_window_is_fitted_behind_a_marker(
     assert answer.challenger
 
 
-def test_no_prompts_yet_is_said_with_what_to_do(script: Script, tmp_path: Path, stand_in: Endpoint) -> None:
+def test_no_prompts_yet_is_said_with_what_to_do(script: Script, tmp_path: Path, stand_in: StandIn) -> None:
     done = script("king.py", "--workspace", tmp_path, code=2)
     assert "there are no prompts" in done.err
     assert "hint: run prompt.py first" in done.err
 
 
-def test_a_damaged_prompt_file_is_named_and_the_others_go_on(script: Script, fill: Fill, stand_in: Endpoint) -> None:
+def test_a_damaged_prompt_file_is_named_and_the_others_go_on(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(2)
     workspace.save(workspace.root / "prompt" / "prompts_9_1.json", b"[{")
     done = script("king.py", "--workspace", workspace.root, code=1)
@@ -193,7 +193,7 @@ def test_a_damaged_prompt_file_is_named_and_the_others_go_on(script: Script, fil
 
 
 def test_excluded_and_huge_pull_requests_are_skipped_with_their_reason(
-    script: Script, fill: Fill, stand_in: Endpoint
+    script: Script, fill: Fill, stand_in: StandIn
 ) -> None:
     workspace = fill(3, settings=SETTINGS.replace("[generate]", '[generate]\nexclude_ids = ["owner__repo-1"]'))
     huge = workspace.commit("owner__repo-2")

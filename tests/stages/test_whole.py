@@ -15,7 +15,7 @@ import pytest
 from duel import cli, command, settings
 from duel.bookkeeping import Result
 from duel.offline import endpoint
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.stages import export, king, validate, whole
 from duel.workspace import Workspace
@@ -59,7 +59,7 @@ def test_a_signal_to_the_process_ends_the_whole_run_after_the_replies_in_flight(
 
 
 def test_the_audit_comes_before_the_judges_and_its_turns_stay_out_of_the_buckets(
-    script: Script, sampled: Workspace, stand_in: Endpoint
+    script: Script, sampled: Workspace, stand_in: StandIn
 ) -> None:
     done = script("run.py", "--workspace", sampled.root, code=0)
     steps = [line.split("] ")[1] for line in done.err.splitlines() if line.startswith("[")]
@@ -68,7 +68,7 @@ def test_the_audit_comes_before_the_judges_and_its_turns_stay_out_of_the_buckets
 
 
 def test_a_stage_that_fails_in_an_unforeseen_way_stops_the_run(
-    sampled: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stand_in: Endpoint
+    sampled: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stand_in: StandIn
 ) -> None:
     def crash(*_: object, **__: object) -> Result:
         raise ZeroDivisionError("a mistake of ours")
@@ -83,7 +83,7 @@ def test_a_stage_that_fails_in_an_unforeseen_way_stops_the_run(
 
 
 def test_items_that_stay_open_do_not_stop_the_stages_behind_them(
-    script: Script, sampled: Workspace, stand_in: Endpoint
+    script: Script, sampled: Workspace, stand_in: StandIn
 ) -> None:
     script("prompt.py", "--workspace", sampled.root, code=0)
     sampled.save(sampled.root / "prompt" / "prompts_99_1.json", b"[{")

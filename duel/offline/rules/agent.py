@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from duel.offline.faults import fraction
-from duel.offline.rules.conversation import Conversation, clean
+from duel.offline.rules.conversation import ShownConversation, clean, fraction
 
 _PULL_REQUEST = re.compile(
     r"^=== HIDDEN PULL REQUEST (\w+) ===\n(.*)^=== END OF HIDDEN PULL REQUEST \1 ===", re.MULTILINE | re.DOTALL
@@ -113,7 +112,7 @@ class Writer:
     """One turn to write: the conversation, and the choices that a hash of it makes."""
 
     def __init__(self, messages: Sequence[Mapping[str, Any]], name: str, hidden: Hidden | None = None) -> None:
-        self.conversation = Conversation("\n\n".join(str(message["content"]) for message in messages))
+        self.conversation = ShownConversation("\n\n".join(str(message["content"]) for message in messages))
         self.hidden = hidden
         self._name = name
         # The conversation says it all; a system prompt that carries another workspace's nonce must not change a reply.

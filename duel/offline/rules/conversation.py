@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from functools import cached_property
@@ -35,7 +36,7 @@ PLAIN = frozenset(
 )
 
 
-class Conversation:
+class ShownConversation:
     """The text of a conversation, and what the rules look for in it."""
 
     def __init__(self, text: str) -> None:
@@ -110,3 +111,9 @@ def paths_in(command: str) -> list[str]:
 def clean(path: str) -> str:
     """A path as it is written from the root of the repository."""
     return re.sub(r"^(?:\./|[ab]/(?=\w))", "", path)
+
+
+def fraction(*parts: str) -> float:
+    """A number in [0, 1) that depends on `parts` alone."""
+    digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from duel import turn
-from duel.offline.faults import fraction
-from duel.offline.rules.conversation import Conversation, paths_in
+from duel.offline.rules.conversation import ShownConversation, fraction, paths_in
 from duel.records import DIMENSIONS
 
 _FENCES = re.compile(
@@ -51,7 +50,7 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
         return "I cannot find the two replies."
     found = fences[-1]
     shown = found.string[: found.start()].replace(found["mark"], "")
-    qualities = [assess(found[name], Conversation(shown)) for name in ("first", "second")]
+    qualities = [assess(found[name], ShownConversation(shown)) for name in ("first", "second")]
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
     seed = "\0".join([model, shown, found["first"], found["second"]])
     verdict: dict[str, Any] = {"reason": _reason(*qualities)}
@@ -62,7 +61,7 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     return json.dumps(verdict, ensure_ascii=False)
 
 
-def assess(text: str, conversation: Conversation) -> dict[str, float]:
+def assess(text: str, conversation: ShownConversation) -> dict[str, float]:
     """The quality of one reply in each dimension, from 0 to 1."""
     command = turn.command(text)
     named = paths_in(command)
@@ -81,7 +80,7 @@ def assess(text: str, conversation: Conversation) -> dict[str, float]:
     }
 
 
-def _telling(command: str, named: Sequence[str], conversation: Conversation) -> float:
+def _telling(command: str, named: Sequence[str], conversation: ShownConversation) -> float:
     """How much a command has to do with the issue, from 0 to 1: by the words it searches and the files it reads."""
     words = [*conversation.code_words, *conversation.words[:12]]
     searched = 0.7 * any(word in command for word in words)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,29 +16,10 @@ from dataclasses import dataclass
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
-REASONS = {
-    200: "OK",
-    307: "Temporary Redirect",
-    400: "Bad Request",
-    401: "Unauthorized",
-    402: "Payment Required",
-    403: "Forbidden",
-    404: "Not Found",
-    408: "Request Timeout",
-    409: "Conflict",
-    411: "Length Required",
-    413: "Content Too Large",
-    422: "Unprocessable Content",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
 
 
 @dataclass(frozen=True)
-class Call:
+class HttpCall:
     """One HTTP request: header names in lower case, the whole body."""
 
     method: str
@@ -46,7 +28,7 @@ class Call:
     body: bytes
 
 
-Handler = Callable[[Call, "Connection"], Awaitable[None]]
+Handler = Callable[[HttpCall, "Connection"], Awaitable[None]]
 
 
 class Connection(asyncio.Protocol):
@@ -64,30 +46,25 @@ class Connection(asyncio.Protocol):
     # -- what the event loop calls ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)  # for the type checker
         self._transport = transport
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Collect bytes; start on the next request once it is whole."""
         self._buffer += data
         if self._task is None:
             self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone: whoever still answers it is cancelled."""
         self._connections.discard(self)
         self._drained.set()
         if self._task is not None:
             self._task.cancel()
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than it is written to."""
         self._drained.clear()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
         self._drained.set()
 
     # -- what a handler calls --------------------------------------------------------------------------------------
@@ -102,7 +79,6 @@ class Connection(asyncio.Protocol):
         self.write(_head(status, {"Content-Length": str(len(body)), **(headers or {})}) + body)
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Write the head of a response whose body follows in chunks."""
         self.write(_head(status, {"Transfer-Encoding": "chunked", **headers}))
 
     def chunk(self, data: bytes) -> None:
@@ -110,16 +86,13 @@ class Connection(asyncio.Protocol):
         self.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def write(self, data: bytes) -> None:
-        """Write bytes as they are."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the client has taken what was written."""
         await self._drained.wait()
 
     def close(self) -> None:
-        """End the connection after what was written."""
         if self._transport is not None:
             self._transport.close()
 
@@ -146,7 +119,7 @@ class Connection(asyncio.Protocol):
         if call is not None:
             self._task = asyncio.get_running_loop().create_task(self._answer(call))
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: HttpCall) -> None:
         try:
             await self._handler(call, self)
         except Exception as error:  # a handler's mistake is the client's 500, not its endless wait
@@ -157,7 +130,7 @@ class Connection(asyncio.Protocol):
         elif self.open:
             self._next()
 
-    def _parse(self) -> Call | None:
+    def _parse(self) -> HttpCall | None:
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self._buffer) > MAX_HEAD_BYTES:
@@ -182,7 +155,7 @@ class Connection(asyncio.Protocol):
             return None
         body = bytes(self._buffer[start:stop])
         del self._buffer[:stop]
-        return Call(parts[0], parts[1], headers, body)
+        return HttpCall(parts[0], parts[1], headers, body)
 
     def _refuse(self, status: int) -> None:
         self.respond(status, b"", {"Connection": "close"})
@@ -190,6 +163,6 @@ class Connection(asyncio.Protocol):
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}"]
+    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **headers}.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

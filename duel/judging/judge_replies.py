@@ -79,7 +79,7 @@ class Unparsed(ItemError):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Choices:
     """What a judge chose for each dimension: 1 the reply shown first, 2 the one shown second, 0 a draw."""
 
     choices: Mapping[str, int]
@@ -115,7 +115,7 @@ def _members(pairs: list[tuple[str, Any]]) -> _Object:
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_members)  # judges write raw newlines into their reasons
 
 
-def parse(content: str) -> Verdict:
+def parse(content: str) -> Choices:
     """The last complete verdict in `content`. Raises Unparsed. The work is linear in the length of `content`."""
     content = _unquoted(content)
     if not content.strip():
@@ -216,7 +216,7 @@ def _missing(found: Mapping[str, Any]) -> list[str]:
     return [name for name in DIMENSIONS if name not in named]
 
 
-def _the_last_word(content: str, last: _Found, before: Iterator[_Found], reasoned_to: int) -> Verdict:
+def _the_last_word(content: str, last: _Found, before: Iterator[_Found], reasoned_to: int) -> Choices:
     """The verdict that `last` is, unless it stands inside another object or beside one that says otherwise."""
     for count, found in enumerate(_as_far_as_possible(before)):
         if found.start < reasoned_to or count > LOOK_BACK:
@@ -259,7 +259,7 @@ def _raw_choices(members: Mapping[str, Any]) -> dict[str, int | None]:
     return {name: _choice(value) for key, value in members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
 
 
-def _verdict(found: Mapping[str, Any]) -> Verdict:
+def _verdict(found: Mapping[str, Any]) -> Choices:
     """The choices of an object that names all dimensions. One that cannot be read spoils it: no older one takes over,
     because that could be a verdict which the judge only quotes.
     """
@@ -273,7 +273,7 @@ def _verdict(found: Mapping[str, Any]) -> Verdict:
             raise Unparsed("bad-value", f"{name} is not one of 1, 2 and 0: {clean(str(value)[:40])!r}")
         choices[name] = choice
     reason = next((value for key, value in found.items() if _plain(key) in {"reason", "reasoning", "rationale"}), "")
-    return Verdict(choices, clean(reason).strip()[:MAX_REASON_CHARACTERS] if isinstance(reason, str) else "")
+    return Choices(choices, clean(reason).strip()[:MAX_REASON_CHARACTERS] if isinstance(reason, str) else "")
 
 
 def _choice(value: object) -> int | None:

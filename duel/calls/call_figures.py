@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import orjson
 
 from duel.calls.ledger import Ledger
-from duel.calls.summary import listed
+from duel.calls.run_summary import listed
 from duel.errors import printable
 
 _REPLIES = (
