@@ -196,6 +196,8 @@ class Judge(Sampling):
     """Judges of `validate.py --confirm`; empty: the same panel on fresh replies."""
     ineligible: bool = False
     """Judge also the turns that cannot be kept (leaks, broken rules, contamination); the gate never counts them."""
+    observed: bool = True
+    """Show judges what the commands of both sides printed and changed, where `[execute]` has run them."""
     tie_band: float = Field(0.0, ge=0, le=0.5)
     """A turn whose |delta| is at most this counts as a tie in win rates."""
     structured_output: bool = True

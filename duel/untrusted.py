@@ -28,8 +28,8 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _DELIMITER = re.compile(
-    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|CONVERSATION|CANDIDATE|RESPONSE|ANSWER|HIDDEN PULL REQUEST"
-    r"|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
+    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|OBSERVED|CONVERSATION|CANDIDATE|RESPONSE|ANSWER"
+    r"|HIDDEN PULL REQUEST|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
     r"|</?(?:reply|candidate|response)[ _]?[12AB]>",
     re.IGNORECASE,
 )

@@ -14,6 +14,7 @@ from duel.execution.comparison import alike
 from duel.execution.executor import ExecutionError, Executor, Start, State
 from duel.execution.harness import Harness, Step
 from duel.records import Message, Observed
+from duel.records.observed import cut
 
 MIN_FAITHFUL = 0.8
 """Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
@@ -150,14 +151,6 @@ async def _side(state: State, command: str, harness: Harness, rules: Rules, foun
     found.ran, found.exit, found.ended_by = True, outcome.exit, outcome.ended_by
     found.printed = harness.show(outcome)
     found.changed = cut(history + changed if found.submits else changed, rules.output_chars)
-
-
-def cut(text: str, characters: int) -> str:
-    """`text` cut in the middle to `characters`, with how many were left out."""
-    if len(text) <= characters:
-        return text
-    half = characters // 2
-    return f"{text[:half]}\n... ({len(text) - 2 * half} characters left out) ...\n{text[-half:]}"
 
 
 def plan(executor: Executor, task: Task, text: str, rules: Rules) -> str:

@@ -78,7 +78,11 @@ def _canary_pair(item: str, answer: Answer, settings: Settings) -> Pair | None:
     return Pair(item, answer.messages, answer.king, attacked, (king, f"rule:{kind}"))
 
 
-DUEL = Contest("duel", lambda item, answer, settings: rubric.pair_of(item, answer, settings.duel.mode))
+def _duel_pair(item: str, answer: Answer, settings: Settings) -> Pair:
+    return rubric.pair_of(item, answer, settings.duel.mode, settings.judge.observed)
+
+
+DUEL = Contest("duel", _duel_pair)
 NOISE = Contest("noise", _noise_pair)
 CONFIRM = Contest("confirm", DUEL.pair, twins=FRESH)
 CANARY = Contest("canary", _canary_pair)

@@ -29,7 +29,7 @@ def judge(
     scores = []
     for number, given in enumerate(pairs, start=1):
         answer = given if isinstance(given, Answer) else _answer(number, *given)
-        pair = rubric.pair_of(f"pair_{number}", answer, settings.duel.mode)
+        pair = rubric.pair_of(f"pair_{number}", answer, settings.duel.mode, settings.judge.observed)
         votes = [
             cast_vote(name, judges[name], pair, order)
             for name in judges

@@ -50,3 +50,11 @@ def same(first: Observed, second: Observed) -> bool:
 
 def _told(one: Observed) -> tuple[int | None, str, str, str]:
     return one.exit, one.ended_by, one.printed, one.changed
+
+
+def cut(text: str, characters: int) -> str:
+    """`text` cut in the middle to `characters`, with how many were left out."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half} characters left out) ...\n{text[-half:]}"

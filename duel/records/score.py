@@ -75,6 +75,9 @@ class Score(Record):
     """What a second, independent look at the pair gave (`validate.py --confirm`; votes in `score/_confirm/`)."""
     style: str = ""
     reason: str = ""
+    evidence: str = ""
+    """"shown": judges saw what the commands did; "same": both did the same, a draw in correctness by rule (a vote's
+    `said` keeps what the judge said); else why not ("unfaithful"), "" where nothing was executed."""
     attempts: list[dict[str, str]] = Field(default_factory=list)
     """{side, kind}: what in a reply looks like an attempt to influence the judges."""
     writers: dict[str, str] = Field(default_factory=dict)

@@ -64,12 +64,12 @@ class Ballot:
     """What the commands of opponent and challenger printed, where both were executed faithfully."""
 
     @classmethod
-    def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes) -> Ballot:
+    def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> Ballot:
         """The ballot of `showing`. Names and order are keyed hashes: without the workspace's secret they say nothing.
 
         The order is drawn anew for every person and turn; a repeat shows the sides the other way round.
         """
-        pair = rubric.pair_of(showing.item, answer, mode)
+        pair = rubric.pair_of(showing.item, answer, mode, observed)
         fingerprint = rubric.fingerprint(pair)
         swapped = _keyed(secret, "side", showing.rater, showing.item)[0] & 1 ^ int(showing.repeat)
         return cls(

@@ -119,7 +119,7 @@ def counts(score: Score, answer: Answer, settings: Settings) -> bool:
 
     if score.mode != settings.duel.mode or placement.obstacle(answer.audit("challenger"), settings):
         return False
-    texts = fingerprint(pair_of(score.file, answer, score.mode))
+    texts = fingerprint(pair_of(score.file, answer, score.mode, settings.judge.observed))
     return score.made_with.get("candidates", texts) == texts
 
 
@@ -159,7 +159,7 @@ def ballots(workspace: Workspace, settings: Settings, showings: Sequence[object]
                 answers[showing.item] = None
                 say(f"damaged and left out: {error}")
         if answer := answers[showing.item]:
-            found.append(Ballot.of(showing, answer, settings.duel.mode, secret))
+            found.append(Ballot.of(showing, answer, settings.duel.mode, secret, settings.judge.observed))
     return found
 
 
