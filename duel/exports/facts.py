@@ -15,8 +15,6 @@ from duel.exports.splits import groups_by_split
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-# Repositories that the card lists by name; rows.jsonl has them all.
-LISTED_REPOSITORIES = 20
 _OPTIONS = (
     "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance fit thought weights offline"
 ).split()

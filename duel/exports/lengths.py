@@ -12,7 +12,7 @@ from duel import history
 from duel.errors import ItemError, UserError
 from duel.exports import thoughts
 from duel.exports.example import Example
-from duel.exports.formats.base import Format, as_object
+from duel.exports.formats.base import Format, as_object, sequences
 from duel.records import Message
 
 WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
@@ -22,21 +22,6 @@ EMPTY_THOUGHT = 8
 and Qwen3's writes an empty think block (4 tokens of its own vocabulary, 6 of single bytes)."""
 ROUNDS = 24
 """Fits that are tried on one example: each takes out at least what is too much."""
-
-
-def sequences(row: Mapping[str, Any]) -> list[list[Any] | str]:
-    """What a trainer tokenizes of a row, each by itself: two for a pair, a text or a list of messages each."""
-    if "text" in row:
-        return [str(row["text"])]
-    if "chosen" in row and "prompt" in row:
-        return [[*row["prompt"], *row["chosen"]], [*row["prompt"], *row["rejected"]]]
-    if "chosen" in row:  # LLaMA-Factory's pairs
-        return [[*row["messages"], row["chosen"]], [*row["messages"], row["rejected"]]]
-    if "completion" in row:
-        return [[*row["prompt"], *row["completion"]]]
-    if "messages" in row:
-        return [row["messages"]]
-    return [json.dumps(row, ensure_ascii=False)]
 
 
 class Estimate:
