@@ -156,7 +156,6 @@ def _plain(column: Any) -> Any:
 
 
 def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
-    """The rows of one record batch."""
     names = batch.schema.names
     ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
     statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
@@ -231,7 +230,6 @@ def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]
 
 
 def _content(content: Any) -> str | None:
-    """The text of a message; None where it holds anything else."""
     if isinstance(content, str):
         return without_surrogates(content)  # type: ignore[no-any-return]
     said, images = parts(content)

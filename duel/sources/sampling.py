@@ -112,7 +112,6 @@ class Pool:
         return None
 
     def candidates(self) -> Iterator[DrawnTurn]:
-        """Every candidate, pull request by pull request in the order of the draw."""
         for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
             yield from self.best[instance_id]
 
@@ -144,7 +143,6 @@ def fill(settings: Settings, table: ParquetTable, say: Callable[[str], None]) ->
 
 
 def file_odds(table: ParquetTable, rows: Mapping[str, int], wanted: int) -> dict[str, float]:
-    """P(file) of each drawn file, from its rows and the rows of all files."""
     if len(table.names) <= wanted or not rows:
         return dict.fromkeys(rows, 1.0)
     total = table.known_rows() or sum(rows.values()) / len(rows) * len(table.names)
@@ -182,7 +180,6 @@ def prompts(
 
 
 def _cut(rollout: Rollout, rank: float, picked: tuple[int, int], turns: int) -> DrawnTurn:
-    """The rollout up to the picked turn. Raises ItemError where its text cannot be decoded."""
     import orjson
 
     number, index = picked
