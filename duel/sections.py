@@ -43,12 +43,16 @@ class Sample(Section):
     """The earliest assistant turn that may be drawn."""
     per_instance: int = Field(1, ge=1)
     """Rollouts drawn from one pull request."""
+    per_rollout: int = Field(1, ge=1)
+    """Turns drawn from one rollout."""
     per_repo: int = Field(0, ge=0)
     """Prompts from one repository at most; 0: no cap."""
     exit_status: str = ""
     """Keep only rollouts that ended so ("Submitted", "incomplete"); empty: all."""
     max_history_tokens: int = Field(0, ge=0)
     """Leave out turns whose history is longer (estimated tokens); 0: no limit."""
+    skip_loops: bool = False
+    """Leave out turns whose history goes in circles: half of its commands repeat, or four in a row are the same."""
 
 
 class Fallback(Section):

@@ -163,7 +163,6 @@ def _read_bash(messages: Sequence[Message], position: int, numbered: int) -> tup
 
 
 def _read_native(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
-    """Results find the call that they name; where no id is given, the order decides."""
     reply = AgentReply(messages[position].content, calls_in(messages[position]))
     if any(call.obstacle for call in reply.calls):
         raise ItemError("bad-arguments", "a tool call needs a name and an object of arguments")

@@ -142,7 +142,6 @@ class _Rows:
         self.open = reply.calls
 
     def _answered(self, message: dict[str, Any], role: str, content: str, images: int, number: int) -> None:
-        """A user or tool message: the result of the call that it names, or of the one that waits, or something said."""
         if blocks := results_in(message):
             for identity, said, pictures, failed in blocks:
                 self._give(waiting_for(self.open, identity), said, pictures, failed)
@@ -166,7 +165,6 @@ class _Rows:
         return 0 <= number < len(self.messages) and self.messages[number]["role"] == "tool"
 
     def _share(self, results: list[tuple[str, bool]], waiting: list[AgentCall]) -> None:
-        """Results of parallel calls that came as one message; where they cannot be told apart, nothing is guessed."""
         if len(results) != len(waiting):
             self.entries.append(Lost("results of parallel calls that cannot be told apart"))
             return

@@ -17,7 +17,16 @@ from duel.sources.output import Output, read_mark
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.sampling import Pool
 
-NARROWED_BY = {"min_turn", "max_turn", "per_instance", "per_repo", "exit_status", "max_history_tokens"}
+NARROWED_BY = {
+    "min_turn",
+    "max_turn",
+    "per_instance",
+    "per_repo",
+    "exit_status",
+    "max_history_tokens",
+    "per_rollout",
+    "skip_loops",
+}
 # What a reason's slug means to a person.
 MEANINGS = {
     "base-commit-differs": "the base commit in the task is not the pull request's",
@@ -25,6 +34,7 @@ MEANINGS = {
     "damaged-pull-request": "the pull request's row cannot be read",
     "excluded": "in `exclude_ids`",
     "issue-differs": "the issue in the task is not the pull request's",
+    "loops": "every eligible turn follows a history that goes in circles",
     "licence": "the licence is refused",
     "no-eligible-turn": "no turn within `min_turn`, `max_turn` and `max_history_tokens`",
     "no-instance-id": "no instance id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,13 +11,13 @@ from itertools import islice
 from duel.audit import licenses
 from duel.audit.contamination import Benchmarks
 from duel.settings import Settings
-from duel.sources.join import mismatch
 from duel.sources.pulls import Head, Pulls
 from duel.sources.sampling import DrawnTurn, Pool
 
 # Candidates whose pull requests are looked up at once: a fifth more than are still wanted, so that one look usually
 # does, and not more than this, since their issue texts are in memory meanwhile (3 KB each).
 LOOK_UP_AT_MOST = 5000
+_BASE_COMMIT = re.compile(r"^\s*[-*]\s*Base commit:\s*`?([0-9a-fA-F]{7,64})`?\s*$", re.MULTILINE)
 
 
 @dataclass
@@ -95,3 +96,22 @@ def refusal(turn: DrawnTurn, head: Head | None, settings: Settings, benchmarks: 
 
 def _look_ahead(candidates: Iterator[DrawnTurn], wanted: int) -> list[DrawnTurn]:
     return list(islice(candidates, min(LOOK_UP_AT_MOST, wanted + wanted // 5 + 20))) if wanted > 0 else []
+
+
+def mismatch(task: str, base_commit: str, problem_statement: str) -> str:
+    """Why the rollout's task (its first user message) is not the pull request's, as a slug; "" where it is.
+
+    The base commit is compared where the task names one (mini-swe-agent's own template does not), the issue text
+    wherever the pull request has one, with all white space alike, since templates indent and wrap.
+    """
+    named = [commit.lower() for commit in _BASE_COMMIT.findall(task)]
+    base = base_commit.lower()  # either hash may be abbreviated
+    if named and base and not any(commit.startswith(base) or base.startswith(commit) for commit in named):
+        return "base-commit-differs"
+    if problem_statement and _flat(problem_statement) not in _flat(task):
+        return "issue-differs"
+    return ""
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

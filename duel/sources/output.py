@@ -86,7 +86,6 @@ class Output:
         self.workspace.save(mark_path(self.workspace), orjson.dumps({"made_with": "", "files": {}}))
 
     def save_commits(self, commits: Iterable[Commit]) -> set[str]:
-        """Mirror the pull requests; the ids of those that were saved."""
         saved = set()
         for commit in commits:
             self._save(self.workspace.commit_path(commit.instance_id), commit.dump())
@@ -129,7 +128,6 @@ def mark_path(workspace: Workspace) -> Path:
 
 
 def read_mark(workspace: Workspace) -> dict[str, Any]:
-    """What `mark_path` says; {} where there is none, or none that can be read."""
     try:
         mark = orjson.loads(mark_path(workspace).read_bytes())
     except (OSError, ValueError):
@@ -138,7 +136,6 @@ def read_mark(workspace: Workspace) -> dict[str, Any]:
 
 
 def huge_page(huge: dict[str, int], settings: Settings) -> str:
-    """The page of pull requests that are too large for the challenger's prompt, the largest first."""
     limit = pull.token_limit(settings)
     page = (
         "# Pull requests too large for the challenger's prompt\n\n"
@@ -152,7 +149,6 @@ def huge_page(huge: dict[str, int], settings: Settings) -> str:
 
 
 def _cell(text: str) -> str:
-    """Untrusted text in a Markdown table: one line of code that cannot close itself."""
     return "`" + re.sub(r"[`|\\]", "?", printable(text, 120)) + "`"
 
 

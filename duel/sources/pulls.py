@@ -63,13 +63,11 @@ class Pulls:
         self.database.execute(f"SET memory_limit = '{megabytes}MB'")
 
     def heads(self, ids: Collection[str]) -> dict[str, Head]:
-        """The checked fields of the pull requests that are there, by instance id."""
         return {
             row["instance_id"]: Head(*(_text(row.get(name)) for name in HEAD[1:])) for _, row in self._rows(ids, HEAD)
         }
 
     def commits(self, ids: Collection[str]) -> Iterator[Commit]:
-        """The records of the pull requests that are there, in no particular order."""
         for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
             yield _commit(row, source)
 
@@ -135,7 +133,6 @@ class Pulls:
 
 
 def _commit(row: Mapping[str, Any], source: Source) -> Commit:
-    """One row in the record's names; the changed files come from both diffs."""
     patch, test_patch = _text(row.get("patch")), _text(row.get("test_patch"))
     instance_id = _text(row["instance_id"])
     # The pull request's number, else the one that an id such as `owner__repo-123` ends on.

@@ -7,8 +7,9 @@ come in small batches, each rollout as roles and lengths, and `Rollout.messages(
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ COLUMNS = ("instance_id", "repo", "messages")
 OPTIONAL = ("exit_status", "trajectory_format")
 # 128 rows of about 20 KB: 2.5 MB decoded at a time. The peak over 20 files was 243 MB; at 256 rows 278 MB, no faster.
 BATCH_ROWS = 128
-ROLES = ("system", "user", "assistant")
+# A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
+BUFFER_BYTES = 1 << 20
+ROLES = frozenset(("system", "user", "assistant"))
 
 # One message as (role, bytes of its content), each None where it is null.
 Shape = Sequence[tuple[str | None, int | None]]
@@ -69,8 +72,11 @@ def read(path: Path, shown: str) -> Iterator[Rollout]:
     columns = [*COLUMNS, *(name for name in OPTIONAL if name in found.columns)]
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file, ThreadPoolExecutor(1) as ahead:
+            batches = file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+            coming = ahead.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = ahead.submit(next, batches, None)  # Arrow unpacks the next rows while these are looked at
                 yield from _rollouts(batch, shown, row)
                 row += batch.num_rows
     except (pyarrow.ArrowException, OSError) as error:
@@ -86,12 +92,13 @@ def shape_problem(shape: Shape) -> str:
         return "no-messages"
     if shape is ANOTHER_TASK:
         return "another-task"
-    for role, size in shape:
-        if role not in ROLES:
-            return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
-        if size is None:
-            return "null-content"
-    return ""
+    roles, sizes = zip(*shape, strict=True)
+    if ROLES.issuperset(roles) and None not in sizes:
+        return ""
+    role = next(role for role, size in shape if role not in ROLES or size is None)
+    if role in ROLES:
+        return "null-content"
+    return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
 
 
 def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
@@ -100,20 +107,17 @@ def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
     A turn needs a history that ends on a user message, a reply that is not empty, a number between `min_turn` and
     `max_turn`, and a history within `max_history_tokens`.
     """
-    turns = []
-    turn = tokens = 0
-    before: str | None = None
-    for index, (role, size) in enumerate(shape):
-        if role == "assistant":
-            turn += 1
-            if turn > sample.max_turn or (sample.max_history_tokens and tokens > sample.max_history_tokens):
-                break
-            if turn >= sample.min_turn and before == "user" and size:
-                turns.append((turn, index))
-        # As duel.history.history_tokens counts, from the length alone.
-        tokens += int((size or 0) / BYTES_PER_TOKEN) + 1 + TOKENS_PER_MESSAGE
-        before = role
-    return turns
+    limit = sample.max_history_tokens
+    # As duel.history.history_tokens counts, from the length alone.
+    sizes = (int((size or 0) / BYTES_PER_TOKEN) + 1 + TOKENS_PER_MESSAGE for _, size in shape) if limit else ()
+    before = [0, *accumulate(sizes)]
+    replies = [index for index, (role, _) in enumerate(shape) if role == "assistant"]
+    return [
+        (turn, index)
+        for turn, index in enumerate(replies[: sample.max_turn], start=1)
+        if turn >= sample.min_turn and index and shape[index - 1][0] == "user" and shape[index][1]
+        if not limit or before[index] <= limit
+    ]
 
 
 def _is_text(kind: Any) -> bool:
@@ -156,12 +160,12 @@ def _plain(column: Any) -> Any:
 
 
 def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
-    """The rows of one record batch."""
     names = batch.schema.names
     ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
     statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
     column = batch.column("messages")
     conversations = _from_json(column) if _is_json(column.type) else _from_lists(column)
+    ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}
     for offset, (shape, messages) in enumerate(conversations):
         yield Rollout(
             file=shown,
@@ -169,7 +173,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
             instance_id=ids[offset] or "",
             repo=repos[offset] or "",
             exit_status=statuses[offset] or "",
-            shape=shape if of_format(tasks[offset] or "") is BASH_BLOCK else ANOTHER_TASK,
+            shape=shape if ours[tasks[offset]] else ANOTHER_TASK,
             messages=messages,
         )
 
@@ -231,7 +235,6 @@ def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]
 
 
 def _content(content: Any) -> str | None:
-    """The text of a message; None where it holds anything else."""
     if isinstance(content, str):
         return without_surrogates(content)  # type: ignore[no-any-return]
     said, images = parts(content)

@@ -31,7 +31,7 @@ from duel.stages import given, options
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.sources.mining.normalise import MinedTrajectory
+    from duel.sources.mining.normalize import MinedTrajectory
     from duel.sources.mining.sweep import Mine
 
 
@@ -110,7 +110,6 @@ def pulls_path(out: Path) -> Path:
 
 
 def codes(trajectory: MinedTrajectory) -> bool:
-    """True where a reply holds a block of code: of sets of talk, the threads about programming."""
     return any(m["role"] == "assistant" and "```" in m["content"] for m in trajectory.messages)
 
 
@@ -118,12 +117,14 @@ FILTERS = {"error-recovery": recovers, "coding": codes}
 
 
 def add_arguments(parser: Parser) -> None:
-    from duel.sources.sessions import registry
+    from duel.sources.sessions import session_formats
 
-    known = ", ".join(registry.formats())
+    known = ", ".join(session_formats.formats())
     parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
-    parser.add_argument("--format", choices=registry.formats(), default="", metavar="NAME", help=f"read as {known}")
+    parser.add_argument(
+        "--format", choices=session_formats.formats(), default="", metavar="NAME", help=f"read as {known}"
+    )
     parser.add_argument("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
     parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
     parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")

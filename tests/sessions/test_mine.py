@@ -19,7 +19,7 @@ from duel.conversation.model import Session
 from duel.sources.mining.choosing import SessionChoice, seconds_of
 from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.sweep import Mine
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 SIX = ["instance_id", "repo", "messages", "trajectory_format", "exit_status", "duration_sec"]
@@ -372,7 +372,7 @@ def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
 
 def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:
     said = script("mine", "--help", code=0).out
-    assert f"readas{','.join(registry.formats())}" in "".join(said.split())
+    assert f"readas{','.join(session_formats.formats())}" in "".join(said.split())
 
 
 def test_from_sessions_to_the_end_offline(

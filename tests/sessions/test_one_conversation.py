@@ -18,7 +18,7 @@ from duel.exports.example import each_turn
 from duel.sources import rollouts
 from duel.sources.mining.choosing import SessionChoice
 from duel.sources.mining.sweep import Mine
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from tests.sessions.logs import write_lines
 
 USE = {"id": "same", "type": "function", "function": {"name": "bash", "arguments": '{"command": "cat a.py"}'}}
@@ -166,7 +166,7 @@ def test_a_dataset_that_is_not_for_everybody_has_to_be_accepted(
     card = SimpleNamespace(license=license)
     asked = SimpleNamespace(card_data=card, sha="abc")
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, name: asked)
-    found = registry.logs(["owner/name"], accept_license=accepted)
+    found = session_formats.logs(["owner/name"], accept_license=accepted)
     if taken:
         [log] = found
         assert (log.license, log.revision) == (license, "abc")

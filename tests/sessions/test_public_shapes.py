@@ -17,7 +17,7 @@ from duel.registry import Registry
 from duel.sources.mining.choosing import SessionChoice
 from duel.sources.mining.sweep import Mine, MinedSession, Ticker
 from duel.sources.mining.task_words import first_words
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, write_lines
 
 SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
@@ -618,22 +618,22 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
     package.mkdir()
     (package / "__init__.py").write_text(
         "from duel.conversation.model import AgentCall, AgentReply, Said, Session\n"
-        "def recognises(sample):\n    return any('toy' in record for record in sample)\n"
+        "def recognizes(sample):\n    return any('toy' in record for record in sample)\n"
         "def read(log, all_branches=False):\n"
         "    for row in log.values():\n"
         "        reply = AgentReply('Look.', [AgentCall('c', 'bash', {'command': row['toy']}, result='x')])\n"
         "        yield Session('toy', 'x', [Said('Fix.'), reply]).tally()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "READERS", Registry("session_reader"))
-    for cached in (registry.names, registry.formats, registry.reader):
+    monkeypatch.setattr(session_formats, "READERS", Registry("session_reader"))
+    for cached in (session_formats.names, session_formats.formats, session_formats.reader):
         cached.cache_clear()
     try:
-        assert "toy" in registry.formats()
+        assert "toy" in session_formats.formats()
         assert figures(*mined(write_lines(tmp_path / "x.jsonl", [{"toy": "ls"}]))) == (1, 1, 1, 1, 0, 0)
     finally:
         monkeypatch.undo()
-        for cached in (registry.names, registry.formats, registry.reader):
+        for cached in (session_formats.names, session_formats.formats, session_formats.reader):
             cached.cache_clear()
 
 

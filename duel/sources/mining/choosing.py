@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from duel.conversation.model import Session
 from duel.errors import SettingsError
-from duel.sources.mining.normalise import MinedTrajectory
+from duel.sources.mining.normalize import MinedTrajectory
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")

@@ -89,7 +89,6 @@ def apply_hunks(path: str, hunks: Sequence[Hunk], prefix: str = "") -> str:
 
 
 def patched(before: str, hunks: Sequence[Hunk]) -> str | None:
-    """`before` with the hunks applied at their lines; None where a context or removed line is not there."""
     lines, after, position = _lines(before), list[str](), 0
     for hunk in hunks:
         start = max(hunk.old_start - 1, 0)

@@ -120,7 +120,6 @@ class RowWriter:
         return self
 
     def add(self, row: dict[str, Any]) -> None:
-        """Keep a row; a group of them is written at a time."""
         self._waiting.append(row)
         self.rows += 1
         self._bytes += sum(len(m["content"]) for m in row.get("messages", ())) + len(row.get("patch", ""))
@@ -159,7 +158,6 @@ class RowWriter:
 
 
 def trajectory_schema() -> Any:
-    """The dataset's six columns, in its types, then what a session has beyond them."""
     return _schema(
         "instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format"
         " source_file model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence"
@@ -169,7 +167,6 @@ def trajectory_schema() -> Any:
 
 
 def pull_schema() -> Any:
-    """The columns of the pull-request dataset that a commit can fill."""
     return _schema(
         "instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description"
         " hints_text interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts"

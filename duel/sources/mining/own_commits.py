@@ -17,7 +17,6 @@ from pathlib import Path
 
 from duel import shell
 from duel.conversation.model import AgentCall, Session
-from duel.sources.mining import licence_text
 
 # How long after a session a commit still counts as its own.
 WINDOW_DAYS = 7
@@ -41,6 +40,24 @@ _TEST_PATH = re.compile(
 )
 _EDITING = {"Write", "write", "Edit", "MultiEdit", "edit", "NotebookEdit"}
 _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
+# (SPDX id, words that must all be there), the more specific first: the Lesser GPL names the GPL.
+_TELLING: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Apache-2.0", ("apache license", "version 2.0")),
+    ("MPL-2.0", ("mozilla public license", "2.0")),
+    ("AGPL-3.0", ("gnu affero general public license", "version 3")),
+    ("LGPL-3.0", ("gnu lesser general public license", "version 3")),
+    ("LGPL-2.1", ("gnu lesser general public license", "version 2.1")),
+    ("GPL-3.0", ("gnu general public license", "version 3")),
+    ("GPL-2.0", ("gnu general public license", "version 2")),
+    ("BSD-3-Clause", ("redistribution and use in source and binary forms", "neither the name")),
+    ("BSD-2-Clause", ("redistribution and use in source and binary forms",)),
+    ("ISC", ("permission to use, copy, modify, and/or distribute this software for any purpose",)),
+    ("MIT", ("permission is hereby granted, free of charge, to any person obtaining a copy", "copies or substantial")),
+    ("Unlicense", ("free and unencumbered software released into the public domain",)),
+    ("CC0-1.0", ("cc0 1.0 universal",)),
+)
+# Titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this.
+_LOOKED_AT = 20_000
 
 
 @dataclass(frozen=True)
@@ -133,7 +150,6 @@ def _paths(call: AgentCall) -> list[str]:
 
 
 def _commit(place: LocalRepository, name: str) -> str:
-    """The sha behind a name; "" where there is no such commit."""
     return (_git(place.top, "rev-parse", "--verify", "--quiet", name) or "").strip()
 
 
@@ -148,24 +164,23 @@ def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) ->
         return None
     date, _, message = shown.partition("\n")
     touched = len({*edited} & {*changed})
-    licence = _licence(place, base)
-    return OwnCommit(sha, base, message.strip(), date, patch, test_patch, licence, touched, len(edited))
+    license = _license(place, base)
+    return OwnCommit(sha, base, message.strip(), date, patch, test_patch, license, touched, len(edited))
 
 
 def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str | None:
-    """The diff of some files; None where it is too large or cannot be read."""
     options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", base, sha, "--")
     patch = _git(place.top, "--literal-pathspecs", "diff-tree", *options, *paths) if paths else ""
     return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
 
 
-def _licence(place: LocalRepository, base: str) -> str:
-    """The SPDX id of the repository's licence file; "" where it has none that is known."""
+def _license(place: LocalRepository, base: str) -> str:
+    """The SPDX id of the license file at a commit, by the words that only it has; "" where none is known."""
     names = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
-    for name in sorted(names):
-        if re.match(r"(?i)(licen[sc]e|copying)", name):
-            return licence_text.spdx(_git(place.top, "show", "--no-textconv", f"{base}:{name}") or "")
-    return ""
+    file = next((name for name in sorted(names) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
+    shown = (_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else ""
+    words = re.sub(r"\s+", " ", shown[:_LOOKED_AT]).lower()
+    return next((name for name, telling in _TELLING if all(part in words for part in telling)), "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -76,7 +76,6 @@ class SessionScrubber:
 
 
 def _is_no_name(name: str) -> bool:
-    """True for a number, and for the account or group of a machine."""
     return name.isdigit() or name.startswith("_") or name.lower() in _WORDS | {"staff", "wheel", "users"}
 
 

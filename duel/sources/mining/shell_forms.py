@@ -125,7 +125,6 @@ def _read_plain(call: AgentCall) -> str:
 
 
 def _window(call: AgentCall, source: str, piped: bool) -> str:
-    """The lines from `offset` (1-based), at most `limit` of them."""
     first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
     if first == 1 and count is None:
         return source
@@ -154,7 +153,6 @@ def _glob(call: AgentCall) -> str:
 
 
 def _glob_expression(pattern: str) -> str:
-    """A glob as a POSIX extended regular expression."""
     out, position, depth = "", 0, 0
     while position < len(pattern):
         character = pattern[position]
@@ -181,7 +179,6 @@ def _escaped(text: str) -> str:
 
 
 def _grep(call: AgentCall) -> str:
-    """Claude Code's Grep is ripgrep with these options."""
     arguments = call.arguments
     mode = arguments.get("output_mode", "files_with_matches")
     options = {"files_with_matches": ["-l"], "count": ["-c"]}.get(str(mode), [])
@@ -292,7 +289,6 @@ def _tell_the_same(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> bool
 
 
 def _is_edge(line: str, text: str) -> bool:
-    """True for a line that `text` starts or ends within, or lies in."""
     first, last = text.split("\n")[0], text.split("\n")[-1]
     return text in line or bool(first and line.endswith(first)) or bool(last and line.startswith(last))
 
@@ -336,7 +332,6 @@ def _view(call: AgentCall) -> str:
 
 
 def reason_text(call: AgentCall) -> str:
-    """What a bookkeeping call says in words: the thought of a `think` call."""
     return str(table(call.arguments).get("thought") or "") if call.name == "think" else ""
 
 

@@ -16,12 +16,12 @@ from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, printable
 from duel.sources.mining import own_commits
 from duel.sources.mining.choosing import SessionChoice
-from duel.sources.mining.normalise import MinedTrajectory, normalise
+from duel.sources.mining.normalize import MinedTrajectory, normalize
 from duel.sources.mining.outcome import guess_of
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.task_words import first_words
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from duel.sources.sessions.log import Log
 
 # Reasons and notes are listed one by one up to this many, and counted beyond.
@@ -138,7 +138,7 @@ class Mine:
 
     def sessions(self) -> Iterator[MinedSession]:
         tell = Ticker()
-        for log in registry.logs(self.places, self.split, self.accept_license):
+        for log in session_formats.logs(self.places, self.split, self.accept_license):
             self.account.files += 1
             for session in self._usable(self._read(log), log):
                 tell(f"{self.account.sessions:,} sessions in {self.account.files:,} files so far, at {log.name}")
@@ -160,9 +160,8 @@ class Mine:
             print(mined.line())
 
     def _read(self, log: Log) -> Iterator[Session]:
-        """The sessions of one file; a file that cannot be read is left, and the rest goes on."""
         try:
-            reader = registry.reader_of(log, self.format)
+            reader = session_formats.reader_of(log, self.format)
             for session in reader.read(log, self.all_branches):
                 self.account.sessions += 1
                 self.account.formats[session.format] += 1
@@ -209,7 +208,7 @@ class Mine:
             self.account.leave(log.name, session.id, reason)
             return None
         session.top = str(place.top) if place else ""
-        trajectory = normalise(session, self.thinking)
+        trajectory = normalize(session, self.thinking)
         commit = own_commits.following(session, place) if place and self.commits and trajectory.turns else None
         guess = guess_of(session, commit)
         outcome = guess[0] if session.verdict == "unknown" else session.verdict

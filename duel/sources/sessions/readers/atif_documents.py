@@ -11,7 +11,7 @@ from duel.conversation.values import joined, loaded, parts, seconds, table, tabl
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(text(record, "schema_version").startswith("ATIF") for record in sample)
 
 

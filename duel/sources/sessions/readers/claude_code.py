@@ -62,7 +62,7 @@ class _Line:
         return text(self.message, "id") or self.key
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         text(record, "type") in _MESSAGES | _SILENT | {"system", "attachment"}
         and ("sessionId" in record or "session_id" in record or "leafUuid" in record or "isSnapshotUpdate" in record)
@@ -167,7 +167,6 @@ def _line(record: dict[str, Any], key: str, parent: str | None, folder: str) -> 
 
 
 def _attachment(attachment: dict[str, Any], head: dict[str, Any], log: Log) -> None:
-    """The one attachment with something to learn from: the prompt and the tools that the model was given."""
     if attachment.get("type") != "prompt_snapshot":
         log.note(f"attachment `{attachment.get('type')}`")
         return

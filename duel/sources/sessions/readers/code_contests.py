@@ -14,7 +14,7 @@ from duel.sources.sessions.log import Log
 _LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any("description" in record and "language" in table(record.get("solutions")) for record in sample)
 
 

@@ -22,7 +22,7 @@ _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instruc
 _SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     kinds = [text(record, "type") for record in sample]
     enveloped = any(
         k in ("session_meta", "response_item") and "payload" in r for k, r in zip(kinds, sample, strict=True)

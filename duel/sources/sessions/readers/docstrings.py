@@ -14,7 +14,7 @@ _TEXTS = ("func_documentation_string", "docstring", "doc", "nl")
 _CODES = ("func_code_string", "whole_func_string", "code", "function", "original_string")
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(text(record, *_TEXTS) and text(record, *_CODES) for record in sample)
 
 

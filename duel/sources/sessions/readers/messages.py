@@ -10,7 +10,7 @@ from duel.conversation.model import Session
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(message_rows.conversation(record) for record in sample)
 
 

@@ -11,7 +11,7 @@ from duel.conversation.values import table, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     messages = first.get("messages")
     opens = text(table(messages[0]), "role") if isinstance(messages, list) and messages else ""

@@ -15,7 +15,7 @@ from duel.conversation.values import tables, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(_root(record) or {"message_id", "parent_id", "message_tree_id"} <= record.keys() for record in sample)
 
 
@@ -33,7 +33,6 @@ def _root(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grown(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The tree of rows that name their parents."""
     nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in rows}
     for node in nodes.values():
         if (parent := nodes.get(text(node, "parent_id"))) and parent is not node:

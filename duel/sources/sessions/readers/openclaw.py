@@ -22,7 +22,7 @@ FOLDERS = ("~/.openclaw/agents",)
 _TRACE = "openclaw-trajectory"
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     named = {"transcript_events", "session_transcript_active_events"} <= set(first.get("tables") or ())
     return named or bool(_entries(first)) or text(first, "traceSchema") == _TRACE
@@ -73,7 +73,6 @@ def _unpacked(packed: Any, size: Any) -> bytes:
 
 
 def _entries(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of a bundle's branch, its header in front."""
     entries = next((tables(document[k]) for k in ("entries", "branch", "events") if tables(document.get(k))), [])
     if not any(text(entry, "type") == "message" and "message" in entry for entry in entries):
         return []

@@ -22,7 +22,7 @@ _KEYS = {
 }
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     if "tables" in first:
         return {"session", "message", "part"} <= set(first["tables"])

@@ -23,7 +23,7 @@ _SILENT_KINDS = frozenset(
 )
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         text(r, "source") in ("user", "agent", "environment")
         and (text(r, "kind").endswith(("Event", "Observation")) or "action" in r or "observation" in r)

@@ -26,7 +26,7 @@ _DIFF_LINE = re.compile(r"([ +-])\s*(\d+) (.*)", re.DOTALL)
 _DIFF_GAP = re.compile(r"\s*\.\.\.\s*")
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(r.get("type") == "session" and "id" in r and "timestamp" in r for r in sample) and not any(
         "sessionId" in record for record in sample
     )
@@ -37,7 +37,6 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def branches(records: Iterable[Record], log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """As `read`, of entries that come from elsewhere than lines."""
     header: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
     parents: dict[str, str | None] = {}

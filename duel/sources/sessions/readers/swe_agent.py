@@ -16,7 +16,7 @@ from duel.conversation.values import table, tables, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     return isinstance(first.get("history"), list) and isinstance(first.get("trajectory"), list)
 

@@ -18,7 +18,7 @@ _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         {"session_id", "turn_number"} <= record.keys() and record.keys() & {"role", "turn_type"} for record in sample
     )

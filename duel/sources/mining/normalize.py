@@ -45,7 +45,7 @@ class _End(Exception):
     """The trajectory ends here, for this reason."""
 
 
-def normalise(session: Session, thinking: bool = False) -> MinedTrajectory:
+def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
     trajectory = MinedTrajectory(session)
     system = session.system if session.keeps_protocol or session.task == "chat" else prompts.load("session_system").text
@@ -143,7 +143,6 @@ class _Builder:
         self._user(call.result)
 
     def _verbatim(self, reply: AgentReply) -> None:
-        """A reply that already is one bash block, or that its harness refused: it stays as it is."""
         self._assistant(reply.verbatim or reply.text)
         submits = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
         self.handed_over = submits or self.trajectory.session.task == "chat"

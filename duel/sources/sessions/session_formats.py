@@ -29,7 +29,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 class SessionReader(Protocol):
     """What a module of `readers`, or an entry point, offers."""
 
-    def recognises(self, sample: list[dict[str, Any]]) -> bool:
+    def recognizes(self, sample: list[dict[str, Any]]) -> bool:
         """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
 
     def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -58,23 +58,22 @@ def formats() -> tuple[str, ...]:
 
 @cache
 def reader(name: str) -> SessionReader:
-    """The reader of this name, which `formats` lists."""
     known = ALIASES.get(name, name.replace("-", "_"))
     if (named := name if name in names() else known.replace("_", "-")) in names():
         return READERS[named]
     rows = _module(_LAST)
-    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=known))
+    return SimpleNamespace(recognizes=rows.recognizes, read=partial(rows.read, dialect=known))
 
 
 def reader_of(log: Log, name: str = "") -> SessionReader:
-    """The reader of a file: the named one, else the first that recognises it. Raises ItemError (`not-a-session`)."""
+    """The reader of a file: the named one, else the first that recognizes it. Raises ItemError (`not-a-session`)."""
     if name:
         return reader(name)
     for known in names():
-        if reader(known).recognises(log.sample):
+        if reader(known).recognizes(log.sample):
             return reader(known)
     keys = ", ".join(list(log.sample[0])[:8]) if log.sample else ""
-    raise ItemError("not-a-session", f"no reader recognises it{f': its rows hold {keys}' if keys else ''}")
+    raise ItemError("not-a-session", f"no reader recognizes it{f': its rows hold {keys}' if keys else ''}")
 
 
 def logs(places: list[str], split: str = "train", accept_license: bool = False) -> Iterator[Log]:
