@@ -93,7 +93,6 @@ class Aftermath:
 
     @property
     def models_left(self) -> int:
-        """Models of this run that are not down."""
         client = self.client
         models = {*client.route.models, *(model for first, model in client.lines if first)}
         return sum(not self._is_down(model) for model in models)

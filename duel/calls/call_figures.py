@@ -46,7 +46,6 @@ class Figures:
 
     @property
     def calls(self) -> int:
-        """Every call that went out."""
         return self.replies + sum(self.failed_calls.values())
 
     @property
@@ -56,7 +55,6 @@ class Figures:
 
 
 def collect(ledger: Ledger) -> list[Figures]:
-    """The figures of every stage and model that the ledger holds."""
     found: dict[tuple[str, str], Figures] = {}
     latencies: dict[tuple[str, str], list[float]] = {}
     for stage, model, usage, cost, latency_s, rejected, provider in ledger.query(_REPLIES):
@@ -89,23 +87,19 @@ def _add(row: Figures, usage: dict[str, int], cost: float | None, rejected: str,
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def as_json(rows: Sequence[Figures]) -> str:
-    """The figures as a JSON array."""
     shown = [{**asdict(row), "calls": row.calls, "cached_share": row.cached_share} for row in rows]
     return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
 
 
 def as_text(rows: Sequence[Figures]) -> str:
-    """The figures as lines with tabs between the columns."""
     return "\n".join("\t".join(cells) for cells in [HEADINGS, *map(_cells, rows)])
 
 
 def show_table(rows: Sequence[Figures]) -> None:
-    """The figures as a table on the terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

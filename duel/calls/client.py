@@ -17,7 +17,6 @@ from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
 from duel.calls.patience import Patience
-from duel.calls.redaction import redacted
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
@@ -81,7 +80,6 @@ class Client:
             raise
 
     def reject(self, reply: Reply, reason: str) -> None:
-        """Keep the reply, and remember why it was not taken."""
         if reply.rejected != reason:
             self.ledger.reject(reply.key, reason)
 
@@ -89,7 +87,6 @@ class Client:
 
     @property
     def in_flight(self) -> int:
-        """Calls that are out."""
         return sum(line.lane.level.in_flight for line in self.lines.values())
 
     @property
@@ -128,7 +125,6 @@ class Client:
                 task.cancel()
 
     async def drain(self) -> None:
-        """Wait for every call in flight; each is recorded."""
         while self._calls:
             await asyncio.wait(list(self._calls))
         if self._look is not None:
@@ -252,7 +248,7 @@ class Client:
         call.latency_s = loop.time() - start.at
         if outcome.rates is not None:
             line.lane.observe(outcome.rates, start)
-        return redacted(outcome, line.provider.api_key)
+        return outcome
 
     def _tell_lane(self, line: Line, start: Departure, failure: Failure) -> None:
         if failure.kind == "no-file":
@@ -277,7 +273,6 @@ class Client:
         return dollars
 
     async def _keep(self, call: Call, line: Line, completion: Completion, rejected: str = "") -> Reply:
-        """Make a reply of it, durable."""
         dollars = prices.cost(line.price, completion.usage)
         reply = Reply(
             text=completion.text,
@@ -333,7 +328,6 @@ class Client:
         return next(iter(ready or [line for line in order if line.down is None] or order))
 
     def line(self, provider: Provider, model: str) -> Line:
-        """The line to `model` of `provider`."""
         key = (provider is self.route.provider, model)
         if key not in self.lines:
             self.lines[key] = self._new_line(provider, model)

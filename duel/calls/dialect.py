@@ -38,11 +38,9 @@ class Dialect:
 
     @property
     def changes(self) -> int:
-        """How often it was changed."""
         return len(self.without) + len(self.renamed)
 
     def apply(self, body: dict[str, Any]) -> None:
-        """Change `body` to what the model takes."""
         for name in self.without:
             body.pop(name, None)
         for name, other in self.renamed.items():

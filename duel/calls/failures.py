@@ -70,8 +70,12 @@ class Failure:
 
     @property
     def told(self) -> str:
-        """Its kind and the words that came with it."""
         return f"{self.kind}: {self.words}" if self.words else self.kind
+
+
+def broken_reply(kind: str, words: str, usage: Mapping[str, int] | None = None) -> Failure:
+    """A reply in a good status that is of no use, though the endpoint worked for it."""
+    return Failure(kind, Meaning.FAULT, words, status=200, usage=usage or {}, billed=True)
 
 
 def from_status(status: int, body: bytes, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from duel.calls.level import Level, Ticket
+from duel.calls.level import Level
 from duel.calls.pace import FIRST_S, SHORTEST_S, Pace
 from duel.calls.patience import Patience
 from duel.calls.rates import Rates
@@ -40,7 +40,7 @@ class ModelGone(Exception):
 class Departure:
     """A call that went out: its ticket, when, and what the pace had counted before it."""
 
-    ticket: Ticket
+    ticket: int
     at: float
     before: tuple[float, float]
     beyond: tuple[int, int, float] | None = None
@@ -88,7 +88,6 @@ class Lane:
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a slot."""
         return len(self._retries) + len(self._fresh)
 
     @property
@@ -98,7 +97,6 @@ class Lane:
 
     @property
     def held(self) -> bool:
-        """True while nobody may go out."""
         return _now() < self._held_until
 
     @property
@@ -194,7 +192,6 @@ class Lane:
             self.level.restore()
 
     def observe(self, rates: Rates, start: Departure) -> None:
-        """The headers of a response tell of limits."""
         self.pace.observe(rates, start.before, _now())
 
     @property

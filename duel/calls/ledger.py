@@ -28,13 +28,13 @@ from duel.calls.ledger_file import (
     INSERT,
     ROW,
     LedgerFile,
+    SpareRoom,
     cannot_use,
     is_damage,
     is_whole,
     proof,
 )
 from duel.calls.request import Reply, Request
-from duel.calls.room import DiskFull, Room
 from duel.errors import ItemError, WorkspaceError
 from duel.workspace import cannot_write
 
@@ -87,7 +87,7 @@ class Ledger:
         self.damaged = 0
         """Rows that were met and cannot be used; their requests are asked anew."""
         self._file = LedgerFile(path)
-        self._room = Room(path.with_name(path.name + ".room"))
+        self._room = SpareRoom(path.with_name(path.name + ".room"))
         self._entries: queue.SimpleQueue[_Put | _Note | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._broken: sqlite3.Error | None = None
@@ -146,7 +146,6 @@ class Ledger:
         return float(self.query(_SPENT)[0][0])
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a reading statement, for the figures."""
         try:
             return self._read(statement, ())
         except sqlite3.Error as error:
@@ -166,7 +165,6 @@ class Ledger:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     async def put(self, request: Request, reply: Reply) -> None:
-        """Keep a reply; returns once it is on disk."""
         put = _Put(self._row(request, reply), asyncio.get_running_loop().create_future())
         self._add(put)
         await put.durable
@@ -184,12 +182,8 @@ class Ledger:
 
     def keep_room(self, calls: int) -> None:
         """Keep room on the disk for the replies of so many calls. Raises WorkspaceError where there is none."""
-        try:
-            if self._full:
-                raise DiskFull
-            self._room.keep(calls)
-        except DiskFull:
-            raise ledger_file.disk_full(self.path) from None
+        if self._full or not self._room.keep(calls):
+            raise ledger_file.disk_full(self.path)
 
     def begin_again(self, stage: str) -> None:
         """Only replies from here on answer; an earlier `--again` of this stage that did not finish is gone on with."""
@@ -213,26 +207,11 @@ class Ledger:
             raise self._cannot(error) from None
 
     def _row(self, request: Request, reply: Reply) -> tuple[Any, ...]:
-        return (
-            request.digest,
-            request.attempt,
-            request.occurrence,
-            self.generation,
-            request.stage,
-            request.item,
-            request.model,
-            _storable(reply.text),
-            _storable(reply.reasoning),
-            reply.finish_reason,
-            reply.model,
-            reply.provider,
-            orjson.dumps(dict(reply.usage)).decode(),
-            None if reply.cost is None else float(reply.cost),
-            float(reply.latency_s),
-            reply.tries,
-            reply.at,
-            reply.rejected,
-        )
+        usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
+        texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
+        asked = (request.digest, request.attempt, request.occurrence, self.generation)
+        origin = (request.stage, request.item, request.model)
+        return (*asked, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
 
     # -- the writer thread -----------------------------------------------------------------------------------------
 
@@ -311,7 +290,6 @@ def _settle(waiting: list[asyncio.Future[None]], failure: WorkspaceError | None)
 
 
 def now_in_utc() -> str:
-    """The time as records write it."""
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
@@ -321,19 +299,6 @@ def _storable(text: str) -> str:
 
 
 def _reply(row: tuple[Any, ...], key: str) -> Reply:
-    text, reasoning, finish_reason, model, provider, usage, cost, latency_s, tries, at, rejected = row[7:-1]
-    return Reply(
-        text=text,
-        reasoning=reasoning,
-        finish_reason=finish_reason,
-        model=model,
-        provider=provider,
-        usage=orjson.loads(usage),
-        cost=cost,
-        latency_s=latency_s,
-        tries=tries,
-        at=at,
-        rejected=rejected,
-        key=key,
-        from_ledger=True,
-    )
+    names = ("text", "reasoning", "finish_reason", "model", "provider", "usage", "cost", "latency_s", "tries", "at")
+    told = dict(zip((*names, "rejected"), row[7:-1], strict=True))
+    return Reply(**{**told, "usage": orjson.loads(told["usage"])}, key=key, from_ledger=True)

@@ -7,7 +7,9 @@ the last run closed it is taken as it is, because each of its rows proves itself
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -53,6 +55,9 @@ INSERT = f"INSERT INTO replies ({COLUMNS}) VALUES {ROW}"  # noqa: S608 - constan
 _REJECTED = 17
 # Another stage of the same workspace may be committing; it never holds the file for long.
 BUSY_S = 60.0
+# A reply of 8,000 tokens, with its reasoning, takes 40 KB of the write-ahead log.
+BYTES_PER_CALL, CALLS_A_STEP = 64 * 1024, 16
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MAGIC = b"SQLite format 3\0"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -74,7 +79,6 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """True if the disk is full."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
 
 
@@ -91,8 +95,35 @@ def cannot_use(path: Path, error: object) -> WorkspaceError:
 
 
 def disk_full(path: Path) -> WorkspaceError:
-    """The disk is full."""
     return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
+
+
+class SpareRoom:
+    """A file that takes up disk space beside the ledger, for the replies in flight; freed once the disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._calls = 0 if hasattr(os, "posix_fallocate") else 1 << 60
+
+    def keep(self, calls: int) -> bool:
+        """Make sure of room for so many replies; False where there is none."""
+        if calls <= self._calls:
+            return True
+        wanted = -(-calls // CALLS_A_STEP) * CALLS_A_STEP
+        try:
+            with self._path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, wanted * BYTES_PER_CALL)
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                return False
+            wanted = 1 << 60  # a file system on which no room can be kept
+        self._calls = wanted
+        return True
+
+    def give_back(self) -> None:
+        self._calls = 0
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 class LedgerFile:
@@ -109,7 +140,6 @@ class LedgerFile:
         set_aside(self.path, self._what_is_wrong, self._copy_into_new)
 
     def open(self) -> sqlite3.Connection:
-        """A connection, the tables made."""
         database = sqlite3.connect(self.path, timeout=BUSY_S, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")

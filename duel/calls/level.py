@@ -22,7 +22,6 @@ Nothing here knows a clock; tests drive it call by call. What it achieves stands
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 # With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.
 START, GROWTH = 8, 1.5
@@ -45,20 +44,6 @@ STEP, BIGGEST_STEP = 0.05, 0.4
 COUNT_FACTOR, COUNT_S = 1.5, 0.01
 
 
-@dataclass(slots=True)
-class Ticket:
-    """One call in flight: its number in the order of sending."""
-
-    number: int
-
-
-@dataclass(slots=True)
-class _Trial:
-    """A fall that waits for its verdict, and the level before it."""
-
-    before: float
-
-
 class Level:
     """The level of one provider and model."""
 
@@ -73,7 +58,8 @@ class Level:
         """True when nothing is to be had; `collapse` ends it."""
         self.unsaved = 0
         """Replies that are not durable yet: they count against the level, because a kill would lose them as well."""
-        self._flying: dict[int, Ticket] = {}
+        self._flying: set[int] = set()
+        """Numbers of the calls that are out, in the order of sending."""
         self._next = 0
         self._full = -1
         """Number of the newest call that filled the level: one that is not used need not grow."""
@@ -94,7 +80,8 @@ class Level:
         """Number of the refused call with which suspicion began."""
         self._slowest_refusal_s = 0.0
         self._counting: set[int] | None = None
-        self._trial: _Trial | None = None
+        self._trial: float | None = None
+        """The level before a fall that waits for its verdict."""
         self._before_probe = 0.0
         self._fruitless = 0
         self._quiet = QUIET_ROUNDS
@@ -102,30 +89,25 @@ class Level:
 
     @property
     def in_flight(self) -> int:
-        """Calls that are out."""
         return len(self._flying)
 
     @property
     def free(self) -> bool:
-        """True where one more call may go out."""
         return self._counting is None and len(self._flying) + self.unsaved < int(self.limit)
 
-    def sent(self) -> Ticket:
-        """A call goes out."""
-        ticket = Ticket(self._next)
-        self._flying[ticket.number] = ticket
-        self._next += 1
+    def sent(self) -> int:
+        number, self._next = self._next, self._next + 1
+        self._flying.add(number)
         if not self.free:
-            self._full = ticket.number
-        return ticket
+            self._full = number
+        return number
 
-    def failed(self, ticket: Ticket) -> None:
+    def failed(self, number: int) -> None:
         """A call went wrong in a way that says nothing about the level."""
-        self._flying.pop(ticket.number, None)
+        self._flying.discard(number)
 
-    def is_out(self, ticket: Ticket) -> bool:
-        """True while the call is in flight."""
-        return ticket.number in self._flying
+    def is_out(self, number: int) -> bool:
+        return number in self._flying
 
     @property
     def patience_s(self) -> float:
@@ -134,37 +116,36 @@ class Level:
 
     def restore(self) -> None:
         """Refusals are a matter of pace: the falls were none."""
-        self.limit = max(self.limit, self._trial.before if self._trial else 1.0)
+        self.limit = max(self.limit, self._trial or 1.0)
         self._settled_at, self.fell, self.exhausted, self._counting = self.cap, False, False, None
         self._change()
 
-    def answered(self, ticket: Ticket) -> None:
-        """A reply came."""
-        self._flying.pop(ticket.number, None)
-        if ticket.number < self.epoch or self._counting is not None:
+    def answered(self, number: int) -> None:
+        self._flying.discard(number)
+        if number < self.epoch or self._counting is not None:
             return
         self._taken += 1
         self._fruitless = 0
         if self._trial is not None:
-            self._judge_trial(self._trial, ticket)
-        elif self._before_probe and ticket.number >= self.epoch + self.limit:
+            self._judge_trial(self._trial, number)
+        elif self._before_probe and number >= self.epoch + self.limit:
             self._keep_probe()
-        elif self._full >= ticket.number:
+        elif self._full >= number:
             self._grow()
 
-    def refused(self, ticket: Ticket, took_s: float) -> float:
+    def refused(self, number: int, took_s: float) -> float:
         """A call was not taken, which took `took_s` to learn. Where this returns seconds, call `count` after them."""
-        self._flying.pop(ticket.number, None)
+        self._flying.discard(number)
         if self._counting is not None:
-            self._counting.discard(ticket.number)
-            self._refused.append(ticket.number)
+            self._counting.discard(number)
+            self._refused.append(number)
             return 0.0
         if not self._flying and self.limit < 2:
             self.exhausted = True
-        if ticket.number < self.epoch:
+        if number < self.epoch:
             return 0.0
         self._slowest_refusal_s = max(self._slowest_refusal_s, took_s)
-        self._suspect(ticket.number)
+        self._suspect(number)
         if self._suspicion < SUSPICIOUS:
             return 0.0
         self._counting = set(self._flying)
@@ -196,7 +177,7 @@ class Level:
             return
         self._fruitless += not self._taken and not survivors and self._trial is not None
         self.exhausted = self.exhausted or self._fruitless > 1 or not standing
-        trial = self._trial or _Trial(before=self.limit)
+        trial = self._trial or self.limit
         # Past its capacity an endpoint refuses nearly all. A smaller share may be chance: it costs no more than itself.
         taken = standing if share > MOST_BACKGROUND else max(standing, self.limit * (1 - share))
         self.limit = max(1.0, min(taken, self.limit - 1))
@@ -210,8 +191,9 @@ class Level:
 
     def collapse(self) -> None:
         """Start again from one call, after the model was held back; double up to where the level was."""
-        before = self._trial.before if self._trial else self.limit
-        self._settled_at = max(before, self._settled_at if self._settled_at < self.cap else 1.0)
+        before = self._trial or self.limit
+        if before > 1:  # else it is held back again, and where the level was is known already
+            self._settled_at = max(before, self._settled_at if self._settled_at < self.cap else 1.0)
         self.limit = 1.0
         self.exhausted, self._fruitless, self._counting = False, 0, None
         self._change()
@@ -233,17 +215,17 @@ class Level:
         self._quiet = 1
         self._change()
 
-    def _judge_trial(self, trial: _Trial, ticket: Ticket) -> None:
+    def _judge_trial(self, trial: float, number: int) -> None:
         """One round after the fall: did it help?"""
-        sent = ticket.number - self.epoch
+        sent = number - self.epoch
         if sent < max(SHORTEST_TRIAL, self.limit):
             return
-        share = self._share(self.epoch, ticket.number)
+        share = self._share(self.epoch, number)
         if share < max(1.5 * self.background, HELPED):
             self._settled_at = self.limit
         elif share <= MOST_BACKGROUND:
             self.background = share
-            self.limit, self._settled_at = trial.before, self.cap
+            self.limit, self._settled_at = trial, self.cap
         else:
             self.limit = self._settled_at = max(1.0, self.limit * (1 - share))
         self._change()
@@ -258,7 +240,6 @@ class Level:
         self._refused.clear()
 
     def _share(self, first: int, end: int) -> float:
-        """Share of refusals among the calls with these numbers."""
         return sum(first <= number < end for number in self._refused) / max(1, end - first)
 
 

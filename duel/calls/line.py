@@ -47,7 +47,6 @@ class Line:
 
     @property
     def busy(self) -> bool:
-        """True while somebody waits to hear from it."""
         return self.down is None and bool(self.lane.level.in_flight or self.lane.queued)
 
     def worst_case(self, body_bytes: int, max_tokens: int) -> float:

@@ -50,7 +50,6 @@ class _Bucket:
         return until_whole if self._at_once or not self._rate else min(missing / self._rate, until_whole)
 
     def take(self, cost: float, now: float) -> None:
-        """A call goes out."""
         self.used += cost
         self._left, self._at = self._now_left(now) - cost, now
 

@@ -25,7 +25,6 @@ class Patience:
     _seen: int = 0
 
     def answered(self, latency_s: float) -> None:
-        """A reply took so long."""
         self.mean_s += (latency_s - self.mean_s) * (0.1 if self._seen else 1.0)
         self._seen += 1
         dropped = self._last[0] if len(self._last) == WINDOW else 0.0
@@ -48,5 +47,4 @@ class Patience:
 
     @property
     def slowest_s(self) -> float:
-        """The slowest of the last replies."""
         return self._slowest

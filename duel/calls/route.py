@@ -87,7 +87,6 @@ class Route:
     """So many models must be left for the run to go on."""
 
     def limit(self, model: str) -> Limit:
-        """What is allowed for `model`."""
         return self.limits.get(model, self.default_limit)
 
 

@@ -51,7 +51,6 @@ class Summary:
     """Why the run ended early where no exception says so."""
 
     def count_reply(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
-        """Count a reply that was paid for."""
         self.replies += 1
         self._count_usage(usage, cost, model)
 
@@ -71,14 +70,12 @@ class Summary:
             self.cost += cost
 
     def count_failure(self, item: str, error: errors.ItemError) -> None:
-        """Count an item that failed."""
         self.failed[error.reason] += 1
         if len(self.failures) < KEPT_FAILURES:
             self.failures.append((item, error.reason, error.what))
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the stage."""
         if self.interrupted:
             return errors.EXIT_INTERRUPTED
         if self.budget_spent:
@@ -133,10 +130,8 @@ class Summary:
 
 
 def dollars(amount: float) -> str:
-    """`$0.0123`, `$4.56`."""
     return f"${amount:.4f}" if 0 < amount < 0.1 else f"${amount:.2f}"
 
 
 def listed(counts: Counter[str]) -> str:
-    """`429 ×12, timeout ×3`."""
     return ", ".join(f"{kind} ×{count:,}" for kind, count in counts.most_common())

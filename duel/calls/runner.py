@@ -40,18 +40,14 @@ class Ask(Protocol):
         """The reply, durable. Raises ItemError where the call fails for good."""
         ...
 
-    def reject(self, reply: Reply, reason: str) -> None:
-        """Keep the reply, and remember why it was not taken."""
-        ...
+    def reject(self, reply: Reply, reason: str) -> None: ...
 
 
 class Job(Protocol):
     """One item's work."""
 
     @property
-    def item(self) -> str:
-        """The item's file stem."""
-        ...
+    def item(self) -> str: ...
 
     def requests(self) -> Sequence[Request]:
         """The requests it will make at least."""

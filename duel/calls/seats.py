@@ -48,7 +48,6 @@ class Seats:
 
     @property
     def free(self) -> bool:
-        """True if one more call may go out."""
         return self.taken < self.limit
 
     def wait(self, dispatch: Callable[[], None]) -> None:

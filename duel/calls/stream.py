@@ -11,16 +11,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from duel.calls.failures import Failure, Meaning, from_error_object
+from duel.calls.failures import Failure, broken_reply
 from duel.calls.reply_text import content_parts
 from duel.calls.wire import (
     Completion,
-    complete,
     error_of,
     finish_reason_of,
     first_choice,
     mapping,
     parse_json,
+    read,
     read_usage,
     reasoning_of,
     string,
@@ -97,17 +97,15 @@ class StreamReader:
     def result(self, now: float) -> Completion | Failure:
         """What the stream said in all."""
         self.feed(b"\n\n")
-        usage = read_usage(self._usage)
-        if self._error is not None:
-            return from_error_object(self._error, now, usage)
-        if self._damaged:
+        if not self._error and self._damaged:
             words = f"an event of the stream is damaged: {self._damaged.decode('utf-8', 'replace')!r}"
-            return Failure("damaged-event", Meaning.FAULT, words, status=200, usage=usage, billed=True)
-        if not self._finish_reason:
-            words = "the stream ended without a finish reason"
-            return Failure("incomplete", Meaning.FAULT, words, status=200, usage=usage, billed=True)
-        content = "".join(self._content) or "\n".join("".join(pieces) for pieces in self._arguments.values())
-        return complete(content, "".join(self._reasoning), self._finish_reason, self._model, usage)
+            return broken_reply("damaged-event", words, read_usage(self._usage))
+        if not self._error and not self._finish_reason:
+            return broken_reply("incomplete", "the stream ended without a finish reason", read_usage(self._usage))
+        calls = [{"function": {"arguments": "".join(pieces)}} for pieces in self._arguments.values()]
+        said = {"content": "".join(self._content), "reasoning": "".join(self._reasoning), "tool_calls": calls}
+        choice = {"message": said, "finish_reason": self._finish_reason, "error": self._error}
+        return read({"choices": [choice], "model": self._model, "usage": self._usage}, now)
 
 
 def _objects(event: bytes) -> Iterator[dict[str, Any]]:

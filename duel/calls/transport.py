@@ -18,7 +18,6 @@ from yarl import URL
 
 from duel.calls.failures import Failure, Meaning, from_status
 from duel.calls.rates import Rates, retry_after
-from duel.calls.redaction import without_key
 from duel.calls.route import LOOPBACK, Provider
 from duel.calls.stream import StreamReader
 from duel.calls.wire import Completion, decode
@@ -27,6 +26,8 @@ from duel.calls.wire import Completion, decode
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 # Until something has answered, a connection may take so long: two attempts are to fit into five seconds.
 FIRST_CONNECT_S = 2.0
+# What stands in the key's place wherever an endpoint echoes it. Shorter keys are words ("none", "offline").
+REDACTED, SHORTEST_KEY = "[key]", 8
 _NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 
@@ -37,9 +38,7 @@ class Transport(Protocol):
         """One exchange. Never raises for what the network or the endpoint does."""
         ...
 
-    async def models(self, provider: Provider) -> list[str]:
-        """The model ids that the provider lists; [] where it does not say."""
-        ...
+    async def models(self, provider: Provider) -> list[str]: ...
 
 
 @dataclass
@@ -97,7 +96,7 @@ class HttpTransport:
                 allow_redirects=False,
             ) as response:
                 started = way.answers = True
-                return await _read(response, provider.api_key)
+                return _without_key(await _read(response, provider.api_key), provider.api_key)
         except aiohttp.SocketTimeoutError as error:  # before TimeoutError, which it is as well
             return _timed_out(error)
         except TimeoutError:
@@ -106,7 +105,6 @@ class HttpTransport:
             return replace(_broken(error), billed=started)
 
     async def models(self, provider: Provider) -> list[str]:
-        """The model ids that the provider lists, wherever it does; [] where it does not say."""
         for url in model_lists(provider.base_url):
             if names := await self._listed(provider, url):
                 return names
@@ -162,6 +160,18 @@ def proxy_for(url: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def without_key(body: bytes, key: str) -> bytes:
+    """`body` without the key that it echoes, before any part of it is cut off for a message."""
+    return body.replace(key.encode(), REDACTED.encode()) if len(key) >= SHORTEST_KEY else body
+
+
+def _without_key(outcome: Completion | Failure, key: str) -> Completion | Failure:
+    """A stream may bring the key in pieces."""
+    texts = {name: getattr(outcome, name, "") for name in ("text", "reasoning", "model", "words")}
+    echoing = {name: text.replace(key, REDACTED) for name, text in texts.items() if key in text}
+    return replace(outcome, **echoing) if len(key) >= SHORTEST_KEY and echoing else outcome  # type: ignore[arg-type]
 
 
 async def _read(response: aiohttp.ClientResponse, key: str) -> Completion | Failure:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from duel.calls.dialect import Dialect
-from duel.calls.failures import Failure, Meaning, from_error_object
+from duel.calls.failures import Failure, broken_reply, from_error_object
 from duel.calls.rates import Rates
 from duel.calls.reply_text import clean, content_parts, split_thought
 from duel.calls.request import Request
@@ -86,42 +86,32 @@ def parse_json(data: bytes) -> Any:
 
 
 def decode(body: bytes, now: float) -> Completion | Failure:
-    """A plain JSON reply."""
     try:
         parsed = parse_json(body)
     except ValueError:
         shown = body[:80].decode("utf-8", "replace")
-        return Failure("malformed", Meaning.FAULT, f"the reply is not JSON: {shown!r}", status=200, billed=True)
+        return broken_reply("malformed", f"the reply is not JSON: {shown!r}")
     if not isinstance(parsed, dict):
-        return Failure("malformed", Meaning.FAULT, "the reply is not a JSON object", status=200, billed=True)
+        return broken_reply("malformed", "the reply is not a JSON object")
+    return read(parsed, now)
+
+
+def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
+    """What a whole reply says; `now` in seconds since the epoch."""
     usage = read_usage(parsed.get("usage"))
     choice = first_choice(parsed)
     if (error := error_of(parsed, choice or {})) is not None:
         return from_error_object(error, now, usage)
     if choice is None:
-        return Failure("malformed", Meaning.FAULT, "the reply holds no choice", status=200, usage=usage, billed=True)
+        return broken_reply("malformed", "the reply holds no choice", usage)
     message = mapping(choice.get("message"))
     content, thought = content_parts(message.get("content"))
-    return complete(
-        content=content or tool_arguments(message.get("tool_calls")),
-        reasoning=reasoning_of(message) or thought,
-        finish_reason=finish_reason_of(choice),
-        model=string(parsed.get("model")),
-        usage=usage,
-    )
-
-
-def complete(
-    content: str, reasoning: str, finish_reason: str, model: str, usage: dict[str, int]
-) -> Completion | Failure:
-    """A completion out of its parts. Empty content is a failure unless thinking ate the budget."""
-    reason = finish_reason or "stop"
+    content = content or tool_arguments(message.get("tool_calls"))
+    reasoning, reason = reasoning_of(message) or thought, finish_reason_of(choice) or "stop"
     if reason == "error":
-        words = "the reply ends with finish reason 'error'"
-        return Failure("error-in-reply", Meaning.FAULT, words, status=200, usage=usage, billed=True)
+        return broken_reply("error-in-reply", "the reply ends with finish reason 'error'", usage)
     if reason == "content_filter":
-        words = "the endpoint's filter cut the reply"
-        return Failure("content-filter", Meaning.FAULT, words, status=200, usage=usage, billed=True)
+        return broken_reply("content-filter", "the endpoint's filter cut the reply", usage)
     reason = CUT if reason in _CUT_WORDS else reason
     text = clean(content)
     # Where reasoning has a field of its own, a tag in the content is part of the answer.
@@ -129,9 +119,8 @@ def complete(
         text, thought = split_thought(text)
         reasoning = reasoning or thought
     if not text.strip() and reason not in (CUT, WINDOW_FULL):
-        words = f"the reply is empty (finish reason {reason!r})"
-        return Failure("empty", Meaning.FAULT, words, status=200, usage=usage, billed=True)
-    return Completion(text, clean(reasoning), clean(reason), clean(model), usage)
+        return broken_reply("empty", f"the reply is empty (finish reason {reason!r})", usage)
+    return Completion(text, clean(reasoning), clean(reason), clean(string(parsed.get("model"))), usage)
 
 
 def read_usage(usage: Any) -> dict[str, int]:
@@ -191,12 +180,10 @@ def first_choice(parsed: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def string(value: Any) -> str:
-    """`value` if it is a string, else ""."""
     return value if isinstance(value, str) else ""
 
 

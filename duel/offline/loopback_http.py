@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection at once, as a crash does: the client reads a reset."""
-        if self._transport is not None:
+        if self._transport is not None and self.open:
             # Without lingering the kernel sends RST and not FIN.
             wire = self._transport.get_extra_info("socket")
             with contextlib.suppress(OSError):  # the client was faster, and the socket is closed already

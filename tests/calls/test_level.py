@@ -68,3 +68,21 @@ def test_a_cap_is_never_exceeded() -> None:
     world = World(200, cap=3).run()
     assert world.lane.level.limit == 3
     assert 200 / 3 * 0.95 < world.seconds < 200 / 3 * 1.3
+
+
+@pytest.mark.parametrize("shape", ["refused", "broken", "silent"])
+@pytest.mark.parametrize("seconds", [10.0, 60.0])
+def test_an_outage_of_any_shape_and_length_is_waited_through_with_few_calls(shape: str, seconds: float) -> None:
+    """After good replies: one call at a time tries it, at least every 5 s."""
+    world = World(3000, cap=64, outage=(20.0, 20.0 + seconds), shape=shape).run()
+    without = World(3000, cap=64).run()
+    assert world.gone == 0
+    assert world.seconds < without.seconds + seconds + 35
+    assert world.sent < 3000 + 3 * 64 + seconds
+
+
+def test_what_waits_for_a_slow_disk_counts_as_in_flight() -> None:
+    """A kill loses it as well: never more than the level allows."""
+    world = World(400, cap=8, latency_s=0.2, commit_s=0.3).run()
+    assert world.most_undurable <= 8
+    assert world.seconds > 400 / 8 * (0.2 * 0.8 + 0.3)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from duel.calls.lane import Lane, ModelGone
+from duel.calls.lane import Departure, Lane, ModelGone
 from duel.calls.level import START, Level
 
 
@@ -53,6 +53,12 @@ class World:
     per_minute: float = 0.0
     says_so: bool = False
     """Refusals speak of the limit per minute."""
+    outage: tuple[float, float] = (0.0, 0.0)
+    """From when to when no call is answered, and in which shape."""
+    shape: str = "refused"
+    commit_s: float = 0.0
+    """How long the disk takes for a reply."""
+    most_undurable: int = 0
     cap: int = 0
     start: int = START
     spread: float = 0.2
@@ -63,6 +69,7 @@ class World:
     most_tries: int = 0
     seconds: float = 0.0
     _busy: int = 0
+    _undurable: int = 0
     _tokens: float = 1.0
     _token_time: float = 0.0
     lane: Lane = field(init=False)
@@ -102,8 +109,15 @@ class World:
             self.sent, tries = self.sent + 1, tries + 1
             self.most_tries = max(self.most_tries, tries)
             await asyncio.sleep(0.0003)  # what a request costs the client
+            if self.outage[0] <= loop.time() < self.outage[1]:
+                await self._go_wrong(start)
+                continue
             if await self._endpoint(loop.time()):
                 self.lane.answered(start)
+                self._undurable += 1
+                self.most_undurable = max(self.most_undurable, self._undurable)
+                await asyncio.sleep(self.commit_s)
+                self._undurable -= 1
                 self.lane.saved()
                 return
             self.refused += 1
@@ -111,6 +125,16 @@ class World:
                 self.lane.is_paced()
             self.lane.refused(start, self.retry_after_s)
             await asyncio.sleep(1.5 * 2 ** min(tries - 1, 5) if self.retry_after_s is None else self.retry_after_s)
+
+    async def _go_wrong(self, start: Departure) -> None:
+        if self.shape == "silent":
+            await asyncio.sleep(5.0)
+        if self.shape == "refused":
+            self.lane.refused(start, None)
+        else:
+            self.lane.failed(start)
+        if not self.lane.out:
+            await asyncio.sleep(1.0)
 
     async def _endpoint(self, now: float) -> bool:
         if self._busy >= self.capacity(now) or self._random.random() < self.noise or not self._token(now):
