@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from duel.calls.client import Client
@@ -53,8 +53,8 @@ class Job(Protocol):
         """The requests it will make at least."""
         ...
 
-    async def work(self, ask: Ask) -> None:
-        """Ask, then save. Raises ItemError when the item fails."""
+    async def work(self, ask: Ask) -> bool | None:
+        """Ask, then save; False: the item was dropped. Raises ItemError when the item fails."""
         ...
 
 
@@ -66,13 +66,15 @@ async def drive_async(
     route: Route,
     stage: str,
     total: int | None = None,
+    passed: Callable[[], int] = int,
     again: bool = False,
     budget: float | None = None,
     transport: Transport | None = None,
 ) -> Summary:
     """Work through `jobs` and return what became of them.
 
-    `jobs` is consumed as work is needed. `again` asks anew for what the ledger holds. `budget` limits what this run may
+    `jobs` is consumed as work is needed. Of `total` items `passed()` needed no job so far: progress counts them as
+    done. `again` asks anew for what the ledger holds. `budget` limits what this run may
     spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the replies in flight, a second
     one does not. Raises EndpointError and WorkspaceError after the replies in flight are kept.
     """
@@ -80,7 +82,7 @@ async def drive_async(
         summary = Summary(stage)
         if again:
             ledger.begin_again(stage)
-        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total)
+        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed)
         await run.all(iter(jobs), transport)
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
@@ -101,10 +103,17 @@ class _Run:
     """One run of one stage."""
 
     def __init__(
-        self, summary: Summary, ledger: Ledger, route: Route, settings: Settings, spending: Spending, total: int | None
+        self,
+        summary: Summary,
+        ledger: Ledger,
+        route: Route,
+        settings: Settings,
+        spending: Spending,
+        total: int | None,
+        passed: Callable[[], int],
     ) -> None:
         self.summary, self.ledger, self.route, self.settings = summary, ledger, route, settings
-        self.spending, self.total = spending, total
+        self.spending, self.total, self.passed = spending, total, passed
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._room = asyncio.Event()
@@ -121,7 +130,7 @@ class _Run:
                 route, self.settings, self.ledger, transport, self.spending, self.summary, self._stop_for
             )
             stack.enter_context(self._interrupts())
-            stack.enter_context(Progress(self.summary, self.client, self.total))
+            stack.enter_context(Progress(self.summary, self.client, self.total, self.passed))
             try:
                 await self._admit(jobs)
                 if self._tasks:
@@ -152,8 +161,9 @@ class _Run:
 
     async def _work(self, job: Job) -> None:
         try:
-            await job.work(self.client)
-            self.summary.done += 1
+            dropped = await job.work(self.client) is False
+            self.summary.left_out += dropped
+            self.summary.done += not dropped
         except ItemError as error:
             self.summary.count_failure(job.item, error)
         except asyncio.CancelledError:

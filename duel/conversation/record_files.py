@@ -18,6 +18,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from duel.environment import expanded
 from duel.errors import ItemError
 
 BOM = b"\xef\xbb\xbf"
@@ -256,12 +257,12 @@ def find(spec: str, folders: Iterable[Path], suffixes: Iterable[str] = (".parque
     A relative `spec` is looked up in each of `folders`; the first where it names something wins.
     """
     for folder in folders:
-        place = folder / Path(spec).expanduser()
+        place = folder / expanded(spec)
         if place.is_file():
             return {place.name: place}
         if place.is_dir():
             return _named(place, (file for file in place.rglob("*") if file.suffix in suffixes))
-        pattern = Path(spec).expanduser()
+        pattern = expanded(spec)
         # Path.glob takes no absolute pattern, and the folder's own name may hold brackets.
         if found := glob.glob(str(pattern), root_dir=folder, recursive=True):  # noqa: PTH207
             root = folder.joinpath(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))

@@ -14,6 +14,7 @@ from duel import shell, turn
 from duel.conversation import dialogue, message_rows, record_files
 from duel.conversation.model import Session
 from duel.conversation.values import loaded, parts, text
+from duel.environment import expanded
 from duel.errors import ItemError, SourceError
 from duel.exports.duels import repository_of
 from duel.exports.example import Dropped, Example, Loaded
@@ -45,7 +46,7 @@ def load(source: str, here: Path) -> list[Loaded]:
 def find(source: str, here: Path) -> dict[str, Path]:
     """The files that `source` names, in order, by their place in it. Raises SourceError."""
     files = record_files.find(source, (here,), SUFFIXES)
-    if not files and not glob.has_magic(source) and not (here / Path(source).expanduser()).is_dir():
+    if not files and not glob.has_magic(source) and not (here / expanded(source)).is_dir():
         raise SourceError("no such file", where=source, hint="--from takes a file, a folder or a glob")
     if not files:
         raise SourceError("no trajectory file is there", where=source, hint=f"looked for {', '.join(SUFFIXES)}")

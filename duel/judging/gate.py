@@ -119,15 +119,15 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
         )
     if decision == "accepted" and not evidence.settings.duel.margin_bound:
         said.append(
-            "The margin is the one that was seen; the bound is tested against 0. `[duel] margin_bound = true` asks"
-            " that the bound itself reaches `win_margin`."
+            "The margin is the one that was seen; the bound is tested against 0. With margin_bound = true the bound itself"
+            " must reach win_margin."
         )
     return said
 
 
 def _why_the_bound_fails(evidence: Evidence) -> str:
     if evidence.level > 0:
-        reach = "`win_margin`" if evidence.settings.duel.margin_bound else "0"
+        reach = "win_margin" if evidence.settings.duel.margin_bound else "0"
         return f"The lower bound does not exceed {reach}: what is seen may be noise."
     return "The planned looks at this challenger are used up: another statistic, or another look, can accept nothing."
 

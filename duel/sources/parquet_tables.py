@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from duel.conversation import record_files
+from duel.environment import expanded
 from duel.errors import SourceError
 from duel.sources.hub import Hub
 from duel.workspace import Workspace
@@ -122,8 +123,8 @@ def open_table(
 
 def from_command_line(spec: str | None) -> str | None:
     """A `--source` or `--pulls` as the settings take it: a path is relative to where the command was typed."""
-    if spec and (glob.has_magic(spec) or Path(spec).expanduser().exists()):
-        return str(Path(spec).expanduser().absolute())
+    if spec and (glob.has_magic(spec) or expanded(spec).exists()):
+        return str(expanded(spec).absolute())
     return spec
 
 

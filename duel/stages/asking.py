@@ -73,6 +73,7 @@ async def drive(
         route=route,
         stage=name,
         total=total,
+        passed=lambda: stage.finished + len(stage.dropped),
         again=stage.again,
         budget=budget,
     )

@@ -130,20 +130,21 @@ class Turn:
         """The one question that is asked for sure."""
         return [self.question.request]
 
-    async def work(self, ask: calls.Ask) -> None:
+    async def work(self, ask: calls.Ask) -> bool:
         """Ask until the reply is one well-formed turn, ask once more where it leaks, then fill in the answer."""
         try:
             challenger, made, leaks = await self.blind_turn(ask)
         except candidates.Refused as refused:
             self.stage.drop(self.item, self.answer.instance_id, f"challenger-format: {refused.reason}")
-            if not self.answer.challenger:
-                return
-            self.answer.remove("challenger")  # one of other settings must not stand in for this one
-        else:
-            self.answer.remove("challenger")
-            audit = leaks.audit(challenger)
-            self.answer.choose(Candidate(id="challenger-1", side="challenger", made=made, audit=audit), challenger)
+            if self.answer.challenger:  # one of other settings must not stand in for this one
+                self.answer.remove("challenger")
+                self.stage.workspace.save(self.path, self.answer)
+            return False
+        self.answer.remove("challenger")
+        audit = leaks.audit(challenger)
+        self.answer.choose(Candidate(id="challenger-1", side="challenger", made=made, audit=audit), challenger)
         self.stage.workspace.save(self.path, self.answer)
+        return True
 
     async def blind_turn(self, ask: calls.Ask) -> tuple[str, Made, Leaks]:
         """The better of at most two well-formed replies, with what the audit found in it."""

@@ -115,7 +115,7 @@ class Turn:
         """The one question that is asked for sure."""
         return [self.question.request]
 
-    async def work(self, ask: calls.Ask) -> None:
+    async def work(self, ask: calls.Ask) -> bool:
         """Ask until the reply is one well-formed turn, then save the answer."""
         try:
             retries = self.stage.settings.generate.format_retries
@@ -123,8 +123,9 @@ class Turn:
         except candidates.Refused as refused:
             self.stage.drop(self.item, self.prompt.instance_id, f"king-format: {refused.reason}")
             self.path.unlink(missing_ok=True)  # an answer of other settings must not stand in for this one
-            return
+            return False
         self.stage.workspace.save(self.path, self.answer(reply.text, made))
+        return True
 
     def answer(self, king: str, made: Made) -> Answer:
         """The record to save; a challenger that answered the same history stays."""

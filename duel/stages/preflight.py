@@ -47,7 +47,7 @@ async def check_async(workspace: Workspace, settings: Settings, *, ask_models: b
             listed = await transport.models(routes[role].provider)
             for model in models:
                 found[model] = "listed" if model in listed else "not listed"
-                if ask_models or (listed and model not in listed and not any("*" in name for name in listed)):
+                if ask_models or (model not in listed and not any("*" in name for name in listed)):
                     found[model] = await _answer(model, listed, routes[role], transport)
     return found
 

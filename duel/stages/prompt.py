@@ -166,7 +166,10 @@ def remembered(workspace: Workspace, settings: Settings) -> Settings:
     if "sample" not in mark or mark["sample"] == configured:
         return settings
     if mark["configured"] != configured:
+        from duel.stages import estimate
+
         say("[sample] has changed since the draw that lies here: it is drawn anew")
+        say(f"to answer and judge {configured['n']:,} turns costs {estimate.cost_of_a_draw(workspace, settings)}")
         return settings
     try:
         sample = Sample.model_validate(mark["sample"])

@@ -145,7 +145,7 @@ def regated(panel: Panel, survey: Survey) -> tuple[Case, Summary]:
         case = case_of(panel, survey)
         if not waiting:
             held_case.store(panel, case, before)
-    return case, calls.Summary("validate", done=panel.stage.finished)
+    return case, calls.Summary("validate")
 
 
 @dataclass

@@ -129,12 +129,12 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
     from duel.stages import estimate
 
-    common: dict[str, Any] = {"workspace": workspace, "settings": settings, "offline": offline}
-    return [
-        calls.plan(estimate.kings(workspace, settings), stage="king", **common),
-        calls.plan(estimate.challengers(workspace, settings), stage="challenger", **common),
-        calls.plan(estimate.judges(workspace, settings), stage="judge", **common),
-    ]
+    sample = estimate.sample(workspace, settings)
+    if not workspace.prompt_files():
+        say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
+    elif sample.weight > 1:
+        say(f"estimated from {len(sample.turns):,} of {workspace.count_prompts():,} turns")
+    return estimate.plans(sample, workspace, settings, offline=offline)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -156,19 +156,17 @@ def main(arguments: Namespace) -> int:
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
         return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
-    if not workspace.prompt_files():
-        say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
     say_plans(plan(workspace, settings, offline=arguments.offline))
     return EXIT_FINISHED
 
 
 def say_plans(plans: list[calls.Plan]) -> None:
     """Print calls, tokens and dollars, and what they come to."""
+    from duel.stages import estimate
+
     for stage in plans:
         stage.say()
-    known = [stage.cost for stage in plans if stage.cost is not None]
-    unknown = "" if len(known) == len(plans) else " and what has an unknown price"
-    print(f"in all: {sum(stage.calls for stage in plans):,} calls, at most ${sum(known):.2f}{unknown}")
+    print(f"in all: {sum(stage.calls for stage in plans):,} calls, {estimate.cost_of(plans)}")
 
 
 def spent(workspace: Workspace) -> float:

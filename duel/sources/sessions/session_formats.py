@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from duel.conversation import text_actions
 from duel.conversation.model import Session
+from duel.environment import expanded
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
 from duel.sources.sessions import readers
@@ -100,7 +101,7 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
 def _expanded(place: str) -> Path:
     """A path with its `~`; a machine without a home folder has none of the folders below it."""
     try:
-        return Path(place).expanduser()
+        return expanded(place)
     except RuntimeError:
         return Path(place)
 
