@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from duel.records import Gate, Thresholds, Verdict
+from duel.records import Gate, People, Thresholds, Verdict
 from duel.reporting import figures
 from duel.reporting.parts import Outside, Section, Table
 from duel.reporting.trust import certainty, repeats
@@ -16,12 +16,15 @@ GATE_NAMES = {
     "parsed_fraction": "turns that could be judged",
     "margin": "margin that was seen",
     "lcb": "lower bound of the margin",
+    "people_margin": "margin by people's votes",
     "people_lcb": "lower bound by people's votes",
+    "people_missing": "lower bound by people, missing votes made good",
     "clusters": "independent units",
     "leak_fraction": "challengers that leak or speak to the judges",
     "missing_votes": "lower bound, missing votes made good",
 }
-SHARES, DELTAS = {"parsed_fraction", "leak_fraction"}, {"lcb", "people_lcb", "missing_votes"}
+SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
+DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
 GROUP_TITLES = {
     "style": ("By action style", "action style"),
     "repo": ("By repository", "repository"),
@@ -63,7 +66,7 @@ def gate_figure(name: str, value: float | None) -> str:
     """A gate's figure or threshold, in its unit."""
     if name in SHARES:
         return figures.share(value)
-    if name == "margin":
+    if name in POINTS:
         return figures.points(value)
     if name in DELTAS:
         return figures.delta_points(value)
@@ -72,7 +75,7 @@ def gate_figure(name: str, value: float | None) -> str:
 
 def gate_rule(gate: Gate) -> str:
     """What the gate asks for."""
-    if gate.threshold is not None and gate.name in {"margin", *DELTAS}:
+    if gate.threshold is not None and gate.name in POINTS | DELTAS:
         points = gate.threshold * (200 if gate.name in DELTAS else 1)
         return f"{'>' if gate.name in DELTAS and not points else '≥'} {points:g} points"
     return ("≤ " if gate.name == "leak_fraction" else "≥ ") + gate_figure(gate.name, gate.threshold)
@@ -144,7 +147,7 @@ def what_if(verdict: Verdict) -> Section:
     section = Section("What if")
     rows = verdict.what_if.thresholds
     if rows:
-        section.tables.append(_threshold_table(rows))
+        section.tables.append(_threshold_table(rows, verdict.people))
         section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
     margins = [
         (f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in verdict.what_if.margins
@@ -159,16 +162,20 @@ def what_if(verdict: Verdict) -> Section:
     return section
 
 
-def _threshold_table(rows: Sequence[Thresholds]) -> Table:
-    """A row for each `final_min` and a column for each `defeat_min`."""
+def _threshold_table(rows: Sequence[Thresholds], people: People | None) -> Table:
+    """A row for each `final_min` and a column for each `defeat_min`; where people voted, what they say of a row."""
     cells = {(row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in rows}
     finals = {row.final_min: row.final for row in rows}
     lows = sorted({row.defeat_min for row in rows})
+    agreed = {row.final_min: f"in {100 * row.share:.0f} %" for row in people.final_min} if people else {}
     columns = ["final from", "final", *(f"refined from {low:g}" for low in lows)]
     lines = [
         [f"{high:g}", figures.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
         for high in sorted(finals)
     ]
+    if any(high in agreed for high in finals):
+        columns.append("people prefer it")
+        lines = [[*line, agreed.get(high, "–")] for line, high in zip(lines, sorted(finals), strict=True)]
     return Table(columns, list(lines), right=range(len(columns)))
 
 

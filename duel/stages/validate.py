@@ -248,6 +248,8 @@ def decide(panel: Panel, case: Case) -> Verdict:
 
 def with_people(verdict: Verdict, panel: Panel, kept_out: Collection[str]) -> Verdict:
     """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
+    import numpy as np
+
     from duel.review.ballot_box import read_votes
     from duel.review.calibration import calibrate
     from duel.review.weighing import weighed
@@ -257,4 +259,5 @@ def with_people(verdict: Verdict, panel: Panel, kept_out: Collection[str]) -> Ve
         return verdict
     standing = ((path, score) for path, score in panel.scores() if path.stem not in kept_out)
     scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
-    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings)
+    points = np.array([np.nan if score.score is None else score.score for score in scores])
+    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings, points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,8 @@ def buckets(scores: Floats, settings: Settings) -> dict[str, int]:
     return {name: int(rows.sum()) for name, rows in found.items()}
 
 
-def thresholds(scores: Floats, settings: Settings) -> list[Thresholds]:
-    """How many turns other thresholds would keep."""
+def thresholds(scores: Floats, settings: Settings, more: Iterable[float] = ()) -> list[Thresholds]:
+    """How many turns other thresholds would keep; `more` are further values of `final_min`."""
     report = settings.report
     return [
         Thresholds(
@@ -107,7 +108,7 @@ def thresholds(scores: Floats, settings: Settings) -> list[Thresholds]:
             defeat=int((scores < low).sum()),
             current=(high, low) == (report.final_min, report.defeat_min),
         )
-        for high in sorted({*WHAT_IF_FINAL, report.final_min})
+        for high in sorted({*WHAT_IF_FINAL, report.final_min, *more})
         for low in sorted({*WHAT_IF_DEFEAT, report.defeat_min})
         if low <= high
     ]
