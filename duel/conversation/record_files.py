@@ -5,8 +5,6 @@ no UTF-8 become U+FFFD, runs of NUL and a byte order mark go, several records on
 one are taken. What is lost is a `Hole`, so that no reader takes what follows for a beginning.
 """
 
-from __future__ import annotations
-
 import glob
 import io
 import json

@@ -7,8 +7,6 @@ so does a hole in the log, with the reason: what comes after it builds on what c
 unless asked for: it is often cut or sealed in the logs, and the agent's prose is what a later turn sees.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ The table at the end names every tool that is known, of all harnesses: Claude Co
 OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 import shlex
