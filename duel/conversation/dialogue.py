@@ -5,8 +5,6 @@ next user message) and native tool calls. Call ids are numbered anew, so that th
 its call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Unified diffs: which files a patch touches, how, and by how many lines."""
 
-from __future__ import annotations
-
 import re
 
 from duel.records import ChangedFile

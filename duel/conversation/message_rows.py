@@ -5,8 +5,6 @@ spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls (`duel
 the text (`duel.conversation.dialects`). mine, export and prompt read rows through this module alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -3,11 +3,9 @@
 Every reader reads into it, and the rooms that mine, export and look for recoveries read from it alone.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 # What a user message holds in place of an image; the pixels are never kept.
 IMAGE_LEFT_OUT = "[an image is left out here]"
@@ -142,7 +140,7 @@ class Session:
             self.started = seconds if self.started is None else min(self.started, seconds)
             self.ended = seconds if self.ended is None else max(self.ended, seconds)
 
-    def tally(self) -> Session:
+    def tally(self) -> Self:
         """Count what the entries hold, on top of what the reader counted itself."""
         for entry in self.entries:
             if isinstance(entry, Lost):

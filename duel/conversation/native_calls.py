@@ -1,7 +1,5 @@
 """Calls and results that are keys or parts of messages, in every spelling: OpenAI, Anthropic, ShareGPT, Dolci."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

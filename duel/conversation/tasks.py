@@ -3,8 +3,6 @@
 A conversation names its task; the bash block is the one of this project's datasets. A further task is one `add`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Actions that stand in a reply's text: which dialect a conversation speaks, and what only looks like an action."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re

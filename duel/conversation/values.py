@@ -1,7 +1,5 @@
 """Values of outside data, read without trust: text, tables, JSON inside text, content as a list of parts, moments."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

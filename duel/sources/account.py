@@ -1,7 +1,5 @@
 """The account of a draw, on the screen and in report/sampling.json: from what, what was left out, and why."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

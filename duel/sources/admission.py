@@ -1,7 +1,5 @@
 """Which candidates become prompts: the checks of each pull request, and a next one where one is left out."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping

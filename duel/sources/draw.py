@@ -1,7 +1,5 @@
 """Chance that depends on nothing but its inputs, and the draw of files."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence

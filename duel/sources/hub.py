@@ -4,8 +4,6 @@
 this project's words, and a line for whoever watches.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

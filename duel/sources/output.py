@@ -4,8 +4,6 @@ The mark names what the prompts were made with and a hash of every file, so that
 nothing to do, and a file that was cut or edited since is noticed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Iterator

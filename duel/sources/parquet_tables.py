@@ -1,7 +1,5 @@
 """A table in parquet files, wherever it lies: on the Hub at a pinned commit, or in a local file, folder or glob."""
 
-from __future__ import annotations
-
 import fnmatch
 import glob
 import hashlib

@@ -4,8 +4,6 @@ Where an `instance_id` repeats, the last row counts (files in the order of their
 builder of the trajectories.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

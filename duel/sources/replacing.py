@@ -5,8 +5,6 @@ The attic holds whole answers and scores under their old names and a hash of the
 again takes them back. Every step can be repeated after a kill.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ A file of the dataset decompresses to about 200 MB of text in one row group, of 
 come in small batches, each rollout as roles and lengths, and `Rollout.messages()` makes text of the few that are drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

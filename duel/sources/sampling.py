@@ -11,8 +11,6 @@ files are estimated from the drawn ones. A `per_repo` cap, refused pull requests
 are not in it.
 """
 
-from __future__ import annotations
-
 import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

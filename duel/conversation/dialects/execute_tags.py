@@ -1,7 +1,5 @@
 """CodeAct: Python in `<execute>` (bash in `<execute_bash>`), the answer in `<solution>`, results from the user."""
 
-from __future__ import annotations
-
 import re
 
 from duel.conversation.model import AgentCall, AgentReply

@@ -1,7 +1,5 @@
 """`<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

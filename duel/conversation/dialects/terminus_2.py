@@ -3,8 +3,6 @@
 The keystrokes go to one terminal that stays open, and what it shows is the next user message.
 """
 
-from __future__ import annotations
-
 import json
 import re
 

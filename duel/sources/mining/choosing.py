@@ -1,7 +1,5 @@
 """Which sessions are taken: by age, project, length, outcome and what happened in them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

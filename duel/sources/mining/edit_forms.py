@@ -5,8 +5,6 @@ which would end the bash block that it stands in; content that has such lines is
 off again, as shell archives do.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Rows of mined trajectories, and of the commits that followed them, as parquet files in the datasets' columns."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from contextlib import suppress

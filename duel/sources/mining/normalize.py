@@ -7,8 +7,6 @@ so does a hole in the log, with the reason: what comes after it builds on what c
 unless asked for: it is often cut or sealed in the logs, and the agent's prose is what a later turn sees.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from duel.conversation import text_actions
 from duel.conversation.model import IMAGE_LEFT_OUT, AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.values import joined
 from duel.sources.mining import shell_forms
+from duel.sources.mining.shell_forms import NoShellForm
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
 _BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[ \t\r]*$)", re.MULTILINE)
@@ -41,10 +40,6 @@ class MinedTrajectory:
         return next((message["content"] for message in self.messages if message["role"] == "user"), "")
 
 
-class _End(Exception):
-    """The trajectory ends here, for this reason."""
-
-
 def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
     trajectory = MinedTrajectory(session)
@@ -55,22 +50,16 @@ def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     try:
         for number, entry in enumerate(session.entries):
             if isinstance(entry, Lost):
-                raise _End(entry.reason)
+                raise NoShellForm(entry.reason)
             if isinstance(entry, Said):
                 builder.said(entry)
             else:
                 builder.replied(entry, is_last=number == len(session.entries) - 1)
-    except _End as end:
+    except NoShellForm as end:
         trajectory.ended_by = str(end)
-    trajectory.exit_status = _exit_status(trajectory, builder.handed_over)
+    if not trajectory.ended_by:  # the first part of a session says nothing about its end
+        trajectory.exit_status = session.exit_status or (SUBMITTED if builder.handed_over else INCOMPLETE)
     return trajectory
-
-
-def _exit_status(trajectory: MinedTrajectory, handed_over: bool) -> str:
-    """How the session ended; "" for the first part of one, which says nothing about its end."""
-    if trajectory.ended_by:
-        return ""
-    return trajectory.session.exit_status or (SUBMITTED if handed_over else INCOMPLETE)
 
 
 def _below(folder: str, top: str) -> str | None:
@@ -94,7 +83,7 @@ class _Builder:
     def said(self, said: Said) -> None:
         self._user(joined(said.text, *[IMAGE_LEFT_OUT] * said.images))
         if said.images:
-            raise _End("image from the person")
+            raise NoShellForm("image from the person")
 
     def replied(self, reply: AgentReply, is_last: bool) -> None:
         if len(self.trajectory.messages) < 2 and not self.trajectory.task:
@@ -108,7 +97,7 @@ class _Builder:
             self._verbatim(reply)
             return
         if not self.acts or (session.acts_in_text and text_actions.looks_like_action(reply.text)):
-            raise _End("an action of an unknown kind" if self.acts else "no known action")
+            raise NoShellForm("an action of an unknown kind" if self.acts else "no known action")
         if self.thinking and reply.thinking:
             self.prose.append(reply.thinking)
         self.prose.append(reply.text)
@@ -131,15 +120,12 @@ class _Builder:
                 self._user(call.result)
             return
         call.prefix = _below(call.folder, self.trajectory.session.top or self.trajectory.session.folder)
-        try:
-            command = shell_forms.shell_form(call)
-        except shell_forms.NoShellForm as missing:
-            raise _End(missing.reason) from None
+        command = shell_forms.shell_form(call)
         if not any(self.prose) and isinstance(call.arguments.get("description"), str):
             self.prose.append(call.arguments["description"])  # Claude Code's model says there what a command is for
         self._turn(command)
         if call.result is None:
-            raise _End("call without a result")
+            raise NoShellForm("call without a result")
         self._user(call.result)
 
     def _verbatim(self, reply: AgentReply) -> None:
@@ -156,7 +142,7 @@ class _Builder:
         thought = _BASH_FENCE.sub("```sh", thought)
         content = (f"THOUGHT: {thought}\n\n" if thought else "") + f"```bash\n{command}\n```"
         if problem := turn.format_problem(content):
-            raise _End(f"not one bash block: {problem}")
+            raise NoShellForm(f"not one bash block: {problem}")
         self._assistant(content)
         self.handed_over = False
 

@@ -5,8 +5,6 @@ helpers, external diffs, lazy fetches and the user's own configuration switched 
 someone else is refused by git itself. Nothing is written and nothing leaves the machine.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

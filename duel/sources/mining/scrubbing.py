@@ -4,8 +4,6 @@ A name becomes the same word everywhere in a session, so that paths stay coheren
 and e-mail addresses are those of `duel.audit.secrets`, as for everything that leaves the workspace.
 """
 
-from __future__ import annotations
-
 import getpass
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ The table at the end names every tool that is known, of all harnesses: Claude Co
 OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 import shlex
@@ -29,11 +27,7 @@ _FENCE_LINE = re.compile(r"^```", re.MULTILINE)
 
 
 class NoShellForm(Exception):
-    """The call has no faithful shell form; `reason` says why, in words that are counted."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """The call has no faithful shell form, or a turn no place in a trajectory; the text, which is counted, says why."""
 
 
 def shell_form(call: AgentCall) -> str:
@@ -114,22 +108,17 @@ def _keystrokes(call: AgentCall) -> str:
 
 
 def _read_numbered(call: AgentCall) -> str:
-    return _window(call, f"cat -n {_word(_path(call))}", piped=True)
+    return _window(call, "cat -n")
 
 
-def _read_plain(call: AgentCall) -> str:
+def _window(call: AgentCall, reader: str = "") -> str:
+    """The lines from `offset` (1-based), at most `limit` of them, as `reader` shows them."""
     path = _word(_path(call))
-    if _number(call, "offset") is None and _number(call, "limit") is None:
-        return f"cat {path}"
-    return _window(call, path, piped=False)
-
-
-def _window(call: AgentCall, source: str, piped: bool) -> str:
     first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
     if first == 1 and count is None:
-        return source
-    lines = f"{first},{first + count - 1}p" if count is not None else f"{first},$p"
-    return f"{source} | sed -n '{lines}'" if piped else f"sed -n '{lines}' {source}"
+        return f"{reader or 'cat'} {path}"
+    lines = f"sed -n '{first},{'$' if count is None else first + count - 1}p'"
+    return f"{reader} {path} | {lines}" if reader else f"{lines} {path}"
 
 
 def _glob(call: AgentCall) -> str:
@@ -339,7 +328,7 @@ _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
     "keystrokes": _keystrokes,
     "Read": _read_numbered,
-    "read": _read_plain,
+    "read": _window,
     "Write write": _write,
     "Edit MultiEdit edit": _edit,
     "Glob find": _glob,

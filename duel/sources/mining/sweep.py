@@ -3,8 +3,6 @@
 One session is in memory at a time. Whatever is left out is counted by reason and listed for report/dropped.jsonl.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The first words of what was asked for, behind the words with which harnesses open every task."""
 
-from __future__ import annotations
-
 import re
 
 # Where harnesses and sets put the task itself: in a tag, or behind a heading.

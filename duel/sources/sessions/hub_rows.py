@@ -1,7 +1,5 @@
 """A dataset of the Hub as a log: its rows, streamed through `datasets`, one in memory at a time."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A file that may be a session log: its first records for sniffing, its records for reading, what was wrong with it."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator

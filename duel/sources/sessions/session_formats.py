@@ -1,7 +1,5 @@
 """Which formats are known, how a file's format is told from its content, and where agents keep their logs."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re

@@ -1,7 +1,5 @@
 """Session trees: entries that name their parent, the active branch, and the branches that were left."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 

@@ -1,7 +1,5 @@
 """ATIF, the Agent Trajectory Interchange Format (Harbor RFC 0001), of any version; our own export comes back in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

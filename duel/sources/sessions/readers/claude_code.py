@@ -8,8 +8,6 @@ over several lines with one `message.id`, with results of parallel calls between
 their ids. What the person rewound is another branch.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """CodeContests: a problem and, of each language, the first solution that was accepted. Rows of the task `chat`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 `event_msg` lines repeat what the items say. Reasoning is sealed but for its summary. Older files have no envelope.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator
 from typing import Any

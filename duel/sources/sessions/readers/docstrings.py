@@ -1,7 +1,5 @@
 """Functions with their documentation, a row each, as CodeSearchNet and its kin hold them. Rows of the task `chat`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

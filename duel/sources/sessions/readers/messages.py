@@ -1,7 +1,5 @@
 """Rows with a list of chat messages: plain JSONL, parquet, the Hub's sets, and this project's own files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """mini-swe-agent `.traj.json`: version 1 (an object, bash fence), version 2 (text fence or native tool calls)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 Talk without tools: rows of the task `chat`, never turns of an agent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any

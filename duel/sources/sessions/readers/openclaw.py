@@ -4,8 +4,6 @@ Both hold pi's entries. The database knows the active branch; large events are p
 `session-branch.json`, and in `system-prompt.txt` and `tools.json` what the model was given.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

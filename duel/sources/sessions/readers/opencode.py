@@ -1,7 +1,5 @@
 """opencode: its database (`opencode.db`), what `opencode export` prints, and the JSON files of versions before 1.2."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

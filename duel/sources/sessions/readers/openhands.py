@@ -4,8 +4,6 @@ An observation names the action that caused it (version 0: `cause`, version 1: `
 several events of one response. Rows of the Hub's OpenHands sets are lists of messages, not events.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ The first line is a header without a parent. The leaf is the last entry with an 
 active branch. Compactions stay in the file as entries of their own: the whole way is kept and the cut is counted.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -4,8 +4,6 @@
 number (the last step may be an automatic submission), so only the history is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 The rows of a session stand together. A tool's row holds its call, and its result where the set has it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
