@@ -120,8 +120,8 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
         )
     if decision == "accepted" and not evidence.settings.duel.margin_bound:
         said.append(
-            "The margin is the one that was seen; the bound is tested against 0. With margin_bound = true the bound itself"
-            " must reach win_margin."
+            "The margin is the one that was seen; the bound is tested against 0. With margin_bound = true the bound"
+            " itself must reach win_margin."
         )
     return said
 
