@@ -58,10 +58,11 @@ class Aftermath:
             return await self._fail_item(call, line, failure)
         return 0.0 if line.lane.out else self._delay(call, failure, count)
 
-    def answered(self, line: Line, completion: Completion, *, final: bool) -> None:
-        """A reply came; `final` where no larger budget is tried."""
+    def answered(self, call: Call, line: Line, completion: Completion, *, final: bool) -> None:
+        """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
         line.reached = True
-        if not self._heard or line.down is not None:
+        revived = line.down is not None and call.sent_at > line.down_at
+        if revived or (not self._heard and line.down is None):
             self._heard, line.down = True, None
             self.client.summary.down.pop(line.model, None)
             self._tell()
@@ -134,6 +135,7 @@ class Aftermath:
     def _take_down(self, line: Line, failure: Failure) -> None:
         if line.down is None:
             line.probe_at = asyncio.get_running_loop().time() + PROBE_AGAIN_S
+            line.down_at = asyncio.get_running_loop().time()
             line.down = asyncio.create_task(self._explain(line, failure))
             line.lane.out = True
             line.lane.give_up()

@@ -12,12 +12,14 @@ from duel.calls.ledger import Ledger
 from duel.calls.run_summary import listed
 from duel.errors import printable
 
+_TOKENS = ("prompt", "cached", "completion", "reasoning")
+_SUMS = ", ".join(f"COALESCE(SUM(json_extract(usage, '$.{name}_tokens')), 0)" for name in _TOKENS)
 _REPLIES = (
-    "SELECT stage, asked_model, usage, cost, latency_s, rejected, provider FROM replies ORDER BY stage, asked_model"
+    f"SELECT stage, asked_model, COUNT(*), SUM(rejected != ''), {_SUMS}, "  # noqa: S608 - constants alone
+    "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FROM replies GROUP BY stage, asked_model"
 )
-_FAULTS = (
-    "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY stage, asked_model, kind"
-)
+_PROVIDERS = "SELECT stage, asked_model, provider, COUNT(*) FROM replies GROUP BY stage, asked_model, provider"
+_FAULTS = "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY kind"
 HEADINGS = (
     "stage", "model", "replies", "rejected", "failed calls", "tokens in", "cached", "tokens out", "reasoning", "cost",
     "latency p50", "p90", "p99",
@@ -32,13 +34,13 @@ class Figures:
     model: str
     replies: int = 0
     rejected: int = 0
-    failed_calls: dict[str, int] = field(default_factory=dict)
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     cost: float = 0.0
     unpriced_replies: int = 0
+    failed_calls: dict[str, int] = field(default_factory=dict)
     latency_p50: float | None = None
     latency_p90: float | None = None
     latency_p99: float | None = None
@@ -55,35 +57,21 @@ class Figures:
 
 
 def collect(ledger: Ledger) -> list[Figures]:
+    """The figures of every stage and model that the ledger holds."""
     found: dict[tuple[str, str], Figures] = {}
-    latencies: dict[tuple[str, str], list[float]] = {}
-    for stage, model, usage, cost, latency_s, rejected, provider in ledger.query(_REPLIES):
-        row = found.setdefault((stage, model), Figures(stage, model))
-        latencies.setdefault((stage, model), []).append(latency_s)
-        _add(row, orjson.loads(usage), cost, rejected, provider)
+    for *told, latencies in ledger.query(_REPLIES):
+        row = found[told[0], told[1]] = Figures(*told)
+        taken = sorted(orjson.loads(latencies))
+        row.latency_p50, row.latency_p90, row.latency_p99 = (_percentile(taken, share) for share in (0.5, 0.9, 0.99))
+    for stage, model, provider, count in ledger.query(_PROVIDERS):
+        found[stage, model].providers[provider] = count
     for stage, model, kind, calls, tokens_in, tokens_out, cost in ledger.query(_FAULTS):
         row = found.setdefault((stage, model), Figures(stage, model))
         row.failed_calls[kind] = calls
         row.prompt_tokens += tokens_in
         row.completion_tokens += tokens_out
         row.cost += cost
-    for key, values in latencies.items():
-        values.sort()
-        row = found[key]
-        row.latency_p50, row.latency_p90, row.latency_p99 = (_percentile(values, share) for share in (0.5, 0.9, 0.99))
     return [found[key] for key in sorted(found)]
-
-
-def _add(row: Figures, usage: dict[str, int], cost: float | None, rejected: str, provider: str) -> None:
-    row.replies += 1
-    row.rejected += bool(rejected)
-    row.prompt_tokens += usage.get("prompt_tokens", 0)
-    row.cached_tokens += usage.get("cached_tokens", 0)
-    row.completion_tokens += usage.get("completion_tokens", 0)
-    row.reasoning_tokens += usage.get("reasoning_tokens", 0)
-    row.providers[provider] = row.providers.get(provider, 0) + 1
-    row.cost += cost or 0.0
-    row.unpriced_replies += cost is None
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:

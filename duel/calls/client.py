@@ -17,12 +17,12 @@ from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
 from duel.calls.patience import Patience
+from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, open_files_left
-from duel.calls.spending import Spending
-from duel.calls.transport import Transport
+from duel.calls.transport import HttpTransport
 from duel.calls.wire import CUT as CUT_SHORT
 from duel.calls.wire import WINDOW_FULL, Completion, encode
 from duel.errors import DuelError, ItemError, SettingsError
@@ -41,7 +41,7 @@ class Client:
     route: Route
     settings: Settings
     ledger: Ledger
-    transport: Transport
+    transport: HttpTransport
     spending: Spending
     summary: Summary
     on_stop: Callable[[DuelError], None]
@@ -222,7 +222,7 @@ class Client:
         outcome = await self._send(call, line, body, start)
         if isinstance(outcome, Completion):
             usage = line.usage_of(outcome, len(body))
-            outcome = replace(outcome, usage=usage)
+            outcome = outcome if usage is outcome.usage else replace(outcome, usage=usage)
             line.lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
             self.spending.settle(worst_case, prices.cost(line.price, usage))
         else:
@@ -296,7 +296,7 @@ class Client:
         finally:
             line.lane.saved()
         self.summary.count_reply(completion.usage, dollars, line.model)
-        self.aftermath.answered(line, completion, final=not rejected)
+        self.aftermath.answered(call, line, completion, final=not rejected)
         return reply
 
     # -- budgets of tokens -----------------------------------------------------------------------------------------

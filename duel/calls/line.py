@@ -10,9 +10,9 @@ from duel.calls import prices
 from duel.calls.dialect import Dialect
 from duel.calls.failures import Failure, Meaning
 from duel.calls.lane import Lane
+from duel.calls.prices import BYTES_PER_TOKEN
 from duel.calls.request import Request
 from duel.calls.route import Provider
-from duel.calls.spending import BYTES_PER_TOKEN
 from duel.calls.wire import Completion
 from duel.errors import DuelError
 from duel.sections import Price
@@ -36,6 +36,7 @@ class Line:
     last_failure: Failure = GONE
     down: asyncio.Task[DuelError] | None = None
     """Why it is given up; the task looks up what helps the user."""
+    down_at: float = 0.0
     probe_at: float = 0.0
     reached: bool = False
     """True once anything came back, so that the address is right."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from duel.calls import prices
 from duel.calls.ledger import CUT, Ledger
+from duel.calls.prices import BYTES_PER_TOKEN
 from duel.calls.request import Request
 from duel.calls.runner import Job
-from duel.calls.spending import BYTES_PER_TOKEN
 from duel.calls.wire import encode
 from duel.errors import printable
 from duel.settings import Settings

@@ -1,9 +1,12 @@
-"""What a reply costs: the user's `[prices]` first, then a dated table, else unknown and said so."""
+"""Money: what a reply costs (`[prices]` first, then a dated table, else unknown and said so), and what may be spent."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from duel.errors import BudgetSpent
 from duel.sections import Price
 from duel.settings import Settings
 
@@ -15,6 +18,8 @@ DEFAULT_PRICES: Mapping[str, Price] = {
     "Qwen/Qwen3-235B-A22B-Thinking-2507-TEE": Price(input=0.30, output=1.20),
 }
 _MILLION = 1_000_000
+# Bytes a token, on the safe side (see duel.history).
+BYTES_PER_TOKEN = 3.0
 
 
 def price_of(model: str, settings: Settings, *, offline: bool = False) -> Price | None:
@@ -36,3 +41,33 @@ def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
     fresh = usage.get("prompt_tokens", 0) - cached
     cached_price = price.input if price.cached_input is None else price.cached_input
     return (fresh * price.input + cached * cached_price + usage.get("completion_tokens", 0) * price.output) / _MILLION
+
+
+@dataclass
+class Spending:
+    """What may still be spent. Dollars; `limit` None is no limit."""
+
+    limit: float | None = None
+    spent: float = 0.0
+    reserved: float = 0.0
+    """Worst case of the calls in flight."""
+    out: int = 0
+    """Calls in flight. Counted, because the dollars above leave 1e-17 behind when they are taken back one by one."""
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def reserve(self, worst_case: float) -> None:
+        """Wait until `worst_case` fits beside what is in flight. Raises BudgetSpent where it never will."""
+        while self.limit is not None and self.spent + self.reserved + worst_case > self.limit:
+            if not self.out:
+                raise BudgetSpent("the budget is spent", value=f"${self.spent:.2f} of ${self.limit:.2f}")
+            self._freed.clear()
+            await self._freed.wait()
+        self.reserved += worst_case
+        self.out += 1
+
+    def settle(self, worst_case: float, cost: float | None) -> None:
+        """A call came back: it cost `cost`, or nothing."""
+        self.out -= 1
+        self.reserved = self.reserved - worst_case if self.out else 0.0
+        self.spent += cost or 0.0
+        self._freed.set()

@@ -61,7 +61,15 @@ class Request:
 
     def again(self, attempt: int, reminder: str = "") -> Request:
         """The same question, asked anew on purpose, with a `reminder` of what the last reply lacked."""
-        return replace(self, attempt=attempt, reminder=reminder)
+        same = (attempt, reminder) == (self.attempt, self.reminder)
+        return self if same else self.variant(attempt, reminder, self.occurrence)
+
+    def variant(self, attempt: int, reminder: str, occurrence: int) -> Request:
+        """A copy that need not be hashed again where the question is the same: 0.1 ms at 20 KB."""
+        made = replace(self, attempt=attempt, reminder=reminder, occurrence=occurrence)
+        if reminder == self.reminder:
+            made.__dict__["digest"] = self.digest
+        return made
 
 
 @dataclass(frozen=True)
@@ -104,4 +112,4 @@ class Occurrences:
         """`request` with its occurrence set."""
         count = self._seen.get(request.digest, 0)
         self._seen[request.digest] = count + 1
-        return replace(request, occurrence=count) if count else request
+        return request.variant(request.attempt, request.reminder, count) if count else request

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from duel.calls.client import Client
 from duel.calls.ledger import Ledger
+from duel.calls.prices import Spending
 from duel.calls.progress import Progress
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import Summary
-from duel.calls.spending import Spending
-from duel.calls.transport import HttpTransport, Transport
+from duel.calls.transport import HttpTransport
 from duel.errors import BudgetSpent, ItemError
 from duel.settings import Settings
 from duel.synchronous import synchronous
@@ -69,7 +70,6 @@ async def drive_async(
     passed: Callable[[], int] = int,
     again: bool = False,
     budget: float | None = None,
-    transport: Transport | None = None,
 ) -> Summary:
     """Work through `jobs` and return what became of them.
 
@@ -82,8 +82,8 @@ async def drive_async(
         summary = Summary(stage)
         if again:
             ledger.begin_again(stage)
-        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed)
-        await run.all(iter(jobs), transport)
+        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total)
+        await run.all(iter(jobs))
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
     return summary
@@ -99,44 +99,33 @@ def _spending(budget: float | None, settings: Settings, ledger: Ledger) -> Spend
     return Spending(min(limits, default=None))
 
 
+@dataclass
 class _Run:
     """One run of one stage."""
 
-    def __init__(
-        self,
-        summary: Summary,
-        ledger: Ledger,
-        route: Route,
-        settings: Settings,
-        spending: Spending,
-        total: int | None,
-        passed: Callable[[], int],
-    ) -> None:
-        self.summary, self.ledger, self.route, self.settings = summary, ledger, route, settings
-        self.spending, self.total, self.passed = spending, total, passed
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._error: BaseException | None = None
-        self._room = asyncio.Event()
+    summary: Summary
+    ledger: Ledger
+    route: Route
+    settings: Settings
+    spending: Spending
+    total: int | None
+    passed: Callable[[], int]
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _error: BaseException | None = None
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def all(self, jobs: Iterator[Job], transport: Transport | None) -> None:
+    async def all(self, jobs: Iterator[Job]) -> None:
         """Run every job, then raise what ended the run, if anything did."""
-        route = self.route
-        async with contextlib.AsyncExitStack() as stack:
-            if transport is None:
-                transport = await stack.enter_async_context(
-                    HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s)
-                )
-            self.client = Client(
-                route, self.settings, self.ledger, transport, self.spending, self.summary, self._stop_for
-            )
-            stack.enter_context(self._interrupts())
-            stack.enter_context(Progress(self.summary, self.client, self.total, self.passed))
-            try:
-                await self._admit(jobs)
-                if self._tasks:
-                    await asyncio.wait(self._tasks)
-            finally:
-                await self.client.drain()
+        route, summary = self.route, self.summary
+        async with HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s) as transport:
+            self.client = Client(route, self.settings, self.ledger, transport, self.spending, summary, self._stop_for)
+            with self._interrupts(), Progress(summary, self.client, self.total, self.passed):
+                try:
+                    await self._admit(jobs)
+                    if self._tasks:
+                        await asyncio.wait(self._tasks)
+                finally:
+                    await self.client.drain()
         self._finish()
 
     async def _admit(self, jobs: Iterator[Job]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -29,16 +29,6 @@ FIRST_CONNECT_S = 2.0
 # What stands in the key's place wherever an endpoint echoes it. Shorter keys are words ("none", "offline").
 REDACTED, SHORTEST_KEY = "[key]", 8
 _NO_FILE = (errno.EMFILE, errno.ENFILE)
-
-
-class Transport(Protocol):
-    """Whatever carries a body to a provider and brings back a completion or a failure."""
-
-    async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
-        """One exchange. Never raises for what the network or the endpoint does."""
-        ...
-
-    async def models(self, provider: Provider) -> list[str]: ...
 
 
 @dataclass

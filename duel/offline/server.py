@@ -129,7 +129,7 @@ class Server:
             connection.respond(400, error_body(400, f"not a chat completion request: {type(error).__name__}"))
             return
         key = request_key(body)
-        asking = Asked(call, connection, body, messages, model, role, key, self.counts.asked[key])
+        asking = Exchange(call, connection, body, messages, model, role, key, self.counts.asked[key])
         self._count(asking)
         refusal = self._refusal(asking)
         if refusal:
@@ -146,7 +146,7 @@ class Server:
         finally:
             self.counts.inflight -= 1
 
-    def _count(self, asking: Asked) -> None:
+    def _count(self, asking: Exchange) -> None:
         counts = self.counts
         counts.asked[asking.key] += 1
         counts.asked_after_delivery += asking.key in counts.delivered
@@ -154,14 +154,14 @@ class Server:
         counts.by_model[asking.model] += 1
         counts.authorizations[asking.call.headers.get("authorization", "")] += 1
 
-    def _note(self, asking: Asked, outcome: str) -> None:
+    def _note(self, asking: Exchange, outcome: str) -> None:
         self.counts.outcomes[outcome] += 1
         headers, stream = asking.call.headers, bool(asking.body.get("stream"))
         self.counts.seen.append(
             SeenRequest(asking.key, asking.attempt, asking.role, asking.model, headers, stream, outcome)
         )
 
-    def _refusal(self, asking: Asked) -> tuple[int, str, str] | None:
+    def _refusal(self, asking: Exchange) -> tuple[int, str, str] | None:
         """Status, message and code of a refusal that the endpoint's own state asks for."""
         options = self.options
         if options.expected_key and asking.call.headers.get("authorization") != f"Bearer {options.expected_key}":
@@ -172,16 +172,16 @@ class Server:
             return 429, "infrastructure is at maximum capacity, try again later", "capacity"
         return None
 
-    def _refuse(self, asking: Asked, status: int, message: str, code: str) -> None:
+    def _refuse(self, asking: Exchange, status: int, message: str, code: str) -> None:
         self._note(asking, f"refused-{code}")
         asking.connection.respond(status, error_body(status, message, code))
 
-    async def _answer(self, asking: Asked) -> None:
+    async def _answer(self, asking: Exchange) -> None:
         self._note(asking, "ok")
         await asyncio.sleep(self.options.latency_s)
         await self._send(asking, self._completion(asking))
 
-    def _completion(self, asking: Asked) -> StandInReply:
+    def _completion(self, asking: Exchange) -> StandInReply:
         body = asking.body
         content = (self.options.reply or rules.reply)(body)
         prompt = [_text(message) for message in asking.messages]
@@ -195,7 +195,7 @@ class Server:
         )
         return whole.within(int(body.get("max_tokens") or body.get("max_completion_tokens") or DEFAULT_MAX_TOKENS))
 
-    async def _send(self, asking: Asked, completion: StandInReply) -> None:
+    async def _send(self, asking: Exchange, completion: StandInReply) -> None:
         connection = asking.connection
         if not asking.streams:
             self._delivered(asking)
@@ -209,14 +209,14 @@ class Server:
         self._delivered(asking)
         connection.chunk(b"")
 
-    def _delivered(self, asking: Asked) -> None:
+    def _delivered(self, asking: Exchange) -> None:
         """Count a good reply. Called before its last byte is written: the client may look at the counts right after."""
         if asking.connection.open:
             self.counts.delivered[asking.key] += 1
 
 
 @dataclass(frozen=True)
-class Asked:
+class Exchange:
     """One asking of one request."""
 
     call: HttpCall

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from duel.calls.spending import Spending
+from duel.calls.prices import Spending
 from duel.errors import BudgetSpent
 
 

@@ -21,7 +21,7 @@ from duel.errors import SettingsError
 from duel.offline.completion import StandInReply, error_body, event
 from duel.offline.loopback import StandIn, serving
 from duel.offline.rules.conversation import fraction
-from duel.offline.server import Asked, Options, Server
+from duel.offline.server import Exchange, Options, Server
 
 # name -> what the client sees
 KINDS: dict[str, str] = {
@@ -105,7 +105,7 @@ class FaultyServer(Server):
         self.faults = faults
         self.met: Counter[str] = Counter()
 
-    async def _answer(self, asking: Asked) -> None:
+    async def _answer(self, asking: Exchange) -> None:
         faults = self.faults
         fault = faults.meets(asking.key, asking.attempt, self.met[asking.key])
         self.met[asking.key] += bool(fault)
@@ -121,7 +121,7 @@ class FaultyServer(Server):
         else:
             await self._send_body(asking, completion.body(), fault)
 
-    async def _fails(self, asking: Asked, fault: str) -> bool:
+    async def _fails(self, asking: Exchange, fault: str) -> bool:
         """Act out a fault that leaves no completion; False where there is one."""
         connection, faults = asking.connection, self.faults
         if fault.startswith("429"):
@@ -158,7 +158,7 @@ class FaultyServer(Server):
             return {"Retry-After": format_datetime(at, usegmt=True)}
         return {"Retry-After": f"{seconds:g}"}
 
-    async def _send_body(self, asking: Asked, body: bytes, fault: str) -> None:
+    async def _send_body(self, asking: Exchange, body: bytes, fault: str) -> None:
         connection = asking.connection
         if fault not in {"truncated", "stall"}:
             connection.respond(200, body)
@@ -170,7 +170,7 @@ class FaultyServer(Server):
             await asyncio.sleep(self.faults.hang_s)
         connection.close()
 
-    async def _send_events(self, asking: Asked, events: list[bytes], fault: str) -> None:
+    async def _send_events(self, asking: Exchange, events: list[bytes], fault: str) -> None:
         connection = asking.connection
         connection.start(200, {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         for data in events[: len(events) // 2] if fault in {"truncated", "stall", "sse-error"} else events:
