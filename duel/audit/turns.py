@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duel import placement, untrusted
-from duel.audit import unchanged
+from duel.audit import outside_checks, unchanged
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
@@ -80,6 +80,7 @@ class Auditor:
                 "rests_on": rests_on,
                 "reworded": before is not None and before.reworded,
                 "attempts": untrusted.attempts(reply),
+                "minded": outside_checks.minded(reply, answer, commit),
                 "protocol": check(reply, answer.messages).record(),
                 "secrets": dict(sorted(scrub(reply).counts.items())),
                 "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),

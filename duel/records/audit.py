@@ -68,6 +68,8 @@ class Audit(Part):
     """The writer was asked again with its leaks named: the words are gone, the knowledge may be there."""
     attempts: list[str] = Field(default_factory=list)
     """Kinds of attempts to sway a judge."""
+    minded: dict[str, str] = Field(default_factory=dict)
+    """What checks of other packages mind, by the check's name."""
     protocol: ProtocolCheck | None = None
     secrets: dict[str, int] = Field(default_factory=dict)
     """Kind -> how many."""

@@ -76,14 +76,14 @@ class Challengers(asking.WritingStage):
         return Rarity.of_workspace(self.workspace)
 
 
-def counted_first(stage: Challengers, turns: Iterator[Turn]) -> Iterator[Turn]:
+def counted_first(stage: Challengers, turns: Iterator[ChallengerTurn]) -> Iterator[ChallengerTurn]:
     """`turns`, with the names of the workspace counted before the first call: later it would hold up whole replies."""
     for turn in turns:
         assert stage.rarity is not None  # counted here, once
         yield turn
 
 
-def open_turns(stage: Challengers) -> Iterator[Turn]:
+def open_turns(stage: Challengers) -> Iterator[ChallengerTurn]:
     """Every answer whose challenger is not yet what the settings ask for, in the order of the answer files."""
     workspace = stage.workspace
     if not workspace.answer_folders():
@@ -106,7 +106,7 @@ def open_turns(stage: Challengers) -> Iterator[Turn]:
             stage.finished += 1
             continue
         stage.stale += bool(answer.challenger) and not stage.again
-        yield Turn(stage, path.stem, path, answer, commit, question)
+        yield ChallengerTurn(stage, path.stem, path, answer, commit, question)
 
 
 def is_finished(answer: Answer, question: candidates.Question) -> bool:
@@ -116,7 +116,7 @@ def is_finished(answer: Answer, question: candidates.Question) -> bool:
 
 
 @dataclass
-class Turn:
+class ChallengerTurn:
     """One turn that waits for its challenger."""
 
     stage: Challengers

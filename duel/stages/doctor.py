@@ -31,7 +31,7 @@ ENOUGH_DISK = 3_000_000_000
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked at. `needed`: a real run cannot do without it."""
 
     name: str
@@ -47,47 +47,47 @@ def run(workspace: Workspace, settings: Settings) -> Result:
     return Result("doctor", EXIT_FINISHED if healthy else EXIT_USER, found)
 
 
-def findings(workspace: Workspace, settings: Settings) -> Iterator[Finding]:
+def findings(workspace: Workspace, settings: Settings) -> Iterator[DoctorFinding]:
     version = platform.python_version()
-    yield Finding("Python", sys.version_info >= (3, 11), f"{version}, duel-curation {__version__}")
+    yield DoctorFinding("Python", sys.version_info >= (3, 11), f"{version}, duel-curation {__version__}")
     yield from endpoint(workspace, settings)
     yield hub(workspace)
     yield sandbox(workspace, settings)
     browser = _try(lambda: webbrowser.get().__class__.__name__)
-    yield Finding(
+    yield DoctorFinding(
         "browser", browser[0], "for `report.py --open`" if browser[0] else "none: open the page by hand", False
     )
     place = workspace.root
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    yield Finding("disk", free >= ENOUGH_DISK, f"{free / 1e9:,.1f} GB free at {place}")
+    yield DoctorFinding("disk", free >= ENOUGH_DISK, f"{free / 1e9:,.1f} GB free at {place}")
 
 
-def endpoint(workspace: Workspace, settings: Settings) -> Iterator[Finding]:
+def endpoint(workspace: Workspace, settings: Settings) -> Iterator[DoctorFinding]:
     """Key, address, and each model."""
     from duel.stages import preflight
 
     try:
         found = preflight.check(workspace, settings, ask_models=True)
     except DuelError as error:
-        yield Finding("endpoint", False, str(error).replace("\n\n", "; "))
+        yield DoctorFinding("endpoint", False, str(error).replace("\n\n", "; "))
         return
     for model, standing in found.items():
-        yield Finding(f"model {model}", True, standing)
+        yield DoctorFinding(f"model {model}", True, standing)
 
 
-def hub(workspace: Workspace) -> Finding:
+def hub(workspace: Workspace) -> DoctorFinding:
     """Whether datasets can be fetched."""
     if hub_is_off(workspace.root):
-        return Finding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
+        return DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
     from urllib.parse import urlsplit
 
     address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
     host = urlsplit(address).hostname or ""
     reached, why = _try(lambda: _reach(address))
     token = "with a token" if hub_token(workspace.root) else "without a token: private and gated datasets stay closed"
-    return Finding("Hub", reached, f"{host}, {token}" if reached else f"{host}: {why}")
+    return DoctorFinding("Hub", reached, f"{host}, {token}" if reached else f"{host}: {why}")
 
 
 def _reach(address: str) -> str:
@@ -97,14 +97,14 @@ def _reach(address: str) -> str:
         return str(answer.status)
 
 
-def sandbox(workspace: Workspace, settings: Settings) -> Finding:
+def sandbox(workspace: Workspace, settings: Settings) -> DoctorFinding:
     """Whether commands can be run."""
     if settings.execute.backend == "off":
-        return Finding("sandbox", True, "off ([execute] backend)", needed=False)
+        return DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
     from duel.execution.backends import open_executor
 
     works, why = _try(lambda: open_executor(workspace, settings).__class__.__name__)
-    return Finding("sandbox", works, f"{settings.execute.backend}: {why}")
+    return DoctorFinding("sandbox", works, f"{settings.execute.backend}: {why}")
 
 
 def _try(look: Callable[[], str]) -> tuple[bool, str]:

@@ -59,7 +59,7 @@ def main(arguments: Namespace) -> int:
     return asking.main(arguments, run, plan)
 
 
-def open_turns(stage: asking.WritingStage) -> Iterator[Turn]:
+def open_turns(stage: asking.WritingStage) -> Iterator[KingTurn]:
     """Every prompt whose king is not yet what the settings ask for, in the order of the prompt files."""
     workspace = stage.workspace
     if not workspace.prompt_files():
@@ -79,7 +79,7 @@ def open_turns(stage: asking.WritingStage) -> Iterator[Turn]:
             continue
         stage.stale += before is not None and not stage.again
         path = path or workspace.new_answer_path(stem, position, stage.settings.store.answers_per_dir)
-        yield Turn(stage, stem, path, prompt, history, question, before)
+        yield KingTurn(stage, stem, path, prompt, history, question, before)
 
 
 def existing_answer(stage: asking.WritingStage, path: Path | None) -> Answer | None:
@@ -100,7 +100,7 @@ def is_finished(before: Answer, prompt: Prompt, question: candidates.Question) -
 
 
 @dataclass
-class Turn:
+class KingTurn:
     """One turn that waits for its king."""
 
     stage: asking.WritingStage

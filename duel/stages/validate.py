@@ -65,7 +65,7 @@ async def run_async(
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey = Panel(stage), Survey(stage)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-        asked = Asking(panel, survey, budget, url)
+        asked = PanelRun(panel, survey, budget, url)
         if regate:
             case, summary = regated(panel, survey)
         else:
@@ -149,7 +149,7 @@ def regated(panel: Panel, survey: Survey) -> tuple[Case, Summary]:
 
 
 @dataclass
-class Asking:
+class PanelRun:
     """The duel, then whatever further contests are wanted."""
 
     panel: Panel
