@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from duel.judging import gate, looks
 from duel.judging.columns import MISSING, Columns
 from duel.judging.evidence import Case, Evidence
-from duel.judging.table import Table
+from duel.judging.vote_table import VoteTable
 from duel.records import DIMENSIONS
 from duel.settings import Settings
 
@@ -162,7 +162,7 @@ def before(votes: Columns, leaking: list[bool], chosen: Settings = BEFORE) -> bo
 def reaches(case: Case) -> bool:
     """True when the margin is the one asked for: the cheapest of the conditions, which nine of ten nulls fail."""
     screened = case.settings.judge.strategy == "screen"
-    table = (Table.screened if screened else Table.of)(case.columns, case.settings)
+    table = (VoteTable.screened if screened else VoteTable.of)(case.columns, case.settings)
     return 2 * table.challenger_score() - 100 >= case.settings.duel.win_margin - gate.ROUNDING
 
 

@@ -15,8 +15,8 @@ from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging import judge_replies, rubric, screen
 from duel.judging.contests import DUEL, Contest
-from duel.judging.rubric import Key, Pair, owed_votes, short_hash
-from duel.records import Answer, Score, ScoredPair, Vote
+from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
+from duel.records import Answer, PairIds, Score, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -154,7 +154,7 @@ class Panel:
         return [key for key in owed_votes(item, self.settings) if key not in there]
 
 
-def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
+def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
     """A score without votes: everything that is known of the pair before a judge has seen it."""
     opponent = "king" if mode == 2 else "assistant"
     found = [(opponent, kind) for kind in untrusted.attempts(pair.opponent)]
@@ -164,7 +164,7 @@ def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, s
         file=pair.item,
         instance_id=answer.instance_id,
         mode=mode,
-        pair=ScoredPair(opponent=pair.ids[0], challenger=pair.ids[1]),
+        pair=PairIds(opponent=pair.ids[0], challenger=pair.ids[1]),
         style=shell.style(turn.command(pair.challenger)),
         attempts=[{"side": side, "kind": kind} for side, kind in found],
         writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
@@ -194,7 +194,7 @@ class OpenPair:
     """One pair before the panel."""
 
     panel: Panel
-    pair: Pair
+    pair: JudgedPair
     answer: Answer
     kept: Score | None
     twins: int = 0
@@ -256,7 +256,7 @@ class OpenPair:
         return vote
 
 
-def by_rule(vote: Vote, pair: Pair) -> Vote:
+def by_rule(vote: Vote, pair: JudgedPair) -> Vote:
     """`vote` with a draw in correctness where both commands did the same; `said` keeps what the judge said."""
     if not pair.same:
         return vote

@@ -52,7 +52,7 @@ Key = tuple[str, Order]
 
 
 @dataclass(frozen=True)
-class Pair:
+class JudgedPair:
     """One turn as the judges compare it: the conversation, the challenger's reply and its opponent's."""
 
     item: str
@@ -74,14 +74,14 @@ class Pair:
         return self.observed != ("", "")
 
 
-def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> Pair:
+def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> JudgedPair:
     """The two candidates of `answer`: against the king in mode 2, against the reference turn in mode 1.
 
     `observed` (`[judge] observed`) shows what their commands did, where both were executed. The reference turn is not.
     """
     opponent = answer.king if mode == 2 else answer.assistant
     ids = (candidate_id(answer, "king") if mode == 2 else "assistant", candidate_id(answer, "challenger"))
-    pair = Pair(item, answer.messages, opponent, answer.challenger, ids)
+    pair = JudgedPair(item, answer.messages, opponent, answer.challenger, ids)
     sides: tuple[Side, Side] = ("king", "challenger")
     king, challenger = (chosen.observed if (chosen := answer.chosen(side)) else None for side in sides)
     if not observed or mode != 2 or not king or not challenger:
@@ -98,7 +98,7 @@ def candidate_id(answer: Answer, side: Side) -> str:
     return chosen.id if chosen else f"{side}-1"
 
 
-def fingerprint(pair: Pair) -> str:
+def fingerprint(pair: JudgedPair) -> str:
     """16 hexadecimal digits that change with any text the judges would see."""
     digest = hashlib.blake2b(digest_size=8)
     texts = [pair.opponent, pair.challenger, *(pair.observed if pair.has_evidence else ())]
@@ -120,7 +120,7 @@ def rubric_hash(evidence: bool = False) -> str:
     return f"{plain}+{prompts.load('rubric_observed').hash}" if evidence else plain
 
 
-def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> dict[Key, Request]:
+def requests(pair: JudgedPair, settings: Settings, secret: bytes, twins: int = 0) -> dict[Key, Request]:
     """The question to every judge in every order that is asked, keyed by (judge, order).
 
     Nothing in it depends on the file's name: the same turn in a larger sample is the same question, and is not paid for
@@ -172,7 +172,7 @@ def _budget(judge: str, settings: Settings) -> int:
     return chosen.score_max_tokens or chosen.max_tokens or DEFAULT_TOKENS
 
 
-def _messages(pair: Pair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
+def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
     window = settings.generate.max_model_len
     conversation = [message.model_copy(update={"content": visible(message.content)}) for message in pair.history]
     if history_tokens(conversation) > window:
@@ -192,7 +192,7 @@ def _messages(pair: Pair, order: Order, settings: Settings, secret: bytes) -> li
     ]
 
 
-def _mark(pair: Pair, secret: bytes) -> str:
+def _mark(pair: JudgedPair, secret: bytes) -> str:
     """A nonce that stands in none of the texts. The challenger's prompt has another: its writer cannot know this."""
     texts = [pair.opponent, pair.challenger, *pair.observed, *(message.content for message in pair.history)]
     content = fingerprint(pair)

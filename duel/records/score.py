@@ -39,7 +39,7 @@ class Vote(Part):
         return None not in values
 
 
-class ScoredPair(Part):
+class PairIds(Part):
     """The two candidates that the votes are about, by their ids in the answer ("king-1"; "assistant" is no candidate).
 
     `opponent` stands in the king's place, also where it is the reference turn or where both sides are kings.
@@ -61,7 +61,7 @@ class Score(Record):
     file: str
     instance_id: str = Field(min_length=1)
     mode: int = 2
-    pair: ScoredPair = Field(default_factory=ScoredPair)
+    pair: PairIds = Field(default_factory=PairIds)
     parsed: bool = False
     score: float | None = None
     delta: float | None = None

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Score, Side
+from duel.reporting.listed_turns import Judged, issue_of
 from duel.reporting.text import shorten
-from duel.reporting.turns import Judged, issue_of
 
 # Text of all turns together, in characters: 10,000 turns get 10,000 each, 2,000 turns 50,000 (nearly always the whole
 # history). The page then has 31 MB, which Chromium has on the screen after 0.2 s and ready after 0.6 s.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.judging.rubric import Pair
+from duel.judging.rubric import JudgedPair
 from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote
 from duel.records.people import LONGEST_REASON, LONGEST_SECONDS, PERSON
 from duel.review.showings import Showing
@@ -55,7 +55,7 @@ class Ballot:
     """One showing with its texts, and what only this side of the page knows: which text is whose."""
 
     showing: Showing
-    pair: Pair
+    pair: JudgedPair
     fingerprint: str
     id: str
     pair_id: str

@@ -103,7 +103,7 @@ def noise_jobs(stage: Stage, count: int) -> Iterator[calls.Job]:
     drawn = list(noise_floor.drawn(stage, count))
     yield from noise_floor.open_answers(drawn, stage)
     for path, answer in drawn:
-        pair = rubric.Pair(path.stem, answer.messages, answer.king, answer.king + ".")
+        pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
         yield Expected(path.stem, list(rubric.requests(pair, stage.settings, b"").values()))
 
 

@@ -45,7 +45,7 @@ def prompts_of(answer: Answer, observed: bool = True) -> dict[str, str]:
 
 def test_a_user_who_executes_nothing_asks_the_very_same_questions_as_before() -> None:
     plain = rubric.pair_of("p_1_1", answer_of(None, None), 2)
-    bare = rubric.Pair("p_1_1", plain.history, plain.opponent, plain.challenger, plain.ids)
+    bare = rubric.JudgedPair("p_1_1", plain.history, plain.opponent, plain.challenger, plain.ids)
     for pair in (plain, rubric.pair_of("p_1_1", answer_of(ran("a"), ran("b")), 2, observed=False)):
         asked = rubric.requests(pair, Settings(), SECRET)
         assert [r.key for r in asked.values()] == [r.key for r in rubric.requests(bare, Settings(), SECRET).values()]

@@ -22,7 +22,7 @@ KEPT_COMMITS = 500
 
 
 @dataclass(slots=True)
-class Turn:
+class ListedTurn:
     """A row: what is known of one turn. `bucket` is None where it goes nowhere, and `why` says for what reason."""
 
     file: str
@@ -63,7 +63,7 @@ class Turn:
 class Judged:
     """A turn with the records behind it, which only live while it is being written down."""
 
-    turn: Turn
+    turn: ListedTurn
     score: Score
     answer: Answer
     commit: Commit | None
@@ -118,12 +118,12 @@ class Reader:
         commit = self._commit(answer.instance_id)
         return Judged(self._turn(stem, score, answer, commit, place), score, answer, commit)
 
-    def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> Turn:
+    def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> ListedTurn:
         audit = answer.audit("challenger")
         value = score.score if score.parsed else None
         placed = self._finals.place(stem, placement.place(value, audit, self.settings, score.confirmed), audit)
         protocol = audit.protocol if audit else None
-        return Turn(
+        return ListedTurn(
             file=stem,
             instance_id=answer.instance_id,
             repo=answer.repo,
