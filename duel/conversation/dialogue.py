@@ -112,7 +112,10 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
             continue
         message: dict[str, Any] = {"role": "assistant", "content": entry.text}
         if entry.calls:
-            message["tool_calls"] = [_envelope(call) for call in entry.calls]
+            message["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}}
+                for c in entry.calls
+            ]
         messages.append(message)
         messages += [
             {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result}
@@ -120,10 +123,6 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
             if call.result is not None
         ]
     return messages
-
-
-def _envelope(call: AgentCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
 
 
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:

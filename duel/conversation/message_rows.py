@@ -124,7 +124,11 @@ class _Rows:
             reply = AgentReply(content.strip(), self.calls[number], thinking)
             if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
                 self.entries.append(Lost("a call whose arguments cannot be read"))
-        thoughts = [text(part, "value", "thinking", "text") for part in _parts(message, ("reasoning", "thinking"))]
+        thoughts = [
+            text(part, "value", "thinking", "text")
+            for part in tables(message.get("content"))
+            if text(part, "type") in ("reasoning", "thinking")
+        ]
         reply.thinking = (
             text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts) or reply.thinking
         )
@@ -174,10 +178,6 @@ class _Rows:
             self.entries.append(Lost("result without a call"))
             return
         call.result, call.images, call.is_error = content, images, failed
-
-
-def _parts(message: Mapping[str, Any], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [part for part in tables(message.get("content")) if text(part, "type") in kinds]
 
 
 def _facts(row: Mapping[str, Any], result: Session) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -56,7 +56,10 @@ def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benc
     wanted = settings.sample.n
     repos: Counter[str] = Counter()
     candidates = pool.candidates()
-    while ahead := _look_ahead(candidates, wanted - len(choice.turns)):
+    while missing := wanted - len(choice.turns):
+        ahead = list(islice(candidates, min(LOOK_UP_AT_MOST, missing + missing // 5 + 20)))
+        if not ahead:
+            break
         heads = pulls.heads({turn.instance_id for turn in ahead}) if pulls else {}
         for turn in ahead:
             if len(choice.turns) == wanted:
@@ -90,10 +93,6 @@ def refusal(turn: DrawnTurn, head: Head | None, settings: Settings, benchmarks: 
     commit, issue = (head.base_commit, head.problem_statement) if head else ("", task)
     detail = benchmarks.reason(turn.instance_id, turn.repo, commit, issue)
     return ("contaminated", detail) if detail else ("", "")
-
-
-def _look_ahead(candidates: Iterator[DrawnTurn], wanted: int) -> list[DrawnTurn]:
-    return list(islice(candidates, min(LOOK_UP_AT_MOST, wanted + wanted // 5 + 20))) if wanted > 0 else []
 
 
 def mismatch(task: str, base_commit: str, problem_statement: str) -> str:

@@ -111,7 +111,11 @@ class Pool:
         best = self.best.get(rollout.instance_id, [])
         rank = chance(sample.seed, "rollout", rollout.file, rollout.row)
         if len(best) < sample.per_instance or rank < best[-1][0].rank:
-            bisect.insort(best, _cut(rollout, rank, drawn_turns(rollout, turns, sample), len(turns)), key=_rank)
+            bisect.insort(
+                best,
+                _cut(rollout, rank, drawn_turns(rollout, turns, sample), len(turns)),
+                key=lambda kept: kept[0].rank,
+            )
             self.best[rollout.instance_id] = best[: sample.per_instance]
         self.eligible[rollout.instance_id] += 1
 
@@ -211,10 +215,6 @@ def loops(commands: Sequence[str]) -> bool:
     """True where half of at least four commands repeat an earlier one, or four in a row are the same."""
     same_in_a_row = max((len([*run]) for _, run in groupby(commands)), default=0)
     return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
-
-
-def _rank(turns: Sequence[DrawnTurn]) -> float:
-    return turns[0].rank
 
 
 def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int]], turns: int) -> list[DrawnTurn]:

@@ -89,9 +89,6 @@ def _word(path: str) -> str:
     return quoted(f"./{path}" if path.startswith("-") else path)
 
 
-# -- running, reading, searching -------------------------------------------------------------------------------------
-
-
 def _bash(call: AgentCall) -> str:
     if call.arguments.get("is_input") in (True, "true"):
         raise NoShellForm("types into a running command")
@@ -105,10 +102,6 @@ def _bash(call: AgentCall) -> str:
 def _keystrokes(call: AgentCall) -> str:
     """What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh."""
     return "\n".join(str(command.get("keystrokes", "")).strip() for command in tables(call.arguments.get("commands")))
-
-
-def _read_numbered(call: AgentCall) -> str:
-    return _window(call, "cat -n")
 
 
 def _window(call: AgentCall, reader: str = "") -> str:
@@ -206,17 +199,6 @@ def _ripgrep(call: AgentCall, options: list[str]) -> str:
     words = ["rg", *options, *(["-e"] if pattern.startswith("-") else []), shlex.quote(pattern)]
     path = _path(call, "path", default="")
     return " ".join([*words, _word(path)] if path else words)
-
-
-def _list(call: AgentCall) -> str:
-    return f"ls -1Ap {_word(_path(call, 'path', default='.'))}"
-
-
-# -- writing and editing ---------------------------------------------------------------------------------------------
-
-
-def _write(call: AgentCall) -> str:
-    return _written(call, _path(call), _text(call, "content", "file_text"))
 
 
 def _written(call: AgentCall, path: str, content: str) -> str:
@@ -327,14 +309,14 @@ def reason_text(call: AgentCall) -> str:
 _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
     "keystrokes": _keystrokes,
-    "Read": _read_numbered,
+    "Read": lambda call: _window(call, "cat -n"),
     "read": _window,
-    "Write write": _write,
+    "Write write": lambda call: _written(call, _path(call), _text(call, "content", "file_text")),
     "Edit MultiEdit edit": _edit,
     "Glob find": _glob,
     "Grep": _grep,
     "grep": _grep_of_pi,
-    "LS ls": _list,
+    "LS ls": lambda call: f"ls -1Ap {_word(_path(call, 'path', default='.'))}",
     "str_replace_editor str_replace_based_edit_tool file_editor": _editor,
 }
 FORMS = {name: form for names, form in _TOOLS.items() for name in names.split()}

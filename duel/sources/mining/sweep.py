@@ -149,7 +149,8 @@ class Mine:
                     self.account.scrubbed.update(mined.scrub.counts)
                     if self.account.taken == self.limit:
                         return
-            self.account.notes.update(_named(log))
+            for note, count in log.notes.items():  # somebody may want to look at broken lines: with their file
+                self.account.notes[f"{note} of {log.name}" if note.startswith("broken") else note] += count
 
     def show(self) -> None:
         titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
@@ -214,8 +215,3 @@ class Mine:
             self.account.leave(log.name, session.id, reason, trajectory.ended_by)
             return None
         return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
-
-
-def _named(log: Log) -> Counter[str]:
-    """The notes of a log; broken lines with their file, since somebody may want to look at them."""
-    return Counter({f"{name} of {log.name}" if name.startswith("broken") else name: n for name, n in log.notes.items()})
