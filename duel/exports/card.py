@@ -93,7 +93,7 @@ def _info(done: Written, files: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
 def _notes(done: Written, export: Export) -> list[str]:
     """Who reads a format, who misreads it, how long its rows are, and what trains on it."""
-    found = recipes.notes(done.format, export.figures(done), export.measure.tokens.name)
+    found = recipes.notes(done.format, done.figures(), export.measure.tokens.name)
     made = [f"`{done.format.name}/{name}`" for trainer in done.format.recipes for name in recipes.FILES[trainer]]
     return [*found, *([f"recipes: {', '.join(made)}"] if made else [])]
 

@@ -30,7 +30,6 @@ class Estimate:
     name = "estimate: 3 bytes a token"
 
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
-        """Tokens of one sequence."""
         if isinstance(sequence, str):
             return history.estimate_tokens(sequence)
         framed = sum(history.TOKENS_PER_MESSAGE + self._message(message) for message in sequence)
@@ -183,11 +182,9 @@ def _before_last(conversation: tuple[Message, ...]) -> tuple[Message, ...]:
 def figures(lengths: Iterable[int]) -> dict[str, Any]:
     """The longest row, percentiles, and for each window how many rows stay whole in it."""
     ordered = sorted(lengths)
-    quantiles = (
-        {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99)} if ordered else {}
-    )
+    quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99) if ordered}
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}
-    return {"longest": ordered[-1] if ordered else 0, **quantiles, "whole_at": whole}
+    return {"longest": max(ordered, default=0), **quantiles, "whole_at": whole}
 
 
 def max_length(longest: int, limit: int | None) -> int:

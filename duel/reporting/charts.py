@@ -21,6 +21,8 @@ LABELS = {"final": "final", "refined": "refined", "defeat": "defeat", "none": "l
 CLUSTER_SLOTS = 40
 SMALLEST_DOT = 2.2
 """Pixels."""
+SMALL_LETTER = 7.0
+"""Pixels of a letter in small text (11 px), at most on average: names of models hold few wide ones."""
 Scale = Callable[[float], float]
 
 
@@ -47,8 +49,8 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
     highest = max((sum(bar.values()) for bar in tally.histogram), default=0)
     if not highest:
         return None
-    chart = Drawing("Scores of the turns", _histogram_words(tally), WIDTH, 224)
-    left, right, top, ground = 34, WIDTH - 6, 34, 184
+    chart = Drawing("Scores of the turns", _histogram_words(tally), WIDTH, 238)
+    left, right, top, ground = 34, WIDTH - 6, 48, 198  # the thresholds stand below the legend
     x = scale(0, 100, left, right)
     ceiling = nice_ceiling(highest)
     y = scale(0, ceiling, ground, top)
@@ -211,7 +213,7 @@ def metrics(verdict: Verdict) -> Drawing | None:
         chart.text((column + 0.5) * width, 14, name, "small muted middle")
     for row, judge in enumerate(judges):
         y = 26 + 44 * row
-        chart.text(2, y + 10, shorten(judge.judge, 60), "small")
+        chart.text(2, y + 10, shorten(judge.judge, int(WIDTH / SMALL_LETTER)), "small")
         for column, name in enumerate(DIMENSIONS):
             value = judge.by_metric.get(name)
             if value is None:
@@ -235,12 +237,12 @@ def order(verdict: Verdict) -> Drawing | None:
     for row, judge in enumerate(judges):
         y, lean = 4 + 40 * row, judge.first_shown_lean or 0.0
         flips = "" if judge.flip_rate is None else f" · flips {wording.share(judge.flip_rate)}"
-        chart.text(8, y + 10, shorten(judge.judge, 38), "small")
-        chart.text(WIDTH - 8, y + 10, f"{wording.signed(lean)}{flips}", "small muted end")
+        told = f"{wording.signed(lean)}{flips}"
+        chart.text(8, y + 10, shorten(judge.judge, int((WIDTH - 24) / SMALL_LETTER) - len(told)), "small")
+        chart.text(WIDTH - 8, y + 10, told, "small muted end")
         chart.line(8, y + 24, WIDTH - 8, y + 24, "rule")
-        chart.rect(
-            min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", f"lean {wording.signed(lean)}"
-        )
+        hint = f"{judge.judge}: lean {wording.signed(lean)}"
+        chart.rect(min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", hint)
     chart.line(x(0), 18, x(0), ground, "axis")
     chart.text(8, ground + 18, "← always the second (−0.5)", "small muted")
     chart.text(WIDTH - 8, ground + 18, "always the first (+0.5) →", "small muted end")
