@@ -15,7 +15,8 @@ from pathlib import Path
 from duel.errors import SourceError
 from duel.judging.known_truth import KnownPair
 
-_CHOICES = {"1": 1, "2": 2, "0": 0, "tie": 0}
+# PandaLM's own evaluation counts a reply without a choice ("garbage") as a tie.
+_CHOICES = {"1": 1, "2": 2, "0": 0, "tie": 0, "garbage": 0}
 _ORDERS = ("winner_unswapped", "winner_swapped")
 _PEOPLE = "annotator"
 _ABOUT = frozenset({"", "idx", "motivation_app", "cmp_key", "len_1", "len_2"})
@@ -81,7 +82,7 @@ def _pair(name: str, kind: str, truth: int) -> KnownPair:
 
 
 def _value(choice: str, truth: int) -> float:
-    """1 for the label, 0.5 for a tie, 0 for the other. Published figures count what did not parse as wrong."""
+    """1 for the label, 0.5 for a tie, 0 for the other. Published figures count an empty choice as wrong."""
     chosen = _CHOICES.get(choice.strip().lower())
     if truth == 0:
         return 0.5 if chosen == 0 else 0.0

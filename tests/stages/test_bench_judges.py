@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import Counter, defaultdict
-from operator import eq
+from collections import Counter
 from pathlib import Path
 
 import orjson
@@ -76,7 +74,7 @@ def test_labels_by_majority_of_people_leave_out_items_without_one(tmp_path: Path
     (tmp_path / "labels.csv").write_text(text)
     pairs, said = known_labels.read(tmp_path / "labels.csv")
     assert [(pair.id, pair.control) for pair in pairs] == [("0", False), ("2", True), ("3", False)]
-    assert said == {("j", "0"): (1.0,), ("j", "2"): (0.5,), ("j", "3"): (0.0,)}
+    assert said == {("j", "0"): (1.0,), ("j", "2"): (0.5,), ("j", "3"): (0.5,)}
 
 
 @pytest.mark.parametrize("raw", [b"a,b\n1,2\n", b"\xff\xfe\x00", b""])
@@ -96,17 +94,10 @@ def test_llmbars_published_accuracies_are_reproduced(shared: Path) -> None:
         assert 100 * row["accuracy"] == pytest.approx(float(figures["correct_average"].rstrip("%")), abs=1e-9)
 
 
-def test_pandalms_labels_give_what_counting_its_table_gives(shared: Path) -> None:
-    path = shared / "judgments/pandalm/labels.csv"
-    right: defaultdict[str, int] = defaultdict(int)
-    pairs, said = known_labels.read(path)
+def test_pandalms_published_accuracies_are_reproduced(shared: Path) -> None:
+    pairs, said = known_labels.read(shared / "judgments/pandalm/labels.csv")
+    right: Counter[str] = Counter()
     for row in judge_table(pairs, said, {}):
         right[row["judge"]] += row["right"] if row["kind"] != "all" else 0
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(pairs) == len(rows) == 999
-    for judge, count in right.items():
-        said_so = [row[judge].replace("Tie", "0") for row in rows]
-        majority = [Counter(row[f"annotator{n}"] for n in (1, 2, 3)).most_common(1)[0][0] for row in rows]
-        assert count == sum(map(eq, said_so, majority))
-    assert right["pandalm7b"] == 667
+    shares = {judge: round(100 * count / len(pairs), 2) for judge, count in right.items()}
+    assert shares == {"gpt35": 71.07, "pandalm7b": 66.77}  # PandaLM's README
