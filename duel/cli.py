@@ -20,6 +20,7 @@ COMMANDS = {
     "execute": "duel.stages.execute",
     "audit": "duel.stages.audit",
     "verify": "duel.stages.verify",
+    "bench-judges": "duel.stages.bench_judges",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",
     "review": "duel.stages.review",
@@ -55,7 +56,7 @@ def call(words: list[str]) -> int:
 
 def overview() -> str:
     """Every command with the first line of its story."""
-    lines = [f"  {name:10} {first_line(module)}" for name, module in COMMANDS.items()]
+    lines = [f"  {name:12} {first_line(module)}" for name, module in COMMANDS.items()]
     return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])
 
 

@@ -155,7 +155,7 @@ def test_the_overview_tells_of_every_command_in_its_own_first_line() -> None:
     shown = overview()
     for name, module in COMMANDS.items():
         story = ast.get_docstring(ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text("utf-8")))
-        assert story and f"  {name:10} {story.splitlines()[0]}" in shown
+        assert story and f"  {name:12} {story.splitlines()[0]}" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)

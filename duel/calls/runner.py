@@ -82,7 +82,7 @@ async def drive_async(
         summary = Summary(stage)
         if again:
             ledger.begin_again(stage)
-        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total)
+        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed)
         await run.all(iter(jobs))
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)

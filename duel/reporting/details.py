@@ -151,12 +151,13 @@ def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
 
 
 def _observed(candidate: Candidate | None, limit: int) -> dict[str, Any] | None:
-    """What a candidate's command printed where it was executed, or why it was not."""
+    """What a candidate's command printed and changed where it was executed, or why it was not."""
     seen = candidate.observed if candidate is not None else None
     if seen is None:
         return None
     why_not = "" if seen.ran else shorten(seen.why_not or "not said", 200)
-    return {"printed": cut(seen.printed, limit), "exit": seen.exit, "why_not": why_not}
+    changed = cut(seen.changed, limit)
+    return {"printed": cut(seen.printed, limit), "changed": changed, "exit": seen.exit, "why_not": why_not}
 
 
 def _vote(vote: Any) -> list[Any]:

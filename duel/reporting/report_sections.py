@@ -7,6 +7,7 @@ from typing import Any
 
 from duel.records import Gate, People, Thresholds, Verdict
 from duel.reporting import wording
+from duel.reporting.execution_section import execution
 from duel.reporting.parts import Outside, ReportSection, Table
 from duel.reporting.trust import certainty, repeats
 
@@ -40,6 +41,7 @@ def sections(verdict: Verdict, summary: dict[str, Any]) -> list[ReportSection]:
         certainty(verdict),
         repeats(verdict),
         judges(verdict),
+        execution(summary["execution"]),
         what_if(verdict),
         *groups(summary),
         bias(verdict),

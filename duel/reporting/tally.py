@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from duel.records import Side
+from duel.reporting.execution_section import Executed
 from duel.reporting.listed_turns import Judged, ListedTurn
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
@@ -81,6 +82,7 @@ class Tally:
     length_means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(LENGTH_BINS)])
     writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     """Side -> model -> prompt and completion tokens, and the replies they were for."""
+    executed: Executed = field(default_factory=Executed)
 
     def add(self, judged: Judged) -> None:
         """Count one turn."""
@@ -93,6 +95,7 @@ class Tally:
         for name in GROUPINGS:
             self.groups[name].setdefault(_group_of(turn, name), Group()).add(turn)
         self._add_writers(judged)
+        self.executed.add(judged.score)
         if turn.score is not None:
             self._add_score(turn, turn.score)
 

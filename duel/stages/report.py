@@ -36,7 +36,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     from duel.reporting.listed_turns import Reader
     from duel.reporting.page import Page
     from duel.reporting.people_section import people_sections
-    from duel.reporting.report_summary import sampling, summarise
+    from duel.reporting.report_summary import recorded, summarise
     from duel.reporting.tally import Tally
 
     duel = workspace.verdict()
@@ -54,7 +54,8 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     removed = shelves.tidy()
     workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
 
-    summary = summarise(duel, tally, workspace.dropped(), sampling(workspace), settings)
+    told = [recorded(workspace, name) for name in ("sampling.json", "execute.json")]
+    summary = summarise(duel, tally, workspace.dropped(), told[0], settings, told[1])
     tables = report_sections.sections(duel, summary)
     if duel.people is not None:
         tables += people_sections(duel.people)

@@ -20,7 +20,7 @@ from typing import Any
 from duel import calls
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
 from duel.sections import Sample
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -122,6 +122,7 @@ def executed(workspace: Workspace, settings: Settings, *, offline: bool) -> Resu
     except UserError as error:
         say_error(error)
         say("going on without execution: judges see no output")
+        execute.save_figures(workspace, {"turns": 0, "why_not": printable(error.what, 200)})
         return Result("execute", dropped={"no-executor": 1})
 
 
