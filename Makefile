@@ -29,7 +29,7 @@ $(VENV)/.ready-test: $(VENV)/.ready tests/requirements-alone.txt
 	@touch $@
 
 run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpoint, into demo/: no key, no cost
-	@$(BIN)/python run.py --offline --workspace $(DEMO) $(if $(shell command -v bwrap),--execute bubblewrap)
+	@$(BIN)/python run.py --offline --workspace $(DEMO)
 	@echo
 	@echo 'The report:  $(DEMO)/report/report.md   and for the browser:  $(DEMO)/report/index.html'
 	@echo

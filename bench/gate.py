@@ -37,7 +37,7 @@ def measure(what: str, turns: int, single: bool) -> None:
     import numpy as np
 
     from duel.judging import bounds, gate
-    from duel.judging.table import Table
+    from duel.judging.vote_table import VoteTable
     from duel.settings import Settings
     from tests.judging.panels import HEAVY_TIES, case_of, scores_of, simulate
 
@@ -45,7 +45,7 @@ def measure(what: str, turns: int, single: bool) -> None:
     votes, labels = simulate(HEAVY_TIES, turns // 4, np.random.default_rng(1))
     scores = scores_of(votes[:turns], np.arange(turns) if single else labels[:turns], settings)
     case = case_of(scores, settings)
-    table = Table.of(case.columns, settings)
+    table = VoteTable.of(case.columns, settings)
     units, other = bounds.choose(case.columns, table.parsed, settings)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, processor = time.perf_counter(), time.process_time()

@@ -79,15 +79,14 @@ class Stage:
     def finish(self, summary: Summary, found: Any = None) -> Result:
         """Save what was left out and say how it went."""
         self.workspace.save_dropped(self.name, self.dropped)
-        if self.finished:
-            say(f"{self.finished:,} were finished before")
-        if self.stale:
+        if self.stale and summary.calls:
             say(f"{self.stale:,} had been made with other settings and were asked anew")
         self._say_files(self.redone, "damaged and written again")
         self._say_files(self.damage, "damaged and left out")
         dropped = Counter(str(row["reason"]) for row in self.dropped)
         for reason, count in sorted(dropped.items()):
             say(f"{count:,} dropped: {reason}")
+        summary.finished_before = self.finished
         summary.say()
         code = summary.exit_code or (EXIT_OPEN if self.damage else EXIT_FINISHED)
         return Result(self.name, code, found, summary, dropped)

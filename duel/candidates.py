@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from duel import fence, prompts, pull
 from duel.calls import Occurrences, Reply, Request
+from duel.errors import EndpointError
 from duel.history import estimate_tokens, fit
 from duel.records import Commit, Made, Message
 from duel.settings import Settings
@@ -21,6 +22,31 @@ SLACK_TOKENS = 128
 NO_MARK = "0" * 16
 # Sets a second writer's reply apart from the king's in the ledger, where both are asked the very same.
 SECOND_WRITER = 2_000_000
+
+
+# A model of which fewer than one reply in FORM_SHARE can be used, after FORM_REPLIES of them, is not worth its price.
+FORM_REPLIES, FORM_SHARE = 20, 5
+
+
+@dataclass
+class FormKept:
+    """How many replies of one writer kept the form so far."""
+
+    replies: int = 0
+    usable: int = 0
+
+    def count(self, reply: Reply, problem: str) -> None:
+        """Count a reply. Raises EndpointError, which ends the run, once the model has shown that it cannot do it."""
+        self.replies += 1
+        self.usable += not problem
+        if self.replies >= FORM_REPLIES and self.usable * FORM_SHARE < self.replies:
+            raise EndpointError(
+                f"{self.usable} of {self.replies} replies could be used: the model does not keep the form ({problem})",
+                where=reply.model,
+                value=reply.text,
+                hint="a THOUGHT and one bash block are asked for; try another [generate] model, more `max_tokens` or"
+                " `thinking = false`. What was paid for is kept",
+            )
 
 
 class Refused(Exception):
@@ -127,13 +153,15 @@ def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Qu
     return replace(question, request=replace(question.request, messages=[*question.request.messages, *said]))
 
 
-async def ask_for_turn(ask: Ask, question: Question, retries: int) -> tuple[Reply, Made]:
+async def ask_for_turn(ask: Ask, question: Question, retries: int, form: FormKept | None = None) -> tuple[Reply, Made]:
     """One well-formed turn. Raises Refused where `retries` more askings bring none, ItemError where the call fails."""
     problem = ""
     for attempt in range(retries + 1):
         asked = question.request.again(attempt)
         reply = await ask(asked)
         problem = format_problem(reply.text, reply.finish_reason)
+        if form is not None:
+            form.count(reply, problem)
         if not problem:
             return reply, made(asked, reply, question.plan)
         ask.reject(reply, problem)

@@ -11,6 +11,8 @@ from duel.errors import EXIT_FINISHED, SettingsError
 
 # Each module holds the command's story (its docstring), `add_arguments(parser)` and `main(arguments) -> exit code`.
 COMMANDS = {
+    "init": "duel.stages.init",
+    "doctor": "duel.stages.doctor",
     "run": "duel.stages.whole",
     "prompt": "duel.stages.prompt",
     "king": "duel.stages.king",
@@ -18,11 +20,13 @@ COMMANDS = {
     "execute": "duel.stages.execute",
     "audit": "duel.stages.audit",
     "verify": "duel.stages.verify",
+    "bench-judges": "duel.stages.bench_judges",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",
     "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
+    "calls": "duel.calls.__main__",
 }
 
 
@@ -52,7 +56,7 @@ def call(words: list[str]) -> int:
 
 def overview() -> str:
     """Every command with the first line of its story."""
-    lines = [f"  {name:10} {first_line(module)}" for name, module in COMMANDS.items()]
+    lines = [f"  {name:12} {first_line(module)}" for name, module in COMMANDS.items()]
     return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])
 
 

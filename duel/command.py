@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import platform
 import re
@@ -46,13 +47,23 @@ class Parser(argparse.ArgumentParser):
     def with_spending(self) -> Parser:
         """Add what every stage that pays for replies takes."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
-        self.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once this run has spent this much")
+        self.add_argument(
+            "--budget", type=_dollars, metavar="USD", help="stop cleanly once this run has spent this much"
+        )
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
         return self
 
     def error(self, message: str) -> NoReturn:
         """Report a usage error as one line with a hint."""
         raise errors.SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
+
+
+def _dollars(text: str) -> float:
+    """An amount of money."""
+    amount = float(text)
+    if not 0 <= amount < math.inf:
+        raise argparse.ArgumentTypeError(f"takes dollars: {text}")
+    return amount
 
 
 def call(module: str, prog: str, words: Sequence[str]) -> int:

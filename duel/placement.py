@@ -36,6 +36,8 @@ def obstacle(audit: Audit | None, settings: Settings) -> Placement | None:
         return Placement(None, f"the challenger leaks the pull request: {told}", "leak")
     if audit.attempts:
         return Placement(None, f"the challenger tries to sway the judges: {', '.join(audit.attempts)}", "attempt")
+    for name, words in audit.minded.items():
+        return Placement(None, f"{name}: {words}", name)
     if audit.protocol is not None and not audit.protocol.ok:
         rules = ", ".join(dict.fromkeys(problem.rule for problem in audit.protocol.problems))
         return Placement(None, f"the challenger breaks the protocol: {rules}", "protocol")

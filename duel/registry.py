@@ -15,10 +15,12 @@ import difflib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from duel.errors import SettingsError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Part = TypeVar("Part")
 
@@ -73,6 +75,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """Import this project's own parts, and note those from outside."""
         if self._complete:
             return
+        from importlib.metadata import entry_points
+
         self._complete = True
         if self.home:
             package = import_module(self.home)

@@ -15,7 +15,7 @@ from duel.records import DIMENSIONS
 class Section(BaseModel):
     """A section of chain.toml: frozen, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sample(Section):
@@ -43,12 +43,16 @@ class Sample(Section):
     """The earliest assistant turn that may be drawn."""
     per_instance: int = Field(1, ge=1)
     """Rollouts drawn from one pull request."""
+    per_rollout: int = Field(1, ge=1)
+    """Turns drawn from one rollout."""
     per_repo: int = Field(0, ge=0)
     """Prompts from one repository at most; 0: no cap."""
     exit_status: str = ""
     """Keep only rollouts that ended so ("Submitted", "incomplete"); empty: all."""
     max_history_tokens: int = Field(0, ge=0)
     """Leave out turns whose history is longer (estimated tokens); 0: no limit."""
+    skip_loops: bool = False
+    """Leave out turns whose history goes in circles: half of its commands repeat, or four in a row are the same."""
 
 
 class Fallback(Section):
@@ -196,6 +200,8 @@ class Judge(Sampling):
     """Judges of `validate.py --confirm`; empty: the same panel on fresh replies."""
     ineligible: bool = False
     """Judge also the turns that cannot be kept (leaks, broken rules, contamination); the gate never counts them."""
+    observed: bool = True
+    """Show judges what the commands of both sides printed and changed, where `[execute]` has run them."""
     tie_band: float = Field(0.0, ge=0, le=0.5)
     """A turn whose |delta| is at most this counts as a tie in win rates."""
     structured_output: bool = True

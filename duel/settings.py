@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -232,24 +232,26 @@ def reference() -> str:
         "Made by `python -m duel.settings` from the code. Every key of `chain.toml` is optional.",
         "",
     ]
+    for name, about, keys in told():
+        lines += [f"## [{name}]", "", about, "", "| key | default | what it does |", "|---|---|---|"]
+        for key, default, words in keys:
+            lines.append(f"| `{key}` | {default and f'`{default}`'} | {words.replace('|', chr(92) + '|')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Each section: its name, what it is about, and its keys as (key, default in TOML, what it does)."""
     for section, field in Settings.model_fields.items():
         kind = field.annotation if section != "prices" else Price
         assert isinstance(kind, type) and issubclass(kind, Section)
-        name = section if section != "prices" else 'prices."model"'
-        lines += [
-            f"## [{name}]",
-            "",
-            (kind.__doc__ or "").strip(),
-            "",
-            "| key | default | what it does |",
-            "|---|---|---|",
-        ]
-        told = _docstrings(kind)
-        for key, entry in kind.model_fields.items():
-            default = "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
-            lines.append(f"| `{key}` | {default} | {told.get(key, '').replace('|', chr(92) + '|')} |")
-        lines.append("")
-    return "\n".join(lines)
+        words = _docstrings(kind)
+        defaults = {
+            key: "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
+            for key, entry in kind.model_fields.items()
+        }
+        keys = [(key, default, " ".join(words.get(key, "").split())) for key, default in defaults.items()]
+        yield section if section != "prices" else 'prices."model"', (kind.__doc__ or "").strip(), keys
 
 
 def _docstrings(section: type[Section]) -> dict[str, str]:
@@ -273,7 +275,7 @@ def _as_toml(value: Any) -> str:
 
     if value is None or isinstance(value, dict | Section):
         return ""
-    return f"`{json.dumps(value)}`"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":

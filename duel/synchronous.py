@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +17,8 @@ def synchronous(
 
     @wraps(function)
     def call(*arguments: Parameters.args, **named: Parameters.kwargs) -> Value:
+        import asyncio  # 40 ms, which a help text need not wait for
+
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -31,6 +30,10 @@ def synchronous(
 
 def _in_a_thread(coroutine: Coroutine[Any, Any, Value]) -> Value:
     """Run `coroutine` in a loop of its own. Ctrl-C cancels it and waits until it has kept what was in flight."""
+    import asyncio
+    import threading
+    from concurrent.futures import Future
+
     result: Future[Value] = Future()
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,15 +122,18 @@ class Workspace:
         found = [p for p in self._listing(self.root / "prompt") if _PROMPT_FILE.fullmatch(p.stem)]
         return sorted(found, key=lambda path: natural_order(path.stem))
 
-    def prompts(self, damage: list[ItemError]) -> Iterator[tuple[str, int, Prompt]]:
+    def prompts(
+        self, damage: list[ItemError], files: Sequence[Path] | None = None
+    ) -> Iterator[tuple[str, int, Prompt]]:
         """Each prompt as (answer stem, position over all files from 0, record), one file in memory at a time.
 
+        `files`: only these, and the position is the one among them.
         What cannot be read is appended to `damage`; the others go on.
         """
         import orjson
 
         position = -1
-        for path in self.prompt_files():
+        for path in self.prompt_files() if files is None else files:
             try:
                 rows = orjson.loads(path.read_bytes())
                 if not isinstance(rows, list):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from duel import chat_tokens
-from duel.judging.hostile import visible
+from duel.untrusted import visible
 
 TOKENS = {
     "chatml": ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>"],

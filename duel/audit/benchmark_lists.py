@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from duel.environment import environment, hub_is_off, hub_token
+from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import ItemError, SettingsError
 from duel.workspace import Workspace, file_name
 
@@ -152,7 +152,9 @@ def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[st
 
 
 def _cache_folder(workspace: Workspace) -> Path:
-    base = environment("XDG_CACHE_HOME", workspace.root) or str(Path.home() / ".cache")
+    base = environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache")
+    if not Path(base).is_absolute():  # no home folder, as in some containers
+        base = workspace.private
     return Path(base) / "duel-curation" / "benchmarks"
 
 

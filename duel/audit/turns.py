@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duel import placement
-from duel.audit import unchanged
+from duel import placement, untrusted
+from duel.audit import outside_checks, unchanged
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
@@ -20,7 +20,6 @@ from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
-from duel.judging import hostile
 from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -80,7 +79,8 @@ class Auditor:
             update={
                 "rests_on": rests_on,
                 "reworded": before is not None and before.reworded,
-                "attempts": hostile.attempts(reply),
+                "attempts": untrusted.attempts(reply),
+                "minded": outside_checks.minded(reply, answer, commit),
                 "protocol": check(reply, answer.messages).record(),
                 "secrets": dict(sorted(scrub(reply).counts.items())),
                 "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duel.audit import outside_checks
 from duel.records import Answer, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -21,6 +22,7 @@ def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
     """What every turn's audit rests on: this program, `[audit]`, and the lists of benchmarks."""
     digest = hashlib.blake2b(_program(), digest_size=16)
     digest.update(settings.audit.model_dump_json().encode())
+    digest.update(outside_checks.program())
     digest.update(repr((benchmarks.digests, benchmarks.unchecked)).encode())
     return digest.digest()
 

@@ -1,28 +1,24 @@
 """What the calls of a workspace came to, by stage and model.
 
-python -m duel.calls                      the ledger of the current directory
-python -m duel.calls --workspace DIR      of another workspace
-python -m duel.calls --json               the same figures for programs
+duel calls                      the ledger of the current directory
+duel calls --workspace DIR      of another workspace
+duel calls --json               the same figures for programs
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
+from argparse import Namespace
 
-from duel import command
+from duel.command import Parser, call, run
 from duel.errors import EXIT_FINISHED, WorkspaceError
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m duel.calls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help="the folder of the run")
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
 
+
+def main(arguments: Namespace) -> int:
     from duel.calls import call_figures
     from duel.calls.ledger import Ledger
     from duel.workspace import Workspace
@@ -43,4 +39,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run(lambda: call("duel.calls.__main__", "python -m duel.calls", sys.argv[1:]))

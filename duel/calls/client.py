@@ -103,11 +103,13 @@ class Client:
 
     @property
     def models_out(self) -> Iterable[str]:
-        """What is said of every model that is out and waited for."""
+        """What is said of every model that is out or held back, and waited for."""
         for line in self.lines.values():
             if line.lane.out and line.down is None:
                 seconds, kind = line.lane.silent_s, line.last_failure.kind
                 yield f"{line.model} is out for {seconds:.0f} s ({kind}), one call at a time tries it"
+            elif line.lane.held and line.down is None:
+                yield f"{line.model} is held back for {line.lane.held_s:.0f} s ({line.last_failure.kind})"
 
     def let_go(self) -> None:
         """Fail what waits for a model that is out, where others could go on: they never wait for a sick one."""
@@ -225,6 +227,7 @@ class Client:
             self.spending.settle(worst_case, prices.cost(line.price, usage))
         else:
             line.last_failure = outcome
+            self.summary.last_fault = outcome.told
             self.spending.settle(worst_case, self._bill(call, line, outcome))
             self._tell_lane(line, start, outcome)
         return outcome

@@ -94,7 +94,13 @@ class Lane:
 
     @property
     def held(self) -> bool:
-        return _now() < self._held_until
+        """True while nobody may go out."""
+        return self.held_s > 0
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which nobody may go out."""
+        return max(0.0, self._held_until - _now())
 
     @property
     def silent_s(self) -> float:

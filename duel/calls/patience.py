@@ -17,8 +17,8 @@ WINDOW, FEW, ENOUGH = 50, 8, 20
 class Patience:
     """The latencies of one model."""
 
-    shortest_s: float = 5.0
-    """Nobody is given up sooner: an endpoint that answers in 20 ms may well take seconds once."""
+    shortest_s: float = 15.0
+    """Nobody is given up sooner: an endpoint, or a busy machine, may well take ten seconds once."""
     _last: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _slowest: float = 0.0
     _seen: int = 0

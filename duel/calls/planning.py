@@ -28,6 +28,13 @@ class ModelPlan:
     cost: float | None = 0.0
     """Dollars at most; None where the price is unknown."""
 
+    def times(self, weight: float) -> ModelPlan:
+        """The same with each call standing for `weight` of them."""
+        calls, tokens_in, tokens_out = (
+            round(count * weight) for count in (self.calls, self.tokens_in, self.tokens_out)
+        )
+        return ModelPlan(calls, tokens_in, tokens_out, None if self.cost is None else self.cost * weight)
+
 
 @dataclass
 class Plan:
@@ -49,18 +56,22 @@ class Plan:
         costs = [model.cost for model in self.models.values()]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
+    def times(self, weight: float) -> Plan:
+        """The plan of a run of which this one is a sample: each item stands for `weight` of them."""
+        models = {name: model.times(weight) for name, model in self.models.items()}
+        return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models)
+
     def say(self) -> None:
         """Print the plan, as data, on standard output."""
         print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")
         for name, model in self.models.items():
-            price = (
-                "unknown price (give it in chain.toml [prices])" if model.cost is None else f"at most ${model.cost:.2f}"
-            )
+            unknown = "unknown price (give it in chain.toml [prices])"
+            price = unknown if model.cost is None else f"at most ${model.cost:,.2f}"
             print(
                 f"  {printable(name)}: {model.calls:,} calls, about {model.tokens_in:,} tokens in, "
                 f"at most {model.tokens_out:,} out, {price}"
             )
-        total = "unknown" if self.cost is None else f"at most ${self.cost:.2f}"
+        total = "unknown" if self.cost is None else f"at most ${self.cost:,.2f}"
         print(f"  cost: {total}, plus what is asked again; prices of {prices.PRICES_READ_ON} or [prices], they change")
 
 

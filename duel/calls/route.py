@@ -77,7 +77,7 @@ class Route:
     max_429_wait_s: float = 60.0
     outage_s: float = 300.0
     """How long a model that has answered may be out before it is given up."""
-    hung_s: float = 5.0
+    hung_s: float = 15.0
     """A call is never given up sooner than this, however fast its neighbors were."""
     max_tokens_cap: int = 32768
     """A reply that was cut is asked again with twice the budget, up to this many tokens."""

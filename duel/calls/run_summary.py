@@ -19,6 +19,10 @@ class Summary:
     stage: str
     done: int = 0
     """Items that are complete."""
+    finished_before: int = 0
+    """Items that an earlier run had finished."""
+    left_out: int = 0
+    """Items whose replies could not be used; the stage counts them by reason."""
     failed: Counter[str] = field(default_factory=Counter)
     """Items that failed, by reason."""
     failures: list[tuple[str, str, str]] = field(default_factory=list)
@@ -27,6 +31,8 @@ class Summary:
     """Calls that went out, refusals and faults included."""
     faults: Counter[str] = field(default_factory=Counter)
     """Calls that brought no reply, by kind; most were retried."""
+    last_fault: str = ""
+    """What the last of them said."""
     replies: int = 0
     """Replies that were paid for."""
     from_ledger: int = 0
@@ -90,11 +96,7 @@ class Summary:
 
     def say(self) -> None:
         """The last word, on standard error: what was done, what it cost, what failed, how to go on."""
-        command.say(
-            f"{self.stage}: {self.done:,} done, {self.failed.total():,} failed; {self.calls:,} calls, "
-            f"{self.from_ledger:,} replies from the ledger, {self.tokens_in:,} tokens in, {self.tokens_out:,} out, "
-            f"{self.spent}"
-        )
+        command.say(f"{self.stage}: {self._items}{self._paid}")
         if self.unknown_price:
             names = ", ".join(errors.printable(name) for name in sorted(self.unknown_price))
             command.say(f"  unknown price: {names}; give it in chain.toml [prices]")
@@ -112,6 +114,24 @@ class Summary:
             command.say(f"  {errors.printable(model)} was given up: {errors.printable(why, 200)}; what it owes is open")
         if self._ending:
             command.say(self._ending)
+
+    @property
+    def _items(self) -> str:
+        """What became of the items."""
+        before = f", {self.finished_before:,} finished before" if self.finished_before else ""
+        if not self.done + self.failed.total() + self.left_out:
+            return f"nothing to do{before}"
+        dropped = f", {self.left_out:,} dropped" if self.left_out else ""
+        return f"{self.done:,} done, {self.failed.total():,} failed{dropped}{before}"
+
+    @property
+    def _paid(self) -> str:
+        """What was asked and paid; nothing where nothing was."""
+        kept = f"{self.from_ledger:,} replies from the ledger"
+        if not self.calls:
+            return f"; no call, {kept}" if self.from_ledger else ""
+        tokens = f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out"
+        return f"; {self.calls:,} calls, {kept}, {tokens}, {self.spent}"
 
     @property
     def _ending(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,8 +54,8 @@ class Job(Protocol):
         """The requests it will make at least."""
         ...
 
-    async def work(self, ask: Ask) -> None:
-        """Ask, then save. Raises ItemError when the item fails."""
+    async def work(self, ask: Ask) -> bool | None:
+        """Ask, then save; False: the item was dropped. Raises ItemError when the item fails."""
         ...
 
 
@@ -67,12 +67,14 @@ async def drive_async(
     route: Route,
     stage: str,
     total: int | None = None,
+    passed: Callable[[], int] = int,
     again: bool = False,
     budget: float | None = None,
 ) -> Summary:
     """Work through `jobs` and return what became of them.
 
-    `jobs` is consumed as work is needed. `again` asks anew for what the ledger holds. `budget` limits what this run may
+    `jobs` is consumed as work is needed. Of `total` items `passed()` needed no job so far: progress counts them as
+    done. `again` asks anew for what the ledger holds. `budget` limits what this run may
     spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the replies in flight, a second
     one does not. Raises EndpointError and WorkspaceError after the replies in flight are kept.
     """
@@ -80,7 +82,7 @@ async def drive_async(
         summary = Summary(stage)
         if again:
             ledger.begin_again(stage)
-        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total)
+        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed)
         await run.all(iter(jobs))
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
@@ -107,6 +109,7 @@ class _Run:
     settings: Settings
     spending: Spending
     total: int | None
+    passed: Callable[[], int]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _error: BaseException | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -116,7 +119,7 @@ class _Run:
         route, summary = self.route, self.summary
         async with HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s) as transport:
             self.client = Client(route, self.settings, self.ledger, transport, self.spending, summary, self._stop_for)
-            with self._interrupts(), Progress(summary, self.client, self.total):
+            with self._interrupts(), Progress(summary, self.client, self.total, self.passed):
                 try:
                     await self._admit(jobs)
                     if self._tasks:
@@ -147,8 +150,9 @@ class _Run:
 
     async def _work(self, job: Job) -> None:
         try:
-            await job.work(self.client)
-            self.summary.done += 1
+            dropped = await job.work(self.client) is False
+            self.summary.left_out += dropped
+            self.summary.done += not dropped
         except ItemError as error:
             self.summary.count_failure(job.item, error)
         except asyncio.CancelledError:

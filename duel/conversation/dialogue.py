@@ -5,15 +5,13 @@ next user message) and native tool calls. Call ids are numbered anew, so that th
 its call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
 from duel.conversation.native_calls import calls_of, waiting_for
-from duel.conversation.values import table, text
+from duel.conversation.values import joined, table, text
 from duel.errors import ItemError
 from duel.records import Message
 
@@ -40,7 +38,6 @@ def is_native(messages: Iterable[Message]) -> bool:
 
 
 def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
-    """The native calls of a message; [] where it has none."""
     return calls_of({**(message.model_extra or {}), "content": message.content}, prefix)
 
 
@@ -99,7 +96,7 @@ def native_chat(session: Session) -> list[dict[str, Any]]:
             prose = entry.text
             if isinstance(before, AgentReply) and not before.calls:
                 entries.pop()
-                prose = "\n\n".join(filter(None, (before.text, prose)))
+                prose = joined(before.text, prose)
             if prose or calls:
                 entries.append(AgentReply(prose, calls))
     return _chat(entries)
@@ -115,7 +112,10 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
             continue
         message: dict[str, Any] = {"role": "assistant", "content": entry.text}
         if entry.calls:
-            message["tool_calls"] = [_envelope(call) for call in entry.calls]
+            message["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}}
+                for c in entry.calls
+            ]
         messages.append(message)
         messages += [
             {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result}
@@ -123,10 +123,6 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
             if call.result is not None
         ]
     return messages
-
-
-def _envelope(call: AgentCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
 
 
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -164,7 +160,6 @@ def _read_bash(messages: Sequence[Message], position: int, numbered: int) -> tup
 
 
 def _read_native(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
-    """Results find the call that they name; where no id is given, the order decides."""
     reply = AgentReply(messages[position].content, calls_in(messages[position]))
     if any(call.obstacle for call in reply.calls):
         raise ItemError("bad-arguments", "a tool call needs a name and an object of arguments")

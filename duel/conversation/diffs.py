@@ -1,7 +1,5 @@
 """Unified diffs: which files a patch touches, how, and by how many lines."""
 
-from __future__ import annotations
-
 import re
 
 from duel.records import ChangedFile
@@ -107,7 +105,6 @@ class _Reader:
 
 
 def _note(file: ChangedFile, key: str, value: object) -> None:
-    """An extra key, which survives in the record."""
     if file.model_extra is not None:
         file.model_extra[key] = value
 

@@ -5,8 +5,6 @@ spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls (`duel
 the text (`duel.conversation.dialects`). mine, export and prompt read rows through this module alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from duel.conversation import text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, results_in, split_result, waiting_for
-from duel.conversation.values import loaded, parts, seconds, table, tables, text
+from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 
 _LISTS = ("messages", "trajectory", "conversations", "conversation")
 _ROLES = "assistant=ai,gpt,model,bot,chatgpt user=human system=developer"
@@ -102,7 +100,6 @@ class _Rows:
         """The calls of the reply before, which the next messages may answer."""
 
     def read(self) -> None:
-        """Every message in order; then what only all calls together tell."""
         for number, message in enumerate(self.messages):
             role = message["role"]
             content, images = parts(message["content"])
@@ -127,15 +124,19 @@ class _Rows:
             reply = AgentReply(content.strip(), self.calls[number], thinking)
             if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
                 self.entries.append(Lost("a call whose arguments cannot be read"))
-        thoughts = [text(part, "value", "thinking", "text") for part in _parts(message, ("reasoning", "thinking"))]
+        thoughts = [
+            text(part, "value", "thinking", "text")
+            for part in tables(message.get("content"))
+            if text(part, "type") in ("reasoning", "thinking")
+        ]
         reply.thinking = (
             text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts) or reply.thinking
         )
-        last = self.entries[-1] if self.entries else None
+        last = self.result.last
         if isinstance(last, AgentReply) and not last.results and self.dialect != "bash_block":
             # One response that the set wrote as several messages: what was said, then a message a call.
-            last.text = "\n\n".join(filter(None, (last.text, reply.text)))
-            last.thinking = "\n\n".join(filter(None, (last.thinking, reply.thinking)))
+            last.text = joined(last.text, reply.text)
+            last.thinking = joined(last.thinking, reply.thinking)
             last.calls += reply.calls
             self.open = last.calls
             return
@@ -143,7 +144,6 @@ class _Rows:
         self.open = reply.calls
 
     def _answered(self, message: dict[str, Any], role: str, content: str, images: int, number: int) -> None:
-        """A user or tool message: the result of the call that it names, or of the one that waits, or something said."""
         if blocks := results_in(message):
             for identity, said, pictures, failed in blocks:
                 self._give(waiting_for(self.open, identity), said, pictures, failed)
@@ -151,7 +151,7 @@ class _Rows:
                 self.entries.append(Said(content))
             return
         waiting = [call for call in self.open if call.result is None]
-        last = self.entries[-1] if self.entries else None
+        last = self.result.last
         if role == "user" and not (self.result.acts_in_text and waiting and isinstance(last, AgentReply)):
             self.entries.append(Said(content, images))
         elif self.module is not None and hasattr(self.module, "results"):
@@ -167,7 +167,6 @@ class _Rows:
         return 0 <= number < len(self.messages) and self.messages[number]["role"] == "tool"
 
     def _share(self, results: list[tuple[str, bool]], waiting: list[AgentCall]) -> None:
-        """Results of parallel calls that came as one message; where they cannot be told apart, nothing is guessed."""
         if len(results) != len(waiting):
             self.entries.append(Lost("results of parallel calls that cannot be told apart"))
             return
@@ -181,12 +180,7 @@ class _Rows:
         call.result, call.images, call.is_error = content, images, failed
 
 
-def _parts(message: Mapping[str, Any], kinds: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [part for part in tables(message.get("content")) if text(part, "type") in kinds]
-
-
 def _facts(row: Mapping[str, Any], result: Session) -> None:
-    """What a row says of its session, beside the messages."""
     instance = text(row, "instance_id")
     rollout = _ROLLOUT.fullmatch(instance)
     if rollout:

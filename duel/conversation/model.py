@@ -3,11 +3,9 @@
 Every reader reads into it, and the rooms that mine, export and look for recoveries read from it alone.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 # What a user message holds in place of an image; the pixels are never kept.
 IMAGE_LEFT_OUT = "[an image is left out here]"
@@ -31,22 +29,15 @@ class AgentCall:
     id: str
     name: str
     arguments: dict[str, Any]
-    folder: str = ""
-    """The working directory in which it was made; "" where the log does not say."""
-    prefix: str | None = ""
-    """Where `folder` lies below the top of its repository; None outside of it."""
-    at: float | None = None
-    """When it was made, in seconds since 1970."""
+    folder: str = ""  # the working directory in which it was made; "" where the log does not say
+    prefix: str | None = ""  # where `folder` lies below the top of its repository; None outside of it
+    at: float | None = None  # when it was made, in seconds since 1970
     result: str | None = None
     is_error: bool = False
-    images: int = 0
-    """Images in the result, left out."""
-    before: str | None = None
-    """An edited file's whole content before the edit, where the log has it."""
-    hunks: tuple[Hunk, ...] = ()
-    """What the harness says an edit changed."""
-    obstacle: str = ""
-    """Why this very call has no shell form although its tool has one ("rejected by the user")."""
+    images: int = 0  # images in the result, left out
+    before: str | None = None  # an edited file's whole content before the edit, where the log has it
+    hunks: tuple[Hunk, ...] = ()  # what the harness says an edit changed
+    obstacle: str = ""  # why this very call has no shell form although its tool has one ("rejected by the user")
 
 
 @dataclass(slots=True)
@@ -72,14 +63,11 @@ class AgentReply:
     text: str = ""
     calls: list[AgentCall] = field(default_factory=list)
     thinking: str = ""
-    verbatim: str = ""
-    """The whole reply where the log's own protocol is already prose and one bash block."""
-    cut: bool = False
-    """Aborted or failed half-way: not a turn to learn from."""
+    verbatim: str = ""  # the whole reply where the log's own protocol is already prose and one bash block
+    cut: bool = False  # aborted or failed half-way: not a turn to learn from
 
     @property
     def results(self) -> list[CallResult]:
-        """What came back, in the order of the calls."""
         return [CallResult(call.id, call.result) for call in self.calls if call.result is not None]
 
 
@@ -102,29 +90,20 @@ class Session:
     entries: list[Entry | Lost] = field(default_factory=list)
     task_id: str = ""
     """What tells this task from others where sessions share it: forks of one session are rollouts of one task."""
-    agent: str = ""
-    """Which sub-agent wrote it; "" for the main one."""
-    branch: str = ""
-    """Which branch of a session tree this is; "" for the active one."""
-    folder: str = ""
-    """The working directory it started in."""
-    top: str = ""
-    """The top of its repository, where that is at hand; else `folder` is taken for it."""
+    agent: str = ""  # which sub-agent wrote it; "" for the main one
+    branch: str = ""  # which branch of a session tree this is; "" for the active one
+    folder: str = ""  # the working directory it started in
+    top: str = ""  # the top of its repository, where that is at hand; else `folder` is taken for it
     git_branch: str = ""
-    started: float | None = None
-    """Seconds since 1970."""
+    started: float | None = None  # seconds since 1970
     ended: float | None = None
     model: str = ""
-    system: str = ""
-    """The system prompt, where the log has it."""
-    tools: list[Any] = field(default_factory=list)
-    """The tool schemas, where the log has them."""
+    system: str = ""  # the system prompt, where the log has it
+    tools: list[Any] = field(default_factory=list)  # the tool schemas, where the log has them
     keeps_protocol: bool = False
     """True where `system` and the replies are already the bash-block protocol and stay as they are."""
-    compactions: int = 0
-    """Times the harness replaced the history by a summary; the full history is kept here."""
-    instance_id: str = ""
-    """The dataset's own id of the task; "" for a session of one's own."""
+    compactions: int = 0  # times the harness replaced the history by a summary; the full history is kept here
+    instance_id: str = ""  # the dataset's own id of the task; "" for a session of one's own
     repo: str = ""
     base_commit: str = ""
     exit_status: str = ""
@@ -132,31 +111,27 @@ class Session:
     """What its replies are, by the name of a `duel.conversation.tasks`: `chat` has no actions at all."""
     acts_in_text: bool = False
     """True where actions are read out of the replies' text, so that an action may hide in what is taken for prose."""
-    refusal: str = ""
-    """Why the whole session cannot be used ("unknown-role"); "" where it can."""
-    detail: str = ""
-    """What `refusal` is about, for people."""
+    refusal: str = ""  # why the whole session cannot be used ("unknown-role"); "" where it can
+    detail: str = ""  # what `refusal` is about, for people
     license: str = ""
-    revision: str = ""
-    """Commit of the dataset that it was read from."""
-    row: int = -1
-    """Its row in its file or split, from 0; -1 where a file is one session."""
-    verdict: Outcome = "unknown"
-    """What the source itself says of the outcome (tests run on the result)."""
+    revision: str = ""  # commit of the dataset that it was read from
+    row: int = -1  # its row in its file or split, from 0; -1 where a file is one session
+    verdict: Outcome = "unknown"  # what the source itself says of the outcome (tests run on the result)
     verdict_evidence: str = ""
-    seconds: float | None = None
-    """How long it took, where the source says so itself."""
+    seconds: float | None = None  # how long it took, where the source says so itself
     counts: Counter[str] = field(default_factory=Counter)
     """What the reader saw in it, by kind: user turns, tool calls, tool results, tool errors, images, thinking."""
 
     @property
+    def last(self) -> Entry | Lost | None:
+        return self.entries[-1] if self.entries else None
+
+    @property
     def replies(self) -> list[AgentReply]:
-        """The agent's replies in order."""
         return [entry for entry in self.entries if isinstance(entry, AgentReply)]
 
     @property
     def calls(self) -> list[AgentCall]:
-        """All tool calls in order."""
         return [call for reply in self.replies for call in reply.calls]
 
     def saw(self, seconds: float | None) -> None:
@@ -165,7 +140,7 @@ class Session:
             self.started = seconds if self.started is None else min(self.started, seconds)
             self.ended = seconds if self.ended is None else max(self.ended, seconds)
 
-    def tally(self) -> Session:
+    def tally(self) -> Self:
         """Count what the entries hold, on top of what the reader counted itself."""
         for entry in self.entries:
             if isinstance(entry, Lost):

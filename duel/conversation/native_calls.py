@@ -1,13 +1,11 @@
 """Calls and results that are keys or parts of messages, in every spelling: OpenAI, Anthropic, ShareGPT, Dolci."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from duel.conversation.dialects import python_calls
-from duel.conversation.model import AgentCall
-from duel.conversation.values import loaded, parts, table, tables, text
+from duel.conversation.model import AgentCall, AgentReply
+from duel.conversation.values import joined, loaded, parts, table, tables, text
 
 BAD_ARGUMENTS = "the arguments are not an object"
 _CALL_PARTS = {"tool_use", "tool_call", "toolCall", "function_call"}
@@ -47,6 +45,25 @@ def _call(raw: Mapping[str, Any], number: str) -> AgentCall | None:
     # Where rows were merged into one table, keys that this call never had stand there as null.
     call.arguments = {key: value for key, value in arguments.items() if value is not None}
     return call
+
+
+def add_blocks(
+    reply: AgentReply, content: Any, folder: str, at: float | None, note: Callable[[str], None]
+) -> list[AgentCall]:
+    """Add an assistant's text, thinking and calls in Anthropic's or pi's blocks to its reply; returns the new calls."""
+    known = len(reply.calls)
+    for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
+        kind = text(block, "type")
+        if kind == "text":
+            reply.text = joined(reply.text, text(block, "text").strip())
+        elif kind in ("thinking", "redacted_thinking"):
+            reply.thinking = joined(reply.thinking, text(block, "thinking").strip())
+        elif kind in ("tool_use", "toolCall"):
+            given = table(block.get("input" if kind == "tool_use" else "arguments"))
+            reply.calls.append(AgentCall(text(block, "id"), text(block, "name"), given, folder, at=at))
+        else:
+            note(f"unknown block `{kind}`")
+    return reply.calls[known:]
 
 
 def waiting_for(calls: Sequence[AgentCall], identity: str) -> AgentCall | None:

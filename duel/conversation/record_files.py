@@ -5,8 +5,6 @@ no UTF-8 become U+FFFD, runs of NUL and a byte order mark go, several records on
 one are taken. What is lost is a `Hole`, so that no reader takes what follows for a beginning.
 """
 
-from __future__ import annotations
-
 import glob
 import io
 import json
@@ -18,6 +16,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from duel.environment import expanded
 from duel.errors import ItemError
 
 BOM = b"\xef\xbb\xbf"
@@ -39,10 +38,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Hole:
-    """A line, or a part of one, that cannot be read; `kept` says how many records of it were."""
+    """A line, or a part of one, that cannot be read."""
 
     line: int
-    kept: int = 0
 
 
 Record: TypeAlias = dict[str, Any] | Hole
@@ -114,7 +112,7 @@ def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
     """
     text = line.replace(b"\x00", b"").strip().decode("utf-8", "replace")
     decoder = json.JSONDecoder()
-    position = kept = 0
+    position = 0
     cut = False
     for start in (found.start() for found in list(_RECORD.finditer(text))[:TRIES]):
         if start < position:
@@ -129,9 +127,9 @@ def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
             cut = True
             yield Hole(number)
         yield without_surrogates(value)
-        position, kept, cut = end, kept + 1, False
+        position, cut = end, False
     if text[position:].strip(" \t,") and not cut:
-        yield Hole(number, kept)
+        yield Hole(number)
 
 
 def array(path: Path) -> Iterator[Any]:
@@ -187,18 +185,14 @@ def decoder_of(kind: Any) -> Callable[[Any], Any] | None:
         return lambda value: parsed(value.encode()) if isinstance(value, str) else value
     if types.is_dictionary(kind):
         return decoder_of(kind.value_type)
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+    if "binary" in str(kind).split("<")[0]:
         return lambda value: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind):
+    if "list" in str(kind).split("<")[0]:
         inner = decoder_of(kind.value_type)
         return inner and (lambda value: None if value is None else [inner(item) for item in value])
-    if types.is_struct(kind):
-        fields = {field.name: decode for field in kind if (decode := decoder_of(field.type))}
-        return _struct_decoder(fields) if fields else None
-    return None
-
-
-def _struct_decoder(fields: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    fields = {f.name: decode for f in kind if (decode := decoder_of(f.type))} if types.is_struct(kind) else {}
+    if not fields:
+        return None
     return lambda value: value and {k: fields[k](v) if k in fields else v for k, v in value.items()}
 
 
@@ -256,12 +250,12 @@ def find(spec: str, folders: Iterable[Path], suffixes: Iterable[str] = (".parque
     A relative `spec` is looked up in each of `folders`; the first where it names something wins.
     """
     for folder in folders:
-        place = folder / Path(spec).expanduser()
+        place = folder / expanded(spec)
         if place.is_file():
             return {place.name: place}
         if place.is_dir():
             return _named(place, (file for file in place.rglob("*") if file.suffix in suffixes))
-        pattern = Path(spec).expanduser()
+        pattern = expanded(spec)
         # Path.glob takes no absolute pattern, and the folder's own name may hold brackets.
         if found := glob.glob(str(pattern), root_dir=folder, recursive=True):  # noqa: PTH207
             root = folder.joinpath(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))

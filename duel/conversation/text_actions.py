@@ -1,7 +1,5 @@
 """Actions that stand in a reply's text: which dialect a conversation speaks, and what only looks like an action."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re
@@ -26,14 +24,12 @@ _ACTION = re.compile(
 
 @cache
 def names() -> tuple[str, ...]:
-    """The dialects, by the names of their modules."""
     found = [module.name for module in pkgutil.iter_modules(dialects.__path__)]
     return tuple(sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
 
 
 @cache
 def dialect(name: str) -> Any:
-    """The module of a dialect."""
     return importlib.import_module(f"{dialects.__name__}.{name}")
 
 

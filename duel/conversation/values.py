@@ -1,7 +1,6 @@
 """Values of outside data, read without trust: text, tables, JSON inside text, content as a list of parts, moments."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,17 @@ def table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def joined(*texts: str) -> str:
+    """Texts as paragraphs; empty ones leave no gap."""
+    return "\n\n".join(filter(None, texts))
+
+
+def around(pattern: re.Pattern[str], content: str) -> str:
+    """What is left of a text without the matches of a pattern, as paragraphs."""
+    return joined(*(part.strip() for part in pattern.sub("\0", content).split("\0")))
+
+
 def tables(value: Any) -> list[dict[str, Any]]:
-    """The JSON objects of a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

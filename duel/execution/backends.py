@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from duel.errors import SettingsError
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Executor, Limits
 from duel.execution.replay import Rules
+from duel.registry import Registry
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -40,21 +40,15 @@ def _containers(program: str) -> Make:
     return make
 
 
-BACKENDS: dict[str, Make] = {
-    "bubblewrap": _bubblewrap,
-    "docker": _containers("docker"),
-    "podman": _containers("podman"),
-}
+BACKENDS: Registry[Make] = Registry("executor")
+BACKENDS.add("bubblewrap", _bubblewrap)
+BACKENDS.add("docker", _containers("docker"))
+BACKENDS.add("podman", _containers("podman"))
 
 
 def open_executor(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Executor:
     """The executor of the settings, tried out. Raises UserError that says why it cannot run, and how to get it."""
-    name = settings.execute.backend
-    outside = {entry.name: entry for entry in entry_points(group="duel.executor")}
-    if name not in BACKENDS and name not in outside:
-        known = ", ".join(["off", *BACKENDS, *outside])
-        raise SettingsError("there is no such back end", where="[execute] backend", value=name, hint=f"one of {known}")
-    make: Make = BACKENDS.get(name) or outside[name].load()
+    make = BACKENDS[settings.execute.backend]
     return make(settings, sources(workspace, settings, offline=offline))
 
 

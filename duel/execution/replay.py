@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
 
 from duel import shell
 from duel.execution import harness as harnesses
@@ -14,6 +16,7 @@ from duel.execution.comparison import alike
 from duel.execution.executor import ExecutionError, Executor, Start, State
 from duel.execution.harness import Harness, Step
 from duel.records import Message, Observed
+from duel.records.observed import cut
 
 MIN_FAITHFUL = 0.8
 """Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
@@ -152,14 +155,6 @@ async def _side(state: State, command: str, harness: Harness, rules: Rules, foun
     found.changed = cut(history + changed if found.submits else changed, rules.output_chars)
 
 
-def cut(text: str, characters: int) -> str:
-    """`text` cut in the middle to `characters`, with how many were left out."""
-    if len(text) <= characters:
-        return text
-    half = characters // 2
-    return f"{text[:half]}\n... ({len(text) - 2 * half} characters left out) ...\n{text[-half:]}"
-
-
 def plan(executor: Executor, task: Task, text: str, rules: Rules) -> str:
     """Fingerprint of what decides on a candidate's record: unchanged, it need not be run again."""
     start = task.start
@@ -174,23 +169,20 @@ def plan(executor: Executor, task: Task, text: str, rules: Rules) -> str:
     return told.hexdigest()[:16]
 
 
-async def observe_all(
-    executor: Executor,
-    tasks: Iterable[Task],
-    width: int,
-    rules: Rules = Rules(),
-) -> AsyncIterator[tuple[str, dict[str, Observed]]]:
-    """Execute many tasks, `width` at a time; yields (key, records by candidate) as they are done.
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
-    Tasks are taken from the iterable only when there is room for them, so memory does not grow with their number. Give
-    them ordered by start: a checkout is laid out once for the tasks that begin there and removed after them.
-    """
-    todo = iter(tasks)
-    running: dict[asyncio.Task[dict[str, Observed]], str] = {}
+
+async def as_done(
+    work: Callable[[Given], Coroutine[Any, Any, Found]], items: Iterable[Given], width: int
+) -> AsyncIterator[tuple[Given, Found]]:
+    """`work` on each item, `width` at a time; items are taken only when there is room, so memory does not grow."""
+    todo = iter(items)
+    running: dict[asyncio.Task[Found], Given] = {}
     try:
         while True:
-            while len(running) < width and (task := next(todo, None)) is not None:
-                running[asyncio.create_task(observe(executor, task, rules))] = task.key
+            for item in islice(todo, width - len(running)):
+                running[asyncio.create_task(work(item))] = item
             if not running:
                 return
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -200,3 +192,14 @@ async def observe_all(
         for one in running:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def observe_all(
+    executor: Executor, tasks: Iterable[Task], width: int, rules: Rules = Rules()
+) -> AsyncIterator[tuple[str, dict[str, Observed]]]:
+    """Execute many tasks, `width` at a time; yields (key, records by candidate) as they are done.
+
+    Give them ordered by start: a checkout is laid out once for the tasks that begin there and removed after them.
+    """
+    async for task, found in as_done(lambda task: observe(executor, task, rules), tasks, width):
+        yield task.key, found

@@ -31,10 +31,8 @@ def text_chat(messages: Sequence[Mapping[str, Any]]) -> None:
 
 def tool_chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> None:
     """OpenAI's order: each turn's calls are answered at once, one tool message an id; only the last may stay open."""
-    declared = [tool["function"]["name"] for tool in tools]
-    _require(len(set(declared)) == len(declared), "tool-name", "a tool is declared twice")
-    for name in declared:
-        _require(bool(_TOOL_NAME.fullmatch(name)), "tool-name", "a tool's name is longer or wider than vendors take")
+    declared = _names([tool["function"] for tool in tools])
+    _require(len(declared) == len(tools), "tool-name", "a tool is declared twice")
     ids: set[str] = set()
     waiting: list[str] = []
     for position, message in enumerate(messages):
@@ -46,12 +44,10 @@ def tool_chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str
         _require(not waiting, "unanswered-tool-call", "a call is followed by something else than its result")
         calls = message.get("tool_calls") or []
         _require(not calls or role == "assistant", "misplaced-tool-call", "only the assistant calls tools")
-        _require(
-            role != "assistant" or bool(calls or message.get("content")), "empty-turn", "a turn says and does nothing"
-        )
-        _require(
-            role != "system" or _all_system(messages[:position]), "late-system", "a system message inside the talk"
-        )
+        empty = role == "assistant" and not calls and not message.get("content")
+        _require(not empty, "empty-turn", "a turn says and does nothing")
+        late = role == "system" and any(before["role"] != "system" for before in messages[:position])
+        _require(not late, "late-system", "a system message inside the talk")
         waiting = [call["id"] for call in calls]
         _require(len(set(waiting)) == len(waiting) and not ids & set(waiting), "repeated-call-id", "a call id repeats")
         ids.update(waiting)
@@ -69,9 +65,7 @@ def anthropic_chat(row: Mapping[str, Any]) -> None:
     expected = ["user" if order % 2 == 0 else "assistant" for order in range(len(roles))]
     _require(bool(roles) and roles == expected, "roles-not-alternating", "user and assistant do not alternate")
     _require(roles[-1] == "assistant", "ends-without-turn", "the last message is not the assistant's")
-    declared = {tool["name"] for tool in row["tools"]}
-    for name in declared:
-        _require(bool(_TOOL_NAME.fullmatch(name)), "tool-name", "a tool's name is longer or wider than vendors take")
+    declared = _names(row["tools"])
     ids: set[str] = set()
     waiting: list[str] = []
     for message in messages:
@@ -94,8 +88,11 @@ def anthropic_chat(row: Mapping[str, Any]) -> None:
                 waiting.append(block["id"])
 
 
-def _all_system(messages: Sequence[Mapping[str, Any]]) -> bool:
-    return all(message["role"] == "system" for message in messages)
+def _names(functions: Sequence[Mapping[str, Any]]) -> set[str]:
+    names = {function["name"] for function in functions}
+    for name in names:
+        _require(bool(_TOOL_NAME.fullmatch(name)), "tool-name", "a tool's name is longer or wider than vendors take")
+    return names
 
 
 def _arguments(arguments: object) -> None:

@@ -16,7 +16,7 @@ from duel.errors import ItemError
 from duel.exports import files, lengths, recipes, thoughts
 from duel.exports.example import Division, Dropped, Example
 from duel.exports.formats import Format
-from duel.exports.formats.base import Provenance
+from duel.exports.formats.base import Provenance, provenance
 from duel.exports.handover import ExportError, Handover
 from duel.workspace import Workspace, cannot_write
 
@@ -35,6 +35,10 @@ class Written:
     tokens: dict[str, int] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
     """Tokens of every row, of its longest sequence."""
+
+    def figures(self) -> dict[str, Any]:
+        """The lengths of the rows, as manifest, card and recipes tell them."""
+        return lengths.figures(self.lengths)
 
     def line(self) -> str:
         """For the person who waits: format, rows by split, tokens."""
@@ -138,17 +142,11 @@ class Export:
 
     def _must_have_place(self, format: Format) -> None:
         """Raise ExportError where a column that was asked for has no place in the format."""
-        missing = [
-            option
-            for option, asked, there in (
-                ("--weights", self.extra.weights, issubclass(format.schema, Provenance)),
-                ("--thought reasoning_content", self.extra.reasoning, format.reasoning),
-            )
-            if asked and not there
-        ]
-        if missing:
-            hint = "use --thought think" if missing[0] != "--weights" else "use a format of TRL's"
-            raise ExportError(f"`{format.name}` has no place for this", where=missing[0], hint=hint)
+        what = f"`{format.name}` has no place for this"
+        if self.extra.weights and not issubclass(format.schema, Provenance):
+            raise ExportError(what, where="--weights", hint="use a format of TRL's")
+        if self.extra.reasoning and not format.reasoning:
+            raise ExportError(what, where="--thought reasoning_content", hint="use --thought think")
 
     def _extended(self, row: Mapping[str, Any], example: Example) -> Mapping[str, Any]:
         """The row with the further columns that were asked for."""
@@ -158,18 +156,12 @@ class Export:
 
     def _add_recipes(self, done: Written) -> None:
         """Configurations of the trainers that read the format, and what it says of itself."""
-        known = self.figures(done)
+        known, counted_by = done.figures(), self.measure.tokens.name
         longest = known["longest"]
-        made = recipes.render(
-            done.format, lengths.max_length(longest, self.measure.limit), longest, self.measure.tokens.name
-        )
-        made[CARD] = recipes.readme(done.format, known, self.measure.tokens.name)
+        made = recipes.render(done.format, lengths.max_length(longest, self.measure.limit), longest, counted_by)
+        made[CARD] = recipes.readme(done.format, known, counted_by)
         for name, text in made.items():
             self._write(f"{done.format.name}/{name}", text)
-
-    def figures(self, done: Written) -> dict[str, Any]:
-        """The lengths of a format's rows, as manifest, card and recipes tell them."""
-        return lengths.figures(done.lengths)
 
     def _write(self, name: str, text: str) -> None:
         (self._new / name).write_bytes(text.encode())
@@ -198,7 +190,7 @@ class Export:
                 done.format.name: {
                     "rows": done.rows,
                     "tokens": done.tokens,
-                    "lengths": self.figures(done),
+                    "lengths": done.figures(),
                     "summary": done.format.summary,
                 }
                 for done in self.written
@@ -212,19 +204,7 @@ class Export:
 
 def _row_index(name: str, split: str, row: lengths.MeasuredRow) -> dict[str, Any]:
     """Where one row comes from: for formats whose readers take no further columns, and for the licence of each row."""
-    example = row.example
-    return {
-        "format": name,
-        "split": split,
-        "id": example.id,
-        "instance_id": example.instance_id,
-        "repo": example.repo,
-        "license": example.license or "unknown",
-        "tokens": row.longest,
-        "style": example.style,
-        "bucket": example.bucket,
-        "score": example.score,
-    }
+    return {"format": name, "split": split, "tokens": row.longest, **provenance(row.example)}
 
 
 def _hint(reasons: str) -> str:
@@ -238,8 +218,7 @@ def _hint(reasons: str) -> str:
 def _listed(folder: Path) -> list[str]:
     """The files of the export that lies there, by its own manifest; names that lead elsewhere are passed over."""
     try:
-        listed = json.loads((folder / MANIFEST).read_bytes())["files"]
-        names = [str(name) for name in listed]
+        names = [Path(str(name)) for name in json.loads((folder / MANIFEST).read_bytes())["files"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    return [name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts]

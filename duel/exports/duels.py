@@ -39,31 +39,27 @@ def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) ->
 
 
 def _bucket(workspace: Workspace, settings: Settings, bucket: Bucket) -> Loaded:
-    examples: list[Example] = []
-    dropped: list[Dropped] = []
-    paths = workspace.kept_paths(bucket)
+    loaded = Loaded(len(paths := workspace.kept_paths(bucket)), origin=bucket)
     folders = workspace.answer_folders()
     for path in paths:
         instance_id = ""
         try:
             kept = workspace.read(path, Kept)
             instance_id = kept.instance_id
-            examples.append(
-                _example(workspace, settings, bucket, path.stem, _freshly_audited(workspace, kept, path, folders))
-            )
+            fresh = _freshly_audited(workspace, kept, path, folders)
+            loaded.examples.append(_example(workspace, settings, bucket, path.stem, fresh))
         except ItemError as error:
-            dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
-    return Loaded(len(paths), examples, dropped, origin=bucket)
+            loaded.dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
+    return loaded
 
 
 def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str, kept: Kept) -> Example:
     """One turn. The challenger is accepted over its opponent; out of `defeat/` the opponent over the challenger."""
     score = _score(workspace, stem)
-    mode = score.mode if score else settings.duel.mode
-    opponent: Side = "king" if mode == 2 else "assistant"
+    opponent: Side = "king" if (score.mode if score else settings.duel.mode) == 2 else "assistant"
     sides: tuple[Side, Side] = (opponent, "challenger") if bucket == "defeat" else ("challenger", opponent)
     winner, loser = sides
-    points = kept.score if bucket != "defeat" or kept.score is None else round(100 - kept.score, 6)
+    points = _from_the_winner(kept.score, bucket)
     if bucket == "defeat" and (points is None or points < settings.report.final_min):
         # Half of a defeat is a tie: the king is worth learning from where it wins by what final/ asks of a challenger.
         raise ItemError("opponent-did-not-win", f"score {kept.score} leaves {opponent} below final_min")
@@ -82,7 +78,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         rejected=str(getattr(kept, loser)),
         others=_other_losers(kept, settings),
         score=points,
-        score_expected=_expected(kept, bucket),
+        score_expected=_from_the_winner(kept.score_expected, bucket),
         bucket=bucket,
         style=shell.style(turn.command(accepted)),
         model=made.model if made else "",
@@ -101,10 +97,8 @@ def _other_losers(kept: Kept, settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(clean))
 
 
-def _expected(kept: Kept, bucket: Bucket) -> float | None:
-    """From the accepted side, like the score."""
-    known = kept.score_expected
-    return known if known is None or bucket != "defeat" else round(100 - known, 6)
+def _from_the_winner(score: float | None, bucket: Bucket) -> float | None:
+    return score if score is None or bucket != "defeat" else round(100 - score, 6)
 
 
 def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -97,6 +97,16 @@ class Example:
         longest = max(history_tokens(self.messages), history_tokens(self.native))
         return longest + sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
 
+    def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
+        """The example with every message and every losing turn changed."""
+        return replace(
+            self,
+            messages=tuple(map(message, self.messages)),
+            native=tuple(map(message, self.native)),
+            rejected=text(self.rejected),
+            others=tuple(map(text, self.others)),
+        )
+
     def turns(self) -> Turns:
         """What must survive writing and reading back: who said what, what was run, what came of it."""
         return Turns(dialogue.parse(self.messages), self.rejected, self.label)
@@ -142,19 +152,14 @@ class Loaded:
     """What was read, for the card: "final" or a file's name."""
 
 
-def with_native_calls(example: Example) -> Example:
-    """The example as its tools were really called, where the source kept that."""
-    return replace(example, messages=example.native, native=()) if example.native else example
-
-
 def recorded_calls(example: Example) -> list[Example]:
-    """As `recorded`, with native tool calls."""
-    return recorded(with_native_calls(example))
+    """As `recorded`, with the tools as they were really called, where the source kept that."""
+    return recorded(replace(example, messages=example.native or example.messages))
 
 
 def calls_ending_on_turn(example: Example) -> list[Example]:
-    """As `ending_on_turn`, with native tool calls."""
-    return ending_on_turn(with_native_calls(example))
+    """As `ending_on_turn`, with the tools as they were really called, where the source kept that."""
+    return ending_on_turn(replace(example, messages=example.native or example.messages))
 
 
 def recorded(example: Example) -> list[Example]:
@@ -232,15 +237,9 @@ def scored_pair(example: Example) -> list[Example]:
 
 def labelled(example: Example) -> list[Example]:
     """A row for the accepted turn, which is wanted, and one for each losing candidate, which is not."""
-    judged, *others = pair(example)
+    rows = pair(example)
+    lost = [(*row.prompt, Message(role="assistant", content=row.rejected)) for row in rows]
     return [
-        replace(judged, label=True, rejected=""),
-        *(
-            replace(row, label=False, rejected="", messages=(*row.prompt, _assistant(row.rejected)))
-            for row in (judged, *others)
-        ),
+        replace(rows[0], label=True, rejected=""),
+        *(replace(row, label=False, rejected="", messages=talk) for row, talk in zip(rows, lost, strict=True)),
     ]
-
-
-def _assistant(text: str) -> Message:
-    return Message(role="assistant", content=text)

@@ -15,32 +15,13 @@ from duel.exports.splits import groups_by_split
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-# Repositories that the card lists by name; rows.jsonl has them all.
-LISTED_REPOSITORIES = 20
 _OPTIONS = (
     "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance fit thought weights offline"
 ).split()
 _VERDICT_KEYS = (
-    "decision",
-    "accepted",
-    "mode",
-    "challenger_score",
-    "king_score",
-    "margin",
-    "lcb",
-    "gate_alpha",
-    "turns",
-    "parsed",
-    "clusters",
-    "gates",
-    "by_judge",
-    "effective_votes",
-    "flip_rate",
-    "krippendorff_alpha",
-    "offline",
-    "made_with",
-    "writers",
-)
+    "decision accepted mode challenger_score king_score margin lcb gate_alpha turns parsed clusters gates by_judge"
+    " effective_votes flip_rate krippendorff_alpha offline made_with writers"
+).split()
 
 
 def gather(
@@ -59,10 +40,7 @@ def gather(
     verdict = _verdict(workspace) if duels else {}
     return {
         "options": _options(asked),
-        "settings": {
-            "audit": settings.audit.model_dump(mode="json"),
-            "report": settings.report.model_dump(mode="json"),
-        },
+        "settings": settings.model_dump(mode="json", include={"audit", "report"}),
         "sources": _sources(examples),
         "writers": dict(sorted(Counter(example.model or "unknown" for example in examples).items())),
         "prompts": _ranked(example.template for example in examples if example.template),
@@ -70,7 +48,7 @@ def gather(
         "judges": list(verdict.get("by_judge") or settings.judge.models) if duels else [],
         "verdict": verdict,
         "offline": any("offline-stand-in/" in example.model for example in examples),
-        "handover": [count.fields() for count in handover.counts],
+        "handover": handover.counts,
         "dropped": dict(sorted(handover.reasons().items())),
         "dropped_before": _dropped_before(workspace) if duels else {},
         "never_audited": sum(example.audit is None for example in examples if not example.recorded),

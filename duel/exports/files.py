@@ -49,9 +49,7 @@ class Extra:
 def _with_reasoning(kind: pyarrow.DataType) -> pyarrow.DataType:
     import pyarrow as pa
 
-    if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type):
-        return kind
-    fields = list(kind.value_type)
+    fields = list(kind.value_type) if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) else []
     if not any(field.name == "role" for field in fields):
         return kind
     return pa.list_(pa.struct([*fields, pa.field("reasoning_content", pa.string())]))
@@ -68,7 +66,6 @@ class Rows:
         self._bytes = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Write one row."""
         line = json_line(row)
         self._lines.write(line)
         self._waiting.append({field.name: _fitted(row.get(field.name), field.type) for field in self._plain})
@@ -78,7 +75,6 @@ class Rows:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits as a row group."""
         import pyarrow as pa
 
         if self._waiting:
@@ -90,10 +86,10 @@ class Rows:
 @contextmanager
 def writing(folder: Path, split: str, shape: type[BaseModel], extra: Extra | None = None) -> Iterator[Rows]:
     """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`, while the body adds rows."""
-    extra = extra or Extra()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    extra = extra or Extra()
     schema = extra.columns(schema_of(shape, pa.json_()))
     lines, columns = folder / f"{split}.jsonl", folder / f"{split}.parquet"
     with lines.open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
@@ -123,27 +119,25 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType) -> pyarrow.Sc
     """The Arrow schema of a row's model; `json_type` stands for objects with free keys."""
     import pyarrow as pa
 
-    return pa.schema([(name, _type(field.annotation, json_type)) for name, field in shape.model_fields.items()])
+    plain = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
+    def fields(model: type[BaseModel]) -> list[tuple[str, pyarrow.DataType]]:
+        return [(name, kind(field.annotation)) for name, field in model.model_fields.items()]
 
-def _type(annotation: Any, json_type: pyarrow.DataType) -> pyarrow.DataType:
-    import pyarrow as pa
+    def kind(annotation: Any) -> pyarrow.DataType:
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin in {types.UnionType, typing.Union}:
+            [some] = [argument for argument in arguments if argument is not type(None)]
+            return kind(some)
+        if origin is typing.Literal:
+            return plain[type(arguments[0])]
+        if origin is list:
+            return pa.list_(kind(arguments[0]))
+        if origin is dict:
+            return json_type
+        return plain[annotation] if annotation in plain else pa.struct(fields(annotation))
 
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is types.UnionType or origin is typing.Union:
-        [annotation] = [argument for argument in arguments if argument is not type(None)]
-        return _type(annotation, json_type)
-    if origin is typing.Literal:
-        return _type(type(arguments[0]), json_type)
-    if origin is list:
-        return pa.list_(_type(arguments[0], json_type))
-    if origin is dict:
-        return json_type
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return pa.struct(
-            [(name, _type(field.annotation, json_type)) for name, field in annotation.model_fields.items()]
-        )
-    return {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}[annotation]
+    return pa.schema(fields(shape))
 
 
 def _fitted(value: Any, kind: pyarrow.DataType) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from duel.command import say
@@ -22,30 +21,12 @@ class ExportError(UserError):
     """An export whose counts do not add up, or that has nothing to write. Nothing is left half-written."""
 
 
-@dataclass(frozen=True)
-class Count:
-    """One step: how many examples it took, how many it gave, and why the others went."""
-
-    step: str
-    taken: int
-    given: int
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    def fields(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {
-            "step": self.step,
-            "taken": self.taken,
-            "given": self.given,
-            "dropped": dict(sorted(self.dropped.items())),
-        }
-
-
 class Handover:
     """The chain of counts of one export, and everything that was left out on the way."""
 
     def __init__(self) -> None:
-        self.counts: list[Count] = []
+        self.counts: list[dict[str, Any]] = []
+        """As they stand in the manifest: step, taken, given, dropped by reason."""
         self.left_out: list[tuple[str, Dropped]] = []
 
     def read(self, loaded: Loaded) -> list[Example]:
@@ -68,7 +49,8 @@ class Handover:
                 value=f"{taken} in, {given} out, {len(dropped)} dropped",
                 hint="nothing was exported; this is a fault of the exporter or of a file that changed meanwhile",
             )
-        self.counts.append(Count(name, taken, given, Counter(drop.reason for drop in dropped)))
+        reasons = dict(sorted(Counter(drop.reason for drop in dropped).items()))
+        self.counts.append({"step": name, "taken": taken, "given": given, "dropped": reasons})
         self.left_out += [(name, drop) for drop in dropped]
 
     def across(self, division: Division, dropped: Sequence[Dropped]) -> None:
@@ -88,7 +70,6 @@ class Handover:
         return examples
 
     def say(self) -> None:
-        """Tell what was left out, by reason."""
         for reason, count in sorted(self.reasons().items()):
             say(f"{count:,} dropped: {reason}")
 
@@ -105,7 +86,6 @@ class Handover:
         ]
 
     def reasons(self) -> Counter[str]:
-        """How many were left out, by reason, over all steps."""
         return Counter(drop.reason for _, drop in self.left_out)
 
 

@@ -12,7 +12,7 @@ from duel import history
 from duel.errors import ItemError, UserError
 from duel.exports import thoughts
 from duel.exports.example import Example
-from duel.exports.formats.base import Format, as_object
+from duel.exports.formats.base import Format, as_object, sequences
 from duel.records import Message
 
 WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
@@ -24,28 +24,12 @@ ROUNDS = 24
 """Fits that are tried on one example: each takes out at least what is too much."""
 
 
-def sequences(row: Mapping[str, Any]) -> list[list[Any] | str]:
-    """What a trainer tokenizes of a row, each by itself: two for a pair, a text or a list of messages each."""
-    if "text" in row:
-        return [str(row["text"])]
-    if "chosen" in row and "prompt" in row:
-        return [[*row["prompt"], *row["chosen"]], [*row["prompt"], *row["rejected"]]]
-    if "chosen" in row:  # LLaMA-Factory's pairs
-        return [[*row["messages"], row["chosen"]], [*row["messages"], row["rejected"]]]
-    if "completion" in row:
-        return [[*row["prompt"], *row["completion"]]]
-    if "messages" in row:
-        return [row["messages"]]
-    return [json.dumps(row, ensure_ascii=False)]
-
-
 class Estimate:
     """Three bytes a token and a frame around each message: on the high side for every tokenizer that was tried."""
 
     name = "estimate: 3 bytes a token"
 
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
-        """Tokens of one sequence."""
         if isinstance(sequence, str):
             return history.estimate_tokens(sequence)
         framed = sum(history.TOKENS_PER_MESSAGE + self._message(message) for message in sequence)
@@ -198,11 +182,9 @@ def _before_last(conversation: tuple[Message, ...]) -> tuple[Message, ...]:
 def figures(lengths: Iterable[int]) -> dict[str, Any]:
     """The longest row, percentiles, and for each window how many rows stay whole in it."""
     ordered = sorted(lengths)
-    quantiles = (
-        {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99)} if ordered else {}
-    )
+    quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99) if ordered}
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}
-    return {"longest": ordered[-1] if ordered else 0, **quantiles, "whole_at": whole}
+    return {"longest": max(ordered, default=0), **quantiles, "whole_at": whole}
 
 
 def max_length(longest: int, limit: int | None) -> int:

@@ -114,9 +114,10 @@ def _from_words(text: str, script: shell.Script) -> Shown:
         return Shown(_kind_of(line, None), line)
     style = shell.script_style(script)
     if style == "run" or not script.commands:
-        for kind, pattern in (("test", _TESTS_FAILED), ("exception", _EXCEPTION)):
-            if pattern.search(text):
-                return Shown("test" if kind == "test" else "exception", _line_of(pattern, text))
+        if _TESTS_FAILED.search(text):
+            return Shown("test", _line_of(_TESTS_FAILED, text))
+        if _EXCEPTION.search(text):
+            return Shown("exception", _line_of(_EXCEPTION, text))
     if style == "version control" and (found := re.search(r"^(?:fatal|error): .*", text, re.MULTILINE)):
         return Shown("code", found[0])
     if not script.commands and _TOOL_ERROR.match(text):
@@ -151,29 +152,20 @@ def _kind_of(text: str, code: int | None) -> ErrorKind:
         return "not-found"
     if code in {124, 137}:
         return "timeout"
-    if _TESTS_FAILED.search(text):
-        return "test"
-    if _EXCEPTION.search(text):
-        return "exception"
-    if _MISSING.search(text):
-        return "missing-file"
-    if _USAGE.search(text):
-        return "usage"
-    return "code"
-
-
-def _evidence(text: str, kind: ErrorKind) -> str:
-    patterns = {
-        "not-found": _NOT_FOUND,
+    kinds: dict[ErrorKind, re.Pattern[str]] = {
         "test": _TESTS_FAILED,
+        "exception": _EXCEPTION,
         "missing-file": _MISSING,
         "usage": _USAGE,
     }
+    return next((kind for kind, pattern in kinds.items() if pattern.search(text)), "code")
+
+
+def _evidence(text: str, kind: ErrorKind) -> str:
+    patterns = {"not-found": _NOT_FOUND, "test": _TESTS_FAILED, "missing-file": _MISSING, "usage": _USAGE}
     if kind == "exception":
-        raised = [
-            found[0].strip() for found in re.finditer(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE)
-        ]
-        return raised[-1][:200] if raised else _line_of(_EXCEPTION, text)
+        raised = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE)
+        return raised[-1].strip()[:200] if raised else _line_of(_EXCEPTION, text)
     return _line_of(patterns[kind], text) if kind in patterns else ""
 
 

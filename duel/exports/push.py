@@ -38,10 +38,9 @@ def push(
         disable_progress_bars()
     api = HfApi(token=token)
     try:
-        existing = _existing(api, repository)
-        if existing is not None:
-            _must_be_wanted(existing, repository, public, agree)
-        else:
+        try:
+            _must_be_wanted(api.dataset_info(repository), repository, public, agree)
+        except errors.RepositoryNotFoundError:
             api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
             _must_be_as_asked(api, repository, public)
         commit = api.upload_folder(
@@ -73,15 +72,6 @@ def _connection_error() -> type[Exception]:
 
     found = getattr(errors, "HTTPError", OSError)
     return found if isinstance(found, type) and issubclass(found, Exception) else OSError
-
-
-def _existing(api: HfApi, repository: str) -> DatasetInfo | None:
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        return api.dataset_info(repository)
-    except RepositoryNotFoundError:
-        return None
 
 
 def _must_be_wanted(existing: DatasetInfo, repository: str, public: bool, agree: Callable[[str], bool]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from duel import placement
@@ -113,7 +113,7 @@ def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
 
 def at_most_per_repo(limit: int, seed: int) -> Step:
     """At most `limit` examples of one repository, drawn with `seed`."""
-    return lambda examples: _capped(examples, lambda e: e.repo, lambda _: limit, seed, "over-max-per-repo")
+    return lambda examples: _capped(examples, lambda e: e.repo, limit, seed, "over-max-per-repo")
 
 
 def balanced(by: str, seed: int) -> Step:
@@ -122,7 +122,7 @@ def balanced(by: str, seed: int) -> Step:
 
     def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         share = -(-len(examples) // max(1, len({key(example) for example in examples})))
-        return _capped(examples, key, lambda _: share, seed, f"over-even-share-of-{by}")
+        return _capped(examples, key, share, seed, f"over-even-share-of-{by}")
 
     return step
 
@@ -138,17 +138,7 @@ class Scrubber:
 
     def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         """All examples without secrets; none is dropped."""
-        return [self.example(example) for example in examples], []
-
-    def example(self, example: Example) -> Example:
-        """One example without secrets, in its messages, tool calls and losing turns."""
-        return replace(
-            example,
-            messages=tuple(map(self._message, example.messages)),
-            native=tuple(map(self._message, example.native)),
-            rejected=self._text(example.rejected),
-            others=tuple(map(self._text, example.others)),
-        )
+        return [example.mapped(self._message, self._text) for example in examples], []
 
     def _message(self, message: Message) -> Message:
         return Message.model_validate(self._value(message.model_dump()))
@@ -171,14 +161,14 @@ class Scrubber:
 
 
 def _capped(
-    examples: Sequence[Example], key: Callable[[Example], str], limit: Callable[[str], int], seed: int, reason: str
+    examples: Sequence[Example], key: Callable[[Example], str], limit: int, seed: int, reason: str
 ) -> tuple[list[Example], list[Dropped]]:
     groups: dict[str, list[Example]] = {}
     for example in examples:
         groups.setdefault(key(example), []).append(example)
     chosen: set[str] = set()
     for name, group in sorted(groups.items()):
-        drawn = random.Random(f"{seed}/{reason}/{name}").sample(group, min(len(group), limit(name)))
+        drawn = random.Random(f"{seed}/{reason}/{name}").sample(group, min(len(group), limit))
         chosen.update(example.id for example in drawn)
     return kept_where(lambda e: None if e.id in chosen else (reason, f"{key(e)}: {len(groups[key(e)])} were there"))(
         list(examples)

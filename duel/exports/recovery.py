@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from duel import shell
 from duel.conversation import dialogue
@@ -120,7 +121,7 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
     spans: list[RecoverySpan] = []
     open_errors: list[int] = []
     for end, (step, action) in enumerate(zip(steps, actions, strict=True)):
-        if _can_be_met(step):
+        if step.shown.failed and step.shown.kind != "format":  # a refused turn ran nothing that could be set right
             open_errors.append(end)
         if not _succeeded(step):
             continue
@@ -129,7 +130,8 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
             open_errors = [start for start in open_errors if start not in targets]
             start, target = next(iter(targets.items()))
             error = steps[start].shown
-            spans.append(RecoverySpan(start, end, error.kind, target, error.evidence, _success_of(step)))
+            success = "return code 0" if step.shown.code == 0 else "no error shown"
+            spans.append(RecoverySpan(start, end, error.kind, target, error.evidence, success))
     return spans
 
 
@@ -156,7 +158,9 @@ class _Action:
     @classmethod
     def of(cls, step: ActionStep) -> _Action:
         if not step.command:
-            return cls({step.tool: _tool_deed(step)} if step.tool else {}, error=step.shown.kind)
+            files = frozenset(map(_plain, filter(None, [step.path])))
+            deed = _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
+            return cls({step.tool: deed} if step.tool else {}, error=step.shown.kind)
         by_kind: dict[str, list[shell.Command]] = {}
         for command in shell.parse(step.command).commands:
             kind = observations.style_of(command)
@@ -199,12 +203,6 @@ class _Action:
         return ""
 
 
-def _tool_deed(step: ActionStep) -> _Deed:
-    """What a native tool other than the shell acted on."""
-    files = frozenset(map(_plain, filter(None, [step.path])))
-    return _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
-
-
 def _deed(commands: Sequence[shell.Command]) -> _Deed:
     files = {path for command in commands for path in command.writes}
     nodes = []
@@ -237,15 +235,6 @@ def _succeeded(step: ActionStep) -> bool:
     return step.observation is not None and bool(step.tool) and not step.shown.failed and step.shown.code in {0, None}
 
 
-def _success_of(step: ActionStep) -> str:
-    return "return code 0" if step.shown.code == 0 else "no error shown"
-
-
-def _can_be_met(step: ActionStep) -> bool:
-    """An error of an action; a turn that the harness refused ran nothing that could be set right."""
-    return step.shown.failed and step.shown.kind != "format"
-
-
 def _arguments(command: shell.Command) -> tuple[str, ...]:
     """The words after the program that really runs."""
     return command.words[3 if command.words[1:2] == ("-m",) else 1 :]
@@ -271,21 +260,16 @@ def _file_words(command: shell.Command) -> list[str]:
 
 
 def _expressions(commands: Sequence[shell.Command]) -> list[str]:
-    """What narrows a test run: the values of `-k` and `-m` of a test runner."""
-    found = []
-    for command in commands:
-        for flag, value in zip(command.words, command.words[1:], strict=False):
-            if flag == "-k" and observations.program(command) in _TEST_RUNNERS:
-                found.append(f"-k {value}")
-    return found
+    """What narrows a test run: the values of `-k` of a test runner."""
+    runs = [command.words for command in commands if observations.program(command) in _TEST_RUNNERS]
+    return [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
 
 
 def _alike(kind: str, names: frozenset[str], others: frozenset[str]) -> bool:
     """The same program; any two ways to read or to edit a file, or to run tests, are alike as well."""
     tests = {"python", *_TEST_RUNNERS}
-    return (
-        kind in {"read", "edit"} or bool(names & others) or (kind == "run" and bool(names & tests and others & tests))
-    )
+    both_test = kind == "run" and bool(names & tests and others & tests)
+    return kind in {"read", "edit"} or bool(names & others) or both_test
 
 
 def _plain(path: str) -> str:

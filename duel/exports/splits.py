@@ -141,15 +141,14 @@ def groups_by_split(division: Division) -> dict[str, set[str]]:
 
 def check(division: Division) -> None:
     """Note that no group lies in two splits. Raises ExportError where one does."""
+    found = groups_by_split(division)
     seen: dict[str, str] = {}
-    counts = dict.fromkeys(division.parts, 0)
-    for split, groups in groups_by_split(division).items():
+    for split, groups in found.items():
         for group in sorted(groups):
             if group in seen:
                 raise ExportError(f"a group lies in {seen[group]} and in {split}", where="--split", value=group)
             seen[group] = split
-            counts[split] += 1
-    listed = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    listed = ", ".join(f"{split} {len(groups):,}" for split, groups in found.items())
     if len(division.parts) > 1:
         division.notes.insert(0, f"{len(seen):,} {GROUP_NAMES[division.by]}, none in two splits: {listed}")
 

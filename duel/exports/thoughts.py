@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from duel import turn
@@ -17,22 +16,12 @@ PLACES: tuple[Place, ...] = ("text", "think", "reasoning_content")
 
 def in_think_blocks(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
     """A step that moves every agent turn's thought into a think block, history and losing turns included."""
-    return [_example(example) for example in examples], []
+    return [example.mapped(_moved, _text) for example in examples], []
 
 
 def as_reasoning(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with each think block as the message's `reasoning_content`; null where a turn has none."""
     return {key: [_message(part) for part in value] if _is_chat(value) else value for key, value in row.items()}
-
-
-def _example(example: Example) -> Example:
-    return replace(
-        example,
-        messages=tuple(map(_moved, example.messages)),
-        native=tuple(map(_moved, example.native)),
-        rejected=_text(example.rejected),
-        others=tuple(map(_text, example.others)),
-    )
 
 
 def _moved(message: Message) -> Message:

@@ -12,8 +12,9 @@ from typing import Any
 
 from duel import shell, turn
 from duel.conversation import dialogue, message_rows, record_files
-from duel.conversation.record_files import without_surrogates
+from duel.conversation.model import Session
 from duel.conversation.values import loaded, parts, text
+from duel.environment import expanded
 from duel.errors import ItemError, SourceError
 from duel.exports.duels import repository_of
 from duel.exports.example import Dropped, Example, Loaded
@@ -45,7 +46,7 @@ def load(source: str, here: Path) -> list[Loaded]:
 def find(source: str, here: Path) -> dict[str, Path]:
     """The files that `source` names, in order, by their place in it. Raises SourceError."""
     files = record_files.find(source, (here,), SUFFIXES)
-    if not files and not glob.has_magic(source) and not (here / Path(source).expanduser()).is_dir():
+    if not files and not glob.has_magic(source) and not (here / expanded(source)).is_dir():
         raise SourceError("no such file", where=source, hint="--from takes a file, a folder or a glob")
     if not files:
         raise SourceError("no trajectory file is there", where=source, hint=f"looked for {', '.join(SUFFIXES)}")
@@ -115,7 +116,7 @@ def _file(path: Path, name: str) -> Loaded:
 
 def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Example:
     """One row as an example. Raises ItemError that says why it cannot be one."""
-    messages, native, tools = _conversation(record, identity)
+    messages, native, session = _conversation(record, identity)
     native = _kept_calls(record) or native
     if not any(message.role == "assistant" for message in (*messages, *native)):
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
@@ -132,11 +133,11 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         model=text(record, "model", "model_name"),
         agent=text(record, "trajectory_format"),
         dataset=identity.rpartition("#")[0],
-        tools=tuple(tools),
+        tools=tuple(session.tools),
         exit_status=text(record, "exit_status"),
         guess=text(record, "outcome_guess", "outcome"),
         evidence=text(record, "resolved_evidence"),
-        resolved=_truth(record.get("resolved", record.get("target"))),
+        resolved={"success": True, "failure": False}.get(session.verdict),
         recorded=True,
     )
 
@@ -156,8 +157,8 @@ def _records(path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
         raise SourceError("cannot read the file", where=path, value=error.strerror) from None
 
 
-def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Message], list[Message], list[Any]]:
-    """(the messages as recorded, the same with native tool calls where the text holds the actions, tool schemas)."""
+def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Message], list[Message], Session]:
+    """(the messages as recorded, the same with native calls where the text holds the actions, the session)."""
     rows = message_rows.conversation(record)
     if not rows:
         raise ItemError("no-messages", "the row holds no list of {role, content}")
@@ -166,9 +167,9 @@ def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Messag
         raise ItemError(session.refusal, session.detail)
     native = [Message.model_validate(message) for message in dialogue.native_chat(session)]
     if not session.acts_in_text:
-        return native, [], session.tools
+        return native, [], session
     said = [_text_message(row) for row in rows if row["role"] != "exit"]
-    return said, [] if session.keeps_protocol or not session.calls else native, session.tools
+    return said, [] if session.keeps_protocol or not session.calls else native, session
 
 
 def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
@@ -187,7 +188,7 @@ def _text_message(row: Mapping[str, Any]) -> Message:
     if images:
         raise ItemError("content-not-text", "a message holds something else than text")
     role = "user" if row["role"] == "tool" else row["role"]
-    return Message(role=role, content=without_surrogates(content))
+    return Message(role=role, content=content)
 
 
 def _style(messages: list[Message]) -> str:
@@ -198,8 +199,3 @@ def _style(messages: list[Message]) -> str:
     if calls := dialogue.calls_in(last):
         return calls[-1].name
     return shell.style(turn.command(last.content))
-
-
-def _truth(value: object) -> bool | None:
-    """True and False, 1 and 0; -1 and all else is unknown, as some datasets write it."""
-    return bool(value) if isinstance(value, int) and value in (0, 1) else None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from duel.judging.columns import Floats
-from duel.judging.table import Table, correlation, mean
+from duel.judging.vote_table import VoteTable, correlation, mean
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:
@@ -80,7 +80,7 @@ def winner(values: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(values), np.nan, np.sign(np.round(values - 0.5, 9))))
 
 
-def agreement_with_rest(table: Table) -> list[float]:
+def agreement_with_rest(table: VoteTable) -> list[float]:
     """For each judge the share of turns on which it names the winner that the mean of the other judges names."""
     shares = []
     for judge in range(len(table.judges)):
@@ -89,7 +89,7 @@ def agreement_with_rest(table: Table) -> list[float]:
     return shares
 
 
-def pair_agreement(table: Table, one: int, two: int) -> float:
+def pair_agreement(table: VoteTable, one: int, two: int) -> float:
     """The share of turns on which two judges name the same winner."""
     return _same(winner(table.turn_values[:, one]), winner(table.turn_values[:, two]))
 
@@ -99,7 +99,7 @@ def _same(first: Floats, second: Floats) -> float:
     return float((first[both] == second[both]).mean()) if both.any() else float("nan")
 
 
-def flips(table: Table) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+def flips(table: VoteTable) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
     """Per judge: turns on which it preferred one side in one order and the other in the other; their share, or NaN.
 
     The share is of the turns on which both orders parsed. A step between a win and a draw is no flip.
@@ -110,7 +110,7 @@ def flips(table: Table) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
         return flipped, flipped / both
 
 
-def first_shown_lean(table: Table) -> Floats:
+def first_shown_lean(table: VoteTable) -> Floats:
     """Per judge: how far its votes lean to the reply shown first, -0.5 to 0.5; 0.5 is always the first.
 
     Mean over orders of the mean over turns, so that a strong side does not look like a position: only orders that were
@@ -121,7 +121,7 @@ def first_shown_lean(table: Table) -> Floats:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class JudgeAccuracy:
     """How often a judge names the known winner, each item asked in both orders."""
 
     by_order: tuple[int, int]
@@ -138,11 +138,11 @@ class Accuracy:
         return sum(self.by_order) / (2 * self.items)
 
 
-def accuracy(choices: ArrayLike, truth: ArrayLike) -> Accuracy:
+def accuracy(choices: ArrayLike, truth: ArrayLike) -> JudgeAccuracy:
     """Compare `choices`, shape (items, 2 orders), with `truth`, (items,). What did not parse equals no truth."""
     chosen, known = np.asarray(choices), np.asarray(truth)
     right = chosen == known[:, None]
-    return Accuracy(
+    return JudgeAccuracy(
         by_order=(int(right[:, 0].sum()), int(right[:, 1].sum())),
         both=int(right.all(1).sum()),
         equal=int((chosen[:, 0] == chosen[:, 1]).sum()),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from duel.judging import statistics
 from duel.judging.columns import Columns, Flags, Floats
 from duel.judging.statistics import Clusters, finite
-from duel.judging.table import Table
+from duel.judging.vote_table import VoteTable
 from duel.records import DIMENSIONS, Bound
 from duel.settings import Settings
 
@@ -87,7 +87,7 @@ class Bounds:
     missing: Bound = field(default_factory=Bound)
 
 
-def measure(table: Table, units: Units, other: Units, settings: Settings, level: float) -> Bounds:
+def measure(table: VoteTable, units: Units, other: Units, settings: Settings, level: float) -> Bounds:
     """The bounds at `level` over the parsed turns; none under two clusters."""
     parsed, duel = table.parsed, settings.duel
     deltas = table.deltas[parsed]
@@ -123,7 +123,7 @@ def measure(table: Table, units: Units, other: Units, settings: Settings, level:
     return bounds if table.whole else _with_missing(bounds, table, units, settings, level)
 
 
-def _with_missing(bounds: Bounds, table: Table, units: Units, settings: Settings, level: float) -> Bounds:
+def _with_missing(bounds: Bounds, table: VoteTable, units: Units, settings: Settings, level: float) -> Bounds:
     linear = made_good(table)
     everyone = np.ones(len(linear), dtype=bool)
     return Bounds(**{**bounds.__dict__, "missing": bound(linear, everyone, units, settings, level)})
@@ -168,7 +168,7 @@ def length_controlled(deltas: Floats, difference: Floats) -> tuple[Floats, float
     return deltas.mean() - slope * difference.mean() + residual * leverage, slope
 
 
-def made_good(table: Table) -> Floats:
+def made_good(table: VoteTable) -> Floats:
     """(T,): one delta a turn, whose mean is that of all owed votes, missing ones made good within their stratum.
 
     A stratum is a judge and a range of history lengths. Where the length is not recorded, or nobody in the stratum

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from duel.candidates import writer_request
 from duel.judging import rubric
-from duel.judging.rubric import Pair
+from duel.judging.rubric import JudgedPair
 from duel.records import Answer, Candidate
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -38,7 +38,7 @@ class Contest:
     """One kind of comparison. `folder` lies under `score/`; "" is the duel's own place."""
 
     name: str
-    pair: Callable[[str, Answer, Settings], Pair | None]
+    pair: Callable[[str, Answer, Settings], JudgedPair | None]
     """The two texts of a turn, or None where it has no such pair."""
     twins: int = 0
 
@@ -54,12 +54,12 @@ class Contest:
         return workspace.side_scores(self.name)
 
 
-def _noise_pair(item: str, answer: Answer, settings: Settings) -> Pair | None:
+def _noise_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
     second = second_king(item, answer, settings)
     if second is None or not answer.king:
         return None
     ids = (rubric.candidate_id(answer, "king"), second.id)
-    return Pair(item, answer.messages, answer.king, second.text, ids)
+    return JudgedPair(item, answer.messages, answer.king, second.text, ids)
 
 
 def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | None:
@@ -68,17 +68,21 @@ def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | No
     return next((c for c in answer.of_side("king") if c.made and c.made.plan == key and not c.chosen), None)
 
 
-def _canary_pair(item: str, answer: Answer, settings: Settings) -> Pair | None:
+def _canary_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
     if not answer.king:
         return None
     kinds = list(ATTACKS)
     kind = kinds[hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[0] % len(kinds)]
     king = rubric.candidate_id(answer, "king")
     attacked = answer.king + ATTACKS[kind].format(n=1 if hashlib.sha256(item.encode()).digest()[1] & 1 else 2)
-    return Pair(item, answer.messages, answer.king, attacked, (king, f"rule:{kind}"))
+    return JudgedPair(item, answer.messages, answer.king, attacked, (king, f"rule:{kind}"))
 
 
-DUEL = Contest("duel", lambda item, answer, settings: rubric.pair_of(item, answer, settings.duel.mode))
+def _duel_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair:
+    return rubric.pair_of(item, answer, settings.duel.mode, settings.judge.observed)
+
+
+DUEL = Contest("duel", _duel_pair)
 NOISE = Contest("noise", _noise_pair)
 CONFIRM = Contest("confirm", DUEL.pair, twins=FRESH)
 CANARY = Contest("canary", _canary_pair)

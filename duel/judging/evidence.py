@@ -14,7 +14,7 @@ from duel.judging.bounds import Bounds, Units
 from duel.judging.columns import Columns, Floats
 from duel.judging.rubric import short_hash
 from duel.judging.statistics import finite
-from duel.judging.table import Table
+from duel.judging.vote_table import VoteTable
 from duel.registry import Registry
 from duel.settings import Settings
 
@@ -53,9 +53,9 @@ class Evidence:
     """A case with its tables and bounds."""
 
     case: Case
-    table: Table
+    table: VoteTable
     """What the gate rests on: all votes, or under the screen the first vote of each turn."""
-    panel: Table
+    panel: VoteTable
     """The full panel's votes, from which buckets and agreement follow."""
     units: Units
     other_units: Units
@@ -73,8 +73,8 @@ class Evidence:
     def of(cls, case: Case) -> Evidence:
         """The evidence in `case`."""
         settings, columns = case.settings, case.columns
-        panel = Table.of(columns, settings)
-        table = Table.screened(columns, settings) if settings.judge.strategy == "screen" else panel
+        panel = VoteTable.of(columns, settings)
+        table = VoteTable.screened(columns, settings) if settings.judge.strategy == "screen" else panel
         units, other = bounds.choose(columns, table.parsed, settings)
         challenger = short_hash(sorted({(case.mode, name) for name in columns.made_by}))
         votes, tested = columns.digest(), statistic(settings, units.by)
@@ -121,10 +121,10 @@ class Evidence:
         return sum(slug in LEAKING for slug in self.case.kept_out.values()) / turns if turns else None
 
     @cached_property
-    def noise(self) -> Table | None:
+    def noise(self) -> VoteTable | None:
         """The table of the noise floor."""
         found = self.case.noise
-        return Table.of(found, self.settings) if found is not None and len(found) else None
+        return VoteTable.of(found, self.settings) if found is not None and len(found) else None
 
     @cached_property
     def scores(self) -> Floats:

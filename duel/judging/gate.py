@@ -63,16 +63,17 @@ def gates_at(evidence: Evidence, win_margin: float) -> list[Gate]:
     lcb, missing = bounds.studentized, bounds.missing.lcb if bounds.missing.clusters else bounds.studentized
     reach = win_margin / 200 if duel.margin_bound else 0.0
     return [
-        _least("parsed_fraction", evidence.parsed_fraction, duel.min_valid_turn_frac),
-        _least("margin", evidence.margin, win_margin),
+        at_least("parsed_fraction", evidence.parsed_fraction, duel.min_valid_turn_frac),
+        at_least("margin", evidence.margin, win_margin),
         Gate(name="lcb", value=lcb, threshold=reach, held=lcb is not None and lcb > 0 and lcb >= reach - ROUNDING),
-        _least("clusters", evidence.units.count, duel.min_clusters),
+        at_least("clusters", evidence.units.count, duel.min_clusters),
         _most("leak_fraction", evidence.leak_fraction, duel.max_leak_frac),
         Gate(name="missing_votes", value=missing, threshold=0.0, held=missing is not None and missing > 0),
     ]
 
 
-def _least(name: str, value: float | None, threshold: float) -> Gate:
+def at_least(name: str, value: float | None, threshold: float) -> Gate:
+    """The condition that `value` is `threshold` or more; no figure holds nothing."""
     return Gate(name=name, value=value, threshold=threshold, held=value is not None and value >= threshold - ROUNDING)
 
 
@@ -119,15 +120,15 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
         )
     if decision == "accepted" and not evidence.settings.duel.margin_bound:
         said.append(
-            "The margin is the one that was seen; the bound is tested against 0. `[duel] margin_bound = true` asks"
-            " that the bound itself reaches `win_margin`."
+            "The margin is the one that was seen; the bound is tested against 0. With margin_bound = true the bound"
+            " itself must reach win_margin."
         )
     return said
 
 
 def _why_the_bound_fails(evidence: Evidence) -> str:
     if evidence.level > 0:
-        reach = "`win_margin`" if evidence.settings.duel.margin_bound else "0"
+        reach = "win_margin" if evidence.settings.duel.margin_bound else "0"
         return f"The lower bound does not exceed {reach}: what is seen may be noise."
     return "The planned looks at this challenger are used up: another statistic, or another look, can accept nothing."
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from duel.judging import gate, rubric
 from duel.judging.columns import Columns
 from duel.judging.evidence import Case
-from duel.judging.rubric import Pair
+from duel.judging.rubric import JudgedPair
 from duel.judging.scoring import settle
 from duel.records import DIMENSIONS, Answer, Message, Order, Score, Verdict, Vote
 from duel.settings import Settings
@@ -29,7 +29,7 @@ def judge(
     scores = []
     for number, given in enumerate(pairs, start=1):
         answer = given if isinstance(given, Answer) else _answer(number, *given)
-        pair = rubric.pair_of(f"pair_{number}", answer, settings.duel.mode)
+        pair = rubric.pair_of(f"pair_{number}", answer, settings.duel.mode, settings.judge.observed)
         votes = [
             cast_vote(name, judges[name], pair, order)
             for name in judges
@@ -55,7 +55,7 @@ def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Set
     return settings.model_copy(update={"judge": panel})
 
 
-def cast_vote(name: str, judge: PairJudge, pair: Pair, order: Order) -> Vote:
+def cast_vote(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
     """The vote of one function on one pair in one order."""
     king_first = order == "king_first"
     first, second = (pair.opponent, pair.challenger) if king_first else (pair.challenger, pair.opponent)

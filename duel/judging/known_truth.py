@@ -50,6 +50,8 @@ class KnownPair:
     better: str
     worse: str
     why: str = ""
+    evidence: tuple[Observed, Observed] | None = None
+    """What the commands of `better` and `worse` did, where both were run from one state."""
 
     @property
     def control(self) -> bool:
@@ -188,7 +190,8 @@ def by_execution(item: str, answer: Answer) -> KnownPair | None:
     for (text, good), (other, bad) in (sides, sides[::-1]):
         if found := _difference(text, good, other, bad):
             kind, dimension, why = found
-            return KnownPair(f"{item}#{kind}", kind, dimension, answer.instance_id, answer.messages, text, other, why)
+            key, about = f"{item}#{kind}", answer.instance_id
+            return KnownPair(key, kind, dimension, about, answer.messages, text, other, why, (good, bad))
     return None
 
 

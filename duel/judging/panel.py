@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duel import shell, turn
+from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import hostile, judge_replies, rubric, screen
+from duel.judging import judge_replies, rubric, screen
 from duel.judging.contests import DUEL, Contest
-from duel.judging.rubric import Key, Pair, owed_votes, short_hash
-from duel.records import Answer, Score, ScoredPair, Vote
+from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
+from duel.records import Answer, PairIds, Score, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -36,6 +36,8 @@ class Panel:
     contest: Contest = DUEL
     candidates: dict[str, str] = field(default_factory=dict)
     """Fingerprint of the candidates of every turn that came by, by file stem."""
+    with_evidence: set[str] = field(default_factory=set)
+    """Those whose judges are shown what the commands did: their rubric is another one."""
     finished: dict[str, Score] = field(default_factory=dict)
     """The scores that were found complete, so that they need not be read twice."""
     asked_anew: Counter[str] = field(default_factory=Counter)
@@ -85,6 +87,8 @@ class Panel:
             if pair is None:
                 continue
             self.candidates[pair.item] = content = rubric.fingerprint(pair)
+            if pair.has_evidence:
+                self.with_evidence.add(pair.item)
             twins, met[content] = met[content], met[content] + 1
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
@@ -125,9 +129,12 @@ class Panel:
         """
         if score.mode != self.mode:
             return f"mode-{score.mode}"
-        for name, slug in (("rubric", "other-rubric"), ("panel", "other-panel")):
-            if score.made_with.get(name) != self.made_with[name]:
-                return slug
+        told = score.made_with.get("rubric", "")
+        evidence = item in self.with_evidence if item in self.candidates else "+" in told
+        if told != rubric.rubric_hash(evidence):
+            return "other-rubric"
+        if score.made_with.get("panel") != self.made_with["panel"]:
+            return "other-panel"
         if seen and item not in self.candidates:
             return "no-answer"
         if seen and score.made_with.get("candidates") != self.candidates[item]:
@@ -147,17 +154,17 @@ class Panel:
         return [key for key in owed_votes(item, self.settings) if key not in there]
 
 
-def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
+def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
     """A score without votes: everything that is known of the pair before a judge has seen it."""
     opponent = "king" if mode == 2 else "assistant"
-    found = [(opponent, kind) for kind in hostile.attempts(pair.opponent)]
-    found += [("challenger", kind) for kind in hostile.attempts(pair.challenger)]
+    found = [(opponent, kind) for kind in untrusted.attempts(pair.opponent)]
+    found += [("challenger", kind) for kind in untrusted.attempts(pair.challenger)]
     made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
     return Score(
         file=pair.item,
         instance_id=answer.instance_id,
         mode=mode,
-        pair=ScoredPair(opponent=pair.ids[0], challenger=pair.ids[1]),
+        pair=PairIds(opponent=pair.ids[0], challenger=pair.ids[1]),
         style=shell.style(turn.command(pair.challenger)),
         attempts=[{"side": side, "kind": kind} for side, kind in found],
         writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
@@ -166,7 +173,13 @@ def blank_score(pair: Pair, answer: Answer, mode: int, made_with: Mapping[str, s
             "challenger": len(pair.challenger),
             "history": sum(len(message.content) for message in pair.history),
         },
-        made_with={**made_with, "candidates": rubric.fingerprint(pair), "challenger": _writer(answer)},
+        made_with={
+            **made_with,
+            "rubric": rubric.rubric_hash(pair.has_evidence),
+            "candidates": rubric.fingerprint(pair),
+            "challenger": _writer(answer),
+        },
+        evidence="same" if pair.same else "shown" if pair.has_evidence else pair.unobserved,
     )
 
 
@@ -181,7 +194,7 @@ class OpenPair:
     """One pair before the panel."""
 
     panel: Panel
-    pair: Pair
+    pair: JudgedPair
     answer: Answer
     kept: Score | None
     twins: int = 0
@@ -239,8 +252,15 @@ class OpenPair:
                 vote = vote.model_copy(update={"error": f"unparsed: {error.reason}: {error.what}"})
             else:
                 fields = {**found.for_challenger(order), "reason": found.reason, "error": ""}
-                return vote.model_copy(update=fields)
+                return by_rule(vote.model_copy(update=fields), self.pair)
         return vote
+
+
+def by_rule(vote: Vote, pair: JudgedPair) -> Vote:
+    """`vote` with a draw in correctness where both commands did the same; `said` keeps what the judge said."""
+    if not pair.same:
+        return vote
+    return vote.model_copy(update={"correctness": 0.5, "said": {"correctness": vote.correctness}})
 
 
 def counted(vote: Vote, reply: Reply) -> Vote:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -17,9 +17,11 @@ import orjson
 from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
-from duel.judging.hostile import visible
+from duel.judging import observations
 from duel.records import DIMENSIONS, Answer, Message, Order, Side
+from duel.records.observed import same
 from duel.settings import Settings
+from duel.untrusted import visible
 
 # The shape of what stands around the rubric; a change of it makes another rubric.
 LAYOUT = "2"
@@ -50,7 +52,7 @@ Key = tuple[str, Order]
 
 
 @dataclass(frozen=True)
-class Pair:
+class JudgedPair:
     """One turn as the judges compare it: the conversation, the challenger's reply and its opponent's."""
 
     item: str
@@ -59,13 +61,35 @@ class Pair:
     challenger: str
     ids: tuple[str, str] = ("", "")
     """Of opponent and challenger, as the answer names its candidates."""
+    observed: tuple[str, str] = ("", "")
+    """What came of their commands, as judges are shown it; two empty texts where there is no evidence."""
+    same: bool = False
+    """Both commands did the same: a draw in correctness by rule."""
+    unobserved: str = ""
+    """Why the turn has no evidence, "" where nothing was executed."""
+
+    @property
+    def has_evidence(self) -> bool:
+        """True if judges are shown what the commands did."""
+        return self.observed != ("", "")
 
 
-def pair_of(item: str, answer: Answer, mode: int) -> Pair:
-    """The two candidates of `answer`: against the king in mode 2, against the reference turn in mode 1."""
+def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> JudgedPair:
+    """The two candidates of `answer`: against the king in mode 2, against the reference turn in mode 1.
+
+    `observed` (`[judge] observed`) shows what their commands did, where both were executed. The reference turn is not.
+    """
     opponent = answer.king if mode == 2 else answer.assistant
     ids = (candidate_id(answer, "king") if mode == 2 else "assistant", candidate_id(answer, "challenger"))
-    return Pair(item, answer.messages, opponent, answer.challenger, ids)
+    pair = JudgedPair(item, answer.messages, opponent, answer.challenger, ids)
+    sides: tuple[Side, Side] = ("king", "challenger")
+    king, challenger = (chosen.observed if (chosen := answer.chosen(side)) else None for side in sides)
+    if not observed or mode != 2 or not king or not challenger:
+        return pair
+    if not observations.fair(king, challenger):
+        return replace(pair, unobserved=observations.why_not(king, challenger))
+    shown = observations.told(king), observations.told(challenger)
+    return replace(pair, observed=shown, same=same(king, challenger))
 
 
 def candidate_id(answer: Answer, side: Side) -> str:
@@ -74,10 +98,10 @@ def candidate_id(answer: Answer, side: Side) -> str:
     return chosen.id if chosen else f"{side}-1"
 
 
-def fingerprint(pair: Pair) -> str:
+def fingerprint(pair: JudgedPair) -> str:
     """16 hexadecimal digits that change with any text the judges would see."""
     digest = hashlib.blake2b(digest_size=8)
-    texts = [pair.opponent, pair.challenger]
+    texts = [pair.opponent, pair.challenger, *(pair.observed if pair.has_evidence else ())]
     for text in texts + [part for message in pair.history for part in (message.role, message.content)]:
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(b"%d:" % len(raw))
@@ -90,12 +114,13 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def rubric_hash() -> str:
-    """What identifies the rubric: its text and the layout around it."""
-    return f"{prompts.load('rubric').hash}-{LAYOUT}"
+def rubric_hash(evidence: bool = False) -> str:
+    """What identifies the rubric: its text and the layout around it; behind a "+" what is said of evidence."""
+    plain = f"{prompts.load('rubric').hash}-{LAYOUT}"
+    return f"{plain}+{prompts.load('rubric_observed').hash}" if evidence else plain
 
 
-def requests(pair: Pair, settings: Settings, secret: bytes, twins: int = 0) -> dict[Key, Request]:
+def requests(pair: JudgedPair, settings: Settings, secret: bytes, twins: int = 0) -> dict[Key, Request]:
     """The question to every judge in every order that is asked, keyed by (judge, order).
 
     Nothing in it depends on the file's name: the same turn in a larger sample is the same question, and is not paid for
@@ -147,28 +172,29 @@ def _budget(judge: str, settings: Settings) -> int:
     return chosen.score_max_tokens or chosen.max_tokens or DEFAULT_TOKENS
 
 
-def _messages(pair: Pair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
+def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
     window = settings.generate.max_model_len
     conversation = [message.model_copy(update={"content": visible(message.content)}) for message in pair.history]
     if history_tokens(conversation) > window:
         conversation = fit(conversation, window)
     opponent, challenger = (_cut(visible(text), window // REPLY_SHARE) for text in (pair.opponent, pair.challenger))
     mark = _mark(pair, secret)
-    first, second = (opponent, challenger) if order == "king_first" else (challenger, opponent)
-    parts = [
-        fence.fence("CONVERSATION", "\n".join(_rendered(conversation, mark)), mark),
-        fence.fence("REPLY 1", first, mark),
-        fence.fence("REPLY 2", second, mark),
-    ]
+    replies = [(opponent, pair.observed[0]), (challenger, pair.observed[1])]
+    parts = [fence.fence("CONVERSATION", "\n".join(_rendered(conversation, mark)), mark)]
+    for number, (reply, observed) in enumerate(replies if order == "king_first" else replies[::-1], start=1):
+        parts.append(fence.fence(f"REPLY {number}", reply, mark))
+        if pair.has_evidence:
+            parts.append(fence.fence(f"OBSERVED {number}", visible(observed), mark))
+    addition = f"\n{prompts.load('rubric_observed').render()}" if pair.has_evidence else ""
     return [
-        {"role": "system", "content": prompts.load("rubric").render()},
+        {"role": "system", "content": prompts.load("rubric").render() + addition},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
 
 
-def _mark(pair: Pair, secret: bytes) -> str:
+def _mark(pair: JudgedPair, secret: bytes) -> str:
     """A nonce that stands in none of the texts. The challenger's prompt has another: its writer cannot know this."""
-    texts = [pair.opponent, pair.challenger, *(message.content for message in pair.history)]
+    texts = [pair.opponent, pair.challenger, *pair.observed, *(message.content for message in pair.history)]
     content = fingerprint(pair)
     for number in range(1000):
         mark = fence.nonce(secret, f"judge:{number}:{content}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -147,7 +148,7 @@ def student_quantile(level: float, freedom: int) -> float:
     With T = sqrt(df) tan(angle) the density is a power of the cosine, which Gauss and Legendre's rule integrates to 10
     digits; bisection finds the quantile. (To import scipy.special for it would cost 0.2 to 0.3 s of the gate's 0.5.)
     """
-    nodes, weights = np.polynomial.legendre.leggauss(64)
+    nodes, weights = _nodes()
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
     def share_up_to(angle: float) -> float:
@@ -158,6 +159,12 @@ def student_quantile(level: float, freedom: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if share_up_to(middle) < level - 0.5 else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
+
+
+@cache
+def _nodes() -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return nodes, weights
 
 
 def percentile_lower(values: ArrayLike, alpha: float, resamples: int, seed: int) -> float:

@@ -7,6 +7,7 @@ server in the same process must leave the processor to the client that is measur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 import socket
 import struct
@@ -100,7 +101,8 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and self.open:
             # Without lingering the kernel sends RST and not FIN.
             wire = self._transport.get_extra_info("socket")
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):  # the client was faster, and the socket is closed already
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
 
     async def stop(self) -> None:

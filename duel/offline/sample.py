@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ PROMPTS = 132
 
 def folder() -> Path:
     """The folder that holds the bundled parquet files."""
-    return Path(str(resources.files("duel.offline"))) / "data"
+    return Path(__file__).parent / "data"
 
 
 def defaults() -> dict[str, dict[str, Any]]:
@@ -22,6 +21,7 @@ def defaults() -> dict[str, dict[str, Any]]:
         "sample": {"n": PROMPTS, "per_instance": ROLLOUTS, "files": 1},
         # The bundled pull requests are in no benchmark, and the lists are a download.
         "audit": {"decontaminate": []},
+        "execute": {"backend": "bubblewrap"},  # where it is not to be had, the other stages go on without
     }
 
 

@@ -103,7 +103,7 @@ class Server:
             case "POST", "/chat/completions":
                 await self._completions(call, connection)
             case "GET", "/models":
-                names = self.options.models or MODELS
+                names = self.options.models or (*MODELS, "*")
                 listing = [{"id": name, "object": "model", "created": 0, "owned_by": "offline"} for name in names]
                 connection.respond(200, orjson.dumps({"object": "list", "data": listing}))
             case "GET", "/stats":

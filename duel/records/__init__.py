@@ -32,7 +32,7 @@ from duel.records.people import Lot, People, PersonVote
 from duel.records.pull_request import ChangedFile, Commit
 from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import Prompt, Source
-from duel.records.score import Score, ScoredPair, Vote
+from duel.records.score import PairIds, Score, Vote
 
 __all__ = [
     "DIMENSIONS",
@@ -64,6 +64,7 @@ __all__ = [
     "NoiseFloor",
     "Observed",
     "Order",
+    "PairIds",
     "People",
     "PersonVote",
     "Prompt",
@@ -72,7 +73,6 @@ __all__ = [
     "Repeats",
     "Role",
     "Score",
-    "ScoredPair",
     "Side",
     "Source",
     "Thresholds",

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from duel.records.audit import Audit
 from duel.records.observed import Observed
-from duel.records.record import Message, Record, Side
+from duel.records.record import Message, Part, Record, Side
 from duel.records.sampled import Source
 
 
-class Made(BaseModel):
+class Made(Part):
     """What one reply was made with: enough to tell whether it is still what the settings ask for.
 
     `plan` is the fingerprint of the question, without the workspace's nonce: a rerun compares it, and needs no call.
     """
 
-    model_config = ConfigDict(extra="allow")
     model: str = ""
     plan: str = ""
     question_hash: str = ""
@@ -31,13 +30,12 @@ class Made(BaseModel):
     at: str = ""
 
 
-class Candidate(BaseModel):
+class Candidate(Part):
     """One text for a turn. `id` is unique in its answer: the side, a dash, a number from 1 (`king-1`).
 
     The text of the chosen one stands in the answer's field of its side and nowhere else; `Answer.text_of` gives either.
     """
 
-    model_config = ConfigDict(extra="allow")
     id: str
     side: Side
     text: str = ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from duel.records.record import Part
 
 
 def fingerprint(text: str) -> str:
@@ -13,10 +15,9 @@ def fingerprint(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-class Leak(BaseModel):
+class Leak(Part):
     """One fact that stands in the hidden pull request and nowhere in what the agent has seen."""
 
-    model_config = ConfigDict(extra="allow")
     kind: str
     value: str
     place: dict[str, Any] = Field(default_factory=dict)
@@ -31,19 +32,17 @@ class Leak(BaseModel):
     """Its part of the leak score."""
 
 
-class BrokenRule(BaseModel):
+class BrokenRule(Part):
     """One rule of the turn's own history that the reply breaks."""
 
-    model_config = ConfigDict(extra="allow")
     rule: str
     detail: str = ""
     place: dict[str, Any] = Field(default_factory=dict)
 
 
-class ProtocolCheck(BaseModel):
+class ProtocolCheck(Part):
     """Whether the reply keeps the rules that its own history states."""
 
-    model_config = ConfigDict(extra="allow")
     ok: bool
     problems: list[BrokenRule] = Field(default_factory=list)
     blocks: int = 0
@@ -52,13 +51,12 @@ class ProtocolCheck(BaseModel):
     submits: bool = False
 
 
-class Audit(BaseModel):
+class Audit(Part):
     """The findings about one text. `text` is its fingerprint: a finding about another text counts as no audit.
 
     ch.py looks for leaks while it writes; `duel audit` fills in the rest. What was not looked for is None.
     """
 
-    model_config = ConfigDict(extra="allow")
     text: str = ""
     rests_on: str = ""
     """Fingerprint of all that the findings rest on: text, history, pull request, settings, lists, program."""
@@ -70,6 +68,8 @@ class Audit(BaseModel):
     """The writer was asked again with its leaks named: the words are gone, the knowledge may be there."""
     attempts: list[str] = Field(default_factory=list)
     """Kinds of attempts to sway a judge."""
+    minded: dict[str, str] = Field(default_factory=dict)
+    """What checks of other packages mind, by the check's name."""
     protocol: ProtocolCheck | None = None
     secrets: dict[str, int] = Field(default_factory=dict)
     """Kind -> how many."""

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from duel.records.people import People
-from duel.records.record import Record
+from duel.records.record import Part, Record
 
 Decision = Literal["accepted", "rejected", "undecided"]
-
-
-class Part(BaseModel):
-    """A piece of the verdict. A figure that was not measured is None; unknown keys survive."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class Gate(Part):

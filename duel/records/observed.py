@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from duel.records.record import Part
 
 
-class Observed(BaseModel):
+class Observed(Part):
     """What one candidate's command did, or why that is not known.
 
     All of `printed` and `changed` is untrusted text.
     """
 
-    model_config = ConfigDict(extra="allow")
     ran: bool = False
     why_not: str = ""
     """A reason and its detail ("unfaithful: 2 of 7 observations came back"); "" where it ran."""
@@ -49,3 +50,11 @@ def same(first: Observed, second: Observed) -> bool:
 
 def _told(one: Observed) -> tuple[int | None, str, str, str]:
     return one.exit, one.ended_by, one.printed, one.changed
+
+
+def cut(text: str, characters: int) -> str:
+    """`text` cut in the middle to `characters`, with how many were left out."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half} characters left out) ...\n{text[-half:]}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from duel.records.record import DIMENSIONS, Order, Record
+from duel.records.record import DIMENSIONS, Order, Part, Record
 
 PERSON = "person:"
 STAND_IN = "stand-in"
@@ -19,10 +19,9 @@ LONGEST_REASON = 2_000
 LONGEST_SECONDS = 3_600.0
 
 
-class Lot(BaseModel):
+class Lot(Part):
     """How a turn came before a person: its chance in the draw, and the draw's seed."""
 
-    model_config = ConfigDict(extra="allow")
     probability: float = Field(gt=0, le=1)
     seed: int = 0
 
@@ -69,7 +68,7 @@ class PersonVote(Record):
         return None if None in found else found
 
 
-class PeopleFigure(BaseModel):
+class PeopleFigure(Part):
     """Panel against people for one judge, dimension, bucket or rater: points of margin, interval bias ± error."""
 
     name: str
@@ -85,7 +84,7 @@ class PeopleFigure(BaseModel):
     """Krippendorff's alpha between the two on the winner."""
 
 
-class RaterFigures(BaseModel):
+class RaterFigures(Part):
     """How one person voted. Shares are of the pairs voted on, repeats left out."""
 
     rater: str
@@ -108,7 +107,7 @@ class RaterFigures(BaseModel):
         return self.rater.startswith(STAND_IN)
 
 
-class ScoreBucketRow(BaseModel):
+class ScoreBucketRow(Part):
     """Labeled turns whose panel score is in one band, by what people preferred."""
 
     band: str
@@ -117,7 +116,7 @@ class ScoreBucketRow(BaseModel):
     opponent: int
 
 
-class Disagreement(BaseModel):
+class Disagreement(Part):
     """A turn on which people and panel differ, with what both said. Margins in points."""
 
     item: str
@@ -127,7 +126,7 @@ class Disagreement(BaseModel):
     people_reason: str = ""
 
 
-class PeopleThreshold(BaseModel):
+class PeopleThreshold(Part):
     """The score from which people prefer the challenger in at least `share` of the turns, by fixed-sequence testing."""
 
     share: float
@@ -142,7 +141,7 @@ class PeopleThreshold(BaseModel):
     """All judged turns from there on."""
 
 
-class People(BaseModel):
+class People(Part):
     """What people's votes make of the verdict: margins and biases in points, bounds in deltas."""
 
     decision: str = "undecided"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from duel.records.record import Record
+from duel.records.record import Part, Record
 from duel.records.sampled import Source
 
 
-class ChangedFile(BaseModel):
+class ChangedFile(Part):
     """One file of a diff."""
 
-    model_config = ConfigDict(extra="allow")
     path: str
     status: str = "modified"
     additions: int = 0

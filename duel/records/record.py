@@ -17,10 +17,16 @@ Side = Literal["king", "challenger", "assistant"]
 Bucket = Literal["final", "refined", "defeat"]
 
 
-class Record(BaseModel):
+class Part(BaseModel):
+    """A piece of a record: unknown keys survive; validators are made at first use, so that `--help` is quick."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+
+class Record(Part):
     """A JSON object on disk: typed fields, a format tag, and whatever else was in it."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     FORMAT: ClassVar[str] = ""
 
     @classmethod
@@ -54,9 +60,8 @@ class Record(BaseModel):
         return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-class Message(BaseModel):
+class Message(Part):
     """One chat message. Content is text; keys of tool-calling formats survive as extras."""
 
-    model_config = ConfigDict(extra="allow")
     role: Role
     content: str

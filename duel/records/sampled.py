@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from duel.records.record import Message, Record
+from duel.records.record import Message, Part, Record
 
 
-class Source(BaseModel):
+class Source(Part):
     """Where a prompt came from, and how likely it was to be drawn."""
 
-    model_config = ConfigDict(extra="allow")
     dataset: str = ""
     revision: str = ""
     file: str = ""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from duel.records.record import Order, Record
+from duel.records.record import Order, Part, Record
 
 
-class Vote(BaseModel):
+class Vote(Part):
     """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost, null unparsed.
 
     `judge` is who cast it: a model's id, `rule:<name>` or `person:<name>`. The record it stands in names the pair.
     """
 
-    model_config = ConfigDict(extra="allow")
     judge: str
     order: Order
     correctness: float | None = None
@@ -40,13 +39,12 @@ class Vote(BaseModel):
         return None not in values
 
 
-class ScoredPair(BaseModel):
+class PairIds(Part):
     """The two candidates that the votes are about, by their ids in the answer ("king-1"; "assistant" is no candidate).
 
     `opponent` stands in the king's place, also where it is the reference turn or where both sides are kings.
     """
 
-    model_config = ConfigDict(extra="allow")
     opponent: str = ""
     challenger: str = ""
 
@@ -63,7 +61,7 @@ class Score(Record):
     file: str
     instance_id: str = Field(min_length=1)
     mode: int = 2
-    pair: ScoredPair = Field(default_factory=ScoredPair)
+    pair: PairIds = Field(default_factory=PairIds)
     parsed: bool = False
     score: float | None = None
     delta: float | None = None
@@ -77,6 +75,9 @@ class Score(Record):
     """What a second, independent look at the pair gave (`validate.py --confirm`; votes in `score/_confirm/`)."""
     style: str = ""
     reason: str = ""
+    evidence: str = ""
+    """"shown": judges saw what the commands did; "same": both did the same, a draw in correctness by rule (a vote's
+    `said` keeps what the judge said); else why not ("unfaithful"), "" where nothing was executed."""
     attempts: list[dict[str, str]] = Field(default_factory=list)
     """{side, kind}: what in a reply looks like an attempt to influence the judges."""
     writers: dict[str, str] = Field(default_factory=dict)

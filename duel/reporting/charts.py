@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import figures
+from duel.reporting import wording
 from duel.reporting.svg import Drawing
 from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, Tally
 from duel.reporting.text import shorten
@@ -21,6 +21,8 @@ LABELS = {"final": "final", "refined": "refined", "defeat": "defeat", "none": "l
 CLUSTER_SLOTS = 40
 SMALLEST_DOT = 2.2
 """Pixels."""
+SMALL_LETTER = 7.0
+"""Pixels of a letter in small text (11 px), at most on average: names of models hold few wide ones."""
 Scale = Callable[[float], float]
 
 
@@ -47,8 +49,8 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
     highest = max((sum(bar.values()) for bar in tally.histogram), default=0)
     if not highest:
         return None
-    chart = Drawing("Scores of the turns", _histogram_words(tally), WIDTH, 224)
-    left, right, top, ground = 34, WIDTH - 6, 34, 184
+    chart = Drawing("Scores of the turns", _histogram_words(tally), WIDTH, 238)
+    left, right, top, ground = 34, WIDTH - 6, 48, 198  # the thresholds stand below the legend
     x = scale(0, 100, left, right)
     ceiling = nice_ceiling(highest)
     y = scale(0, ceiling, ground, top)
@@ -145,14 +147,14 @@ def margin(verdict: Verdict) -> Drawing | None:
 
 
 def _forest_dot(chart: Drawing, x: Scale, y: float, value: float, classes: str, radius: float, hint: str) -> None:
-    chart.circle(x(value), y, radius, classes, f"{figures.points(value)}: {hint}")
-    chart.text(x(value), y - radius - 3, figures.signed(value, 1), "small middle")
+    chart.circle(x(value), y, radius, classes, f"{wording.points(value)}: {hint}")
+    chart.text(x(value), y - radius - 3, wording.signed(value, 1), "small middle")
 
 
 def _margin_words(verdict: Verdict, rows: Sequence[tuple[str, float, str]]) -> str:
     parts = [
-        f"margin {figures.points(verdict.margin)}",
-        *(f"{name} {figures.points(value)}" for name, value, _ in rows),
+        f"margin {wording.points(verdict.margin)}",
+        *(f"{name} {wording.points(value)}" for name, value, _ in rows),
     ]
     return ", ".join(parts)
 
@@ -174,7 +176,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     stacks: list[list[str]] = [[] for _ in range(CLUSTER_SLOTS)]
     for instance, value in sorted(values.items()):
         slot = min(int((value + reach) / (2 * reach) * CLUSTER_SLOTS), CLUSTER_SLOTS - 1)
-        stacks[slot].append(f"{instance}: {figures.points(value)} over {tally.clusters[instance].number} turns")
+        stacks[slot].append(f"{instance}: {wording.points(value)} over {tally.clusters[instance].number} turns")
     step = min((ground - top) / max(map(len, stacks)), (right - left) / CLUSTER_SLOTS)
     for number, stack in enumerate(stacks):
         _cluster_stack(chart, stack, -reach + (number + 0.5) * 2 * reach / CLUSTER_SLOTS, x, ground, step)
@@ -185,7 +187,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     chart.text(right, ground + 36, "challenger ahead →", "small muted end")
     if verdict.margin is not None and abs(verdict.margin) <= reach:
         chart.line(x(verdict.margin), top - 8, x(verdict.margin), ground, "threshold")
-        chart.text(x(verdict.margin) + 5, top, f"margin {figures.signed(verdict.margin, 1)}", "small")
+        chart.text(x(verdict.margin) + 5, top, f"margin {wording.signed(verdict.margin, 1)}", "small")
     return chart
 
 
@@ -196,7 +198,7 @@ def _cluster_stack(chart: Drawing, hints: list[str], middle: float, x: Scale, gr
         for level, hint in enumerate(hints):
             chart.circle(x(middle), ground - (level + 0.5) * step, step / 2 - 0.4, side, hint)
     elif hints:
-        hint = f"around {figures.points(middle)}: {len(hints):,} pull requests"
+        hint = f"around {wording.points(middle)}: {len(hints):,} pull requests"
         chart.rect(x(middle) - 3.4, ground - len(hints) * step, 6.8, len(hints) * step, side, hint)
 
 
@@ -211,7 +213,7 @@ def metrics(verdict: Verdict) -> Drawing | None:
         chart.text((column + 0.5) * width, 14, name, "small muted middle")
     for row, judge in enumerate(judges):
         y = 26 + 44 * row
-        chart.text(2, y + 10, shorten(judge.judge, 60), "small")
+        chart.text(2, y + 10, shorten(judge.judge, int(WIDTH / SMALL_LETTER)), "small")
         for column, name in enumerate(DIMENSIONS):
             value = judge.by_metric.get(name)
             if value is None:
@@ -219,7 +221,7 @@ def metrics(verdict: Verdict) -> Drawing | None:
             side = "fill-challenger" if value >= 50 else "fill-king"
             hint = f"{judge.judge}, {name}: {value:.1f}"
             chart.rect(column * width + 1, y + 15, width - 2, 22, side, hint, 0.06 + abs(value - 50) / 50 * 0.44)
-            chart.text((column + 0.5) * width, y + 30, figures.score(value), "middle")
+            chart.text((column + 0.5) * width, y + 30, wording.score(value), "middle")
     return chart
 
 
@@ -228,19 +230,19 @@ def order(verdict: Verdict) -> Drawing | None:
     judges = [judge for judge in verdict.judges if judge.first_shown_lean is not None]
     if not judges:
         return None
-    words = ", ".join(f"{judge.judge} {figures.signed(judge.first_shown_lean)}" for judge in judges)
+    words = ", ".join(f"{judge.judge} {wording.signed(judge.first_shown_lean)}" for judge in judges)
     chart = Drawing("Lean to the reply shown first", words, WIDTH, 48 + 40 * len(judges))
     x = scale(-0.5, 0.5, 8, WIDTH - 8)
     ground = 8 + 40 * len(judges)
     for row, judge in enumerate(judges):
         y, lean = 4 + 40 * row, judge.first_shown_lean or 0.0
-        flips = "" if judge.flip_rate is None else f" · flips {figures.share(judge.flip_rate)}"
-        chart.text(8, y + 10, shorten(judge.judge, 38), "small")
-        chart.text(WIDTH - 8, y + 10, f"{figures.signed(lean)}{flips}", "small muted end")
+        flips = "" if judge.flip_rate is None else f" · flips {wording.share(judge.flip_rate)}"
+        told = f"{wording.signed(lean)}{flips}"
+        chart.text(8, y + 10, shorten(judge.judge, int((WIDTH - 24) / SMALL_LETTER) - len(told)), "small")
+        chart.text(WIDTH - 8, y + 10, told, "small muted end")
         chart.line(8, y + 24, WIDTH - 8, y + 24, "rule")
-        chart.rect(
-            min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", f"lean {figures.signed(lean)}"
-        )
+        hint = f"{judge.judge}: lean {wording.signed(lean)}"
+        chart.rect(min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", hint)
     chart.line(x(0), 18, x(0), ground, "axis")
     chart.text(8, ground + 18, "← always the second (−0.5)", "small muted")
     chart.text(WIDTH - 8, ground + 18, "always the first (+0.5) →", "small muted end")
@@ -270,7 +272,7 @@ def length(tally: Tally) -> Drawing | None:
     chart.path(means, "line")
     for (px, py), mean in zip(means, [m for m in tally.length_means if m.number], strict=True):
         chart.circle(
-            px, py, 3.5, "fill-challenger", f"mean score {figures.score(mean.value)} over {mean.number:,} turns"
+            px, py, 3.5, "fill-challenger", f"mean score {wording.score(mean.value)} over {mean.number:,} turns"
         )
     for position, label in ((0, "−100 %"), (LENGTH_BINS / 2, "same length"), (LENGTH_BINS, "+100 %")):
         chart.text(
@@ -289,7 +291,7 @@ def length(tally: Tally) -> Drawing | None:
 def _length_words(tally: Tally) -> str:
     width = 200 / LENGTH_BINS
     return ", ".join(
-        f"{-100 + i * width:+.0f} to {-100 + (i + 1) * width:+.0f} %: {figures.score(mean.value)}"
+        f"{-100 + i * width:+.0f} to {-100 + (i + 1) * width:+.0f} %: {wording.score(mean.value)}"
         for i, mean in enumerate(tally.length_means)
         if mean.number
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Score, Side
+from duel.reporting.listed_turns import Judged, issue_of
 from duel.reporting.text import shorten
-from duel.reporting.turns import Judged, issue_of
 
 # Text of all turns together, in characters: 10,000 turns get 10,000 each, 2,000 turns 50,000 (nearly always the whole
 # history). The page then has 31 MB, which Chromium has on the screen after 0.2 s and ready after 0.6 s.
@@ -151,12 +151,13 @@ def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
 
 
 def _observed(candidate: Candidate | None, limit: int) -> dict[str, Any] | None:
-    """What a candidate's command printed where it was executed, or why it was not."""
+    """What a candidate's command printed and changed where it was executed, or why it was not."""
     seen = candidate.observed if candidate is not None else None
     if seen is None:
         return None
     why_not = "" if seen.ran else shorten(seen.why_not or "not said", 200)
-    return {"printed": cut(seen.printed, limit), "exit": seen.exit, "why_not": why_not}
+    changed = cut(seen.changed, limit)
+    return {"printed": cut(seen.printed, limit), "changed": changed, "exit": seen.exit, "why_not": why_not}
 
 
 def _vote(vote: Any) -> list[Any]:

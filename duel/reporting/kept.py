@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.records import Bucket, Kept
-from duel.reporting.turns import Judged
+from duel.reporting.listed_turns import Judged
 from duel.workspace import BUCKETS, Workspace, cannot_write
 
 MANIFEST = "kept.json"

@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import figures
-from duel.reporting.parts import Outside, Section, Table
-from duel.reporting.sections import gates
+from duel.reporting import wording
+from duel.reporting.listed_turns import ListedTurn
+from duel.reporting.parts import Outside, ReportSection, Table
+from duel.reporting.report_sections import gates
 from duel.reporting.svg import Drawing
 from duel.reporting.text import code, prose
-from duel.reporting.turns import Turn
 
 BANNER = (
     "> **OFFLINE STAND-IN: these figures mean nothing.** No model took part: rules that ship with the project wrote"
@@ -28,9 +28,9 @@ LISTED = 50
 def write(
     verdict: Verdict,
     summary: dict[str, Any],
-    sections: Sequence[Section],
+    sections: Sequence[ReportSection],
     charts: dict[str, Drawing],
-    turns: Sequence[Turn],
+    turns: Sequence[ListedTurn],
 ) -> str:
     """The whole page. `turns` are best first."""
     parts = [head(verdict, summary["offline"]), pictures(charts), *map(section, sections), turn_table(turns)]
@@ -55,9 +55,9 @@ def headline(verdict: Verdict) -> str:
     """The verdict in two sentences."""
     return (
         f"**{prose(verdict.decision, 40).capitalize()}.** The challenger scored"
-        f" {figures.score(verdict.challenger_score)}, the {verdict.opponent_name} {figures.score(verdict.king_score)}:"
-        f" a margin of **{figures.points(verdict.margin)}** over {figures.count(verdict.parsed)} judged turns from"
-        f" {figures.count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie."
+        f" {wording.score(verdict.challenger_score)}, the {verdict.opponent_name} {wording.score(verdict.king_score)}:"
+        f" a margin of **{wording.points(verdict.margin)}** over {wording.count(verdict.parsed)} judged turns from"
+        f" {wording.count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie."
     )
 
 
@@ -67,7 +67,7 @@ def pictures(charts: dict[str, Drawing]) -> str:
     return "\n".join(["## Charts", "", *shown]) if shown else ""
 
 
-def section(section: Section) -> str:
+def section(section: ReportSection) -> str:
     """A heading, its tables with their captions, its notes."""
     parts = [f"## {section.title}"]
     for shown in section.tables:
@@ -94,7 +94,7 @@ def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> 
     return f"| {' | '.join(cells)} |"
 
 
-def turn_table(turns: Sequence[Turn]) -> str:
+def turn_table(turns: Sequence[ListedTurn]) -> str:
     """A row for every turn, best first; of more than `ALL_TURNS` only those that one looks at first."""
     if len(turns) <= ALL_TURNS:
         lead = "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket."
@@ -109,7 +109,7 @@ def turn_table(turns: Sequence[Turn]) -> str:
     }
     parts = [
         "## Turns",
-        f"{figures.count(len(turns))} turns were judged; {LISTED} of each kind are listed here."
+        f"{wording.count(len(turns))} turns were judged; {LISTED} of each kind are listed here."
         " [index.html](index.html) has every one, `score/` and `answer_*/` their records.",
     ]
     for name, some in kinds.items():
@@ -117,14 +117,14 @@ def turn_table(turns: Sequence[Turn]) -> str:
     return "\n\n".join(parts)
 
 
-def _rows(turns: Sequence[Turn]) -> list[str]:
+def _rows(turns: Sequence[ListedTurn]) -> list[str]:
     """Head and rows, not padded: there may be hundreds."""
     names = ("score", "file", "issue", "bucket", "action style", *DIMENSIONS, "leak", "flips")
     rule = f"|--:|---|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|"
     return [f"|{'|'.join(names)}|", rule, *map(_turn_row, turns)]
 
 
-def _turn_row(turn: Turn) -> str:
+def _turn_row(turn: ListedTurn) -> str:
     score = "–" if turn.score is None else f"{turn.score:.1f}"
     metrics = "|".join("–" if value is None else f"{value:.0f}" for value in turn.metrics)
     leak = {None: "not checked", True: "**leak**", False: "no"}[turn.leaking]
@@ -134,6 +134,6 @@ def _turn_row(turn: Turn) -> str:
     )
 
 
-def _link(turn: Turn) -> str:
+def _link(turn: ListedTurn) -> str:
     target = f"{turn.bucket}/{turn.file}.json" if turn.bucket else turn.path
     return f"[{code(turn.file)}](../{quote(target)})"

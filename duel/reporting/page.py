@@ -19,13 +19,13 @@ from typing import Any
 import orjson
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import sections, svg, trust
+from duel.reporting import report_sections, svg, trust
 from duel.reporting.details import Details, budget
+from duel.reporting.listed_turns import Judged, ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
-from duel.reporting.parts import Section
+from duel.reporting.parts import ReportSection
 from duel.reporting.svg import Drawing
 from duel.reporting.text import script_json, xml
-from duel.reporting.turns import Judged, Turn
 
 # Opening one turn reads one chunk: 16 turns are about 160 KB of JSON, which a browser unpacks in a few milliseconds.
 CHUNK_TURNS = 16
@@ -65,9 +65,9 @@ class Page:
         self,
         verdict: Verdict,
         summary: dict[str, Any],
-        shown: Sequence[Section],
+        shown: Sequence[ReportSection],
         charts: dict[str, Drawing],
-        turns: Sequence[Turn],
+        turns: Sequence[ListedTurn],
     ) -> bytes:
         """The page. `turns` are those that were added, in the same order."""
         self._close_chunk()
@@ -94,7 +94,7 @@ def pack(value: Any) -> bytes:
     return base64.b64encode(zlib.compress(orjson.dumps(value), LEVEL))
 
 
-def columns(turns: Sequence[Turn]) -> dict[str, Any]:
+def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
     """The rows of the list, column by column; what repeats is named once."""
     table: dict[str, Any] = {}
     for name in ("instance_id", "repo", "style", "license", "reason"):
@@ -111,7 +111,7 @@ def columns(turns: Sequence[Turn]) -> dict[str, Any]:
     return table
 
 
-def plain_table(turns: Sequence[Turn]) -> str:
+def plain_table(turns: Sequence[ListedTurn]) -> str:
     """Every turn as a row of plain HTML, for a reader without script."""
     rows = (
         f"<tr><td>{'–' if turn.score is None else f'{turn.score:.1f}'}<td>{xml(turn.bucket or turn.reason)}"
@@ -135,7 +135,7 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[Section]) -> dict[str, Any]:
+def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportSection]) -> dict[str, Any]:
     return {
         "offline": summary["offline"],
         "decision": verdict.decision,
@@ -157,7 +157,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[Section]
         "next": next_step(verdict.decision, summary),
         "buckets": summary["buckets"],
         "thresholds": summary["thresholds"],
-        "gates": Section("Gates", [sections.gates(verdict)]).plain(),
+        "gates": ReportSection("Gates", [report_sections.gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
         "chunk_turns": CHUNK_TURNS,

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from duel.records import Side
-from duel.reporting.turns import Judged, Turn
+from duel.reporting.execution_section import Executed
+from duel.reporting.listed_turns import Judged, ListedTurn
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
 # that no bin is higher than its neighbour only because more scores can fall into it.
@@ -33,7 +34,7 @@ class Group:
         """The mean score over parsed turns."""
         return self.score_sum / self.parsed if self.parsed else None
 
-    def add(self, turn: Turn) -> None:
+    def add(self, turn: ListedTurn) -> None:
         """Count one turn."""
         self.turns += 1
         if turn.score is not None:
@@ -81,6 +82,7 @@ class Tally:
     length_means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(LENGTH_BINS)])
     writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     """Side -> model -> prompt and completion tokens, and the replies they were for."""
+    executed: Executed = field(default_factory=Executed)
 
     def add(self, judged: Judged) -> None:
         """Count one turn."""
@@ -93,10 +95,11 @@ class Tally:
         for name in GROUPINGS:
             self.groups[name].setdefault(_group_of(turn, name), Group()).add(turn)
         self._add_writers(judged)
+        self.executed.add(judged.score)
         if turn.score is not None:
             self._add_score(turn, turn.score)
 
-    def _add_score(self, turn: Turn, score: float) -> None:
+    def _add_score(self, turn: ListedTurn, score: float) -> None:
         self.clusters.setdefault(turn.instance_id, Mean()).add(score / 100 - 0.5)
         score_bin = _bin(score / 100, SCORE_BINS)
         self.histogram[score_bin][turn.bucket or "none"] += 1
@@ -122,6 +125,6 @@ def _bin(share: float, bins: int) -> int:
     return min(max(int(share * bins + 1e-9), 0), bins - 1)
 
 
-def _group_of(turn: Turn, name: str) -> str:
+def _group_of(turn: ListedTurn, name: str) -> str:
     value = getattr(turn, name)
     return "" if name == "position" and value == 0 else str(value)

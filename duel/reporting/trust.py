@@ -3,53 +3,57 @@
 from __future__ import annotations
 
 from duel.records import Bound, Verdict
-from duel.reporting import figures
-from duel.reporting.parts import Outside, Section, Table
+from duel.reporting import wording
+from duel.reporting.parts import Outside, ReportSection, Table
 
 UNITS = {"repo": "repositories", "file": "prompt files"}
 
 
-def certainty(verdict: Verdict) -> Section:
+def certainty(verdict: Verdict) -> ReportSection:
     """How sure the verdict is."""
     v, looks = verdict, verdict.looks
     level = confidence(verdict)
-    decided = f"{figures.count(v.wins)} · {figures.count(v.ties)} · {figures.count(v.losses)}"
-    judged = f"{figures.count(v.parsed)} judged, {figures.share(v.parsed_fraction)}"
-    power = f"found with a chance of {figures.share(v.power)} at this size"
+    decided = f"{wording.count(v.wins)} · {wording.count(v.ties)} · {wording.count(v.losses)}"
+    judged = f"{wording.count(v.parsed)} judged, {wording.share(v.parsed_fraction)}"
+    power = f"found with a chance of {wording.share(v.power)} at this size"
     rows = [
-        ("margin", figures.points(v.margin), f"challenger − {v.opponent_name}"),
-        (f"lower bound, {level} one-sided", figures.delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
+        ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
+        (
+            f"lower bound, {level} one-sided",
+            wording.delta_points(v.lcb),
+            f"the gate's: studentized over {units(v)}",
+        ),
         *_other_bounds(v),
-        ("cluster t bound", figures.delta_points(v.lcb_t), "the same level, for comparison"),
-        ("bound over turns", figures.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
+        ("cluster t bound", wording.delta_points(v.lcb_t), "the same level, for comparison"),
+        ("bound over turns", wording.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
         (
             "strict bound",
-            figures.delta_points(v.lcb_strict),
+            wording.delta_points(v.lcb_strict),
             "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else ""),
         ),
-        ("worst case", figures.points(v.worst_case_margin), "if every unparsed turn had been lost"),
-        ("turns", figures.count(v.turns), judged),
-        (units(v), figures.count(v.clusters), "the independent units"),
-        ("minimum detectable margin", figures.size(v.minimum_detectable_margin), power),
-        ("turns needed", figures.count(v.turns_needed), "to decide a margin like today's"),
+        ("worst case", wording.points(v.worst_case_margin), "if every unparsed turn had been lost"),
+        ("turns", wording.count(v.turns), judged),
+        (units(v), wording.count(v.clusters), "the independent units"),
+        ("minimum detectable margin", wording.size(v.minimum_detectable_margin), power),
+        ("turns needed", wording.count(v.turns_needed), "to decide a margin like today's"),
         ("wins · ties · losses", decided, "turns"),
-        ("noise floor", figures.points(v.noise_floor.margin if v.noise_floor else None), noise_words(v)),
+        ("noise floor", wording.points(v.noise_floor.margin if v.noise_floor else None), noise_words(v)),
     ]
     if looks is not None:
-        looked = f"challengers judged here: {figures.count(looks.challengers)}, looks: {figures.count(looks.total)}"
-        rows.append(("chance of a false accept by now", figures.share(looks.false_accept_chance), looked))
+        looked = f"challengers judged here: {wording.count(looks.challengers)}, looks: {wording.count(looks.total)}"
+        rows.append(("chance of a false accept by now", wording.share(looks.false_accept_chance), looked))
     rows += [
         (Outside(name), Outside(row.get("figure", "")), Outside(f"{row.get('what', '')}: {row.get('meaning', '')}"))
         for name, added in v.figures.items()
         for row in added
     ]
-    return Section("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
+    return ReportSection("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
 
 
 def _other_bounds(v: Verdict) -> list[tuple[str, str, str]]:
     """The bound over the other kind of unit, at equal length, with missing votes made good, over all judged turns."""
     rows: list[tuple[str, Bound | None, str]] = [
-        (f"lower bound over {UNITS.get(by, 'pull requests')}", found, f"{figures.count(found.clusters)} of them")
+        (f"lower bound over {UNITS.get(by, 'pull requests')}", found, f"{wording.count(found.clusters)} of them")
         for by, found in v.by_cluster.items()
         if by != v.cluster_by
     ]
@@ -59,39 +63,44 @@ def _other_bounds(v: Verdict) -> list[tuple[str, str, str]]:
     return [
         (
             name,
-            figures.delta_points(found.lcb),
-            f"margin {figures.points(found.margin)}, {words}" if found.margin else words,
+            wording.delta_points(found.lcb),
+            f"margin {wording.points(found.margin)}, {words}" if found.margin else words,
         )
         for name, found, words in rows
         if found is not None
     ]
 
 
-def repeats(verdict: Verdict) -> Section:
+def repeats(verdict: Verdict) -> ReportSection:
     """What a score is worth on a second look, and how far an attack moves a judge."""
-    found, section = verdict.repeats, Section("Would it come out again?")
+    found, section = verdict.repeats, ReportSection("Would it come out again?")
     if found is not None and found.final:
         rows = [
-            ("now", figures.score(found.final_mean), figures.share(1.0), f"{found.final:,} turns by score"),
-            ("the same panel", figures.score(found.expected_same), figures.share(found.again_same), "expected"),
-            ("another panel", figures.score(found.expected_other), figures.share(found.again_other), "expected"),
+            ("now", wording.score(found.final_mean), wording.share(1.0), f"{found.final:,} turns by score"),
+            ("the same panel", wording.score(found.expected_same), wording.share(found.again_same), "expected"),
+            (
+                "another panel",
+                wording.score(found.expected_other),
+                wording.share(found.again_other),
+                "expected",
+            ),
         ]
         if found.confirmed:
             seen = f"measured on {found.confirmed:,} turns"
-            share = figures.share(found.confirmed_share)
-            rows.append(("second look (`--confirm`)", figures.score(found.confirmed_mean), share, seen))
+            share = wording.share(found.confirmed_share)
+            rows.append(("second look (`--confirm`)", wording.score(found.confirmed_mean), share, seen))
         section.tables.append(Table(("final, judged by", "mean score", "final again", "of"), list(rows), right=(1, 2)))
         section.notes.append(
-            f"Reliability: {figures.plain(found.reliability_orders)} before the same panel,"
-            f" {figures.plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
+            f"Reliability: {wording.plain(found.reliability_orders)} before the same panel,"
+            f" {wording.plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
             " `score_expected` in each kept turn is the score that a second look is expected to give."
         )
     if verdict.noise_floor is not None and verdict.noise_floor.final_share is not None:
-        share = figures.share(verdict.noise_floor.final_share)
+        share = wording.share(verdict.noise_floor.final_share)
         section.notes.append(f"Of the king's answers judged against each other {share} reach `final_min`.")
     if verdict.canary is not None:
         moved = [
-            (Outside(j.judge), figures.points(j.margin), figures.count(j.moved), figures.count(j.turns))
+            (Outside(j.judge), wording.points(j.margin), wording.count(j.moved), wording.count(j.turns))
             for j in verdict.canary.judges
         ]
         caption = "Canary: a king with an attack on the judges added, against the very same king without"
@@ -110,8 +119,8 @@ def noise_words(verdict: Verdict) -> str:
     noise = verdict.noise_floor
     if noise is None:
         return "`validate.py --noise-floor 200` judges the king against itself"
-    span = f"{figures.signed(noise.low, 1)} to {figures.signed(noise.high, 1)}"
-    return f"the king against itself over {figures.count(noise.turns)} turns, 95 % interval {span}"
+    span = f"{wording.signed(noise.low, 1)} to {wording.signed(noise.high, 1)}"
+    return f"the king against itself over {wording.count(noise.turns)} turns, 95 % interval {span}"
 
 
 def units(verdict: Verdict) -> str:

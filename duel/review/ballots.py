@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.judging.rubric import Pair
+from duel.judging.rubric import JudgedPair
 from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote
 from duel.records.people import LONGEST_REASON, LONGEST_SECONDS, PERSON
 from duel.review.showings import Showing
@@ -55,7 +55,7 @@ class Ballot:
     """One showing with its texts, and what only this side of the page knows: which text is whose."""
 
     showing: Showing
-    pair: Pair
+    pair: JudgedPair
     fingerprint: str
     id: str
     pair_id: str
@@ -64,12 +64,12 @@ class Ballot:
     """What the commands of opponent and challenger printed, where both were executed faithfully."""
 
     @classmethod
-    def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes) -> Ballot:
+    def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> Ballot:
         """The ballot of `showing`. Names and order are keyed hashes: without the workspace's secret they say nothing.
 
         The order is drawn anew for every person and turn; a repeat shows the sides the other way round.
         """
-        pair = rubric.pair_of(showing.item, answer, mode)
+        pair = rubric.pair_of(showing.item, answer, mode, observed)
         fingerprint = rubric.fingerprint(pair)
         swapped = _keyed(secret, "side", showing.rater, showing.item)[0] & 1 ^ int(showing.repeat)
         return cls(

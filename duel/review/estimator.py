@@ -105,7 +105,7 @@ class Phases:
         clusters = len(self.sums)
         return math.sqrt(clusters / max(1, clusters - 1) * float((self._drift() ** 2).sum()))
 
-    def people(self, slope: float | None = None) -> Estimate:
+    def people(self, slope: float | None = None) -> MeanEstimate:
         """What people would say of all turns. `slope` 0: people alone; None: tuned."""
         tuned = self.slope() if slope is None else slope
         total = self.sums.sum(0)
@@ -113,18 +113,18 @@ class Phases:
         mean += tuned * (total[PANEL] / total[TURNS] - total[PANEL_LABELED] / total[WEIGHT])
         return self._estimate(mean, self._residuals(tuned) + tuned * self._drift(), tuned)
 
-    def bias(self) -> Estimate:
+    def bias(self) -> MeanEstimate:
         """How much kinder the panel is than people, over all turns."""
         slope, total = self.slope(), self.sums.sum(0)
         mean = total[PANEL] / total[TURNS] - self.people(slope).mean
         return self._estimate(mean, (1 - slope) * self._drift() - self._residuals(slope), slope)
 
-    def _estimate(self, mean: float, shares: Floats, slope: float) -> Estimate:
+    def _estimate(self, mean: float, shares: Floats, slope: float) -> MeanEstimate:
         fitted = 1 + (slope > 0)
         scale = (self.labels - 1) / (self.labels - fitted) if self.labels > fitted else math.nan
         clusters = len(self.sums)
         error = math.sqrt(clusters / (clusters - 1) * float((shares**2).sum()) * scale) if clusters > 1 else math.nan
-        return Estimate(float(mean), error, slope, max(1, self.labeled_clusters - fitted))
+        return MeanEstimate(float(mean), error, slope, max(1, self.labeled_clusters - fitted))
 
     def lower(self, alpha: float, slope: float | None = None) -> float:
         """The one-sided lower bound at level 1 - `alpha`, with the pseudo-label under 200 labeled clusters.
@@ -138,7 +138,7 @@ class Phases:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean with its cluster-robust standard error. Unit: as what went in."""
 
     mean: float

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.table import mean
+from duel.judging.vote_table import mean
 from duel.records import DIMENSIONS, Score
 from duel.records.people import PersonVote
 from duel.settings import Settings
@@ -51,7 +51,8 @@ class Labeled:
     def of(cls, scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> Labeled:
         """Line up the newest vote of each showing with the turns of `scores`; what does not count is counted by reason.
 
-        A vote counts when it was drawn, has all dimensions, and is on the very texts that the panel judged.
+        A vote counts when it was drawn, has all dimensions, and is on the very texts that the panel judged, under
+        whatever name: a new draw may rename a turn.
         """
         parsed = [score for score in scores if score.parsed]
         place = {score.file: row for row, score in enumerate(parsed)}
@@ -59,7 +60,7 @@ class Labeled:
         repeats: list[PersonVote] = []
         skips: list[PersonVote] = []
         aside: Counter[str] = Counter()
-        for vote in newest(votes):
+        for vote in newest(_under_present_names(votes, parsed)):
             if vote.skipped or vote.values is None:
                 skips.append(vote)
             elif vote.drawn is None:
@@ -120,11 +121,21 @@ class Labeled:
 
 def newest(votes: Iterable[PersonVote]) -> list[PersonVote]:
     """The last word on each showing, in the order in which they were first voted on."""
-    last: dict[str, PersonVote] = {}
+    last: dict[tuple[str, str, str, bool], PersonVote] = {}
     for vote in votes:
-        if vote.key not in last or vote.at >= last[vote.key].at:
-            last[vote.key] = vote
+        showing = (vote.judge, vote.item, vote.pair, vote.repeat)
+        if showing not in last or vote.at >= last[showing].at:
+            last[showing] = vote
     return list(last.values())
+
+
+def _under_present_names(votes: Iterable[PersonVote], parsed: Sequence[Score]) -> Iterator[PersonVote]:
+    """The votes, each with the name that the turn of its texts has now."""
+    texts = {score.file: score.made_with.get("candidates", "") for score in parsed}
+    named = {pair: file for file, pair in texts.items() if pair}
+    for vote in votes:
+        same = texts.get(vote.item) in ("", vote.pair)
+        yield vote if same else vote.model_copy(update={"item": named.get(vote.pair, vote.item)})
 
 
 def pair_of_score(score: Score, otherwise: str) -> str:

@@ -1,38 +1,98 @@
-"""What people's votes do to the verdict: they stand beside it, or their bound is the gate's."""
+"""What people's votes do to the verdict: they stand beside it, or the gate speaks of their estimate."""
 
 from __future__ import annotations
 
-from duel.records import Gate, People, Verdict
+import numpy as np
+from numpy.typing import NDArray
+
+from duel.judging.gate import at_least
+from duel.judging.verdict_figures.certainty import thresholds
+from duel.records import Gate, People, Verdict, WhatIf
+from duel.records.decision import Decision
 from duel.settings import Settings
 
-GATE = "people_lcb"
 
+def weighed(verdict: Verdict, people: People, settings: Settings, scores: NDArray[np.float64] | None = None) -> Verdict:
+    """`verdict` with `people` in it, as `[review] weight` asks; `scores` (T,) are the panel's, for the what-if table.
 
-def weighed(verdict: Verdict, people: People, settings: Settings) -> Verdict:
-    """`verdict` with `people` in it, as `[review] weight` asks.
-
-    With "require" the gate on the panel's bound gives way to one on people's: a challenger is accepted only where it
-    holds, and the decision is `undecided` under `labels_min` labeled pull requests.
+    With "require" margin, bound and the bound with the missing votes made good are all people's: a challenger is
+    accepted only where they hold, and the decision is `undecided` under `labels_min` labeled pull requests.
     """
     weight = settings.review.weight
     if weight == "none" or (weight == "report" and not people.labels):
         return verdict
-    if weight == "report":
-        return verdict.model_copy(update={"people": people})
-    own = Gate(name=GATE, value=people.lcb, threshold=0.0, held=people.decision == "ahead")
-    gates = [own if gate.name == "lcb" else gate for gate in verdict.gates]
-    accepted = all(gate.held for gate in gates)
-    open_still = people.decision == "undecided" or verdict.decision == "undecided"
-    decision = "accepted" if accepted else "undecided" if open_still else "rejected"
-    why = [*verdict.why, _told(people)]
-    changed = {"people": people, "gates": gates, "accepted": accepted, "decision": decision, "why": why}
-    return verdict.model_copy(update=changed)
+    found = verdict.model_copy(update={"people": people, "what_if": _with_final_min(verdict, people, settings, scores)})
+    return _required(found, people, settings) if weight == "require" else found
 
 
-def _told(people: People) -> str:
+def _with_final_min(verdict: Verdict, people: People, settings: Settings, scores: NDArray[np.float64] | None) -> WhatIf:
+    """The what-if table with a row for every `final_min` that people's votes support."""
+    wished = [row.final_min for row in people.final_min if row.final_min is not None]
+    if scores is None or not wished:
+        return verdict.what_if
+    return verdict.what_if.model_copy(update={"thresholds": thresholds(scores, settings, wished)})
+
+
+def _required(verdict: Verdict, people: People, settings: Settings) -> Verdict:
+    gates = _gates_at(verdict, people, settings, settings.duel.win_margin)
+    decision = _decision(gates, people)
+    margins = [
+        row.model_copy(update={"decision": _decision(_gates_at(verdict, people, settings, row.win_margin), people)})
+        for row in verdict.what_if.margins
+    ]
+    return verdict.model_copy(
+        update={
+            "gates": gates,
+            "accepted": decision == "accepted",
+            "decision": decision,
+            "why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)],
+            "what_if": verdict.what_if.model_copy(update={"margins": margins}),
+        }
+    )
+
+
+def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: float) -> list[Gate]:
+    """The verdict's gates with those on the panel's margin and bounds replaced by people's."""
+    reach = win_margin / 200 if settings.duel.margin_bound else 0.0
+    lcb, missing = people.lcb, _missing(verdict, people)
+    enough = people.decision != "undecided"
+    own = {
+        "margin": at_least("people_margin", people.margin, win_margin),
+        "lcb": _above("people_lcb", lcb, reach, enough),
+        "missing_votes": _above("people_missing", missing, 0.0, enough),
+    }
+    return [own.get(gate.name, gate) for gate in verdict.gates]
+
+
+def _above(name: str, value: float | None, threshold: float, enough: bool) -> Gate:
+    found = at_least(name, value, threshold)
+    return found.model_copy(update={"held": found.held and enough and value is not None and value > 0})
+
+
+def _missing(verdict: Verdict, people: People) -> float | None:
+    """People's bound, less what the missing votes take from the panel's: it rests on parsed turns like that."""
+    missing = verdict.missing.lcb if verdict.missing else None
+    if people.lcb is None or missing is None or verdict.lcb is None:
+        return people.lcb
+    return people.lcb + min(0.0, missing - verdict.lcb)
+
+
+def _decision(gates: list[Gate], people: People) -> Decision:
+    if all(gate.held for gate in gates):
+        return "accepted"
+    few = any(gate.name == "clusters" and not gate.held for gate in gates)
+    return "undecided" if few or people.decision == "undecided" else "rejected"
+
+
+def _told(people: People, gates: list[Gate]) -> list[str]:
     told = {
         "ahead": "People's votes show that the challenger is ahead.",
         "not-shown": "People's votes do not show that the challenger is ahead.",
         "undecided": f"People have voted on {people.clusters} pull requests, too few to decide on.",
     }
-    return told[people.decision]
+    failed = {gate.name for gate in gates if not gate.held} if people.decision == "ahead" else set()
+    more = {
+        "people_margin": "The margin by people's votes is under the one that is asked for.",
+        "people_missing": "With the missing votes made good, people's bound is not above 0.",
+    }
+    return [told[people.decision], *(sentence for name, sentence in more.items() if name in failed)]

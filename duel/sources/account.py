@@ -1,9 +1,7 @@
 """The account of a draw, on the screen and in report/sampling.json: from what, what was left out, and why."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +15,16 @@ from duel.sources.output import Output, read_mark
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.sampling import Pool
 
-NARROWED_BY = {"min_turn", "max_turn", "per_instance", "per_repo", "exit_status", "max_history_tokens"}
+NARROWED_BY = {
+    "min_turn",
+    "max_turn",
+    "per_instance",
+    "per_repo",
+    "exit_status",
+    "max_history_tokens",
+    "per_rollout",
+    "skip_loops",
+}
 # What a reason's slug means to a person.
 MEANINGS = {
     "base-commit-differs": "the base commit in the task is not the pull request's",
@@ -25,6 +32,7 @@ MEANINGS = {
     "damaged-pull-request": "the pull request's row cannot be read",
     "excluded": "in `exclude_ids`",
     "issue-differs": "the issue in the task is not the pull request's",
+    "loops": "every eligible turn follows a history that goes in circles",
     "licence": "the licence is refused",
     "no-eligible-turn": "no turn within `min_turn`, `max_turn` and `max_history_tokens`",
     "no-instance-id": "no instance id",
@@ -51,7 +59,6 @@ class Account:
     huge: Mapping[str, int]
 
     def page(self) -> dict[str, Any]:
-        """report/sampling.json."""
         sample, turns = self.settings.sample, self.choice.turns
         return {
             "format": "duel-sampling/1",
@@ -80,16 +87,14 @@ class Account:
         }
 
     def say(self) -> None:
-        """Tell how it went, a shortage first."""
         turns, asked = len(self.choice.turns), self.settings.sample.n
         say(f"{_count(turns, 'turn')} from {_count(len(self.choice.ids), 'pull request')}")
         if turns < asked:
             more = len(self.trajectories.names) > len(self.file_odds)
             hint = "; --files draws from more of them" if more else ""
             say(f"that is fewer than the {asked:,} asked for: the files hold no more that are eligible{hint}")
-        for what, reasons in (("row", self.pool.reasons), ("turn", self.choice.reasons)):
-            for reason, count in _sorted(reasons).items():
-                say(f"  {_count(count, what)} left out: {MEANINGS.get(reason, printable(reason, 60))}")
+        for line in _left_out(self.pool, self.choice, " left out"):
+            say(f"  {line}")
         if self.huge:
             say(f"too large for the challenger's prompt: {_count(len(self.huge), 'pull request')} (report/hugePR.md)")
         for why in sorted(set(self.benchmarks.unchecked.values())):
@@ -97,13 +102,14 @@ class Account:
             say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
 
 
+def _left_out(pool: Pool, choice: Admission, what: str = "") -> Iterator[str]:
+    for kind, reasons in (("row", pool.reasons), ("turn", choice.reasons)):
+        for reason, count in _sorted(reasons).items():
+            yield f"{_count(count, kind)}{what}: {MEANINGS.get(reason, printable(reason, 60))}"
+
+
 def nothing_drawn(trajectories: ParquetTable, pool: Pool, choice: Admission) -> SourceError:
-    """What to tell a user whose draw came out empty."""
-    counts = [
-        f"{_count(count, what)}: {MEANINGS.get(reason, reason)}"
-        for what, reasons in (("row", pool.reasons), ("turn", choice.reasons))
-        for reason, count in _sorted(reasons).items()
-    ]
+    counts = list(_left_out(pool, choice))
     hint = ""
     if choice.reasons["no-pull-request"]:
         hint = "are these the trajectories' pull requests? In mode 1 (DUEL_MODE=1) turns without one are sampled too"
@@ -136,7 +142,6 @@ def say_other_draws(output: Output) -> None:
 
 
 def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, settings: Settings) -> None:
-    """Print what a run would download."""
     sample = settings.sample
     first = shuffled(sample.seed, "file", trajectories.names)[: sample.files]
     for table, names in ((trajectories, first), (pulls, pulls.names if pulls else [])):
@@ -152,7 +157,6 @@ def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, settings: S
 
 
 def _count(number: int, what: str) -> str:
-    """`1 turn`, `2 turns`."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 

@@ -1,22 +1,21 @@
 """Which candidates become prompts: the checks of each pull request, and a next one where one is left out."""
 
-from __future__ import annotations
-
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from duel.audit import licenses
 from duel.audit.contamination import Benchmarks
 from duel.settings import Settings
-from duel.sources.join import mismatch
 from duel.sources.pulls import Head, Pulls
 from duel.sources.sampling import DrawnTurn, Pool
 
 # Candidates whose pull requests are looked up at once: a fifth more than are still wanted, so that one look usually
 # does, and not more than this, since their issue texts are in memory meanwhile (3 KB each).
 LOOK_UP_AT_MOST = 5000
+_BASE_COMMIT = re.compile(r"^\s*[-*]\s*Base commit:\s*`?([0-9a-fA-F]{7,64})`?\s*$", re.MULTILINE)
 
 
 @dataclass
@@ -26,14 +25,11 @@ class Admission:
     turns: list[DrawnTurn] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Candidates that a check refused, as `Workspace.save_dropped` takes them."""
-    capped: int = 0
-    """Candidates left out by `per_repo`."""
-    looked_at: set[str] = field(default_factory=set)
-    """Pull requests that were looked at."""
+    capped: int = 0  # candidates left out by `per_repo`
+    looked_at: set[str] = field(default_factory=set)  # pull requests that were looked at
 
     @property
     def ids(self) -> set[str]:
-        """The pull requests of the turns that were taken."""
         return {turn.instance_id for turn in self.turns}
 
     def keep(self, ids: set[str], damaged: Mapping[str, str]) -> None:
@@ -44,12 +40,10 @@ class Admission:
         self.turns = [turn for turn in self.turns if turn.instance_id in ids or turn.instance_id not in damaged]
 
     def drop(self, turn: DrawnTurn, reason: str, detail: str) -> None:
-        """Leave a candidate out."""
         self.dropped.append({"file": turn.place, "instance_id": turn.instance_id, "reason": reason, "detail": detail})
 
     @property
     def reasons(self) -> Counter[str]:
-        """Refused candidates by reason."""
         counts = Counter(row["reason"] for row in self.dropped)
         if self.capped:
             counts["per-repo"] = self.capped
@@ -62,7 +56,10 @@ def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benc
     wanted = settings.sample.n
     repos: Counter[str] = Counter()
     candidates = pool.candidates()
-    while ahead := _look_ahead(candidates, wanted - len(choice.turns)):
+    while missing := wanted - len(choice.turns):
+        ahead = list(islice(candidates, min(LOOK_UP_AT_MOST, missing + missing // 5 + 20)))
+        if not ahead:
+            break
         heads = pulls.heads({turn.instance_id for turn in ahead}) if pulls else {}
         for turn in ahead:
             if len(choice.turns) == wanted:
@@ -98,5 +95,20 @@ def refusal(turn: DrawnTurn, head: Head | None, settings: Settings, benchmarks: 
     return ("contaminated", detail) if detail else ("", "")
 
 
-def _look_ahead(candidates: Iterator[DrawnTurn], wanted: int) -> list[DrawnTurn]:
-    return list(islice(candidates, min(LOOK_UP_AT_MOST, wanted + wanted // 5 + 20))) if wanted > 0 else []
+def mismatch(task: str, base_commit: str, problem_statement: str) -> str:
+    """Why the rollout's task (its first user message) is not the pull request's, as a slug; "" where it is.
+
+    The base commit is compared where the task names one (mini-swe-agent's own template does not), the issue text
+    wherever the pull request has one, with all white space alike, since templates indent and wrap.
+    """
+    named = [commit.lower() for commit in _BASE_COMMIT.findall(task)]
+    base = base_commit.lower()  # either hash may be abbreviated
+    if named and base and not any(commit.startswith(base) or base.startswith(commit) for commit in named):
+        return "base-commit-differs"
+    if problem_statement and _flat(problem_statement) not in _flat(task):
+        return "issue-differs"
+    return ""
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

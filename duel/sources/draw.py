@@ -1,7 +1,5 @@
 """Chance that depends on nothing but its inputs, and the draw of files."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,7 +28,7 @@ def draw_files(
     Files without rows are never drawn. `reading(name)` is told of each draw.
     """
     queue = deque(shuffled(seed, "file", names))
-    most = max((rows(name) for name in list(queue)[:wanted]), default=0)
+    most = max((rows(name) for name in list(queue)[:wanted]), default=0) if len(queue) > wanted else 0
     drawn: list[str] = []
     attempt = 0
     while queue and len(drawn) < wanted:

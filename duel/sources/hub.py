@@ -4,8 +4,6 @@
 this project's words, and a line for whoever watches.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -100,7 +98,6 @@ class Hub:
             )
 
     def is_cached(self, dataset: str, revision: str, name: str) -> bool:
-        """True where the file lies in the local cache."""
         import huggingface_hub
 
         found = huggingface_hub.try_to_load_from_cache(
@@ -160,7 +157,7 @@ def _patiently(send: Callable[..., Any], sleep: Sleep) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _in_plain_words(dataset: str, revision: str, name: str = "") -> Iterator[None]:
-    """DrawnTurn what the client raises into one SourceError with a hint."""
+    """Turn what the client raises into one SourceError with a hint."""
     from huggingface_hub import errors
 
     where = f"{dataset}/{name}" if name else dataset

@@ -4,8 +4,6 @@ The mark names what the prompts were made with and a hash of every file, so that
 nothing to do, and a file that was cut or edited since is noticed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
@@ -25,12 +23,12 @@ from duel.workspace import PROMPTS_PER_FILE, Workspace
 
 # Part of the fingerprint: raise it whenever the draw or its records change.
 VERSION = 1
+_PAGE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 def fingerprint(
     settings: Settings, trajectories: ParquetTable, pulls: ParquetTable | None, workspace: Workspace
 ) -> str:
-    """A hash of everything that the prompts depend on."""
     sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision"})
     lists = [workspace.resolve(name) for name in settings.audit.decontaminate]
     parts = {
@@ -54,23 +52,14 @@ class Output:
     workspace: Workspace
     settings: Settings
     made_with: str
-    written: dict[str, str] = field(default_factory=dict)
-    """Hash by path within the workspace."""
+    written: dict[str, str] = field(default_factory=dict)  # hash by path within the workspace
     huge: dict[str, int] = field(default_factory=dict)
     """Tokens of each pull request that is too large for the challenger's prompt."""
-    replaces: bool = False
-    """A draw of ours was here before, whole or not."""
+    replaces: bool = False  # A draw of ours was here before, whole or not
     asked: dict[str, Any] = field(default_factory=dict)
     """What a later run compares and takes over: `sample` as it was drawn, `configured` as chain.toml had it."""
 
-    # -- what is there ---------------------------------------------------------------------------------------------
-
-    @property
-    def _mark(self) -> Path:
-        return mark_path(self.workspace)
-
     def finished_files(self) -> dict[str, bool]:
-        """The files of this draw where an earlier run has finished it, and whether each is still as it was written."""
         mark = read_mark(self.workspace)
         if mark.get("made_with") != self.made_with:
             return {}
@@ -89,15 +78,12 @@ class Output:
     def _is_ours(self, path: Path) -> bool:
         return path.stem.startswith(f"prompts_{self.settings.sample.n}_")
 
-    # -- what is written -------------------------------------------------------------------------------------------
-
     def begin(self) -> None:
         """From here until `finish` the workspace holds a draw that is not complete."""
-        self.replaces = self._mark.exists()
-        self.workspace.save(self._mark, orjson.dumps({"made_with": "", "files": {}}))
+        self.replaces = mark_path(self.workspace).exists()
+        self.workspace.save(mark_path(self.workspace), orjson.dumps({"made_with": "", "files": {}}))
 
     def save_commits(self, commits: Iterable[Commit]) -> set[str]:
-        """Mirror the pull requests; the ids of those that were saved."""
         saved = set()
         for commit in commits:
             self._save(self.workspace.commit_path(commit.instance_id), commit.dump())
@@ -109,26 +95,22 @@ class Output:
 
     def save_prompts(self, prompts: Iterator[Prompt]) -> None:
         """Write the prompt files and remove those that an earlier draw of the same size left."""
-        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         number = 0
         while rows := [prompt.model_dump(mode="json") for prompt in islice(prompts, PROMPTS_PER_FILE)]:
             number += 1
             path = self.workspace.root / "prompt" / f"prompts_{self.settings.sample.n}_{number}.json"
-            self._save(path, orjson.dumps(rows, option=option))
+            self._save(path, orjson.dumps(rows, option=_PAGE))
         for path in self.workspace.prompt_files():
             if self._name(path) not in self.written and self._is_ours(path):
                 path.unlink()
 
     def save_pages(self, summary: dict[str, Any]) -> None:
-        """Write report/hugePR.md and report/sampling.json."""
         self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
-        option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=option))
+        self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=_PAGE))
 
     def finish(self) -> None:
-        """Set the mark, with what was asked for."""
         mark = {"made_with": self.made_with, "files": self.written, **self.asked}
-        self.workspace.save(self._mark, orjson.dumps(mark))
+        self.workspace.save(mark_path(self.workspace), orjson.dumps(mark))
 
     def _save(self, path: Path, data: bytes) -> None:
         self.workspace.save(path, data)
@@ -144,7 +126,6 @@ def mark_path(workspace: Workspace) -> Path:
 
 
 def read_mark(workspace: Workspace) -> dict[str, Any]:
-    """What `mark_path` says; {} where there is none, or none that can be read."""
     try:
         mark = orjson.loads(mark_path(workspace).read_bytes())
     except (OSError, ValueError):
@@ -153,24 +134,19 @@ def read_mark(workspace: Workspace) -> dict[str, Any]:
 
 
 def huge_page(huge: dict[str, int], settings: Settings) -> str:
-    """The page of pull requests that are too large for the challenger's prompt, the largest first."""
     limit = pull.token_limit(settings)
-    lines = [
-        "# Pull requests too large for the challenger's prompt",
-        "",
+    page = (
+        "# Pull requests too large for the challenger's prompt\n\n"
         f"A pull request may take {limit:,} tokens (estimated), half of `max_model_len`. Those listed here are"
-        " skipped by every later stage, as `exclude_ids` are.",
-        "",
-    ]
+        " skipped by every later stage, as `exclude_ids` are.\n\n"
+    )
     if not huge:
-        return "\n".join([*lines, "None in this draw.", ""])
-    lines += ["| instance_id | tokens |", "|---|---:|"]
-    lines += [f"| {_cell(name)} | {size:,} |" for name, size in sorted(huge.items(), key=lambda row: (-row[1], row[0]))]
-    return "\n".join([*lines, ""])
+        return page + "None in this draw.\n"
+    rows = sorted(huge.items(), key=lambda row: (-row[1], row[0]))
+    return page + "| instance_id | tokens |\n|---|---:|\n" + "".join(f"| {_cell(n)} | {t:,} |\n" for n, t in rows)
 
 
 def _cell(text: str) -> str:
-    """Untrusted text in a Markdown table: one line of code that cannot close itself."""
     return "`" + re.sub(r"[`|\\]", "?", printable(text, 120)) + "`"
 
 

@@ -1,85 +1,50 @@
 """A table in parquet files, wherever it lies: on the Hub at a pinned commit, or in a local file, folder or glob."""
 
-from __future__ import annotations
-
 import fnmatch
+import glob
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, TypeAlias
 
 from duel.conversation import record_files
+from duel.environment import expanded
 from duel.errors import SourceError
-from duel.sources import parquet
 from duel.sources.hub import Hub
 from duel.workspace import Workspace
 
 
-class ParquetTable(Protocol):
-    """Parquet files under one name and revision."""
-
-    @property
-    def name(self) -> str:
-        """What records call it; never a path of this machine."""
-
-    @property
-    def revision(self) -> str:
-        """A commit sha, or a hash of the local files' footers: the same revision has the same rows."""
-
-    @property
-    def names(self) -> list[str]:
-        """Its files, in order."""
-
-    def fetch(self, name: str) -> Path:
-        """The file on this machine, downloaded once where it must be. Raises SourceError."""
-
-    def size(self, name: str) -> int:
-        """Its bytes."""
-
-    def missing(self, name: str) -> bool:
-        """True where `fetch` would download it."""
-
-    def known_rows(self) -> int | None:
-        """The rows of all files, where that is known without a download."""
-
-
 @dataclass
 class LocalTable:
-    """Files on this machine."""
+    """Files on this machine; the revision is a hash of their names, sizes and footers."""
 
     name: str
     paths: dict[str, Path]
 
     @property
     def names(self) -> list[str]:
-        """Its files, in order."""
         return list(self.paths)
 
     @cached_property
     def revision(self) -> str:
-        """A hash of the names, sizes and footers."""
         digest = hashlib.sha256()
         for name, path in self.paths.items():
-            digest.update(f"{name}\0{path.stat().st_size}\0{parquet.footer(path, name).digest}\n".encode())
+            digest.update(f"{name}\0{path.stat().st_size}\0{footer(path, name).digest}\n".encode())
         return f"local-{digest.hexdigest()[:32]}"
 
     def fetch(self, name: str) -> Path:
-        """The file on this machine."""
         return self.paths[name]
 
     def size(self, name: str) -> int:
-        """Its bytes."""
         return self.paths[name].stat().st_size
 
     def missing(self, name: str) -> bool:
-        """True where `fetch` would download it."""
         return False
 
     def known_rows(self) -> int | None:
-        """The rows of all files, where known without a download."""
-        return sum(parquet.footer(path, name).rows for name, path in self.paths.items())
+        return sum(footer(path, name).rows for name, path in self.paths.items())
 
 
 @dataclass
@@ -93,12 +58,10 @@ class HubTable:
 
     @cached_property
     def revision(self) -> str:
-        """The commit sha, resolved when first needed."""
         return self.hub.commit(self.name, self.asked)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file that matches the pattern."""
         files = self.hub.files(self.name, self.revision)
         matching = {name: size for name, size in sorted(files.items()) if fnmatch.fnmatchcase(name, self.pattern)}
         if not matching:
@@ -113,24 +76,24 @@ class HubTable:
 
     @property
     def names(self) -> list[str]:
-        """Its files, in order."""
         return list(self.sizes)
 
     def fetch(self, name: str) -> Path:
-        """The file on this machine."""
         return self.hub.download(self.name, self.revision, name, self.sizes[name])
 
     def size(self, name: str) -> int:
-        """Its bytes."""
         return self.sizes[name]
 
     def missing(self, name: str) -> bool:
-        """True where `fetch` would download it."""
         return not self.hub.is_cached(self.name, self.revision, name)
 
     def known_rows(self) -> int | None:
-        """The rows of all files, where known without a download."""
         return None
+
+
+# `name` is what records call it, never a path of this machine; the same `revision` has the same rows; `fetch` downloads
+# a file once where it is `missing`; `size` is in bytes; `known_rows` is None where counting rows needs a download.
+ParquetTable: TypeAlias = LocalTable | HubTable
 
 
 def open_table(
@@ -142,8 +105,10 @@ def open_table(
     files will do. Raises SourceError where `spec` is neither.
     """
     if paths := record_files.find(spec, (workspace.root, Path.cwd())):
-        return LocalTable(_public_name(spec), paths)
-    if parquet.looks_local(spec):
+        # Records travel, and a home folder's name should not: the last two parts name the table.
+        return LocalTable("/".join(Path(spec).parts[-2:]).lstrip("/") or spec, paths)
+    # A glob, a parquet file, an absolute or dotted path can only be meant as a path.
+    if glob.has_magic(spec) or spec.endswith(".parquet") or spec[:1] in ("/", ".", "~") or spec.count("/") != 1:
         raise SourceError(
             "no parquet file is there",
             where=spec,
@@ -154,6 +119,47 @@ def open_table(
     return HubTable(hub(), spec, revision, pattern)
 
 
-def _public_name(spec: str) -> str:
-    """The last two parts of a path: records travel, and a home folder's name should not."""
-    return "/".join(Path(spec).parts[-2:]).lstrip("/") or spec
+def from_command_line(spec: str | None) -> str | None:
+    """A `--source` or `--pulls` as the settings take it: a path is relative to where the command was typed."""
+    if spec and (glob.has_magic(spec) or expanded(spec).exists()):
+        return str(expanded(spec).absolute())
+    return spec
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a parquet file says of itself: its rows, its columns (name -> arrow type), and a hash of the footer.
+
+    The footer holds the place, size and value range of every column chunk, so its hash stands for the content.
+    """
+
+    rows: int
+    columns: dict[str, Any]
+    digest: str
+
+
+def footer(path: Path, shown: str, needed: Iterable[str] = ()) -> Footer:
+    """Read a file's footer. `shown` is its name in messages.
+
+    Raises SourceError where it is not parquet, or lacks a needed column.
+    """
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    finished = "is the download or export finished?"
+    try:
+        if not path.stat().st_size:
+            raise SourceError("the parquet file is empty", where=shown, hint=finished)
+        with path.open("rb") as file, pq.ParquetFile(file) as parquet:
+            columns = {field.name: field.type for field in parquet.schema_arrow}
+            size = parquet.metadata.serialized_size
+            file.seek(-8 - size, 2)  # the footer's length and the magic number stand behind it
+            found = Footer(parquet.metadata.num_rows, columns, hashlib.sha256(file.read(size)).hexdigest())
+    except (pyarrow.ArrowException, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise SourceError("not a readable parquet file", where=shown, value=why, hint=finished) from None
+    for column in needed:
+        if column not in columns:
+            hint = f"the columns there are: {', '.join(columns) or 'none'}"
+            raise SourceError("a needed column is missing", where=shown, value=column, hint=hint)
+    return found

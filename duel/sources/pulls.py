@@ -4,8 +4,6 @@ Where an `instance_id` repeats, the last row counts (files in the order of their
 builder of the trajectories.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,22 +13,12 @@ from typing import Any
 from duel.conversation.diffs import changed_files
 from duel.errors import SourceError
 from duel.records import Commit, Source
-from duel.sources.parquet import footer, require
-from duel.sources.parquet_tables import ParquetTable
+from duel.sources.parquet_tables import ParquetTable, footer
 
 NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
 # Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
-EXTRAS = (
-    "hints_text",
-    "interface",
-    "FAIL_TO_PASS",
-    "PASS_TO_PASS",
-    "install_config",
-    "meta",
-    "image_name",
-    "docker_image",
-)
+EXTRAS = tuple("hints_text interface FAIL_TO_PASS PASS_TO_PASS install_config meta image_name docker_image".split())
 HEAD = ("instance_id", "repo", "base_commit", "problem_statement", "license")
 # Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
 WINDOW = 100
@@ -60,11 +48,7 @@ class Pulls:
         import duckdb
 
         self.paths = {name: self.table.fetch(name) for name in self.table.names}
-        self.columns: dict[str, Collection[str]] = {}
-        for name, path in self.paths.items():
-            found = footer(path, name)
-            require(found, NEEDED, name)
-            self.columns[name] = found.columns
+        self.columns = {name: footer(path, name, NEEDED).columns for name, path in self.paths.items()}
         # One thread: two hold two row groups at once, and ran out of 300 MB where one took 270 MB.
         self.database = duckdb.connect(":memory:", config={"threads": 1, "temp_directory": ""})
         self._allow(MEMORY_MB)
@@ -77,13 +61,11 @@ class Pulls:
         self.database.execute(f"SET memory_limit = '{megabytes}MB'")
 
     def heads(self, ids: Collection[str]) -> dict[str, Head]:
-        """The checked fields of the pull requests that are there, by instance id."""
         return {
             row["instance_id"]: Head(*(_text(row.get(name)) for name in HEAD[1:])) for _, row in self._rows(ids, HEAD)
         }
 
     def commits(self, ids: Collection[str]) -> Iterator[Commit]:
-        """The records of the pull requests that are there, in no particular order."""
         for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
             yield _commit(row, source)
 
@@ -149,14 +131,15 @@ class Pulls:
 
 
 def _commit(row: Mapping[str, Any], source: Source) -> Commit:
-    """One row in the record's names; the changed files come from both diffs."""
     patch, test_patch = _text(row.get("patch")), _text(row.get("test_patch"))
     instance_id = _text(row["instance_id"])
+    # The pull request's number, else the one that an id such as `owner__repo-123` ends on.
+    number = _text(row.get("pull_number")) or instance_id.rpartition("-")[2]
     extras = {name: _structure(row[name]) for name in EXTRAS if row.get(name) is not None}
     return Commit(
         instance_id=instance_id,
         repo=_text(row.get("repo")),
-        pull_number=_number(row.get("pull_number"), instance_id),
+        pull_number=int(number) if number.strip().isdecimal() else None,
         commit=_text(row.get("base_commit")),
         issue=_text(row.get("problem_statement")),
         description=_text(row.get("pr_description")),
@@ -176,17 +159,7 @@ def _literal(path: Path) -> str:
 
 
 def _text(value: Any) -> str:
-    """A column's value as text; null is ""."""
     return "" if value is None else str(value)
-
-
-def _number(value: Any, instance_id: str) -> int | None:
-    """The pull request's number, else the one that an id such as `owner__repo-123` ends on."""
-    text = _text(value) or instance_id.rpartition("-")[2]
-    try:
-        return int(text)
-    except ValueError:
-        return None
 
 
 def _structure(value: Any) -> Any:

@@ -5,8 +5,6 @@ The attic holds whole answers and scores under their old names and a hash of the
 again takes them back. Every step can be repeated after a kill.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +36,6 @@ def turn_of(record: Prompt | Answer) -> str:
 
 
 def _retire(workspace: Workspace, wanted: dict[str, tuple[int, str]]) -> Iterator[int]:
-    """Move what is not the turn that its name now stands for to the attic."""
     for path, answer in workspace.answers([]):
         turn = turn_of(answer)
         if wanted.get(path.stem, (0, ""))[1] == turn:
@@ -53,7 +50,6 @@ def _retire(workspace: Workspace, wanted: dict[str, tuple[int, str]]) -> Iterato
 
 
 def _recall(workspace: Workspace, wanted: dict[str, tuple[int, str]], answers_per_dir: int) -> Iterator[int]:
-    """Take turns that are wanted again out of the attic."""
     kept: dict[str, Path] = {}
     for path in sorted((workspace.attic / "answer").glob("*~*.json"), key=lambda path: path.stat().st_mtime):
         kept[path.name.partition("~")[0]] = path
@@ -80,7 +76,6 @@ def _move(path: Path, to: Path) -> None:
 
 
 def retire_prompts(workspace: Workspace, written: set[Path]) -> None:
-    """Move the prompt files of earlier draws to the attic."""
     for path in workspace.prompt_files():
         if path not in written:
             _move(path, workspace.attic / "prompt" / path.name)

@@ -4,31 +4,35 @@ A file of the dataset decompresses to about 200 MB of text in one row group, of 
 come in small batches, each rollout as roles and lengths, and `Rollout.messages()` makes text of the few that are drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from duel.conversation import message_rows
 from duel.conversation.record_files import without_surrogates
+from duel.conversation.tasks import BASH_BLOCK, of_format
 from duel.conversation.values import parts
 from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from duel.records import Message
 from duel.sections import Sample
-from duel.sources.parquet import Footer, footer, require
+from duel.sources.parquet_tables import Footer, footer
 
 COLUMNS = ("instance_id", "repo", "messages")
-OPTIONAL = ("exit_status",)
+OPTIONAL = ("exit_status", "trajectory_format")
 # 128 rows of about 20 KB: 2.5 MB decoded at a time. The peak over 20 files was 243 MB; at 256 rows 278 MB, no faster.
 BATCH_ROWS = 128
-ROLES = ("system", "user", "assistant")
+# A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
+BUFFER_BYTES = 1 << 20
+ROLES = frozenset(("system", "user", "assistant"))
 
 # One message as (role, bytes of its content), each None where it is null.
 Shape = Sequence[tuple[str | None, int | None]]
+# In the place of the shape of a row whose replies are no bash blocks, such as talk that mine.py took.
+ANOTHER_TASK: Shape = (("", None),)
 
 
 @dataclass(slots=True)
@@ -46,8 +50,7 @@ class Rollout:
 
 def check(path: Path, shown: str) -> Footer:
     """The footer of a trajectory file. Raises SourceError where a column is missing or is of another kind."""
-    found = footer(path, shown)
-    require(found, COLUMNS, shown)
+    found = footer(path, shown, COLUMNS)
     kind = found.columns["messages"]
     if not _is_text(kind) and not _is_conversation(kind):
         raise SourceError(
@@ -67,8 +70,11 @@ def read(path: Path, shown: str) -> Iterator[Rollout]:
     columns = [*COLUMNS, *(name for name in OPTIONAL if name in found.columns)]
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file, ThreadPoolExecutor(1) as ahead:
+            batches = file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+            coming = ahead.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = ahead.submit(next, batches, None)  # Arrow unpacks the next rows while these are looked at
                 yield from _rollouts(batch, shown, row)
                 row += batch.num_rows
     except (pyarrow.ArrowException, OSError) as error:
@@ -82,12 +88,15 @@ def shape_problem(shape: Shape) -> str:
     """Why a rollout cannot be used at all, as a slug; "" where it can."""
     if not shape:
         return "no-messages"
-    for role, size in shape:
-        if role not in ROLES:
-            return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
-        if size is None:
-            return "null-content"
-    return ""
+    if shape is ANOTHER_TASK:
+        return "another-task"
+    roles, sizes = zip(*shape, strict=True)
+    if ROLES.issuperset(roles) and None not in sizes:
+        return ""
+    role = next(role for role, size in shape if role not in ROLES or size is None)
+    if role in ROLES:
+        return "null-content"
+    return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
 
 
 def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
@@ -96,32 +105,25 @@ def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
     A turn needs a history that ends on a user message, a reply that is not empty, a number between `min_turn` and
     `max_turn`, and a history within `max_history_tokens`.
     """
-    turns = []
-    turn = tokens = 0
-    before: str | None = None
-    for index, (role, size) in enumerate(shape):
-        if role == "assistant":
-            turn += 1
-            if turn > sample.max_turn or (sample.max_history_tokens and tokens > sample.max_history_tokens):
-                break
-            if turn >= sample.min_turn and before == "user" and size:
-                turns.append((turn, index))
-        # As duel.history.history_tokens counts, from the length alone.
-        tokens += int((size or 0) / BYTES_PER_TOKEN) + 1 + TOKENS_PER_MESSAGE
-        before = role
-    return turns
+    limit = sample.max_history_tokens
+    # As duel.history.history_tokens counts, from the length alone.
+    sizes = (int((size or 0) / BYTES_PER_TOKEN) + 1 + TOKENS_PER_MESSAGE for _, size in shape) if limit else ()
+    before = [0, *accumulate(sizes)]
+    replies = [index for index, (role, _) in enumerate(shape) if role == "assistant"]
+    return [
+        (turn, index)
+        for turn, index in enumerate(replies[: sample.max_turn], start=1)
+        if turn >= sample.min_turn and index and shape[index - 1][0] == "user" and shape[index][1]
+        if not limit or before[index] <= limit
+    ]
 
 
 def _is_text(kind: Any) -> bool:
     """True for text, and for what holds text in other clothes: bytes, a dictionary, `datasets`' JSON."""
-    import pyarrow.types as types
-
-    if getattr(kind, "extension_name", "") == "arrow.json":
-        return True
-    if types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    plain = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return bool(plain or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+    kind = (
+        getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else getattr(kind, "storage_type", kind)
+    )
+    return str(kind).removeprefix("large_").removesuffix("_view") in ("string", "binary")
 
 
 def _is_conversation(kind: Any) -> bool:
@@ -147,7 +149,7 @@ def _plain(column: Any) -> Any:
     column = getattr(column, "storage", column)
     if types.is_dictionary(column.type):
         return _plain(column.dictionary_decode())
-    if types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_binary_view(column.type):
+    if "binary" in str(column.type):
         try:
             return column.cast(pyarrow.large_string())
         except pyarrow.ArrowInvalid:
@@ -156,12 +158,12 @@ def _plain(column: Any) -> Any:
 
 
 def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
-    """The rows of one record batch."""
     names = batch.schema.names
     ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
-    statuses = _texts(batch.column("exit_status")) if "exit_status" in names else [None] * batch.num_rows
+    statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
     column = batch.column("messages")
     conversations = _from_json(column) if _is_json(column.type) else _from_lists(column)
+    ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}
     for offset, (shape, messages) in enumerate(conversations):
         yield Rollout(
             file=shown,
@@ -169,7 +171,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
             instance_id=ids[offset] or "",
             repo=repos[offset] or "",
             exit_status=statuses[offset] or "",
-            shape=shape,
+            shape=shape if ours[tasks[offset]] else ANOTHER_TASK,
             messages=messages,
         )
 
@@ -193,7 +195,6 @@ def _text(value: Any) -> str | None:
 
 
 def _conversation(pairs: Iterable[tuple[Any, Any]]) -> list[Message]:
-    """Messages of roles and contents whose shape has been checked."""
     return [Message.model_construct(role=role, content=content) for role, content in pairs]
 
 
@@ -232,8 +233,7 @@ def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]
 
 
 def _content(content: Any) -> str | None:
-    """The text of a message; None where it holds anything else."""
     if isinstance(content, str):
-        return without_surrogates(content) if content else content
+        return without_surrogates(content)  # type: ignore[no-any-return]
     said, images = parts(content)
     return said if said and not images else None

@@ -11,24 +11,27 @@ files are estimated from the drawn ones. A `per_repo` cap, refused pull requests
 are not in it.
 """
 
-from __future__ import annotations
-
 import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from itertools import chain, groupby
 
 from duel.errors import ItemError, printable
 from duel.records import Message, Prompt, Source
+from duel.sections import Sample
 from duel.settings import Settings
 from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout, check, eligible_turns, read, shape_problem
+from duel.turn import blocks
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
 LISTED_ROWS = 1000
+# Files of the first candidates that are downloaded at a time, while others are read.
+FETCHES = 4
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,20 @@ class DrawnTurn:
     turn: int
     history: bytes
     assistant: str
-    turns: int
-    """Eligible turns of the rollout, of which this is one."""
+    turns: int  # eligible turns of the rollout, of which this is one
 
     @property
     def messages(self) -> list[Message]:
-        """The history up to the turn."""
         import orjson
 
         return [Message.model_construct(**message) for message in orjson.loads(self.history)]
 
     @property
     def task(self) -> str:
-        """The first user message, which carries the issue."""
         return next((message.content for message in self.messages if message.role == "user"), "")
 
     @property
     def place(self) -> str:
-        """File and row, for people."""
         return f"{self.file} row {self.row}"
 
 
@@ -71,19 +70,16 @@ class Pool:
 
     settings: Settings
     rows: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Rows that were left out, by reason."""
+    reasons: Counter[str] = field(default_factory=Counter)  # rows that were left out, by reason
     unusable: list[dict[str, str]] = field(default_factory=list)
     """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
-    best: dict[str, list[DrawnTurn]] = field(default_factory=dict)
-    eligible: Counter[str] = field(default_factory=Counter)
-    """Eligible rollouts by pull request."""
+    best: dict[str, list[list[DrawnTurn]]] = field(default_factory=dict)  # a list of turns a rollout
+    eligible: Counter[str] = field(default_factory=Counter)  # eligible rollouts by pull request
 
     def __post_init__(self) -> None:
         self._excluded = frozenset(self.settings.generate.exclude_ids)
 
     def add(self, rollout: Rollout) -> None:
-        """Take one row into account."""
         sample = self.settings.sample
         self.rows += 1
         if not rollout.instance_id:
@@ -100,28 +96,32 @@ class Pool:
         if not turns:
             self.reasons["no-eligible-turn"] += 1
             return None
-        return self._consider(rollout, turns)
+        try:
+            if sample.skip_loops and not (turns := without_loops(turns, rollout.messages())):
+                self.reasons["loops"] += 1
+                return None
+            self._consider(rollout, turns)
+        except ItemError as error:
+            self._refuse(rollout, error.reason, error.what)
+        return None
 
     def _consider(self, rollout: Rollout, turns: list[tuple[int, int]]) -> None:
         """Keep the rollout if it ranks among the best of its pull request; only then is its text decoded."""
         sample = self.settings.sample
         best = self.best.get(rollout.instance_id, [])
         rank = chance(sample.seed, "rollout", rollout.file, rollout.row)
-        if len(best) < sample.per_instance or rank < best[-1].rank:
-            picked = turns[int(chance(sample.seed, "turn", rollout.file, rollout.row) * len(turns))]
-            try:
-                turn = _cut(rollout, rank, picked, len(turns))
-            except ItemError as error:
-                return self._refuse(rollout, error.reason, error.what)
-            bisect.insort(best, turn, key=lambda kept: kept.rank)
+        if len(best) < sample.per_instance or rank < best[-1][0].rank:
+            bisect.insort(
+                best,
+                _cut(rollout, rank, drawn_turns(rollout, turns, sample), len(turns)),
+                key=lambda kept: kept[0].rank,
+            )
             self.best[rollout.instance_id] = best[: sample.per_instance]
         self.eligible[rollout.instance_id] += 1
-        return None
 
     def candidates(self) -> Iterator[DrawnTurn]:
-        """Every candidate, pull request by pull request in the order of the draw."""
         for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
-            yield from self.best[instance_id]
+            yield from chain.from_iterable(self.best[instance_id])
 
     def _refuse(self, rollout: Rollout, reason: str, detail: str = "") -> None:
         self.reasons[reason] += 1
@@ -137,21 +137,28 @@ def fill(settings: Settings, table: ParquetTable, say: Callable[[str], None]) ->
     sample = settings.sample
     pool = Pool(settings)
 
+    fetching = ThreadPoolExecutor(FETCHES)
+    first = shuffled(sample.seed, "file", table.names)[: sample.files]
+    coming = {name: fetching.submit(table.fetch, name) for name in first if table.missing(name)}
+
     @cache
     def rows(name: str) -> int:
-        return check(table.fetch(name), name).rows
+        path = coming[name].result() if name in coming else table.fetch(name)
+        return check(path, name).rows
 
     def read_file(name: str) -> None:
         for rollout in read(table.fetch(name), name):
             pool.add(rollout)
         say(f"read {printable(name, 120)}: {rows(name):,} rows, {len(pool.best):,} pull requests so far")
 
-    drawn = draw_files(table.names, sample.files, sample.seed, rows, read_file)
+    try:
+        drawn = draw_files(table.names, sample.files, sample.seed, rows, read_file)
+    finally:
+        fetching.shutdown(cancel_futures=True)
     return pool, file_odds(table, {name: rows(name) for name in drawn}, sample.files)
 
 
 def file_odds(table: ParquetTable, rows: Mapping[str, int], wanted: int) -> dict[str, float]:
-    """P(file) of each drawn file, from its rows and the rows of all files."""
     if len(table.names) <= wanted or not rows:
         return dict.fromkeys(rows, 1.0)
     total = table.known_rows() or sum(rows.values()) / len(rows) * len(table.names)
@@ -163,14 +170,15 @@ def probability(turn: DrawnTurn, pool: Pool, files: Mapping[str, float], looked_
 
     `looked_at` is the number of pooled pull requests that were looked at before there were enough.
     """
-    rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[turn.instance_id]))
-    return float(f"{files[turn.file] * looked_at / len(pool.best) * rollout / turn.turns:.6g}")
+    sample = pool.settings.sample
+    rollout = min(1.0, sample.per_instance / max(1, pool.eligible[turn.instance_id]))
+    share = min(sample.per_rollout, turn.turns) / turn.turns
+    return float(f"{files[turn.file] * looked_at / len(pool.best) * rollout * share:.6g}")
 
 
 def prompts(
     turns: Sequence[DrawnTurn], table: ParquetTable, pool: Pool, files: Mapping[str, float], looked_at: int
 ) -> Iterator[Prompt]:
-    """The records of the drawn turns, in their order."""
     for turn in turns:
         yield Prompt(
             instance_id=turn.instance_id,
@@ -189,22 +197,36 @@ def prompts(
         )
 
 
-def _cut(rollout: Rollout, rank: float, picked: tuple[int, int], turns: int) -> DrawnTurn:
-    """The rollout up to the picked turn. Raises ItemError where its text cannot be decoded."""
+def drawn_turns(rollout: Rollout, turns: Sequence[tuple[int, int]], sample: Sample) -> list[tuple[int, int]]:
+    """`per_rollout` of the eligible turns, drawn without replacement, in their order."""
+    left = list(turns)
+    for draw in range(min(sample.per_rollout, len(turns))):
+        left.pop(int(chance(sample.seed, "turn", rollout.file, rollout.row, *([draw] if draw else [])) * len(left)))
+    return [turn for turn in turns if turn not in left]
+
+
+def without_loops(turns: Sequence[tuple[int, int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
+    """The turns whose history does not go in circles: judges gave such turns 0.58 where others had 0.67."""
+    commands = [blocks(message.content) if message.role == "assistant" else [] for message in messages]
+    return [(number, index) for number, index in turns if not loops([*chain.from_iterable(commands[:index])])]
+
+
+def loops(commands: Sequence[str]) -> bool:
+    """True where half of at least four commands repeat an earlier one, or four in a row are the same."""
+    same_in_a_row = max((len([*run]) for _, run in groupby(commands)), default=0)
+    return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
+
+
+def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int]], turns: int) -> list[DrawnTurn]:
+    """The rollout up to each picked turn. Raises ItemError where its text cannot be decoded."""
     import orjson
 
-    number, index = picked
     messages = rollout.messages()
-    history: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages[:index]]
-    return DrawnTurn(
-        rank=rank,
-        file=rollout.file,
-        row=rollout.row,
-        instance_id=rollout.instance_id,
-        repo=rollout.repo,
-        exit_status=rollout.exit_status,
-        turn=number,
-        history=orjson.dumps(history),
-        assistant=messages[index].content,
-        turns=turns,
-    )
+    said = [{"role": message.role, "content": message.content} for message in messages]
+    of = (rollout.instance_id, rollout.repo, rollout.exit_status)
+    return [
+        DrawnTurn(
+            rank, rollout.file, rollout.row, *of, number, orjson.dumps(said[:index]), said[index]["content"], turns
+        )
+        for number, index in picked
+    ]

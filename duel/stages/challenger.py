@@ -23,7 +23,7 @@ from pathlib import Path
 from duel import calls, candidates, fence
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity
-from duel.bookkeeping import Result, Stage
+from duel.bookkeeping import Result
 from duel.command import Parser
 from duel.errors import UserError
 from duel.offline import endpoint_url
@@ -46,7 +46,8 @@ async def run_async(
     stage = Challengers("challenger", workspace, settings, again=again)
     with workspace.lock("answer", "ch.py"), endpoint_url(offline) as url:
         total = len(workspace.answer_paths())
-        return stage.finish(await asking.drive(open_turns(stage), stage, total=total, budget=budget, url=url))
+        turns = counted_first(stage, open_turns(stage))
+        return stage.finish(await asking.drive(turns, stage, total=total, budget=budget, url=url))
 
 
 run = synchronous(run_async)
@@ -66,16 +67,23 @@ def main(arguments: Namespace) -> int:
     return asking.main(arguments, run, plan)
 
 
-class Challengers(Stage):
+class Challengers(asking.WritingStage):
     """The stage, with what it must know of all pull requests to tell a rare name from a common one."""
 
     @cached_property
     def rarity(self) -> Rarity:
-        """How rare each name is in this workspace; counted when the first reply comes."""
+        """How rare each name is in this workspace; counted once."""
         return Rarity.of_workspace(self.workspace)
 
 
-def open_turns(stage: Challengers) -> Iterator[Turn]:
+def counted_first(stage: Challengers, turns: Iterator[ChallengerTurn]) -> Iterator[ChallengerTurn]:
+    """`turns`, with the names of the workspace counted before the first call: later it would hold up whole replies."""
+    for turn in turns:
+        assert stage.rarity is not None  # counted here, once
+        yield turn
+
+
+def open_turns(stage: Challengers) -> Iterator[ChallengerTurn]:
     """Every answer whose challenger is not yet what the settings ask for, in the order of the answer files."""
     workspace = stage.workspace
     if not workspace.answer_folders():
@@ -98,7 +106,7 @@ def open_turns(stage: Challengers) -> Iterator[Turn]:
             stage.finished += 1
             continue
         stage.stale += bool(answer.challenger) and not stage.again
-        yield Turn(stage, path.stem, path, answer, commit, question)
+        yield ChallengerTurn(stage, path.stem, path, answer, commit, question)
 
 
 def is_finished(answer: Answer, question: candidates.Question) -> bool:
@@ -108,7 +116,7 @@ def is_finished(answer: Answer, question: candidates.Question) -> bool:
 
 
 @dataclass
-class Turn:
+class ChallengerTurn:
     """One turn that waits for its challenger."""
 
     stage: Challengers
@@ -122,25 +130,26 @@ class Turn:
         """The one question that is asked for sure."""
         return [self.question.request]
 
-    async def work(self, ask: calls.Ask) -> None:
+    async def work(self, ask: calls.Ask) -> bool:
         """Ask until the reply is one well-formed turn, ask once more where it leaks, then fill in the answer."""
         try:
             challenger, made, leaks = await self.blind_turn(ask)
         except candidates.Refused as refused:
             self.stage.drop(self.item, self.answer.instance_id, f"challenger-format: {refused.reason}")
-            if not self.answer.challenger:
-                return
-            self.answer.remove("challenger")  # one of other settings must not stand in for this one
-        else:
-            self.answer.remove("challenger")
-            audit = leaks.audit(challenger)
-            self.answer.choose(Candidate(id="challenger-1", side="challenger", made=made, audit=audit), challenger)
+            if self.answer.challenger:  # one of other settings must not stand in for this one
+                self.answer.remove("challenger")
+                self.stage.workspace.save(self.path, self.answer)
+            return False
+        self.answer.remove("challenger")
+        audit = leaks.audit(challenger)
+        self.answer.choose(Candidate(id="challenger-1", side="challenger", made=made, audit=audit), challenger)
         self.stage.workspace.save(self.path, self.answer)
+        return True
 
     async def blind_turn(self, ask: calls.Ask) -> tuple[str, Made, Leaks]:
         """The better of at most two well-formed replies, with what the audit found in it."""
         retries = self.stage.settings.generate.format_retries
-        reply, made = await candidates.ask_for_turn(ask, self.question, retries)
+        reply, made = await candidates.ask_for_turn(ask, self.question, retries, self.stage.form)
         leaks = self.leaks(reply.text)
         if not leaks.leaking:
             return reply.text, made, leaks

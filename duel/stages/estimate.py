@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from duel import candidates, fence
+from duel import calls, candidates, fence
 from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
@@ -21,6 +21,8 @@ HISTORY_BYTES = 17_000
 PULL_BYTES = 12_000
 # A candidate as the judges see it, in bytes: the mean of 1,250 real turns.
 REPLY_BYTES = 850
+# Of a large draw at least so many files of 200 turns are looked at: at 100,000 turns all of them took 139 s.
+SAMPLED_FILES = 10
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Turn:
+class PlannedTurn:
     """A turn as far as it is known: its history and the pull request behind it."""
 
     item: str
@@ -48,49 +50,85 @@ class Turn:
     commit: Commit | None
 
 
-def turns(workspace: Workspace, settings: Settings) -> Iterator[Turn]:
-    """The prompts that are there; where none are drawn yet, as many typical ones as are asked for."""
-    if not workspace.prompt_files():
-        yield from typical(settings)
-        return
+@dataclass(frozen=True)
+class TurnSample:
+    """The turns that a plan looks at, and how many of the run each of them stands for."""
+
+    turns: list[PlannedTurn]
+    weight: float = 1.0
+
+
+def sample(workspace: Workspace, settings: Settings) -> TurnSample:
+    """The prompts that are there, of a large draw some; where none are drawn yet, a typical one for all."""
+    every = workspace.prompt_files()
+    if not every:
+        return TurnSample([typical()], settings.sample.n)
+    files = every[:: max(1, len(every) // SAMPLED_FILES)]
     stage = Stage("plan", workspace, settings)
-    for stem, _, prompt in workspace.prompts(stage.damage):
+    looked_at, turns = 0, []
+    for stem, _, prompt in workspace.prompts(stage.damage, files):
+        looked_at += 1
         commit = stage.pull_request(prompt.instance_id)
-        if stage.is_left_out(stem, prompt.instance_id, commit):
-            continue
-        history = candidates.fitted_history(prompt.messages, settings, commit)
-        yield Turn(stem, prompt.instance_id, history, commit)
+        if not stage.is_left_out(stem, prompt.instance_id, commit):
+            history = candidates.fitted_history(prompt.messages, settings, commit)
+            turns.append(PlannedTurn(stem, prompt.instance_id, history, commit))
+    whole = len(files) == len(every) or not looked_at
+    return TurnSample(turns, 1.0 if whole else workspace.count_prompts() / looked_at)
 
 
-def typical(settings: Settings) -> Iterator[Turn]:
-    """Turns of the dataset's average length."""
+def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
+    """What the three paying stages would ask of these turns. Nothing is asked or written."""
+    jobs = {"king": kings, "challenger": challengers, "judge": judges}
+    common = {"workspace": workspace, "settings": settings, "offline": offline}
+    return [
+        calls.plan(make(sample.turns, settings), stage=stage, **common).times(sample.weight)  # type: ignore[arg-type]
+        for stage, make in jobs.items()
+    ]
+
+
+def cost_of(plans: list[calls.Plan]) -> str:
+    """What plans cost at most, in words."""
+    known = [plan.cost for plan in plans if plan.cost is not None]
+    unknown = "" if len(known) == len(plans) else " and what has an unknown price"
+    return f"at most ${sum(known):,.2f}{unknown}"
+
+
+def cost_of_a_draw(workspace: Workspace, settings: Settings) -> str:
+    """What it costs at most to answer and judge a draw of typical turns."""
+    return cost_of(plans(TurnSample([typical()], settings.sample.n), workspace, settings))
+
+
+def typical() -> PlannedTurn:
+    """A turn of the dataset's average length."""
     history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
-    for number in range(settings.sample.n):
-        commit = Commit(instance_id=str(number), patch="x" * PULL_BYTES)
-        yield Turn(f"turn {number}", str(number), history, commit)
+    return PlannedTurn("a turn", "a turn", history, Commit(instance_id="a turn", patch="x" * PULL_BYTES))
 
 
-def kings(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
+def kings(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """What king.py will ask."""
     numbered = candidates.Numbered(settings)
-    for turn in turns(workspace, settings):
+    for turn in turns:
         yield Expected(turn.item, [numbered.king(turn.item, turn.history).request])
 
 
-def challengers(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
-    """What ch.py will ask."""
+def challengers(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+    """What ch.py will ask: without a pull request it drops the turn, or asks a second blind writer in mode 1."""
     numbered = candidates.Numbered(settings)
-    for turn in turns(workspace, settings):
+    for turn in turns:
         if turn.commit is not None:
             mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
             question = numbered.challenger(turn.item, turn.history, turn.commit, mark)
-            yield Expected(turn.item, [question.request])
+        elif settings.duel.mode == 1:
+            question = numbered.second_writer(turn.item, turn.history)
+        else:
+            continue
+        yield Expected(turn.item, [question.request])
 
 
-def judges(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
+def judges(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """What validate.py will ask of the panel, with candidates of typical length where none are written."""
     reply = "x" * REPLY_BYTES
-    for turn in turns(workspace, settings):
+    for turn in turns:
         answer = Answer(instance_id=turn.instance_id, king=reply, challenger=reply + ".", messages=turn.history)
         pair = rubric.pair_of(turn.item, answer, settings.duel.mode)
         yield Expected(turn.item, list(rubric.requests(pair, settings, b"").values()))

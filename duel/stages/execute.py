@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, WorkspaceError
-from duel.records import Answer, Commit, Observed
+from duel.records import Answer, Commit, Message, Observed
 from duel.settings import Settings
 from duel.stages import opened
 from duel.synchronous import synchronous
@@ -105,7 +105,8 @@ class Work:
     def _task(self, path: Path, answer: Answer, commit: Commit | None) -> Task:
         from duel.execution.replay import Task, plan
 
-        start = _start(answer, commit)
+        known_commit = commit or Commit(instance_id=answer.instance_id, repo=answer.repo)
+        start = start_of(known_commit, answer.messages)
         texts = {one.id: answer.text_of(one) for one in answer.candidates}
         task = Task(str(path), start, answer.messages, {name: text for name, text in texts.items() if text})
         known = {one.id: one.observed for one in answer.candidates}
@@ -144,8 +145,6 @@ class Work:
 
     def result(self) -> Result:
         """Save the figures and what has no evidence, and say how it went."""
-        import orjson
-
         found = {
             "executor": self.executor.describe(),
             "turns": self.turns,
@@ -153,8 +152,7 @@ class Work:
             "alike": self.alike,
             "without": dict(sorted(self.reasons.items())),
         }
-        data = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        self.workspace.save(self.workspace.report / "execute.json", data)
+        save_figures(self.workspace, found)
         self.workspace.save_dropped("execute", self.dropped)
         if self.finished:
             say(f"{self.finished:,} were executed before")
@@ -167,15 +165,22 @@ class Work:
         return Result("execute", EXIT_OPEN if still_open else EXIT_FINISHED, found, dropped=self.reasons)
 
 
-def _start(answer: Answer, commit: Commit | None) -> Start:
+def save_figures(workspace: Workspace, found: Mapping[str, Any]) -> None:
+    """report/execute.json."""
+    import orjson
+
+    data = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    workspace.save(workspace.report / "execute.json", data)
+
+
+def start_of(commit: Commit, messages: Sequence[Message]) -> Start:
+    """Where the history of a pull request's turn starts; its further columns may name an image."""
     from duel.execution import harness
     from duel.execution.executor import Start
 
-    place = harness.place(answer.messages, harness.of(answer.messages))
-    if commit is None:
-        return Start(answer.repo, "", place=place)
     columns = {"instance_id": commit.instance_id, "repo": commit.repo, **(commit.model_extra or {})}
-    return Start(commit.repo or answer.repo, commit.commit, commit.test_patch, place, columns)
+    place = harness.place(messages, harness.of(messages))
+    return Start(commit.repo, commit.commit, commit.test_patch, place, columns)
 
 
 def _stands(observed: Observed | None, plan: str) -> bool:

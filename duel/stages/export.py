@@ -13,22 +13,29 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import Parser, say
-from duel.exports import card, duels, facts, files, formats, lengths, push, quality, splits, thoughts, trajectories
-from duel.exports.dataset import Export
-from duel.exports.example import Example
-from duel.exports.handover import Handover
+from duel.exports import formats, thoughts
 from duel.settings import Settings
 from duel.stages import given, opened, options
 from duel.workspace import Workspace
 
+if TYPE_CHECKING:
+    from duel.audit.contamination import Benchmarks
+    from duel.exports.example import Example
+    from duel.exports.handover import Handover
+    from duel.exports.quality import Scrubber
+
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
+    from duel.audit.contamination import Benchmarks
+    from duel.exports import card, facts, files, lengths, push, quality, splits
+    from duel.exports.dataset import Export
+    from duel.exports.handover import Handover
+
     asked = options(add_arguments, named)
     wanted = formats.per_turn(formats.named(asked.format), asked.per_turn, asked.turns)
     shares = splits.shares_of(asked.split)
@@ -100,6 +107,8 @@ def add_arguments(parser: Parser) -> None:
 
 def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: Handover) -> list[Example]:
     """Every example of the source that was asked for."""
+    from duel.exports import duels, trajectories
+
     if asked.source:
         sources = trajectories.load(asked.source, Path.cwd())
     else:
@@ -118,10 +127,12 @@ def choose(
     settings: Settings,
     handover: Handover,
     benchmarks: Benchmarks,
-    scrubber: quality.Scrubber,
+    scrubber: Scrubber,
     examples: list[Example],
 ) -> list[Example]:
     """What is fit to train on, step by step; each step's counts must add up."""
+    from duel.exports import quality
+
     steps = {"audit": quality.clean(settings, benchmarks)}
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)

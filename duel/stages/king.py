@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duel import calls, candidates
-from duel.bookkeeping import Result, Stage
+from duel.bookkeeping import Result
 from duel.command import Parser
 from duel.errors import ItemError, UserError
 from duel.offline import endpoint_url
@@ -36,7 +36,7 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Write every king that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = Stage("king", workspace, settings, again=again)
+    stage = asking.WritingStage("king", workspace, settings, again=again)
     with workspace.lock("answer", "king.py"), endpoint_url(offline) as url:
         total = workspace.count_prompts()
         return stage.finish(await asking.drive(open_turns(stage), stage, total=total, budget=budget, url=url))
@@ -47,7 +47,7 @@ run = synchronous(run_async)
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    turns = open_turns(Stage("king", workspace, settings))
+    turns = open_turns(asking.WritingStage("king", workspace, settings))
     return calls.plan(turns, workspace=workspace, settings=settings, stage="king", offline=offline)
 
 
@@ -59,7 +59,7 @@ def main(arguments: Namespace) -> int:
     return asking.main(arguments, run, plan)
 
 
-def open_turns(stage: Stage) -> Iterator[Turn]:
+def open_turns(stage: asking.WritingStage) -> Iterator[KingTurn]:
     """Every prompt whose king is not yet what the settings ask for, in the order of the prompt files."""
     workspace = stage.workspace
     if not workspace.prompt_files():
@@ -79,10 +79,10 @@ def open_turns(stage: Stage) -> Iterator[Turn]:
             continue
         stage.stale += before is not None and not stage.again
         path = path or workspace.new_answer_path(stem, position, stage.settings.store.answers_per_dir)
-        yield Turn(stage, stem, path, prompt, history, question, before)
+        yield KingTurn(stage, stem, path, prompt, history, question, before)
 
 
-def existing_answer(stage: Stage, path: Path | None) -> Answer | None:
+def existing_answer(stage: asking.WritingStage, path: Path | None) -> Answer | None:
     """What an earlier run saved. A file that cannot be read is noted and written again."""
     try:
         return stage.workspace.read(path, Answer) if path is not None else None
@@ -100,10 +100,10 @@ def is_finished(before: Answer, prompt: Prompt, question: candidates.Question) -
 
 
 @dataclass
-class Turn:
+class KingTurn:
     """One turn that waits for its king."""
 
-    stage: Stage
+    stage: asking.WritingStage
     item: str
     path: Path
     prompt: Prompt
@@ -115,15 +115,17 @@ class Turn:
         """The one question that is asked for sure."""
         return [self.question.request]
 
-    async def work(self, ask: calls.Ask) -> None:
+    async def work(self, ask: calls.Ask) -> bool:
         """Ask until the reply is one well-formed turn, then save the answer."""
         try:
-            reply, made = await candidates.ask_for_turn(ask, self.question, self.stage.settings.generate.format_retries)
+            retries = self.stage.settings.generate.format_retries
+            reply, made = await candidates.ask_for_turn(ask, self.question, retries, self.stage.form)
         except candidates.Refused as refused:
             self.stage.drop(self.item, self.prompt.instance_id, f"king-format: {refused.reason}")
             self.path.unlink(missing_ok=True)  # an answer of other settings must not stand in for this one
-            return
+            return False
         self.stage.workspace.save(self.path, self.answer(reply.text, made))
+        return True
 
     def answer(self, king: str, made: Made) -> Answer:
         """The record to save; a challenger that answered the same history stays."""

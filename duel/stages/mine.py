@@ -31,8 +31,7 @@ from duel.stages import given, options
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.sources.mining.choosing import SessionChoice
-    from duel.sources.mining.normalise import MinedTrajectory
+    from duel.sources.mining.normalize import MinedTrajectory
     from duel.sources.mining.sweep import Mine
 
 
@@ -62,33 +61,19 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
 
 
 def sessions(asked: Namespace) -> Mine:
-    """What the command line asks for."""
+    from duel.sources.mining.choosing import SessionChoice, seconds_of
     from duel.sources.mining.sweep import Mine
 
-    return Mine(
-        places=asked.place,
-        choice=choice(asked),
-        format=asked.format,
-        split=asked.split,
-        accept_license=asked.accept_license,
-        all_branches=asked.all_branches,
-        thinking=asked.thinking,
-        commits=not asked.no_commits,
-        limit=asked.limit,
-    )
-
-
-def choice(asked: Namespace) -> SessionChoice:
-    """Which sessions are wanted."""
-    from duel.sources.mining.choosing import SessionChoice, seconds_of
-
-    return SessionChoice(
+    choice = SessionChoice(
         not_before=time.time() - seconds_of(asked.since) if asked.since else None,
         project=asked.project,
         min_turns=(0 if asked.keep_tools else 1) if asked.min_turns is None else asked.min_turns,
         outcome=asked.outcome,
         happened=FILTERS[asked.filter] if asked.filter else None,
     )
+    passed_on = "format split accept_license all_branches thinking limit".split()
+    options = {name: getattr(asked, name) for name in passed_on}
+    return Mine(asked.place, choice, commits=not asked.no_commits, **options)
 
 
 def recovers(trajectory: MinedTrajectory) -> bool:
@@ -112,23 +97,19 @@ def write(mine: Mine, out: Path, keep_tools: bool) -> None:
     pulls = mined.RowWriter(pulls_path(out), mined.pull_schema())
     with rows, pulls:
         for found in mine.sessions():
-            row = mined.row(
-                found.trajectory, found.repo, found.commit, found.guess, found.file, found.scrub, keep_tools
-            )
+            row = mined.row(found, keep_tools)
             rows.add(row)
             if found.commit is not None:
-                pulls.add(mined.pull_row(row, found.task, found.commit, found.scrub))
+                pulls.add(mined.pull_row(row, found, found.commit))
     if rows.rows and not pulls.rows:
         pulls_path(out).unlink(missing_ok=True)  # the commits of other sessions than those that were written
 
 
 def pulls_path(out: Path) -> Path:
-    """Where the commits go: `mined.parquet` -> `mined-pulls.parquet`."""
     return out.with_name(f"{out.stem}-pulls{out.suffix}")
 
 
 def codes(trajectory: MinedTrajectory) -> bool:
-    """True where a reply holds a block of code: of sets of talk, the threads about programming."""
     return any(m["role"] == "assistant" and "```" in m["content"] for m in trajectory.messages)
 
 
@@ -136,13 +117,14 @@ FILTERS = {"error-recovery": recovers, "coding": codes}
 
 
 def add_arguments(parser: Parser) -> None:
-    """The options of the command line."""
-    from duel.sources.sessions import registry
+    from duel.sources.sessions import session_formats
 
-    known = ", ".join(registry.formats())
+    known = ", ".join(session_formats.formats())
     parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
-    parser.add_argument("--format", choices=registry.formats(), default="", metavar="NAME", help=f"read as {known}")
+    parser.add_argument(
+        "--format", choices=session_formats.formats(), default="", metavar="NAME", help=f"read as {known}"
+    )
     parser.add_argument("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
     parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
     parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")

@@ -97,7 +97,6 @@ def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool
 def sources(
     workspace: Workspace, settings: Settings, again: bool, offline: bool
 ) -> tuple[ParquetTable, ParquetTable | None]:
-    """Trajectories, and pull requests where any are asked for."""
     from duel.sources.hub import Hub
     from duel.sources.parquet_tables import open_table
 
@@ -116,7 +115,6 @@ def add_arguments(parser: Parser) -> None:
 
 
 def add_draw_arguments(parser: Parser) -> None:
-    """What `run.py` takes as well."""
     parser.add_argument("--source", metavar="PATH|HUB", help="trajectories: parquet file, folder, glob or Hub dataset")
     parser.add_argument("--pulls", metavar="PATH|HUB", help='pull requests, in the same ways; "" for none')
     parser.add_argument("--n", type=int, metavar="N", help="prompts to sample")
@@ -142,7 +140,7 @@ def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, Sample]:
     A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
     named on the command line wins over the bundled sample.
     """
-    from duel.sources.parquet import from_command_line
+    from duel.sources.parquet_tables import from_command_line
 
     flags, defaults = overrides(arguments.offline)
     given = {
@@ -168,7 +166,10 @@ def remembered(workspace: Workspace, settings: Settings) -> Settings:
     if "sample" not in mark or mark["sample"] == configured:
         return settings
     if mark["configured"] != configured:
+        from duel.stages import estimate
+
         say("[sample] has changed since the draw that lies here: it is drawn anew")
+        say(f"to answer and judge {configured['n']:,} turns costs {estimate.cost_of_a_draw(workspace, settings)}")
         return settings
     try:
         sample = Sample.model_validate(mark["sample"])

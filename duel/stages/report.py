@@ -31,13 +31,13 @@ def run(workspace: Workspace, settings: Settings) -> Result:
 
 
 def _write(workspace: Workspace, settings: Settings) -> Result:
-    from duel.reporting import charts, markdown, sections
+    from duel.reporting import charts, markdown, report_sections
     from duel.reporting.kept import Shelves
+    from duel.reporting.listed_turns import Reader
     from duel.reporting.page import Page
     from duel.reporting.people_section import people_sections
-    from duel.reporting.summary import sampling, summarise
+    from duel.reporting.report_summary import recorded, summarise
     from duel.reporting.tally import Tally
-    from duel.reporting.turns import Reader
 
     duel = workspace.verdict()
     reader = Reader(workspace, settings, duel)
@@ -54,8 +54,9 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     removed = shelves.tidy()
     workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
 
-    summary = summarise(duel, tally, workspace.dropped(), sampling(workspace), settings)
-    tables = sections.sections(duel, summary)
+    told = [recorded(workspace, name) for name in ("sampling.json", "execute.json")]
+    summary = summarise(duel, tally, workspace.dropped(), told[0], settings, told[1])
+    tables = report_sections.sections(duel, summary)
     if duel.people is not None:
         tables += people_sections(duel.people)
     drawings = charts.draw(duel, tally, settings)

@@ -119,7 +119,7 @@ def counts(score: Score, answer: Answer, settings: Settings) -> bool:
 
     if score.mode != settings.duel.mode or placement.obstacle(answer.audit("challenger"), settings):
         return False
-    texts = fingerprint(pair_of(score.file, answer, score.mode))
+    texts = fingerprint(pair_of(score.file, answer, score.mode, settings.judge.observed))
     return score.made_with.get("candidates", texts) == texts
 
 
@@ -159,7 +159,7 @@ def ballots(workspace: Workspace, settings: Settings, showings: Sequence[object]
                 answers[showing.item] = None
                 say(f"damaged and left out: {error}")
         if answer := answers[showing.item]:
-            found.append(Ballot.of(showing, answer, settings.duel.mode, secret))
+            found.append(Ballot.of(showing, answer, settings.duel.mode, secret, settings.judge.observed))
     return found
 
 
@@ -222,16 +222,16 @@ def say_refused(taken: Taken) -> None:
 
 def say_people(people: People) -> None:
     """What people's votes come to, in a few lines."""
-    from duel.reporting import figures
+    from duel.reporting import wording
     from duel.reporting.people_section import WORDS
 
     if not people.labels:
         say("nobody has voted yet")
         return
     say(f"{people.labels:,} labeled turns in {people.clusters:,} pull requests, {people.scope}")
-    bound = figures.delta_points(people.lcb)
-    say(f"margin by people {figures.points(people.margin)}, at least {bound}: {WORDS[people.decision]}")
-    bias = f"{figures.signed(people.bias, 1)} ± {figures.plain(people.bias_error, 1)} points"
+    bound = wording.delta_points(people.lcb)
+    say(f"margin by people {wording.points(people.margin)}, at least {bound}: {WORDS[people.decision]}")
+    bias = f"{wording.signed(people.bias, 1)} ± {wording.plain(people.bias_error, 1)} points"
     say(f"the panel is kinder than people by {bias} (95 % interval)")
 
 

@@ -17,8 +17,9 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
-from duel.judging import noise_floor, words
+from duel.judging import noise_floor, rubric, words
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
@@ -34,11 +35,13 @@ from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.settings import Settings
 from duel.stages import asking, opened
+from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Summary
+    from duel.judging.evidence import Case
 
 
 async def run_async(
@@ -52,20 +55,26 @@ async def run_async(
     noise_floor: int = 0,
     canary: int = 0,
     confirm: bool = False,
+    before_verdict: Callable[[], object] = lambda: None,
 ) -> Result:
     """Ask for the votes that are missing, then decide; `found` is the verdict, None where the run ended early.
 
     `regate` decides on the votes that are there. `noise_floor` and `canary` are turns of the further contests of that
-    name, `confirm` judges the final turns once more.
+    name, `confirm` judges the final turns once more. `before_verdict` is called once the judges have voted.
     """
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey = Panel(stage), Survey(stage)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-        asked = Asking(panel, survey, budget, url)
-        summary = regated(panel, survey) if regate else await asked.all(noise_floor, canary, confirm)
-        if ended_early(summary):
-            return stage.finish(summary)
-        verdict = decide(panel, survey)
+        asked = PanelRun(panel, survey, budget, url)
+        if regate:
+            case, summary = regated(panel, survey)
+        else:
+            summary = await asked.all(noise_floor, canary, confirm)
+            if ended_early(summary):
+                return stage.finish(summary)
+            case = case_of(panel, survey)
+        before_verdict()
+        verdict = decide(panel, case)
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
             say(f"  {count:,} scores made with other settings: {reason}")
@@ -79,11 +88,23 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, second_kings: int = 0) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
     stage = Stage("validate", workspace, settings)
     turns = Panel(stage).open_turns(Survey(stage).judgeable())
-    return calls.plan(turns, workspace=workspace, settings=settings, stage="judge", offline=offline)
+    jobs = chain(turns, noise_jobs(stage, second_kings))
+    return calls.plan(jobs, workspace=workspace, settings=settings, stage="judge", offline=offline)
+
+
+def noise_jobs(stage: Stage, count: int) -> Iterator[calls.Job]:
+    """What the noise floor asks for: the second kings that are missing, and the votes on each of them."""
+    if not count:
+        return
+    drawn = list(noise_floor.drawn(stage, count))
+    yield from noise_floor.open_answers(drawn, stage)
+    for path, answer in drawn:
+        pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
+        yield Expected(path.stem, list(rubric.requests(pair, stage.settings, b"").values()))
 
 
 def add_arguments(parser: Parser) -> None:
@@ -101,7 +122,7 @@ def main(arguments: Namespace) -> int:
             raise SettingsError(f"--{name.replace('_', '-')} takes a number of turns: {getattr(arguments, name)}")
     workspace, settings = opened(arguments)
     if arguments.plan:
-        plan(workspace, settings, offline=arguments.offline).say()
+        plan(workspace, settings, offline=arguments.offline, second_kings=arguments.noise_floor).say()
         return EXIT_FINISHED
     names = ("again", "budget", "offline", "regate", "noise_floor", "canary", "confirm")
     result = run(workspace, settings, **{name: getattr(arguments, name) for name in names})
@@ -110,17 +131,25 @@ def main(arguments: Namespace) -> int:
     return result.exit_code
 
 
-def regated(panel: Panel, survey: Survey) -> Summary:
-    """See which scores stand under the present settings, and ask nothing."""
-    waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
-    if waiting:
-        say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
-    panel.stage.stale = 0
-    return calls.Summary("validate", done=panel.stage.finished)
+def regated(panel: Panel, survey: Survey) -> tuple[Case, Summary]:
+    """The case that stands under the present settings; nothing is asked, and nothing is read that has not changed."""
+    from duel.judging import held_case
+
+    case = held_case.load(panel)
+    if case is None:
+        before = held_case.stamp(panel)
+        waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
+        if waiting:
+            say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
+        panel.stage.stale = 0
+        case = case_of(panel, survey)
+        if not waiting:
+            held_case.store(panel, case, before)
+    return case, calls.Summary("validate")
 
 
 @dataclass
-class Asking:
+class PanelRun:
     """The duel, then whatever further contests are wanted."""
 
     panel: Panel
@@ -175,7 +204,9 @@ class Asking:
             before.say()
         if self.budget is not None:
             self.budget = max(0.0, self.budget - before.cost)
-        return await self.ask(panel, jobs, name)
+        found = await self.ask(panel, jobs, name)
+        found.failed, found.down = before.failed + found.failed, before.down | found.down
+        return found
 
     async def ask(self, panel: Panel, jobs: Iterable[calls.Job], name: str) -> Summary:
         """Drive `jobs`; the verdict that lies there goes first, because it is about other votes."""
@@ -205,19 +236,20 @@ def ended_early(summary: Summary) -> bool:
     return bool(summary.interrupted or summary.budget_spent or summary.stopped)
 
 
-def decide(panel: Panel, survey: Survey) -> Verdict:
+def decide(panel: Panel, case: Case) -> Verdict:
     """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done."""
     from duel.judging import gate, looks
 
-    case = case_of(panel, survey)
-    verdict = with_people(gate.decide(case), panel, survey)
+    verdict = with_people(gate.decide(case), panel, case.kept_out)
     looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
     panel.workspace.save(panel.workspace.duel, verdict)
     return verdict
 
 
-def with_people(verdict: Verdict, panel: Panel, survey: Survey) -> Verdict:
+def with_people(verdict: Verdict, panel: Panel, kept_out: Collection[str]) -> Verdict:
     """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
+    import numpy as np
+
     from duel.review.ballot_box import read_votes
     from duel.review.calibration import calibrate
     from duel.review.weighing import weighed
@@ -225,6 +257,7 @@ def with_people(verdict: Verdict, panel: Panel, survey: Survey) -> Verdict:
     votes = read_votes(panel.workspace, panel.stage.damage)
     if not votes and panel.settings.review.weight != "require":
         return verdict
-    standing = ((path, score) for path, score in panel.scores() if path.stem not in survey.kept_out)
+    standing = ((path, score) for path, score in panel.scores() if path.stem not in kept_out)
     scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
-    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings)
+    points = np.array([np.nan if score.score is None else score.score for score in scores])
+    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings, points)

@@ -13,11 +13,11 @@ interpreters. Where those are missing, or tests pass without any change, `resolv
 
 from __future__ import annotations
 
-import asyncio
 from argparse import Namespace
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from duel.bookkeeping import Result
@@ -26,12 +26,13 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, Sour
 from duel.records import Commit
 from duel.settings import Settings
 from duel.stages import opened
-from duel.stages.execute import OPEN, with_backend
+from duel.stages.execute import OPEN, start_of, with_backend
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.execution.verification import Attempt
+    from duel.sources.hub import Hub
     from duel.sources.rollouts import Rollout
 
 SAVE_EVERY = 20
@@ -49,27 +50,27 @@ async def run_async(
 ) -> Result:
     """Verify every rollout that is not verified yet; `found` is what outcomes.json holds."""
     from duel.execution import backends
+    from duel.execution.replay import as_done
 
     if settings.execute.backend == "off":
         hint = '`backend = "docker"` where images are, "bubblewrap" on Linux'
         raise SettingsError("no back end is set to run tests", where="[execute] backend", value="off", hint=hint)
     with workspace.lock("outcomes", "duel verify"):
         outcomes = {} if again else known(workspace)
-        todo = [one for one in attempts(workspace, settings, source, offline) if one.key not in outcomes]
-        todo = todo[:limit] if limit else todo
-        repositories = {one.key: one.start.repository for one in todo}
+        repositories: dict[str, str] = {}
+        counts = Counter(row.instance_id for row in rollouts_of(workspace, settings, source, offline))
+        commits = pull_requests(workspace, settings, list(counts), offline)
+        rows = rollouts_of(workspace, settings, source, offline)
+        todo = islice(attempts(rows, counts, commits, frozenset(outcomes)), limit or None)
         verifier = backends.open_verifier(workspace, settings, seconds, offline=offline)
-        say(f"verifying {len(todo):,} rollouts with {verifier.executor.describe()} …")
-        width = asyncio.Semaphore(max(1, backends.workers(settings) // 2))
-
-        async def one(attempt: Attempt) -> None:
-            async with width:
-                outcomes[attempt.key] = asdict(await verifier.verify(attempt))
-            if len(outcomes) % SAVE_EVERY == 0:
-                save(workspace, outcomes)
-
+        say(f"verifying rollouts with {verifier.executor.describe()} …")
         try:
-            await asyncio.gather(*map(one, todo))
+            width = max(1, backends.workers(settings) // 2)
+            async for attempt, found in as_done(verifier.verify, todo, width):
+                repositories[attempt.key] = attempt.start.repository
+                outcomes[attempt.key] = asdict(found)
+                if len(outcomes) % SAVE_EVERY == 0:
+                    save(workspace, outcomes)
         finally:
             save(workspace, outcomes)
             for executor in {id(e): e for e in (verifier.executor, verifier.replayer)}.values():
@@ -106,35 +107,49 @@ def save(workspace: Workspace, outcomes: Mapping[str, Any]) -> None:
     workspace.save(workspace.root / "outcomes.json", data)
 
 
-def attempts(workspace: Workspace, settings: Settings, source: str, offline: bool) -> list[Attempt]:
-    """The rollouts with their pull requests, those of one pull request together."""
+def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
+    """Every rollout of `source`, or of [sample] dataset, in the order of its files; one batch in memory at a time."""
     from duel.sources import rollouts
-    from duel.sources.hub import Hub
+    from duel.sources.parquet_tables import open_table
+
+    where = source or settings.sample.dataset
+    table = open_table(where, workspace, _hub(workspace, offline), revision=settings.sample.revision)
+    for name in table.names:
+        yield from rollouts.read(table.fetch(name), name)
+
+
+def pull_requests(workspace: Workspace, settings: Settings, instances: list[str], offline: bool) -> dict[str, Commit]:
+    """The pull requests of [sample] pulls by instance. Raises SourceError where none is known."""
     from duel.sources.parquet_tables import open_table
     from duel.sources.pulls import Pulls
 
+    sample = settings.sample
+    table = open_table(sample.pulls, workspace, _hub(workspace, offline), revision=sample.pulls_revision)
+    commits = {commit.instance_id: commit for commit in Pulls(table).commits(instances)}
+    if not commits:
+        raise SourceError("no pull request of these rollouts is known", where=sample.pulls)
+    return commits
+
+
+def _hub(workspace: Workspace, offline: bool) -> Callable[[], Hub] | None:
     def hub() -> Hub:
+        from duel.sources.hub import Hub
+
         return Hub(workspace)
 
-    ask = None if offline else hub
-    table = open_table(source or settings.sample.dataset, workspace, ask, revision=settings.sample.revision)
-    rows = [row for name in table.names for row in rollouts.read(table.fetch(name), name)]
-    counts = Counter(row.instance_id for row in rows)
-    pulls = Pulls(open_table(settings.sample.pulls, workspace, ask, revision=settings.sample.pulls_revision))
-    commits = {commit.instance_id: commit for commit in pulls.commits(list(counts))}
-    if not commits:
-        raise SourceError("no pull request of these rollouts is known", where=settings.sample.pulls)
-    return list(_attempts(sorted(rows, key=lambda row: (row.instance_id, row.file, row.row)), counts, commits))
+    return None if offline else hub
 
 
-def _attempts(rows: Iterable[Rollout], counts: Mapping[str, int], commits: Mapping[str, Commit]) -> Iterator[Attempt]:
-    from duel.execution import harness
-    from duel.execution.executor import Start
+def attempts(
+    rows: Iterable[Rollout], counts: Mapping[str, int], commits: Mapping[str, Commit], known: Container[str]
+) -> Iterator[Attempt]:
+    """The rollouts that are not `known`, with their pull requests; `counts` says how many each instance has."""
     from duel.execution.verification import Attempt
 
     for row in rows:
+        key = row.instance_id if counts[row.instance_id] == 1 else f"{row.instance_id}#{row.row}"
         commit = commits.get(row.instance_id)
-        if commit is None:
+        if commit is None or key in known:
             continue
         try:
             messages = row.messages()
@@ -142,21 +157,9 @@ def _attempts(rows: Iterable[Rollout], counts: Mapping[str, int], commits: Mappi
             continue
         extras = commit.model_extra or {}
         config = extras.get("install_config")
-        start = Start(
-            commit.repo,
-            commit.commit,
-            commit.test_patch,
-            harness.place(messages, harness.of(messages)),
-            {"instance_id": commit.instance_id, "repo": commit.repo, **extras},
-        )
-        yield Attempt(
-            row.instance_id if counts[row.instance_id] == 1 else f"{row.instance_id}#{row.row}",
-            start,
-            messages,
-            _command(config.get("test_cmd") if isinstance(config, dict) else ""),
-            _names(extras.get("FAIL_TO_PASS")),
-            _names(extras.get("PASS_TO_PASS")),
-        )
+        command = _command(config.get("test_cmd") if isinstance(config, dict) else "")
+        tests = _names(extras.get("FAIL_TO_PASS")), _names(extras.get("PASS_TO_PASS"))
+        yield Attempt(key, start_of(commit, messages), messages, command, *tests)
 
 
 def _command(value: object) -> str:

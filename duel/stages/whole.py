@@ -20,10 +20,13 @@ from typing import Any
 from duel import calls
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
 from duel.sections import Sample
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+# Turns of the noise floor and of the canary in an offline run: enough to show what the report makes of them.
+FURTHER = 12
 
 
 def run(
@@ -34,10 +37,12 @@ def run(
     budget: float | None = None,
     offline: bool = False,
     configured: Sample | None = None,
+    check_models: bool = False,
 ) -> Result:
     """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found.
 
-    `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
+    Before the first download the key, the address and the models are checked; `check_models` also asks each model for
+    one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
     from duel.stages import audit, challenger, king, report, validate
 
@@ -47,6 +52,10 @@ def run(
         left = None if budget is None else max(0.0, budget - (spent(workspace) - before))
         return {"again": again, "budget": left, "offline": offline}
 
+    if not offline and (check_models or not workspace.prompt_files()):
+        from duel.stages import preflight
+
+        preflight.check(workspace, settings, ask_models=check_models)
     stages: dict[str, Callable[[], Result]] = {
         "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
@@ -57,7 +66,7 @@ def run(
         "report": lambda: report.run(workspace, settings),
     }
     if offline:
-        stages["validate"] = lambda: _with_stand_in_raters(workspace, settings, paying())
+        stages["validate"] = lambda: _judged_in_every_way(workspace, settings, paying())
     if settings.execute.backend == "off":
         del stages["execute"]
     code, result = EXIT_FINISHED, Result("run")
@@ -70,17 +79,19 @@ def run(
     return Result("run", code, result.found)
 
 
-def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
-    """Validate; then rules vote in place of people, and the verdict is made once more with their votes beside it."""
+def _judged_in_every_way(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
+    """Validate with every further contest, which costs nothing here; rules vote in place of people."""
     from duel.stages import review, validate
 
-    result = validate.run(workspace, settings, **spending)
-    if result.found is None:
-        return result
-    people = review.run(workspace, settings, offline=True).found
-    if result.found.people == people:
-        return result
-    return validate.run(workspace, settings, offline=True, regate=True)
+    return validate.run(
+        workspace,
+        settings,
+        noise_floor=FURTHER,
+        canary=FURTHER,
+        confirm=True,
+        before_verdict=lambda: review.run(workspace, settings, offline=True),
+        **spending,
+    )
 
 
 def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sample | None) -> Result:
@@ -111,6 +122,7 @@ def executed(workspace: Workspace, settings: Settings, *, offline: bool) -> Resu
     except UserError as error:
         say_error(error)
         say("going on without execution: judges see no output")
+        execute.save_figures(workspace, {"turns": 0, "why_not": printable(error.what, 200)})
         return Result("execute", dropped={"no-executor": 1})
 
 
@@ -118,12 +130,12 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
     from duel.stages import estimate
 
-    common: dict[str, Any] = {"workspace": workspace, "settings": settings, "offline": offline}
-    return [
-        calls.plan(estimate.kings(workspace, settings), stage="king", **common),
-        calls.plan(estimate.challengers(workspace, settings), stage="challenger", **common),
-        calls.plan(estimate.judges(workspace, settings), stage="judge", **common),
-    ]
+    sample = estimate.sample(workspace, settings)
+    if not workspace.prompt_files():
+        say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
+    elif sample.weight > 1:
+        say(f"estimated from {len(sample.turns):,} of {workspace.count_prompts():,} turns")
+    return estimate.plans(sample, workspace, settings, offline=offline)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -131,6 +143,7 @@ def add_arguments(parser: Parser) -> None:
 
     parser.with_offline().with_spending()
     prompt.add_draw_arguments(parser)
+    parser.add_argument("--check-models", action="store_true", help="first ask each model for one token")
     parser.add_argument("--execute", metavar="BACKEND", help="also run the candidates' commands, in this back end")
 
 
@@ -143,20 +156,18 @@ def main(arguments: Namespace) -> int:
     settings = with_backend(settings, arguments.execute)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
-        return run(workspace, settings, configured=configured, **given).exit_code
-    if not workspace.prompt_files():
-        say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
+        return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
     say_plans(plan(workspace, settings, offline=arguments.offline))
     return EXIT_FINISHED
 
 
 def say_plans(plans: list[calls.Plan]) -> None:
     """Print calls, tokens and dollars, and what they come to."""
+    from duel.stages import estimate
+
     for stage in plans:
         stage.say()
-    known = [stage.cost for stage in plans if stage.cost is not None]
-    unknown = "" if len(known) == len(plans) else " and what has an unknown price"
-    print(f"in all: {sum(stage.calls for stage in plans):,} calls, at most ${sum(known):.2f}{unknown}")
+    print(f"in all: {sum(stage.calls for stage in plans):,} calls, {estimate.cost_of(plans)}")
 
 
 def spent(workspace: Workspace) -> float:

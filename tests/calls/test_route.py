@@ -48,8 +48,13 @@ def test_what_is_no_address_is_said(address: str) -> None:
 
 def test_address_and_key_come_from_the_dotenv_file(tmp_path: Path) -> None:
     chosen = settings_module.load(tmp_path)
-    with pytest.raises(SettingsError, match="no key"):  # the address has a default
+    with pytest.raises(SettingsError, match="no key for the endpoint, in `CHUTES_API_KEY`"):
         route_for(chosen, Workspace(tmp_path), "writer")
+    (tmp_path / ".env").write_text("CHUTES_API_KEY=cpk_1\n")
+    assert route_for(chosen, Workspace(tmp_path), "writer").provider.base_url == "https://llm.chutes.ai/v1"
+    elsewhere = settings_module.load(tmp_path, {("endpoint", "base_url_env"): "MY_URL"})
+    with pytest.raises(SettingsError, match="no endpoint to call"):
+        route_for(elsewhere, Workspace(tmp_path), "writer")
     (tmp_path / ".env").write_text("CHUTES_BASE_URL=https://llm.example\n")
     with pytest.raises(SettingsError, match="no key"):
         route_for(chosen, Workspace(tmp_path), "writer")

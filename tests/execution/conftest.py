@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - a plain user may not be able to read the interpreter that root runs
 import os
 import pickle
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from duel.execution import checkouts
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
@@ -85,6 +87,7 @@ def as_plain_user(work: Callable[[], Any]) -> Any:
     """Call `work` in a process of a plain user; in this one where it is none of root's."""
     if os.geteuid():
         return work()
+    checkouts._bundled_names()  # read now: the plain user may not be able to
     there, here = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the child starts no thread of this process's

@@ -114,7 +114,7 @@ def test_without_a_back_end_the_message_says_what_to_set(workspace: Workspace) -
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('backend = "bublewrap"', "no such back end"),
+        ('backend = "bublewrap"', "unknown executor"),
         ('backend = "bubblewrap"\nrepositories = "none"', "folder of mirrors"),
     ],
 )

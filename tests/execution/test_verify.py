@@ -13,8 +13,7 @@ from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.execution.test_log import judged, results
 from duel.execution.verification import Attempt, Verified, Verifier
-from duel.offline import sample
-from duel.offline.recording import repository
+from duel.offline import sample, sample_repositories
 from duel.records import Message
 from tests.execution.conftest import make_repository
 
@@ -100,9 +99,11 @@ def test_the_verdict_agrees_with_what_the_recorder_knows(tmp_path: Path) -> None
     """The bundled shell repository, whose tests every machine can run: resolved where the fix's files are as fixed."""
     rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
     pulls = {row["instance_id"]: row for row in pq.read_table(sample.folder() / "pulls.parquet").to_pylist()}
-    described = next(one for one in repository.load("backhaul"))
+    described = next(one for one in sample_repositories.load("backhaul"))
     (tmp_path / "history").mkdir()
-    fixes = {base.instance_id: dict(base.fix) for base, _row in repository.bases(described, tmp_path / "history")}
+    fixes = {
+        base.instance_id: dict(base.fix) for base, _row in sample_repositories.bases(described, tmp_path / "history")
+    }
 
     async def whole() -> list[tuple[str, bool | None, bool]]:
         sources = Sources(tmp_path / "cache", offline=True)

@@ -10,7 +10,7 @@ import pytest
 from duel.judging import bounds, gate, looks
 from duel.judging.columns import Columns
 from duel.judging.evidence import Case, Evidence
-from duel.judging.table import Table
+from duel.judging.vote_table import VoteTable
 from duel.records import Score, Verdict
 from duel.settings import Settings
 from tests.judging.panels import HEAVY_TIES, case_of, score_of, scores_of, simulate
@@ -95,7 +95,7 @@ def test_votes_that_miss_where_the_challenger_loses_are_made_good() -> None:
     found = []
     for seed in range(6):
         scores, truth = with_missing(0.6, seed)
-        table = Table.of(Columns.of(scores, DEFAULT.judge.models), DEFAULT)
+        table = VoteTable.of(Columns.of(scores, DEFAULT.judge.models), DEFAULT)
         seen = table.deltas[table.parsed].mean()
         found.append((seen - truth, bounds.made_good(table).mean() - truth))
     seen_off, made_good_off = np.mean(found, axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Any
 import pytest
 
 from duel import offline, placement, settings
-from duel.calls.request import Request
-from duel.errors import EndpointError, ItemError
+from duel.judging import held_case
 from duel.judging.evidence import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 from duel.stages import report, validate
 from duel.workspace import Workspace
-from tests.judging.test_panel import TURN, Judges, write_answers
-from tests.judging.test_panel import verdict as say
+from tests.judging.test_panel import TURN, write_answers
 
 
 def chosen_with(workspace: Workspace, text: str = "") -> Settings:
@@ -55,7 +52,7 @@ def test_a_run_a_rerun_and_a_regate_end_in_the_same_bytes(script: Callable[..., 
     assert found["offline"] is True and found["looks"]["total"] == 1
     before = everything(workspace)
     again = script("validate.py", "--workspace", workspace.root, "--offline", code=0)
-    assert "0 calls" in again.err
+    assert "judge: nothing to do, 32 finished before" in again.err
     workspace.duel.unlink()
     script("validate.py", "--workspace", workspace.root, "--offline", "--regate", code=0)
     assert everything(workspace) == before
@@ -84,7 +81,7 @@ def test_the_noise_floor_is_asked_for_kept_and_shown(script: Callable[..., Any],
         script("validate.py", "--workspace", workspace.root, "--offline", "--noise-floor", 3, code=0).err
         for _ in range(2)
     ]
-    assert "noise: 3 done" in asked[0] and "0 done, 0 failed; 0 calls" in asked[1]
+    assert "noise: 3 done" in asked[0] and "nothing to do" in asked[1]
     found = verdict(workspace)["noise_floor"]
     assert found["turns"] == 3 and found["real_margin"] is not None and 0 <= found["final_share"] <= 1
     answers = [answer for _, answer in workspace.answers([])]
@@ -104,6 +101,8 @@ def test_nothing_to_judge_is_one_message_and_a_hint(script: Callable[..., Any], 
 def test_a_plan_costs_nothing(script: Callable[..., Any], workspace: Workspace) -> None:
     done = script("validate.py", "--workspace", workspace.root, "--offline", "--plan", code=0)
     assert "192 calls" in done.err + done.out
+    done = script("validate.py", "--workspace", workspace.root, "--offline", "--plan", "--noise-floor", 3, code=0)
+    assert f"{192 + 3 + 3 * 6} calls" in done.out
     assert not (workspace.root / "score").exists()
 
 
@@ -151,35 +150,6 @@ def test_a_confirmation_may_have_judges_of_its_own(workspace: Workspace) -> None
     assert scores and {vote.judge for score in scores for vote in score.votes} == set(own)
 
 
-def test_a_judge_that_is_down_does_not_cost_the_verdict(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The client goes on with the healthy judges and says at its end which one was down."""
-    chosen = chosen_with(workspace)
-    down = chosen.judge.models[2]
-
-    async def drive(jobs: Any, *_: Any, **__: Any) -> Any:
-        def rule(request: Request) -> str:
-            if request.model == down:
-                raise ItemError("http-503", "no instances available")
-            return say(1)
-
-        judges = Judges(rule)
-        for job in jobs:
-            with contextlib.suppress(ItemError):
-                await job.work(judges)
-        raise EndpointError(f"no call to {down} is answered")
-
-    monkeypatch.setattr("duel.stages.asking.drive", drive)
-    result = validate.run(workspace, chosen, offline=True)
-    assert result.exit_code == 1 and down in capsys.readouterr().err
-    assert (result.found.turns, result.found.parsed, result.found.missing_votes) == (32, 32, 64)
-    assert result.found.judges[2].parse_rate == 0.0
-    alone = chosen_with(workspace, "[judge]\nquorum = 3\n")
-    with pytest.raises(EndpointError):
-        validate.run(workspace, alone, offline=True)
-
-
 def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,3 +171,38 @@ def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: 
         by_judge = [judge.by_metric[metric.metric] for judge in found.judges]
         assert metric.score == pytest.approx(sum(by_judge) / len(by_judge))
     assert found.challenger_score == pytest.approx(sum(found.by_judge.values()) / len(found.by_judge))
+
+
+def test_a_second_regate_reads_no_record_and_says_the_same(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_case, "FEWEST", 1)
+    chosen = chosen_with(workspace)
+    validate.run(workspace, chosen, offline=True, noise_floor=3, canary=4)
+    first = validate.run(workspace, chosen, offline=True, regate=True).found
+    dropped = workspace.dropped_path.read_bytes() if workspace.dropped_path.exists() else b""
+    with monkeypatch.context() as unread:
+        unread.setattr(Workspace, "read", lambda *_: pytest.fail("a record was read"))
+        again = validate.run(workspace, chosen, offline=True, regate=True).found
+        strict = validate.run(workspace, chosen_with(workspace, "[duel]\nwin_margin = 99.0\n"), regate=True).found
+    assert again == first and strict.win_margin == 99.0 and strict.margin == first.margin
+    assert (workspace.dropped_path.read_bytes() if workspace.dropped_path.exists() else b"") == dropped
+
+
+def test_the_kept_table_is_never_believed_against_the_files(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_case, "FEWEST", 1)
+    chosen = chosen_with(workspace)
+    validate.run(workspace, chosen, offline=True)
+    first = validate.run(workspace, chosen, offline=True, regate=True).found
+    path = workspace.score_paths()[0]
+    score = workspace.read(path, Score)
+    lost = [vote.model_copy(update=dict.fromkeys(DIMENSIONS, 1.0)) for vote in score.votes]
+    workspace.save(path, score.model_copy(update={"votes": lost}))
+    changed = validate.run(workspace, chosen, offline=True, regate=True).found
+    assert changed.margin > first.margin
+    other = validate.run(workspace, chosen_with(workspace, "[judge]\nmetric_keys = ['protocol']\n"), regate=True).found
+    assert other.challenger_score == pytest.approx(other.by_metric["protocol"])
+    (workspace.private / "case.npz").write_bytes(b"PK damaged")
+    assert validate.run(workspace, chosen_with(workspace), offline=True, regate=True).found.margin == changed.margin

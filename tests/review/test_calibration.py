@@ -16,6 +16,7 @@ from duel.review.agreed_threshold import agreed_thresholds, beta_share, share_lo
 from duel.review.calibration import calibrate
 from duel.review.drawn_turns import chances, sequence
 from duel.review.estimator import Phases, labels_needed
+from duel.review.labeled import Labeled
 from duel.settings import Settings
 from tests.review.judged import panel_of, score, vote
 
@@ -172,6 +173,19 @@ def test_a_later_word_on_the_same_showing_replaces_the_earlier_one() -> None:
     assert (found.labels, found.raters) == (4, 1)
     assert found.margin_alone == pytest.approx(-50)
     assert calibrate(scores, votes[::-1], chosen).margin_alone == found.margin_alone
+
+
+def test_votes_follow_a_turn_that_a_new_draw_renamed_and_never_another_that_took_its_name() -> None:
+    chosen = panel_of("lab/one")
+    scores = [score(name, f"p-{name}", {"lab/one": (1.0, 1.0)}, chosen) for name in ("new", "old")]
+    for judged, texts in zip(scores, ("texts of the turn", "texts of another"), strict=True):
+        judged.made_with["candidates"] = texts
+    votes = [vote("old", "ana", 0.0, pair="texts of the turn"), vote("gone", "ana", 1.0, pair="texts of nobody")]
+    found = Labeled.of(scores, votes, chosen)
+    assert [vote.item for vote in found.first] == ["new"]
+    assert found.set_aside == {"not-judged": 1}
+    again = vote("new", "ana", 1.0, pair="texts of the turn", key="another", at="2026-01-02T00:00:00.000Z")
+    assert [vote.values for vote in Labeled.of(scores, [*votes, again], chosen).first] == [[1.0] * 5]
 
 
 def test_fewer_pull_requests_than_asked_for_decide_nothing() -> None:

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from duel.records import DIMENSIONS, Gate, People, Verdict
+from duel.records import DIMENSIONS, Bound, Gate, People, Verdict, WhatIf, WinMargin
+from duel.records.people import PeopleThreshold
 from duel.reporting.people_section import people_sections
+from duel.reporting.report_sections import what_if
 from duel.review.weighing import weighed
 from duel.settings import Settings
 from duel.stages import review
@@ -180,24 +183,75 @@ def test_an_offline_run_shows_stand_in_raters_named_as_such(script: Callable[...
 VERDICT = Verdict(
     accepted=True,
     decision="accepted",
-    gates=[Gate(name="margin", value=9.0, threshold=2.0, held=True), Gate(name="lcb", value=0.1, held=True)],
+    lcb=0.1,
+    missing=Bound(clusters=50, lcb=0.1),
+    gates=[
+        Gate(name="margin", value=9.0, threshold=2.0, held=True),
+        Gate(name="lcb", value=0.1, held=True),
+        Gate(name="clusters", value=50, threshold=30, held=True),
+        Gate(name="missing_votes", value=0.1, held=True),
+    ],
     why=["The panel says so."],
+    what_if=WhatIf(margins=[WinMargin(win_margin=2.0, decision="accepted"), WinMargin(win_margin=9.5)]),
 )
+REQUIRED = Settings.model_validate({"review": {"weight": "require"}})
+AHEAD = People(decision="ahead", labels=40, clusters=40, margin=9.0, lcb=0.05)
 
 
 @pytest.mark.parametrize(
-    ("decision", "accepted", "expected"),
-    [("ahead", True, "accepted"), ("not-shown", False, "rejected"), ("undecided", False, "undecided")],
+    ("decision", "lcb", "expected"),
+    [("ahead", 0.05, "accepted"), ("not-shown", -0.01, "rejected"), ("undecided", 0.05, "undecided")],
 )
-def test_the_gate_is_peoples_where_they_are_required(decision: str, accepted: bool, expected: str) -> None:
-    people = People(decision=decision, labels=40, clusters=40, lcb=0.05)
-    required = Settings.model_validate({"review": {"weight": "require"}})
-    found = weighed(VERDICT, people, required)
-    assert (found.accepted, found.decision) == (accepted, expected)
-    assert [gate.name for gate in found.gates] == ["margin", "people_lcb"]
+def test_the_gate_is_peoples_where_they_are_required(decision: str, lcb: float, expected: str) -> None:
+    people = AHEAD.model_copy(update={"decision": decision, "lcb": lcb})
+    found = weighed(VERDICT, people, REQUIRED)
+    assert (found.accepted, found.decision) == (expected == "accepted", expected)
+    assert [gate.name for gate in found.gates] == ["people_margin", "people_lcb", "clusters", "people_missing"]
+    assert found.why[-1] == "By the panel alone: The panel says so."
     beside = weighed(VERDICT, people, Settings())
     assert (beside.accepted, beside.gates, beside.people) == (True, VERDICT.gates, people)
     assert weighed(VERDICT, people, Settings.model_validate({"review": {"weight": "none"}})).people is None
+
+
+def refused_by(verdict: Verdict, people: People, chosen: Settings = REQUIRED) -> list[str]:
+    return [gate.name for gate in weighed(verdict, people, chosen).gates if not gate.held]
+
+
+def test_a_panel_that_is_too_harsh_refuses_nothing_that_people_prefer() -> None:
+    lost = [gate.model_copy(update={"value": -0.02, "held": False}) for gate in VERDICT.gates]
+    lost[2] = VERDICT.gates[2]
+    harsh = VERDICT.model_copy(
+        update={"gates": lost, "decision": "rejected", "lcb": -0.02, "missing": Bound(clusters=50, lcb=-0.02)}
+    )
+    assert refused_by(harsh, AHEAD) == []
+
+
+def test_what_missing_votes_take_from_the_panels_bound_they_take_from_peoples() -> None:
+    assert refused_by(VERDICT.model_copy(update={"missing": Bound(clusters=50, lcb=0.06)}), AHEAD) == []
+    found = weighed(VERDICT.model_copy(update={"missing": Bound(clusters=50, lcb=0.04)}), AHEAD, REQUIRED)
+    assert [gate.name for gate in found.gates if not gate.held] == ["people_missing"]
+    assert found.gates[3].value == pytest.approx(-0.01)
+    assert "With the missing votes made good, people's bound is not above 0." in found.why
+    better = weighed(VERDICT.model_copy(update={"missing": Bound(clusters=50, lcb=0.2)}), AHEAD, REQUIRED)
+    assert better.gates[3].value == AHEAD.lcb
+
+
+def test_people_are_asked_for_the_margin_too_and_the_what_if_table_says_so() -> None:
+    assert refused_by(VERDICT, AHEAD.model_copy(update={"margin": 1.0})) == ["people_margin"]
+    bound = Settings.model_validate({"review": {"weight": "require"}, "duel": {"margin_bound": True}})
+    assert refused_by(VERDICT, AHEAD, bound) == []
+    assert refused_by(VERDICT, AHEAD.model_copy(update={"lcb": 0.009}), bound) == ["people_lcb"]
+    found = weighed(VERDICT, AHEAD, REQUIRED)
+    assert [row.decision for row in found.what_if.margins] == ["accepted", "rejected"]
+
+
+def test_the_final_min_that_people_support_stands_in_the_what_if_table() -> None:
+    people = AHEAD.model_copy(update={"final_min": [PeopleThreshold(share=0.8, final_min=65.0, labels=30, turns=3)]})
+    found = weighed(VERDICT, people, Settings(), np.array([64.0, 65.0, 70.0, 90.0, np.nan]))
+    assert next(row.final for row in found.what_if.thresholds if row.final_min == 65.0) == 3
+    (table, _) = what_if(found).tables
+    row = next(row for row in table.rows if row[0] == "65")
+    assert (table.columns[-1], row[1], row[-1]) == ("people prefer it", "3", "in 80 %")
 
 
 def test_where_nobody_has_voted_the_section_says_how_to_begin() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from duel.conversation.model import AgentReply, Said, Session
-from duel.sources.mining.normalise import normalise
-from duel.sources.sessions import registry
+from duel.sources.mining.normalize import normalize
+from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 
 def read(path: Path, all_branches: bool = False) -> list[Session]:
-    (log,) = registry.logs([str(path)])
-    reader = registry.reader_of(log)
-    assert reader is registry.reader("claude-code")
+    (log,) = session_formats.logs([str(path)])
+    reader = session_formats.reader_of(log)
+    assert reader is session_formats.reader("claude-code")
     return list(reader.read(log, all_branches))
 
 
@@ -34,7 +34,7 @@ def test_a_response_whose_lines_lie_apart_is_one_reply_with_its_results_in_order
     (session,) = read(write_lines(tmp_path / "x.jsonl", log.lines))
     assert [len(reply.calls) for reply in session.replies] == [2, 0]
     assert [call.result for call in session.calls] == ["     1→a", "     3→b"]
-    assert [message["content"] for message in normalise(session).messages[1:]] == [
+    assert [message["content"] for message in normalize(session).messages[1:]] == [
         "Look at both files.",
         "THOUGHT: Both at once.\n\n```bash\ncat -n a.py\n```",
         "     1→a",
@@ -42,7 +42,7 @@ def test_a_response_whose_lines_lie_apart_is_one_reply_with_its_results_in_order
         "     3→b",
         "THOUGHT: Seen.\n\n```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```",
     ]
-    assert normalise(session, thinking=True).messages[2]["content"].startswith("THOUGHT: both\n\nBoth at once.")
+    assert normalize(session, thinking=True).messages[2]["content"].startswith("THOUGHT: both\n\nBoth at once.")
 
 
 def test_what_was_rewound_is_another_branch_that_one_can_ask_for(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_sub_agents_are_sessions_of_their_own_in_their_own_file_or_inside(tmp_pa
         log.replies(f"side-{number}", tool_use(f"r{number}", "Bash", command="ls docs"), isSidechain=True)
         log.result(f"r{number}", "index.md", isSidechain=True)
     write_lines(tmp_path / "s-1.jsonl", log.lines)
-    sessions = [s for one in registry.logs([str(tmp_path)]) for s in registry.reader_of(one).read(one)]
+    sessions = [s for one in session_formats.logs([str(tmp_path)]) for s in session_formats.reader_of(one).read(one)]
     assert [(s.id, said(s), len(s.calls)) for s in sessions] == [
         ("s-1", ["Go on."], 1),
         ("s-1", ["Part 1."], 1),
@@ -119,8 +119,8 @@ def test_noise_of_the_harness_is_no_turn_and_a_stored_command_is_its_text(tmp_pa
     log.line("attachment", attachment={"type": "hook_success"})
     log.line("brand-new-entry")
     path = write_lines(tmp_path / "x.jsonl", [*log.lines, '{"type": "user", "mess', "[1]"])
-    (found,) = registry.logs([str(path)])
-    (session,) = registry.reader_of(found).read(found)
+    (found,) = session_formats.logs([str(path)])
+    (session,) = session_formats.reader_of(found).read(found)
     assert said(session) == ["/fix 7\n\nFix the issue that the number names."]
     assert session.counts["tool calls"] == 1
     assert found.notes["unknown entry type `brand-new-entry`"] == 1
@@ -150,9 +150,9 @@ def test_images_are_left_out_and_counted_and_end_the_eligible_part(tmp_path: Pat
     log.says([text_block("Like this?"), image])
     (session,) = read(write_lines(tmp_path / "x.jsonl", log.lines))
     assert session.counts["images"] == 2
-    assert normalise(session).ended_by == "returns an image"
+    assert normalize(session).ended_by == "returns an image"
     session.entries = [entry for entry in session.entries if not isinstance(entry, AgentReply)]
-    trajectory = normalise(session)
+    trajectory = normalize(session)
     assert trajectory.ended_by == "image from the person"
     assert trajectory.messages[-1]["content"].endswith("Like this?\n\n[an image is left out here]")
 
@@ -176,7 +176,7 @@ def test_what_a_person_refused_changed_or_sent_to_the_background_ends_the_eligib
         log.replies("msg", text_block("Next."), use)
         log.result("a", "…", outcome)
         log.runs("later", "ls", "x")
-        trajectory = normalise(read(write_lines(tmp_path / f"{number}.jsonl", log.lines))[0])
+        trajectory = normalize(read(write_lines(tmp_path / f"{number}.jsonl", log.lines))[0])
         assert (trajectory.ended_by, trajectory.turns, trajectory.exit_status) == (reason, 1, "")
 
 
@@ -186,7 +186,7 @@ def test_a_list_of_things_to_do_is_left_out_without_ending_anything(tmp_path: Pa
     log.replies("one", text_block("First a plan."), tool_use("t", "TodoWrite", todos=[{"content": "look"}]))
     log.result("t", "Todos have been modified")
     log.runs("a", "ls", "x")
-    trajectory = normalise(read(write_lines(tmp_path / "x.jsonl", log.lines))[0])
+    trajectory = normalize(read(write_lines(tmp_path / "x.jsonl", log.lines))[0])
     assert trajectory.messages[2]["content"].startswith("THOUGHT: First a plan.\n\nRunning a.\n\n```bash\nls")
     assert trajectory.left_out == {"bookkeeping: TodoWrite": 1}
 
@@ -195,6 +195,6 @@ def test_a_session_that_was_killed_ends_on_the_call_that_never_came_back(tmp_pat
     log = ClaudeCode()
     log.says("Go.")
     log.replies("one", tool_use("a", "Bash", command="sleep 99", description="Wait for it"))
-    trajectory = normalise(read(write_lines(tmp_path / "x.jsonl", log.lines))[0])
+    trajectory = normalize(read(write_lines(tmp_path / "x.jsonl", log.lines))[0])
     assert trajectory.messages[-1]["content"] == "THOUGHT: Wait for it\n\n```bash\nsleep 99\n```"
     assert trajectory.ended_by == "call without a result"

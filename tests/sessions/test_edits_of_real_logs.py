@@ -12,14 +12,14 @@ from typing import Any
 from duel import turn
 from duel.conversation.model import AgentCall, Session
 from duel.sources.mining import shell_forms
-from duel.sources.mining.normalise import normalise
-from duel.sources.sessions import registry
+from duel.sources.mining.normalize import normalize
+from duel.sources.sessions import session_formats
 from tests.sessions.shell import Case, wrong
 
 
 def sessions(folder: Path) -> Iterator[Session]:
-    for log in registry.logs([str(folder)]):
-        yield from registry.reader_of(log).read(log)
+    for log in session_formats.logs([str(folder)]):
+        yield from session_formats.reader_of(log).read(log)
 
 
 def outcomes(folder: Path) -> dict[str, dict[str, Any]]:
@@ -161,7 +161,7 @@ def test_pis_edits_give_what_its_log_shows(shared: Path, tmp_path: Path) -> None
 def test_every_turn_of_the_real_sessions_is_one_bash_block(shared: Path) -> None:
     turns = 0
     for session in sessions(shared / "sessions"):
-        for message in normalise(session).messages:
+        for message in normalize(session).messages:
             if message["role"] == "assistant":
                 turns += 1
                 assert turn.format_ok(message["content"]), message["content"]

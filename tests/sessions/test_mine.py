@@ -19,7 +19,7 @@ from duel.conversation.model import Session
 from duel.sources.mining.choosing import SessionChoice, seconds_of
 from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.sweep import Mine
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
 SIX = ["instance_id", "repo", "messages", "trajectory_format", "exit_status", "duration_sec"]
@@ -228,7 +228,7 @@ def test_one_can_choose_by_age_project_length_outcome_and_recovery(logs: Path) -
     write_lines(logs / "short.jsonl", short.lines)
 
     def taken(limit: int = 0, **wanted: Any) -> set[str]:
-        return {found.task for found in Mine([], SessionChoice(**wanted), limit=limit).sessions()}
+        return {found.trajectory.task for found in Mine([], SessionChoice(**wanted), limit=limit).sessions()}
 
     assert taken() == {"Old", "Young", "Short"}
     assert taken(not_before=datetime(2026, 3, 1, tzinfo=UTC).timestamp()) == {"Young"}
@@ -372,7 +372,7 @@ def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:
 
 def test_the_formats_that_one_can_name_are_those_that_are_known(script: Callable[..., Any]) -> None:
     said = script("mine", "--help", code=0).out
-    assert f"readas{','.join(registry.formats())}" in "".join(said.split())
+    assert f"readas{','.join(session_formats.formats())}" in "".join(said.split())
 
 
 def test_from_sessions_to_the_end_offline(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from duel.conversation.model import Hunk, Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
-from duel.sources.mining.normalise import normalise
-from duel.sources.sessions import registry
+from duel.sources.mining.normalize import normalize
+from duel.sources.sessions import session_formats
 from duel.sources.sessions.hub_rows import HubRows
 from duel.sources.sessions.log import Log
 from duel.sources.sessions.readers.pi import numbered_diff
@@ -27,9 +27,9 @@ SUBMIT = "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"
 
 
 def read(path: Path, format: str, all_branches: bool = False) -> list[Session]:
-    (log,) = registry.logs([str(path)])
-    reader = registry.reader_of(log)
-    assert reader is registry.reader(format)
+    (log,) = session_formats.logs([str(path)])
+    reader = session_formats.reader_of(log)
+    assert reader is session_formats.reader(format)
     return list(reader.read(log, all_branches))
 
 
@@ -40,7 +40,7 @@ def document(path: Path, value: Any, **options: Any) -> Path:
 
 
 def contents(session: Session) -> list[str]:
-    return [message["content"] for message in normalise(session).messages[1:]]
+    return [message["content"] for message in normalize(session).messages[1:]]
 
 
 # -- pi and OpenClaw ---------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_mini_swe_agent_1_keeps_its_own_protocol(tmp_path: Path) -> None:
     info = {"exit_status": "Submitted", "submission": "", "config": {"environment": {"cwd": "/testbed"}}}
     run = {"info": info, "messages": messages, "trajectory_format": "mini-swe-agent-1", "instance_id": "a__b-1"}
     (session,) = read(document(tmp_path / "x.traj.json", run, indent=1), "mini-swe-agent")
-    trajectory = normalise(session)
+    trajectory = normalize(session)
     assert trajectory.messages == [{"role": m["role"], "content": m["content"]} for m in messages]
     assert (session.instance_id, trajectory.exit_status, session.counts["tool errors"]) == ("a__b-1", "Submitted", 1)
 
@@ -155,7 +155,7 @@ def test_mini_swe_agent_2_with_native_calls(tmp_path: Path) -> None:
     (session,) = read(document(tmp_path / "x.traj.json", {"info": {}, "messages": messages}), "mini-swe-agent")
     assert contents(session) == ["Fix it.", "THOUGHT: Look.\n\n```bash\nls\n```", "<returncode>0</returncode>"]
     assert session.exit_status == "Submitted"
-    assert normalise(session).messages[0]["content"].startswith("You are a coding agent.")
+    assert normalize(session).messages[0]["content"].startswith("You are a coding agent.")
 
 
 def swe_agent(assistant: list[dict[str, Any]]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_a_command_of_swe_agents_window_ends_what_can_be_learned_from(tmp_path: 
         {"content": "Open.\n\n```\nopen src/a.py 12\n```", "thought": "Open.", "action": "open src/a.py 12"},
     ]
     (session,) = read(document(tmp_path / "owner__name-12.traj", swe_agent(replies)), "swe-agent")
-    trajectory = normalise(session)
+    trajectory = normalize(session)
     assert trajectory.turns == 1
     assert "`open` is a command of SWE-agent's window" in trajectory.ended_by
 
@@ -391,7 +391,7 @@ def test_rows_of_a_dataset_are_streamed(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     write_lines(tmp_path / "train.jsonl", [{"messages": native('{"command": "ls"}'), "instance_id": "a__b-1"}] * 3)
     log = HubRows(tmp_path, str(tmp_path))
-    sessions = list(registry.reader_of(log).read(log))
+    sessions = list(session_formats.reader_of(log).read(log))
     assert [len(contents(session)) for session in sessions] == [4, 4, 4]
 
 
@@ -407,7 +407,7 @@ JUNK = st.sampled_from('null;0;-1.5;true;"";"x";[];{};[1];["a"];{"a": 1};[[]];[{
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), seed=st.sampled_from(SEEDS), format=st.sampled_from(["", *registry.formats()]))
+@given(data=st.data(), seed=st.sampled_from(SEEDS), format=st.sampled_from(["", *session_formats.formats()]))
 def test_no_shape_of_a_log_stops_a_reader(data: st.DataObject, seed: list[Any], format: str) -> None:
     records = json.loads(json.dumps(seed))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -418,8 +418,8 @@ def test_no_shape_of_a_log_stops_a_reader(data: st.DataObject, seed: list[Any], 
         holder[key] = json.loads(data.draw(JUNK))
     log = InMemory(Path("x.jsonl"), "x.jsonl", rows=records)
     with contextlib.suppress(ItemError):
-        for session in registry.reader_of(log, format).read(log, True):
-            normalise(session)
+        for session in session_formats.reader_of(log, format).read(log, True):
+            normalize(session)
 
 
 @dataclass
@@ -443,6 +443,6 @@ def test_what_no_reader_knows_is_said(tmp_path: Path) -> None:
     }.items():
         path = tmp_path / name
         path.write_text(text)
-        (log,) = registry.logs([str(path)])
+        (log,) = session_formats.logs([str(path)])
         with pytest.raises(ItemError):
-            registry.reader_of(log)
+            session_formats.reader_of(log)

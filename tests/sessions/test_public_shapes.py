@@ -13,21 +13,22 @@ import pytest
 
 from duel.conversation import text_actions
 from duel.exports import trajectories
+from duel.registry import Registry
 from duel.sources.mining.choosing import SessionChoice
-from duel.sources.mining.sweep import Mine, Mined, Ticker
+from duel.sources.mining.sweep import Mine, MinedSession, Ticker
 from duel.sources.mining.task_words import first_words
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, write_lines
 
 SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
-def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[Mined]]:
+def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[MinedSession]]:
     mine = Mine([str(place)], SessionChoice(min_turns=0), format=format, commits=False, **options)
     return mine, list(mine.sessions())
 
 
-def figures(mine: Mine, found: list[Mined]) -> tuple[int, int, int, int, int, int]:
+def figures(mine: Mine, found: list[MinedSession]) -> tuple[int, int, int, int, int, int]:
     """(sessions taken, turns, calls, results, errors, submissions)."""
     counts = mine.account.counts
     submits = sum(SUBMIT in m["content"] for one in found for m in one.trajectory.messages if m["role"] == "assistant")
@@ -487,7 +488,7 @@ BREAKS = {
 def test_a_broken_line_costs_no_more_than_itself_and_no_rest_is_a_session(fault: str, tmp_path: Path) -> None:
     change, turns, ended_by = BREAKS[fault]
     _, [one] = mined(write_lines(tmp_path / "x.jsonl", broken(4, change)))
-    assert one.task == "The parser fails. Fix it."
+    assert one.trajectory.task == "The parser fails. Fix it."
     assert (one.trajectory.turns, one.trajectory.ended_by) == (turns, ended_by)
 
 
@@ -495,7 +496,7 @@ def test_a_lost_reply_ends_the_trajectory_and_the_followup_is_no_task(tmp_path: 
     lines = [json.dumps(record) for record in session()]
     lines[3] = lines[3][:40]
     _, [one] = mined(write_lines(tmp_path / "x.jsonl", lines))
-    assert (one.task, one.trajectory.turns) == ("The parser fails. Fix it.", 1)
+    assert (one.trajectory.task, one.trajectory.turns) == ("The parser fails. Fix it.", 1)
     assert one.trajectory.ended_by == "a broken line in the log"
     mine, found = mined(write_lines(tmp_path / "y.jsonl", lines[4:]))  # and where the beginning is not there at all
     assert (found, dict(mine.account.left)) == ([], {"no-task": 1})
@@ -613,25 +614,26 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "toy_format-1.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: toy-format\nVersion: 1\n"
     )
-    (tmp_path / "toy_format-1.dist-info" / "entry_points.txt").write_text("[duel.session_readers]\ntoy = toy_format\n")
+    (tmp_path / "toy_format-1.dist-info" / "entry_points.txt").write_text("[duel.session_reader]\ntoy = toy_format\n")
     package.mkdir()
     (package / "__init__.py").write_text(
         "from duel.conversation.model import AgentCall, AgentReply, Said, Session\n"
-        "def recognises(sample):\n    return any('toy' in record for record in sample)\n"
+        "def recognizes(sample):\n    return any('toy' in record for record in sample)\n"
         "def read(log, all_branches=False):\n"
         "    for row in log.values():\n"
         "        reply = AgentReply('Look.', [AgentCall('c', 'bash', {'command': row['toy']}, result='x')])\n"
         "        yield Session('toy', 'x', [Said('Fix.'), reply]).tally()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    for cached in (registry.names, registry.formats, registry.reader, registry._outside):
+    monkeypatch.setattr(session_formats, "READERS", Registry("session_reader"))
+    for cached in (session_formats.names, session_formats.formats, session_formats.reader):
         cached.cache_clear()
     try:
-        assert "toy" in registry.formats()
+        assert "toy" in session_formats.formats()
         assert figures(*mined(write_lines(tmp_path / "x.jsonl", [{"toy": "ls"}]))) == (1, 1, 1, 1, 0, 0)
     finally:
         monkeypatch.undo()
-        for cached in (registry.names, registry.formats, registry.reader, registry._outside):
+        for cached in (session_formats.names, session_formats.formats, session_formats.reader):
             cached.cache_clear()
 
 

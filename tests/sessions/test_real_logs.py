@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from duel.conversation.model import Said
-from duel.sources.mining.normalise import normalise
-from duel.sources.sessions import registry
+from duel.sources.mining.normalize import normalize
+from duel.sources.sessions import session_formats
 
 # file: user turns, tool calls, results, errors. The plain count of user turns also finds what the reader leaves out and
 # notes (local commands and their output: 2 in tool_heavy, 4 in 0ccf1a04) and what was rewound (2 in 0ccf1a04).
@@ -96,8 +96,8 @@ def counted_in_fences(messages: list[dict[str, Any]]) -> tuple[int, int, int, in
 @pytest.mark.parametrize("name", TABLE)
 def test_counts_equal_a_count_made_straight_from_the_file(shared: Path, name: str) -> None:
     folder = shared / ("mini_swe_agent" if name.endswith(".traj.json") else "sessions")
-    (log,) = registry.logs([str(folder / name)])
-    active, *rewound = registry.reader_of(log).read(log, True)
+    (log,) = session_formats.logs([str(folder / name)])
+    active, *rewound = session_formats.reader_of(log).read(log, True)
     told = Counter(entry.text for entry in active.entries if isinstance(entry, Said))
     others = [Counter(entry.text for entry in branch.entries if isinstance(entry, Said)) for branch in rewound]
     left_out = log.notes["local command"] + log.notes["output of a local command"]
@@ -112,16 +112,16 @@ def test_counts_equal_a_count_made_straight_from_the_file(shared: Path, name: st
 
 
 def test_the_table_names_every_real_log(shared: Path) -> None:
-    logs = [*registry.logs([str(shared / "sessions")]), *registry.logs([str(shared / "mini_swe_agent")])]
+    logs = [*session_formats.logs([str(shared / "sessions")]), *session_formats.logs([str(shared / "mini_swe_agent")])]
     names = {log.name for log in logs if log.name not in ("train-00000.parquet", "resolved.json")}
     assert names == set(TABLE)
 
 
 def test_the_38_runs_in_the_datasets_columns_read_as_they_are(shared: Path) -> None:
-    (log,) = registry.logs([str(shared / "mini_swe_agent" / "train-00000.parquet")])
+    (log,) = session_formats.logs([str(shared / "mini_swe_agent" / "train-00000.parquet")])
     count: Counter[str] = Counter()
-    for session, row in zip(registry.reader_of(log).read(log), log.values(), strict=True):
-        trajectory = normalise(session)
+    for session, row in zip(session_formats.reader_of(log).read(log), log.values(), strict=True):
+        trajectory = normalize(session)
         assert trajectory.messages == row["messages"]
         assert (trajectory.exit_status, session.instance_id, session.repo) == (
             "Submitted",

@@ -16,9 +16,8 @@ from duel.history import history_tokens
 from duel.records import Message
 from duel.sections import Duel, Sample
 from duel.settings import Settings
-from duel.sources.admission import choose
+from duel.sources.admission import choose, mismatch
 from duel.sources.draw import chance, draw_files, shuffled
-from duel.sources.join import mismatch
 from duel.sources.parquet_tables import LocalTable
 from duel.sources.rollouts import eligible_turns, read
 from duel.sources.sampling import fill, prompts

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from duel.sources.sampling import loops
 from tests.sources.tables import (
     TRAJECTORIES,
     base_commit,
@@ -408,3 +409,38 @@ def test_a_base_commit_in_the_task_is_the_pull_requests(home: Path, sampler: Scr
     sampler("--workspace", home, code=0)
     for row in drawn(home):
         assert f"- Base commit: {base_commit(row['instance_id'])}" in row["messages"][1]["content"]
+
+
+def test_several_turns_of_a_rollout_are_drawn_and_their_probability_says_so(home: Path, sampler: Script) -> None:
+    sampler("--workspace", home, "--n", "9", code=0)
+    one = {row["instance_id"]: row for row in drawn(home)}
+    configure(home, n=100, per_rollout=2)
+    sampler("--workspace", home, code=0)
+    rows = drawn(home)
+    assert set(Counter((row["source"]["file"], row["source"]["row"]) for row in rows).values()) == {2}
+    assert all(one[row["instance_id"]]["source"]["row"] == row["source"]["row"] for row in rows)
+    assert {(row["instance_id"], row["turn"]) for row in one.values()} <= {(r["instance_id"], r["turn"]) for r in rows}
+    shares = {row["source"]["probability"] / one[row["instance_id"]]["source"]["probability"] for row in rows}
+    assert all(share == pytest.approx(2, rel=1e-4) for share in shares)
+
+
+def test_turns_behind_a_loop_are_left_out_on_request(tmp_path: Path, sampler: Script) -> None:
+    stuck = rollout("o__r-1", turns=9)
+    for message in stuck["messages"][8::2]:  # turns 4 to 9 run one command
+        message["content"] = "Again.\n\n```bash\nmake\n```"
+    write_rollouts(tmp_path / "runs.parquet", [stuck, rollout("o__r-2", turns=9)])
+    write_pulls(tmp_path / "pulls.parquet", [pull("o__r-1"), pull("o__r-2")])
+    for first, ids in ((8, ["o__r-2"]), (7, ["o__r-1", "o__r-2"])):  # turn 8 follows four in a row, turn 7 three
+        narrow = {"min_turn": first, "max_turn": first, "skip_loops": True}
+        configure(tmp_path, n=2, dataset="runs.parquet", **narrow)
+        sampler("--workspace", tmp_path, code=0)
+        assert sorted(row["instance_id"] for row in drawn(tmp_path)) == ids
+        assert left_out(tmp_path)["rows"] == ({"loops": 1} if first == 8 else {})
+
+
+@pytest.mark.parametrize(
+    ("commands", "circles"),
+    [("abcd", False), ("aa", False), ("abab", True), ("abca", False), ("abcdefghaaaa", True), ("aaa", False)],
+)
+def test_half_of_the_commands_again_or_four_in_a_row_are_a_loop(commands: str, circles: bool) -> None:
+    assert loops([*commands]) is circles

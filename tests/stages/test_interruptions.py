@@ -14,6 +14,7 @@ import pytest
 
 from duel.offline import endpoint
 from duel.offline.loopback import StandIn
+from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished
 
@@ -117,3 +118,49 @@ def test_leftovers_of_a_kill_are_no_answers(script: Script, fill: Fill, stand_in
     (folder / ".prompts_2_1_1.json.part").write_bytes(b'{"instance')
     script("king.py", "--workspace", workspace.root, code=0)
     assert [path.name for path in sorted(folder.iterdir())] == ["prompts_2_1_1.json", "prompts_2_1_2.json"]
+
+
+CTRL_C = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+class CtrlC(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+sys.argv = ["duel", *{words!r}]
+from duel.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [
+        (["king"], "duel.candidates"),
+        (["run", "--offline"], "duel.sources.admission"),
+        (["validate", "--regate"], "duel.judging.panel"),
+        (["export", "--from", "runs.parquet"], "duel.exports.card"),
+        (["export", "--from", "runs.parquet"], "pyarrow"),
+        (["mine", "runs.jsonl"], "duel.sources.mining.sweep"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_ctrl_c_in_an_import_is_no_traceback(tmp_path: Path, words: list[str], module: str) -> None:
+    (tmp_path / "runs.parquet").write_bytes(folder().joinpath("trajectories.parquet").read_bytes())
+    (tmp_path / "runs.jsonl").write_text('{"messages": []}\n')
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C.format(module=module, words=words)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        130,
+        "interrupted; run the same command again to go on",
+    ), done.stderr
+    assert "Traceback" not in done.stderr

@@ -139,13 +139,26 @@ def test_a_malformed_reply_is_asked_again_then_dropped_with_its_reason(
     with endpoint({fault: 1.0}) as broken:
         monkeypatch.setenv("CHUTES_BASE_URL", broken.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "k")
-        done = script("king.py", "--workspace", workspace.root, code=0)
+        done = script("king.py", "--workspace", workspace.root, code=1)  # nothing was kept
         assert broken.stats()["requests"] == 2 * 3
         assert answers(workspace) == {}
         assert "2 dropped: king-format" in done.err
         assert {row["file"] for row in workspace.dropped()} == {"prompts_2_1_1", "prompts_2_1_2"}
-        script("king.py", "--workspace", workspace.root, code=0)
+        script("king.py", "--workspace", workspace.root, code=1)
         assert broken.stats()["requests"] == 2 * 3
+
+
+def test_a_model_that_never_keeps_the_form_ends_the_run_with_its_reply_shown(
+    script: Script, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = fill(60)
+    with endpoint({"unparsable": 1.0}) as broken:
+        monkeypatch.setenv("CHUTES_BASE_URL", broken.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        done = script("king.py", "--workspace", workspace.root, code=2)
+        assert broken.stats()["requests"] < 60 * 3
+    assert "0 of 20 replies could be used" in done.err
+    assert "Both are reasonable next steps" in done.err and "hint:" in done.err
 
 
 def test_a_history_longer_than_the_window_is_fitted_behind_a_marker(

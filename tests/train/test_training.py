@@ -80,8 +80,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     return workspace.root / "export"
 
 
+TRAINED: dict[Path, Any] = {}
+
+
 def trained(exported: Path, model: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The trainer after the format's own `trl_train.py`, with this model in it and two steps."""
+    """The trainer after the format's own `trl_train.py`, with this model in it and two steps; trained once."""
+    if exported / name not in TRAINED:
+        TRAINED[exported / name] = train(exported, model, name, monkeypatch)
+    return TRAINED[exported / name]
+
+
+def train(exported: Path, model: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(exported)
     recipe = (exported / name / "trl_train.py").read_text("utf-8")
     for ours, here in (('"Qwen/Qwen3-0.6B"', repr(str(model))), ("    num_train_epochs=1,\n", STEPS)):

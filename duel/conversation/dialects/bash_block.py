@@ -1,7 +1,5 @@
 """The project's own protocol, which is mini-swe-agent's: prose and one bash block. Such a reply stays verbatim."""
 
-from __future__ import annotations
-
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply
 

@@ -1,11 +1,10 @@
 """`<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply
+from duel.conversation.values import around
 
 _FUNCTION = re.compile(r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
@@ -17,5 +16,4 @@ def find(content: str, number: int) -> AgentReply | None:
     for order, function in enumerate(_FUNCTION.finditer(content)):
         arguments: dict[str, Any] = dict(_PARAMETER.findall(function[2]))
         calls.append(AgentCall(f"call_{number}" + (f"_{order}" if order else ""), function[1], arguments))
-    prose = [part.strip() for part in _FUNCTION.sub("\0", content).split("\0")]
-    return AgentReply("\n\n".join(filter(None, prose)), calls) if calls else None
+    return AgentReply(around(_FUNCTION, content), calls) if calls else None

@@ -1,7 +1,5 @@
 """Hermes: `<think>`, then JSON in `<tool_call>`; results as JSON or text in `<tool_response>`."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

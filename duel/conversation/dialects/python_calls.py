@@ -3,8 +3,6 @@
 Arguments are parsed as literals and never evaluated. Names may hold blanks ("Market Trends API").
 """
 
-from __future__ import annotations
-
 import ast
 import re
 

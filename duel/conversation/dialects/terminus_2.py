@@ -3,13 +3,11 @@
 The keystrokes go to one terminal that stays open, and what it shows is the next user message.
 """
 
-from __future__ import annotations
-
 import json
 import re
 
 from duel.conversation.model import AgentCall, AgentReply
-from duel.conversation.values import tables, text
+from duel.conversation.values import joined, tables, text
 
 # What changes the terminal for all that follows, so that a later command by itself would do something else.
 _STATEFUL = re.compile(
@@ -35,7 +33,7 @@ def find(content: str, number: int) -> AgentReply | None:
     else:
         return None
     around = re.sub(r"```(?:json)?", "", f"{content[:start]}\n{content[end:]}").strip()
-    prose = "\n\n".join(filter(None, (around, text(value, "analysis").strip(), text(value, "plan").strip())))
+    prose = joined(around, text(value, "analysis").strip(), text(value, "plan").strip())
     calls = []
     if commands := tables(value.get("commands")):
         calls.append(AgentCall(f"call_{number}", "keystrokes", {"commands": commands}))

@@ -1,7 +1,5 @@
 """SWE-agent's first interface: the last fence without a label holds a command line of its own tools or of bash."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from typing import Any

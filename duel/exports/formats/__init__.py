@@ -28,7 +28,5 @@ def per_turn(wanted: list[Format], everywhere: bool, cap: int) -> list[Format]:
     for form in wanted if everywhere else []:
         if form.rows_of not in (each_turn, text_only):
             raise UserError("rows of single turns are for formats of text", where="--per-turn", value=form.name)
-    return [
-        replace(form, rows_of=partial(each_turn, cap=cap)) if everywhere or form.rows_of is each_turn else form
-        for form in wanted
-    ]
+    each = partial(each_turn, cap=cap)
+    return [replace(form, rows_of=each) if everywhere or form.rows_of is each_turn else form for form in wanted]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -35,8 +36,6 @@ class Provenance(Shape):
 
 
 class TextMessage(Shape):
-    """A chat message of text."""
-
     role: Literal["system", "user", "assistant"]
     content: str
 
@@ -89,6 +88,10 @@ class Format:
 FORMATS = Registry[Format]("export_format", home=__package__)
 
 
+def add(form: Format) -> None:
+    FORMATS.add(form.name, form)
+
+
 def _through_json(row: Row) -> Row:
     """What a reader of the file will see. Raises ItemError for what JSON cannot hold: lone surrogates, huge numbers."""
     import orjson
@@ -100,32 +103,30 @@ def _through_json(row: Row) -> Row:
 
 
 def provenance(example: Example) -> Row:
-    """The columns of `Provenance`."""
-    return {
-        "id": example.id,
-        "instance_id": example.instance_id,
-        "repo": example.repo,
-        "license": example.license or "unknown",
-        "bucket": example.bucket,
-        "score": example.score,
-        "style": example.style,
-    }
+    known = {name: getattr(example, name) for name in Provenance.model_fields}
+    return known | {"license": example.license or "unknown"}
 
 
-def as_text(messages: Sequence[Message]) -> list[Row]:
-    """Messages as {role, content} and nothing else."""
-    return [{"role": message.role, "content": message.content} for message in messages]
+def sequences(row: Mapping[str, Any]) -> list[list[Any] | str]:
+    """What a trainer tokenizes of a row, each by itself: two for a pair, a text or a list of messages each."""
+    if "text" in row:
+        return [str(row["text"])]
+    if "chosen" in row:  # LLaMA-Factory's pairs hold one message where TRL's hold a list
+        before = row["prompt"] if "prompt" in row else row["messages"]
+        ends = (row["chosen"], row["rejected"])
+        return [[*before, *(end if isinstance(end, list) else [end])] for end in ends]
+    if "completion" in row:
+        return [[*row["prompt"], *row["completion"]]]
+    return [row["messages"] if "messages" in row else json.dumps(row, ensure_ascii=False)]
 
 
 def as_messages(rows: Iterable[Mapping[str, Any]]) -> list[Message]:
     """Messages from a row; keys that a columnar file filled with null are gone."""
-    return [Message.model_validate({k: v for k, v in row.items() if v is not None}) for row in rows]
+    return [Message.model_validate(present(row, *row)) for row in rows]
 
 
 def as_object(value: Any) -> Any:
     """An object that is JSON text in some files and an object in others."""
-    import json
-
     return json.loads(value) if isinstance(value, str) else value
 
 

@@ -19,10 +19,10 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import recovery
 from duel.exports.example import Example, Turns, recorded
-from duel.exports.formats.base import FORMATS, Format, Provenance, Row, Shape, TextMessage, provenance
+from duel.exports.formats.base import Format, Provenance, Row, Shape, TextMessage, add, present, provenance
 
 
-class Step(Shape):
+class CodeActStep(Shape):
     """One action and what it brought back. Steps of one `turn` were asked for in one agent message."""
 
     step: int
@@ -37,7 +37,7 @@ class Step(Shape):
     """Messages of the user or the system that came after the step and are no observation."""
 
 
-class Span(Shape):
+class SpanRow(Shape):
     """A recovery: step `start` shows the error, step `end` the success."""
 
     start: int
@@ -48,22 +48,31 @@ class Span(Shape):
     success: str
 
 
-class Trajectory(Provenance):
+class CodeActRow(Provenance):
     """A row: the task in `prompt`, then the steps."""
 
     prompt: list[TextMessage]
-    steps: list[Step]
+    steps: list[CodeActStep]
     outcome: Literal["success", "failure", "unknown"]
     outcome_evidence: str
     has_error_recovery: bool
-    error_recovery_spans: list[Span]
+    error_recovery_spans: list[SpanRow]
 
 
 def write(example: Example) -> Row:
-    """One trajectory."""
     entries = dialogue.parse(example.messages)
     seen = recovery.examine(example)
-    steps = [_step(number, step) for number, step in enumerate(seen.steps)]
+    steps: list[Row] = [
+        {
+            "step": number,
+            **present(vars(step), "turn", "thought", "tool", "action"),
+            "observation": step.observation,
+            "return_code": step.shown.code,
+            "error": step.shown.kind,
+            "said": [],
+        }
+        for number, step in enumerate(seen.steps)
+    ]
     prompt: list[Row] = []
     turn, told = -1, False
     for entry in entries:
@@ -87,7 +96,6 @@ def write(example: Example) -> Row:
 
 
 def read(row: Mapping[str, Any]) -> Turns:
-    """The turns of a trajectory."""
     entries: list[Entry] = [Said(message["content"], role=message["role"]) for message in row["prompt"]]
     numbered = 0
     by_turn: dict[int, list[Mapping[str, Any]]] = {}
@@ -118,20 +126,6 @@ def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
     return given if isinstance(given, dict) else {"command": step["action"]}
 
 
-def _step(number: int, step: recovery.ActionStep) -> Row:
-    return {
-        "step": number,
-        "turn": step.turn,
-        "thought": step.thought,
-        "tool": step.tool,
-        "action": step.action,
-        "observation": step.observation,
-        "return_code": step.shown.code,
-        "error": step.shown.kind,
-        "said": [],
-    }
-
-
 def _check(row: Mapping[str, Any]) -> None:
     """Spans lie inside the steps, begin at a step with an error and end at one without."""
     steps = row["steps"]
@@ -143,14 +137,15 @@ def _check(row: Mapping[str, Any]) -> None:
             raise ItemError("bad-span", "a recovery must begin at an error and end at a success")
 
 
-CODEACT = Format(
-    name="codeact",
-    summary="thought / action / observation steps with outcome and error recovery spans",
-    schema=Trajectory,
-    rows_of=recorded,
-    write=write,
-    read=read,
-    check=_check,
-    purpose="analysis and filtering",
+add(
+    Format(
+        "codeact",
+        "thought / action / observation steps with outcome and error recovery spans",
+        CodeActRow,
+        recorded,
+        write,
+        read,
+        _check,
+        purpose="analysis and filtering",
+    )
 )
-FORMATS.add(CODEACT.name, CODEACT)

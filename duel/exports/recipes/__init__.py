@@ -20,7 +20,6 @@ FILES = {
 }
 """What each trainer's recipe writes; the template of `trl_train.py` is `trl.py.txt`."""
 _CLASSES = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}
-_AXOLOTL = {"prompt": "messages"}
 _ROLES = {
     "role_tag": "role",
     "content_tag": "content",
@@ -36,7 +35,6 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
     """{file name: text} of every recipe of a format."""
     made = {}
     for trainer, kind in form.recipes.items():
-        flags = {**form.trl_flags}
         values = {
             "kind": kind,
             "Kind": _CLASSES[kind],
@@ -45,8 +43,8 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
             "max_length": str(max_length),
             "longest": f"{longest:,}",
             "counted_by": counted_by,
-            "yaml_flags": "".join(f"{key}: {str(value).lower()}\n" for key, value in flags.items()),
-            "python_flags": "".join(f"    {key}={value!r},\n" for key, value in flags.items()),
+            "yaml_flags": "".join(f"{key}: {str(value).lower()}\n" for key, value in form.trl_flags.items()),
+            "python_flags": "".join(f"    {key}={value!r},\n" for key, value in form.trl_flags.items()),
             "axolotl_data": _axolotl_data(form),
             "llamafactory_flags": "mask_history: true  # the loss covers the last turn alone\n" * (kind == "sft"),
         }
@@ -71,17 +69,16 @@ def _entry(form: Format) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "file_name": f"{form.name}/train.jsonl",
         "formatting": "openai" if "tools" in columns else "sharegpt",
-        "columns": {name: name for name in columns}
-        | ({"kto_tag": "label"} if "label" in form.schema.model_fields else {}),
+        "columns": {name: name for name in columns} | ({"kto_tag": "label"} if "kto" in form.recipes.values() else {}),
         "tags": _ROLES,
     }
     return entry | ({"ranking": True} if "chosen" in columns else {})
 
 
 def _axolotl_data(form: Format) -> str:
-    fields = ("prompt", "chosen", "rejected")
     shape = {
-        "dpo": "  type: chat_template.default\n" + "".join(f"  field_{_AXOLOTL.get(f, f)}: {f}\n" for f in fields),
+        "dpo": "  type: chat_template.default\n  field_messages: prompt\n  field_chosen: chosen\n"
+        "  field_rejected: rejected\n",
         "tools": "  type: chat_template\n  roles_to_train: [assistant]\n",
         "sft": "  type: chat_template\n  roles_to_train:  # none: the last message alone is trained\n  train_on_eos:\n",
     }

@@ -14,7 +14,7 @@ from duel.judging.bounds import length_difference
 from duel.judging.columns import Floats
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import finite
-from duel.judging.table import Table, correlation, mean
+from duel.judging.vote_table import VoteTable, correlation, mean
 from duel.records import FamilyBias, LengthBias, LengthBin
 
 # Edges of the length table: (challenger - opponent) / the longer of the two.
@@ -37,7 +37,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     return {"length_bias": length_bias(evidence.table, tie_band), "family_bias": family_bias(evidence.panel)}
 
 
-def length_bias(table: Table, tie_band: float) -> LengthBias:
+def length_bias(table: VoteTable, tie_band: float) -> LengthBias:
     """The challenger's fate by length difference in characters, and how often the longer reply won."""
     share = length_difference(table.columns)
     places = np.digitize(share, LENGTH_EDGES[1:-1])
@@ -91,7 +91,7 @@ def family(model: str) -> str:
     return (vendor.split("/")[-1] or (letters[0] if letters else name)).lower()
 
 
-def family_bias(table: Table) -> list[FamilyBias]:
+def family_bias(table: VoteTable) -> list[FamilyBias]:
     """Per judge and pair of writers: whether it wrote one side itself, and how its scores differ from the others'."""
     columns = table.columns
     families = [(family(king), family(c)) for king, c in zip(columns.opponents, columns.challengers, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from duel.judging.bounds import Units, bound
 from duel.judging.columns import MISSING, Columns, Floats
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import Clusters, finite
-from duel.judging.table import Table
 from duel.judging.verdict_figures import bias
+from duel.judging.vote_table import VoteTable
 from duel.records import Bound, NoiseFloor, Thresholds, WhatIf
 from duel.settings import Settings
 
@@ -71,7 +72,7 @@ def _over_all(evidence: Evidence) -> Bound | None:
     more = evidence.case.ineligible
     if more is None or not len(more):
         return None
-    table = Table.of(evidence.columns.joined(more), evidence.settings)
+    table = VoteTable.of(evidence.columns.joined(more), evidence.settings)
     units = Units.of(table.columns, table.parsed, evidence.units.by)
     return bound(table.deltas, table.parsed, units, evidence.settings, evidence.level)
 
@@ -95,8 +96,8 @@ def buckets(scores: Floats, settings: Settings) -> dict[str, int]:
     return {name: int(rows.sum()) for name, rows in found.items()}
 
 
-def thresholds(scores: Floats, settings: Settings) -> list[Thresholds]:
-    """How many turns other thresholds would keep."""
+def thresholds(scores: Floats, settings: Settings, more: Iterable[float] = ()) -> list[Thresholds]:
+    """How many turns other thresholds would keep; `more` are further values of `final_min`."""
     report = settings.report
     return [
         Thresholds(
@@ -107,7 +108,7 @@ def thresholds(scores: Floats, settings: Settings) -> list[Thresholds]:
             defeat=int((scores < low).sum()),
             current=(high, low) == (report.final_min, report.defeat_min),
         )
-        for high in sorted({*WHAT_IF_FINAL, report.final_min})
+        for high in sorted({*WHAT_IF_FINAL, report.final_min, *more})
         for low in sorted({*WHAT_IF_DEFEAT, report.defeat_min})
         if low <= high
     ]
@@ -119,7 +120,7 @@ def noise_floor(evidence: Evidence) -> NoiseFloor | None:
     if table is None:
         return None
     same = np.isin(evidence.columns.files.astype(str), table.columns.files.astype(str))
-    real = Table.of(evidence.columns.where(same), settings)
+    real = VoteTable.of(evidence.columns.where(same), settings)
     parsed = table.parsed
     clusters = Clusters.of(table.deltas[parsed], _labels(table.columns)[parsed])
     points = finite(table.challenger_score()) if parsed.any() else None

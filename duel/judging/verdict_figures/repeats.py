@@ -22,7 +22,7 @@ from duel.judging import agreement
 from duel.judging.columns import Floats
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import finite
-from duel.judging.table import Table, correlation, mean
+from duel.judging.vote_table import VoteTable, correlation, mean
 from duel.records import Canary, JudgeMoved, Repeats
 
 BIN = 10.0
@@ -65,7 +65,7 @@ def repeats(evidence: Evidence) -> Repeats:
     )
 
 
-def reliability(table: Table) -> tuple[float, float]:
+def reliability(table: VoteTable) -> tuple[float, float]:
     """(before the same panel on fresh replies, before another panel of the same size); NaN where it cannot be told."""
     halves = mean(np.where(table.counts[..., None], table.vote_values, np.nan), axis=1)
     half = correlation(halves[:, 0], halves[:, 1])
@@ -79,7 +79,7 @@ def _lengthened(one: float, times: int) -> float:
     return times * max(one, 0.0) / (1 + (times - 1) * max(one, 0.0)) if np.isfinite(one) else math.nan
 
 
-def errors(table: Table) -> tuple[Floats, Floats]:
+def errors(table: VoteTable) -> tuple[Floats, Floats]:
     """For each parsed turn the error variance of its score in points squared, from its orders and from its judges."""
     votes = np.where(table.counts[..., None], table.vote_values, np.nan)[table.parsed]
     number = table.counts[table.parsed].sum(1)
@@ -112,7 +112,7 @@ def canary(evidence: Evidence) -> Canary | None:
     found = evidence.case.canary
     if found is None or not len(found):
         return None
-    table, kinds = Table.of(found, evidence.settings), np.array(evidence.case.attacks)
+    table, kinds = VoteTable.of(found, evidence.settings), np.array(evidence.case.attacks)
     wins = agreement.winner(table.turn_values)
     return Canary(
         turns=len(found),

@@ -12,8 +12,8 @@ from duel.judging import agreement
 from duel.judging.columns import TOKENS, Columns
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import finite
-from duel.judging.table import Table, mean
 from duel.judging.verdict_figures import bias
+from duel.judging.vote_table import VoteTable, mean
 from duel.records import DIMENSIONS, Asked, Attempts, JudgeFigures, JudgePair, MetricFigures
 
 STAND_IN = "offline-stand-in/"
@@ -39,7 +39,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def judges(table: Table, panel: Table) -> list[JudgeFigures]:
+def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
     """A row a judge: how often it gave a verdict, which way it leans, how far it agrees, what it cost.
 
     Points and lean come from the gate's `table`, which no vote has selected; the rest from all votes.
@@ -103,7 +103,7 @@ def metrics(evidence: Evidence) -> list[MetricFigures]:
     ]
 
 
-def pairs(table: Table, noise: Table | None) -> list[JudgePair]:
+def pairs(table: VoteTable, noise: VoteTable | None) -> list[JudgePair]:
     """A row a pair of judges. Errors are known where the truth is: on the noise floor it is a tie."""
     values = agreement.pair_correlations(table.turn_values)
     errors = agreement.pair_correlations(noise.turn_values, 0.5) if noise is not None else None
@@ -119,7 +119,7 @@ def pairs(table: Table, noise: Table | None) -> list[JudgePair]:
     ]
 
 
-def effective_votes(table: Table, noise: Table | None) -> tuple[float, str]:
+def effective_votes(table: VoteTable, noise: VoteTable | None) -> tuple[float, str]:
     """What the panel is worth in independent votes, and where the correlation of its errors comes from.
 
     On the noise floor the truth is a tie, so errors are known. Without one only the correlation of the judges' values

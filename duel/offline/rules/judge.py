@@ -14,7 +14,9 @@ from duel.records import DIMENSIONS
 
 _FENCES = re.compile(
     r"^=== REPLY 1 (?P<mark>\w+) ===\n(?P<first>.*?)\n?^=== END OF REPLY 1 (?P=mark) ===\s*"
-    r"^=== REPLY 2 (?P=mark) ===\n(?P<second>.*?)\n?^=== END OF REPLY 2 (?P=mark) ===",
+    r"(?:^=== OBSERVED 1 (?P=mark) ===\n(?P<first_ran>.*?)\n?^=== END OF OBSERVED 1 (?P=mark) ===\s*)?"
+    r"^=== REPLY 2 (?P=mark) ===\n(?P<second>.*?)\n?^=== END OF REPLY 2 (?P=mark) ==="
+    r"(?:\s*^=== OBSERVED 2 (?P=mark) ===\n(?P<second_ran>.*?)\n?^=== END OF OBSERVED 2 (?P=mark) ===)?",
     re.MULTILINE | re.DOTALL,
 )
 _FORBIDDEN = re.compile(
@@ -50,7 +52,9 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
         return "I cannot find the two replies."
     found = fences[-1]
     shown = found.string[: found.start()].replace(found["mark"], "")
-    qualities = [assess(found[name], ShownConversation(shown)) for name in ("first", "second")]
+    qualities = [
+        {**assess(found[name], ShownConversation(shown)), **seen(found[f"{name}_ran"])} for name in ("first", "second")
+    ]
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
     seed = "\0".join([model, shown, found["first"], found["second"]])
     verdict: dict[str, Any] = {"reason": _reason(*qualities)}
@@ -78,6 +82,14 @@ def assess(text: str, conversation: ShownConversation) -> dict[str, float]:
         "protocol": _bounded(0.6 * well_formed + 0.3 * (not forbidden) + 0.1 * text.lstrip().startswith("THOUGHT:")),
         "efficiency": _bounded(0.9 - 0.5 * repeated - 0.25 * _broad(command) - len(text) / 2500 + 0.2 * telling),
     }
+
+
+def seen(observed: str | None) -> dict[str, float]:
+    """The correctness of a command that was run, by its exit code; nothing where it was not."""
+    if not observed:
+        return {}
+    worked = bool(re.search(r"\Aran: yes\nexit code: 0\n", observed))
+    return {"correctness": 0.8 if worked else 0.3}
 
 
 def _telling(command: str, named: Sequence[str], conversation: ShownConversation) -> float:

@@ -38,11 +38,13 @@ function diffText(text) {
   return el('pre', {}, text.split('\n').map(line => el('span', { class: style(line) }, `${line}\n`)));
 }
 
-/** What a reply's command printed where it was executed; nothing where it was not. */
+/** What a reply's command printed and changed where it was executed; nothing where it was not. */
 function observedBox(seen, path) {
   if (!seen) return null;
   if (seen.why_not) return el('p', { class: 'ran muted' }, `Not executed: ${seen.why_not}`);
   return el('details', { class: 'ran', open: sizeOf(seen.printed) < 1500 },
     el('summary', {}, 'Executed: ', el('b', {}, seen.exit === null ? 'no exit code' : `exit ${seen.exit}`)),
-    el('pre', {}, startOf(seen.printed) || '(nothing was printed)', typeof seen.printed === 'string' ? null : [gap(seen.printed, path), seen.printed[2]]));
+    el('pre', {}, startOf(seen.printed) || '(nothing was printed)', typeof seen.printed === 'string' ? null : [gap(seen.printed, path), seen.printed[2]]),
+    sizeOf(seen.changed) ? [el('p', { class: 'muted' }, 'It changed:'), diffText(startOf(seen.changed))] : null,
+    sizeOf(seen.changed) && typeof seen.changed !== 'string' ? el('pre', {}, gap(seen.changed, path), seen.changed[2]) : null);
 }

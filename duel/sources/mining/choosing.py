@@ -1,7 +1,5 @@
 """Which sessions are taken: by age, project, length, outcome and what happened in them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from duel.conversation.model import Session
 from duel.errors import SettingsError
-from duel.sources.mining.normalise import MinedTrajectory
+from duel.sources.mining.normalize import MinedTrajectory
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")
@@ -27,15 +25,12 @@ def seconds_of(age: str) -> float:
 class SessionChoice:
     """What is asked for; the empty choice takes everything that has a task and a turn."""
 
-    not_before: float | None = None
-    """Sessions that ended earlier are left, in seconds since 1970."""
-    project: str = ""
-    """A glob that the working folder, its last part or the repository must match."""
+    not_before: float | None = None  # sessions that ended earlier are left, in seconds since 1970
+    project: str = ""  # A glob that the working folder, its last part or the repository must match
     min_turns: int = 1
     """Eligible turns; with 0, tool calls without a shell form will do: exports can keep them as they were made."""
     outcome: str = ""
-    happened: Callable[[MinedTrajectory], bool] | None = None
-    """The predicate of `--filter`."""
+    happened: Callable[[MinedTrajectory], bool] | None = None  # the predicate of `--filter`
 
     def refuses_session(self, session: Session, repo: str) -> str:
         """Why a session is left before it is converted, as a slug; "" where it is not."""

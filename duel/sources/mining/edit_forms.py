@@ -5,12 +5,11 @@ which would end the bash block that it stands in; content that has such lines is
 off again, as shell archives do.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from duel.conversation.model import Hunk
 
@@ -38,16 +37,8 @@ def quoted(path: str) -> str:
 def heredoc(command: str, content: str) -> str:
     """`command` with `content`, which ends in a newline, as its input; the delimiter is no line of the content."""
     lines = set(content.split("\n"))
-    delimiter = next(name for name in _delimiters() if name not in lines)
+    delimiter = next(name for n in count() if (name := f"EOF_{n}" if n else "EOF") not in lines)
     return f"{command} <<'{delimiter}'\n{content}{delimiter}"
-
-
-def _delimiters() -> Iterator[str]:
-    yield "EOF"
-    number = 1
-    while True:
-        yield f"EOF_{number}"
-        number += 1
 
 
 def write_file(path: str, content: str, make_folder: bool = False) -> str:
@@ -85,22 +76,24 @@ def apply_hunks(path: str, hunks: Sequence[Hunk], prefix: str = "") -> str:
     """
     shortened: list[str] = []
     for hunk in hunks:
-        if len(hunk.lines) < 2 or any(line[:1] != " " for line in hunk.lines[-2:]) or "\\" in _signs(hunk):
+        if (
+            len(hunk.lines) < 2
+            or any(line[:1] != " " for line in hunk.lines[-2:])
+            or any(line[:1] == "\\" for line in hunk.lines)
+        ):
             return ""
         shortened += _render(hunk.old_start, hunk.new_start, hunk.lines[:-1])
     return _git_apply(path, shortened, prefix) if shortened and _in_patch(path) else ""
 
 
 def patched(before: str, hunks: Sequence[Hunk]) -> str | None:
-    """`before` with the hunks applied at their lines; None where a context or removed line is not there."""
     lines, after, position = _lines(before), list[str](), 0
     for hunk in hunks:
         start = max(hunk.old_start - 1, 0)
-        if start < position:
+        if start < position or not any(line[:1] in ("+", "-", " ") for line in hunk.lines):
             return None
         after += lines[position:start]
         position = start
-        body = [line for line in hunk.lines if line[:1] in ("+", "-", " ")]
         for number, line in enumerate(hunk.lines):
             if line[:1] not in ("+", "-", " "):
                 continue
@@ -113,8 +106,6 @@ def patched(before: str, hunks: Sequence[Hunk]) -> str | None:
                 position += 1
             if line[0] != "-":
                 after.append(content)
-        if not body:
-            return None
     return "".join(after + lines[position:])
 
 
@@ -135,12 +126,7 @@ def replace_text(path: str, replacements: Sequence[tuple[str, str, bool]]) -> st
 
     It fails, as the edit tools do, where `old` is not there, or there more than once without `everywhere`.
     """
-    lines = [
-        "from pathlib import Path",
-        "",
-        f"file = Path({path!r})" + (".expanduser()" if path.startswith("~") else ""),
-        "text = file.read_bytes().decode()",
-    ]
+    lines = [*_opened(path), "text = file.read_bytes().decode()"]
     for old, new, everywhere in replacements:
         missing = "old not in text" if everywhere else "text.count(old) != 1"
         lines += [
@@ -156,14 +142,20 @@ def replace_text(path: str, replacements: Sequence[tuple[str, str, bool]]) -> st
 def insert_lines(path: str, after_line: int, content: str) -> str:
     """`content` as lines of their own behind line `after_line` (0: at the top), by Python."""
     lines = [
-        "from pathlib import Path",
-        "",
-        f"file = Path({path!r})" + (".expanduser()" if path.startswith("~") else ""),
+        *_opened(path),
         'lines = file.read_bytes().decode().split("\\n")',
         f'lines[{after_line}:{after_line}] = {_literal(content)}.split("\\n")',
         'file.write_bytes("\\n".join(lines).encode())',
     ]
     return heredoc("python3 -", "\n".join(lines) + "\n")
+
+
+def _opened(path: str) -> list[str]:
+    return [
+        "from pathlib import Path",
+        "",
+        f"file = Path({path!r})" + (".expanduser()" if path.startswith("~") else ""),
+    ]
 
 
 def _literal(text: str) -> str:
@@ -186,45 +178,29 @@ def _git_apply(path: str, lines: Sequence[str], prefix: str) -> str:
 
 
 def _hunks(before: str, after: str) -> Iterator[str]:
-    """The lines of a unified diff without its header."""
     old, new = _lines(before), _lines(after)
-    head = _common(old, new)
-    tail = _common(old[head:][::-1], new[head:][::-1])
-    old_middle, new_middle = old[head : len(old) - tail], new[head : len(new) - tail]
-    if len(old_middle) + len(new_middle) > LARGEST_DIFF_LINES:
-        codes = [("replace", 0, len(old_middle), 0, len(new_middle))]
+    # difflib, which is quadratic, sees only what differs and its context.
+    start = _common(old, new)
+    end = _common(old[start:][::-1], new[start:][::-1])
+    head, tail = max(start - CONTEXT_LINES, 0), max(end - CONTEXT_LINES, 0)
+    old, new = old[head : len(old) - tail], new[head : len(new) - tail]
+    if len(old) + len(new) > LARGEST_DIFF_LINES:
+        lead, old_end, new_end = start - head, len(old) - (end - tail), len(new) - (end - tail)
+        changed = ("replace", lead, old_end, lead, new_end)
+        groups = [[("equal", 0, lead, 0, lead), changed, ("equal", old_end, len(old), new_end, len(new))]]
     else:
-        codes = list(difflib.SequenceMatcher(None, old_middle, new_middle, autojunk=False).get_opcodes())
-    changes = [(head + a, head + b, head + c, head + d) for tag, a, b, c, d in codes if tag != "equal"]
-    for group in _near(changes):
-        yield from _one_hunk(old, new, group)
-
-
-def _near(changes: list[tuple[int, int, int, int]]) -> Iterator[list[tuple[int, int, int, int]]]:
-    """Changes whose contexts touch, together."""
-    group: list[tuple[int, int, int, int]] = []
-    for change in changes:
-        if group and change[0] - group[-1][1] > 2 * CONTEXT_LINES:
-            yield group
-            group = []
-        group.append(change)
-    if group:
-        yield group
-
-
-def _one_hunk(old: list[str], new: list[str], group: list[tuple[int, int, int, int]]) -> list[str]:
-    start = max(0, group[0][0] - CONTEXT_LINES)
-    new_start = group[0][2] - (group[0][0] - start)
-    lines: list[str] = []
-    position = start
-    for old_from, old_to, new_from, new_to in group:
-        lines += [" " + line for line in old[position:old_from]]
-        lines += ["-" + line for line in old[old_from:old_to]]
-        lines += ["+" + line for line in new[new_from:new_to]]
-        position = old_to
-    lines += [" " + line for line in old[position : position + CONTEXT_LINES]]
-    marked = [part for line in lines for part in ([line[:-1]] if line.endswith("\n") else [line, NO_NEWLINE])]
-    return _render(start + 1, new_start + 1, marked)
+        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        groups = [[*group] for group in matcher.get_grouped_opcodes(CONTEXT_LINES)]
+    for group in groups:
+        lines: list[str] = []
+        for tag, old_from, old_to, new_from, new_to in group:
+            if tag == "equal":
+                lines += [" " + line for line in old[old_from:old_to]]
+            else:
+                lines += ["-" + line for line in old[old_from:old_to]]
+                lines += ["+" + line for line in new[new_from:new_to]]
+        marked = [part for line in lines for part in ([line[:-1]] if line.endswith("\n") else [line, NO_NEWLINE])]
+        yield from _render(head + group[0][1] + 1, head + group[0][3] + 1, marked)
 
 
 def _render(old_start: int, new_start: int, lines: Sequence[str]) -> list[str]:
@@ -232,10 +208,6 @@ def _render(old_start: int, new_start: int, lines: Sequence[str]) -> list[str]:
     new = sum(line[0] in " +" for line in lines)
     # A side without lines is counted from the line before it.
     return [f"@@ -{old_start - (not old)},{old} +{new_start - (not new)},{new} @@", *lines]
-
-
-def _signs(hunk: Hunk) -> set[str]:
-    return {line[:1] for line in hunk.lines}
 
 
 def _lines(text: str) -> list[str]:
@@ -246,9 +218,4 @@ def _lines(text: str) -> list[str]:
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
     """How many first items are equal."""
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,7 +1,5 @@
 """Rows of mined trajectories, and of the commits that followed them, as parquet files in the datasets' columns."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from contextlib import suppress
@@ -13,9 +11,8 @@ from duel import prompts
 from duel.conversation import dialogue
 from duel.conversation.model import Session
 from duel.conversation.tasks import TASKS
-from duel.sources.mining.normalise import MinedTrajectory
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.mining.scrubbing import SessionScrubber
+from duel.sources.mining.sweep import MinedSession
 from duel.workspace import cannot_write
 
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
@@ -33,19 +30,12 @@ def identity(session: Session, repo: str) -> str:
     return f"{place}-s{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
-def row(
-    trajectory: MinedTrajectory,
-    repo: str,
-    commit: OwnCommit | None,
-    guess: tuple[str, str],
-    file: str,
-    scrub: SessionScrubber,
-    keep_tools: bool = False,
-) -> dict[str, Any]:
+def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
     """One row in the dataset's six columns and what a session has beyond them; every text of it is scrubbed."""
+    trajectory, commit, scrub = found.trajectory, found.commit, found.scrub
     session = trajectory.session
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
-    repo = scrub(repo)
+    repo = scrub(found.repo)
     keeps = session.keeps_protocol or session.task == "chat"
     base = commit.base if commit else session.base_commit
     task = next((message for message in messages if message["role"] == "user"), {"content": ""})
@@ -61,11 +51,11 @@ def row(
         "duration_sec": session.seconds if session.seconds is not None else span,
         "session_id": scrub("/".join(filter(None, (session.id, session.agent, session.branch)))),
         "source_format": session.format,
-        "source_file": scrub(file),
+        "source_file": scrub(found.file),
         "model": session.model,
         "ended_at": session.ended,
-        "outcome_guess": guess[0],
-        "outcome_evidence": scrub(guess[1]),
+        "outcome_guess": found.guess[0],
+        "outcome_evidence": scrub(found.guess[1]),
         "resolved": {"success": True, "failure": False}.get(session.verdict),
         "resolved_evidence": scrub(session.verdict_evidence),
         "eligible_turns": trajectory.turns,
@@ -83,17 +73,17 @@ def row(
     }
 
 
-def pull_row(row: dict[str, Any], task: str, commit: OwnCommit, scrub: SessionScrubber) -> dict[str, Any]:
-    """The commit of a row in the columns of the pull-request dataset; `task` is what the person asked for."""
+def pull_row(row: dict[str, Any], found: MinedSession, commit: OwnCommit) -> dict[str, Any]:
+    """The commit that followed a session in the columns of the pull-request dataset."""
+    scrub = found.scrub
     return {
         "instance_id": row["instance_id"],
         "repo": row["repo"],
         "base_commit": commit.base,
         "created_at": commit.date,
-        "pull_number": None,
         "patch": scrub(commit.patch),
         "test_patch": scrub(commit.test_patch),
-        "problem_statement": scrub(task),
+        "problem_statement": scrub(found.trajectory.task),
         "pr_description": scrub(commit.message),
         "hints_text": "",
         "interface": "",
@@ -128,7 +118,6 @@ class RowWriter:
         return self
 
     def add(self, row: dict[str, Any]) -> None:
-        """Keep a row; a group of them is written at a time."""
         self._waiting.append(row)
         self.rows += 1
         self._bytes += sum(len(m["content"]) for m in row.get("messages", ())) + len(row.get("patch", ""))
@@ -167,7 +156,6 @@ class RowWriter:
 
 
 def trajectory_schema() -> Any:
-    """The dataset's six columns, in its types, then what a session has beyond them."""
     return _schema(
         "instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format"
         " source_file model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence"
@@ -177,7 +165,6 @@ def trajectory_schema() -> Any:
 
 
 def pull_schema() -> Any:
-    """The columns of the pull-request dataset that a commit can fill."""
     return _schema(
         "instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description"
         " hints_text interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts"

@@ -4,8 +4,6 @@ It is no more than that: on 94 runs with a known outcome "failure" was wrong in 
 `Session.verdict`, which this never touches.
 """
 
-from __future__ import annotations
-
 import re
 
 from duel.conversation.model import Outcome, Session

@@ -5,44 +5,32 @@ helpers, external diffs, lazy fetches and the user's own configuration switched 
 someone else is refused by git itself. Nothing is written and nothing leaves the machine.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from duel import shell
 from duel.conversation.model import AgentCall, Session
-from duel.sources.mining import licence_text
 
 # How long after a session a commit still counts as its own.
 WINDOW_DAYS = 7
 TIMEOUT_SECONDS = 30
 # A larger diff is generated or vendored code; prompt.py would refuse it as huge.
 LARGEST_PATCH = 4 << 20
-_SAFE = {
-    "GIT_CONFIG_NOSYSTEM": "1",
+_SAFE = dict.fromkeys("GIT_CONFIG_NOSYSTEM GIT_ATTR_NOSYSTEM GIT_NO_LAZY_FETCH".split(), "1") | {
     "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
 _OFF = (
-    "core.fsmonitor=false",
-    f"core.hooksPath={os.devnull}",
-    f"core.attributesFile={os.devnull}",
-    "core.sshCommand=false",
-    "diff.external=",
-    "log.showSignature=false",
-    "protocol.allow=never",
-    "credential.helper=",
-)
+    f"core.fsmonitor=false core.hooksPath={os.devnull} core.attributesFile={os.devnull} core.sshCommand=false"
+    " diff.external= log.showSignature=false protocol.allow=never credential.helper="
+).split()
 _REMOTE = re.compile(r"(?:[:/])([^/:\s]+)/([^/\s]+?)(?:\.git)?/?\s*$")
 _TEST_PATH = re.compile(
     r"(?:^|/)(?:tests?|specs?|__tests__|testing|testdata)/|(?:^|/)(?:test_[^/]*|conftest\.py)$"
@@ -50,6 +38,24 @@ _TEST_PATH = re.compile(
 )
 _EDITING = {"Write", "write", "Edit", "MultiEdit", "edit", "NotebookEdit"}
 _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
+# (SPDX id, words that must all be there), the more specific first: the Lesser GPL names the GPL.
+_TELLING: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Apache-2.0", ("apache license", "version 2.0")),
+    ("MPL-2.0", ("mozilla public license", "2.0")),
+    ("AGPL-3.0", ("gnu affero general public license", "version 3")),
+    ("LGPL-3.0", ("gnu lesser general public license", "version 3")),
+    ("LGPL-2.1", ("gnu lesser general public license", "version 2.1")),
+    ("GPL-3.0", ("gnu general public license", "version 3")),
+    ("GPL-2.0", ("gnu general public license", "version 2")),
+    ("BSD-3-Clause", ("redistribution and use in source and binary forms", "neither the name")),
+    ("BSD-2-Clause", ("redistribution and use in source and binary forms",)),
+    ("ISC", ("permission to use, copy, modify, and/or distribute this software for any purpose",)),
+    ("MIT", ("permission is hereby granted, free of charge, to any person obtaining a copy", "copies or substantial")),
+    ("Unlicense", ("free and unencumbered software released into the public domain",)),
+    ("CC0-1.0", ("cc0 1.0 universal",)),
+)
+# Titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this.
+_LOOKED_AT = 20_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,6 @@ class OwnCommit:
 
     @property
     def evidence(self) -> str:
-        """Why it is taken for the session's."""
         return f"commit {self.sha[:12]} touches {self.touched} of the {self.edited} files that were edited"
 
 
@@ -85,9 +90,7 @@ class OwnCommit:
 def repository(folder: str) -> LocalRepository | None:
     """The repository that `folder` lies in; None where the folder is gone, is no repository, or is not the user's."""
     path = Path(folder)
-    if not folder.startswith("/") or not path.is_dir():
-        return None
-    top = _git(path, "rev-parse", "--show-toplevel")
+    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") and path.is_dir() else None
     if not top:
         return None
     remote = _REMOTE.search(_git(path, "config", "--get", "remote.origin.url") or "")
@@ -107,17 +110,16 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
         return None
     last = (session.ended or start) + WINDOW_DAYS * 86400
     ages = (f"--max-age={int(start)}", f"--min-age={int(last)}")
-    tips = [tip for tip in ("HEAD", _branch(place, session.git_branch)) if tip]
+    branch = session.git_branch if session.git_branch != "HEAD" else ""
+    tips = ["HEAD", *filter(None, [branch and _commit(place, f"refs/heads/{branch}^0")])]
     listed = _git(place.top, "rev-list", "--no-merges", "--reverse", *ages, *tips, "--", *edited)
     for sha in (listed or "").split():
-        base = (_git(place.top, "rev-parse", "--verify", "--quiet", f"{sha}^1") or "").strip()
-        if base:
+        if base := _commit(place, f"{sha}^1"):
             return _read(place, sha, base, edited)
     return None
 
 
 def edits(call: AgentCall) -> bool:
-    """True for a call that changed files, as far as its arguments tell."""
     return bool(_paths(call)) and not call.is_error and call.result is not None
 
 
@@ -145,52 +147,38 @@ def _paths(call: AgentCall) -> list[str]:
     return [path for part in shell.parse(command).commands for path in part.writes if "\0" not in path]
 
 
-def _branch(place: LocalRepository, name: str) -> str:
-    """The commit of a branch that a log names; "" where there is no such branch."""
-    if not name or name == "HEAD":
-        return ""
-    return (_git(place.top, "rev-parse", "--verify", "--quiet", f"refs/heads/{name}^0") or "").strip()
+def _commit(place: LocalRepository, name: str) -> str:
+    return (_git(place.top, "rev-parse", "--verify", "--quiet", name) or "").strip()
 
 
-def _read(place: LocalRepository, sha: str, base: str, edited: Iterable[str]) -> OwnCommit | None:
-    names = (_git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or "").split("\0")
-    changed = [name for name in names if name]
+def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) -> OwnCommit | None:
+    names = _git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or ""
+    changed = [name for name in names.split("\0") if name]
     tests = [name for name in changed if _TEST_PATH.search(name)]
-    patches = [_diff(place, base, sha, part) for part in ([n for n in changed if n not in set(tests)], tests)]
+    patch = _diff(place, base, sha, [name for name in changed if not _TEST_PATH.search(name)])
+    test_patch = _diff(place, base, sha, tests)
     shown = _git(place.top, "show", "-s", "--no-color", "--format=%cI%n%B", sha)
-    if shown is None or None in patches:
+    if shown is None or patch is None or test_patch is None:
         return None
     date, _, message = shown.partition("\n")
-    wanted = set(edited)
-    return OwnCommit(
-        sha=sha,
-        base=base,
-        message=message.strip(),
-        date=date,
-        patch=patches[0] or "",
-        test_patch=patches[1] or "",
-        license=_licence(place, base),
-        touched=len(wanted & set(changed)),
-        edited=len(wanted),
-    )
+    touched = len({*edited} & {*changed})
+    license = _license(place, base)
+    return OwnCommit(sha, base, message.strip(), date, patch, test_patch, license, touched, len(edited))
 
 
 def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str | None:
-    """The diff of some files; None where it is too large or cannot be read."""
-    if not paths:
-        return ""
-    options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
-    patch = _git(place.top, "--literal-pathspecs", "diff-tree", *options, base, sha, "--", *paths)
+    options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", base, sha, "--")
+    patch = _git(place.top, "--literal-pathspecs", "diff-tree", *options, *paths) if paths else ""
     return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
 
 
-def _licence(place: LocalRepository, base: str) -> str:
-    """The SPDX id of the repository's licence file; "" where it has none that is known."""
+def _license(place: LocalRepository, base: str) -> str:
+    """The SPDX id of the license file at a commit, by the words that only it has; "" where none is known."""
     names = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
-    for name in sorted(names):
-        if re.match(r"(?i)(licen[sc]e|copying)", name):
-            return licence_text.spdx(_git(place.top, "show", "--no-textconv", f"{base}:{name}") or "")
-    return ""
+    file = next((name for name in sorted(names) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
+    shown = (_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else ""
+    words = re.sub(r"\s+", " ", shown[:_LOOKED_AT]).lower()
+    return next((name for name, telling in _TELLING if all(part in words for part in telling)), "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -4,8 +4,6 @@ The table at the end names every tool that is known, of all harnesses: Claude Co
 OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 import shlex
@@ -29,11 +27,7 @@ _FENCE_LINE = re.compile(r"^```", re.MULTILINE)
 
 
 class NoShellForm(Exception):
-    """The call has no faithful shell form; `reason` says why, in words that are counted."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """The call has no faithful shell form, or a turn no place in a trajectory; the text, which is counted, says why."""
 
 
 def shell_form(call: AgentCall) -> str:
@@ -95,9 +89,6 @@ def _word(path: str) -> str:
     return quoted(f"./{path}" if path.startswith("-") else path)
 
 
-# -- running, reading, searching -------------------------------------------------------------------------------------
-
-
 def _bash(call: AgentCall) -> str:
     if call.arguments.get("is_input") in (True, "true"):
         raise NoShellForm("types into a running command")
@@ -113,24 +104,14 @@ def _keystrokes(call: AgentCall) -> str:
     return "\n".join(str(command.get("keystrokes", "")).strip() for command in tables(call.arguments.get("commands")))
 
 
-def _read_numbered(call: AgentCall) -> str:
-    return _window(call, f"cat -n {_word(_path(call))}", piped=True)
-
-
-def _read_plain(call: AgentCall) -> str:
+def _window(call: AgentCall, reader: str = "") -> str:
+    """The lines from `offset` (1-based), at most `limit` of them, as `reader` shows them."""
     path = _word(_path(call))
-    if _number(call, "offset") is None and _number(call, "limit") is None:
-        return f"cat {path}"
-    return _window(call, path, piped=False)
-
-
-def _window(call: AgentCall, source: str, piped: bool) -> str:
-    """The lines from `offset` (1-based), at most `limit` of them."""
     first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
     if first == 1 and count is None:
-        return source
-    lines = f"{first},{first + count - 1}p" if count is not None else f"{first},$p"
-    return f"{source} | sed -n '{lines}'" if piped else f"sed -n '{lines}' {source}"
+        return f"{reader or 'cat'} {path}"
+    lines = f"sed -n '{first},{'$' if count is None else first + count - 1}p'"
+    return f"{reader} {path} | {lines}" if reader else f"{lines} {path}"
 
 
 def _glob(call: AgentCall) -> str:
@@ -154,7 +135,6 @@ def _glob(call: AgentCall) -> str:
 
 
 def _glob_expression(pattern: str) -> str:
-    """A glob as a POSIX extended regular expression."""
     out, position, depth = "", 0, 0
     while position < len(pattern):
         character = pattern[position]
@@ -181,7 +161,6 @@ def _escaped(text: str) -> str:
 
 
 def _grep(call: AgentCall) -> str:
-    """Claude Code's Grep is ripgrep with these options."""
     arguments = call.arguments
     mode = arguments.get("output_mode", "files_with_matches")
     options = {"files_with_matches": ["-l"], "count": ["-c"]}.get(str(mode), [])
@@ -220,17 +199,6 @@ def _ripgrep(call: AgentCall, options: list[str]) -> str:
     words = ["rg", *options, *(["-e"] if pattern.startswith("-") else []), shlex.quote(pattern)]
     path = _path(call, "path", default="")
     return " ".join([*words, _word(path)] if path else words)
-
-
-def _list(call: AgentCall) -> str:
-    return f"ls -1Ap {_word(_path(call, 'path', default='.'))}"
-
-
-# -- writing and editing ---------------------------------------------------------------------------------------------
-
-
-def _write(call: AgentCall) -> str:
-    return _written(call, _path(call), _text(call, "content", "file_text"))
 
 
 def _written(call: AgentCall, path: str, content: str) -> str:
@@ -292,7 +260,6 @@ def _tell_the_same(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> bool
 
 
 def _is_edge(line: str, text: str) -> bool:
-    """True for a line that `text` starts or ends within, or lies in."""
     first, last = text.split("\n")[0], text.split("\n")[-1]
     return text in line or bool(first and line.endswith(first)) or bool(last and line.startswith(last))
 
@@ -336,31 +303,20 @@ def _view(call: AgentCall) -> str:
 
 
 def reason_text(call: AgentCall) -> str:
-    """What a bookkeeping call says in words: the thought of a `think` call."""
     return str(table(call.arguments).get("thought") or "") if call.name == "think" else ""
 
 
-FORMS: dict[str, Callable[[AgentCall], str]] = {
-    "Bash": _bash,
-    "bash": _bash,
-    "exec": _bash,
-    "execute_bash": _bash,
-    "terminal": _bash,
+_TOOLS: dict[str, Callable[[AgentCall], str]] = {
+    "Bash bash exec execute_bash terminal": _bash,
     "keystrokes": _keystrokes,
-    "Read": _read_numbered,
-    "read": _read_plain,
-    "Write": _write,
-    "write": _write,
-    "Edit": _edit,
-    "MultiEdit": _edit,
-    "edit": _edit,
-    "Glob": _glob,
-    "find": _glob,
+    "Read": lambda call: _window(call, "cat -n"),
+    "read": _window,
+    "Write write": lambda call: _written(call, _path(call), _text(call, "content", "file_text")),
+    "Edit MultiEdit edit": _edit,
+    "Glob find": _glob,
     "Grep": _grep,
     "grep": _grep_of_pi,
-    "LS": _list,
-    "ls": _list,
-    "str_replace_editor": _editor,
-    "str_replace_based_edit_tool": _editor,
-    "file_editor": _editor,
+    "LS ls": lambda call: f"ls -1Ap {_word(_path(call, 'path', default='.'))}",
+    "str_replace_editor str_replace_based_edit_tool file_editor": _editor,
 }
+FORMS = {name: form for names, form in _TOOLS.items() for name in names.split()}

@@ -3,8 +3,6 @@
 One session is in memory at a time. Whatever is left out is counted by reason and listed for report/dropped.jsonl.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,12 +14,12 @@ from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, printable
 from duel.sources.mining import own_commits
 from duel.sources.mining.choosing import SessionChoice
-from duel.sources.mining.normalise import MinedTrajectory, normalise
+from duel.sources.mining.normalize import MinedTrajectory, normalize
 from duel.sources.mining.outcome import guess_of
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.task_words import first_words
-from duel.sources.sessions import registry
+from duel.sources.sessions import session_formats
 from duel.sources.sessions.log import Log
 
 # Reasons and notes are listed one by one up to this many, and counted beyond.
@@ -31,7 +29,7 @@ JUDGED_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Mined:
+class MinedSession:
     """One session that is taken."""
 
     trajectory: MinedTrajectory
@@ -41,11 +39,6 @@ class Mined:
     guess: tuple[Outcome, str]
     scrub: SessionScrubber
 
-    @property
-    def task(self) -> str:
-        """What the person asked for, as the first user message of the row has it."""
-        return self.trajectory.task
-
     def line(self) -> str:
         """One line for the eye; names and paths are scrubbed here as well."""
         session = self.trajectory.session
@@ -54,7 +47,7 @@ class Mined:
         tools = Counter(call.name for call in session.calls).most_common(3)
         used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
         size = sum(len(message["content"]) for message in self.trajectory.messages) / 1000
-        label = printable(self.scrub(f"{self.repo}: {first_words(self.task)}"), 100)
+        label = printable(self.scrub(f"{self.repo}: {first_words(self.trajectory.task)}"), 100)
         return (
             f"{session.format:15} {self.trajectory.turns:6,} {size:8,.0f}  {used:34}  {self.guess[0]:8}  {commit:12}"
             f"  {ended:30}  {label}"
@@ -73,22 +66,17 @@ class MiningAccount:
     formats: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     """What the readers counted in all sessions: user turns, tool calls, results, errors, images, thinking."""
-    left: Counter[str] = field(default_factory=Counter)
-    """Sessions and files that are not taken, by reason."""
-    ends: Counter[str] = field(default_factory=Counter)
-    """Why eligible parts end, by reason."""
-    notes: Counter[str] = field(default_factory=Counter)
-    """Lines, entries and blocks that were passed over, by name."""
+    left: Counter[str] = field(default_factory=Counter)  # sessions and files that are not taken, by reason
+    ends: Counter[str] = field(default_factory=Counter)  # why eligible parts end, by reason
+    notes: Counter[str] = field(default_factory=Counter)  # lines, entries and blocks that were passed over, by name
     scrubbed: Counter[str] = field(default_factory=Counter)
     dropped: list[dict[str, str]] = field(default_factory=list)
 
     def leave(self, file: str, session: str, reason: str, detail: str = "") -> None:
-        """Count and list what is not taken."""
         self.left[reason] += 1
         self.dropped.append({"file": file, "instance_id": session, "reason": reason, "detail": detail})
 
-    def take(self, mined: Mined) -> None:
-        """Count what is taken."""
+    def take(self, mined: MinedSession) -> None:
         self.taken += 1
         self.turns += mined.trajectory.turns
         self.commits += mined.commit is not None
@@ -96,7 +84,6 @@ class MiningAccount:
         self.notes.update(mined.trajectory.left_out)
 
     def say(self) -> None:
-        """Tell how it went."""
         formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
         say(f"{self.sessions:,} sessions in {self.files:,} files ({formats or 'none'})")
         seen = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common() if count)
@@ -127,7 +114,6 @@ class Ticker:
         self._clock, self._began, self._next = clock, clock(), 2.0
 
     def __call__(self, how_far: str) -> None:
-        """Say it if it is time."""
         if self._clock() - self._began >= self._next:
             self._next *= 2
             say(f"  … {printable(how_far, 160)}")
@@ -145,14 +131,12 @@ class Mine:
     all_branches: bool = False
     thinking: bool = False
     commits: bool = True
-    limit: int = 0
-    """Sessions to take at most; 0: all."""
+    limit: int = 0  # sessions to take at most; 0: all
     account: MiningAccount = field(default_factory=MiningAccount)
 
-    def sessions(self) -> Iterator[Mined]:
-        """The sessions that are taken, in the order of their files."""
+    def sessions(self) -> Iterator[MinedSession]:
         tell = Ticker()
-        for log in registry.logs(self.places, self.split, self.accept_license):
+        for log in session_formats.logs(self.places, self.split, self.accept_license):
             self.account.files += 1
             for session in self._usable(self._read(log), log):
                 tell(f"{self.account.sessions:,} sessions in {self.account.files:,} files so far, at {log.name}")
@@ -165,19 +149,18 @@ class Mine:
                     self.account.scrubbed.update(mined.scrub.counts)
                     if self.account.taken == self.limit:
                         return
-            self.account.notes.update(_named(log))
+            for note, count in log.notes.items():  # somebody may want to look at broken lines: with their file
+                self.account.notes[f"{note} of {log.name}" if note.startswith("broken") else note] += count
 
     def show(self) -> None:
-        """Print what would be taken, a session a line; nothing is written."""
         titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
         print(f"{'format':15} {'turns':>6} {'KB':>8}  {titles}  project: task")
         for mined in self.sessions():
             print(mined.line())
 
     def _read(self, log: Log) -> Iterator[Session]:
-        """The sessions of one file; a file that cannot be read is left, and the rest goes on."""
         try:
-            reader = registry.reader_of(log, self.format)
+            reader = session_formats.reader_of(log, self.format)
             for session in reader.read(log, self.all_branches):
                 self.account.sessions += 1
                 self.account.formats[session.format] += 1
@@ -194,11 +177,19 @@ class Mine:
     def _usable(self, sessions: Iterator[Session], log: Log) -> Iterator[Session]:
         """The sessions that can be used. A set whose replies act in a way that nobody knows is left as a whole."""
         first = list(islice(sessions, JUDGED_ROWS))
-        rows = [s for s in first if s.row >= 0 and not s.refusal and s.task != "chat"]
-        known, replies, example = _known_actions(rows)
-        if 2 * known < replies:
-            seen = f"{known} of {replies} replies hold an action that is known; one does not: {example}"
-            self.account.leave(log.name, "", "no-known-action", seen)
+        # Every reply holds an action, but the one that closes a session with actions, which hands over.
+        replies = [
+            reply
+            for session in first
+            if session.row >= 0 and not session.refusal and session.task != "chat"
+            for reply in session.replies
+            if reply.calls or not (session.calls and reply is session.replies[-1])
+        ]
+        without = [reply for reply in replies if not reply.calls and not reply.verbatim]
+        if 2 * len(without) > len(replies):
+            seen = f"{len(replies) - len(without)} of {len(replies)} replies hold an action that is known"
+            example = printable(" ".join(without[0].text.split()), 80)
+            self.account.leave(log.name, "", "no-known-action", f"{seen}; one does not: {example}")
             return
         for session in chain(first, sessions):
             if session.refusal:
@@ -208,47 +199,19 @@ class Mine:
             else:
                 yield session
 
-    def _consider(self, session: Session, log: Log) -> Mined | None:
+    def _consider(self, session: Session, log: Log) -> MinedSession | None:
         place = own_commits.repository(session.folder)
-        repo = session.repo or (place.name if place else _local_name(session))
+        folder = session.folder.rstrip("/").rpartition("/")[2] or "unknown"
+        repo = session.repo or (place.name if place else f"local/{folder}")
         if reason := self.choice.refuses_session(session, repo):
             self.account.leave(log.name, session.id, reason)
             return None
         session.top = str(place.top) if place else ""
-        trajectory = normalise(session, self.thinking)
+        trajectory = normalize(session, self.thinking)
         commit = own_commits.following(session, place) if place and self.commits and trajectory.turns else None
         guess = guess_of(session, commit)
         outcome = guess[0] if session.verdict == "unknown" else session.verdict
         if reason := self.choice.refuses(trajectory, outcome):
             self.account.leave(log.name, session.id, reason, trajectory.ended_by)
             return None
-        return Mined(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
-
-
-def _known_actions(sessions: list[Session]) -> tuple[int, int, str]:
-    """(replies with an action, replies that should have one, 80 characters of one without).
-
-    The reply that closes a session with actions hands over and needs none.
-    """
-    replies = [
-        reply
-        for session in sessions
-        for reply in session.replies
-        if reply.calls or not (session.calls and reply is session.replies[-1])
-    ]
-    without = [reply for reply in replies if not reply.calls and not reply.verbatim]
-    return (
-        len(replies) - len(without),
-        len(replies),
-        printable(" ".join(without[0].text.split()), 80) if without else "",
-    )
-
-
-def _named(log: Log) -> Counter[str]:
-    """The notes of a log; broken lines with their file, since somebody may want to look at them."""
-    return Counter({f"{name} of {log.name}" if name.startswith("broken") else name: n for name, n in log.notes.items()})
-
-
-def _local_name(session: Session) -> str:
-    """The repository of a session whose folder is not at hand."""
-    return f"local/{session.folder.rstrip('/').rpartition('/')[2] or 'unknown'}"
+        return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))

@@ -1,7 +1,5 @@
 """A dataset of the Hub as a log: its rows, streamed through `datasets`, one in memory at a time."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +41,6 @@ class HubRows(Log):
     is_database = False
 
     def raw(self) -> Iterator[Record]:
-        """The rows in their order. Raises SourceError where the dataset cannot be had."""
         try:
             import datasets
         except ImportError:

@@ -1,7 +1,5 @@
 """A file that may be a session log: its first records for sniffing, its records for reading, what was wrong with it."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -29,23 +27,18 @@ class Log:
     """One file, or one folder of event files, below the folder that was searched."""
 
     path: Path
-    name: str
-    """The path below the searched folder: what reports show."""
-    notes: Counter[str] = field(default_factory=Counter)
-    """What was left out or could not be read, by its name."""
+    name: str  # the path below the searched folder: what reports show
+    notes: Counter[str] = field(default_factory=Counter)  # what was left out or could not be read, by its name
     license: str = ""
-    revision: str = ""
-    """Licence and commit of the dataset that it is a part of."""
+    revision: str = ""  # licence and commit of the dataset that it is a part of
 
     @cached_property
     def is_database(self) -> bool:
-        """True for an SQLite file, which holds no records of its own."""
         with self.path.open("rb") as file:
             return file.read(15) == b"SQLite format 3"
 
     @cached_property
     def sample(self) -> list[dict[str, Any]]:
-        """The first records."""
         if self.is_database:
             return [{"tables": [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]}]
         return list(islice(self.values(quietly=True), SNIFFED_RECORDS))
@@ -64,7 +57,6 @@ class Log:
             raise ItemError("damaged", f"the database cannot be read: {error}", where=self.name) from None
 
     def raw(self) -> Iterator[Record]:
-        """Every record in order, a Hole where one cannot be read."""
         yield from record_files.records(self.path)
 
     def entries(self, quietly: bool = False) -> Iterator[Record]:
@@ -79,7 +71,6 @@ class Log:
         return (record for record in self.entries(quietly) if not isinstance(record, Hole))
 
     def note(self, what: str) -> None:
-        """Count one thing that was left out."""
         self.notes[what] += 1
 
 
@@ -89,7 +80,6 @@ class EventFolder(Log):
     is_database = False
 
     def raw(self) -> Iterator[Record]:
-        """The events in the order of the numbers in their names."""
         for number, path in enumerate(sorted(self.path.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
             value = record_files.parsed(path.read_bytes())
             yield value if isinstance(value, dict) else Hole(number)

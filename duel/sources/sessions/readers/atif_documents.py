@@ -1,23 +1,19 @@
 """ATIF, the Agent Trajectory Interchange Format (Harbor RFC 0001), of any version; our own export comes back in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import waiting_for
-from duel.conversation.values import loaded, parts, seconds, table, tables, text
+from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for documents that name the format's version."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(text(record, "schema_version").startswith("ATIF") for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a document."""
     for number, document in enumerate(log.values()):
         agent, extra = table(document.get("agent")), table(loaded(document.get("extra")))
         session = Session("atif", text(document, "trajectory_id") or text(document, "session_id") or log.name)
@@ -35,7 +31,7 @@ def _add(step: dict[str, Any], session: Session) -> None:
     spoken, images = parts(step.get("message"))
     source = text(step, "source")
     if source == "system":
-        session.system = "\n\n".join(filter(None, (session.system, spoken)))
+        session.system = joined(session.system, spoken)
         return
     if source != "agent":
         session.entries.append(Said(spoken, images))

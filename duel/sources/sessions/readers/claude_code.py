@@ -8,14 +8,13 @@ over several lines with one `message.id`, with results of parallel calls between
 their ids. What the person rewound is another branch.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Hunk, Lost, Said, Session
+from duel.conversation.native_calls import add_blocks
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
@@ -48,25 +47,20 @@ class _Line:
     parent: str | None
     role: str
     message: dict[str, Any]
-    outcome: Any
-    """`toolUseResult`: what the harness itself noted of a tool's run."""
+    outcome: Any  # `toolUseResult`: what the harness itself noted of a tool's run
     folder: str
     moment: float | None
-    hidden: bool
-    """Written by the harness: meta text, a compaction's summary, an API error."""
-    side: str
-    """The sub-agent's id on side-chain lines; "" on the main chain."""
+    hidden: bool  # written by the harness: meta text, a compaction's summary, an API error
+    side: str  # the sub-agent's id on side-chain lines; "" on the main chain
     queued: bool = False
     """Typed while the agent worked: it belongs to the branch that it came in on, whether or not a line names it."""
 
     @property
     def message_id(self) -> str:
-        """The API response that the line is a part of."""
         return text(self.message, "id") or self.key
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for lines with a type and a session id of which one is a message or one of the harness's own events."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         text(record, "type") in _MESSAGES | _SILENT | {"system", "attachment"}
         and ("sessionId" in record or "session_id" in record or "leafUuid" in record or "isSnapshotUpdate" in record)
@@ -75,7 +69,6 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The main conversation of a file, then each side chain in it; with `all_branches` also what was rewound."""
     lines, parents, head = _index(log)
     main = [line for line in lines if not line.side]
     if any(line.role != "lost" for line in main):
@@ -172,22 +165,15 @@ def _line(record: dict[str, Any], key: str, parent: str | None, folder: str) -> 
 
 
 def _attachment(attachment: dict[str, Any], head: dict[str, Any], log: Log) -> None:
-    """The one attachment with something to learn from: the prompt and the tools that the model was given."""
     if attachment.get("type") != "prompt_snapshot":
         log.note(f"attachment `{attachment.get('type')}`")
         return
     prompt = attachment.get("systemPrompt")
     head["system"] = "\n\n".join(map(str, prompt)) if isinstance(prompt, list) else str(prompt or "")
     head["tools"] = [
-        {
-            "type": "function",
-            "function": {
-                "name": text(tool, "name"),
-                "description": text(tool, "description"),
-                "parameters": table(tool.get("schema")),
-            },
-        }
+        {"type": "function", "function": {"name": name, "description": said, "parameters": table(tool.get("schema"))}}
         for tool in tables(attachment.get("tools"))
+        for name, said in [(text(tool, "name"), text(tool, "description"))]
     ]
 
 
@@ -196,18 +182,11 @@ def _branches(
 ) -> Iterator[Session]:
     """The branch that the last message stands on, then, on request, each that tells something new."""
     last = next((line for line in reversed(lines) if line.role != "lost" and not line.queued), lines[-1])
-    active = _with_siblings(lines, set(tree.path(parents, last.key)))
-    yield _session(active, head, log)
-    told = {line.key for line in active}
-    for number, leaf in enumerate(tree.leaves(parents) if all_branches else (), start=1):
-        if leaf.startswith("hole"):
-            continue
-        branch = _with_siblings(lines, set(tree.path(parents, leaf)))
-        if {line.key for line in branch} - told:
-            told |= {line.key for line in branch}
-            session = _session(branch, head, log)
-            session.branch = f"branch-{number}"
-            yield session
+    for branch, keys in tree.branches(parents, last.key, all_branches, lambda way: _with_siblings(lines, set(way))):
+        kept = set(keys)
+        session = _session([line for line in lines if line.key in kept], head, log)
+        session.branch = branch
+        yield session
 
 
 def _side_chains(lines: list[_Line], parents: dict[str, str | None]) -> list[list[_Line]]:
@@ -222,18 +201,18 @@ def _side_chains(lines: list[_Line], parents: dict[str, str | None]) -> list[lis
     return list(chains.values())
 
 
-def _with_siblings(lines: list[_Line], on_path: set[str]) -> list[_Line]:
+def _with_siblings(lines: list[_Line], on_path: set[str]) -> set[str]:
     """The lines of a path, with the other lines of its API responses and the results of all their calls."""
     responses = {line.message_id for line in lines if line.key in on_path and line.role == "assistant"}
     replies = [line for line in lines if line.role == "assistant" and line.message_id in responses]
     calls = {text(block, "id") for line in replies for block in _blocks(line, "tool_use")}
-    kept = {line.key for line in replies} | {line.key for line in lines if line.key in on_path}
-    kept |= {line.key for line in lines if line.queued and line.parent in on_path}
-    return [
-        line
+    return {line.key for line in replies} | {
+        line.key
         for line in lines
-        if line.key in kept or any(text(block, "tool_use_id") in calls for block in _blocks(line, "tool_result"))
-    ]
+        if line.key in on_path
+        or (line.queued and line.parent in on_path)
+        or any(text(block, "tool_use_id") in calls for block in _blocks(line, "tool_result"))
+    }
 
 
 def _blocks(line: _Line, kind: str) -> Iterable[dict[str, Any]]:
@@ -279,27 +258,13 @@ def _add_reply(
     if reply is None:
         reply = replies[line.message_id] = AgentReply()
         session.entries.append(reply)
-    content = line.message.get("content")
-    for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
-        kind = text(block, "type")
-        if kind == "text":
-            reply.text = "\n\n".join(filter(None, (reply.text, text(block, "text").strip())))
-        elif kind in ("thinking", "redacted_thinking"):
-            reply.thinking = "\n\n".join(filter(None, (reply.thinking, text(block, "thinking").strip())))
-        elif kind == "tool_use":
-            call = AgentCall(
-                text(block, "id"), text(block, "name"), table(block.get("input")), line.folder, at=line.moment
-            )
-            if call.arguments.get("run_in_background"):
-                call.obstacle = "runs in the background"
-            reply.calls.append(call)
-            calls[call.id] = call
-        else:
-            log.note(f"unknown block `{kind}`")
+    for call in add_blocks(reply, line.message.get("content"), line.folder, line.moment, log.note):
+        calls[call.id] = call
+        if call.arguments.get("run_in_background"):
+            call.obstacle = "runs in the background"
 
 
 def _attach(block: dict[str, Any], line: _Line, calls: dict[str, AgentCall], log: Log) -> None:
-    """Give a call its result, and what the harness noted of it."""
     call = calls.get(text(block, "tool_use_id"))
     if call is None:
         log.note("result without a call")
@@ -329,7 +294,7 @@ def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
     if isinstance(content, list) and not any(b.get("type") in ("text", "image") for b in tables(content)):
         return command
     spoken, images = parts([b for b in tables(content) if b.get("type") != "tool_result"] or content)
-    last = session.entries[-1] if session.entries else None
+    last = session.last
     if line.hidden:
         if command and command == line.parent and isinstance(last, Said) and not _LOCAL_COMMAND.match(spoken):
             last.text = f"{last.text}\n\n{spoken.strip()}"

@@ -1,7 +1,5 @@
 """CodeContests: a problem and, of each language, the first solution that was accepted. Rows of the task `chat`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +12,11 @@ from duel.sources.sessions.log import Log
 _LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows with a description and solutions by language."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any("description" in record and "language" in table(record.get("solutions")) for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a problem and language."""
     for number, row in enumerate(log.values()):
         solutions = table(row.get("solutions"))
         pairs = zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False)

@@ -3,8 +3,6 @@
 `event_msg` lines repeat what the items say. Reasoning is sealed but for its summary. Older files have no envelope.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -22,8 +20,7 @@ _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instruc
 _SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True where a line is a session's head or an item in its envelope, or an item behind a head without one."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     kinds = [text(record, "type") for record in sample]
     enveloped = any(
         k in ("session_meta", "response_item") and "payload" in r for k, r in zip(kinds, sample, strict=True)
@@ -32,7 +29,6 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The one session of a file."""
     session = Session("codex", log.path.name.split(".")[0])
     for record in log.entries():
         if isinstance(record, Hole):
@@ -83,7 +79,7 @@ def _add(item: dict[str, Any], session: Session, log: Log) -> None:
 
 def _reply(session: Session, kind: str = "") -> AgentReply:
     """The reply that an item opens or goes on with: reasoning comes before words, words before calls."""
-    last = session.entries[-1] if session.entries else None
+    last = session.last
     if isinstance(last, AgentReply) and not last.results and (kind or not (last.calls or last.text)):
         return last
     session.entries.append(AgentReply())

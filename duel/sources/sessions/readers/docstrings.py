@@ -1,7 +1,5 @@
 """Functions with their documentation, a row each, as CodeSearchNet and its kin hold them. Rows of the task `chat`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +12,11 @@ _TEXTS = ("func_documentation_string", "docstring", "doc", "nl")
 _CODES = ("func_code_string", "whole_func_string", "code", "function", "original_string")
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows with a text and a code under the sets' usual names."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(text(record, *_TEXTS) and text(record, *_CODES) for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a function: what it is to do, and the function."""
     for number, row in enumerate(log.values()):
         code = f"```{text(row, 'language').lower()}\n{text(row, *_CODES).strip()}\n```"
         session = chat("docstrings", f"{log.name} row {number}", [("user", text(row, *_TEXTS)), ("assistant", code)])

@@ -1,11 +1,4 @@
-"""Rows with a list of chat messages: plain JSONL, parquet, the Hub's sets, and this project's own files.
-
-How a row is read is `duel.conversation.message_rows`' to say. Read so: nebius/SWE-rebench-openhands-trajectories,
-SWE-bench/SWE-smith-trajectories (all three splits), SWE-Gym/OpenHands-Sampled-Trajectories,
-nebius/SWE-agent-trajectories, nvidia/Open-SWE-Traces, CodeActInstruct, Toucan, ToolACE, Dolci, AgentTrove.
-"""
-
-from __future__ import annotations
+"""Rows with a list of chat messages: plain JSONL, parquet, the Hub's sets, and this project's own files."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +8,11 @@ from duel.conversation.model import Session
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows with a list of messages under one of its usual names."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(message_rows.conversation(record) for record in sample)
 
 
 def read(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[Session]:
-    """One session a row; rows without messages are noted."""
     for number, row in enumerate(log.values()):
         if isinstance(row, dict) and message_rows.conversation(row):
             session = message_rows.session(row, "messages", f"{log.name} row {number}", dialect)

@@ -1,7 +1,5 @@
 """mini-swe-agent `.traj.json`: version 1 (an object, bash fence), version 2 (text fence or native tool calls)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +9,7 @@ from duel.conversation.values import table, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for the object of a run, and for a bare list of chat messages (one run's messages, nothing else)."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     messages = first.get("messages")
     opens = text(table(messages[0]), "role") if isinstance(messages, list) and messages else ""
@@ -22,7 +19,6 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The one run of a file."""
     runs: Iterator[dict[str, Any]] = log.values()
     if not any("messages" in record for record in log.sample):
         runs = iter([{"messages": list(runs)}])  # one message a line

@@ -3,8 +3,6 @@
 Talk without tools: rows of the task `chat`, never turns of an agent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -15,13 +13,11 @@ from duel.conversation.values import tables, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for a tree, its root, or a row with the id of its parent."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(_root(record) or {"message_id", "parent_id", "message_tree_id"} <= record.keys() for record in sample)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a tree; rows of one tree stand together."""
     for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id") or text(row, "message_id")):
         listed = list(rows)
         root = _root(listed[0]) or _grown(listed)
@@ -35,7 +31,6 @@ def _root(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grown(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The tree of rows that name their parents."""
     nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in rows}
     for node in nodes.values():
         if (parent := nodes.get(text(node, "parent_id"))) and parent is not node:

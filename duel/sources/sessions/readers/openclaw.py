@@ -4,8 +4,6 @@ Both hold pi's entries. The database knows the active branch; large events are p
 `session-branch.json`, and in `system-prompt.txt` and `tools.json` what the model was given.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,15 +20,13 @@ FOLDERS = ("~/.openclaw/agents",)
 _TRACE = "openclaw-trajectory"
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for the database, a bundle's branch, and the events beside it."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     named = {"transcript_events", "session_transcript_active_events"} <= set(first.get("tables") or ())
     return named or bool(_entries(first)) or text(first, "traceSchema") == _TRACE
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The active branch of each session; with `all_branches` the others as well."""
     if log.is_database:
         for (key,) in list(log.query("SELECT DISTINCT session_id FROM transcript_events ORDER BY session_id")):
             for session in pi.branches(_stored(log, str(key), all_branches), log, all_branches):
@@ -75,7 +71,6 @@ def _unpacked(packed: Any, size: Any) -> bytes:
 
 
 def _entries(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of a bundle's branch, its header in front."""
     entries = next((tables(document[k]) for k in ("entries", "branch", "events") if tables(document.get(k))), [])
     if not any(text(entry, "type") == "message" and "message" in entry for entry in entries):
         return []

@@ -1,7 +1,5 @@
 """opencode: its database (`opencode.db`), what `opencode export` prints, and the JSON files of versions before 1.2."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,7 @@ _KEYS = {
 }
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for its database, an export, and each of the three kinds of files of old."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     if "tables" in first:
         return {"session", "message", "part"} <= set(first["tables"])
@@ -33,7 +30,6 @@ def recognises(sample: list[dict[str, Any]]) -> bool:
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """Its sessions; a message or part by itself is read with its session's file."""
     if log.is_database:
         for key, folder in list(log.query("SELECT id, directory FROM session ORDER BY id")):
             yield _session(str(key), str(folder or ""), _stored(log, key))

@@ -4,15 +4,14 @@ The first line is a header without a parent. The leaf is the last entry with an 
 active branch. Compactions stay in the file as entries of their own: the whole way is kept and the cut is counted.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Hunk, Lost, Said, Session
+from duel.conversation.native_calls import add_blocks
 from duel.conversation.record_files import Hole, Record
-from duel.conversation.values import parts, seconds, table, tables, text
+from duel.conversation.values import parts, seconds, table, text
 from duel.sources.sessions import tree
 from duel.sources.sessions.log import Log
 
@@ -25,20 +24,17 @@ _DIFF_LINE = re.compile(r"([ +-])\s*(\d+) (.*)", re.DOTALL)
 _DIFF_GAP = re.compile(r"\s*\.\.\.\s*")
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True where a header of type `session` stands before entries of type `message`."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(r.get("type") == "session" and "id" in r and "timestamp" in r for r in sample) and not any(
         "sessionId" in record for record in sample
     )
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The active branch of a file; with `all_branches` also the others, each with the history that it shares."""
     yield from branches(log.entries(), log, all_branches)
 
 
 def branches(records: Iterable[Record], log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """As `read`, of entries that come from elsewhere than lines."""
     header: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
     parents: dict[str, str | None] = {}
@@ -59,18 +55,10 @@ def branches(records: Iterable[Record], log: Log, all_branches: bool = False) ->
         if parents[key] is not None and parents[key] not in parents and hole:
             parents[key] = hole
         leaf = previous = key
-    if leaf is None:
-        return
-    active = tree.path(parents, leaf)
-    yield _session([entries[key] for key in active], header, log)
-    told = set(active)
-    for number, leaf in enumerate(tree.leaves(parents) if all_branches else (), start=1):
-        way = tree.path(parents, leaf)
-        if set(way) - told:
-            told |= set(way)
-            session = _session([entries[key] for key in way], header, log)
-            session.branch = f"branch-{number}"
-            yield session
+    for branch, keys in tree.branches(parents, leaf, all_branches) if leaf is not None else ():
+        session = _session([entries[key] for key in keys], header, log)
+        session.branch = branch
+        yield session
 
 
 def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) -> Session:
@@ -98,45 +86,23 @@ def _session(entries: list[dict[str, Any]], header: dict[str, Any], log: Log) ->
 
 def _add(message: dict[str, Any], at: float | None, session: Session, calls: dict[str, AgentCall], log: Log) -> None:
     role = text(message, "role")
-    if role == "user":
+    if role in ("user", "custom", "hookMessage"):
         session.entries.append(Said(*parts(message.get("content"))))
     elif role == "assistant":
-        session.entries.append(_reply(message, at, session, calls, log))
+        # pi itself leaves aborted and failed messages out of what the model sees next.
+        reply = AgentReply(cut=text(message, "stopReason") in ("aborted", "error"))
+        calls.update({c.id: c for c in add_blocks(reply, message.get("content"), session.folder, at, log.note)})
+        session.entries.append(reply)
+        session.counts["aborted replies"] += reply.cut
         session.model = text(message, "model") or session.model
     elif role == "toolResult":
         _attach(message, calls, log)
     elif role == "bashExecution":
         session.entries.append(Said(f"Ran `{text(message, 'command')}`\n\n{text(message, 'output')}".rstrip()))
-    elif role in ("custom", "hookMessage"):
-        session.entries.append(Said(*parts(message.get("content"))))
     elif role in ("compactionSummary", "branchSummary"):
         log.note("hidden message (summary)")
     else:
         log.note(f"unknown message role `{role}`")
-
-
-def _reply(
-    message: dict[str, Any], at: float | None, session: Session, calls: dict[str, AgentCall], log: Log
-) -> AgentReply:
-    """An assistant message. pi itself leaves aborted and failed ones out of what the model sees next."""
-    reply = AgentReply(cut=text(message, "stopReason") in ("aborted", "error"))
-    content = message.get("content")
-    for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
-        kind = text(block, "type")
-        if kind == "text":
-            reply.text = "\n\n".join(filter(None, (reply.text, text(block, "text").strip())))
-        elif kind == "thinking":
-            reply.thinking = "\n\n".join(filter(None, (reply.thinking, text(block, "thinking").strip())))
-        elif kind == "toolCall":
-            call = AgentCall(
-                text(block, "id"), text(block, "name"), table(block.get("arguments")), session.folder, at=at
-            )
-            reply.calls.append(call)
-            calls[call.id] = call
-        else:
-            log.note(f"unknown block `{kind}`")
-    session.counts["aborted replies"] += reply.cut
-    return reply
 
 
 def _attach(message: dict[str, Any], calls: dict[str, AgentCall], log: Log) -> None:

@@ -4,26 +4,22 @@
 number (the last step may be an automatic submission), so only the history is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
 from duel.conversation import message_rows
 from duel.conversation.dialects import ticks
-from duel.conversation.model import AgentReply, Session
+from duel.conversation.model import Session
 from duel.conversation.values import table, tables, text
 from duel.sources.sessions.log import Log
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for an object with a history and steps that have actions."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     return isinstance(first.get("history"), list) and isinstance(first.get("trajectory"), list)
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """The one run of a file; its instance is the file's stem."""
     for run in log.values():
         history = [message for message in tables(run.get("history")) if not message.get("is_demo")]
         info = table(run.get("info"))
@@ -43,11 +39,7 @@ def _use_actions(session: Session, history: list[dict[str, Any]]) -> None:
     for reply, message in zip(session.replies, history, strict=False):
         action = text(message, "action").strip()
         if reply.calls and action:
-            _replace_action(reply, action, text(message, "thought"))
-
-
-def _replace_action(reply: AgentReply, action: str, thought: str) -> None:
-    call = ticks.command_line_call(action, reply.calls[0].id)
-    reply.calls[0].name, reply.calls[0].arguments = call.name, call.arguments
-    reply.calls[0].obstacle = call.obstacle
-    reply.text = thought.strip() or reply.text
+            call = ticks.command_line_call(action, reply.calls[0].id)
+            reply.calls[0].name, reply.calls[0].arguments = call.name, call.arguments
+            reply.calls[0].obstacle = call.obstacle
+            reply.text = text(message, "thought").strip() or reply.text

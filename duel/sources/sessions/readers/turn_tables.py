@@ -3,30 +3,26 @@
 The rows of a session stand together. A tool's row holds its call, and its result where the set has it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Said, Session
 from duel.conversation.native_calls import waiting_for
-from duel.conversation.values import loaded, seconds, table, text
+from duel.conversation.values import joined, loaded, seconds, table, text
 from duel.sources.sessions.log import Log
 
 _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
 
 
-def recognises(sample: list[dict[str, Any]]) -> bool:
-    """True for rows that number the turns of a session."""
+def recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         {"session_id", "turn_number"} <= record.keys() and record.keys() & {"role", "turn_type"} for record in sample
     )
 
 
 def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """One session a run of rows with one `session_id`."""
     for key, rows in groupby(log.values(), lambda row: str(row.get("session_id"))):
         session = Session("turn-tables", key)
         for row in sorted(rows, key=lambda row: n if isinstance(n := row.get("turn_number"), int) else 0):
@@ -39,7 +35,7 @@ def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 def _add(row: dict[str, Any], session: Session) -> None:
     kind = text(row, "turn_type") or text(row, "role")
-    last = session.entries[-1] if session.entries else None
+    last = session.last
     if kind in ("user_prompt", "user", "human"):
         session.entries.append(Said(text(row, *_TEXTS)))
     elif kind.startswith("tool") and not text(row, "tool_name") and isinstance(last, AgentReply):
@@ -60,6 +56,6 @@ def _add(row: dict[str, Any], session: Session) -> None:
         if kind == "assistant_thinking":
             last.thinking = text(row, *_TEXTS)
         else:
-            last.text = "\n\n".join(filter(None, (last.text, text(row, *_TEXTS))))
+            last.text = joined(last.text, text(row, *_TEXTS))
     elif not session.refusal:
         session.refusal, session.detail = "unknown-role", f"a row has the type {kind[:40]!r}"

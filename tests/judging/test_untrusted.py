@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from duel.judging import judge_replies, rubric
-from duel.judging.hostile import attempts, visible
 from duel.records import DIMENSIONS, Answer, Message
 from duel.settings import Settings
+from duel.untrusted import attempts, visible
 
 SECRET = b"s" * 32
 WIN = json.dumps(dict.fromkeys(DIMENSIONS, 1))

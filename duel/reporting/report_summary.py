@@ -16,9 +16,17 @@ OFFLINE_MARK = "offline-stand-in/"
 
 
 def summarise(
-    verdict: Verdict, tally: Tally, dropped: list[dict[str, Any]], sampling: dict[str, Any], settings: Settings
+    verdict: Verdict,
+    tally: Tally,
+    dropped: list[dict[str, Any]],
+    sampling: dict[str, Any],
+    settings: Settings,
+    executed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All figures that stand on the pages above the table of turns. Null means that there is no data."""
+    """All figures that stand on the pages above the table of turns. Null means that there is no data.
+
+    `sampling` and `executed` are what those stages left in report/.
+    """
     return {
         "format": "duel-report/1",
         "offline": is_offline(verdict),
@@ -35,18 +43,19 @@ def summarise(
         },
         "groups": {name: _rows(groups) for name, groups in tally.groups.items()},
         "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
+        "execution": tally.executed.summary(executed or {}),
         "costs": costs(verdict, tally, settings),
         "sampling": sampling,
         "thresholds": {"final_min": settings.report.final_min, "defeat_min": settings.report.defeat_min},
     }
 
 
-def sampling(workspace: Workspace) -> dict[str, Any]:
-    """What prompt.py recorded of its draw; nothing where it was not recorded or cannot be read."""
+def recorded(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What a stage left in report/`name`; nothing where it is not there or cannot be read."""
     import orjson
 
     with contextlib.suppress(OSError, ValueError):
-        found = orjson.loads((workspace.report / "sampling.json").read_bytes())
+        found = orjson.loads((workspace.report / name).read_bytes())
         if isinstance(found, dict):
             return found
     return {}

@@ -7,8 +7,6 @@ so does a hole in the log, with the reason: what comes after it builds on what c
 unless asked for: it is often cut or sealed in the logs, and the agent's prose is what a later turn sees.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +15,9 @@ from typing import Any
 from duel import prompts, turn
 from duel.conversation import text_actions
 from duel.conversation.model import IMAGE_LEFT_OUT, AgentCall, AgentReply, Lost, Said, Session
+from duel.conversation.values import joined
 from duel.sources.mining import shell_forms
+from duel.sources.mining.shell_forms import NoShellForm
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
 _BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[ \t\r]*$)", re.MULTILINE)
@@ -30,25 +30,17 @@ class MinedTrajectory:
 
     session: Session
     messages: list[dict[str, str]] = field(default_factory=list)
-    turns: int = 0
-    """Assistant turns in `messages`."""
-    ended_by: str = ""
-    """The reason why the rest of the session is not in it; "" where all of it is."""
+    turns: int = 0  # assistant turns in `messages`
+    ended_by: str = ""  # the reason why the rest of the session is not in it; "" where all of it is
     exit_status: str = ""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """What was passed over without ending it."""
+    left_out: Counter[str] = field(default_factory=Counter)  # what was passed over without ending it
 
     @property
     def task(self) -> str:
-        """The first thing that the person said; "" where nobody said anything."""
         return next((message["content"] for message in self.messages if message["role"] == "user"), "")
 
 
-class _End(Exception):
-    """The trajectory ends here, for this reason."""
-
-
-def normalise(session: Session, thinking: bool = False) -> MinedTrajectory:
+def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
     trajectory = MinedTrajectory(session)
     system = session.system if session.keeps_protocol or session.task == "chat" else prompts.load("session_system").text
@@ -58,22 +50,16 @@ def normalise(session: Session, thinking: bool = False) -> MinedTrajectory:
     try:
         for number, entry in enumerate(session.entries):
             if isinstance(entry, Lost):
-                raise _End(entry.reason)
+                raise NoShellForm(entry.reason)
             if isinstance(entry, Said):
                 builder.said(entry)
             else:
                 builder.replied(entry, is_last=number == len(session.entries) - 1)
-    except _End as end:
+    except NoShellForm as end:
         trajectory.ended_by = str(end)
-    trajectory.exit_status = _exit_status(trajectory, builder.handed_over)
+    if not trajectory.ended_by:  # the first part of a session says nothing about its end
+        trajectory.exit_status = session.exit_status or (SUBMITTED if builder.handed_over else INCOMPLETE)
     return trajectory
-
-
-def _exit_status(trajectory: MinedTrajectory, handed_over: bool) -> str:
-    """How the session ended; "" for the first part of one, which says nothing about its end."""
-    if trajectory.ended_by:
-        return ""
-    return trajectory.session.exit_status or (SUBMITTED if handed_over else INCOMPLETE)
 
 
 def _below(folder: str, top: str) -> str | None:
@@ -95,13 +81,11 @@ class _Builder:
         self.acts = bool(trajectory.session.calls)
 
     def said(self, said: Said) -> None:
-        """Something the person said; an image ends the trajectory, since what follows may be about it."""
-        self._user("\n\n".join(filter(None, (said.text, *[IMAGE_LEFT_OUT] * said.images))))
+        self._user(joined(said.text, *[IMAGE_LEFT_OUT] * said.images))
         if said.images:
-            raise _End("image from the person")
+            raise NoShellForm("image from the person")
 
     def replied(self, reply: AgentReply, is_last: bool) -> None:
-        """The turns of one reply."""
         if len(self.trajectory.messages) < 2 and not self.trajectory.task:
             self.trajectory.left_out["reply before any task"] += 1
             return
@@ -113,7 +97,7 @@ class _Builder:
             self._verbatim(reply)
             return
         if not self.acts or (session.acts_in_text and text_actions.looks_like_action(reply.text)):
-            raise _End("an action of an unknown kind" if self.acts else "no known action")
+            raise NoShellForm("an action of an unknown kind" if self.acts else "no known action")
         if self.thinking and reply.thinking:
             self.prose.append(reply.thinking)
         self.prose.append(reply.text)
@@ -136,19 +120,15 @@ class _Builder:
                 self._user(call.result)
             return
         call.prefix = _below(call.folder, self.trajectory.session.top or self.trajectory.session.folder)
-        try:
-            command = shell_forms.shell_form(call)
-        except shell_forms.NoShellForm as missing:
-            raise _End(missing.reason) from None
+        command = shell_forms.shell_form(call)
         if not any(self.prose) and isinstance(call.arguments.get("description"), str):
             self.prose.append(call.arguments["description"])  # Claude Code's model says there what a command is for
         self._turn(command)
         if call.result is None:
-            raise _End("call without a result")
+            raise NoShellForm("call without a result")
         self._user(call.result)
 
     def _verbatim(self, reply: AgentReply) -> None:
-        """A reply that already is one bash block, or that its harness refused: it stays as it is."""
         self._assistant(reply.verbatim or reply.text)
         submits = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
         self.handed_over = submits or self.trajectory.session.task == "chat"
@@ -162,7 +142,7 @@ class _Builder:
         thought = _BASH_FENCE.sub("```sh", thought)
         content = (f"THOUGHT: {thought}\n\n" if thought else "") + f"```bash\n{command}\n```"
         if problem := turn.format_problem(content):
-            raise _End(f"not one bash block: {problem}")
+            raise NoShellForm(f"not one bash block: {problem}")
         self._assistant(content)
         self.handed_over = False
 
@@ -177,6 +157,6 @@ class _Builder:
         messages = self.trajectory.messages
         last: dict[str, Any] = messages[-1] if messages else {"role": ""}
         if last["role"] == "user" and not after_turn:
-            last["content"] = "\n\n".join(filter(None, (last["content"], content)))
+            last["content"] = joined(last["content"], content)
         else:
             messages.append({"role": "user", "content": content})

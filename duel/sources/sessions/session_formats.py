@@ -1,7 +1,5 @@
 """Which formats are known, how a file's format is told from its content, and where agents keep their logs."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import re
@@ -13,11 +11,12 @@ from typing import Any, Protocol
 
 from duel.conversation import text_actions
 from duel.conversation.model import Session
+from duel.environment import expanded
 from duel.errors import ItemError, SourceError
+from duel.registry import Registry
 from duel.sources.sessions import readers
 from duel.sources.sessions.log import ENDINGS, Log, find
 
-GROUP = "duel.session_readers"
 # Names by which formats are known elsewhere: of a reader, or of the one dialect that the rows of a set speak.
 _ALSO = "atif=atif_documents codeact=execute_tags swe-smith=function_tags toolace=python_calls dolci= sharegpt= toucan="
 ALIASES = dict(alias.split("=") for alias in _ALSO.split())
@@ -29,18 +28,24 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 class SessionReader(Protocol):
     """What a module of `readers`, or an entry point, offers."""
 
-    def recognises(self, sample: list[dict[str, Any]]) -> bool:
+    def recognizes(self, sample: list[dict[str, Any]]) -> bool:
         """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
 
     def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
         """The sessions of one file."""
 
 
+READERS: Registry[SessionReader] = Registry("session_reader")
+
+
 @cache
 def names() -> tuple[str, ...]:
     """The formats that a file can be, those from outside first and the most general last."""
     inside = [module.name.replace("_", "-") for module in pkgutil.iter_modules(readers.__path__)]
-    return (*_outside(), *sorted(inside, key=lambda name: (name == _LAST, name)))
+    for name in inside:
+        READERS.add(name, _module(name))
+    outside = [name for name in READERS if name not in inside]
+    return (*outside, *sorted(inside, key=lambda name: (name == _LAST, name)))
 
 
 @cache
@@ -52,27 +57,22 @@ def formats() -> tuple[str, ...]:
 
 @cache
 def reader(name: str) -> SessionReader:
-    """The reader of this name, which `formats` lists."""
-    if name in _outside():
-        loaded: SessionReader = _outside()[name].load()
-        return loaded
     known = ALIASES.get(name, name.replace("-", "_"))
-    if known.replace("_", "-") in names():
-        return _module(known)  # type: ignore[no-any-return]
+    if (named := name if name in names() else known.replace("_", "-")) in names():
+        return READERS[named]
     rows = _module(_LAST)
-    dialect = known
-    return SimpleNamespace(recognises=rows.recognises, read=partial(rows.read, dialect=dialect))
+    return SimpleNamespace(recognizes=rows.recognizes, read=partial(rows.read, dialect=known))
 
 
 def reader_of(log: Log, name: str = "") -> SessionReader:
-    """The reader of a file: the named one, else the first that recognises it. Raises ItemError (`not-a-session`)."""
+    """The reader of a file: the named one, else the first that recognizes it. Raises ItemError (`not-a-session`)."""
     if name:
         return reader(name)
     for known in names():
-        if reader(known).recognises(log.sample):
+        if reader(known).recognizes(log.sample):
             return reader(known)
     keys = ", ".join(list(log.sample[0])[:8]) if log.sample else ""
-    raise ItemError("not-a-session", f"no reader recognises it{f': its rows hold {keys}' if keys else ''}")
+    raise ItemError("not-a-session", f"no reader recognizes it{f': its rows hold {keys}' if keys else ''}")
 
 
 def logs(places: list[str], split: str = "train", accept_license: bool = False) -> Iterator[Log]:
@@ -99,17 +99,10 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
 def _expanded(place: str) -> Path:
     """A path with its `~`; a machine without a home folder has none of the folders below it."""
     try:
-        return Path(place).expanduser()
+        return expanded(place)
     except RuntimeError:
         return Path(place)
 
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"{readers.__name__}.{name.replace('-', '_')}")
-
-
-@cache
-def _outside() -> dict[str, Any]:
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}

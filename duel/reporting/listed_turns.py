@@ -22,7 +22,7 @@ KEPT_COMMITS = 500
 
 
 @dataclass(slots=True)
-class Turn:
+class ListedTurn:
     """A row: what is known of one turn. `bucket` is None where it goes nowhere, and `why` says for what reason."""
 
     file: str
@@ -63,7 +63,7 @@ class Turn:
 class Judged:
     """A turn with the records behind it, which only live while it is being written down."""
 
-    turn: Turn
+    turn: ListedTurn
     score: Score
     answer: Answer
     commit: Commit | None
@@ -109,7 +109,7 @@ class Reader:
         except ItemError as error:
             self.damage.append(error)
             return None
-        if difference := differs(stem, score, answer, self.verdict):
+        if difference := differs(stem, score, answer, self.verdict, self.settings.judge.observed):
             self.missing.append(
                 _row(stem, score, difference, "the score is not of this verdict; validate.py asks anew")
             )
@@ -118,12 +118,12 @@ class Reader:
         commit = self._commit(answer.instance_id)
         return Judged(self._turn(stem, score, answer, commit, place), score, answer, commit)
 
-    def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> Turn:
+    def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> ListedTurn:
         audit = answer.audit("challenger")
         value = score.score if score.parsed else None
         placed = self._finals.place(stem, placement.place(value, audit, self.settings, score.confirmed), audit)
         protocol = audit.protocol if audit else None
-        return Turn(
+        return ListedTurn(
             file=stem,
             instance_id=answer.instance_id,
             repo=answer.repo,
@@ -181,16 +181,17 @@ def _length_difference(score: Score, answer: Answer) -> float | None:
     return (len(answer.challenger) - len(opponent)) / longer if longer else None
 
 
-def differs(stem: str, score: Score, answer: Answer, verdict: Verdict) -> str:
+def differs(stem: str, score: Score, answer: Answer, verdict: Verdict, observed: bool = True) -> str:
     """What keeps a score from this verdict, as a slug: another mode, rubric or panel, or replies that have changed."""
     if score.mode != verdict.mode:
         return f"mode-{score.mode}"
     for name in ("rubric", "panel"):
         ours, theirs = score.made_with.get(name), verdict.made_with.get(name)
-        if ours and theirs and ours != theirs:
+        # With evidence the rubric has an addition; the candidates' fingerprint, below, says which turns have any.
+        if ours and theirs and ours.partition("+")[0] != theirs:
             return f"other-{name}"
     judged = score.made_with.get("candidates")
-    if judged and judged != rubric.fingerprint(rubric.pair_of(stem, answer, score.mode)):
+    if judged and judged != rubric.fingerprint(rubric.pair_of(stem, answer, score.mode, observed)):
         return "other-candidates"
     return ""
 

@@ -16,7 +16,7 @@ from duel.settings import Settings
 
 
 @dataclass(frozen=True)
-class Table:
+class VoteTable:
     """T turns, J judges, the two orders, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
     columns: Columns
@@ -29,7 +29,7 @@ class Table:
     standings: Standings
 
     @classmethod
-    def of(cls, columns: Columns, settings: Settings) -> Table:
+    def of(cls, columns: Columns, settings: Settings) -> VoteTable:
         """The table of the full panel's votes."""
         keys, votes = scoring.counted_keys(settings), columns.values
         owed = scoring.owed(columns.files, settings)
@@ -37,7 +37,7 @@ class Table:
         return cls(columns, keys, votes, due, scoring.add_up(votes, due, keys, settings.quorum))
 
     @classmethod
-    def screened(cls, columns: Columns, settings: Settings) -> Table:
+    def screened(cls, columns: Columns, settings: Settings) -> VoteTable:
         """The table of round one: one vote a turn, drawn without regard to the turn."""
         keys, due = scoring.counted_keys(settings), screen.first_votes(columns, settings)
         votes = np.where(due[..., None], columns.values, np.nan)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from duel.records import Gate, Thresholds, Verdict
-from duel.reporting import figures
-from duel.reporting.parts import Outside, Section, Table
+from duel.records import Gate, People, Thresholds, Verdict
+from duel.reporting import wording
+from duel.reporting.execution_section import execution
+from duel.reporting.parts import Outside, ReportSection, Table
 from duel.reporting.trust import certainty, repeats
 
 # Rows of a table by repository or licence; the rest is summed in one row, and index.html filters by any of them.
@@ -16,12 +17,15 @@ GATE_NAMES = {
     "parsed_fraction": "turns that could be judged",
     "margin": "margin that was seen",
     "lcb": "lower bound of the margin",
+    "people_margin": "margin by people's votes",
     "people_lcb": "lower bound by people's votes",
+    "people_missing": "lower bound by people, missing votes made good",
     "clusters": "independent units",
     "leak_fraction": "challengers that leak or speak to the judges",
     "missing_votes": "lower bound, missing votes made good",
 }
-SHARES, DELTAS = {"parsed_fraction", "leak_fraction"}, {"lcb", "people_lcb", "missing_votes"}
+SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
+DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
 GROUP_TITLES = {
     "style": ("By action style", "action style"),
     "repo": ("By repository", "repository"),
@@ -30,13 +34,14 @@ GROUP_TITLES = {
 }
 
 
-def sections(verdict: Verdict, summary: dict[str, Any]) -> list[Section]:
+def sections(verdict: Verdict, summary: dict[str, Any]) -> list[ReportSection]:
     """Everything between the verdict and the list of turns, in reading order; empty sections are left out."""
     found = [
         buckets(summary),
         certainty(verdict),
         repeats(verdict),
         judges(verdict),
+        execution(summary["execution"]),
         what_if(verdict),
         *groups(summary),
         bias(verdict),
@@ -62,57 +67,59 @@ def gate_name(gate: Gate) -> str:
 def gate_figure(name: str, value: float | None) -> str:
     """A gate's figure or threshold, in its unit."""
     if name in SHARES:
-        return figures.share(value)
-    if name == "margin":
-        return figures.points(value)
+        return wording.share(value)
+    if name in POINTS:
+        return wording.points(value)
     if name in DELTAS:
-        return figures.delta_points(value)
-    return figures.count(value) if name == "clusters" else figures.plain(value, 4)
+        return wording.delta_points(value)
+    return wording.count(value) if name == "clusters" else wording.plain(value, 4)
 
 
 def gate_rule(gate: Gate) -> str:
     """What the gate asks for."""
-    if gate.threshold is not None and gate.name in {"margin", *DELTAS}:
+    if gate.threshold is not None and gate.name in POINTS | DELTAS:
         points = gate.threshold * (200 if gate.name in DELTAS else 1)
         return f"{'>' if gate.name in DELTAS and not points else '≥'} {points:g} points"
     return ("≤ " if gate.name == "leak_fraction" else "≥ ") + gate_figure(gate.name, gate.threshold)
 
 
-def buckets(summary: dict[str, Any]) -> Section:
+def buckets(summary: dict[str, Any]) -> ReportSection:
     """Where the turns went, and what was left out on the way."""
-    rows = [(r["bucket"], r["rule"], figures.count(r["turns"]), figures.share(r["share"])) for r in summary["buckets"]]
-    section = Section("Where the turns went", [Table(("bucket", "rule", "turns", "share"), list(rows), right=(2, 3))])
+    rows = [(r["bucket"], r["rule"], wording.count(r["turns"]), wording.share(r["share"])) for r in summary["buckets"]]
+    section = ReportSection(
+        "Where the turns went", [Table(("bucket", "rule", "turns", "share"), list(rows), right=(2, 3))]
+    )
     turns = summary["turns"]
     if turns["leaking"] is None:
         section.notes.append("Leaks: not checked. `audit.py` looks for what only the hidden pull request shows.")
     else:
         section.notes.append(
-            f"Leaks: {figures.count(turns['leaking'])} of {figures.count(turns['audited'])} checked turns tell what"
+            f"Leaks: {wording.count(turns['leaking'])} of {wording.count(turns['audited'])} checked turns tell what"
             " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
         )
-    left = [(Outside(r["stage"]), Outside(r["reason"]), figures.count(r["items"])) for r in summary["left_out"]]
+    left = [(Outside(r["stage"]), Outside(r["reason"]), wording.count(r["items"])) for r in summary["left_out"]]
     if left:
         caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
         section.tables.append(Table(("stage", "reason", "items"), list(left), right=(2,), caption=caption))
     return section
 
 
-def judges(verdict: Verdict) -> Section:
+def judges(verdict: Verdict) -> ReportSection:
     """The panel and the dimensions."""
-    section = Section("Judges")
+    section = ReportSection("Judges")
     if not verdict.judges:
         section.notes.append("Not measured.")
         return section
     rows = [
         (
             Outside(j.judge),
-            figures.score(j.score),
-            figures.share(j.parse_rate),
-            figures.share(j.flip_rate),
-            figures.signed(j.first_shown_lean),
-            figures.share(j.agreement),
-            figures.count(j.calls),
-            figures.dollars(j.cost),
+            wording.score(j.score),
+            wording.share(j.parse_rate),
+            wording.share(j.flip_rate),
+            wording.signed(j.first_shown_lean),
+            wording.share(j.agreement),
+            wording.count(j.calls),
+            wording.dollars(j.cost),
         )
         for j in verdict.judges
     ]
@@ -121,16 +128,16 @@ def judges(verdict: Verdict) -> Section:
     section.notes += [
         "Lean: −0.5 always the second reply shown, +0.5 always the first. A verdict that flips with the order is a"
         " draw.",
-        f"Effective votes: {figures.plain(verdict.effective_votes)} of {len(verdict.judges)}; judges that err together"
+        f"Effective votes: {wording.plain(verdict.effective_votes)} of {len(verdict.judges)}; judges that err together"
         " count for less than their number.",
     ]
     by_metric = [
         (
             Outside(m.metric),
-            figures.score(m.score),
-            figures.points(m.margin),
-            figures.delta_points(m.lcb),
-            figures.plain(m.alpha),
+            wording.score(m.score),
+            wording.points(m.margin),
+            wording.delta_points(m.lcb),
+            wording.plain(m.alpha),
         )
         for m in verdict.metrics
     ]
@@ -139,12 +146,12 @@ def judges(verdict: Verdict) -> Section:
     return section
 
 
-def what_if(verdict: Verdict) -> Section:
+def what_if(verdict: Verdict) -> ReportSection:
     """The same verdict under other thresholds."""
-    section = Section("What if")
+    section = ReportSection("What if")
     rows = verdict.what_if.thresholds
     if rows:
-        section.tables.append(_threshold_table(rows))
+        section.tables.append(_threshold_table(rows, verdict.people))
         section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
     margins = [
         (f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in verdict.what_if.margins
@@ -159,20 +166,24 @@ def what_if(verdict: Verdict) -> Section:
     return section
 
 
-def _threshold_table(rows: Sequence[Thresholds]) -> Table:
-    """A row for each `final_min` and a column for each `defeat_min`."""
+def _threshold_table(rows: Sequence[Thresholds], people: People | None) -> Table:
+    """A row for each `final_min` and a column for each `defeat_min`; where people voted, what they say of a row."""
     cells = {(row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in rows}
     finals = {row.final_min: row.final for row in rows}
     lows = sorted({row.defeat_min for row in rows})
+    agreed = {row.final_min: f"in {100 * row.share:.0f} %" for row in people.final_min} if people else {}
     columns = ["final from", "final", *(f"refined from {low:g}" for low in lows)]
     lines = [
-        [f"{high:g}", figures.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
+        [f"{high:g}", wording.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
         for high in sorted(finals)
     ]
+    if any(high in agreed for high in finals):
+        columns.append("people prefer it")
+        lines = [[*line, agreed.get(high, "–")] for line, high in zip(lines, sorted(finals), strict=True)]
     return Table(columns, list(lines), right=range(len(columns)))
 
 
-def groups(summary: dict[str, Any]) -> list[Section]:
+def groups(summary: dict[str, Any]) -> list[ReportSection]:
     """Turns by action style, repository, turn position and licence."""
     found = []
     for name, (title, column) in GROUP_TITLES.items():
@@ -183,13 +194,19 @@ def groups(summary: dict[str, Any]) -> list[Section]:
         if len(groups) > GROUP_ROWS:
             rows.append(_group_row(f"{len(groups) - GROUP_ROWS:,} more", _summed(groups[GROUP_ROWS:])))
         columns = (column, "turns", "judged", "score", "final", "refined", "defeat")
-        found.append(Section(title, [Table(columns, list(rows), right=range(1, 7))] if rows else []))
+        found.append(ReportSection(title, [Table(columns, list(rows), right=range(1, 7))] if rows else []))
     return found
 
 
 def _group_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
-    numbers = (figures.count(row[key]) for key in ("final", "refined", "defeat"))
-    return (name, figures.count(row["turns"]), figures.count(row["parsed"]), figures.score(row["score"]), *numbers)
+    numbers = (wording.count(row[key]) for key in ("final", "refined", "defeat"))
+    return (
+        name,
+        wording.count(row["turns"]),
+        wording.count(row["parsed"]),
+        wording.score(row["score"]),
+        *numbers,
+    )
 
 
 def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -199,21 +216,21 @@ def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return total | {"score": weighted / total["parsed"] if total["parsed"] else None}
 
 
-def bias(verdict: Verdict) -> Section:
+def bias(verdict: Verdict) -> ReportSection:
     """What should not matter, and whether it does."""
     lengths = verdict.length_bias
-    section = Section("What should not matter")
+    section = ReportSection("What should not matter")
     section.notes.append(
-        f"Length: the longer reply won {figures.share(lengths.longer_won)} of the decided turns; length and score"
-        f" correlate at {figures.signed(lengths.correlation)}."
+        f"Length: the longer reply won {wording.share(lengths.longer_won)} of the decided turns; length and score"
+        f" correlate at {wording.signed(lengths.correlation)}."
     )
-    bins = [(Outside(b.label), figures.count(b.turns), figures.share(b.win_rate)) for b in lengths.bins]
+    bins = [(Outside(b.label), wording.count(b.turns), wording.share(b.win_rate)) for b in lengths.bins]
     if bins:
         columns = (f"challenger's length against the {verdict.opponent_name}'s", "turns", "win rate")
         section.tables.append(Table(columns, list(bins), right=(1, 2)))
     own = [row for row in verdict.family_bias if row.own not in {"", "neither"}]
     if own:
-        families = [(Outside(b.judge), Outside(b.own), figures.count(b.turns), _difference(b.difference)) for b in own]
+        families = [(Outside(b.judge), Outside(b.own), wording.count(b.turns), _difference(b.difference)) for b in own]
         names = ("judge", "of one family with", "turns", "score against the other judges")
         section.tables.append(Table(names, list(families), right=(2, 3)))
     if verdict.attempts is not None:
@@ -222,23 +239,23 @@ def bias(verdict: Verdict) -> Section:
 
 
 def _difference(value: float | None) -> str:
-    return figures.NO_DATA if value is None else f"{figures.signed(value, 1)} points"
+    return wording.NO_DATA if value is None else f"{wording.signed(value, 1)} points"
 
 
-def made_of(verdict: Verdict, summary: dict[str, Any]) -> Section:
+def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportSection:
     """Models, calls, tokens, money, and where the turns were drawn from."""
     rows = [
         (
             row["role"],
             Outside(row["model"]),
-            figures.count(row["calls"]),
-            figures.count(row["input_tokens"]),
-            figures.count(row["output_tokens"]),
-            figures.dollars(row["cost"]),
+            wording.count(row["calls"]),
+            wording.count(row["input_tokens"]),
+            wording.count(row["output_tokens"]),
+            wording.dollars(row["cost"]),
         )
         for row in summary["costs"]
     ]
-    section = Section("Calls, cost and sources")
+    section = ReportSection("Calls, cost and sources")
     if rows:
         columns = ("role", "model", "calls", "tokens in", "tokens out", "cost")
         section.tables.append(Table(columns, list(rows), right=range(2, 6)))
@@ -246,11 +263,11 @@ def made_of(verdict: Verdict, summary: dict[str, Any]) -> Section:
             "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
             " `python -m duel.calls` lists every call, retries included."
         )
-    section.notes.append(f"Judging: {figures.count(verdict.calls)} calls, {figures.dollars(verdict.cost)}.")
+    section.notes.append(f"Judging: {wording.count(verdict.calls)} calls, {wording.dollars(verdict.cost)}.")
     asked = verdict.asked
     if asked and asked.strategy == "screen":
         section.notes.append(
-            f"The screen saved {figures.share(asked.saved_share)} of the votes; {asked.stopped:,} turns stopped after"
+            f"The screen saved {wording.share(asked.saved_share)} of the votes; {asked.stopped:,} turns stopped after"
             " their first one and are in no bucket."
         )
     sampled = [(Outside(key), Outside(value)) for key, value in _flat(summary["sampling"])]

@@ -14,7 +14,7 @@ from itertools import islice
 from urllib.parse import unquote
 
 from duel import chat_tokens
-from duel.judging.attempt_wording import ENGLISH, OTHER_LANGUAGES
+from duel.attempt_wording import ENGLISH, OTHER_LANGUAGES
 
 # Control characters (but newline and tab), soft hyphen, zero-width and bidi marks, line separators, byte order marks,
 # interlinear marks, tag characters and supplementary variation selectors (both smuggle text), lone surrogates.
@@ -28,8 +28,8 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _DELIMITER = re.compile(
-    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|CONVERSATION|CANDIDATE|RESPONSE|ANSWER|HIDDEN PULL REQUEST"
-    r"|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
+    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|OBSERVED|CONVERSATION|CANDIDATE|RESPONSE|ANSWER"
+    r"|HIDDEN PULL REQUEST|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
     r"|</?(?:reply|candidate|response)[ _]?[12AB]>",
     re.IGNORECASE,
 )

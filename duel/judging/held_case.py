@@ -1,0 +1,132 @@
+"""The case of the last regate, kept beside the files it was read from, so that the next one need not read them.
+
+The files are the truth: names, sizes and times of all answers and scores are part of the key, and so are the settings
+that decide which scores count and what they add up to. Whatever differs, the files are read again. Reading 1,000,000
+turns takes minutes, comparing their names and times seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import orjson
+
+from duel.judging import looks
+from duel.judging.columns import Columns
+from duel.judging.evidence import Case
+from duel.judging.rubric import short_hash
+
+if TYPE_CHECKING:
+    from duel.judging.panel import Panel
+
+FORMAT = "duel-case/1"
+# Under this many turns reading the files takes a few seconds at most, and the table is not worth its disk.
+FEWEST = 2_000
+NUMBERS = ("votes", "asked", "tokens", "cost", "lengths")
+WORDS = ("files", "instances", "opponents", "challengers", "made_by", "candidates", "errors", "models", "attempts")
+PARTS = ("columns", "noise", "canary", "ineligible")
+
+
+def path(panel: Panel) -> Path:
+    """Where the case is kept."""
+    return panel.workspace.private / "case.npz"
+
+
+def stamp(panel: Panel) -> str:
+    """What identifies the present files and the settings under which they are read."""
+    settings, workspace = panel.settings, panel.workspace
+    chosen = settings.model_dump(mode="json", include={"judge", "audit", "generate"})
+    report = settings.report.model_dump() if settings.judge.strategy == "screen" else None
+    whole = hashlib.blake2b(
+        short_hash([FORMAT, panel.made_with, panel.mode, settings.duel.seed, chosen, report]).encode(), digest_size=16
+    )
+    score = workspace.root / "score"
+    further = [score / f"_{name}" for name in ("noise", "confirm", "canary")]
+    for folder in [*workspace.answer_folders(), score, *further]:
+        for line in sorted(_entries(folder)):
+            whole.update(line.encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def _entries(folder: Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.endswith(".json") and entry.name[0] not in "._":
+                    about = entry.stat()
+                    yield f"{entry.name}\0{about.st_size}\0{about.st_mtime_ns}\n"
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def load(panel: Panel) -> Case | None:
+    """The case as it was kept, if nothing has changed since; its dropped items are the stage's then."""
+    try:
+        with np.load(path(panel), allow_pickle=False) as kept:
+            told = orjson.loads(kept["told"].tobytes())
+            if told["stamp"] != stamp(panel):
+                return None
+            parts: dict[str, Any] = {
+                name: _columns(kept, name, told["judges"]) for name in PARTS if f"{name}.votes" in kept
+            }
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return None
+    panel.stage.dropped = told["dropped"]
+    panel.stage.finished = told["finished"]
+    facts = {name: told[name] for name in ("attacks", "kept_out", "confirmed", "left_out")}
+    earlier = looks.read(panel.workspace)
+    return Case(settings=panel.settings, mode=panel.mode, made_with=panel.made_with, earlier=earlier, **facts, **parts)
+
+
+def store(panel: Panel, case: Case, before: str) -> None:
+    """Keep `case`, whose files were read when their stamp was `before`, unless they changed meanwhile."""
+    if len(case.columns) < FEWEST or panel.stage.damage or stamp(panel) != before:
+        return
+    told = {
+        "stamp": before,
+        "judges": case.columns.judges,
+        "dropped": panel.stage.dropped,
+        "finished": panel.stage.finished,
+        **{name: getattr(case, name) for name in ("attacks", "kept_out", "confirmed", "left_out")},
+    }
+    arrays: dict[str, Any] = {"told": _bytes(told)}
+    for name in PARTS:
+        part = getattr(case, name)
+        if part is not None:
+            arrays |= {f"{name}.{column}": getattr(part, column) for column in NUMBERS}
+            arrays |= {f"{name}.{column}": _bytes(getattr(part, column).tolist()) for column in WORDS}
+    whole = io.BytesIO()
+    np.savez(whole, **arrays)
+    panel.workspace.save(path(panel), whole.getvalue())
+
+
+def _bytes(value: Any) -> np.ndarray[Any, Any]:
+    return np.frombuffer(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), dtype=np.uint8)
+
+
+def _columns(kept: Mapping[str, Any], name: str, judges: Iterable[str]) -> Columns:
+    words = {column: orjson.loads(kept[f"{name}.{column}"].tobytes()) for column in WORDS}
+    known: dict[str, str] = {}
+    for column in WORDS[:6]:
+        words[column] = [known.setdefault(word, word) for word in words[column]]
+    for column in ("errors", "models"):
+        words[column] = [value and {int(place): told for place, told in value.items()} for value in words[column]]
+    words["attempts"] = [tuple(kinds) for kinds in words["attempts"]]
+    numbers: dict[str, Any] = {column: kept[f"{name}.{column}"] for column in NUMBERS}
+    empty = Columns.of([], list(judges))
+    return replace(empty, **(numbers | {column: _objects(values) for column, values in words.items()}))
+
+
+def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
+    array = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        array[place] = value
+    return array

@@ -1,0 +1,252 @@
+"""Ask the judges about pairs whose better side is known: which judges are worth their price, and do I need three?
+
+    duel bench-judges                      the panel of [judge] models, on rollouts and on executed turns
+    duel bench-judges --plan               calls, tokens and cost, before a cent is spent
+    duel bench-judges --labels FILE        published verdicts (LLMBar's or PandaLM's table); no call
+    duel bench-judges --offline            with the bundled sample and the stand-in endpoint
+
+reads   trajectories ([sample] dataset), pull requests, answer_*/ where `duel execute` ran
+writes  report/judges.json
+
+Known by construction: a sound recorded turn against the same turn with one flaw. Known by execution: both commands ran,
+and one failed. Controls have no better side. Each pair is asked in both orders; where [execute] backend can run both
+commands, once without and once with what they printed.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duel import calls
+from duel.bookkeeping import Result, Stage
+from duel.command import Parser, say, say_error
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
+from duel.judging import known_labels, known_truth, rubric
+from duel.judging.judge_figures import ALL, judge_table, panel_figures
+from duel.judging.known_truth import KnownPair
+from duel.judging.panel import OpenPair, Panel
+from duel.offline import endpoint_url
+from duel.records import DIMENSIONS, Answer
+from duel.settings import Settings
+from duel.stages import asking, opened
+from duel.synchronous import synchronous
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.calls import Ask
+
+ARMS = ("without", "with")
+EACH = 12
+ROLLOUTS = 200
+
+
+@dataclass
+class KnownQuestion(OpenPair):
+    """One pair before the panel; its votes are kept in memory, the replies behind them in the ledger."""
+
+    known: KnownPair = field(kw_only=True)
+    arm: str = field(kw_only=True)
+    votes: list[Any] = field(default_factory=list)
+
+    async def work(self, ask: Ask) -> None:
+        """Ask for every vote."""
+        import asyncio
+
+        keys = list(self.questions)
+        self.votes = await asyncio.gather(*(self._vote(ask, key, None) for key in keys))
+
+    @property
+    def said(self) -> dict[str, tuple[float | None, ...]]:
+        """Each judge's mean over the dimensions in each order, from the better side; None where it did not parse."""
+        found: dict[str, list[float | None]] = {}
+        for vote in self.votes:
+            mean = sum(getattr(vote, name) for name in DIMENSIONS) / len(DIMENSIONS) if vote.parsed else None
+            better = known_truth.better_is_challenger(self.known)
+            found.setdefault(vote.judge, []).append(mean if better or mean is None else 1 - mean)
+        return {judge: tuple(values) for judge, values in found.items()}
+
+
+async def run_async(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    labels: str = "",
+    each: int = EACH,
+    rollouts: int = ROLLOUTS,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Ask, then count; `found` is what report/judges.json holds."""
+    if labels:
+        pairs, said = known_labels.read(Path(labels))
+        found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
+        save(workspace, found)
+        say_tables(found)
+        return Result("bench-judges", found=found)
+    stage = Stage("bench-judges", workspace, settings, again=again)
+    with workspace.lock("bench", "duel bench-judges"), endpoint_url(offline) as url:
+        pairs = drawn(workspace, settings, each, rollouts, offline)
+        jobs = questions(stage, await with_observations(workspace, settings, pairs, offline))
+        summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), budget=budget, url=url)
+    found = {arm: _of_arm([job for job in jobs if job.arm == arm and job.votes]) for arm in ARMS}
+    save(workspace, found)
+    say_tables(found)
+    result = stage.finish(summary, found)
+    open_votes = any(row["unparsed"] for arm in ARMS for row in found.get(arm, {}).get("judges", ()))
+    return replace(result, exit_code=result.exit_code or (EXIT_OPEN if open_votes else EXIT_FINISHED))
+
+
+run = synchronous(run_async)
+
+
+def plan(
+    workspace: Workspace, settings: Settings, *, each: int = EACH, rollouts: int = ROLLOUTS, offline: bool = False
+) -> calls.Plan:
+    """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
+    jobs = questions(Stage("bench-judges", workspace, settings), drawn(workspace, settings, each, rollouts, offline))
+    return calls.plan(jobs, workspace=workspace, settings=settings, stage="bench-judges", offline=offline)
+
+
+def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, offline: bool) -> list[KnownPair]:
+    """At most `each` pairs of a kind. Raises SourceError where there are none."""
+    pairs = [*_executed(workspace), *_constructed(workspace, settings, rollouts, offline)]
+    if not pairs:
+        raise SourceError("no rollout yields a pair with a known better side", where=settings.sample.dataset)
+    return known_truth.draw(pairs, each, settings.duel.seed)
+
+
+def _executed(workspace: Workspace) -> Iterator[KnownPair]:
+    for path, answer in workspace.answers([]):
+        pair = known_truth.by_execution(path.stem, answer)
+        if pair is not None:
+            yield pair
+
+
+def _constructed(workspace: Workspace, settings: Settings, rollouts: int, offline: bool) -> Iterator[KnownPair]:
+    from duel.stages.verify import rollouts_of
+
+    for row in islice(rollouts_of(workspace, settings, "", offline), rollouts):
+        yield from known_truth.by_construction(row.instance_id, row.messages(), f"@{row.row}")
+
+
+async def with_observations(
+    workspace: Workspace, settings: Settings, pairs: Sequence[KnownPair], offline: bool
+) -> list[KnownPair]:
+    """The pairs with what both commands did, where this machine can run them."""
+    from duel.execution import backends
+    from duel.execution.replay import Task, observe_all
+    from duel.stages.execute import start_of
+    from duel.stages.verify import pull_requests
+
+    if settings.execute.backend == "off":
+        return list(pairs)
+    try:
+        executor = backends.open_executor(workspace, settings, offline=offline)
+    except UserError as error:
+        say_error(error)
+        say("going on without execution: judges are asked without evidence")
+        return list(pairs)
+    commits = pull_requests(workspace, settings, list({pair.instance_id for pair in pairs}), offline)
+    found = {pair.id: pair for pair in pairs}
+
+    def tasks() -> Iterator[Task]:
+        for pair in sorted(pairs, key=lambda pair: pair.instance_id):
+            if (commit := commits.get(pair.instance_id)) and pair.evidence is None:
+                start = start_of(commit, pair.messages)
+                yield Task(pair.id, start, pair.messages, {"better": pair.better, "worse": pair.worse})
+
+    try:
+        async for key, seen in observe_all(executor, tasks(), backends.workers(settings), backends.rules(settings)):
+            found[key] = replace(found[key], evidence=(seen["better"], seen["worse"]))
+    finally:
+        await executor.close()
+    return list(found.values())
+
+
+def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
+    """A question for each pair without, and where it was run another with what both commands did."""
+    from duel.judging import observations
+
+    panel, made = Panel(stage), []
+    for known in pairs:
+        better = known_truth.better_is_challenger(known)
+        texts = (known.worse, known.better) if better else (known.better, known.worse)
+        pair = rubric.JudgedPair(known.id, known.messages, *texts)
+        answer = Answer(
+            instance_id=known.instance_id, king=texts[0], challenger=texts[1], messages=list(known.messages)
+        )
+        made.append(KnownQuestion(panel, pair, answer, None, known=known, arm="without"))
+        if known.evidence and observations.fair(*known.evidence):
+            good, bad = map(observations.told, known.evidence)
+            seen = replace(pair, item=f"{known.id}#observed", observed=(bad, good) if better else (good, bad))
+            made.append(KnownQuestion(panel, seen, answer, None, known=known, arm="with"))
+    return made
+
+
+def _of_arm(jobs: Sequence[KnownQuestion]) -> dict[str, Any]:
+    said = {(judge, job.known.id): values for job in jobs for judge, values in job.said.items()}
+    costs: dict[tuple[str, str], float] = {}
+    for job in jobs:
+        for vote in job.votes:
+            costs[vote.judge, job.known.id] = costs.get((vote.judge, job.known.id), 0.0) + (vote.cost or 0.0)
+    return _figures([job.known for job in jobs], said, costs)
+
+
+def _figures(pairs: Sequence[KnownPair], said: known_truth.Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
+    return {"judges": judge_table(pairs, said, costs), "panels": panel_figures(pairs, said)}
+
+
+def save(workspace: Workspace, found: dict[str, Any]) -> None:
+    import orjson
+
+    data = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    workspace.save(workspace.report / "judges.json", data)
+
+
+def say_tables(found: dict[str, Any]) -> None:
+    """The figures on standard output: judges by kind, then the panel with and without each judge."""
+    for arm in ARMS:
+        part = found.get(arm)
+        if not part or not part["judges"]:
+            continue
+        print(f"\n{arm} evidence" if "labels" not in found else f"\n{found['labels']}")
+        head = f"{'judge':<34}{'kind':<24}{'pairs':>6}{'accuracy':>10}{'95 %':>16}"
+        print(f"{head}{'flips':>7}{'abstain':>9}{'a dollar':>10}")
+        for row in sorted(part["judges"], key=lambda row: (row["kind"] != ALL, row["kind"], -(row["accuracy"] or 0))):
+            span = " - ".join(f"{100 * end:.1f}" for end in row["interval"] or ())
+            dollar = "" if row["known_a_dollar"] is None else f"{row['known_a_dollar']:,.0f}"
+            accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f} %"
+            line = f"{row['judge'][:33]:<34}{row['kind'][:23]:<24}{row['pairs']:>6}{accuracy:>10}{span:>16}"
+            abstains = f"{100 * (row['abstention'] or 0):.1f} %"
+            print(f"{line}{row['flips']:>7}{abstains:>9}{dollar:>10}")
+        for row in part["panels"]:
+            name = f"the panel without {row['without']}" if row["without"] else "the whole panel"
+            worth = "" if row["effective_votes"] is None else f", worth {row['effective_votes']:.2f} independent votes"
+            print(f"{name}: {100 * row['accuracy']:.1f} % right on {row['pairs']:,} pairs{worth}")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline().with_spending()
+    parser.add_argument("--labels", default="", metavar="FILE", help="published verdicts (CSV) in place of asking")
+    parser.add_argument("--each", type=int, default=EACH, metavar="N", help=f"pairs of a kind (default: {EACH})")
+    parser.add_argument("--rollouts", type=int, default=ROLLOUTS, metavar="N", help="rollouts that pairs are made from")
+    parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
+
+
+def main(arguments: Namespace) -> int:
+    from duel.stages.execute import with_backend
+
+    workspace, settings = opened(arguments)
+    settings = with_backend(settings, arguments.backend)
+    named = {name: getattr(arguments, name) for name in ("each", "rollouts", "offline")}
+    if arguments.plan and not arguments.labels:
+        plan(workspace, settings, **named).say()
+        return EXIT_FINISHED
+    more = {name: getattr(arguments, name) for name in ("labels", "again", "budget")}
+    return run(workspace, settings, **named, **more).exit_code

@@ -1,0 +1,46 @@
+"""The report's section on what the commands did: figures where they ran, one sentence where nothing could."""
+
+from __future__ import annotations
+
+from duel.records import DIMENSIONS, Score, Vote
+from duel.reporting.execution_section import Executed, execution
+
+
+def score(evidence: str, *values: tuple[float, float]) -> Score:
+    votes = [
+        Vote(judge=f"j{place}", order=order, **dict.fromkeys(DIMENSIONS, value))
+        for place, both in enumerate(values)
+        for order, value in zip(("king_first", "challenger_first"), both, strict=True)
+    ]
+    return Score(file="p", instance_id="i", evidence=evidence, votes=votes)
+
+
+def executed() -> Executed:
+    found = Executed()
+    for one in (
+        score("shown", (1.0, 1.0), (1.0, 1.0), (1.0, 0.5)),
+        score("same", (1.0, 0.0), (0.0, 0.0), (0.0, 0.0)),
+        score("unfaithful", (1.0, 1.0), (0.0, 0.0), (1.0, 0.0)),
+        score("<b>odd</b>", (1.0, 1.0)),
+    ):
+        found.add(one)
+    return found
+
+
+def test_turns_with_evidence_reasons_and_agreement_are_counted() -> None:
+    found = executed().summary({"executor": "bubblewrap 1"})
+    assert (found["evidence"], found["same"], found["without"]) == (2, 1, {"<b>odd</b>": 1, "unfaithful": 1})
+    assert found["agreement"] == {"with": 4 / 6, "without": 0.0}
+    assert found["flip_rate"] == {"with": 1 / 6, "without": 1 / 4}
+    turns, judges = execution(found).tables
+    assert turns.rows[0] == ("judges saw what both commands did", "2", "50.0 %")
+    assert [row[1:] for row in judges.rows] == [("2", "66.7 %", "16.7 %"), ("2", "0.0 %", "25.0 %")]
+
+
+def test_a_report_says_so_where_nothing_could_run_or_nothing_was_asked_to() -> None:
+    nothing = Executed()
+    nothing.add(score("", (1.0, 1.0)))
+    (said,) = execution(nothing.summary({"why_not": "bubblewrap is not installed"})).notes
+    assert said.startswith("Nothing could be run: bubblewrap is not installed.")
+    (said,) = execution(nothing.summary({})).notes
+    assert "`[execute] backend` says where" in said

@@ -1,0 +1,72 @@
+"""A new user's first hour: settings to start from, what works here, and checks before anything is downloaded."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from duel import settings
+from duel.offline import endpoint
+from duel.offline.sample import folder
+from duel.workspace import Workspace
+from tests.conftest import Finished
+from tests.stages.conftest import SETTINGS
+
+Script = Callable[..., Finished]
+
+
+def test_init_writes_settings_that_load_and_change_nothing(script: Script, tmp_path: Path) -> None:
+    script("init", "--workspace", tmp_path, code=0)
+    text = (tmp_path / "chain.toml").read_text("utf-8")
+    assert settings.load(tmp_path) == settings.Settings()
+    every = "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# ") and " = " in line)
+    assert "win_margin = 2.0  # " in every and tomllib.loads(text)
+    assert "CHUTES_API_KEY=" in (tmp_path / ".env.example").read_text("utf-8")
+
+
+def test_init_leaves_what_is_there(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 3\n")
+    assert "stays as it is" in script("init", "--workspace", tmp_path, code=0).err
+    assert settings.load(tmp_path).sample.n == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "said"),
+    [
+        ({"models": ["some/writer-2", "some/judge-a"]}, [], "some/writer-2"),
+        ({"expected_key": "another"}, ["--check-models"], "a model does not answer"),
+    ],
+)
+def test_run_checks_the_endpoint_before_the_first_download(
+    script: Script, tmp_path: Path, options: dict[str, object], flags: list[str], said: str
+) -> None:
+    (tmp_path / "chain.toml").write_text(SETTINGS)
+    with endpoint(**options) as stand_in:  # type: ignore[arg-type]
+        env = {"CHUTES_BASE_URL": stand_in.base_url, "CHUTES_API_KEY": "cpk_x"}
+        done = script("run.py", "--workspace", tmp_path, *flags, code=2, **env)
+    assert said in done.err and "cpk_x" not in done.err
+    assert not (tmp_path / "prompt").exists()
+    assert "the Hub" not in done.err
+
+
+def test_a_finished_run_needs_no_key_and_no_endpoint(script: Script, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    sample = f'[sample]\nn = 3\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
+    workspace.save(tmp_path / "chain.toml", f"{SETTINGS}\n{sample}".encode())
+    with endpoint() as stand_in:
+        env = {"CHUTES_BASE_URL": stand_in.base_url, "CHUTES_API_KEY": "k"}
+        script("run.py", "--workspace", tmp_path, "--check-models", code=0, **env)
+    script("run.py", "--workspace", tmp_path, code=0)
+
+
+def test_the_doctor_says_what_works_and_what_is_missing(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text(SETTINGS)
+    done = script("doctor", "--workspace", tmp_path, code=2)
+    assert "no  endpoint" in done.out and "CHUTES_API_KEY" in done.out
+    with endpoint() as stand_in:
+        env = {"CHUTES_BASE_URL": stand_in.base_url, "CHUTES_API_KEY": "k"}
+        done = script("doctor", "--workspace", tmp_path, **env)
+    assert "model some/judge-a" in done.out and "answers" in done.out
