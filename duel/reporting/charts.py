@@ -243,7 +243,7 @@ def order(verdict: Verdict) -> Drawing | None:
         chart.line(8, y + 24, WIDTH - 8, y + 24, "rule")
         hint = f"{judge.judge}: lean {wording.signed(lean)}"
         chart.rect(min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", hint)
-    chart.line(x(0), 18, x(0), ground, "axis")
+        chart.line(x(0), y + 16, x(0), y + 32, "axis")
     chart.text(8, ground + 18, "← always the second (−0.5)", "small muted")
     chart.text(WIDTH - 8, ground + 18, "always the first (+0.5) →", "small muted end")
     return chart

@@ -134,6 +134,42 @@ def test_a_task_that_many_repositories_share_is_a_template_and_ties_nothing() ->
     assert len(set(splits.groups_of(examples, "repo"))) == 8
 
 
+def test_a_repository_under_another_spelling_is_one_group_and_short_texts_or_commits_tie_nothing() -> None:
+    def made(name: str, repo: str, task: str, base_commit: str = "") -> Example:
+        messages = (Message(role="user", content=task), Message(role="assistant", content="x"))
+        return example(id=name, repo=repo, instance_id=name, base_commit=base_commit, messages=messages)
+
+    spelled = [
+        made("one-1", "acme/shop", "first " * 20),
+        made("two-2", "https://github.com/Acme/Shop.git", "next " * 20),
+    ]
+    assert len(set(splits.groups_of(spelled, "repo"))) == 1
+    short = [made("one-1", "a/one", "Fix the failing test."), made("two-2", "b/two", "Fix the failing test.")]
+    assert len(set(splits.groups_of(short, "repo"))) == 2
+    shouted = [made("one-1", "a/one", "crash on save " * 9), made("two-2", "b/two", "CRASH on save " * 9)]
+    assert len(set(splits.groups_of(shouted, "repo"))) == 1
+    cut = [made("one-1", "a/one", "first " * 20, "abc"), made("two-2", "b/two", "next " * 20, "abc")]
+    assert len(set(splits.groups_of(cut, "repo"))) == 2
+
+
+def test_the_largest_groups_are_placed_first_so_that_the_shares_come_out() -> None:
+    for seed in range(5):
+        division = splits.divide(
+            many({"o/large": 40, **{f"o/r{n}": 1 for n in range(40)}}), splits.shares_of("50/50"), "repo", seed
+        )
+        tokens = [sum(e.tokens for e in part) for part in division.parts.values()]
+        assert max(tokens) / sum(tokens) < 0.55
+
+
+def test_a_system_prompt_that_all_share_makes_no_copies() -> None:
+    system = Message(role="system", content="The same long rules for every agent in this house, said at length. " * 200)
+    one, two = (
+        example(id=n, repo=n, messages=(system, Message(role="user", content=f"{n} " * 30), example().messages[-1]))
+        for n in ("apple", "pear")
+    )
+    assert splits.without_shared_copies(Division({"train": [one], "test": [two]}, "repo"), 0.85) == []
+
+
 def test_copies_stay_in_the_split_that_holds_most_of_them() -> None:
     shared = (Message(role="user", content="the very same task in two repositories " * 30),)
     tail = example().messages[-1:]
@@ -142,6 +178,13 @@ def test_copies_stay_in_the_split_that_holds_most_of_them() -> None:
     dropped = splits.without_shared_copies(division, 0.85)
     assert [(d.id, d.reason) for d in dropped] == [("c", "near-duplicate-across-splits")]
     assert [e.id for e in division.parts["train"]] == ["a", "b"]
+
+
+def test_a_split_of_nothing_but_copies_stops_the_export() -> None:
+    shared = (Message(role="user", content="the very same task in two repositories " * 30), example().messages[-1])
+    one, two, three = (example(id=n, repo=n, messages=shared) for n in "abc")
+    with pytest.raises(ExportError, match="every example of test is a near-duplicate"):
+        splits.without_shared_copies(Division({"train": [one, two], "test": [three]}, "repo"), 0.85)
 
 
 def test_a_group_in_two_splits_stops_the_export() -> None:
