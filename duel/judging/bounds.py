@@ -53,7 +53,6 @@ class Units:
 
     @classmethod
     def of(cls, columns: Columns, parsed: Flags, by: str) -> Units:
-        """The units of one kind."""
         _, codes = np.unique(np.array(LABELS[by](columns), dtype=np.str_), return_inverse=True)
         return cls(by, codes, len(np.unique(codes[parsed])))
 

@@ -141,7 +141,6 @@ class Filling:
     _parts: list[Columns] = field(default_factory=list)
 
     def add(self, score: Score) -> None:
-        """One more row."""
         self._waiting.append(score)
         if len(self._waiting) == AT_ONCE:
             self._flush()
@@ -152,7 +151,6 @@ class Filling:
             self._waiting = []
 
     def columns(self) -> Columns:
-        """All rows so far."""
         self._flush()
         return Columns.stacked(self._parts, self.judges)
 

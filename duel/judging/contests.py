@@ -43,7 +43,6 @@ class Contest:
     twins: int = 0
 
     def path(self, workspace: Workspace, item: str) -> Path:
-        """Where the score of `item` lies."""
         path = workspace.score_path(item)
         return path if self.name == "duel" else path.parent / f"_{self.name}" / path.name
 

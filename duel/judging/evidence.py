@@ -71,7 +71,6 @@ class Evidence:
 
     @classmethod
     def of(cls, case: Case) -> Evidence:
-        """The evidence in `case`."""
         settings, columns = case.settings, case.columns
         panel = VoteTable.of(columns, settings)
         table = VoteTable.screened(columns, settings) if settings.judge.strategy == "screen" else panel
@@ -86,7 +85,6 @@ class Evidence:
 
     @property
     def settings(self) -> Settings:
-        """The settings of this verdict."""
         return self.case.settings
 
     @property
@@ -96,17 +94,14 @@ class Evidence:
 
     @cached_property
     def parsed(self) -> int:
-        """Turns with a score."""
         return int(self.table.parsed.sum())
 
     @property
     def parsed_fraction(self) -> float | None:
-        """The share of turns that have one."""
         return self.parsed / len(self.columns) if len(self.columns) else None
 
     @cached_property
     def points(self) -> float | None:
-        """The challenger's score."""
         return finite(self.table.challenger_score()) if self.parsed else None
 
     @property
@@ -122,7 +117,6 @@ class Evidence:
 
     @cached_property
     def noise(self) -> VoteTable | None:
-        """The table of the noise floor."""
         found = self.case.noise
         return VoteTable.of(found, self.settings) if found is not None and len(found) else None
 

@@ -36,7 +36,6 @@ PARTS = ("columns", "noise", "canary", "ineligible")
 
 
 def path(panel: Panel) -> Path:
-    """Where the case is kept."""
     return panel.workspace.private / "case.npz"
 
 

@@ -44,7 +44,6 @@ _GROWTH = 1.01
 
 
 def path(workspace: Workspace) -> Path:
-    """The history of looks."""
     return workspace.root / "score" / FILE
 
 

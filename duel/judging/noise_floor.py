@@ -56,19 +56,16 @@ class SecondAnswer:
 
     @property
     def item(self) -> str:
-        """The file stem of the answer."""
         return self.path.stem
 
     @property
     def request(self) -> Request:
-        """The king's own question once more."""
         settings = self.stage.settings
         return writer_request(
             settings, "noise", self.item, settings.king_model, self.answer.messages, occurrence=SECOND
         )
 
     def requests(self) -> list[Request]:
-        """The one question that is asked for sure."""
         return [self.request]
 
     async def work(self, ask: Ask) -> None:

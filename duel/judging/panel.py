@@ -45,12 +45,10 @@ class Panel:
 
     @property
     def workspace(self) -> Workspace:
-        """The workspace, with its secret and its ledger."""
         return self.stage.workspace
 
     @property
     def settings(self) -> Settings:
-        """The settings of this run."""
         return self.stage.settings
 
     @property
@@ -202,7 +200,6 @@ class OpenPair:
 
     @property
     def item(self) -> str:
-        """The file stem of the answer."""
         return self.pair.item
 
     @cached_property
@@ -211,7 +208,6 @@ class OpenPair:
         return rubric.requests(self.pair, self.panel.settings, self.panel.secret, self.twins)
 
     def requests(self) -> list[Request]:
-        """The votes that are asked for sure."""
         there = [vote for vote in self.kept.votes if self.panel.is_settled(vote)] if self.kept else []
         return [self.questions[key] for key in self.panel.wanted(self.item, there)]
 

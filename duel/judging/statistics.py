@@ -54,7 +54,6 @@ class Clusters:
 
     @property
     def count(self) -> int:
-        """G."""
         return len(self.sizes)
 
     def means(self) -> Floats:

@@ -45,12 +45,10 @@ class VoteTable:
 
     @property
     def judges(self) -> Sequence[str]:
-        """The panel."""
         return self.columns.judges
 
     @property
     def parsed(self) -> Flags:
-        """(T,): turns with a score."""
         return self.standings.parsed
 
     @property

@@ -83,7 +83,6 @@ class Drawing:
         self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}"{_class(classes)}>{xml(words)}</text>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, classes: str) -> None:
-        """A straight line."""
         self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"{_class(classes)}/>')
 
     def rect(
@@ -94,11 +93,9 @@ class Drawing:
         self._shape("rect", shape, classes, hint, opacity)
 
     def circle(self, x: float, y: float, radius: float, classes: str, hint: str = "", opacity: float = 1) -> None:
-        """A dot."""
         self._shape("circle", f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"', classes, hint, opacity)
 
     def path(self, points: list[tuple[float, float]], classes: str) -> None:
-        """A line through `points`."""
         if points:
             steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
             self.parts.append(f'<path d="M{steps}"{_class(classes)}/>')

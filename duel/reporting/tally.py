@@ -31,11 +31,9 @@ class Group:
 
     @property
     def score(self) -> float | None:
-        """The mean score over parsed turns."""
         return self.score_sum / self.parsed if self.parsed else None
 
     def add(self, turn: ListedTurn) -> None:
-        """Count one turn."""
         self.turns += 1
         if turn.score is not None:
             self.parsed += 1
@@ -52,13 +50,11 @@ class Mean:
     number: int = 0
 
     def add(self, value: float) -> None:
-        """Take in one value."""
         self.total += value
         self.number += 1
 
     @property
     def value(self) -> float | None:
-        """The mean, or None of nothing."""
         return self.total / self.number if self.number else None
 
 
@@ -85,7 +81,6 @@ class Tally:
     executed: Executed = field(default_factory=Executed)
 
     def add(self, judged: Judged) -> None:
-        """Count one turn."""
         turn = judged.turn
         self.turns += 1
         self.buckets[turn.bucket or ""] += 1

@@ -10,7 +10,6 @@ UNITS = {"repo": "repositories", "file": "prompt files"}
 
 
 def certainty(verdict: Verdict) -> ReportSection:
-    """How sure the verdict is."""
     v, looks = verdict, verdict.looks
     level = confidence(verdict)
     decided = f"{wording.count(v.wins)} · {wording.count(v.ties)} · {wording.count(v.losses)}"

@@ -6,12 +6,10 @@ NO_DATA = "not measured"
 
 
 def count(value: int | float | None) -> str:
-    """A whole number with thousands separated."""
     return NO_DATA if value is None else f"{value:,.0f}"
 
 
 def score(value: float | None) -> str:
-    """A score of 0 to 100, one decimal."""
     return NO_DATA if value is None else f"{value:.1f}"
 
 
@@ -31,22 +29,18 @@ def delta_points(delta: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A fraction as a percentage, one decimal."""
     return NO_DATA if value is None else f"{100 * value:.1f} %"
 
 
 def signed(value: float | None, decimals: int = 2) -> str:
-    """A signed figure without a unit."""
     return NO_DATA if value is None else _signed(value, decimals)
 
 
 def plain(value: float | None, decimals: int = 2) -> str:
-    """A figure without sign or unit."""
     return NO_DATA if value is None else f"{value:.{decimals}f}"
 
 
 def dollars(value: float | None) -> str:
-    """Money; small sums keep two significant digits."""
     if value is None:
         return "price unknown"
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"

@@ -84,12 +84,10 @@ class Ballot:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """As shown."""
         return self._shown((self.pair.opponent, self.pair.challenger))
 
     @property
     def observed(self) -> tuple[str, str] | None:
-        """What the commands printed, as shown."""
         return self._shown(self.printed) if self.printed else None
 
     def _shown(self, both: tuple[str, str]) -> tuple[str, str]:

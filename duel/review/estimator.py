@@ -60,7 +60,6 @@ class Phases:
 
     @property
     def labels(self) -> int:
-        """m: labeled turns."""
         return int(self.sums[:, LABELS].sum())
 
     @property
