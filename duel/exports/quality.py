@@ -146,6 +146,7 @@ class Scrubber:
             example,
             messages=tuple(map(self._message, example.messages)),
             native=tuple(map(self._message, example.native)),
+            lost=tuple(map(self._message, example.lost)),
             rejected=self._text(example.rejected),
             others=tuple(map(self._text, example.others)),
         )
@@ -187,5 +188,5 @@ def _capped(
 
 def _digest(example: Example) -> bytes:
     parts = [message.model_dump_json() for message in (*example.messages, *example.native)]
-    parts += [example.rejected, *example.others]
+    parts += [example.rejected, *example.others, *(message.content for message in example.lost)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

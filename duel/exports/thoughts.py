@@ -30,6 +30,7 @@ def _example(example: Example) -> Example:
         example,
         messages=tuple(map(_moved, example.messages)),
         native=tuple(map(_moved, example.native)),
+        lost=tuple(map(_moved, example.lost)),
         rejected=_text(example.rejected),
         others=tuple(map(_text, example.others)),
     )
