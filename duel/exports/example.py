@@ -42,6 +42,10 @@ class Example:
     rejected: str = ""
     others: tuple[str, ...] = ()
     """Further losing candidates: they were not chosen, and no panel compared them with the last message."""
+    lost: tuple[Message, ...] = ()
+    """Of a pair of trajectories: what the failed run said and saw behind the common `opening` messages."""
+    opening: int = 0
+    """How many messages both runs of a pair share; 0: only the last message is what is to be learned."""
     label: bool | None = None
     """For unpaired preferences: whether the last message is wanted. None: the format has no labels."""
     score: float | None = None
@@ -73,7 +77,12 @@ class Example:
     @property
     def prompt(self) -> tuple[Message, ...]:
         """What the model sees before the last message."""
-        return self.messages[:-1]
+        return self.messages[: self.opening or -1]
+
+    @property
+    def completion(self) -> tuple[Message, ...]:
+        """What is wanted behind `prompt`: the last message, or the resolved run of a pair of trajectories."""
+        return self.messages[len(self.prompt) :]
 
     @property
     def accepted(self) -> str:
@@ -82,7 +91,11 @@ class Example:
 
     @property
     def margin(self) -> float | None:
-        """How much of the panel preferred the last message over `rejected`: -1 (all lost) to 1 (all won)."""
+        """How much of the panel preferred the last message over `rejected`, -1 (all lost) to 1 (all won); 1 where tests
+        told a resolved run from a failed one.
+        """
+        if self.score is None and self.lost:
+            return 1.0  # by the issue's own tests
         return None if self.score is None else round((self.score - 50) / 50, 6)
 
     def weights(self) -> dict[str, float | None]:
@@ -95,7 +108,11 @@ class Example:
     def tokens(self) -> int:
         """Estimated tokens of everything in it, of its native form where that is the longer one."""
         longest = max(history_tokens(self.messages), history_tokens(self.native))
-        return longest + sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
+        return (
+            longest
+            + sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
+            + (history_tokens(self.lost))
+        )
 
     def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
         """The example with every message and every losing turn changed."""
@@ -103,6 +120,7 @@ class Example:
             self,
             messages=tuple(map(message, self.messages)),
             native=tuple(map(message, self.native)),
+            lost=tuple(map(message, self.lost)),
             rejected=text(self.rejected),
             others=tuple(map(text, self.others)),
         )
@@ -237,9 +255,29 @@ def scored_pair(example: Example) -> list[Example]:
 
 def labelled(example: Example) -> list[Example]:
     """A row for the accepted turn, which is wanted, and one for each losing candidate, which is not."""
-    rows = pair(example)
-    lost = [(*row.prompt, Message(role="assistant", content=row.rejected)) for row in rows]
+    judged, *others = pair(example)
+    bare = replace(judged, rejected="", lost=())
     return [
-        replace(rows[0], label=True, rejected=""),
-        *(replace(row, label=False, rejected="", messages=talk) for row, talk in zip(rows, lost, strict=True)),
+        replace(bare, label=True),
+        *(
+            replace(bare, label=False, messages=(*row.prompt, *(row.lost or (_assistant(row.rejected),))))
+            for row in (judged, *others)
+        ),
     ]
+
+
+def pair_of_turns(example: Example) -> list[Example]:
+    """As `pair`, for formats that hold one message a side."""
+    if example.lost:
+        raise ItemError("pair-of-runs", "this format holds one message a side, and this is a pair of whole runs")
+    return pair(example)
+
+
+def labelled_turns(example: Example) -> list[Example]:
+    """As `labelled`, for formats that train the last message alone."""
+    pair_of_turns(example)
+    return labelled(example)
+
+
+def _assistant(text: str) -> Message:
+    return Message(role="assistant", content=text)

@@ -153,6 +153,8 @@ class Measure:
 
 def _with_room(example: Example, room: int) -> Example | None:
     """The example with both its histories fitted into `room` estimated tokens; None where the task would be cut."""
+    if example.lost:
+        return None
     messages, native = (_fit(conversation, room) for conversation in (example.messages, example.native))
     if messages is None or native is None:
         return None

@@ -177,5 +177,5 @@ def _capped(
 
 def _digest(example: Example) -> bytes:
     parts = [message.model_dump_json() for message in (*example.messages, *example.native)]
-    parts += [example.rejected, *example.others]
+    parts += [example.rejected, *example.others, *(message.content for message in example.lost)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

@@ -61,12 +61,13 @@ def find(source: str, here: Path) -> dict[str, Path]:
 def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
     """The trajectories with what tests said of their runs, by instance id. Raises SourceError."""
     known = outcomes(file)
-    return [
-        replace(e, resolved=known[e.instance_id], evidence=f"told by {file.name}")
-        if e.recorded and e.instance_id in known
-        else e
-        for e in examples
-    ]
+    found = []
+    for example in examples:
+        name = example.instance_id
+        resolved = known.get(f"{name}#{example.id.rpartition('#')[2]}", known.get(name)) if example.recorded else None
+        told = resolved is not None
+        found.append(replace(example, resolved=resolved, evidence=f"told by {file.name}") if told else example)
+    return found
 
 
 def with_system(examples: list[Example], file: Path) -> list[Example]:
@@ -85,14 +86,21 @@ def _under(system: Message, messages: tuple[Message, ...]) -> tuple[Message, ...
 
 
 def outcomes(file: Path) -> dict[str, bool]:
-    """{instance id: whether its run solved the issue} out of a JSON file. Raises SourceError."""
+    """{instance id, or instance id#row: whether its run solved the issue} out of a JSON file. Raises SourceError.
+
+    Values are true and false, or, as `duel verify` writes them, objects whose `resolved` is true, false or null.
+    """
     try:
         table = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise SourceError("cannot read the outcomes", where=file, value=error) from None
-    if not isinstance(table, dict) or not all(isinstance(value, bool) for value in table.values()):
-        raise SourceError("outcomes must be a JSON object of instance id and true or false", where=file)
-    return table
+    rows = table if isinstance(table, dict) else {"": ""}
+    told = {name: value.get("resolved", "") if isinstance(value, dict) else value for name, value in rows.items()}
+    for name, value in rows.items():
+        if not isinstance(told[name], bool) and not (isinstance(value, dict) and told[name] is None):
+            what = "outcomes must be a JSON object of instance id and true or false, or an object with `resolved`"
+            raise SourceError(what, where=file, value=name)
+    return {name: value for name, value in told.items() if isinstance(value, bool)}
 
 
 def _file(path: Path, name: str) -> Loaded:

@@ -3,6 +3,7 @@
     duel export --format sft,dpo --split 80/10/10        the turns of final/
     duel export --format dpo --defeat-pairs              and the king's wins out of defeat/
     duel export --from runs.parquet --format codeact --filter error-recovery
+    duel export --from runs.parquet --format dpo --outcomes outcomes.json     resolved runs against failed ones
 
 reads    final/, refined/, defeat/ with answer_*/, commit/ and score/; or any trajectory file with `messages`
 writes   export/<format>/<split>.jsonl and .parquet, export/README.md (the card), export/rows.jsonl and
@@ -86,7 +87,8 @@ def add_arguments(parser: Parser) -> None:
     add("--buckets", default="final", metavar="NAMES", help="final, refined (default: final)")
     add("--defeat-pairs", action="store_true", help="also the turns of defeat/ that the king won as clearly")
     add("--filter", default="", metavar="NAMES", help="error-recovery, success")
-    add("--outcomes", type=Path, metavar="FILE", help="JSON object: instance id, whether its run solved the issue")
+    add("--outcomes", type=Path, metavar="FILE", help="what `duel verify` wrote, or instance id: true or false")
+    add("--pairs-per-instance", type=positive, default=0, metavar="N", help="pairs of runs of one pull request at most")
     add("--per-turn", action="store_true", help="with --from: a row for each well-formed turn (sft-completion: always)")
     add("--turns", type=positive, default=8, metavar="N", help="turns of a style and of a third of a run (default: 8)")
     add("--split", default="100", metavar="80/10/10", help="train/validation/test in percent (default: 100, no split)")
@@ -131,9 +133,11 @@ def choose(
     examples: list[Example],
 ) -> list[Example]:
     """What is fit to train on, step by step; each step's counts must add up."""
-    from duel.exports import quality
+    from duel.exports import quality, run_pairs
 
     steps = {"audit": quality.clean(settings, benchmarks)}
+    if asked.source and run_pairs.PAIR_FORMATS.issuperset(asked.format.split(",")):
+        steps["pairs of runs"] = run_pairs.RunPairs(asked.pairs_per_instance).step
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)
     if settings.audit.scrub_secrets:

@@ -15,7 +15,17 @@ from pydantic import create_model
 from duel.conversation import dialogue
 from duel.errors import ItemError
 from duel.exports import checks
-from duel.exports.example import Example, Turns, each_turn, labelled, pair, scored_pair, text_only
+from duel.exports.example import (
+    Example,
+    Turns,
+    each_turn,
+    labelled,
+    labelled_turns,
+    pair,
+    pair_of_turns,
+    scored_pair,
+    text_only,
+)
 from duel.exports.formats.base import Format, Provenance, Row, TextMessage, add, as_messages, provenance, sequences
 from duel.records import Message
 
@@ -83,8 +93,8 @@ def _add(
 
 CHAT: Column = (list[TextMessage], lambda example: _rows(example.messages))
 PROMPT: Column = (list[TextMessage], lambda example: _rows(example.prompt))
-ACCEPTED: Column = (list[TextMessage], lambda example: _rows(example.messages[-1:]))
-REJECTED: Column = (list[TextMessage], lambda example: [_answer(example.rejected)])
+ACCEPTED: Column = (list[TextMessage], lambda example: _rows(example.completion))
+REJECTED: Column = (list[TextMessage], lambda example: _rows(example.lost) or [_answer(example.rejected)])
 LABEL: Column = (bool, lambda example: example.label)  # KTO sums it
 PAIR = {"prompt": PROMPT, "chosen": ACCEPTED, "rejected": REJECTED}
 COMPLETION = {"prompt": PROMPT, "completion": ACCEPTED}
@@ -140,7 +150,7 @@ _add(
 _add(
     "lf-dpo",
     "LLaMA-Factory's pairs: `messages`, `chosen` and `rejected` as one message each",
-    pair,
+    pair_of_turns,
     {
         "messages": PROMPT,
         "chosen": (TextMessage, lambda example: _answer(example.accepted)),
@@ -152,7 +162,7 @@ _add(
 _add(
     "lf-kto",
     "LLaMA-Factory's unpaired preferences: `messages` that end on the answer, `label`",
-    labelled,
+    labelled_turns,
     {"messages": CHAT, "label": LABEL},
     _alternating,
     recipes={"llamafactory": "kto"},
