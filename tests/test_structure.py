@@ -56,6 +56,8 @@ DOORS = {
     ("review", "judging"),
     ("review", "reporting"),
     ("exports", "audit"),
+    ("scaling", "audit"),
+    ("scaling", "exports"),
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),
@@ -71,6 +73,8 @@ HEAVY = {
     "huggingface_hub",
     "openai",
     "tree_sitter",
+    "rensa",
+    "jsonschema_rs",
     "pandas",
 }
 

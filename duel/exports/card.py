@@ -103,14 +103,14 @@ def _counts(reasons: Mapping[str, int]) -> str:
 
 
 def _counted(names: Mapping[str, int]) -> str:
-    return _counts({_text(name): count for name, count in names.items()})
+    return _counts({escaped(name): count for name, count in names.items()})
 
 
 def _figure(value: object) -> str:
     return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _text(value: object) -> str:
+def escaped(value: object) -> str:
     """Outside text on one line, without markup."""
     line = "".join(c if c.isprintable() else " " for c in str(value))[:200]
     return _MARKUP.sub(r"\\\1", line)
