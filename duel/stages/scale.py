@@ -1,8 +1,10 @@
 """Grow the set beyond the duel's turns: sources beside them, and one combined training set.
 
+    duel scale pairs ~/src/requests ~/src/cobra           comments with their code, functions with their tests
     duel scale combine --format chatml,trl-tools          all sources into one set, split 80/10/10
 
-Reads   for `combine` what the other subcommands left in training-data/scaled/<source>/.
+Reads   git repositories (`pairs`, at their HEAD); for `combine` all that lies in
+        training-data/scaled/<source>/.
 Writes  training-data/scaled/<source>/<name>.jsonl: rows with their messages, tools, source, license and groups;
         training-data/scaled/combined/: the splits in every format, README.md (the card), manifest.json,
         statistics.json, dropped.jsonl.
@@ -13,11 +15,15 @@ What is left out has its reason and is counted. The same rows give the same byte
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duel.bookkeeping import Result
-from duel.command import Parser
+from duel.command import Parser, say
+from duel.errors import SettingsError
 from duel.stages import given, opened, options
+from duel.workspace import file_name
 
 if TYPE_CHECKING:
     from duel.settings import Settings
@@ -50,7 +56,23 @@ def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[
     return write(workspace, settings, wanted, Benchmarks.load(settings, workspace, asked.offline))
 
 
-SUBCOMMANDS = {"combine": combine}
+def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+    """A file of code pairs for each repository."""
+    from duel.scaling import code_pairs
+    from duel.scaling.scaled_rows import save
+
+    if not asked.place:
+        raise SettingsError("`duel scale pairs` takes the folders of git repositories")
+    lines = []
+    for place in map(Path, asked.place):
+        drops: Counter[str] = Counter()
+        path, count = save(workspace, "pairs", file_name(place.resolve().name), code_pairs.rows(place, drops))
+        say("".join(f"{number:,} left out: {reason}\n" for reason, number in drops.most_common()).rstrip())
+        lines.append(f"{path.relative_to(workspace.root)}: {count:,} rows")
+    return lines
+
+
+SUBCOMMANDS = {"combine": combine, "pairs": pairs}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -58,6 +80,7 @@ def add_arguments(parser: Parser) -> None:
     parser.with_offline()
     add = parser.add_argument
     add("what", nargs="?", choices=tuple(SUBCOMMANDS), default="combine", help="what to do (default: combine)")
+    add("place", nargs="*", help="pairs: git repositories")
     add("--format", default="trl-tools,openai-tools", metavar="NAMES", help="combine: formats of duel export")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
