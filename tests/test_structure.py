@@ -58,6 +58,7 @@ DOORS = {
     ("exports", "audit"),
     ("scaling", "audit"),
     ("scaling", "exports"),
+    ("scaling", "sources"),
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),

@@ -70,7 +70,7 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
                 "settings": {"near_duplicate": settings.audit.near_duplicate, "balance": list(wanted.balance)}
                 | {"split": dict(wanted.shares), "seed": wanted.seed},
                 "handover": [count.fields() for count in handover.counts],
-                "noticed": dict(sorted(checks.notes.items())),
+                "noticed": dict(sorted((+checks.notes).items())),
                 "scrubbed": dict(sorted(checks.scrubbed.items())),
                 "benchmarks": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
                 "splits": {name: len(part) for name, part in division.parts.items()},
@@ -183,6 +183,8 @@ def _divided(spool: Spool, places: list[int], wanted: Wanted) -> Division:
         parts[placed[root(place)]].append(place)
     largest = max(tokens.values()) / sum(tokens.values())
     note = f"{len(tokens):,} groups, none in two splits; the largest holds {largest:.1%} of the tokens"
+    got = {name: sum(spool.tokens[place] for place in part) / sum(tokens.values()) for name, part in parts.items()}
+    note += "; shares of the tokens: " + ", ".join(f"{name} {share:.0%}" for name, share in got.items())
     say(note)
     return Division({split: Part(spool, part) for split, part in parts.items()}, "repo", [note])
 

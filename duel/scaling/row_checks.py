@@ -151,8 +151,8 @@ def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
         if len(text) >= 2_000 and len(zlib.compress(text.encode("utf-8", "replace"), 1)) < LEAST_ENTROPY * len(text):
             raise ItemError("repeats-itself", "one reply says the same again and again")
     said = [(call.name, orjson.dumps(call.arguments, option=orjson.OPT_SORT_KEYS), call.result) for call in calls]
-    if said and max(Counter(said).values()) >= 5:
-        raise ItemError("repeats-itself", "one call with one result is made five times")
+    if said and (most := max(Counter(said).values())) >= 5 and 4 * most >= len(said):
+        raise ItemError("repeats-itself", f"one call with one result is made {most} of {len(said)} times")
 
 
 @lru_cache(maxsize=512)

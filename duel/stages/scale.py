@@ -1,5 +1,8 @@
 """Grow the set beyond the duel's turns: sources beside them, and one combined training set.
 
+    duel scale sessions ~/.claude/projects                your own agents' logs, read as `duel mine` reads them
+    duel scale public rows.jsonl --reader hermes          public sets: files or Hub ids, each row with its license
+    duel scale duels                                      the turns that the panel kept in final/
     duel scale pairs ~/src/requests ~/src/cobra           comments with their code, functions with their tests
     duel scale combine --format chatml,trl-tools          all sources into one set, split 80/10/10
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +76,53 @@ def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
     return lines
 
 
-SUBCOMMANDS = {"combine": combine, "pairs": pairs}
+def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+    """Sessions of one's own, or rows of public sets: a file for each place."""
+    from duel.scaling import intake
+    from duel.scaling.scaled_rows import save
+    from duel.stages import mine
+
+    if not asked.place and asked.what == "public":
+        raise SettingsError("`duel scale public` takes files or Hub datasets")
+    lines: list[str] = []
+    left: list[Mapping[str, Any]] = []
+    for place in asked.place or [""]:
+        found = mine.sessions(
+            options(
+                mine.add_arguments,
+                {
+                    "place": [place] if place else [],
+                    "format": asked.reader,
+                    "limit": asked.limit,
+                    "keep_tools": True,
+                    "accept_license": asked.accept_license,
+                    "no_commits": True,
+                },
+            )
+        )
+        name = intake.name_of(place) if place else "agents"
+        rows = intake.from_sessions(found, asked.what, name, asked.license)
+        try:
+            path, count = save(workspace, asked.what, file_name(name.removesuffix(".jsonl")), rows)
+        finally:
+            left += found.account.dropped
+            workspace.save_dropped(f"scale {asked.what}", left)
+        lines.append(f"{path.relative_to(workspace.root)}: {count:,} rows")
+    return lines
+
+
+def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+    """The turns of the buckets."""
+    from duel.exports.duels import buckets_of
+    from duel.scaling import intake
+    from duel.scaling.scaled_rows import save
+
+    rows = intake.from_buckets(workspace, settings, buckets_of(asked.buckets))
+    path, count = save(workspace, "duels", "turns", rows)
+    return [f"{path.relative_to(workspace.root)}: {count:,} rows"]
+
+
+SUBCOMMANDS = {"combine": combine, "pairs": pairs, "public": mined, "sessions": mined, "duels": duels}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -80,8 +130,13 @@ def add_arguments(parser: Parser) -> None:
     parser.with_offline()
     add = parser.add_argument
     add("what", nargs="?", choices=tuple(SUBCOMMANDS), default="combine", help="what to do (default: combine)")
-    add("place", nargs="*", help="pairs: git repositories")
+    add("place", nargs="*", help="pairs: git repositories; public, sessions: files, folders, Hub ids")
     add("--format", default="trl-tools,openai-tools", metavar="NAMES", help="combine: formats of duel export")
+    add("--reader", default="", metavar="NAME", help="public, sessions: read as this format of duel mine")
+    add("--limit", type=int, default=0, metavar="N", help="public, sessions: stop after N")
+    add("--accept-license", action="store_true", help="public: take a Hub dataset whatever its license says")
+    add("--license", default="", metavar="SPDX", help="public: of files that do not say it themselves")
+    add("--buckets", default="final", metavar="NAMES", help="duels: final, refined (default: final)")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")

@@ -24,6 +24,7 @@ class Cart:
     def __init__(self):
         """Start with nothing in it at all."""
         self.goods = []
+        self.customer = None
 
     def total_price(self, rate):
         """Sum the prices of all goods under one tax rate.
