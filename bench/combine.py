@@ -13,6 +13,7 @@ import json
 import random
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,13 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from duel import settings  # noqa: E402
 from duel.conversation import dialogue, record_files  # noqa: E402
 from duel.errors import ItemError  # noqa: E402
 from duel.exports import trajectories  # noqa: E402
 from duel.scaling import refused_commands  # noqa: E402
-from duel.stages import scale  # noqa: E402
-from duel.workspace import Workspace  # noqa: E402
 
 SHARES = (0.02, 0.05, 0.075, 0.10, 0.12)
 REAL = ROOT.parent / "shared" / "data"
@@ -107,14 +105,14 @@ def write_rows(folder: Path, count: int) -> dict[str, tuple[str, float]]:
 
 def measure_rows(count: int, formats: str) -> None:
     folder = Path(tempfile.mkdtemp())
-    workspace = Workspace(folder)
     try:
         copies = write_rows(folder / "training-data/scaled/public", count)
-        cpu, wall = time.process_time(), time.monotonic()
-        found = scale.run(workspace, settings.load(folder), what="combine", format=formats, offline=True)
-        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{count:,} rows: {cpu:.0f} CPU s, {wall:.0f} s, {size:,.0f} MB; {'; '.join(found.found)}")
+        words = ["-m", "duel", "scale", "combine", "--offline", "--format", formats, "--workspace", str(folder)]
+        began = time.monotonic()
+        subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+        wall, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu, size = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        print(f"{count:,} rows: {cpu:.0f} CPU s, {wall:.0f} s, {size:,.0f} MB")
         out = folder / "training-data/scaled/combined"
         dropped = [json.loads(line) for line in (out / "dropped.jsonl").read_text().splitlines()]
         print("dropped", dict(Counter(row["reason"] for row in dropped)))
