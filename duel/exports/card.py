@@ -24,7 +24,13 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
     from jinja2 import Environment
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 Markdown
-    environment.filters |= {"n": "{:,}".format, "text": _text, "plain": _plain, "figure": _figure, "counted": _counted}
+    environment.filters |= {
+        "n": "{:,}".format,
+        "text": escaped,
+        "plain": _plain,
+        "figure": _figure,
+        "counted": _counted,
+    }
     template = environment.from_string(resources.files(__package__).joinpath("card.md.txt").read_text("utf-8"))
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
     text = template.render(

@@ -21,7 +21,7 @@ from duel.records import Message
 from duel.scaling import grammars
 from duel.scaling.pair_rules import GENERATED, SKIPPED, TEST, refusal
 from duel.scaling.scaled_rows import RowSource, ScaledRow
-from duel.sources.mining import licence_text
+from duel.sources.mining.own_commits import spdx_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -266,7 +266,7 @@ def _dedented(code: str, node: Node) -> str:
 def _license(top: list[Blob]) -> str:
     """What the repository says: license files, several joined by AND, else the field of its package."""
     files = [blob for blob in top if re.match(r"(?i)licen[sc]e|copying", blob.path)]
-    named = sorted({found for blob in files if (found := licence_text.spdx(blob.source.decode("utf-8", "replace")))})
+    named = sorted({found for blob in files if (found := spdx_of(blob.source.decode("utf-8", "replace")))})
     declared = [m[1] for blob in top if (m := _DECLARED.search(blob.source.decode("utf-8", "replace")))]
     if declared and (len(named) != 1):
         return declared[0].replace("/", " OR ")

@@ -17,7 +17,7 @@ from duel.records import Bucket
 from duel.scaling.scaled_rows import Kind, RowSource, ScaledRow
 from duel.settings import Settings
 from duel.sources.mining import mined
-from duel.sources.mining.sweep import Mine, Mined
+from duel.sources.mining.sweep import Mine, MinedSession
 from duel.workspace import Workspace
 
 
@@ -33,9 +33,7 @@ def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Itera
     """
     seen: Counter[str] = Counter()
     for found in mine.sessions():
-        row = mined.row(
-            found.trajectory, found.repo, found.commit, found.guess, found.file, found.scrub, keep_tools=True
-        )
+        row = mined.row(found, keep_tools=True)
         row["license"] = row["license"] or license
         identity = f"{kind}/{name}/{row['source_file']}#{found.trajectory.session.row}/{row['session_id']}"
         seen[identity] += 1
@@ -43,7 +41,7 @@ def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Itera
     mine.account.say()
 
 
-def _row(found: Mined, row: dict[str, Any], kind: Kind, name: str, identity: str) -> ScaledRow:
+def _row(found: MinedSession, row: dict[str, Any], kind: Kind, name: str, identity: str) -> ScaledRow:
     session = found.trajectory.session
     source = {
         "kind": kind,
