@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
     "calls": "duel.calls.__main__",
+    "scale": "duel.stages.scale",
 }
 
 

@@ -56,6 +56,9 @@ DOORS = {
     ("review", "judging"),
     ("review", "reporting"),
     ("exports", "audit"),
+    ("scaling", "audit"),
+    ("scaling", "exports"),
+    ("scaling", "sources"),
     ("sources", "audit"),
     ("reporting", "judging"),
     ("reporting", "audit"),
@@ -71,6 +74,8 @@ HEAVY = {
     "huggingface_hub",
     "openai",
     "tree_sitter",
+    "rensa",
+    "jsonschema_rs",
     "pandas",
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from duel.workspace import natural_order
 
@@ -42,9 +42,9 @@ def similar_groups(words: list[NDArray[np.uint32]], threshold: float) -> dict[in
     """{position: the first position of its group} for every text that is a near-duplicate of an earlier one."""
     # MinHash estimates the Jaccard similarity j; with s = 2j / (1 + j), a bound on one is a bound on the other.
     least_jaccard = threshold / (2 - threshold)
-    groups = _Groups(len(words))
+    groups = Groups(len(words))
     for bucket in _buckets(words, least_jaccard):
-        _join_similar(bucket, words, threshold, groups)
+        join_similar(bucket, words, threshold, groups)
     return {i: first for i in range(len(words)) if (first := groups.find(i)) != i}
 
 
@@ -110,7 +110,7 @@ def _signatures(words: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
     return signatures
 
 
-def _join_similar(bucket: list[int], words: list[NDArray[np.uint32]], threshold: float, groups: _Groups) -> None:
+def join_similar(bucket: list[int], words: Words, threshold: float, groups: Groups) -> None:
     """Join the turns of one bucket that are similar; each is compared with one member of every group so far."""
     members: dict[int, int] = {}
     for i in bucket:
@@ -123,7 +123,13 @@ def _join_similar(bucket: list[int], words: list[NDArray[np.uint32]], threshold:
         members.setdefault(groups.find(i), i)
 
 
-class _Groups:
+class Words(Protocol):
+    """The hashed words of each text, by its position; held in memory or read when they are asked for."""
+
+    def __getitem__(self, i: int, /) -> NDArray[np.uint32]: ...
+
+
+class Groups:
     """Disjoint sets of positions; the smallest position stands for its set."""
 
     def __init__(self, size: int) -> None:

@@ -24,7 +24,13 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
     from jinja2 import Environment
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 Markdown
-    environment.filters |= {"n": "{:,}".format, "text": _text, "plain": _plain, "figure": _figure, "counted": _counted}
+    environment.filters |= {
+        "n": "{:,}".format,
+        "text": escaped,
+        "plain": _plain,
+        "figure": _figure,
+        "counted": _counted,
+    }
     template = environment.from_string(resources.files(__package__).joinpath("card.md.txt").read_text("utf-8"))
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
     text = template.render(
@@ -103,14 +109,14 @@ def _counts(reasons: Mapping[str, int]) -> str:
 
 
 def _counted(names: Mapping[str, int]) -> str:
-    return _counts({_text(name): count for name, count in names.items()})
+    return _counts({escaped(name): count for name, count in names.items()})
 
 
 def _figure(value: object) -> str:
     return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _text(value: object) -> str:
+def escaped(value: object) -> str:
     """Outside text on one line, without markup."""
     line = "".join(c if c.isprintable() else " " for c in str(value))[:200]
     return _MARKUP.sub(r"\\\1", line)

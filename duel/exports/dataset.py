@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,8 +59,9 @@ class Export:
         handover: Handover,
         measure: lengths.Measure | None = None,
         extra: files.Extra | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.folder = workspace.root / "export"
+        self.folder = folder or workspace.root / "export"
         self.handover = handover
         self.measure = measure or lengths.Measure()
         self.extra = extra or files.Extra()
@@ -97,8 +98,8 @@ class Export:
         with self._disk():
             self._note(ROWS)
             if info := recipes.dataset_info([done.format for done in self.written]):
-                self._write(DATASET_INFO, json.dumps(info, indent=2) + "\n")
-            self._write(CARD, card)
+                self.write(DATASET_INFO, json.dumps(info, indent=2) + "\n")
+            self.write(CARD, card)
             (self._new / MANIFEST).write_bytes(self._manifest(facts))
             self._note(MANIFEST)
             stale = set(_listed(self.folder)) - set(self.files)
@@ -110,7 +111,7 @@ class Export:
                 with suppress(OSError):
                     (self.folder / name).parent.rmdir()  # a format that this export does not have
 
-    def _add_split(self, done: Written, split: str, part: list[Example]) -> None:
+    def _add_split(self, done: Written, split: str, part: Sequence[Example]) -> None:
         folder = self._new / done.format.name
         dropped: list[Dropped] = []
         tokens = 0
@@ -161,9 +162,9 @@ class Export:
         made = recipes.render(done.format, lengths.max_length(longest, self.measure.limit), longest, counted_by)
         made[CARD] = recipes.readme(done.format, known, counted_by)
         for name, text in made.items():
-            self._write(f"{done.format.name}/{name}", text)
+            self.write(f"{done.format.name}/{name}", text)
 
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
         (self._new / name).write_bytes(text.encode())
         self._note(name)
 

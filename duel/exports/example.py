@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -153,7 +153,7 @@ class Dropped:
 class Division:
     """The splits, and what a reader should know of how they came out."""
 
-    parts: dict[str, list[Example]]
+    parts: dict[str, Sequence[Example]]
     by: str
     """What stays whole: "repo" or "pr"."""
     notes: list[str] = field(default_factory=list)

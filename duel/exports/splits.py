@@ -99,11 +99,11 @@ def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: 
             hint="--group pr splits by pull request, --split 100 does not split" if by == "repo" else "--split 100",
         )
     tokens = {name: sum(example.tokens for example in group) for name, group in groups.items()}
-    placed = _place(tokens, shares, seed)
+    placed = place(tokens, shares, seed)
     parts: dict[str, list[Example]] = {split: [] for split in shares}
     for name, example in zip(names, examples, strict=True):
         parts[placed[name]].append(example)
-    return Division(parts, by, _notes(tokens, placed, shares, by))
+    return Division({**parts}, by, _notes(tokens, placed, shares, by))
 
 
 def without_shared_copies(division: Division, threshold: float) -> list[Dropped]:
@@ -153,7 +153,8 @@ def check(division: Division) -> None:
         division.notes.insert(0, f"{len(seen):,} {GROUP_NAMES[division.by]}, none in two splits: {listed}")
 
 
-def _place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """{group: split} for the tokens of each group, as `divide` describes it."""
     draw = random.Random(f"{seed}/split")
     total = sum(tokens.values())
     room = {split: share * total for split, share in shares.items()}

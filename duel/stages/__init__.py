@@ -3,7 +3,8 @@
     duel.stages.king.run(workspace, settings)                 also inside a running event loop, as in a notebook
     await duel.stages.king.run_async(workspace, settings)     those that ask models can be awaited
 
-The stages: prompt, king, challenger, audit, validate, report, and `whole`, which runs them in order; export, mine.
+The stages: prompt, king, challenger, audit, validate, report, and `whole`, which runs them in order; export, mine and
+scale.
 `run` takes a workspace and settings, keeps no state between calls, and returns a `Result`. What the user must change is
 raised as one of `duel.errors`.
 """

@@ -173,11 +173,15 @@ def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str 
 
 
 def _license(place: LocalRepository, base: str) -> str:
-    """The SPDX id of the license file at a commit, by the words that only it has; "" where none is known."""
+    """The SPDX id of the license file at a commit; "" where none is known."""
     names = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
     file = next((name for name in sorted(names) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
-    shown = (_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else ""
-    words = re.sub(r"\s+", " ", shown[:_LOOKED_AT]).lower()
+    return spdx_of((_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else "")
+
+
+def spdx_of(text: str) -> str:
+    """The SPDX id of a license file, by the words that only it has; "" where none is known."""
+    words = re.sub(r"\s+", " ", text[:_LOOKED_AT]).lower()
     return next((name for name, telling in _TELLING if all(part in words for part in telling)), "")
 
 

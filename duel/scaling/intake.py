@@ -1,0 +1,112 @@
+"""Rows out of what the project reads already: sessions and public sets as `duel mine` does, the buckets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from duel import placement
+from duel.command import say
+from duel.conversation.model import Session
+from duel.exports import duels
+from duel.records import Bucket
+from duel.scaling.scaled_rows import Kind, RowSource, ScaledRow
+from duel.settings import Settings
+from duel.sources.mining import mined
+from duel.sources.mining.sweep import Mine, MinedSession
+from duel.workspace import Workspace
+
+
+def name_of(place: str) -> str:
+    """What a place is called in rows: a Hub id as it is, a file or folder by its name."""
+    return Path(place).expanduser().resolve().name if Path(place).expanduser().exists() else place
+
+
+def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Iterator[ScaledRow]:
+    """Every session that is taken, scrubbed, with its own tool calls; `mine.account` says what was left out.
+
+    `license` is what the user knows of a file that does not say it itself.
+    """
+    seen: Counter[str] = Counter()
+    for found in mine.sessions():
+        row = mined.row(found, keep_tools=True)
+        row["license"] = row["license"] or license
+        identity = f"{kind}/{name}/{row['source_file']}#{found.trajectory.session.row}/{row['session_id']}"
+        seen[identity] += 1
+        yield _row(found, row, kind, name, identity if seen[identity] == 1 else f"{identity}~{seen[identity]}")
+    mine.account.say()
+
+
+def _row(found: MinedSession, row: dict[str, Any], kind: Kind, name: str, identity: str) -> ScaledRow:
+    session = found.trajectory.session
+    source = {
+        "kind": kind,
+        "name": name,
+        "revision": row["source_revision"] or "",
+        "file": row["source_file"],
+        "row": max(session.row, 0),
+        "license": row["license"] or "",
+    }
+    made = {"by": f"duel scale {kind}", "format": session.format, "model": session.model}
+    return ScaledRow.model_validate(
+        {
+            "id": identity,
+            "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
+            "tools": _envelopes(orjson.loads(row["tools"] or "[]")),
+            "source": source,
+            "group": _groups(session, row),
+            "made": {key: value for key, value in made.items() if value},
+        }
+    )
+
+
+def _groups(session: Session, row: dict[str, Any]) -> list[str]:
+    """What ties a session to others; a folder without a name ties nothing."""
+    known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
+    return [f"{kind} {value}" for kind, value in known.items() if value and value != "local/unknown"]
+
+
+def _envelopes(tools: Any) -> list[dict[str, Any]]:
+    """Declared tools in OpenAI's shape, whether the source had the envelope, Anthropic's `input_schema`, or neither."""
+    found = []
+    for tool in tools if isinstance(tools, list) else []:
+        function = tool.get("function", tool) if isinstance(tool, dict) else {}
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            parameters = function.get("parameters") or function.get("input_schema") or {}
+            plain = {"name": function["name"], "description": str(function.get("description") or "")}
+            found.append({"type": "function", "function": {**plain, "parameters": parameters}})
+    return found
+
+
+def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]) -> Iterator[ScaledRow]:
+    """The turns that the panel kept, each with its history; what the audit keeps out of every bucket is no row."""
+    left: Counter[str] = Counter()
+    for loaded in duels.load(workspace, settings, buckets):
+        left.update(drop.reason for drop in loaded.dropped)
+        for example in loaded.examples:
+            if (obstacle := placement.obstacle(example.audit, settings)) is not None:
+                left[obstacle.slug] += 1
+                continue
+            groups = {"repository": example.repo, "commit": example.base_commit, "instance": example.instance_id}
+            yield ScaledRow(
+                id=f"duels/{example.bucket}/{example.id}",
+                messages=list(example.messages),
+                tools=[],
+                source=RowSource(
+                    kind="duels",
+                    name=example.dataset or "duel",
+                    revision=example.revision,
+                    file=f"{example.bucket}/{example.id}.json",
+                    row=0,
+                    license=example.license,
+                ),
+                parent="",
+                group=[f"{kind} {value}" for kind, value in groups.items() if value],
+                made={"by": "duel scale duels", "kind": f"turn of {example.bucket}", "score": example.score},
+            )
+    for reason, count in sorted(left.items()):
+        say(f"{count:,} left out: {reason}")

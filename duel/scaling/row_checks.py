@@ -1,0 +1,195 @@
+"""What a row must be to enter the set: each check raises ItemError with its reason, or counts what it only noticed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import unicodedata
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from duel.audit.contamination import Benchmarks
+from duel.audit.licenses import refused
+from duel.audit.secrets import scrub
+from duel.conversation.model import AgentCall
+from duel.errors import ItemError
+from duel.exports.quality import Scrubber
+from duel.scaling import refused_commands
+from duel.scaling.scaled_rows import ScaledRow
+from duel.settings import Settings
+
+LONGEST = 2_000_000
+"""Characters of a row; what is longer is a log, no example."""
+FEWEST_WORDS = 5
+"""Words that all replies of a row without a call must have together."""
+LEAST_ENTROPY = 0.03
+"""Share of its size to which a reply of 2,000 characters may shrink: loops do so below 0.02, code at 0.15 and more."""
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_ZERO_WIDTH = re.compile("[\u200b\u200c\u2060\ufeff\u00ad]")
+_FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```\s*$", re.DOTALL | re.MULTILINE)
+_SUFFIX = re.compile(r"[\w/-]\.(py|js|jsx|mjs|ts|tsx|go|rs|java|rb|php|c|cc|cpp|h|hpp|cs|swift|kt|scala|sh)\b")
+_OF_SUFFIX = {"py": "python", "js": "javascript", "jsx": "javascript", "mjs": "javascript", "ts": "typescript"} | {
+    "tsx": "typescript", "rs": "rust", "rb": "ruby", "cc": "cpp", "hpp": "cpp", "h": "c", "sh": "bash"
+}  # fmt: skip
+
+
+class RowChecks:
+    """The checks of one set. `notes` counts what was noticed and kept."""
+
+    def __init__(self, settings: Settings, benchmarks: Benchmarks, key: bytes) -> None:
+        self._settings, self._benchmarks = settings, benchmarks
+        self._key = key
+        self.scrubbed: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+
+    def __call__(self, row: ScaledRow) -> tuple[ScaledRow, list[AgentCall]]:
+        """The row without secrets and personal data, and its calls. Raises ItemError where it must not enter."""
+        calls = row.calls()
+        self._rights(row)
+        _floor(row, calls)
+        self._characters(row)
+        self._schemas(row, calls)
+        self._code(row)
+        for command in refused_commands.commands_in(calls):
+            if why := refused_commands.reason(command):
+                raise ItemError("malicious-command", why)
+        if not scrub("\n".join(_leaves([message.model_dump() for message in row.messages]))).counts:
+            return row, calls  # one search of all texts: eleven of the short ones took three times as long
+        scrubber = Scrubber(self._key)  # of this row alone: it keeps every text that it has seen
+        messages = scrubber.step([row.example()])[0][0].messages
+        self.scrubbed.update(scrubber.counts)
+        return row.model_copy(update={"messages": list(messages)}), calls
+
+    def _rights(self, row: ScaledRow) -> None:
+        if why := refused(row.source.license, self._settings):
+            raise ItemError("license", why)
+        task = next((message.content for message in row.messages if message.role == "user"), "")
+        known = row.value("instance"), row.value("repository"), row.value("commit"), task
+        if why := self._benchmarks.reason(*known):
+            raise ItemError("contaminated", why)
+
+    def _characters(self, row: ScaledRow) -> None:
+        """Text that reads otherwise than it runs is out; code is never rewritten, so the rest is counted only."""
+        for message in row.messages:
+            text = message.content
+            if text.isascii():
+                continue
+            if message.role == "assistant" and _BIDI.search(text):
+                raise ItemError("bidi-control", "characters that reverse what is read")
+            self.notes["zero-width character"] += bool(_ZERO_WIDTH.search(text))
+            self.notes["not in NFC"] += not unicodedata.is_normalized("NFC", text)
+
+    def _schemas(self, row: ScaledRow, calls: list[AgentCall]) -> None:
+        if not row.tools:
+            return
+        validators = _validators(orjson.dumps(row.tools))
+        for call in calls:
+            if call.name not in validators:
+                self.notes["call of an undeclared tool"] += 1
+            elif (validator := validators[call.name]) is None:
+                self.notes["schema that is none"] += 1
+            elif error := next(validator.iter_errors(call.arguments), None):
+                raise ItemError("schema", f"{call.name}: {error.message[:200]}")
+
+    def _code(self, row: ScaledRow) -> None:
+        """The code of the last reply, where nothing ran it: a call that failed has its answer in the next message."""
+        for label, code in _FENCE.findall(row.messages[-1].content if row.messages[-1].role == "assistant" else ""):
+            parses = parses_as(label.lower(), code)
+            if parses is False:
+                raise ItemError("code-does-not-parse", f"a block of {label} in the last reply")
+            self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
+
+
+def parses_as(label: str, code: str) -> bool | None:
+    """Whether a block parses as its label says; None where no parser for it is installed."""
+    if label in {"python", "py", "python3"} and ">>>" not in code:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                ast.parse(code)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                return False
+        return True
+    if label == "json":
+        try:
+            orjson.loads(code)
+        except orjson.JSONDecodeError:
+            return False
+        return True
+    from duel.scaling import grammars
+
+    return grammars.parses(label, code.encode())
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, but for keys."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(part)
+
+
+def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
+    """What is too little or too much to learn from."""
+    replies = [message.content for message in row.messages if message.role == "assistant"]
+    if not replies:
+        raise ItemError("no-reply", "nobody answers in it")
+    if not any(message.role == "user" and message.content.strip() for message in row.messages):
+        raise ItemError("no-request", "nobody asks in it")
+    if sum(len(message.content) for message in row.messages) > LONGEST:
+        raise ItemError("too-long", f"over {LONGEST:,} characters")
+    if not calls and len(" ".join(replies).split()) < FEWEST_WORDS:
+        raise ItemError("too-short", f"fewer than {FEWEST_WORDS} words and no call")
+    for text in replies:
+        if len(text) >= 2_000 and len(zlib.compress(text.encode("utf-8", "replace"), 1)) < LEAST_ENTROPY * len(text):
+            raise ItemError("repeats-itself", "one reply says the same again and again")
+    said = [(call.name, orjson.dumps(call.arguments, option=orjson.OPT_SORT_KEYS), call.result) for call in calls]
+    if said and (most := max(Counter(said).values())) >= 5 and 4 * most >= len(said):
+        raise ItemError("repeats-itself", f"one call with one result is made {most} of {len(said)} times")
+
+
+@lru_cache(maxsize=512)
+def _validators(tools: bytes) -> dict[str, Any]:
+    """{tool: its validator}, None where its schema is no JSON Schema. Rows of a set share their tools."""
+    import jsonschema_rs
+
+    found: dict[str, Any] = {}
+    for tool in orjson.loads(tools):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            try:
+                found[function["name"]] = jsonschema_rs.validator_for(function.get("parameters") or {})
+            except (ValueError, TypeError):
+                found[function["name"]] = None
+    return found
+
+
+def facets(row: ScaledRow, calls: list[AgentCall]) -> dict[str, str]:
+    """By what a set is counted and balanced: source, type, license, language, tool, complexity."""
+    used = Counter(call.name for call in calls)
+    complexity = next(name for most, name in _COMPLEXITY if len(calls) <= most)
+    return {
+        "source": row.source.kind,
+        "type": str(row.made.get("kind") or ("tool use" if calls else "talk")),
+        "license": row.source.license or "unknown",
+        "language": str(row.made.get("language") or _language(row)),
+        "tool": used.most_common(1)[0][0] if used else "none",
+        "complexity": complexity,
+    }
+
+
+_COMPLEXITY = ((0, "no call"), (2, "1-2 calls"), (7, "3-7 calls"), (10**9, "8 calls and more"))
+
+
+def _language(row: ScaledRow) -> str:
+    """The programming language whose files and blocks are named most often; "none" where none is."""
+    text = "\n".join(message.content[:20_000] for message in row.messages[:12])
+    named = Counter(_OF_SUFFIX.get(suffix, suffix) for suffix in _SUFFIX.findall(text))
+    return max(named, key=lambda name: (named[name], name)) if named else "none"
