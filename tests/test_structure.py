@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,23 @@ def test_a_module_has_one_subject_and_says_it_first(path: Path) -> None:
     text = path.read_text("utf-8")
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert text.count("\n") <= 410
+
+
+# What has a namesake today. The list only shrinks: a new name is unique, and what was renamed goes from here.
+NAMESAKES = {
+    "class": set("Accuracy Asked Audit Estimate Reply Rules Section Table Turn".split()),
+    "module": set("audit observations sections table turns".split()),
+}
+
+
+def test_a_name_stands_for_one_class_and_one_module() -> None:
+    named: dict[str, Counter[str]] = {"class": Counter(), "module": Counter()}
+    for path in package_files():
+        named["module"][path.stem] += path.stem not in {"__init__", "__main__"}
+        tree = ast.walk(ast.parse(path.read_text("utf-8")))
+        named["class"].update(node.name for node in tree if isinstance(node, ast.ClassDef))
+    for kind, names in named.items():
+        assert {name for name, count in names.items() if count > 1} <= NAMESAKES[kind]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
