@@ -33,7 +33,7 @@ COMMANDS = {
 
 def main() -> NoReturn:
     """The console command: `duel king --plan`."""
-    command.run(lambda: call(sys.argv[1:]))
+    command.run(lambda: call(sys.argv[1:]), installed=True)
 
 
 def script(name: str) -> NoReturn:

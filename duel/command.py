@@ -77,27 +77,35 @@ def call(module: str, prog: str, words: Sequence[str]) -> int:
 def _as_typed(story: str, prog: str) -> str:
     """The examples of a story as they are typed in a checkout (`python king.py`) or after an installation."""
     installed = not prog.endswith(".py")
-    return re.sub(r"(?m)^    (\w+)\.py\b", r"    duel \1" if installed else r"    python \1.py", story)
+    return as_installed(story) if installed else re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story)
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Call `main` as a program does: its exit code, or a message and the exit code of what it raises."""
+def as_installed(text: str) -> str:
+    """`text` with `duel king` for `king.py`: an installation has no scripts."""
+    return re.sub(r"(?<![\w/.-])(prompt|king|ch|validate|report|run)\.py\b", r"duel \1", text)
+
+
+def run(main: Callable[[], int | None], *, installed: bool = False) -> NoReturn:
+    """Call `main` as a program does: its exit code, or a message and the exit code of what it raises.
+
+    `installed`: hints name commands (`duel king`), not scripts.
+    """
     _mend_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
-    code = code_of(main)
+    code = code_of(main, installed=installed)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     sys.exit(code)
 
 
-def code_of(main: Callable[[], int | None]) -> int:
+def code_of(main: Callable[[], int | None], *, installed: bool = False) -> int:
     """The exit code of `main`; what it raises is told on standard error."""
     try:
         return main() or errors.EXIT_FINISHED
     except errors.DuelError as error:
-        say_error(error)
+        say(f"error: {as_installed(str(error)) if installed else error}")
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted; run the same command again to go on")

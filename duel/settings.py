@@ -161,6 +161,9 @@ def _known_sections(tables: dict[str, Any], file: Path, unused: list[str]) -> di
             continue
         if section != "dataset" and section not in Settings.model_fields:
             _refuse_misspelt("section", section, [*Settings.model_fields, "dataset"], file.name)
+            if homes := [] if isinstance(table, dict) else _sections_with(section):
+                hint = f"put it under {' or '.join(f'[{home}]' for home in homes)}"
+                raise SettingsError("a key stands outside of any section", where=file, value=section, hint=hint)
             unused.append(f"[{section}]")
             continue
         if not isinstance(table, dict):
@@ -191,6 +194,12 @@ def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list
             _refuse_misspelt("key", key, names, f"{file.name} [{where}]")
         unused.append(f"[{where}] {key}")
     return known
+
+
+def _sections_with(key: str) -> list[str]:
+    """The sections that have this key."""
+    kinds = {name: _kind_at([name])[0] for name in Settings.model_fields if name != "prices"}
+    return [name for name, kind in kinds.items() if kind is not None and key in kind.model_fields]
 
 
 def _kind_at(path: list[str]) -> tuple[type[Section] | None, bool]:

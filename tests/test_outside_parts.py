@@ -56,7 +56,7 @@ def test_a_session_reader_from_outside_tells_its_files_from_others(program: Prog
 
 
 def test_check_figure_and_executor_from_outside_take_part_in_a_run(program: Program, toys: str, tmp_path: Path) -> None:
-    (tmp_path / "chain.toml").write_text("[sample]\nn = 12\n")
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 8\n")
     done = program("run", "--offline", "--execute", "paper", "--workspace", tmp_path, PYTHONPATH=toys)
     assert done.code in {0, 1}, done.err
     workspace = Workspace(tmp_path)

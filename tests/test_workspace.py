@@ -172,7 +172,7 @@ def test_a_process_that_was_forked_off_a_run_does_not_keep_its_lock(tmp_path: Pa
         "import os, sys, time; from duel.workspace import Workspace\n"
         f"with Workspace({str(tmp_path)!r}).lock('answer', 'duel audit'):\n"
         "    child = os.fork()\n"
-        "    if child == 0: os.close(1); time.sleep(30)\n"
+        "    if child == 0: os.close(1); os.close(2); time.sleep(30)\n"
         "    print(child, flush=True); os._exit(9)"
     )
     root = str(Path(__file__).resolve().parent.parent)

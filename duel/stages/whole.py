@@ -69,6 +69,10 @@ def run(
         stages["validate"] = lambda: _judged_in_every_way(workspace, settings, paying())
     if settings.execute.backend == "off":
         del stages["execute"]
+    else:
+        from duel.execution.backends import BACKENDS
+
+        _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
         say(f"\n[{number}/{len(stages)}] {name}")

@@ -135,3 +135,15 @@ def test_one_budget_holds_for_all_stages_of_a_run(script: Script, tmp_path: Path
     with Ledger(workspace.ledger) as ledger:
         assert 3 < ledger.spent() <= 6
     script("run.py", "--workspace", tmp_path, code=0)
+
+
+def test_a_key_outside_of_any_section_is_told_where_it_belongs(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text("temperature = 3\n")
+    done = script("king.py", "--workspace", tmp_path, code=2)
+    assert "a key stands outside of any section" in done.err and "put it under [generate] or [judge]" in done.err
+
+
+def test_a_misspelt_back_end_is_told_before_anything_is_drawn(script: Script, tmp_path: Path) -> None:
+    done = script("run.py", "--offline", "--execute", "bublewrap", "--workspace", tmp_path, code=2)
+    assert "did you mean `bubblewrap`?" in done.err
+    assert not (tmp_path / "prompt").exists()

@@ -52,6 +52,35 @@ def test_run_checks_the_endpoint_before_the_first_download(
     assert "the Hub" not in done.err
 
 
+def test_a_closed_port_is_told_before_the_first_download(script: Script, tmp_path: Path) -> None:
+    env = {"CHUTES_BASE_URL": "http://127.0.0.1:9/v1", "CHUTES_API_KEY": "k"}
+    done = script("run.py", "--workspace", tmp_path, code=2, **env)
+    assert "in `http://127.0.0.1:9/v1`" in done.err and "duel doctor" in done.err
+    assert "the Hub" not in done.err and not (tmp_path / "prompt").exists()
+
+
+def test_a_budget_is_an_amount_of_money(script: Script, tmp_path: Path) -> None:
+    for amount in ("-1", "nan", "inf", "much"):
+        assert "--budget" in script("king.py", "--workspace", tmp_path, f"--budget={amount}", code=2).err
+
+
+def test_hints_name_commands_where_there_are_no_scripts(program: Script, tmp_path: Path) -> None:
+    assert "hint: run duel prompt first" in program("king", "--workspace", tmp_path, code=2).err
+    assert "hint: run prompt.py first" in program("king.py", "--workspace", tmp_path, code=2).err
+
+
+def test_another_draw_says_what_it_costs_before_it_is_made(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(n: int, *flags: str) -> str:
+        sample = f'[sample]\nn = {n}\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
+        (tmp_path / "chain.toml").write_text(f'{SETTINGS}\n{sample}[prices]\n"*" = {{ input = 1.0, output = 1.0 }}\n')
+        return script("prompt.py", "--workspace", tmp_path, *flags, code=0).err
+
+    draw(3, "--n", "4")
+    assert "it is drawn anew\nto answer and judge 5 turns costs at most $" in draw(5)
+
+
 def test_a_finished_run_needs_no_key_and_no_endpoint(script: Script, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     sample = f'[sample]\nn = 3\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'

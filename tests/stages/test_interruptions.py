@@ -21,7 +21,7 @@ from tests.conftest import ROOT, Finished
 Script = Callable[..., Finished]
 Fill = Callable[..., Workspace]
 
-TURNS = 12
+TURNS = 8
 STAGES = {"king.py": TURNS, "ch.py": TURNS, "validate.py": TURNS * 3 * 2}
 
 
