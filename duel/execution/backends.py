@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from duel.errors import SettingsError
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Executor, Limits
-from duel.execution.replay import Rules
+from duel.execution.replay import EvidenceRules
 from duel.registry import Registry
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -78,17 +78,14 @@ def sources(workspace: Workspace, settings: Settings, *, offline: bool = False) 
 
 
 def limits(settings: Settings) -> Limits:
-    """What one command may use."""
     chosen = settings.execute
     return Limits(seconds=chosen.timeout_s, memory_mb=chosen.memory_mb, processes=chosen.pids)
 
 
-def rules(settings: Settings) -> Rules:
-    """What counts as evidence."""
+def rules(settings: Settings) -> EvidenceRules:
     chosen = settings.execute
-    return Rules(chosen.min_faithful, chosen.output_chars, chosen.replay)
+    return EvidenceRules(chosen.min_faithful, chosen.output_chars, chosen.replay)
 
 
 def workers(settings: Settings) -> int:
-    """Turns executed at a time."""
     return settings.execute.workers or 2 * (os.cpu_count() or 1)

@@ -73,7 +73,6 @@ class Bubblewrap:
         self._users: dict[Start, int] = {}
 
     def describe(self) -> str:
-        """The program, its version and how states fork."""
         return f"{self.name} {self.version}, {self.forks} forks"
 
     # -- states ----------------------------------------------------------------------------------------------------
@@ -128,7 +127,6 @@ class Bubblewrap:
                 remove(task.result())
 
     async def close(self) -> None:
-        """Remove everything."""
         await asyncio.gather(*self._bases.values(), return_exceptions=True)
         self.room.close()
         await asyncio.to_thread(remove, self.scratch)
@@ -162,7 +160,6 @@ class Bubblewrap:
         ]
 
     def run(self, room: Room, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
-        """Run one command and watch over it. Blocks."""
         disk = None if room.private else room.folder / folder
         with self._filter.open("rb") as refused:
             handle = refused.fileno()
@@ -242,7 +239,6 @@ class Sandbox:
         return f"mount -t tmpfs -o {size} layer {name} && " if self.room.private else ""
 
     async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
-        """Run one command in a fresh shell at the root of the checkout."""
         command, limits = checked(command), self.executor.limits
         limits = replace(limits, seconds=seconds) if seconds else limits
         return await asyncio.to_thread(
@@ -250,7 +246,6 @@ class Sandbox:
         )
 
     async def fork(self) -> Sandbox:
-        """Freeze what was written so far; this state and the new one go on above it."""
         twin = await asyncio.to_thread(self._fork)
         self.executor.share(self.start)
         return twin
@@ -262,17 +257,14 @@ class Sandbox:
         return type(self)(self.executor, self.start, self.room, self.lower)
 
     async def close(self) -> None:
-        """Give back the state, and the layers that no other state stands on."""
         await asyncio.to_thread(self.discard)
         self.executor.release(self.start)
 
     def discard(self) -> None:
-        """Give back the layers that no other state stands on."""
         shown = [self.folder] if self.folder != self.top else []
         self.room.let_go(shown, [self.top, *self._layers(self.lower[:-1])])
 
     async def changes(self) -> str:
-        """A diff of what changed since the last fork, or since the start."""
         raise NotImplementedError
 
 
@@ -290,7 +282,6 @@ class Overlay(Sandbox):
         return f"{self.top}/u"
 
     async def changes(self) -> str:
-        """A diff of what changed since the last fork, or since the start."""
         outside = self.room.outside
         upper, below = outside / self.top / "u", [outside / one for one in self.lower]
         return await asyncio.to_thread(changes.of_overlay, upper, below)
@@ -308,7 +299,6 @@ class Copy(Sandbox):
         return self.top
 
     async def changes(self) -> str:
-        """A diff of what changed since the last fork, or since the start."""
         outside = self.room.outside
         return await asyncio.to_thread(changes.of_copy, outside / self.top, outside / self.lower[0])
 

@@ -74,7 +74,6 @@ class Containers:
         self.version = str((said.get("Server") or said.get("Client") or {}).get("Version", "?"))
 
     def describe(self) -> str:
-        """The program and its version."""
         return f"{self.name} {self.version}"
 
     async def state(self, start: Start) -> Container:
@@ -107,12 +106,10 @@ class Containers:
                 raise ExecutionError("no-image", f"{image} does not pull: {error.what}") from None
 
     def fresh(self) -> str:
-        """A name that nothing has."""
         self._count += 1
         return f"{self.session}-{self._count}"
 
     async def close(self) -> None:
-        """Remove whatever this session's containers and images left."""
         await asyncio.to_thread(self._sweep)
 
     def _sweep(self) -> None:
@@ -199,7 +196,6 @@ class Container:
             self.back.call("rmi", "--force", self.image)
 
     async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
-        """Run one command in a fresh shell at the root of the checkout."""
         return await asyncio.to_thread(self._run, checked(command), merged, seconds)
 
     def _run(self, command: str, merged: bool, seconds: float | None) -> Outcome:
@@ -228,7 +224,6 @@ class Container:
             self.back.call("restart", "--time", "0", self.name)
 
     async def fork(self) -> Container:
-        """A container from an image of this one."""
         return await asyncio.to_thread(self._fork)
 
     def _fork(self) -> Container:
@@ -236,7 +231,6 @@ class Container:
         return Container(self.back, self.image, self.start, self.place)
 
     async def changes(self) -> str:
-        """A diff of what changed since the last fork, or since the start."""
         return await asyncio.to_thread(self._changes)
 
     def _changes(self) -> str:
@@ -276,7 +270,6 @@ class Container:
                 _unpack(tar, target)
 
     async def close(self) -> None:
-        """Remove the container, and its image where no other state stands on it."""
         await asyncio.to_thread(self.discard)
 
     def discard(self) -> None:

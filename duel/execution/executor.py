@@ -46,7 +46,6 @@ class Printed:
 
     @property
     def text(self) -> str:
-        """All that was kept."""
         return self.head + self.tail
 
 
@@ -66,7 +65,6 @@ class Outcome:
 
     @property
     def timed_out(self) -> bool:
-        """True if the command was ended for taking too long."""
         return self.ended_by == "time"
 
     @property

@@ -56,14 +56,12 @@ class SweZero:
         self.half = characters // 2
 
     def command(self, reply: str) -> str:
-        """The first block."""
         found = turn.command(reply).strip()
         if not found:
             raise ExecutionError("no-command", "the reply holds no command")
         return found
 
     def observed(self, message: str) -> bool:
-        """True for an observation."""
         return message.startswith("Observation:")
 
     def show(self, outcome: Outcome) -> str:
@@ -108,7 +106,6 @@ class MiniSweAgent:
     )
 
     def command(self, reply: str) -> str:
-        """The only block."""
         found = turn.blocks(reply)
         if len(found) > 1:
             raise ExecutionError("several-blocks", f"the reply holds {len(found)} blocks, and the harness runs none")
@@ -117,7 +114,6 @@ class MiniSweAgent:
         return found[0].strip()
 
     def observed(self, message: str) -> bool:
-        """True for an observation."""
         return "<returncode>" in message[:200]
 
     def show(self, outcome: Outcome) -> str:

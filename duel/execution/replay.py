@@ -33,7 +33,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class EvidenceRules:
     """How tasks are executed: the settings that say what counts as evidence."""
 
     min_faithful: float = MIN_FAITHFUL
@@ -53,7 +53,6 @@ class Replayed:
 
     @property
     def faithful(self) -> float | None:
-        """Share of the observations that came back."""
         return (self.steps - len(self.differs)) / self.steps if self.steps else None
 
     def problem(self, min_faithful: float) -> str:
@@ -83,7 +82,7 @@ async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Repla
     return told
 
 
-async def observe(executor: Executor, task: Task, rules: Rules = Rules()) -> dict[str, Observed]:
+async def observe(executor: Executor, task: Task, rules: EvidenceRules = EvidenceRules()) -> dict[str, Observed]:
     """What each candidate's command did. One turn's trouble is told in its records and never raised."""
     harness = harnesses.of(task.messages, rules.output_chars)
     about = Observed(executor=executor.describe(), base=task.start.commit)
@@ -119,7 +118,7 @@ async def _run(
     task: Task,
     steps: Sequence[Step],
     harness: Harness,
-    rules: Rules,
+    rules: EvidenceRules,
     found: dict[str, Observed],
     commands: Mapping[str, str],
 ) -> None:
@@ -146,7 +145,9 @@ async def _run(
     return None
 
 
-async def _side(state: State, command: str, harness: Harness, rules: Rules, found: Observed, history: str) -> None:
+async def _side(
+    state: State, command: str, harness: Harness, rules: EvidenceRules, found: Observed, history: str
+) -> None:
     outcome = await state.run(command, merged=harness.merged)
     changed = await state.changes()
     found.submits = harnesses.submits(outcome)
@@ -155,7 +156,7 @@ async def _side(state: State, command: str, harness: Harness, rules: Rules, foun
     found.changed = cut(history + changed if found.submits else changed, rules.output_chars)
 
 
-def plan(executor: Executor, task: Task, text: str, rules: Rules) -> str:
+def plan(executor: Executor, task: Task, text: str, rules: EvidenceRules) -> str:
     """Fingerprint of what decides on a candidate's record: unchanged, it need not be run again."""
     start = task.start
     parts = [
@@ -195,7 +196,7 @@ async def as_done(
 
 
 async def observe_all(
-    executor: Executor, tasks: Iterable[Task], width: int, rules: Rules = Rules()
+    executor: Executor, tasks: Iterable[Task], width: int, rules: EvidenceRules = EvidenceRules()
 ) -> AsyncIterator[tuple[str, dict[str, Observed]]]:
     """Execute many tasks, `width` at a time; yields (key, records by candidate) as they are done.
 

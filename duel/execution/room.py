@@ -109,7 +109,6 @@ class Room:
             raise ExecutionError("sandbox", f"{line}: {said or 'no reply'}")
 
     def hold(self, *layers: str) -> None:
-        """One user more of each layer."""
         with self._lock:
             self._users.update(layers)
 
@@ -128,7 +127,6 @@ class Room:
                 remove(self.folder / layer)
 
     def close(self) -> None:
-        """End the shell; the room goes with it."""
         for pipe in (self._shell.stdin, self._shell.stdout):
             if pipe:
                 with contextlib.suppress(OSError):

@@ -46,7 +46,6 @@ class Capture:
 
     @property
     def printed(self) -> Printed:
-        """What is kept of it."""
         return Printed(self.head, self.tail, self.total)
 
 

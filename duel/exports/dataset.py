@@ -210,7 +210,7 @@ def _row_index(name: str, split: str, row: lengths.MeasuredRow) -> dict[str, Any
 
 def _hint(reasons: str) -> str:
     if "no-pair" in reasons or "no-score" in reasons:
-        return "pairs come out of duels: final/, refined/ or --defeat-pairs; a trajectory file has one side only"
+        return "pairs come out of duels (final/, refined/, --defeat-pairs), or out of runs with --outcomes"
     if "native-tool-calls" in reasons:
         return "use trl-tools, openai-tools, anthropic, atif or codeact"
     return "report/dropped.jsonl names each example with its reason"

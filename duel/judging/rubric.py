@@ -17,7 +17,7 @@ import orjson
 from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
-from duel.judging import observations
+from duel.judging import shown_outcomes
 from duel.records import DIMENSIONS, Answer, Message, Order, Side
 from duel.records.observed import same
 from duel.settings import Settings
@@ -86,9 +86,9 @@ def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> Judg
     king, challenger = (chosen.observed if (chosen := answer.chosen(side)) else None for side in sides)
     if not observed or mode != 2 or not king or not challenger:
         return pair
-    if not observations.fair(king, challenger):
-        return replace(pair, unobserved=observations.why_not(king, challenger))
-    shown = observations.told(king), observations.told(challenger)
+    if not shown_outcomes.fair(king, challenger):
+        return replace(pair, unobserved=shown_outcomes.why_not(king, challenger))
+    shown = shown_outcomes.told(king), shown_outcomes.told(challenger)
     return replace(pair, observed=shown, same=same(king, challenger))
 
 

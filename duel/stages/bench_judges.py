@@ -171,7 +171,7 @@ async def with_observations(
 
 def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
     """A question for each pair without, and where it was run another with what both commands did."""
-    from duel.judging import observations
+    from duel.judging import shown_outcomes
 
     panel, made = Panel(stage), []
     for known in pairs:
@@ -182,8 +182,8 @@ def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
             instance_id=known.instance_id, king=texts[0], challenger=texts[1], messages=list(known.messages)
         )
         made.append(KnownQuestion(panel, pair, answer, None, known=known, arm="without"))
-        if known.evidence and observations.fair(*known.evidence):
-            good, bad = map(observations.told, known.evidence)
+        if known.evidence and shown_outcomes.fair(*known.evidence):
+            good, bad = map(shown_outcomes.told, known.evidence)
             seen = replace(pair, item=f"{known.id}#observed", observed=(bad, good) if better else (good, bad))
             made.append(KnownQuestion(panel, seen, answer, None, known=known, arm="with"))
     return made

@@ -29,7 +29,7 @@ from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.execution.executor import Executor, Start
-    from duel.execution.replay import Rules, Task
+    from duel.execution.replay import EvidenceRules, Task
 
 # Reasons that another run may mend; the others are facts of the turn.
 OPEN = frozenset({"no-repository", "no-image", "sandbox"})
@@ -66,7 +66,7 @@ class Work:
 
     workspace: Workspace
     executor: Executor
-    rules: Rules
+    rules: EvidenceRules
     again: bool = False
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0

@@ -18,13 +18,13 @@ from duel.execution.checkouts import Sources
 from duel.execution.comparison import alike, normal
 from duel.execution.executor import Outcome, Printed, Start
 from duel.execution.harness import MiniSweAgent, Step, SweZero
-from duel.execution.replay import Rules, Task, observe, observe_all, replay
+from duel.execution.replay import EvidenceRules, Task, observe, observe_all, replay
 from duel.offline import sample
 from duel.records import Message, Observed
 from duel.records.observed import same
 from tests.execution.conftest import in_sandbox
 
-RULES = Rules()
+RULES = EvidenceRules()
 
 
 def history(*turns: tuple[str, str]) -> list[Message]:
@@ -38,7 +38,7 @@ def block(command: str) -> str:
     return f"THOUGHT: on\n\n```bash\n{command}\n```"
 
 
-def observed(mirrors: Path, task: Task, rules: Rules = RULES) -> dict[str, Observed]:
+def observed(mirrors: Path, task: Task, rules: EvidenceRules = RULES) -> dict[str, Observed]:
     async def work(executor: Bubblewrap) -> dict[str, Observed]:
         return await observe(executor, task, rules)
 
@@ -99,7 +99,7 @@ def test_a_turn_whose_history_does_not_come_back_has_no_evidence(mirrors: Path, 
     assert not found.ran
     assert found.why_not == "unfaithful: 1 of 2 observations came back"
     assert (found.faithful, found.differs) == (0.5, [0])
-    lenient = observed(mirrors, Task("t", small, messages, {"king-1": block("ls")}), Rules(min_faithful=0.5))
+    lenient = observed(mirrors, Task("t", small, messages, {"king-1": block("ls")}), EvidenceRules(min_faithful=0.5))
     assert lenient["king-1"].ran
 
 
@@ -115,7 +115,7 @@ def test_an_edit_that_ended_otherwise_leaves_no_evidence_however_faithful_the_re
 
 
 def test_without_replay_only_first_turns_have_evidence(mirrors: Path, small: Start) -> None:
-    rules = Rules(replay=False)
+    rules = EvidenceRules(replay=False)
     first = observed(mirrors, Task("t", small, history(), {"k": block("cat a.txt")}), rules)
     assert first["k"].printed == "Observation: one\ntwo\n"
     assert first["k"].faithful is None
