@@ -5,7 +5,7 @@ format tag, so that a reader can tell a record of its own kind from any other JS
 """
 
 from duel.records.answer import Answer, Candidate, Kept, Made
-from duel.records.audit import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
+from duel.records.audited import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
 from duel.records.decision import (
     Asked,
     Attempts,

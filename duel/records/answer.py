@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from duel.records.audit import Audit
+from duel.records.audited import Audit
 from duel.records.observed import Observed
 from duel.records.record import Message, Part, Record, Side
 from duel.records.sampled import Source
