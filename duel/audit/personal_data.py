@@ -65,6 +65,23 @@ def _is_phone(number: str) -> bool:
     return 8 <= len(digits) <= 15 and len(set(digits)) > 3 and not re.search(r"55501\d\d$|1234567|0000000", digits)
 
 
+# Numbers that payment providers publish for tests.
+_TEST_CARDS = frozenset("4111111111111111 4242424242424242 5555555555554444 378282246310005 4012888888881881".split())
+
+
+def _is_card(number: str) -> bool:
+    """True for 13 to 19 digits with the check digit of ISO/IEC 7812 (Luhn), but for published test numbers."""
+    digits = re.sub(r"\D", "", number)
+    doubled = [int(d) * (1 + place % 2) for place, d in enumerate(reversed(digits))]
+    return 13 <= len(digits) <= 19 and digits not in _TEST_CARDS and sum(n // 10 + n % 10 for n in doubled) % 10 == 0
+
+
+def _is_account(number: str) -> bool:
+    """True for an account number whose check digits hold (ISO 13616: mod 97 is 1)."""
+    plain = number.replace(" ", "")
+    return 15 <= len(plain) <= 34 and int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
+
+
 Rule = tuple[str, tuple[str, ...], str, Callable[[str], bool]]
 RULES: tuple[Rule, ...] = (
     (
@@ -154,6 +171,19 @@ RULES: tuple[Rule, ...] = (
         ("(", "-"),
         r"(?P<value>[(2-9](?<![\w(./-].)(?:(?<=\()[2-9]\d\d\) ?|(?<=\d)\d\d-)[2-9]\d\d-\d{4})(?![\w-])",
         _is_phone,
+    ),
+    (
+        "card",
+        ("card", "visa", "amex"),
+        r"(?i)(?:card|visa|amex)\b[^\n\d]{0,30}"
+        r"(?P<value>[3-6]\d{3}(?:[ -]?\d{2,6}){2,4})(?![\w.-]?\d|\w)",
+        _is_card,
+    ),
+    (
+        "iban",
+        ("iban",),
+        r"(?i:iban)\b[^\n]{0,20}?(?P<value>\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{2,4}){3,8})(?![A-Za-z0-9])",
+        _is_account,
     ),
 )
 KINDS = frozenset(kind for kind, *_ in RULES)

@@ -240,6 +240,8 @@ PERSONAL = {
     "phone, American": ("(415) 867-53{dig:2}", "phone"),
     "phone, with a word": ("Phone: 0170 23{dig:2}586", "phone"),
     "phone, in JSON": ('"phone": "415-867-53{dig:2}"', "phone"),
+    "card": ("card 4539 1488 0343 6467", "card"),
+    "account": ("IBAN: DE89 3704 0044 0532 0130 00", "iban"),
 }
 
 _PLAIN = """

@@ -16,6 +16,7 @@ import pytest
 
 from bench.combine import PLANTED, honest_commands
 from duel.audit import duplicates
+from duel.audit.secrets import scrub
 from duel.scaling import refused_commands
 from duel.scaling.near_copies import Bands
 from tests.conftest import ROOT, Finished
@@ -91,6 +92,24 @@ def test_personal_data_is_replaced_and_counted_and_code_is_not_rewritten(script:
     assert "ann.blythe" not in text and "<email:" in text and "cafe\u0301" in text
     manifest = json.loads((combined(tmp_path) / "manifest.json").read_text())
     assert manifest["scrubbed"]["email"] == 1 and manifest["noticed"]["not in NFC"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Pay with card 4539 1488 0343 6467 today.", "card"),
+        ("my visa is 4539148803436467", "card"),
+        ("IBAN: DE89 3704 0044 0532 0130 00 is mine", "iban"),
+        ("the iban GB82WEST12345698765432 it is", "iban"),
+        ("card 4539 1488 0343 6468", ""),
+        ("card 4242 4242 4242 4242 is for tests", ""),
+        ("IBAN DE89 3704 0044 0532 0130 01", ""),
+        ("id 4539148803436467 of no payment", ""),
+        ("flashcard 12 of 400, discard 2020-2021-2022", ""),
+    ],
+)
+def test_cards_and_accounts_go_where_their_check_digits_hold(text: str, kind: str) -> None:
+    assert list(scrub(text).counts) == ([kind] if kind else [])
 
 
 def test_the_counts_add_up_at_every_hand_over(script: Script, tmp_path: Path) -> None:
