@@ -90,6 +90,10 @@ def buckets(summary: dict[str, Any]) -> Section:
             f"Leaks: {figures.count(turns['leaking'])} of {figures.count(turns['audited'])} checked turns tell what"
             " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
         )
+    if (auditor := summary["auditor"]).get("model"):
+        row = (Outside(auditor["model"]), figures.count(auditor["asked"]), figures.count(auditor["claiming"]))
+        caption = "The auditor: a turn that claims what follows from no line of the conversation is placed like a leak"
+        section.tables.append(Table(("auditor", "suspicious turns shown", "claiming"), [row], (1, 2), caption))
     left = [(Outside(r["stage"]), Outside(r["reason"]), figures.count(r["items"])) for r in summary["left_out"]]
     if left:
         caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"

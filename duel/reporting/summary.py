@@ -16,7 +16,11 @@ OFFLINE_MARK = "offline-stand-in/"
 
 
 def summarise(
-    verdict: Verdict, tally: Tally, dropped: list[dict[str, Any]], sampling: dict[str, Any], settings: Settings
+    verdict: Verdict,
+    tally: Tally,
+    dropped: list[dict[str, Any]],
+    recorded: dict[str, dict[str, Any]],
+    settings: Settings,
 ) -> dict[str, Any]:
     """All figures that stand on the pages above the table of turns. Null means that there is no data."""
     return {
@@ -36,20 +40,22 @@ def summarise(
         "groups": {name: _rows(groups) for name, groups in tally.groups.items()},
         "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
         "costs": costs(verdict, tally, settings),
-        "sampling": sampling,
+        "sampling": recorded["sampling"],
+        "auditor": recorded["audit"].get("auditor") or {},
         "thresholds": {"final_min": settings.report.final_min, "defeat_min": settings.report.defeat_min},
     }
 
 
-def sampling(workspace: Workspace) -> dict[str, Any]:
-    """What prompt.py recorded of its draw; nothing where it was not recorded or cannot be read."""
+def recorded(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """What prompt.py recorded of its draw and what the audit found; {} for what is not there or cannot be read."""
     import orjson
 
-    with contextlib.suppress(OSError, ValueError):
-        found = orjson.loads((workspace.report / "sampling.json").read_bytes())
-        if isinstance(found, dict):
-            return found
-    return {}
+    found: dict[str, dict[str, Any]] = {"sampling": {}, "audit": {}}
+    for name in found:
+        with contextlib.suppress(OSError, ValueError):
+            read = orjson.loads((workspace.report / f"{name}.json").read_bytes())
+            found[name] = read if isinstance(read, dict) else {}
+    return found
 
 
 def is_offline(verdict: Verdict) -> bool:

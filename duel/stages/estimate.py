@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from duel import candidates, fence
+from duel.audit import auditor
 from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
 from duel.records import Answer, Commit, Message
 from duel.settings import Settings
+from duel.stages import suspects
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -85,6 +88,15 @@ def challengers(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
             mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
             question = numbered.challenger(turn.item, turn.history, turn.commit, mark)
             yield Expected(turn.item, [question.request])
+
+
+def audits(workspace: Workspace, settings: Settings) -> Iterator[Expected]:
+    """What `duel audit` will ask the auditor, if nothing keeps a turn out: every fifth of the turns."""
+    known = ((turn, turn.commit) for turn in turns(workspace, settings) if turn.commit is not None)
+    for turn, commit in islice(known, 0, None, round(1 / auditor.SHARE)):
+        answer = Answer(instance_id=turn.instance_id, king="", challenger="x" * REPLY_BYTES, messages=turn.history)
+        asked = suspects.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))
+        yield Expected(turn.item, [asked])
 
 
 def judges(workspace: Workspace, settings: Settings) -> Iterator[Expected]:

@@ -35,7 +35,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     from duel.reporting.kept import Shelves
     from duel.reporting.page import Page
     from duel.reporting.people_section import people_sections
-    from duel.reporting.summary import sampling, summarise
+    from duel.reporting.summary import recorded, summarise
     from duel.reporting.tally import Tally
     from duel.reporting.turns import Reader
 
@@ -54,7 +54,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     removed = shelves.tidy()
     workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
 
-    summary = summarise(duel, tally, workspace.dropped(), sampling(workspace), settings)
+    summary = summarise(duel, tally, workspace.dropped(), recorded(workspace), settings)
     tables = sections.sections(duel, summary)
     if duel.people is not None:
         tables += people_sections(duel.people)

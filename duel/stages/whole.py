@@ -21,7 +21,7 @@ from duel import calls
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
-from duel.sections import Sample
+from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -33,7 +33,7 @@ def run(
     again: bool = False,
     budget: float | None = None,
     offline: bool = False,
-    configured: Sample | None = None,
+    configured: SampleSection | None = None,
     check_models: bool = False,
 ) -> Result:
     """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found.
@@ -58,7 +58,7 @@ def run(
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
         "execute": lambda: executed(workspace, settings, offline=offline),
-        "audit": lambda: audit.run(workspace, settings, offline=offline),
+        "audit": lambda: audit.run(workspace, settings, **paying()),
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
@@ -89,7 +89,7 @@ def _with_stand_in_raters(workspace: Workspace, settings: Settings, spending: di
     return validate.run(workspace, settings, offline=True, regate=True)
 
 
-def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sample | None) -> Result:
+def draw(workspace: Workspace, settings: Settings, offline: bool, configured: SampleSection | None) -> Result:
     """Draw, unless prompts from elsewhere lie there; say what the turns need that the mode asks for."""
     from duel.sources.output import read_mark
     from duel.stages import prompt
@@ -125,11 +125,10 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
     from duel.stages import estimate
 
     common: dict[str, Any] = {"workspace": workspace, "settings": settings, "offline": offline}
-    return [
-        calls.plan(estimate.kings(workspace, settings), stage="king", **common),
-        calls.plan(estimate.challengers(workspace, settings), stage="challenger", **common),
-        calls.plan(estimate.judges(workspace, settings), stage="judge", **common),
-    ]
+    asked = {"king": estimate.kings, "challenger": estimate.challengers, "judge": estimate.judges}
+    if settings.audit.auditor:
+        asked["auditor"] = estimate.audits
+    return [calls.plan(jobs(workspace, settings), stage=stage, **common) for stage, jobs in asked.items()]
 
 
 def add_arguments(parser: Parser) -> None:

@@ -15,7 +15,8 @@ from duel.audit.licenses import refused
 from duel.audit.secret_formats import FORMATS
 from duel.audit.secrets import KINDS, scrub
 from duel.errors import SettingsError
-from duel.settings import Audit, Settings
+from duel.sections import AuditSection
+from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.audit import real
 from tests.audit.secret_rows import DRAWN_LOOK_ALIKES, LOOK_ALIKES, PERSONAL, SECRETS, draw
@@ -60,7 +61,7 @@ def test_a_threshold_of_one_asks_for_the_same_words() -> None:
 
 
 def benchmarks(tmp_path: Path, *names: str, **settings: object) -> Benchmarks:
-    chosen = Settings(audit=Audit(decontaminate=list(names), **settings))  # type: ignore[arg-type]
+    chosen = Settings(audit=AuditSection(decontaminate=list(names), **settings))  # type: ignore[arg-type]
     return Benchmarks.load(chosen, Workspace(tmp_path))
 
 
@@ -269,4 +270,4 @@ def test_honest_turns_hold_hardly_anything_to_take_out(shared: Path) -> None:
     ],
 )
 def test_licenses_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:
-    assert (refused(license_id, Settings(audit=Audit(licenses=table))) == "") is allowed
+    assert (refused(license_id, Settings(audit=AuditSection(licenses=table))) == "") is allowed
