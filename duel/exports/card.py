@@ -1,6 +1,6 @@
 """The dataset card: the Hub's YAML header and an honest text, both made from the facts of the run.
 
-Names of repositories, models and licences come from outside: they are escaped, so that none becomes markup.
+Names of repositories, models and licenses come from outside: they are escaped, so that none becomes markup.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
         _left_out(facts),
         _quality(facts),
         _balance(facts),
-        _licences(facts),
+        _licenses(facts),
         _limits(export, facts),
     ]
     return f"---\n{_header(export, facts)}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
@@ -42,7 +42,7 @@ def _header(export: Export, facts: Mapping[str, Any]) -> str:
         language=["en"],
         license="other",
         license_name="per-repository",
-        license_link="README.md#licences",
+        license_link="README.md#licenses",
         pretty_name="Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories",
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         task_categories=["text-generation"],
@@ -117,7 +117,7 @@ def _table_of_formats(export: Export) -> str:
         + "\n\n"
         + "\n\n".join(_notes(done, export) for done in export.written)
         + "\n\nEvery split is there as `.parquet` (which the configs name) and as `.jsonl`. `rows.jsonl` tells the"
-        " source and the licence of every row, `manifest.json` the sha256 of every file."
+        " source and the license of every row, `manifest.json` the sha256 of every file."
     )
 
 
@@ -257,11 +257,11 @@ def _balance(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _licences(facts: Mapping[str, Any]) -> str:
+def _licenses(facts: Mapping[str, Any]) -> str:
     rows = [(name, f"{count:,}") for name, count in facts["licenses"].items()]
     return (
-        "## Licences\n\nEach row quotes code of its repository and is under that repository's licence; the sources keep"
-        " their own. `rows.jsonl` and the column `license` name it by row.\n\n" + _table(("licence", "examples"), rows)
+        "## Licenses\n\nEach row quotes code of its repository and is under that repository's license; the sources keep"
+        " their own. `rows.jsonl` and the column `license` name it by row.\n\n" + _table(("license", "examples"), rows)
     )
 
 

@@ -10,7 +10,7 @@ from duel.reporting import figures
 from duel.reporting.parts import Outside, Section, Table
 from duel.reporting.trust import certainty, repeats
 
-# Rows of a table by repository or licence; the rest is summed in one row, and index.html filters by any of them.
+# Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
 GATE_NAMES = {
     "parsed_fraction": "turns that could be judged",
@@ -26,7 +26,7 @@ GROUP_TITLES = {
     "style": ("By action style", "action style"),
     "repo": ("By repository", "repository"),
     "position": ("By turn position", "turn"),
-    "license": ("By licence", "licence"),
+    "license": ("By license", "license"),
 }
 
 
@@ -177,7 +177,7 @@ def _threshold_table(rows: Sequence[Thresholds]) -> Table:
 
 
 def groups(summary: dict[str, Any]) -> list[Section]:
-    """Turns by action style, repository, turn position and licence."""
+    """Turns by action style, repository, turn position and license."""
     found = []
     for name, (title, column) in GROUP_TITLES.items():
         groups = summary["groups"][name]

@@ -25,7 +25,7 @@ MEANINGS = {
     "damaged-pull-request": "the pull request's row cannot be read",
     "excluded": "in `exclude_ids`",
     "issue-differs": "the issue in the task is not the pull request's",
-    "licence": "the licence is refused",
+    "license": "the license is refused",
     "no-eligible-turn": "no turn within `min_turn`, `max_turn` and `max_history_tokens`",
     "no-instance-id": "no instance id",
     "no-messages": "no readable conversation",

@@ -10,7 +10,7 @@ writes  prompt/prompts_<N>_<k>.json, commit/<instance_id>.json, report/hugePR.md
 
 The draw has two stages: files in proportion to their rows, then distinct pull requests inside them, one rollout each,
 one turn a rollout. The same seed and revision give the same bytes. A pull request that does not belong to its rollout,
-is part of a benchmark or has a refused licence is left out, and the next takes its place.
+is part of a benchmark or has a refused license is left out, and the next takes its place.
 """
 
 from __future__ import annotations

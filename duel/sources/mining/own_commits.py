@@ -17,7 +17,7 @@ from pathlib import Path
 
 from duel import shell
 from duel.conversation.model import AgentCall, Session
-from duel.sources.mining import licence_text
+from duel.sources.mining import license_text
 
 # How long after a session a commit still counts as its own.
 WINDOW_DAYS = 7
@@ -169,7 +169,7 @@ def _read(place: LocalRepository, sha: str, base: str, edited: Iterable[str]) ->
         date=date,
         patch=patches[0] or "",
         test_patch=patches[1] or "",
-        license=_licence(place, base),
+        license=_license(place, base),
         touched=len(wanted & set(changed)),
         edited=len(wanted),
     )
@@ -184,12 +184,12 @@ def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str 
     return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
 
 
-def _licence(place: LocalRepository, base: str) -> str:
-    """The SPDX id of the repository's licence file; "" where it has none that is known."""
+def _license(place: LocalRepository, base: str) -> str:
+    """The SPDX id of the repository's license file; "" where it has none that is known."""
     names = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
     for name in sorted(names):
         if re.match(r"(?i)(licen[sc]e|copying)", name):
-            return licence_text.spdx(_git(place.top, "show", "--no-textconv", f"{base}:{name}") or "")
+            return license_text.spdx(_git(place.top, "show", "--no-textconv", f"{base}:{name}") or "")
     return ""
 
 

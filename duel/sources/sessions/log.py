@@ -35,7 +35,7 @@ class Log:
     """What was left out or could not be read, by its name."""
     license: str = ""
     revision: str = ""
-    """Licence and commit of the dataset that it is a part of."""
+    """License and commit of the dataset that it is a part of."""
 
     @cached_property
     def is_database(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which licence a LICENSE file holds, by the words that only it has."""
+"""Which license a LICENSE file holds, by the words that only it has."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ _LOOKED_AT = 20_000
 
 
 def spdx(text: str) -> str:
-    """The SPDX id of a licence text; "" where it is none of the common ones."""
+    """The SPDX id of a license text; "" where it is none of the common ones."""
     words = re.sub(r"\s+", " ", text[:_LOOKED_AT]).lower()
     return next((name for name, telling in _TELLING if all(part in words for part in telling)), "")
