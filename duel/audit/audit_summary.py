@@ -104,7 +104,6 @@ def dropped_rows(audited: Audited, settings: Settings) -> list[Mapping[str, Any]
 
 
 def broken_rules(turn: AuditedTurn) -> set[str]:
-    """The names of the rules that a turn breaks."""
     return {problem.rule for problem in turn.found.protocol.problems} if turn.found.protocol else set()
 
 

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.history_index import Seen
-from duel.audit.leak_findings import Finding
+from duel.audit.history_index import HistoryIndex
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
-from duel.audit.reply_index import Reply
+from duel.audit.reply_index import ReplyIndex
 from duel.errors import ItemError
 from duel.history import fit
 from duel.records import Answer, Audit, Commit, Message, Side
@@ -49,9 +49,9 @@ def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_scor
     It adds the weights of what was found anyway (`leak_score`), the words of its prose that the pull request has and
     the conversation has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
     """
-    read = Reply(reply)
+    read = ReplyIndex(reply)
     prose = " ".join(reply[start:end] for start, end in read.prose())
-    seen = Seen(messages, commit.issue)
+    seen = HistoryIndex(messages, commit.issue)
     told = set(_stems(f"{commit.description}\n{commit.patch}\n{commit.test_patch}")) - set(_stems(seen.text))
     shared = {word for word in _stems(prose) if word in told}
     overlap = sum(1 / (1 + math.log1p(commonness(word))) for word in shared)
@@ -104,20 +104,20 @@ def _claim(row: dict[str, Any]) -> Claim:
     return Claim(*(str(row.get(name) or "").strip() for name in ("said", "quote")))
 
 
-def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[Finding]:
+def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[LeakFinding]:
     """One finding for each claim of the turn whose quote does not stand in the conversation.
 
     Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
     """
     text = getattr(answer, side)
-    read, said_so_far = Reply(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
+    read, said_so_far = ReplyIndex(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
     found = []
     for claim in claims(reply):
         stated = _comparable(claim.said)
         if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
             start = read.find(claim.said)
             found.append(
-                Finding(
+                LeakFinding(
                     kind="claim",
                     value=claim.said,
                     start=start,
@@ -152,7 +152,7 @@ def without_claims(audit: Audit, settings: Settings) -> Audit:
     return audit.model_copy(update={"leaks": kept, "leak_score": score, "leaking": leaking, "auditor": ""})
 
 
-def with_claims(audit: Audit, findings: Sequence[Finding], settings: Settings) -> Audit:
+def with_claims(audit: Audit, findings: Sequence[LeakFinding], settings: Settings) -> Audit:
     """`audit` with what the auditor of the settings found, in place of what an earlier one did."""
     before = without_claims(audit, settings)
     leaks = [*before.leaks, *(finding.record() for finding in findings)]

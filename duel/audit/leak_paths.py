@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from duel.audit.leak_findings import Finding
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import MADE_HERE, Search
 from duel.audit.pull_facts import WORD, Fact, Facts
 
@@ -38,7 +38,7 @@ class Spelled(NamedTuple):
     pattern: bool = False
 
 
-def paths(search: Search) -> Iterator[Finding]:
+def paths(search: Search) -> Iterator[LeakFinding]:
     """Files of the pull request of which the history has no word."""
     for spelled in spelled_paths(search.reply.text, search.facts):
         seen, key = search.seen, spelled.key

@@ -64,7 +64,6 @@ def last(workspace: Workspace, side: Side, key: str) -> dict[str, Any] | None:
 
 
 def remember(workspace: Workspace, side: Side, key: str, said: dict[str, Any]) -> None:
-    """Keep what an audit said for a run that finds everything as it is now."""
     import orjson
 
     workspace.save(_path(workspace, side), orjson.dumps({"key": key, **said}))

@@ -164,7 +164,6 @@ _EXAMINER: list[Examiner] = []
 
 
 def _each_chunk(examiner: Examiner) -> Iterator[list[AuditedTurn | ItemError | None]]:
-    """The results of all answers in their natural order."""
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from duel import calls, fence, placement, prompts, pull
 from duel.audit import auditor
-from duel.audit.leak_findings import Finding
+from duel.audit.leak_findings import LeakFinding
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.history import estimate_tokens
@@ -121,7 +121,7 @@ class Suspect:
         self.stage.workspace.save(self.path, self.answer)
         self.stage.audits[self.item] = audit
 
-    async def findings(self, ask: calls.Ask, attempt: int = 0) -> list[Finding]:
+    async def findings(self, ask: calls.Ask, attempt: int = 0) -> list[LeakFinding]:
         """What the first readable reply comes to. Raises ItemError where `format_retries` more askings bring none."""
         reply = await ask(self.request.again(attempt, REMINDER if attempt else ""))
         try:
