@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from duel import fence, prompts, pull
+from duel import chat_tokens, fence, prompts, pull
 from duel.calls import Occurrences, Reply, Request
 from duel.errors import EndpointError
 from duel.history import estimate_tokens, fit
@@ -102,13 +102,13 @@ class Numbered:
 def writer_request(
     settings: Settings, stage: str, stem: str, model: str, messages: Sequence[Message], occurrence: int = 0
 ) -> Request:
-    """A question to a writer, with the parameters of `[generate]`."""
+    """A question to a writer with the parameters of `[generate]`; control tokens of chat templates are broken in it."""
     generate = settings.generate
     return Request(
         stage=stage,
         item=stem,
         model=model,
-        messages=[message.model_dump() for message in messages],
+        messages=[message.model_dump() | {"content": chat_tokens.broken(message.content)} for message in messages],
         max_tokens=generate.max_tokens,
         temperature=generate.temperature,
         thinking=generate.thinking,
@@ -149,7 +149,8 @@ def informed(history: Sequence[Message], commit: Commit, mark: str) -> list[Mess
 def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Question:
     """The follow-up to a reply that tells what the agent cannot know, with the findings named."""
     rebuke = prompts.load("challenger_again").render(findings="\n".join(f"- {finding}" for finding in findings))
-    said = [{"role": "assistant", "content": reply.text}, {"role": "user", "content": rebuke}]
+    talk = {"assistant": reply.text, "user": rebuke}
+    said = [{"role": role, "content": chat_tokens.broken(text)} for role, text in talk.items()]
     return replace(question, request=replace(question.request, messages=[*question.request.messages, *said]))
 
 

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from duel.records import DIMENSIONS
 
 
-class Section(BaseModel):
+class FrozenSection(BaseModel):
     """A section of chain.toml: frozen, no unknown keys."""
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Sample(Section):
+class SampleSection(FrozenSection):
     """Which turns are drawn, and from where."""
 
     dataset: str = "AlienKevin/SWE-ZERO-12M-trajectories"
@@ -55,7 +55,7 @@ class Sample(Section):
     """Leave out turns whose history goes in circles: half of its commands repeat, or four in a row are the same."""
 
 
-class Fallback(Section):
+class Fallback(FrozenSection):
     """A second provider that takes over when the first has no capacity."""
 
     enabled: bool = False
@@ -68,7 +68,7 @@ class Fallback(Section):
     """First provider's model id -> the second's."""
 
 
-class Endpoint(Section):
+class EndpointSection(FrozenSection):
     """How a model is reached; `[judge]` overrides what it names itself."""
 
     base_url_env: str = "CHUTES_BASE_URL"
@@ -103,7 +103,7 @@ class Endpoint(Section):
     """A second provider: { enabled, base_url, api_key_env, model_map }."""
 
 
-class Sampling(Section):
+class Sampling(FrozenSection):
     """Sampling parameters beside temperature and tokens; what is unset is left to the model."""
 
     top_p: float | None = Field(None, gt=0, le=1)
@@ -128,7 +128,7 @@ class Sampling(Section):
         return fields
 
 
-class Generate(Sampling):
+class GenerateSection(Sampling):
     """How king and challenger are written."""
 
     model: str = "moonshotai/Kimi-K2.6-TEE"
@@ -151,7 +151,7 @@ class Generate(Sampling):
     """Times a reply without exactly one bash block is asked again."""
 
 
-class RateLimit(Section):
+class RateLimit(FrozenSection):
     """A cap for one judge model."""
 
     max_concurrency: int = Field(0, ge=0)
@@ -160,7 +160,7 @@ class RateLimit(Section):
     """Seconds between the starts of two calls."""
 
 
-class Judge(Sampling):
+class JudgeSection(Sampling):
     """The panel."""
 
     models: list[str] = Field(
@@ -241,7 +241,7 @@ class Judge(Sampling):
         return models
 
 
-class Duel(Section):
+class DuelSection(FrozenSection):
     """The acceptance gate."""
 
     mode: Literal[1, 2] = 2
@@ -275,7 +275,7 @@ class Duel(Section):
     """Planned looks over which alpha is spent."""
 
 
-class Report(Section):
+class ReportSection(FrozenSection):
     """Thresholds of the buckets, in points."""
 
     final_min: float = Field(80.0, ge=0, le=100)
@@ -284,13 +284,15 @@ class Report(Section):
     """Score below which a turn is a defeat; between the two it is refined."""
 
 
-class Audit(Section):
+class AuditSection(FrozenSection):
     """The checks that keep the data honest."""
 
     enforce: bool = True
     """A challenger that leaks, tries to sway a judge or breaks the protocol goes into no bucket."""
     leak_max: float = Field(1.0, ge=0)
     """A challenger whose leak score exceeds this leaks."""
+    auditor: str = ""
+    """A model that is shown the most suspicious fifth of the turns and must quote what each claim follows from."""
     near_duplicate: float = Field(0.85, gt=0, le=1)
     """Share of words that two turns have in common from which they count as near-duplicates."""
     decontaminate: list[str] = Field(
@@ -300,7 +302,7 @@ class Audit(Section):
     decontaminate_by: Literal["id", "repo"] = "id"
     """"repo" is the strict mode: every pull request of a benchmark's repository is refused."""
     licenses: dict[str, list[str]] = Field(default_factory=dict)
-    """{ allow = [...] } or { refuse = [...] } of SPDX ids; empty: every licence passes."""
+    """{ allow = [...] } or { refuse = [...] } of SPDX ids; empty: every license passes."""
     scrub_secrets: bool = True
     """Replace secrets and personal data in whatever leaves the workspace."""
 
@@ -317,7 +319,7 @@ class Audit(Section):
         return value
 
 
-class Execute(Section):
+class ExecuteSection(FrozenSection):
     """Where the candidates' commands are run, and what counts as evidence."""
 
     backend: str = "off"
@@ -342,7 +344,7 @@ class Execute(Section):
     """Share of the replayed observations that must equal the recorded ones; below it a turn has no evidence."""
 
 
-class Review(Section):
+class ReviewSection(FrozenSection):
     """People's votes beside the panel's."""
 
     labels_min: int = Field(30, ge=3)
@@ -351,14 +353,14 @@ class Review(Section):
     """"report": the margin by people stands beside the verdict; "require": its bound is the gate's; "none": off."""
 
 
-class Store(Section):
+class StoreSection(FrozenSection):
     """How records lie on disk."""
 
     answers_per_dir: int = Field(5000, ge=1)
     """Answer files in one `answer_<k>/`."""
 
 
-class Price(Section):
+class Price(FrozenSection):
     """Dollars a million tokens."""
 
     input: float = Field(ge=0)

@@ -20,7 +20,20 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
-from duel.sections import Audit, Duel, Endpoint, Execute, Generate, Judge, Price, Report, Review, Sample, Section, Store
+from duel.sections import (
+    AuditSection,
+    DuelSection,
+    EndpointSection,
+    ExecuteSection,
+    FrozenSection,
+    GenerateSection,
+    JudgeSection,
+    Price,
+    ReportSection,
+    ReviewSection,
+    SampleSection,
+    StoreSection,
+)
 
 SETTINGS_FILE = "chain.toml"
 # What the field's public validator keeps in the same file and nothing here reads: sections, and keys by section.
@@ -48,19 +61,19 @@ SYNONYMS = {
 MISSPELT = 0.8
 
 
-class Settings(Section):
+class Settings(FrozenSection):
     """Everything a run depends on, but for the keys."""
 
-    sample: Sample = Field(default_factory=Sample)
-    endpoint: Endpoint = Field(default_factory=Endpoint)
-    generate: Generate = Field(default_factory=Generate)
-    judge: Judge = Field(default_factory=Judge)
-    duel: Duel = Field(default_factory=Duel)
-    report: Report = Field(default_factory=Report)
-    audit: Audit = Field(default_factory=Audit)
-    execute: Execute = Field(default_factory=Execute)
-    review: Review = Field(default_factory=Review)
-    store: Store = Field(default_factory=Store)
+    sample: SampleSection = Field(default_factory=SampleSection)
+    endpoint: EndpointSection = Field(default_factory=EndpointSection)
+    generate: GenerateSection = Field(default_factory=GenerateSection)
+    judge: JudgeSection = Field(default_factory=JudgeSection)
+    duel: DuelSection = Field(default_factory=DuelSection)
+    report: ReportSection = Field(default_factory=ReportSection)
+    audit: AuditSection = Field(default_factory=AuditSection)
+    execute: ExecuteSection = Field(default_factory=ExecuteSection)
+    review: ReviewSection = Field(default_factory=ReviewSection)
+    store: StoreSection = Field(default_factory=StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
     _unused: list[str] = PrivateAttr(default_factory=list)
 
@@ -202,9 +215,9 @@ def _sections_with(key: str) -> list[str]:
     return [name for name, kind in kinds.items() if kind is not None and key in kind.model_fields]
 
 
-def _kind_at(path: list[str]) -> tuple[type[Section] | None, bool]:
+def _kind_at(path: list[str]) -> tuple[type[FrozenSection] | None, bool]:
     """The section that stands at `path` (None for a plain value), and whether its keys are names (`"model" = {…}`)."""
-    kind: type[Section] | None = Settings
+    kind: type[FrozenSection] | None = Settings
     by_name = False
     for part in path:
         if by_name:
@@ -212,7 +225,7 @@ def _kind_at(path: list[str]) -> tuple[type[Section] | None, bool]:
             continue
         field = kind.model_fields.get(part) if kind is not None else None
         inside = [field.annotation, *typing.get_args(field.annotation)] if field is not None else []
-        kind = next((k for k in inside if isinstance(k, type) and issubclass(k, Section)), None)
+        kind = next((k for k in inside if isinstance(k, type) and issubclass(k, FrozenSection)), None)
         by_name = field is not None and typing.get_origin(field.annotation) is dict and kind is not None
     return kind, by_name
 
@@ -253,7 +266,7 @@ def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
     """Each section: its name, what it is about, and its keys as (key, default in TOML, what it does)."""
     for section, field in Settings.model_fields.items():
         kind = field.annotation if section != "prices" else Price
-        assert isinstance(kind, type) and issubclass(kind, Section)
+        assert isinstance(kind, type) and issubclass(kind, FrozenSection)
         words = _docstrings(kind)
         defaults = {
             key: "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
@@ -263,13 +276,13 @@ def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
         yield section if section != "prices" else 'prices."model"', (kind.__doc__ or "").strip(), keys
 
 
-def _docstrings(section: type[Section]) -> dict[str, str]:
+def _docstrings(section: type[FrozenSection]) -> dict[str, str]:
     """What stands below each key in the code. Read here only: pydantic would read it at each start, for 70 ms."""
     import ast
     import inspect
 
     told = {}
-    for kind in section.__mro__[: section.__mro__.index(Section)]:
+    for kind in section.__mro__[: section.__mro__.index(FrozenSection)]:
         (tree,) = ast.parse(inspect.getsource(kind)).body
         assert isinstance(tree, ast.ClassDef)
         for above, line in pairwise(tree.body):
@@ -282,7 +295,7 @@ def _as_toml(value: Any) -> str:
     """A default as it would stand in chain.toml; an unset one, or a table, is left blank."""
     import json
 
-    if value is None or isinstance(value, dict | Section):
+    if value is None or isinstance(value, dict | FrozenSection):
         return ""
     return json.dumps(value)
 

@@ -207,7 +207,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_plain_list_of_licences_means_allow(tmp_path: Path) -> None:
+def test_a_plain_list_of_licenses_means_allow(tmp_path: Path) -> None:
     assert settings_of(tmp_path, "[audit]\nlicenses = ['MIT']").audit.licenses == {"allow": ["MIT"]}
 
 

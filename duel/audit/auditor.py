@@ -13,15 +13,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.history_index import Seen
-from duel.audit.leak_findings import Finding, Leaks
+from duel.audit.history_index import HistoryIndex
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
-from duel.audit.reply_index import Reply
+from duel.audit.reply_index import ReplyIndex
 from duel.errors import ItemError
 from duel.history import fit
-from duel.records import Answer, Commit, Message, Side
+from duel.records import Answer, Audit, Commit, Message, Side
+from duel.settings import Settings
 
 SHARE = 0.2
 """Share of the turns bound for `final/` that the auditor is shown."""
@@ -42,21 +43,21 @@ class Claim(NamedTuple):
     quote: str
 
 
-def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leaks: Leaks) -> float:
+def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_score: float) -> float:
     """How much a turn deserves a look, 0 and up: a rank and no proof.
 
-    It adds the weights of what was found anyway, the words of its prose that the pull request has and the conversation
-    has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
+    It adds the weights of what was found anyway (`leak_score`), the words of its prose that the pull request has and
+    the conversation has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
     """
-    read = Reply(reply)
+    read = ReplyIndex(reply)
     prose = " ".join(reply[start:end] for start, end in read.prose())
-    seen = Seen(messages, commit.issue)
+    seen = HistoryIndex(messages, commit.issue)
     told = set(_stems(f"{commit.description}\n{commit.patch}\n{commit.test_patch}")) - set(_stems(seen.text))
     shared = {word for word in _stems(prose) if word in told}
     overlap = sum(1 / (1 + math.log1p(commonness(word))) for word in shared)
     shown = sum(message.role == "assistant" for message in messages)
     concluding = len(_CONCLUDES.findall(prose)) / (1 + math.log1p(shown))
-    return round(leaks.score + overlap + 0.3 * concluding, 4)
+    return round(leak_score + overlap + 0.3 * concluding, 4)
 
 
 def _stems(text: str) -> Iterable[str]:
@@ -103,20 +104,20 @@ def _claim(row: dict[str, Any]) -> Claim:
     return Claim(*(str(row.get(name) or "").strip() for name in ("said", "quote")))
 
 
-def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[Finding]:
+def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[LeakFinding]:
     """One finding for each claim of the turn whose quote does not stand in the conversation.
 
     Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
     """
     text = getattr(answer, side)
-    read, said_so_far = Reply(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
+    read, said_so_far = ReplyIndex(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
     found = []
     for claim in claims(reply):
         stated = _comparable(claim.said)
         if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
             start = read.find(claim.said)
             found.append(
-                Finding(
+                LeakFinding(
                     kind="claim",
                     value=claim.said,
                     start=start,
@@ -141,3 +142,20 @@ def _stands(quote: str, conversation: str) -> bool:
 def _comparable(text: str) -> str:
     """Without case, white space and quotation marks, which models change when they copy."""
     return re.sub(r"[\s`\"'“”‘’]+", " ", plain(chat_tokens.broken(text))).strip(" .,;:")
+
+
+def without_claims(audit: Audit, settings: Settings) -> Audit:
+    """`audit` as it was before any auditor was asked."""
+    kept = [leak for leak in audit.leaks if leak.kind != "claim"]
+    score = round(sum(leak.weight for leak in kept), 3)
+    leaking = score > settings.audit.leak_max
+    return audit.model_copy(update={"leaks": kept, "leak_score": score, "leaking": leaking, "auditor": ""})
+
+
+def with_claims(audit: Audit, findings: Sequence[LeakFinding], settings: Settings) -> Audit:
+    """`audit` with what the auditor of the settings found, in place of what an earlier one did."""
+    before = without_claims(audit, settings)
+    leaks = [*before.leaks, *(finding.record() for finding in findings)]
+    score = round(before.leak_score + sum(finding.weight for finding in findings), 3)
+    found = {"leaks": leaks, "leak_score": score, "leaking": score > settings.audit.leak_max}
+    return before.model_copy(update={**found, "auditor": settings.audit.auditor})

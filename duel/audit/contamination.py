@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,6 @@ from duel.records import fingerprint
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-# Old address of a project -> the one it has now. Both stand for the same code.
-RENAMED = {
-    "charliermarsh/ruff": "astral-sh/ruff",
-    "deluan/navidrome": "navidrome/navidrome",
-    "druid-io/druid": "apache/druid",
-    "isagalaev/highlight.js": "highlightjs/highlight.js",
-    "kennethreitz/requests": "psf/requests",
-    "leaverou/prism": "prismjs/prism",
-    "llk/scratch-gui": "scratchfoundation/scratch-gui",
-    "markphelps/flipt": "flipt-io/flipt",
-    "mholt/caddy": "caddyserver/caddy",
-    "mitsuhiko/flask": "pallets/flask",
-    "pycqa/astroid": "pylint-dev/astroid",
-    "pycqa/pylint": "pylint-dev/pylint",
-    "requests/requests": "psf/requests",
-    "rsteube/carapace": "carapace-sh/carapace",
-    "spf13/hugo": "gohugoio/hugo",
-    "stedolan/jq": "jqlang/jq",
-    "the-compiler/qutebrowser": "qutebrowser/qutebrowser",
-    "vector-im/element-web": "element-hq/element-web",
-}
 NGRAM = 13
 """Words in a row that count as taken over (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C)."""
 SHARED_NGRAMS = 0.3
@@ -191,7 +171,14 @@ def canonical_repo(repo: str) -> str:
     plain = plain.removesuffix(".git").strip("/")
     if made := _MADE.search(plain.rpartition("/")[2]):
         plain = f"{made['owner']}/{made['name']}"
-    return RENAMED.get(plain, plain)
+    return _renamed().get(plain, plain)
+
+
+@cache
+def _renamed() -> dict[str, str]:
+    """Old address of a project -> the one it has now. Both stand for the same code."""
+    file = Path(__file__).parent / "renamed_projects.txt"
+    return dict(line.split() for line in file.read_text("utf-8").splitlines())
 
 
 def canonical_id(instance_id: str) -> str:

@@ -21,7 +21,7 @@ _NUMBERED = re.compile(
 NEAR = 12
 
 
-class Seen:
+class HistoryIndex:
     """Everything in the history, without regard to case."""
 
     def __init__(self, messages: Sequence[Message], issue: str = "") -> None:
@@ -91,13 +91,11 @@ class Seen:
 
     @cached_property
     def commands(self) -> tuple[str, ...]:
-        """The commands given so far, casefolded."""
         said = (message.content for message in self._messages if message.role == "assistant")
         return tuple(turn.command(text).casefold() for text in said)
 
     @cached_property
     def _said(self) -> str:
-        """What the agent itself has written so far."""
         return "\n".join(message.content for message in self._messages if message.role == "assistant").casefold()
 
     @cached_property
@@ -106,7 +104,6 @@ class Seen:
 
     @cached_property
     def squeezed(self) -> str:
-        """The history without white space."""
         return "".join(self.text.split())
 
     @cached_property

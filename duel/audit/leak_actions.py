@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from duel import shell
-from duel.audit.history_index import Seen
-from duel.audit.leak_findings import Finding
+from duel.audit.history_index import HistoryIndex
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_paths import spelled_paths
 from duel.audit.leak_search import Search
 from duel.audit.pull_facts import DiffLine, Fact, plain
@@ -59,7 +59,7 @@ _INSTALL = (
 )
 
 
-def blind_edits(search: Search) -> Iterator[Finding]:
+def blind_edits(search: Search) -> Iterator[LeakFinding]:
     """Edits of a file of the pull request of which nothing was ever printed."""
     for spelled in spelled_paths(_edited(search), search.facts, bare=True):
         path = spelled.fact.value
@@ -81,7 +81,7 @@ def _edited(search: Search) -> str:
     return "\n".join(words)
 
 
-def _was_printed(seen: Seen, path: str, lines: list[DiffLine]) -> bool:
+def _was_printed(seen: HistoryIndex, path: str, lines: list[DiffLine]) -> bool:
     """True where a command was given that reads the file, or any of its lines that the diff knows was shown."""
     name = path.rsplit("/", 1)[-1].casefold()
     if any(name in command and not _only_lists(command, name) for command in seen.commands):
@@ -90,7 +90,7 @@ def _was_printed(seen: Seen, path: str, lines: list[DiffLine]) -> bool:
     return any(seen.has_line(text) for text in old if len(text) >= LEAST_LINE)
 
 
-def _numbers_told(seen: Seen, path: str) -> list[int]:
+def _numbers_told(seen: HistoryIndex, path: str) -> list[int]:
     """The lines of the file that a search or a traceback named (`basket.py:120:`, `basket.py", line 120`)."""
     name = re.escape(path.rsplit("/", 1)[-1].casefold())
     return [int(number) for number in re.findall(rf"{name}(?:\", line |[:-])(\d{{1,7}})\b", seen.text)]
@@ -102,7 +102,7 @@ def _only_lists(command: str, name: str) -> bool:
     return bool(naming) and all(c.name in _LISTERS or c.words[1:2] == ("ls-files",) for c in naming)
 
 
-def windows(search: Search) -> Iterator[Finding]:
+def windows(search: Search) -> Iterator[LeakFinding]:
     """A narrow window on changed lines of a file that nobody has opened."""
     command = search.reply.command
     spans = [
@@ -130,7 +130,7 @@ def _span(match: re.Match[str]) -> tuple[int, int] | None:
     return (low, high) if low >= FIRST_LINES and 0 <= high - low <= NARROW else None
 
 
-def other_history(search: Search) -> Iterator[Finding]:
+def other_history(search: Search) -> Iterator[LeakFinding]:
     """Commands that reach for commits or releases beyond the checkout, unless the conversation spoke of them."""
     command, seen = search.reply.command, search.seen
     patterns = [_OTHER_HISTORY]
@@ -144,6 +144,6 @@ def other_history(search: Search) -> Iterator[Finding]:
                 return
 
 
-def _finding(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> Finding:
+def _finding(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> LeakFinding:
     start = max(0, search.reply.text.casefold().rfind(value.casefold()))
     return search.finding(Fact(kind, value, "record", path, 0, changed=True), value, start, factor)

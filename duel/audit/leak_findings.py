@@ -15,7 +15,7 @@ WEAK_LINES_MOST = 0.9
 
 
 @dataclass(frozen=True)
-class Finding:
+class LeakFinding:
     """One leaked fact: what, where in the reply, where in the pull request, how rare, how heavy."""
 
     kind: str
@@ -29,7 +29,6 @@ class Finding:
     in_code: bool = False
 
     def sentence(self) -> str:
-        """The finding in one line of plain words."""
         value = self.value if len(self.value) <= 120 else self.value[:119] + "…"
         where = f"line {self.place['line']} of the reply"
         if self.kind == "talk":
@@ -41,7 +40,6 @@ class Finding:
         return f"{_ARTICLE.get(self.kind, 'the ' + self.kind)} `{value}` ({where}) stands nowhere in the conversation"
 
     def record(self) -> Leak:
-        """The finding as it stands in an answer."""
         return Leak(
             kind=self.kind,
             value=self.value,
@@ -65,7 +63,7 @@ _DEEDS = {
 class Leaks:
     """What a reply tells that its author cannot know. `leaking`: the score exceeds the limit."""
 
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[LeakFinding, ...] = ()
     score: float = 0.0
     leaking: bool = False
     reworded: bool = False
@@ -82,12 +80,12 @@ class Leaks:
         )
 
 
-def distinct(findings: Sequence[Finding]) -> list[Finding]:
+def distinct(findings: Sequence[LeakFinding]) -> list[LeakFinding]:
     """Without those that overlap a better one, and with weak lines together capped.
 
     Of those that leak alone the longest is best, since it says most; of the others the heaviest.
     """
-    kept: list[Finding] = []
+    kept: list[LeakFinding] = []
     weak_lines = 0.0
     for finding in sorted(findings, key=_goodness):
         end = finding.start + len(finding.value)
@@ -101,6 +99,6 @@ def distinct(findings: Sequence[Finding]) -> list[Finding]:
     return kept
 
 
-def _goodness(finding: Finding) -> tuple[float, float, int, str]:
+def _goodness(finding: LeakFinding) -> tuple[float, float, int, str]:
     alone = finding.weight > 1.0
     return (-len(finding.value) if alone else 1, -finding.weight, finding.start, finding.kind)

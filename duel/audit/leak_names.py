@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from duel.audit.leak_findings import Finding
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Search, first_of_each
 from duel.audit.pull_facts import CHUNK, WORD, Fact, is_compound
 from duel.audit.rarity import commonness
@@ -28,8 +28,7 @@ PLAIN = 0.9
 """A single word that is marked as code."""
 
 
-def words(search: Search) -> Iterator[Finding]:
-    """Names of one word."""
+def words(search: Search) -> Iterator[LeakFinding]:
     for match, key in first_of_each(WORD, search.reply.text):
         if len(key) < 3 or key not in search.facts.words or search.seen.has(key):
             continue
@@ -89,7 +88,7 @@ def _known_factor(common: int, elsewhere: int, added: bool) -> float:
     return KNOWN if common <= 4 or elsewhere < 2 else WELL_KNOWN
 
 
-def chunks(search: Search) -> Iterator[Finding]:
+def chunks(search: Search) -> Iterator[LeakFinding]:
     """Names joined by more than a word is (`retry-limit`, `server.timeout`, `owner/branch`) of common words.
 
     Where one of the words is a finding by itself, the whole adds nothing.

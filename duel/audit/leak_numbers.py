@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from duel.audit.leak_findings import Finding
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import IN_CODE, Search, first_of_each
 from duel.audit.pull_facts import HEX, NUMBER, Fact, plain
 
@@ -19,7 +19,7 @@ _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)", re.ASCII)
 _SED_POINT = re.compile(r"(?<![\w.,$])(\d{1,6})(?:,\d{1,6})?(?:[siacd]\b|[sc][/|#\\])")
 
 
-def line_numbers(search: Search) -> Iterator[Finding]:
+def line_numbers(search: Search) -> Iterator[LeakFinding]:
     """The heaviest of the changed lines' numbers."""
     text = search.reply.text
     if search.facts.line_numbers.keys().isdisjoint(map(int, _DIGITS.findall(text))):
@@ -34,7 +34,7 @@ def line_numbers(search: Search) -> Iterator[Finding]:
     yield from sorted(found, key=lambda finding: (-finding.weight, finding.start))[:1]
 
 
-def _line_number(search: Search, number: int, match: re.Match[str], factor: float) -> Iterator[Finding]:
+def _line_number(search: Search, number: int, match: re.Match[str], factor: float) -> Iterator[LeakFinding]:
     """A changed line's number that was not shown, heavier where the line or its file is named beside it."""
     around = search.reply.text[max(0, match.start() - 200) : match.end() + 200].casefold()
     seen = search.seen
@@ -50,7 +50,7 @@ def _line_number(search: Search, number: int, match: re.Match[str], factor: floa
         yield search.finding(fact, match[0], match.start(), min(1.0, factor * (0.5 + 0.5 * cited + 0.4 * named)))
 
 
-def constants(search: Search) -> Iterator[Finding]:
+def constants(search: Search) -> Iterator[LeakFinding]:
     """Numbers on changed lines that nobody writes by habit; in prose those of three digits too."""
     for match, key in first_of_each(NUMBER, search.reply.text):
         fact = search.facts.numbers.get(key)
@@ -61,14 +61,13 @@ def constants(search: Search) -> Iterator[Finding]:
             yield search.finding(fact, match[0], match.start(), IN_CODE if in_code else 1.0)
 
 
-def hashes(search: Search) -> Iterator[Finding]:
-    """Commits and blobs of the pull request."""
+def hashes(search: Search) -> Iterator[LeakFinding]:
     for match, key in first_of_each(HEX, search.reply.text):
         if any(known.startswith(key) for known in search.facts.hashes) and key not in search.seen.text:
             yield search.finding(Fact("hash", key, "record", "", 0, True), key, match.start(), 1.0)
 
 
-def pull_number(search: Search) -> Iterator[Finding]:
+def pull_number(search: Search) -> Iterator[LeakFinding]:
     """The number of the pull request, marked as one. A bare `#7` may count anything and needs two digits."""
     number = search.facts.pull_number
     if not number:

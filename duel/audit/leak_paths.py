@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from duel.audit.leak_findings import Finding
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import MADE_HERE, Search
 from duel.audit.pull_facts import WORD, Fact, Facts
 
@@ -21,6 +21,7 @@ _SEPARATOR = re.compile(r"::|[:#@!]")
 _HERE = re.compile(r"(?:^|(?<=/))(?:\.|[^/]+/\.\.)/|/(?=/)")
 _ROOTS = re.compile(r"(?:[ab]|repo|app|work(?:space|dir)?|testbed|src|code|project|[$~]\w*|\{\w+\}|)")
 _TEST_AFFIX = re.compile(r"^(?:tests?[_-]|test(?=[A-Z]))|(?:[_.-](?:tests?|spec)|Tests?|Spec|IT)$")
+_TEST_FOLDERS = frozenset("test tests testing __tests__ spec specs".split())
 _SOURCES = frozenset(
     "c cc cpp cs ex go h hpp java js jsx kt lua php pl py pyi pyx rb rs scala swift ts tsx vue".split()
 )
@@ -37,7 +38,7 @@ class Spelled(NamedTuple):
     pattern: bool = False
 
 
-def paths(search: Search) -> Iterator[Finding]:
+def paths(search: Search) -> Iterator[LeakFinding]:
     """Files of the pull request of which the history has no word."""
     for spelled in spelled_paths(search.reply.text, search.facts):
         seen, key = search.seen, spelled.key
@@ -45,27 +46,35 @@ def paths(search: Search) -> Iterator[Finding]:
             # A file's whole path is its project's own, however many of its pull requests touch it.
             rarity = search.rarity.of(key)
             half = (1 + rarity) / (2 * rarity) if "/" in key and rarity else 1.0
-            yield search.finding(spelled.fact, spelled.text, spelled.start, _doubt(search, key) * half, key)
+            yield search.finding(spelled.fact, spelled.text, spelled.start, _doubt(search, spelled) * half, key)
 
 
-def _doubt(search: Search, key: str) -> float:
-    reply, name = search.reply, key.rsplit("/", 1)[-1]
+def _doubt(search: Search, spelled: Spelled) -> float:
+    reply, key = search.reply, spelled.key
+    name = key.rsplit("/", 1)[-1]
     if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
         return MADE_HERE
     if reply.lists_folder_of(key):
         return GUESSED_AND_OPENED
     opened = reply.style != "edit" and (name in reply.command or name.split(".")[0] in reply.module_words)
-    return GUESSED_AND_OPENED if opened and is_guessable(search, key) else 1.0
+    return GUESSED_AND_OPENED if opened and is_guessable(search, key, spelled.text.casefold() == key) else 1.0
 
 
-def is_guessable(search: Search, path: str) -> bool:
-    """True for a module that the task names by a word, and for the usual test file of a module that was opened."""
+def is_guessable(search: Search, path: str, bare: bool) -> bool:
+    """True for a module that the task names by a word, and for the usual test file of a module that was opened.
+
+    `bare`: the path is written as it stands in the repository, as agents write it that guess.
+    """
     folder, _, name = path.rpartition("/")
     stem, _, ending = name.partition(".")
     if ending in _SOURCES and search.seen.task_has(stem):
         return True
     tested = _TEST_AFFIX.sub("", stem)
-    if tested == stem or not (folder in {"test", "tests", ""} or f"{folder}/" in search.seen.text):
+    home, _, last = folder.rpartition("/")
+    # Tests lie beside the code that they test: whoever has just opened a module looks for them there, or in the root.
+    opened = re.compile(rf"(?<![\w/]){re.escape(home)}/(?:[\w-]+/)?{re.escape(tested)}\.")
+    beside = bare and last in _TEST_FOLDERS and (not home or any(map(opened.search, search.seen.commands[-1:])))
+    if tested == stem or not (beside or not folder or f"{folder}/" in search.seen.text):
         return False
     # `find tests -name '*cpp*'` looks for `test_domain_cpp.py`, the test of `domains/cpp.py`.
     words = tested.split("_") if search.reply.looks_for(path) else [tested]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from duel.audit.history_index import Seen
+from duel.audit.history_index import HistoryIndex
 
 
 class Talk(NamedTuple):
@@ -144,7 +144,7 @@ _WORDS = (
 )
 
 
-def betrayals(reply: str, seen: Seen) -> Iterator[Talk]:
+def betrayals(reply: str, seen: HistoryIndex) -> Iterator[Talk]:
     """The phrases of `reply` that speak of what nobody in the history has mentioned."""
     folded = reply.casefold()
     if not any(word in folded for word in _WORDS) and "PR" not in reply and "MR" not in reply:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 
-from duel.audit.leak_findings import Finding
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_search import Search
 from duel.audit.pull_facts import PROSE_WORD, SHINGLE, TOKEN, WORD, fact_on
 
@@ -18,7 +18,7 @@ _CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 
 
-def literals(search: Search) -> Iterator[Finding]:
+def literals(search: Search) -> Iterator[LeakFinding]:
     """Strings of at least two words; a single word is a name. Two words count in full only in quotes."""
     reply, seen = search.reply, search.seen
     for key, literal in search.facts.literals.items():
@@ -32,7 +32,7 @@ def literals(search: Search) -> Iterator[Finding]:
             yield search.finding(search.facts.literal(literal), literal, start, factor, key)
 
 
-def lines(search: Search) -> Iterator[Finding]:
+def lines(search: Search) -> Iterator[LeakFinding]:
     """Lines taken over word for word. In code that the agent writes they may be the same fix, found honestly."""
     reply, seen = search.reply, search.seen
     for key, line in search.facts.lines.items():
@@ -49,24 +49,14 @@ def lines(search: Search) -> Iterator[Finding]:
             yield search.finding(fact, fact.value, start, min(1.0, factor))
 
 
-def runs(search: Search) -> Iterator[Finding]:
+def runs(search: Search) -> Iterator[LeakFinding]:
     """Pieces of changed lines that the thought quotes, whatever white space stands between their tokens."""
-    reply, seen = search.reply, search.seen
+    reply, seen, squeezed = search.reply, search.seen, search.facts.squeezed
     told: set[str] = set()
     for prose in reply.prose():
         tokens = list(TOKEN.finditer(reply.text, *prose))
         folded = [token[0].casefold() for token in tokens]
-        start = 0
-        while start + RUN <= len(tokens):
-            end = start + RUN
-            if folded[end - 1] not in search.facts.tokens:
-                start = end
-                continue
-            if "".join(folded[start:end]) not in search.facts.squeezed:
-                start += 1
-                continue
-            while end < len(tokens) and "".join(folded[start : end + 1]) in search.facts.squeezed:
-                end += 1
+        for start, end in _taken_over(folded, RUN, search.facts.tokens, lambda words: "".join(words) in squeezed):
             said = reply.text[tokens[start].start() : tokens[end - 1].end()]
             # Without its first and last token it must be new as well: those may have been added to what was seen.
             new = "".join(folded[start + 1 : end - 1])
@@ -76,6 +66,23 @@ def runs(search: Search) -> Iterator[Finding]:
                 factor = _run_factor(said, end - start, search)
                 if factor >= LEAST_RUN:
                     yield search.finding(fact, said, tokens[start].start(), factor)
+
+
+def _taken_over(
+    words: Sequence[str], least: int, known: Container[str], stands: Callable[[Sequence[str]], bool]
+) -> Iterator[tuple[int, int]]:
+    """(start, end) of each longest run of at least `least` words that `stands` in the pull request, left to right."""
+    start = 0
+    while start + least <= len(words):
+        end = start + least
+        if words[end - 1] not in known:
+            start = end
+        elif not stands(words[start:end]):
+            start += 1
+        else:
+            while end < len(words) and stands(words[start : end + 1]):
+                end += 1
+            yield start, end
             start = end
 
 
@@ -85,24 +92,14 @@ def _run_factor(said: str, tokens: int, search: Search) -> float:
     return min(1.0, 0.1 * names + 0.03 * tokens + 0.08 * search.seen.unseen_pairs(said))
 
 
-def sentences(search: Search) -> Iterator[Finding]:
+def sentences(search: Search) -> Iterator[LeakFinding]:
     """Sentences of comments, docstrings and the description, taken over word for word."""
-    text = search.reply.text
+    text, prose = search.reply.text, search.facts.prose
     words = list(PROSE_WORD.finditer(text))
     folded = [word[0].casefold() for word in words]
-    start = 0
-    while start + SHINGLE <= len(words):
-        end = start + SHINGLE
-        if folded[end - 1] not in search.facts.prose_words:
-            start = end
-            continue
-        if f" {' '.join(folded[start:end])} " not in search.facts.prose:
-            start += 1
-            continue
-        while end < len(words) and f" {' '.join(folded[start : end + 1])} " in search.facts.prose:
-            end += 1
+    known = search.facts.prose_words
+    for start, end in _taken_over(folded, SHINGLE, known, lambda words: f" {' '.join(words)} " in prose):
         said = text[words[start].start() : words[end - 1].end()]
         if not _SENTENCE_CODE.search(said) and not search.seen.has_phrase(said):
             fact = search.facts.sentence_of(" ".join(folded[start:end]))
             yield search.finding(fact, said, words[start].start(), min(1.0, 0.12 * (end - start)))
-        start = end

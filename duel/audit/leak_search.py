@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from duel.audit.history_index import Seen
-from duel.audit.leak_findings import Finding
+from duel.audit.history_index import HistoryIndex
+from duel.audit.leak_findings import LeakFinding
 from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
-from duel.audit.reply_index import Reply
+from duel.audit.reply_index import ReplyIndex
 
 # Weight of a fact that no other record holds and that nothing in the history suggests. Settings call a turn leaking
 # above 1.0, so each of these leaks alone, and each loses to two reasons for doubt.
@@ -45,15 +45,15 @@ MADE_HERE = 0.6
 class Search:
     """One reply, what its author saw, what the pull request tells, and how rare each name is."""
 
-    reply: Reply
-    seen: Seen
+    reply: ReplyIndex
+    seen: HistoryIndex
     facts: Facts
     rarity: Rarity
 
-    def finding(self, fact: Fact, value: str, start: int, factor: float, key: str = "") -> Finding:
+    def finding(self, fact: Fact, value: str, start: int, factor: float, key: str = "") -> LeakFinding:
         """`fact`, told as `value` from `start` on. With a `key`, other records that hold it make it lighter."""
         rarity = self.rarity.of(key) if key else 1.0
-        return Finding(
+        return LeakFinding(
             kind=fact.kind,
             value=value,
             start=start,
@@ -67,7 +67,6 @@ class Search:
 
 
 def first_of_each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """Each distinct match (casefolded), where it stands first."""
     done: set[str] = set()
     for match in pattern.finditer(text):
         key = match[0].casefold()

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_phrases, leak_quotes
-from duel.audit.history_index import Seen
-from duel.audit.leak_findings import Finding, Leaks, distinct
+from duel.audit.history_index import HistoryIndex
+from duel.audit.leak_findings import LeakFinding, Leaks, distinct
 from duel.audit.leak_search import Search
 from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
-from duel.audit.reply_index import Reply
+from duel.audit.reply_index import ReplyIndex
 from duel.records import Commit, Message
 
-__all__ = ["Finding", "Leaks", "find_leaks"]
+__all__ = ["LeakFinding", "Leaks", "find_leaks"]
 KEPT_FACTS = 32
 """Pull requests whose facts are kept: the turns of one come one after the other."""
 
@@ -27,7 +27,7 @@ def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: 
 
     The score is the sum of the findings' weights; a turn leaks where it exceeds `leak_max`.
     """
-    search = Search(Reply(reply), Seen(messages, commit.issue), _facts_of(commit), rarity)
+    search = Search(ReplyIndex(reply), HistoryIndex(messages, commit.issue), _facts_of(commit), rarity)
     findings = sorted(distinct([*_findings(search)]), key=lambda finding: (-finding.weight, finding.start))
     score = round(sum(finding.weight for finding in findings), 3)
     return Leaks(tuple(findings), score, score > leak_max)
@@ -51,7 +51,7 @@ _SEARCHES = (
 )
 
 
-def _findings(search: Search) -> Iterator[Finding]:
+def _findings(search: Search) -> Iterator[LeakFinding]:
     for find in _SEARCHES:
         yield from find(search)
     for phrase in leak_phrases.betrayals(search.reply.text, search.seen):

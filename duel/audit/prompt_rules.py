@@ -44,7 +44,7 @@ TASK = 12_000
 
 
 @dataclass(frozen=True)
-class Rules:
+class PromptRules:
     """What a conversation demands. Whatever its prompt does not speak of is not demanded."""
 
     labels: frozenset[str] = frozenset({"bash"})
@@ -63,13 +63,13 @@ class Rules:
     submit_alone: bool = False
 
 
-def read_rules(messages: Sequence[Message]) -> Rules:
+def read_rules(messages: Sequence[Message]) -> PromptRules:
     """The rules in the system prompt, or in the first message where there is none.
 
     How to submit may stand in the task as well, which else is not read: its text comes from strangers.
     """
     if not messages:
-        return Rules()
+        return PromptRules()
     task = next((message.content for message in messages[:2] if message.role == "user"), "")
     prompt = messages[0].content if messages[0].role == "system" else task[:PROMPT]
     rules = _read(prompt[:PROMPT])
@@ -78,7 +78,7 @@ def read_rules(messages: Sequence[Message]) -> Rules:
 
 
 @lru_cache(maxsize=256)
-def _read(prompt: str) -> Rules:
+def _read(prompt: str) -> PromptRules:
     """The rules of one prompt. The prompts of a data set are few, and reading one takes up to 10 ms."""
     labels = re.findall(r"^```(bash|sh|shell|mswea_bash_command)\s*$", prompt, re.MULTILINE)
     allowed = _allowed(prompt)
@@ -87,8 +87,8 @@ def _read(prompt: str) -> Rules:
     def says(pattern: str) -> bool:
         return re.search(pattern, prompt, re.IGNORECASE) is not None
 
-    return Rules(
-        labels=frozenset(labels) or Rules.labels,
+    return PromptRules(
+        labels=frozenset(labels) or PromptRules.labels,
         thought=says(r"\bTHOUGHT (?:section|before)|\bTHOUGHT:|reasoning and analysis here|explain your reasoning"),
         one_command=says(
             r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b"
@@ -111,7 +111,6 @@ def _submission(text: str) -> tuple[frozenset[str], bool]:
 
 
 def _operators(prompt: str) -> frozenset[str] | None:
-    """The operators that a sentence about connected or chained commands names."""
     for sentence in _sentences(prompt):
         if re.search(r"\b(?:connected|chained?|combined?|joined)\b", sentence, re.IGNORECASE):
             found = frozenset(re.findall(r"&&|\|\||(?<!\|)\|(?!\|)|;", sentence))

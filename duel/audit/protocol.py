@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from duel import shell, turn
-from duel.audit.prompt_rules import Rules, read_rules
+from duel.audit.prompt_rules import PromptRules, read_rules
 from duel.records import BrokenRule, Message, ProtocolCheck
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class Problem:
     line: int = 0
 
     def record(self) -> BrokenRule:
-        """The problem as it stands in an answer."""
         return BrokenRule(rule=self.rule, detail=self.detail, place={"line": self.line})
 
 
@@ -51,11 +50,9 @@ class Protocol:
 
     @property
     def ok(self) -> bool:
-        """True where no rule is broken."""
         return not self.problems
 
     def record(self) -> ProtocolCheck:
-        """The check as it stands in an answer."""
         return ProtocolCheck(
             ok=self.ok,
             problems=[problem.record() for problem in self.problems],
@@ -67,7 +64,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Block:
+class FencedBlock:
     """A fenced block of a reply: its label, its text, the line where it opens (1-based), whether it is closed."""
 
     label: str
@@ -96,8 +93,7 @@ def check(reply: str, messages: Sequence[Message]) -> Protocol:
     return Protocol(tuple(problems), len(actions), script.names, style, submits)
 
 
-def fenced_blocks(text: str) -> list[Block]:
-    """The fenced blocks of a reply, as CommonMark sees them."""
+def fenced_blocks(text: str) -> list[FencedBlock]:
     lines = text.split("\n")
     found = []
     for token in _markdown().parse(text):
@@ -105,15 +101,16 @@ def fenced_blocks(text: str) -> list[Block]:
             first, end = token.map
             closing = lines[end - 1].strip() if 0 < end <= len(lines) else ""
             closed = end - first >= 2 and closing.startswith(token.markup) and not closing.strip("`~")
-            found.append(Block(token.info.strip().split(" ")[0], token.content, first + 1, closed))
+            found.append(FencedBlock(token.info.strip().split(" ")[0], token.content, first + 1, closed))
     return found
 
 
-def _harness_blocks(reply: str, rules: Rules) -> list[Block]:
+def _harness_blocks(reply: str, rules: PromptRules) -> list[FencedBlock]:
     """What the harness's own pattern finds where CommonMark sees no block, such as behind a fence never closed."""
     label = min(rules.labels)
     return [
-        Block(label, command, reply[: reply.find(command)].count("\n"), closed=True) for command in turn.blocks(reply)
+        FencedBlock(label, command, reply[: reply.find(command)].count("\n"), closed=True)
+        for command in turn.blocks(reply)
     ]
 
 
@@ -126,7 +123,7 @@ def _markdown() -> MarkdownIt:
     return markdown
 
 
-def _form(reply: str, blocks: list[Block], actions: list[Block], rules: Rules) -> Iterator[Problem]:
+def _form(reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rules: PromptRules) -> Iterator[Problem]:
     if not actions:
         other = next((block for block in blocks if block.label in _FENCE_LABELS | {""}), None)
         if other and other.label:
@@ -146,7 +143,7 @@ def _form(reply: str, blocks: list[Block], actions: list[Block], rules: Rules) -
         yield Problem("no-thought", "", 1)
 
 
-def _commands(script: shell.Script, line: int, rules: Rules) -> Iterator[Problem]:
+def _commands(script: shell.Script, line: int, rules: PromptRules) -> Iterator[Problem]:
     if not script.valid:
         yield Problem("syntax", "", line + script.error)
     if rules.no_comment and script.leading_comment:
@@ -166,7 +163,7 @@ def _commands(script: shell.Script, line: int, rules: Rules) -> Iterator[Problem
             yield Problem(problem, command.name, line)
 
 
-def _tool_problem(command: shell.Command, rules: Rules) -> str:
+def _tool_problem(command: shell.Command, rules: PromptRules) -> str:
     name = command.name
     uses = {f"{name} {word}" for word in command.words[1:3]}
     if name in rules.forbidden or uses & rules.forbidden:
@@ -179,7 +176,7 @@ def _tool_problem(command: shell.Command, rules: Rules) -> str:
     return "tool-not-allowed"
 
 
-def _submission(command: str, script: shell.Script, submits: bool, rules: Rules) -> Iterator[Problem]:
+def _submission(command: str, script: shell.Script, submits: bool, rules: PromptRules) -> Iterator[Problem]:
     if submits and rules.submit_alone and len(script.commands) > 1:
         yield Problem("submit-not-alone")
     if not submits and any(re.search(rf"\becho ['\"]?{sentinel}\b", command) for sentinel in rules.sentinels):

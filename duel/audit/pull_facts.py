@@ -164,17 +164,14 @@ class Facts:
 
     @cached_property
     def words(self) -> Names:
-        """Names of one word, tests among them."""
         return Names(WORD, "identifier", self._lines, self._description)
 
     @cached_property
     def chunks(self) -> Names:
-        """Names joined by more than a word is."""
         return Names(CHUNK, "identifier", self._lines, self._description)
 
     @cached_property
     def numbers(self) -> Names:
-        """Numbers on changed lines."""
         return Names(NUMBER, "number", self._changed)
 
     @cached_property
@@ -184,12 +181,10 @@ class Facts:
 
     @cached_property
     def literals(self) -> dict[str, str]:
-        """What stands between quotes, as it is written."""
         return {plain(literal): literal for _, literal in LITERAL.findall(self._text)}
 
     @cached_property
     def lines(self) -> dict[str, DiffLine]:
-        """The lines of the diffs."""
         found: dict[str, DiffLine] = {}
         for line in self._lines:
             if line.sign != "@":
@@ -217,12 +212,10 @@ class Facts:
 
     @cached_property
     def prose_words(self) -> frozenset[str]:
-        """The words of `prose`."""
         return frozenset(self.prose.split())
 
     @cached_property
     def tokens(self) -> frozenset[str]:
-        """The names, numbers and marks on changed lines, casefolded."""
         return frozenset(TOKEN.findall("\n".join(line.text for line in self._changed).casefold()))
 
     @cached_property
@@ -280,7 +273,6 @@ class Facts:
 
 
 def fact_on(line: DiffLine, kind: str, value: str) -> Fact:
-    """The fact of `kind` that stands on `line`."""
     return Fact(kind, value, line.part, line.path, line.number, line.sign in "+-")
 
 

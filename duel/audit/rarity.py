@@ -34,26 +34,7 @@ LEAST_RECORDS = 500
 _NOT_COMMON = frozenset({"site-packages", "test", "tests", "idlelib", "lib2to3", "ensurepip"})
 # Packages whose source is read beside the standard library's.
 PACKAGES = ("huggingface_hub", "numpy", "pyarrow", "pygments.lexers")
-_ENDINGS = (
-    "",
-    "s",
-    "es",
-    "d",
-    "ed",
-    "ing",
-    "er",
-    "ers",
-    "ly",
-    "ness",
-    "al",
-    "ally",
-    "able",
-    "ion",
-    "ions",
-    "ment",
-    "ity",
-    "ities",
-)
+_ENDINGS = ("", *"s es d ed ing er ers ly ness al ally able ion ions ment ity ities".split())
 
 
 @dataclass
@@ -94,7 +75,6 @@ class Rarity:
             self.counts[cell] -= 0 < self.counts[cell] < MOST
 
     def digest(self) -> bytes:
-        """A fingerprint of all counts."""
         return hashlib.blake2b(self.counts.tobytes(), digest_size=16).digest()
 
     def elsewhere(self, name: str) -> int:
@@ -108,18 +88,15 @@ class Rarity:
 
 
 def names(text: str) -> set[str]:
-    """The names in a text, casefolded."""
     folded = text.casefold()
     return {*WORD.findall(folded), *CHUNK.findall(folded)}
 
 
 def _cells_of(text: str) -> set[int]:
-    """The cells in which the names of a text are counted."""
     return {_cell(name) for name in names(text)}
 
 
 def _text_of(commit: Commit) -> str:
-    """Everything of a pull request whose names are counted."""
     paths = (file.path for file in commit.files)
     return "\n".join([commit.issue, commit.description, commit.patch[:MAX_DIFF], commit.test_patch[:MAX_DIFF], *paths])
 
@@ -258,7 +235,6 @@ def background() -> Counter[str]:
 
 
 def take_background(counts: Counter[str]) -> None:
-    """Use what another process has read."""
     _BACKGROUND[:] = [counts]
 
 

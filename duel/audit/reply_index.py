@@ -19,7 +19,7 @@ _GREPS = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack", "zgrep", "sed",
 _GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)
 
 
-class Reply:
+class ReplyIndex:
     """A reply with what the weighing asks of it."""
 
     def __init__(self, text: str) -> None:
@@ -27,27 +27,22 @@ class Reply:
 
     @cached_property
     def plain(self) -> str:
-        """The reply casefolded, its words one blank apart."""
         return plain(self.text)
 
     @cached_property
     def command(self) -> str:
-        """The command, casefolded."""
         return turn.command(self.text).casefold()
 
     @cached_property
     def script(self) -> shell.Script:
-        """The command as bash."""
         return shell.parse(turn.command(self.text))
 
     @cached_property
     def style(self) -> shell.Style:
-        """What kind of action the command is."""
         return shell.script_style(self.script)
 
     @cached_property
     def module_words(self) -> frozenset[str]:
-        """The words of the command."""
         return frozenset(WORD.findall(self.command))
 
     @cached_property
@@ -71,7 +66,6 @@ class Reply:
         return [match.start() for match in re.finditer(r"^```", self.text, re.MULTILINE)]
 
     def in_code(self, start: int) -> bool:
-        """True inside a fenced block."""
         return bisect_right(self._fences, start) % 2 == 1
 
     def prose(self) -> Iterator[tuple[int, int]]:
@@ -81,12 +75,7 @@ class Reply:
 
     @cached_property
     def _searched(self) -> str:
-        """The arguments of the commands that look for files."""
-        words = [
-            " ".join(c.words[1:])
-            for c in self.script.commands
-            if c.name in {"ls", "find", "tree", "fd", "stat", "test", "["}
-        ]
+        words = [" ".join(c.words[1:]) for c in self.script.commands if c.name in _LOOKERS]
         return " ".join(words).casefold()
 
     def looks_for(self, key: str) -> bool:
@@ -122,7 +111,6 @@ class Reply:
         return _GUESS.search(self.text, max(0, start - 30), end + 20) is not None
 
     def place(self, start: int) -> dict[str, Any]:
-        """What a finding says about where it stands."""
         line = self.text.count("\n", 0, start) + 1
         around = self.text[max(0, start - 40) : start + 60]
         return {"offset": start, "line": line, "text": " ".join(around.split())}

@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import starmap
 from typing import NamedTuple
 
 from duel.audit import personal_data
-from duel.audit.secret_formats import FORMATS, SHAPES
+from duel.audit.secret_formats import formats, rows
 
 
 @dataclass(frozen=True)
@@ -85,57 +86,31 @@ def _format(kind: str, prefixes: tuple[str, ...], rest: str) -> _Rule:
     return _Rule(kind, needles, rf"{_EDGE}(?<![\w]-)(?:{starts}){rest}{_TAIL}", _is_drawn, dense=True)
 
 
-_NAMED = (
-    r"(?:secret|passw(?:or)?d|pwd|passphrase|token|api[_-]?key|access[_-]?key|auth[_-]?key|credential|private[_-]?key)"
-)
-_RULES: tuple[_Rule, ...] = (
-    *(_Rule(kind, needles, pattern, _is_unshown) for kind, needles, pattern in SHAPES),
-    *(_format(*row) for row in FORMATS),
-    _Rule(
-        "password",
-        ("://",),
-        r"[a-z][a-z0-9+.-]{1,20}://[^\s:/@'\"<>]{0,100}:(?P<value>[^\s:/@'\"<>]{3,200})@[\w.-]+",
-        _is_credential,
-    ),
-    _Rule(
-        "authorization",
-        ("authorization", "x-api-key", "private-token"),
-        r"(?i)\b(?:authorization['\"]?\s?[:=]\s?['\"]?(?:bearer|basic|token)|x-api-key['\"]?:|private-token['\"]?:)\s"
-        r"?(?P<value>[\w.~+/=-]{16,2000})",
-        _is_credential,
-    ),
-    _Rule(
-        "password",
-        ("-u", "--user", "machine ", "_auth"),
-        r"(?:\bcurl\b[^\n]{0,200}?\s(?:-u|--user)[ =]?['\"]?[\w.@-]{1,60}:(?P<value>[^\s'\":]{6,200})"
-        r"|\bmachine \S{1,100}\s+login \S{1,100}\s+password (?P<bare>\S{6,200}))",
-        _is_credential,
-    ),
-    _Rule(
-        "password",
-        ("_auth", '"auth"'),
-        r"(?:_auth(?:Token)?\s?=\s?['\"]?|\"auth\":\s?\")(?P<value>[\w+/=.-]{16,2000})",
-        _is_credential,
-    ),
-    _Rule(
-        "password",
-        ("password", "passwd", "_pass", "pwd"),
-        r"(?:^|[\s;&'\"{,])(?:export +)?[A-Z][A-Z0-9_]{0,60}(?:PASSWORD|PASSWD|PASS"
-        r"|PWD)=(?P<value>[^\s'\"$<>;&|]{6,200})",
-        lambda value: _is_credential(value) and re.search(r"[\d!@#%^*]", value) is not None,
-    ),
-    _Rule(
-        "secret",
-        ("secret", "passw", "pwd", "passphrase", "token", "key", "credential"),
-        rf"(?i){_NAMED}[\w-]{{0,20}}['\"]?"
-        r"[ \t]{0,4}(?::|=>?|:=)[ \t]{0,4}(?:(?P<quote>['\"])(?P<value>[^\s'\"<>${}]{8,512})(?P=quote)"
-        r"|(?P<bare>[A-Za-z0-9+/_~.=-]{16,512})(?![\w(\[]))",
-        _is_random,
-    ),
-    *(_Rule(*row) for row in personal_data.RULES),
-)
-KINDS: Sequence[str] = tuple(dict.fromkeys(rule.kind for rule in _RULES))
-"""Every kind that is counted."""
+def _is_password(value: str) -> bool:
+    return _is_credential(value) and re.search(r"[\d!@#%^*]", value) is not None
+
+
+_TESTS = personal_data.TESTS | {
+    "unshown": _is_unshown,
+    "credential": _is_credential,
+    "password": _is_password,
+    "random": _is_random,
+}
+
+
+@cache
+def _rules() -> tuple[_Rule, ...]:
+    return (*_of_file("secret_shapes.txt"), *starmap(_format, formats()), *_of_file("secret_rules.txt"))
+
+
+def _of_file(name: str) -> list[_Rule]:
+    columns = rows(name)
+    return [_Rule(kind, tuple(needles.split("|")), pattern, _TESTS[test]) for kind, needles, test, pattern in columns]
+
+
+def kinds() -> Sequence[str]:
+    """Every kind that is counted."""
+    return list(dict.fromkeys(rule.kind for rule in _rules()))
 
 
 def scrub(text: str, key: bytes = b"") -> Scrubbed:
@@ -146,7 +121,7 @@ def scrub(text: str, key: bytes = b"") -> Scrubbed:
     counts: Counter[str] = Counter()
     folded = text.lower()
     dense = " ".join(_DENSE.findall(folded))
-    for rule in _RULES:
+    for rule in _rules():
         if any(needle in (dense if rule.dense else folded) for needle in rule.needles):
             text = _replaced(rule, text, key, counts)
     return Scrubbed(text, counts)

@@ -27,6 +27,11 @@ def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
     return digest.digest()
 
 
+def of_workspace(workspace: Workspace, settings: Settings, benchmarks: Benchmarks) -> str:
+    """What the audit of all turns rests on: the ground of each, and every pull request's and answer's file."""
+    return ground(settings, benchmarks).hex() + files([workspace.root / "commit", *workspace.answer_folders()])
+
+
 def of_turn(base: bytes, reply: str, answer: Answer, commit: Commit | None) -> str:
     """What the audit of one reply rests on: `base`, the reply, its history and its pull request."""
     digest = hashlib.blake2b(base, digest_size=8)
@@ -61,7 +66,6 @@ def last(workspace: Workspace, side: Side, key: str) -> dict[str, Any] | None:
 
 
 def remember(workspace: Workspace, side: Side, key: str, said: dict[str, Any]) -> None:
-    """Keep what an audit said for a run that finds everything as it is now."""
     import orjson
 
     workspace.save(_path(workspace, side), orjson.dumps({"key": key, **said}))

@@ -66,7 +66,7 @@ def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
         language=["en"],
         license="other",
         license_name="per-repository",
-        license_link="README.md#licences",
+        license_link="README.md#licenses",
         pretty_name=title,
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         task_categories=["text-generation"],

@@ -204,7 +204,7 @@ class Export:
 
 
 def _row_index(name: str, split: str, row: lengths.MeasuredRow) -> dict[str, Any]:
-    """Where one row comes from: for formats whose readers take no further columns, and for the licence of each row."""
+    """Where one row comes from: for formats whose readers take no further columns, and for the license of each row."""
     return {"format": name, "split": split, "tokens": row.longest, **provenance(row.example)}
 
 

@@ -1,4 +1,4 @@
-"""What is left out before anything is written, each with its reason: leaks, contamination, licences, copies, excess."""
+"""What is left out before anything is written, each with its reason: leaks, contamination, licenses, copies, excess."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from duel import placement
+from duel import chat_tokens, placement
 from duel.audit.contamination import Benchmarks
 from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
@@ -117,7 +117,7 @@ def at_most_per_repo(limit: int, seed: int) -> Step:
 
 
 def balanced(by: str, seed: int) -> Step:
-    """No style (or repository, or licence) holds more than an even share of what there is, drawn with `seed`."""
+    """No style (or repository, or license) holds more than an even share of what there is, drawn with `seed`."""
     key = BALANCED_BY[by]
 
     def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
@@ -138,17 +138,7 @@ class Scrubber:
 
     def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         """All examples without secrets; none is dropped."""
-        return [example.mapped(self._message, self._text) for example in examples], []
-
-    def _message(self, message: Message) -> Message:
-        return Message.model_validate(self._value(message.model_dump()))
-
-    def _value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._text(value)
-        if isinstance(value, Mapping):
-            return {key: self._value(part) for key, part in value.items()}
-        return [self._value(part) for part in value] if isinstance(value, list) else value
+        return [rewritten(example, self._text) for example in examples], []
 
     def _text(self, text: str) -> str:
         """Histories share their system prompts and tasks: each text is searched once."""
@@ -158,6 +148,44 @@ class Scrubber:
         cleaned, counts = self._seen[text]
         self.counts.update(counts)
         return cleaned
+
+
+@dataclass
+class TokenBreaker:
+    """Breaks control tokens of chat templates, which a trainer's tokenizer would take for a switch of role."""
+
+    family: str = "all"
+    """Of `chat_tokens.FAMILIES`, or "all"."""
+    broken: int = 0
+
+    def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+        """All examples with these tokens as plain characters; none is dropped."""
+        return [rewritten(example, self._text) for example in examples], []
+
+    def _text(self, text: str) -> str:
+        family = "" if self.family == "all" else self.family
+        # Tags of tool calls are how some agents act: the formats read them.
+        found = [token for token in chat_tokens.tokens(text, family) if "tool" not in token.lower()]
+        self.broken += len(found)
+        for token in found:
+            text = text.replace(token, chat_tokens.broken(token, family))
+        return text
+
+
+def rewritten(example: Example, change: Callable[[str], str]) -> Example:
+    """`example` with `change` made to each text in its messages, tool calls and losing turns."""
+
+    def value(part: Any) -> Any:
+        if isinstance(part, str):
+            return change(part)
+        if isinstance(part, Mapping):
+            return {key: value(inner) for key, inner in part.items()}
+        return [value(inner) for inner in part] if isinstance(part, list) else part
+
+    def message(said: Message) -> Message:
+        return Message.model_validate(value(said.model_dump()))
+
+    return example.mapped(message, change)
 
 
 def _capped(

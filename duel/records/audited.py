@@ -66,6 +66,8 @@ class Audit(Part):
     """The score exceeds `[audit] leak_max`."""
     reworded: bool = False
     """The writer was asked again with its leaks named: the words are gone, the knowledge may be there."""
+    auditor: str = ""
+    """The model that was asked which claims follow from nothing; "" where none was."""
     attempts: list[str] = Field(default_factory=list)
     """Kinds of attempts to sway a judge."""
     minded: dict[str, str] = Field(default_factory=dict)

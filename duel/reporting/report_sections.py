@@ -11,7 +11,7 @@ from duel.reporting.execution_section import execution
 from duel.reporting.parts import Outside, ReportSection, Table
 from duel.reporting.trust import certainty, repeats
 
-# Rows of a table by repository or licence; the rest is summed in one row, and index.html filters by any of them.
+# Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
 GATE_NAMES = {
     "parsed_fraction": "turns that could be judged",
@@ -30,7 +30,7 @@ GROUP_TITLES = {
     "style": ("By action style", "action style"),
     "repo": ("By repository", "repository"),
     "position": ("By turn position", "turn"),
-    "license": ("By licence", "licence"),
+    "license": ("By license", "license"),
 }
 
 
@@ -97,6 +97,10 @@ def buckets(summary: dict[str, Any]) -> ReportSection:
             f"Leaks: {wording.count(turns['leaking'])} of {wording.count(turns['audited'])} checked turns tell what"
             " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
         )
+    if (auditor := summary["auditor"]).get("model"):
+        row = (Outside(auditor["model"]), wording.count(auditor["asked"]), wording.count(auditor["claiming"]))
+        caption = "The auditor: a turn that claims what follows from no line of the conversation is placed like a leak"
+        section.tables.append(Table(("auditor", "suspicious turns shown", "claiming"), [row], (1, 2), caption))
     left = [(Outside(r["stage"]), Outside(r["reason"]), wording.count(r["items"])) for r in summary["left_out"]]
     if left:
         caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
@@ -184,7 +188,7 @@ def _threshold_table(rows: Sequence[Thresholds], people: People | None) -> Table
 
 
 def groups(summary: dict[str, Any]) -> list[ReportSection]:
-    """Turns by action style, repository, turn position and licence."""
+    """Turns by action style, repository, turn position and license."""
     found = []
     for name, (title, column) in GROUP_TITLES.items():
         groups = summary["groups"][name]

@@ -22,10 +22,11 @@ def summarise(
     sampling: dict[str, Any],
     settings: Settings,
     executed: dict[str, Any] | None = None,
+    audited: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All figures that stand on the pages above the table of turns. Null means that there is no data.
 
-    `sampling` and `executed` are what those stages left in report/.
+    `sampling`, `executed` and `audited` are what those stages left in report/.
     """
     return {
         "format": "duel-report/1",
@@ -46,6 +47,7 @@ def summarise(
         "execution": tally.executed.summary(executed or {}),
         "costs": costs(verdict, tally, settings),
         "sampling": sampling,
+        "auditor": (audited or {}).get("auditor") or {},
         "thresholds": {"final_min": settings.report.final_min, "defeat_min": settings.report.defeat_min},
     }
 

@@ -20,7 +20,7 @@ GROUPINGS = ("style", "repo", "position", "license")
 
 @dataclass
 class Group:
-    """Turns that share an action style, a repository, a turn position or a licence."""
+    """Turns that share an action style, a repository, a turn position or a license."""
 
     turns: int = 0
     parsed: int = 0

@@ -33,7 +33,7 @@ MEANINGS = {
     "excluded": "in `exclude_ids`",
     "issue-differs": "the issue in the task is not the pull request's",
     "loops": "every eligible turn follows a history that goes in circles",
-    "licence": "the licence is refused",
+    "license": "the license is refused",
     "no-eligible-turn": "no turn within `min_turn`, `max_turn` and `max_history_tokens`",
     "no-instance-id": "no instance id",
     "no-messages": "no readable conversation",

@@ -89,7 +89,7 @@ def refusal(turn: DrawnTurn, head: Head | None, settings: Settings, benchmarks: 
         if reason := mismatch(task, head.base_commit, head.problem_statement):
             return reason, "the rollout's task is not this pull request's"
         if detail := licenses.refused(head.license, settings):
-            return "licence", detail
+            return "license", detail
     commit, issue = (head.base_commit, head.problem_statement) if head else ("", task)
     detail = benchmarks.reason(turn.instance_id, turn.repo, commit, issue)
     return ("contaminated", detail) if detail else ("", "")

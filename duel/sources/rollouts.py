@@ -18,7 +18,7 @@ from duel.conversation.values import parts
 from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from duel.records import Message
-from duel.sections import Sample
+from duel.sections import SampleSection
 from duel.sources.parquet_tables import Footer, footer
 
 COLUMNS = ("instance_id", "repo", "messages")
@@ -99,7 +99,7 @@ def shape_problem(shape: Shape) -> str:
     return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
 
 
-def eligible_turns(shape: Shape, sample: Sample) -> list[tuple[int, int]]:
+def eligible_turns(shape: Shape, sample: SampleSection) -> list[tuple[int, int]]:
     """The turns that may be drawn, as (assistant turn from 1, index of its message).
 
     A turn needs a history that ends on a user message, a reply that is not empty, a number between `min_turn` and

@@ -21,7 +21,7 @@ from itertools import chain, groupby
 
 from duel.errors import ItemError, printable
 from duel.records import Message, Prompt, Source
-from duel.sections import Sample
+from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import ParquetTable
@@ -197,7 +197,7 @@ def prompts(
         )
 
 
-def drawn_turns(rollout: Rollout, turns: Sequence[tuple[int, int]], sample: Sample) -> list[tuple[int, int]]:
+def drawn_turns(rollout: Rollout, turns: Sequence[tuple[int, int]], sample: SampleSection) -> list[tuple[int, int]]:
     """`per_rollout` of the eligible turns, drawn without replacement, in their order."""
     left = list(turns)
     for draw in range(min(sample.per_rollout, len(turns))):

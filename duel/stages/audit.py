@@ -1,17 +1,22 @@
-"""Audit the answers: the blind rule, the protocol, near-duplicates, secrets, contamination and licences. No call.
+"""Audit the answers: the blind rule, the protocol, near-duplicates, secrets, contamination and licenses.
 
     duel audit                 audit the challengers, print a table
     duel audit --side king     the same of the turns whose author has seen nothing: how often is the alarm false?
+    duel audit --plan          what the auditor would be asked, and at most cost, where [audit] auditor names a model
 
 reads   answer_<k>/, commit/, and the lists of benchmark instances that [audit] decontaminate names
 writes  the `audit` field of each answer, in place; report/audit.json; what cannot enter final/ in report/dropped.jsonl
+
+No call is made unless `[audit] auditor` names a model: it is shown the most suspicious fifth of the challengers and
+must quote, for each claim, the line of the conversation from which it follows.
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from duel import calls
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
@@ -20,12 +25,27 @@ from duel.settings import Settings
 from duel.stages import opened
 from duel.workspace import Workspace
 
+if TYPE_CHECKING:
+    from duel.audit.audit_summary import AuditFindings
+    from duel.audit.workspace_audit import Audited, Examiner
 
-def run(workspace: Workspace, settings: Settings, *, side: Side = "challenger", offline: bool = False) -> Result:
-    """Audit one side of every answer in place; `found` is what report/audit.json holds."""
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    side: Side = "challenger",
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Audit one side of every answer in place; `found` is what report/audit.json holds.
+
+    `again`, `budget` (dollars) and `offline` are for the auditor, which is asked about challengers alone.
+    """
     # Reading numpy and the parsers takes 0.3 s: not for `--help`.
+    from duel.audit import audit_summary, unchanged, workspace_audit
     from duel.audit.contamination import Benchmarks
-    from duel.audit.turns import audit_workspace
 
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to audit", where=workspace.root, hint="run king.py first")
@@ -33,24 +53,61 @@ def run(workspace: Workspace, settings: Settings, *, side: Side = "challenger", 
         say("reading lists of benchmarks …")
         benchmarks = Benchmarks.load(settings, workspace, offline)
         say(f"auditing the {side} of each answer …")
-        found = audit_workspace(workspace, settings, side, benchmarks)
-        save(workspace, found.summary)
-        if side == "challenger":
-            workspace.save_dropped("audit", found.dropped)
+        known = unchanged.last(workspace, side, unchanged.of_workspace(workspace, settings, benchmarks))
+        if known is not None and not again:
+            found = audit_summary.AuditFindings(known["summary"], known["dropped"])
+            save(workspace, found, side)
+            return Result("audit", found=found.summary)
+        examiner = workspace_audit.Examiner.of(workspace, settings, side, benchmarks)
+        audited = workspace_audit.audit_answers(examiner)
+        try:
+            asked = ask_auditor(examiner, audited, again=again, budget=budget, offline=offline)
+        finally:
+            found = audit_summary.findings(audited, examiner)
+            save(workspace, found, side)
+        if asked.exit_code == EXIT_FINISHED and not found.damage:
+            key = unchanged.of_workspace(workspace, settings, benchmarks)
+            unchanged.remember(workspace, side, key, {"summary": found.summary, "dropped": found.dropped})
     for problem in found.damage:
         say_error(problem)
-    return Result("audit", EXIT_OPEN if found.damage else EXIT_FINISHED, found.summary)
+    code = asked.exit_code or (EXIT_OPEN if found.damage else EXIT_FINISHED)
+    return Result("audit", code, found.summary, asked.calls)
 
 
-def save(workspace: Workspace, summary: dict[str, Any]) -> None:
+def ask_auditor(examiner: Examiner, audited: Audited, *, again: bool, **paid: Any) -> Result:
+    """Where the settings name an auditor, ask it, and take its findings into `audited`."""
+    if not examiner.settings.audit.auditor or examiner.side != "challenger":
+        return Result("auditor")
+    from duel.stages import suspects
+
+    stage = suspects.Suspects(suspects.NAME, examiner.workspace, examiner.settings, again=again)
+    try:
+        return stage.finish(suspects.ask(stage, **paid))
+    finally:
+        for turn in audited.turns:
+            turn.found = stage.audits.get(turn.path.stem, turn.found)
+
+
+def save(workspace: Workspace, found: AuditFindings, side: Side) -> None:
     import orjson
 
-    data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    data = orjson.dumps(found.summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     workspace.save(workspace.report / "audit.json", data)
+    if side == "challenger":
+        workspace.save_dropped("audit", found.dropped)
+
+
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+    """What the auditor would be asked, and at most cost; nothing where the settings name none."""
+    from duel.stages import suspects
+
+    if not settings.audit.auditor:
+        return calls.Plan(suspects.NAME)
+    return suspects.plan(workspace, settings, offline=offline)
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
+    parser.with_offline().with_spending()
     parser.add_argument(
         "--side",
         choices=["king", "challenger", "assistant"],
@@ -60,9 +117,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    from duel.audit.table import table
-
     workspace, settings = opened(arguments)
-    result = run(workspace, settings, side=arguments.side, offline=arguments.offline)
+    offline = arguments.offline
+    if arguments.plan:
+        plan(workspace, settings, offline=offline).say()
+        return EXIT_FINISHED
+    from duel.audit.audit_summary import table
+
+    paid = {"again": arguments.again, "budget": arguments.budget, "offline": offline}
+    result = run(workspace, settings, side=arguments.side, **paid)
     print(table(result.found))
     return result.exit_code

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from duel import calls, candidates, fence
+from duel.audit import auditor
 from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
 from duel.records import Answer, Commit, Message
 from duel.settings import Settings
+from duel.stages import suspects
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -77,8 +80,10 @@ def sample(workspace: Workspace, settings: Settings) -> TurnSample:
 
 
 def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
-    """What the three paying stages would ask of these turns. Nothing is asked or written."""
+    """What the paying stages would ask of these turns. Nothing is asked or written."""
     jobs = {"king": kings, "challenger": challengers, "judge": judges}
+    if settings.audit.auditor:
+        jobs["auditor"] = audits
     common = {"workspace": workspace, "settings": settings, "offline": offline}
     return [
         calls.plan(make(sample.turns, settings), stage=stage, **common).times(sample.weight)  # type: ignore[arg-type]
@@ -123,6 +128,15 @@ def challengers(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Ex
         else:
             continue
         yield Expected(turn.item, [question.request])
+
+
+def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+    """What `duel audit` will ask the auditor, if nothing keeps a turn out: every fifth of the turns."""
+    known = ((turn, turn.commit) for turn in turns if turn.commit is not None)
+    for turn, commit in islice(known, 0, None, round(1 / auditor.SHARE)):
+        answer = Answer(instance_id=turn.instance_id, king="", challenger="x" * REPLY_BYTES, messages=turn.history)
+        asked = suspects.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))
+        yield Expected(turn.item, [asked])
 
 
 def judges(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:

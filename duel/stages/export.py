@@ -16,6 +16,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duel import chat_tokens
 from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.exports import formats, thoughts
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from duel.audit.contamination import Benchmarks
     from duel.exports.example import Example
     from duel.exports.handover import Handover
-    from duel.exports.quality import Scrubber
+    from duel.exports.quality import Scrubber, TokenBreaker
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
@@ -50,7 +51,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         scrubber = quality.Scrubber(workspace.secret())
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
-        examples = choose(asked, settings, handover, benchmarks, scrubber, examples)
+        breaker = quality.TokenBreaker(asked.chat_tokens)
+        examples = choose(asked, settings, handover, benchmarks, (scrubber, breaker), examples)
         division = splits.divide(examples, shares, asked.group, asked.seed)
         handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
         splits.check(division)
@@ -63,6 +65,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
             export.save(card.render(export, known), known)
         workspace.save_dropped("export", handover.rows())
     handover.say()
+    if breaker.broken:
+        say(f"{breaker.broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
     lines = [format.line() for format in written]
     if asked.push:
         agree, names = push.asker(asked.yes), sorted(export.files)
@@ -99,6 +103,14 @@ def add_arguments(parser: Parser) -> None:
     add("--fit", type=positive, metavar="N", help="shorten histories so that each accepted turn is whole in N tokens")
     add("--tokenizer", default="", metavar="NAME", help="count with this model's tokenizer (a folder or a Hub name)")
     add("--thought", default="text", choices=thoughts.PLACES, help="where thoughts stand (default: text)")
+    add(
+        "--chat-tokens",
+        default="all",
+        choices=("all", "none", *chat_tokens.FAMILIES),
+        metavar="FAMILY",
+        help=f"break the control tokens of this family of chat templates: all, none, {', '.join(chat_tokens.FAMILIES)}"
+        " (default: all)",
+    )
     add("--weights", action="store_true", help="columns `weight`, `margin` and `score_expected` in each row")
     add("--balance", choices=("style", "repo", "license"), help="none holds more than an even share")
     add("--system", type=Path, metavar="FILE", help="the system prompt to write in place of the recorded one")
@@ -129,7 +141,7 @@ def choose(
     settings: Settings,
     handover: Handover,
     benchmarks: Benchmarks,
-    scrubber: Scrubber,
+    rewriters: tuple[Scrubber, TokenBreaker],
     examples: list[Example],
 ) -> list[Example]:
     """What is fit to train on, step by step; each step's counts must add up."""
@@ -142,7 +154,9 @@ def choose(
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)
     if settings.audit.scrub_secrets:
-        steps["secrets"] = scrubber.step
+        steps["secrets"] = rewriters[0].step
+    if asked.chat_tokens != "none":
+        steps["chat tokens"] = rewriters[1].step
     steps["copies"] = quality.unique
     if asked.max_tokens:
         steps["length"] = quality.within(asked.max_tokens)

@@ -28,8 +28,8 @@ REFUSALS = {401, 402, 403, 404}
 
 def wanted(settings: Settings) -> dict[Literal["writer", "judge"], list[str]]:
     """The models of each role."""
-    writers = dict.fromkeys([settings.king_model, settings.challenger_model])
-    return {"writer": list(writers), "judge": list(settings.judge.models)}
+    writers = dict.fromkeys([settings.king_model, settings.challenger_model, settings.audit.auditor])
+    return {"writer": [model for model in writers if model], "judge": list(settings.judge.models)}
 
 
 async def check_async(workspace: Workspace, settings: Settings, *, ask_models: bool = False) -> dict[str, str]:

@@ -10,7 +10,7 @@ writes  prompt/prompts_<N>_<k>.json, commit/<instance_id>.json, report/hugePR.md
 
 The draw has two stages: files in proportion to their rows, then distinct pull requests inside them, one rollout each,
 one turn a rollout. The same seed and revision give the same bytes. A pull request that does not belong to its rollout,
-is part of a benchmark or has a refused licence is left out, and the next takes its place.
+is part of a benchmark or has a refused license is left out, and the next takes its place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, printable
 from duel.offline import overrides
-from duel.sections import Sample
+from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.stages import say_unused
 from duel.workspace import Workspace
@@ -39,7 +39,7 @@ def run(
     *,
     again: bool = False,
     offline: bool = False,
-    configured: Sample | None = None,
+    configured: SampleSection | None = None,
 ) -> Result:
     """From two sources to prompts and pull requests on disk. `again` draws anew, from the newest revision.
 
@@ -49,7 +49,7 @@ def run(
         return _sample(workspace, settings, again, offline, configured or settings.sample)
 
 
-def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool, configured: Sample) -> Result:
+def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool, configured: SampleSection) -> Result:
     from duel.audit.contamination import Benchmarks
     from duel.sources import account, replacing, sampling
     from duel.sources.admission import choose
@@ -134,7 +134,7 @@ def main(arguments: Namespace) -> int:
     return EXIT_FINISHED
 
 
-def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, Sample]:
+def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, SampleSection]:
     """The settings with the draw that is asked for, and what chain.toml alone asks for.
 
     A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
@@ -172,7 +172,7 @@ def remembered(workspace: Workspace, settings: Settings) -> Settings:
         say(f"to answer and judge {configured['n']:,} turns costs {estimate.cost_of_a_draw(workspace, settings)}")
         return settings
     try:
-        sample = Sample.model_validate(mark["sample"])
+        sample = SampleSection.model_validate(mark["sample"])
     except ValueError:
         return settings
     say(f"keeping the draw of {sample.n:,} turns from {printable(sample.dataset)}; --source or --n draws another")

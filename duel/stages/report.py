@@ -54,8 +54,8 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     removed = shelves.tidy()
     workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
 
-    told = [recorded(workspace, name) for name in ("sampling.json", "execute.json")]
-    summary = summarise(duel, tally, workspace.dropped(), told[0], settings, told[1])
+    told = [recorded(workspace, name) for name in ("sampling.json", "execute.json", "audit.json")]
+    summary = summarise(duel, tally, workspace.dropped(), told[0], settings, *told[1:])
     tables = report_sections.sections(duel, summary)
     if duel.people is not None:
         tables += people_sections(duel.people)

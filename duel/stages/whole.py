@@ -21,7 +21,7 @@ from duel import calls
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
-from duel.sections import Sample
+from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -36,7 +36,7 @@ def run(
     again: bool = False,
     budget: float | None = None,
     offline: bool = False,
-    configured: Sample | None = None,
+    configured: SampleSection | None = None,
     check_models: bool = False,
 ) -> Result:
     """Run the stages; `budget`, in dollars, is one for all of them. `found` is what the report found.
@@ -61,7 +61,7 @@ def run(
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
         "execute": lambda: executed(workspace, settings, offline=offline),
-        "audit": lambda: audit.run(workspace, settings, offline=offline),
+        "audit": lambda: audit.run(workspace, settings, **paying()),
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
@@ -98,7 +98,7 @@ def _judged_in_every_way(workspace: Workspace, settings: Settings, spending: dic
     )
 
 
-def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sample | None) -> Result:
+def draw(workspace: Workspace, settings: Settings, offline: bool, configured: SampleSection | None) -> Result:
     """Draw, unless prompts from elsewhere lie there; say what the turns need that the mode asks for."""
     from duel.sources.output import read_mark
     from duel.stages import prompt

@@ -94,7 +94,7 @@ def test_the_question_fences_what_comes_from_outside() -> None:
 def test_a_turn_that_tells_the_fix_in_other_words_is_more_suspicious_than_an_honest_one() -> None:
     def rank(reply: str) -> float:
         leaks = find_leaks(reply, HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
-        return auditor.suspicion(reply, HISTORY, COMMIT, leaks)
+        return auditor.suspicion(reply, HISTORY, COMMIT, leaks.score)
 
     assert rank(TOLD) > rank(HONEST) >= 0
 

@@ -12,10 +12,11 @@ import pytest
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import near_duplicates
 from duel.audit.licenses import refused
-from duel.audit.secret_formats import FORMATS
-from duel.audit.secrets import KINDS, scrub
+from duel.audit.secret_formats import formats
+from duel.audit.secrets import kinds, scrub
 from duel.errors import SettingsError
-from duel.settings import Audit, Settings
+from duel.sections import AuditSection
+from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.audit import real
 from tests.audit.secret_rows import DRAWN_LOOK_ALIKES, LOOK_ALIKES, PERSONAL, SECRETS, draw
@@ -60,7 +61,7 @@ def test_a_threshold_of_one_asks_for_the_same_words() -> None:
 
 
 def benchmarks(tmp_path: Path, *names: str, **settings: object) -> Benchmarks:
-    chosen = Settings(audit=Audit(decontaminate=list(names), **settings))  # type: ignore[arg-type]
+    chosen = Settings(audit=AuditSection(decontaminate=list(names), **settings))  # type: ignore[arg-type]
     return Benchmarks.load(chosen, Workspace(tmp_path))
 
 
@@ -223,8 +224,8 @@ def test_code_and_examples_are_left_alone(text: str) -> None:
 def test_every_rule_has_a_row() -> None:
     told = [draw(template) for template in (*SECRETS.values(), *(template for template, _ in PERSONAL.values()))]
     assert len(told) > 180
-    assert {kind for text in told for kind in scrub(text).counts} == set(KINDS)
-    assert [row for row in FORMATS if not any(prefix in text for prefix in row[1] for text in told)] == []
+    assert {kind for text in told for kind in scrub(text).counts} == set(kinds())
+    assert [row for row in formats() if not any(prefix in text for prefix in row[1] for text in told)] == []
 
 
 def test_a_placeholder_tells_nothing_without_the_secret_of_the_workspace() -> None:
@@ -269,4 +270,21 @@ def test_honest_turns_hold_hardly_anything_to_take_out(shared: Path) -> None:
     ],
 )
 def test_licenses_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:
-    assert (refused(license_id, Settings(audit=Audit(licenses=table))) == "") is allowed
+    assert (refused(license_id, Settings(audit=AuditSection(licenses=table))) == "") is allowed
+
+
+def test_each_secret_is_counted() -> None:
+    assert scrub(f"ghp_{'a1B2c3D4' * 5} and ghp_{'z9Y8x7W6' * 5}", KEY).counts == {"github-token": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'token = "a1a1a1a1a1a1a1a1a1a1"',  # drawn by no machine: one bit a character
+        "postgres://app:$DBPW99@db",  # a variable
+        "phone: 12 34 56",  # too short for a number
+        f"risk-hf_{'Ab1cD2' * 6}",  # the end of another name
+    ],
+)
+def test_what_only_looks_like_a_secret_is_left_alone(text: str) -> None:
+    assert scrub(text, KEY).text == text

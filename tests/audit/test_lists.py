@@ -10,7 +10,8 @@ import pytest
 
 from duel.audit.benchmark_lists import HUB_LISTS
 from duel.audit.contamination import Benchmarks
-from duel.settings import Audit, Settings
+from duel.sections import AuditSection
+from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.hub import LoopbackHub
 
@@ -38,7 +39,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, clean_home: Path) -> Iterator[LoopbackH
 
 
 def load(tmp_path: Path, *names: str, offline: bool = False) -> Benchmarks:
-    return Benchmarks.load(Settings(audit=Audit(decontaminate=list(names))), Workspace(tmp_path), offline)
+    return Benchmarks.load(Settings(audit=AuditSection(decontaminate=list(names))), Workspace(tmp_path), offline)
 
 
 def test_a_list_is_read_once_and_then_kept(hub: LoopbackHub, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from duel import settings
-from duel.audit import turns
-from duel.audit.contamination import Benchmarks
+from duel.audit import workspace_audit
 from duel.records import Answer, Candidate
+from duel.stages import audit as audit_stage
 from duel.workspace import Workspace
 from tests.audit.test_audit_script import HISTORY
 from tests.audit.test_leaks import COMMIT
@@ -21,17 +21,17 @@ from tests.conftest import ROOT, Finished
 
 KILLED = """
 import os, runpy, signal, sys
-from duel.audit import turns
+from duel.audit import workspace_audit
 
-turns.FEW, turns.CHUNK = 1, 5
-spread = turns.spread
+workspace_audit.FEW, workspace_audit.CHUNK = 1, 5
+spread = workspace_audit.spread
 
 def killed(*given):
     for result in spread(*given):
         os.kill(os.getpid(), signal.SIGKILL)
         yield result
 
-turns.spread = killed
+workspace_audit.spread = killed
 sys.argv = ["duel", "audit", *sys.argv[1:]]
 runpy.run_module("duel", run_name="__main__")
 """
@@ -70,14 +70,15 @@ def test_after_a_kill_the_workers_are_gone_and_the_next_run_holds_the_workspace(
 def audit(monkeypatch: pytest.MonkeyPatch) -> Callable[[Workspace], tuple[Any, list[str]]]:
     """Audit a workspace; gives what was found, and the replies for which the checks were made."""
     checked: list[str] = []
-    check = turns.check
-    monkeypatch.setattr(turns, "check", lambda reply, messages: (checked.append(reply), check(reply, messages))[1])
+    check = workspace_audit.check
+    monkeypatch.setattr(
+        workspace_audit, "check", lambda reply, messages: (checked.append(reply), check(reply, messages))[1]
+    )
 
     def call(workspace: Workspace) -> tuple[Any, list[str]]:
         checked.clear()
         chosen = settings.load(workspace.root)
-        benchmarks = Benchmarks.load(chosen, workspace, offline=True)
-        return turns.audit_workspace(workspace, chosen, "challenger", benchmarks), list(checked)
+        return audit_stage.run(workspace, chosen, offline=True).found, list(checked)
 
     return call
 
@@ -117,4 +118,4 @@ def test_what_the_findings_rest_on_is_looked_at(tmp_path: Path, audit: Callable[
         workspace.save(workspace.commit_path(COMMIT.instance_id), other)
     found, checked = audit(workspace)
     assert len(checked) == 6
-    assert found.summary["contamination"]["contaminated"] == (6 if changed == "list" else 0)
+    assert found["contamination"]["contaminated"] == (6 if changed == "list" else 0)

@@ -195,7 +195,7 @@ def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(
         kept = workspace.read(path, Kept)
         kept.messages[1].content += " <|im_end|>"
         workspace.save(path, kept)
-    assert "chatml-delimiter" in export("--format", "sft,chatml", code=2).err
+    assert "chatml-delimiter" in export("--format", "sft,chatml", "--chat-tokens", "none", code=2).err
     assert files(workspace) == before
 
 
@@ -321,6 +321,24 @@ def test_a_folder_of_trajectories_in_every_kind_of_file(
         assert f"1 dropped: {reason}" in done.err
     assert "2 dropped: unreadable-file" in done.err
     assert "not JSON" in export("--from", folder / "cut.json", code=2).err
+
+
+def test_control_tokens_of_the_models_family_are_plain_characters_in_every_row(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
+    told = "Observation: <|im_end|> [INST] <tool_call>"
+    messages = [{"role": "user", "content": "Fix it."}, {"role": "user", "content": told}]
+    put_turn(workspace, 77, "final", 95.0, messages=messages)
+
+    def written(*flags: object) -> str:
+        export(*flags)
+        return next(row["messages"][1]["content"] for row in rows(workspace, "sft") if row["id"].endswith("_77"))
+
+    assert "<|im_end|>" not in written() and "[INST]" not in written()
+    assert "<tool_call>" in written()  # agents act by these
+    assert "<|im_end|>" in written("--chat-tokens", "mistral") and "[INST]" not in written("--chat-tokens", "mistral")
+    assert "<|im_end|> [INST]" in written("--chat-tokens", "none")
+    assert "2 control tokens of chat templates were broken (all)" in export().err
 
 
 def test_hostile_rows_are_dropped_one_by_one(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from duel.audit.contamination import Benchmarks
 from duel.history import history_tokens
 from duel.records import Message
-from duel.sections import Duel, Sample
+from duel.sections import DuelSection, SampleSection
 from duel.settings import Settings
 from duel.sources.admission import choose, mismatch
 from duel.sources.draw import chance, draw_files, shuffled
@@ -86,7 +86,7 @@ TALK = st.lists(
 @given(TALK, st.integers(1, 4), st.integers(1, 6), st.integers(0, 80))
 def test_eligible_turns_follow_the_settings(talk: list[tuple[str, str]], low: int, high: int, most: int) -> None:
     shape = [(role, len(text.encode())) for role, text in talk]
-    sample = Sample(min_turn=low, max_turn=high, max_history_tokens=most)
+    sample = SampleSection(min_turn=low, max_turn=high, max_history_tokens=most)
     turns = eligible_turns(shape, sample)
     for number, index in turns:
         history = [Message(role=role, content=text) for role, text in talk[:index]]  # type: ignore[arg-type]
@@ -121,13 +121,13 @@ def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path:
         rows = [row for row in pq.read_table(path).to_pylist() if "rollout 9" not in str(row["messages"])]
         write_rollouts(path, rows)
     table = LocalTable("runs", paths)
-    sample = Sample(max_turn=4)
+    sample = SampleSection(max_turn=4)
     eligible = sum(len(eligible_turns(rollout.shape, sample)) for path in paths.values() for rollout in read(path, ""))
     estimates = []
     for seed in range(150):
-        settings = Settings(sample=Sample(seed=seed, files=2, n=5, max_turn=4))
+        settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4))
         pool, odds = fill(settings, table, no_reading)
-        choice = choose(pool, settings.model_copy(update={"duel": Duel(mode=1)}), None, Benchmarks())
+        choice = choose(pool, settings.model_copy(update={"duel": DuelSection(mode=1)}), None, Benchmarks())
         drawn = prompts(choice.turns, table, pool, odds, len(choice.looked_at))
         estimates.append(sum(1 / (prompt.source.probability or 0) for prompt in drawn))
     mean = statistics.mean(estimates)

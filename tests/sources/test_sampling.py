@@ -232,7 +232,7 @@ def test_a_turn_without_a_pull_request_stays_only_where_the_reference_is_judged(
     assert len(drawn(home)) == 9
 
 
-def test_excluded_ids_and_refused_licences_stay_out(home: Path, sampler: Script) -> None:
+def test_excluded_ids_and_refused_licenses_stay_out(home: Path, sampler: Script) -> None:
     rows = [pull(f"owner__repo{n // 3}-{n}", license="GPL-3.0" if n == 1 else "MIT") for n in range(9)]
     write_pulls(home / "pulls.parquet", rows)
     configure(home, n=100)
@@ -241,7 +241,7 @@ def test_excluded_ids_and_refused_licences_stay_out(home: Path, sampler: Script)
     sampler("--workspace", home, code=0)
     assert {row["instance_id"] for row in drawn(home)} == {f"owner__repo{n // 3}-{n}" for n in range(2, 9)}
     assert left_out(home)["rows"]["excluded"] == 4
-    assert left_out(home)["turns"] == {"licence": 1}
+    assert left_out(home)["turns"] == {"license": 1}
 
 
 def test_a_huge_pull_request_is_listed_with_its_size(home: Path, sampler: Script) -> None:

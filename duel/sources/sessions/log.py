@@ -30,7 +30,7 @@ class Log:
     name: str  # the path below the searched folder: what reports show
     notes: Counter[str] = field(default_factory=Counter)  # what was left out or could not be read, by its name
     license: str = ""
-    revision: str = ""  # licence and commit of the dataset that it is a part of
+    revision: str = ""  # license and commit of the dataset that it is a part of
 
     @cached_property
     def is_database(self) -> bool:

@@ -1,0 +1,183 @@
+"""Auditing the answers of a workspace: each turn by itself, on all cores, then all of them against each other."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duel import untrusted
+from duel.audit import outside_checks, unchanged
+from duel.audit.contamination import Benchmarks
+from duel.audit.duplicates import hashed_words, similar_groups
+from duel.audit.leaks import Leaks, find_leaks
+from duel.audit.licenses import refused
+from duel.audit.processes import spread
+from duel.audit.protocol import check
+from duel.audit.rarity import Rarity, background, take_background
+from duel.audit.secrets import scrub
+from duel.errors import ItemError
+from duel.records import Answer, Audit, Commit, Side
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CHUNK = 50
+"""Answers that one process takes at a time."""
+KEPT_COMMITS = 64
+FEW = 500
+"""Workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)."""
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """What every turn is held against."""
+
+    workspace: Workspace
+    settings: Settings
+    side: Side
+    rarity: Rarity
+    benchmarks: Benchmarks
+    base: bytes
+    """What all audits rest on; a turn's own texts are added to it."""
+    _kept: dict[str, Commit | None] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Examiner:
+        rarity = Rarity.of_workspace(workspace)
+        base = unchanged.ground(settings, benchmarks) + rarity.digest()
+        return cls(workspace, settings, side, rarity, benchmarks, base)
+
+    def _commit(self, instance_id: str) -> Commit | None:
+        """The pull request of a turn; the last ones are kept, since several turns can share one."""
+        if instance_id not in self._kept:
+            if len(self._kept) >= KEPT_COMMITS:
+                self._kept.clear()
+            self._kept[instance_id] = self.workspace.commit(instance_id)
+        return self._kept[instance_id]
+
+    def audit(self, answer: Answer) -> Audit:
+        """Everything that can be said of the turn of one side by itself: all but `duplicates_of`.
+
+        An audit that rests on the very same texts, settings and lists is taken as it is.
+        """
+        commit = self._commit(answer.instance_id)
+        reply = str(getattr(answer, self.side))
+        before = answer.audit(self.side)
+        rests_on = unchanged.of_turn(self.base, reply, answer, commit)
+        if before is not None and before.rests_on == rests_on:
+            return before.model_copy()
+        leaks = Leaks()
+        if commit is not None:
+            leaks = find_leaks(reply, answer.messages, commit, self.rarity, self.settings.audit.leak_max)
+        record = commit or Commit(instance_id=answer.instance_id)
+        return leaks.audit(reply).model_copy(
+            update={
+                "rests_on": rests_on,
+                "reworded": before is not None and before.reworded,
+                "attempts": untrusted.attempts(reply),
+                "minded": outside_checks.minded(reply, answer, commit),
+                "protocol": check(reply, answer.messages).record(),
+                "secrets": dict(sorted(scrub(reply).counts.items())),
+                "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
+                "license": record.license,
+                "license_refused": refused(record.license, self.settings) if commit is not None else "",
+                "duplicates_of": before.duplicates_of if before is not None else "",
+            }
+        )
+
+
+@dataclass
+class AuditedTurn:
+    """What is remembered of one audited turn."""
+
+    path: Path
+    instance_id: str
+    found: Audit
+    words: NDArray[np.uint32]
+    has_commit: bool = True
+    duplicate_of: str = ""
+
+
+@dataclass
+class Audited:
+    """All audited turns of a workspace."""
+
+    turns: list[AuditedTurn] = field(default_factory=list)
+    without: int = 0
+    """Answers that have no reply of this side yet."""
+    damage: list[ItemError] = field(default_factory=list)
+
+
+def audit_answers(examiner: Examiner) -> Audited:
+    """Audit every answer and save its `audit`. A file whose audit is what it was keeps its bytes."""
+    audited = Audited()
+    for result in _each_chunk(examiner):
+        for turn in result:
+            if isinstance(turn, AuditedTurn):
+                audited.turns.append(turn)
+            elif isinstance(turn, ItemError):
+                audited.damage.append(turn)
+            else:
+                audited.without += 1
+    _mark_duplicates(examiner, audited.turns)
+    return audited
+
+
+def audit_file(examiner: Examiner, path: Path) -> AuditedTurn | ItemError | None:
+    """Audit one answer in place. None where its side has no reply yet; an ItemError where it cannot be read."""
+    try:
+        answer = examiner.workspace.read(path, Answer)
+        reply = getattr(answer, examiner.side)
+        if not reply:
+            return None
+        found = examiner.audit(answer)
+    except ItemError as error:
+        return error
+    if answer.audit(examiner.side) != found:
+        answer.examine(examiner.side, found)
+        examiner.workspace.save(path, answer)
+    has_commit = examiner.workspace.commit_path(answer.instance_id).exists()
+    return AuditedTurn(path, answer.instance_id, found, hashed_words(reply), has_commit)
+
+
+def _mark_duplicates(examiner: Examiner, turns: list[AuditedTurn]) -> None:
+    """Write `duplicates_of` where it is not yet what it should be."""
+    found = similar_groups([turn.words for turn in turns], examiner.settings.audit.near_duplicate)
+    for i, turn in enumerate(turns):
+        turn.duplicate_of = turns[found[i]].path.stem if i in found else ""
+        if turn.found.duplicates_of != turn.duplicate_of:
+            turn.found.duplicates_of = turn.duplicate_of
+            answer = examiner.workspace.read(turn.path, Answer)
+            answer.examine(examiner.side, turn.found)
+            examiner.workspace.save(turn.path, answer)
+
+
+# -- processes -----------------------------------------------------------------------------------------------------
+
+_EXAMINER: list[Examiner] = []
+
+
+def _each_chunk(examiner: Examiner) -> Iterator[list[AuditedTurn | ItemError | None]]:
+    paths = examiner.workspace.answer_paths()
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    processes = min(len(chunks), os.cpu_count() or 1)
+    if len(paths) < FEW or processes < 2:
+        _EXAMINER[:] = [examiner]
+        return map(_audit_chunk, chunks)
+    return spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
+
+
+def _prepare(examiner: Examiner, known: Counter[str]) -> None:
+    _EXAMINER[:] = [examiner]
+    take_background(known)
+
+
+def _audit_chunk(paths: list[Path]) -> list[AuditedTurn | ItemError | None]:
+    return [audit_file(_EXAMINER[0], path) for path in paths]

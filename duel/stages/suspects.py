@@ -1,0 +1,133 @@
+"""Ask the auditor about the most suspicious turns: what does a challenger claim that follows from nothing it was shown?
+
+A part of `duel audit`, for workspaces whose `[audit] auditor` names a model. It reads the audits that were just made
+and adds its findings to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from duel import calls, fence, placement, prompts, pull
+from duel.audit import auditor
+from duel.audit.leak_findings import LeakFinding
+from duel.bookkeeping import Stage
+from duel.errors import ItemError
+from duel.history import estimate_tokens
+from duel.offline import endpoint_url
+from duel.records import Answer, Audit, Commit
+from duel.settings import Settings
+from duel.stages import asking
+from duel.synchronous import synchronous
+from duel.workspace import Workspace
+
+NAME = "auditor"
+MAX_TOKENS = 4096
+"""Budget of one reply: a turn makes few claims, but a model that thinks first needs room for it."""
+REMINDER = "Answer with the JSON object alone."
+SLACK_TOKENS = 256
+"""Fence lines and role markers around what is counted."""
+
+
+@dataclass
+class Suspects(Stage):
+    """One run of the auditor; `audits` holds each audit that it has added to, by the answer's file stem."""
+
+    audits: dict[str, Audit] = field(default_factory=dict)
+
+
+async def ask_async(stage: Suspects, *, budget: float | None = None, offline: bool = False) -> calls.Summary:
+    """Ask about every suspicious turn that was not asked about yet. `budget` is in dollars."""
+    with endpoint_url(offline) as url:
+        return await asking.drive(open_turns(stage, stage.workspace.secret()), stage, budget=budget, url=url)
+
+
+ask = synchronous(ask_async)
+
+
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+    """What `ask` would ask after the audits as they are, and at most cost. No call is made, nothing is written."""
+    turns = open_turns(Suspects(NAME, workspace, settings), b"")
+    return calls.plan(turns, workspace=workspace, settings=settings, stage=NAME, offline=offline)
+
+
+def open_turns(stage: Suspects, secret: bytes) -> Iterator[Suspect]:
+    """The suspicious fifth of the turns that nothing else keeps out, but for those that this model was asked about."""
+    paths = {path.stem: path for path in stage.workspace.answer_paths()}
+    for stem in auditor.chosen(list(_ranked(stage))):
+        answer = stage.workspace.read(paths[stem], Answer)
+        commit = stage.workspace.commit(answer.instance_id)
+        audit = answer.audit("challenger") or Audit()
+        if audit.auditor == stage.settings.audit.auditor and not stage.again:
+            stage.finished += 1
+        elif commit is not None:
+            mark = fence.nonce(secret, f"auditor {stem}")
+            yield Suspect(stage, stem, paths[stem], answer, commit, request(stage.settings, stem, answer, commit, mark))
+
+
+def _ranked(stage: Suspects) -> Iterator[tuple[str, float, bool]]:
+    """(file stem, suspicion, whether it was reworded) of each turn that could be kept; its earlier claims aside."""
+    for path, answer in stage.workspace.answers([]):  # the audit has named what cannot be read
+        commit = None
+        with contextlib.suppress(ItemError):
+            commit = stage.workspace.commit(answer.instance_id)
+        if commit is None or not answer.challenger:
+            continue
+        found = answer.audit("challenger") or Audit()
+        audit = auditor.without_claims(found, stage.settings)
+        if placement.obstacle(audit, stage.settings) is None:
+            suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
+            yield path.stem, suspicion, audit.reworded
+
+
+def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:
+    """The question about one turn. The history's oldest turns give way where the model's window is too small."""
+    fixed = estimate_tokens(prompts.load("auditor").text + answer.challenger) + pull.tokens(commit) + SLACK_TOKENS
+    room = settings.generate.max_model_len - MAX_TOKENS - fixed
+    messages = auditor.question(answer, commit, mark, room)
+    return calls.Request(
+        stage=NAME,
+        item=stem,
+        model=settings.audit.auditor,
+        messages=[message.model_dump() for message in messages],
+        max_tokens=MAX_TOKENS,
+    )
+
+
+@dataclass
+class Suspect:
+    """One turn that waits for the auditor."""
+
+    stage: Suspects
+    item: str
+    path: Path
+    answer: Answer
+    commit: Commit
+    request: calls.Request
+
+    def requests(self) -> list[calls.Request]:
+        """The one question that is asked for sure."""
+        return [self.request]
+
+    async def work(self, ask: calls.Ask) -> None:
+        """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit."""
+        findings = await self.findings(ask)
+        settings, before = self.stage.settings, self.answer.audit("challenger") or Audit()
+        audit = auditor.with_claims(before, findings, settings)
+        self.answer.examine("challenger", audit)
+        self.stage.workspace.save(self.path, self.answer)
+        self.stage.audits[self.item] = audit
+
+    async def findings(self, ask: calls.Ask, attempt: int = 0) -> list[LeakFinding]:
+        """What the first readable reply comes to. Raises ItemError where `format_retries` more askings bring none."""
+        reply = await ask(self.request.again(attempt, REMINDER if attempt else ""))
+        try:
+            return auditor.findings(reply.text, self.answer, self.commit)
+        except ItemError as error:
+            ask.reject(reply, error.reason)
+            if attempt >= self.stage.settings.generate.format_retries:
+                raise
+        return await self.findings(ask, attempt + 1)
