@@ -41,6 +41,7 @@ def test_shares(text: str, shares: dict[str, float]) -> None:
     ("text", "said"),
     [
         ("80/10", "adds up to 90"),
+        ("80/19", "adds up to 99"),
         ("a/b", "not made of numbers"),
         ("120/-20", "0 to 100"),
         ("25/25/25/25", "one to three"),
