@@ -41,6 +41,7 @@ def test_shares(text: str, shares: dict[str, float]) -> None:
     ("text", "said"),
     [
         ("80/10", "adds up to 90"),
+        ("80/19", "adds up to 99"),
         ("a/b", "not made of numbers"),
         ("120/-20", "0 to 100"),
         ("25/25/25/25", "one to three"),
@@ -233,3 +234,24 @@ def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
     assert dropped == []
     assert "@orchard-tools.io" not in str(clean)
     assert scrubber.counts.total() == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "one"),
+    [
+        ({"repo": "Acme/Shop"}, {"repo": "acme/shop"}, True),
+        ({"repo": "kennethreitz/requests"}, {"repo": "psf/requests"}, True),
+        ({"repo": "a/one", "base_commit": "AB" * 20}, {"repo": "b/two", "base_commit": "ab" * 20}, True),
+        ({"repo": "a/one", "base_commit": "abc"}, {"repo": "b/two", "base_commit": "abc"}, False),
+        ({"repo": "a/one", "task": "word " * 13}, {"repo": "b/two", "task": "Word, " * 13}, True),
+        ({"repo": "a/one", "task": "word " * 12}, {"repo": "b/two", "task": "word " * 12}, False),
+        ({"repo": "a/one"}, {"repo": "b/two"}, False),
+    ],
+)
+def test_each_tie_alone_makes_one_group(first: dict[str, str], second: dict[str, str], one: bool) -> None:
+    def made(number: int, repo: str, base_commit: str = "", task: str = "") -> Example:
+        said = (Message(role="user", content=task or f"task {number}"), Message(role="assistant", content="x"))
+        return Example(id=str(number), instance_id=f"i{number}", repo=repo, base_commit=base_commit, messages=said)
+
+    groups = splits.groups_of([made(1, **first), made(2, **second)], "repo")
+    assert (groups[0] == groups[1]) is one
