@@ -29,7 +29,7 @@ from duel.scaling import scaled_card
 from duel.scaling.near_copies import Bands
 from duel.scaling.row_checks import RowChecks, facets
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
-from duel.scaling.spool import FACETS, SpoolPart, Spool
+from duel.scaling.spool import FACETS, Spool, SpoolPart
 from duel.settings import Settings
 from duel.workspace import Workspace
 
