@@ -63,7 +63,7 @@ class Pull:
 
 
 @dataclass(frozen=True)
-class Repository:
+class SampleRepository:
     """One repository as its TOML file describes it."""
 
     name: str
@@ -82,7 +82,7 @@ class Repository:
 class Checkout:
     """A repository in a folder, under git, at some point of its history."""
 
-    def __init__(self, repository: Repository, folder: Path) -> None:
+    def __init__(self, repository: SampleRepository, folder: Path) -> None:
         self.repository = repository
         self.folder = folder
 
@@ -142,7 +142,7 @@ class Base:
     pull: Pull
 
     @property
-    def repository(self) -> Repository:
+    def repository(self) -> SampleRepository:
         """Whose pull request it is."""
         return self.checkout.repository
 
@@ -172,14 +172,14 @@ class Base:
         return self.pull.edited(self.files, tests=False)
 
 
-def load(only: str = "") -> list[Repository]:
+def load(only: str = "") -> list[SampleRepository]:
     """The repositories of the sample in alphabetical order, or the one that is named `only`."""
     folder = resources.files("duel.offline") / "repositories"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
     return [_parse(file.read_text("utf-8")) for file in files if not only or file.name == f"{only}.toml"]
 
 
-def bases(repository: Repository, folder: Path) -> Iterator[tuple[Base, dict[str, Any]]]:
+def bases(repository: SampleRepository, folder: Path) -> Iterator[tuple[Base, dict[str, Any]]]:
     """Walk through the history: each pull request with its base checked out, and its row once it is made.
 
     The row's diffs are made before the base is handed out, and taken back, so that nobody can see what is to come.
@@ -241,7 +241,7 @@ def _apply(edit: Mapping[str, str], text: str) -> str:
     return text.replace(edit["old"], edit["new"])
 
 
-def _parse(text: str) -> Repository:
+def _parse(text: str) -> SampleRepository:
     told = tomllib.loads(text)
     pulls = (
         Pull(
@@ -255,7 +255,7 @@ def _parse(text: str) -> Repository:
         )
         for pull in told["pulls"]
     )
-    return Repository(
+    return SampleRepository(
         name=told["repo"],
         license=told["license"],
         language=told["language"],

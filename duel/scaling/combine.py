@@ -29,7 +29,7 @@ from duel.scaling import diversity, scaled_card
 from duel.scaling.near_copies import Bands
 from duel.scaling.row_checks import RowChecks, facets
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
-from duel.scaling.spool import FACETS, Part, Spool
+from duel.scaling.spool import FACETS, Spool, SpoolPart
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -187,7 +187,7 @@ def _divided(spool: Spool, places: list[int], wanted: Wanted) -> Division:
     got = {name: sum(spool.tokens[place] for place in part) / sum(tokens.values()) for name, part in parts.items()}
     note += "; shares of the tokens: " + ", ".join(f"{name} {share:.0%}" for name, share in got.items())
     say(note)
-    return Division({split: Part(spool, part) for split, part in parts.items()}, "repo", [note])
+    return Division({split: SpoolPart(spool, part) for split, part in parts.items()}, "repo", [note])
 
 
 def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:

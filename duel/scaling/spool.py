@@ -43,7 +43,7 @@ class Spool:
         return Dropped(self.ids[place], dict(zip(FACETS, self.facets[place], strict=True))["source"], reason, detail)
 
 
-class Part(Sequence[Example]):
+class SpoolPart(Sequence[Example]):
     """The rows of one split, each made into an example when it is written."""
 
     def __init__(self, spool: Spool, places: Sequence[int]) -> None:
@@ -55,8 +55,8 @@ class Part(Sequence[Example]):
     @overload
     def __getitem__(self, place: int) -> Example: ...
     @overload
-    def __getitem__(self, place: slice) -> Part: ...
-    def __getitem__(self, place: int | slice) -> Example | Part:
+    def __getitem__(self, place: slice) -> SpoolPart: ...
+    def __getitem__(self, place: int | slice) -> Example | SpoolPart:
         if isinstance(place, slice):
-            return Part(self._spool, self._places[place])
+            return SpoolPart(self._spool, self._places[place])
         return self._spool.row(self._places[place]).example()
