@@ -60,6 +60,8 @@ DOORS = {
     ("exports", "audit"),
     ("scaling", "audit"),
     ("scaling", "exports"),
+    ("scaling", "execution"),
+    ("scaling", "offline"),
     ("scaling", "sources"),
     ("sources", "audit"),
     ("reporting", "judging"),

@@ -25,7 +25,7 @@ from duel.exports.example import Division, Dropped
 from duel.exports.formats import Format
 from duel.exports.handover import Handover
 from duel.history import estimate_tokens
-from duel.scaling import scaled_card
+from duel.scaling import diversity, scaled_card
 from duel.scaling.near_copies import Bands
 from duel.scaling.row_checks import RowChecks, facets
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
@@ -75,6 +75,7 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
                 "benchmarks": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
                 "splits": {name: len(part) for name, part in division.parts.items()},
                 "notes": division.notes,
+                **_diversity(spool, places),
             }
             figures = scaled_card.statistics(spool, places)
             export.write("statistics.json", orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -187,6 +188,18 @@ def _divided(spool: Spool, places: list[int], wanted: Wanted) -> Division:
     note += "; shares of the tokens: " + ", ".join(f"{name} {share:.0%}" for name, share in got.items())
     say(note)
     return Division({split: Part(spool, part) for split, part in parts.items()}, "repo", [note])
+
+
+def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
+    """The figures of a sample of the synthetic rows, and a warning where one is not what real requests have."""
+    synthetic = [place for place in places if spool.facets[place][0] == "synthetic"]
+    chosen = sorted(synthetic, key=lambda place: _digest(spool.ids[place].encode()))[: diversity.SAMPLE]
+    if not chosen:
+        return {}
+    found = diversity.figures([spool.row(place) for place in chosen])
+    missed = diversity.missed(found)
+    warning = f"The synthetic requests are less varied than real ones: {'; '.join(missed)}."
+    return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}
 
 
 def _united(spool: Spool, places: list[int]) -> Callable[[int], str]:

@@ -88,11 +88,11 @@ class RowChecks:
     def _schemas(self, row: ScaledRow, calls: list[AgentCall]) -> None:
         if not row.tools:
             return
-        validators = _validators(orjson.dumps(row.tools))
+        known = validators(orjson.dumps(row.tools))
         for call in calls:
-            if call.name not in validators:
+            if call.name not in known:
                 self.notes["call of an undeclared tool"] += 1
-            elif (validator := validators[call.name]) is None:
+            elif (validator := known[call.name]) is None:
                 self.notes["schema that is none"] += 1
             elif error := next(validator.iter_errors(call.arguments), None):
                 raise ItemError("schema", f"{call.name}: {error.message[:200]}")
@@ -156,8 +156,8 @@ def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
 
 
 @lru_cache(maxsize=512)
-def _validators(tools: bytes) -> dict[str, Any]:
-    """{tool: its validator}, None where its schema is no JSON Schema. Rows of a set share their tools."""
+def validators(tools: bytes) -> dict[str, Any]:
+    """{tool: its validator} of tools as JSON, None where a schema is no JSON Schema. Rows share their tools."""
     import jsonschema_rs
 
     found: dict[str, Any] = {}

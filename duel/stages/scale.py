@@ -4,9 +4,10 @@
     duel scale public rows.jsonl --reader hermes          public sets: files or Hub ids, each row with its license
     duel scale duels                                      the turns that the panel kept in final/
     duel scale pairs ~/src/requests ~/src/cobra           comments with their code, functions with their tests
+    duel scale synthesize --count 500                     tool use that is executed; or OWNER/NAME@COMMIT …
     duel scale combine --format chatml,trl-tools          all sources into one set, split 80/10/10
 
-Reads   git repositories (`pairs`, at their HEAD); for `combine` all that lies in
+Reads   git repositories (`pairs`, at their HEAD; `synthesize`, through [execute]); for `combine` all that lies in
         training-data/scaled/<source>/.
 Writes  training-data/scaled/<source>/<name>.jsonl: rows with their messages, tools, source, license and groups;
         training-data/scaled/combined/: the splits in every format, README.md (the card), manifest.json,
@@ -122,7 +123,21 @@ def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
     return [f"{path.relative_to(workspace.root)}: {count:,} rows"]
 
 
-SUBCOMMANDS = {"combine": combine, "pairs": pairs, "public": mined, "sessions": mined, "duels": duels}
+def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+    """Plans carried out in the sandbox that [execute] names."""
+    from duel.scaling import synthesis
+
+    return synthesis.write(workspace, settings, asked.place, asked.count, asked.seed, offline=asked.offline)
+
+
+SUBCOMMANDS = {
+    "combine": combine,
+    "pairs": pairs,
+    "public": mined,
+    "sessions": mined,
+    "duels": duels,
+    "synthesize": synthesize,
+}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -130,13 +145,18 @@ def add_arguments(parser: Parser) -> None:
     parser.with_offline()
     add = parser.add_argument
     add("what", nargs="?", choices=tuple(SUBCOMMANDS), default="combine", help="what to do (default: combine)")
-    add("place", nargs="*", help="pairs: git repositories; public, sessions: files, folders, Hub ids")
+    add(
+        "place",
+        nargs="*",
+        help="pairs: git repositories; public, sessions: files, folders, Hub ids; synthesize: OWNER/NAME@COMMIT",
+    )
     add("--format", default="trl-tools,openai-tools", metavar="NAMES", help="combine: formats of duel export")
     add("--reader", default="", metavar="NAME", help="public, sessions: read as this format of duel mine")
     add("--limit", type=int, default=0, metavar="N", help="public, sessions: stop after N")
     add("--accept-license", action="store_true", help="public: take a Hub dataset whatever its license says")
     add("--license", default="", metavar="SPDX", help="public: of files that do not say it themselves")
     add("--buckets", default="final", metavar="NAMES", help="duels: final, refined (default: final)")
+    add("--count", type=int, default=200, metavar="N", help="synthesize: plans to try (default: 200)")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")

@@ -1,0 +1,122 @@
+"""Synthetic tool use: every observation happened, happens again, and was needed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from duel.errors import ItemError
+from duel.execution.bubblewrap import Bubblewrap
+from duel.execution.checkouts import Sources
+from duel.execution.executor import Limits, Start
+from duel.scaling import diversity, episodes
+from duel.scaling.plans import Call, Place, Said, Steps
+from duel.scaling.scaled_rows import ScaledRow
+from tests.conftest import Finished
+from tests.execution.conftest import make_repository, mirrors, place  # noqa: F401
+from tests.scaling.rows import put, row
+
+Script = Callable[..., Finished]
+SHOP = {
+    "shop/cart.py": "def total_price(goods):\n    net = sum(goods)\n    return net\n\n\n"
+    "def empty_cart(goods):\n    goods.clear()\n",
+    "shop/show.py": "from shop.cart import total_price\n\n\ndef show_price(goods):\n    print(total_price(goods))\n",
+    "shop/tax.py": "class TaxRate:\n    rate = 19\n\n    def tax_due(self, net):\n        return net * self.rate / 100\n",
+}
+
+
+@pytest.fixture
+def shop(mirrors: Path) -> Start:  # noqa: F811
+    return make_repository(mirrors, "acme/shop", SHOP)
+
+
+def carried_out(mirrors: Path, shop: Start, tries: int) -> tuple[list[ScaledRow], Counter[str]]:  # noqa: F811
+    drops: Counter[str] = Counter()
+
+    async def work() -> list[ScaledRow]:
+        executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
+        try:
+            return [made async for made in episodes.rows(executor, [(shop, "MIT")], tries, 3, drops)]
+        finally:
+            await executor.close()
+
+    return asyncio.run(work()), drops
+
+
+def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, shop: Start) -> None:  # noqa: F811
+    made, drops = carried_out(mirrors, shop, 40)
+    assert len(made) + drops.total() == 40 and len({row.made["kind"] for row in made}) >= 8
+
+    async def repeat() -> None:
+        executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
+        for one in made:
+            calls = [Call(call.name, call.arguments) for call in one.calls()]
+            seen, _ = await episodes.again(executor, shop, calls)
+            assert [found.text for found in seen] == [call.result for call in one.calls()]
+        await executor.close()
+
+    asyncio.run(repeat())
+    assert all(one.made["failed_calls"] for one in made if one.made["kind"] in {"failed path", "wrong flag"})
+    assert not any(one.calls() for one in made if one.made["kind"] == "ask back")
+
+
+def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors: Path, shop: Start) -> None:  # noqa: F811
+    def plan(*calls: Call, needs: str) -> Steps:
+        for call in calls:
+            yield "I look.", [call]
+        return Said("There.", [needs])
+
+    async def problem(steps: Steps) -> str:
+        executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
+        try:
+            await episodes._episode(executor, shop, "Where?", steps)
+        except ItemError as error:
+            return error.reason
+        finally:
+            await executor.close()
+        return ""
+
+    search, read = Call("grep", {"pattern": "TaxRate"}), Call("read", {"path": "shop/cart.py"})
+    assert asyncio.run(problem(plan(search, needs="shop/tax.py:1:"))) == ""
+    assert asyncio.run(problem(plan(search, needs="shop/tax.py:7:"))) == "answer-not-observed"
+    assert asyncio.run(problem(plan(search, read, needs="shop/tax.py:1:"))) == "call-not-needed"
+    assert asyncio.run(problem(plan(Call("grep", {"regex": "x"}), needs=""))) == "schema"
+    clock = Call("bash", {"command": "date +%N"})
+    assert asyncio.run(problem(plan(clock, needs=""))) == "not-reproduced"
+
+
+def test_without_a_sandbox_the_user_is_told(script: Script, tmp_path: Path) -> None:
+    told = script("scale", "synthesize", "--offline", "--workspace", tmp_path, code=2).err
+    assert "no back end" in told and "bubblewrap" in told
+
+
+def test_a_set_of_little_variety_says_so_in_the_cards_first_line(script: Script, tmp_path: Path) -> None:
+    rows = [row(f"topic{n}", request=f"Where is fn_{n} defined?", source={"kind": "synthetic"}) for n in range(30)]
+    put(tmp_path, rows, kind="synthetic")
+    script("scale", "combine", "--offline", "--workspace", tmp_path, code=0)
+    card = (tmp_path / "training-data/scaled/combined/README.md").read_text()
+    assert (
+        card.split("---\n")[2].strip().startswith("> The synthetic requests are less varied than real ones: distinct")
+    )
+    assert (
+        json.loads((tmp_path / "training-data/scaled/combined/manifest.json").read_text())["diversity"]["sample"] == 30
+    )
+
+
+def test_names_do_not_fool_the_count_of_frames() -> None:
+    rows = [ScaledRow.model_validate(row(f"r{n}", request=f"Where is name_{n} in src/f{n}.py?")) for n in range(20)]
+    assert diversity.figures(rows)["distinct frames"] == 0.05
+
+
+def test_a_plan_is_drawn_the_same_for_the_same_seed() -> None:
+    from duel.scaling.plans import PLANS
+
+    places = [Place(f"name_{n}", f"src/f{n}.py", n, f"def name_{n}():") for n in range(1, 9)]
+    for _, plan in PLANS.values():
+        assert plan(places, random.Random("1"))[0] == plan(places, random.Random("1"))[0]
