@@ -27,7 +27,8 @@ SHOP = {
     "shop/cart.py": "def total_price(goods):\n    net = sum(goods)\n    return net\n\n\n"
     "def empty_cart(goods):\n    goods.clear()\n",
     "shop/show.py": "from shop.cart import total_price\n\n\ndef show_price(goods):\n    print(total_price(goods))\n",
-    "shop/tax.py": "class TaxRate:\n    rate = 19\n\n    def tax_due(self, net):\n        return net * self.rate / 100\n",
+    "shop/tax.py": "class TaxRate:\n    rate = 19\n\n"
+    "    def tax_due(self, net):\n        return net * self.rate / 100\n",
 }
 
 
