@@ -93,6 +93,7 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
 
 
 def test_without_a_sandbox_the_user_is_told(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text('[execute]\nbackend = "off"\n')
     told = script("scale", "synthesize", "--offline", "--workspace", tmp_path, code=2).err
     assert "no back end" in told and "bubblewrap" in told
 
