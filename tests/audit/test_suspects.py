@@ -11,7 +11,7 @@ import pytest
 from duel import offline, settings
 from duel.audit import auditor
 from duel.offline import rules
-from duel.offline.loopback import Endpoint
+from duel.offline.loopback import StandIn
 from duel.placement import place
 from duel.records import Answer, Audit, Candidate, fingerprint
 from duel.workspace import Workspace
@@ -131,7 +131,7 @@ def endpoint() -> Iterator[Callable[..., Endpoint]]:
         yield lambda **options: stack.enter_context(offline.endpoint(**options))
 
 
-def reached(endpoint: Endpoint) -> dict[str, str]:
+def reached(endpoint: StandIn) -> dict[str, str]:
     return {"CHUTES_BASE_URL": endpoint.base_url, "CHUTES_API_KEY": "k"}
 
 
