@@ -16,9 +16,9 @@ from duel import shell
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Outcome, Said
 from duel.conversation.values import text
-from duel.exports import observations
+from duel.exports import shown_output
 from duel.exports.example import Example
-from duel.exports.observations import Shown
+from duel.exports.shown_output import Shown
 
 _PATH = re.compile(r"[\w.@~+-]*/[\w./@~+-]*|[\w@~+-]+(?:\.[\w@~+-]+)*\.[A-Za-z]\w{0,7}")
 _NODE_ID = re.compile(r"^(?P<file>[^:\[\]]+\.\w+)(?P<node>::.*|:\d+)?$")
@@ -107,7 +107,7 @@ def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
         if not entry.calls:
             following = entries[position + 1] if position + 1 < len(entries) else None
             told = following.text if isinstance(following, Said) and following.role == "user" else None
-            seen = observations.shown(told, acted=False) if told is not None else Shown()
+            seen = shown_output.shown(told, acted=False) if told is not None else Shown()
             steps.append(ActionStep(turn, entry.text, "", "", told, "", seen))
         results = {result.id: result.text for result in entry.results}
         for order, call in enumerate(entry.calls):
@@ -163,7 +163,7 @@ class _Action:
             return cls({step.tool: deed} if step.tool else {}, error=step.shown.kind)
         by_kind: dict[str, list[shell.Command]] = {}
         for command in shell.parse(step.command).commands:
-            kind = observations.style_of(command)
+            kind = shown_output.style_of(command)
             by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
         return cls(
             {kind: _deed(commands) for kind, commands in by_kind.items() if kind != "other"},
@@ -213,11 +213,11 @@ def _deed(commands: Sequence[shell.Command]) -> _Deed:
         elif "/" in word and _PATH.fullmatch(word):
             files.add(word)
     return _Deed(
-        names=frozenset(map(observations.program, commands)),
+        names=frozenset(map(shown_output.program, commands)),
         files=frozenset(map(_plain, files)),
         operands=frozenset(word for command in commands for word in _operands(command)),
         selection=" ".join([*sorted(nodes), *_expressions(commands)]),
-        words=tuple(word for c in commands for word in (observations.program(c), *_arguments(c))),
+        words=tuple(word for c in commands for word in (shown_output.program(c), *_arguments(c))),
     )
 
 
@@ -226,7 +226,7 @@ def _step(turn: int, thought: str, call: AgentCall, observation: str | None) -> 
     command = given if isinstance(given, str) and call.name.lower() in _SHELLS else ""
     plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
     action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)
-    seen = observations.shown(observation, command) if observation is not None else Shown()
+    seen = shown_output.shown(observation, command) if observation is not None else Shown()
     path = text(call.arguments, "file_path", "path", "notebook_path", "filename")
     return ActionStep(turn, thought, call.name, action, observation, command, seen, path)
 
@@ -256,12 +256,12 @@ def _file_words(command: shell.Command) -> list[str]:
     if command.name in {"find", "fd"}:
         options = [i for i, word in enumerate(command.words) if i and word.startswith("-")]
         return list(command.words[1 : options[0]]) if options else words
-    return words[1:] if command.name in observations.SEARCHES else words
+    return words[1:] if command.name in shown_output.SEARCHES else words
 
 
 def _expressions(commands: Sequence[shell.Command]) -> list[str]:
     """What narrows a test run: the values of `-k` of a test runner."""
-    runs = [command.words for command in commands if observations.program(command) in _TEST_RUNNERS]
+    runs = [command.words for command in commands if shown_output.program(command) in _TEST_RUNNERS]
     return [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
 
 

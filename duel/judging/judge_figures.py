@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from duel.judging.known_truth import JudgeAccuracy, KnownPair, Said, score
+from duel.judging.known_truth import KnownPair, KnownTruthFigures, Said, score
 
 ALL = "all"
 
@@ -32,14 +32,14 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
     return rows
 
 
-def together(rows: Sequence[JudgeAccuracy]) -> JudgeAccuracy:
+def together(rows: Sequence[KnownTruthFigures]) -> KnownTruthFigures:
     """Several kinds as one."""
     names = ("pairs", "right", "drawn", "wrong", "flips", "unparsed")
     counts = {name: sum(getattr(row, name) for row in rows) for name in names}
-    return JudgeAccuracy(**counts, clusters=set().union(*(row.clusters for row in rows)))
+    return KnownTruthFigures(**counts, clusters=set().union(*(row.clusters for row in rows)))
 
 
-def _row(judge: str, kind: str, row: JudgeAccuracy, cost: float) -> dict[str, Any]:
+def _row(judge: str, kind: str, row: KnownTruthFigures, cost: float) -> dict[str, Any]:
     known, share = row.right + row.drawn / 2, row.accuracy
     return {
         "judge": judge,

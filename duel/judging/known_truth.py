@@ -231,7 +231,7 @@ def better_is_challenger(pair: KnownPair) -> bool:
 
 
 @dataclass(slots=True)
-class JudgeAccuracy:
+class KnownTruthFigures:
     """One judge on one kind of pair. Of controls, a draw is right and any preference is wrong."""
 
     pairs: int = 0
@@ -263,10 +263,10 @@ class JudgeAccuracy:
 Said = Mapping[tuple[str, str], Sequence[float | None]]
 
 
-def score(pairs: Iterable[KnownPair], said: Said) -> dict[tuple[str, str], JudgeAccuracy]:
+def score(pairs: Iterable[KnownPair], said: Said) -> dict[tuple[str, str], KnownTruthFigures]:
     """(judge, kind) -> how often the judge knew. A preference that turns with the order is a draw, and a flip."""
     known = {pair.id: pair for pair in pairs}
-    table: defaultdict[tuple[str, str], JudgeAccuracy] = defaultdict(JudgeAccuracy)
+    table: defaultdict[tuple[str, str], KnownTruthFigures] = defaultdict(KnownTruthFigures)
     for (judge, item), orders in said.items():
         pair = known.get(item)
         if pair is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from duel.records import DIMENSIONS, Score
 from duel.reporting import wording
-from duel.reporting.parts import Outside, ReportSection, Table
+from duel.reporting.parts import Outside, ReportPart, Table
 
 SEEN = ("shown", "same")
 _REASONS = {
@@ -79,9 +79,9 @@ class Executed:
         }
 
 
-def execution(found: Mapping[str, Any]) -> ReportSection:
+def execution(found: Mapping[str, Any]) -> ReportPart:
     """The section; one sentence where nothing was run."""
-    section = ReportSection("What the commands did")
+    section = ReportPart("What the commands did")
     if found["why_not"]:
         section.notes.append(f"Nothing could be run: {found['why_not']}. Judges saw no output of any command.")
         return section

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from duel.records import DIMENSIONS, Verdict
 from duel.reporting import wording
 from duel.reporting.listed_turns import ListedTurn
-from duel.reporting.parts import Outside, ReportSection, Table
+from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.report_sections import gates
 from duel.reporting.svg import Drawing
 from duel.reporting.text import code, prose
@@ -28,7 +28,7 @@ LISTED = 50
 def write(
     verdict: Verdict,
     summary: dict[str, Any],
-    sections: Sequence[ReportSection],
+    sections: Sequence[ReportPart],
     charts: dict[str, Drawing],
     turns: Sequence[ListedTurn],
 ) -> str:
@@ -67,7 +67,7 @@ def pictures(charts: dict[str, Drawing]) -> str:
     return "\n".join(["## Charts", "", *shown]) if shown else ""
 
 
-def section(section: ReportSection) -> str:
+def section(section: ReportPart) -> str:
     """A heading, its tables with their captions, its notes."""
     parts = [f"## {section.title}"]
     for shown in section.tables:

@@ -23,7 +23,7 @@ from duel.reporting import report_sections, svg, trust
 from duel.reporting.details import Details, budget
 from duel.reporting.listed_turns import Judged, ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
-from duel.reporting.parts import ReportSection
+from duel.reporting.parts import ReportPart
 from duel.reporting.svg import Drawing
 from duel.reporting.text import script_json, xml
 
@@ -65,7 +65,7 @@ class Page:
         self,
         verdict: Verdict,
         summary: dict[str, Any],
-        shown: Sequence[ReportSection],
+        shown: Sequence[ReportPart],
         charts: dict[str, Drawing],
         turns: Sequence[ListedTurn],
     ) -> bytes:
@@ -135,7 +135,7 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportSection]) -> dict[str, Any]:
+def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPart]) -> dict[str, Any]:
     return {
         "offline": summary["offline"],
         "decision": verdict.decision,
@@ -157,7 +157,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportSe
         "next": next_step(verdict.decision, summary),
         "buckets": summary["buckets"],
         "thresholds": summary["thresholds"],
-        "gates": ReportSection("Gates", [report_sections.gates(verdict)]).plain(),
+        "gates": ReportPart("Gates", [report_sections.gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
         "chunk_turns": CHUNK_TURNS,

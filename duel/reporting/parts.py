@@ -24,7 +24,7 @@ class Table:
 
 
 @dataclass
-class ReportSection:
+class ReportPart:
     """A heading, its tables, and what is to be said below them (our own sentences; `code` in backticks)."""
 
     title: str

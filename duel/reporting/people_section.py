@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from duel.records import People
 from duel.records.people import PeopleFigure
 from duel.reporting import wording
-from duel.reporting.parts import Outside, ReportSection, Table
+from duel.reporting.parts import Outside, ReportPart, Table
 
 SET_ASIDE = {
     "browsed": "browsed, not drawn",
@@ -22,17 +22,17 @@ WORDS = {
 }
 
 
-def people_sections(people: People) -> list[ReportSection]:
+def people_sections(people: People) -> list[ReportPart]:
     """Everything that people's votes say, in reading order; one line on how to begin where nobody has voted."""
     if not people.labels:
         needed = ", ".join(f"{count:,} labels show a lead of {lead} score points" for lead, count in _needed(people))
         hint = f"Nobody has voted. `duel review` opens a blind page. With a chance of 80 %: {needed}."
-        return [ReportSection("People", notes=[hint])]
+        return [ReportPart("People", notes=[hint])]
     found = [corrected(people), by_part(people), raters(people), threshold(people), differences(people)]
     return [section for section in found if section.tables]
 
 
-def corrected(people: People) -> ReportSection:
+def corrected(people: People) -> ReportPart:
     """People's margin with the panel's help, and what it says of the panel."""
     bias = f"{wording.signed(people.bias, 1)} ± {wording.plain(people.bias_error, 1)} points"
     rows = [
@@ -54,7 +54,7 @@ def corrected(people: People) -> ReportSection:
     ]
     if people.lcb_raters is not None:
         rows.insert(2, ("bound for people like them", wording.delta_points(people.lcb_raters), "raters differ"))
-    section = ReportSection("People", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
+    section = ReportPart("People", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
     if any(row.stand_in for row in people.by_rater):
         section.title += " (STAND-IN RATERS)"
         section.notes.append("STAND-IN RATERS: rules voted here, no person did. These figures mean nothing.")
@@ -70,9 +70,9 @@ def _needed(people: People) -> list[tuple[str, int]]:
     return list(people.labels_needed.items())
 
 
-def by_part(people: People) -> ReportSection:
+def by_part(people: People) -> ReportPart:
     """Panel against people for each judge, dimension and bucket; and what people preferred at which score."""
-    section = ReportSection("People and the panel")
+    section = ReportPart("People and the panel")
     parts = (("judge", people.by_judge), ("dimension", people.by_metric), ("bucket by score", people.by_bucket))
     section.tables = [_against(name, rows) for name, rows in parts if rows]
     if people.confusion:
@@ -100,7 +100,7 @@ def _against(name: str, rows: Sequence[PeopleFigure]) -> Table:
     return Table(columns, list(cells), right=range(1, 7))
 
 
-def raters(people: People) -> ReportSection:
+def raters(people: People) -> ReportPart:
     """How each person votes, and how far people agree."""
     rows = [
         (
@@ -116,14 +116,14 @@ def raters(people: People) -> ReportSection:
         for row in people.by_rater
     ]
     columns = ("rater", "votes", "skipped", "time", "ties", "for the first shown", "same again", "as the panel")
-    section = ReportSection("Raters", [Table(columns, list(rows), right=range(1, 8))])
+    section = ReportPart("Raters", [Table(columns, list(rows), right=range(1, 8))])
     if any(alpha is not None for alpha in people.agreement.values()):
         alphas = [(name, wording.plain(alpha)) for name, alpha in people.agreement.items()]
         section.tables.append(Table(("people among themselves", "Krippendorff's alpha"), list(alphas), right=(1,)))
     return section
 
 
-def threshold(people: People) -> ReportSection:
+def threshold(people: People) -> ReportPart:
     """Which `final_min` people's votes support."""
     rows = [
         (
@@ -137,14 +137,14 @@ def threshold(people: People) -> ReportSection:
         for row in people.final_min
     ]
     columns = ("people prefer the challenger in", "from a score of", "labels", "seen", "at least (95 %)", "turns")
-    section = ReportSection(
+    section = ReportPart(
         "What final_min would people choose", [Table(columns, list(rows), right=range(6))] if rows else []
     )
     section.notes.append("Tested from the top down until a threshold fails; set it as `[report] final_min`.")
     return section
 
 
-def differences(people: People) -> ReportSection:
+def differences(people: People) -> ReportPart:
     """The turns on which people and panel are furthest apart."""
     rows = [
         (
@@ -158,4 +158,4 @@ def differences(people: People) -> ReportSection:
     ]
     columns = ("turn", "panel", "people", "the judges' reasons", "people's reasons")
     tables = [Table(columns, list(rows), right=(1, 2))] if rows else []
-    return ReportSection("Where people and panel differ most", tables)
+    return ReportPart("Where people and panel differ most", tables)

@@ -8,7 +8,7 @@ from typing import Any
 from duel.records import Gate, People, Thresholds, Verdict
 from duel.reporting import wording
 from duel.reporting.execution_section import execution
-from duel.reporting.parts import Outside, ReportSection, Table
+from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.trust import certainty, repeats
 
 # Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
@@ -34,7 +34,7 @@ GROUP_TITLES = {
 }
 
 
-def sections(verdict: Verdict, summary: dict[str, Any]) -> list[ReportSection]:
+def sections(verdict: Verdict, summary: dict[str, Any]) -> list[ReportPart]:
     """Everything between the verdict and the list of turns, in reading order; empty sections are left out."""
     found = [
         buckets(summary),
@@ -83,10 +83,10 @@ def gate_rule(gate: Gate) -> str:
     return ("≤ " if gate.name == "leak_fraction" else "≥ ") + gate_figure(gate.name, gate.threshold)
 
 
-def buckets(summary: dict[str, Any]) -> ReportSection:
+def buckets(summary: dict[str, Any]) -> ReportPart:
     """Where the turns went, and what was left out on the way."""
     rows = [(r["bucket"], r["rule"], wording.count(r["turns"]), wording.share(r["share"])) for r in summary["buckets"]]
-    section = ReportSection(
+    section = ReportPart(
         "Where the turns went", [Table(("bucket", "rule", "turns", "share"), list(rows), right=(2, 3))]
     )
     turns = summary["turns"]
@@ -108,9 +108,9 @@ def buckets(summary: dict[str, Any]) -> ReportSection:
     return section
 
 
-def judges(verdict: Verdict) -> ReportSection:
+def judges(verdict: Verdict) -> ReportPart:
     """The panel and the dimensions."""
-    section = ReportSection("Judges")
+    section = ReportPart("Judges")
     if not verdict.judges:
         section.notes.append("Not measured.")
         return section
@@ -150,9 +150,9 @@ def judges(verdict: Verdict) -> ReportSection:
     return section
 
 
-def what_if(verdict: Verdict) -> ReportSection:
+def what_if(verdict: Verdict) -> ReportPart:
     """The same verdict under other thresholds."""
-    section = ReportSection("What if")
+    section = ReportPart("What if")
     rows = verdict.what_if.thresholds
     if rows:
         section.tables.append(_threshold_table(rows, verdict.people))
@@ -187,7 +187,7 @@ def _threshold_table(rows: Sequence[Thresholds], people: People | None) -> Table
     return Table(columns, list(lines), right=range(len(columns)))
 
 
-def groups(summary: dict[str, Any]) -> list[ReportSection]:
+def groups(summary: dict[str, Any]) -> list[ReportPart]:
     """Turns by action style, repository, turn position and license."""
     found = []
     for name, (title, column) in GROUP_TITLES.items():
@@ -198,7 +198,7 @@ def groups(summary: dict[str, Any]) -> list[ReportSection]:
         if len(groups) > GROUP_ROWS:
             rows.append(_group_row(f"{len(groups) - GROUP_ROWS:,} more", _summed(groups[GROUP_ROWS:])))
         columns = (column, "turns", "judged", "score", "final", "refined", "defeat")
-        found.append(ReportSection(title, [Table(columns, list(rows), right=range(1, 7))] if rows else []))
+        found.append(ReportPart(title, [Table(columns, list(rows), right=range(1, 7))] if rows else []))
     return found
 
 
@@ -220,10 +220,10 @@ def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return total | {"score": weighted / total["parsed"] if total["parsed"] else None}
 
 
-def bias(verdict: Verdict) -> ReportSection:
+def bias(verdict: Verdict) -> ReportPart:
     """What should not matter, and whether it does."""
     lengths = verdict.length_bias
-    section = ReportSection("What should not matter")
+    section = ReportPart("What should not matter")
     section.notes.append(
         f"Length: the longer reply won {wording.share(lengths.longer_won)} of the decided turns; length and score"
         f" correlate at {wording.signed(lengths.correlation)}."
@@ -246,7 +246,7 @@ def _difference(value: float | None) -> str:
     return wording.NO_DATA if value is None else f"{wording.signed(value, 1)} points"
 
 
-def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportSection:
+def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
     """Models, calls, tokens, money, and where the turns were drawn from."""
     rows = [
         (
@@ -259,7 +259,7 @@ def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportSection:
         )
         for row in summary["costs"]
     ]
-    section = ReportSection("Calls, cost and sources")
+    section = ReportPart("Calls, cost and sources")
     if rows:
         columns = ("role", "model", "calls", "tokens in", "tokens out", "cost")
         section.tables.append(Table(columns, list(rows), right=range(2, 6)))

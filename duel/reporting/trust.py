@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from duel.records import Bound, Verdict
 from duel.reporting import wording
-from duel.reporting.parts import Outside, ReportSection, Table
+from duel.reporting.parts import Outside, ReportPart, Table
 
 UNITS = {"repo": "repositories", "file": "prompt files"}
 
 
-def certainty(verdict: Verdict) -> ReportSection:
+def certainty(verdict: Verdict) -> ReportPart:
     v, looks = verdict, verdict.looks
     level = confidence(verdict)
     decided = f"{wording.count(v.wins)} · {wording.count(v.ties)} · {wording.count(v.losses)}"
@@ -46,7 +46,7 @@ def certainty(verdict: Verdict) -> ReportSection:
         for name, added in v.figures.items()
         for row in added
     ]
-    return ReportSection("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
+    return ReportPart("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
 
 
 def _other_bounds(v: Verdict) -> list[tuple[str, str, str]]:
@@ -70,9 +70,9 @@ def _other_bounds(v: Verdict) -> list[tuple[str, str, str]]:
     ]
 
 
-def repeats(verdict: Verdict) -> ReportSection:
+def repeats(verdict: Verdict) -> ReportPart:
     """What a score is worth on a second look, and how far an attack moves a judge."""
-    found, section = verdict.repeats, ReportSection("Would it come out again?")
+    found, section = verdict.repeats, ReportPart("Would it come out again?")
     if found is not None and found.final:
         rows = [
             ("now", wording.score(found.final_mean), wording.share(1.0), f"{found.final:,} turns by score"),

@@ -202,18 +202,6 @@ def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
     return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}
 
 
-def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
-    """The figures of a sample of the synthetic rows, and a warning where one is not what real requests have."""
-    synthetic = [place for place in places if spool.facets[place][0] == "synthetic"]
-    chosen = sorted(synthetic, key=lambda place: _digest(spool.ids[place].encode()))[: diversity.SAMPLE]
-    if not chosen:
-        return {}
-    found = diversity.figures([spool.row(place) for place in chosen])
-    missed = diversity.missed(found)
-    warning = f"The synthetic requests are less varied than real ones: {'; '.join(missed)}."
-    return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}
-
-
 def _united(spool: Spool, places: list[int]) -> Callable[[int], str]:
     """The group of a place, by the least key that its rows are tied by."""
     parents: dict[str, str] = {}

@@ -18,7 +18,7 @@ import orjson
 from duel.errors import ItemError
 from duel.execution.executor import Executor, Start, State
 from duel.records import Message
-from duel.scaling.plans import PLANS, Call, Place, Said, Seen, Steps
+from duel.scaling.plans import PLANS, LastWords, Place, PlannedCall, Seen, Steps
 from duel.scaling.row_checks import validators
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 
@@ -70,7 +70,7 @@ async def places_in(state: State) -> list[Place]:
     return [place for place in places if names[place.name] == 1]
 
 
-async def carry_out(state: State, call: Call) -> Seen:
+async def carry_out(state: State, call: PlannedCall) -> Seen:
     """One call in a checkout, as its tool words what came of it."""
     asked = call.arguments
     if call.tool == "edit":
@@ -157,9 +157,9 @@ async def _in_fresh(executor: Executor, start: Start, work: Any) -> Any:
 async def _episode(executor: Executor, start: Start, request: str, steps: Steps) -> tuple[list[dict[str, Any]], int]:
     """(messages, calls that failed) of one plan that passes every gate. Raises ItemError that names the gate."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": request}]
-    made: list[tuple[Call, Seen]] = []
+    made: list[tuple[PlannedCall, Seen]] = []
 
-    async def first(state: State) -> tuple[Said, str]:
+    async def first(state: State) -> tuple[LastWords, str]:
         try:
             thought, calls = next(steps)
             while True:
@@ -184,7 +184,7 @@ async def _episode(executor: Executor, start: Start, request: str, steps: Steps)
     return [*messages, {"role": "assistant", "content": said.answer}], sum(seen.failed for _, seen in made)
 
 
-async def again(executor: Executor, start: Start, calls: Sequence[Call]) -> tuple[list[Seen], str]:
+async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:
     """What the calls give from a fresh checkout, and the diff that they leave."""
 
     async def work(state: State) -> tuple[list[Seen], str]:
@@ -194,18 +194,20 @@ async def again(executor: Executor, start: Start, calls: Sequence[Call]) -> tupl
     return found
 
 
-def _known(said: Said, seen: Sequence[Seen]) -> bool:
+def _known(said: LastWords, seen: Sequence[Seen]) -> bool:
     observed = "\n".join(one.text for one in seen)
     return all(need in observed for need in said.needs)
 
 
-def _checked(call: Call) -> Call:
+def _checked(call: PlannedCall) -> PlannedCall:
     for error in validators(orjson.dumps(TOOLS))[call.tool].iter_errors(call.arguments):
         raise ItemError("schema", f"{call.tool}: {error.message}")
     return call
 
 
-def _tell(messages: list[dict[str, Any]], thought: str, calls: list[Call], seen: list[Seen], before: int) -> None:
+def _tell(
+    messages: list[dict[str, Any]], thought: str, calls: list[PlannedCall], seen: list[Seen], before: int
+) -> None:
     ids = [f"call_{before + order}" for order in range(1, len(calls) + 1)]
     made = [
         {"id": name, "type": "function", "function": {"name": call.tool, "arguments": call.arguments}}

@@ -15,7 +15,7 @@ from duel.errors import ItemError
 
 
 @dataclass(frozen=True)
-class Call:
+class PlannedCall:
     """One call of one of our tools."""
 
     tool: str
@@ -41,25 +41,25 @@ class Place:
 
 
 @dataclass
-class Said:
+class LastWords:
     """A plan's answer, and what must have been observed for it to be true."""
 
     answer: str
     needs: list[str] = field(default_factory=list)
 
 
-Steps: TypeAlias = Generator[tuple[str, list[Call]], list[Seen], Said]
+Steps: TypeAlias = Generator[tuple[str, list[PlannedCall]], list[Seen], LastWords]
 Request: TypeAlias = tuple[str, list[str]]
 """What is asked, and the names in it."""
 Plan: TypeAlias = Callable[[list[Place], random.Random], tuple[Request, Steps]]
 
 
-def _grep(name: str, **more: Any) -> Call:
-    return Call("grep", {"pattern": rf"\b{name}\b", **more})
+def _grep(name: str, **more: Any) -> PlannedCall:
+    return PlannedCall("grep", {"pattern": rf"\b{name}\b", **more})
 
 
-def _read(path: str, first: int, count: int) -> Call:
-    return Call("read", {"path": path, "offset": max(1, first), "limit": count})
+def _read(path: str, first: int, count: int) -> PlannedCall:
+    return PlannedCall("read", {"path": path, "offset": max(1, first), "limit": count})
 
 
 def _at(place: Place) -> str:
@@ -73,7 +73,7 @@ def locate(places: list[Place], draw: random.Random) -> tuple[Request, Steps]:
 
     def steps() -> Steps:
         yield draw.choice(["I search for it.", "Searching for the name.", "Let me look."]), [_grep(place.name)]
-        return Said(f"`{place.name}` is defined in {place.path}, line {place.line}.", [_at(place)])
+        return LastWords(f"`{place.name}` is defined in {place.path}, line {place.line}.", [_at(place)])
 
     return _asked(asks, draw, n=place.name), steps()
 
@@ -90,7 +90,7 @@ def explain(places: list[Place], draw: random.Random) -> tuple[Request, Steps]:
         if len(lines) < 2 or not (cited := lines[1].partition("\t")[2].strip()):
             raise ItemError("nothing-to-cite", "the definition has no second line")
         answer = f"{place.path}, line {place.line + 1}, right below the head of `{place.name}`: `{cited}`"
-        return Said(answer, [_at(place), lines[1]])
+        return LastWords(answer, [_at(place), lines[1]])
 
     return _asked(asks, draw, n=place.name), steps()
 
@@ -101,9 +101,9 @@ def count(places: list[Place], draw: random.Random) -> tuple[Request, Steps]:
 
     def steps() -> Steps:
         command = f"grep -rlw --exclude-dir=.git {place.name} . | sort"
-        [seen] = yield "I list the files that hold the word.", [Call("bash", {"command": command})]
+        [seen] = yield "I list the files that hold the word.", [PlannedCall("bash", {"command": command})]
         files = seen.text.split()
-        return Said(f"{len(files)}: {', '.join(files)}.", files)
+        return LastWords(f"{len(files)}: {', '.join(files)}.", files)
 
     return _asked(asks, draw, n=place.name), steps()
 
@@ -116,7 +116,7 @@ def compare(places: list[Place], draw: random.Random) -> tuple[Request, Steps]:
         yield "Two searches that do not depend on each other.", [_grep(first.name), _grep(second.name)]
         where = f"`{first.name}` is in {first.path}, `{second.name}` in {second.path}"
         same = "the same file" if first.path == second.path else "two files"
-        return Said(f"{where}: {same}.", [_at(first), _at(second)])
+        return LastWords(f"{where}: {same}.", [_at(first), _at(second)])
 
     return _asked(asks, draw, a=first.name, b=second.name), steps()
 
@@ -131,10 +131,10 @@ def wrong_path(places: list[Place], draw: random.Random) -> tuple[Request, Steps
         [seen] = yield "I open it.", [_read(wrong, 1, 40)]
         if not seen.failed:
             raise ItemError("path-exists", wrong)
-        yield "There is no such file; I look for its name.", [Call("glob", {"pattern": base})]
-        [seen] = yield "That is the one.", [Call("grep", {"pattern": place.name, "path": place.path})]
+        yield "There is no such file; I look for its name.", [PlannedCall("glob", {"pattern": base})]
+        [seen] = yield "That is the one.", [PlannedCall("grep", {"pattern": place.name, "path": place.path})]
         answer = f"{wrong} does not exist. `{place.name}` is in {place.path}, line {place.line}."
-        return Said(answer, [f"./{place.path}", f"{place.line}:"])
+        return LastWords(answer, [f"./{place.path}", f"{place.line}:"])
 
     return _asked(asks, draw, n=place.name, w=wrong), steps()
 
@@ -145,11 +145,13 @@ def missing_command(places: list[Place], draw: random.Random) -> tuple[Request, 
     asks = "Use `{t}` to find {n}.|Run {t} for {n} and tell me the file.|{t} {n}, please: where is it?"
 
     def steps() -> Steps:
-        [seen] = yield "As you say.", [Call("bash", {"command": f"{tool} {place.name}"})]
+        [seen] = yield "As you say.", [PlannedCall("bash", {"command": f"{tool} {place.name}"})]
         if not seen.failed:
             raise ItemError("command-exists", tool)
         yield "It is not installed here; grep does the same.", [_grep(place.name)]
-        return Said(f"{tool.split()[0]} is not installed; with grep: {place.path}, line {place.line}.", [_at(place)])
+        return LastWords(
+            f"{tool.split()[0]} is not installed; with grep: {place.path}, line {place.line}.", [_at(place)]
+        )
 
     return _asked(asks, draw, n=place.name, t=tool.split()[0]), steps()
 
@@ -160,14 +162,14 @@ def wrong_flag(places: list[Place], draw: random.Random) -> tuple[Request, Steps
 
     def steps() -> Steps:
         command = f"grep -r --files-only --exclude-dir=.git {place.name} ."
-        [seen] = yield "Names only.", [Call("bash", {"command": command})]
+        [seen] = yield "Names only.", [PlannedCall("bash", {"command": command})]
         if not seen.failed:
             raise ItemError("flag-exists", command)
-        help_ = Call("bash", {"command": "grep --help | grep -i files-with"})
+        help_ = PlannedCall("bash", {"command": "grep --help | grep -i files-with"})
         yield "That is no option; the help knows its name.", [help_]
         right = command.replace("--files-only", "--files-with-matches") + " | sort"
-        [seen] = yield "With the right one.", [Call("bash", {"command": right})]
-        return Said(f"{', '.join(seen.text.split())}.", ["--files-with-matches", *seen.text.split()])
+        [seen] = yield "With the right one.", [PlannedCall("bash", {"command": right})]
+        return LastWords(f"{', '.join(seen.text.split())}.", ["--files-with-matches", *seen.text.split()])
 
     return _asked(asks, draw, n=place.name), steps()
 
@@ -180,10 +182,10 @@ def rename(places: list[Place], draw: random.Random) -> tuple[Request, Steps]:
     def steps() -> Steps:
         [before] = yield "First its lines in that file.", [_grep(place.name, path=place.path)]
         edit = {"path": place.path, "old": place.name, "new": new, "all": True}
-        yield "I change all of them.", [Call("edit", edit)]
+        yield "I change all of them.", [PlannedCall("edit", edit)]
         [seen] = yield "And check.", [_grep(new, path=place.path)]
         old, now = (len(text.splitlines()) for text in (before.text, seen.text))
-        return Said(
+        return LastWords(
             f"Done: {old} lines of {place.path} held {place.name}, {now} hold {new} now.", [before.text, seen.text]
         )
 
@@ -197,16 +199,19 @@ def ambiguous(places: list[Place], draw: random.Random) -> tuple[Request, Steps]
 
     def steps() -> Steps:
         short = place.text.split()[0] + " "
-        [seen] = yield "I put it there.", [Call("edit", {"path": place.path, "old": short, "new": f"{note}\n{short}"})]
+        [seen] = yield (
+            "I put it there.",
+            [PlannedCall("edit", {"path": place.path, "old": short, "new": f"{note}\n{short}"})],
+        )
         if not seen.failed:
             raise ItemError("not-ambiguous", "the text stands there once")
         [more] = yield "That text stands in several places; I read more of it.", [_read(place.path, place.line, 2)]
         old, indent = place.text, place.text[: len(place.text) - len(place.text.lstrip())]
-        wide = Call("edit", {"path": place.path, "old": old, "new": f"{indent}{note}\n{old}"})
+        wide = PlannedCall("edit", {"path": place.path, "old": old, "new": f"{indent}{note}\n{old}"})
         yield "With the whole line it is clear.", [wide]
         [seen] = yield "How it looks now.", [_read(place.path, place.line, 2)]
         needs = [more.text, seen.text]
-        return Said(f"The comment stands above `{place.name}` in {place.path}, line {place.line}.", needs)
+        return LastWords(f"The comment stands above `{place.name}` in {place.path}, line {place.line}.", needs)
 
     return _asked(asks, draw, n=place.name, c=note, p=place.path), steps()
 
@@ -219,7 +224,7 @@ def nothing_to_do(places: list[Place], draw: random.Random) -> tuple[Request, St
         [seen] = yield "I look for its uses.", [_grep(name)]
         if not seen.failed:
             raise ItemError("name-exists", name)
-        return Said(f"Nothing in the repository is called {name}, so there was nothing to remove.", [seen.text])
+        return LastWords(f"Nothing in the repository is called {name}, so there was nothing to remove.", [seen.text])
 
     return _asked(asks, draw, n=name), steps()
 
@@ -230,7 +235,7 @@ def ask_back(places: list[Place], draw: random.Random) -> tuple[Request, Steps]:
 
     def steps() -> Steps:
         want = draw.choice(["What should it be instead", "Before I touch it: what exactly should become of it"])
-        return Said(f"{want}? You name `{place.name}`, but not what you want in its place.")
+        return LastWords(f"{want}? You name `{place.name}`, but not what you want in its place.")
         yield "", []  # a generator without a call
 
     return _asked(asks, draw, n=place.name), steps()

@@ -124,7 +124,7 @@ def test_the_plan_counts_a_fifth_and_asks_nothing(tmp_path: Path, script: Run) -
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Callable[..., Endpoint]]:
+def endpoint() -> Iterator[Callable[..., StandIn]]:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
@@ -136,7 +136,7 @@ def reached(endpoint: StandIn) -> dict[str, str]:
 
 
 def test_a_second_run_pays_for_nothing_and_writes_the_same(
-    tmp_path: Path, script: Run, endpoint: Callable[..., Endpoint]
+    tmp_path: Path, script: Run, endpoint: Callable[..., StandIn]
 ) -> None:
     workspace, stand_in = planted(tmp_path), endpoint()
     script("audit", "--workspace", tmp_path, code=0, **reached(stand_in))
@@ -187,7 +187,7 @@ def test_what_cannot_be_kept_anyway_is_not_shown(tmp_path: Path, script: Run) ->
 
 
 def test_an_unreadable_reply_is_asked_again_and_then_left_open(
-    tmp_path: Path, script: Run, endpoint: Callable[..., Endpoint]
+    tmp_path: Path, script: Run, endpoint: Callable[..., StandIn]
 ) -> None:
     workspace, stand_in = planted(tmp_path), endpoint(reply=lambda body: "All is well.")
     script("audit", "--workspace", tmp_path, code=1, **reached(stand_in))
@@ -199,7 +199,7 @@ def test_an_unreadable_reply_is_asked_again_and_then_left_open(
 
 
 def test_an_endpoint_that_refuses_leaves_the_audit_itself_in_place(
-    tmp_path: Path, script: Run, endpoint: Callable[..., Endpoint]
+    tmp_path: Path, script: Run, endpoint: Callable[..., StandIn]
 ) -> None:
     workspace, stand_in = planted(tmp_path), endpoint(models=["another/model"])
     refused = script("audit", "--workspace", tmp_path, **reached(stand_in))

@@ -110,7 +110,8 @@ def test_a_soak_with_every_fault_loses_nothing_and_doubles_nothing(
         summary = house.drive(house.questions(500), stand_in.base_url, **limits)
         stats = stand_in.stats()
     assert (summary.done, summary.failed.total(), len(house.saved)) == (500, 0, 500)
-    assert summary.calls == stats["requests"]
+    # On a busy machine a call may be given up before the server has read it.
+    assert 0 <= summary.calls - stats["requests"] <= summary.faults["timeout"]
     kept = {"empty", "length", "reasoning-length"}  # delivered in full; the client asks once more on purpose
     assert stats["requests_after_ok"] <= sum(stats["outcomes"].get(name, 0) for name in kept)
     assert set(PASSING) <= set(stats["outcomes"])

@@ -45,7 +45,7 @@ FORK_BOMB = ":(){ :|:& };:"
         "too long": ("sleep 60", lambda o: o.ended_by == "time" and o.exit == 124 and o.timed_out),
         "too long behind closed streams": ("exec >&- 2>&-; sleep 60", lambda o: o.ended_by == "time"),
         "busy for ever": ("while :; do :; done", lambda o: o.ended_by == "time"),
-        "a fork bomb": (f"{FORK_BOMB} sleep 1", lambda o: "Resource temporarily unavailable" in o.stderr.text),
+        "a fork bomb": (f"{FORK_BOMB}\nsleep 1", lambda o: "Resource temporarily unavailable" in o.stderr.text),
         "2 GB into the checkout": ("dd if=/dev/zero of=big bs=1M count=2000", lambda o: o.exit != 0 and o.seconds < 3),
         "many files into the checkout": (
             "for n in 1 2 3 4; do head -c 20000000 /dev/zero > f$n; done",

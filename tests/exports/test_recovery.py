@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.exports import observations, recovery, trajectories
+from duel.exports import recovery, shown_output, trajectories
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS
 from duel.records import Message
@@ -50,7 +50,7 @@ def spans(*steps: tuple[str, str]) -> list[tuple[int, int, str]]:
     ],
 )
 def test_an_error_is_seen(command: str, observation: str, kind: str) -> None:
-    assert observations.shown(observation, command).kind == kind
+    assert shown_output.shown(observation, command).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_an_error_is_seen(command: str, observation: str, kind: str) -> None:
     ],
 )
 def test_what_only_looks_like_an_error_is_none(command: str, observation: str) -> None:
-    assert not observations.shown(observation, command).failed
+    assert not shown_output.shown(observation, command).failed
 
 
 def test_a_failed_run_that_later_succeeds_is_one_span_from_its_first_error() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel import turn
-from duel.judging.known_truth import JudgeAccuracy, KnownPair, by_construction, by_execution, draw, score
+from duel.judging.known_truth import KnownPair, KnownTruthFigures, by_construction, by_execution, draw, score
 from duel.offline import sample
 from duel.records import Answer, Candidate, Message, Observed
 
@@ -115,4 +115,4 @@ def test_a_judges_figures_are_what_it_said() -> None:
     low, high = row.interval or (0, 0)
     assert 0.0 < low < 0.5 < high < 1.0
     assert table["j", "control-same"].right == 1
-    assert JudgeAccuracy().accuracy is None and JudgeAccuracy().interval is None
+    assert KnownTruthFigures().accuracy is None and KnownTruthFigures().interval is None

@@ -16,7 +16,7 @@ from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.scaling import diversity, episodes
-from duel.scaling.plans import Call, Place, Said, Steps
+from duel.scaling.plans import LastWords, Place, PlannedCall, Steps
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
 from tests.execution.conftest import make_repository, mirrors, place  # noqa: F401
@@ -57,7 +57,7 @@ def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, s
     async def repeat() -> None:
         executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
         for one in made:
-            calls = [Call(call.name, call.arguments) for call in one.calls()]
+            calls = [PlannedCall(call.name, call.arguments) for call in one.calls()]
             seen, _ = await episodes.again(executor, shop, calls)
             assert [found.text for found in seen] == [call.result for call in one.calls()]
         await executor.close()
@@ -68,10 +68,10 @@ def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, s
 
 
 def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors: Path, shop: Start) -> None:  # noqa: F811
-    def plan(*calls: Call, needs: str) -> Steps:
+    def plan(*calls: PlannedCall, needs: str) -> Steps:
         for call in calls:
             yield "I look.", [call]
-        return Said("There.", [needs])
+        return LastWords("There.", [needs])
 
     async def problem(steps: Steps) -> str:
         executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
@@ -83,12 +83,12 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
             await executor.close()
         return ""
 
-    search, read = Call("grep", {"pattern": "TaxRate"}), Call("read", {"path": "shop/cart.py"})
+    search, read = PlannedCall("grep", {"pattern": "TaxRate"}), PlannedCall("read", {"path": "shop/cart.py"})
     assert asyncio.run(problem(plan(search, needs="shop/tax.py:1:"))) == ""
     assert asyncio.run(problem(plan(search, needs="shop/tax.py:7:"))) == "answer-not-observed"
     assert asyncio.run(problem(plan(search, read, needs="shop/tax.py:1:"))) == "call-not-needed"
-    assert asyncio.run(problem(plan(Call("grep", {"regex": "x"}), needs=""))) == "schema"
-    clock = Call("bash", {"command": "date +%N"})
+    assert asyncio.run(problem(plan(PlannedCall("grep", {"regex": "x"}), needs=""))) == "schema"
+    clock = PlannedCall("bash", {"command": "date +%N"})
     assert asyncio.run(problem(plan(clock, needs=""))) == "not-reproduced"
 
 
