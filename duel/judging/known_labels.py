@@ -15,7 +15,7 @@ from pathlib import Path
 from duel.errors import SourceError
 from duel.judging.known_truth import KnownPair
 
-# PandaLM's own evaluation counts a reply without a choice ("garbage") as a tie.
+# A reply without a choice ("garbage") counts as a tie: the accuracies then come out as they are quoted for this set.
 _CHOICES = {"1": 1, "2": 2, "0": 0, "tie": 0, "garbage": 0}
 _ORDERS = ("winner_unswapped", "winner_swapped")
 _PEOPLE = "annotator"
