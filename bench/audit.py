@@ -1,6 +1,6 @@
 """What the audit costs: a workspace of 20,000 turns from start to end, and near-duplicates among 10,000 turns.
 
-    python bench/audit.py [--turns 20000] [--kilobytes 40]
+    python -m bench.audit [--turns 20000] [--kilobytes 40]
 
 Prints seconds, CPU seconds and the peak memory of the largest process, and the recall of planted copies with 5 % of
 their words changed. Budget: 60 s with flat memory, and 30 s.

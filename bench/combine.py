@@ -1,7 +1,7 @@
 """What combining costs and finds: near-duplicates, malicious commands, time and memory of a whole set.
 
-    python bench/combine.py --rows 50000          rows of about 300 words, every tenth a changed copy of an earlier one
-    python bench/combine.py --commands            honest commands flagged, planted ones found
+    python -m bench.combine --rows 50000          rows of about 300 words, every tenth a changed copy of an earlier one
+    python -m bench.combine --commands            honest commands flagged, planted ones found
 
 The copies have 2, 5, 7.5, 10 or 12 % of their words replaced, so that all of them are duplicates by the exact rule.
 """

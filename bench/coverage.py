@@ -1,6 +1,6 @@
 """How often a nominal 95 % lower bound holds, on simulated panels with a known truth.
 
-    python bench/coverage.py [--runs 3000] [--resamples 999]
+    python -m bench.coverage [--runs 3000] [--resamples 999]
 
 Three judges, both orders, one to eight turns a pull request. Prints, for each setting, the coverage of the gate's bound
 (cluster-studentized, with its guard), of the same without the guard, of the cluster t and of the plain percentile over

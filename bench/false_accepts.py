@@ -1,6 +1,6 @@
 """How often the gate accepts a challenger that is no better: whole duels with a known truth, through the real code.
 
-    python bench/false_accepts.py [--duels 2000] [--only repositories]
+    python -m bench.false_accepts [--duels 2000] [--only repositories]
 
 Each duel is made of votes alone, without a call: three judges whose errors correlate, both orders with a lean to the
 reply shown first, repositories and pull requests that share what makes them hard, histories of many lengths. Each row

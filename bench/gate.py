@@ -1,6 +1,6 @@
 """What the gate costs: 2,000 turns, 10,000 resamples, five dimensions and the total.
 
-    python bench/gate.py [--turns 2000]
+    python -m bench.gate [--turns 2000]
 
 Prints seconds and memory for the bounds alone and for the whole verdict with all its tables, each in a fresh process,
 once with one turn a pull request (2,000 clusters) and once with one to eight (about 445). The budget: 0.5 s, 60 MB.

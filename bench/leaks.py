@@ -1,9 +1,9 @@
 """How many leaks the audit finds, by kind, and how many honest turns it flags, on turns and pull requests held out.
 
-    python bench/leaks.py                      the half of the pull requests on which nothing was tuned
-    python bench/leaks.py --half tuned         the other half
-    python bench/leaks.py --bundled            the runs that come with the project
-    python bench/leaks.py --pulls 3            workspaces of three pull requests each
+    python -m bench.leaks                      the half of the pull requests on which nothing was tuned
+    python -m bench.leaks --half tuned         the other half
+    python -m bench.leaks --bundled            the runs that come with the project
+    python -m bench.leaks --pulls 3            workspaces of three pull requests each
 
 One fact of the pull request is put into the thought of an honest turn, in sentences that the tests do not use, for
 kinds that the tests do not all know. The constants of the audit were set on the `tuned` half; the phrases of talk were

@@ -1,7 +1,7 @@
 """How far the bound with people's labels can be trusted, and what the panel adds, in simulation through the real code.
 
-    python bench/people.py [--draws 1000]
-    python bench/people.py --raters [--draws 400]     the bounds with raters who lean, sd 4 score points, 300 labels
+    python -m bench.people [--draws 1000]
+    python -m bench.people --raters [--draws 400]     the bounds with raters who lean, sd 4 score points, 300 labels
 
 Turns of pull requests of 1 to 8 turns, five dimensions, three judges, both orders. People's true margin is 0 and the
 panel is 5 score points too kind, in three worlds: a strong panel (its delta correlates 0.64 with people's), a weak one

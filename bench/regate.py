@@ -1,6 +1,6 @@
 """What a regate costs over many turns: from the table that an earlier one kept, every file's name and time compared.
 
-    python bench/regate.py FOLDER [--turns 1000000]
+    python -m bench.regate FOLDER [--turns 1000000]
 
 Fills FOLDER with as many empty answer and score files (they are never read) and a table of simulated votes over 3,200
 repositories, then runs the regate in a fresh process. Prints seconds and memory. The budget: 60 s and 2 GB.

@@ -1,6 +1,6 @@
 """The report over 10,000 judged turns: seconds and memory to write it, seconds for the browser to open it.
 
-    python bench/report.py [--turns 10000] [--workspace DIR]
+    python -m bench.report [--turns 10000] [--workspace DIR]
 
 Makes a seeded workspace with histories of 20 to 60 KB (kept where --workspace names a folder), runs report.py twice,
 and opens index.html in headless Chromium where it is installed. Budget: 10 s, 400 MB, 2 s.

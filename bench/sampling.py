@@ -1,6 +1,6 @@
 """What sampling costs: 2,000 prompts from 20 files of 10,000 rows each, over a Hub on loopback.
 
-    python bench/sampling.py [--rows 10000] [--files 20] [--keep DIR]
+    python -m bench.sampling [--rows 10000] [--files 20] [--keep DIR]
 
 Makes files shaped like the dataset's (100 rollouts a pull request, about 20 KB of text a row, zstd, one row group),
 serves them, runs prompt.py on them as a user would, and prints seconds, peak memory and how often each file was sent.

@@ -1,6 +1,6 @@
 """What the screen saves and what it misses, by the mean of the challenger.
 
-    python bench/screen.py [--turns 3000]
+    python -m bench.screen [--turns 3000]
 
 Three judges, both orders, the default thresholds. `lean` is how far a judge moves towards the reply it sees first,
 `spread` how much turns differ, `noise` how much judges do. Prints the share of votes not asked, the share of the full

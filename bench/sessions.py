@@ -1,6 +1,6 @@
 """What mining costs: a folder of 200 MB of sessions, every turn of them eligible.
 
-    python bench/sessions.py [--megabytes 200] [--keep DIR]
+    python -m bench.sessions [--megabytes 200] [--keep DIR]
 
 Makes session files in Claude Code's shape (a progress line for each call, edits with the file before, commands with
 long output), runs duel mine on them as a user would, and prints seconds and peak memory. The budget: 20 s and 300 MB.

@@ -7,7 +7,7 @@ full panel would have said.
 Round two asks a second opinion where the first vote gives at least `defeat_min` points, then all other votes where the
 two together reach `final_min`. A turn that gets all votes has the very score that the full panel gives; the others
 stop, and are named as stopped. At a mean of 60 that asks 51 to 60 % fewer votes than the full panel and finds 85 to
-94 % of its final turns (`python bench/screen.py`).
+94 % of its final turns (`python -m bench.screen`).
 """
 
 from __future__ import annotations
