@@ -6,6 +6,7 @@ A call, once it is sent, is waited for and recorded even where whoever asked has
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -147,7 +148,8 @@ class Client:
                 continue
             patience = longest[call.line.provider is self.route.provider, call.line.model]
             if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 1):
-                call.limit.reschedule(now)
+                with contextlib.suppress(RuntimeError):  # it is ending already: the others are looked at all the same
+                    call.limit.reschedule(now)
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
                 line.lane.give_up()
