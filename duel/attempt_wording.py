@@ -1,7 +1,5 @@
 """How a reply speaks to its judge: wording in several languages that no turn of a coding agent needs."""
 
-from __future__ import annotations
-
 _REPLY = r"(?:repl(?:y|ies)|response|answer|candidate|turn|submission|solution|assistant|option|output|one|agent)"
 _JUDGE = r"(?:judges?|graders?|evaluators?|raters?|referees?|assessors?|adjudicators?|arbiters?)"
 _PICK = r"(?:choose|pick|prefer|select|favou?r|vote(?: for)?|reward|crown)"

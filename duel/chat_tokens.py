@@ -1,7 +1,5 @@
 """Control tokens of chat templates in plain text: what a tokenizer takes for a switch of role, found and broken."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 

@@ -1,7 +1,5 @@
 """The console command `duel`: which command, and its command line."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import NoReturn

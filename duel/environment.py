@@ -1,7 +1,5 @@
 """Environment variables and `.env` files: where keys and addresses live, and nowhere else."""
 
-from __future__ import annotations
-
 import codecs
 import os
 import re

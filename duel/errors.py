@@ -11,8 +11,6 @@ DuelError                 anything this project raises on purpose
 └── ItemError             one item is bad: recorded with its reason, the run goes on
 """
 
-from __future__ import annotations
-
 EXIT_FINISHED = 0
 EXIT_OPEN = 1
 EXIT_USER = 2

@@ -4,8 +4,6 @@ The nonce is a keyed hash of the workspace's secret and the item, so a reply can
 makes the same request.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 

@@ -1,7 +1,5 @@
 """Fitting a long history into a context window: the oldest turns go, behind a visible marker."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from duel.records import Message

@@ -1,7 +1,5 @@
 """Which bucket a turn goes to, and why: the one place that decides, for audit, panel, report, export and the page."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from duel.records import Audit, Bucket

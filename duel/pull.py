@@ -1,7 +1,5 @@
 """The hidden pull request as text: what a challenger is shown, how long it is, and when it is too long to show."""
 
-from __future__ import annotations
-
 from duel.history import estimate_tokens
 from duel.records import Commit
 from duel.settings import Settings

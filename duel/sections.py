@@ -3,8 +3,6 @@
 The line below a key is its documentation: `docs/settings.md` is made from it.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator

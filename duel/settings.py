@@ -6,8 +6,6 @@ in `Settings.unused`. Keys (API tokens) are never part of the object: it knows t
 that hold them, and `duel.environment.secret` looks one up at the moment it is used.
 """
 
-from __future__ import annotations
-
 import difflib
 import tomllib
 import typing

@@ -1,7 +1,5 @@
 """Async functions for callers that do not await: from plain code, and inside a running event loop, as in a notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar

@@ -1,7 +1,5 @@
 """One agent turn: its thought, its bash block, and whether it is well-formed training text."""
 
-from __future__ import annotations
-
 import re
 
 # How mini-swe-agent v1 finds an action; v2 uses the second label. What the harness would run is what counts here.

@@ -4,8 +4,6 @@ Nothing here decides a verdict. Fences with a nonce keep a reply inside its bloc
 judge writes; this module makes attempts harmless to the eye and lets the report name them.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import unicodedata

@@ -4,8 +4,6 @@ Stages meet at plain files under one folder. This module alone knows what those 
 needs lies in `.duel/` beside them: the ledger of paid replies, the workspace's secret, the locks.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

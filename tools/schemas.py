@@ -1,7 +1,5 @@
 """Write the JSON schema of every record, made from the code: `python -m tools.schemas` fills docs/schemas/."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What an audit says of a whole workspace: `report/audit.json`, the rows of dropped turns, a table for a terminal."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ turns; the model is asked of the most suspicious ones. Its word alone counts for
 the conversation, and a claim must really stand in the turn.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Where lists of benchmark instances come from: files a user names, and the Hub (only the columns that name them)."""
 
-from __future__ import annotations
-
 import csv
 import os
 import time

@@ -1,7 +1,5 @@
 """What the agent has seen: the history as text that can be asked for a name, a phrase, a line number."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property

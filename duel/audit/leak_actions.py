@@ -1,7 +1,5 @@
 """Leaks by deed: a command that only somebody who has read the pull request, or looks it up, would give."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What the blind-agent audit says: one finding for each leaked fact, and what they weigh together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

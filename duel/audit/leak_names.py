@@ -1,7 +1,5 @@
 """Leaked names: identifiers, tests, and what is joined of several words (options, settings, branches)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 

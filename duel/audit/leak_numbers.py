@@ -1,7 +1,5 @@
 """Leaked numbers: line numbers, constants, commit hashes and the number of the pull request."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

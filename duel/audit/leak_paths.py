@@ -1,7 +1,5 @@
 """Leaked paths in any spelling: absolute, behind a revision or a host, with a line or a test, as module or pattern."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """Talk that betrays the hand: words about a pull request, a fix or a solution of which the agent cannot know."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import cache

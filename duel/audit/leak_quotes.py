@@ -1,7 +1,5 @@
 """Leaked text: literals, lines of code and pieces of them, and sentences, taken over from the pull request."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """One reply held against one pull request: what each kind of evidence weighs, and what the searches share."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

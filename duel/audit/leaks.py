@@ -4,8 +4,6 @@ A challenger is written with the pull request in hand. What it tells must follow
 nobody listed, a helper that exists only in the patch or "as the diff shows" would teach a model to make things up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_phrases, leak_quotes

@@ -1,7 +1,5 @@
 """Licenses: whether a pull request's SPDX expression is allowed by the settings."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from typing import Any

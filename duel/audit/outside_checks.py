@@ -4,8 +4,6 @@
 no-sudo = "my_package:no_sudo"          # (reply, answer, commit) -> "", or what is wrong with the reply in words
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is personal data and what only looks like it: addresses, phone numbers, names in home folders and prompts."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable

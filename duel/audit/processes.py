@@ -1,7 +1,5 @@
 """Work in processes of its own that hold no lock of their parent and end when it does."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """The rules of a conversation, read from its own system prompt: what it demands of a turn, allows and forbids."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Most pull requests are asked for a handful of words, so a table holds no more th
 looked up for the few that a reply tells.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The audited reply: where a name stands in it, and what its command makes or looks for."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ here needs a network: whether a key still works is nobody's business. On 165 kin
 `kingfisher-secret-scanner` 1.5.0 (17 MB) finds 103 and changes 2.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -6,8 +6,6 @@ candidates against it. No rule matches a placeholder, so scrubbing twice is scru
 time behind a search for a plain string.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import math

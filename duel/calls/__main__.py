@@ -5,8 +5,6 @@ duel calls --workspace DIR      of another workspace
 duel calls --json               the same figures for programs
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 

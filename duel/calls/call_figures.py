@@ -1,7 +1,5 @@
 """The figures of a ledger: calls, tokens, cost, failures, latency and cache share by stage and model."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -3,8 +3,6 @@
 A call, once it is sent, is waited for and recorded even where whoever asked has gone in the meantime: it is paid for.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """How one model wants to be asked: which parameters it refuses and which it knows under another name."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What can go wrong with one call, and what each kind means for the request, the model and the run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ A call holds a slot from its start until its reply is durable; a waiting retry h
 when its wait is over. Each provider and model has its own lane, so that one which is held back stops no other.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable

@@ -5,8 +5,6 @@ generation) takes precedence and what was paid for before stays. Replies that co
 share one commit (synchronous=FULL costs 286 µs), made by one writer thread: a slow disk never stops the calls.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import queue

@@ -4,8 +4,6 @@ A full check reads the whole file (11.5 s at 2.4 GB), so it is made only after a
 the last run closed it is taken as it is, because each of its rows proves itself when it is read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

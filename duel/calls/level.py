@@ -19,8 +19,6 @@ two are told apart by what follows from them:
 Nothing here knows a clock; tests drive it call by call. What it achieves stands in bench/README.md.
 """
 
-from __future__ import annotations
-
 import math
 
 # With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.

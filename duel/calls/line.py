@@ -1,7 +1,5 @@
 """One model of one provider, as calls meet it: its queue, its price, its dialect, and whether it is down."""
 
-from __future__ import annotations
-
 import asyncio
 import zlib
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """When the next call to a model may start: limits on requests and tokens per time, told in headers or learnt."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from duel.calls.rates import Left, Rates

@@ -1,7 +1,5 @@
 """How long a call is waited for: learnt from how long its neighbors took."""
 
-from __future__ import annotations
-
 from collections import deque
 from dataclasses import dataclass, field
 

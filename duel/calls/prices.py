@@ -1,7 +1,5 @@
 """Money: what a reply costs (`[prices]` first, then a dated table, else unknown and said so), and what may be spent."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field

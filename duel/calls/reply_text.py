@@ -1,7 +1,5 @@
 """The text of a reply: its parts joined, its thought taken off, and nothing in it that no file can hold."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where a stage's calls go: the provider, its stand-in when it has no capacity, and the limits that hold."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What a run did: figures while it goes, the last word when it ends."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Drives many jobs through one client: few at a time in memory, each finished on its own, none lost."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal

@@ -1,7 +1,5 @@
 """A damaged ledger is set aside, never emptied: its file stays, and what can still be read moves to a new one."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sqlite3

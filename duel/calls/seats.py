@@ -1,7 +1,5 @@
 """Room for calls in flight: open files, which all models of a run share."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import deque
 from collections.abc import Callable

@@ -4,8 +4,6 @@ An event that does not parse is a fault of the whole reply: what it carried is m
 all the same, because the usage comes last.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Errors of a model that is given up: the endpoint's own words, and what the user can do about it."""
 
-from __future__ import annotations
-
 import difflib
 import time
 from collections.abc import Sequence

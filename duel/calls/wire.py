@@ -3,8 +3,6 @@
 Whatever an endpoint sends is untrusted: every field may be missing, null or of another type.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Running git there would let a changed `.git/config` start programs on the host (
 `git add -N` would change what the next `git status` says.
 """
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import os

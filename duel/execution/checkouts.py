@@ -5,8 +5,6 @@ the code host, from which exactly one commit is fetched. What lies after the bas
 have dug the fix out of it in 11-21 % of tasks elsewhere (SWE-agent/mini-swe-agent#787).
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """When two observations say the same: what no replay can repeat is left out, and the order of lines is free."""
 
-from __future__ import annotations
-
 import re
 
 _MODE = r"[bcdlps-][rwxsStT-]{9}[.+@]?"

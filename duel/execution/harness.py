@@ -4,8 +4,6 @@ The rules are read in the generators' sources: SWE-ZERO-12M (marin, experiments/
 mini-swe-agent 1.x. A reply that the harness refused must not be run, or the replayed state is another one.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Sequence

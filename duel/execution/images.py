@@ -3,8 +3,6 @@
 The dataset's own column comes first; the names below are rules read in each project's sources (see docs/execution.md).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

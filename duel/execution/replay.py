@@ -1,7 +1,5 @@
 """One turn: replay its history once, fork, run each candidate's command in a fork of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence

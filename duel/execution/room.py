@@ -4,8 +4,6 @@ The room and all that was written in it vanish when the shell ends, and the shel
 does, however that comes about. Where the kernel allows no namespace to a plain user, a room is a folder on disk.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Watching over one process: both streams are read, and time, memory and output are bounded, whoever the user is."""
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import os

@@ -5,8 +5,6 @@ reads them through bubblewrap alone), and memory that is no process's (`memfd_cr
 The rest of the list is what a command has no use for and kernels have had holes in.
 """
 
-from __future__ import annotations
-
 import platform
 import struct
 

@@ -1,7 +1,5 @@
 """Which tests passed and which failed, read off what a test command printed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ The list is that of the generator of SWE-ZERO-12M (marin, experiments/swe_zero/s
 tool, no network tool, and no shell on the agent's PATH.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

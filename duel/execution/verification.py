@@ -4,8 +4,6 @@ Its change is taken as a diff, put on a fresh checkout without the test files in
 and the test command decides. The same tests first run without any change: where they pass then, they can tell nothing.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import shlex

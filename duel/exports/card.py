@@ -3,8 +3,6 @@
 Names of repositories, models and licenses come from outside: they are escaped, so that none becomes markup.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from importlib import resources

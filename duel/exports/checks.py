@@ -4,8 +4,6 @@ Each check raises ItemError whose reason is a short slug. They work on rows as t
 elsewhere can be checked as well.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """One export: the rows of every format and split, the card, the manifest, and the one moment they reach the disk."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

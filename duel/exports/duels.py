@@ -1,7 +1,5 @@
 """Turns out of the buckets: `final/`, `refined/` and, with the king as the winner, `defeat/`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

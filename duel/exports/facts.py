@@ -1,7 +1,5 @@
 """What the card and the manifest tell: where the turns come from, who wrote and judged them, what was left out."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

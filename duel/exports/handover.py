@@ -4,8 +4,6 @@ A neighbour's pipeline once read an array as JSON lines and lost 4,045 rows with
 took and what it gave, and the next one must take just that.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias

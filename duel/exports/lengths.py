@@ -1,7 +1,5 @@
 """How many tokens a trainer makes of a row, and prompts that are fitted so that the accepted turn stays whole."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress

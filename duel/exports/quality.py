@@ -1,7 +1,5 @@
 """What is left out before anything is written, each with its reason: leaks, contamination, licenses, copies, excess."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections import Counter

@@ -1,7 +1,5 @@
 """Pairs of trajectories: a run that resolved its pull request against one that failed it, nearest in length first."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from duel.errors import ItemError

@@ -4,8 +4,6 @@ A text that merely contains "Error" shows none: a program's source was read, a l
 where the named tool itself wrote them (`cat: x: No such file …` after a `cat`), or where a program was run.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal

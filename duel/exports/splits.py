@@ -4,8 +4,6 @@ Rows of one repository share files, conventions and often the fix itself; a rand
 test set (10 % wrong and leaked variants in a corpus that a neighbour split so). The splits are balanced in tokens.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 import re

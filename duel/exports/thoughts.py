@@ -1,7 +1,5 @@
 """Where the thought of an agent turn stands: in the text, in a think block, or in a key of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

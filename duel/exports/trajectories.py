@@ -1,7 +1,5 @@
 """Whole conversations out of any file with `messages`: parquet, JSON lines or JSON; a file, a folder or a glob."""
 
-from __future__ import annotations
-
 import glob
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """How far the judges of a panel agree, and how many independent votes they are worth."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 

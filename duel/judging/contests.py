@@ -5,8 +5,6 @@
 `canary`   the king against itself with an attack on the judges added: how far can each judge be moved?
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The gate: the conditions of acceptance, the decision, and the verdict that holds them with every figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Judging pairs in memory by plain Python functions; their votes count like those of any other judge."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 

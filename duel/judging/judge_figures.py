@@ -1,7 +1,5 @@
 """What a benchmark of judges comes to: accuracy by judge and kind, its cost, and what each judge adds to a panel."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean

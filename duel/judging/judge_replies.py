@@ -6,8 +6,6 @@ no verdict: a guess would be a vote that nobody cast. Judges also quote shell in
 where the choices stand side by side in one object, they are read all the same.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

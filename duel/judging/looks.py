@@ -16,8 +16,6 @@ better with probability `gate_alpha` at most. A look beyond the plan has nothing
 planned: every look uses the whole level, and the figures above tell what that amounts to.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ last, so that both orders and all retries of a turn share the longest possible p
 with it). Every part stands between lines with a nonce that no author of a reply can know.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ A judge's dimension is the mean over its orders, so a verdict that flips with th
 every order it is owed parsed; a turn is parsed when a quorum of judges counts. What did not parse is no score.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Untrusted like everything else in the prompt: `duel.judging.rubric` fences it and makes it visible.
 """
 
-from __future__ import annotations
-
 from duel.records import Observed
 from duel.records.observed import cut
 

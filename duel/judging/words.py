@@ -1,7 +1,5 @@
 """The verdict in a few lines for the person who watches."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from duel.command import say as tell

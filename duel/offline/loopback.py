@@ -1,7 +1,5 @@
 """The stand-in endpoint on loopback: in a thread of this process, or as a program of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import concurrent.futures
 import threading

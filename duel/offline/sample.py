@@ -1,7 +1,5 @@
 """The bundled sample: where it lies, and the settings that a run without a key and a network takes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ Each starts with all its bugs; each pull request repairs one, in order, so that 
 state before it and the history behind it is real.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

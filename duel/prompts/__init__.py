@@ -4,8 +4,6 @@ A template names its fields as `{{field}}`. Rendering is one pass: a missing or 
 value contains is never looked at again, so text from a model or a dataset cannot become a field.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from functools import cache

@@ -1,7 +1,5 @@
 """One turn with its candidates: any number of texts on each side, of which one a side is chosen."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator

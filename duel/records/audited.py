@@ -1,7 +1,5 @@
 """What the audit found in one candidate: facts it could not know, broken rules, secrets, contamination, license."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The verdict on a challenger, `score/_duel.json`: built by the gate, read by report, page, export and card."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field

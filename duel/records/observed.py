@@ -1,7 +1,5 @@
 """The record of what one candidate's command did, as it stands in `observed` of the candidate."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from duel.records.record import Part

@@ -1,7 +1,5 @@
 """What people say of the duels, on disk: one vote a line, and what all votes together make of the verdict."""
 
-from __future__ import annotations
-
 import re
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The hidden pull request behind a turn."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

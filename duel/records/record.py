@@ -1,7 +1,5 @@
 """What every record on disk has in common: typed fields, a format tag, and unknown keys that survive a round trip."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 

@@ -1,7 +1,5 @@
 """A sampled turn before anyone has answered it: the history up to it, and where it came from."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

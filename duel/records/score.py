@@ -1,7 +1,5 @@
 """The votes on a pair of candidates, which are facts, and the score that follows from them."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """The charts of the report: drawn once, kept as SVG files beside report.md and inline in the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """What the page shows of one turn when it is opened: both replies, the votes, the findings, the history, cut to fit."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

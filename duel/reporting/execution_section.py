@@ -1,7 +1,5 @@
 """What running the commands told: turns with evidence or why not, and the agreement of judges with and without it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The buckets on disk: `final/`, `refined/` and `defeat/`, rewritten at each run without touching users' own files."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One judged turn as the report sees it: the row of every table, and the order in which turns are read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """report.md: the verdict and why on the first screen, then charts and tables, then a row for every turn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote

@@ -5,8 +5,6 @@ the page's script puts it on the screen as text nodes only. A content security p
 a mistake could not fetch or run anything.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import zlib

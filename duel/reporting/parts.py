@@ -1,7 +1,5 @@
 """The parts of a report as data: sections with tables of text, which report.md and index.html show alike."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The sections on people's votes: what they say of the challenger and of the panel, and who cast them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from duel.records import People

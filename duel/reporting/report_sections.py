@@ -1,7 +1,5 @@
 """The tables above the list of turns, as data: report.md and index.html show the same ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

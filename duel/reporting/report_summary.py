@@ -1,7 +1,5 @@
 """The summary of a run as plain data: what `report.py --json` prints and what the page shows at its head."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from typing import Any

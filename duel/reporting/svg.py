@@ -1,7 +1,5 @@
 """A small SVG writer: shapes with classes, colours from one palette, readable on light and dark paper."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 

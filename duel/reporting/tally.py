@@ -1,7 +1,5 @@
 """Counting over all judged turns, one at a time: buckets, groups, judges by metric, clusters, the charts' bins."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 

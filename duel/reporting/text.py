@@ -1,7 +1,5 @@
 """Text from models, datasets and files, made harmless to look at: in Markdown, in SVG and in a script element."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The sections that say how far to trust the verdict: its bounds, and whether scores would come out again."""
 
-from __future__ import annotations
-
 from duel.records import Bound, Verdict
 from duel.reporting import wording
 from duel.reporting.parts import Outside, ReportPart, Table

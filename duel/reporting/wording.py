@@ -1,7 +1,5 @@
 """Figures as people read them: with their unit, with their sign, and "not measured" where there is no data."""
 
-from __future__ import annotations
-
 NO_DATA = "not measured"
 
 

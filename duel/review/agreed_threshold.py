@@ -1,7 +1,5 @@
 """The score from which people agree with the panel: thresholds tested from the top down, on the labels above each."""
 
-from __future__ import annotations
-
 import math
 from functools import cache
 

@@ -1,7 +1,5 @@
 """Votes on disk: appended, synced before anyone is told so, each exactly once."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping

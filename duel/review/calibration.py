@@ -1,7 +1,5 @@
 """What people's votes make of the panel's verdict: the corrected margin and its bound, and where the panel errs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

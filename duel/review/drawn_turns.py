@@ -4,8 +4,6 @@ First one turn of each pull request, pull requests in random order; once all hav
 A larger sample contains every smaller one, so raters may stop early and further raters may go on where others end.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping

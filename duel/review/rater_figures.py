@@ -1,7 +1,5 @@
 """How people vote: each person's time, ties, lean and constancy, and how far people agree with one another."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

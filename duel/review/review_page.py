@@ -5,8 +5,6 @@ screen as text nodes only. The content security policy lets this very style and 
 served page may send votes to the server it came from.
 """
 
-from __future__ import annotations
-
 import base64
 import hmac
 import re

@@ -1,7 +1,5 @@
 """The page on loopback: it answers its own host, knows its own path, and says "saved" once a vote is on disk."""
 
-from __future__ import annotations
-
 import hmac
 import logging
 import sys

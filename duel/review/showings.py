@@ -1,7 +1,5 @@
 """Who is shown which turns, in which order: drawn for a person once, and kept in `review/draws.jsonl`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import ClassVar

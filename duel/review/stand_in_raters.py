@@ -1,7 +1,5 @@
 """Rules that vote in place of people where no person takes part: offline runs show what the figures look like."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """What people's votes do to the verdict: they stand beside it, or the gate speaks of their estimate."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

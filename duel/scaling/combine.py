@@ -5,8 +5,6 @@ of ids, and the set appears as a whole at the end: a run that was killed leaves 
 same bytes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections import Counter

@@ -4,8 +4,6 @@ Thresholds lie where requests of real users lie (BFCL v4 live: distinct-2 0.54, 
 99 % distinct frames); string variation had 0.04, 0.89, 64 % and 21 %.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

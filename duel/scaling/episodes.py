@@ -4,8 +4,6 @@ Gates, each a reason that is counted: the tools' schemas, what the answer needs 
 fresh checkout gives the same, and without any one call that did not fail the answer cannot be known.
 """
 
-from __future__ import annotations
-
 import random
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Rows out of what the project reads already: sessions and public sets as `duel mine` does, the buckets."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ After CodeSearchNet (Husain et al. 2019, arXiv 1909.09436, section 2), The Vault
 section 3) and the docstring filters of StarCoder2's self-instruct.
 """
 
-from __future__ import annotations
-
 import re
 
 SKIPPED = re.compile(

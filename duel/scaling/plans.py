@@ -4,8 +4,6 @@ A plan is a generator: it yields the calls of one reply, is sent what they gave,
 a definition stands, and must find out all the same: what its answer needs is checked against what was observed.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field

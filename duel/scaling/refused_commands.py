@@ -4,8 +4,6 @@ Of the 2,669 honest commands that were at hand none is flagged; `bench/combine.p
 what is done, not how it is spelled: parsed words for what is destroyed or written, patterns for what is joined.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

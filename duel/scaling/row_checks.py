@@ -1,7 +1,5 @@
 """What a row must be to enter the set: each check raises ItemError with its reason, or counts what it only noticed."""
 
-from __future__ import annotations
-
 import ast
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """What a combined set says of itself: counts by source, type, license, language and tool, and a card of plain facts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The synthetic source: which repositories, how many plans, and the file of what passed every gate."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections import Counter

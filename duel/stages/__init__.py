@@ -9,8 +9,6 @@ scale.
 raised as one of `duel.errors`.
 """
 
-from __future__ import annotations
-
 import pkgutil
 from argparse import Namespace
 from collections.abc import Callable

@@ -7,8 +7,6 @@ reads   nothing
 writes  chain.toml with every key at its default, commented out, and .env.example
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 
 from duel.bookkeeping import Result

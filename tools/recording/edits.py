@@ -1,7 +1,5 @@
 """How an agent without an editor changes a file: one shell command that turns the old text into the new."""
 
-from __future__ import annotations
-
 import difflib
 import re
 

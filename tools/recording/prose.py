@@ -1,7 +1,5 @@
 """What the recorded agents think aloud: several ways to say each thing, so that no two rollouts read alike."""
 
-from __future__ import annotations
-
 from random import Random
 
 PHRASES: dict[str, tuple[str, ...]] = {

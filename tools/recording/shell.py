@@ -1,7 +1,5 @@
 """A shell for the recorded agents: real commands in a real checkout, and only the tools that they are allowed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The registry of training formats. A new one is a module here with a schema, a writer and a reader."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

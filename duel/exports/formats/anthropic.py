@@ -4,8 +4,6 @@ Portable rows: the system prompt at the top, strict alternation, all results of 
 thinking blocks (they cannot be replayed without their signature).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

@@ -4,8 +4,6 @@ Harbor takes 1.0 to 1.8, the Agent Data Protocol only 1.7, and the two name a st
 and no cost. One trajectory a line. Every model forbids keys that the format does not know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """What every training format has: a schema, a writer, a reader, and which rows an example becomes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

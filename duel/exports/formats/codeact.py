@@ -7,8 +7,6 @@ trajectories with at least one clean execution; `has_error_recovery` is stricter
 same target.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -4,8 +4,6 @@ A format is its columns, and each column is made of an example in one way. One r
 tokenizes of a row (`sequences`) is the conversation, and its second sequence ends on the losing turn.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias

@@ -3,8 +3,6 @@
 TRL's chat templates need the object: with JSON text seven of the thirteen tried fail and three encode it twice.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, Generic, Literal, TypeVar

@@ -3,8 +3,6 @@
 Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents of 2026.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any

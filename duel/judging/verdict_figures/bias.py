@@ -1,7 +1,5 @@
 """What a panel should not look at and sometimes does: position, length, and who wrote a reply."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from functools import cache

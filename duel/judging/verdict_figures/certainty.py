@@ -1,7 +1,5 @@
 """Figures of the verdict: margin, bounds, power, outcomes, buckets, other thresholds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -11,8 +11,6 @@ Around it lies e(s) sqrt(1 + r), where e(s) is the error of scores near s: order
 Scores near 0 and 100 err less than those between, so one error for all would tell too few turns final again.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

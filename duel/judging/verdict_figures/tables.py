@@ -1,7 +1,5 @@
 """Figures of the verdict that are read off the votes: judges, dimensions, pairs of judges, spending, attempts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import combinations
 from typing import Any

@@ -3,8 +3,6 @@
 Nothing here is learnt or drawn at random: a reply depends on the request alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The auditor: for each conclusion of a turn, the line of the conversation that shares most words with it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a rule can see in a conversation: the issue's words, the paths and the commands that have appeared so far."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The panel: three judges that compare two replies by rules, each with its own strictness, noise and lean."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence
