@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from duel.records import DIMENSIONS
+from duel.records import DIMENSIONS, RULE
 
 
 class FrozenSection(BaseModel):
@@ -169,7 +169,7 @@ class JudgeSection(Sampling):
         ],
         min_length=1,
     )
-    """The judges."""
+    """The judges; `rule:<name>` is a function that a package brings (CONTRIBUTING.md)."""
     thinking_models: list[str] = Field(
         default_factory=lambda: ["Qwen/Qwen3-235B-A22B-Thinking-2507-TEE", "moonshotai/Kimi-K2.6-TEE"]
     )
@@ -237,6 +237,11 @@ class JudgeSection(Sampling):
         if len(set(models)) != len(models) or not all(models):
             raise ValueError("must be distinct, non-empty model ids")
         return models
+
+    @property
+    def asked_models(self) -> list[str]:
+        """The judges behind an endpoint."""
+        return [model for model in self.models if not model.startswith(RULE)]
 
 
 class DuelSection(FrozenSection):

@@ -10,6 +10,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from duel import offline
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
@@ -21,6 +22,7 @@ PARTS = {
     "session_reader": "diary = toys.diary",
     "audit_check": "no-sed = toys.no_sed:no_sed",
     "figure": "counted = toys.short_wins:counted",
+    "judge": "shorter = toys.shorter:shorter",
     "executor": "paper = toys.paper:make",
     "reply_task": "one-line = toys.one_line:ONE_LINE",
 }
@@ -69,6 +71,34 @@ def test_check_figure_and_executor_from_outside_take_part_in_a_run(program: Prog
     minded = {row["file"] for row in workspace.dropped() if row["reason"] == "no-sed"}
     assert edited and minded == edited
     assert not edited & {path.stem for path in workspace.kept_paths("final")}
+
+
+def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
+    program: Program, toys: str, tmp_path: Path
+) -> None:
+    (tmp_path / "chain.toml").write_text(
+        '[sample]\nn = 6\n[judge]\nmodels = ["offline-stand-in/judge-a", "rule:shorter"]\n'
+    )
+    for stage in ("prompt", "king", "ch"):
+        program(stage, "--offline", "--workspace", tmp_path)
+    with offline.endpoint() as stand_in:
+        online = {"CHUTES_BASE_URL": stand_in.base_url, "PYTHONPATH": toys}
+        alone = program("validate", "--workspace", tmp_path, code=2, CHUTES_BASE_URL=stand_in.base_url)
+        assert "unknown judge" in alone.err
+        program("validate", "--workspace", tmp_path, code=0, **online)
+    scores = [score for _, score in Workspace(tmp_path).scores([])]
+    votes = [vote for score in scores for vote in score.votes if vote.judge == "rule:shorter"]
+    assert votes
+    assert all(vote.parsed and not vote.usage for vote in votes)
+    assert "rule:shorter" in Workspace(tmp_path).verdict().by_judge
+
+
+def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run() -> None:
+    from duel.judging.rubric import JudgedPair
+    from duel.judging.rule_judges import attempt
+
+    vote = attempt("rule:broken", lambda history, first, second: 7, JudgedPair("one", [], "a", "b"), "king_first")
+    assert (vote.parsed, vote.error.split(":")[0]) == (False, "rule-failed")
 
 
 def test_a_kind_of_reply_from_outside_is_known_by_its_rows(toys: str, monkeypatch: pytest.MonkeyPatch) -> None:

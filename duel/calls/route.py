@@ -146,7 +146,7 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         max_429_retries=int(chosen("max_429_retries")),
         max_429_wait_s=chosen("max_429_wait_s"),
         outage_s=endpoint.outage_s,
-        models=judge.models if judge else (),
+        models=judge.asked_models if judge else (),
         needed=settings.quorum if judge else 1,
         max_tokens_cap=settings.generate.max_model_len,
     )

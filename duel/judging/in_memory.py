@@ -1,18 +1,15 @@
 """Judging pairs in memory by plain Python functions; their votes count like those of any other judge."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from duel.judging import gate, rubric
 from duel.judging.columns import Columns
 from duel.judging.evidence import Case
-from duel.judging.rubric import JudgedPair
+from duel.judging.rule_judges import PairJudge, cast_vote
 from duel.judging.scoring import settle
-from duel.records import DIMENSIONS, Answer, Message, Order, Score, Verdict, Vote
+from duel.records import Answer, Message, Score, Verdict
 from duel.settings import Settings
-
-PairJudge: TypeAlias = Callable[[Sequence[Message], str, str], int | Mapping[str, int]]
-"""(history, first reply, second reply) -> 1 for the first, 2 for the second, 0 for a draw, or these by dimension."""
 
 
 def judge(
@@ -51,19 +48,6 @@ def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Set
     settings = settings or Settings()
     panel = settings.judge.model_copy(update={"models": list(judges), "thinking_models": [], "strategy": "full"})
     return settings.model_copy(update={"judge": panel})
-
-
-def cast_vote(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
-    """The vote of one function on one pair in one order."""
-    king_first = order == "king_first"
-    first, second = (pair.opponent, pair.challenger) if king_first else (pair.challenger, pair.opponent)
-    said = judge(pair.history, first, second)
-    choices = dict.fromkeys(DIMENSIONS, said) if isinstance(said, int) else dict(said)
-    if choices.keys() != set(DIMENSIONS) or not set(choices.values()) <= {0, 1, 2}:
-        raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(DIMENSIONS)}")
-    challenger = 2 if king_first else 1
-    values = {key: 0.5 if choice == 0 else float(choice == challenger) for key, choice in choices.items()}
-    return Vote(judge=name, order=order, asked=1, **values)
 
 
 def _answer(number: int, king: str, challenger: str) -> Answer:

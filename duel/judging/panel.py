@@ -13,7 +13,7 @@ from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import judge_replies, rubric, screen
+from duel.judging import judge_replies, rubric, rule_judges, screen
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
 from duel.records import Answer, PairIds, Score, Vote
@@ -60,6 +60,11 @@ class Panel:
     def secret(self) -> bytes:
         """What keys the nonces of this workspace."""
         return self.workspace.secret()
+
+    @cached_property
+    def rules(self) -> dict[str, rule_judges.PairJudge]:
+        """The judges that are functions."""
+        return rule_judges.of_panel(self.settings.judge.models)
 
     @cached_property
     def made_with(self) -> dict[str, str]:
@@ -209,7 +214,8 @@ class OpenPair:
 
     def requests(self) -> list[Request]:
         there = [vote for vote in self.kept.votes if self.panel.is_settled(vote)] if self.kept else []
-        return [self.questions[key] for key in self.panel.wanted(self.item, there)]
+        wanted = self.panel.wanted(self.item, there)
+        return [self.questions[key] for key in wanted if key[0] not in self.panel.rules]
 
     async def work(self, ask: Ask) -> None:
         """Ask for the votes that are missing, then save the score. Raises ItemError where some stay missing."""
@@ -234,6 +240,8 @@ class OpenPair:
     async def _vote(self, ask: Ask, key: Key, before: Vote | None) -> Vote:
         """One judge's vote in one order, asked again while it does not parse, `rescore_passes` times at most."""
         judge, order = key
+        if judge in self.panel.rules:
+            return by_rule(rule_judges.attempt(judge, self.panel.rules[judge], self.pair, order), self.pair)
         vote = before or Vote(judge=judge, order=order)
         for attempt in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
             try:
@@ -254,7 +262,7 @@ class OpenPair:
 
 def by_rule(vote: Vote, pair: JudgedPair) -> Vote:
     """`vote` with a draw in correctness where both commands did the same; `said` keeps what the judge said."""
-    if not pair.same:
+    if not pair.same or not vote.parsed:
         return vote
     return vote.model_copy(update={"correctness": 0.5, "said": {"correctness": vote.correctness}})
 

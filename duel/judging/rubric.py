@@ -139,7 +139,7 @@ def requests(pair: JudgedPair, settings: Settings, secret: bytes, twins: int = 0
             occurrence=2 * twins + (place if same else 0),
         )
         for place, (order, messages) in enumerate(shown.items())
-        for judge in settings.judge.models
+        for judge in settings.judge.asked_models
     }
 
 

@@ -30,12 +30,13 @@ from duel.records.decision import (
 from duel.records.observed import Observed
 from duel.records.people import Lot, People, PersonVote
 from duel.records.pull_request import ChangedFile, Commit
-from duel.records.record import DIMENSIONS, Bucket, Message, Order, Record, Role, Side
+from duel.records.record import DIMENSIONS, RULE, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import Prompt, Source
 from duel.records.score import PairIds, Score, Vote
 
 __all__ = [
     "DIMENSIONS",
+    "RULE",
     "Answer",
     "Asked",
     "Attempts",

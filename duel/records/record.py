@@ -9,6 +9,9 @@ from duel.errors import ItemError
 
 DIMENSIONS = ("correctness", "grounding", "progress", "protocol", "efficiency")
 
+RULE = "rule:"
+"""How a judge's name begins that is a function and no model."""
+
 Role = Literal["system", "user", "assistant", "tool"]
 Order = Literal["king_first", "challenger_first"]
 Side = Literal["king", "challenger", "assistant"]

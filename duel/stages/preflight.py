@@ -29,7 +29,7 @@ REFUSALS = {401, 402, 403, 404}
 def wanted(settings: Settings) -> dict[Literal["writer", "judge"], list[str]]:
     """The models of each role."""
     writers = dict.fromkeys([settings.king_model, settings.challenger_model, settings.audit.auditor])
-    return {"writer": [model for model in writers if model], "judge": list(settings.judge.models)}
+    return {"writer": [model for model in writers if model], "judge": settings.judge.asked_models}
 
 
 async def check_async(workspace: Workspace, settings: Settings, *, ask_models: bool = False) -> dict[str, str]:
