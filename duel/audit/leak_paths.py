@@ -14,6 +14,9 @@ GUESSED_AND_OPENED = 0.6
 PATTERN_LETTERS = 4
 """Characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything."""
 
+DEEPEST = 64
+"""Parts that a path of a repository may have; a spelling with more is read from its end alone."""
+
 _TOKEN = re.compile(r"(?:[\w.~$@%+/\\*?:#!-]|\{[^{}\s]{1,200}\}|\[[^\[\]\s]{1,40}\])+")
 _SEPARATOR = re.compile(r"::|[:#@!]")
 _HERE = re.compile(r"(?:^|(?<=/))(?:\.|[^/]+/\.\.)/|/(?=/)")
@@ -113,7 +116,7 @@ def _end_of_path(plain: str, facts: Facts) -> tuple[str, Fact] | None:
     if plain in facts.paths:
         return plain, facts.paths[plain]
     parts = plain.split("/")
-    for start in range(1, len(parts)):
+    for start in range(max(1, len(parts) - DEEPEST), len(parts)):
         key = "/".join(parts[start:])
         fact = facts.paths.get(key)
         if fact and fact.value.casefold() == key and ("/" in key or (start == 1 and _ROOTS.fullmatch(parts[0]))):
@@ -125,7 +128,7 @@ def _module(plain: str, facts: Facts) -> tuple[str, Fact] | None:
     """The path of the module that `plain` (`shop.basket.Basket`) names."""
     parts = plain.split(".")
     if "/" not in plain:
-        for end in range(len(parts), 1, -1):
+        for end in range(min(len(parts), DEEPEST), 1, -1):
             if key := facts.modules.get(".".join(parts[:end])):
                 return key, facts.paths[key]
     return None
