@@ -17,6 +17,11 @@ FIRST_S = 1.0
 ROUNDED_UP_S = 1.0
 # Timers are not finer.
 SHORTEST_S = 0.005
+# Going slower brings no more calls through than before, nor fewer, where a limit per time refuses them. Where so many
+# were taken that much faster than the pace has become, it is not what refuses.
+WINDOW, SLOWER = 10, 3.0
+# Replies after which refusals may show a pace again, doubled each time: 15 % of refusals by chance look like one.
+DOUBT = 200
 
 
 @dataclass
@@ -80,6 +85,14 @@ class Pace:
     _refused_at: float = 0.0
     _met: bool = False
     """True once the learnt pace was refused, so that the limit is near."""
+    _window: tuple[int, float] = (0, 0.0)
+    """Calls taken lately, and since when."""
+    _best_s: float = float("inf")
+    """Seconds a call that was taken, in the best window near the limit."""
+    _answered: int = 0
+    _doubted_until: int = 0
+    """Replies up to which no pace is learnt, because the last one had nothing to do with the refusals."""
+    _doubt: int = DOUBT
 
     @property
     def learnt(self) -> bool:
@@ -114,6 +127,7 @@ class Pace:
 
     def answered(self, tokens: int) -> None:
         """A reply came that took `tokens`, prompt and completion together."""
+        self._answered += 1
         self.tokens += (tokens - self.tokens) * (0.1 if self.tokens else 1.0)
 
     def refused(self, started: float, now: float, retry_after_s: float | None) -> None:
@@ -130,12 +144,26 @@ class Pace:
             self.interval_s *= BACK if taken >= FEW_TAKEN else BACK_SOON
         else:
             self.interval_s *= FIRST_BACK
-        self._met = self._met or taken > 0
+        if taken > 0 and not self._met:
+            self._met, self._window, taken = True, (0, now), 0
         pause = self.interval_s * PAUSE * 4.0 ** min(self._in_a_row - 1, 6)
         self._next = now + max(pause, (retry_after_s or 0.0) - ROUNDED_UP_S)
         self._refused_at, self._taken = now, 0
+        self._doubt_it(max(taken, 0), now)
+
+    def _doubt_it(self, taken: int, now: float) -> None:
+        """Forget a pace that has nothing to do with the refusals: they come however slow the calls are."""
+        count, since = self._window[0] + taken, self._window[1]
+        if count >= WINDOW:
+            self._best_s = min(self._best_s, (now - since) / count)
+            count, since = 0, now
+        self._window = (count, since)
+        if self.interval_s > SLOWER * self._best_s:
+            self.interval_s = 0.0
+            self._doubted_until, self._doubt = self._answered + self._doubt, 2 * self._doubt
 
     def learn(self, now: float, interval_s: float = FIRST_S) -> None:
         """Refusals have shown that the limit is one of time; calls may start so far apart to begin with."""
-        if not self.interval_s:
+        if not self.interval_s and self._answered >= self._doubted_until:
             self.interval_s, self._met, self._next = interval_s, False, now
+            self._window, self._best_s, self._in_a_row = (0, now), float("inf"), 0
