@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -33,9 +33,6 @@ class Aftermath:
     """Decides for one client. A model that is given up fails its own calls; the run ends where too few are left."""
 
     client: Client
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _heard: bool = False
-    """True once any model has answered."""
 
     async def wait_after(self, call: Call, line: Line, failure: Failure) -> float:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
@@ -48,7 +45,7 @@ class Aftermath:
             return self._fit(call, failure)
         failure = self._too_patient(failure)
         if self._is_for_good(call, line, failure):
-            self._take_down(line, failure)
+            self._take_down(call, line, failure)
         if line.down is not None:
             return await self.meet_down(call, line)
         if failure.meaning in (Meaning.ITEM, Meaning.RUN):
@@ -61,17 +58,15 @@ class Aftermath:
     def answered(self, call: Call, line: Line, completion: Completion, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
         line.reached = True
-        revived = line.down is not None and call.sent_at > line.down_at
-        if revived or (not self._heard and line.down is None):
-            self._heard, line.down = True, None
+        if line.down is not None and call.sent_at > line.down_at:
+            line.down = None
             self.client.summary.down.pop(line.model, None)
-            self._tell()
         if final and not completion.thought_only:
             line.complete, line.cut_for_good = True, 0
         elif final:
             line.cut_for_good += 1
             if line.cut_for_good >= FAILED_IN_A_ROW and not line.complete and line.down is None:
-                self._take_down(line, trouble.THOUGHT_ALONE)
+                self._take_down(call, line, trouble.THOUGHT_ALONE)
 
     async def meet_down(self, call: Call, line: Line) -> float:
         """A call to a model that is down goes elsewhere, or now and then tries it; else it fails."""
@@ -86,10 +81,6 @@ class Aftermath:
         error = await asyncio.shield(line.down)
         if self.models_left < self.client.route.needed:
             raise error
-        while not self._heard and any(other is not line and other.busy for other in self._lines):
-            await self._news.wait()
-            if self.models_left < self.client.route.needed:
-                raise error
         raise ItemError("model-down", f"{line.model}: {error.value}", where=call.request.item)
 
     @property
@@ -106,7 +97,7 @@ class Aftermath:
         down = [line for line in self._lines if line.down is not None and line.down.done()]
         if down and self.models_left < self.client.route.needed:
             return down[0].down.result() if down[0].down is not None else None
-        if silent and not self._heard:
+        if silent and not any(line.lane.answered_calls for line in self._lines):
             return trouble.down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
 
@@ -132,15 +123,15 @@ class Aftermath:
             return True
         return line.lane.given_up + 1 >= (SPENT_AMONG_GOOD if failure.spent else REFUSED_AMONG_GOOD)
 
-    def _take_down(self, line: Line, failure: Failure) -> None:
+    def _take_down(self, call: Call, line: Line, failure: Failure) -> None:
         if line.down is None:
             line.probe_at = asyncio.get_running_loop().time() + PROBE_AGAIN_S
             line.down_at = asyncio.get_running_loop().time()
             line.down = asyncio.create_task(self._explain(line, failure))
             line.lane.out = True
             line.lane.give_up()
-            self.client.summary.down[line.model] = failure.told
-            self._tell()
+            if self._is_down(call.request.model):
+                self.client.summary.down[line.model] = failure.told
 
     async def _explain(self, line: Line, failure: Failure) -> DuelError:
         listed = await self.client.transport.models(line.provider) if failure.no_model else []
@@ -153,11 +144,6 @@ class Aftermath:
             keys.append((False, client.route.model_map.get(model, model)))
         return all(key in client.lines and client.lines[key].down is not None for key in keys)
 
-    def _tell(self) -> None:
-        """Wake up whoever waits to hear of other models."""
-        self._news, news = asyncio.Event(), self._news
-        news.set()
-
     @property
     def _lines(self) -> list[Line]:
         return list(self.client.lines.values())
@@ -166,7 +152,7 @@ class Aftermath:
 
     async def _after_gone(self, call: Call, line: Line) -> float:
         if line.lane.gone:
-            self._take_down(line, line.last_failure)
+            self._take_down(call, line, line.last_failure)
         if line.down is not None:
             return await self.meet_down(call, line)
         if self.client.choose(call, line) is not line:
@@ -177,7 +163,7 @@ class Aftermath:
         """The item fails; after several in a row the model is given up."""
         line.lane.given_up += 1
         if line.lane.given_up >= (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
-            self._take_down(line, failure)
+            self._take_down(call, line, failure)
             return await self.meet_down(call, line)
         raise ItemError(failure.kind, failure.words, where=call.request.item)
 

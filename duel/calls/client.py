@@ -139,7 +139,8 @@ class Client:
 
     def _look_again(self) -> None:
         """End what hangs, and give up models that have been out for too long."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         longest = {key: self._longest_s(line) for key, line in self.lines.items()}
         for call in self._calls.values():
             if call.limit is None or call.line is None:
@@ -151,7 +152,6 @@ class Client:
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
                 line.lane.give_up()
-        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look_again)
 
     def _longest_s(self, line: Line) -> float:
         """Seconds that a call to this model may take; one that never answered is measured by the others."""
@@ -210,16 +210,16 @@ class Client:
             start = await line.lane.enter(retry=call.tries > 0)
         except ModelGone:
             return GONE
-        body = encode(call.request, line.model, call.max_tokens, stream=self.route.stream, dialect=line.dialect)
-        call.body_bytes, call.asked_in = len(body), line.dialect.changes
-        worst_case = line.worst_case(len(body), call.max_tokens)
         try:
+            body = encode(call.request, line.model, call.max_tokens, stream=self.route.stream, dialect=line.dialect)
+            call.body_bytes, call.asked_in = len(body), line.dialect.changes
+            worst_case = line.worst_case(len(body), call.max_tokens)
             self.ledger.keep_room(self.in_flight)
             await self.spending.reserve(worst_case)
+            outcome = await self._send(call, line, body, start)
         except BaseException:
             line.lane.left(start)
             raise
-        outcome = await self._send(call, line, body, start)
         if isinstance(outcome, Completion):
             usage = line.usage_of(outcome, len(body))
             outcome = outcome if usage is outcome.usage else replace(outcome, usage=usage)

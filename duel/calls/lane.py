@@ -287,21 +287,30 @@ class Lane:
     # -- letting calls out -----------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        """Give turns to whoever may go now; set a timer where only time is missing."""
+        """Give turns to whoever may go now. Called after every event, so that what waits always has one to come.
+
+        What a request waits for is a call in flight, a reply on its way to disk, a count that has a timer (all of them
+        the level's), a seat (`Seats` calls back), or time, for which a timer is set here.
+        """
         while self.queued and self.level.free:
             if not self.seats.free:
                 self.seats.wait(self._dispatch)
                 return
             now = _now()
-            if (delay := max(self._held_until, self._next_start, now + self.pace.wait(now)) - now) > 0:
+            if (delay := self._wait_s(now)) > 0:
                 self._wake_in(delay)
                 return
             turn = self._next_turn()
             if not turn.done():
-                self._next_start = now + self.min_interval_s
                 self._start(turn)
 
+    def _wait_s(self, now: float) -> float:
+        """Seconds until the next call may start. No pace, told or learnt, holds it back for longer than an outage."""
+        paced = min(now + self.pace.wait(now), self._next_start + self.outage_s)
+        return max(self._held_until, self._next_start, paced) - now
+
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
+        self._next_start = _now() + self.min_interval_s
         start = Departure(self.level.sent(), _now(), self.pace.sent(_now()))
         self.seats.taken += 1
         turn.set_result(start)

@@ -88,7 +88,7 @@ class Ledger:
         self._room = SpareRoom(path.with_name(path.name + ".room"))
         self._entries: queue.SimpleQueue[_Put | _Note | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
-        self._broken: sqlite3.Error | None = None
+        self._broken: Exception | None = None
         self._full = False
 
     def __enter__(self) -> Self:
@@ -242,7 +242,7 @@ class Ledger:
             if self._broken is not None:
                 raise self._broken
             self._write(batch)
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it is: nobody may wait for a thread that has ended
             self._broken = self._broken or self._write_into_room(batch, error)
         failure = None if self._broken is None else self._cannot(self._broken)
         waiting = [entry.durable for entry in batch if isinstance(entry, _Put)]
@@ -259,7 +259,7 @@ class Ledger:
                 self._writing.execute(entry.statement, entry.values)
         self._writing.commit()
 
-    def _write_into_room(self, batch: list[_Put | _Note], error: sqlite3.Error) -> sqlite3.Error | None:
+    def _write_into_room(self, batch: list[_Put | _Note], error: Exception) -> Exception | None:
         """On a full disk use the room that was kept for what is in flight; no further call goes out."""
         with contextlib.suppress(sqlite3.Error):
             self._writing.rollback()

@@ -71,12 +71,12 @@ def is_whole(row: Sequence[Any]) -> bool:
     return row[-1] is None or (isinstance(row[0], bytes) and proof(row) == row[-1])
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """True if the file itself is damaged; anything else may pass (a lock, a full disk, a disk that does not answer)."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE or "decode" in str(error)
 
 
-def is_full(error: sqlite3.Error) -> bool:
+def is_full(error: Exception) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
 
 

@@ -44,10 +44,6 @@ class Line:
     """True once a reply was complete."""
     _tokens_per_byte: float = 1 / BYTES_PER_TOKEN
 
-    @property
-    def busy(self) -> bool:
-        return self.down is None and bool(self.lane.level.in_flight or self.lane.queued)
-
     def worst_case(self, body_bytes: int, max_tokens: int) -> float:
         """Dollars that one call costs at most; 0 where the price is unknown."""
         usage = {"prompt_tokens": int(body_bytes / BYTES_PER_TOKEN), "completion_tokens": max_tokens}

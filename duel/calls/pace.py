@@ -19,7 +19,7 @@ ROUNDED_UP_S = 1.0
 SHORTEST_S = 0.005
 # Going slower brings no more calls through than before, nor fewer, where a limit per time refuses them. Where so many
 # were taken that much faster than the pace has become, it is not what refuses.
-WINDOW, SLOWER = 10, 3.0
+WINDOW, SLOWER = 10, 2.0
 # Replies after which refusals may show a pace again, doubled each time: 15 % of refusals by chance look like one.
 DOUBT = 200
 

@@ -54,9 +54,9 @@ class Seats:
             self._waiting.append(dispatch)
 
     def give_back(self) -> None:
-        """A call has ended; the lanes that wait take turns."""
+        """A call has ended; the lanes that wait take turns, and one that may not go now passes its turn on."""
         self.taken -= 1
-        if self._waiting:
+        while self._waiting and self.free:
             self._waiting.popleft()()
 
     def shrink(self) -> None:
