@@ -38,6 +38,8 @@ class Departure:
     ticket: int
     at: float
     before: tuple[float, float]
+    early: bool = False
+    """True if the pace would have had it wait for longer than anybody does."""
     beyond: tuple[int, int, float] | None = None
     """Of a call beyond the level: replies and epoch at which its fate says something, and how long the next waits."""
 
@@ -141,6 +143,8 @@ class Lane:
         if not self._answered_since_hold:
             self._first_start_since_hold = start.at
         self._answered_since_hold += 1
+        if start.early:
+            self.pace.forget()
         self.pace.answered(tokens)
         self.level.unsaved += 1
         self.level.answered(start.ticket)
@@ -311,7 +315,8 @@ class Lane:
 
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
         self._next_start = _now() + self.min_interval_s
-        start = Departure(self.level.sent(), _now(), self.pace.sent(_now()))
+        early = self.pace.wait(_now()) > 0
+        start = Departure(self.level.sent(), _now(), self.pace.sent(_now()), early)
         self.seats.taken += 1
         turn.set_result(start)
         return start

@@ -149,9 +149,9 @@ class Pace:
         pause = self.interval_s * PAUSE * 4.0 ** min(self._in_a_row - 1, 6)
         self._next = now + max(pause, (retry_after_s or 0.0) - ROUNDED_UP_S)
         self._refused_at, self._taken = now, 0
-        self._doubt_it(max(taken, 0), now)
+        self._weigh(max(taken, 0), now)
 
-    def _doubt_it(self, taken: int, now: float) -> None:
+    def _weigh(self, taken: int, now: float) -> None:
         """Forget a pace that has nothing to do with the refusals: they come however slow the calls are."""
         count, since = self._window[0] + taken, self._window[1]
         if count >= WINDOW:
@@ -159,8 +159,13 @@ class Pace:
             count, since = 0, now
         self._window = (count, since)
         if self.interval_s > SLOWER * self._best_s:
-            self.interval_s = 0.0
-            self._doubted_until, self._doubt = self._answered + self._doubt, 2 * self._doubt
+            self.forget()
+
+    def forget(self) -> None:
+        """What was told and learnt is wrong; for a while nothing is learnt anew."""
+        self.interval_s = 0.0
+        self._calls, self._tokens = _Bucket(used=self._calls.used), _Bucket(used=self._tokens.used)
+        self._doubted_until, self._doubt = self._answered + self._doubt, 2 * self._doubt
 
     def learn(self, now: float, interval_s: float = FIRST_S) -> None:
         """Refusals have shown that the limit is one of time; calls may start so far apart to begin with."""

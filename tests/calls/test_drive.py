@@ -100,9 +100,6 @@ def test_one_bad_item_does_not_stop_the_others(house: House) -> None:
     assert summary.failures == [("broken", "two-blocks", "the reply has two bash blocks")]
 
 
-# One run of some forty never ended, and it is not yet understood why. Until it is, this soak runs only when it is asked
-# for (`pytest -m soak`); test_money.py holds another, with three judges.
-@pytest.mark.soak
 def test_a_soak_with_every_fault_loses_nothing_and_doubles_nothing(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,193 @@
+"""Whatever an endpoint does, and in whatever order: no request waits for ever. Time is virtual: nothing waits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from duel import settings as settings_module
+from duel.calls import Provider, Reply, Request, Route, Summary
+from duel.calls.client import Client
+from duel.calls.failures import Failure, Meaning
+from duel.calls.prices import Spending
+from duel.calls.rates import Left, Rates
+from duel.calls.seats import Seats
+from duel.calls.wire import Completion
+from duel.errors import DuelError, ItemError
+from tests.calls.virtual import World, run
+
+MODELS = ("judge/a", "judge/b", "judge/c")
+USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
+ENDLESS = Left(1.0, 0.0, 1e6)
+# What an endpoint does in place of a reply, and after how many seconds at most.
+TROUBLE: dict[str, tuple[float, Failure]] = {
+    "429": (0.1, Failure("http-429", Meaning.REFUSED, "slow down", 429)),
+    "429 after 2 s": (0.1, Failure("http-429", Meaning.REFUSED, "slow down", 429, 2.0)),
+    "429 per minute": (0.1, Failure("http-429", Meaning.REFUSED, "60 requests per minute", 429, per_time=True)),
+    "429, nothing left": (0.1, Failure("http-429", Meaning.REFUSED, "", 429, rates=Rates(ENDLESS, ENDLESS))),
+    "503": (0.1, Failure("http-503", Meaning.REFUSED, "busy", 503)),
+    "502": (0.1, Failure("http-502", Meaning.FAULT, "bad gateway", 502)),
+    "reset": (1.0, Failure("connection", Meaning.FAULT, "reset")),
+    "closed port": (0.0, Failure("connection", Meaning.FAULT, "refused", unsent=True)),
+    "no file": (0.0, Failure("no-file", Meaning.REFUSED, "too many open files", unsent=True)),
+    "empty": (2.0, Failure("empty", Meaning.FAULT, "", 200, billed=True)),
+    "one prompt": (0.1, Failure("http-400", Meaning.ITEM, "no", 400)),
+    "wrong key": (0.1, Failure("http-401", Meaning.RUN, "no", 401)),
+    "silence": (60.0, Failure("timeout", Meaning.REFUSED, "no reply within 60 s", billed=True)),
+}
+
+
+@dataclass
+class InMemory:
+    """A ledger that forgets."""
+
+    commit_s: float = 0.0
+
+    def find(self, request: Request) -> None:
+        return None
+
+    async def put(self, request: Request, reply: Reply) -> None:
+        await asyncio.sleep(self.commit_s)
+
+    def reject(self, key: str, reason: str) -> None: ...
+
+    def count_fault(self, *told: Any) -> None: ...
+
+    def keep_room(self, calls: int) -> None: ...
+
+
+@dataclass
+class Weather:
+    """An endpoint that goes wrong at random until it is well."""
+
+    seed: int
+    share: float
+    """Of the calls that go wrong."""
+    kinds: list[str]
+    well_at: float
+    latency_s: float
+    sick: tuple[str, ...] = MODELS
+    sent: int = 0
+    _random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
+        self.sent += 1
+        asked = orjson.loads(body)
+        now = asyncio.get_running_loop().time()
+        if asked["model"] in self.sick and now < self.well_at and self._random.random() < self.share:
+            longest_s, failure = TROUBLE[self._random.choice(self.kinds)]
+            await asyncio.sleep(longest_s * self._random.random() if longest_s < 60 else longest_s)
+            return failure
+        await asyncio.sleep(self.latency_s * (0.5 + self._random.random()))
+        return Completion("yes", "", "stop", asked["model"], USAGE)
+
+    async def models(self, provider: Provider) -> list[str]:
+        return []
+
+
+@dataclass
+class Many:
+    """Requests of three judges through one client, until all of them have ended."""
+
+    weather: Weather
+    client: Client
+    stopped: list[DuelError]
+    failed: list[ItemError] = field(default_factory=list)
+    replies: int = 0
+    seconds: float = 0.0
+    left: int = 0
+
+    def run(self, calls: int, limit_s: float) -> Many:
+        run(self._all(calls, limit_s))
+        return self
+
+    async def _all(self, calls: int, limit_s: float) -> None:
+        asked = [
+            Request("judge", f"item {n}", MODELS[n % 3], [{"role": "user", "content": str(n)}], 50)
+            for n in range(calls)
+        ]
+        tasks = [asyncio.create_task(self._one(request)) for request in asked]
+        _, pending = await asyncio.wait(tasks, timeout=limit_s)
+        self.left, self.seconds = len(pending), asyncio.get_running_loop().time()
+        self.client.stop(at_once=True)
+        await self.client.drain()
+
+    async def _one(self, request: Request) -> None:
+        try:
+            await self.client(request)
+            self.replies += 1
+        except ItemError as error:
+            self.failed.append(error)
+        except asyncio.CancelledError:
+            if not self.stopped:
+                raise
+
+
+def many(weather: Weather, root: Path, *, files: int = 1000, commit_s: float = 0.0, **changes: Any) -> Many:
+    given = {"models": MODELS, "needed": 2, "timeout_s": 60.0, "retry_max": 30, "max_429_retries": 30, **changes}
+    route = Route(Provider("http://127.0.0.1:9/v1"), **given)
+    stopped: list[DuelError] = []
+
+    def stop(error: DuelError) -> None:
+        stopped.append(error)
+        client.stop()
+
+    parts: Any = (InMemory(commit_s), weather, Spending(changes.get("budget")), Summary("judge"))
+    ledger, transport, spending, summary = parts
+    client = Client(route, settings_module.load(root), ledger, transport, spending, summary, stop)
+    client.seats = Seats(files)
+    return Many(weather, client, stopped)
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    share=st.sampled_from([0.1, 0.3, 0.6, 0.9, 1.0]),
+    kinds=st.lists(st.sampled_from(sorted(TROUBLE)), min_size=1, max_size=6, unique=True),
+    well_at=st.sampled_from([5.0, 60.0, 200.0]),
+    sick=st.integers(1, 3),
+    files=st.sampled_from([4, 7, 1000]),
+    commit_s=st.sampled_from([0.0, 0.3]),
+    concurrency=st.sampled_from([0, 1, 5]),
+)
+def test_every_request_ends_soon_after_the_endpoint_is_well(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    share: float,
+    kinds: list[str],
+    well_at: float,
+    sick: int,
+    files: int,
+    commit_s: float,
+    concurrency: int,
+) -> None:
+    weather = Weather(seed, share, kinds, well_at, 0.5, MODELS[:sick])
+    root = tmp_path_factory.getbasetemp()
+    ended = many(weather, root, files=files, commit_s=commit_s, concurrency=concurrency).run(90, well_at + 1000)
+    assert not ended.left, f"{ended.left} of 90 wait"
+    assert ended.stopped or ended.replies + len(ended.failed) == 90
+    lanes = [line.lane for line in ended.client.lines.values()]
+    assert not any(lane.level.in_flight or lane.level.unsaved for lane in lanes)
+    assert ended.stopped or not any(lane.queued for lane in lanes)
+    assert ended.client.seats.taken == ended.client.spending.out == 0
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("noise", [0.15, 0.25, 0.35])
+@pytest.mark.parametrize("seed", range(3))
+def test_refusals_by_chance_teach_no_pace_that_grows_without_end(noise: float, says_so: bool, seed: int) -> None:
+    """1,000 calls of 20 ms. A run of 500 once stood still here, its next call minutes away."""
+    world = World(1000, latency_s=0.02, refusal_s=0.002, noise=noise, seed=seed, retry_after_s=0.02, says_so=says_so)
+    assert world.run().seconds < 400
