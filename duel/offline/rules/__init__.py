@@ -28,13 +28,13 @@ def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
     from duel.offline.rules import agent, auditing, judge
 
-    messages = body["messages"]
+    messages, seed = body["messages"], int(body.get("seed") or 0)
     match role(messages):
         case "judge":
             return judge.reply(messages, str(body["model"]))
         case "auditor":
             return auditing.reply(messages)
         case "challenger":
-            return agent.challenger(messages)
+            return agent.challenger(messages, seed)
         case _:
-            return agent.king(messages)
+            return agent.king(messages, seed)
