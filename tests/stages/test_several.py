@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-
-from duel import candidates, settings
 from duel.offline.loopback import StandIn
-from duel.records import Answer
 from duel.workspace import Workspace
 from tests.conftest import Finished
-from tests.stages.conftest import SETTINGS, commit, prompt
+from tests.stages.conftest import SETTINGS
 from tests.stages.test_king import answers
 
 Script = Callable[..., Finished]
