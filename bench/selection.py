@@ -2,11 +2,11 @@
 
     python -m bench.selection [--turns 1000]
 
-Each turn has a king and n challengers whose quality is drawn (standard deviation 1). Judges see it with a taste of their
-own for each reply (`duel.offline.rules.planted`). The choice is made by `duel.stages.choose` itself, every question by
-its panel and its rubric; only the wire is left out. Printed: quality gained over one candidate, the share of the best
-possible gain, duels a turn, and the score of the chosen against the king: the truth, by three other judges, by those who
-chose.
+Each turn has a king and n challengers whose quality is drawn (standard deviation 1). Judges see it with a taste of
+their own for each reply (`duel.offline.rules.planted`). `duel.stages.choose` itself chooses, its panel and its rubric
+ask every question; only the wire is left out. Printed: quality gained over one candidate, share of the best possible
+gain, duels and calls a turn, and the score of the chosen against the king: the truth, by three other judges, by those
+who chose.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ CHOOSERS = {
     "one of 0.6": ("planted-0.6-x",),
     "one of 1.0": ("planted-1.0-x",),
 }
+POINTS = {0: 50.0, 1: 0.0, 2: 100.0}
+"""Of the challenger, by which of king and challenger is the better one."""
 
 
 class Rules:
@@ -108,7 +110,7 @@ def trial(workspace: Workspace, count: int, turns: int, choosers: Sequence[str])
         possible=mean(best) - mean(first),
         duels=sum(one.duels or 0 for one in selections) / turns,
         calls=asked / turns,
-        true=mean([50.0 * (planted.better(a.king, a.challenger, "planted") or 1.5) - 25 for a in answers]) * 2 - 50,
+        true=mean([POINTS[planted.better(answer.king, answer.challenger, "planted")] for answer in answers]),
         by_others=score(workspace, settings, OTHERS, answers),
         by_choosers=score(workspace, settings, choosers, answers),
     )

@@ -116,7 +116,7 @@ class OpenChoice:
         races = [race for side in self.sides if (race := running(self.answer, side, self.stage.settings))]
         pairs = [pair for race in races for pair in zip(race.left, race.left[1:], strict=False)]
         judged = self.stage.settings.choosers and pairs
-        return [question for pair in judged or () for question in self.compared(*pair).questions.values()]
+        return [question for pair in judged or () for question in self.compared(*pair).requests()]
 
     async def work(self, ask: Any) -> None:
         """Choose on every open side, then save the answer. Raises ItemError where a duel brings no score."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from duel.calls import Request
 from duel.errors import EndpointError
+from duel.records import RULE
 from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace

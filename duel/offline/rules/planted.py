@@ -1,8 +1,8 @@
 """Turns of planted quality, and judges that see it with an error of known size: the truth about a choice is known.
 
 Models whose names hold `planted` play them. A writer draws the quality of each turn (mean 0, standard deviation 1) and
-says it; a judge `planted-0.8…` sees quality plus a taste of its own for each reply, of standard deviation 0.8. The taste
-for a reply is the same in every pair and order, as a real judge's: that is why who chose by it scores too high.
+says it; a judge `planted-0.8…` sees quality plus a taste of its own for each reply, of standard deviation 0.8. The
+taste for a reply is the same in every pair and order, as a real judge's: so who chose by it scores the chosen too high.
 """
 
 import re
