@@ -67,10 +67,10 @@ class WritingStage(Stage):
         return calls.plan(self.open_turns(), stage=self.name, **common)
 
     def finish(self, summary: Summary, found: Any = None) -> Result:
-        """As every stage; if no reply could be used, items are open, whatever became of them."""
+        """As every stage; if no reply could be used for any turn, items are open, whatever became of them."""
         result = super().finish(summary, found)
         forms = self.forms.values()
-        nothing = any(form.replies for form in forms) and not any(form.usable for form in forms) and not self.finished
+        nothing = any(form.replies for form in forms) and not summary.done and not self.finished
         return replace(result, exit_code=result.exit_code or EXIT_OPEN) if nothing else result
 
     def missing(self, before: Answer, questions: Sequence[candidates.Question]) -> Missing:
