@@ -1,7 +1,8 @@
-"""Writing the two candidates of a turn: what king and challenger are asked, and when a reply is taken."""
+"""Writing the candidates of a turn: what king and challenger are asked, and when a reply is taken."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from duel import chat_tokens, fence, prompts, pull
 from duel.calls import Occurrences, Reply, Request
 from duel.errors import EndpointError
 from duel.history import estimate_tokens, fit
-from duel.records import Commit, Made, Message
+from duel.records import Commit, Made, Message, Side
 from duel.settings import Settings
 from duel.turn import format_problem
 
@@ -73,37 +74,46 @@ class Numbered:
     settings: Settings
     _occurrences: Occurrences = field(default_factory=Occurrences)
 
-    def king(self, stem: str, history: Sequence[Message]) -> Question:
-        """The blind question: the history alone."""
-        request = self._occurrences.number(
-            writer_request(self.settings, "king", stem, self.settings.king_model, history)
-        )
-        return Question(request, request.key)
-
-    def second_writer(self, stem: str, history: Sequence[Message]) -> Question:
-        """The blind question once more: the challenger of a turn that has no pull request."""
-        model = self.settings.challenger_model
-        asked = writer_request(self.settings, "challenger", stem, model, history)
-        request = self._occurrences.number(asked)
-        request = replace(request, occurrence=request.occurrence + SECOND_WRITER)
-        return Question(request, request.key)
-
-    def challenger(self, stem: str, history: Sequence[Message], commit: Commit, mark: str) -> Question:
-        """The same question with the pull request in hand and the rule to act as if it were not."""
-        model = self.settings.challenger_model
-        request, unmarked = (
-            writer_request(self.settings, "challenger", stem, model, informed(history, commit, nonce))
-            for nonce in (mark, NO_MARK)
-        )
-        request = self._occurrences.number(request)
-        return Question(request, replace(unmarked, occurrence=request.occurrence).key)
+    def of(
+        self, side: Side, stem: str, history: Sequence[Message], commit: Commit | None = None, mark: str = NO_MARK
+    ) -> list[Question]:
+        """What each candidate of one side is asked: a king the history alone, a challenger with the pull request in
+        hand and the rule to act as if it were not. A challenger of a turn without one is a second blind writer.
+        """
+        shown = [history]
+        if side == "challenger" and commit is not None:
+            shown = [informed(history, commit, nonce) for nonce in (mark, NO_MARK)]
+        apart = SECOND_WRITER if side == "challenger" and commit is None else 0
+        told: Counter[str] = Counter()
+        questions = []
+        for model in self.settings.writers(side):
+            same = [
+                writer_request(self.settings, side, stem, model, messages, number=told[model]) for messages in shown
+            ]
+            told[model] += 1
+            occurrence = self._occurrences.number(same[0]).occurrence + apart
+            asked, unmarked = (same[place].variant(0, "", occurrence) for place in (0, -1))
+            questions.append(Question(asked, unmarked.key))
+        return questions
 
 
 def writer_request(
-    settings: Settings, stage: str, stem: str, model: str, messages: Sequence[Message], occurrence: int = 0
+    settings: Settings,
+    stage: str,
+    stem: str,
+    model: str,
+    messages: Sequence[Message],
+    occurrence: int = 0,
+    number: int = 0,
 ) -> Request:
-    """A question to a writer with the parameters of `[generate]`; control tokens of chat templates are broken in it."""
+    """A question to a writer with the parameters of `[generate]`; control tokens of chat templates are broken in it.
+
+    `number` counts the candidates that the same model wrote before: each has a seed of its own, because an endpoint may
+    give the same reply to the same question.
+    """
     generate = settings.generate
+    seed = generate.parameters.get("seed", 0)
+    own_seed = {"seed": seed + number} if number and isinstance(seed, int) else {}
     return Request(
         stage=stage,
         item=stem,
@@ -112,7 +122,7 @@ def writer_request(
         max_tokens=generate.max_tokens,
         temperature=generate.temperature,
         thinking=generate.thinking,
-        parameters=generate.parameters,
+        parameters={**generate.parameters, **own_seed},
         occurrence=occurrence,
     )
 

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
+from duel.records import Side
 from duel.sections import (
     AuditSection,
     DuelSection,
@@ -80,15 +81,37 @@ class Settings(FrozenSection):
         """What chain.toml holds and nothing here reads: "[duel] king_chain_depth"."""
         return self._unused
 
+    def writers(self, side: Side) -> list[str]:
+        """The models of the candidates of one side of a turn: each model's first candidate, then each one's second."""
+        generate = self.generate
+        named, one, count = (
+            (generate.king_models, generate.king_model, generate.kings)
+            if side == "king"
+            else (generate.challenger_models, generate.challenger_model, generate.challengers)
+        )
+        return (named or [one or generate.model]) * count
+
     @property
     def king_model(self) -> str:
-        """The model that writes kings."""
-        return self.generate.king_model or self.generate.model
+        """The first model that writes kings."""
+        return self.writers("king")[0]
 
     @property
     def challenger_model(self) -> str:
-        """The model that writes challengers."""
-        return self.generate.challenger_model or self.generate.model
+        """The first model that writes challengers."""
+        return self.writers("challenger")[0]
+
+    @property
+    def most_candidates(self) -> int:
+        """How many candidates the larger side of a turn has."""
+        return max(len(self.writers("king")), len(self.writers("challenger")))
+
+    @property
+    def choosers(self) -> list[str]:
+        """The judges that choose among several candidates of a side; [] where nothing is to be chosen by a judge."""
+        if self.most_candidates == 1 or "judge" not in self.generate.steps:
+            return []
+        return self.generate.select_model or self.judge.models[:1]
 
     @property
     def quorum(self) -> int:
@@ -138,8 +161,19 @@ def load(
             value=f"{settings.report.defeat_min:g} > {settings.report.final_min:g}",
             hint="a turn is final from `final_min`, refined from `defeat_min`, defeat below",
         )
+    settings = _judged_by_others(settings)
     settings._unused.extend(unused)
     return settings
+
+
+def _judged_by_others(settings: Settings) -> Settings:
+    """Whoever chose among a turn's candidates does not judge the duel, if another judge is left."""
+    others = [model for model in settings.judge.models if model not in settings.choosers]
+    if not settings.choosers or not others:
+        return settings
+    generate = settings.generate.model_copy(update={"select_model": settings.choosers})
+    judge = settings.judge.model_copy(update={"models": others})
+    return settings.model_copy(update={"generate": generate, "judge": judge})
 
 
 def _from_file(file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:

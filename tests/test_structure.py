@@ -47,6 +47,7 @@ FLOORS = [
         "scaling",
         "cluster",
         "offline",
+        "selection",
     },
     {"stages"},
     {"cli", "__main__"},
@@ -67,6 +68,8 @@ DOORS = {
     ("reporting", "judging"),
     ("reporting", "audit"),
     ("judging", "candidates"),
+    ("selection", "audit"),
+    ("selection", "judging"),
 }
 HEAVY = {
     "numpy",

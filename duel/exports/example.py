@@ -239,7 +239,8 @@ def pair(example: Example) -> list[Example]:
     """A row for each losing candidate beside the accepted turn; the one that the panel saw comes first."""
     if not example.rejected:
         raise ItemError("no-pair", "there is no second candidate")
-    judged, *others = (replace(example, rejected=text, others=()) for text in (example.rejected, *example.others))
+    texts = dict.fromkeys((example.rejected, *example.others))
+    judged, *others = (replace(example, rejected=text, others=()) for text in texts)
     rows = [row for row in (judged, *others) if row.rejected.strip() != row.accepted.strip()]
     if judged not in rows:
         raise ItemError("same-text", "both candidates say the same")

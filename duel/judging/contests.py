@@ -39,6 +39,8 @@ class Contest:
     pair: Callable[[str, Answer, Settings], JudgedPair | None]
     """The two texts of a turn, or None where it has no such pair."""
     twins: int = 0
+    stage: str = "judge"
+    """How the ledger groups what its judges are asked."""
 
     def path(self, workspace: Workspace, item: str) -> Path:
         path = workspace.score_path(item)

@@ -76,7 +76,7 @@ class SecondAnswer:
         except Refused as refused:
             raise ItemError(refused.reason, "no well-formed second answer") from None
         answer = self.answer
-        before = next((c for c in answer.of_side("king") if c.made and _is_second(c.made.plan) and not c.chosen), None)
+        before = next((c for c in answer.of_side("king") if c.made and is_second(c.made.plan) and not c.chosen), None)
         number = 1 + max(
             (int(c.id.rpartition("-")[2]) for c in answer.of_side("king") if c.id[-1].isdigit()), default=1
         )
@@ -84,5 +84,5 @@ class SecondAnswer:
         self.stage.workspace.save(self.path, answer)
 
 
-def _is_second(plan: str) -> bool:
+def is_second(plan: str) -> bool:
     return plan.endswith(f"-{SECOND}")

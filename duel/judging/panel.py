@@ -187,9 +187,11 @@ def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[
 
 
 def _writer(answer: Answer) -> str:
-    """Who wrote the challenger: its model and prompt template, which make it this challenger and no other."""
-    made = answer.made("challenger")
-    return short_hash([made.model, made.template_hash] if made else [])
+    """Who wrote the challenger: its model, its prompt template and how it was chosen make it this one and no other."""
+    chosen = answer.chosen("challenger")
+    made = chosen.made if chosen else None
+    how = [chosen.selection.method] if chosen and chosen.selection else []
+    return short_hash([made.model, made.template_hash, *how] if made else [])
 
 
 @dataclass
@@ -210,7 +212,8 @@ class OpenPair:
     @cached_property
     def questions(self) -> dict[Key, Request]:
         """The request for every vote that may be asked; built when the pair comes up, because it is long."""
-        return rubric.requests(self.pair, self.panel.settings, self.panel.secret, self.twins)
+        panel = self.panel
+        return rubric.requests(self.pair, panel.settings, panel.secret, self.twins, panel.contest.stage)
 
     def requests(self) -> list[Request]:
         there = [vote for vote in self.kept.votes if self.panel.is_settled(vote)] if self.kept else []
@@ -219,6 +222,18 @@ class OpenPair:
 
     async def work(self, ask: Ask) -> None:
         """Ask for the votes that are missing, then save the score. Raises ItemError where some stay missing."""
+        panel, score = self.panel, await self.score(ask)
+        panel.workspace.save(panel.contest.path(panel.workspace, self.item), score)
+        self.must_be_whole(score)
+
+    def must_be_whole(self, score: Score) -> None:
+        """Raise ItemError where a vote is missing that is still owed."""
+        failed = [vote for vote in score.votes if not vote.parsed]
+        if failed and self.panel.wanted(self.item, [vote for vote in score.votes if vote.parsed]):
+            raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
+
+    async def score(self, ask: Ask) -> Score:
+        """What the votes come to once those that are missing were asked for."""
         import asyncio
 
         from duel.judging.scoring import settle
@@ -231,11 +246,7 @@ class OpenPair:
             votes.update(zip(wanted, cast, strict=True))
         blank = blank_score(self.pair, self.answer, panel.mode, panel.made_with)
         ordered = [votes[key] for key in owed_votes(self.item, panel.settings) if key in votes]
-        score = settle(blank.model_copy(update={"votes": ordered}), panel.settings)
-        panel.workspace.save(panel.contest.path(panel.workspace, self.item), score)
-        failed = [vote for vote in ordered if not vote.parsed]
-        if failed and panel.wanted(self.item, [vote for vote in ordered if vote.parsed]):
-            raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
+        return settle(blank.model_copy(update={"votes": ordered}), panel.settings)
 
     async def _vote(self, ask: Ask, key: Key, before: Vote | None) -> Vote:
         """One judge's vote in one order, asked again while it does not parse, `rescore_passes` times at most."""

@@ -16,7 +16,7 @@ from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
 from duel.judging import shown_outcomes
-from duel.records import DIMENSIONS, Answer, Message, Order, Side
+from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side
 from duel.records.observed import same
 from duel.settings import Settings
 from duel.untrusted import visible
@@ -82,12 +82,17 @@ def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> Judg
     pair = JudgedPair(item, answer.messages, opponent, answer.challenger, ids)
     sides: tuple[Side, Side] = ("king", "challenger")
     king, challenger = (chosen.observed if (chosen := answer.chosen(side)) else None for side in sides)
-    if not observed or mode != 2 or not king or not challenger:
+    return with_evidence(pair, king, challenger) if observed and mode == 2 else pair
+
+
+def with_evidence(pair: JudgedPair, opponent: Observed | None, challenger: Observed | None) -> JudgedPair:
+    """`pair` with what its commands did, where both were executed and can be shown."""
+    if not opponent or not challenger:
         return pair
-    if not shown_outcomes.fair(king, challenger):
-        return replace(pair, unobserved=shown_outcomes.why_not(king, challenger))
-    shown = shown_outcomes.told(king), shown_outcomes.told(challenger)
-    return replace(pair, observed=shown, same=same(king, challenger))
+    if not shown_outcomes.fair(opponent, challenger):
+        return replace(pair, unobserved=shown_outcomes.why_not(opponent, challenger))
+    shown = shown_outcomes.told(opponent), shown_outcomes.told(challenger)
+    return replace(pair, observed=shown, same=same(opponent, challenger))
 
 
 def candidate_id(answer: Answer, side: Side) -> str:
@@ -118,7 +123,9 @@ def rubric_hash(evidence: bool = False) -> str:
     return f"{plain}+{prompts.load('rubric_observed').hash}" if evidence else plain
 
 
-def requests(pair: JudgedPair, settings: Settings, secret: bytes, twins: int = 0) -> dict[Key, Request]:
+def requests(
+    pair: JudgedPair, settings: Settings, secret: bytes, twins: int = 0, stage: str = "judge"
+) -> dict[Key, Request]:
     """The question to every judge in every order that is asked, keyed by (judge, order).
 
     Nothing in it depends on the file's name: the same turn in a larger sample is the same question, and is not paid for
@@ -128,7 +135,7 @@ def requests(pair: JudgedPair, settings: Settings, secret: bytes, twins: int = 0
     same = pair.opponent == pair.challenger  # then both orders are the very same question, asked twice on purpose
     return {
         (judge, order): Request(
-            stage="judge",
+            stage=stage,
             item=pair.item,
             model=judge,
             messages=messages,

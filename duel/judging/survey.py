@@ -27,6 +27,8 @@ class Survey:
     stage: Stage
     kept_out: dict[str, str] = field(default_factory=dict)
     """File -> slug of what keeps the turn out of every bucket, whatever its score."""
+    not_chosen: Collection[str] = ()
+    """Files of which no candidate could be chosen yet."""
 
     def judgeable(self) -> Iterator[tuple[Path, Answer]]:
         """Every answer with both sides that could be kept; the others are dropped with their reason.
@@ -35,7 +37,7 @@ class Survey:
         """
         stage = self.stage
         for path, answer in stage.workspace.answers(stage.damage):
-            if reason := why_not(answer, stage):
+            if reason := "not-chosen" if path.stem in self.not_chosen else why_not(answer, stage):
                 stage.drop(path.stem, answer.instance_id, reason)
                 continue
             obstacle = placement.obstacle(answer.audit("challenger"), stage.settings)

@@ -4,7 +4,7 @@ Records are read and written nowhere else in other shapes. Unknown keys survive 
 format tag, so that a reader can tell a record of its own kind from any other JSON.
 """
 
-from duel.records.answer import Answer, Candidate, Kept, Made
+from duel.records.answer import Answer, Candidate, Kept, Made, Selection
 from duel.records.audited import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
 from duel.records.decision import (
     Asked,
@@ -74,6 +74,7 @@ __all__ = [
     "Repeats",
     "Role",
     "Score",
+    "Selection",
     "Side",
     "Source",
     "Thresholds",

@@ -1,5 +1,6 @@
 """One turn with its candidates: any number of texts on each side, of which one a side is chosen."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -27,6 +28,35 @@ class Made(Part):
     finish_reason: str = ""
     at: str = ""
 
+    @property
+    def refined(self) -> bool:
+        """True for a turn that was written anew out of another one of its side (`made.refine`)."""
+        return bool(getattr(self, "refine", None))
+
+
+class Selection(Part):
+    """Why a candidate was chosen among several of its side, or was not."""
+
+    outcome: str
+    """"chosen"; else what kept it out ("leak", "protocol", …), "failed" (its command), "same" (does what `to` does),
+    "outnumbered" (by what most others do), "lost" (its duel with `to`)."""
+    to: str = ""
+    score: float | None = None
+    """Points of 100 in the duel that it lost."""
+    reason: str = ""
+    """What the judges of that duel said."""
+    method: str = ""
+    """Of the chosen one: `[generate] select`; how many there were, and duels and judges that it took."""
+    of: int | None = None
+    duels: int | None = None
+    panel: list[str] = Field(default_factory=list)
+    rests_on: str = ""
+    """Fingerprint of all that the choice rests on."""
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
 
 class Candidate(Part):
     """One text for a turn. `id` is unique in its answer: the side, a dash, a number from 1 (`king-1`).
@@ -44,6 +74,8 @@ class Candidate(Part):
     observed: Observed | None = None
     """What its command did in a sandboxed checkout; None until `duel execute` has run it."""
     chosen: bool = False
+    selection: Selection | None = Field(None, exclude_if=_is_none)
+    """None, and not on disk, where it is the only one of its side."""
 
 
 class Answer(Record):
@@ -114,10 +146,12 @@ class Answer(Record):
                 return
         self.candidates.append(candidate)
 
-    def remove(self, side: Side) -> None:
-        """Take all candidates of a side away, its chosen text with them."""
-        self.candidates = [candidate for candidate in self.candidates if candidate.side != side]
-        setattr(self, side, "")
+    def remove(self, side: Side, keep: Collection[str] = ()) -> None:
+        """Take the candidates of a side away but for the ids in `keep`; the chosen text goes with its candidate."""
+        chosen = self.chosen(side)
+        if chosen is None or chosen.id not in keep:
+            setattr(self, side, "")
+        self.candidates = [one for one in self.candidates if one.side != side or one.id in keep]
 
     def examine(self, side: Side, audit: Audit) -> None:
         """Keep `audit` with the chosen text of `side`, which becomes a candidate if it came from elsewhere."""

@@ -1,14 +1,15 @@
 """The charts of the report: drawn once, kept as SVG files beside report.md and inline in the page."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import wording
+from duel.reporting import wording, yield_section
 from duel.reporting.svg import Drawing
 from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, Tally
 from duel.reporting.text import shorten
 from duel.reporting.trust import units
+from duel.reporting.yield_section import SourceCounts
 from duel.settings import Settings
 
 # The width of a card of the page at 1,280 pixels, so that a chart's text is as large as it is meant to be.
@@ -24,7 +25,7 @@ SMALL_LETTER = 7.0
 Scale = Callable[[float], float]
 
 
-def draw(verdict: Verdict, tally: Tally, settings: Settings) -> dict[str, Drawing]:
+def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str, SourceCounts]) -> dict[str, Drawing]:
     """Every chart that has data, by the stem of its file."""
     charts = {
         "score": scores(tally, settings),
@@ -33,6 +34,7 @@ def draw(verdict: Verdict, tally: Tally, settings: Settings) -> dict[str, Drawin
         "metrics": metrics(verdict),
         "order": order(verdict),
         "length": length(tally),
+        "yield": yield_section.chart(costs, WIDTH),
     }
     return {name: chart for name, chart in charts.items() if chart is not None}
 

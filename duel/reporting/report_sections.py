@@ -1,6 +1,6 @@
 """The tables above the list of turns, as data: report.md and index.html show the same ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel.records import Gate, People, Thresholds, Verdict
@@ -8,6 +8,7 @@ from duel.reporting import wording
 from duel.reporting.execution_section import execution
 from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.trust import certainty, repeats
+from duel.reporting.yield_section import SourceCounts, yields
 
 # Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
@@ -32,10 +33,11 @@ GROUP_TITLES = {
 }
 
 
-def sections(verdict: Verdict, summary: dict[str, Any]) -> list[ReportPart]:
+def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, SourceCounts]) -> list[ReportPart]:
     """Everything between the verdict and the list of turns, in reading order; empty sections are left out."""
     found = [
         buckets(summary),
+        yields(costs),
         certainty(verdict),
         repeats(verdict),
         judges(verdict),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from duel.records import Side
 from duel.reporting.execution_section import Executed
 from duel.reporting.listed_turns import Judged, ListedTurn
+from duel.reporting.yield_section import Yields
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
 # that no bin is higher than its neighbour only because more scores can fall into it.
@@ -77,6 +78,7 @@ class Tally:
     writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     """Side -> model -> prompt and completion tokens, and the replies they were for."""
     executed: Executed = field(default_factory=Executed)
+    yields: Yields = field(default_factory=Yields)
 
     def add(self, judged: Judged) -> None:
         turn = judged.turn
@@ -89,6 +91,7 @@ class Tally:
             self.groups[name].setdefault(_group_of(turn, name), Group()).add(turn)
         self._add_writers(judged)
         self.executed.add(judged.score)
+        self.yields.add(judged)
         if turn.score is not None:
             self._add_score(turn, turn.score)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
-from duel.candidates import FormKept
-from duel.errors import EXIT_FINISHED, EXIT_OPEN
+from duel.errors import EXIT_FINISHED
 from duel.stages import opened
 
 if TYPE_CHECKING:
@@ -27,19 +25,6 @@ def main(arguments: Namespace, run: Callable[..., Result], plan: Callable[..., P
         plan(workspace, settings, offline=offline).say()
         return EXIT_FINISHED
     return run(workspace, settings, again=arguments.again, budget=arguments.budget, offline=offline).exit_code
-
-
-@dataclass
-class WritingStage(Stage):
-    """A stage whose replies must be well-formed turns."""
-
-    form: FormKept = field(default_factory=FormKept)
-
-    def finish(self, summary: Summary, found: Any = None) -> Result:
-        """As every stage; if no reply could be used, items are open, whatever became of them."""
-        result = super().finish(summary, found)
-        nothing = self.form.replies and not self.form.usable and not self.finished
-        return replace(result, exit_code=result.exit_code or EXIT_OPEN) if nothing else result
 
 
 async def drive(

@@ -13,7 +13,7 @@ from duel.calls import Request
 from duel.judging import rubric
 from duel.records import Answer, Commit, Message
 from duel.settings import Settings
-from duel.stages import suspects
+from duel.stages import choose, suspects
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -82,6 +82,8 @@ def sample(workspace: Workspace, settings: Settings) -> TurnSample:
 def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask of these turns. Nothing is asked or written."""
     jobs = {"king": kings, "challenger": challengers, "judge": judges}
+    if settings.choosers:
+        jobs[choose.NAME] = choices
     if settings.audit.auditor:
         jobs["auditor"] = audits
     common = {"workspace": workspace, "settings": settings, "offline": offline}
@@ -113,21 +115,17 @@ def kings(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected
     """What king.py will ask."""
     numbered = candidates.Numbered(settings)
     for turn in turns:
-        yield Expected(turn.item, [numbered.king(turn.item, turn.history).request])
+        yield Expected(turn.item, [question.request for question in numbered.of("king", turn.item, turn.history)])
 
 
 def challengers(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """What ch.py will ask: without a pull request it drops the turn, or asks a second blind writer in mode 1."""
     numbered = candidates.Numbered(settings)
     for turn in turns:
-        if turn.commit is not None:
+        if turn.commit is not None or settings.duel.mode == 1:
             mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
-            question = numbered.challenger(turn.item, turn.history, turn.commit, mark)
-        elif settings.duel.mode == 1:
-            question = numbered.second_writer(turn.item, turn.history)
-        else:
-            continue
-        yield Expected(turn.item, [question.request])
+            questions = numbered.of("challenger", turn.item, turn.history, turn.commit, mark)
+            yield Expected(turn.item, [question.request for question in questions])
 
 
 def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
@@ -137,6 +135,15 @@ def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expecte
         answer = Answer(instance_id=turn.instance_id, king="", challenger="x" * REPLY_BYTES, messages=turn.history)
         asked = suspects.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))
         yield Expected(turn.item, [asked])
+
+
+def choices(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+    """What the choosers will be asked: a duel less than there are candidates, on each side."""
+    duels = sum(len(settings.writers(side)) - 1 for side in choose.SIDES)
+    judged = choose.judged_by_choosers(settings)
+    for turn in turns:
+        pair = rubric.JudgedPair(turn.item, turn.history, "x" * REPLY_BYTES, "x" * REPLY_BYTES + ".")
+        yield Expected(turn.item, list(rubric.requests(pair, judged, b"").values()) * duels)
 
 
 def judges(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from duel.calls import Request
 from duel.errors import EndpointError
+from duel.records import RULE
 from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
@@ -28,8 +29,10 @@ REFUSALS = {401, 402, 403, 404}
 
 def wanted(settings: Settings) -> dict[Literal["writer", "judge"], list[str]]:
     """The models of each role."""
-    writers = dict.fromkeys([settings.king_model, settings.challenger_model, settings.audit.auditor])
-    return {"writer": [model for model in writers if model], "judge": settings.judge.asked_models}
+    writers = dict.fromkeys([*settings.writers("king"), *settings.writers("challenger"), settings.audit.auditor])
+    choosers = [model for model in settings.choosers if not model.startswith(RULE)]
+    judges = dict.fromkeys([*settings.judge.asked_models, *choosers])
+    return {"writer": [model for model in writers if model], "judge": list(judges)}
 
 
 async def check_async(workspace: Workspace, settings: Settings, *, ask_models: bool = False) -> dict[str, str]:

@@ -54,10 +54,12 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
 
     told = [recorded(workspace, name) for name in ("sampling.json", "execute.json", "audit.json")]
     summary = summarise(duel, tally, workspace.dropped(), told[0], settings, *told[1:])
-    tables = report_sections.sections(duel, summary)
+    costs = tally.yields.counts(workspace)
+    summary["yield"] = {name: vars(one) | {"each": one.each()} for name, one in costs.items()}
+    tables = report_sections.sections(duel, summary, costs)
     if duel.people is not None:
         tables += people_sections(duel.people)
-    drawings = charts.draw(duel, tally, settings)
+    drawings = charts.draw(duel, tally, settings, costs)
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())
     workspace.save(workspace.report / "index.html", page.html(duel, summary, tables, drawings, turns))

@@ -9,6 +9,8 @@
     validate.py --confirm          also judge the turns that are final once more, on fresh replies
     validate.py --offline          with the stand-in endpoint: no key, no network
 
+Where a side has several candidates, one is chosen first (`duel.stages.choose`).
+
 reads   answer_*/*.json
 writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with --noise-floor the second kings into
         answer_*/
@@ -34,7 +36,7 @@ from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.settings import Settings
-from duel.stages import asking, opened
+from duel.stages import asking, choose, opened
 from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
@@ -65,10 +67,16 @@ async def run_async(
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey = Panel(stage), Survey(stage)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-        asked = PanelRun(panel, survey, budget, url)
+        asked, still_open = PanelRun(panel, survey, budget, url), EXIT_FINISHED
         if regate:
             case, summary = regated(panel, survey)
         else:
+            if settings.most_candidates > 1:
+                chosen = await choose.run_async(workspace, settings, again=again, budget=budget, offline=offline)
+                if chosen.calls is not None and ended_early(chosen.calls):
+                    return chosen
+                asked.less(chosen.calls.cost if chosen.calls else 0.0)
+                survey.not_chosen, still_open = chosen.found, chosen.exit_code
             summary = await asked.all(noise_floor, canary, confirm)
             if ended_early(summary):
                 return stage.finish(summary)
@@ -81,8 +89,8 @@ async def run_async(
     words.say(verdict, workspace.duel)
     if asked.failure is not None:
         say(f"the verdict is by the judges that answered: {asked.failure}")
-        return replace(result, exit_code=result.exit_code or EXIT_OPEN)
-    return result
+        still_open = EXIT_OPEN
+    return replace(result, exit_code=result.exit_code or still_open)
 
 
 run = synchronous(run_async)
@@ -92,7 +100,9 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, sec
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
     stage = Stage("validate", workspace, settings)
     turns = Panel(stage).open_turns(Survey(stage).judgeable())
-    jobs = chain(turns, noise_jobs(stage, second_kings))
+    several = settings.most_candidates > 1
+    choices: Iterable[calls.Job] = choose.Choosing(choose.NAME, workspace, settings).open_turns() if several else ()
+    jobs = chain(choices, turns, noise_jobs(stage, second_kings))
     return calls.plan(jobs, workspace=workspace, settings=settings, stage="judge", offline=offline)
 
 
@@ -202,11 +212,15 @@ class PanelRun:
             return before
         if before.done:
             before.say()
-        if self.budget is not None:
-            self.budget = max(0.0, self.budget - before.cost)
+        self.less(before.cost)
         found = await self.ask(panel, jobs, name)
         found.failed, found.down = before.failed + found.failed, before.down | found.down
         return found
+
+    def less(self, dollars: float) -> None:
+        """So much of the budget is spent."""
+        if self.budget is not None:
+            self.budget = max(0.0, self.budget - dollars)
 
     async def ask(self, panel: Panel, jobs: Iterable[calls.Job], name: str) -> Summary:
         """Drive `jobs`; the verdict that lies there goes first, because it is about other votes."""

@@ -6,9 +6,10 @@
     run.py                   the real thing; run it again after an interruption
     run.py --source runs/    the same with trajectories of your own, as prompt.py takes them
 
-Each stage reads what the one before it wrote. The audit comes before the judges: no call is spent on a turn that cannot
-be kept. If some items of a stage stay open, the others go on and the run ends with exit code 1; if the user must
-change something, or a stage fails in a way that nobody foresaw, it stops there.
+Each stage reads what the one before it wrote. Where a side has several candidates, one is chosen before the audit. The
+audit comes before the judges: no call is spent on a turn that cannot be kept. If some items of a stage stay open, the
+others go on and the run ends with exit code 1; if the user must change something, or a stage fails in a way that nobody
+foresaw, it stops there.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.stages import audit, challenger, king, report, validate
+    from duel.stages import audit, challenger, choose, king, report, validate
 
     before = spent(workspace)
 
@@ -61,10 +62,13 @@ def run(
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
         "execute": lambda: executed(workspace, settings, offline=offline),
+        "choose": lambda: choose.run(workspace, settings, **paying()),
         "audit": lambda: audit.run(workspace, settings, **paying()),
         "validate": lambda: validate.run(workspace, settings, **paying()),
         "report": lambda: report.run(workspace, settings),
     }
+    if settings.most_candidates == 1:
+        del stages["choose"]
     if offline:
         stages["validate"] = lambda: _judged_in_every_way(workspace, settings, paying())
     if settings.execute.backend == "off":

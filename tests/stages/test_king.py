@@ -43,7 +43,7 @@ def test_every_prompt_gets_a_blind_answer(script: Script, fill: Fill, stand_in: 
 def test_the_king_never_sees_the_pull_request(script: Script, fill: Fill, stand_in: StandIn) -> None:
     script("king.py", "--workspace", fill(2).root, code=0)
     assert stand_in.stats()["by_role"] == {"king": 2}
-    request = candidates.Numbered(Settings()).king("stem", prompt(1).messages).request
+    request = candidates.Numbered(Settings()).of("king", "stem", prompt(1).messages)[0].request
     assert list(request.messages) == [message.model_dump() for message in prompt(1).messages]
 
 

@@ -26,15 +26,18 @@ def role(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
-    from duel.offline.rules import agent, auditing, judge
+    from duel.offline.rules import agent, auditing, judge, planted
 
-    messages = body["messages"]
+    messages, seed = body["messages"], int(body.get("seed") or 0)
+    model = str(body["model"])
     match role(messages):
         case "judge":
-            return judge.reply(messages, str(body["model"]))
+            return judge.reply(messages, model)
+        case "king" | "challenger" if planted.plays(model):
+            return planted.turn(messages, model, seed)
         case "auditor":
             return auditing.reply(messages)
         case "challenger":
-            return agent.challenger(messages)
+            return agent.challenger(messages, seed)
         case _:
-            return agent.king(messages)
+            return agent.king(messages, seed)

@@ -226,21 +226,26 @@ class Writer:
         return sorted(candidates, key=lambda path: (-seen.relevance(path), path))
 
 
-def king(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The next turn, blind."""
-    writer = Writer(messages, "king")
+def king(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
+    """The next turn, blind; `seed` as the request has it."""
+    writer = Writer(messages, named("king", seed))
     step: str = getattr(writer, writer.decision(KING_SHARES))()
     return step
 
 
-def challenger(messages: Sequence[Mapping[str, Any]]) -> str:
+def named(side: str, seed: int) -> str:
+    """What the choices of one candidate are drawn by."""
+    return f"{side} {seed}" if seed else side
+
+
+def challenger(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
     """The next turn with the pull request in hand. Told of a leak, it mostly mends its ways."""
     system = str(messages[0]["content"])
     told = len(messages) > 3 and messages[-1]["role"] == "user" and bool(_ASKED_AGAIN.search(messages[-1]["content"]))
     history = list(messages[1:-2] if told else messages[1:])
     agent_system = _SYSTEM_PROMPT.search(system)
     head = {"role": "system", "content": agent_system[2] if agent_system else ""}
-    writer = Writer([head, *history], "challenger", Hidden.of(system))
+    writer = Writer([head, *history], named("challenger", seed), Hidden.of(system))
     decision = writer.decision(CHALLENGER_SHARES)
     if told and decision == "leak" and writer.draw("again") >= LEAKS_AGAIN:
         decision = "informed"

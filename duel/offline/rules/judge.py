@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from duel import turn
+from duel.offline.rules import planted
 from duel.offline.rules.conversation import ShownConversation, fraction, paths_in
 from duel.records import DIMENSIONS
 
@@ -49,6 +50,9 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     if not fences:
         return "I cannot find the two replies."
     found = fences[-1]
+    if planted.plays(model):
+        preferred = planted.better(found["first"], found["second"], model)
+        return json.dumps({"reason": "Rule-made, by planted quality.", **dict.fromkeys(DIMENSIONS, preferred)})
     shown = found.string[: found.start()].replace(found["mark"], "")
     qualities = [
         {**assess(found[name], ShownConversation(shown)), **seen(found[f"{name}_ran"])} for name in ("first", "second")

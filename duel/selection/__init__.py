@@ -1,0 +1,1 @@
+"""Choosing one of several candidates of a side: who stays in the running, and the knockout among them."""

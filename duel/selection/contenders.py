@@ -1,0 +1,126 @@
+"""Which candidates of a side can be chosen: by the audit, by what their commands did, by what most of them do.
+
+Each step keeps those that pass it; a step that nobody passes keeps all, because one candidate must stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from duel import placement, shell, turn, untrusted
+from duel.audit import protocol
+from duel.judging.noise_floor import is_second
+from duel.records import Answer, Audit, Candidate, Observed, Selection, Side
+from duel.settings import Settings
+
+
+@dataclass
+class Running:
+    """The candidates of one side that stay in the running, and why the others do not."""
+
+    answer: Answer
+    side: Side
+    settings: Settings
+    all: list[Candidate]
+    left: list[Candidate]
+    out: dict[str, Selection] = field(default_factory=dict)
+    """By id."""
+
+    def keep(self, fault: Callable[[Candidate], Selection | None]) -> None:
+        """Take out whoever has a fault, unless all have one."""
+        found = {one.id: fault(one) for one in self.left}
+        if any(said is None for said in found.values()):
+            self.left = [one for one in self.left if found[one.id] is None]
+            self.out |= {name: said for name, said in found.items() if said is not None}
+
+    def merge(self, deed: Callable[[Candidate], Hashable]) -> None:
+        """Of candidates whose deed is the same (None: not known) the first stands for all."""
+        first: dict[Hashable, str] = {}
+        known = {one.id: did for one in self.left if (did := deed(one)) is not None}
+        for one in self.left:
+            if one.id in known and (other := first.setdefault(known[one.id], one.id)) != one.id:
+                self.out[one.id] = Selection(outcome="same", to=other)
+        self.left = [one for one in self.left if one.id not in self.out]
+
+
+def pool(answer: Answer, side: Side) -> list[Candidate]:
+    """The candidates to choose among; [] where there is nothing to choose: fewer than two, or a turn refined since."""
+    chosen = answer.chosen(side)
+    if chosen is None or chosen.made is None or chosen.made.refined:
+        return []
+    asked = [one for one in answer.of_side(side) if one.made and not one.made.refined and not is_second(one.made.plan)]
+    return asked if len(asked) > 1 else []
+
+
+def running(answer: Answer, side: Side, settings: Settings) -> Running | None:
+    """Who is left of `side` before any judge is asked; None where there is nothing to choose."""
+    if not (known := pool(answer, side)):
+        return None
+    race = Running(answer, side, settings, known, list(known))
+    race.merge(lambda one: answer.text_of(one).strip())
+    for step in settings.generate.steps:
+        if step in STEPS:
+            STEPS[step](race)
+    return race
+
+
+def _audited(race: Running) -> None:
+    """Leaks, attempts to sway a judge and broken rules are out; if nobody is clean, whoever leaks least stays alone."""
+    checked = {one.id: checked_by_rules(race.answer, one) for one in race.left}
+    faults = {name: placement.obstacle(audit, race.settings) for name, audit in checked.items()}
+    if all(faults.values()):
+        least = min(race.left, key=lambda one: checked[one.id].leak_score).id
+        faults[least] = None
+    race.keep(lambda one: Selection(outcome=fault.slug) if (fault := faults[one.id]) else None)
+
+
+def checked_by_rules(answer: Answer, candidate: Candidate) -> Audit:
+    """What ch.py found of leaks, with attempts and protocol, which `duel audit` looks at for the chosen one alone."""
+    text = answer.text_of(candidate)
+    known = candidate.audit if candidate.audit and candidate.audit.about(text) else Audit()
+    found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, answer.messages).record()}
+    return known.model_copy(update=found)
+
+
+def _executed(race: Running) -> None:
+    """A command that failed cannot win; those that printed and changed the same are one."""
+    race.keep(lambda one: Selection(outcome="failed") if _failed(one.observed) else None)
+    race.merge(lambda one: done(one.observed))
+
+
+def _failed(observed: Observed | None) -> bool:
+    return observed is not None and observed.ran and (observed.exit != 0 or bool(observed.ended_by))
+
+
+def done(observed: Observed | None) -> Hashable:
+    """What a command did, with the lines of its output in any order; None where it was not run."""
+    if observed is None or not observed.ran:
+        return None
+    lines = tuple(sorted(observed.printed.removeprefix("Observation:").strip().splitlines()))
+    return observed.exit, observed.ended_by, lines, observed.changed
+
+
+def _commonest(race: Running) -> None:
+    """Of kings those are left that do what most do: by what was executed, else by the parsed command.
+
+    A majority is right more often than one only where a writer is right more often than not; so a tie keeps both.
+    """
+    if race.side != "king":
+        return
+    groups: dict[Hashable, list[str]] = {}
+    for one in race.all:
+        if (said := race.out.get(one.id)) is None or said.outcome == "same":
+            groups.setdefault(done(one.observed) or words(race.answer.text_of(one)), []).append(one.id)
+    most = max(map(len, groups.values()))
+    common = {name for group in groups.values() if len(group) == most for name in group}
+    race.keep(lambda one: None if one.id in common else Selection(outcome="outnumbered"))
+    race.merge(lambda one: done(one.observed) or words(race.answer.text_of(one)))
+
+
+def words(text: str) -> Hashable:
+    """The command of a turn as its parsed words: spacing and quoting do not count."""
+    return tuple((command.words, command.writes) for command in shell.parse(turn.command(text)).commands)
+
+
+STEPS: dict[str, Callable[[Running], None]] = {"audit": _audited, "execution": _executed, "majority": _commonest}

@@ -1,0 +1,172 @@
+"""Choose one of several candidates a side, before the duel is judged: a part of run.py and of validate.py.
+
+The audit and what the commands did take candidates out without a call; `[generate] select_model` judges the others in a
+knockout, each pair in both orders. Those that are not chosen stay in the answer, each with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duel import calls
+from duel.bookkeeping import Result, Stage
+from duel.command import say
+from duel.errors import ItemError
+from duel.judging import rubric
+from duel.judging.contests import Contest
+from duel.judging.panel import OpenPair, Panel
+from duel.judging.rubric import JudgedPair
+from duel.offline import endpoint_url
+from duel.records import Answer, Candidate, Score, Selection, Side
+from duel.selection.contenders import Running, pool, running
+from duel.selection.knockout import knockout
+from duel.settings import Settings
+from duel.stages import asking
+from duel.synchronous import synchronous
+from duel.workspace import Workspace
+
+NAME = "choose"
+CHOICE = Contest("choice", lambda *_: None, stage=NAME)
+SIDES: tuple[Side, Side] = ("king", "challenger")
+
+
+async def run_async(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Choose wherever it is open; `found` holds the turns that stay open. `budget` is in dollars."""
+    stage = Choosing(NAME, workspace, settings, again=again)
+    with workspace.lock("answer", NAME), endpoint_url(offline and bool(settings.choosers)) as url:
+        if settings.choosers:
+            say(f"chosen by {', '.join(settings.choosers)}; the duel is judged by {', '.join(settings.judge.models)}")
+            total = len(workspace.answer_paths())
+            summary = await asking.drive(stage.open_turns(), stage, role="judge", total=total, budget=budget, url=url)
+        else:
+            summary = calls.Summary(NAME)
+            for turn in stage.open_turns():
+                await turn.work(None)
+                summary.done += 1
+    return stage.finish(summary, stage.failed)
+
+
+run = synchronous(run_async)
+
+
+def judged_by_choosers(settings: Settings) -> Settings:
+    """The settings under which candidates of one side are compared."""
+    models = settings.choosers or settings.judge.models
+    judge = settings.judge.model_copy(update={"models": models, "orders": "both", "strategy": "full"})
+    return settings.model_copy(update={"judge": judge})
+
+
+@dataclass
+class Choosing(Stage):
+    """The stage."""
+
+    failed: set[str] = field(default_factory=set)
+    """The file stems of turns for which a duel brought no score."""
+
+    def __post_init__(self) -> None:
+        self.settings = judged_by_choosers(self.settings)
+        self.panel = Panel(self, CHOICE)
+
+    def open_turns(self) -> Iterator[OpenChoice]:
+        """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
+        for path, answer in self.workspace.answers([]):
+            several = [side for side in SIDES if pool(answer, side)]
+            sides = [side for side in several if self.again or not self.stands(answer, side)]
+            self.finished += bool(several) and not sides
+            if sides:
+                yield OpenChoice(self, path, answer, sides)
+
+    def stands(self, answer: Answer, side: Side) -> bool:
+        chosen = answer.chosen(side)
+        return bool(chosen and chosen.selection and chosen.selection.rests_on == self.rests_on(answer, side))
+
+    def rests_on(self, answer: Answer, side: Side) -> str:
+        """The fingerprint of what a choice follows from: texts, what was executed, the steps and the judges."""
+        rules = [self.settings.generate.steps, self.settings.audit.enforce, self.settings.audit.leak_max]
+        judges = [self.panel.made_with, self.settings.judge.observed] if self.settings.choosers else []
+        ran = [(c.id, answer.text_of(c), c.observed.plan if c.observed else "") for c in pool(answer, side)]
+        return rubric.short_hash([rules, judges, ran])
+
+
+@dataclass
+class OpenChoice:
+    """One turn whose candidates wait to be chosen among."""
+
+    stage: Choosing
+    path: Path
+    answer: Answer
+    sides: list[Side]
+
+    @property
+    def item(self) -> str:
+        return self.path.stem
+
+    def requests(self) -> list[calls.Request]:
+        """Those of n − 1 duels; who meets whom after the first round is not known before."""
+        races = [race for side in self.sides if (race := running(self.answer, side, self.stage.settings))]
+        pairs = [pair for race in races for pair in zip(race.left, race.left[1:], strict=False)]
+        judged = self.stage.settings.choosers and pairs
+        return [question for pair in judged or () for question in self.compared(*pair).requests()]
+
+    async def work(self, ask: Any) -> None:
+        """Choose on every open side, then save the answer. Raises ItemError where a duel brings no score."""
+        try:
+            for side in self.sides:
+                if race := running(self.answer, side, self.stage.settings):
+                    await self.choose(race, ask)
+        except ItemError:
+            self.stage.failed.add(self.item)
+            raise
+        self.stage.workspace.save(self.path, self.answer)
+
+    async def choose(self, race: Running, ask: Any) -> None:
+        """Find the winner of one side, and write into each candidate why it is the one, or is not."""
+
+        async def duel(first: Candidate, second: Candidate) -> tuple[bool, Score]:
+            score = await self.judged(first, second, ask)
+            return (score.score or 0.0) > 50.0, score
+
+        settings, answer = self.stage.settings, self.answer
+        winner, lost = await knockout(race.left, duel) if settings.choosers else (race.left[0], [])
+        for loser, better, score in lost:
+            points = score.score if loser.id == score.pair.challenger else 100 - (score.score or 0.0)
+            race.out[loser.id] = Selection(outcome="lost", to=better.id, score=points, reason=score.reason)
+        for one in race.left:
+            race.out.setdefault(one.id, Selection(outcome="not-compared", to=winner.id))
+        race.out[winner.id] = Selection(
+            outcome="chosen",
+            method=settings.generate.select,
+            of=len(race.all),
+            duels=len(lost),
+            panel=settings.choosers,
+            rests_on=self.stage.rests_on(answer, race.side),
+        )
+        answer.choose(winner, answer.text_of(winner))
+        for one in answer.of_side(race.side):
+            if one.id in race.out:
+                one.selection = race.out[one.id]
+
+    async def judged(self, first: Candidate, second: Candidate, ask: Any) -> Score:
+        """What the choosers say of two candidates. Raises ItemError where too few of their votes can be read."""
+        pair = self.compared(first, second)
+        score = await pair.score(ask)
+        if score.score is None:
+            pair.must_be_whole(score)
+        return score
+
+    def compared(self, first: Candidate, second: Candidate) -> OpenPair:
+        one, other = self.answer.text_of(first), self.answer.text_of(second)
+        pair = JudgedPair(self.item, self.answer.messages, one, other, (first.id, second.id))
+        if self.stage.settings.judge.observed:
+            pair = rubric.with_evidence(pair, first.observed, second.observed)
+        return OpenPair(self.stage.panel, pair, self.answer, None)
