@@ -78,7 +78,8 @@ class Toolset:
     def spoken(self, call: PlannedCall) -> PlannedCall:
         """The call in these tools' words. Raises ItemError (`schema`) where their schema does not take it."""
         name, spelled = self.names.get(call.tool, (call.tool, {}))
-        schema = next((tool["function"] for tool in self.declared if tool["function"]["name"] == name), {})
+        known: dict[str, Any] = {tool["function"]["name"]: tool["function"] for tool in self.declared}
+        schema = known.get(name, {})
         made = {key: call.tool for key in schema.get("parameters", {}).get("required", ()) if _TOLD.fullmatch(key)}
         made |= {spelled.get(key, key): value for key, value in call.arguments.items()}
         validator = validators(orjson.dumps(self.declared)).get(name)

@@ -37,7 +37,7 @@ _KEPT = re.compile(
     r"|[\w-]+\.(?:py|js|ts|tsx|go|rs|java|c|h|sh|md|toml|json|ya?ml|txt)\b"
 )
 _MANNERS = (
-    "terse|polite|in a hurry|with what led up to it|as a newcomer|as a reviewer|in lower case|as an order|as a question",
+    "terse|polite|in a hurry|with what led up to it|as a newcomer|as a reviewer|lower case|as an order|as a question",
     "under ten words|about fifteen words|about thirty words|two sentences",
 )
 
@@ -176,7 +176,8 @@ class Phrasing:
                 call=fence.fence("NEXT CALL", chat_tokens.broken(call), mark),
             )
             seen = [*row.messages[:place], Message(role="assistant", content=call)]
-            known = "\n".join([*(m.content for m in seen), *before])
+            given = (str(value) for made in calls for value in made["function"]["arguments"].values())
+            known = "\n".join([*(m.content for m in seen), *before, *given])
             yield Wanted(place, self._asked(row, text), (), known, seen, told[place + 1 :])
 
     def _asked(self, row: ScaledRow, text: str) -> Request:

@@ -91,7 +91,7 @@ def _second_line(seen: Seen) -> tuple[str, str]:
     lines = seen.text.splitlines()
     shown = lines[1] if len(lines) > 1 else ""
     cited = shown.partition("\t")[2].strip()
-    _must(bool(cited), "nothing-to-cite", "the definition has no second line")
+    _must(bool(re.search(r"\w", cited)), "nothing-to-cite", "the definition has no second line")
     return shown, cited
 
 
@@ -360,11 +360,11 @@ def taken_back(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
     def steps() -> Steps:
         [stat] = yield "What the commit touched.", [_bash(f"git show --stat --format=%s {ground.commit}")]
         paths = re.findall(r"^ (\S+) +\| +\d", stat.text, re.MULTILINE)
-        _must(1 <= len(paths) <= 3, "no-long-task", stat.text)
+        _must(1 <= len(paths) <= 4, "no-long-task", stat.text)
         shows = [_bash(f"git show --format= {ground.commit} -- {path}") for path in paths]
         diffs = yield "Its changes, file by file.", shows
         edits = [_edit(path, *hunk) for path, seen in zip(paths, diffs, strict=True) for hunk in _hunks(seen.text)]
-        _must(3 <= len(edits) <= 8, "no-long-task", f"{len(edits)} hunks")
+        _must(5 <= 2 + len(paths) + len(edits) <= 12, "no-long-task", f"{len(edits)} hunks")
         for number, edit in enumerate(edits, 1):
             [done] = yield f"I undo {number} of {len(edits)}.", [edit]
             _must(not done.failed, "edit-fails", done.text)

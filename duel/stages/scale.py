@@ -10,7 +10,7 @@
     duel scale combine --format chatml,trl-tools          all sources into one set, split 80/10/10
 
 Reads   git repositories (`pairs`, at their HEAD; `synthesize`, through [execute]); for `augment` and `combine` all that
-        lies in training-data/scaled/<source>/. `synthesize` and `augment` ask [generate] model for words (not with --plain).
+        lies in training-data/scaled/<source>/. `synthesize` and `augment` ask [generate] model for words.
 Writes  training-data/scaled/<source>/<name>.jsonl: rows with their messages, tools, source, license and groups;
         training-data/scaled/combined/: the splits in every format, README.md (the card), manifest.json,
         statistics.json, dropped.jsonl.
