@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from duel.workspace import natural_order
@@ -114,7 +115,7 @@ def join_similar(bucket: list[int], words: Words, threshold: float, groups: Grou
     """Join the turns of one bucket that are similar; each is compared with one member of every group so far."""
     members: dict[int, int] = {}
     for i in bucket:
-        for other in list(members.values())[:COMPARED]:
+        for other in islice(members.values(), COMPARED):
             if groups.find(i) == groups.find(other):
                 break
             if similarity(words[i], words[other]) >= threshold:

@@ -59,11 +59,17 @@ def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, o
     executor = open_executor(workspace, settings, offline=offline)
     if settings.execute.backend != "bubblewrap":
         return Verifier(executor, seconds=seconds)
+    most = Limits(settings.execute.timeout_s, 2 * settings.execute.memory_mb, 512, 2048, keep=4 << 20)
+    return Verifier(open_machine(workspace, settings, most, offline=offline), executor, seconds)
+
+
+def open_machine(workspace: Workspace, settings: Settings, most: Limits, *, offline: bool = False) -> Executor:
+    """As `open_executor`; in bubblewrap with this machine's compilers and interpreters."""
+    if settings.execute.backend != "bubblewrap":
+        return open_executor(workspace, settings, offline=offline)
     from duel.execution.bubblewrap import Bubblewrap
 
-    most = Limits(settings.execute.timeout_s, 2 * settings.execute.memory_mb, 512, 2048, keep=4 << 20)
-    machine = Bubblewrap(sources(workspace, settings, offline=offline), most, whole_machine=True)
-    return Verifier(machine, executor, seconds)
+    return Bubblewrap(sources(workspace, settings, offline=offline), most, whole_machine=True)
 
 
 def sources(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Sources:

@@ -148,7 +148,7 @@ class Sources:
             config += f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
         with (folder / ".git" / "config").open("a") as file:
             file.write(config)
-        depth = [f"--depth={origin.depth}"] if origin.depth else []
+        depth = [f"--depth={max(origin.depth, start.history)}"] if origin.depth else []
         fetched = self._git(
             "fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit, at=folder, seconds=FETCH_SECONDS
         )

@@ -56,7 +56,7 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
         handover = Handover()
         checks = RowChecks(settings, benchmarks, workspace.secret())
         spool = Spool(scratch / "rows.jsonl")
-        bands = Bands(scratch / "bands")
+        bands = Bands(scratch)
         places = _read(workspace, spool, bands, checks, handover)
         places = _distinct(spool, bands, places, settings.audit.near_duplicate, handover)
         for name in wanted.balance:
@@ -139,7 +139,7 @@ def _distinct(spool: Spool, bands: Bands, places: list[int], threshold: float, h
         first.setdefault(spool.digests[place], place)
     copies = {place: first[spool.digests[place]] for place in places if first[spool.digests[place]] != place}
     places = _without(spool, places, copies, "duplicate", "copies", handover)
-    near = bands.groups(places, lambda place: spool.row(place).text(), threshold)
+    near = bands.groups(places, threshold)
     return _without(spool, places, near, "near-duplicate", "near-copies", handover)
 
 

@@ -13,7 +13,7 @@ from math import exp, log
 from duel.audit import duplicates
 from duel.scaling.scaled_rows import ScaledRow
 
-SAMPLE, COMPARED = 500, 200
+SAMPLE, COMPARED, NEAR = 500, 200, 0.85
 WANTED = {
     "distinct frames": (0.9, 1.0),
     "near-duplicates": (0.0, 0.02),
@@ -28,11 +28,11 @@ _NAME = re.compile(r"\b\w*(?:[A-Z_./]\w*)+\b|[\w-]+(?:[./]\w+)+|\b\w*\d\w*\b")
 
 def figures(rows: Sequence[ScaledRow]) -> dict[str, float]:
     """The figures of a sample of synthetic rows."""
-    requests = [next(message.content for message in row.messages if message.role == "user") for row in rows]
-    frames = {_frame(text, row.made.get("names", ())) for text, row in zip(requests, rows, strict=True)}
+    requests = [request_of(row) for row in rows]
+    frames = {frame(text, row.made.get("names", ())) for text, row in zip(requests, rows, strict=True)}
     words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in requests]
     pairs = [pair for text in words for pair in pairwise(text)]
-    near = duplicates.similar_groups([duplicates.hashed_words(text) for text in requests], 0.85)
+    near = duplicates.similar_groups([duplicates.hashed_words(text) for text in requests], NEAR)
     total = len(rows)
     return {
         "distinct frames": round(len(frames) / total, 3),
@@ -53,7 +53,11 @@ def missed(found: dict[str, float]) -> list[str]:
     ]
 
 
-def _frame(text: str, names: Sequence[str]) -> str:
+def request_of(row: ScaledRow) -> str:
+    return next(message.content for message in row.messages if message.role == "user")
+
+
+def frame(text: str, names: Sequence[str]) -> str:
     """A request without what is particular to it: the names that its plan put in, and whatever else looks like one."""
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(name, "X")

@@ -4,68 +4,37 @@ Gates, each a reason that is counted: the tools' schemas, what the answer needs 
 fresh checkout gives the same, and without any one call that did not fail the answer cannot be known.
 """
 
+import asyncio
 import random
-import re
 import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
-
-import orjson
 
 from duel.errors import ItemError
 from duel.execution.executor import Executor, Start, State
 from duel.records import Message
-from duel.scaling.plans import PLANS, LastWords, Place, PlannedCall, Seen, Steps
-from duel.scaling.row_checks import validators
+from duel.scaling.agent_tools import PlannedCall, Toolset
+from duel.scaling.ground import survey
+from duel.scaling.plans import PLANS, Ground, LastWords, Seen, Steps
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 
 SHOWN = 60
 """Lines of a search that are shown."""
 LONGEST = 20_000
-_TEXT, _NUMBER = {"type": "string"}, {"type": "integer", "minimum": 1}
-TOOLS = [
-    {"type": "function", "function": {"name": name, "description": told, "parameters": {
-        "type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}}}
-    for name, told, required, properties in (
-        ("read", "Lines of a file, numbered.", "path", {"path": _TEXT, "offset": _NUMBER, "limit": _NUMBER}),
-        ("grep", "Lines that match an extended regular expression.", "pattern", {"pattern": _TEXT, "path": _TEXT}),
-        ("glob", "Files by their name.", "pattern", {"pattern": _TEXT}),
-        ("edit", "Replace a text that occurs once, or `all`.", "path old new",
-         {"path": _TEXT, "old": _TEXT, "new": _TEXT, "all": {"type": "boolean"}}),
-        ("bash", "Run a command.", "command", {"command": _TEXT}),
-    )
-]  # fmt: skip
-# What opens a definition, by the files that it stands in. What looks so in C and ends on `;` is a declaration.
-_KEYWORDS = (
-    r"^\s*(?:export )?(?:async )?(?:pub )?(?:def|class|func|fn|function|interface|struct|trait) +([A-Za-z_]\w{3,})"
-)
-_DEFINED = {
-    "py js ts go rs java": re.compile(_KEYWORDS),
-    "js ts": re.compile(r"^(?:export )?const ([A-Za-z_]\w{3,}) = (?:async )?\("),
-    "java": re.compile(r"^\s+(?:public|private|protected|static)\b[^=;(]* ([a-z]\w{3,})\([^;]*$"),
-    "sh": re.compile(r"^([a-z_]\w{3,})\(\)"),
-    "c h": re.compile(r"^[a-z][\w *]* \**([a-z_]\w{3,})\([^;]*$"),
-}
+AT_ONCE = 4
+"""Plans that are carried out side by side."""
 
 
-async def places_in(state: State) -> list[Place]:
-    """The definitions whose name occurs once, in files that are no tests."""
-    suffixes = sorted({suffix for known in _DEFINED for suffix in known.split()})
-    includes = " ".join(f"--include=*.{suffix}" for suffix in suffixes)
-    found = await state.run(f"grep -rnE {includes} '[A-Za-z_]{{4}}' . | sort -t: -k1,1 -k2,2n")
-    places = []
-    for line in found.stdout.text.splitlines():
-        path, number, text = line.removeprefix("./").split(":", 2)
-        for known, pattern in _DEFINED.items():
-            if (
-                "test" not in path.lower()
-                and path.rpartition(".")[2] in known.split()
-                and (name := pattern.match(text))
-            ):
-                places.append(Place(name[1], path, int(number), text))
-    names = Counter(place.name for place in places)
-    return [place for place in places if names[place.name] == 1]
+@dataclass(frozen=True)
+class Beat:
+    """One message that is no observation: what was asked, said, and called."""
+
+    role: str
+    text: str
+    calls: tuple[PlannedCall, ...] = ()
 
 
 async def carry_out(state: State, call: PlannedCall) -> Seen:
@@ -108,11 +77,46 @@ async def _edit(state: State, asked: dict[str, Any]) -> Seen:
     return Seen(f"{asked['path']} was changed in {times} place{'s' * (times > 1)}", False)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A plan that was drawn, and where it is carried out."""
+
+    number: int
+    start: Start
+    license: str
+    kind: str
+    request: str
+    names: list[str]
+    steps: Steps
+
+
 async def rows(
-    executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: Counter[str]
+    executor: Executor,
+    starts: Sequence[tuple[Start, str]],
+    tries: int,
+    seed: int,
+    drops: Counter[str],
+    tools: Toolset | None = None,
 ) -> AsyncIterator[ScaledRow]:
     """Rows of `tries` plans, drawn in turn over the repositories (each a start and its license)."""
-    known: dict[Start, list[Place]] = {}
+    tools = tools or Toolset()
+    drawn = [plan async for plan in _drawn(executor, starts, tries, seed, drops)]
+    waiting = iter(drawn)
+    while batch := [*islice(waiting, AT_ONCE)]:
+        done = await asyncio.gather(*(_episode(executor, plan, tools) for plan in batch), return_exceptions=True)
+        for plan, found in zip(batch, done, strict=True):
+            if isinstance(found, ItemError):
+                drops[found.reason] += 1
+            elif isinstance(found, BaseException):
+                raise found
+            else:
+                yield _row(plan, seed, tools, *found)
+
+
+async def _drawn(
+    executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: Counter[str]
+) -> AsyncIterator[_Drawn]:
+    known: dict[Start, Ground] = {}
     asked: set[str] = set()
     weights = [weight for weight, _ in PLANS.values()]
     for number in range(tries):
@@ -121,30 +125,36 @@ async def rows(
         kind = draw.choices(list(PLANS), weights)[0]
         try:
             if start not in known:
-                known[start] = await _in_fresh(executor, start, places_in)
-            if len(known[start]) < 2:
+                known[start] = await in_fresh(executor, start, survey)
+            if len(known[start].places) < 2:
                 raise ItemError("no-definitions", start.repository)
             (request, names), steps = PLANS[kind][1](known[start], draw)
             if (once := f"{start.repository} {request}") in asked:
                 raise ItemError("asked-before", request)
-            asked.add(once)
-            messages, failed = await _episode(executor, start, request, steps)
         except ItemError as error:
             drops[error.reason] += 1
             continue
-        yield ScaledRow(
-            id=f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{number}",
-            messages=[Message.model_validate(message) for message in messages],
-            tools=TOOLS,
-            source=RowSource(
-                kind="synthetic", name=start.repository, revision=start.commit, row=number, license=license
-            ),
-            group=[f"repository {start.repository}", f"commit {start.commit}", f"plan {seed}/{number}"],
-            made={"by": "duel scale synthesize", "kind": kind, "names": names, "failed_calls": failed},
-        )
+        asked.add(once)
+        yield _Drawn(number, start, license, kind, request, names, steps)
 
 
-async def _in_fresh(executor: Executor, start: Start, work: Any) -> Any:
+def _row(
+    plan: _Drawn, seed: int, tools: Toolset, beats: list[Beat], made: list[tuple[PlannedCall, Seen]], said: LastWords
+) -> ScaledRow:
+    start = plan.start
+    source = {"name": start.repository, "revision": start.commit, "row": plan.number, "license": plan.license}
+    return ScaledRow(
+        id=f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{plan.number}",
+        messages=messages(beats, [seen for _, seen in made], tools),
+        tools=tools.declared,
+        source=RowSource(kind="synthetic", **source),
+        group=[f"repository {start.repository}", f"commit {start.commit}", f"plan {seed}/{plan.number}"],
+        made={"by": "duel scale synthesize", "kind": plan.kind, "asked": [plan.request], "names": plan.names}
+        | {"needs": said.needs, "failed_calls": sum(seen.failed for _, seen in made)},
+    )
+
+
+async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
     state = await executor.state(start)
     try:
         return await work(state)
@@ -152,34 +162,37 @@ async def _in_fresh(executor: Executor, start: Start, work: Any) -> Any:
         await state.close()
 
 
-async def _episode(executor: Executor, start: Start, request: str, steps: Steps) -> tuple[list[dict[str, Any]], int]:
-    """(messages, calls that failed) of one plan that passes every gate. Raises ItemError that names the gate."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": request}]
+async def _episode(
+    executor: Executor, plan: _Drawn, tools: Toolset
+) -> tuple[list[Beat], list[tuple[PlannedCall, Seen]], LastWords]:
+    """One plan that passes every gate. Raises ItemError that names the gate."""
+    beats = [Beat("user", plan.request)]
     made: list[tuple[PlannedCall, Seen]] = []
 
     async def first(state: State) -> tuple[LastWords, str]:
         try:
-            thought, calls = next(steps)
+            thought, planned = next(plan.steps)
             while True:
-                seen = [await carry_out(state, _checked(call)) for call in calls]
-                _tell(messages, thought, calls, seen, len(made))
+                calls = [tools.adapted(call) for call in planned]
+                seen = [await carry_out(state, call) for call in calls]
+                beats.append(Beat("assistant", thought, tuple(calls)))
                 made.extend(zip(calls, seen, strict=True))
-                thought, calls = steps.send(seen)
+                thought, planned = plan.steps.send(seen)
         except StopIteration as end:
             return end.value, await state.changes()
 
-    said, diff = await _in_fresh(executor, start, first)
+    said, diff = await in_fresh(executor, plan.start, first)
     calls = [call for call, _ in made]
-    if not _known(said, [seen for _, seen in made]):
+    if not are_observed(said.needs, [seen for _, seen in made]):
         raise ItemError("answer-not-observed", said.answer)
-    if await again(executor, start, calls) != ([seen for _, seen in made], diff):
-        raise ItemError("not-reproduced", request)
+    if await again(executor, plan.start, calls) != ([seen for _, seen in made], diff):
+        raise ItemError("not-reproduced", plan.request)
     for left, (call, seen) in enumerate(made):
         if not seen.failed:
-            without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
-            if _known(said, without) and changed == diff:
+            without, changed = await again(executor, plan.start, calls[:left] + calls[left + 1 :])
+            if are_observed(said.needs, without) and changed == diff:
                 raise ItemError("call-not-needed", call.tool)
-    return [*messages, {"role": "assistant", "content": said.answer}], sum(seen.failed for _, seen in made)
+    return [*beats, Beat("assistant", said.answer)], made, said
 
 
 async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:
@@ -188,29 +201,41 @@ async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) 
     async def work(state: State) -> tuple[list[Seen], str]:
         return [await carry_out(state, call) for call in calls], await state.changes()
 
-    found: tuple[list[Seen], str] = await _in_fresh(executor, start, work)
+    found: tuple[list[Seen], str] = await in_fresh(executor, start, work)
     return found
 
 
-def _known(said: LastWords, seen: Sequence[Seen]) -> bool:
+def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
     observed = "\n".join(one.text for one in seen)
-    return all(need in observed for need in said.needs)
+    return all(need in observed for need in needs)
 
 
-def _checked(call: PlannedCall) -> PlannedCall:
-    for error in validators(orjson.dumps(TOOLS))[call.tool].iter_errors(call.arguments):
-        raise ItemError("schema", f"{call.tool}: {error.message}")
-    return call
+def messages(beats: Sequence[Beat], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
+    """The conversation as rows have it, with every observation behind its call."""
+    told: list[dict[str, Any]] = []
+    count, results = 0, iter(seen)
+    for beat in beats:
+        message: dict[str, Any] = {"role": beat.role, "content": beat.text}
+        answers = []
+        for call in beat.calls:
+            count += 1
+            spoken, name = tools.spoken(call), f"call_{count}"
+            function = {"name": spoken.tool, "arguments": spoken.arguments}
+            message.setdefault("tool_calls", []).append({"id": name, "type": "function", "function": function})
+            content = next(results).text
+            answers.append({"role": "tool", "tool_call_id": name, "name": spoken.tool, "content": content})
+        told += [message, *answers]
+    return [Message.model_validate(message) for message in told]
 
 
-def _tell(
-    messages: list[dict[str, Any]], thought: str, calls: list[PlannedCall], seen: list[Seen], before: int
-) -> None:
-    ids = [f"call_{before + order}" for order in range(1, len(calls) + 1)]
-    made = [
-        {"id": name, "type": "function", "function": {"name": call.tool, "arguments": call.arguments}}
-        for name, call in zip(ids, calls, strict=True)
-    ]
-    messages.append({"role": "assistant", "content": thought, "tool_calls": made})
-    for name, call, one in zip(ids, calls, seen, strict=True):
-        messages.append({"role": "tool", "tool_call_id": name, "name": call.tool, "content": one.text})
+def beats_of(row: ScaledRow, tools: Toolset) -> list[Beat]:
+    """A row's messages without its observations, requests in plain words. Raises ItemError (`no-tool`)."""
+    found = []
+    asked = iter(row.made.get("asked", ()))
+    for message in row.messages:
+        if message.role != "tool":
+            made = (message.model_extra or {}).get("tool_calls") or ()
+            calls = (tools.meant(call["function"]["name"], call["function"]["arguments"]) for call in made)
+            text = next(asked, message.content) if message.role == "user" else message.content
+            found.append(Beat(message.role, text, tuple(calls)))
+    return found

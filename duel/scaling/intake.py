@@ -12,6 +12,7 @@ from duel.command import say
 from duel.conversation.model import Session
 from duel.exports import duels
 from duel.records import Bucket
+from duel.scaling.agent_tools import envelopes
 from duel.scaling.scaled_rows import Kind, RowSource, ScaledRow
 from duel.settings import Settings
 from duel.sources.mining import mined
@@ -54,7 +55,7 @@ def _row(found: MinedSession, row: dict[str, Any], kind: Kind, name: str, identi
         {
             "id": identity,
             "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
-            "tools": _envelopes(orjson.loads(row["tools"] or "[]")),
+            "tools": envelopes(orjson.loads(row["tools"] or "[]")),
             "source": source,
             "group": _groups(session, row),
             "made": {key: value for key, value in made.items() if value},
@@ -66,18 +67,6 @@ def _groups(session: Session, row: dict[str, Any]) -> list[str]:
     """What ties a session to others; a folder without a name ties nothing."""
     known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
     return [f"{kind} {value}" for kind, value in known.items() if value and value != "local/unknown"]
-
-
-def _envelopes(tools: Any) -> list[dict[str, Any]]:
-    """Declared tools in OpenAI's shape, whether the source had the envelope, Anthropic's `input_schema`, or neither."""
-    found = []
-    for tool in tools if isinstance(tools, list) else []:
-        function = tool.get("function", tool) if isinstance(tool, dict) else {}
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            parameters = function.get("parameters") or function.get("input_schema") or {}
-            plain = {"name": function["name"], "description": str(function.get("description") or "")}
-            found.append({"type": "function", "function": {**plain, "parameters": parameters}})
-    return found
 
 
 def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]) -> Iterator[ScaledRow]:

@@ -1,14 +1,15 @@
 """Near-duplicates among any number of rows: MinHash bands on disk, the exact rule on candidates.
 
-Signatures come from rensa, one pass over the rows; a row keeps one 64-bit hash for each of its 42 bands (336 bytes, in
-a file), so that memory holds one band at a time. With 256 hashes in bands of 6 a pair exactly at 0.85 shares no band
-with a chance of 0.0006, and whatever shares one is decided by `duplicates.similarity`, which is never wrong.
+A row's hashed words and one 64-bit hash for each of its 80 bands lie in two files (about 1.8 KB for 300 words): memory
+holds one band at a time. Signatures come from rensa, one pass over the rows. With 640 hashes in bands of 8 a pair at
+0.85 shares no band with a chance of 0.0006; what shares one is decided by `duplicates.similarity`, which is never
+wrong. With bands of 6 so many more pairs were compared at 40,000 rows that it took five times as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,27 +19,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-HASHES, ROWS = 256, 6
+HASHES, ROWS = 640, 8
 BANDS = HASHES // ROWS
 SEED = 20261126
-CACHED = 40_000
-"""Texts whose hashed words stay in memory: about 1.3 KB each with 300 words."""
 AT_ONCE = 1_000
+_ODD = 0x9E3779B97F4A7C15
 
 
 class Bands:
-    """The bands of every row, as they come; `add` takes texts in order, `groups` gives what is alike."""
+    """The words and bands of every row, as they come; `add` takes texts in order, `groups` gives what is alike."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.write_bytes(b"")
-        self._waiting: list[list[str]] = []
-        self.rows = 0
+    def __init__(self, folder: Path) -> None:
+        self._bands, self._words = folder / "bands", folder / "words"
+        for path in (self._bands, self._words):
+            path.write_bytes(b"")
+        self._waiting: list[NDArray[np.uint32]] = []
+        self._starts = array("q", [0])
 
     def add(self, text: str) -> None:
-        """Take in the next text."""
-        self._waiting.append(_words(text))
-        self.rows += 1
+        self._waiting.append(duplicates.hashed_words(text))
+        self._starts.append(self._starts[-1] + len(self._waiting[-1]))
         if len(self._waiting) >= AT_ONCE:
             self._write()
 
@@ -48,30 +48,32 @@ class Bands:
 
         if not self._waiting:
             return
-        found = RMinHash.digest_matrix_from_token_sets(self._waiting, num_perm=HASHES, seed=SEED).to_rows()
+        words = np.concatenate(self._waiting)
+        offsets = np.cumsum([0, *map(len, self._waiting)], dtype=np.uint64)
+        # rensa's permutations want 64 mixed bits, and a checksum has 32
+        tokens = words.astype(np.uint64) * np.uint64(_ODD)
+        found = RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, num_perm=HASHES, seed=SEED).to_rows()
         signatures = np.array(found, np.uint64)[:, : BANDS * ROWS].reshape(-1, BANDS, ROWS)
         bands = np.zeros(signatures.shape[:2], np.uint64)
         for row in range(ROWS):
-            bands = (bands ^ signatures[:, :, row]) * np.uint64(0x9E3779B97F4A7C15)
+            bands = (bands ^ signatures[:, :, row]) * np.uint64(_ODD)
             bands ^= bands >> np.uint64(29)
-        with self._path.open("ab") as file:
-            file.write(bands.tobytes())
+        for path, data in ((self._bands, bands), (self._words, words)):
+            with path.open("ab") as file:
+                file.write(data.tobytes())
         self._waiting = []
 
-    def groups(self, positions: Sequence[int], text: Callable[[int], str], threshold: float) -> dict[int, int]:
-        """{position: first position of its group} of each near-duplicate of an earlier one among `positions`.
-
-        `text` gives the text of a position; it is asked for candidates only.
-        """
+    def groups(self, positions: Sequence[int], threshold: float) -> dict[int, int]:
+        """{position: first position of its group} of each near-duplicate of an earlier one among `positions`."""
         import numpy as np
 
         self._write()
         if not positions:
             return {}
-        table = np.memmap(self._path, np.uint64, "r", shape=(self.rows, BANDS))
+        table = np.memmap(self._bands, np.uint64, "r", shape=(len(self._starts) - 1, BANDS))
         chosen = np.array(positions)
-        groups = duplicates.Groups(self.rows)
-        words = _Words(text)
+        groups = duplicates.Groups(len(table))
+        words = _Words(self._words, self._starts)
         for band in range(BANDS):
             for bucket in _buckets(table[chosen, band], chosen):
                 duplicates.join_similar(bucket, words, threshold, groups)
@@ -79,13 +81,16 @@ class Bands:
 
 
 class _Words:
-    """The hashed words of a position, read when they are asked for."""
+    """The hashed words of a position, out of their file."""
 
-    def __init__(self, text: Callable[[int], str]) -> None:
-        self._of = lru_cache(maxsize=CACHED)(lambda i: duplicates.hashed_words(text(i)))
+    def __init__(self, path: Path, starts: array[int]) -> None:
+        import numpy as np
+
+        self._starts = starts
+        self._words = np.memmap(path, np.uint32, "r") if starts[-1] else np.zeros(0, np.uint32)
 
     def __getitem__(self, i: int, /) -> NDArray[np.uint32]:
-        return self._of(i)
+        return self._words[self._starts[i] : self._starts[i + 1]]
 
 
 def _buckets(hashes: NDArray[np.uint64], positions: NDArray[np.int64]) -> Iterator[list[int]]:
@@ -98,13 +103,3 @@ def _buckets(hashes: NDArray[np.uint64], positions: NDArray[np.int64]) -> Iterat
     stops = np.concatenate((ends, [len(order)]))
     for start, stop in zip(starts[stops - starts > 1].tolist(), stops[stops - starts > 1].tolist(), strict=True):
         yield positions[order[start:stop]].tolist()
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text; the second "the" differs from the first, as it does for the exact rule."""
-    seen: dict[str, int] = {}
-    words = []
-    for word in text.encode("utf-8", "replace").decode().casefold().split():
-        count = seen[word] = seen.get(word, -1) + 1
-        words.append(f"{word}\0{count}" if count else word)
-    return words

@@ -7,7 +7,6 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from duel.conversation.model import AgentCall
 from duel.errors import ItemError
 from duel.exports.quality import Scrubber
 from duel.scaling import refused_commands
+from duel.scaling.agent_tools import validators
 from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
 
@@ -151,22 +151,6 @@ def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
     said = [(call.name, orjson.dumps(call.arguments, option=orjson.OPT_SORT_KEYS), call.result) for call in calls]
     if said and (most := max(Counter(said).values())) >= 5 and 4 * most >= len(said):
         raise ItemError("repeats-itself", f"one call with one result is made {most} of {len(said)} times")
-
-
-@lru_cache(maxsize=512)
-def validators(tools: bytes) -> dict[str, Any]:
-    """{tool: its validator} of tools as JSON, None where a schema is no JSON Schema. Rows share their tools."""
-    import jsonschema_rs
-
-    found: dict[str, Any] = {}
-    for tool in orjson.loads(tools):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            try:
-                found[function["name"]] = jsonschema_rs.validator_for(function.get("parameters") or {})
-            except (ValueError, TypeError):
-                found[function["name"]] = None
-    return found
 
 
 def facets(row: ScaledRow, calls: list[AgentCall]) -> dict[str, str]:

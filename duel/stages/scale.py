@@ -5,10 +5,12 @@
     duel scale duels                                      the turns that the panel kept in final/
     duel scale pairs ~/src/requests ~/src/cobra           comments with their code, functions with their tests
     duel scale synthesize --count 500                     tool use that is executed; or OWNER/NAME@COMMIT …
+    duel scale synthesize --tools tools.json              the same with your agent's tools: MCP's tools/list
+    duel scale augment --count 200                        children of rows: other words, changes that are executed
     duel scale combine --format chatml,trl-tools          all sources into one set, split 80/10/10
 
-Reads   git repositories (`pairs`, at their HEAD; `synthesize`, through [execute]); for `combine` all that lies in
-        training-data/scaled/<source>/.
+Reads   git repositories (`pairs`, at their HEAD; `synthesize`, through [execute]); for `augment` and `combine` all that
+        lies in training-data/scaled/<source>/. `synthesize` and `augment` ask [generate] model for words.
 Writes  training-data/scaled/<source>/<name>.jsonl: rows with their messages, tools, source, license and groups;
         training-data/scaled/combined/: the splits in every format, README.md (the card), manifest.json,
         statistics.json, dropped.jsonl.
@@ -20,17 +22,21 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duel.bookkeeping import Result
+from duel import calls
+from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import SettingsError
-from duel.stages import given, opened, options
+from duel.offline import endpoint_url
+from duel.stages import asking, given, opened, options
+from duel.synchronous import synchronous
 from duel.workspace import file_name
 
 if TYPE_CHECKING:
+    from duel.scaling.scaled_rows import Kind, ScaledRow
     from duel.settings import Settings
     from duel.workspace import Workspace
 
@@ -39,7 +45,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """One subcommand, which `what` names, with the options of the command line. `found` is lines to print."""
     asked = options(add_arguments, named)
     with workspace.lock("scale", f"duel scale {asked.what}"):
-        return Result("scale", found=SUBCOMMANDS[asked.what](workspace, settings, asked))
+        found = SUBCOMMANDS[asked.what](workspace, settings, asked)
+        return found if isinstance(found, Result) else Result("scale", found=found)
 
 
 def main(arguments: Namespace) -> int:
@@ -123,32 +130,77 @@ def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
     return [f"{path.relative_to(workspace.root)}: {count:,} rows"]
 
 
-def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
     """Plans carried out in the sandbox that [execute] names."""
-    from duel.scaling import synthesis
+    from duel.scaling import agent_tools, synthesis
 
-    return synthesis.write(workspace, settings, asked.place, asked.count, asked.seed, offline=asked.offline)
+    tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
+    drops: Counter[str] = Counter()
+    wanted = asked.place, asked.count, asked.seed, drops, tools
+    rows = synchronous(synthesis.drafts)(workspace, settings, *wanted, offline=asked.offline)
+    return _worded(workspace, settings, asked, "synthetic", rows, drops)
 
 
-SUBCOMMANDS = {
+def augment(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
+    """Children of the rows of these sources; those of executed rows are executed."""
+    from duel.scaling import augmentation
+
+    if unknown := set(asked.place) - {"synthetic", "public", "sessions"}:
+        hint = "`duel scale augment` takes synthetic, public, sessions"
+        raise SettingsError("not a source whose rows have children", value=min(unknown), hint=hint)
+    drops: Counter[str] = Counter()
+    wanted = asked.place or ["synthetic", "public", "sessions"], asked.count, asked.seed, drops
+    rows = synchronous(augmentation.children)(workspace, settings, *wanted, offline=asked.offline)
+    return _worded(workspace, settings, asked, "augmented", rows, drops)
+
+
+def _worded(
+    workspace: Workspace, settings: Settings, asked: Namespace, kind: Kind, rows: list[ScaledRow], drops: Counter[str]
+) -> Result:
+    """The rows in a model's words, saved; those that still wait for words are items that are open."""
+    from duel.scaling.phrasing import Phrasing
+    from duel.scaling.scaled_rows import save
+    from duel.scaling.synthesis import varied
+
+    stage = Stage("scale", workspace, settings, again=asked.again)
+    drafts, summary = len(rows), None
+    if not asked.plain:
+        jobs = Phrasing(settings, workspace.secret(), drops).jobs(rows)
+        if asked.plan:
+            calls.plan(jobs, workspace=workspace, settings=settings, stage="scale", offline=asked.offline).say()
+            return Result("scale", found=[])
+        with endpoint_url(asked.offline) as url:
+            driven = asking.drive(jobs, stage, total=len(jobs), budget=asked.budget, url=url)
+            summary = synchronous(lambda: driven)()
+        rows = [*varied((job.row for job in jobs if job.row), drops)]
+    for reason, number in sorted(drops.items()):
+        say(f"{number:,} left out: {reason}")
+    path, kept = save(workspace, kind, "plans" if kind == "synthetic" else "children", rows)
+    found = [f"{path.relative_to(workspace.root)}: {kept:,} rows of {drafts:,} drafts"]
+    return stage.finish(summary, found) if summary else Result("scale", found=found, dropped=drops)
+
+
+SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace], list[str] | Result]] = {
     "combine": combine,
     "pairs": pairs,
     "public": mined,
     "sessions": mined,
     "duels": duels,
     "synthesize": synthesize,
+    "augment": augment,
 }
 
 
 def add_arguments(parser: Parser) -> None:
     """The options of the command line."""
-    parser.with_offline()
+    parser.with_offline().with_spending()
     add = parser.add_argument
     add("what", nargs="?", choices=tuple(SUBCOMMANDS), default="combine", help="what to do (default: combine)")
     add(
         "place",
         nargs="*",
-        help="pairs: git repositories; public, sessions: files, folders, Hub ids; synthesize: OWNER/NAME@COMMIT",
+        help="pairs: git repositories; public, sessions: files, folders, Hub ids; synthesize: OWNER/NAME@COMMIT; "
+        "augment: synthetic, public, sessions",
     )
     add("--format", default="trl-tools,openai-tools", metavar="NAMES", help="combine: formats of duel export")
     add("--reader", default="", metavar="NAME", help="public, sessions: read as this format of duel mine")
@@ -156,7 +208,9 @@ def add_arguments(parser: Parser) -> None:
     add("--accept-license", action="store_true", help="public: take a Hub dataset whatever its license says")
     add("--license", default="", metavar="SPDX", help="public: of files that do not say it themselves")
     add("--buckets", default="final", metavar="NAMES", help="duels: final, refined (default: final)")
-    add("--count", type=int, default=200, metavar="N", help="synthesize: plans to try (default: 200)")
+    add("--count", type=int, default=200, metavar="N", help="synthesize, augment: rows to try (default: 200)")
+    add("--tools", default="", metavar="FILE", help="synthesize: the tools of your agent: tools/list as JSON, or rows")
+    add("--plain", action="store_true", help="synthesize, augment: ask no model for words")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")

@@ -16,7 +16,8 @@ from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.scaling import diversity, episodes
-from duel.scaling.plans import LastWords, Place, PlannedCall, Steps
+from duel.scaling.agent_tools import PlannedCall, Toolset
+from duel.scaling.plans import Ground, LastWords, Place, Steps
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
 from tests.execution.conftest import make_repository, mirrors, place  # noqa: F401
@@ -32,18 +33,27 @@ SHOP = {
 }
 
 
+def machine(mirrors: Path) -> Sources:  # noqa: F811
+    return Sources(mirrors.parent / "cache", str(mirrors), offline=True)
+
+
 @pytest.fixture
 def shop(mirrors: Path) -> Start:  # noqa: F811
     return make_repository(mirrors, "acme/shop", SHOP)
 
 
-def carried_out(mirrors: Path, shop: Start, tries: int) -> tuple[list[ScaledRow], Counter[str]]:  # noqa: F811
+def carried_out(
+    mirrors: Path,  # noqa: F811
+    shop: Start,
+    tries: int,
+    tools: Toolset | None = None,
+) -> tuple[list[ScaledRow], Counter[str]]:
     drops: Counter[str] = Counter()
 
     async def work() -> list[ScaledRow]:
-        executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
+        executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
         try:
-            return [made async for made in episodes.rows(executor, [(shop, "MIT")], tries, 3, drops)]
+            return [made async for made in episodes.rows(executor, [(shop, "MIT")], tries, 3, drops, tools)]
         finally:
             await executor.close()
 
@@ -55,7 +65,7 @@ def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, s
     assert len(made) + drops.total() == 40 and len({row.made["kind"] for row in made}) >= 8
 
     async def repeat() -> None:
-        executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
+        executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
         for one in made:
             calls = [PlannedCall(call.name, call.arguments) for call in one.calls()]
             seen, _ = await episodes.again(executor, shop, calls)
@@ -74,9 +84,9 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
         return LastWords("There.", [needs])
 
     async def problem(steps: Steps) -> str:
-        executor = Bubblewrap(Sources(mirrors.parent / "cache", str(mirrors), offline=True), Limits())
+        executor = Bubblewrap(machine(mirrors), Limits())
         try:
-            await episodes._episode(executor, shop, "Where?", steps)
+            await episodes._episode(executor, episodes._Drawn(0, shop, "MIT", "x", "Where?", [], steps), Toolset())
         except ItemError as error:
             return error.reason
         finally:
@@ -87,7 +97,7 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
     assert asyncio.run(problem(plan(search, needs="shop/tax.py:1:"))) == ""
     assert asyncio.run(problem(plan(search, needs="shop/tax.py:7:"))) == "answer-not-observed"
     assert asyncio.run(problem(plan(search, read, needs="shop/tax.py:1:"))) == "call-not-needed"
-    assert asyncio.run(problem(plan(PlannedCall("grep", {"regex": "x"}), needs=""))) == "schema"
+    assert asyncio.run(problem(plan(PlannedCall("grep", {"pattern": 3}), needs=""))) == "schema"
     clock = PlannedCall("bash", {"command": "date +%N"})
     assert asyncio.run(problem(plan(clock, needs=""))) == "not-reproduced"
 
@@ -119,6 +129,7 @@ def test_names_do_not_fool_the_count_of_frames() -> None:
 def test_a_plan_is_drawn_the_same_for_the_same_seed() -> None:
     from duel.scaling.plans import PLANS
 
-    places = [Place(f"name_{n}", f"src/f{n}.py", n, f"def name_{n}():") for n in range(1, 9)]
+    places = [Place(f"name_{n}", f"src/f{n}.py", n, f"def name_{n}():", f"    return {n}") for n in range(1, 9)]
+    ground = Ground(places, "1a2b3c4d5e", "make -s test")
     for _, plan in PLANS.values():
-        assert plan(places, random.Random("1"))[0] == plan(places, random.Random("1"))[0]
+        assert plan(ground, random.Random("1"))[0] == plan(ground, random.Random("1"))[0]

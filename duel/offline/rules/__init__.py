@@ -9,16 +9,19 @@ from typing import Any
 
 _REPLY_1 = re.compile(r"^=== REPLY 1 \w+ ===$", re.MULTILINE)
 _AUDITED_TURN = re.compile(r"^=== TURN \w+ ===$", re.MULTILINE)
+_WORDED = re.compile(r"^=== (?:REQUEST TO WORD|NEXT CALL) \w+ ===$", re.MULTILINE)
 _PULL_REQUEST = re.compile(r"^=== HIDDEN PULL REQUEST \w+ ===$", re.MULTILINE)
 
 
 def role(messages: Sequence[Mapping[str, Any]]) -> str:
-    """ "judge", "auditor", "challenger" or "king": who is asked for, told by the fences of the prompt."""
+    """ "judge", "auditor", "wording", "challenger" or "king": who is asked for, told by the fences of the prompt."""
     asked = str(messages[-1]["content"])
     if _REPLY_1.search(asked):
         return "judge"
     if len(messages) == 1 and _AUDITED_TURN.search(asked):
         return "auditor"
+    if len(messages) == 1 and _WORDED.search(asked):
+        return "wording"
     if any(message["role"] == "system" and _PULL_REQUEST.search(str(message["content"])) for message in messages[:2]):
         return "challenger"
     return "king"
@@ -26,7 +29,7 @@ def role(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
-    from duel.offline.rules import agent, auditing, judge, planted
+    from duel.offline.rules import agent, auditing, judge, planted, wording
 
     messages, seed = body["messages"], int(body.get("seed") or 0)
     model = str(body["model"])
@@ -37,6 +40,8 @@ def reply(body: Mapping[str, Any]) -> str:
             return planted.turn(messages, model, seed)
         case "auditor":
             return auditing.reply(messages)
+        case "wording":
+            return wording.reply(messages)
         case "challenger":
             return agent.challenger(messages, seed)
         case _:

@@ -1,0 +1,81 @@
+"""Words for synthetic rows, by a grammar: a request of one kind with its names, or a thought before a call.
+
+Each line of `wording.txt` is one way to say it; `{a|b}` are alternatives, `$1` is the first name that must be kept.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_FENCED = re.compile(
+    r"^=== (REQUEST TO WORD|CONVERSATION|NEXT CALL) (\w+) ===\n(.*?)\n=== END OF \1 \2 ===$", re.MULTILINE | re.DOTALL
+)
+_KIND = re.compile(r'^It is a task of the kind "([^"\n]+)"\.', re.MULTILINE)
+_NAME = re.compile(r"^- (.+)$", re.MULTILINE)
+_CHOICE = re.compile(r"\{([^{}]*)\}")
+_FAILED = re.compile(
+    r"no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot", re.IGNORECASE
+)
+LEADS, TAILS, LOWER, BARE = 0.35, 0.3, 0.3, 0.3
+"""Shares of the requests that begin with an occasion, end on a wish, are in lower case, have no full stop."""
+
+
+def reply(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The request or the thought that is asked for; what the fences' marks are makes no difference."""
+    asked = str(messages[-1]["content"])
+    found = {label: text for label, _, text in _FENCED.findall(asked)}
+    draw = random.Random(hashlib.sha256(re.sub(r"\b[0-9a-f]{16}\b", "", asked).encode()).digest())
+    if call := found.get("NEXT CALL"):
+        return _thought(call, found.get("CONVERSATION", ""), draw)
+    outside = _FENCED.sub("", asked)
+    kind = _KIND.search(outside)
+    return _request(kind[1] if kind else "", found["REQUEST TO WORD"], _NAME.findall(outside), draw)
+
+
+def _request(kind: str, plain: str, names: list[str], draw: random.Random) -> str:
+    ways = _grammar().get(kind)
+    core = _filled(draw.choice(ways), names, draw) if ways else plain
+    if ways and draw.random() < LOWER:
+        core = core if core.startswith(tuple(names)) else core[:1].lower() + core[1:]
+    else:
+        core = core if core.startswith(tuple(names)) else core[:1].upper() + core[1:]
+    if draw.random() >= BARE and core[-1:] not in "?.!":
+        core += "."
+    lead = _filled(draw.choice(_grammar()["lead"]), names, draw) + " " if draw.random() < LEADS or not ways else ""
+    tail = _filled(draw.choice(_grammar()["tail"]), names, draw) if draw.random() < TAILS or not ways else ""
+    return lead + core + (f"{'' if core[-1:] in '?.!' else ','} {tail}" if tail else "")
+
+
+def _thought(call: str, conversation: str, draw: random.Random) -> str:
+    """What the last observation was good for, and what the call does, by its first argument."""
+    made = json.loads(call)[0]
+    shown = next((str(value) for value in made["arguments"].values()), "")
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+", made["name"])}
+    ways = next((_grammar()[kind] for kind in ("grep", "glob", "edit", "read") if kind in words), _grammar()["bash"])
+    said = _filled(draw.choice(ways), [f"`{shown}`" if len(shown) < 80 else "it"], draw)
+    last = conversation.rpartition("\n[")[2]
+    if not last.startswith("tool]"):
+        return said[:1].upper() + said[1:] + "."
+    before = _grammar()["reason" if _FAILED.search(last) else "found"]
+    return f"{_filled(draw.choice(before), [], draw)}{draw.choice(['; ', ': ', ', so ', ' – '])}{said}."
+
+
+def _filled(way: str, names: Sequence[str], draw: random.Random) -> str:
+    way = "{" + way + "}"
+    while found := _CHOICE.search(way):
+        way = way[: found.start()] + draw.choice(found[1].split("|")) + way[found.end() :]
+    way = re.sub(r"\s+", " ", way).strip()
+    return re.sub(r"\$(\d)", lambda match: names[int(match[1]) - 1] if int(match[1]) <= len(names) else "it", way)
+
+
+@cache
+def _grammar() -> dict[str, list[str]]:
+    """{kind: its ways}."""
+    text = resources.files(__package__).joinpath("wording.txt").read_text("utf-8")
+    parts = re.split(r"(?m)^\[(.+)\]\n", text)[1:]
+    return {kind: ways.splitlines() for kind, ways in zip(parts[::2], parts[1::2], strict=True)}

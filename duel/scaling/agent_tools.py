@@ -1,0 +1,189 @@
+"""The tools that synthetic rows call: ours, or a user's own agent's, whose listing says what ours are called there.
+
+A listing is what an MCP server answers to `tools/list`, a list of functions in OpenAI's or Anthropic's shape, or rows
+with a `tools` column, as `duel scale sessions` writes them. What its tools cannot do is done by its shell.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from duel.errors import ItemError, SourceError
+
+_TEXT, _NUMBER = {"type": "string"}, {"type": "integer", "minimum": 1}
+OURS: list[dict[str, Any]] = [
+    {"type": "function", "function": {"name": name, "description": told, "parameters": {
+        "type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}}}
+    for name, told, required, properties in (
+        ("read", "Lines of a file, numbered.", "path", {"path": _TEXT, "offset": _NUMBER, "limit": _NUMBER}),
+        ("grep", "Lines that match an extended regular expression.", "pattern", {"pattern": _TEXT, "path": _TEXT}),
+        ("glob", "Files by their name.", "pattern", {"pattern": _TEXT}),
+        ("edit", "Replace a text that occurs once, or `all`.", "path old new",
+         {"path": _TEXT, "old": _TEXT, "new": _TEXT, "all": {"type": "boolean"}}),
+        ("bash", "Run a command.", "command", {"command": _TEXT}),
+    )
+]  # fmt: skip
+# How other agents call our tools and arguments: any of these words in a tool's name, and one name for each argument.
+_WORDS = {"read": "read view open cat", "grep": "grep search rg", "glob": "glob find", "edit": "edit replace str"}
+_WORDS |= {"bash": "bash shell exec terminal run command"}
+_SPELLED = {
+    "path": "path file_path filepath filename file target_file directory dir",
+    "offset": "offset start_line line_start start",
+    "limit": "limit num_lines line_count",
+    "pattern": "pattern regex query glob",
+    "old": "old old_string old_str old_text oldText search",
+    "new": "new new_string new_str new_text newText replace",
+    "all": "all replace_all",
+    "command": "command cmd script",
+}
+_TOLD = re.compile(r"description|explanation|reason|summary|justification")
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """One call of one of our tools, or in a row of the tool that stands for it."""
+
+    tool: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Toolset:
+    """The tools of a row, and what ours are called among them: {ours: (theirs, {our argument: theirs})}."""
+
+    declared: list[dict[str, Any]] = field(default_factory=lambda: OURS)
+    names: dict[str, tuple[str, dict[str, str]]] = field(
+        default_factory=lambda: {
+            tool["function"]["name"]: (tool["function"]["name"], {name: name for name in _properties(tool)})
+            for tool in OURS
+        }
+    )
+
+    def adapted(self, call: PlannedCall) -> PlannedCall:
+        """The call as these tools can make it: itself, or in the shell. Raises ItemError (`no-tool`, `schema`)."""
+        if call.tool in self.names and call.arguments.keys() <= self.names[call.tool][1].keys():
+            self.spoken(call)
+            return call
+        if "bash" not in self.names or (command := shell_form(call)) is None:
+            raise ItemError("no-tool", call.tool)
+        return PlannedCall("bash", {"command": command})
+
+    def spoken(self, call: PlannedCall) -> PlannedCall:
+        """The call in these tools' words. Raises ItemError (`schema`) where their schema does not take it."""
+        name, spelled = self.names.get(call.tool, (call.tool, {}))
+        known: dict[str, Any] = {tool["function"]["name"]: tool["function"] for tool in self.declared}
+        schema = known.get(name, {})
+        made = {key: call.tool for key in schema.get("parameters", {}).get("required", ()) if _TOLD.fullmatch(key)}
+        made |= {spelled.get(key, key): value for key, value in call.arguments.items()}
+        validator = validators(orjson.dumps(self.declared)).get(name)
+        if error := next(validator.iter_errors(made), None) if validator else None:
+            raise ItemError("schema", f"{name}: {error.message[:200]}")
+        return PlannedCall(name, made)
+
+    def meant(self, name: str, arguments: dict[str, Any]) -> PlannedCall:
+        """Our call behind a row's. Raises ItemError (`no-tool`)."""
+        for ours, (theirs, spelled) in self.names.items():
+            back = {value: key for key, value in spelled.items()}
+            if theirs == name and {key for key in arguments if not _TOLD.fullmatch(key)} <= back.keys():
+                return PlannedCall(ours, {back[key]: value for key, value in arguments.items() if key in back})
+        raise ItemError("no-tool", name)
+
+
+def shell_form(call: PlannedCall) -> str | None:
+    """The command that gives what the call gives; None for an edit."""
+    asked = {key: shlex.quote(str(value)) for key, value in call.arguments.items()}
+    if call.tool == "read":
+        first = call.arguments.get("offset", 1)
+        return f"cat -n {asked['path']} | sed -n '{first},{first + call.arguments.get('limit', 200) - 1}p'"
+    if call.tool == "grep":
+        return f"grep -rnE --exclude-dir=.git {asked['pattern']} {asked.get('path', '.')}"
+    if call.tool == "glob":
+        return f"find . -name {asked['pattern']} -not -path './.git/*'"
+    return str(call.arguments["command"]) if call.tool == "bash" else None
+
+
+def _properties(tool: dict[str, Any]) -> dict[str, Any]:
+    found = tool["function"]["parameters"].get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def of_declared(declared: list[dict[str, Any]]) -> Toolset:
+    """Which of these tools does what ours do, by the words of its name and by its arguments."""
+    names: dict[str, tuple[str, dict[str, str]]] = {}
+    for ours in OURS:
+        own, needed = ours["function"]["name"], ours["function"]["parameters"]["required"]
+        for tool in declared:
+            spelled = {key: found for key in _properties(ours) if (found := _spelling(key, tool))}
+            words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
+            theirs = {key for key in tool["function"]["parameters"].get("required", ()) if not _TOLD.fullmatch(key)}
+            fits = set(needed) <= spelled.keys() and theirs <= set(spelled.values())
+            if fits and set(_WORDS[own].split()) & {word.lower() for word in words}:
+                names.setdefault(own, (tool["function"]["name"], spelled))
+    return Toolset(declared, names)
+
+
+def _spelling(key: str, tool: dict[str, Any]) -> str:
+    return next((name for name in _SPELLED[key].split() if name in _properties(tool)), "")
+
+
+def of_file(path: Path) -> Toolset:
+    """The tools of a listing or of sessions. Raises SourceError where they have no shell, or the file has no tools."""
+    hint = "an MCP server's answer to tools/list, a list of functions, or rows of `duel scale sessions`"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError("cannot be read", where=path, value=error.strerror, hint=hint) from None
+    try:
+        listings = [orjson.loads(data)]
+    except orjson.JSONDecodeError:
+        try:
+            listings = [orjson.loads(line) for line in data.splitlines() if line.strip()]
+        except orjson.JSONDecodeError as error:
+            raise SourceError("not JSON", where=path, value=error, hint=hint) from None
+    declared = {tool["function"]["name"]: tool for listing in listings for tool in envelopes(_listed(listing))}
+    tools = of_declared([*declared.values()])
+    if "bash" not in tools.names:
+        raise SourceError("no tool that runs a command", where=path, value=", ".join(declared) or "no tools", hint=hint)
+    return tools
+
+
+def _listed(listing: Any) -> Any:
+    for key in ("result", "tools"):
+        listing = listing.get(key, listing) if isinstance(listing, dict) else listing
+    return listing
+
+
+def envelopes(tools: Any) -> list[dict[str, Any]]:
+    """Declared tools in OpenAI's shape, whether they had the envelope, Anthropic's or MCP's schema, or neither."""
+    found = []
+    for tool in tools if isinstance(tools, list) else []:
+        function = tool.get("function", tool) if isinstance(tool, dict) else {}
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            schemas = (function.get(key) for key in ("parameters", "input_schema", "inputSchema"))
+            parameters = next((schema for schema in schemas if isinstance(schema, dict)), {})
+            plain = {"name": function["name"], "description": str(function.get("description") or "")}
+            found.append({"type": "function", "function": {**plain, "parameters": parameters}})
+    return found
+
+
+@lru_cache(maxsize=512)
+def validators(tools: bytes) -> dict[str, Any]:
+    """{tool: its validator} of tools as JSON, None where a schema is no JSON Schema. Rows share their tools."""
+    import jsonschema_rs
+
+    found: dict[str, Any] = {}
+    for tool in orjson.loads(tools):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            try:
+                found[function["name"]] = jsonschema_rs.validator_for(function.get("parameters") or {})
+            except (ValueError, TypeError):
+                found[function["name"]] = None
+    return found

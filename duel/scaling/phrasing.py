@@ -1,0 +1,202 @@
+"""Requests and thoughts in a model's words: names, paths and numbers survive, and a thought knows what was observed.
+
+A thought is asked for with what stands before it and the call behind it; the rest of the row is the hidden side of the
+same leak audit that the duel's turns go through. What no retry words well costs the row, for a reason that is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from duel import chat_tokens, fence, prompts
+from duel.audit.leaks import find_leaks
+from duel.audit.rarity import Rarity
+from duel.calls import Occurrences, Request
+from duel.errors import ItemError
+from duel.records import Commit, Message
+from duel.scaling.scaled_rows import ScaledRow
+from duel.settings import Settings
+
+if TYPE_CHECKING:
+    from duel.calls import Ask
+
+LONGEST = 1_500
+"""Characters of a request that is worded anew, and of what a model may say for one."""
+SHOWN = 3_000
+"""Characters of a message that whoever words a thought is shown."""
+_KEPT = re.compile(
+    r"`[^`\n]+`|[\w.-]*\w/[\w./-]*\w|\w+(?:_\w+)+|\w*[a-z][A-Z]\w*|(?<![\w.])\d+(?:\.\d+)*(?!\w)"
+    r"|[\w-]+\.(?:py|js|ts|tsx|go|rs|java|c|h|sh|md|toml|json|ya?ml|txt)\b"
+)
+_MANNERS = (
+    "terse|polite|in a hurry|with what led up to it|as a newcomer|as a reviewer|lower case|as an order|as a question",
+    "under ten words|about fifteen words|about thirty words|two sentences",
+)
+
+
+def names_in(text: str) -> list[str]:
+    """What must survive in other words: names of code, paths, numbers, and whatever stands in backticks."""
+    return list(dict.fromkeys(found.strip("`") for found in _KEPT.findall(text)))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One text that is to be worded: its message, what stands there, and what the words may name."""
+
+    place: int
+    request: Request
+    kept: Sequence[str]
+    known: str
+    before: Sequence[Message] = ()
+    hidden: Sequence[str] = ()
+
+    def problem(self, said: str, leak_max: float) -> str:
+        """Why these words are not taken; "" where they are."""
+        if not said or len(said) > LONGEST or "```" in said:
+            return "wording-has-no-form"
+        if any(name not in said for name in self.kept):
+            return "wording-loses-a-name"
+        if any(name not in self.known for name in names_in(said)):
+            return "wording-names-more"
+        patch = "--- a/what.follows\n+++ b/what.follows\n@@ -1 +1 @@\n" + "".join(
+            f"+{line}\n" for text in self.hidden for line in text.splitlines()
+        )
+        later = Commit(instance_id=self.request.item, description="\n".join(self.hidden), patch=patch)
+        leaks = find_leaks(said, self.before, later, Rarity(), leak_max) if self.hidden else None
+        return "thought-tells-what-follows" if leaks and leaks.leaking else ""
+
+
+@dataclass
+class PhrasedRow:
+    """A row that waits for its words; a `Job`. `row` has them once the work is done, and is None where it failed."""
+
+    draft: ScaledRow
+    settings: Settings
+    wanted: list[Wanted]
+    drops: Counter[str]
+    row: ScaledRow | None = None
+
+    @property
+    def item(self) -> str:
+        return self.draft.id
+
+    def requests(self) -> list[Request]:
+        return [wanted.request for wanted in self.wanted]
+
+    async def work(self, ask: Ask) -> bool:
+        try:
+            said = await asyncio.gather(*(self._one(ask, wanted) for wanted in self.wanted))
+        except _NotTaken as refused:
+            self.drops[str(refused)] += 1
+            return False
+        messages = list(self.draft.messages)
+        for wanted, words in zip(self.wanted, said, strict=True):
+            messages[wanted.place] = messages[wanted.place].model_copy(update={"content": words})
+        made = self.draft.made | {"worded": len(said)}
+        self.row = self.draft.model_copy(update={"messages": messages, "made": made})
+        return True
+
+    async def _one(self, ask: Ask, wanted: Wanted) -> str:
+        problem = ""
+        for attempt in range(self.settings.generate.format_retries + 1):
+            reply = await ask(wanted.request.again(attempt))
+            said = re.sub(r"^[\"“]|[\"”]$", "", reply.text.strip())
+            problem = wanted.problem(said, self.settings.audit.leak_max)
+            if not problem:
+                return said
+            ask.reject(reply, problem)
+        raise _NotTaken(problem)
+
+
+class _NotTaken(Exception):
+    """No reply was taken within the retries."""
+
+
+@dataclass
+class Phrasing:
+    """Makes the jobs of one run, in the order of the rows, so that equal questions keep their numbers."""
+
+    settings: Settings
+    secret: bytes
+    drops: Counter[str]
+    occurrences: Occurrences = field(default_factory=Occurrences)
+
+    def jobs(self, rows: Sequence[ScaledRow]) -> list[PhrasedRow]:
+        """A job for each row: its requests, and where its calls were executed its thoughts too."""
+        made = []
+        for row in rows:
+            try:
+                wanted = [*self._requests(row), *(self._thoughts(row) if "needs" in row.made else ())]
+            except ItemError as error:
+                self.drops[error.reason] += 1
+                continue
+            made.append(PhrasedRow(row, self.settings, wanted, self.drops))
+        return made
+
+    def _requests(self, row: ScaledRow) -> Iterator[Wanted]:
+        places = [place for place, message in enumerate(row.messages) if message.role == "user"]
+        drafts = row.made.get("asked") or [row.messages[place].content for place in places[:1]]
+        for place, draft in zip(places, drafts, strict=False):
+            if len(draft) > LONGEST:
+                raise ItemError("request-too-long", f"over {LONGEST} characters")
+            named = (name for name in row.made.get("names", ()) if name in draft)
+            kept = list(dict.fromkeys([*named, *names_in(draft)]))
+            drawn = hashlib.sha256(f"{row.id}/{place}".encode()).digest()
+            manner = ", ".join(
+                list_[drawn[at] % len(list_)] for at, list_ in enumerate(ways.split("|") for ways in _MANNERS)
+            )
+            mark = fence.nonce(self.secret, draft)
+            text = prompts.load("word_request").render(
+                mark=mark,
+                draft=fence.fence("REQUEST TO WORD", chat_tokens.broken(draft), mark),
+                kind=str(row.made.get("kind") or "request"),
+                manner=manner,
+                names="\n".join(f"- {name}" for name in kept) or "- (nothing)",
+            )
+            yield Wanted(place, self._asked(row, text), kept, "\n".join([draft, *kept]))
+
+    def _thoughts(self, row: ScaledRow) -> Iterator[Wanted]:
+        told = [_told(message) for message in row.messages]
+        for place, message in enumerate(row.messages):
+            if not (calls := (message.model_extra or {}).get("tool_calls")):
+                continue
+            before, call = told[:place], orjson.dumps([made["function"] for made in calls]).decode()
+            mark = fence.nonce(self.secret, "\n".join([*before, call]))
+            text = prompts.load("word_thought").render(
+                mark=mark,
+                conversation=fence.fence("CONVERSATION", chat_tokens.broken("\n\n".join(before)), mark),
+                call=fence.fence("NEXT CALL", chat_tokens.broken(call), mark),
+            )
+            seen = [*row.messages[:place], Message(role="assistant", content=call)]
+            given = (str(value) for made in calls for value in made["function"]["arguments"].values())
+            known = "\n".join([*(m.content for m in seen), *before, *given])
+            yield Wanted(place, self._asked(row, text), (), known, seen, told[place + 1 :])
+
+    def _asked(self, row: ScaledRow, text: str) -> Request:
+        generate = self.settings.generate
+        request = Request(
+            stage="scale",
+            item=row.id,
+            model=self.settings.king_model,
+            messages=[{"role": "user", "content": text}],
+            max_tokens=generate.max_tokens,
+            temperature=1.0,  # the same wish in other words is what is asked for
+            thinking=generate.thinking,
+            parameters=generate.parameters,
+        )
+        return self.occurrences.number(request)
+
+
+def _told(message: Message) -> str:
+    """A message as it is shown: what was said, or only what was called, or what was observed."""
+    made: Any = (message.model_extra or {}).get("tool_calls")
+    text = orjson.dumps([call["function"] for call in made]).decode() if made else message.content
+    return f"[{message.role}]\n{text[:SHOWN]}"

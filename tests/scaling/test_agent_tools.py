@@ -1,0 +1,80 @@
+"""Tools of a user's own agent: read from a listing, called by their names, with the shell for what they lack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel.errors import ItemError, SourceError
+from duel.execution.executor import Start
+from duel.scaling.agent_tools import OURS, PlannedCall, Toolset, of_file
+from duel.scaling.row_checks import validators
+from tests.execution.conftest import mirrors, place  # noqa: F401
+from tests.scaling.test_synthesis import carried_out, shop  # noqa: F401
+
+
+def listing(path: Path, shape: str = "mcp") -> Path:
+    def tool(name: str, required: str, **properties: str) -> dict[str, Any]:
+        typed = {key: {"type": kind} for key, kind in properties.items()}
+        schema = {"type": "object", "properties": typed, "required": required.split(), "additionalProperties": False}
+        return {"name": name, "description": "", {"mcp": "inputSchema"}.get(shape, "parameters"): schema}
+
+    tools = [
+        tool("Read", "file_path", file_path="string", offset="integer", limit="integer"),
+        tool("Bash", "command description", command="string", description="string"),
+        tool("StrReplace", "path old_str new_str", path="string", old_str="string", new_str="string"),
+        tool("web_search", "query", query="string"),
+    ]
+    rows = {"mcp": {"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}, "rows": {"id": "s", "tools": tools}}
+    path.write_text(json.dumps(rows.get(shape, tools)) + ("\n" + json.dumps(rows["rows"]) if shape == "rows" else ""))
+    return path
+
+
+@pytest.mark.parametrize("shape", ["mcp", "list", "rows"])
+def test_a_listing_says_what_our_tools_are_called_there(tmp_path: Path, shape: str) -> None:
+    tools = of_file(listing(tmp_path / "tools.json", shape))
+    assert tools.spoken(PlannedCall("read", {"path": "a.py", "limit": 3})) == PlannedCall(
+        "Read", {"file_path": "a.py", "limit": 3}
+    )
+    assert tools.spoken(PlannedCall("bash", {"command": "ls"})).arguments == {"command": "ls", "description": "bash"}
+    assert tools.meant("Bash", {"command": "ls", "description": "x"}) == PlannedCall("bash", {"command": "ls"})
+    assert [tool["function"]["name"] for tool in tools.declared] == ["Read", "Bash", "StrReplace", "web_search"]
+
+
+def test_what_the_tools_cannot_do_the_shell_does_or_the_plan_is_left_out(tmp_path: Path) -> None:
+    tools = of_file(listing(tmp_path / "tools.json"))
+    edit = PlannedCall("edit", {"path": "a", "old": "b", "new": "c"})
+    assert tools.adapted(PlannedCall("glob", {"pattern": "x y.py"})).arguments == {
+        "command": "find . -name 'x y.py' -not -path './.git/*'"
+    }
+    assert tools.adapted(edit) == edit and tools.spoken(edit).tool == "StrReplace"
+    with pytest.raises(ItemError, match="edit"):
+        tools.adapted(PlannedCall("edit", {**edit.arguments, "all": True}))
+
+
+def test_rows_call_the_tools_of_the_listing_and_fit_their_schemas(
+    tmp_path: Path,
+    mirrors: Path,  # noqa: F811
+    shop: Start,  # noqa: F811
+) -> None:
+    made, _ = carried_out(mirrors, shop, 20, of_file(listing(tmp_path / "tools.json")))
+    calls = [(row, call) for row in made for call in row.calls()]
+    assert {call.name for _, call in calls} >= {"Read", "Bash"}
+    for row, call in calls:
+        assert not [*validators(json.dumps(row.tools).encode())[call.name].iter_errors(call.arguments)]
+
+
+def test_our_own_tools_are_called_by_their_names() -> None:
+    call = PlannedCall("grep", {"pattern": "x", "path": "src"})
+    assert Toolset().spoken(call) == Toolset().adapted(call) == Toolset().meant("grep", call.arguments) == call
+    assert len(OURS) == 5
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"tools": []}', '[{"name": "read"}]', "3", "null"])
+def test_a_file_without_a_shell_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tools.json").write_text(text)
+    with pytest.raises(SourceError, match=r"tools\.json"):
+        of_file(tmp_path / "tools.json")

@@ -1,0 +1,109 @@
+"""Children of rows: other words, changes that were executed, and never apart from their parents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from duel.errors import ItemError
+from duel.execution.bubblewrap import Bubblewrap
+from duel.execution.executor import Limits, Start
+from duel.scaling import augmentation, episodes
+from duel.scaling.agent_tools import PlannedCall, Toolset
+from duel.scaling.augmentation import CHANGES, Child, Parent
+from duel.scaling.scaled_rows import ScaledRow
+from tests.conftest import Finished
+from tests.execution.conftest import mirrors, place  # noqa: F401
+from tests.scaling.rows import put, row
+from tests.scaling.test_synthesis import carried_out, machine, shop  # noqa: F401
+
+Script = Callable[..., Finished]
+
+
+def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Path, shop: Start) -> None:  # noqa: F811
+    made, _ = carried_out(mirrors, shop, 40)
+    children: dict[str, list[tuple[ScaledRow, ScaledRow]]] = {name: [] for name in CHANGES}
+    drops: Counter[str] = Counter()
+
+    async def work() -> None:
+        executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
+        for number, parent, draw in augmentation.drawn(made, 2 * len(made), 1):
+            try:
+                child = await augmentation._child(executor, parent, number, draw)
+            except ItemError as error:
+                drops[error.reason] += 1
+                continue
+            children[child.made["change"]].append((parent.row, child))
+            calls = [PlannedCall(call.name, call.arguments) for call in child.calls()]
+            seen, _ = await episodes.again(executor, shop, calls)
+            assert [one.text for one in seen] == [call.result for call in child.calls()]
+        await executor.close()
+
+    asyncio.run(work())
+    assert all(children.values()), drops
+    for change, pairs in children.items():
+        for parent, child in pairs:
+            assert child.parent == parent.id and set(parent.group) <= set(child.group)
+            longer = len(child.calls()) - len(parent.calls())
+            assert longer == {"failure inserted": 1, "context added": 1}.get(change, longer)
+            if change == "failure inserted":
+                assert child.made["failed_calls"] == parent.made["failed_calls"] + 1
+            if change == "second task":
+                assert sum(message.role == "user" for message in child.messages) == 2
+
+
+def test_a_change_that_hides_what_the_answer_needs_or_leaves_another_diff_is_no_child(
+    mirrors: Path,  # noqa: F811
+    shop: Start,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, _ = carried_out(mirrors, shop, 40)
+    edited = next(one for one in made if one.made["kind"] == "edit and check")
+
+    def outcome(parent: Parent, change: Callable[[Parent, random.Random], Child]) -> str:
+        monkeypatch.setattr(augmentation, "CHANGES", {"x": change})
+
+        async def work() -> str:
+            executor = Bubblewrap(machine(mirrors), Limits())
+            try:
+                await augmentation._child(executor, parent, 0, random.Random(0))
+            except ItemError as error:
+                return error.reason
+            finally:
+                await executor.close()
+            return ""
+
+        return asyncio.run(work())
+
+    parent = Parent(edited, Toolset(), episodes.beats_of(edited, Toolset()))
+    more = episodes.Beat("assistant", "", (PlannedCall("bash", {"command": "touch new"}),))
+    assert outcome(parent, lambda parent, draw: Child(parent.beats)) == ""
+    assert outcome(parent, lambda parent, draw: Child([*parent.beats[:-1], more])) == "another-diff"
+    assert outcome(parent, lambda parent, draw: Child(parent.beats[:1])) == "answer-not-observed"
+
+
+def test_rows_that_nobody_executed_get_other_words_only(script: Script, tmp_path: Path) -> None:
+    rows = [row(f"topic{n}", request=f"Where is fn_{n} defined in src/topic{n}.py?") for n in range(6)]
+    put(tmp_path, rows)
+    script("scale", "augment", "public", "--offline", "--count", 6, "--workspace", tmp_path, code=0)
+    text = (tmp_path / "training-data/scaled/augmented/children.jsonl").read_text()
+    children = [json.loads(line) for line in text.splitlines()]
+    assert children and all(child["source"]["kind"] == "augmented" for child in children)
+    by_id = {one["id"]: one for one in rows}
+    for child in children:
+        parent = by_id[child["parent"]]
+        asked, before = child["messages"][0]["content"], parent["messages"][0]["content"]
+        assert asked != before and f"src/{parent['id']}.py" in asked
+        assert child["messages"][1:] == parent["messages"][1:]
+
+
+def test_there_must_be_rows_to_make_children_of(script: Script, tmp_path: Path) -> None:
+    assert "no rows" in script("scale", "augment", "--offline", "--workspace", tmp_path, code=2).err
+    told = script("scale", "augment", "pairs", "--offline", "--workspace", tmp_path, code=2).err
+    assert "synthetic, public, sessions" in told
