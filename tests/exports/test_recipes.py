@@ -43,7 +43,7 @@ def test_every_recipe_names_its_data_and_holds_its_longest_row(
 
 def test_llama_factory_finds_every_set_that_it_reads(everything: dict[str, bytes]) -> None:
     info = json.loads(everything["dataset_info.json"])
-    assert set(info) == {"duel_sft", "duel_openai_tools", "duel_lf_dpo", "duel_lf_kto"}
+    assert set(info) == {"duel_sft", "duel_trl_tools", "duel_lf_dpo", "duel_lf_kto"}
     for entry in info.values():
         first = json.loads(everything[entry["file_name"]].splitlines()[0])
         assert set(entry["columns"].values()) <= set(first)

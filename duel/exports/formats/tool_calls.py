@@ -122,9 +122,9 @@ add(
         write_openai,
         read,
         _check,
-        recipes={"llamafactory": "sft"},
-        caution="made for OpenAI's endpoint; in TRL many chat templates encode the arguments twice or fail on them:"
-        " take `trl-tools`",
+        purpose="OpenAI's fine-tuning endpoint, and those that copy it",
+        caution="LLaMA-Factory and many of TRL's chat templates encode the arguments twice, others fail on them: take"
+        " `trl-tools`",
     )
 )
 add(
@@ -136,9 +136,10 @@ add(
         write_trl,
         read,
         _check,
-        recipes={"trl": "sft", "axolotl": "sft"},
+        recipes={"trl": "sft", "axolotl": "sft", "llamafactory": "sft"},
         trl_flags={"assistant_only_loss": True, "packing": False},
-        caution="a chat template that knows no tools (llama3's in TRL) drops the calls without a word",
+        caution="a chat template that knows no tools (llama3's in TRL) drops the calls without a word, and LLaMA-Factory"
+        " the thought before each call",
         reasoning=True,
     )
 )

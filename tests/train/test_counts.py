@@ -1,0 +1,158 @@
+"""What manifest, card and recipes say of rows and tokens is what the trainers count, and `--fit` keeps every row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from duel import settings  # noqa: E402
+from duel.exports import trajectories  # noqa: E402
+from duel.exports.example import each_turn  # noqa: E402
+from duel.exports.lengths import EMPTY_THOUGHT, figures  # noqa: E402
+from duel.stages import export, whole  # noqa: E402
+from duel.workspace import Workspace  # noqa: E402
+from tests.exports.conftest import put_turn  # noqa: E402
+from tests.train import llama_factory  # noqa: E402
+from tests.train.conftest import FORMATS, counted, learned, rows, run_recipe, saved_model, trained  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
+LLAMA_FACTORYS = ("sft", "trl-tools", "lf-dpo", "lf-kto")
+EMPTY_BLOCK = 6
+"""Tokens of an empty think block and the blank lines around it, where a token is a byte."""
+
+
+def said(exported: Path, name: str) -> list[int]:
+    """Tokens of each row by rows.jsonl."""
+    index = map(json.loads, (exported / "rows.jsonl").read_text("utf-8").splitlines())
+    return [row["tokens"] for row in index if row["format"] == name]
+
+
+def turns(row: dict[str, Any]) -> int:
+    return sum(message["role"] == "assistant" for message in row["messages"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_trl_counts_the_tokens_that_the_export_says(
+    exported: Path, model: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = counted(trained(exported, model, name, monkeypatch))
+    for row, tokens, stated in zip(rows(exported, name), found, said(exported, name), strict=True):
+        if name in ("sft", "trl-tools"):  # the room for think blocks is larger than those of this tokenizer
+            assert stated == tokens + turns(row) * (EMPTY_THOUGHT - EMPTY_BLOCK)
+        else:  # some trainers add or drop the newline behind the last turn
+            assert abs(stated - tokens) <= 1
+
+
+@pytest.mark.parametrize("name", LLAMA_FACTORYS)
+def test_llama_factory_counts_no_more_and_trains_the_accepted_turn(
+    exported: Path, model: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoTokenizer
+
+    made = llama_factory.prepared(exported, name, model, monkeypatch)
+    sides = [made[key] for key in ("input_ids", "chosen_input_ids", "rejected_input_ids") if key in made]
+    found = [max(map(len, of_row)) for of_row in zip(*sides, strict=True)]
+    for row, tokens, stated in zip(rows(exported, name), found, said(exported, name), strict=True):
+        if name == "trl-tools":  # it leaves the thought before a call out
+            assert tokens < stated
+        else:
+            assert stated - tokens == (turns(row) * EMPTY_THOUGHT if name == "sft" else 0)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for row, labels in zip(rows(exported, name), made.get("labels") or made["chosen_labels"], strict=True):
+        text = tokenizer.decode([token for token in labels if token != -100]).replace("<think>\n\n</think>\n\n", "")
+        if name == "trl-tools":
+            [call] = row["messages"][-1]["tool_calls"]
+            assert json.loads(re.sub("</?tool_call>|<.im_end.>", "", text)) == call["function"]
+        else:
+            wanted = row["chosen"] if "chosen" in row else row["messages"][-1]
+            assert text.removesuffix("\n").removesuffix("<|im_end|>") == wanted["content"]
+
+
+@pytest.mark.parametrize("name", (*FORMATS, "lf-dpo", "lf-kto"))
+def test_manifest_card_and_recipes_say_the_same_and_hold_every_row(exported: Path, name: str) -> None:
+    made = json.loads((exported / "manifest.json").read_text())["formats"][name]
+    assert made["rows"] == {"train": len(rows(exported, name))}
+    assert made["lengths"] == figures(said(exported, name))
+    longest, whole_at = made["lengths"]["longest"], made["lengths"]["whole_at"]
+    line = f"longest {longest:,}; whole: " + ", ".join(f"{n:,} at {int(w):,}" for w, n in whole_at.items())
+    assert line in (exported / name / "README.md").read_text("utf-8")
+    section = (exported / "README.md").read_text("utf-8").split(f"### {name}\n")[1].split("\n#")[0]
+    assert line in section
+    limit = re.compile(r"(?:max_length|sequence_len|cutoff_len|max_seq_length)[=:] ?(\d+)")
+    recipes = [path for path in (exported / name).iterdir() if path.suffix in (".py", ".yaml")]
+    assert recipes
+    for recipe in recipes:
+        found = [int(number) for number in limit.findall(recipe.read_text("utf-8"))]
+        assert found and all(longest <= number for number in found)
+
+
+def survivors(exported: Path, model: Path, name: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Rows that TRL prepares at `limit`, each with its accepted turn whole in what is trained."""
+    trainer = run_recipe(exported, model, name, monkeypatch, training=False)
+    assert trainer.args.max_length == limit
+    kept = 0
+    for row, prepared in zip(rows(exported, name), trainer.train_dataset, strict=True):
+        last = row["text"].rsplit("<|im_start|>assistant\n", 1)[1].strip() if name == "chatml" else accepted(row)
+        kept += last in learned(trainer, prepared)[0]
+    return kept
+
+
+def accepted(row: dict[str, Any]) -> str:
+    message = next(row[key] for key in ("completion", "chosen", "messages") if key in row)[-1]
+    if calls := message.get("tool_calls"):
+        return json.dumps(calls[0]["function"]["arguments"], ensure_ascii=False)
+    return str(message["content"])
+
+
+def texts(examples: Sequence[Any]) -> list[str]:
+    return [message.content for example in examples for message in example.messages]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_all_train_rows_of_38_real_histories_survive_at_16384(
+    name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [loaded] = trajectories.load("mini_swe_agent/train-00000.parquet", shared)
+    model = saved_model(tmp_path / "model", texts(loaded.examples[:8]))
+    workspace = Workspace(tmp_path / "run")
+    workspace.root.mkdir()
+    (workspace.root / "chain.toml").write_text("[audit]\ndecontaminate = []\n")
+    for number, run in enumerate(loaded.examples, start=1):
+        last = each_turn(run, cap=len(run.messages))[-1]
+        put_turn(workspace, number, "final", 90, repo=run.repo, messages=list(last.prompt), challenger=last.accepted)
+    chosen = settings.load(workspace.root)
+    export.run(workspace, chosen, format=name, tokenizer=str(model), fit=16_384, split="80/10/10")
+    folder = workspace.root / "export"
+    made = json.loads((folder / "manifest.json").read_text())
+    assert sum(made["formats"][name]["rows"].values()) == 38 * (2 if name == "kto" else 1)
+    survived = survivors(folder, model, name, 16_384, monkeypatch)
+    assert survived == made["formats"][name]["rows"]["train"]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The bundled sample after a whole offline run."""
+    workspace = Workspace(tmp_path_factory.mktemp("demo"))
+    whole.run(workspace, settings.load(workspace.root), offline=True)
+    return workspace
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_all_rows_of_the_demo_survive_at_4096(
+    demo: Workspace, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings.load(demo.root)
+    export.run(demo, chosen, format="chatml", buckets="final,refined", offline=True)
+    model = saved_model(tmp_path / "model", [row["text"] for row in rows(demo.root / "export", "chatml")])
+    export.run(demo, chosen, format=name, buckets="final,refined", tokenizer=str(model), fit=4_096, offline=True)
+    written = len(rows(demo.root / "export", name))
+    assert written >= 30
+    assert survivors(demo.root / "export", model, name, 4_096, monkeypatch) == written
