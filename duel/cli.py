@@ -26,6 +26,7 @@ COMMANDS = {
     "mine": "duel.stages.mine",
     "calls": "duel.calls.__main__",
     "scale": "duel.stages.scale",
+    "shard": "duel.stages.shard",
 }
 
 

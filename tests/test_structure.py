@@ -67,6 +67,10 @@ DOORS = {
     ("reporting", "judging"),
     ("reporting", "audit"),
     ("judging", "candidates"),
+    ("cluster", "audit"),
+    ("cluster", "candidates"),
+    ("cluster", "judging"),
+    ("cluster", "review"),
 }
 HEAVY = {
     "numpy",
