@@ -27,6 +27,7 @@ COMMANDS = {
     "calls": "duel.calls.__main__",
     "scale": "duel.stages.scale",
     "shard": "duel.stages.shard",
+    "cluster": "duel.stages.cluster",
 }
 
 

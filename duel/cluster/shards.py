@@ -37,7 +37,7 @@ class Shard:
     @property
     def decided(self) -> bool:
         """True once all of its stages have run: the shard's own verdict marks the end of the last."""
-        return self.workspace.duel.exists()
+        return self.workspace.duel.exists() or not self.prompts
 
     def figures(self) -> dict[str, Any]:
         """How far its stages have come. Every answer is read: 0.1 ms each."""
