@@ -7,44 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import orjson
-import pytest
 
 from duel.audit.rarity import Rarity
 from duel.cluster import shards
 from duel.offline.loopback import StandIn
-from duel.offline.sample import folder
 from duel.records import PersonVote
 from duel.review.ballot_box import read_votes
 from duel.workspace import Workspace
+from tests.cluster.conftest import copy
 from tests.conftest import ROOT, Finished
-from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]
-SAMPLE = f"""
-[sample]
-n = 60
-max_turn = 30
-per_instance = 2
-dataset = "{folder()}/trajectories.parquet"
-pulls = "{folder()}/pulls.parquet"
-"""
-
-
-@pytest.fixture
-def drawn(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace with a draw of the bundled sample, and nothing asked yet."""
-    workspace = Workspace(tmp_path / "drawn")
-    workspace.save(workspace.root / "chain.toml", f"{SETTINGS}\n{SAMPLE}".encode())
-    workspace.secret()
-    script("prompt.py", "--workspace", workspace.root, code=0)
-    return workspace
-
-
-def copy(workspace: Workspace, name: str) -> Workspace:
-    return Workspace(shutil.copytree(workspace.root, workspace.root.with_name(name)))
 
 
 def run_shards(script: Script, workspace: Workspace, number: int) -> None:
