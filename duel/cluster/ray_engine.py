@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,10 +132,7 @@ class Engine:
                 shard, step = waiting.pop(reference)
                 ended: Ended = ray.get(reference)
                 self.ended(shard, self.plan[step], ended)
-                if self.budget is not None:
-                    self._granted.pop(shard.name, None)
-                    self._spent[shard.name] = shard.spent() - before[shard.name]
-                if ended.code == EXIT_BUDGET and self._left() > LEAST_SHARE * (self.budget or 0.0):
+                if self._settle(shard, before) and ended.code == EXIT_BUDGET:
                     begin(shard, step)
                     continue
                 self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
@@ -147,6 +144,14 @@ class Engine:
         """The worst: a crash or something to change, then a spent budget, then open items."""
         codes = set(self.codes.values())
         return next((code for code in codes - {EXIT_FINISHED, EXIT_OPEN, EXIT_BUDGET}), max(codes, default=0))
+
+    def _settle(self, shard: Shard, before: Mapping[str, float]) -> bool:
+        """Take back what the shard was granted and has not spent; True where it may have more, as it made use of it."""
+        if self.budget is None:
+            return False
+        self._granted.pop(shard.name, None)
+        earlier, self._spent[shard.name] = self._spent.get(shard.name, 0.0), shard.spent() - before[shard.name]
+        return self._spent[shard.name] > earlier and self._left() > LEAST_SHARE * self.budget
 
     def _left(self) -> float:
         """Dollars that no shard has spent and none was granted."""
