@@ -26,6 +26,8 @@ COMMANDS = {
     "mine": "duel.stages.mine",
     "calls": "duel.calls.__main__",
     "scale": "duel.stages.scale",
+    "shard": "duel.stages.shard",
+    "cluster": "duel.stages.cluster",
 }
 
 

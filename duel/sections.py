@@ -404,6 +404,8 @@ class StoreSection(FrozenSection):
 
     answers_per_dir: int = Field(5000, ge=1)
     """Answer files in one `answer_<k>/`."""
+    shards: int = Field(4, ge=1, le=9999)
+    """Shards that `duel shard split` makes where none are named."""
 
 
 class Price(FrozenSection):

@@ -21,6 +21,9 @@ from duel.records import Answer, Bucket, Commit, Prompt, Record, Score, Verdict
 PROMPTS_PER_FILE = 200
 BUCKETS: tuple[Bucket, ...] = ("final", "refined", "defeat")
 PRIVATE_FOLDER = ".duel"
+SHARDS_FOLDER = "shards"
+SHARD_FILE = f"{PRIVATE_FOLDER}/shard.json"
+"""In a shard: which one it is, of how many, and how many prompts are its own."""
 DUEL_FILE = "_duel.json"
 # How file systems say that they have no locks: some network and FUSE mounts.
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
@@ -141,6 +144,8 @@ class Workspace:
                 continue
             for order, row in enumerate(rows, start=1):
                 position += 1
+                if row is None:  # it is another shard's
+                    continue
                 try:
                     prompt = Prompt.parse_object(row)
                 except ItemError as error:
@@ -152,6 +157,8 @@ class Workspace:
         """How many prompts there are, from the names of the full files and the length of each series' last."""
         import orjson
 
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(orjson.loads((self.root / SHARD_FILE).read_bytes())["prompts"])
         last: dict[str, Path] = {path.stem.rsplit("_", 1)[0]: path for path in self.prompt_files()}
         count = PROMPTS_PER_FILE * (len(self.prompt_files()) - len(last))
         for path in last.values():

@@ -70,6 +70,10 @@ DOORS = {
     ("judging", "candidates"),
     ("selection", "audit"),
     ("selection", "judging"),
+    ("cluster", "audit"),
+    ("cluster", "candidates"),
+    ("cluster", "judging"),
+    ("cluster", "review"),
 }
 HEAVY = {
     "numpy",

@@ -14,14 +14,14 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import DuelError, ItemError
 from duel.records import Answer, Commit
-from duel.workspace import Workspace, file_name
+from duel.workspace import SHARDS_FOLDER, Workspace, file_name
 
 # Counts lie in a table of fixed size, so that memory does not grow with the workspace. With 500,000 names two share a
 # cell in one of eight cases, and a shared cell can only make a name look less rare than it is.
@@ -62,9 +62,18 @@ class Rarity:
         """Counted over all pull requests of the workspace and a fixed sample of the histories in its answers.
 
         What was counted before is taken from the workspace's private folder and added to. The result depends on the
-        files alone: it is the one that counting all of them anew would give.
+        files alone: it is the one that counting all of them anew would give. Where the workspace is split, its shards
+        and itself take what was counted over the whole.
         """
+        for shared in (workspace.private / SHARED_FILE, workspace.root / SHARDS_FOLDER / SHARED_FILE):
+            rarity, index = _read(shared)
+            if index.shared:
+                return rarity
         return _counted(workspace)
+
+    def save_shared(self, workspace: Workspace, path: Path) -> None:
+        """Keep the table for the shards of `workspace`."""
+        _save(workspace, path, self, _Counted(shared=True))
 
     def exchange(self, before: set[int], after: set[int]) -> None:
         """Count one record's cells anew: `before` as it was counted (empty: not at all), `after` as it is."""
@@ -106,6 +115,8 @@ def _text_of(commit: Commit) -> str:
 # Histories that are counted beside the pull requests. 400 of 40 KB take 0.6 s.
 HISTORIES = 400
 FILE = "names.counted"
+SHARED_FILE = "names.shared"
+"""What was counted over the whole of a workspace that is split into shards."""
 # A table that was counted by other rules is counted anew.
 _RULES = hashlib.sha256(f"{CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
 
@@ -118,6 +129,8 @@ class _Counted:
     """Stem of each pull request's file -> its size and the time of its last change, in nanoseconds."""
     histories: dict[str, str] = field(default_factory=dict)
     """Stem of each answer in the sample -> stem of its pull request's file."""
+    shared: bool = False
+    """The table stands as it is, whatever files there are."""
 
     def stems_by_record(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -130,7 +143,7 @@ def _counted(workspace: Workspace) -> Rarity:
     """The counts of the files as they are, from those that are kept and what has come since."""
     answers = {path.stem: path for path in workspace.answer_paths()}
     now = _Counted({path.stem: _mark(path) for path in (workspace.root / "commit").glob("*.json")})
-    rarity, kept = _read(workspace)
+    rarity, kept = _read(workspace.private / FILE)
     # Cells can be taken back only of what still can be read as it was.
     if (
         any(now.commits.get(stem) != mark for stem, mark in kept.commits.items())
@@ -144,7 +157,8 @@ def _counted(workspace: Workspace) -> Rarity:
             now.histories[stem] = record
     if now != kept:
         _exchange(workspace, answers, rarity, kept, now, texts)
-        _save(workspace, rarity, now)
+        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
+            _save(workspace, workspace.private / FILE, rarity, now)
     return rarity
 
 
@@ -187,29 +201,27 @@ def _mark(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _read(workspace: Workspace) -> tuple[Rarity, _Counted]:
+def _read(path: Path) -> tuple[Rarity, _Counted]:
     """The kept table with its index; empty ones where there is none, or another, or a damaged one."""
     import orjson
 
     try:
-        head, _, packed = (workspace.private / FILE).read_bytes().partition(b"\n")
+        head, _, packed = path.read_bytes().partition(b"\n")
         fields = orjson.loads(head)
         counts = array("H", zlib.decompress(packed))
         if fields["rules"] != _RULES or len(counts) != CELLS or fields["digest"] != _digest(packed):
             return Rarity(), _Counted()
-        return Rarity(fields["records"], counts), _Counted(fields["commits"], fields["histories"])
+        return Rarity(fields["records"], counts), _Counted(**fields["files"])
     except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return Rarity(), _Counted()
 
 
-def _save(workspace: Workspace, rarity: Rarity, index: _Counted) -> None:
+def _save(workspace: Workspace, path: Path, rarity: Rarity, index: _Counted) -> None:
     import orjson
 
     packed = zlib.compress(rarity.counts.tobytes(), 1)
-    fields = {"rules": _RULES, "digest": _digest(packed), "records": rarity.records}
-    head = orjson.dumps(fields | {"commits": index.commits, "histories": index.histories})
-    with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
-        workspace.save(workspace.private / FILE, head + b"\n" + packed)
+    fields = {"rules": _RULES, "digest": _digest(packed), "records": rarity.records, "files": asdict(index)}
+    workspace.save(path, orjson.dumps(fields) + b"\n" + packed)
 
 
 def _digest(packed: bytes) -> str:

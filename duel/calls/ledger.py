@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,17 @@ _FAULT = (
     "cost = cost + excluded.cost"
 )
 _SPENT = "SELECT (SELECT COALESCE(SUM(cost), 0) FROM replies) + (SELECT COALESCE(SUM(cost), 0) FROM faults)"
+# Rows of another ledger that are not here; `at` tells a reply from a later one to the same request.
+_TAKE_OVER = (
+    f"INSERT INTO replies ({COLUMNS}) SELECT {COLUMNS} FROM other.replies AS their "  # noqa: S608 - constants alone
+    "WHERE NOT EXISTS (SELECT 1 FROM replies AS ours WHERE ours.digest = their.digest AND ours.attempt = their.attempt "
+    "AND ours.occurrence = their.occurrence AND ours.generation = their.generation AND ours.at = their.at)"
+)
+_TAKE_FAULTS = (
+    "INSERT OR REPLACE INTO faults SELECT stage, asked_model, kind || ', ' || ?, calls, tokens_in, tokens_out, cost "
+    "FROM other.faults"
+)
+_TAKE_GENERATIONS = "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
 _READS = 3
 
 
@@ -196,6 +207,30 @@ class Ledger:
     def finish_again(self, stage: str) -> None:
         """Everything was asked anew; the next `--again` begins a new generation."""
         self._execute("UPDATE generations SET finished = 1 WHERE stage = ?", (stage,))
+
+    def take_over(self, path: Path, items: Collection[str] | None = None, of: str = "") -> int:
+        """Copy the replies of another ledger that are not here, only those for `items` where given; returns how many.
+
+        `of` names the other ledger: its failed calls are kept under this name, so that none is counted twice.
+        """
+        if not path.exists():
+            return 0
+        ours = self._database
+        try:
+            ours.execute("ATTACH ? AS other", (str(path),))
+            with ours:
+                ours.execute("CREATE TEMP TABLE wanted (item TEXT PRIMARY KEY)")
+                ours.executemany("INSERT INTO wanted VALUES (?)", ((item,) for item in items or ()))
+                chosen = "" if items is None else " AND their.item IN (SELECT item FROM wanted)"
+                copied = ours.execute(_TAKE_OVER + chosen + " ORDER BY their.id").rowcount
+                ours.execute(_TAKE_GENERATIONS)
+                if of:
+                    ours.execute(_TAKE_FAULTS, (of,))
+                ours.execute("DROP TABLE wanted")
+            ours.execute("DETACH other")
+        except sqlite3.Error as error:
+            raise cannot_use(path, error) from None
+        return copied
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         try:

@@ -1,9 +1,13 @@
 """One judged turn as the report sees it: the row of every table, and the order in which turns are read."""
 
+import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from duel import placement, turn
 from duel.errors import ItemError
@@ -11,7 +15,7 @@ from duel.judging import rubric
 from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score, Verdict
 from duel.reporting import text
 from duel.settings import Settings
-from duel.workspace import Workspace, natural_order
+from duel.workspace import Workspace
 
 LINE = 160
 """Characters of a command in the list."""
@@ -83,9 +87,9 @@ class Reader:
 
     def best_first(self) -> list[Path]:
         """The score files: highest score first, unparsed ones last, equals in natural order."""
-        ranked = [(score.score if score.parsed else None, path) for path, score in self.workspace.scores(self.damage)]
-        ranked.sort(key=lambda row: (row[0] is None, -(row[0] or 0.0), natural_order(row[1].stem)))
-        return [path for _, path in ranked]
+        ranked = [(_rank(path), number, path) for number, path in enumerate(self.workspace.score_paths())]
+        ranked.sort()
+        return [path for _, _, path in ranked]
 
     def judged(self, paths: list[Path]) -> Iterator[Judged]:
         """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
@@ -154,6 +158,14 @@ class Reader:
             except ItemError:  # the stages that need the pull request name it
                 known[instance_id] = None
         return known[instance_id]
+
+
+def _rank(path: Path) -> float:
+    """The place of a score file by its score alone; one that cannot be read is told when its turn comes."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        told = orjson.loads(path.read_bytes())
+        return -float(told["score"]) if told.get("parsed") else math.inf
+    return math.inf
 
 
 def issue_of(answer: Answer, commit: Commit | None) -> str:

@@ -1,6 +1,8 @@
 """report.md: the verdict and why on the first screen, then charts and tables, then a row for every turn."""
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -23,15 +25,43 @@ ALL_TURNS = 300
 LISTED = 50
 
 
+@dataclass
+class Listed:
+    """The turns that have a row: all of them, or of more than `ALL_TURNS` those that one looks at first."""
+
+    count: int = 0
+    turns: list[ListedTurn] = field(default_factory=list)
+    """The first `ALL_TURNS`, best first."""
+    worst: deque[ListedTurn] = field(default_factory=lambda: deque(maxlen=LISTED))
+    disputed: list[ListedTurn] = field(default_factory=list)
+    leaks: list[ListedTurn] = field(default_factory=list)
+
+    def add(self, turn: ListedTurn) -> None:
+        self.count += 1
+        if len(self.turns) < ALL_TURNS:
+            self.turns.append(turn)
+        if turn.leaking and len(self.leaks) < LISTED:
+            self.leaks.append(turn)
+        if turn.score is not None:
+            self.worst.appendleft(turn)
+            if turn.flips:
+                self.disputed.append(turn)
+        if len(self.disputed) > ALL_TURNS:
+            self.sort_disputed()
+
+    def sort_disputed(self) -> None:
+        self.disputed = sorted(self.disputed, key=lambda turn: -turn.flips)[:LISTED]
+
+
 def write(
     verdict: Verdict,
     summary: dict[str, Any],
     sections: Sequence[ReportPart],
     charts: dict[str, Drawing],
-    turns: Sequence[ListedTurn],
+    listed: Listed,
 ) -> str:
-    """The whole page. `turns` are best first."""
-    parts = [head(verdict, summary["offline"]), pictures(charts), *map(section, sections), turn_table(turns)]
+    """The whole page. The turns came best first."""
+    parts = [head(verdict, summary["offline"]), pictures(charts), *map(section, sections), turn_table(listed)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -92,22 +122,21 @@ def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> 
     return f"| {' | '.join(cells)} |"
 
 
-def turn_table(turns: Sequence[ListedTurn]) -> str:
+def turn_table(listed: Listed) -> str:
     """A row for every turn, best first; of more than `ALL_TURNS` only those that one looks at first."""
-    if len(turns) <= ALL_TURNS:
+    if listed.count <= ALL_TURNS:
         lead = "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket."
-        return "\n".join(["## Every turn", "", lead, "", *_rows(turns)])
-    scored = [turn for turn in turns if turn.score is not None]
-    disputed = sorted((turn for turn in scored if turn.flips), key=lambda turn: -turn.flips)
+        return "\n".join(["## Every turn", "", lead, "", *_rows(listed.turns)])
+    listed.sort_disputed()
     kinds = {
-        "The best": scored[:LISTED],
-        "The worst": scored[::-1][:LISTED],
-        "The most disputed (judges flip with the order)": disputed[:LISTED],
-        "Leaks": [turn for turn in turns if turn.leaking][:LISTED],
+        "The best": [turn for turn in listed.turns if turn.score is not None][:LISTED],
+        "The worst": list(listed.worst),
+        "The most disputed (judges flip with the order)": listed.disputed,
+        "Leaks": listed.leaks,
     }
     parts = [
         "## Turns",
-        f"{wording.count(len(turns))} turns were judged; {LISTED} of each kind are listed here."
+        f"{wording.count(listed.count)} turns were judged; {LISTED} of each kind are listed here."
         " [index.html](index.html) has every one, `score/` and `answer_*/` their records.",
     ]
     for name, some in kinds.items():

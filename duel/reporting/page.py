@@ -3,15 +3,19 @@
 Everything that comes from outside travels as compressed JSON in base64, so no text of it can meet the HTML parser, and
 the page's script puts it on the screen as text nodes only. A content security policy forbids every load, so that even
 a mistake could not fetch or run anything.
+
+Above `PART_TURNS` turns rows and details lie in script files beside the page, which loads those that it shows: scripts
+are all that a page from disk may load. The policy then lets the page's own script add further ones, and nothing else.
 """
 
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,6 +31,11 @@ from duel.reporting.text import script_json, xml
 
 # Opening one turn reads one chunk: 16 turns are about 160 KB of JSON, which a browser unpacks in a few milliseconds.
 CHUNK_TURNS = 16
+PART_TURNS = 20_000
+"""Turns whose rows are on the page at a time, best first."""
+FILE_CHUNKS = 25
+"""Chunks in one file beside the page: 400 turns, 1 MB."""
+BESIDE = "turns"
 # Level 1 packs these texts at 110 MB/s to 29 %, level 6 at 35 MB/s to 23 %: the report has to be quick.
 LEVEL = 1
 SCRIPTS = (
@@ -37,27 +46,60 @@ SCRIPTS = (
 
 @dataclass
 class Page:
-    """Collects the details of the turns as they come and packs them beside; then writes the page."""
+    """Takes the turns in as they come and packs them beside; then writes the page."""
 
     turns: int
+    folder: Path
+    """The report's, for the files beside the page."""
+    save: Callable[[Path, bytes], None]
     _details: Details = field(init=False)
     _open: list[dict[str, Any]] = field(default_factory=list)
-    _packed: list[Future[bytes]] = field(default_factory=list)
+    _rows: list[ListedTurn] = field(default_factory=list)
+    _packed: list[tuple[str, Future[bytes]]] = field(default_factory=list)
+    """(id of the block, its bytes), as far as they are not in a file beside the page."""
+    _chunks: int = 0
+    _parts: int = 0
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def __post_init__(self) -> None:
         self._details = Details(budget(self.turns))
+        for old in (self.folder / BESIDE).glob("*.js"):
+            old.unlink()
+
+    @property
+    def beside(self) -> bool:
+        return self.turns > PART_TURNS
 
     def add(self, judged: Judged) -> None:
-        """Take in the details of the next turn."""
+        """Take in the next turn."""
         self._open.append(self._details.of(judged))
+        self._rows.append(judged.turn)
         if len(self._open) == CHUNK_TURNS:
             self._close_chunk()
+        if self.beside and len(self._rows) == PART_TURNS:
+            self._close_part()
 
     def _close_chunk(self) -> None:
         if self._open:
-            self._packed.append(self._pool.submit(pack, self._open))
-            self._open = []
+            self._packed.append((str(self._chunks), self._pool.submit(pack, self._open)))
+            self._chunks, self._open = self._chunks + 1, []
+        if self.beside and len(self._packed) == FILE_CHUNKS:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._packed:
+            blocks = [(name, packed.result()) for name, packed in self._packed]
+            self._write(str(int(blocks[0][0]) // FILE_CHUNKS), blocks)
+            self._packed = []
+
+    def _close_part(self) -> None:
+        if self._rows:
+            self._write(f"rows-{self._parts}", [(f"rows-{self._parts}", pack(columns(self._rows)))])
+            self._parts, self._rows = self._parts + 1, []
+
+    def _write(self, name: str, blocks: list[tuple[str, bytes]]) -> None:
+        told = b",\n".join(b'"%s": "%s"' % (block.encode(), packed) for block, packed in blocks)
+        self.save(self.folder / BESIDE / f"{name}.js", b"duelBlocks({\n" + told + b"\n});\n")
 
     def html(
         self,
@@ -65,26 +107,35 @@ class Page:
         summary: dict[str, Any],
         shown: Sequence[ReportPart],
         charts: dict[str, Drawing],
-        turns: Sequence[ListedTurn],
     ) -> bytes:
-        """The page. `turns` are those that were added, in the same order."""
+        """The page over all turns that were added."""
         self._close_chunk()
+        plain = plain_table(self._rows) if not self.beside else ""
+        rows = [] if self.beside else [("rows", pack(columns(self._rows)))]
+        if self.beside:
+            self._close_file()
+            self._close_part()
         self._pool.shutdown()
         style = svg.page_colours() + svg.page_style() + _part("page.css")
         script = "(() => {\n'use strict';\n" + "".join(map(_part, SCRIPTS)) + "})();\n"
         fields = {
             "title": "Duel report" + OFFLINE_TITLE * summary["offline"],
-            "policy": policy(style, script),
+            "policy": policy(style, script, self.beside),
             "style": style,
             "script": script,
             "charts": "".join(_figure(name, chart) for name, chart in charts.items()),
-            "plain": plain_table(turns),
-            "summary": script_json(_summary(verdict, summary, shown)),
+            "plain": plain,
+            "summary": script_json(_summary(verdict, summary, shown) | self._where()),
         }
-        blocks = [("rows", pack(columns(turns))), ("systems", pack(self._details.systems))]
-        blocks += [(str(number), packed.result()) for number, packed in enumerate(self._packed)]
+        blocks = [*rows, ("systems", pack(self._details.systems))]
+        blocks += [(name, packed.result()) for name, packed in self._packed]
         before, _, after = _filled(_part("page.html"), fields).partition("{{blocks}}")
         return b"".join([before.encode(), *_elements(blocks), after.encode()])
+
+    def _where(self) -> dict[str, Any]:
+        """Where the page finds its rows and chunks."""
+        where = {"folder": BESIDE, "parts": self._parts, "part_turns": PART_TURNS, "file_chunks": FILE_CHUNKS}
+        return {"beside": where if self.beside else None}
 
 
 def pack(value: Any) -> bytes:
@@ -123,9 +174,13 @@ def _rounded(value: float | None, digits: int = 1) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def policy(style: str, script: str) -> str:
-    """The content security policy: nothing is loaded, and only this very style and script count."""
-    parts = ("default-src 'none'", f"style-src '{_digest(style)}'", f"script-src '{_digest(script)}'")
+def policy(style: str, script: str, beside: bool = False) -> str:
+    """The content security policy: nothing is loaded, and only this very style and script count.
+
+    `beside`: this very script may add others, its own data files; no text on the page can.
+    """
+    scripts = f"script-src '{_digest(script)}'" + " 'strict-dynamic'" * beside
+    parts = ("default-src 'none'", f"style-src '{_digest(style)}'", scripts)
     return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
 
 

@@ -43,14 +43,18 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     if not paths:
         raise UserError("there are no scores to report", where=workspace.root / "score", hint="run validate.py first")
 
-    shelves, tally, page, turns = Shelves(workspace), Tally(), Page(len(paths)), []
+    shelves, tally, listed = Shelves(workspace), Tally(), markdown.Listed()
+    page = Page(len(paths), workspace.report, workspace.save)
+    dropped = []
     for judged in reader.judged(paths):
         shelves.put(judged)
         tally.add(judged)
         page.add(judged)
-        turns.append(judged.turn)
+        listed.add(judged.turn)
+        if judged.turn.bucket is None:
+            dropped.append(judged.turn.dropped())
     removed = shelves.tidy()
-    workspace.save_dropped("report", [*(turn.dropped() for turn in turns if turn.bucket is None), *reader.missing])
+    workspace.save_dropped("report", [*dropped, *reader.missing])
 
     told = [recorded(workspace, name) for name in ("sampling.json", "execute.json", "audit.json")]
     summary = summarise(duel, tally, workspace.dropped(), told[0], settings, *told[1:])
@@ -62,8 +66,8 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     drawings = charts.draw(duel, tally, settings, costs)
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())
-    workspace.save(workspace.report / "index.html", page.html(duel, summary, tables, drawings, turns))
-    text = markdown.write(duel, summary, tables, drawings, turns)
+    workspace.save(workspace.report / "index.html", page.html(duel, summary, tables, drawings))
+    text = markdown.write(duel, summary, tables, drawings, listed)
     workspace.save(workspace.report / "report.md", text.encode())
     say_what_was_done(workspace, summary, reader, shelves, removed)
     return Result("report", EXIT_OPEN if reader.damage else EXIT_FINISHED, summary)

@@ -24,7 +24,7 @@ from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
 from duel.sections import SampleSection
 from duel.settings import Settings
-from duel.workspace import Workspace
+from duel.workspace import SHARD_FILE, Workspace
 
 # Turns of the noise floor and of the canary in an offline run: enough to show what the report makes of them.
 FURTHER = 12
@@ -47,6 +47,9 @@ def run(
     """
     from duel.stages import audit, challenger, choose, king, report, validate
 
+    if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
+        say("this shard has no turns")
+        return Result("run")
     before = spent(workspace)
 
     def paying() -> dict[str, Any]:

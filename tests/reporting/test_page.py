@@ -448,3 +448,45 @@ CONTRAST = """names => {
   const grounds = ['page', 'paper', 'raised'];
   return Math.min(...names.flatMap(name => grounds.map(ground => ratio(light(name), light(ground)))));
 }"""
+
+
+def test_above_so_many_turns_the_page_loads_what_it_shows_from_files_beside_it(
+    tmp_path: Path, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, 70)
+    monkeypatch.setattr("duel.reporting.page.PART_TURNS", 32)
+    monkeypatch.setattr("duel.reporting.page.FILE_CHUNKS", 1)
+    assert report(tmp_path).code == 0
+    names = sorted(path.name for path in (tmp_path / "report" / "turns").iterdir())
+    assert names == ["0.js", "1.js", "2.js", "3.js", "4.js", "rows-0.js", "rows-1.js", "rows-2.js"]
+    watched = tab()
+    page = watched.open(tmp_path, "?part=1")
+    assert found(page) == "32 of 32 turns"
+    assert "turns 33 to 64 of 70, best first" in page.inner_text("#parts")
+    assert sum(url.endswith(".js") for url in watched.requests) == 1
+    shown = page.locator("#rows tr").first.locator(".mono").inner_text()
+    open_first(page)
+    assert shown in page.inner_text("#turn")
+    assert any(url.endswith("turns/2.js") for url in watched.requests)
+    page.keyboard.press("Escape")
+    with page.expect_navigation():
+        page.click("#parts >> text=further turns")
+    page.wait_for_selector("html[data-ready=yes]", state="attached")
+    assert found(page) == "6 of 6 turns"
+    assert not [url for url in watched.requests if not url.startswith("file://")]
+    assert watched.trouble == []
+    best = [max(numbers(watched.open(tmp_path, f"?part={part}"), "score")) for part in range(3)]
+    assert best == sorted(best, reverse=True)
+
+    monkeypatch.undo()
+    assert report(tmp_path).code == 0
+    assert not list((tmp_path / "report" / "turns").glob("*.js"))
+    assert found(tab().open(tmp_path)) == "70 of 70 turns"
+
+
+def test_only_the_page_s_own_script_may_add_others() -> None:
+    from duel.reporting.page import policy
+
+    assert "strict-dynamic" not in policy("", "")
+    assert "'strict-dynamic'" in policy("", "", beside=True)
+    assert "unsafe" not in policy("", "", beside=True)

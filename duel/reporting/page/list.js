@@ -110,7 +110,7 @@ async function readTexts() {
   list.texts = [];
   await new Promise(resolve => setTimeout(resolve, 2 * LATER));
   for (let chunk = 0; list.texts.length < list.rows.size; chunk++) {
-    for (const turn of await unpack(chunk)) {
+    for (const turn of await unpack(firstChunk() + chunk)) {
       const reasons = turn.votes.map(vote => vote[3]).join(' ');
       const replies = ['king', 'challenger'].map(side => startOf(turn.replies[side]).slice(0, TEXT_CHARACTERS)).join(' ');
       list.texts.push(`${replies} ${reasons}`.toLowerCase());
@@ -154,6 +154,7 @@ function refresh() {
 function describe() {
   const reading = list.filters.query && list.ready < 1 ? ` · reading replies and reasons, ${percent(list.ready)}` : '';
   byId('found').textContent = `${count(list.order.length)} of ${count(list.rows.size)} turns${reading}`;
+  drawParts();
   byId('nothing').hidden = list.order.length > 0;
   byId('list').hidden = list.order.length === 0;
   byId('list').setAttribute('aria-rowcount', list.order.length + 1);
@@ -179,6 +180,17 @@ function drawRows(all = false) {
   if (soon < last) list.later = setTimeout(() => byId('rows').append(...lines(soon, last)), LATER);
   drawPages();
   if (focused) byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
+}
+
+/** Where rows lie beside the page: which of them these are, and links to those before and after. */
+function drawParts() {
+  byId('parts').hidden = !beside;
+  if (!beside) return;
+  const link = (label, to) => to >= 0 && to < beside.parts ? el('a', { href: `?part=${to}#turns` }, label) : null;
+  const first = part * beside.part_turns;
+  byId('parts').replaceChildren(...[link('← better turns', part - 1),
+    el('span', { class: 'muted figure' }, `Search and filters look at turns ${count(first + 1)} to ${count(first + list.rows.size)} of ${count(summary.turns)}, best first`),
+    link('further turns →', part + 1)].filter(Boolean));
 }
 
 function drawPages() {

@@ -1,0 +1,1 @@
+"""Shards of a workspace, on as many machines as there are."""

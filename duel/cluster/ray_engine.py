@@ -1,0 +1,166 @@
+"""The stages of all shards on Ray. A task is one stage of one shard; its process knows nothing of Ray.
+
+A task takes one `duel_slot` of its node: a CPU would be given back while the task waits, and Ray then start more stages
+than there are cores. A worker or a node that dies costs a retry elsewhere: the lock of the shard keeps a second process
+out until the first has ended, and its ledger answers what was paid for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duel
+from duel.cluster import leash
+from duel.cluster.shards import Shard
+from duel.command import say
+from duel.errors import EXIT_BUDGET, EXIT_FINISHED, EXIT_OPEN, SettingsError, WorkspaceError
+from duel.workspace import Workspace
+
+SLOT = "duel_slot"
+LOG = "cluster.log"
+"""In a shard's private folder: what its stages said."""
+RETRIES = 20
+"""Times that a stage is begun anew because its worker or node died."""
+LOCK_S, LOOK_S = 600.0, 30.0
+LEAST_SHARE = 0.01
+"""A shard whose share of the budget is spent gets another one while this part of the whole is left."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a stage of a shard ended, and where."""
+
+    code: int
+    seconds: float
+    node: str
+
+
+def run_stage(words: Sequence[str], root: str, folder: str) -> Ended:
+    """Run `duel WORDS` on the shard at `root`, from `folder`, in a process that ends with this one."""
+    import ray
+
+    workspace, start = Workspace(root), time.monotonic()
+    _wait_for_locks(workspace)
+    call = [sys.executable, "-m", leash.__name__, str(os.getpid()), *words, "--workspace", root]
+    path = os.pathsep.join(filter(None, [str(Path(duel.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+    with (workspace.private / LOG).open("ab") as log:
+        done = subprocess.run(call, cwd=folder, env={**os.environ, "PYTHONPATH": path}, stdout=log, stderr=log)  # noqa: S603
+    return Ended(done.returncode, time.monotonic() - start, ray.get_runtime_context().get_node_id()[:6])
+
+
+def _wait_for_locks(workspace: Workspace) -> None:
+    """Wait for a stage whose worker died to keep its replies in flight. One that takes longer is told by the stage."""
+    until = time.monotonic() + LOCK_S
+    for what in ("answer", "score"):
+        while time.monotonic() < until:
+            try:
+                with workspace.lock(what, "duel cluster run"):
+                    break
+            except WorkspaceError:
+                time.sleep(0.25)
+
+
+@contextmanager
+def connected(address: str | None, workers: int) -> Iterator[None]:
+    """A cluster: the one at `address`, or one of this machine alone that ends with the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        hint = "`pip install 'duel-curation[cluster]'`, or run the shards with xargs (docs/cluster.md)"
+        raise SettingsError("the engine is not installed", value="ray", hint=hint) from None
+    say("starting Ray …" if address is None else f"joining the cluster at {address} …")
+    own: dict[str, Any] = {"address": "local", "num_cpus": workers, "resources": {SLOT: workers}}
+    chosen = own | {"include_dashboard": False} if address is None else {"address": address}
+    try:
+        ray.init(**chosen, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        hint = "is it up, and is its token here? (docs/cluster.md)"
+        raise SettingsError("cannot join the cluster", value=address or error, hint=hint) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass
+class Engine:
+    """All stages of all shards, each shard's in order."""
+
+    shards: Sequence[Shard]
+    plan: Sequence[str]
+    """Names of commands."""
+    folder: str
+    flags: Sequence[str] = ()
+    budget: float | None = None
+    ended: Callable[[Shard, str, Ended], None] = lambda *_: None
+    codes: dict[str, int] = field(default_factory=dict)
+    """Exit code of each shard: that of the stage at which it stopped, or the highest of all."""
+    _granted: dict[str, float] = field(default_factory=dict)
+    _spent: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Run everything; returns the exit code of the whole."""
+        import ray
+
+        if not ray.cluster_resources().get(SLOT):
+            hint = f"start its nodes with `ray start … --resources='{{\"{SLOT}\": 4}}'`: stages at a time on each"
+            raise SettingsError("the cluster has no place for a stage", value=SLOT, hint=hint)
+        task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
+        before = {shard.name: shard.spent() for shard in self.shards} if self.budget is not None else {}
+        waiting: dict[Any, tuple[Shard, int]] = {}
+
+        def begin(shard: Shard, step: int) -> None:
+            words = [self.plan[step], *self.flags, *self._share(shard, self.plan[step])]
+            waiting[task.remote(words, str(shard.workspace.root), self.folder)] = shard, step
+
+        for shard in self.shards:
+            begin(shard, 0)
+        while waiting:
+            ready, _ = ray.wait(list(waiting), timeout=LOOK_S)
+            if not ready and not ray.cluster_resources().get(SLOT):
+                say(f"waiting for a node that offers {SLOT}")
+            for reference in ready:
+                shard, step = waiting.pop(reference)
+                ended: Ended = ray.get(reference)
+                self.ended(shard, self.plan[step], ended)
+                if self._settle(shard, before) and ended.code == EXIT_BUDGET:
+                    begin(shard, step)
+                    continue
+                self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
+                if ended.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(self.plan):
+                    begin(shard, step + 1)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        """The worst: a crash or something to change, then a spent budget, then open items."""
+        codes = set(self.codes.values())
+        return next((code for code in codes - {EXIT_FINISHED, EXIT_OPEN, EXIT_BUDGET}), max(codes, default=0))
+
+    def _settle(self, shard: Shard, before: Mapping[str, float]) -> bool:
+        """Take back what the shard was granted and has not spent; True where it may have more, as it made use of it."""
+        if self.budget is None:
+            return False
+        self._granted.pop(shard.name, None)
+        earlier, self._spent[shard.name] = self._spent.get(shard.name, 0.0), shard.spent() - before[shard.name]
+        return self._spent[shard.name] > earlier and self._left() > LEAST_SHARE * self.budget
+
+    def _left(self) -> float:
+        """Dollars that no shard has spent and none was granted."""
+        return (self.budget or 0.0) - sum(self._spent.values()) - sum(self._granted.values())
+
+    def _share(self, shard: Shard, command: str) -> list[str]:
+        """`--budget` for one stage of one shard: what is left, by the shards that have none."""
+        if self.budget is None:
+            return []
+        without = len(self.shards) - len(self._granted)
+        self._granted[shard.name] = max(0.0, self._left()) / max(1, without)
+        return ["--budget", f"{self._granted[shard.name]:.6f}"] if command != "execute" else []

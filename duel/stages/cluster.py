@@ -1,0 +1,91 @@
+"""Run the stages of all shards on a Ray cluster, then merge them.
+
+    duel cluster run --workers 4                 on this machine, four stages at a time
+    duel cluster run --address auto              on the cluster that this machine belongs to
+    duel cluster run --offline                   with stand-in endpoints
+
+A workspace without shards is split first ([store] shards). Whatever is killed (a stage, a worker, a node, this
+command), the same command goes on where it stopped, and nothing is paid for twice but what was in flight. Needs
+`pip install 'duel-curation[cluster]'`; docs/cluster.md tells of the nodes, and of ways without Ray.
+
+reads   prompt/, commit/, shards/
+writes  what the stages write in shards/, then what `duel shard merge` writes
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, SettingsError
+from duel.settings import Settings
+from duel.stages import opened, shard
+from duel.workspace import SHARD_FILE, SHARDS_FOLDER, Workspace
+
+if TYPE_CHECKING:
+    from duel.cluster.ray_engine import Ended
+    from duel.cluster.shards import Shard
+
+STAGES = ("king", "ch", "execute", "audit", "validate")
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    workers: int = 0,
+    address: str | None = None,
+    budget: float | None = None,
+    offline: bool = False,
+    merge: bool = True,
+) -> Result:
+    """Run every stage of every shard, then merge. `budget`, in dollars, is one for all shards."""
+    from duel.cluster import ray_engine, shards
+
+    if not list((workspace.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}")):
+        shard.split(workspace, settings, settings.store.shards)
+    parts = [part for part in shards.there(workspace) if part.prompts]
+    plan = [name for name in STAGES if name != "execute" or settings.execute.backend != "off"]
+    flags = ["--offline"] if offline else []
+    with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
+        engine = ray_engine.Engine(parts, plan, str(workspace.root), flags, budget, say_ended)
+        code = engine.run()
+    if code not in (EXIT_FINISHED, EXIT_OPEN) or not merge:
+        return Result("cluster", code, engine.codes)
+    merged = shard.merge(workspace, settings, offline=offline)
+    return Result("cluster", max(code, merged.exit_code), merged.found)
+
+
+def say_ended(part: Shard, stage: str, ended: Ended) -> None:
+    from duel.cluster.ray_engine import LOG
+
+    say(f"shard {part.name}  {stage:9} exit {ended.code} after {ended.seconds:.1f} s on node {ended.node}")
+    if ended.code not in (EXIT_FINISHED, EXIT_OPEN):
+        log = part.workspace.private / LOG
+        lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+        say("\n".join(f"    {line}" for line in lines[-4:]))
+        say(f"    all of it: {log}")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    parser.add_argument("action", choices=["run"])
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="stages at a time (default: one a core)")
+    parser.add_argument("--address", help="of a running cluster; without it one is started on this machine")
+    parser.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once all shards have spent this")
+    parser.add_argument("--no-merge", action="store_true", help="leave the merge to `duel shard merge`")
+
+
+def main(arguments: Namespace) -> int:
+    if arguments.workers < 0:
+        raise SettingsError("--workers takes a number of stages", value=arguments.workers)
+    if arguments.budget is not None and not 0 <= arguments.budget < math.inf:
+        raise SettingsError("--budget takes dollars", value=arguments.budget)
+    workspace, settings = opened(arguments)
+    names = ("workers", "address", "budget", "offline")
+    given = {name: getattr(arguments, name) for name in names}
+    return run(workspace, settings, merge=not arguments.no_merge, **given).exit_code

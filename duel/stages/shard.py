@@ -1,0 +1,84 @@
+"""Split a workspace into shards, say how far each is, and merge what they made.
+
+    duel shard split 8       shards/0000/ to shards/0007/, each a workspace with the turns of some repositories
+    duel shard status        what each shard has done; exit code 1 while one has not reached its verdict
+    duel shard merge         bring everything back, decide on all turns together, write the report
+
+Between split and merge the stages run on each shard as on any workspace, wherever it lies: `duel run --workspace
+shards/0003`, with `xargs -P`, as a Slurm array, or by `duel cluster run` (docs/cluster.md).
+
+reads   prompt/, commit/, and whatever is there of answer_*/ and score/; for the merge shards/
+writes  shards/; for the merge what the stages write: answer_*/, score/, review/, report/, final/, refined/, defeat/
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from duel.bookkeeping import Result
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, SettingsError
+from duel.settings import Settings
+from duel.stages import opened
+from duel.workspace import Workspace
+
+
+def split(workspace: Workspace, settings: Settings, shards: int) -> Result:
+    """Make the shards; `found` is how many turns each has."""
+    from duel.cluster import splitting
+
+    with workspace.lock("prompt", "duel shard split"), workspace.lock("answer", "duel shard split"):
+        found = splitting.split(workspace, settings, shards)
+    say(f"{sum(found):,} turns in {shards:,} shards of {min(found):,} to {max(found):,}")
+    return Result("split", found=found)
+
+
+def status(workspace: Workspace) -> Result:
+    """How far each shard is; `found` has a row for each."""
+    from duel.cluster import shards
+
+    rows = [shard.figures() for shard in shards.there(workspace)]
+    return Result("status", EXIT_FINISHED if all(row["decided"] for row in rows) else EXIT_OPEN, rows)
+
+
+def merge(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Result:
+    """Bring back what the shards made, then audit, decide and report on the whole; `found` is the report's summary."""
+    from duel.cluster import merging
+    from duel.stages import audit, report, validate
+
+    new = merging.merge(workspace)
+    say("from the shards: " + (", ".join(f"{count:,} {kind}" for kind, count in new.items()) or "nothing new"))
+    results = []
+    if settings.audit.auditor:  # it is paid
+        say("`duel audit`, then `report.py`, look for near-duplicates across shards and ask the auditor")
+    else:
+        results.append(audit.run(workspace, settings, offline=offline))
+    results += [validate.run(workspace, settings, regate=True), report.run(workspace, settings)]
+    return Result("merge", max(result.exit_code for result in results), results[-1].found)
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline()
+    parser.add_argument("action", choices=["split", "status", "merge"])
+    parser.add_argument("shards", type=int, nargs="?", help="how many, for split (default: [store] shards)")
+
+
+def main(arguments: Namespace) -> int:
+    workspace, settings = opened(arguments)
+    if arguments.action == "split":
+        number = settings.store.shards if arguments.shards is None else arguments.shards
+        if not 1 <= number <= 9999:
+            raise SettingsError("takes 1 to 9,999 shards", value=number)
+        return split(workspace, settings, number).exit_code
+    if arguments.action == "merge":
+        return merge(workspace, settings, offline=arguments.offline).exit_code
+    result = status(workspace)
+    say_status(result.found)
+    return result.exit_code
+
+
+def say_status(rows: list[dict[str, object]]) -> None:
+    for row in rows:
+        state = "decided" if row["decided"] else "open"
+        told = ", ".join(f"{row[name]:,} {name}" for name in ("turns", "kings", "challengers", "judged"))
+        print(f"{row['shard']}  {state:8}{told}, ${row['dollars']}")
