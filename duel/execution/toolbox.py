@@ -18,8 +18,8 @@ TOOLS = (
     " unexpand yes cp mv rm mkdir rmdir touch ln chmod tar gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat md5sum"
     " sha1sum sha256sum sha512sum cksum true false test [ expr date env id whoami hostname uname which sleep git"
 ).split()
-NEEDED = ("bash", "prlimit", "cat", "grep", "sed", "ls", "find", "git")
-_UNSEEN = ("bash", "prlimit")  # what runs a command, and is not on the agent's PATH
+NEEDED = ("bash", "cat", "grep", "sed", "ls", "find", "git")
+_UNSEEN = ("bash",)  # what runs a command, and is not on the agent's PATH
 ALLOWED = "/allowed"
 """Where the allowed tools lie in the sandbox; the only folder on its PATH."""
 _DATA = (

@@ -180,7 +180,7 @@ def start_of(commit: Commit, messages: Sequence[Message]) -> Start:
 
     columns = {"instance_id": commit.instance_id, "repo": commit.repo, **(commit.model_extra or {})}
     place = harness.place(messages, harness.of(messages))
-    return Start(commit.repo, commit.commit, commit.test_patch, place, columns)
+    return Start(commit.repo, commit.commit, commit.test_patch, place, instance=columns)
 
 
 def _stands(observed: Observed | None, plan: str) -> bool:

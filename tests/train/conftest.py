@@ -1,4 +1,4 @@
-"""Tiny random models, exports that are counted with their tokenizers, and the trainers that the exports' recipes make."""
+"""Tiny random models, exports counted with their tokenizers, and the trainers that the exports' recipes make."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    """The made-up duel of the export's tests in every format that a trainer reads, counted with the model's tokenizer."""
+    """The made-up duel of its tests in every format that a trainer reads, counted with the model's tokenizer."""
     workspace: Workspace = filled(tmp_path_factory.mktemp("run"))
     names = ",".join((*FORMATS, "lf-dpo", "lf-kto"))
     export.run(workspace, settings.load(workspace.root), format=names, tokenizer=str(model))

@@ -13,15 +13,15 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from duel import settings  # noqa: E402
-from duel.exports import trajectories  # noqa: E402
-from duel.exports.example import each_turn  # noqa: E402
-from duel.exports.lengths import EMPTY_THOUGHT, figures  # noqa: E402
-from duel.stages import export, whole  # noqa: E402
-from duel.workspace import Workspace  # noqa: E402
-from tests.exports.conftest import put_turn  # noqa: E402
-from tests.train import llama_factory  # noqa: E402
-from tests.train.conftest import FORMATS, counted, learned, rows, run_recipe, saved_model, trained  # noqa: E402
+from duel import settings
+from duel.exports import trajectories
+from duel.exports.example import each_turn
+from duel.exports.lengths import EMPTY_THOUGHT, figures
+from duel.stages import export, whole
+from duel.workspace import Workspace
+from tests.exports.conftest import put_turn
+from tests.train import llama_factory
+from tests.train.conftest import FORMATS, counted, learned, rows, run_recipe, saved_model, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
 LLAMA_FACTORYS = ("sft", "trl-tools", "lf-dpo", "lf-kto")

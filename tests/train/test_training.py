@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from duel import settings  # noqa: E402
-from duel.stages import export  # noqa: E402
-from duel.workspace import Workspace  # noqa: E402
-from tests.train.conftest import FORMATS, learned, rows, trained  # noqa: E402
+from duel import settings
+from duel.stages import export
+from duel.workspace import Workspace
+from tests.train.conftest import FORMATS, learned, rows, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
 

@@ -138,7 +138,7 @@ add(
         _check,
         recipes={"trl": "sft", "axolotl": "sft", "llamafactory": "sft"},
         trl_flags={"assistant_only_loss": True, "packing": False},
-        caution="a chat template that knows no tools (llama3's in TRL) drops the calls without a word, and LLaMA-Factory"
+        caution="a chat template that knows no tools (llama3's in TRL) drops the calls without a word, LLaMA-Factory"
         " the thought before each call",
         reasoning=True,
     )
