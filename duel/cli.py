@@ -21,6 +21,7 @@ COMMANDS = {
     "bench-judges": "duel.stages.bench_judges",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",
+    "refine": "duel.stages.refine",
     "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",

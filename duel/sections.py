@@ -390,6 +390,21 @@ class ExecuteSection(FrozenSection):
     """Share of the replayed observations that must equal the recorded ones; below it a turn has no evidence."""
 
 
+class RefineSection(FrozenSection):
+    """Borderline challengers, written once more with judges' reasons and judged by others (`duel refine`)."""
+
+    rounds: int = Field(1, ge=1)
+    """Rewrites of one turn at most; each needs a run of `duel refine` and one of `validate.py`."""
+    from_: float = Field(66.0, ge=0, le=100, alias="from")
+    """The lowest score of a turn that is written once more; under `defeat_min` near misses count as well."""
+    judges: list[str] = Field(default_factory=list)
+    """Coaches: judges of the panel whose reasons the writer is given; empty: all that are not held out."""
+    held_out: list[str] = Field(default_factory=list)
+    """Judges that decide on rewrites and give no reason away; empty: the panel's last. Named here, `run.py` refines."""
+    control: int = Field(50, ge=0)
+    """Turns of each round that the held-out judges judge again unchanged: the share that asking again promotes."""
+
+
 class ReviewSection(FrozenSection):
     """People's votes beside the panel's."""
 

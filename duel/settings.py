@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationError
+from pydantic.fields import FieldInfo
 
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
@@ -28,6 +29,7 @@ from duel.sections import (
     GenerateSection,
     JudgeSection,
     Price,
+    RefineSection,
     ReportSection,
     ReviewSection,
     SampleSection,
@@ -71,6 +73,7 @@ class Settings(FrozenSection):
     report: ReportSection = Field(default_factory=ReportSection)
     audit: AuditSection = Field(default_factory=AuditSection)
     execute: ExecuteSection = Field(default_factory=ExecuteSection)
+    refine: RefineSection = Field(default_factory=RefineSection)
     review: ReviewSection = Field(default_factory=ReviewSection)
     store: StoreSection = Field(default_factory=StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
@@ -229,13 +232,13 @@ def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list
     kind, by_name = _kind_at(path)
     known = {}
     for key, value in table.items():
-        if by_name or (kind is not None and key in kind.model_fields):
+        if by_name or (kind is not None and key in keys_of(kind)):
             inner = isinstance(value, dict) and _kind_at([*path, key])[0] is not None
             known[key] = _known_keys(value, [*path, key], file, unused) if inner else value
             continue
         where = ".".join(path)
         if key not in FOREIGN_KEYS.get(where, ()):
-            names = [*(kind.model_fields if kind else ()), *(name for section, name in SYNONYMS if section == where)]
+            names = [*(keys_of(kind) if kind else ()), *(name for section, name in SYNONYMS if section == where)]
             _refuse_misspelt("key", key, names, f"{file.name} [{where}]")
         unused.append(f"[{where}] {key}")
     return known
@@ -244,7 +247,12 @@ def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list
 def _sections_with(key: str) -> list[str]:
     """The sections that have this key."""
     kinds = {name: _kind_at([name])[0] for name in Settings.model_fields if name != "prices"}
-    return [name for name, kind in kinds.items() if kind is not None and key in kind.model_fields]
+    return [name for name, kind in kinds.items() if kind is not None and key in keys_of(kind)]
+
+
+def keys_of(section: type[FrozenSection]) -> dict[str, FieldInfo]:
+    """The keys of a section as chain.toml spells them: `from` is no name that Python takes."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def _kind_at(path: list[str]) -> tuple[type[FrozenSection] | None, bool]:
@@ -255,7 +263,7 @@ def _kind_at(path: list[str]) -> tuple[type[FrozenSection] | None, bool]:
         if by_name:
             by_name = False
             continue
-        field = kind.model_fields.get(part) if kind is not None else None
+        field = keys_of(kind).get(part) if kind is not None else None
         inside = [field.annotation, *typing.get_args(field.annotation)] if field is not None else []
         kind = next((k for k in inside if isinstance(k, type) and issubclass(k, FrozenSection)), None)
         by_name = field is not None and typing.get_origin(field.annotation) is dict and kind is not None
@@ -302,7 +310,7 @@ def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
         words = _docstrings(kind)
         defaults = {
             key: "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
-            for key, entry in kind.model_fields.items()
+            for key, entry in keys_of(kind).items()
         }
         keys = [(key, default, " ".join(words.get(key, "").split())) for key, default in defaults.items()]
         yield section if section != "prices" else 'prices."model"', (kind.__doc__ or "").strip(), keys
@@ -319,7 +327,7 @@ def _docstrings(section: type[FrozenSection]) -> dict[str, str]:
         assert isinstance(tree, ast.ClassDef)
         for above, line in pairwise(tree.body):
             if isinstance(above, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
-                told[ast.unparse(above.target)] = str(line.value.value)
+                told[ast.unparse(above.target).rstrip("_")] = str(line.value.value)
     return told
 
 

@@ -198,7 +198,7 @@ class Workspace:
 
     def answers(self, damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:
         """Each readable answer with its file; what cannot be read is appended to `damage`."""
-        yield from self._read_all(self.answer_paths(), Answer, damage)
+        yield from self.read_all(self.answer_paths(), Answer, damage)
 
     # -- commits, scores, buckets ----------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class Workspace:
 
     def commits(self, damage: list[ItemError]) -> Iterator[tuple[Path, Commit]]:
         """Each readable commit with its file; what cannot be read is appended to `damage`."""
-        yield from self._read_all(self._sorted(self.root / "commit"), Commit, damage)
+        yield from self.read_all(self._sorted(self.root / "commit"), Commit, damage)
 
     def score_paths(self) -> list[Path]:
         """Every score file in natural order; `_duel.json` is none."""
@@ -226,7 +226,7 @@ class Workspace:
 
     def scores(self, damage: list[ItemError]) -> Iterator[tuple[Path, Score]]:
         """Each readable score with its file; what cannot be read is appended to `damage`."""
-        yield from self._read_all(self.score_paths(), Score, damage)
+        yield from self.read_all(self.score_paths(), Score, damage)
 
     def verdict(self) -> Verdict:
         """The verdict. Raises UserError where there is none, or none that can be read."""
@@ -278,9 +278,10 @@ class Workspace:
     def _sorted(self, folder: Path) -> list[Path]:
         return sorted(self._listing(folder), key=lambda path: natural_order(path.stem))
 
-    def _read_all(
+    def read_all(
         self, paths: list[Path], kind: type[RecordType], damage: list[ItemError]
     ) -> Iterator[tuple[Path, RecordType]]:
+        """Each readable record with its file; what cannot be read is appended to `damage`."""
         for path in paths:
             try:
                 yield path, self.read(path, kind)

@@ -42,6 +42,7 @@ FLOORS = [
         "audit",
         "exports",
         "reporting",
+        "refining",
         "execution",
         "review",
         "scaling",
@@ -74,6 +75,8 @@ DOORS = {
     ("cluster", "candidates"),
     ("cluster", "judging"),
     ("cluster", "review"),
+    ("refining", "judging"),
+    ("reporting", "refining"),
 }
 HEAVY = {
     "numpy",

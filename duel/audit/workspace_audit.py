@@ -20,7 +20,7 @@ from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
-from duel.records import Answer, Audit, Commit, Side
+from duel.records import Answer, Audit, Candidate, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -92,6 +92,12 @@ class Examiner:
             }
         )
 
+    def audit_rewrite(self, answer: Answer, rewrite: Candidate) -> Audit:
+        """The same of a rewrite, which counts into the turn's own group of near-duplicates."""
+        turn = answer.audit("challenger")
+        group = turn.duplicates_of if turn is not None else ""
+        return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
+
 
 @dataclass
 class AuditedTurn:
@@ -138,10 +144,15 @@ def audit_file(examiner: Examiner, path: Path) -> AuditedTurn | ItemError | None
         if not reply:
             return None
         found = examiner.audit(answer)
+        rewrites = answer.rewrites() if examiner.side == "challenger" else []
+        audits = [(rewrite, examiner.audit_rewrite(answer, rewrite)) for rewrite in rewrites]
     except ItemError as error:
         return error
-    if answer.audit(examiner.side) != found:
+    changed = [answer.audit(examiner.side) != found, *(rewrite.audit != audit for rewrite, audit in audits)]
+    if any(changed):
         answer.examine(examiner.side, found)
+        for rewrite, audit in audits:
+            answer.put(rewrite.model_copy(update={"audit": audit}))
         examiner.workspace.save(path, answer)
     has_commit = examiner.workspace.commit_path(answer.instance_id).exists()
     return AuditedTurn(path, answer.instance_id, found, hashed_words(reply), has_commit)

@@ -91,10 +91,12 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
 def _other_losers(kept: Kept, settings: Settings) -> tuple[str, ...]:
     """The texts of candidates that were not chosen; one that leaks is nothing to learn from, on either side.
 
-    Nor is one that does the same as another: it may do what the accepted turn does.
+    Nor is one that does the same as another: it may do what the accepted turn does; nor a rewrite (`duel refine`) that
+    does not stand there: it may well be the better one.
     """
-    same = {one.id for one in kept.candidates if one.selection and one.selection.outcome == "same"}
-    others = [one for one in kept.candidates if not one.chosen and one.text.strip() and one.id not in same]
+    unproven = {one.id for one in kept.candidates if one.selection and one.selection.outcome == "same"}
+    unproven |= {one.id for one in kept.rewrites()}
+    others = [one for one in kept.candidates if not one.chosen and one.text.strip() and one.id not in unproven]
     clean = [candidate.text for candidate in others if placement.obstacle(candidate.audit, settings) is None]
     return tuple(dict.fromkeys(clean))
 

@@ -29,6 +29,8 @@ class Survey:
     """File -> slug of what keeps the turn out of every bucket, whatever its score."""
     not_chosen: Collection[str] = ()
     """Files of which no candidate could be chosen yet."""
+    rewritten: dict[Path, int] = field(default_factory=dict)
+    """Answers with rewrites (`duel refine`), and how many each has."""
 
     def judgeable(self) -> Iterator[tuple[Path, Answer]]:
         """Every answer with both sides that could be kept; the others are dropped with their reason.
@@ -46,6 +48,8 @@ class Survey:
                 if not stage.settings.judge.ineligible:
                     stage.drop(path.stem, answer.instance_id, obstacle.slug, obstacle.reason)
                     continue
+            if rewrites := answer.rewrites():
+                self.rewritten[path] = len(rewrites)
             yield path, answer
 
 

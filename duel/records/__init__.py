@@ -4,7 +4,7 @@ Records are read and written nowhere else in other shapes. Unknown keys survive 
 format tag, so that a reader can tell a record of its own kind from any other JSON.
 """
 
-from duel.records.answer import Answer, Candidate, Kept, Made, Selection
+from duel.records.answer import Answer, Candidate, Kept, Made, Promotion, Refinement, Selection
 from duel.records.audited import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
 from duel.records.decision import (
     Asked,
@@ -68,9 +68,11 @@ __all__ = [
     "PairIds",
     "People",
     "PersonVote",
+    "Promotion",
     "Prompt",
     "ProtocolCheck",
     "Record",
+    "Refinement",
     "Repeats",
     "Role",
     "Score",

@@ -11,6 +11,34 @@ from duel.records.record import Message, Part, Record, Side
 from duel.records.sampled import Source
 
 
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+class Refinement(Part):
+    """Which rewrite a text is: of which text, in which round, after whose reasons."""
+
+    round: int
+    """From 1."""
+    parent: str
+    """Fingerprint of the text it was rewritten from."""
+    coaches: list[str] = Field(default_factory=list)
+    """The judges whose reasons its writer was given."""
+
+
+class Promotion(Part):
+    """Why a rewrite stands in `final/`: what the held-out judges gave it."""
+
+    round: int
+    parent: str
+    """The candidate it was rewritten from, by its id."""
+    score: float
+    """Against the king, 0-100."""
+    against_parent: float
+    """Above 50 it is the better one."""
+    judges: list[str] = Field(default_factory=list)
+
+
 class Made(Part):
     """What one reply was made with: enough to tell whether it is still what the settings ask for.
 
@@ -27,11 +55,13 @@ class Made(Part):
     usage: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     at: str = ""
+    refine: Refinement | None = Field(None, exclude_if=_is_none)
+    """Of a rewrite (`duel refine`) alone; else not on disk."""
 
     @property
     def refined(self) -> bool:
-        """True for a turn that was written anew out of another one of its side (`made.refine`)."""
-        return bool(getattr(self, "refine", None))
+        """True for a turn that was written anew out of another one of its side."""
+        return self.refine is not None
 
 
 class Selection(Part):
@@ -52,10 +82,6 @@ class Selection(Part):
     panel: list[str] = Field(default_factory=list)
     rests_on: str = ""
     """Fingerprint of all that the choice rests on."""
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
 
 
 class Candidate(Part):
@@ -119,6 +145,17 @@ class Answer(Record):
         """All candidates of a side, in the order in which they were written."""
         return [candidate for candidate in self.candidates if candidate.side == side]
 
+    def rewrites(self) -> list[Candidate]:
+        """What `duel refine` wrote, round by round; never the challenger of the duel."""
+        found = [(c.made.refine.round, c) for c in self.of_side("challenger") if c.made and c.made.refine]
+        return [candidate for _, candidate in sorted(found, key=lambda one: one[0])]
+
+    def with_challenger(self, candidate: Candidate) -> "Answer":
+        """A copy in which `candidate` is the challenger; this answer stays as it is."""
+        copied = self.model_copy(update={"candidates": [one.model_copy() for one in self.candidates]})
+        copied.choose(candidate, self.text_of(candidate))
+        return copied
+
     def audit(self, side: Side) -> Audit | None:
         """The audit of the chosen text of `side`; None where there is none, or where it is about another text."""
         candidate = self.chosen(side)
@@ -173,3 +210,5 @@ class Kept(Answer):
     mode: int = 2
     license: str = ""
     base_commit: str = ""
+    lineage: list[Promotion] = Field(default_factory=list)
+    """The rewrites that led to this challenger, oldest first; [] for the first challenger."""

@@ -54,6 +54,7 @@ class Details:
         return {
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
+            "rewrite": cut(judged.kept().challenger, each) if judged.lineage else None,
             "leaks": findings(answer, replies["challenger"]),
             "protocol": _problems(answer),
             "votes": [_vote(vote) for vote in score.votes],

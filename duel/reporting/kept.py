@@ -72,19 +72,22 @@ class Shelves:
 
 
 def enriched(judged: Judged) -> Kept:
-    """The answer with what the panel said of it."""
-    fields: dict[str, Any] = dict(judged.answer)
+    """The answer with what the panel said of it, or the held-out judges of the rewrite that took its place."""
+    fields: dict[str, Any] = dict(judged.kept())
     fields.pop("format", None)
+    rewritten = judged.lineage[-1].held_out if judged.lineage else None
+    said = rewritten or judged.score
     return Kept.model_construct(
         **fields
         | {
-            "score": judged.turn.score,
-            "score_expected": judged.turn.expected,
-            "metrics": judged.score.metrics,
-            "reason": judged.score.reason,
+            "score": said.score if rewritten else judged.turn.score,
+            "score_expected": None if rewritten else judged.turn.expected,
+            "metrics": said.metrics,
+            "reason": said.reason,
             "bucket_reason": judged.turn.why,
             "mode": judged.score.mode,
             "license": judged.turn.license,
+            "lineage": [trial.promotion() for trial in judged.lineage],
             "base_commit": judged.commit.commit if judged.commit else "",
         }
     )

@@ -10,9 +10,12 @@ from typing import Any
 import orjson
 
 from duel import placement, turn
+from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score, Verdict
+from duel.refining.refine_figures import RefineRounds
+from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting import text
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -70,6 +73,12 @@ class Judged:
     answer: Answer
     commit: Commit | None
     """The pull request; None where it is not there or cannot be read."""
+    lineage: list[Trial] = field(default_factory=list)
+    """The rewrites that led to the one that stands in `final/` in the challenger's place; [] where it stands itself."""
+
+    def kept(self) -> Answer:
+        """The answer as a bucket keeps it."""
+        return self.answer.with_challenger(self.lineage[-1].rewrite.candidate) if self.lineage else self.answer
 
 
 @dataclass
@@ -82,8 +91,14 @@ class Reader:
     damage: list[ItemError] = field(default_factory=list)
     missing: list[dict[str, Any]] = field(default_factory=list)
     """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
+    refined: RefineRounds = field(init=False)
+    """What became of every rewrite."""
     _finals: placement.Representatives = field(default_factory=placement.Representatives)
     _commits: dict[str, Commit | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.refined = RefineRounds(self.settings)
+        self._panels = RefiningPanels(Stage("report", self.workspace, self.settings))
 
     def best_first(self) -> list[Path]:
         """The score files: highest score first, unparsed ones last, equals in natural order."""
@@ -94,7 +109,7 @@ class Reader:
     def judged(self, paths: list[Path]) -> Iterator[Judged]:
         """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
         answers = {path.stem: path for path in self.workspace.answer_paths()}
-        self._finals = placement.Representatives()
+        self._finals, self.refined = placement.Representatives(), RefineRounds(self.settings)
         for path in paths:
             judged = self._read(path, answers.get(path.stem))
             if judged is not None:
@@ -118,7 +133,21 @@ class Reader:
             return None
         place = f"{answer_path.parent.name}/{answer_path.name}"
         commit = self._commit(answer.instance_id)
-        return Judged(self._turn(stem, score, answer, commit, place), score, answer, commit)
+        judged = Judged(self._turn(stem, score, answer, commit, place), score, answer, commit)
+        if answer.rewrites():
+            self._take_rewrite(judged, self._panels.trials(answer_path, answer))
+        return judged
+
+    def _take_rewrite(self, judged: Judged, trials: list[Trial]) -> None:
+        """Count the rewrites; the one that the held-out judges promoted takes the challenger's place in `final/`."""
+        self.refined.add(judged.answer.instance_id, trials)
+        line = lineage(trials, self.settings)
+        if line and judged.turn.bucket in ("refined", "defeat"):
+            judged.lineage, last = line, line[-1]
+            told = f"refined: held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
+            final = placement.Placement("final", told)
+            placed = self._finals.place(judged.turn.file, final, last.rewrite.candidate.audit)
+            judged.turn.bucket, judged.turn.why, judged.turn.reason = placed.bucket, placed.reason, placed.slug
 
     def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> ListedTurn:
         audit = answer.audit("challenger")

@@ -7,6 +7,7 @@ from duel.records import Gate, People, Thresholds, Verdict
 from duel.reporting import wording
 from duel.reporting.execution_section import execution
 from duel.reporting.parts import Outside, ReportPart, Table
+from duel.reporting.refine_section import refining
 from duel.reporting.trust import certainty, repeats
 from duel.reporting.yield_section import SourceCounts, yields
 
@@ -42,6 +43,7 @@ def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, Sour
         repeats(verdict),
         judges(verdict),
         execution(summary["execution"]),
+        refining(summary["refining"]),
         what_if(verdict),
         *groups(summary),
         bias(verdict),

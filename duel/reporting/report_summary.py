@@ -21,10 +21,11 @@ def summarise(
     settings: Settings,
     executed: dict[str, Any] | None = None,
     audited: dict[str, Any] | None = None,
+    refining: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """All figures that stand on the pages above the table of turns. Null means that there is no data.
 
-    `sampling`, `executed` and `audited` are what those stages left in report/.
+    `sampling`, `executed` and `audited` are what those stages left in report/, `refining` is a row for each round.
     """
     return {
         "format": "duel-report/1",
@@ -32,7 +33,7 @@ def summarise(
         "mode": verdict.mode,
         "opponent": verdict.opponent_name,
         "verdict": verdict.model_dump(mode="json", exclude={"format"}),
-        "buckets": buckets(tally, settings),
+        "buckets": buckets(tally, settings, promoted=any(row["promoted"] for row in refining or [])),
         "left_out": left_out(dropped),
         "turns": {
             "judged": tally.turns,
@@ -43,6 +44,7 @@ def summarise(
         "groups": {name: _rows(groups) for name, groups in tally.groups.items()},
         "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
         "execution": tally.executed.summary(executed or {}),
+        "refining": refining or [],
         "costs": costs(verdict, tally, settings),
         "sampling": sampling,
         "auditor": (audited or {}).get("auditor") or {},
@@ -68,11 +70,11 @@ def is_offline(verdict: Verdict) -> bool:
     return verdict.offline or any(model.startswith(OFFLINE_MARK) for model in models)
 
 
-def buckets(tally: Tally, settings: Settings) -> list[dict[str, Any]]:
+def buckets(tally: Tally, settings: Settings, *, promoted: bool = False) -> list[dict[str, Any]]:
     """Each bucket with its rule, its turns and its share of all judged turns."""
     final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
     rules = {
-        "final": f"score ≥ {final_min:g}",
+        "final": f"score ≥ {final_min:g}" + ", or promoted by refining" * promoted,
         "refined": f"{defeat_min:g} ≤ score < {final_min:g}",
         "defeat": f"score < {defeat_min:g}",
         "": "in no bucket",

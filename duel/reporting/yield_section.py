@@ -66,7 +66,7 @@ class Yields:
     def add(self, judged: Judged) -> None:
         self.by_file[judged.turn.file] = first_source(judged.answer)
         if judged.turn.bucket == "final":
-            self.kept[source_of(judged.answer)] += 1
+            self.kept[source_of(judged.kept())] += 1
 
     def counts(self, workspace: Workspace) -> dict[str, SourceCounts]:
         """Each source with what the ledger says it took; {} for a workspace without a ledger.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from duel import calls, candidates, fence
@@ -11,7 +11,8 @@ from duel.audit import auditor
 from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
-from duel.records import Answer, Commit, Message
+from duel.records import RULE, Answer, Commit, Message
+from duel.refining import roles
 from duel.settings import Settings
 from duel.stages import choose, suspects
 from duel.workspace import Workspace
@@ -24,6 +25,8 @@ HISTORY_BYTES = 17_000
 PULL_BYTES = 12_000
 # A candidate as the judges see it, in bytes: the mean of 1,250 real turns.
 REPLY_BYTES = 850
+# Every so many turns end in refined/, as a plan assumes before anything is judged: a quarter to a fifth did in trials.
+REFINED_EVERY = 4
 # Of a large draw at least so many files of 200 turns are looked at: at 100,000 turns all of them took 139 s.
 SAMPLED_FILES = 10
 
@@ -86,6 +89,8 @@ def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offli
         jobs[choose.NAME] = choices
     if settings.audit.auditor:
         jobs["auditor"] = audits
+    if settings.refine.held_out:
+        jobs["refine"] = rewrites
     common = {"workspace": workspace, "settings": settings, "offline": offline}
     return [
         calls.plan(make(sample.turns, settings), stage=stage, **common).times(sample.weight)  # type: ignore[arg-type]
@@ -153,3 +158,22 @@ def judges(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expecte
         answer = Answer(instance_id=turn.instance_id, king=reply, challenger=reply + ".", messages=turn.history)
         pair = rubric.pair_of(turn.item, answer, settings.duel.mode)
         yield Expected(turn.item, list(rubric.requests(pair, settings, b"").values()))
+
+
+def rewrites(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+    """What `duel refine` will ask in all its rounds, and the judges of what it writes."""
+    chosen, reply = list(islice(turns, 0, None, REFINED_EVERY)), "x" * REPLY_BYTES
+    for place, (turn, asked) in enumerate(zip(chosen, challengers(chosen, settings), strict=False)):
+        answer = Answer(instance_id=turn.instance_id, king=reply, messages=turn.history)
+        votes = rewrite_votes(asked.item, answer, reply, settings, place)
+        yield Expected(asked.item, [asked.asked[0], *votes] * settings.refine.rounds)
+
+
+def rewrite_votes(item: str, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
+    """The votes on a rewrite of `own`: by coaches, by held-out judges against king and parent, and on the control."""
+    opponent = answer.king if settings.duel.mode == 2 else answer.assistant
+    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), roles.deciding(settings)
+    control = [replace(pair, challenger=own)] * (place < settings.refine.control)
+    votes = rubric.requests(pair, roles.coaching(settings), b"")
+    asked = [rubric.requests(each, deciding, b"") for each in (pair, replace(pair, opponent=own), *control)]
+    return [request for each in (votes, *asked) for (judge, _), request in each.items() if not judge.startswith(RULE)]

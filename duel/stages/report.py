@@ -56,8 +56,9 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     removed = shelves.tidy()
     workspace.save_dropped("report", [*dropped, *reader.missing])
 
-    told = [recorded(workspace, name) for name in ("sampling.json", "execute.json", "audit.json")]
-    summary = summarise(duel, tally, workspace.dropped(), told[0], settings, *told[1:])
+    sampled, executed, audited = (recorded(workspace, f"{name}.json") for name in ("sampling", "execute", "audit"))
+    refined = reader.refined.summary()
+    summary = summarise(duel, tally, workspace.dropped(), sampled, settings, executed, audited, refined)
     costs = tally.yields.counts(workspace)
     summary["yield"] = {name: vars(one) | {"each": one.each()} for name, one in costs.items()}
     tables = report_sections.sections(duel, summary, costs)

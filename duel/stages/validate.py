@@ -13,17 +13,17 @@ Where a side has several candidates, one is chosen first (`duel.stages.choose`).
 
 reads   answer_*/*.json
 writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with --noise-floor the second kings into
-        answer_*/
+        answer_*/; the votes on rewrites (duel refine) into score/_refine-<round>-<who>/
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duel import calls, placement
 from duel.bookkeeping import Result, Stage
@@ -35,6 +35,7 @@ from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
+from duel.refining.rewrites import RefiningPanels
 from duel.settings import Settings
 from duel.stages import asking, choose, opened
 from duel.stages.estimate import Expected
@@ -99,10 +100,11 @@ run = synchronous(run_async)
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, second_kings: int = 0) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
     stage = Stage("validate", workspace, settings)
-    turns = Panel(stage).open_turns(Survey(stage).judgeable())
+    survey = Survey(stage)
+    turns = Panel(stage).open_turns(survey.judgeable())
     several = settings.most_candidates > 1
     choices: Iterable[calls.Job] = choose.Choosing(choose.NAME, workspace, settings).open_turns() if several else ()
-    jobs = chain(choices, turns, noise_jobs(stage, second_kings))
+    jobs = chain(choices, turns, noise_jobs(stage, second_kings), rewrite_jobs(stage, survey))
     return calls.plan(jobs, workspace=workspace, settings=settings, stage="judge", offline=offline)
 
 
@@ -115,6 +117,11 @@ def noise_jobs(stage: Stage, count: int) -> Iterator[calls.Job]:
     for path, answer in drawn:
         pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
         yield Expected(path.stem, list(rubric.requests(pair, stage.settings, b"").values()))
+
+
+def rewrite_jobs(stage: Stage, survey: Survey) -> Iterator[calls.Job]:
+    """The votes on rewrites, known once all turns have come by."""
+    yield from RefiningPanels(Stage("refine", stage.workspace, stage.settings)).jobs(survey.rewritten)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -177,7 +184,14 @@ class PanelRun:
             summary = await self.contest(NOISE, noise_floor.drawn(self.panel.stage, noise), summary)
         if canary:
             summary = await self.contest(CANARY, noise_floor.drawn(self.panel.stage, canary), summary)
-        return await self.contest(CONFIRM, final_turns(self.panel), summary) if confirm else summary
+        if confirm:
+            summary = await self.contest(CONFIRM, final_turns(self.panel), summary)
+        return await self.rewrites(summary) if self.survey.rewritten else summary
+
+    async def rewrites(self, before: Summary) -> Summary:
+        """Coaches and held-out judges on what `duel refine` wrote, and on the control arm."""
+        panels = RefiningPanels(Stage("refine", self.panel.workspace, self.panel.settings, self.panel.stage.again))
+        return await self.more(self.panel, panels.jobs(self.survey.rewritten), "judge", before)
 
     async def duel(self) -> Summary:
         """The duel itself. A judge that is down does not end it where the others gave every turn its quorum."""
@@ -253,8 +267,12 @@ def ended_early(summary: Summary) -> bool:
 def decide(panel: Panel, case: Case) -> Verdict:
     """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done."""
     from duel.judging import gate, looks
+    from duel.refining import refine_figures
 
-    verdict = with_people(gate.decide(case), panel, case.kept_out)
+    earlier: Sequence[Mapping[str, Any]] = case.earlier
+    for look in refine_figures.looks(panel.workspace, panel.settings):
+        earlier = looks.joined(earlier, look)
+    verdict = with_people(gate.decide(replace(case, earlier=earlier)), panel, case.kept_out)
     looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
     panel.workspace.save(panel.workspace.duel, verdict)
     return verdict

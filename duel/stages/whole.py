@@ -45,7 +45,7 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.stages import audit, challenger, choose, king, report, validate
+    from duel.stages import audit, challenger, choose, king, refine, report, validate
 
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
@@ -74,6 +74,12 @@ def run(
         del stages["choose"]
     if offline:
         stages["validate"] = lambda: _judged_in_every_way(workspace, settings, paying())
+    if settings.refine.held_out:
+        del stages["report"]
+        for number in range(1, settings.refine.rounds + 1):
+            stages[f"refine, round {number}"] = lambda: refine.run(workspace, settings, **paying())
+            stages[f"validate, round {number}"] = lambda: validate.run(workspace, settings, **paying())
+        stages["report"] = lambda: report.run(workspace, settings)
     if settings.execute.backend == "off":
         del stages["execute"]
     else:

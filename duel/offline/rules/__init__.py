@@ -10,11 +10,12 @@ from typing import Any
 _REPLY_1 = re.compile(r"^=== REPLY 1 \w+ ===$", re.MULTILINE)
 _AUDITED_TURN = re.compile(r"^=== TURN \w+ ===$", re.MULTILINE)
 _WORDED = re.compile(r"^=== (?:REQUEST TO WORD|NEXT CALL) \w+ ===$", re.MULTILINE)
+_REASONS = re.compile(r"^=== REASONS \w+ ===$", re.MULTILINE)
 _PULL_REQUEST = re.compile(r"^=== HIDDEN PULL REQUEST \w+ ===$", re.MULTILINE)
 
 
 def role(messages: Sequence[Mapping[str, Any]]) -> str:
-    """ "judge", "auditor", "wording", "challenger" or "king": who is asked for, told by the fences of the prompt."""
+    """ "judge", "auditor", "wording", "reviser", "challenger" or "king": told by the fences of the prompt."""
     asked = str(messages[-1]["content"])
     if _REPLY_1.search(asked):
         return "judge"
@@ -22,6 +23,8 @@ def role(messages: Sequence[Mapping[str, Any]]) -> str:
         return "auditor"
     if len(messages) == 1 and _WORDED.search(asked):
         return "wording"
+    if _REASONS.search(asked):
+        return "reviser"
     if any(message["role"] == "system" and _PULL_REQUEST.search(str(message["content"])) for message in messages[:2]):
         return "challenger"
     return "king"
@@ -42,6 +45,8 @@ def reply(body: Mapping[str, Any]) -> str:
             return auditing.reply(messages)
         case "wording":
             return wording.reply(messages)
+        case "reviser":
+            return agent.reviser(messages, str(body["model"]))
         case "challenger":
             return agent.challenger(messages, seed)
         case _:

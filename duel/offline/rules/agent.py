@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from duel.offline.rules import judge
 from duel.offline.rules.conversation import ShownConversation, clean, fraction
 
 _PULL_REQUEST = re.compile(
@@ -37,6 +38,9 @@ CHALLENGER_SHARES = {
 }
 # Of the challengers that are told of their leak, this share leaks again.
 LEAKS_AGAIN = 0.4
+
+# What a rewrite is. A model whose name ends so writes nothing else: the truth is then known.
+REWRITES = {"better": 0.65, "unchanged": 0.2, "leaking": 0.15}
 
 THOUGHTS: dict[str, tuple[str, ...]] = {
     "list": (
@@ -238,14 +242,29 @@ def named(side: str, seed: int) -> str:
     return f"{side} {seed}" if seed else side
 
 
+def informed_writer(messages: Sequence[Mapping[str, Any]], name: str) -> Writer:
+    """A writer that sees the hidden pull request, and the agent's own system prompt, in its first message."""
+    system = str(messages[0]["content"])
+    found = _SYSTEM_PROMPT.search(system)
+    head = {"role": "system", "content": found[2] if found else ""}
+    return Writer([head, *messages[1:]], name, Hidden.of(system))
+
+
+def reviser(messages: Sequence[Mapping[str, Any]], model: str) -> str:
+    """The turn once more: truly better by the judges' own rules, the same, or one that gives the pull request away."""
+    writer, own = informed_writer(messages[:-2], "reviser"), str(messages[-2]["content"])
+    ending = model.rpartition("-")[2]
+    decision = ending if ending in REWRITES else writer.decision(REWRITES)
+    if decision == "leaking":
+        return writer.leak()
+    steps = [own, writer.informed(), writer.good()] if decision == "better" else [own]
+    return max(steps, key=lambda text: sum(judge.assess(text, writer.conversation).values()))
+
+
 def challenger(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
     """The next turn with the pull request in hand. Told of a leak, it mostly mends its ways."""
-    system = str(messages[0]["content"])
     told = len(messages) > 3 and messages[-1]["role"] == "user" and bool(_ASKED_AGAIN.search(messages[-1]["content"]))
-    history = list(messages[1:-2] if told else messages[1:])
-    agent_system = _SYSTEM_PROMPT.search(system)
-    head = {"role": "system", "content": agent_system[2] if agent_system else ""}
-    writer = Writer([head, *history], named("challenger", seed), Hidden.of(system))
+    writer = informed_writer(messages[:-2] if told else messages, named("challenger", seed))
     decision = writer.decision(CHALLENGER_SHARES)
     if told and decision == "leak" and writer.draw("again") >= LEAKS_AGAIN:
         decision = "informed"

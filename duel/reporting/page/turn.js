@@ -11,7 +11,7 @@ async function drawTurn(row) {
   view.drawn = turn;
   const { rows } = list;
   document.title = `${rows.file[row]} · ${baseTitle}`;
-  byId('turn').replaceChildren(turnHead(row), ...warnings(row, turn), issueSection(row, turn), pairSection(row, turn), votesSection(turn), historySection(row, turn, prompts));
+  byId('turn').replaceChildren(turnHead(row), ...warnings(row, turn), issueSection(row, turn), pairSection(row, turn), ...rewriteSection(row, turn), votesSection(turn), historySection(row, turn, prompts));
 }
 
 function turnHead(row) {
@@ -90,6 +90,10 @@ function pairSection(row, turn) {
   draw();
   return el('section', {}, el('div', { class: 'bar-line' }, el('h2', {}, 'Replies'), note, el('span', { class: 'end' }, toggle)), body);
 }
+
+/** What stands in final/ in the challenger's place, where `duel refine` wrote it once more. */
+const rewriteSection = (row, turn) => (turn.rewrite === null ? []
+  : [el('section', {}, el('h2', {}, 'Rewrite in final/'), el('p', {}, turn.why), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
 
 function votesSection(turn) {
   const opponent = summary.opponent;

@@ -1,0 +1,75 @@
+"""Whether refining helped: figures of simulated rounds whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from duel.records import Candidate, Score
+from duel.refining.refine_figures import LEAST, RefineRounds, estimate
+from duel.refining.rewrites import Rewrite, Trial
+from duel.reporting.refine_section import refining, told
+from duel.settings import Settings
+
+TEXT = Candidate(id="challenger-2", side="challenger")
+
+
+def trial(points: float, against: float, control: float | None = None, refused: str = "") -> Trial:
+    held = Score(file="f", instance_id="i", score=points)
+    return Trial(Rewrite(1, TEXT, TEXT), refused, held, None if refused else held, against, control)
+
+
+def rounds(gain: float, seed: int, turns: int = 200, control: int = 50) -> RefineRounds:
+    """Turns of 80 pull requests, chosen as borderline; a rewrite is `gain` points better, judged with noise of 15."""
+    draw = np.random.default_rng(seed)
+    found = RefineRounds(Settings())
+    pulls = draw.integers(0, 80, turns)
+    shared = draw.normal(0, 5, 80)[pulls]
+    truth = 72 + draw.normal(0, 6, turns)
+    for number in range(turns):
+        again = truth[number] + draw.normal(0, 15) if number < control else None
+        points = truth[number] + gain + shared[number] + draw.normal(0, 15)
+        against = 50 + gain + shared[number] + draw.normal(0, 15)
+        found.add(f"o__r-{pulls[number]}", [trial(points, against, again)])
+    return found
+
+
+def test_a_rewrite_that_is_no_better_is_called_helpful_in_one_of_forty_rounds_at_most() -> None:
+    rows = [rounds(0.0, seed).summary()[0] for seed in range(400)]
+    assert sum(row["helped"] for row in rows) <= 22, "2.5 % of 400, and the noise of the count"
+    within = np.mean([abs(row["gain"]) <= row["gain_error"] for row in rows])
+    assert within > 0.9
+
+
+def test_the_interval_holds_the_truth_although_turns_of_a_pull_request_share_theirs() -> None:
+    rows = [rounds(8.0, seed).summary()[0]["against_parent"] for seed in range(300)]
+    assert np.mean([abs(row["mean"] - 58) <= row["error"] for row in rows]) > 0.92
+
+
+def test_a_better_rewrite_is_told_with_its_size_and_against_the_control_arm() -> None:
+    (row,) = rounds(12.0, 1, 400).summary()
+    assert row["helped"] and row["gain"] > row["gain_error"]
+    sentence = told(row)
+    assert "refining helped" in sentence and "They promote more of them" in sentence
+
+
+def test_a_refused_rewrite_counts_as_not_promoted_and_an_open_one_not_at_all() -> None:
+    found = RefineRounds(Settings())
+    found.add("a", [trial(90, 60), trial(90, 60, refused="leak")])
+    found.add("b", [Trial(Rewrite(1, TEXT, TEXT))])
+    (row,) = found.summary()
+    assert (row["rewritten"], row["open"], row["promoted"]) == (3, 1, 1)
+    assert row["by_held_out"]["mean"] == 0.5 and row["refused"] == {"leak": 1}
+
+
+def test_few_pull_requests_are_too_few_to_tell() -> None:
+    found = RefineRounds(Settings())
+    for number in range(LEAST - 1):
+        found.add(f"o__r-{number}", [trial(95, 95)])
+    (row,) = found.summary()
+    assert row["helped"] is None and "too few to tell" in told(row)
+    assert estimate([])["mean"] is None
+
+
+def test_without_a_rewrite_there_is_no_section() -> None:
+    section = refining([])
+    assert not section.tables and not section.notes
