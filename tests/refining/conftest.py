@@ -63,13 +63,15 @@ def story(
     """Make a workspace of `count` turns, judged up to the report; further settings go behind those of the world."""
     running = []
 
-    def make(world: World, count: int = 60, more: str = "", before: tuple[str, ...] = BEFORE) -> Story:
+    def make(
+        world: World, count: int = 60, more: str = "", before: tuple[str, ...] = BEFORE, chain: str = SETTINGS
+    ) -> Story:
         serving = endpoint(reply=world.reply)
         stand_in = serving.__enter__()
         running.append(serving)
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "cpk_test")
-        made = Story(fill(count, folder=f"work-{len(running)}", settings=SETTINGS + more), world, stand_in, script)
+        made = Story(fill(count, folder=f"work-{len(running)}", settings=chain + more), world, stand_in, script)
         made.run(*before)
         return made
 

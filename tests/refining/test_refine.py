@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,9 @@ from duel import settings
 from duel.records import Answer, Score
 from duel.refining.rewrites import of_answer
 from duel.stages import validate
-from tests.conftest import Finished
+from tests.conftest import ROOT, Finished
 from tests.refining.conftest import Story
-from tests.refining.world import World
+from tests.refining.world import SETTINGS, World
 
 Make = Callable[..., Story]
 Script = Callable[..., Finished]
@@ -236,6 +240,34 @@ def test_a_new_challenger_leaves_the_rewrites_of_the_old_one_behind(story: Make)
     assert of_answer(answer) == []
     told.run("validate.py", "report.py")
     assert stem not in {stem for stem, kept in told.final().items() if kept.lineage}
+
+
+def test_a_killed_run_pays_for_no_rewrite_twice(story: Make) -> None:
+    world = World(gain=0.3, words="glance")
+    told = story(world, 15, ALL)
+    call = [sys.executable, "-m", "duel", "refine", "--workspace", str(told.workspace.root)]
+    with subprocess.Popen(call, cwd=ROOT, env=dict(os.environ), stderr=subprocess.DEVNULL) as run:
+        while len(world.revisions) < 3 and run.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(0.005)
+        run.kill()
+    in_flight = told.stand_in.stats()["requests"] - told.stand_in.stats()["unique_ok"]
+    told.run("refine")
+    assert len(world.revisions) <= len(told.rewritten) + 1 + in_flight
+    assert all(len(answer.rewrites()) == 1 for answer in told.rewritten.values())
+
+
+def test_of_several_challengers_the_chosen_one_is_written_once_more_and_the_choice_stands(story: Make) -> None:
+    several = SETTINGS.replace("[generate]\n", "[generate]\nchallengers = 2\n")
+    told = story(World(gain=0.5, words="glance"), 12, ALL, chain=several)
+    chosen = {stem: answer.challenger for stem, answer in told.answers().items()}
+    told.refine()
+    told.run("validate.py", "ch.py", "validate.py", "report.py")
+    assert told.rewritten
+    for stem, answer in told.answers().items():
+        assert answer.challenger == chosen[stem]
+        assert len(answer.of_side("challenger")) == 2 + len(answer.rewrites())
+    assert any(kept.lineage for kept in told.final().values())
 
 
 # -- beside the other stages --------------------------------------------------------------------------------------

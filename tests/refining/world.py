@@ -72,7 +72,9 @@ class World:
                 leak = f"grep -rn case_{number} src && sed -i s/x/text.splitlines/ src/app.py"
                 return turn_of(number, quality, self.words, *([leak] if self.leaking else []))
             case "challenger":
-                return turn_of(number, NormalDist(0.35, 0.4).inv_cdf(0.01 + 0.98 * fraction("challenger", number)))
+                seed = [str(body["seed"])] if "seed" in body else []  # of several challengers, each is another one
+                drawn = 0.01 + 0.98 * fraction("challenger", number, *seed)
+                return turn_of(number, NormalDist(0.35, 0.4).inv_cdf(drawn))
         return turn_of(number, 0.0, "kingly", "zebra --stripes src/app.py")
 
     def verdict(self, judge: str, shown: str) -> str:

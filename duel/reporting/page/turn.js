@@ -92,7 +92,7 @@ function pairSection(row, turn) {
 }
 
 /** What stands in final/ in the challenger's place, where `duel refine` wrote it once more. */
-const rewriteSection = (row, turn) => (turn.rewrite === null ? []
+const rewriteSection = (row, turn) => (!turn.rewrite ? []
   : [el('section', {}, el('h2', {}, 'Rewrite in final/'), el('p', {}, turn.why), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
 
 function votesSection(turn) {
