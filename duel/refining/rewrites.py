@@ -29,6 +29,8 @@ Kind = Literal["coach", "king", "parent", "control"]
 """Who compares what: coaches the rewrite with the king; held-out judges the rewrite with the king, the rewrite with the
 text it was rewritten from, and that text, unchanged, with the king."""
 KINDS: tuple[Kind, ...] = ("coach", "king", "parent", "control")
+JUDGED_AS = "refine-judge"
+"""How the ledger groups the votes on rewrites."""
 # Twins set a question apart from the duel's very same one: a rewrite that changes nothing gets fresh votes, and so does
 # the control arm. Room for 10,000 turns with the very same texts in each round.
 FRESH_VOTES, CONTROL_VOTES, ROUND = 600_000, 800_000, 10_000
@@ -80,7 +82,7 @@ def refused(rewrite: Rewrite, answer: Answer, settings: Settings) -> str:
 def contest(kind: Kind, number: int) -> Contest:
     """The comparison of one kind in round `number`; its votes lie in score/_refine-<round>-<kind>/."""
     twins = (CONTROL_VOTES if kind == "control" else FRESH_VOTES) + ROUND * number
-    return Contest(f"refine-{number}-{kind}", partial(_pair, kind, number), twins, stage="refine-judge")
+    return Contest(f"refine-{number}-{kind}", partial(_pair, kind, number), twins, stage=JUDGED_AS)
 
 
 def _pair(kind: Kind, number: int, item: str, answer: Answer, settings: Settings) -> JudgedPair | None:

@@ -35,7 +35,7 @@ from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
-from duel.refining.rewrites import RefiningPanels
+from duel.refining.rewrites import JUDGED_AS, RefiningPanels
 from duel.settings import Settings
 from duel.stages import asking, choose, opened
 from duel.stages.estimate import Expected
@@ -191,7 +191,7 @@ class PanelRun:
     async def rewrites(self, before: Summary) -> Summary:
         """Coaches and held-out judges on what `duel refine` wrote, and on the control arm."""
         panels = RefiningPanels(Stage("refine", self.panel.workspace, self.panel.settings, self.panel.stage.again))
-        return await self.more(self.panel, panels.jobs(self.survey.rewritten), "judge", before)
+        return await self.more(self.panel, panels.jobs(self.survey.rewritten), JUDGED_AS, before)
 
     async def duel(self) -> Summary:
         """The duel itself. A judge that is down does not end it where the others gave every turn its quorum."""
@@ -241,7 +241,7 @@ class PanelRun:
         return await asking.drive(
             jobs,
             panel.stage,
-            role="judge" if name == "judge" else "writer",
+            role="judge" if name in ("judge", JUDGED_AS) else "writer",
             name=name,
             total=len(panel.workspace.answer_paths()),
             budget=self.budget,
