@@ -43,6 +43,7 @@ FLOORS = [
         "exports",
         "reporting",
         "execution",
+        "guiding",
         "review",
         "scaling",
         "cluster",
@@ -74,6 +75,11 @@ DOORS = {
     ("cluster", "candidates"),
     ("cluster", "judging"),
     ("cluster", "review"),
+    ("guiding", "candidates"),
+    ("guiding", "execution"),
+    ("guiding", "judging"),
+    ("guiding", "reporting"),
+    ("guiding", "sources"),
 }
 HEAVY = {
     "numpy",
