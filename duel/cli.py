@@ -18,6 +18,7 @@ COMMANDS = {
     "execute": "duel.stages.execute",
     "audit": "duel.stages.audit",
     "verify": "duel.stages.verify",
+    "guide": "duel.stages.guide",
     "bench-judges": "duel.stages.bench_judges",
     "validate": "duel.stages.validate",
     "report": "duel.stages.report",

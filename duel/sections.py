@@ -405,6 +405,29 @@ class RefineSection(FrozenSection):
     """Turns of each round that the held-out judges judge again unchanged: the share that asking again promotes."""
 
 
+class GuideSection(FrozenSection):
+    """An agent's runs under an overseer that approves, rejects or writes each action before it runs."""
+
+    agent_model: str = ""
+    """The agent; empty: `[generate] model`. Its sampling is `[generate]`'s."""
+    agent_base_url_env: str = ""
+    """Environment variable that holds the agent's own base URL; empty: as `[endpoint]`."""
+    agent_api_key_env: str = ""
+    """Environment variable that holds the key to it; empty: none is needed."""
+    overseer_model: str = ""
+    """The overseer; empty: the first of `[judge] models`."""
+    tasks: int = Field(0, ge=0)
+    """Tasks drawn from `commit/`, the same in every round; 0: all."""
+    held_out: float = Field(0.25, ge=0, le=1)
+    """Share of the tasks, by a hash of their ids, that measure rounds: the agent also runs alone, no row is made."""
+    max_steps: int = Field(15, ge=1)
+    """Actions of one run."""
+    max_interventions: int = Field(10, ge=1)
+    """Actions with an intervention after which a run ends."""
+    verify: bool = True
+    """Run the issue's own tests on what was submitted, where this machine or its containers can."""
+
+
 class ReviewSection(FrozenSection):
     """People's votes beside the panel's."""
 

@@ -27,6 +27,7 @@ from duel.sections import (
     ExecuteSection,
     FrozenSection,
     GenerateSection,
+    GuideSection,
     JudgeSection,
     Price,
     RefineSection,
@@ -74,6 +75,7 @@ class Settings(FrozenSection):
     audit: AuditSection = Field(default_factory=AuditSection)
     execute: ExecuteSection = Field(default_factory=ExecuteSection)
     refine: RefineSection = Field(default_factory=RefineSection)
+    guide: GuideSection = Field(default_factory=GuideSection)
     review: ReviewSection = Field(default_factory=ReviewSection)
     store: StoreSection = Field(default_factory=StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
@@ -115,6 +117,16 @@ class Settings(FrozenSection):
         if self.most_candidates == 1 or "judge" not in self.generate.steps:
             return []
         return self.generate.select_model or self.judge.models[:1]
+
+    @property
+    def agent_model(self) -> str:
+        """The model that acts under an overseer."""
+        return self.guide.agent_model or self.generate.model
+
+    @property
+    def overseer_model(self) -> str:
+        """The model that rules on the agent's proposals."""
+        return self.guide.overseer_model or next(iter(self.judge.asked_models), "")
 
     @property
     def quorum(self) -> int:

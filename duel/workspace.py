@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from duel.environment import expanded
 from duel.errors import ItemError, UserError, WorkspaceError
-from duel.records import Answer, Bucket, Commit, Prompt, Record, Score, Verdict
+from duel.records import Answer, Bucket, Commit, Guided, Prompt, Record, Score, Verdict
 
 PROMPTS_PER_FILE = 200
 BUCKETS: tuple[Bucket, ...] = ("final", "refined", "defeat")
@@ -107,6 +107,14 @@ class Workspace:
     def score_path(self, stem: str) -> Path:
         """Where the panel's view of the answer `stem` is kept."""
         return self.root / "score" / f"{stem}.json"
+
+    def guided_path(self, task: str) -> Path:
+        """Where the guided runs of `task` are kept."""
+        return self.root / "guided" / f"{file_name(task)}.json"
+
+    def guided(self, damage: list[ItemError]) -> Iterator[tuple[Path, Guided]]:
+        """Each readable guided task with its file; what cannot be read is appended to `damage`."""
+        yield from self._read_all(self._sorted(self.root / "guided"), Guided, damage)
 
     def kept_path(self, bucket: Bucket, stem: str) -> Path:
         """Where the turn `stem` lies once it is in `bucket`."""

@@ -44,6 +44,7 @@ FLOORS = [
         "reporting",
         "refining",
         "execution",
+        "guiding",
         "review",
         "scaling",
         "cluster",
@@ -77,6 +78,11 @@ DOORS = {
     ("cluster", "review"),
     ("refining", "judging"),
     ("reporting", "refining"),
+    ("guiding", "candidates"),
+    ("guiding", "execution"),
+    ("guiding", "judging"),
+    ("guiding", "reporting"),
+    ("guiding", "sources"),
 }
 HEAVY = {
     "numpy",

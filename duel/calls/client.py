@@ -145,7 +145,7 @@ class Client:
         for call in self._calls.values():
             if call.limit is None or call.line is None:
                 continue
-            patience = longest[call.line.provider is self.route.provider, call.line.model]
+            patience = longest[call.line.provider is not self.route.fallback, call.line.model]
             if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 1):
                 with contextlib.suppress(RuntimeError):  # it is ending already: the others are looked at all the same
                     call.limit.reschedule(now)
@@ -321,8 +321,8 @@ class Client:
 
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
-        first = self.line(self.route.provider, call.request.model)
-        if self.route.fallback is None:
+        first = self.line(self.route.provider_of(call.request.model), call.request.model)
+        if self.route.fallback is None or call.request.model in self.route.elsewhere:
             return first
         model = self.route.model_map.get(call.request.model, call.request.model)
         second = self.line(self.route.fallback, model)
@@ -331,7 +331,7 @@ class Client:
         return next(iter(ready or [line for line in order if line.down is None] or order))
 
     def line(self, provider: Provider, model: str) -> Line:
-        key = (provider is self.route.provider, model)
+        key = (provider is not self.route.fallback, model)
         if key not in self.lines:
             self.lines[key] = self._new_line(provider, model)
         return self.lines[key]

@@ -12,7 +12,7 @@ from duel.sections import Fallback
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-Role = Literal["writer", "judge"]
+Role = Literal["writer", "judge", "guide"]
 OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _COMPLETIONS = "/chat/completions"
@@ -83,6 +83,11 @@ class Route:
     """The models of the run, where it can do without some of them; (): those that are asked."""
     needed: int = 1
     """So many models must be left for the run to go on."""
+    elsewhere: Mapping[str, Provider] = field(default_factory=dict)
+    """Models that another endpoint serves; they have no fallback."""
+
+    def provider_of(self, model: str) -> Provider:
+        return self.elsewhere.get(model, self.provider)
 
     def limit(self, model: str) -> Limit:
         return self.limits.get(model, self.default_limit)
@@ -110,7 +115,7 @@ def base_url(address: str, where: str) -> str:
 
 
 def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url: str = "") -> Route:
-    """The route of king and challenger ("writer") or of the panel ("judge").
+    """The route of king and challenger ("writer"), of the panel ("judge"), of agent and overseer ("guide").
 
     With `offline_url` the stand-in answers and neither the environment nor a key is looked at. Raises SettingsError
     where there is no base URL or no key.
@@ -129,9 +134,13 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         key_name = endpoint.api_key_env if judge is None or judge.api_key_env is None else judge.api_key_env
         provider = _provider(url_name, key_name, settings, workspace)
         fallback = (judge and judge.fallback) or endpoint.fallback
-    limits = judge.rate_limits if judge else {}
+    limits, guide = judge.rate_limits if judge else {}, settings.guide
+    own = role == "guide" and guide.agent_base_url_env and not offline_url
+    both = [*dict.fromkeys((settings.agent_model, settings.overseer_model))] if role == "guide" else []
+    agent = _provider(guide.agent_base_url_env, guide.agent_api_key_env, settings, workspace) if own else provider
     return Route(
         provider=provider,
+        elsewhere={settings.agent_model: agent} if own else {},
         fallback=_second(fallback, settings, workspace),
         model_map=fallback.model_map if fallback else {},
         concurrency=endpoint.concurrency,
@@ -146,8 +155,8 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         max_429_retries=int(chosen("max_429_retries")),
         max_429_wait_s=chosen("max_429_wait_s"),
         outage_s=endpoint.outage_s,
-        models=judge.asked_models if judge else (),
-        needed=settings.quorum if judge else 1,
+        models=judge.asked_models if judge else both,
+        needed=settings.quorum if judge else max(1, len(both)),
         max_tokens_cap=settings.generate.max_model_len,
     )
 

@@ -33,7 +33,9 @@ TICKS_TO_QUEUE = 3
 
 
 class Ask(Protocol):
-    """What a job is given to ask with."""
+    """What a job is given to ask with. `stopped`: the run is ending, and nothing more is asked."""
+
+    stopped: bool
 
     async def __call__(self, request: Request) -> Reply:
         """The reply, durable. Raises ItemError where the call fails for good."""

@@ -44,6 +44,8 @@ class Example:
     """Further losing candidates: they were not chosen, and no panel compared them with the last message."""
     lost: tuple[Message, ...] = ()
     """Of a pair of trajectories: what the failed run said and saw behind the common `opening` messages."""
+    refused: tuple[tuple[int, str], ...] = ()
+    """Of a guided run: (place of a message, the agent's proposal that did not run and that the message replaced)."""
     opening: int = 0
     """How many messages both runs of a pair share; 0: only the last message is what is to be learned."""
     label: bool | None = None
@@ -111,7 +113,7 @@ class Example:
         return (
             longest
             + sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
-            + (history_tokens(self.lost))
+            + history_tokens(self.lost)
         )
 
     def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
@@ -123,6 +125,7 @@ class Example:
             lost=tuple(map(message, self.lost)),
             rejected=text(self.rejected),
             others=tuple(map(text, self.others)),
+            refused=tuple((place, text(said)) for place, said in self.refused),
         )
 
     def turns(self) -> Turns:
@@ -236,7 +239,12 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
 
 
 def pair(example: Example) -> list[Example]:
-    """A row for each losing candidate beside the accepted turn; the one that the panel saw comes first."""
+    """A row for each losing candidate beside the accepted turn; the one that the panel saw comes first.
+
+    Of a guided run: a row for each proposal that did not run beside the turn that did, behind what the agent saw.
+    """
+    if example.refused and not example.lost:
+        return _refused_pairs(example)
     if not example.rejected:
         raise ItemError("no-pair", "there is no second candidate")
     texts = dict.fromkeys((example.rejected, *example.others))
@@ -256,15 +264,32 @@ def scored_pair(example: Example) -> list[Example]:
 
 def labelled(example: Example) -> list[Example]:
     """A row for the accepted turn, which is wanted, and one for each losing candidate, which is not."""
-    judged, *others = pair(example)
-    bare = replace(judged, rejected="", lost=())
-    return [
-        replace(bare, label=True),
-        *(
-            replace(bare, label=False, messages=(*row.prompt, *(row.lost or (_assistant(row.rejected),))))
-            for row in (judged, *others)
-        ),
+    rows: list[Example] = []
+    for row in pair(example):
+        if not rows or row.prompt != rows[-1].prompt:
+            bare = replace(row, rejected="", lost=())
+            rows.append(replace(bare, label=True))
+        rows.append(replace(bare, label=False, messages=(*row.prompt, *(row.lost or (_assistant(row.rejected),)))))
+    return rows
+
+
+def _refused_pairs(example: Example) -> list[Example]:
+    """A row for each proposal of a guided run that did not run, ending on the turn that ran instead."""
+    bare = replace(example, refused=(), native=(), recorded=False)
+    rows = [
+        replace(
+            bare,
+            id=f"{example.id}@{place}",
+            messages=example.messages[: place + 1],
+            rejected=text,
+            style=shell.style(turn.command(example.messages[place].content)),
+        )
+        for place, text in example.refused
+        if text.strip() != example.messages[place].content.strip()
     ]
+    if not rows:
+        raise ItemError("same-text", "every proposal says what ran")
+    return rows
 
 
 def pair_of_turns(example: Example) -> list[Example]:

@@ -76,7 +76,14 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
         raise SourceError("cannot read the system prompt", where=file, value=error) from None
     if not system.content:
         raise SourceError("cannot read the system prompt", where=file, value="it is empty")
-    return [replace(e, messages=_under(system, e.messages), native=_under(system, e.native)) for e in examples]
+    return [_with_system(example, system) for example in examples]
+
+
+def _with_system(example: Example, system: Message) -> Example:
+    messages = _under(system, example.messages)
+    shift = len(messages) - len(example.messages)
+    refused = tuple((place + shift, said) for place, said in example.refused)
+    return replace(example, messages=messages, native=_under(system, example.native), refused=refused)
 
 
 def _under(system: Message, messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -143,9 +150,19 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         exit_status=text(record, "exit_status"),
         guess=text(record, "outcome_guess", "outcome"),
         evidence=text(record, "resolved_evidence"),
+        refused=_refused(record, messages),
         resolved={"success": True, "failure": False}.get(session.verdict),
         recorded=True,
     )
+
+
+def _refused(record: Mapping[str, Any], messages: list[Message]) -> tuple[tuple[int, str], ...]:
+    """What `duel guide` marked: the proposals that did not run, each with the place of the turn that did."""
+    rows = loaded(record.get("interventions"))
+    rows = rows if isinstance(rows, list) else []
+    told = [(row.get("message"), text(row, "proposal")) for row in rows if isinstance(row, Mapping)]
+    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    return tuple((place, said) for place, said in told if said.strip() and place in places)
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any] | ItemError]:

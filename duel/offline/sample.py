@@ -31,6 +31,8 @@ def forced() -> dict[tuple[str, str], Any]:
         ("generate", "model"): "offline-stand-in/king",
         ("generate", "king_model"): "offline-stand-in/king",
         ("generate", "challenger_model"): "offline-stand-in/challenger",
+        ("guide", "agent_model"): "offline-stand-in/agent-30",
+        ("guide", "overseer_model"): "offline-stand-in/overseer",
         ("judge", "models"): [f"offline-stand-in/judge-{letter}" for letter in "abc"],
         ("judge", "thinking_models"): [],
     }

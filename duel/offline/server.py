@@ -124,7 +124,7 @@ class Server:
         try:
             body = orjson.loads(call.body)
             messages, model = body["messages"], str(body["model"])
-            role = rules.role(messages)
+            role = rules.role(messages, model)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             connection.respond(400, error_body(400, f"not a chat completion request: {type(error).__name__}"))
             return

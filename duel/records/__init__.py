@@ -27,6 +27,7 @@ from duel.records.decision import (
     WhatIf,
     WinMargin,
 )
+from duel.records.guided import Guided, GuidedRun, GuidedStep, Ran
 from duel.records.observed import Observed
 from duel.records.people import Lot, People, PersonVote
 from duel.records.pull_request import ChangedFile, Commit
@@ -50,6 +51,9 @@ __all__ = [
     "Commit",
     "FamilyBias",
     "Gate",
+    "Guided",
+    "GuidedRun",
+    "GuidedStep",
     "JudgeFigures",
     "JudgeMoved",
     "JudgePair",
@@ -71,6 +75,7 @@ __all__ = [
     "Promotion",
     "Prompt",
     "ProtocolCheck",
+    "Ran",
     "Record",
     "Refinement",
     "Repeats",

@@ -31,7 +31,7 @@ async def drive(
     jobs: Iterable[Job],
     stage: Stage,
     *,
-    role: Literal["writer", "judge"] = "writer",
+    role: Literal["writer", "judge", "guide"] = "writer",
     name: str = "",
     total: int | None = None,
     budget: float | None = None,

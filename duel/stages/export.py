@@ -149,7 +149,11 @@ def choose(
 
     steps = {"audit": quality.clean(settings, benchmarks)}
     told = asked.source and any(example.resolved is not None for example in examples)
-    if told and run_pairs.PAIR_FORMATS.issuperset(asked.format.split(",")):
+    if (
+        told
+        and not any(example.refused for example in examples)
+        and run_pairs.PAIR_FORMATS.issuperset(asked.format.split(","))
+    ):
         steps["pairs of runs"] = run_pairs.RunPairs(asked.pairs_per_instance).step
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, SourceError
-from duel.records import Commit
+from duel.records import Commit, Message
 from duel.settings import Settings
 from duel.stages import opened
 from duel.stages.execute import OPEN, start_of, with_backend
@@ -144,8 +144,6 @@ def attempts(
     rows: Iterable[Rollout], counts: Mapping[str, int], commits: Mapping[str, Commit], known: Container[str]
 ) -> Iterator[Attempt]:
     """The rollouts that are not `known`, with their pull requests; `counts` says how many each instance has."""
-    from duel.execution.verification import Attempt
-
     for row in rows:
         key = row.instance_id if counts[row.instance_id] == 1 else f"{row.instance_id}#{row.row}"
         commit = commits.get(row.instance_id)
@@ -155,11 +153,18 @@ def attempts(
             messages = row.messages()
         except ItemError:
             continue
-        extras = commit.model_extra or {}
-        config = extras.get("install_config")
-        command = _command(config.get("test_cmd") if isinstance(config, dict) else "")
-        tests = _names(extras.get("FAIL_TO_PASS")), _names(extras.get("PASS_TO_PASS"))
-        yield Attempt(key, start_of(commit, messages), messages, command, *tests)
+        yield attempt_of(key, commit, messages)
+
+
+def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt:
+    """A run with the tests of its pull request's further columns."""
+    from duel.execution.verification import Attempt
+
+    extras = commit.model_extra or {}
+    config = extras.get("install_config")
+    command = _command(config.get("test_cmd") if isinstance(config, dict) else "")
+    tests = _names(extras.get("FAIL_TO_PASS")), _names(extras.get("PASS_TO_PASS"))
+    return Attempt(key, start_of(commit, messages), messages, command, *tests)
 
 
 def _command(value: object) -> str:

@@ -156,7 +156,7 @@ class RowWriter:
 
 
 def trajectory_schema() -> Any:
-    return _schema(
+    return schema(
         "instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format"
         " source_file model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence"
         " eligible_turns:number session_calls:number ended_by compactions:number base_commit commit license"
@@ -165,13 +165,13 @@ def trajectory_schema() -> Any:
 
 
 def pull_schema() -> Any:
-    return _schema(
+    return schema(
         "instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description"
         " hints_text interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts"
     )
 
 
-def _schema(columns: str) -> Any:
+def schema(columns: str) -> Any:
     """An Arrow schema of `name` and `name:kind`; a column without a kind is text."""
     import pyarrow as pa
 

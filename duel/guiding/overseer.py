@@ -1,0 +1,115 @@
+"""The overseer: what it is asked of a proposal, how its ruling is read, and what no training row may speak of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from duel import chat_tokens, fence, prompts, turn
+from duel.calls import Request
+from duel.candidates import SLACK_TOKENS
+from duel.errors import ItemError
+from duel.history import estimate_tokens, fit
+from duel.records import Message
+from duel.settings import Settings
+
+STAGE = "guide"
+KINDS = ("loop", "redundant", "ungrounded", "wrong-file", "unsafe", "protocol", "stuck", "done", "other")
+MAX_TOKENS = 4096
+"""Budget of a ruling: short, but it may hold a whole turn, and a model that thinks first needs room for it."""
+MOST_REASON = 2000
+"""Characters of a reason that are kept."""
+REMINDER = "Answer with the JSON object that is asked for, and the turn below it where you write one."
+_TASKS = {"rule": ("approve", "reject", "replace"), "write": ("replace",), "suggest": ("suggest",)}
+_RULING = re.compile(r"\{\s*\"ruling\"\s*:")
+# Only an agent that was spoken to says this. The same words about the issue's author are rare, and one more asking
+# costs less than a row that answers nobody.
+_ASIDE = re.compile(
+    r"\b(?:as|like) (?:you|the (?:overseer|supervisor|reviewer)) (?:\w+ )?"
+    r"(?:pointed out|said|noted|suggest\w*|mention\w*|advis\w*|ask\w*|recommend\w*|indicat\w*|correctly)\b"
+    r"|\b(?:you(?:'re| are)(?: absolutely| quite)? right|good (?:point|catch)|thank(?:s| you) for)\b"
+    r"|\byour (?:feedback|suggestion|hint|advice|correction|rejection|guidance|reason)\b"
+    r"|\bmy (?:last |previous |earlier |first )?(?:proposal|proposed|rejected)\b"
+    r"|\b(?:was|were|been|got) (?:rejected|turned down|overruled)\b"
+    r"|\b(?:overseer|supervisor)(?:'s)?\b"
+    r"|\b(?:I apologi[sz]e|my apologies|sorry (?:for|about))\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the overseer said. `turn` is the turn that it wrote, "" where it wrote none."""
+
+    word: str
+    kind: str = ""
+    reason: str = ""
+    turn: str = ""
+
+
+def prompt_hash() -> str:
+    """One hash of everything that the overseer is asked with, and of how the agent is told."""
+    names = ("agent_aside", "overseer", *(f"overseer_{task}" for task in _TASKS))
+    return hashlib.sha256("".join(prompts.load(name).hash for name in names).encode()).hexdigest()[:16]
+
+
+def speaks_of_asides(text: str) -> str:
+    """The words of a turn's thought that answer somebody whom the conversation does not show, or ""."""
+    found = _ASIDE.search(turn.thought(text))
+    return found[0] if found else ""
+
+
+def problem(text: str, finish_reason: str = "stop", *, after_aside: bool = True) -> str:
+    """Why a turn can neither run nor be trained on, as a slug with its detail; "" where it can."""
+    said = speaks_of_asides(text) if after_aside else ""
+    return turn.format_problem(text, finish_reason) or (f"aside: {said}" if said else "")
+
+
+def request(
+    settings: Settings, item: str, mark: str, task: str, messages: Sequence[Message], proposals: Sequence[str]
+) -> Request:
+    """What the overseer is asked: `task` is "rule", "write" or "suggest", `proposals` what has not run."""
+    asked = prompts.load(f"overseer_{task}").text
+    fixed = estimate_tokens(prompts.load("overseer").text + asked + "".join(proposals)) + 2 * SLACK_TOKENS
+    shown = fit(messages, settings.generate.max_model_len - MAX_TOKENS - fixed)
+    history = "\n\n".join(f"[{message.role}]\n{chat_tokens.broken(message.content)}" for message in shown)
+    content = prompts.load("overseer").render(
+        mark=mark,
+        conversation=fence.fence("CONVERSATION", history, mark),
+        proposal="\n\n".join(fence.fence("PROPOSAL", chat_tokens.broken(text), mark) for text in proposals),
+        task=asked,
+    )
+    messages_to_it = [{"role": "user", "content": content}]
+    return Request(
+        STAGE, item, settings.overseer_model, messages_to_it, MAX_TOKENS, parameters=settings.judge.parameters
+    )
+
+
+def read(reply: str, task: str) -> Ruling:
+    """The last ruling in a reply that `task` allows. Raises ItemError (`unparsable`) where there is none."""
+    for start in reversed([match.start() for match in _RULING.finditer(reply)][-20:]):
+        try:
+            told, end = json.JSONDecoder(strict=False).raw_decode(reply, start)
+        except ValueError:
+            continue
+        word, kind, reason = (str(told.get(name) or "").strip() for name in ("ruling", "kind", "reason"))
+        if word not in _TASKS[task]:
+            continue
+        kind = "" if word == "approve" else kind if kind in KINDS else "other"
+        return _with_turn(Ruling(word, kind, reason[:MOST_REASON]), reply[end:])
+    raise ItemError("unparsable", f"the overseer's reply holds no ruling ({task})", value=reply[:200])
+
+
+def _with_turn(ruling: Ruling, below: str) -> Ruling:
+    """A ruling that replaces has a turn that can run, one that rejects or suggests a reason."""
+    if ruling.word in ("reject", "suggest") and not ruling.reason:
+        raise ItemError("unparsable", "the overseer gives no reason")
+    if ruling.word != "replace":
+        return ruling
+    written = below.strip()
+    if wrong := problem(written):
+        raise ItemError("unparsable", f"the overseer's turn cannot be taken: {wrong}", value=written[:200])
+    return Ruling(ruling.word, ruling.kind, ruling.reason, written)

@@ -1,0 +1,129 @@
+"""report/guide.md and guide.svg: interventions a step over rounds, beside what the agent solves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from duel.errors import ItemError, UserError
+from duel.guiding.intervention_rates import EARLY, InterventionRates, fall, measure, tasks_needed
+from duel.records import Guided, GuidedRun
+from duel.reporting import markdown, wording
+from duel.reporting.charts import WIDTH, scale
+from duel.reporting.parts import Outside, ReportPart, Table
+from duel.reporting.svg import Drawing
+from duel.reporting.text import code
+from duel.workspace import Workspace
+
+Rounds = Mapping[int, Mapping[str, GuidedRun]]
+"""The runs of each round by task."""
+_COLUMNS = (
+    *("round", "agent", "tasks", "steps", "interventions a step", "95 % interval", f"first {EARLY} actions"),
+    *("proposals refused", "written by overseer", "submitted", "resolved", "submitted alone", "resolved alone", "why"),
+)
+
+
+def save(workspace: Workspace) -> list[Path]:
+    """Write both files; returns their paths. Raises UserError where no round has been measured."""
+    damage: list[ItemError] = []
+    series = _series([record for _, record in workspace.guided(damage) if record.held_out])
+    if not series:
+        hint = "run duel guide first; [guide] held_out says how many tasks measure"
+        raise UserError("no held-out task has been guided to its end", where=workspace.root / "guided", hint=hint)
+    offline = any("offline-stand-in/" in _agent(runs) for rounds in series.values() for runs in rounds.values())
+    parts = [markdown.section(_part(name, rounds)) for name, rounds in series.items()]
+    lost = [f"{len(damage)} files could not be read and are left out."] * bool(damage)
+    head = ["# Interventions by round" + markdown.OFFLINE_TITLE * offline, *[markdown.BANNER] * offline, *lost]
+    page = "\n\n".join([*head, "![Interventions a step](guide.svg)", *parts]) + "\n"
+    files = {"guide.md": page, "guide.svg": chart([*series.values()][-1]).file()}
+    for name, text in files.items():
+        workspace.save(workspace.report / name, text.encode())
+    return [workspace.report / name for name in files]
+
+
+def _series(records: Sequence[Guided]) -> dict[str, Rounds]:
+    """The rounds of each series, the newest series last."""
+    found: dict[str, dict[int, dict[str, GuidedRun]]] = {}
+    every = ((record.task, run) for record in records for run in record.every_round())
+    for task, run in sorted(every, key=lambda one: (one[1].round, one[0])):
+        found.setdefault(run.series, {}).setdefault(run.round, {})[task] = run
+    return dict(sorted(found.items(), key=lambda item: max(item[1])))
+
+
+def _agent(runs: Mapping[str, GuidedRun]) -> str:
+    return next(iter(runs.values())).agent_model
+
+
+def _part(series: str, rounds: Rounds) -> ReportPart:
+    rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
+    rows: list[Sequence[str]] = [_row(number, _agent(rounds[number]), one) for number, one in rates.items()]
+    newest = rates[max(rates)]
+    notes = ["A falling rate means something only while the agent solves no less alone: an overseer may nod."]
+    if len(rounds) > 1:
+        notes.append(_fall_words(rounds, min(rounds), max(rounds)))
+    if newest.rate > 0:
+        after_it = max(newest.rate - 0.05, 0.0)
+        needed = tasks_needed(newest.rate, after_it, newest.steps / newest.tasks)
+        notes.append(
+            f"To show a fall from {newest.rate:.2f} to {after_it:.2f} (power 80 %, one-sided 5 %, correlation of steps"
+            f" within a task 0.1) takes about {needed:,} tasks a round; there are {newest.tasks:,}."
+        )
+    overseer = code(next(iter(rounds[max(rounds)].values())).overseer_model)
+    return ReportPart(f"Series {series}: overseer {overseer}", [Table(_COLUMNS, rows, (0, *range(2, 13)))], notes)
+
+
+def _row(number: int, agent: str, one: InterventionRates) -> list[str]:
+    alone = "not run" if one.solo_submitted is None else wording.share(one.solo_submitted)
+    return [
+        *(str(number), Outside(agent), wording.count(one.tasks), wording.count(one.steps), f"{one.rate:.3f}"),
+        *(f"{one.low:.3f} to {one.high:.3f}", f"{one.early:.3f}", wording.share(one.refused)),
+        *(wording.share(one.written), wording.share(one.submitted), _of(one.resolved), alone, _of(one.solo_resolved)),
+        ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common()),
+    ]
+
+
+def _of(told: tuple[int, int]) -> str:
+    return f"{told[0]} of {told[1]}" if told[1] else wording.NO_DATA
+
+
+def _fall_words(rounds: Rounds, first: int, last: int) -> str:
+    """By how much the rate fell, over the tasks that both rounds hold."""
+    both = [task for task in rounds[first] if task in rounds[last]]
+    if len(both) < 2:
+        return f"Rounds {first} and {last} have fewer than two tasks in common: their rates are not compared."
+    fell, bound = fall(*([rounds[number][task] for task in both] for number in (first, last)))
+    sure = "a fall" if bound > 0 else "not shown to be a fall"
+    words = f"From round {first} to {last} the rate fell by {fell:.3f}, at least {wording.signed(bound, 3)}"
+    return f"{words} (one-sided 95 %, {len(both):,} tasks): {sure}."
+
+
+def chart(rounds: Rounds) -> Drawing:
+    """The rate of each round with its interval, and the share of tasks that the agent does alone."""
+    rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
+    words = ", ".join(f"round {number}: {one.rate:.3f}" for number, one in rates.items())
+    drawing = Drawing("Interventions a step by round", words, WIDTH, 212)
+    tested = all(one.solo_resolved[1] for one in rates.values())
+    left, right, ground = 34, WIDTH - 24, 172
+    y = scale(0, 1, ground, 40)
+    x = scale(min(rates), max(max(rates), min(rates) + 1), left + 16, right)
+    for value in (0, 0.25, 0.5, 0.75, 1):
+        drawing.line(left, y(value), right + 16, y(value), "rule")
+        drawing.text(left - 6, y(value) + 4, f"{value:g}", "small muted end")
+    drawing.path([(x(number), y(one.rate)) for number, one in rates.items()], "line")
+    for number, one in rates.items():
+        drawing.line(x(number), y(one.low), x(number), y(one.high), "axis")
+        drawing.circle(x(number), y(one.rate), 4.5, "fill-challenger", f"{one.rate:.3f}")
+        solved, known = one.solo_resolved
+        alone = solved / known if tested else one.solo_submitted
+        if alone is not None:
+            drawing.circle(x(number), y(alone), 4.5, "fill-final", f"{alone:.3f} alone")
+        drawing.text(x(number), ground + 17, number, "small muted middle")
+    drawing.text((left + right) / 2, ground + 36, "round", "small muted middle")
+    labels = {
+        "fill-challenger": "interventions a step, 95 %",
+        "fill-final": f"{'resolved' if tested else 'submitted'} alone",
+    }
+    for at, (classes, label) in enumerate(labels.items()):
+        drawing.rect(left + 180 * at, 6, 9, 9, classes)
+        drawing.text(left + 14 + 180 * at, 14, label, "small")
+    return drawing

@@ -1,0 +1,180 @@
+"""One task under an overseer: the agent proposes, the overseer rules, the sandbox runs what stands.
+
+What the overseer says is an aside: the agent reads it before its next proposal and never again, so the conversation
+that is kept is the one that the agent will have alone. An action's outcome is saved before anything is asked about it:
+a rerun replays the commands, shows what was shown before, and every question of before is answered from the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from duel import prompts, turn
+from duel.calls import Reply, Request
+from duel.candidates import SLACK_TOKENS, writer_request
+from duel.errors import ItemError
+from duel.execution.executor import ExecutionError, State
+from duel.execution.harness import Harness, submits
+from duel.guiding import overseer
+from duel.guiding.intervention_rates import touched
+from duel.guiding.overseer import Ruling
+from duel.history import fit
+from duel.records import Guided, GuidedStep, Message, Ran
+from duel.settings import Settings
+from duel.sources.sampling import loops
+
+if TYPE_CHECKING:
+    from duel.calls import Ask
+
+MOST_REJECTIONS = 2
+"""Rejected proposals of one action after which the overseer must write it."""
+LOOKED_AT = 6
+"""Last commands that are looked at for circles."""
+_NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
+# What SWE-ZERO's generator says to a reply without a block.
+_REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
+
+
+@dataclass
+class Episode:
+    """One run in one sandboxed state; `messages` is what the agent is shown."""
+
+    state: State
+    harness: Harness
+    messages: list[Message]
+    room: asyncio.Semaphore
+    """Commands that run at a time, over all episodes."""
+
+    async def act(self, action: str, known: Ran | None = None) -> Ran:
+        """Run an action and show what came of it. What an earlier run showed, `known`, stands: dates differ."""
+        try:
+            command = self.harness.command(action)
+            async with self.room:
+                outcome = await self.state.run(command, merged=self.harness.merged)
+            shown, submitted = self.harness.show(outcome), submits(outcome)
+            ran = Ran(exit=outcome.exit, ended_by=outcome.ended_by, shown=shown, submits=submitted)
+        except ExecutionError as error:
+            if error.reason not in _NOT_RUN:
+                raise
+            ran = Ran(shown=_REFUSAL)
+        ran = known or ran
+        self.messages += said(action, ran)
+        return ran
+
+    async def catch_up(self, steps: Sequence[GuidedStep]) -> None:
+        """Come to where an earlier run stopped."""
+        for step in steps:
+            if step.action:
+                await self.act(step.action, step.outcome)
+
+
+@dataclass
+class Supervision:
+    """One task's questions to agent and overseer, and its record."""
+
+    record: Guided
+    settings: Settings
+    mark: str
+    """The nonce of its fences."""
+    ask: Ask
+    save: Callable[[], None]
+
+    async def solo(self, episode: Episode) -> str:
+        """The agent alone; returns how it ended."""
+        steps = self.record.solo_steps
+        await episode.catch_up(steps)
+        while not (outcome := ended(steps, self.settings)):
+            action = (await self._agent(episode.messages)).text
+            steps.append(GuidedStep(by="nobody", action=action, outcome=await episode.act(action)))
+            self.save()
+        return outcome
+
+    async def guided(self, episode: Episode) -> str:
+        """The agent under the overseer; returns how it ended."""
+        steps = self.record.steps
+        await episode.catch_up(steps)
+        while not (outcome := ended(steps, self.settings)):
+            decided = await self.decide(episode.messages, [step.action for step in steps if step.action])
+            decided[-1].outcome = await episode.act(decided[-1].action)
+            steps += decided
+            self.save()
+        return outcome
+
+    async def decide(self, messages: Sequence[Message], before: Sequence[str]) -> list[GuidedStep]:
+        """The proposals for one action with their rulings; the last one says what is to run."""
+        found: list[GuidedStep] = []
+        shown, suggestion = list(messages), ""
+        if loops([turn.command(action) for action in before[-LOOKED_AT:]]):
+            suggestion = (await self._overseer("suggest", messages)).reason
+            hint = f"{shown[-1].content}\n\n{_aside(suggestion)}"
+            shown[-1] = shown[-1].model_copy(update={"content": hint})
+        while len(found) < MOST_REJECTIONS:
+            reply = await self._agent(shown)
+            wrong = overseer.problem(reply.text, reply.finish_reason, after_aside=bool(found or suggestion))
+            if wrong:
+                ruling = Ruling("reject", "protocol", f"the turn cannot be taken ({wrong})")
+            else:
+                ruling = await self._overseer("rule", messages, reply.text)
+            step = _step(ruling, reply.text, "rule" if wrong else "overseer")
+            found.append(step.model_copy(update={"suggestion": "" if found else suggestion}))
+            if step.action:
+                return found
+            told = _aside(f"this turn was not run. {ruling.reason}")
+            shown += [_message("assistant", reply.text or "(nothing)"), _message("user", told)]
+        return [*found, _step(await self._overseer("write", messages, *(step.proposal for step in found)))]
+
+    async def _agent(self, messages: Sequence[Message]) -> Reply:
+        generate = self.settings.generate
+        shown = fit(messages, generate.max_model_len - generate.max_tokens - SLACK_TOKENS)
+        return await self.ask(question(self.settings, self.record, shown))
+
+    async def _overseer(self, task: str, messages: Sequence[Message], *proposals: str, attempt: int = 0) -> Ruling:
+        """A ruling that can be read. Raises ItemError where `format_retries` more askings bring none."""
+        asked = overseer.request(self.settings, self.record.task, self.mark, task, messages, proposals)
+        asked = asked.variant(attempt, overseer.REMINDER if attempt else "", self.record.round - 1)
+        reply = await self.ask(asked)
+        try:
+            return overseer.read(reply.text, task)
+        except ItemError as error:
+            self.ask.reject(reply, error.reason)
+            if attempt >= self.settings.generate.format_retries:
+                raise
+        return await self._overseer(task, messages, *proposals, attempt=attempt + 1)
+
+
+def question(settings: Settings, record: Guided, messages: Sequence[Message]) -> Request:
+    """What the agent is asked; with the round as the occurrence, a checkpoint under an old name is asked anew."""
+    return writer_request(settings, overseer.STAGE, record.task, settings.agent_model, messages, record.round - 1)
+
+
+def ended(steps: Sequence[GuidedStep], settings: Settings) -> str:
+    """How a run ended with its last action; "" where it goes on."""
+    guide, marks = settings.guide, touched(steps)
+    if steps and (last := steps[-1].outcome) and last.submits:
+        return "submitted"
+    if sum(marks) >= guide.max_interventions:
+        return "max-interventions"
+    return "max-steps" if len(marks) >= guide.max_steps else ""
+
+
+def said(action: str, ran: Ran) -> list[Message]:
+    """An action and what was shown of it; no submission of the dataset's ends with an observation."""
+    turns = [_message("assistant", action)]
+    return turns if ran.submits else [*turns, _message("user", ran.shown)]
+
+
+def _message(role: Literal["assistant", "user"], content: str) -> Message:
+    return Message(role=role, content=content)
+
+
+def _aside(reason: str) -> str:
+    return prompts.load("agent_aside").render(reason=reason).rstrip("\n")
+
+
+def _step(ruling: Ruling, proposal: str = "", by: Literal["overseer", "rule"] = "overseer") -> GuidedStep:
+    action = {"approve": proposal, "replace": ruling.turn}.get(ruling.word, "")
+    told = {"proposal": proposal, "ruling": ruling.word, "kind": ruling.kind, "reason": ruling.reason}
+    return GuidedStep.model_validate({**told, "by": by, "action": action})

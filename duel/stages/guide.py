@@ -1,0 +1,307 @@
+"""Let an agent act under an overseer that approves, rejects or writes each action; pairs and a rate come of it.
+
+    duel guide                         every task of commit/, with [guide] agent_model and overseer_model
+    duel guide --agent mine/ckpt-2     the next round: the same tasks with another checkpoint
+    duel guide --report                interventions a step over rounds: report/guide.md and guide.svg
+    duel guide --plan, --offline       what it would ask; with the stand-in endpoint
+
+reads   commit/ (issue, base commit, tests), prompt/ (instructions), the repositories of [execute]
+writes  guided/<task>.json; guided/round_<k>.parquet in the dataset's columns, for `duel export --from`
+
+Held-out tasks measure: the agent also acts alone on them, and no row is made of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from argparse import Namespace
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from duel import calls, fence, prompts
+from duel.bookkeeping import Result, Stage
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, SettingsError, UserError
+from duel.guiding import overseer, supervised_loop
+from duel.guiding.intervention_rates import measure
+from duel.guiding.supervised_loop import Episode, Supervision
+from duel.offline import endpoint_url
+from duel.offline.completion import OWN_PREFIX
+from duel.records import Commit, Guided, GuidedRun, Message, Ran
+from duel.settings import Settings
+from duel.sources.draw import chance, shuffled
+from duel.stages import asking, opened
+from duel.stages.execute import start_of, with_backend
+from duel.stages.verify import attempt_of
+from duel.synchronous import synchronous
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.execution.executor import Executor
+    from duel.execution.verification import Verifier
+
+RUNS_AT_A_TIME = 32
+"""Sandboxed states that are open at a time; each waits for models most of the time."""
+TEST_SECONDS = 600.0
+"""What an issue's own tests may take, as OpenRewardEnv gives them."""
+TYPICAL_TURN, TYPICAL_OUTPUT = "x" * 850, "x" * 2000
+"""What a plan assumes of an action and of its output (the means of 1,250 real turns)."""
+
+
+async def run_async(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Guide every task that is not at its end in the newest round; `found` holds that round's figures.
+
+    `budget` is in dollars; `offline` asks the stand-in endpoint. Raises UserError where no sandbox runs here.
+    """
+    stage = Guiding("guide", workspace, settings, again=again)
+    with workspace.lock("guided", "duel guide"), endpoint_url(offline) as url:
+        tasks = open_tasks(stage, workspace.secret())
+        first = next(tasks, None)
+        async with sandboxes(stage, offline, needed=first is not None):
+            jobs = chain([first] if first else [], tasks)
+            summary = await asking.drive(jobs, stage, role="guide", total=stage.drawn, budget=budget, url=url)
+        return stage.finish(summary, stage.figures())
+
+
+run = synchronous(run_async)
+
+
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+    """What `run` would ask if every run took all its steps and every proposal were approved. Nothing is asked."""
+    tasks = open_tasks(Guiding("guide", workspace, settings), b"")
+    return calls.plan(tasks, workspace=workspace, settings=settings, stage="guide", offline=offline)
+
+
+@dataclass
+class Guiding(Stage):
+    """One run of one round; `executor` and `verifier` are there while jobs work."""
+
+    round: int = 1
+    drawn: int = 0
+    """Tasks that are drawn, whatever becomes of them."""
+    executor: Executor = field(init=False)
+    verifier: Verifier | None = None
+    states: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RUNS_AT_A_TIME))
+    commands: asyncio.Semaphore = field(init=False)
+
+    @cached_property
+    def made(self) -> dict[str, str]:
+        """What a round is made with. The series is a fingerprint of all that makes rounds comparable."""
+        guide, settings = self.settings.guide, self.settings
+        parts = (
+            *(settings.overseer_model, overseer.prompt_hash(), supervised_loop.MOST_REJECTIONS, settings.sample.seed),
+            *(guide.tasks, guide.held_out, guide.max_steps, guide.max_interventions, settings.generate.temperature),
+        )
+        series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return {"agent_model": settings.agent_model, "overseer_model": settings.overseer_model, "series": series}
+
+    def is_of(self, record: GuidedRun) -> bool:
+        """True if a record is of this agent and series."""
+        return all(getattr(record, name) == value for name, value in self.made.items())
+
+    def figures(self) -> dict[str, Any]:
+        """Write the round's rows and say its figures: of held-out tasks and of the others."""
+        from duel.guiding.guided_rows import save
+
+        records = (record.model_copy(update={"rounds": []}) for _, record in self.workspace.guided([]))
+        done = [record for record in records if record.is_done and record.round == self.round]
+        rows = [record for record in done if not record.held_out]
+        path = self.workspace.root / "guided" / f"round_{self.round}.parquet"
+        found: dict[str, Any] = {"round": self.round, "rows": save(path, rows)}
+        for name, runs in {"held-out": [record for record in done if record.held_out], "training": rows}.items():
+            if runs:
+                found[name] = rates = measure(runs)
+                spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
+                say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
+        return found
+
+
+@asynccontextmanager
+async def sandboxes(stage: Guiding, offline: bool, *, needed: bool = True) -> AsyncIterator[None]:
+    """What runs commands, and what runs tests, while the body runs. Raises UserError that says how to get them."""
+    from duel.execution import backends
+
+    if not needed:
+        yield
+        return
+    settings = stage.settings
+    if settings.execute.backend == "off":
+        hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
+        raise SettingsError("no back end is set to run commands", where="[execute] backend", value="off", hint=hint)
+    if settings.guide.verify:
+        stage.verifier = backends.open_verifier(stage.workspace, settings, TEST_SECONDS, offline=offline)
+        stage.executor = stage.verifier.replayer
+    else:
+        stage.executor = backends.open_executor(stage.workspace, settings, offline=offline)
+    stage.commands = asyncio.Semaphore(backends.workers(settings))
+    say(f"round {stage.round}: {settings.agent_model} in {stage.executor.describe()} …")
+    try:
+        yield
+    finally:
+        tests = [stage.verifier.executor] if stage.verifier else []
+        for executor in {id(one): one for one in [stage.executor, *tests]}.values():
+            await executor.close()
+
+
+def open_tasks(stage: Guiding, secret: bytes) -> Iterator[GuidedTask]:
+    """Every drawn task that is not at its end; another agent or series begins the next round."""
+    workspace, settings = stage.workspace, stage.settings
+    issues = [commit.instance_id for _, commit in workspace.commits(stage.damage) if commit.issue.strip()]
+    if not issues:
+        hint = "run prompt.py first: it mirrors the pull requests whose issues are the tasks"
+        raise UserError("there are no tasks", where=workspace.root / "commit", hint=hint)
+    if not settings.overseer_model:
+        raise SettingsError("no model oversees", where="[guide] overseer_model", hint="every judge is a function")
+    made = {record.task: (record.round, stage.is_of(record)) for _, record in workspace.guided(stage.redone)}
+    newest = max((number for number, _ in made.values()), default=0)
+    goes_on = newest and all(same for number, same in made.values() if number == newest)
+    stage.round = newest if goes_on else newest + 1
+    names = shuffled(settings.sample.seed, "guide", issues)[: settings.guide.tasks or None]
+    stage.drawn, wanted = len(names), frozenset(names)
+    prompts_of_them = (prompt for _, _, prompt in workspace.prompts([]) if prompt.instance_id in wanted)
+    openings = {prompt.instance_id: prompt.messages[:2] for prompt in prompts_of_them}
+    for name in names:
+        commit = stage.pull_request(name)
+        if commit is None or stage.is_left_out(name, name, commit):
+            continue
+        record = workspace.read(workspace.guided_path(name), Guided) if name in made else None
+        if record is None or stage.again or made[name] != (stage.round, True):
+            record = fresh(stage, commit, openings.get(name, ()), record)
+        if record.is_done:
+            stage.finished += 1
+        else:
+            yield GuidedTask(stage, name, commit, record, fence.nonce(secret, f"guide {name}"))
+
+
+def fresh(stage: Guiding, commit: Commit, told: Sequence[Message], before: Guided | None) -> Guided:
+    """A record at its beginning, with the rounds before it."""
+    return Guided(
+        **stage.made,
+        round=stage.round,
+        task=commit.instance_id,
+        repo=commit.repo,
+        base_commit=commit.commit,
+        license=commit.license,
+        held_out=chance(stage.settings.sample.seed, "held out", commit.instance_id) < stage.settings.guide.held_out,
+        opening=opening(commit, told),
+        rounds=[run for run in (before.every_round() if before else ()) if run.round < stage.round],
+    )
+
+
+def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
+    """Instructions and issue: `told` by the dataset where a prompt of the pull request was drawn, else our own."""
+    if [message.role for message in told] == ["system", "user"]:
+        return list(told)
+    task = prompts.load("session_task").render(task=commit.issue.strip(), repo=commit.repo, commit=commit.commit)
+    texts = {"system": prompts.load("session_system").text, "user": task}
+    return [Message.model_validate({"role": role, "content": text.rstrip("\n")}) for role, text in texts.items()]
+
+
+@dataclass
+class GuidedTask:
+    """One task that waits to be guided."""
+
+    stage: Guiding
+    item: str
+    commit: Commit
+    record: Guided
+    mark: str
+
+    def requests(self) -> list[calls.Request]:
+        """What is asked if every run takes all its steps and every proposal is approved."""
+        settings, record = self.stage.settings, self.record
+        runs = {"rule": record.steps} | ({"": record.solo_steps} if record.held_out else {})
+        found = []
+        for task, steps in runs.items():
+            ran = [supervised_loop.said(step.action, step.outcome) for step in steps if step.outcome]
+            shown = [*record.opening, *chain.from_iterable(ran)]
+            for _ in range(len(ran), settings.guide.max_steps):
+                found.append(supervised_loop.question(settings, record, shown))
+                if task:
+                    found.append(overseer.request(settings, self.item, self.mark, task, shown, [TYPICAL_TURN]))
+                shown += supervised_loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
+        return found
+
+    async def work(self, ask: calls.Ask) -> None:
+        """Both runs to their ends; the agent alone comes first, where it is to be measured."""
+        record, stage = self.record, self.stage
+        supervision = Supervision(record, stage.settings, self.mark, ask, self._save)
+        async with stage.states:
+            if record.held_out and not record.solo_outcome:
+                async with self._episode(ask) as alone:
+                    outcome = await supervision.solo(alone)
+                record.solo_resolved = await self._resolved(outcome, alone.messages)
+                record.solo_outcome = outcome
+            async with self._episode(ask) as episode:
+                outcome = await supervision.guided(episode)
+            record.resolved = await self._resolved(outcome, episode.messages)
+            record.outcome = outcome
+            self._save()
+
+    @asynccontextmanager
+    async def _episode(self, ask: calls.Ask) -> AsyncIterator[Episode]:
+        from duel.execution import harness as harnesses
+
+        if ask.stopped:  # before a checkout is laid out for nothing
+            raise asyncio.CancelledError
+        messages = list(self.record.opening)
+        harness = harnesses.of(messages, self.stage.settings.execute.output_chars)
+        state = await self.stage.executor.state(start_of(self.commit, messages))
+        try:
+            yield Episode(state, harness, messages, self.stage.commands)
+        finally:
+            await state.close()
+
+    async def _resolved(self, outcome: str, messages: Sequence[Message]) -> bool | None:
+        """True if a run was submitted and the issue's own tests pass; None where tests say nothing."""
+        if self.stage.verifier is None:
+            return None
+        found = await self.stage.verifier.verify(attempt_of(self.item, self.commit, messages))
+        return None if found.resolved is None else found.resolved and outcome == "submitted"
+
+    def _save(self) -> None:
+        self.stage.workspace.save(self.stage.workspace.guided_path(self.item), self.record)
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline().with_spending()
+    parser.add_argument("--agent", metavar="MODEL", help="the agent, in place of [guide] agent_model")
+    parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
+    parser.add_argument("--report", action="store_true", help="write report/guide.md and guide.svg, then stop")
+
+
+def main(arguments: Namespace) -> int:
+    from duel.guiding import rounds_page
+
+    workspace, settings = opened(arguments)
+    settings = with_agent(with_backend(settings, arguments.backend), arguments.agent, arguments.offline)
+    if arguments.report:
+        print("\n".join(map(str, rounds_page.save(workspace))))
+        return EXIT_FINISHED
+    if arguments.plan:
+        plan(workspace, settings, offline=arguments.offline).say()
+        return EXIT_FINISHED
+    named = {name: getattr(arguments, name) for name in ("again", "budget", "offline")}
+    return run(workspace, settings, **named).exit_code
+
+
+def with_agent(settings: Settings, name: str | None, offline: bool) -> Settings:
+    """The settings with another agent, where the command line names one."""
+    if not name:
+        return settings
+    if offline and not name.startswith(f"{OWN_PREFIX}agent-"):
+        hint = f"{OWN_PREFIX}agent-30 proposes 30 % bad actions"
+        raise SettingsError("offline the stand-in is the agent", where="--agent", value=name, hint=hint)
+    return settings.model_copy(update={"guide": settings.guide.model_copy(update={"agent_model": name})})

@@ -1,0 +1,1 @@
+"""An agent under an overseer."""

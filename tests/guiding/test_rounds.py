@@ -1,0 +1,243 @@
+"""Three agents of known badness over 24 tasks of the bundled sample; interruptions, exports, the report over rounds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from duel import settings
+from duel.guiding.guided_rows import row
+from duel.guiding.intervention_rates import measure
+from duel.offline import defaults, endpoint, forced
+from duel.records import Guided, GuidedRun
+from duel.workspace import Workspace
+from tests.conftest import ROOT, Finished
+from tests.guiding.conftest import guided
+
+Script = Callable[..., Finished]
+
+BADNESS = {1: 0.50, 2: 0.30, 3: 0.15}
+"""The share of bad proposals of each round's agent; the overseer knows each, so it is the rate of interventions."""
+SETTINGS = "[guide]\nverify = false\ntasks = {tasks}\nheld_out = {held_out}\n"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled sample's pull requests and prompts."""
+    from duel.stages import prompt
+
+    workspace = Workspace(tmp_path_factory.mktemp("drawn"))
+    prompt.run(workspace, settings.load(workspace.root, forced(), defaults()), offline=True)
+    return workspace.root
+
+
+def workspace_of(drawn: Path, folder: Path, *, tasks: int, held_out: float = 0.0) -> Workspace:
+    for name in ("commit", "prompt"):
+        shutil.copytree(drawn / name, folder / name)
+    (folder / "chain.toml").write_text(SETTINGS.format(tasks=tasks, held_out=held_out))
+    return Workspace(folder)
+
+
+def of_round(records: list[Guided], number: int) -> list[GuidedRun]:
+    return [run for record in records for run in record.every_round() if run.round == number]
+
+
+def test_three_agents_of_known_badness_over_24_tasks(drawn: Path, tmp_path: Path, script: Script) -> None:
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=24, held_out=0.25)
+    for number, badness in BADNESS.items():
+        name = f"offline-stand-in/agent-{100 * badness:.0f}"
+        said = script("guide", "--workspace", workspace.root, "--offline", "--agent", name, code=0).err
+        assert f"round {number}" in said
+
+    records = guided(workspace)
+    assert len(records) == 24
+    rates = {number: measure(of_round(records, number)) for number in BADNESS}
+    assert rates[1].rate > rates[2].rate > rates[3].rate
+    for number, truth in BADNESS.items():
+        assert rates[number].low <= truth <= rates[number].high, (truth, rates[number])
+        assert rates[number].tasks == 24
+        assert rates[number].high - rates[number].low < 0.25
+
+    # What is measured on held-out tasks stands in the report, beside what the agents do alone.
+    script("guide", "--workspace", workspace.root, "--report", code=0)
+    page = (workspace.report / "guide.md").read_text("utf-8")
+    assert "OFFLINE" in page
+    assert "From round 1 to 3 the rate fell by" in page
+    assert (workspace.report / "guide.svg").read_text("utf-8").count("<circle") == 6
+
+    # The rows: what the agent will see alone, and each proposal that did not run beside the turn that did.
+    rows = str(workspace.root / "guided" / "round_1.parquet")
+    script("export", "--workspace", workspace.root, "--offline", "--from", rows, "--format", "sft,dpo", code=0)
+    training = [record for record in records if not record.held_out]
+    sft = lines(workspace.root / "export" / "sft" / "train.jsonl")
+    assert len(sft) == len(training)
+    first = {record.task: next(run for run in record.every_round() if run.round == 1) for record in training}
+    refused = {step.proposal for run in first.values() for step in run.steps if step.ruling != "approve"} - {""}
+    reasons = {step.reason for run in first.values() for step in run.steps if step.reason}
+    for example in sft:
+        said = [message["content"] for message in example["messages"]]
+        assert not any("[Note from" in text or reason in text for text in said for reason in reasons)
+        turns = {message["content"] for message in example["messages"] if message["role"] == "assistant"}
+        assert turns == {step.action for step in first[example["instance_id"]].steps if step.action}
+    dpo = lines(workspace.root / "export" / "dpo" / "train.jsonl")
+    assert {pair["rejected"][0]["content"] for pair in dpo} <= refused
+    wanted = {
+        (record.task, mark["proposal"], record.opening[-1].content, said["messages"][mark["message"]]["content"])
+        for record in training
+        for said in [row(record.model_copy(update={"steps": first[record.task].steps}))]
+        for mark in orjson.loads(said["interventions"])
+    }
+    made = {
+        (p["instance_id"], p["rejected"][0]["content"], p["prompt"][1]["content"], p["chosen"][0]["content"])
+        for p in dpo
+    }
+    assert made == wanted
+    assert not any("[Note from" in message["content"] for pair in dpo for message in pair["prompt"])
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_ends_with_the_same_bytes_and_no_call_twice(
+    drawn: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    monkeypatch.setenv("CHUTES_API_KEY", "k")
+    names = '[execute]\nbackend = "bubblewrap"\n'
+    files: dict[str, dict[str, bytes]] = {}
+    for folder in ("whole", "broken"):
+        workspace = workspace_of(drawn, tmp_path / folder, tasks=5, held_out=0.4)
+        text = (workspace.root / "chain.toml").read_text()
+        models = 'agent_model = "offline-stand-in/agent-30"\noverseer_model = "offline-stand-in/overseer"\n'
+        (workspace.root / "chain.toml").write_text(text + models + names)
+        with endpoint(latency_s=0.01) as stand_in:
+            monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
+            if folder == "broken":
+                stage = subprocess.Popen(
+                    [sys.executable, "-m", "duel", "guide", "--workspace", str(workspace.root)],
+                    cwd=ROOT,
+                    env=dict(os.environ),
+                    stderr=subprocess.DEVNULL,
+                )
+                while stage.poll() is None and stand_in.stats()["requests"] < 40:
+                    with pytest.MonkeyPatch.context():
+                        try:
+                            stage.wait(0.002)
+                        except subprocess.TimeoutExpired:
+                            continue
+                stage.send_signal(how)
+                assert stage.wait(60) == (-9 if how == signal.SIGKILL else 130)
+                half = stand_in.stats()
+            script("guide", "--workspace", workspace.root, code=0)
+            counted = stand_in.stats()
+        paths = sorted((workspace.root / "guided").iterdir())
+        files[folder] = {path.name: path.read_bytes() for path in paths}
+    assert files["broken"] == files["whole"]
+    # Only what was in flight when the process was killed had to be asked again.
+    assert counted["extra_ok"] <= (half["max_inflight"] if how == signal.SIGKILL else 0)
+    assert half["unique_ok"] < counted["unique_ok"]
+
+
+def test_dates_that_an_earlier_run_showed_stand(drawn: Path, tmp_path: Path, script: Script) -> None:
+    """A rerun replays the commands; a new date in their output must not make new questions."""
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=1)
+    script("guide", "--workspace", workspace.root, "--offline", code=0)
+    (path,) = (path for path, _ in workspace.guided([]))
+    whole = path.read_bytes()
+    record = workspace.read(path, Guided)
+    for step in record.steps[:3]:
+        assert step.outcome
+        step.outcome.shown = "Observation: as it was then"
+    kept = record.steps[:3]
+    workspace.save(path, record.model_copy(update={"steps": kept, "outcome": ""}))
+    script("guide", "--workspace", workspace.root, "--offline", code=0)
+    again = workspace.read(path, Guided)
+    assert again.steps[:3] == kept
+    assert again.outcome
+    assert path.read_bytes() != whole
+
+
+def test_another_agent_begins_the_next_round_and_the_rounds_before_stay(
+    drawn: Path, tmp_path: Path, script: Script
+) -> None:
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=2)
+    call = ("guide", "--workspace", workspace.root, "--offline")
+    script(*call, code=0)
+    before = {path: path.read_bytes() for path, _ in workspace.guided([])}
+    assert "nothing to do" in script(*call, code=0).err
+    assert {path: path.read_bytes() for path, _ in workspace.guided([])} == before
+    script(*call, "--agent", "offline-stand-in/agent-15", code=0)
+    for path, record in workspace.guided([]):
+        old = orjson.loads(before[path])
+        assert (record.round, [run.round for run in record.rounds]) == (2, [1])
+        assert [step.action for step in record.rounds[0].steps] == [step["action"] for step in old["steps"]]
+    assert (workspace.root / "guided" / "round_1.parquet").exists()
+    (workspace.root / "chain.toml").write_text(SETTINGS.format(tasks=2, held_out=0.0) + "max_steps = 9\n")
+    script(*call, "--agent", "offline-stand-in/agent-15", code=0)
+    assert {record.round for record in guided(workspace)} == {3}
+    assert len({run.series for record in guided(workspace) for run in record.every_round()}) == 2
+
+
+def test_a_damaged_record_is_named_and_made_again(drawn: Path, tmp_path: Path, script: Script) -> None:
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=2)
+    call = ("guide", "--workspace", workspace.root, "--offline")
+    script(*call, code=0)
+    path, _ = next(workspace.guided([]))
+    before = path.read_bytes()
+    path.write_bytes(before[:200])
+    said = script(*call, code=0).err
+    assert "1 file was damaged and written again" in said
+    assert path.read_bytes() == before
+
+
+def test_a_plan_counts_both_runs_and_writes_nothing(drawn: Path, tmp_path: Path, script: Script) -> None:
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=4, held_out=1.0)
+    said = script("guide", "--workspace", workspace.root, "--offline", "--plan", code=0).out
+    # Fifteen actions with a ruling each, and fifteen alone.
+    assert "guide: 4 items, 180 calls" in said
+    assert not (workspace.root / "guided").exists()
+    assert not (workspace.root / ".duel").exists()
+
+
+def test_what_is_submitted_is_checked_by_the_issues_own_tests(drawn: Path, tmp_path: Path, script: Script) -> None:
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=0)
+    keep = {"granary__backhaul-2"}  # its tests need a shell alone
+    for path, commit in [*workspace.commits([])]:
+        if commit.instance_id not in keep:
+            path.unlink()
+    (workspace.root / "chain.toml").write_text("[guide]\nheld_out = 1.0\n")
+    script("guide", "--workspace", workspace.root, "--offline", "--agent", "offline-stand-in/agent-0", code=0)
+    (record,) = guided(workspace)
+    assert (record.outcome, record.resolved) == ("submitted", True)
+    assert (record.solo_outcome, record.solo_resolved) == ("submitted", True)
+    script("guide", "--workspace", workspace.root, "--report", code=0)
+    assert "1 of 1" in (workspace.report / "guide.md").read_text("utf-8")
+
+
+def test_a_spent_budget_ends_the_run_cleanly_and_the_rest_is_taken_up_later(
+    drawn: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=3)
+    with (workspace.root / "chain.toml").open("a") as file:
+        file.write(
+            'agent_model = "some/agent-30"\noverseer_model = "some/overseer"\n[execute]\nbackend = "bubblewrap"\n'
+        )
+        file.write('[prices]\n"*" = { input = 1.0, output = 1.0 }\n')
+    with endpoint() as stand_in:
+        monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        script("guide", "--workspace", workspace.root, "--budget", "0.05", code=3)
+        asked = stand_in.stats()["requests"]
+        assert asked
+        script("guide", "--workspace", workspace.root, code=0)
+        assert stand_in.stats()["extra_ok"] == 0
+    assert all(record.outcome for record in guided(workspace))
