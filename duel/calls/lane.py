@@ -5,6 +5,7 @@ when its wait is over. Each provider and model has its own lane, so that one whi
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,9 +89,9 @@ class Lane:
         return len(self._retries) + len(self._fresh)
 
     @property
-    def hungry(self) -> bool:
-        """True where more work would be put to use: less than a round is waiting (a level may double in one)."""
-        return not self.out and self.queued < max(4.0, self.level.limit)
+    def hunger(self) -> int:
+        """Requests that would be put to use: less than a round is waiting (a level may double in one)."""
+        return 0 if self.out else max(0, math.ceil(max(4.0, self.level.limit) - self.queued))
 
     @property
     def held(self) -> bool:
