@@ -316,7 +316,7 @@ class Lane:
 
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
         self._next_start = _now() + self.min_interval_s
-        early = self.pace.wait(_now()) > 0
+        early = self.pace.wait(_now()) > SHORTEST_S
         start = Departure(self.level.sent(), _now(), self.pace.sent(_now()), early)
         self.seats.taken += 1
         turn.set_result(start)
