@@ -203,7 +203,7 @@ class Aftermath:
         route = self.client.route
         if failure.meaning is Meaning.REFUSED:
             return route.max_429_retries
-        return 2 * route.retry_max if failure.kind == HUNG else route.retry_max
+        return 3 * route.retry_max if failure.kind == HUNG else route.retry_max
 
     def _delay(self, call: Call, failure: Failure, count: int) -> float:
         """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""

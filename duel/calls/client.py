@@ -89,9 +89,11 @@ class Client:
         return sum(line.lane.level.in_flight for line in self.lines.values())
 
     @property
-    def hungry(self) -> bool:
-        """True where some model could take more work than is waiting for it."""
-        return not self.lines or any(line.lane.hungry and not line.lane.held for line in self.lines.values())
+    def hunger(self) -> int:
+        """Requests that some model could take beyond those that wait for it."""
+        if not self.lines:
+            return 1
+        return max((line.lane.hunger for line in self.lines.values() if not line.lane.held), default=0)
 
     @property
     def hanging(self) -> int:
@@ -112,7 +114,7 @@ class Client:
 
     def let_go(self) -> None:
         """Fail what waits for a model that is out, where others could go on: they never wait for a sick one."""
-        if self.hungry:
+        if self.hunger:
             for line in self.lines.values():
                 if line.lane.out:
                     line.lane.send_away()

@@ -5,6 +5,7 @@ when its wait is over. Each provider and model has its own lane, so that one whi
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,9 +89,9 @@ class Lane:
         return len(self._retries) + len(self._fresh)
 
     @property
-    def hungry(self) -> bool:
-        """True where more work would be put to use: less than a round is waiting (a level may double in one)."""
-        return not self.out and self.queued < max(4.0, self.level.limit)
+    def hunger(self) -> int:
+        """Requests that would be put to use: less than a round is waiting (a level may double in one)."""
+        return 0 if self.out else max(0, math.ceil(max(4.0, self.level.limit) - self.queued))
 
     @property
     def held(self) -> bool:
@@ -315,7 +316,7 @@ class Lane:
 
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
         self._next_start = _now() + self.min_interval_s
-        early = self.pace.wait(_now()) > 0
+        early = self.pace.wait(_now()) > SHORTEST_S
         start = Departure(self.level.sent(), _now(), self.pace.sent(_now()), early)
         self.seats.taken += 1
         turn.set_result(start)

@@ -142,10 +142,16 @@ class Level:
             return 0.0
         self._slowest_refusal_s = max(self._slowest_refusal_s, took_s)
         self._suspect(number)
-        if self._suspicion < SUSPICIOUS:
+        if self._suspicion < SUSPICIOUS and not self._is_fruitless:
             return 0.0
         self._counting = set(self._flying)
         return self.patience_s
+
+    @property
+    def _is_fruitless(self) -> bool:
+        """True if a trial has refusals alone to show, which no reply comes to judge: count again."""
+        refused = len(self._refused)
+        return self._trial is not None and not self._taken and refused >= max(SHORTEST_TRIAL, self.limit)
 
     def _suspect(self, number: int) -> None:
         """Weigh one more refusal, after the calls between it and the one before it, which were not refused."""

@@ -5,6 +5,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from duel.calls.client import Client
@@ -30,6 +31,8 @@ ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHU
 DRAIN_S = 8.0
 # Turns of the event loop from the start of a job to its first request in a lane, where it counts as waiting.
 TICKS_TO_QUEUE = 3
+# Jobs that are taken up between two looks at what came back; each look is a system call and three turns of the loop.
+JOBS_A_LOOK = 16
 
 
 class Ask(Protocol):
@@ -133,18 +136,20 @@ class _Run:
         while not self.client.stopped:
             if len(self._tasks) >= MOST_JOBS:
                 self.client.let_go()
-            if len(self._tasks) >= MOST_JOBS or not (self.client.hungry or not self._tasks):
+            room = min(self.client.hunger, MOST_JOBS - len(self._tasks), JOBS_A_LOOK) if self._tasks else 1
+            if room <= 0:
                 self._room.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_S):
                         await self._room.wait()
                 continue
-            job = next(jobs, None)
-            if job is None:
+            taken_up = list(islice(jobs, room))
+            for job in taken_up:
+                task = asyncio.create_task(self._work(job))
+                self._tasks.add(task)
+                task.add_done_callback(self._done)
+            if len(taken_up) < room:
                 return
-            task = asyncio.create_task(self._work(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
             for _ in range(TICKS_TO_QUEUE):
                 await asyncio.sleep(0)
 

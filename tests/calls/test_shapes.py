@@ -103,6 +103,10 @@ KEPT: dict[str, tuple[Play, bool, str]] = {
     "finishReason": (events(chunk(TURN), chunk("", None, finishReason="STOP")), True, TURN),
     "content parts in a stream": (events(chunk(A), chunk([{"type": "text", "text": B + C}]), LAST), True, TURN),
     "a whole body where a stream was asked": (good, True, TURN),
+    "counts of tokens as floats": (lambda a: Said(WHOLE.replace(": 1000", ": 1000.0").encode()), False, TURN),
+    "a byte-order mark before the text": (plain("\ufeff" + TURN), False, TURN),
+    "a NUL in the text": (plain(TURN.replace("I look", "I\0 look")), False, TURN.replace("I look", "I\0 look")),
+    "an empty finish reason in every event but the last": (events(chunk(A, ""), chunk(B + C, ""), LAST), True, TURN),
     "a stream where none was asked": (events(chunk(A), chunk(B + C), LAST), False, TURN),
 }  # fmt: skip
 
@@ -120,6 +124,7 @@ FAULTS: dict[str, tuple[Play, bool, str]] = {
         "http-429",
     ),
     "content filter": (plain(TURN[:30], "content_filter"), False, "content-filter"),
+    "two documents in one body": (raw(WHOLE + '\n{"done": true}'), False, "malformed"),
     "choices null": (raw('{"choices": null, "usage": null}'), False, "malformed"),
     "empty and paid": (plain("", out=4000), False, "empty"),
     "bytes that are not UTF-8": (lambda a: Said(WHOLE.replace("I look", "é").encode("latin-1")), False, "malformed"),

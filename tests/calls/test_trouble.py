@@ -180,7 +180,7 @@ def test_a_stalled_stream_is_noticed(house: House) -> None:
 
 def test_a_reply_without_end_is_cut_off(house: House) -> None:
     with endpoint(Faults({"huge": 1.0}, most_per_request=1, huge_bytes=40_000_000)) as stand_in:
-        summary = house.drive(house.questions(1), stand_in.base_url)
+        summary = house.drive(house.questions(1), stand_in.base_url, timeout_s=120)
     assert summary.done == 1 and summary.faults["too-large"] == 1
 
 

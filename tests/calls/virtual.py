@@ -89,7 +89,7 @@ class World:
     async def _all(self) -> None:
         pending: set[asyncio.Task[None]] = set()
         for _ in range(self.calls):
-            while pending and not self.lane.hungry:
+            while pending and not self.lane.hunger:
                 _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             pending.add(asyncio.create_task(self._one()))
             await asyncio.sleep(0)
