@@ -23,6 +23,7 @@ FLOORS = [
     {"errors", "records", "sections", "settings", "environment", "registry", "synchronous"},
     {
         "workspace",
+        "numbered_folders",
         "turn",
         "shell",
         "history",
