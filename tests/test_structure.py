@@ -74,7 +74,9 @@ DOORS = {
     ("cluster", "audit"),
     ("cluster", "candidates"),
     ("cluster", "judging"),
+    ("cluster", "reporting"),
     ("cluster", "review"),
+    ("cluster", "sources"),
 }
 HEAVY = {
     "numpy",
