@@ -441,7 +441,7 @@ class StoreSection(FrozenSection):
     """How records lie on disk."""
 
     answers_per_dir: int = Field(5000, ge=1)
-    """Answer files in one `answer_<k>/`."""
+    """Files in one folder (answers, scores, pull requests, kept turns); more lie in `answer_1/`, `score/1/`, …"""
     shards: int = Field(4, ge=1, le=9999)
     """Shards that `duel shard split` makes where none are named."""
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from duel.environment import expanded
 from duel.errors import ItemError, UserError, WorkspaceError
+from duel.numbered_folders import NumberedFolders
 from duel.records import Answer, Bucket, Commit, Guided, Prompt, Record, Score, Verdict
 
 PROMPTS_PER_FILE = 200
@@ -33,6 +34,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
 # Names that Windows gives to devices; a workspace is often on a shared drive.
 _DEVICE_NAME = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 _DIGITS = re.compile(r"(\d+)")
+_TURN = re.compile(r"_(\d{1,9})_(\d{1,9})$")
 _PROMPT_FILE = re.compile(r"prompts_(\d+)_(\d+)")
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -59,6 +61,7 @@ class Workspace:
 
     def __init__(self, root: Path | str = ".") -> None:
         self.root = expanded(root).absolute()
+        self.folders = NumberedFolders()
         self._folders_made: set[Path] = set()
 
     def __repr__(self) -> str:
@@ -100,13 +103,13 @@ class Workspace:
         """A path from the settings: relative ones are relative to the workspace."""
         return self.root / expanded(path)
 
-    def commit_path(self, instance_id: str) -> Path:
-        """Where the pull request of `instance_id` is mirrored."""
-        return self.root / "commit" / f"{file_name(instance_id)}.json"
+    def commit_path(self, instance_id: str, position: int = 0) -> Path:
+        """Where the pull request of `instance_id` is mirrored; a new one is at `position` among them, from 0."""
+        return self.folders.place(self.root / "commit", f"{file_name(instance_id)}.json", position)
 
-    def score_path(self, stem: str) -> Path:
-        """Where the panel's view of the answer `stem` is kept."""
-        return self.root / "score" / f"{stem}.json"
+    def score_path(self, stem: str, contest: str = "") -> Path:
+        """Where the panel's view of the answer `stem` is kept, of the duel or of a further contest."""
+        return self._place(self.root / "score" / f"_{contest}" if contest else self.root / "score", stem)
 
     def guided_path(self, task: str) -> Path:
         """Where the guided runs of `task` are kept."""
@@ -114,11 +117,17 @@ class Workspace:
 
     def guided(self, damage: list[ItemError]) -> Iterator[tuple[Path, Guided]]:
         """Each readable guided task with its file; what cannot be read is appended to `damage`."""
-        yield from self._read_all(self._sorted(self.root / "guided"), Guided, damage)
+        yield from self.read_all(self._sorted(self.root / "guided"), Guided, damage)
 
     def kept_path(self, bucket: Bucket, stem: str) -> Path:
         """Where the turn `stem` lies once it is in `bucket`."""
-        return self.root / bucket / f"{stem}.json"
+        return self._place(self.root / bucket, stem)
+
+    def _place(self, folder: Path, stem: str) -> Path:
+        """The position of a turn among all follows from its stem."""
+        turn = _TURN.search(stem)
+        position = (int(turn[1]) - 1) * PROMPTS_PER_FILE + int(turn[2]) - 1 if turn else 0
+        return self.folders.place(folder, f"{stem}.json", position)
 
     def kept_paths(self, bucket: Bucket) -> list[Path]:
         """Every file of `bucket` in natural order."""
@@ -220,9 +229,12 @@ class Workspace:
             raise ItemError("damaged", "the mirrored pull request is another's", where=path, value=commit.instance_id)
         return commit
 
+    def commit_paths(self) -> list[Path]:
+        return self._sorted(self.root / "commit")
+
     def commits(self, damage: list[ItemError]) -> Iterator[tuple[Path, Commit]]:
         """Each readable commit with its file; what cannot be read is appended to `damage`."""
-        yield from self.read_all(self._sorted(self.root / "commit"), Commit, damage)
+        yield from self.read_all(self.commit_paths(), Commit, damage)
 
     def score_paths(self) -> list[Path]:
         """Every score file in natural order; `_duel.json` is none."""
@@ -274,7 +286,7 @@ class Workspace:
 
     def _make(self, folder: Path) -> None:
         if folder not in self._folders_made or not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
+            self.folders.make(folder)
             self._folders_made.add(folder)
 
     def _listing(self, folder: Path) -> list[Path]:
@@ -284,7 +296,8 @@ class Workspace:
             return []
 
     def _sorted(self, folder: Path) -> list[Path]:
-        return sorted(self._listing(folder), key=lambda path: natural_order(path.stem))
+        found = [path for inside in self.folders.inside(folder) for path in self._listing(inside)]
+        return sorted(found, key=lambda path: natural_order(path.stem))
 
     def read_all(
         self, paths: list[Path], kind: type[RecordType], damage: list[ItemError]

@@ -23,6 +23,7 @@ FLOORS = [
     {"errors", "records", "sections", "settings", "environment", "registry", "synchronous"},
     {
         "workspace",
+        "numbered_folders",
         "turn",
         "shell",
         "history",
@@ -75,6 +76,7 @@ DOORS = {
     ("cluster", "audit"),
     ("cluster", "candidates"),
     ("cluster", "judging"),
+    ("cluster", "reporting"),
     ("cluster", "review"),
     ("refining", "judging"),
     ("reporting", "refining"),
@@ -83,6 +85,7 @@ DOORS = {
     ("guiding", "judging"),
     ("guiding", "reporting"),
     ("guiding", "sources"),
+    ("cluster", "sources"),
 }
 HEAVY = {
     "numpy",

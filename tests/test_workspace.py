@@ -220,3 +220,24 @@ def test_without_a_home_folder_a_workspace_is_where_it_says(monkeypatch: pytest.
     monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError("no such user")))
     assert Workspace(tmp_path).resolve("data").parent == tmp_path
     assert Workspace("~/run").root.name == "run"
+
+
+def test_folders_hold_so_many_files_and_all_of_them_are_found_whatever_the_number(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.folders.most = 150
+    stems = [f"prompts_900_{k}_{order}" for k in (1, 2, 4) for order in (1, 150, 151, 200)]
+    for stem in stems:
+        workspace.save(workspace.score_path(stem), b"{}")
+        workspace.save(workspace.kept_path("final", stem), b"{}")
+        workspace.save(workspace.score_path(stem, "noise"), b"{}")
+    assert workspace.score_path("prompts_900_1_150") == tmp_path / "score" / "prompts_900_1_150.json"
+    assert workspace.score_path("prompts_900_1_151") == tmp_path / "score" / "1" / "prompts_900_1_151.json"
+    again = Workspace(tmp_path)
+    again.folders.most = 40
+    for listed in (again.score_paths(), again.kept_paths("final"), again.side_scores("noise")):
+        assert sorted(path.stem for path in listed) == sorted(stems)
+    assert all(again.score_path(stem).exists() and again.kept_path("final", stem).exists() for stem in stems)
+    for number in range(400):
+        workspace.save(workspace.commit_path(f"o__r-{number}", number), b"{}")
+    assert len(list((tmp_path / "commit").glob("*.json"))) == 150
+    assert len(again.commit_paths()) == 400 and again.commit_path("o__r-399").exists()

@@ -142,7 +142,8 @@ class _Counted:
 def _counted(workspace: Workspace) -> Rarity:
     """The counts of the files as they are, from those that are kept and what has come since."""
     answers = {path.stem: path for path in workspace.answer_paths()}
-    now = _Counted({path.stem: _mark(path) for path in (workspace.root / "commit").glob("*.json")})
+    commits = {path.stem: path for path in workspace.commit_paths()}
+    now = _Counted({stem: _mark(path) for stem, path in commits.items()})
     rarity, kept = _read(workspace.private / FILE)
     # Cells can be taken back only of what still can be read as it was.
     if (
@@ -156,14 +157,20 @@ def _counted(workspace: Workspace) -> Rarity:
         if record := kept.histories.get(stem) or _read_history(workspace, answers[stem], texts):
             now.histories[stem] = record
     if now != kept:
-        _exchange(workspace, answers, rarity, kept, now, texts)
+        _exchange(workspace, commits, answers, rarity, kept, now, texts)
         with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
             _save(workspace, workspace.private / FILE, rarity, now)
     return rarity
 
 
 def _exchange(
-    workspace: Workspace, answers: dict[str, Path], rarity: Rarity, kept: _Counted, now: _Counted, texts: dict[str, str]
+    workspace: Workspace,
+    commits: dict[str, Path],
+    answers: dict[str, Path],
+    rarity: Rarity,
+    kept: _Counted,
+    now: _Counted,
+    texts: dict[str, str],
 ) -> None:
     """Count each record that has changed: a new pull request, or one of whose histories another sample is taken."""
     before, after = kept.stems_by_record(), now.stems_by_record()
@@ -175,7 +182,7 @@ def _exchange(
         found: set[int] = set()
         if record in index.commits:
             with contextlib.suppress(ItemError):
-                commit = workspace.read(workspace.root / "commit" / f"{record}.json", Commit)
+                commit = workspace.read(commits[record], Commit)
                 found |= _cells_of(_text_of(commit))
         for stem in stems:
             if stem in texts or _read_history(workspace, answers[stem], texts):

@@ -29,7 +29,9 @@ def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
 
 def of_workspace(workspace: Workspace, settings: Settings, benchmarks: Benchmarks) -> str:
     """What the audit of all turns rests on: the ground of each, and every pull request's and answer's file."""
-    return ground(settings, benchmarks).hex() + files([workspace.root / "commit", *workspace.answer_folders()])
+    return ground(settings, benchmarks).hex() + files(
+        [*workspace.folders.inside(workspace.root / "commit"), *workspace.answer_folders()]
+    )
 
 
 def of_turn(base: bytes, reply: str, answer: Answer, commit: Commit | None) -> str:

@@ -312,6 +312,14 @@ class Ledger:
         return cannot_use(self.path, error)
 
 
+def spent(path: Path) -> float:
+    """Dollars paid so far by the workspace with this ledger."""
+    if not path.exists():
+        return 0.0
+    with Ledger(path) as ledger:
+        return ledger.spent()
+
+
 def _settle(waiting: list[asyncio.Future[None]], failure: WorkspaceError | None) -> None:
     for durable in waiting:
         if durable.done():

@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 
-from duel import cli
-
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
 
@@ -21,7 +19,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit("the worker is gone")
-    cli.main()
+    os.execv(sys.executable, [sys.executable, "-m", "duel", *sys.argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":

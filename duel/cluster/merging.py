@@ -6,7 +6,6 @@ the verdict over all turns, the report. So 1, 4 or 16 shards give the figures of
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from duel.calls.ledger import Ledger
 from duel.cluster.shards import Shard, bring, there
 from duel.errors import WorkspaceError
 from duel.judging import looks
+from duel.reporting.report_summary import recorded
 from duel.review.ballot_box import DRAWS_FILE, VOTES_FILE
 from duel.workspace import Workspace
 
@@ -107,20 +107,11 @@ def _dropped(whole: Workspace, parts: list[Shard]) -> None:
 
 def _add_figures(whole: Workspace, parts: list[Shard]) -> None:
     """report/execute.json: the counts of all shards."""
-    total: dict[str, Any] = {}
-    for shard in parts:
-        with contextlib.suppress(OSError, ValueError):
-            total = _sum(total, orjson.loads((shard.workspace.report / "execute.json").read_bytes()))
-    if total:
+    found = [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]
+    if found:
+        counts, without = Counter[str](), Counter[str]()
+        for told in found:
+            counts.update({name: count for name, count in told.items() if isinstance(count, int)})
+            without.update(told.get("without") or {})
+        total = {**found[0], **counts, "without": dict(sorted(without.items()))}
         whole.save(whole.report / "execute.json", orjson.dumps(total, option=PAGE))
-
-
-def _sum(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
-    """Numbers added up, also within; of anything else the first."""
-    found = dict(one)
-    for key, value in two.items():
-        if isinstance(value, dict):
-            found[key] = _sum(found.get(key) or {}, value)
-        else:
-            found[key] = found.get(key, 0) + value if isinstance(value, int) else found.get(key, value)
-    return found

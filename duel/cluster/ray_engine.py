@@ -130,7 +130,11 @@ class Engine:
                 say(f"waiting for a node that offers {SLOT}")
             for reference in ready:
                 shard, step = waiting.pop(reference)
-                ended: Ended = ray.get(reference)
+                try:
+                    ended: Ended = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    told, hint = str(error).splitlines()[-1:], "have all nodes the same installation, and this folder?"
+                    raise WorkspaceError("a node cannot run a stage", value=told, hint=hint) from None
                 self.ended(shard, self.plan[step], ended)
                 if self._settle(shard, before) and ended.code == EXIT_BUDGET:
                     begin(shard, step)

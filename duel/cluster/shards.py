@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from duel.audit.contamination import canonical_repo, repo_of
+from duel.calls.ledger import spent
 from duel.errors import WorkspaceError
 from duel.workspace import SHARD_FILE, SHARDS_FOLDER, Workspace
 
@@ -53,13 +54,7 @@ class Shard:
         }
 
     def spent(self) -> float:
-        """Dollars."""
-        from duel.calls.ledger import Ledger
-
-        if not self.workspace.ledger.exists():
-            return 0.0
-        with Ledger(self.workspace.ledger) as ledger:
-            return ledger.spent()
+        return spent(self.workspace.ledger)
 
 
 def number_of(instance_id: str, repo: str, shards: int) -> int:

@@ -23,6 +23,7 @@ from duel.cluster.merging import SIDE_CONTESTS
 from duel.cluster.shards import bring, number_of, place, there
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.settings import SETTINGS_FILE, Settings
+from duel.sources import replacing
 from duel.workspace import PRIVATE_FOLDER, SHARD_FILE, SHARDS_FOLDER, Workspace
 
 
@@ -42,6 +43,8 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
         (part.private / "secret").chmod(0o600)
         _bring_settings(whole, part, settings)
     stems = _split_prompts(whole, parts)
+    for part in parts:  # answers to prompts of an earlier draw
+        replacing.replace(part, settings.store.answers_per_dir)
     _bring_records(whole, parts, stems)
     rarity = whole.root / SHARDS_FOLDER / SHARED_FILE
     rarity_of(whole, settings).save_shared(whole, rarity)

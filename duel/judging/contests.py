@@ -43,8 +43,7 @@ class Contest:
     """How the ledger groups what its judges are asked."""
 
     def path(self, workspace: Workspace, item: str) -> Path:
-        path = workspace.score_path(item)
-        return path if self.name == "duel" else path.parent / f"_{self.name}" / path.name
+        return workspace.score_path(item, "" if self.name == "duel" else self.name)
 
     def paths(self, workspace: Workspace) -> list[Path]:
         """Every score of this contest, in natural order."""

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -49,7 +50,7 @@ def stamp(panel: Panel) -> str:
     )
     score = workspace.root / "score"
     further = [score / f"_{name}" for name in ("noise", "confirm", "canary")]
-    for folder in [*workspace.answer_folders(), score, *further]:
+    for folder in [*workspace.answer_folders(), *chain.from_iterable(map(workspace.folders.inside, [score, *further]))]:
         for line in sorted(_entries(folder)):
             whole.update(line.encode("utf-8", "surrogateescape"))
     return whole.hexdigest()

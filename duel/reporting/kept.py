@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duel.records import Bucket, Kept
+from duel.records import Kept
 from duel.reporting.listed_turns import Judged
 from duel.workspace import BUCKETS, Workspace, cannot_write
 
@@ -33,8 +33,8 @@ class Shelves:
         self._judged.add(turn.file)
         if turn.bucket is None:
             return
-        name = _name(turn.bucket, turn.file)
         path = self.workspace.kept_path(turn.bucket, turn.file)
+        turn.kept = name = self._name(path)
         if name not in self._before and path.exists() and not _is_kept_record(path):
             self.in_the_way.append(name)
             return
@@ -58,13 +58,15 @@ class Shelves:
         self.workspace.save(self.workspace.private / MANIFEST, manifest)
         return len(gone)
 
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.workspace.root).as_posix()
+
     def _unlisted(self) -> set[str]:
         """Kept records of turns judged here that no manifest lists."""
         found = set()
         for bucket in BUCKETS:
-            folder = self.workspace.root / bucket
-            for path in folder.glob("*.json") if folder.is_dir() else ():
-                name = _name(bucket, path.stem)
+            for path in self.workspace.kept_paths(bucket):
+                name = self._name(path)
                 known = name in self._before or name in self._now or path.stem not in self._judged
                 if not known and _is_kept_record(path):
                     found.add(name)
@@ -93,10 +95,6 @@ def enriched(judged: Judged) -> Kept:
     )
 
 
-def _name(bucket: Bucket, stem: str) -> str:
-    return f"{bucket}/{stem}.json"
-
-
 def _listed(manifest: Path) -> set[str]:
     """The names in the manifest that are files of a bucket: a damaged one lists nothing, and none leads elsewhere."""
     import orjson
@@ -109,8 +107,9 @@ def _listed(manifest: Path) -> set[str]:
 
 
 def _leads_into_a_bucket(name: str) -> bool:
-    bucket, _, rest = name.partition("/")
-    return bucket in BUCKETS and rest.endswith(".json") and "/" not in rest and "\0" not in rest
+    bucket, *inside, file = name.split("/")
+    numbered = not inside or (len(inside) == 1 and inside[0].isdecimal())
+    return bucket in BUCKETS and numbered and file.endswith(".json") and "\0" not in name
 
 
 def _is_kept_record(path: Path) -> bool:

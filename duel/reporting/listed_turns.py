@@ -54,6 +54,8 @@ class ListedTurn:
     """(challenger - opponent) / the longer of the two, in characters."""
     path: str
     """The answer file, relative to the workspace."""
+    kept: str = ""
+    """The file in its bucket, likewise."""
     title: str = ""
     """The issue in one line."""
     commands: tuple[str, str] = ("", "")

@@ -162,5 +162,4 @@ def _turn_row(turn: ListedTurn) -> str:
 
 
 def _link(turn: ListedTurn) -> str:
-    target = f"{turn.bucket}/{turn.file}.json" if turn.bucket else turn.path
-    return f"[{code(turn.file)}](../{quote(target)})"
+    return f"[{code(turn.file)}](../{quote(turn.kept or turn.path)})"

@@ -151,7 +151,7 @@ def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
         names = sorted(set(values))
         number = {value: position for position, value in enumerate(names)}
         table[name] = {"names": names, "of": [number[value] for value in values]}
-    for name in ("file", "score", "flips", "leaking", "bucket", "position", "path", "title"):
+    for name in ("file", "score", "flips", "leaking", "bucket", "position", "path", "kept", "title"):
         table[name] = [getattr(turn, name) for turn in turns]
     table["theirs"], table["ours"] = ([turn.commands[side] for turn in turns] for side in (0, 1))
     for place, metric in enumerate(DIMENSIONS):

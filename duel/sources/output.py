@@ -84,9 +84,9 @@ class Output:
         self.workspace.save(mark_path(self.workspace), orjson.dumps({"made_with": "", "files": {}}))
 
     def save_commits(self, commits: Iterable[Commit]) -> set[str]:
-        saved = set()
+        saved: set[str] = set()
         for commit in commits:
-            self._save(self.workspace.commit_path(commit.instance_id), commit.dump())
+            self._save(self.workspace.commit_path(commit.instance_id, len(saved)), commit.dump())
             saved.add(commit.instance_id)
             size = pull.tokens(commit)
             if size > pull.token_limit(self.settings):

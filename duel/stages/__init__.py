@@ -26,6 +26,7 @@ def opened(arguments: Namespace) -> tuple[Workspace, Settings]:
     """The workspace that the command line names, and its settings."""
     workspace = Workspace(arguments.workspace)
     chosen = settings.load(workspace.root, *overrides(arguments.offline))
+    workspace.folders.most = chosen.store.answers_per_dir
     say_unused(chosen)
     return workspace, chosen
 

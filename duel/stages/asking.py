@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
+from duel.command import say
 from duel.errors import EXIT_FINISHED
 from duel.stages import opened
+from duel.workspace import SHARDS_FOLDER
 
 if TYPE_CHECKING:
     from duel.calls import Job, Plan, Summary
@@ -48,6 +50,8 @@ async def drive(
     name = name or stage.name
     if first is None:
         return calls.Summary(name)
+    if (stage.workspace.root / SHARDS_FOLDER).is_dir():
+        say("this workspace is split: what its shards have paid for is known here after `duel shard merge`")
     route = calls.route_for(stage.settings, stage.workspace, role, url)
     if outdated is not None:
         outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)

@@ -153,6 +153,7 @@ def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, SampleSe
     given = {key: value for key, value in given.items() if value is not None}
     settings = settings_file.load(workspace.root, flags, defaults)
     say_unused(settings)
+    workspace.folders.most = settings.store.answers_per_dir
     if given:
         return settings_file.load(workspace.root, flags | given, defaults), settings.sample
     return remembered(workspace, settings), settings.sample

@@ -50,10 +50,12 @@ def run(
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
         return Result("run")
-    before = spent(workspace)
+    from duel.calls.ledger import spent
+
+    before = spent(workspace.ledger)
 
     def paying() -> dict[str, Any]:
-        left = None if budget is None else max(0.0, budget - (spent(workspace) - before))
+        left = None if budget is None else max(0.0, budget - (spent(workspace.ledger) - before))
         return {"again": again, "budget": left, "offline": offline}
 
     if not offline and (check_models or not workspace.prompt_files()):
@@ -185,13 +187,3 @@ def say_plans(plans: list[calls.Plan]) -> None:
     for stage in plans:
         stage.say()
     print(f"in all: {sum(stage.calls for stage in plans):,} calls, {estimate.cost_of(plans)}")
-
-
-def spent(workspace: Workspace) -> float:
-    """Dollars that the workspace has cost so far."""
-    from duel.calls.ledger import Ledger
-
-    if not workspace.ledger.exists():
-        return 0.0
-    with Ledger(workspace.ledger) as ledger:
-        return ledger.spent()

@@ -94,6 +94,7 @@ def test_shards_on_ray_give_the_verdict_of_one_workspace_and_run_again_for_nothi
     for stage in ("king.py", "ch.py", "audit", "validate.py"):
         script(stage, "--workspace", whole.root, code=0)
     before = stand_in.stats()["requests"]
+    script("shard", "split", 2, "--workspace", drawn.root, code=0)
     told = engine(drawn, "--workers", 2, code=0).err
     assert told.count("validate  exit 0") == len([part for part in shards.there(drawn) if part.prompts])
     assert drawn.duel.read_bytes() == whole.duel.read_bytes()
@@ -103,10 +104,11 @@ def test_shards_on_ray_give_the_verdict_of_one_workspace_and_run_again_for_nothi
     assert stand_in.stats()["requests"] == asked
 
 
-def test_a_budget_is_one_for_all_shards(drawn: Workspace, engine: Script, stand_in: StandIn) -> None:
+def test_a_budget_is_one_for_all_shards(drawn: Workspace, script: Script, engine: Script, stand_in: StandIn) -> None:
     settings = drawn.root / "chain.toml"
     prices = "\n".join(f'"{name}" = {{ input = 1.0, output = 1.0 }}' for name in ("some/writer", "some/judge-a"))
     settings.write_text(f"{settings.read_text()}\n[prices]\n{prices}\n")
+    script("shard", "split", 2, "--workspace", drawn.root, code=0)
     engine(drawn, "--workers", 2, "--budget", 0.02, code=3)
     parts = shards.there(drawn)
     assert 0 < sum(part.spent() for part in parts) <= 0.02

@@ -196,3 +196,18 @@ def test_shards_run_side_by_side_under_xargs(drawn: Workspace, program: Script, 
     assert program("shard", "status", "--workspace", drawn.root, code=0).out.count("decided") == 3
     program("shard", "merge", "--workspace", drawn.root, code=0)
     assert orjson.loads(drawn.duel.read_bytes())["turns"]
+
+
+def test_a_new_draw_leaves_answers_to_the_old_one_behind(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
+    run_shards(script, drawn, 2)
+    script("prompt.py", "--n", 20, "--workspace", drawn.root, code=0)
+    script("shard", "split", 2, "--workspace", drawn.root, code=0)
+    script("shard", "merge", "--workspace", drawn.root)
+    stems = {stem for stem, _, _ in drawn.prompts([])}
+    assert {path.stem for path in drawn.answer_paths()} <= stems
+    assert len(stems) == 20
+
+
+def test_a_split_workspace_says_so_before_it_asks_anything(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
+    script("shard", "split", 2, "--workspace", drawn.root, code=0)
+    assert "this workspace is split" in script("king.py", "--workspace", drawn.root, code=0).err

@@ -18,7 +18,7 @@ from duel.offline import endpoint
 from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.stages import export, king, validate, whole
-from duel.workspace import Workspace
+from duel.workspace import BUCKETS, Workspace
 from tests.conftest import ROOT, Finished
 from tests.stages.conftest import SETTINGS
 
@@ -106,3 +106,26 @@ def test_stages_are_functions_that_work_inside_a_running_event_loop(sampled: Wor
 def test_a_stage_takes_the_options_of_its_command_line_and_no_others(sampled: Workspace) -> None:
     with pytest.raises(TypeError, match="unknown options: formats; known: balance"):
         export.run(sampled, settings.load(sampled.root), formats="sft")
+
+
+def test_small_folders_hold_the_same_run(script: Script, sampled: Workspace, stand_in: StandIn, tmp_path: Path) -> None:
+    def left(workspace: Workspace) -> list[str]:
+        kept = [path for bucket in BUCKETS for path in workspace.kept_paths(bucket)]
+        files = [*workspace.commit_paths(), *workspace.score_paths(), *workspace.answer_paths(), *kept]
+        return [f"{path.relative_to(workspace.root).parts[0].split('_')[0]}/{path.name}" for path in files]
+
+    small = Workspace(tmp_path / "small")
+    settings = (sampled.root / "chain.toml").read_text() + "\n[store]\nanswers_per_dir = 5\n"
+    small.save(small.root / "chain.toml", settings.encode())
+    small.save(small.private / "secret", sampled.secret())
+    for workspace in (sampled, small):
+        script("run.py", "--workspace", workspace.root, code=0)
+    assert left(small) == left(sampled)
+    assert small.duel.read_bytes() == sampled.duel.read_bytes()
+    for name in ("answer_0", "score", "score/1", "commit", "commit/1", "final", "defeat"):
+        files = [path for path in (small.root / name).glob("*.json") if path.name[0] != "_"]
+        assert len(files) <= 5, name
+    assert len(list((small.root / "commit" / "1").iterdir())) == 5
+    before = stand_in.stats()["requests"]
+    script("run.py", "--workspace", small.root, code=0)
+    assert stand_in.stats()["requests"] == before

@@ -20,7 +20,7 @@ function turnHead(row) {
   const fact = (label, value) => el('span', {}, `${label} `, el('b', {}, value));
   const place = list.order.indexOf(row);
   const neighbour = (step, label, name) => el('button', { type: 'button', 'aria-label': name, disabled: list.order[place + step] === undefined, click: () => step && go(list.order[place + step]) }, label);
-  const kept = rows.bucket[row] ? `${rows.bucket[row]}/${rows.file[row]}.json` : rows.path[row];
+  const kept = rows.kept[row] || rows.path[row];
   return el('div', { class: 'turn-head' },
     el('div', { class: 'bar-line' }, el('span', { class: 'muted figure' }, place < 0 ? '' : `${count(place + 1)} of ${count(list.order.length)}`),
       el('span', { class: 'end' }, jumps(place), neighbour(-1, '↑ Previous', 'Previous turn (k)'), neighbour(1, '↓ Next', 'Next turn (j)'))),
