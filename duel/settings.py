@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
+from duel.generate_section import GenerateSection
 from duel.records import Side
 from duel.sections import (
     AuditSection,
@@ -25,7 +26,6 @@ from duel.sections import (
     EndpointSection,
     ExecuteSection,
     FrozenSection,
-    GenerateSection,
     JudgeSection,
     Price,
     ReportSection,
