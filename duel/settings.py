@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
+from duel.generate_section import GenerateSection
 from duel.records import Side
 from duel.sections import (
     AuditSection,
@@ -26,7 +27,6 @@ from duel.sections import (
     EndpointSection,
     ExecuteSection,
     FrozenSection,
-    GenerateSection,
     GuideSection,
     JudgeSection,
     Price,

@@ -15,53 +15,24 @@ second blind writer. `[generate] challengers` and `challenger_models` ask for se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from duel import calls, candidates, fence
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity, background
-from duel.bookkeeping import Result
 from duel.command import Parser
 from duel.errors import UserError
-from duel.settings import Settings
+from duel.records import Candidate
 from duel.stages import asking, writing
 from duel.synchronous import synchronous
-from duel.workspace import Workspace
 
 Value = TypeVar("Value")
-
-
-async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Write every challenger that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = Challengers("challenger", workspace, settings, again=again, side="challenger")
-    with stage.auditing:
-        return await stage.run("ch.py", len(workspace.answer_paths()), budget=budget, offline=offline)
-
-
-run = synchronous(run_async)
-
-
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    return Challengers("challenger", workspace, settings, side="challenger").plan(offline=offline)
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
-
-
-def main(arguments: Namespace) -> int:
-    return asking.main(arguments, run, plan)
 
 
 @dataclass
@@ -72,6 +43,7 @@ class Challengers(writing.WritingStage):
     replies that have come are taken for late ones (100,000 pull requests take 88 s to count).
     """
 
+    SIDE, COMMAND = "challenger", "ch.py"
     rarity: Rarity = field(default_factory=Rarity)
     auditing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "audit"))
     """One thread: more would only wait for the interpreter."""
@@ -89,12 +61,8 @@ class Challengers(writing.WritingStage):
                 self.drop(path.stem, answer.instance_id, "no-pull-request")
                 continue
             mark = fence.nonce(secret, f"challenger {answer.instance_id}")
-            missing = self.missing(answer, numbered.of("challenger", path.stem, answer.messages, commit, mark))
-            if not missing.of(answer, "challenger"):
-                self.finished += 1
-                continue
-            self.stale += bool(answer.challenger) and not self.again and not missing.keep
-            yield writing.OpenTurn(self, path.stem, path, answer, missing, commit)
+            questions = numbered.of("challenger", path.stem, answer.messages, commit, mark)
+            yield from self.opened(writing.OpenTurn(self, path.stem, path, answer, commit), answer, questions)
 
     async def prepare(self) -> None:
         """Count how rare each name is in this workspace and in common source code."""
@@ -109,24 +77,24 @@ class Challengers(writing.WritingStage):
         """`work(*given)` in the audit's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.auditing, work, *given)
 
-    async def write(self, ask: calls.Ask, turn: writing.OpenTurn, question: candidates.Question) -> writing.Written:
+    async def write(
+        self, ask: calls.Ask, turn: writing.OpenTurn, name: str, question: candidates.Question
+    ) -> Candidate:
         """The better of at most two well-formed replies, with what the audit found in it."""
-        first = await self.well_formed(ask, question)
-        leaks = await self.off_the_loop(self.leaks, first.reply.text, turn)
-        kept = replace(first, audit=leaks.audit(first.reply.text))
-        if not leaks.leaking:
-            return kept
-        ask.reject(first.reply, "leak")
-        followup = candidates.asked_again(question, first.reply, [finding.sentence() for finding in leaks.findings])
-        try:
-            second, made = await candidates.ask_for_turn(ask, followup, self.settings.generate.format_retries)
-        except candidates.Refused:
-            return kept
-        second_leaks = await self.off_the_loop(self.leaks, second.text, turn)
-        if second_leaks.score >= leaks.score:
-            return kept
-        made.plan = first.made.plan
-        return writing.Written(second, made, replace(second_leaks, reworded=True).audit(second.text))
+        retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
+        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
+        leaks = await self.off_the_loop(self.leaks, reply.text, turn)
+        if leaks.leaking:
+            ask.reject(reply, "leak")
+            told = [finding.sentence() for finding in leaks.findings]
+            with contextlib.suppress(candidates.Refused):
+                asked = candidates.asked_again(question, reply, told)
+                second, second_made = await candidates.ask_for_turn(ask, asked, retries)
+                found = await self.off_the_loop(self.leaks, second.text, turn)
+                if found.score < leaks.score:
+                    second_made.plan = made.plan
+                    reply, made, leaks = second, second_made, replace(found, reworded=True)
+        return Candidate(id=name, side=self.SIDE, text=reply.text, made=made, audit=leaks.audit(reply.text))
 
     def leaks(self, reply: str, turn: writing.OpenTurn) -> Leaks:
         """What the reply tells that stands in the pull request and nowhere in what the agent has seen."""
@@ -138,3 +106,22 @@ class Challengers(writing.WritingStage):
     def discard(self, turn: writing.OpenTurn, had: bool) -> None:
         if had:
             self.workspace.save(turn.path, turn.answer)
+
+    def total(self) -> int:
+        return len(self.workspace.answer_paths())
+
+    def held(self) -> ThreadPoolExecutor:
+        return self.auditing
+
+
+run_async = partial(writing.run_async, Challengers)
+run = synchronous(run_async)
+plan = partial(writing.plan, Challengers)
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline().with_spending()
+
+
+def main(arguments: Namespace) -> int:
+    return asking.main(arguments, run, plan)

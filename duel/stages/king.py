@@ -14,49 +14,21 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from duel import calls, candidates
-from duel.bookkeeping import Result
+from duel import candidates
 from duel.command import Parser
 from duel.errors import ItemError, UserError
 from duel.records import Answer, Message, Prompt
-from duel.settings import Settings
 from duel.stages import asking, writing
 from duel.synchronous import synchronous
-from duel.workspace import Workspace
-
-
-async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Write every king that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = Kings("king", workspace, settings, again=again)
-    return await stage.run("king.py", workspace.count_prompts(), budget=budget, offline=offline)
-
-
-run = synchronous(run_async)
-
-
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    return Kings("king", workspace, settings).plan(offline=offline)
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
-
-
-def main(arguments: Namespace) -> int:
-    return asking.main(arguments, run, plan)
 
 
 class Kings(writing.WritingStage):
     """The stage: blind candidates for every prompt."""
+
+    SIDE, COMMAND = "king", "king.py"
 
     def open_turns(self) -> Iterator[writing.OpenTurn]:
         workspace = self.workspace
@@ -68,18 +40,12 @@ class Kings(writing.WritingStage):
             if self.is_left_out(stem, prompt.instance_id, commit):
                 continue
             history = candidates.fitted_history(prompt.messages, self.settings, commit)
-            questions = numbered.of("king", stem, history)
             path = workspace.find_answer(stem, folders)
-            before = self.existing(path)
-            fresh = blank(prompt, history)
+            before, fresh = self.existing(path), blank(prompt, history)
             known = before if before is not None and before.instance_id == prompt.instance_id else fresh
-            missing = self.missing(known, questions)
-            if not missing.of(known, "king"):
-                self.finished += 1
-                continue
-            self.stale += before is not None and not self.again and not missing.keep
             path = path or workspace.new_answer_path(stem, position, self.settings.store.answers_per_dir)
-            yield writing.OpenTurn(self, stem, path, known if missing.keep else carried(fresh, before), missing)
+            turn = writing.OpenTurn(self, stem, path, carried(fresh, known))
+            yield from self.opened(turn, known, numbered.of("king", stem, history))
 
     def existing(self, path: Path | None) -> Answer | None:
         """What an earlier run saved. A file that cannot be read is noted and written again."""
@@ -88,6 +54,9 @@ class Kings(writing.WritingStage):
         except ItemError as error:
             self.redone.append(error)
             return None
+
+    def total(self) -> int:
+        return self.workspace.count_prompts()
 
     def discard(self, turn: writing.OpenTurn, had: bool) -> None:
         turn.path.unlink(missing_ok=True)
@@ -99,9 +68,22 @@ def blank(prompt: Prompt, history: list[Message]) -> Answer:
     return Answer(king="", messages=history, source=prompt.source, **known)
 
 
-def carried(fresh: Answer, before: Answer | None) -> Answer:
+def carried(fresh: Answer, before: Answer) -> Answer:
     """`fresh` with the challengers of an answer to the same history."""
-    if before is not None and before.challenger and before.messages == fresh.messages:
+    if before.challenger and before.messages == fresh.messages:
         fresh.challenger = before.challenger
         fresh.candidates += before.of_side("challenger")
     return fresh
+
+
+run_async = partial(writing.run_async, Kings)
+run = synchronous(run_async)
+plan = partial(writing.plan, Kings)
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.with_offline().with_spending()
+
+
+def main(arguments: Namespace) -> int:
+    return asking.main(arguments, run, plan)

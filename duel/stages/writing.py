@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from duel import calls, candidates
 from duel.bookkeeping import Result, Stage
 from duel.candidates import FormKept
 from duel.errors import EXIT_OPEN, ItemError
 from duel.offline import endpoint_url
-from duel.records import Answer, Audit, Candidate, Commit, Made, Side
+from duel.records import Answer, Candidate, Commit, Side
+from duel.settings import Settings
 from duel.stages import asking
+from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Summary
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class WritingStage(Stage):
-    """A stage that writes the candidates of one side; its replies must be well-formed turns."""
+    """A stage that writes the candidates of one side, after which it is named; its replies must be well-formed."""
 
-    side: Side = "king"
+    SIDE: ClassVar[Side]
+    COMMAND: ClassVar[str]
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
     """How each model keeps the form."""
 
@@ -34,81 +38,52 @@ class WritingStage(Stage):
         """Every turn with candidates that the settings ask for and that are not there, in the order of the files."""
         raise NotImplementedError
 
+    def total(self) -> int:
+        """How many turns there are, finished ones included."""
+        raise NotImplementedError
+
     async def prepare(self) -> None:
         """What must be known before the first call."""
 
-    async def write(self, ask: calls.Ask, turn: OpenTurn, question: candidates.Question) -> Written:
-        """One candidate. Raises Refused where no reply is well-formed, ItemError where the call fails."""
-        return await self.well_formed(ask, question)
+    def held(self) -> AbstractContextManager[Any]:
+        """What is open during a run."""
+        return nullcontext()
+
+    async def write(self, ask: calls.Ask, turn: OpenTurn, name: str, question: candidates.Question) -> Candidate:
+        """One well-formed candidate. Raises Refused where no reply is one, ItemError where the call fails."""
+        form, retries = self.forms[question.request.model], self.settings.generate.format_retries
+        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
+        return Candidate(id=name, side=self.SIDE, text=reply.text, made=made)
 
     def discard(self, turn: OpenTurn, had: bool) -> None:
         """Today's settings bring nothing for `turn`. What others made (`had`) must not stand in for it."""
         raise NotImplementedError
 
-    async def well_formed(self, ask: calls.Ask, question: candidates.Question) -> Written:
-        retries = self.settings.generate.format_retries
-        form = self.forms[question.request.model]
-        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
-        return Written(reply, made)
-
-    async def run(self, command: str, total: int, *, budget: float | None, offline: bool) -> Result:
-        """Write whatever is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-        with self.workspace.lock("answer", command), endpoint_url(offline) as url:
-            turns = self.open_turns()
-            first = next(turns, None)
-            if first is not None:
-                await self.prepare()
-                turns = chain([first], turns)
-            return self.finish(await asking.drive(turns, self, total=total, budget=budget, url=url))
-
-    def plan(self, *, offline: bool) -> calls.Plan:
-        """What `run` would ask, and at most cost. No call is made, nothing is written."""
-        common: dict[str, Any] = {"workspace": self.workspace, "settings": self.settings, "offline": offline}
-        return calls.plan(self.open_turns(), stage=self.name, **common)
-
     def finish(self, summary: Summary, found: Any = None) -> Result:
         """As every stage; if no reply could be used for any turn, items are open, whatever became of them."""
-        result = super().finish(summary, found)
-        forms = self.forms.values()
-        nothing = any(form.replies for form in forms) and not summary.done and not self.finished
+        result, asked = super().finish(summary, found), any(form.replies for form in self.forms.values())
+        nothing = asked and not summary.done and not self.finished
         return replace(result, exit_code=result.exit_code or EXIT_OPEN) if nothing else result
 
-    def missing(self, before: Answer, questions: Sequence[candidates.Question]) -> Missing:
-        """What of today's `questions` has no candidate yet; one from elsewhere is taken as it is."""
-        chosen = before.chosen(self.side)
-        if getattr(before, self.side) and (chosen is None or chosen.made is None) and not self.again:
-            return Missing({}, keep=[one.id for one in before.of_side(self.side)])
+    def opened(self, turn: OpenTurn, before: Answer, questions: Sequence[candidates.Question]) -> Iterator[OpenTurn]:
+        """`turn` with those of today's `questions` that have no candidate in `before`; nothing for a finished turn.
+
+        A chosen text from elsewhere is taken as it is. A refined one stays as long as what it was made of.
+        """
+        chosen, text = before.chosen(self.SIDE), bool(getattr(before, self.SIDE))
         wanted = {question.plan: question for question in questions}
-        made = [one for one in before.of_side(self.side) if one.made and not self.again]
-        there = {one.made.plan: one.id for one in made if one.made and one.made.plan in wanted}
-        # A refined turn stays as long as what it was made of.
-        keep = [one.id for one in made if there and one.made and (one.made.plan in there or one.made.refined)]
-        names = (name for number in count(1) if (name := f"{self.side}-{number}") not in keep)
-        return Missing({next(names): question for plan, question in wanted.items() if plan not in there}, keep)
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What one side of a turn lacks."""
-
-    questions: dict[str, candidates.Question]
-    """By the id of the candidate that each is to bring."""
-    keep: Collection[str]
-    """The candidates that stay."""
-
-    def of(self, answer: Answer, side: Side) -> bool:
-        """True if anything of `side` is to be written or to be taken away."""
-        chosen = answer.chosen(side)
-        return bool(self.questions) or (chosen is not None and chosen.id not in self.keep)
-
-
-@dataclass(frozen=True)
-class Written:
-    """One well-formed reply, with what the audit found in it, where it was looked at."""
-
-    reply: calls.Reply
-    made: Made
-    audit: Audit | None = None
+        made = [one for one in before.of_side(self.SIDE) if one.made and not self.again]
+        there = {one.made.plan for one in made if one.made and one.made.plan in wanted}
+        turn.keep = [one.id for one in made if there and one.made and (one.made.plan in there or one.made.refined)]
+        names = (name for number in count(1) if (name := f"{self.SIDE}-{number}") not in turn.keep)
+        turn.questions = {next(names): question for plan, question in wanted.items() if plan not in there}
+        by_hand = text and (chosen is None or chosen.made is None) and not self.again
+        if by_hand or (not turn.questions and chosen is not None and chosen.id in turn.keep):
+            self.finished += 1
+            return
+        self.stale += text and not self.again and not turn.keep
+        turn.answer = before if turn.keep else turn.answer
+        yield turn
 
 
 @dataclass
@@ -119,31 +94,34 @@ class OpenTurn:
     item: str
     path: Path
     answer: Answer
-    missing: Missing
     commit: Commit | None = None
+    questions: dict[str, candidates.Question] = field(default_factory=dict)
+    """By the id of the candidate that each is to bring."""
+    keep: Collection[str] = ()
+    """The candidates that stay."""
 
     def requests(self) -> list[calls.Request]:
-        """The questions that are asked for sure."""
-        return [question.request for question in self.missing.questions.values()]
+        return [question.request for question in self.questions.values()]
 
     async def work(self, ask: calls.Ask) -> bool:
         """Ask until each reply is one well-formed turn, then save the answer; one candidate is enough for a turn."""
-        side, answer = self.stage.side, self.answer
-        asked = self.missing.questions
-        tries = await asyncio.gather(*(self._candidate(ask, question) for question in asked.values()))
+        side, answer = self.stage.SIDE, self.answer
+        tries = await asyncio.gather(*(self._candidate(ask, *asked) for asked in self.questions.items()))
         had = bool(getattr(answer, side))
-        answer.remove(side, self.missing.keep)
-        for name, found in zip(asked, tries, strict=True):
-            if isinstance(found, Written):
-                answer.put(Candidate(id=name, side=side, text=found.reply.text, made=found.made, audit=found.audit))
-        failed = next((found for found in tries if isinstance(found, ItemError)), None)
-        refused = [found for found in tries if isinstance(found, candidates.Refused)]
+        answer.remove(side, self.keep)
+        for one in tries:
+            if isinstance(one, Candidate):
+                answer.put(one)
+        failed = next((one for one in tries if isinstance(one, ItemError)), None)
+        refused = [one for one in tries if isinstance(one, candidates.Refused)]
         there = answer.of_side(side)
         alone = not there and failed is None
-        self._drop(refused[:1] if alone else refused, f"{side}" if alone else f"one-{side}-of-several")
+        for one in refused[:1] if alone else refused:
+            what = side if alone else f"one-{side}-of-several"
+            self.stage.drop(self.item, answer.instance_id, f"{what}-format: {one.reason}")
         if alone:
             self.stage.discard(self, had)
-        if there:
+        elif there:
             if answer.chosen(side) is None:
                 answer.choose(there[0], there[0].text)
             self.stage.workspace.save(self.path, answer)
@@ -151,12 +129,34 @@ class OpenTurn:
             raise failed
         return bool(there)
 
-    async def _candidate(self, ask: calls.Ask, question: candidates.Question) -> Written | Exception:
+    async def _candidate(self, ask: calls.Ask, name: str, question: candidates.Question) -> Candidate | Exception:
         try:
-            return await self.stage.write(ask, self, question)
+            return await self.stage.write(ask, self, name, question)
         except (candidates.Refused, ItemError) as error:
             return error
 
-    def _drop(self, refused: Sequence[candidates.Refused], what: str) -> None:
-        for one in refused:
-            self.stage.drop(self.item, self.answer.instance_id, f"{what}-format: {one.reason}")
+
+async def run_async(
+    kind: type[WritingStage],
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Write every candidate that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
+    stage = kind(kind.SIDE, workspace, settings, again=again)
+    with workspace.lock("answer", kind.COMMAND), stage.held(), endpoint_url(offline) as url:
+        total, turns = stage.total(), stage.open_turns()
+        first = next(turns, None)
+        if first is not None:
+            await stage.prepare()
+            turns = chain([first], turns)
+        return stage.finish(await asking.drive(turns, stage, total=total, budget=budget, url=url))
+
+
+def plan(kind: type[WritingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+    """What `run` would ask, and at most cost. No call is made, nothing is written."""
+    turns = kind(kind.SIDE, workspace, settings).open_turns()
+    return calls.plan(turns, workspace=workspace, settings=settings, stage=kind.SIDE, offline=offline)
