@@ -29,7 +29,7 @@ def role(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
-    from duel.offline.rules import agent, auditing, judge, wording
+    from duel.offline.rules import agent, auditing, judge, row_words
 
     messages = body["messages"]
     match role(messages):
@@ -38,7 +38,7 @@ def reply(body: Mapping[str, Any]) -> str:
         case "auditor":
             return auditing.reply(messages)
         case "wording":
-            return wording.reply(messages)
+            return row_words.reply(messages)
         case "challenger":
             return agent.challenger(messages)
         case _:
