@@ -1,6 +1,6 @@
 """Near-duplicates among any number of rows: MinHash bands on disk, the exact rule on candidates.
 
-A row's hashed words and one 64-bit hash for each of its 80 bands lie in two files (about 1.8 KB for 300 words): memory
+A row's hashed words and one 64-bit hash for each of its 80 bands lie on disk (about 1.8 KB for 300 words): memory
 holds one band at a time. Signatures come from rensa, one pass over the rows. With 640 hashes in bands of 8 a pair at
 0.85 shares no band with a chance of 0.0006; what shares one is decided by `duplicates.similarity`, which is never
 wrong. With bands of 6 so many more pairs were compared at 40,000 rows that it took five times as long.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from duel.audit import duplicates
 
@@ -30,8 +30,9 @@ class Bands:
     """The words and bands of every row, as they come; `add` takes texts in order, `groups` gives what is alike."""
 
     def __init__(self, folder: Path) -> None:
-        self._bands, self._words = folder / "bands", folder / "words"
-        for path in (self._bands, self._words):
+        self._words = folder / "words"
+        self._bands = [folder / f"band-{number}" for number in range(BANDS)]
+        for path in (self._words, *self._bands):
             path.write_bytes(b"")
         self._waiting: list[NDArray[np.uint32]] = []
         self._starts = array("q", [0])
@@ -58,7 +59,7 @@ class Bands:
         for row in range(ROWS):
             bands = (bands ^ signatures[:, :, row]) * np.uint64(_ODD)
             bands ^= bands >> np.uint64(29)
-        for path, data in ((self._bands, bands), (self._words, words)):
+        for path, data in zip((self._words, *self._bands), (words, *bands.T), strict=True):
             with path.open("ab") as file:
                 file.write(data.tobytes())
         self._waiting = []
@@ -70,27 +71,27 @@ class Bands:
         self._write()
         if not positions:
             return {}
-        table = np.memmap(self._bands, np.uint64, "r", shape=(len(self._starts) - 1, BANDS))
         chosen = np.array(positions)
-        groups = duplicates.Groups(len(table))
-        words = _Words(self._words, self._starts)
-        for band in range(BANDS):
-            for bucket in _buckets(table[chosen, band], chosen):
-                duplicates.join_similar(bucket, words, threshold, groups)
+        groups = duplicates.Groups(len(self._starts) - 1)
+        with self._words.open("rb") as file:
+            words = _Words(file, self._starts)
+            for band in self._bands:
+                for bucket in _buckets(np.fromfile(band, np.uint64)[chosen], chosen):
+                    duplicates.join_similar(bucket, words, threshold, groups)
         return {i: first for i in positions if (first := groups.find(i)) != i}
 
 
 class _Words:
-    """The hashed words of a position, out of their file."""
+    """The hashed words of a position, out of their file; mapped, its pages would count as this process's memory."""
 
-    def __init__(self, path: Path, starts: array[int]) -> None:
-        import numpy as np
-
-        self._starts = starts
-        self._words = np.memmap(path, np.uint32, "r") if starts[-1] else np.zeros(0, np.uint32)
+    def __init__(self, file: BinaryIO, starts: array[int]) -> None:
+        self._file, self._starts = file, starts
 
     def __getitem__(self, i: int, /) -> NDArray[np.uint32]:
-        return self._words[self._starts[i] : self._starts[i + 1]]
+        import numpy as np
+
+        self._file.seek(4 * self._starts[i])
+        return np.frombuffer(self._file.read(4 * (self._starts[i + 1] - self._starts[i])), np.uint32)
 
 
 def _buckets(hashes: NDArray[np.uint64], positions: NDArray[np.int64]) -> Iterator[list[int]]:

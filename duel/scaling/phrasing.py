@@ -48,7 +48,7 @@ def names_in(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TextAsked:
     """One text that is to be worded: its message, what stands there, and what the words may name."""
 
     place: int
@@ -80,7 +80,7 @@ class PhrasedRow:
 
     draft: ScaledRow
     settings: Settings
-    wanted: list[Wanted]
+    wanted: list[TextAsked]
     drops: Counter[str]
     row: ScaledRow | None = None
 
@@ -104,7 +104,7 @@ class PhrasedRow:
         self.row = self.draft.model_copy(update={"messages": messages, "made": made})
         return True
 
-    async def _one(self, ask: Ask, wanted: Wanted) -> str:
+    async def _one(self, ask: Ask, wanted: TextAsked) -> str:
         problem = ""
         for attempt in range(self.settings.generate.format_retries + 1):
             reply = await ask(wanted.request.again(attempt))
@@ -141,7 +141,7 @@ class Phrasing:
             made.append(PhrasedRow(row, self.settings, wanted, self.drops))
         return made
 
-    def _requests(self, row: ScaledRow) -> Iterator[Wanted]:
+    def _requests(self, row: ScaledRow) -> Iterator[TextAsked]:
         places = [place for place, message in enumerate(row.messages) if message.role == "user"]
         drafts = row.made.get("asked") or [row.messages[place].content for place in places[:1]]
         for place, draft in zip(places, drafts, strict=False):
@@ -161,9 +161,9 @@ class Phrasing:
                 manner=manner,
                 names="\n".join(f"- {name}" for name in kept) or "- (nothing)",
             )
-            yield Wanted(place, self._asked(row, text), kept, "\n".join([draft, *kept]))
+            yield TextAsked(place, self._asked(row, text), kept, "\n".join([draft, *kept]))
 
-    def _thoughts(self, row: ScaledRow) -> Iterator[Wanted]:
+    def _thoughts(self, row: ScaledRow) -> Iterator[TextAsked]:
         told = [_told(message) for message in row.messages]
         for place, message in enumerate(row.messages):
             if not (calls := (message.model_extra or {}).get("tool_calls")):
@@ -178,7 +178,7 @@ class Phrasing:
             seen = [*row.messages[:place], Message(role="assistant", content=call)]
             given = (str(value) for made in calls for value in made["function"]["arguments"].values())
             known = "\n".join([*(m.content for m in seen), *before, *given])
-            yield Wanted(place, self._asked(row, text), (), known, seen, told[place + 1 :])
+            yield TextAsked(place, self._asked(row, text), (), known, seen, told[place + 1 :])
 
     def _asked(self, row: ScaledRow, text: str) -> Request:
         generate = self.settings.generate

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from duel import offline, settings
 from duel.calls import Reply, Request
-from duel.offline.rules import wording
+from duel.offline.rules import row_words
 from duel.scaling.phrasing import Phrasing, names_in
 from duel.scaling.scaled_rows import ScaledRow
 from tests.scaling.rows import row
@@ -112,12 +112,12 @@ def test_the_leak_audit_finds_in_a_thought_what_only_the_rest_of_the_row_tells()
     st.lists(st.from_regex(r"[a-z]{3,8}_[a-z]{3,8}", fullmatch=True), min_size=4, max_size=4, unique=True), st.data()
 )
 def test_every_way_of_the_stand_in_keeps_the_names(names: list[str], data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from([kind for kind in wording._grammar() if kind[0] != "["]))
-    for way in wording._grammar()[kind]:
+    kind = data.draw(st.sampled_from([kind for kind in row_words._grammar() if kind[0] != "["]))
+    for way in row_words._grammar()[kind]:
         used = {int(digit) for digit in "1234" if f"${digit}" in way}
         import random
 
-        said = wording._filled(way, names, random.Random(data.draw(st.integers())))
+        said = row_words._filled(way, names, random.Random(data.draw(st.integers())))
         assert "{" not in said and "$" not in said
         assert {number for number in used if names[number - 1] in said} == used
 
@@ -135,6 +135,6 @@ def test_the_stand_in_says_the_same_in_every_workspace() -> None:
     said = []
     for secret in (b"one", b"two"):
         [job] = Phrasing(chosen, secret, Counter()).jobs([draft(needs=["x"])])
-        said.append([wording.reply(request.messages) for request in job.requests()])
+        said.append([row_words.reply(request.messages) for request in job.requests()])
     assert said[0] == said[1] and len(said[0]) == 2
     assert json.dumps(said)

@@ -40,7 +40,7 @@ def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
 
 def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
-    from duel.offline.rules import agent, auditing, guided_work, judge, planted, wording
+    from duel.offline.rules import agent, auditing, guided_work, judge, planted, row_words
 
     messages, seed = body["messages"], int(body.get("seed") or 0)
     model = str(body["model"])
@@ -56,9 +56,9 @@ def reply(body: Mapping[str, Any]) -> str:
         case "auditor":
             return auditing.reply(messages)
         case "wording":
-            return wording.reply(messages)
+            return row_words.reply(messages)
         case "reviser":
-            return agent.reviser(messages, str(body["model"]))
+            return agent.reviser(messages, model)
         case "challenger":
             return agent.challenger(messages, seed)
         case _:

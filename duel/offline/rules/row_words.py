@@ -1,6 +1,6 @@
 """Words for synthetic rows, by a grammar: a request of one kind with its names, or a thought before a call.
 
-Each line of `wording.txt` is one way to say it; `{a|b}` are alternatives, `$1` is the first name that must be kept.
+Each line of `row_words.txt` is one way to say it; `{a|b}` are alternatives, `$1` is the first name that must be kept.
 """
 
 import hashlib
@@ -76,6 +76,6 @@ def _filled(way: str, names: Sequence[str], draw: random.Random) -> str:
 @cache
 def _grammar() -> dict[str, list[str]]:
     """{kind: its ways}."""
-    text = resources.files(__package__).joinpath("wording.txt").read_text("utf-8")
+    text = resources.files(__package__).joinpath("row_words.txt").read_text("utf-8")
     parts = re.split(r"(?m)^\[(.+)\]\n", text)[1:]
     return {kind: ways.splitlines() for kind, ways in zip(parts[::2], parts[1::2], strict=True)}
