@@ -80,6 +80,13 @@ def test_a_truly_better_rewrite_helps_and_the_report_says_by_how_much_held_out(s
     assert {**after, "looks": None} == {**verdict, "looks": None}
 
 
+def test_a_rewrite_that_only_pleases_its_coaches_is_promoted_by_them_and_by_nobody_else(story: Make) -> None:
+    told = story(World(words="glance", flattery=0.8), 80, NEAR)
+    (row,) = told.refine()
+    assert row["by_coaches"] > row["by_held_out"]["mean"] + 0.3
+    assert abs(row["gain"]) <= row["gain_error"] and row["helped"] is False
+
+
 def test_a_leak_in_a_rewrite_never_reaches_final(story: Make, script: Script) -> None:
     told = story(World(gain=0.5, words="see", leaking=True), 30, ALL)
     (row,) = told.refine()

@@ -34,6 +34,7 @@ near_duplicate = 1.0
 bootstrap_resamples = 200
 """
 _QUALITY = re.compile(r"quality (-?\d+\.\d+)")
+_TOLD = re.compile(r"THOUGHT: (\w+).* quality (-?\d+\.\d+)")
 _NONCE = re.compile(r"\b[0-9a-f]{16}\b")
 _TURN = re.compile(r"Fix issue (\d+)")
 
@@ -52,6 +53,8 @@ class World:
     words: str = "look"
     """How a rewrite words the same step; "look" leaves it unchanged to the letter."""
     leaking: bool = False
+    flattery: float = 0.0
+    """How much better a rewrite looks to the first two judges, whose reasons its writer was given."""
     silent: str = ""
     """A judge that writes no verdict on rewrites."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -79,7 +82,9 @@ class World:
 
     def verdict(self, judge: str, shown: str) -> str:
         """One judge's word: the difference of the qualities, and noise of the judge and of each dimension."""
-        first, second = (float(quality) for quality in _QUALITY.findall(shown)[-2:])
+        flattered = self.flattery if judge != "third/judge-c" else 0.0
+        found = _TOLD.findall(shown)[-2:]
+        first, second = (float(quality) + flattered * (words == self.words) for words, quality in found)
         if judge == self.silent and self.revisions:
             return "I would rather not say."
         shown = _NONCE.sub("", shown)
