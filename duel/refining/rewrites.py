@@ -96,13 +96,11 @@ def _pair(kind: Kind, number: int, item: str, answer: Answer, settings: Settings
         return None
     if kind != "parent":
         return rubric.pair_of(item, answer.with_challenger(rewrite.candidate), mode, observed)
-    before, after = (answer.text_of(one) for one in (rewrite.parent, rewrite.candidate))
-    if before.strip() == after.strip():
+    parent, child = rewrite.parent, rewrite.candidate
+    pair = JudgedPair(item, answer.messages, answer.text_of(parent), child.text, (parent.id, child.id))
+    if pair.opponent.strip() == pair.challenger.strip():
         return None  # a draw, whoever is asked
-    sides = [rewrite.parent.model_copy(update={"side": "king", "text": "", "chosen": True})]
-    sides.append(rewrite.candidate.model_copy(update={"text": "", "chosen": True}))
-    both = answer.model_copy(update={"king": before, "challenger": after, "candidates": sides})
-    return rubric.pair_of(item, both, 2, observed)
+    return rubric.with_evidence(pair, parent.observed, child.observed) if observed else pair
 
 
 @dataclass(frozen=True)
