@@ -55,7 +55,6 @@ class Figures:
 
 
 def collect(ledger: Ledger) -> list[Figures]:
-    """The figures of every stage and model that the ledger holds."""
     found: dict[tuple[str, str], Figures] = {}
     for *told, latencies in ledger.query(_REPLIES):
         row = found[told[0], told[1]] = Figures(*told)

@@ -95,7 +95,6 @@ class Lane:
 
     @property
     def held(self) -> bool:
-        """True while nobody may go out."""
         return self.held_s > 0
 
     @property

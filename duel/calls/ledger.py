@@ -151,7 +151,6 @@ class Ledger:
         return _reply(whole[0], request.key) if whole else None
 
     def spent(self) -> float:
-        """Dollars paid in this workspace so far, failed calls included."""
         return float(self.query(_SPENT)[0][0])
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:

@@ -172,7 +172,6 @@ class LedgerFile:
             return False
 
     def _what_is_wrong(self, path: Path) -> str:
-        """What is wrong with the file; "" where nothing is."""
         try:
             with path.open("rb") as file:
                 header = file.read(100)

@@ -119,7 +119,6 @@ class Pace:
         return before
 
     def observe(self, rates: Rates, before: tuple[float, float], now: float) -> None:
-        """What the headers of a response say."""
         if rates.requests is not None:
             self._calls.observe(rates.requests, before[0], now)
         if rates.tokens is not None:

@@ -18,29 +18,24 @@ class Patience:
     shortest_s: float = 15.0
     """Nobody is given up sooner: an endpoint, or a busy machine, may well take ten seconds once."""
     _last: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _slowest: float = 0.0
+    slowest_s: float = 0.0
     _seen: int = 0
 
     def answered(self, latency_s: float) -> None:
         self._seen += 1
         dropped = self._last[0] if len(self._last) == WINDOW else 0.0
         self._last.append(latency_s)
-        if latency_s >= self._slowest:
-            self._slowest = latency_s
-        elif dropped >= self._slowest:
-            self._slowest = max(self._last)
+        if latency_s >= self.slowest_s:
+            self.slowest_s = latency_s
+        elif dropped >= self.slowest_s:
+            self.slowest_s = max(self._last)
 
     @property
     def longest_s(self) -> float:
-        """Seconds after which a call is given up."""
         if len(self._last) < FEW:
             return float("inf")
-        return max(self.shortest_s, HANGING * self._slowest * (1 if self._seen >= ENOUGH else 2))
+        return max(self.shortest_s, HANGING * self.slowest_s * (1 if self._seen >= ENOUGH else 2))
 
     def is_slow(self, age_s: float) -> bool:
         """True if a call of this age has taken far longer than any neighbor."""
-        return age_s > max(1.0, SLOW * self._slowest) and self._seen > 0
-
-    @property
-    def slowest_s(self) -> float:
-        return self._slowest
+        return age_s > max(1.0, SLOW * self.slowest_s) and self._seen > 0

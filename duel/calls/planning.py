@@ -62,7 +62,6 @@ class Plan:
         return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models)
 
     def say(self) -> None:
-        """Print the plan, as data, on standard output."""
         print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")
         for name, model in self.models.items():
             unknown = "unknown price (give it in chain.toml [prices])"

@@ -79,8 +79,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 def _left(headers: Mapping[str, str], spellings: list[list[str]], now: float) -> Left | None:
     for limit_name, remaining_name, reset_name in spellings:
-        limit, remaining = _number(headers.get(limit_name)), _number(headers.get(remaining_name))
-        if limit and remaining is not None:
+        limit = _number(headers.get(limit_name))
+        if limit and (remaining := _number(headers.get(remaining_name))) is not None:
             return Left(limit, remaining, _reset(headers.get(reset_name), now))
     return None
 
@@ -97,7 +97,7 @@ def _reset(value: str | None, now: float) -> float:
 
 def _number(value: str | None) -> float | None:
     try:
-        number = float(value or "")
+        number = float(value) if value else -1.0
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None

@@ -109,7 +109,6 @@ class Occurrences:
         self._seen: dict[bytes, int] = {}
 
     def number(self, request: Request) -> Request:
-        """`request` with its occurrence set."""
         count = self._seen.get(request.digest, 0)
         self._seen[request.digest] = count + 1
         return request.variant(request.attempt, request.reminder, count) if count else request

@@ -88,7 +88,6 @@ class Summary:
 
     @property
     def spent(self) -> str:
-        """The cost in words, honest about what is unknown."""
         known = dollars(self.cost)
         return f"{known} + unknown price" if self.unknown_price else known
 
@@ -115,7 +114,6 @@ class Summary:
 
     @property
     def _items(self) -> str:
-        """What became of the items."""
         before = f", {self.finished_before:,} finished before" if self.finished_before else ""
         if not self.done + self.failed.total() + self.left_out:
             return f"nothing to do{before}"
@@ -124,7 +122,6 @@ class Summary:
 
     @property
     def _paid(self) -> str:
-        """What was asked and paid; nothing where nothing was."""
         kept = f"{self.from_ledger:,} replies from the ledger"
         if not self.calls:
             return f"; no call, {kept}" if self.from_ledger else ""

@@ -93,7 +93,6 @@ class StreamReader:
             pieces.append(string(mapping(mapping(call).get("function")).get("arguments")))
 
     def result(self, now: float) -> Completion | Failure:
-        """What the stream said in all."""
         self.feed(b"\n\n")
         if not self._error and self._damaged:
             words = f"an event of the stream is damaged: {self._damaged.decode('utf-8', 'replace')!r}"
