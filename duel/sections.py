@@ -102,6 +102,10 @@ class EndpointSection(FrozenSection):
     """Seconds without a byte after which a stream counts as stalled."""
     budget_usd: float | None = Field(None, ge=0)
     """Stop cleanly once this much is spent in this workspace."""
+    neighbors: bool = True
+    """Share the level with this user's other processes on the same endpoint; a set `concurrency` is taken as it is."""
+    share: str = ""
+    """A JSON file { calls, dollars } that somebody keeps: calls at a time and dollars left. `--share` names it."""
     extra_headers: dict[str, str] = Field(default_factory=dict)
     """Headers that go with every call. Not the place for a key."""
     fallback: Fallback = Field(default_factory=Fallback)
@@ -376,6 +380,26 @@ class ReviewSection(FrozenSection):
     """"report": the margin by people stands beside the verdict; "require": its bound is the gate's; "none": off."""
 
 
+class BatchSection(FrozenSection):
+    """Calls in batches: up to a day's wait a round, half the price."""
+
+    provider: str = "off"
+    """"off": every call at once; the shape in which the endpoint takes batches: "openai", "openrouter", "anthropic" or
+    one that an installed package registers; "file": `out` and `absorb` in place of an endpoint. `--batch` wins."""
+    max_requests: int = Field(0, ge=0)
+    """Requests in one batch; 0: nine tenths of what the provider takes."""
+    max_bytes: int = Field(0, ge=0)
+    """Bytes of one batch; 0: nine tenths of what the provider takes."""
+    poll_s: float = Field(30.0, gt=0)
+    """Seconds between two looks at the batches to begin with; they grow to twenty times that."""
+    deadline_h: float = Field(24.0, gt=0)
+    """Hours after which a batch is canceled; what it lacks goes into the next round."""
+    out: str = ""
+    """Write requests to this file; the command line calls it `--batch-out`."""
+    absorb: str = ""
+    """Take replies from this file; the command line calls it `--absorb`."""
+
+
 class StoreSection(FrozenSection):
     """How records lie on disk."""
 
@@ -394,3 +418,5 @@ class Price(FrozenSection):
     """Dollars a million completion tokens."""
     cached_input: float | None = Field(None, ge=0)
     """Prompt tokens that the endpoint served from its cache; unset: as `input`."""
+    batch: float = Field(0.5, ge=0, le=1)
+    """What a reply out of a batch costs, as a share of that."""

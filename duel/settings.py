@@ -23,6 +23,7 @@ from duel.generate_section import GenerateSection
 from duel.records import Side
 from duel.sections import (
     AuditSection,
+    BatchSection,
     DuelSection,
     EndpointSection,
     ExecuteSection,
@@ -77,6 +78,7 @@ class Settings(FrozenSection):
     refine: RefineSection = Field(default_factory=RefineSection)
     guide: GuideSection = Field(default_factory=GuideSection)
     review: ReviewSection = Field(default_factory=ReviewSection)
+    batch: BatchSection = Field(default_factory=BatchSection)
     store: StoreSection = Field(default_factory=StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
     _unused: list[str] = PrivateAttr(default_factory=list)

@@ -41,6 +41,12 @@ def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
     return (fresh * price.input + cached * cached_price + usage.get("completion_tokens", 0) * price.output) / _MILLION
 
 
+def batch_cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
+    """Dollars of one reply that came with a batch; None where the price is unknown."""
+    dollars = cost(price, usage)
+    return None if price is None or dollars is None else dollars * price.batch
+
+
 @dataclass
 class Spending:
     """What may still be spent. Dollars; `limit` None is no limit."""
