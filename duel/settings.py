@@ -20,17 +20,16 @@ from pydantic.fields import FieldInfo
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
 from duel.generate_section import GenerateSection
+from duel.price_sections import BatchSection, Price
 from duel.records import Side
 from duel.sections import (
     AuditSection,
-    BatchSection,
     DuelSection,
     EndpointSection,
     ExecuteSection,
     FrozenSection,
     GuideSection,
     JudgeSection,
-    Price,
     RefineSection,
     ReportSection,
     ReviewSection,

@@ -38,7 +38,8 @@ JOBS_A_LOOK = 16
 class Ask(Protocol):
     """What a job is given to ask with. `stopped`: the run is ending, and nothing more is asked."""
 
-    stopped: bool
+    @property
+    def stopped(self) -> bool: ...
 
     async def __call__(self, request: Request) -> Reply:
         """The reply, durable. Raises ItemError where the call fails for good."""

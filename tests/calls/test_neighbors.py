@@ -38,7 +38,7 @@ class Street:
         lane = Lane(SharedLevel(self.path, lambda: 1000.0 + loop.time()))
         pending: set[asyncio.Task[None]] = set()
         for _ in range(calls):
-            while pending and not lane.hungry:
+            while pending and not lane.hunger:
                 _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
                 if loop.time() > dies_s:
                     break
