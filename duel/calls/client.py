@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from duel.calls import prices
 from duel.calls.aftermath import Aftermath
@@ -22,6 +23,7 @@ from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, open_files_left
+from duel.calls.share_file import ShareFile
 from duel.calls.transport import HttpTransport
 from duel.calls.wire import CUT as CUT_SHORT
 from duel.calls.wire import WINDOW_FULL, Completion, encode
@@ -57,6 +59,8 @@ class Client:
     def __post_init__(self) -> None:
         self.seats = Seats(open_files_left())
         self.aftermath = Aftermath(self)
+        share = self.settings.endpoint.share
+        self.share = ShareFile(Path(share), self.seats, self.spending) if share else None
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to `request`, durable. Raises ItemError where there is none to be had."""
@@ -143,7 +147,9 @@ class Client:
             task.exception()  # seen, also where whoever asked has gone
 
     def _look_again(self) -> None:
-        """End what hangs, and give up models that have been out for too long."""
+        """End what hangs, give up models that have been out for too long, and see what is shared out to this run."""
+        if self.share is not None:
+            self.share.look()
         loop = asyncio.get_running_loop()
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         longest = {key: self._longest_s(line) for key, line in self.lines.items()}

@@ -69,6 +69,11 @@ class Spending:
         self.reserved += worst_case
         self.out += 1
 
+    def allow(self, limit: float) -> None:
+        """From now on so much in all."""
+        self.limit = limit
+        self._freed.set()
+
     def settle(self, worst_case: float, cost: float | None) -> None:
         """A call came back: it cost `cost`, or nothing."""
         self.out -= 1
