@@ -35,14 +35,18 @@ class FormKept:
 
     replies: int = 0
     usable: int = 0
+    repeated: int = 0
+    """Unusable ones that tell nothing new: rejected in an earlier round or run, or answers to a second asking."""
 
-    def count(self, reply: Reply, problem: str) -> None:
+    def count(self, reply: Reply, problem: str, *, again: bool = False) -> None:
         """Count a reply. Raises EndpointError, which ends the run, once the model has shown that it cannot do it."""
         self.replies += 1
         self.usable += not problem
-        if self.replies >= FORM_REPLIES and self.usable * FORM_SHARE < self.replies:
+        self.repeated += bool(problem) and (again or bool(reply.rejected))
+        telling = self.replies - self.repeated
+        if telling >= FORM_REPLIES and self.usable * FORM_SHARE < telling:
             raise EndpointError(
-                f"{self.usable} of {self.replies} replies could be used: the model does not keep the form ({problem})",
+                f"{self.usable} of {telling} replies could be used: the model does not keep the form ({problem})",
                 where=reply.model,
                 value=reply.text,
                 hint="a THOUGHT and one bash block are asked for; try another [generate] model, more `max_tokens` or"
@@ -172,7 +176,7 @@ async def ask_for_turn(ask: Ask, question: Question, retries: int, form: FormKep
         reply = await ask(asked)
         problem = format_problem(reply.text, reply.finish_reason)
         if form is not None:
-            form.count(reply, problem)
+            form.count(reply, problem, again=attempt > 0)
         if not problem:
             return reply, made(asked, reply, question.plan)
         ask.reject(reply, problem)

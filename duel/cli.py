@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
     "calls": "duel.calls.__main__",
+    "batches": "duel.stages.batches",
     "scale": "duel.stages.scale",
     "shard": "duel.stages.shard",
     "cluster": "duel.stages.cluster",

@@ -51,6 +51,16 @@ class Parser(argparse.ArgumentParser):
             "--budget", type=_dollars, metavar="USD", help="stop cleanly once this run has spent this much"
         )
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
+        self.add_argument(
+            "--batch",
+            nargs="?",
+            const="on",
+            metavar="PROVIDER",
+            help="ask in batches: half the price, up to a day a round",
+        )
+        self.add_argument("--batch-out", metavar="FILE", help="write what would be asked to a file, and ask nothing")
+        self.add_argument("--absorb", metavar="FILE", help="take replies from a file of batch results, and ask nothing")
+        self.add_argument("--share", metavar="FILE", help="a file { calls, dollars } that says what this run may take")
         return self
 
     def error(self, message: str) -> NoReturn:

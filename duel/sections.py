@@ -102,6 +102,10 @@ class EndpointSection(FrozenSection):
     """Seconds without a byte after which a stream counts as stalled."""
     budget_usd: float | None = Field(None, ge=0)
     """Stop cleanly once this much is spent in this workspace."""
+    neighbors: bool = True
+    """Share the level with this user's other processes on the same endpoint; a set `concurrency` is taken as it is."""
+    share: str = ""
+    """A JSON file { calls, dollars } that somebody keeps: calls at a time and dollars left. `--share` names it."""
     extra_headers: dict[str, str] = Field(default_factory=dict)
     """Headers that go with every call. Not the place for a key."""
     fallback: Fallback = Field(default_factory=Fallback)
@@ -383,14 +387,3 @@ class StoreSection(FrozenSection):
     """Files in one folder (answers, scores, pull requests, kept turns); more lie in `answer_1/`, `score/1/`, …"""
     shards: int = Field(4, ge=1, le=9999)
     """Shards that `duel shard split` makes where none are named."""
-
-
-class Price(FrozenSection):
-    """Dollars a million tokens."""
-
-    input: float = Field(ge=0)
-    """Dollars a million prompt tokens."""
-    output: float = Field(ge=0)
-    """Dollars a million completion tokens."""
-    cached_input: float | None = Field(None, ge=0)
-    """Prompt tokens that the endpoint served from its cache; unset: as `input`."""

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
 from duel.generate_section import GenerateSection
+from duel.price_sections import BatchSection, Price
 from duel.records import Side
 from duel.sections import (
     AuditSection,
@@ -29,7 +30,6 @@ from duel.sections import (
     FrozenSection,
     GuideSection,
     JudgeSection,
-    Price,
     RefineSection,
     ReportSection,
     ReviewSection,
@@ -77,6 +77,7 @@ class Settings(FrozenSection):
     refine: RefineSection = Field(default_factory=RefineSection)
     guide: GuideSection = Field(default_factory=GuideSection)
     review: ReviewSection = Field(default_factory=ReviewSection)
+    batch: BatchSection = Field(default_factory=BatchSection)
     store: StoreSection = Field(default_factory=StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
     _unused: list[str] = PrivateAttr(default_factory=list)

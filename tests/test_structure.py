@@ -20,7 +20,17 @@ SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 # The floors, from the ground up. A module may import from its own room and from lower floors; the listed pairs are the
 # only doors between rooms of the same floor.
 FLOORS = [
-    {"errors", "records", "sections", "generate_section", "settings", "environment", "registry", "synchronous"},
+    {
+        "errors",
+        "records",
+        "sections",
+        "generate_section",
+        "price_sections",
+        "settings",
+        "environment",
+        "registry",
+        "synchronous",
+    },
     {
         "workspace",
         "numbered_folders",

@@ -14,7 +14,8 @@ _TOKENS = ("prompt", "cached", "completion", "reasoning")
 _SUMS = ", ".join(f"COALESCE(SUM(json_extract(usage, '$.{name}_tokens')), 0)" for name in _TOKENS)
 _REPLIES = (
     f"SELECT stage, asked_model, COUNT(*), SUM(rejected != ''), {_SUMS}, "  # noqa: S608 - constants alone
-    "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FROM replies GROUP BY stage, asked_model"
+    "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FILTER (WHERE tries > 0) "
+    "FROM replies GROUP BY stage, asked_model"
 )
 _PROVIDERS = "SELECT stage, asked_model, provider, COUNT(*) FROM replies GROUP BY stage, asked_model, provider"
 _FAULTS = "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY kind"
@@ -71,8 +72,9 @@ def collect(ledger: Ledger) -> list[Figures]:
     return [found[key] for key in sorted(found)]
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def _percentile(ordered: Sequence[float], share: float) -> float | None:
+    """None where all replies came with batches, which have no latency."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 def as_json(rows: Sequence[Figures]) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from duel.calls import prices
 from duel.calls.aftermath import Aftermath
@@ -15,12 +16,14 @@ from duel.calls.lane import Departure, Lane, ModelGone
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
+from duel.calls.neighbors import SharedLevel, lease_path
 from duel.calls.patience import Patience
 from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, open_files_left
+from duel.calls.share_file import ShareFile
 from duel.calls.transport import HttpTransport
 from duel.calls.wire import CUT as CUT_SHORT
 from duel.calls.wire import WINDOW_FULL, Completion, encode
@@ -56,6 +59,8 @@ class Client:
     def __post_init__(self) -> None:
         self.seats = Seats(open_files_left())
         self.aftermath = Aftermath(self)
+        share = self.settings.endpoint.share
+        self.share = ShareFile(Path(share), self.seats, self.spending) if share else None
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to `request`, durable. Raises ItemError where there is none to be had."""
@@ -65,7 +70,7 @@ class Client:
             return known
         if self.stopped:
             raise asyncio.CancelledError
-        call = Call(request, self._first_budget(request, known))
+        call = Call(request, self.first_budget(request, known))
         task = asyncio.create_task(self._answer(call))
         self._calls[task] = call
         task.add_done_callback(self._forget)
@@ -133,6 +138,8 @@ class Client:
         if self._look is not None:
             self._look.cancel()
         self.aftermath.end()
+        for line in self.lines.values():
+            line.lane.level.leave()
 
     def _forget(self, task: asyncio.Task[Reply]) -> None:
         self._calls.pop(task, None)
@@ -140,7 +147,9 @@ class Client:
             task.exception()  # seen, also where whoever asked has gone
 
     def _look_again(self) -> None:
-        """End what hangs, and give up models that have been out for too long."""
+        """End what hangs, give up models that have been out for too long, and see what is shared out to this run."""
+        if self.share is not None:
+            self.share.look()
         loop = asyncio.get_running_loop()
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         longest = {key: self._longest_s(line) for key, line in self.lines.items()}
@@ -303,7 +312,7 @@ class Client:
 
     # -- budgets of tokens -----------------------------------------------------------------------------------------
 
-    def _first_budget(self, request: Request, known: Reply | None) -> int:
+    def first_budget(self, request: Request, known: Reply | None) -> int:
         """What was asked for; more where a reply to this item was cut before."""
         budget = self._budgets.get((request.stage, request.item, request.model), request.max_tokens)
         if known is not None and known.rejected == CUT:
@@ -313,11 +322,8 @@ class Client:
 
     def _larger(self, call: Call, completion: Completion) -> int | None:
         """The budget to ask with after a cut reply; None where this reply is the last word."""
-        if completion.finish_reason != CUT_SHORT:
-            return None
-        times = MOST_RAISE if completion.thought_only else ANSWER_RAISE
-        most = min(times * call.request.max_tokens, self.route.max_tokens_cap, call.most_tokens or 2**53)
-        return min(2 * call.max_tokens, most) if most > call.max_tokens else None
+        most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
+        return larger_budget(completion, call.request.max_tokens, call.max_tokens, most)
 
     # -- where a call goes -----------------------------------------------------------------------------------------
 
@@ -349,8 +355,11 @@ class Client:
             )
         limit = self.route.limit(model)
         caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
+        shared = not caps and self.settings.endpoint.neighbors and not provider.offline
         lane = Lane(
-            Level(min(caps, default=0), self.route.concurrency or START),
+            SharedLevel(lease_path(provider, model))
+            if shared
+            else Level(min(caps, default=0), self.route.concurrency or START),
             min_interval_s=limit.min_interval_s,
             first_hold_s=self.route.retry_initial_backoff_s,
             longest_hold_s=self.route.max_429_wait_s,
@@ -360,3 +369,11 @@ class Client:
             reroutes=self.route.fallback is not None,
         )
         return Line(provider, model, lane, price)
+
+
+def larger_budget(completion: Completion, asked: int, sent: int, most: int) -> int | None:
+    """The budget to ask with after a reply that was cut at `sent` tokens; None where that reply is the last word."""
+    if completion.finish_reason != CUT_SHORT:
+        return None
+    most = min((MOST_RAISE if completion.thought_only else ANSWER_RAISE) * asked, most)
+    return min(2 * sent, most) if most > sent else None

@@ -296,6 +296,8 @@ class Lane:
         What a request waits for is a call in flight, a reply on its way to disk, a count that has a timer (all of them
         the level's), a seat (`Seats` calls back), or time, for which a timer is set here.
         """
+        if self.queued:
+            self.level.wait(self._dispatch)
         while self.queued and self.level.free:
             if not self.seats.free:
                 self.seats.wait(self._dispatch)

@@ -173,7 +173,7 @@ class Ledger:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     async def put(self, request: Request, reply: Reply) -> None:
-        put = _Put(self._row(request, reply), asyncio.get_running_loop().create_future())
+        put = _Put(reply_row(request, reply, self.generation), asyncio.get_running_loop().create_future())
         self._add(put)
         await put.durable
 
@@ -237,13 +237,6 @@ class Ledger:
                 self._database.execute(statement, values)
         except sqlite3.Error as error:
             raise self._cannot(error) from None
-
-    def _row(self, request: Request, reply: Reply) -> tuple[Any, ...]:
-        usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
-        texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
-        asked = (request.digest, request.attempt, request.occurrence, self.generation)
-        origin = (request.stage, request.item, request.model)
-        return (*asked, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
 
     # -- the writer thread -----------------------------------------------------------------------------------------
 
@@ -331,6 +324,15 @@ def _settle(waiting: list[asyncio.Future[None]], failure: WorkspaceError | None)
 
 def now_in_utc() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+
+
+def reply_row(asked: Request, reply: Reply, generation: int) -> tuple[Any, ...]:
+    """A reply's row, but for its proof."""
+    usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
+    texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
+    question = (asked.digest, asked.attempt, asked.occurrence, generation)
+    origin = (asked.stage, asked.item, asked.model)
+    return (*question, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
 
 
 def _storable(text: str) -> str:

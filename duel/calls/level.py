@@ -20,6 +20,7 @@ Nothing here knows a clock; tests drive it call by call. What it achieves stands
 """
 
 import math
+from collections.abc import Callable
 
 # With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.
 START, GROWTH = 8, 1.5
@@ -89,12 +90,22 @@ class Level:
 
     @property
     def free(self) -> bool:
+        return self.has_room
+
+    @property
+    def has_room(self) -> bool:
         return self._counting is None and len(self._flying) + self.unsaved < int(self.limit)
+
+    def wait(self, dispatch: Callable[[], None]) -> None:
+        """Calls wait for this level. One that is found with others calls `dispatch` when theirs may have changed it."""
+
+    def leave(self) -> None:
+        """The run ends."""
 
     def sent(self) -> int:
         number, self._next = self._next, self._next + 1
         self._flying.add(number)
-        if not self.free:
+        if not self.has_room:
             self._full = number
         return number
 

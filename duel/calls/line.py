@@ -13,7 +13,7 @@ from duel.calls.request import Request
 from duel.calls.route import Provider
 from duel.calls.wire import Completion
 from duel.errors import DuelError
-from duel.sections import Price
+from duel.price_sections import Price
 
 GONE = Failure("model-down", Meaning.REFUSED, "held back for too long without one reply")
 # The kind of a call that was given up because its neighbors took far less time.

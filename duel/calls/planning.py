@@ -27,13 +27,15 @@ class ModelPlan:
     """At most: the whole budget of every reply."""
     cost: float | None = 0.0
     """Dollars at most; None where the price is unknown."""
+    batch: float = 1.0
+    """What a batch costs, as a share of that."""
 
     def times(self, weight: float) -> ModelPlan:
         """The same with each call standing for `weight` of them."""
         calls, tokens_in, tokens_out = (
             round(count * weight) for count in (self.calls, self.tokens_in, self.tokens_out)
         )
-        return ModelPlan(calls, tokens_in, tokens_out, None if self.cost is None else self.cost * weight)
+        return ModelPlan(calls, tokens_in, tokens_out, None if self.cost is None else self.cost * weight, self.batch)
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Plan:
     items: int = 0
     from_ledger: int = 0
     models: dict[str, ModelPlan] = field(default_factory=dict)
+    batch_h: float = 0.0
+    """Hours that one round waits at most where the stage goes by batches; 0: it does not."""
 
     @property
     def calls(self) -> int:
@@ -56,10 +60,15 @@ class Plan:
         costs = [model.cost for model in self.models.values()]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
+    @property
+    def batch_cost(self) -> float:
+        """Dollars at most in all, at the price of batches."""
+        return sum((model.cost or 0.0) * model.batch for model in self.models.values())
+
     def times(self, weight: float) -> Plan:
         """The plan of a run of which this one is a sample: each item stands for `weight` of them."""
         models = {name: model.times(weight) for name, model in self.models.items()}
-        return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models)
+        return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models, self.batch_h)
 
     def say(self) -> None:
         print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")
@@ -72,11 +81,14 @@ class Plan:
             )
         total = "unknown" if self.cost is None else f"at most ${self.cost:,.2f}"
         print(f"  cost: {total}, plus what is asked again; prices of {prices.PRICES_READ_ON} or [prices], they change")
+        if self.batch_h and self.cost is not None:
+            print(f"  by batch: at most ${self.batch_cost:,.2f}; the longest wait is {self.batch_h:g} h a round")
 
 
 def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage: str, offline: bool = False) -> Plan:
     """What `drive` would do with these jobs; no call is made, nothing is written, no key is needed."""
-    made = Plan(stage)
+    by_batch = settings.batch.provider not in ("off", "file")
+    made = Plan(stage, batch_h=settings.batch.deadline_h if by_batch else 0.0)
     if workspace.ledger.exists():
         with Ledger(workspace.ledger) as ledger:
             _count(made, jobs, settings, offline, ledger)
@@ -102,5 +114,6 @@ def _add(model: ModelPlan, request: Request, settings: Settings, offline: bool) 
     model.tokens_in += tokens_in
     model.tokens_out += request.max_tokens
     price = prices.price_of(request.model, settings, offline=offline)
+    model.batch = price.batch if price is not None else 1.0
     cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
     model.cost = None if cost is None or model.cost is None else model.cost + cost

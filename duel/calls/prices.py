@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from duel.errors import BudgetSpent
-from duel.sections import Price
+from duel.price_sections import Price
 from duel.settings import Settings
 
 # Dollars a million tokens at Chutes, read on this date. Prices change: `[prices]` in chain.toml takes precedence.
@@ -41,6 +41,12 @@ def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
     return (fresh * price.input + cached * cached_price + usage.get("completion_tokens", 0) * price.output) / _MILLION
 
 
+def batch_cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
+    """Dollars of one reply that came with a batch; None where the price is unknown."""
+    dollars = cost(price, usage)
+    return None if price is None or dollars is None else dollars * price.batch
+
+
 @dataclass
 class Spending:
     """What may still be spent. Dollars; `limit` None is no limit."""
@@ -62,6 +68,11 @@ class Spending:
             await self._freed.wait()
         self.reserved += worst_case
         self.out += 1
+
+    def allow(self, limit: float) -> None:
+        """From now on so much in all."""
+        self.limit = limit
+        self._freed.set()
 
     def settle(self, worst_case: float, cost: float | None) -> None:
         """A call came back: it cost `cost`, or nothing."""

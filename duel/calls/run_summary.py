@@ -35,6 +35,12 @@ class Summary:
     """Replies that were paid for."""
     from_ledger: int = 0
     """Requests answered without a call."""
+    batched: int = 0
+    """Replies that came with batches."""
+    pending: int = 0
+    """Items that wait for replies out of batches."""
+    waiting: int = 0
+    """Requests that go out in batches; once they are back the stage runs once more."""
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
@@ -84,7 +90,7 @@ class Summary:
             return errors.EXIT_INTERRUPTED
         if self.budget_spent:
             return errors.EXIT_BUDGET
-        return errors.EXIT_OPEN if self.failed or self.stopped or self.down else errors.EXIT_FINISHED
+        return errors.EXIT_OPEN if self.failed or self.stopped or self.down or self.pending else errors.EXIT_FINISHED
 
     @property
     def spent(self) -> str:
@@ -115,17 +121,19 @@ class Summary:
     @property
     def _items(self) -> str:
         before = f", {self.finished_before:,} finished before" if self.finished_before else ""
-        if not self.done + self.failed.total() + self.left_out:
+        if not self.done + self.failed.total() + self.left_out + self.pending:
             return f"nothing to do{before}"
         dropped = f", {self.left_out:,} dropped" if self.left_out else ""
-        return f"{self.done:,} done, {self.failed.total():,} failed{dropped}{before}"
+        pending = f", {self.pending:,} wait for batches" if self.pending else ""
+        return f"{self.done:,} done, {self.failed.total():,} failed{dropped}{pending}{before}"
 
     @property
     def _paid(self) -> str:
         kept = f"{self.from_ledger:,} replies from the ledger"
-        if not self.calls:
+        if not self.calls and not self.batched:
             return f"; no call, {kept}" if self.from_ledger else ""
         tokens = f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out"
+        kept += f", {self.batched:,} from batches" if self.batched else ""
         return f"; {self.calls:,} calls, {kept}, {tokens}, {self.spent}"
 
     @property
@@ -139,6 +147,8 @@ class Summary:
             return "interrupted; the replies that were in flight are kept. Run the same command again to go on."
         if self.budget_spent:
             return "the budget is spent; what was paid for is kept. Raise it and run the same command again to go on."
+        if self.waiting:
+            return f"{self.waiting:,} requests go out in batches; the next round follows once they are back"
         if self.stopped:
             return f"stopped early: {self.stopped}. Run the same command again to go on."
         return "run the same command again to take up what failed." if self.failed or self.down else ""

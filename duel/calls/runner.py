@@ -38,13 +38,18 @@ JOBS_A_LOOK = 16
 class Ask(Protocol):
     """What a job is given to ask with. `stopped`: the run is ending, and nothing more is asked."""
 
-    stopped: bool
+    @property
+    def stopped(self) -> bool: ...
 
     async def __call__(self, request: Request) -> Reply:
         """The reply, durable. Raises ItemError where the call fails for good."""
         ...
 
     def reject(self, reply: Reply, reason: str) -> None: ...
+
+
+class Pending(BaseException):
+    """A reply will come with a later round: neither a failed item nor an error, so that no job takes it for one."""
 
 
 class Job(Protocol):
@@ -73,19 +78,21 @@ async def drive_async(
     passed: Callable[[], int] = int,
     again: bool = False,
     budget: float | None = None,
+    asker: Callable[[Client], Ask] = lambda client: client,
 ) -> Summary:
     """Work through `jobs` and return what became of them.
 
     `jobs` is consumed as work is needed. Of `total` items `passed()` needed no job so far: progress counts them as
     done. `again` asks anew for what the ledger holds. `budget` limits what this run may
     spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the replies in flight, a second
-    one does not. Raises EndpointError and WorkspaceError after the replies in flight are kept.
+    one does not. `asker` makes what jobs ask with. Raises EndpointError and WorkspaceError after the replies in flight
+    are kept.
     """
     with Ledger(workspace.ledger) as ledger:
         summary = Summary(stage)
         if again:
             ledger.begin_again(stage)
-        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed)
+        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed, asker)
         await run.all(iter(jobs))
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
@@ -113,6 +120,7 @@ class _Run:
     spending: Spending
     total: int | None
     passed: Callable[[], int]
+    asker: Callable[[Client], Ask]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _error: BaseException | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,6 +130,7 @@ class _Run:
         route, summary = self.route, self.summary
         async with HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s) as transport:
             self.client = Client(route, self.settings, self.ledger, transport, self.spending, summary, self._stop_for)
+            self.ask = self.asker(self.client)
             with self._interrupts(), Progress(summary, self.client, self.total, self.passed):
                 try:
                     await self._admit(jobs)
@@ -155,9 +164,11 @@ class _Run:
 
     async def _work(self, job: Job) -> None:
         try:
-            dropped = await job.work(self.client) is False
+            dropped = await job.work(self.ask) is False
             self.summary.left_out += dropped
             self.summary.done += not dropped
+        except Pending:
+            self.summary.pending += 1
         except ItemError as error:
             self.summary.count_failure(job.item, error)
         except asyncio.CancelledError:

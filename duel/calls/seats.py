@@ -59,6 +59,13 @@ class Seats:
         while self._waiting and self.free:
             self._waiting.popleft()()
 
+    def resize(self, limit: int) -> None:
+        """From now on so many; the lanes that wait take up what is new."""
+        self.limit, waiting = limit, list(self._waiting)
+        self._waiting.clear()
+        for dispatch in waiting:
+            dispatch()
+
     def shrink(self) -> None:
         """The system had no file for a call: others hold some of what was counted on."""
         self.limit = max(FEWEST, min(self.limit, int(self.taken * SHRINK)))

@@ -121,12 +121,16 @@ class HttpTransport:
     def _way(self, provider: Provider) -> _Way:
         way = self._ways.get(id(provider))
         if way is None:
-            headers = {"User-Agent": "duel-curation", **provider.headers, "Content-Type": "application/json"}
-            if provider.api_key:
-                headers["Authorization"] = f"Bearer {provider.api_key}"
+            headers = {**headers_for(provider), "Content-Type": "application/json"}
             url = provider.url("/chat/completions")
             way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
         return way
+
+
+def headers_for(provider: Provider) -> dict[str, str]:
+    """What goes with every call: whose it is, the user's own headers, the key."""
+    headers = {"User-Agent": "duel-curation", **provider.headers}
+    return {**headers, "Authorization": f"Bearer {provider.api_key}"} if provider.api_key else headers
 
 
 def model_lists(base_url: str) -> list[str]:
@@ -216,6 +220,15 @@ async def _read_stream(response: aiohttp.ClientResponse) -> Completion | Failure
 def _too_large() -> Failure:
     words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
     return Failure("too-large", Meaning.FAULT, words, status=200, billed=True)
+
+
+def failure_of(error: Exception) -> Failure:
+    """What an exchange that ended with `error` comes to."""
+    if isinstance(error, aiohttp.SocketTimeoutError):  # before TimeoutError, which it is as well
+        return _timed_out(error)
+    if isinstance(error, TimeoutError):
+        return Failure("timeout", Meaning.REFUSED, "no answer in time", billed=True)
+    return _broken(error)
 
 
 def _timed_out(error: Exception) -> Failure:

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from duel import command, settings
-from duel.errors import printable
+from duel.errors import SettingsError, printable
 from duel.offline import overrides
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -28,7 +28,27 @@ def opened(arguments: Namespace) -> tuple[Workspace, Settings]:
     chosen = settings.load(workspace.root, *overrides(arguments.offline))
     workspace.folders.most = chosen.store.answers_per_dir
     say_unused(chosen)
-    return workspace, chosen
+    return workspace, as_asked(chosen, arguments)
+
+
+def as_asked(chosen: Settings, arguments: Namespace) -> Settings:
+    """`chosen` with what the flags of a stage that asks models say of batches and of shares."""
+    flags = vars(arguments)
+    provider, out, absorb = (flags.get(name) or "" for name in ("batch", "batch_out", "absorb"))
+    if arguments.offline and (provider not in ("", "off") or out or absorb):
+        raise SettingsError("the stand-in takes no batches", value="--offline", hint="leave one of the two out")
+    if out or absorb:
+        provider = "file"
+    elif provider == "on":
+        provider = chosen.batch.provider if chosen.batch.provider != "off" else "openai"
+    provider = "off" if arguments.offline else provider or chosen.batch.provider
+    if provider not in ("off", "file"):
+        from duel.calls.batches import PROVIDERS
+
+        _ = PROVIDERS[provider]  # a misspelt one is told before anything is done
+    batch = chosen.batch.model_copy(update={"provider": provider, "out": out, "absorb": absorb})
+    endpoint = chosen.endpoint.model_copy(update={"share": flags.get("share") or chosen.endpoint.share})
+    return chosen.model_copy(update={"batch": batch, "endpoint": endpoint})
 
 
 def say_unused(chosen: Settings) -> None:

@@ -71,6 +71,7 @@ class KnownQuestion(OpenPair):
         return {judge: tuple(values) for judge, values in found.items()}
 
 
+@asking.in_rounds
 async def run_async(
     workspace: Workspace,
     settings: Settings,

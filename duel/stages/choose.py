@@ -33,6 +33,7 @@ CHOICE = Contest("choice", lambda *_: None, stage=NAME)
 SIDES: tuple[Side, Side] = ("king", "challenger")
 
 
+@asking.in_rounds
 async def run_async(
     workspace: Workspace,
     settings: Settings,

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from duel.audit.workspace_audit import Examiner
 
 
+@asking.in_rounds
 async def run_async(
     workspace: Workspace,
     settings: Settings,

@@ -39,8 +39,10 @@ class Suspects(Stage):
     audits: dict[str, Audit] = field(default_factory=dict)
 
 
+@asking.in_rounds
 async def ask_async(stage: Suspects, *, budget: float | None = None, offline: bool = False) -> calls.Summary:
     """Ask about every suspicious turn that was not asked about yet. `budget` is in dollars."""
+    stage.finished = 0
     with endpoint_url(offline) as url:
         return await asking.drive(open_turns(stage, stage.workspace.secret()), stage, budget=budget, url=url)
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from duel.judging.evidence import Case
 
 
+@asking.in_rounds
 async def run_async(
     workspace: Workspace,
     settings: Settings,

@@ -167,12 +167,12 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    from duel.stages import prompt
+    from duel.stages import as_asked, prompt
     from duel.stages.execute import with_backend
 
     workspace = Workspace(arguments.workspace)
     settings, configured = prompt.load(arguments, workspace)
-    settings = with_backend(settings, arguments.execute)
+    settings = as_asked(with_backend(settings, arguments.execute), arguments)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
         return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
@@ -186,4 +186,5 @@ def say_plans(plans: list[calls.Plan]) -> None:
 
     for stage in plans:
         stage.say()
-    print(f"in all: {sum(stage.calls for stage in plans):,} calls, {estimate.cost_of(plans)}")
+    batches = f", by batch at most ${sum(stage.batch_cost for stage in plans):,.2f}" if plans[0].batch_h else ""
+    print(f"in all: {sum(stage.calls for stage in plans):,} calls, {estimate.cost_of(plans)}{batches}")

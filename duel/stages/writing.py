@@ -136,6 +136,7 @@ class OpenTurn:
             return error
 
 
+@asking.in_rounds
 async def run_async(
     kind: type[WritingStage],
     workspace: Workspace,

@@ -1,0 +1,298 @@
+"""A stage by batches: what came back is taken in, the jobs run against the ledger, what they lack goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from duel.calls.batches import BY_FILE, PROVIDERS
+from duel.calls.batches.batch_link import Link, LinkFailed
+from duel.calls.batches.batch_rows import FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchProvider, BatchRows
+from duel.calls.batches.batch_steps import Passage, unreached
+from duel.calls.client import MOST_RAISE, Client
+from duel.calls.ledger import CUT, Ledger, now_in_utc
+from duel.calls.request import Reply, Request
+from duel.calls.route import Role, Route
+from duel.calls.run_summary import Summary
+from duel.calls.runner import Ask, Job, Pending, drive_async
+from duel.calls.wire import encode
+from duel.command import say
+from duel.errors import SettingsError, UserError
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+# Of what a provider takes so much is used: it may count otherwise.
+SHARE_OF_LIMITS = 0.9
+# Looks grow apart by this factor, up to so many times `poll_s`.
+SLOWER, SLOWEST = 1.5, 20
+# A provider that was never reached is tried so often.
+FIRST_TRIES = 2
+
+
+async def drive_by_batch(
+    jobs: Iterable[Job],
+    *,
+    workspace: Workspace,
+    settings: Settings,
+    route: Route,
+    role: Role,
+    stage: str,
+    budget: float | None = None,
+    **options: Any,
+) -> Summary:
+    """One round: as `drive_async`, with `Summary.waiting` above 0 where another round is to follow."""
+    lock = workspace.lock("batches", f"{stage} --batch")
+    with lock, Ledger(workspace.ledger), BatchRows(workspace.ledger) as rows:
+        came = Summary(stage)
+        if settings.batch.provider == BY_FILE:
+            _absorb_file(rows, route, settings, came)
+        else:
+            await bring_home(rows, route, settings, came, rows.running(stage))
+    if budget is not None:
+        budget = max(0.0, budget - came.cost)
+    with BatchRows(workspace.ledger) as rows:
+        prefill = Prefill(rows, workspace, settings, route, role, stage)
+        try:
+            summary = await drive_async(
+                jobs, workspace=workspace, settings=settings, route=route, stage=stage, budget=budget,
+                asker=prefill.over, **options,
+            )  # fmt: skip
+            if not summary.interrupted:
+                prefill.hand_in(summary)
+        finally:
+            prefill.discard()
+    for name in ("batched", "replies", "tokens_in", "tokens_out", "cost", "unsure_cost"):
+        setattr(summary, name, getattr(summary, name) + getattr(came, name))
+    summary.unknown_price |= came.unknown_price
+    return summary
+
+
+@asynccontextmanager
+async def passages(
+    rows: BatchRows, route: Route, settings: Settings, summary: Summary
+) -> AsyncIterator[Callable[[Batch], Passage]]:
+    """A link to the endpoint, and the passage of each batch over it."""
+    async with Link(route.provider, route.connect_timeout_s) as link:
+        yield lambda batch: Passage(rows, link, _shape(batch, route), route, settings, summary)
+
+
+async def bring_home(rows: BatchRows, route: Route, settings: Settings, summary: Summary, running: list[Batch]) -> None:
+    """Wait until every batch of `running` is done and what it brought is in the ledger."""
+    wait, most = settings.batch.poll_s, SLOWEST * settings.batch.poll_s
+    troubles = 0
+    try:
+        async with passages(rows, route, settings, summary) as passage_of:
+            while running:
+                still = []
+                for batch in running:
+                    try:
+                        done = await passage_of(batch).step(batch)
+                    except LinkFailed as error:
+                        done, troubles = False, troubles + 1
+                        say(f"batch {batch.id}: {error.failure.told}; it is looked at again")
+                        if not batch.status and troubles >= FIRST_TRIES and not passage_of(batch).link.reached:
+                            raise unreached(batch, error.failure) from None
+                    if not done:
+                        still += rows.all("id = ?", batch.id)
+                wait = settings.batch.poll_s if len(still) < len(running) else wait
+                running = still
+                if running:
+                    await asyncio.sleep(wait)
+                wait = min(wait * SLOWER, most)
+    except asyncio.CancelledError:
+        say(f"{len(running):,} batches go on at the provider: run the same command again to take in what they bring")
+        raise
+
+
+def _shape(batch: Batch, route: Route) -> BatchProvider:
+    if batch.address != route.provider.name:
+        hint = "set the address back, or forget the batch with `duel batches --cancel`"
+        raise SettingsError(
+            "a batch runs at another endpoint", where=batch.address, value=route.provider.name, hint=hint
+        )
+    return PROVIDERS[batch.provider]
+
+
+def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Summary) -> None:
+    """Take in a file of results by the keys in it, whichever of the files that were written it answers."""
+    if not settings.batch.absorb:
+        return
+    path = Path(settings.batch.absorb)
+    if not path.is_file():
+        raise UserError("there is no such file of results", where=path)
+    link = Link(route.provider, route.connect_timeout_s)
+    known = 0
+    for batch in rows.all("state = 'out'"):
+        known += Passage(rows, link, PROVIDERS["openai"], route, settings, summary).absorb(batch, path)[0]
+    say(f"{path.name}: {known:,} results of requests that were written here, {summary.batched:,} new replies")
+
+
+def refuse_while_running(workspace: Workspace, stage: str) -> None:
+    """Raise UserError where batches of `stage` run: asked at once, their requests would be paid for twice."""
+    if not workspace.ledger.exists():
+        return
+    with BatchRows(workspace.ledger) as rows:
+        if running := rows.running(stage):
+            count = sum(batch.requests for batch in running)
+            raise UserError(
+                f"{count:,} requests of {stage} are out in batches",
+                where=workspace.root,
+                hint="--batch waits for them; `duel batches --cancel all` calls them off",
+            )
+
+
+@dataclass
+class _Outgoing:
+    """The input of a batch as it is written."""
+
+    id: str
+    path: Path
+    file: BinaryIO
+    asked: list[BatchAsked] = field(default_factory=list)
+    size: int = 0
+    worst_cost: float = 0.0
+
+
+@dataclass
+class Prefill:
+    """The `Ask` of a round: it answers from the ledger and writes down what is missing."""
+
+    rows: BatchRows
+    workspace: Workspace
+    settings: Settings
+    route: Route
+    role: Role
+    stage: str
+    full: list[tuple[str, _Outgoing]] = field(default_factory=list)
+    open: dict[str, _Outgoing] = field(default_factory=dict)
+    """By model: a batch holds requests to one."""
+    unaffordable: int = 0
+    _keys: set[str] = field(default_factory=set)
+    _learnt: set[str] = field(default_factory=set)
+
+    @property
+    def stopped(self) -> bool:
+        return self.client.stopped
+
+    @property
+    def by_file(self) -> bool:
+        return self.settings.batch.provider == BY_FILE
+
+    @property
+    def shape(self) -> BatchProvider:
+        return PROVIDERS["openai" if self.by_file else self.settings.batch.provider]
+
+    def over(self, client: Client) -> Ask:
+        """This, with a client for what two batches have failed."""
+        self.client = client
+        return self
+
+    async def __call__(self, request: Request) -> Reply:
+        known = self.client.ledger.find(request)
+        if known is not None and known.rejected != CUT:
+            self.client.summary.from_ledger += 1
+            return known
+        failed, sent = self.rows.past(request.key)
+        if failed >= FAILS_BEFORE_LIVE and not self.by_file:
+            return await self.client(request)
+        tokens = self.client.first_budget(request, known)
+        if known is not None:
+            most = min(MOST_RAISE * request.max_tokens, self.route.max_tokens_cap)
+            tokens = max(tokens, min(2 * sent, most))
+        if request.key not in self._keys:
+            self._keys.add(request.key)
+            self._write(request, tokens)
+        raise Pending
+
+    def reject(self, reply: Reply, reason: str) -> None:
+        self.client.reject(reply, reason)
+
+    def hand_in(self, summary: Summary) -> None:
+        """Make what was written durable: from here on each batch is brought to its end, whatever ends this process."""
+        batches = [*self.full, *self.open.items()]
+        self.full, self.open = [], {}
+        for number, (model, out) in enumerate(batches, start=1):
+            out.file.flush()
+            os.fsync(out.file.fileno())
+            out.file.close()
+            if self.by_file:
+                out.path = out.path.replace(self._named(number))
+            generation = self.client.ledger.generation
+            name, address = self.settings.batch.provider, self.route.provider.name
+            self.rows.add(
+                Batch(
+                    out.id, self.stage, self.role, model, name, address, str(out.path), len(out.asked),
+                    out.worst_cost, generation, now_in_utc(), "out" if self.by_file else "written",
+                ),
+                out.asked,
+            )  # fmt: skip
+            if self.by_file:
+                say(f"{len(out.asked):,} requests to {model} are in {out.path}")
+        count = sum(len(out.asked) for _, out in batches)
+        summary.waiting = 0 if self.by_file else count
+        summary.budget_spent = bool(self.unaffordable and not count)
+        if count:
+            told = "are in files: have them answered, then --absorb FILE" if self.by_file else "wait for batches"
+            summary.stopped = f"{count:,} requests {told}"
+
+    def discard(self) -> None:
+        """Take back what was not handed in."""
+        for _, out in [*self.full, *self.open.items()]:
+            out.file.close()
+            out.path.unlink(missing_ok=True)
+
+    def _named(self, number: int) -> Path:
+        path = Path(self.settings.batch.out)
+        return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+    def _write(self, request: Request, tokens: int) -> None:
+        if self.by_file and not self.settings.batch.out:
+            return
+        line = self.client.line(self.route.provider, request.model)
+        if request.model not in self._learnt:  # a parameter that a model refuses is left out from then on
+            self._learnt.add(request.model)
+            for words in self.rows.refusals(request.model):
+                line.dialect.learn(words, orjson.loads(encode(request, request.model, tokens)))
+        body = encode(request, request.model, tokens, dialect=line.dialect)
+        worst = line.worst_case(len(body), tokens) * (line.price.batch if line.price else 1)
+        if not self._affordable(worst):
+            return
+        data = orjson.dumps(self.shape.line(request.key, request.model, orjson.loads(body))) + b"\n"
+        out = self._room(request.model, len(data))
+        out.file.write(data)
+        out.size, out.worst_cost = out.size + len(data), out.worst_cost + worst
+        out.asked.append(BatchAsked(request.key, request.item, request.max_tokens, tokens))
+
+    def _affordable(self, worst: float) -> bool:
+        spending = self.client.spending
+        if spending.limit is not None and spending.spent + spending.reserved + worst > spending.limit:
+            self.unaffordable += 1
+            return False
+        spending.reserved += worst
+        spending.out += 1
+        return True
+
+    def _room(self, model: str, size: int) -> _Outgoing:
+        """The input that takes `size` more bytes, a new one where the present is full."""
+        batch, shape = self.settings.batch, self.shape
+        most_requests = batch.max_requests or int(SHARE_OF_LIMITS * shape.most_requests)
+        most_bytes = batch.max_bytes or int(SHARE_OF_LIMITS * shape.most_bytes)
+        out = self.open.get(model)
+        if out is not None and (len(out.asked) >= most_requests or out.size + size > most_bytes):
+            self.full.append((model, self.open.pop(model)))
+            out = None
+        if out is None:
+            name = secrets.token_hex(8)
+            folder = self.workspace.private / "batches"
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{name}.jsonl"
+            out = self.open[model] = _Outgoing(name, path, path.open("wb"))
+        return out

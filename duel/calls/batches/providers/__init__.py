@@ -1,0 +1,1 @@
+"""The shapes in which providers take batches, one a module."""

@@ -1,0 +1,298 @@
+"""Processes of one user on one endpoint find its level together: eight of them misjudge it, each by itself.
+
+They meet in a small file that each maps into its memory, one per endpoint, key and model (a hash of the three names
+it). Each has a row there with what it has sent, what was answered and what was refused. The oldest leads: it takes the
+others' calls for its own and runs the level's algorithm on all of them; its level is everybody's, in equal shares of
+those who have work. A refused neighbor sends nothing until the leader has seen it. A row that is not renewed for 10 s
+is a dead process's, and its share returns. What 8 processes achieve on an endpoint stands in bench/README.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mmap
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from duel.calls.level import START, Level
+from duel.calls.route import Provider
+from duel.environment import environment, expanded
+
+TTL_S = 10.0
+ROWS, WIDTH = 128, 10
+# What stands where in the first row, and in every other.
+LIMIT, COUNTING, SETTLED = 0, 1, 2
+BEAT, JOINED, IN_FLIGHT, HUNGRY_AT, SENT, ANSWERED, REFUSED, FAILED, SEEN = range(9)
+# Neighbors look at each other so often, a process alone looks for some so often.
+TICK_S, ALONE_S = 0.02, 0.25
+# Who has had nothing to send for so long leaves its share to the others.
+HUNGRY_S = 1.0
+# A refused neighbor waits for the leader no longer than this.
+UNSEEN_S = 1.0
+# Where shares differ by one, they change hands so often.
+TURN_S = 5.0
+
+
+class LeaseFile:
+    """The rows that processes share. Raises OSError where they cannot be had."""
+
+    def __init__(self, path: Path) -> None:
+        from filelock import FileLock
+
+        self._lock = FileLock(f"{path}.lock", timeout=5)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        size = 8 * WIDTH * (ROWS + 1)
+        with self._lock:
+            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                if os.fstat(number).st_size != size:
+                    os.ftruncate(number, size)
+                self._map = mmap.mmap(number, size)
+            finally:
+                os.close(number)
+        self.cells = memoryview(self._map).cast("d")
+
+    def join(self, now: float) -> int:
+        """Take a free row; where its cells begin."""
+        with self._lock:
+            taken = set(self.alive(now))
+            base = next(base for base in range(WIDTH, len(self.cells), WIDTH) if base not in taken)
+            for cell in range(WIDTH):
+                self.cells[base + cell] = 0.0
+            self.cells[base + JOINED] = self.cells[base + HUNGRY_AT] = self.cells[base + BEAT] = now
+        return base
+
+    def alive(self, now: float) -> Iterator[int]:
+        """The rows of living processes, the oldest first."""
+        bases = [base for base in range(WIDTH, len(self.cells), WIDTH) if now - TTL_S < self.cells[base + BEAT] > 0]
+        return iter(sorted(bases, key=lambda base: (self.cells[base + JOINED], base)))
+
+    def close(self) -> None:
+        self.cells.release()
+        self._map.close()
+
+
+@dataclass
+class _Neighbor:
+    """Another process as the leader knows it."""
+
+    joined: float
+    read: list[float]
+    """Its counts of sent, answered, refused and failed calls, as far as they were taken in."""
+    numbers: deque[int] = field(default_factory=deque)
+    """The numbers that its calls in flight have in the leader's level, in the order of sending."""
+
+
+class SharedLevel(Level):
+    """The level of one provider and model, with whoever else of this user is there."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(0, START)
+        self.leads = True
+        self._path, self._clock = path, clock
+        self._file: LeaseFile | None = None
+        self._joined = False
+        self._base = 0
+        self._own: set[int] = set()
+        self._others: dict[int, _Neighbor] = {}
+        self._alone = True
+        self._rows: list[int] = []
+        self._slots = START
+        self._unseen_since = 0.0
+        self._count_at = 0.0
+        self._wake: Callable[[], None] = lambda: None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._own)
+
+    @property
+    def free(self) -> bool:
+        if self._file is None or self._alone:
+            return super().free
+        now = self._clock()
+        self._set(HUNGRY_AT, now)
+        cells = self._file.cells
+        if cells[COUNTING] or now - self._unseen_since < UNSEEN_S:
+            return False
+        # Somebody may still have more out than its share.
+        standing = sum(cells[base + IN_FLIGHT] for base in self._rows)
+        return len(self._own) + self.unsaved < self._slots and standing < cells[LIMIT]
+
+    def wait(self, dispatch: Callable[[], None]) -> None:
+        """Have `dispatch` called whenever the share may have grown. The first time this joins the others."""
+        self._wake = dispatch
+        if self._joined:
+            return
+        self._joined = True
+        try:
+            self._file = LeaseFile(self._path)
+            self._base = self._file.join(self._clock())
+        except (OSError, ValueError, StopIteration):  # no folder to meet in, or too many: each for itself
+            self._file = None
+            return
+        self._look(self._file)
+        self._timer = asyncio.get_running_loop().call_later(ALONE_S if self._alone else TICK_S, self._tick)
+
+    def leave(self) -> None:
+        """The run ends; the share goes to the others at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._file is not None:
+            self._set(BEAT, 0.0)
+            self._file.close()
+            self._file = None
+
+    # -- own calls -------------------------------------------------------------------------------------------------
+
+    def sent(self) -> int:
+        number = super().sent()
+        self._own.add(number)
+        self._count_up(SENT)
+        return number
+
+    def failed(self, number: int) -> None:
+        self._ended(number, FAILED)
+        super().failed(number)
+
+    def answered(self, number: int) -> None:
+        self._ended(number, ANSWERED)
+        super().answered(number) if self.leads else super().failed(number)
+
+    def refused(self, number: int, took_s: float) -> float:
+        self._ended(number, REFUSED)
+        if self.leads:
+            pause = super().refused(number, took_s)
+            self._publish()
+            return pause
+        super().failed(number)
+        self._unseen_since = self._clock()
+        return 0.0
+
+    def is_out(self, number: int) -> bool:
+        return number in self._own
+
+    def count(self) -> None:
+        if self.leads:
+            super().count()
+            self._publish()
+
+    def restore(self) -> None:
+        if self.leads:
+            super().restore()
+
+    def confirm(self, later: int = 2) -> None:
+        if self.leads:
+            super().confirm(later)
+
+    def collapse(self) -> None:
+        if self.leads and not self._flying:  # while a neighbor has calls out, it is this process that has bad luck
+            super().collapse()
+            self._publish()
+
+    # -- the others ------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if self._file is not None:
+            self._look(self._file)
+            self._wake()
+        self._timer = asyncio.get_running_loop().call_later(ALONE_S if self._alone else TICK_S, self._tick)
+
+    def _look(self, file: LeaseFile) -> None:
+        now, cells = self._clock(), file.cells
+        self._set(BEAT, now)
+        rows = list(file.alive(now))
+        if self._base not in rows:  # suspended for so long that the row is another's
+            self._base = file.join(now)
+            rows = list(file.alive(now))
+        self._rows, self._alone = rows, len(rows) == 1
+        leads = rows[0] == self._base
+        if leads and not self.leads:
+            self._take_over(cells[LIMIT], cells[SETTLED])
+        self.leads = leads
+        if leads:
+            self._take_in(file, rows)
+            if self._count_at and now >= self._count_at:
+                self._count_at = 0.0
+                super().count()
+            self._publish()
+        elif cells[self._base + SEEN] >= cells[self._base + REFUSED]:
+            self._unseen_since = 0.0
+        self._slots = self._fair(cells, rows, now)
+        if not leads:
+            self._others.clear()
+            self.limit = float(max(1, self._slots))
+
+    def _take_over(self, limit: float, settled: float) -> None:
+        """The leader has gone: go on from what it had found."""
+        self.limit, self._settled_at = max(1.0, limit), settled or self.cap
+        self._counting = None
+        self._change()
+
+    def _take_in(self, file: LeaseFile, rows: list[int]) -> None:
+        """The others' calls since the last look, as if they were this process's own."""
+        cells = file.cells
+        for base in [base for base in self._others if base not in rows]:
+            for number in self._others.pop(base).numbers:
+                super().failed(number)
+        for base in rows:
+            if base == self._base:
+                continue
+            counts = [cells[base + cell] for cell in (SENT, ANSWERED, REFUSED, FAILED)]
+            known = self._others.get(base)
+            if known is None or known.joined != cells[base + JOINED]:
+                begun = [counts[0] - cells[base + IN_FLIGHT], *counts[1:]]
+                known = self._others[base] = _Neighbor(cells[base + JOINED], begun)
+            sent, answered, refused, failed = (int(new - old) for new, old in zip(counts, known.read, strict=True))
+            known.read = counts
+            known.numbers.extend(super(SharedLevel, self).sent() for _ in range(sent))
+            for _ in range(min(answered, len(known.numbers))):
+                super().answered(known.numbers.popleft())
+            for _ in range(min(refused, len(known.numbers))):
+                if pause := super().refused(known.numbers.pop(), 0.0):  # a refusal comes sooner than a reply
+                    self._count_at = self._clock() + pause
+            for _ in range(min(failed, len(known.numbers))):
+                super().failed(known.numbers.popleft())
+            cells[base + SEEN] = counts[2]
+
+    def _fair(self, cells: memoryview[float], rows: list[int], now: float) -> int:
+        """This process's share of the level: that of all with work, less what those without still have out."""
+        hungry = [row for row in rows if row == self._base or now - cells[row + HUNGRY_AT] < HUNGRY_S]
+        left = int(cells[LIMIT]) - int(sum(cells[row + IN_FLIGHT] for row in rows if row not in hungry))
+        each, over = divmod(max(0, left), len(hungry))
+        place = (hungry.index(self._base) + int(now / TURN_S)) % len(hungry)
+        return each + (place < over)
+
+    # -- the row ---------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        if self._file is not None:
+            cells = self._file.cells
+            cells[LIMIT], cells[SETTLED] = self.limit, self._settled_at
+            cells[COUNTING] = float(self._counting is not None)
+
+    def _ended(self, number: int, cell: int) -> None:
+        self._own.discard(number)
+        self._count_up(cell)
+
+    def _count_up(self, cell: int) -> None:
+        if self._file is not None:
+            self._file.cells[self._base + cell] += 1
+            self._file.cells[self._base + IN_FLIGHT] = len(self._own)
+
+    def _set(self, cell: int, value: float) -> None:
+        if self._file is not None:
+            self._file.cells[self._base + cell] = value
+
+
+def lease_path(provider: Provider, model: str) -> Path:
+    """The file of all processes that ask `model` at this endpoint with this key; only a hash of the three names it."""
+    base = Path(environment("XDG_CACHE_HOME", Path()) or expanded("~/.cache"))
+    told = "\0".join((provider.base_url, provider.api_key, model))
+    return base / "duel-curation" / "neighbors" / hashlib.sha256(told.encode()).hexdigest()[:32]

@@ -1,0 +1,92 @@
+"""The batches that this workspace has at providers: list them, wait for them, cancel them.
+
+    duel batches                 what is out, and how it stands
+    duel batches --wait          until all of it is back; the stages' own --batch waits, too
+    duel batches --cancel ID     call a batch off (`all`: each of them); what is done by then is paid for and kept
+
+reads and writes  .duel/ledger.sqlite, where batches and replies lie
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from duel import calls, command
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, UserError, printable
+from duel.settings import Settings
+from duel.stages import opened
+from duel.synchronous import synchronous
+from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.calls.batches.batch_rows import Batch, BatchRows
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("--wait", action="store_true", help="wait until all batches are back")
+    parser.add_argument("--cancel", default="", metavar="ID", help="call this batch off; `all`: each of them")
+    parser.set_defaults(offline=False)
+
+
+def main(arguments: Namespace) -> int:
+    from duel.calls.batches.batch_rows import BatchRows
+
+    workspace, settings = opened(arguments)
+    if not workspace.ledger.exists():
+        raise UserError("no call was made in this workspace", where=workspace.root, hint="name it with --workspace")
+    with workspace.lock("batches", "duel batches"), BatchRows(workspace.ledger) as rows:
+        running = rows.all("state != 'done'")
+        if arguments.cancel:
+            chosen = [batch for batch in running if arguments.cancel in (batch.id, "all")]
+            if not chosen:
+                raise UserError("there is no such batch", value=arguments.cancel, hint="`duel batches` lists them")
+            cancel(rows, workspace, settings, chosen)
+        elif arguments.wait:
+            wait(rows, workspace, settings, [batch for batch in running if batch.state != "out"])
+        else:
+            print("\n".join(map(told, running)) or "no batch is out")
+    return EXIT_FINISHED
+
+
+def told(batch: Batch) -> str:
+    status = batch.status or batch.state
+    cost = f"at most ${batch.worst_cost:,.2f}"
+    words = (batch.id, batch.stage, batch.model, batch.provider, f"{batch.requests:,} requests", status, batch.at, cost)
+    return "\t".join(printable(word) for word in words)
+
+
+async def wait_async(rows: BatchRows, workspace: Workspace, settings: Settings, running: list[Batch]) -> None:
+    """Take in what comes, endpoint by endpoint."""
+    from duel.calls.batches.prefill import bring_home
+
+    for role in ("writer", "judge"):
+        if mine := [batch for batch in running if batch.role == role]:
+            summary = calls.Summary(role)
+            await bring_home(rows, calls.route_for(settings, workspace, role), settings, summary, mine)
+            say(f"{summary.batched:,} replies, {summary.spent}; run the stages with --batch again to go on")
+
+
+wait = synchronous(wait_async)
+
+
+async def cancel_async(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
+    from duel.calls.batches.batch_link import LinkFailed
+    from duel.calls.batches.prefill import passages
+
+    for batch in chosen:
+        try:
+            if batch.state == "out":
+                rows.drop(batch)
+            else:
+                route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
+                async with passages(rows, route, settings, calls.Summary("")) as passage_of:
+                    await passage_of(batch).cancel(batch)
+        except LinkFailed as error:
+            command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
+        else:
+            say(f"batch {batch.id} is called off")
+
+
+cancel = synchronous(cancel_async)

@@ -1,0 +1,370 @@
+"""Stages by batches: rounds, retries, votes, prices, limits, files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from duel.workspace import Workspace
+from tests.batches.conftest import replies
+from tests.batches.shapes import Held, Shapes
+from tests.conftest import Finished
+
+Script = Callable[..., Finished]
+Work = Callable[..., Workspace]
+Row = dict[str, Any]
+
+
+def content(result: Row) -> Row:
+    """The first choice of a result in the shape of OpenAI."""
+    choice: Row = result["response"]["body"]["choices"][0]
+    return choice
+
+
+def live(provider: Shapes) -> int:
+    return provider.asked.count(("POST", "/chat/completions"))
+
+
+@pytest.mark.parametrize("shape", ["openai", "openrouter", "anthropic"])
+def test_a_whole_duel_goes_by_batches_in_each_shape(script: Script, work: Work, provider: Shapes, shape: str) -> None:
+    workspace = work(6)
+    for stage in ("king.py", "ch.py", "validate.py"):
+        said = script(stage, "--workspace", workspace.root, "--batch", shape, code=0).err
+    assert workspace.duel.exists()
+    assert "6 done" in said
+    assert live(provider) == 0
+    assert set(provider.run.values()) == {1}
+    assert len(replies(workspace)) == len(provider.run)
+
+
+def test_a_run_by_batches_leaves_the_files_of_a_live_one(script: Script, work: Work, provider: Shapes) -> None:
+    def texts(workspace: Workspace) -> list[tuple[str, str, str]]:
+        return [(path.stem, answer.king, answer.challenger) for path, answer in workspace.answers([])]
+
+    apart, together = work(4, folder="apart"), work(4, folder="together")
+    for stage in ("king.py", "ch.py"):
+        script(stage, "--workspace", apart.root, code=0)
+        script(stage, "--workspace", together.root, "--batch", code=0)
+    assert texts(apart) == texts(together)
+
+
+def test_a_run_without_batches_after_one_with_them_asks_nothing(script: Script, work: Work, provider: Shapes) -> None:
+    workspace = work(4)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert "4 finished before" in script("king.py", "--workspace", workspace.root, code=0).err
+    assert live(provider) == 0
+
+
+def test_a_reply_costs_half_in_the_plan_and_in_the_ledger(script: Script, work: Work, provider: Shapes) -> None:
+    dear, cheap = work(4, folder="dear"), work(4, folder="cheap")
+    plan = script("king.py", "--workspace", cheap.root, "--batch", "--plan", code=0).out
+    assert "by batch: at most $" in plan and "24 h a round" in plan
+    script("king.py", "--workspace", dear.root, code=0)
+    said = script("king.py", "--workspace", cheap.root, "--batch", code=0).err
+    full, half = (sum(cost for _, cost, _ in replies(workspace)) for workspace in (dear, cheap))
+    assert half == pytest.approx(full / 2)
+    assert "4 from batches" in said
+
+
+def test_replies_without_one_bash_block_are_asked_again_in_the_next_round(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        if asked["custom_id"].endswith("-0-0"):
+            content(result)["message"]["content"] = "I would rather not."
+        return result
+
+    provider.play = play
+    workspace = work(4)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [4, 4]
+    assert len(workspace.answer_paths()) == 4
+    assert set(provider.run.values()) == {1}
+
+
+def test_a_model_that_never_keeps_the_form_is_told_after_one_round(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        content(result)["message"]["content"] = "I would rather not."
+        return result
+
+    provider.play = play
+    said = script("king.py", "--workspace", work(24).root, "--batch", code=2).err
+    assert "the model does not keep the form" in said
+    assert len(provider.batches) == 1
+
+
+def test_a_few_bad_replies_among_many_do_not_condemn_the_model(script: Script, work: Work, provider: Shapes) -> None:
+    """Those that wait for a third try are met in every round; each reply counts once."""
+
+    def play(asked: Row, result: Row) -> Row:
+        issue = re.search(r"Fix issue (\d+)", json.dumps(asked["body"]["messages"]))
+        if issue and int(issue[1]) % 3 == 0:
+            content(result)["message"]["content"] = "I would rather not."
+        return result
+
+    provider.play = play
+    workspace = work(60)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert len(workspace.answer_paths()) == 40
+    assert [len(batch.requests) for batch in provider.batches] == [60, 20, 20]
+
+
+def test_a_cut_reply_is_asked_again_with_twice_the_budget(script: Script, work: Work, provider: Shapes) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        if asked["body"]["max_tokens"] == 1024:
+            content(result)["finish_reason"] = "length"
+        return result
+
+    provider.play = play
+    workspace = work(2)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    budgets = [{row["body"]["max_tokens"] for row in batch.requests} for batch in provider.batches]
+    assert budgets == [{1024}, {2048}]
+    assert len(workspace.answer_paths()) == 2
+
+
+def test_the_screens_second_round_goes_by_batches_as_well(script: Script, work: Work, provider: Shapes) -> None:
+    workspace = work(8, "\n[report]\ndefeat_min = 10\nfinal_min = 20\n")
+    chain = workspace.root / "chain.toml"
+    chain.write_text(chain.read_text().replace("[judge]", '[judge]\nstrategy = "screen"'))
+    for stage in ("king.py", "ch.py"):
+        script(stage, "--workspace", workspace.root, "--batch", code=0)
+    before = len(provider.batches)
+    script("validate.py", "--workspace", workspace.root, "--batch", code=0)
+    assert workspace.duel.exists()
+    assert sum(len(batch.requests) for batch in provider.batches[before:]) > 8
+    assert live(provider) == 0
+
+
+def test_batches_are_split_by_model_and_at_the_limits(script: Script, work: Work, provider: Shapes) -> None:
+    workspace = work(5, "\n[batch.x]\n".replace("\n[batch.x]\n", ""))
+    chain = workspace.root / "chain.toml"
+    chain.write_text(chain.read_text().replace("[batch]", "[batch]\nmax_requests = 2"))
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [2, 2, 1]
+    size = len(provider.files["file-0"]) + 10
+    chain.write_text(chain.read_text().replace("max_requests = 2", f"max_bytes = {size}"))
+    script("king.py", "--workspace", workspace.root, "--batch", "--again", code=0)
+    assert all(len(data) <= size for name, data in provider.files.items() if name.startswith("file"))
+    assert len(provider.batches) == 6
+
+
+def test_what_fails_once_goes_into_the_next_round_and_twice_is_asked_at_once(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        words = json.dumps(asked["body"]["messages"])
+        if "issue 2:" in words:
+            return {"custom_id": asked["custom_id"], "response": None, "error": {"code": "x", "message": "overloaded"}}
+        return result
+
+    provider.play = play
+    workspace = work(4)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [4, 1]
+    assert live(provider) == 1
+    assert len(workspace.answer_paths()) == 4
+
+
+def test_an_expired_batch_is_paid_for_and_what_it_did_is_kept(script: Script, work: Work, provider: Shapes) -> None:
+    provider.end = lambda batch: "expired" if batch is provider.batches[0] else "completed"
+
+    def play(asked: Row, result: Row) -> Row:
+        first = len(provider.batches) == 1
+        if first and "issue 1:" not in json.dumps(asked["body"]["messages"]):
+            return {
+                "custom_id": asked["custom_id"],
+                "response": None,
+                "error": {"code": "batch_expired", "message": "late"},
+            }
+        return result
+
+    provider.play = play
+    workspace = work(4)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [4, 3]
+    assert len(replies(workspace)) == 4
+
+
+def test_a_completed_batch_may_hold_nothing_but_errors(script: Script, work: Work, provider: Shapes) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        body = {"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model."}}
+        if "max_tokens" in asked["body"]:
+            return {**result, "response": {"status_code": 400, "body": body}, "error": body["error"]}
+        return result
+
+    provider.play = play
+    workspace = work(3)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert [set(batch.requests[0]["body"]) & {"max_tokens", "max_completion_tokens"} for batch in provider.batches] == [
+        {"max_tokens"},
+        {"max_completion_tokens"},
+    ]
+    assert live(provider) == 0
+
+
+@pytest.mark.parametrize("words", ["SCHEDULING", "pre_schedule", "", "🙂"])
+def test_a_status_that_nobody_knows_means_that_it_runs(
+    script: Script, work: Work, provider: Shapes, words: str
+) -> None:
+    provider.words, provider.looks = words, 4
+    workspace = work(2)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert len(workspace.answer_paths()) == 2
+
+
+def test_a_full_queue_at_the_provider_is_waited_for(script: Script, work: Work, provider: Shapes) -> None:
+    provider.end = lambda batch: "failed" if batch is provider.batches[0] else "completed"
+    workspace = work(3)
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
+    assert "Enqueued token limit reached" in said
+    assert len(workspace.answer_paths()) == 3
+    assert live(provider) == 0
+
+
+def test_damaged_and_foreign_results_are_missing_ones(script: Script, work: Work, provider: Shapes) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        words = json.dumps(asked["body"]["messages"])
+        if len(provider.batches) == 1 and "issue 1:" in words:
+            return {**result, "custom_id": "../../etc/passwd"}
+        if len(provider.batches) == 1 and "issue 2:" in words:
+            return {**result, "response": "not an object"}
+        if len(provider.batches) == 1 and "issue 3:" in words:
+            return {**result, "response": {"status_code": 200, "body": {"choices": [None]}}}
+        return result
+
+    provider.play = play
+    workspace = work(4)
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
+    assert "name no request of it and are left out" in said
+    assert [len(batch.requests) for batch in provider.batches] == [4, 3]
+    assert len(workspace.answer_paths()) == 4
+
+
+def test_a_budget_holds_for_batches_with_their_own_price(script: Script, work: Work, provider: Shapes) -> None:
+    workspace = work(6)
+    at_most = 6 * 1024 * 2.0 / 1e6 / 2
+    said = script("king.py", "--workspace", workspace.root, "--batch", "--budget", f"{at_most / 2:.6f}", code=None)
+    assert len(provider.batches[0].requests) < 6
+    assert sum(cost for _, cost, _ in replies(workspace)) <= at_most / 2
+    assert said.code in (0, 3)
+    none = script("king.py", "--workspace", work(6, folder="none").root, "--batch", "--budget", "0.00001", code=3)
+    assert "the budget is spent" in none.err
+
+
+def test_a_missing_route_is_told_and_nothing_stays_out(script: Script, work: Work, provider: Shapes) -> None:
+    provider.refuse = lambda method, path, body: (404, {"error": {"message": "no route"}}) if "files" in path else None
+    workspace = work(2)
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=2).err
+    assert "the provider takes no such batch" in said and "no route" in said and "hint:" in said
+    script("king.py", "--workspace", workspace.root, code=0)
+    assert live(provider) == 2
+
+
+def test_a_look_that_fails_ends_no_run(script: Script, work: Work, provider: Shapes) -> None:
+    looks = iter([(500, {"error": {"message": "oops"}}), (200, b"<html>"), (429, {"error": {"message": "slow down"}})])
+    provider.refuse = lambda method, path, body: next(looks, None) if path.startswith("/batches/") else None
+    workspace = work(2)
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
+    assert "it is looked at again" in said
+    assert len(provider.batches) == 1
+
+
+def test_requests_that_are_out_are_not_asked_at_once(script: Script, work: Work, provider: Shapes) -> None:
+    workspace = work(2)
+    provider.refuse = lambda method, path, body: (401, {}) if path.startswith("/batches/") else None
+    provider.looks = 10**9
+    hours = "\n".join(["deadline_h = 0.000001"])
+    assert hours
+    from duel.calls.batches.batch_rows import BatchRows
+
+    provider.refuse = lambda method, path, body: None
+    listed = script("batches", "--workspace", workspace.root, code=2)
+    assert "no call was made in this workspace" in listed.err
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def never(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("duel.calls.batches.prefill.bring_home", never)
+        made = iter([True])
+
+        async def first_then_stop(rows: BatchRows, *others: Any) -> None:
+            if not next(made, False):
+                raise KeyboardInterrupt
+
+        patch.setattr("duel.calls.batches.prefill.bring_home", first_then_stop)
+        script("king.py", "--workspace", workspace.root, "--batch", code=130)
+    said = script("king.py", "--workspace", workspace.root, code=2).err
+    assert "2 requests of king are out in batches" in said and "duel batches --cancel all" in said
+    assert "written" in script("batches", "--workspace", workspace.root, code=0).out
+    script("batches", "--workspace", workspace.root, "--cancel", "all", code=0)
+    script("king.py", "--workspace", workspace.root, code=0)
+    assert (live(provider), len(provider.batches)) == (2, 0)
+
+
+def test_requests_go_through_files_without_a_network(script: Script, work: Work, provider: Shapes) -> None:
+    workspace, out, results = work(4), work(1, folder="x").root / "in.jsonl", work(1, folder="y").root / "out.jsonl"
+    said = script("king.py", "--workspace", workspace.root, "--batch-out", out, code=1).err
+    assert "4 requests" in said and str(out) in said
+    rows = [orjson.loads(line) for line in out.read_bytes().splitlines()]
+    assert {row["url"] for row in rows} == {"/v1/chat/completions"}
+    results.write_bytes(b"".join(orjson.dumps(provider.result(row)) + b"\n" for row in reversed(rows)) + b'{"cut')
+    asked = len(provider.asked)
+    said = script("king.py", "--workspace", workspace.root, "--absorb", results, code=0).err
+    assert "4 results of requests that were written here, 4 new replies" in said
+    assert len(workspace.answer_paths()) == 4
+    said = script(
+        "king.py", "--workspace", workspace.root, "--absorb", results, "--again", "--batch-out", out, code=1
+    ).err
+    assert len(replies(workspace)) == 4
+    assert len(provider.asked) == asked
+
+
+def test_absorbing_says_what_is_still_missing(script: Script, work: Work, provider: Shapes) -> None:
+    workspace, out = work(3), work(1, folder="x").root / "in.jsonl"
+    script("king.py", "--workspace", workspace.root, "--batch-out", out, code=1)
+    rows = [orjson.loads(line) for line in out.read_bytes().splitlines()][:2]
+    out.write_bytes(b"".join(orjson.dumps(provider.result(row)) + b"\n" for row in rows))
+    said = script("king.py", "--workspace", workspace.root, "--absorb", out, code=1).err
+    assert "2 done" in said and "1 wait for batches" in said
+    assert "no such file" in script("king.py", "--workspace", workspace.root, "--absorb", "nowhere.jsonl", code=2).err
+
+
+def test_a_batch_that_is_canceled_gives_what_it_did(script: Script, work: Work, provider: Shapes) -> None:
+    def canceled(batch: Held) -> str:
+        return "cancelled" if batch is provider.batches[0] else "completed"
+
+    provider.end = canceled
+    workspace = work(2)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    assert len(workspace.answer_paths()) == 2
+
+
+def test_past_its_deadline_a_batch_is_canceled_and_twice_it_is_asked_at_once(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    provider.looks = 10**9
+    workspace = work(2)
+    chain = workspace.root / "chain.toml"
+    chain.write_text(chain.read_text().replace("[batch]", "[batch]\ndeadline_h = 0.0000001"))
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
+    assert "past `deadline_h`" in said
+    assert [batch.canceled for batch in provider.batches] == [True, True]
+    assert live(provider) == 2
+
+
+def test_a_provider_that_is_not_known_is_named(script: Script, work: Work) -> None:
+    said = script("king.py", "--workspace", work(1).root, "--batch", "openay", code=2).err
+    assert "unknown batch provider: openay" in said and "did you mean `openai`" in said
+
+
+def test_the_stand_in_takes_no_batches(script: Script, work: Work) -> None:
+    assert "takes no batches" in script("king.py", "--workspace", work(1).root, "--batch", "--offline", code=2).err
