@@ -36,14 +36,10 @@ def down_error(failure: Failure, provider: Provider, model: str, listed: Sequenc
 
 
 def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str]) -> str:
-    if failure is THOUGHT_ALONE:
+    if failure is THOUGHT_ALONE or failure.kind == "empty":
         return (
             "raise [generate] max_tokens (for a judge: name it in thinking_models and raise thinking_max_tokens), "
             "or set [generate] thinking = false"
-        )
-    if failure.kind == "empty":
-        return (
-            "a model that thinks may have no room left to answer: raise [generate] max_tokens, or set thinking = false"
         )
     if failure.no_model:
         return _model_hint(model, listed)
