@@ -63,7 +63,7 @@ class Yields:
         self.by_file[judged.turn.file] = source = first_source(judged.answer)
         if judged.turn.bucket == "final":
             made = judged.kept().made("challenger")
-            self.kept[REFINED if made is not None and made.refined else source] += 1
+            self.kept[REFINED if made is not None and made.refine is not None else source] += 1
 
     def counts(self, workspace: Workspace) -> dict[str, SourceCounts]:
         """Each source with what the ledger says it took; {} for a workspace without a ledger.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duel.records import Answer, Audit, Candidate, Made, Message, Observed, fingerprint
+from duel.records import Answer, Audit, Candidate, Made, Message, Observed, Refinement, fingerprint
 from duel.selection.contenders import Running, pool, running
 from duel.selection.knockout import knockout
 from duel.settings import Settings
@@ -104,9 +104,8 @@ def test_challengers_have_no_majority() -> None:
 def test_second_kings_of_the_noise_floor_and_refined_turns_are_no_contenders() -> None:
     found = answer("king", "ls", "ls -a")
     found.put(Candidate(id="king-3", side="king", text=text("pwd"), made=Made(plan="abc-0-1000000")))
-    found.put(
-        Candidate(id="king-4", side="king", text=text("cat x"), made=Made.model_validate({"refine": {"round": 1}}))
-    )
+    rewrite = Made(refine=Refinement(round=1, parent="abc"))
+    found.put(Candidate(id="king-4", side="king", text=text("cat x"), made=rewrite))
     assert [one.id for one in pool(found, "king")] == ["king-1", "king-2"]
 
 
