@@ -53,11 +53,13 @@ class Contest:
 
 
 def _noise_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
-    second = second_king(item, answer, settings)
+    second, chosen = second_king(item, answer, settings), answer.chosen("king")
     if second is None or not answer.king:
         return None
-    ids = (rubric.candidate_id(answer, "king"), second.id)
-    return JudgedPair(item, answer.messages, answer.king, second.text, ids)
+    if chosen is not None and chosen.selection:  # the best of several is no equal of one more: take the first of them
+        chosen = answer.of_side("king")[0]
+    king = answer.text_of(chosen) if chosen else answer.king
+    return JudgedPair(item, answer.messages, king, second.text, (chosen.id if chosen else "king-1", second.id))
 
 
 def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | None:

@@ -58,11 +58,6 @@ class Made(Part):
     refine: Refinement | None = Field(None, exclude_if=_is_none)
     """Of a rewrite (`duel refine`) alone; else not on disk."""
 
-    @property
-    def refined(self) -> bool:
-        """True for a turn that was written anew out of another one of its side."""
-        return self.refine is not None
-
 
 class Selection(Part):
     """Why a candidate was chosen among several of its side, or was not."""

@@ -14,39 +14,35 @@ from duel.reporting.parts import ReportPart, Table
 from duel.reporting.svg import Drawing
 from duel.workspace import Workspace
 
-FIRST, BEST, REFINED, GUIDED = "first try", "best of n", "refined", "guided"
+FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")
 BY_STAGE = {"refine": REFINED, "guide": GUIDED}
-"""Stages (as the ledger names them, or with more behind the name) whose calls belong to one source."""
+"""Stages of the ledger whose calls belong to one source, as do those of `refine-…`: a judge's, say."""
+MEASURES = ("calls", "dollars", "minutes")
+TITLE = "What a kept turn costs"
 _SPENT = (
-    "SELECT stage, item, COUNT(*), COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), SUM(latency_s) / 60 FROM replies "
-    "GROUP BY stage, item"
+    "SELECT stage, item, COUNT(*), SUM(cost), SUM(cost IS NULL), SUM(latency_s) / 60 FROM replies GROUP BY stage, item"
 )
 
 
 @dataclass
 class SourceCounts:
-    """What one source tried, kept and took."""
+    """What one source tried, kept and took. `dollars` is None where a price is unknown."""
 
     turns: int = 0
     kept: int = 0
     calls: int = 0
-    dollars: float = 0.0
-    unpriced: int = 0
-    """Calls whose price is unknown."""
+    dollars: float | None = 0.0
     minutes: float = 0.0
 
-    def each(self) -> dict[str, float | None]:
-        """By kept turn; None where nothing was kept, or a price is unknown."""
+    def each(self, what: str) -> float | None:
+        """One of MEASURES by kept turn; None where it is not known, or nothing was kept."""
+        total: float | None = getattr(self, what)
+        return total / self.kept if self.kept and total is not None else None
+
+    def told(self, what: str) -> str:
         if not self.kept:
-            return {"calls": None, "dollars": None, "minutes": None}
-        dollars = None if self.unpriced else self.dollars / self.kept
-        return {"calls": self.calls / self.kept, "dollars": dollars, "minutes": self.minutes / self.kept}
-
-
-def source_of(answer: Answer) -> str:
-    """How the challenger that stands in `answer` came about."""
-    made = answer.made("challenger")
-    return REFINED if made is not None and made.refined else first_source(answer)
+            return "none kept"
+        return wording.dollars(self.each(what)) if what == "dollars" else wording.plain(self.each(what), 1)
 
 
 def first_source(answer: Answer) -> str:
@@ -64,9 +60,10 @@ class Yields:
     kept: Counter[str] = field(default_factory=Counter)
 
     def add(self, judged: Judged) -> None:
-        self.by_file[judged.turn.file] = first_source(judged.answer)
+        self.by_file[judged.turn.file] = source = first_source(judged.answer)
         if judged.turn.bucket == "final":
-            self.kept[source_of(judged.kept())] += 1
+            made = judged.kept().made("challenger")
+            self.kept[REFINED if made is not None and made.refine is not None else source] += 1
 
     def counts(self, workspace: Workspace) -> dict[str, SourceCounts]:
         """Each source with what the ledger says it took; {} for a workspace without a ledger.
@@ -75,72 +72,49 @@ class Yields:
         """
         if not workspace.ledger.exists():
             return {}
-        found = {name: SourceCounts(turns) for name, turns in Counter(self.by_file.values()).items()}
-        commonest = max(found, key=lambda name: found[name].turns, default=FIRST)
-        tried: Counter[str] = Counter()
+        turns = Counter(self.by_file.values())
+        found = {name: SourceCounts(turns[name], self.kept[name]) for name in SOURCES}
         with Ledger(workspace.ledger) as ledger:
             for stage, item, calls, dollars, unpriced, minutes in ledger.query(_SPENT):
-                later = BY_STAGE.get(str(stage).partition("-")[0])
-                tried[later or ""] += str(stage) in BY_STAGE
-                one = found.setdefault(later or self.by_file.get(item, commonest), SourceCounts())
-                one.calls, one.unpriced = one.calls + calls, one.unpriced + unpriced
-                one.dollars, one.minutes = one.dollars + dollars, one.minutes + minutes
-        for name, kept in self.kept.items():
-            found.setdefault(name, SourceCounts()).kept = kept
-        for name, one in found.items():
-            one.turns = one.turns or tried[name]
-        return {name: found[name] for name in (FIRST, BEST, REFINED, GUIDED) if name in found}
+                later = BY_STAGE.get(stage.partition("-")[0])
+                one = found[later or self.by_file.get(item) or max(turns, key=lambda name: turns[name], default=FIRST)]
+                one.turns += stage in BY_STAGE
+                one.calls, one.minutes = one.calls + calls, one.minutes + minutes
+                one.dollars = None if unpriced or one.dollars is None else one.dollars + dollars
+        return {name: one for name, one in found.items() if one.turns or one.calls}
 
 
 def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
     """The section: what each source took for a turn that it brought into `final/`."""
-    section = ReportPart("What a kept turn costs")
+    section = ReportPart(TITLE)
     rows = [
-        (
-            name,
-            wording.count(one.turns),
-            wording.count(one.kept),
-            wording.share(one.kept / one.turns if one.turns else None),
-            *(_told(what, value, one) for what, value in one.each().items()),
-        )
+        (name, wording.count(one.turns), wording.count(one.kept), *(one.told(what) for what in MEASURES))
         for name, one in counts.items()
     ]
     if rows:
-        columns = ("source", "turns", "kept in final", "share", "calls a kept turn", "dollars", "minutes")
-        section.tables.append(Table(columns, list(rows), right=range(1, 7)))
+        columns = ("source", "turns", "kept in final", "calls a kept turn", "dollars", "minutes")
+        section.tables.append(Table(columns, list(rows), right=range(1, 6)))
         section.notes.append(
-            "All replies that the ledger holds, for turns that were lost as well. Minutes are those in which a model"
-            " worked, one call after another."
+            "All replies in the ledger, those for turns that were lost as well. Minutes: a model's working time, one"
+            " call after another."
         )
     return section
 
 
-def _told(what: str, value: float | None, one: SourceCounts) -> str:
-    if not one.kept:
-        return "none kept"
-    return wording.dollars(value) if what == "dollars" else wording.plain(value, 1)
-
-
 def chart(counts: Mapping[str, SourceCounts], width: int) -> Drawing | None:
-    """A bar for each source and each of calls, dollars and minutes by kept turn."""
+    """A bar for each source and each measure."""
     kept = {name: one for name, one in counts.items() if one.kept}
-    if not kept:
-        return None
-    rows = [(what, {name: one.each()[what] for name, one in kept.items()}) for what in ("calls", "dollars", "minutes")]
-    shown = [(what, values) for what, values in rows if None not in values.values()]
-    height = sum(22 + 24 * len(values) for _, values in shown)
     told = "; ".join(
-        f"{what}: " + ", ".join(f"{n} {_told(what, v, kept[n])}" for n, v in vs.items()) for what, vs in shown
+        f"{name}: {', '.join(f'{one.told(what)} {what}' for what in MEASURES)}" for name, one in kept.items()
     )
-    drawing, y = Drawing("What a kept turn costs", told, width, height), 14.0
-    for what, values in shown:
+    drawing, y = Drawing(TITLE, told, width, len(MEASURES) * (24 * len(kept) + 30)), 14.0
+    for what in MEASURES:
         drawing.text(0, y, f"{what} a kept turn", "strong")
-        most = max((value or 0.0 for value in values.values()), default=0.0) or 1.0
-        for name, value in values.items():
-            y += 24
-            length = (width - 160) * (value or 0.0) / most
+        most = max((one.each(what) or 0.0 for one in kept.values()), default=0.0) or 1.0
+        for name, one in kept.items():
+            y, length = y + 24, (width - 160) * (one.each(what) or 0.0) / most
             drawing.text(0, y, name, "small")
-            drawing.rect(80, y - 11, length, 14, "fill-final", f"{name}: {_told(what, value, kept[name])} {what}")
-            drawing.text(86 + length, y, _told(what, value, kept[name]), "small muted")
-        y += 22
-    return drawing
+            drawing.rect(80, y - 11, length, 14, "fill-final", f"{name}: {one.told(what)} {what}")
+            drawing.text(86 + length, y, one.told(what), "small muted")
+        y += 30
+    return drawing if kept else None

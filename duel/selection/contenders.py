@@ -47,9 +47,9 @@ class Running:
 def pool(answer: Answer, side: Side) -> list[Candidate]:
     """The candidates to choose among; [] where there is nothing to choose: fewer than two, or a turn refined since."""
     chosen = answer.chosen(side)
-    if chosen is None or chosen.made is None or chosen.made.refined:
+    if chosen is None or chosen.made is None or chosen.made.refine:
         return []
-    asked = [one for one in answer.of_side(side) if one.made and not one.made.refined and not is_second(one.made.plan)]
+    asked = [one for one in answer.of_side(side) if one.made and not one.made.refine and not is_second(one.made.plan)]
     return asked if len(asked) > 1 else []
 
 

@@ -60,7 +60,7 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     refined = reader.refined.summary()
     summary = summarise(duel, tally, workspace.dropped(), sampled, settings, executed, audited, refined)
     costs = tally.yields.counts(workspace)
-    summary["yield"] = {name: vars(one) | {"each": one.each()} for name, one in costs.items()}
+    summary["yield"] = {name: vars(one) for name, one in costs.items()}
     tables = report_sections.sections(duel, summary, costs)
     if duel.people is not None:
         tables += people_sections(duel.people)

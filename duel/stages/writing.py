@@ -74,7 +74,7 @@ class WritingStage(Stage):
         wanted = {question.plan: question for question in questions}
         made = [one for one in before.of_side(self.SIDE) if one.made and not self.again]
         there = {one.made.plan for one in made if one.made and one.made.plan in wanted}
-        turn.keep = [one.id for one in made if there and one.made and (one.made.plan in there or one.made.refined)]
+        turn.keep = [one.id for one in made if there and one.made and (one.made.plan in there or one.made.refine)]
         names = (name for number in count(1) if (name := f"{self.SIDE}-{number}") not in turn.keep)
         turn.questions = {next(names): question for plan, question in wanted.items() if plan not in there}
         by_hand = text and (chosen is None or chosen.made is None) and not self.again

@@ -60,7 +60,7 @@ def test_who_chooses_does_not_judge_the_duel(tmp_path: Path) -> None:
     assert (named.choosers, named.judge.models) == (["c"], ["a", "b"])
     apart = settings(tmp_path, three.format('select_model = ["x", "y"]'))
     assert (apart.choosers, apart.judge.models) == (["x", "y"], ["a", "b", "c"])
-    assert figures(apart)[-1]["meaning"] == "the duel was judged by others"
+    assert figures(apart)[-1]["meaning"] == "others judged the duel"
     unjudged = settings(tmp_path, three.format('select = "audit, execution"'))
     assert (unjudged.choosers, unjudged.judge.models) == ([], ["a", "b", "c"])
 
@@ -71,7 +71,7 @@ def test_where_no_other_judge_is_left_the_verdict_says_by_how_much_it_may_be_too
     assert figures(alone)[-1] == {
         "what": "winner's curse",
         "figure": "5.1 points",
-        "meaning": "by so much the score may be too high",
+        "meaning": "by so much the score may be too high: no other judge was left",
     }
 
 

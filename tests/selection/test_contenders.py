@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duel.records import Answer, Audit, Candidate, Made, Message, Observed, fingerprint
+from duel.candidates import writer_request
+from duel.judging.contests import NOISE, SECOND
+from duel.records import Answer, Audit, Candidate, Made, Message, Observed, Refinement, Selection, fingerprint
 from duel.selection.contenders import Running, pool, running
 from duel.selection.knockout import knockout
 from duel.settings import Settings
@@ -104,9 +106,8 @@ def test_challengers_have_no_majority() -> None:
 def test_second_kings_of_the_noise_floor_and_refined_turns_are_no_contenders() -> None:
     found = answer("king", "ls", "ls -a")
     found.put(Candidate(id="king-3", side="king", text=text("pwd"), made=Made(plan="abc-0-1000000")))
-    found.put(
-        Candidate(id="king-4", side="king", text=text("cat x"), made=Made.model_validate({"refine": {"round": 1}}))
-    )
+    rewrite = Made(refine=Refinement(round=1, parent="abc"))
+    found.put(Candidate(id="king-4", side="king", text=text("cat x"), made=rewrite))
     assert [one.id for one in pool(found, "king")] == ["king-1", "king-2"]
 
 
@@ -125,3 +126,20 @@ def test_a_knockout_of_n_takes_a_duel_less_and_finds_the_best(numbers: list[int]
     assert winner == max(numbers)
     assert len(lost) == len(numbers) - 1
     assert sorted([winner, *(loser for loser, _, _ in lost)]) == sorted(numbers)
+
+
+def test_the_noise_floor_holds_an_unchosen_king_against_one_more() -> None:
+    found = answer("king", "ls", "ls -a")
+    second = Made(plan=writer_request(Settings(), "noise", "t", Settings().king_model, found.messages, SECOND).key)
+    found.put(Candidate(id="king-3", side="king", text=text("pwd"), made=second))
+    assert _ids(found) == ("king-1", "king-3")
+    better = found.candidates[1]
+    found.choose(better.model_copy(update={"selection": Selection(outcome="chosen")}), better.text)
+    assert _ids(found) == ("king-1", "king-3")  # the best of two is no equal of one more
+
+
+def _ids(found: Answer) -> tuple[str, str]:
+    pair = NOISE.pair("t", found, Settings())
+    assert pair is not None
+    assert pair.opponent == text("ls")
+    return pair.ids

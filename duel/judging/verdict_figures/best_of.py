@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 from duel.judging.evidence import FIGURES, Evidence
-from duel.settings import Settings
 
 POINTS_A_DOUBLING = 1.7
 
@@ -17,26 +16,14 @@ POINTS_A_DOUBLING = 1.7
 @FIGURES.register("best-of-n")
 def figures(evidence: Evidence) -> dict[str, Any]:
     """What the report says of the choice; nothing where nothing was chosen."""
-    settings = evidence.settings
-    count = settings.most_candidates
-    if count == 1:
+    settings, judges = evidence.settings, evidence.settings.judge.models
+    if settings.most_candidates == 1:
         return {}
-    rows = [_row("candidates of a side", f"{count}", f"the best by {settings.generate.select} is in the duel")]
+    rows = [("candidates of a side", str(settings.most_candidates), f"chosen by {settings.generate.select}")]
     if settings.choosers:
-        both = [model for model in settings.choosers if model in settings.judge.models]
-        meaning = "judged the duel too: no other judge was left" if both else "judged no duel"
-        rows.append(_row("chosen by", ", ".join(settings.choosers), meaning))
-        told = "by so much the score may be too high" if both else "the duel was judged by others"
-        rows.append(_row("winner's curse", f"{too_high(settings):.1f} points", told))
-    return {"figures": {"best of n": rows}}
-
-
-def too_high(settings: Settings) -> float:
-    """Points of 100 by which the score may be too high: as much of the full lead as the panel holds choosers."""
-    models, count = settings.judge.models, len(settings.writers("challenger"))
-    share = sum(model in settings.choosers for model in models) / len(models)
-    return POINTS_A_DOUBLING * math.log2(count) * share
-
-
-def _row(what: str, figure: str, meaning: str) -> dict[str, str]:
-    return {"what": what, "figure": figure, "meaning": meaning}
+        both = sum(model in settings.choosers for model in judges)
+        lead = POINTS_A_DOUBLING * math.log2(len(settings.writers("challenger"))) * both / len(judges)
+        meaning = "by so much the score may be too high: no other judge was left" if both else "others judged the duel"
+        rows += [("choosers", ", ".join(settings.choosers), "the judges that chose")]
+        rows += [("winner's curse", f"{lead:.1f} points", meaning)]
+    return {"figures": {"best of n": [dict(zip(("what", "figure", "meaning"), row, strict=True)) for row in rows]}}
