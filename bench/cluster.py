@@ -117,7 +117,8 @@ def clustered(workspace: Workspace, stand_in: StandIn, turns: int) -> int:
             time.sleep(0.02)
         flying = stand_in.stats()["inflight"]
         if what == "worker":
-            victim = next(workers())
+            while (victim := next(workers(), None)) is None:
+                time.sleep(0.02)
             os.kill(victim, signal.SIGKILL)
         elif what == "node":
             cluster.remove_node(nodes.pop())
@@ -143,12 +144,12 @@ def started(workspace: Workspace, address: str) -> subprocess.Popen[bytes]:
 
 
 def workers() -> Iterator[int]:
-    """The processes that wait for a stage."""
+    """The processes that wait for a stage of a shard."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"duel.cluster.leash" in words:
-                yield int(words[words.index(b"duel.cluster.leash") + 1])
+            if b"duel" in words and any(b"/shards/" in word for word in words):
+                yield int((entry / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 if __name__ == "__main__":

@@ -240,6 +240,10 @@ class Workspace:
         """Every score file in natural order; `_duel.json` is none."""
         return [path for path in self._sorted(self.root / "score") if not path.name.startswith("_")]
 
+    def side_contests(self) -> list[str]:
+        """The further contests that have scores ("noise", "confirm", …)."""
+        return sorted(path.name[1:] for path in (self.root / "score").glob("_*") if path.is_dir())
+
     def side_scores(self, contest: str) -> list[Path]:
         """Every score of a further contest ("noise", "confirm", …) in natural order."""
         return self._sorted(self.root / "score" / f"_{contest}")

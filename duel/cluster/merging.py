@@ -20,9 +20,8 @@ from duel.reporting.report_summary import recorded
 from duel.review.ballot_box import DRAWS_FILE, VOTES_FILE
 from duel.workspace import Workspace
 
-STAGES = ("king", "challenger", "execute", "auditor")
-"""Whose `report/dropped.jsonl` comes from the shards; the other stages run on the whole."""
-SIDE_CONTESTS = ("noise", "confirm", "canary")
+OF_THE_WHOLE = ("prompt", "audit", "validate", "report")
+"""Stages that run on the whole; what others have left out comes from the shards."""
 PAGE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -66,7 +65,7 @@ def _check_names(parts: list[Shard]) -> None:
 def _files(whole: Workspace, part: Workspace) -> Counter[str]:
     found = Counter[str]()
     kinds = {"answers": part.answer_paths(), "scores": part.score_paths()}
-    kinds |= {f"{name} scores": part.side_scores(name) for name in SIDE_CONTESTS}
+    kinds |= {f"{name} scores": part.side_scores(name) for name in part.side_contests()}
     for kind, paths in kinds.items():
         for path in paths:
             found[kind] += bring(path, whole.root / path.relative_to(part.root))
@@ -96,13 +95,13 @@ def _join_looks(whole: Workspace, parts: list[Shard]) -> None:
 
 
 def _dropped(whole: Workspace, parts: list[Shard]) -> None:
-    rows: dict[str, list[Mapping[str, Any]]] = {stage: [] for stage in STAGES}
+    rows: dict[str, list[Mapping[str, Any]]] = {}
     for shard in parts:
         for row in shard.workspace.dropped():
-            if row.get("stage") in rows:
-                rows[row.pop("stage")].append(row)
-    for stage, found in rows.items():
-        whole.save_dropped(stage, found)
+            rows.setdefault(str(row.pop("stage", "")), []).append(row)
+    before = {str(row.get("stage", "")) for row in whole.dropped()}
+    for stage in sorted((rows.keys() | before) - set(OF_THE_WHOLE)):
+        whole.save_dropped(stage, rows.get(stage, []))
 
 
 def _add_figures(whole: Workspace, parts: list[Shard]) -> None:

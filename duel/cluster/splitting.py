@@ -19,7 +19,6 @@ import orjson
 from duel import candidates, pull
 from duel.audit.rarity import HISTORIES, SHARED_FILE, Rarity
 from duel.calls.ledger import Ledger
-from duel.cluster.merging import SIDE_CONTESTS
 from duel.cluster.shards import bring, number_of, place, there
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.settings import SETTINGS_FILE, Settings
@@ -115,7 +114,7 @@ def _bring_records(whole: Workspace, parts: list[Workspace], stems: list[set[str
     for source in [
         *whole.answer_paths(),
         *whole.score_paths(),
-        *chain.from_iterable(map(whole.side_scores, SIDE_CONTESTS)),
+        *chain.from_iterable(map(whole.side_scores, whole.side_contests())),
     ]:
         for part, owned in zip(parts, stems, strict=True):
             if source.stem in owned:

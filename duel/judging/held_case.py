@@ -49,7 +49,7 @@ def stamp(panel: Panel) -> str:
         short_hash([FORMAT, panel.made_with, panel.mode, settings.duel.seed, chosen, report]).encode(), digest_size=16
     )
     score = workspace.root / "score"
-    further = [score / f"_{name}" for name in ("noise", "confirm", "canary")]
+    further = [score / f"_{name}" for name in workspace.side_contests()]
     for folder in [*workspace.answer_folders(), *chain.from_iterable(map(workspace.folders.inside, [score, *further]))]:
         for line in sorted(_entries(folder)):
             whole.update(line.encode("utf-8", "surrogateescape"))

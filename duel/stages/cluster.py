@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from duel.cluster.ray_engine import Ended
     from duel.cluster.shards import Shard
 
-STAGES = ("king", "ch", "execute", "audit", "validate")
-
 
 def run(
     workspace: Workspace,
@@ -49,7 +47,9 @@ def run(
     if not list((workspace.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}")):
         shard.split(workspace, settings, settings.store.shards)
     parts = [part for part in shards.there(workspace) if part.prompts]
-    plan = [name for name in STAGES if name != "execute" or settings.execute.backend != "off"]
+    plan = ["king", "ch", *(["execute"] if settings.execute.backend != "off" else [])]
+    # Choosing among candidates and refining are steps of `duel run`, which goes on from there.
+    plan += ["audit", "validate"] if settings.most_candidates == 1 and not settings.refine.held_out else ["run"]
     flags = ["--offline"] if offline else []
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
         engine = ray_engine.Engine(parts, plan, str(workspace.root), flags, budget, say_ended)
