@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from duel.errors import ItemError
@@ -280,14 +281,6 @@ def _everywhere(ground: Ground, draw: random.Random, by_tests: bool) -> tuple[Re
     return _asked("Rename {n} to {m} everywhere; " + wish + ".", **named), steps()
 
 
-def edit_and_compile(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    return _everywhere(ground, draw, by_tests=False)
-
-
-def edit_and_test(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    return _everywhere(ground, draw, by_tests=True)
-
-
 def _note(ground: Ground, draw: random.Random, place: Place) -> str:
     mark = "#" if place.path.endswith((".py", ".sh")) else "//"
     return f"{mark} {draw.choice(['see', 'used by', 'tested with', 'compare'])} {draw.choice(ground.places).name}"
@@ -395,8 +388,8 @@ PLANS: dict[str, tuple[int, Plan]] = {
     "parallel reads": (9, parallel),
     "multi-file read": (8, several_files),
     "edit and check": (8, rename),
-    "edit and compile": (7, edit_and_compile),
-    "edit and test": (6, edit_and_test),
+    "edit and compile": (7, partial(_everywhere, by_tests=False)),
+    "edit and test": (6, partial(_everywhere, by_tests=True)),
     "long task": (6, taken_back),
     "nothing to do": (4, nothing_to_do),
     "ask back": (6, ask_back),

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """One subcommand, which `what` names, with the options of the command line. `found` is lines to print."""
     asked = options(add_arguments, named)
+    if asked.what in {"synthesize", "augment"} and not (asked.offline or asked.plain or asked.plan):
+        calls.route_for(settings, workspace, "writer")  # a missing key is told before minutes of execution
     with workspace.lock("scale", f"duel scale {asked.what}"):
         found = SUBCOMMANDS[asked.what](workspace, settings, asked)
         return found if isinstance(found, Result) else Result("scale", found=found)
@@ -175,6 +177,8 @@ def _worded(
         rows = [*varied((job.row for job in jobs if job.row), drops)]
     for reason, number in sorted(drops.items()):
         say(f"{number:,} left out: {reason}")
+    if summary and summary.exit_code and not rows:
+        return stage.finish(summary, [])
     path, kept = save(workspace, kind, "plans" if kind == "synthetic" else "children", rows)
     found = [f"{path.relative_to(workspace.root)}: {kept:,} rows of {drafts:,} drafts"]
     return stage.finish(summary, found) if summary else Result("scale", found=found, dropped=drops)

@@ -108,6 +108,12 @@ def test_without_a_sandbox_the_user_is_told(script: Script, tmp_path: Path) -> N
     assert "no back end" in told and "bubblewrap" in told
 
 
+def test_a_missing_endpoint_is_told_before_anything_is_executed(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text('[execute]\nbackend = "bubblewrap"\n[endpoint]\nbase_url_env = "NOWHERE"\n')
+    done = script("scale", "synthesize", "--workspace", tmp_path, code=2)
+    assert "no endpoint to call" in done.err and "carrying out" not in done.err
+
+
 def test_a_set_of_little_variety_says_so_in_the_cards_first_line(script: Script, tmp_path: Path) -> None:
     rows = [row(f"topic{n}", request=f"Where is fn_{n} defined?", source={"kind": "synthetic"}) for n in range(30)]
     put(tmp_path, rows, kind="synthetic")

@@ -112,7 +112,7 @@ def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(scrip
 
     for command in steps(first, tree, public):
         script(*command, code=0)
-    whole, paid = digests(first / "training-data"), asked(first)
+    whole, paid = digests(first / "training-data/scaled"), asked(first)
     assert {"combined/README.md", "synthetic/plans.jsonl", "augmented/children.jsonl"} <= whole.keys()
     manifest = json.loads((first / "training-data/scaled/combined/manifest.json").read_text())
     by_source = json.loads((first / "training-data/scaled/combined/statistics.json").read_text())["by"]["source"]
@@ -121,7 +121,7 @@ def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(scrip
 
     for command in steps(first, tree, public):
         script(*command, code=0)
-    assert digests(first / "training-data") == whole and asked(first) == paid
+    assert digests(first / "training-data/scaled") == whole and asked(first) == paid
 
     (second / ".duel").mkdir(exist_ok=True)
     shutil.copy(first / ".duel" / "secret", second / ".duel" / "secret")  # what fences are marked with
@@ -131,4 +131,4 @@ def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(scrip
             before = set(asked(second))
             assert before and before < set(paid)
         script(*command, code=0)
-    assert digests(second / "training-data") == whole and asked(second) == paid
+    assert digests(second / "training-data/scaled") == whole and asked(second) == paid
