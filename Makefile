@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+QUIET := install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip $(QUIET)
 DEMO := demo
 
-.PHONY: help run test test-train check bench setup clean
+.PHONY: help run test test-train test-trainers check bench setup clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,14 +19,14 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 		echo 'error: Python 3.11 or newer is needed'; echo; echo 'hint: make PYTHON=python3.12 run'; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing into $(VENV) …'
-	@$(PIP) install -c constraints.txt -e .
+	@$(PIP) -c constraints.txt -e .
 	@touch $@
 
 # What the tests need on top; a few packages come without what they would pull in (the file says why).
 $(VENV)/.ready-test: $(VENV)/.ready tests/requirements-alone.txt
 	@echo 'installing what the tests need …'
-	@$(PIP) install -c constraints.txt -e '.[all,test]'
-	@$(PIP) install --no-deps --ignore-requires-python -r tests/requirements-alone.txt
+	@$(PIP) -c constraints.txt -e '.[all,test]'
+	@$(PIP) --no-deps --ignore-requires-python -r tests/requirements-alone.txt
 	@touch $@
 
 run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpoint, into demo/: no key, no cost
@@ -43,12 +44,24 @@ test: $(VENV)/.ready-test ## the test suite
 # What trains is large: it has an environment of its own.
 TRAIN := .venv-train
 
-$(TRAIN)/.ready: pyproject.toml
+$(TRAIN)/.ready: pyproject.toml constraints.txt tests/requirements-alone.txt
 	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
 	@echo 'installing torch and trl into $(TRAIN) …'
-	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
-	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llamafactory==0.9.5
+	@$(TRAIN)/bin/python -m pip $(QUIET) -c constraints.txt -c tests/requirements-alone.txt -e '.[train]'
+	@$(TRAIN)/bin/python -m pip $(QUIET) --no-deps llamafactory==0.9.5
 	@touch $@
+
+# axolotl and unsloth want versions of torch, transformers and trl of their own: an environment for each.
+.venv-axolotl/.ready .venv-unsloth/.ready: .venv-%/.ready: pyproject.toml
+	@$(PYTHON) -m venv .venv-$*
+	@echo 'installing $* into .venv-$* …'
+	@.venv-$*/bin/python -m pip $(QUIET) $*
+	@.venv-$*/bin/python -m pip $(QUIET) -e . hypothesis pytest
+	@touch $@
+
+test-trainers: .venv-axolotl/.ready .venv-unsloth/.ready ## run axolotl's reader and unsloth's trainer on their recipes
+	@.venv-axolotl/bin/python -m pytest -p no:anyio tests/train/test_axolotl.py
+	@.venv-unsloth/bin/python -m pytest -p no:anyio tests/train/test_unsloth.py
 
 test-train: $(TRAIN)/.ready ## train two steps on every format, on the CPU with a tiny random model
 	@$(TRAIN)/bin/python -m pytest tests/train

@@ -104,8 +104,8 @@ _add(
     {"messages": CHAT},
     recipes={"trl": "sft", "axolotl": "sft", "llamafactory": "sft", "unsloth": "sft"},
     trl_flags={"assistant_only_loss": True, "packing": False},
-    caution="TRL takes the loss over every assistant turn, the weak history's included; `sft-completion` trains the"
-    " accepted turn alone",
+    caution="TRL and axolotl take the loss over every assistant turn, the weak history's included; `sft-completion`"
+    " trains the accepted turn alone",
     reasoning=True,
 )
 _add(

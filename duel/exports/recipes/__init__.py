@@ -74,15 +74,14 @@ def _entry(form: Format) -> dict[str, Any]:
 
 
 def _axolotl_data(form: Format) -> str:
-    shape = {
-        "dpo": "  type: chat_template.default\n  field_messages: prompt\n  field_chosen: chosen\n"
-        "  field_rejected: rejected\n",
-        "tools": "  type: chat_template\n  roles_to_train: [assistant]\n",
-        "sft": "  type: chat_template\n  roles_to_train:  # none: the last message alone is trained\n  train_on_eos:\n",
-    }
-    kind = "tools" if "tools" in form.schema.model_fields else form.recipes.get("axolotl", "sft")
-    head = "rl: dpo\n" * (kind == "dpo")
-    return f"{head}datasets:\n- path: {form.name}/train.jsonl\n  ds_type: json\n  split: train\n{shape[kind]}"
+    pairs = form.recipes.get("axolotl") == "dpo"
+    shape = (
+        "chat_template.default\n  field_messages: prompt\n  field_chosen: chosen\n  field_rejected: rejected\n"
+        if pairs
+        else "chat_template\n  roles_to_train: [assistant]  # every agent turn of a row\n"
+    )
+    head = "rl: dpo\n" * pairs
+    return f"{head}datasets:\n- path: {form.name}/train.jsonl\n  ds_type: json\n  split: train\n  type: {shape}"
 
 
 def _template(name: str) -> Template:
