@@ -4,7 +4,7 @@
     python -m bench.calls throughput capacity     single rows
     python -m bench.calls kills --kills 5
 
-Rows: throughput, rerun, faults, capacity, memory, kill, kills. Work goes through king.py as a user runs it (kills: and
+Rows: throughput, rerun, faults, capacity, neighbors, memory, kill, kills. Work goes through king.py as a user runs it (kills: and
 through ch.py and validate.py), against an endpoint in a process of its own. Seconds depend on what else the machine
 does: read the ratios. `openai` is compared where it is installed.
 """
@@ -231,6 +231,28 @@ def capacity(table: Table, server: Endpoint, folder: Path, latency_s: float) -> 
         table.add(f"capacity {slots}", figure, "85 %, 5 %", complete and reached >= 0.85 and refused <= 0.05)
 
 
+def neighbors(table: Table, server: Endpoint, folder: Path, latency_s: float, processes: int = 8) -> None:
+    """So many processes at once on an endpoint that takes 40: together, and each by itself."""
+    slots, rounds = 40, 30
+    for name, chain in (("together", ""), ("each by itself", "[endpoint]\nneighbors = false\n")):
+        homes = [workspace(folder / f"neighbor_{n}", rounds * slots // processes, size=2000) for n in range(processes)]
+        for home in homes:
+            path = home / "chain.toml"
+            path.write_text(path.read_text().replace("[endpoint]\n", chain or "[endpoint]\n"))
+        server.reset(capacity=slots, latency_s=latency_s)
+        env = {**environment(server.url), "XDG_CACHE_HOME": str(folder / "cache")}
+        quiet = {"cwd": ROOT, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        commands = [[sys.executable, "king.py", "--workspace", str(home)] for home in homes]
+        for running in [subprocess.Popen(command, **quiet) for command in commands]:  # type: ignore[call-overload]
+            running.wait()
+        stats, calls = server.stats(), rounds * slots // processes * processes
+        reached = calls / slots * latency_s / stats["span_s"]
+        refused = stats["outcomes"].get("full", 0) / stats["requests"]
+        figure = f"{reached:.0%} of its throughput, {refused:.1%} refused"
+        held = stats["delivered"] == calls and reached >= 0.85 and refused <= 0.05
+        table.add(f"{processes} processes on 40 slots, {name}", figure, *(() if chain else ("85 %, 5 %", held)))
+
+
 _MEMORY = """
 import os, resource, signal, sys
 from duel import settings
@@ -346,7 +368,7 @@ def commits(work: Path, turns: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["throughput", "rerun", "faults", "capacity", "memory", "kill", "kills"]
+    names = ["throughput", "rerun", "faults", "capacity", "neighbors", "memory", "kill", "kills"]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--latency", type=float, default=LATENCY_S, help="of the capacity rows, in seconds")
@@ -367,6 +389,8 @@ def main() -> None:
             faults(table, server, folder, turns, span)
         if "capacity" in rows:
             capacity(table, server, folder, arguments.latency)
+        if "neighbors" in rows:
+            neighbors(table, server, folder, max(arguments.latency, 2.0))
         if "memory" in rows:
             memory(table, server, folder)
         if "kill" in rows:
