@@ -73,8 +73,7 @@ async def drive(
     }
     if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
         return await prefill.drive_by_batch(chain([first], jobs), role=role, **options)
-    prefill.refuse_while_running(stage.workspace, name)
-    return await calls.drive_async(chain([first], jobs), **options)
+    return await calls.drive_async(chain([first], jobs), asker=prefill.unless_out, **options)
 
 
 def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Given, Coroutine[Any, Any, Found]]:

@@ -135,18 +135,18 @@ def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Sum
     say(f"{path.name}: {known:,} results of requests that were written here, {summary.batched:,} new replies")
 
 
-def refuse_while_running(workspace: Workspace, stage: str) -> None:
-    """Raise UserError where batches of `stage` run: asked at once, their requests would be paid for twice."""
-    if not workspace.ledger.exists():
-        return
-    with BatchRows(workspace.ledger) as rows:
-        if running := rows.running(stage):
-            count = sum(batch.requests for batch in running)
-            raise UserError(
-                f"{count:,} requests of {stage} are out in batches",
-                where=workspace.root,
-                hint="--batch waits for them; `duel batches --cancel all` calls them off",
-            )
+def unless_out(client: Client) -> Ask:
+    """`client`, for what is asked at once. Raises UserError where requests of its stage are out: none is paid twice.
+
+    It looks through the client's own ledger: another connection would have the whole file checked at the next start.
+    """
+    ledger, stage = client.ledger, client.summary.stage
+    if ledger.query("SELECT 1 FROM sqlite_master WHERE name = 'batches'"):
+        rows = ledger.query("SELECT stage, requests FROM batches WHERE state NOT IN ('done', 'out')")
+        if count := sum(requests for name, requests in rows if name == stage):
+            hint = "--batch waits for them; `duel batches --cancel all` calls them off"
+            raise UserError(f"{count:,} requests of {stage} are out in batches", where=ledger.path, hint=hint)
+    return client
 
 
 @dataclass
