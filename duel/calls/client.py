@@ -148,10 +148,10 @@ class Client:
 
     def _look_again(self) -> None:
         """End what hangs, give up models that have been out for too long, and see what is shared out to this run."""
-        if self.share is not None:
-            self.share.look()
         loop = asyncio.get_running_loop()
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
+        if self.share is not None:
+            self.share.look()
         longest = {key: self._longest_s(line) for key, line in self.lines.items()}
         for call in self._calls.values():
             if call.limit is None or call.line is None:

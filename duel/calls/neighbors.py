@@ -199,10 +199,11 @@ class SharedLevel(Level):
     # -- the others ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        # The next tick first: what goes wrong in this one may not be the last that waiting calls hear of.
+        self._timer = asyncio.get_running_loop().call_later(ALONE_S if self._alone else TICK_S, self._tick)
         if self._file is not None:
             self._look(self._file)
             self._wake()
-        self._timer = asyncio.get_running_loop().call_later(ALONE_S if self._alone else TICK_S, self._tick)
 
     def _look(self, file: LeaseFile) -> None:
         now, cells = self._clock(), file.cells

@@ -188,3 +188,14 @@ def test_a_wrong_address_stops_the_run(house: House) -> None:
     with pytest.raises(EndpointError, match="no call to some/writer is answered") as raised:
         house.drive(house.questions(500), "http://127.0.0.1:9/v1", retry_max=1)
     assert "base URL" in str(raised.value)
+
+
+def test_a_ledger_that_fails_in_an_unforeseen_way_ends_the_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread may not end with replies that wait for it."""
+
+    def fails(*_: object) -> None:
+        raise OverflowError("an integer that no column can hold")
+
+    monkeypatch.setattr(Ledger, "_write", fails)
+    with endpoint() as stand_in, pytest.raises(WorkspaceError, match="an integer that no column can hold"):
+        house.drive(house.questions(20), stand_in.base_url)
