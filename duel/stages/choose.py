@@ -30,7 +30,6 @@ from duel.workspace import Workspace
 
 NAME = "choose"
 CHOICE = Contest("choice", lambda *_: None, stage=NAME)
-SIDES: tuple[Side, Side] = ("king", "challenger")
 
 
 @asking.in_rounds
@@ -60,6 +59,11 @@ async def run_async(
 run = synchronous(run_async)
 
 
+def sides(settings: Settings) -> tuple[Side, ...]:
+    """The sides of the duel that are written here: in mode 1 the king is in no duel."""
+    return ("king", "challenger") if settings.duel.mode == 2 else ("challenger",)
+
+
 def judged_by_choosers(settings: Settings) -> Settings:
     """The settings under which candidates of one side are compared."""
     models = settings.choosers or settings.judge.models
@@ -81,11 +85,11 @@ class Choosing(Stage):
     def open_turns(self) -> Iterator[OpenChoice]:
         """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
         for path, answer in self.workspace.answers([]):
-            several = [side for side in SIDES if pool(answer, side)]
-            sides = [side for side in several if self.again or not self.stands(answer, side)]
-            self.finished += bool(several) and not sides
-            if sides:
-                yield OpenChoice(self, path, answer, sides)
+            several = [side for side in sides(self.settings) if pool(answer, side)]
+            still_open = [side for side in several if self.again or not self.stands(answer, side)]
+            self.finished += bool(several) and not still_open
+            if still_open:
+                yield OpenChoice(self, path, answer, still_open)
 
     def stands(self, answer: Answer, side: Side) -> bool:
         chosen = answer.chosen(side)
