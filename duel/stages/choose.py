@@ -92,8 +92,8 @@ class Choosing(Stage):
                 yield OpenChoice(self, path, answer, still_open)
 
     def stands(self, answer: Answer, side: Side) -> bool:
-        chosen = answer.chosen(side)
-        return bool(chosen and chosen.selection and chosen.selection.rests_on == self.rests_on(answer, side))
+        made = chosen.selection if (chosen := answer.chosen(side)) else None
+        return made is not None and made.rests_on == self.rests_on(answer, side)
 
     def rests_on(self, answer: Answer, side: Side) -> str:
         """The fingerprint of what a choice follows from: texts, what was executed, the steps and the judges."""
@@ -118,10 +118,10 @@ class OpenChoice:
 
     def requests(self) -> list[calls.Request]:
         """Those of n − 1 duels; who meets whom after the first round is not known before."""
-        races = [race for side in self.sides if (race := running(self.answer, side, self.stage.settings))]
-        pairs = [pair for race in races for pair in zip(race.left, race.left[1:], strict=False)]
-        judged = self.stage.settings.choosers and pairs
-        return [question for pair in judged or () for question in self.compared(*pair).requests()]
+        settings = self.stage.settings
+        races = [running(self.answer, side, settings) for side in self.sides] if settings.choosers else []
+        pairs = [pair for race in races if race for pair in zip(race.left, race.left[1:], strict=False)]
+        return [question for pair in pairs for question in self.compared(*pair).requests()]
 
     async def work(self, ask: Any) -> None:
         """Choose on every open side, then save the answer. Raises ItemError where a duel brings no score."""
@@ -138,7 +138,10 @@ class OpenChoice:
         """Find the winner of one side, and write into each candidate why it is the one, or is not."""
 
         async def duel(first: Candidate, second: Candidate) -> tuple[bool, Score]:
-            score = await self.judged(first, second, ask)
+            pair = self.compared(first, second)
+            score = await pair.score(ask)
+            if score.score is None:  # too few votes can be read
+                pair.must_be_whole(score)
             return (score.score or 0.0) > 50.0, score
 
         settings, answer = self.stage.settings, self.answer
@@ -160,14 +163,6 @@ class OpenChoice:
         for one in answer.of_side(race.side):
             if one.id in race.out:
                 one.selection = race.out[one.id]
-
-    async def judged(self, first: Candidate, second: Candidate, ask: Any) -> Score:
-        """What the choosers say of two candidates. Raises ItemError where too few of their votes can be read."""
-        pair = self.compared(first, second)
-        score = await pair.score(ask)
-        if score.score is None:
-            pair.must_be_whole(score)
-        return score
 
     def compared(self, first: Candidate, second: Candidate) -> OpenPair:
         one, other = self.answer.text_of(first), self.answer.text_of(second)
