@@ -85,12 +85,9 @@ def checked_by_rules(answer: Answer, candidate: Candidate) -> Audit:
 
 def _executed(race: Running) -> None:
     """A command that failed cannot win; those that printed and changed the same are one."""
-    race.keep(lambda one: Selection(outcome="failed") if _failed(one.observed) else None)
+    failed = {c.id for c in race.left if (o := c.observed) and o.ran and (o.exit != 0 or o.ended_by)}
+    race.keep(lambda one: Selection(outcome="failed") if one.id in failed else None)
     race.merge(lambda one: done(one.observed))
-
-
-def _failed(observed: Observed | None) -> bool:
-    return observed is not None and observed.ran and (observed.exit != 0 or bool(observed.ended_by))
 
 
 def done(observed: Observed | None) -> Hashable:
@@ -119,8 +116,12 @@ def _commonest(race: Running) -> None:
 
 
 def words(text: str) -> Hashable:
-    """The command of a turn as its parsed words: spacing and quoting do not count."""
-    return tuple((command.words, command.writes) for command in shell.parse(turn.command(text)).commands)
+    """A turn's command as its parsed words: spacing and quoting do not count. A here-document counts as written."""
+    command = turn.command(text).strip()
+    script = shell.parse(command)
+    if not script.valid or "<<" in command:
+        return command
+    return script.operators, tuple((one.words, one.writes) for one in script.commands)
 
 
 STEPS: dict[str, Callable[[Running], None]] = {"audit": _audited, "execution": _executed, "majority": _commonest}

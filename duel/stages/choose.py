@@ -30,7 +30,6 @@ from duel.workspace import Workspace
 
 NAME = "choose"
 CHOICE = Contest("choice", lambda *_: None, stage=NAME)
-SIDES: tuple[Side, Side] = ("king", "challenger")
 
 
 @asking.in_rounds
@@ -60,6 +59,11 @@ async def run_async(
 run = synchronous(run_async)
 
 
+def sides(settings: Settings) -> tuple[Side, ...]:
+    """The sides of the duel that are written here: in mode 1 the king is in no duel."""
+    return ("king", "challenger") if settings.duel.mode == 2 else ("challenger",)
+
+
 def judged_by_choosers(settings: Settings) -> Settings:
     """The settings under which candidates of one side are compared."""
     models = settings.choosers or settings.judge.models
@@ -81,15 +85,15 @@ class Choosing(Stage):
     def open_turns(self) -> Iterator[OpenChoice]:
         """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
         for path, answer in self.workspace.answers([]):
-            several = [side for side in SIDES if pool(answer, side)]
-            sides = [side for side in several if self.again or not self.stands(answer, side)]
-            self.finished += bool(several) and not sides
-            if sides:
-                yield OpenChoice(self, path, answer, sides)
+            several = [side for side in sides(self.settings) if pool(answer, side)]
+            still_open = [side for side in several if self.again or not self.stands(answer, side)]
+            self.finished += bool(several) and not still_open
+            if still_open:
+                yield OpenChoice(self, path, answer, still_open)
 
     def stands(self, answer: Answer, side: Side) -> bool:
-        chosen = answer.chosen(side)
-        return bool(chosen and chosen.selection and chosen.selection.rests_on == self.rests_on(answer, side))
+        made = chosen.selection if (chosen := answer.chosen(side)) else None
+        return made is not None and made.rests_on == self.rests_on(answer, side)
 
     def rests_on(self, answer: Answer, side: Side) -> str:
         """The fingerprint of what a choice follows from: texts, what was executed, the steps and the judges."""
@@ -114,10 +118,10 @@ class OpenChoice:
 
     def requests(self) -> list[calls.Request]:
         """Those of n − 1 duels; who meets whom after the first round is not known before."""
-        races = [race for side in self.sides if (race := running(self.answer, side, self.stage.settings))]
-        pairs = [pair for race in races for pair in zip(race.left, race.left[1:], strict=False)]
-        judged = self.stage.settings.choosers and pairs
-        return [question for pair in judged or () for question in self.compared(*pair).requests()]
+        settings = self.stage.settings
+        races = [running(self.answer, side, settings) for side in self.sides] if settings.choosers else []
+        pairs = [pair for race in races if race for pair in zip(race.left, race.left[1:], strict=False)]
+        return [question for pair in pairs for question in self.compared(*pair).requests()]
 
     async def work(self, ask: Any) -> None:
         """Choose on every open side, then save the answer. Raises ItemError where a duel brings no score."""
@@ -134,7 +138,10 @@ class OpenChoice:
         """Find the winner of one side, and write into each candidate why it is the one, or is not."""
 
         async def duel(first: Candidate, second: Candidate) -> tuple[bool, Score]:
-            score = await self.judged(first, second, ask)
+            pair = self.compared(first, second)
+            score = await pair.score(ask)
+            if score.score is None:  # too few votes can be read
+                pair.must_be_whole(score)
             return (score.score or 0.0) > 50.0, score
 
         settings, answer = self.stage.settings, self.answer
@@ -156,14 +163,6 @@ class OpenChoice:
         for one in answer.of_side(race.side):
             if one.id in race.out:
                 one.selection = race.out[one.id]
-
-    async def judged(self, first: Candidate, second: Candidate, ask: Any) -> Score:
-        """What the choosers say of two candidates. Raises ItemError where too few of their votes can be read."""
-        pair = self.compared(first, second)
-        score = await pair.score(ask)
-        if score.score is None:
-            pair.must_be_whole(score)
-        return score
 
     def compared(self, first: Candidate, second: Candidate) -> OpenPair:
         one, other = self.answer.text_of(first), self.answer.text_of(second)

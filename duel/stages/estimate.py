@@ -144,7 +144,7 @@ def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expecte
 
 def choices(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """What the choosers will be asked: a duel less than there are candidates, on each side."""
-    duels = sum(len(settings.writers(side)) - 1 for side in choose.SIDES)
+    duels = sum(len(settings.writers(side)) - 1 for side in choose.sides(settings))
     judged = choose.judged_by_choosers(settings)
     for turn in turns:
         pair = rubric.JudgedPair(turn.item, turn.history, "x" * REPLY_BYTES, "x" * REPLY_BYTES + ".")

@@ -98,6 +98,12 @@ def test_by_majority_the_kings_commonest_deed_stands_alone() -> None:
     assert left(race(executed, "king", select="audit, execution, majority, judge")) == ["king-1"]
 
 
+def test_what_a_here_document_holds_and_how_commands_are_joined_makes_another_deed() -> None:
+    edits = [f"cat > a.py <<'EOF'\n{line}\nEOF" for line in ("x = 1", "x = 2", "x = 3")]
+    assert len(race(answer("king", *edits), "king", select="majority").left) == 3
+    assert len(race(answer("king", "ls && pwd", "ls || pwd", "ls | pwd"), "king", select="majority").left) == 3
+
+
 def test_challengers_have_no_majority() -> None:
     several = answer("challenger", "cat b.py", "cat  a.py", "cat 'a.py'")
     assert len(race(several, "challenger", select="majority, judge").left) == 3

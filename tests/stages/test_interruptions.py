@@ -15,8 +15,10 @@ import pytest
 from duel.offline import endpoint
 from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
+from duel.reporting import yield_section
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished
+from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]
 Fill = Callable[..., Workspace]
@@ -62,11 +64,17 @@ def interrupt(script: str, workspace: Workspace, how: signal.Signals, stand_in: 
     return stage.wait(30)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("how", "candidates"),
+    [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGKILL, 4)],  # of 4, validate.py is killed while it chooses
+)
 def test_an_interrupted_run_ends_with_the_same_bytes(
-    script: Script, fill: Fill, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+    script: Script, fill: Fill, monkeypatch: pytest.MonkeyPatch, how: signal.Signals, candidates: int
 ) -> None:
-    whole, broken = fill(TURNS, folder="whole"), fill(TURNS, folder="broken")
+    # How long the calls took, which the report tells, is no more the same than when they were made.
+    monkeypatch.setattr(yield_section, "_SPENT", yield_section._SPENT.replace("SUM(latency_s) / 60", "0.0"))
+    settings = SETTINGS.replace("[generate]", f"[generate]\nchallengers = {candidates}")
+    whole, broken = (fill(TURNS, folder=folder, settings=settings) for folder in ("whole", "broken"))
     with endpoint(latency_s=0.03) as stand_in:
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "k")
