@@ -361,8 +361,9 @@ def taken_back(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
         for number, edit in enumerate(edits, 1):
             [done] = yield f"I undo {number} of {len(edits)}.", [edit]
             _must(not done.failed, "edit-fails", done.text)
-        [left] = yield "What still differs from before the commit.", [_bash(f"git diff {ground.commit}^ | wc -l")]
-        _must(left.text.strip() == "0", "check-fails", left.text)
+        check = f"git diff --quiet {ground.commit}^ && echo nothing differs"
+        [left] = yield "Whether anything still differs from before the commit.", [_bash(check)]
+        _must(not left.failed, "check-fails", left.text)
         answer = f"{ground.commit} is undone in {', '.join(paths)}; nothing differs from the commit before it."
         return LastWords(answer, [stat.text, *(seen.text for seen in diffs), left.text])
 
