@@ -119,8 +119,8 @@ def measure_splits(folder: Path) -> None:
     for path in folder.glob("training-data/scaled/*/*.jsonl"):
         if path.parent.name != "combined":
             sources |= {row.id: row for row in map(ScaledRow.of_line, path.read_bytes().splitlines())}
-    form = next(path for path in (folder / "training-data/scaled/combined").iterdir() if path.is_dir())
-    split = {json.loads(line)["id"]: file.stem for file in form.glob("*.jsonl") for line in file.open("rb")}
+    with (folder / "training-data/scaled/combined/rows.jsonl").open("rb") as lines:
+        split = {row["id"]: row["split"] for row in map(json.loads, lines)}
     by_row = {name: random.Random(name).choices(["train", "validation", "test"], [80, 10, 10])[0] for name in split}
     for way, placed in (("by group", split), ("by row, as often done", by_row)):
         kept = {name: sources[name].tied_by() for name in placed}
