@@ -1,6 +1,7 @@
 """What the larger set is made of, beside what string variation and splits by row give.
 
     python -m bench.larger_set --plans 200 [OWNER/NAME@COMMIT …] [--mirrors DIR]   yield, diversity, observations again
+    python -m bench.larger_set --requests 900                                      diversity of their requests alone
     python -m bench.larger_set --pairs REPOSITORY …                                pairs a CPU second, by language
     python -m bench.larger_set --splits WORKSPACE                                  what rows of `combined` share
 
@@ -25,8 +26,10 @@ sys.path.insert(0, str(ROOT))
 
 from duel import offline, settings  # noqa: E402
 from duel.execution import backends  # noqa: E402
-from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes  # noqa: E402
+from duel.offline.rules import row_words  # noqa: E402
+from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes, synthesis  # noqa: E402
 from duel.scaling.agent_tools import Toolset  # noqa: E402
+from duel.scaling.phrasing import Phrasing  # noqa: E402
 from duel.scaling.scaled_rows import ScaledRow  # noqa: E402
 from duel.stages import scale  # noqa: E402
 from duel.workspace import Workspace  # noqa: E402
@@ -94,12 +97,39 @@ def measure_plans(count: int, places: list[str], mirrors: str) -> None:
         print("kinds", dict(Counter(row.made["kind"] for row in rows).most_common()))
         print("sequences of calls:", len({tuple(call.name for call in row.calls()) for row in rows}))
         print(f"observations reproduced: {asyncio.run(executed_again(workspace, rows))} of {len(rows)}")
-        sample = sorted(rows, key=lambda row: random.Random(row.id).random())[: diversity.SAMPLE]
-        said, varied = diversity.figures(sample), diversity.figures(string_variation(len(sample)))
-        for name, (low, high) in diversity.WANTED.items():
-            print(f"{name:<22}{said[name]:>8.3f}   string variation {varied[name]:>6.3f}   wanted {low:g} to {high:g}")
+        say_diversity(rows)
     finally:
         shutil.rmtree(folder)
+
+
+def say_diversity(rows: list[ScaledRow]) -> None:
+    sample = sorted(rows, key=lambda row: random.Random(row.id).random())[: diversity.SAMPLE]
+    said, varied = diversity.figures(sample), diversity.figures(string_variation(len(sample)))
+    print(f"{len(sample)} rows")
+    for name, (low, high) in diversity.WANTED.items():
+        print(f"{name:<22}{said[name]:>8.3f}   string variation {varied[name]:>6.3f}   wanted {low:g} to {high:g}")
+
+
+async def measure_requests(count: int) -> None:
+    """Plans are drawn and their requests worded by the stand-in's grammar; what needs execution is left out."""
+    flags, defaults = offline.overrides(True)
+    workspace, drops = Workspace(Path(tempfile.mkdtemp())), Counter[str]()
+    chosen = settings.load(workspace.root, flags, defaults)
+    machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
+    rows = []
+    try:
+        async for plan in episodes._drawn(machine, synthesis.bundled(), count, 0, drops):
+            source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
+            made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
+            messages = [{"role": "user", "content": plan.request}]
+            row = {"id": str(plan.number), "messages": messages, "source": source, "made": made}
+            rows.append(ScaledRow.model_validate(row))
+    finally:
+        await machine.close()
+        shutil.rmtree(workspace.root)
+    for row, job in zip(rows, Phrasing(chosen, b"secret", drops).jobs(rows), strict=True):
+        row.messages[0].content = row_words.reply(job.requests()[0].messages)
+    say_diversity([*synthesis.varied(rows, drops)])
 
 
 def measure_pairs(repositories: list[str]) -> None:
@@ -119,8 +149,8 @@ def measure_splits(folder: Path) -> None:
     for path in folder.glob("training-data/scaled/*/*.jsonl"):
         if path.parent.name != "combined":
             sources |= {row.id: row for row in map(ScaledRow.of_line, path.read_bytes().splitlines())}
-    form = next(path for path in (folder / "training-data/scaled/combined").iterdir() if path.is_dir())
-    split = {json.loads(line)["id"]: file.stem for file in form.glob("*.jsonl") for line in file.open("rb")}
+    with (folder / "training-data/scaled/combined/rows.jsonl").open("rb") as lines:
+        split = {row["id"]: row["split"] for row in map(json.loads, lines)}
     by_row = {name: random.Random(name).choices(["train", "validation", "test"], [80, 10, 10])[0] for name in split}
     for way, placed in (("by group", split), ("by row, as often done", by_row)):
         kept = {name: sources[name].tied_by() for name in placed}
@@ -135,11 +165,14 @@ def main() -> None:
     parser.add_argument("place", nargs="*")
     parser.add_argument("--plans", type=int, default=0)
     parser.add_argument("--mirrors", default="")
+    parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--pairs", nargs="+", default=[])
     parser.add_argument("--splits", type=Path)
     asked = parser.parse_args()
     if asked.plans:
         measure_plans(asked.plans, asked.place, asked.mirrors)
+    if asked.requests:
+        asyncio.run(measure_requests(asked.requests))
     if asked.pairs:
         measure_pairs(asked.pairs)
     if asked.splits:

@@ -17,7 +17,7 @@ from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-FRAME_SHARE = 0.005
+FRAME_SHARE = 0.002
 """Share of the rows that may be asked in one frame; at least one may."""
 HISTORY = 2
 """Commits of a checkout: a long task undoes the last one."""

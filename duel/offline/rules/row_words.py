@@ -21,7 +21,7 @@ _CHOICE = re.compile(r"\{([^{}]*)\}")
 _FAILED = re.compile(
     r"no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot", re.IGNORECASE
 )
-LEADS, TAILS, LOWER, BARE = 0.12, 0.1, 0.3, 0.3
+LEADS, TAILS, LOWER, BARE = 0.08, 0.06, 0.3, 0.3
 """Shares of the requests that begin with an occasion, end on a wish, are in lower case, have no full stop."""
 
 
