@@ -146,6 +146,8 @@ class Measure:
             longest = max(max(self.lengths(form, form.write(part))) for part in form.rows_of(shorter))
             if longest <= self.limit:
                 return shorter
+            # Whole turns go: what is left can be far below the room that it was given.
+            room = min(room, history.history_tokens(_before_last(shorter.native or shorter.messages)))
         raise ItemError("does-not-fit", f"more than {self.limit} tokens with the shortest history")
 
 

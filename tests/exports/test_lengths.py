@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +182,19 @@ def test_every_losing_candidate_is_a_pair(export: Callable[..., Any], workspace:
     assert [row["id"] for row in rows(workspace, "reward")].count(stem) == 1  # the panel saw one pair
     assert [row["label"] for row in rows(workspace, "kto") if row["id"] == stem] == [True, False, False]
     assert len(rows(workspace, "lf-dpo")) == 9
+
+
+class ManyTokensInNewTurns(Estimate):
+    """A tokenizer that is unlike the estimate: sparse in the old turns, dense in the new ones."""
+
+    def _message(self, message: Mapping[str, Any]) -> int:
+        return len(message["content"]) if "dense" in message["content"] else len(message["content"]) // 20
+
+
+@pytest.mark.parametrize("limit", [1_000, 9_000, 19_600, 19_700, 19_780])
+def test_a_large_turn_goes_where_little_is_too_much(limit: int) -> None:
+    messages = list(long_history(turns=4, words=2_000).messages)
+    for place in (5, 7):
+        messages[place] = messages[place].model_copy(update={"content": "dense " * 1_600})
+    rows = Measure(ManyTokensInNewTurns(), limit).rows(FORMATS["sft-completion"], example(messages=tuple(messages)))
+    assert max(row.longest for row in rows) <= limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,35 @@ import pytest
 
 from duel.exports import checks
 from duel.exports.formats import FORMATS
-from duel.exports.formats.anthropic import request_of
-from duel.exports.formats.atif import document
-from duel.exports.formats.base import present
+from duel.exports.formats.base import as_object, present
 from duel.exports.formats.tool_calls import tools_of
 from tests.conftest import run_command
 from tests.exports.conftest import filled, needs
+
+
+def request_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what a columnar file filled with null, its objects as objects: what the API takes."""
+    messages = [{**message, "content": [_block(block) for block in message["content"]]} for message in row["messages"]]
+    tools = [{**tool, "input_schema": as_object(tool["input_schema"])} for tool in row["tools"]]
+    return {**({"system": row["system"]} if row["system"] else {}), "messages": messages, "tools": tools}
+
+
+def _block(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: as_object(value) if key == "input" else value for key, value in present(block, *block).items()}
+
+
+def document(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the document that ATIF's readers take: no nulls, objects as objects."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            kept = present(value, *value)
+            return {key: clean(as_object(v) if key in {"arguments", "extra"} else v) for key, v in kept.items()}
+        return [clean(part) for part in value] if isinstance(value, list) else value
+
+    cleaned: dict[str, Any] = clean(row)
+    cleaned["agent"]["tool_definitions"] = [as_object(tool) for tool in cleaned["agent"]["tool_definitions"]]
+    return cleaned
 
 
 @pytest.fixture(scope="module")

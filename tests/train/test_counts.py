@@ -17,14 +17,17 @@ from duel import settings
 from duel.exports import trajectories
 from duel.exports.example import each_turn
 from duel.exports.lengths import EMPTY_THOUGHT, figures
+from duel.offline import overrides
 from duel.stages import export, whole
 from duel.workspace import Workspace
+from tests.conftest import SHARED
 from tests.exports.conftest import put_turn
 from tests.train import llama_factory
 from tests.train.conftest import FORMATS, counted, learned, rows, run_recipe, saved_model, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
 LLAMA_FACTORYS = ("sft", "trl-tools", "lf-dpo", "lf-kto")
+REAL = ("sft", "sft-completion", "trl-tools", "dpo")
 EMPTY_BLOCK = 6
 """Tokens of an empty think block and the blank lines around it, where a token is a byte."""
 
@@ -116,43 +119,52 @@ def texts(examples: Sequence[Any]) -> list[str]:
     return [message.content for example in examples for message in example.messages]
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_all_train_rows_of_38_real_histories_survive_at_16384(
-    name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [loaded] = trajectories.load("mini_swe_agent/train-00000.parquet", shared)
-    model = saved_model(tmp_path / "model", texts(loaded.examples[:8]))
-    workspace = Workspace(tmp_path / "run")
-    workspace.root.mkdir()
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(the export of one turn of each of 38 real runs with `--fit 16384`, a model)."""
+    if not (SHARED / "mini_swe_agent").is_dir():
+        pytest.skip("the real data is not on this machine")
+    [loaded] = trajectories.load("mini_swe_agent/train-00000.parquet", SHARED)
+    model = saved_model(tmp_path_factory.mktemp("model"), texts(loaded.examples[:8]))
+    workspace = Workspace(tmp_path_factory.mktemp("run"))
     (workspace.root / "chain.toml").write_text("[audit]\ndecontaminate = []\n")
     for number, run in enumerate(loaded.examples, start=1):
         last = each_turn(run, cap=len(run.messages))[-1]
         put_turn(workspace, number, "final", 90, repo=run.repo, messages=list(last.prompt), challenger=last.accepted)
     chosen = settings.load(workspace.root)
-    export.run(workspace, chosen, format=name, tokenizer=str(model), fit=16_384, split="80/10/10")
-    folder = workspace.root / "export"
-    made = json.loads((folder / "manifest.json").read_text())
-    assert sum(made["formats"][name]["rows"].values()) == 38 * (2 if name == "kto" else 1)
-    survived = survivors(folder, model, name, 16_384, monkeypatch)
-    assert survived == made["formats"][name]["rows"]["train"]
+    export.run(workspace, chosen, format=",".join(REAL), tokenizer=str(model), fit=16_384, split="80/10/10")
+    return workspace.root / "export", model
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_all_train_rows_of_38_real_histories_survive_at_16384(
+    name: str, real: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model = real
+    written = json.loads((folder / "manifest.json").read_text())["formats"][name]["rows"]
+    assert sum(written.values()) == 38
+    assert survivors(folder, model, name, 16_384, monkeypatch) == written["train"]
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The bundled sample after a whole offline run."""
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(the export of the bundled sample after a whole offline run with `--fit 4096`, a model)."""
     workspace = Workspace(tmp_path_factory.mktemp("demo"))
-    whole.run(workspace, settings.load(workspace.root), offline=True)
-    return workspace
+    chosen = settings.load(workspace.root, *overrides(True))
+    whole.run(workspace, chosen, offline=True)
+    known = {"buckets": "final,refined", "offline": True}
+    export.run(workspace, chosen, format="chatml", **known)
+    folder = workspace.root / "export"
+    model = saved_model(tmp_path_factory.mktemp("model"), [row["text"] for row in rows(folder, "chatml")])
+    export.run(workspace, chosen, format=",".join(FORMATS), tokenizer=str(model), fit=4_096, **known)
+    return folder, model
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_all_rows_of_the_demo_survive_at_4096(
-    demo: Workspace, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    demo: tuple[Path, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = settings.load(demo.root)
-    export.run(demo, chosen, format="chatml", buckets="final,refined", offline=True)
-    model = saved_model(tmp_path / "model", [row["text"] for row in rows(demo.root / "export", "chatml")])
-    export.run(demo, chosen, format=name, buckets="final,refined", tokenizer=str(model), fit=4_096, offline=True)
-    written = len(rows(demo.root / "export", name))
+    folder, model = demo
+    written = len(rows(folder, name))
     assert written >= 30
-    assert survivors(demo.root / "export", model, name, 4_096, monkeypatch) == written
+    assert survivors(folder, model, name, 4_096, monkeypatch) == written

@@ -12,7 +12,7 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Row, Shape, add, as_object, present
+from duel.exports.formats.base import Format, Row, Shape, add, as_object
 
 
 class ContentBlock(Shape):
@@ -84,17 +84,6 @@ def read(row: Mapping[str, Any]) -> Turns:
                 call.result = results.get(call.id)
         entries += [Said(block["text"]) for block in of["text"]]
     return Turns(entries)
-
-
-def request_of(row: Mapping[str, Any]) -> Row:
-    """A row without what a columnar file filled with null, its objects as objects: what the API takes."""
-    messages = [{**message, "content": [_block(block) for block in message["content"]]} for message in row["messages"]]
-    tools = [{**tool, "input_schema": as_object(tool["input_schema"])} for tool in row["tools"]]
-    return {**({"system": row["system"]} if row["system"] else {}), "messages": messages, "tools": tools}
-
-
-def _block(block: Mapping[str, Any]) -> Row:
-    return {key: as_object(value) if key == "input" else value for key, value in present(block, *block).items()}
 
 
 def _append(messages: list[Row], role: str, blocks: list[Row]) -> None:

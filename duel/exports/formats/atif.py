@@ -13,7 +13,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports.example import Example, Turns, recorded_calls
-from duel.exports.formats.base import Format, Row, Shape, add, as_object, present, provenance
+from duel.exports.formats.base import Format, Row, Shape, add, as_object, provenance
 
 
 class Agent(Shape):
@@ -92,20 +92,6 @@ def read(row: Mapping[str, Any]) -> Turns:
             call.result = results.get(call.id)
         entries.append(AgentReply(step["message"], calls))
     return Turns(entries)
-
-
-def document(row: Mapping[str, Any]) -> Row:
-    """A row as the document that ATIF's readers take: no nulls, objects as objects."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            kept = present(value, *value)
-            return {key: clean(as_object(v) if key in {"arguments", "extra"} else v) for key, v in kept.items()}
-        return [clean(part) for part in value] if isinstance(value, list) else value
-
-    cleaned: Row = clean(row)
-    cleaned["agent"]["tool_definitions"] = [as_object(tool) for tool in cleaned["agent"]["tool_definitions"]]
-    return cleaned
 
 
 def _results(step: Mapping[str, Any]) -> list[Mapping[str, Any]]:
