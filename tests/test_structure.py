@@ -24,6 +24,7 @@ FLOORS = [
     {
         "workspace",
         "numbered_folders",
+        "spill",
         "turn",
         "shell",
         "history",

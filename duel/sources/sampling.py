@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby
 from math import prod
+from pathlib import Path
 
 from duel.errors import ItemError, printable
 from duel.records import Message, Prompt, Source
@@ -29,6 +30,7 @@ from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout, check, eligible_turns, read, shape_problem
 from duel.sources.telling_turns import kinds, odds, phases, systematic
+from duel.spill import Spill, Spilled
 from duel.turn import blocks
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
@@ -39,7 +41,7 @@ FETCHES = 4
 
 @dataclass(frozen=True)
 class DrawnTurn:
-    """One drawn turn. `history` is JSON of its messages: a fifth of what they take as objects."""
+    """One drawn turn. Its text, the history and behind it the turn itself, is read again each time it is asked for."""
 
     rank: float
     file: str
@@ -48,15 +50,16 @@ class DrawnTurn:
     repo: str
     exit_status: str
     turn: int
-    history: bytes
-    assistant: str
+    said: Spilled
     share: float  # the chance that this turn of the rollout is drawn
 
     @property
     def messages(self) -> list[Message]:
-        import orjson
+        return [Message.model_construct(**message) for message in self.said.value()[:-1]]
 
-        return [Message.model_construct(**message) for message in orjson.loads(self.history)]
+    @property
+    def assistant(self) -> str:
+        return str(self.said.value()[-1]["content"])
 
     @property
     def task(self) -> str:
@@ -73,6 +76,7 @@ class Pool:
 
     settings: Settings
     changed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by pull request, where `weights` ask for it
+    spill: Spill = field(default_factory=Spill)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)  # rows that were left out, by reason
     unusable: list[dict[str, str]] = field(default_factory=list)
@@ -120,7 +124,7 @@ class Pool:
         if len(best) < sample.per_instance or rank < best[-1][0].rank:
             bisect.insort(
                 best,
-                _cut(rollout, rank, self._drawn(rollout, turns)),
+                _cut(rollout, rank, self._drawn(rollout, turns), self.spill),
                 key=lambda kept: kept[0].rank,
             )
             self.best[rollout.instance_id] = best[: sample.per_instance]
@@ -152,10 +156,11 @@ def fill(
     table: ParquetTable,
     say: Callable[[str], None],
     changed: Mapping[str, Collection[str]] | None = None,
+    spilled_to: Path | None = None,
 ) -> tuple[Pool, dict[str, float]]:
     """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
     sample = settings.sample
-    pool = Pool(settings, changed or {})
+    pool = Pool(settings, changed or {}, Spill(spilled_to))
 
     fetching = ThreadPoolExecutor(FETCHES)
     first = shuffled(sample.seed, "file", table.names)[: sample.files]
@@ -252,16 +257,12 @@ def loops(commands: Sequence[str]) -> bool:
     return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
 
 
-def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int, float]]) -> list[DrawnTurn]:
+def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int, float]], spill: Spill) -> list[DrawnTurn]:
     """The rollout up to each picked turn. Raises ItemError where its text cannot be decoded."""
-    import orjson
-
     messages = rollout.messages()
     said = [{"role": message.role, "content": message.content} for message in messages]
     of = (rollout.instance_id, rollout.repo, rollout.exit_status)
     return [
-        DrawnTurn(
-            rank, rollout.file, rollout.row, *of, number, orjson.dumps(said[:index]), said[index]["content"], share
-        )
+        DrawnTurn(rank, rollout.file, rollout.row, *of, number, spill.put(said[: index + 1]), share)
         for number, index, share in picked
     ]
