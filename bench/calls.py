@@ -93,7 +93,7 @@ def run(script: str, workspace: Path, url: str, *arguments: str) -> Ran:
     """Run a root script to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    command = [sys.executable, "-c", _PEAK, script, "--workspace", str(workspace), *arguments]
+    command = [sys.executable, "-c", _PEAK, script, *arguments, "--workspace", str(workspace)]
     done = subprocess.run(command, cwd=ROOT, env=environment(url), capture_output=True, text=True, check=False)
     wall_s = time.monotonic() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

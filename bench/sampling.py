@@ -81,19 +81,19 @@ def run(hub: LoopbackHub, scratch: Path, files: dict[str, Path]) -> None:
     print(f"each file was sent {min(sent.values())} to {max(sent.values())} times ({len(sent)} files)")
 
 
-def names(number: int, rows: int) -> list[str]:
+def names(number: int, rows: int, rollouts: int = ROLLOUTS) -> list[str]:
     """The pull requests of one file."""
-    return [f"owner{k % 40}__repo-{number * 10_000 + k}" for k in range(rows // ROLLOUTS)]
+    return [f"owner{k % 40}__repo-{number * 10_000 + k}" for k in range(rows // rollouts)]
 
 
-def make_file(path: Path, number: int, rows: int) -> None:
+def make_file(path: Path, number: int, rows: int, rollouts: int = ROLLOUTS) -> None:
     """One file: `rows` rollouts, 16 to 24 messages of about 1 KB each."""
     rng = random.Random(number)
     pool = text(rng, 4_000_000)
     made = []
-    for name in names(number, rows):
+    for name in names(number, rows, rollouts):
         task = f"{issue(name)}\n\n{text(rng, 3000)}\n\n- Base commit: {base_commit(name)}\n"
-        for rollout in range(ROLLOUTS):
+        for rollout in range(rollouts):
             said = [{"role": "system", "content": "One bash block per reply. " * 60}, {"role": "user", "content": task}]
             for _ in range(rng.randint(7, 11)):
                 start, length = rng.randrange(len(pool) - 4000), int(rng.expovariate(1 / 1400))

@@ -5,7 +5,7 @@ The line below a key is its documentation: `docs/settings.md` is made from it.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
 
 from duel.records import DIMENSIONS, RULE
 
@@ -58,6 +58,10 @@ class SampleSection(FrozenSection):
     """Leave out turns whose history is longer (estimated tokens); 0: no limit."""
     skip_loops: bool = False
     """Leave out turns whose history goes in circles: half of its commands repeat, or four in a row are the same."""
+    phase: Literal["", "before", "at", "after"] = ""
+    """Draw only turns "before" the first edit of their run, "at" it or "after" it; empty: all."""
+    weights: dict[Literal["before", "at", "after", "failed", "first-read"], PositiveFloat] = Field(default_factory=dict)
+    """How much likelier turns of a kind are drawn of their rollout: { at = 4, failed = 2 }; what is not named is 1."""
 
 
 class Fallback(FrozenSection):

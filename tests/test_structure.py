@@ -34,6 +34,7 @@ FLOORS = [
     {
         "workspace",
         "numbered_folders",
+        "spill",
         "turn",
         "shell",
         "history",

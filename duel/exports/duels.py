@@ -1,14 +1,16 @@
 """Turns out of the buckets: `final/`, `refined/` and, with the king as the winner, `defeat/`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from duel import placement, shell, turn
 from duel.errors import ItemError
-from duel.exports.example import Dropped, Example, Loaded
+from duel.exports.example import Dropped, Example, Loaded, SpilledMessages
 from duel.exports.handover import ExportError
 from duel.records import Answer, Bucket, Commit, Kept, Message, Score, Side
 from duel.settings import Settings
+from duel.spill import Spill
 from duel.workspace import BUCKETS, Workspace
 
 
@@ -24,7 +26,8 @@ def buckets_of(text: str, *, defeat_pairs: bool = False) -> list[Bucket]:
 
 def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) -> list[Loaded]:
     """The turns of each bucket. Raises ExportError where a bucket that was asked for is empty."""
-    loaded = [_bucket(workspace, settings, bucket) for bucket in buckets]
+    spill = Spill(workspace.private)
+    loaded = [_bucket(workspace, settings, bucket, spill) for bucket in buckets]
     for found, bucket in zip(loaded, buckets, strict=True):
         if not found.found:
             filled = [name for name in BUCKETS if workspace.kept_paths(name)]
@@ -36,7 +39,7 @@ def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) ->
     return loaded
 
 
-def _bucket(workspace: Workspace, settings: Settings, bucket: Bucket) -> Loaded:
+def _bucket(workspace: Workspace, settings: Settings, bucket: Bucket, spill: Spill) -> Loaded:
     loaded = Loaded(len(paths := workspace.kept_paths(bucket)), origin=bucket)
     folders = workspace.answer_folders()
     for path in paths:
@@ -45,7 +48,8 @@ def _bucket(workspace: Workspace, settings: Settings, bucket: Bucket) -> Loaded:
             kept = workspace.read(path, Kept)
             instance_id = kept.instance_id
             fresh = _freshly_audited(workspace, kept, path, folders)
-            loaded.examples.append(_example(workspace, settings, bucket, path.stem, fresh))
+            made = _example(workspace, settings, bucket, path.stem, fresh)
+            loaded.examples.append(replace(made, messages=SpilledMessages(made.messages, spill)))
         except ItemError as error:
             loaded.dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
     return loaded

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, overload
 
 from duel import shell, turn
 from duel.conversation import dialogue, tasks
@@ -15,9 +15,42 @@ from duel.conversation.model import Entry
 from duel.errors import ItemError
 from duel.history import estimate_tokens, history_tokens
 from duel.records import Audit, Message
+from duel.spill import Spill, Spilled
 
 # Turns of one style, and of one third of a run, that rows of single turns take of it at most.
 TURNS_OF_A_KIND = 8
+
+
+class SpilledMessages(Sequence[Message]):
+    """A conversation that waits in a file, read again by who looks at it; `rewritten` goes there too."""
+
+    _last: ClassVar[tuple[Spilled | None, tuple[Message, ...]]] = (None, ())  # looked at again and again, then never
+
+    def __init__(self, messages: Sequence[Message], spill: Spill) -> None:
+        self._length, self._spill = len(messages), spill
+        self._place = spill.put([message.model_dump() for message in messages])
+
+    def rewritten(self, messages: Sequence[Message]) -> SpilledMessages:
+        return self if self._all() == tuple(messages) else SpilledMessages(messages, self._spill)
+
+    def _all(self) -> tuple[Message, ...]:
+        if SpilledMessages._last[0] is not self._place:
+            read = tuple(Message.model_construct(**row) for row in self._place.value())
+            SpilledMessages._last = self._place, read
+        return SpilledMessages._last[1]
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> Message: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Message, ...]: ...
+    def __getitem__(self, place: int | slice) -> Message | tuple[Message, ...]:
+        return self._all()[place]
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._all())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +69,7 @@ class Example:
     dataset: str = ""
     """Where the conversation comes from: a Hub id or a file's name."""
     revision: str = ""
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] | SpilledMessages
     native: tuple[Message, ...] = ()
     """The same conversation with its native tool calls, where the source kept both; tool formats take it."""
     rejected: str = ""
@@ -118,9 +151,10 @@ class Example:
 
     def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
         """The example with every message and every losing turn changed."""
+        said = tuple(map(message, self.messages))
         return replace(
             self,
-            messages=tuple(map(message, self.messages)),
+            messages=self.messages.rewritten(said) if isinstance(self.messages, SpilledMessages) else said,
             native=tuple(map(message, self.native)),
             lost=tuple(map(message, self.lost)),
             rejected=text(self.rejected),

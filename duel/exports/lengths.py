@@ -161,10 +161,10 @@ def _with_room(example: Example, room: int) -> Example | None:
     return replace(example, messages=messages, native=native)
 
 
-def _fit(conversation: tuple[Message, ...], room: int) -> tuple[Message, ...] | None:
+def _fit(conversation: Sequence[Message], room: int) -> tuple[Message, ...] | None:
     before = _before_last(conversation)
     if not before:
-        return conversation
+        return tuple(conversation)
     if room <= 0:
         return None
     fitted = history.fit(before, room)
@@ -175,7 +175,7 @@ def _fit(conversation: tuple[Message, ...], room: int) -> tuple[Message, ...] | 
     return (*fitted, *conversation[len(before) :])
 
 
-def _before_last(conversation: tuple[Message, ...]) -> tuple[Message, ...]:
+def _before_last(conversation: Sequence[Message]) -> Sequence[Message]:
     """What stands before the last agent turn: the part that may be shortened."""
     turns = [place for place, message in enumerate(conversation) if message.role == "assistant"]
     return conversation[: turns[-1]] if turns else ()

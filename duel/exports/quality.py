@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from duel import chat_tokens, placement
@@ -132,20 +133,19 @@ class Scrubber:
     key: bytes = field(default=b"", repr=False)
     """The workspace's secret, without which a placeholder tells only the kind."""
     counts: Counter[str] = field(default_factory=Counter)
-    _seen: dict[str, tuple[str, Counter[str]]] = field(default_factory=dict)
 
     def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         """All examples without secrets; none is dropped."""
         return [rewritten(example, self._text) for example in examples], []
 
     def _text(self, text: str) -> str:
-        """Histories share their system prompts and tasks: each text is searched once."""
-        if text not in self._seen:
-            scrubbed = scrub(text, self.key)
-            self._seen[text] = scrubbed.text, scrubbed.counts
-        cleaned, counts = self._seen[text]
-        self.counts.update(counts)
-        return cleaned
+        scrubbed = _scrubbed(text, self.key)
+        self.counts.update(scrubbed.counts)
+        return scrubbed.text
+
+
+# Histories share their system prompts and tasks; what only one of them holds is not kept.
+_scrubbed = lru_cache(maxsize=1024)(scrub)
 
 
 @dataclass

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from duel import shell
-from duel.conversation import dialogue
+from duel.conversation import dialogue, shown_output
 from duel.conversation.model import AgentCall, AgentReply, Entry, Outcome, Said
+from duel.conversation.shown_output import Shown
 from duel.conversation.values import text
-from duel.exports import shown_output
 from duel.exports.example import Example
-from duel.exports.shown_output import Shown
 
 _PATH = re.compile(r"[\w.@~+-]*/[\w./@~+-]*|[\w@~+-]+(?:\.[\w@~+-]+)*\.[A-Za-z]\w{0,7}")
 _NODE_ID = re.compile(r"^(?P<file>[^:\[\]]+\.\w+)(?P<node>::.*|:\d+)?$")

@@ -3,7 +3,7 @@
 import glob
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def _with_system(example: Example, system: Message) -> Example:
     return replace(example, messages=messages, native=_under(system, example.native), refused=refused)
 
 
-def _under(system: Message, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _under(system: Message, messages: Sequence[Message]) -> tuple[Message, ...]:
     return (system, *messages[int(messages[0].role == "system") :]) if messages else ()
 
 

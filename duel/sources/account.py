@@ -41,6 +41,7 @@ MEANINGS = {
     "not-utf-8": "the text is not UTF-8",
     "null-content": "a message without content",
     "other-exit-status": "another exit status than asked for",
+    "other-phase": "no eligible turn is of the phase asked for",
     "per-repo": "the repository's cap is reached",
 }
 
@@ -83,7 +84,8 @@ class Account:
             "left_out": {"rows": _sorted(self.pool.reasons), "turns": _sorted(self.choice.reasons)},
             "huge": dict(sorted(self.huge.items())),
             "contamination": {"checked": self.benchmarks.checked, "unchecked": self.benchmarks.unchecked},
-            "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY),
+            "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY)
+            | sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True),
         }
 
     def say(self) -> None:

@@ -29,7 +29,8 @@ _PAGE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 def fingerprint(
     settings: Settings, trajectories: ParquetTable, pulls: ParquetTable | None, workspace: Workspace
 ) -> str:
-    sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision"})
+    later = {name for name in ("phase", "weights") if not getattr(settings.sample, name)}  # older draws know neither
+    sample = settings.sample.model_dump(mode="json", exclude={"dataset", "pulls", "revision", "pulls_revision", *later})
     lists = [workspace.resolve(name) for name in settings.audit.decontaminate]
     parts = {
         "version": VERSION,

@@ -65,6 +65,14 @@ class Pulls:
             row["instance_id"]: Head(*(_text(row.get(name)) for name in HEAD[1:])) for _, row in self._rows(ids, HEAD)
         }
 
+    def changed(self) -> dict[str, list[str]]:
+        """The files that each pull request changes, by its id; without its tests."""
+        sql = (
+            r"SELECT instance_id, regexp_extract_all(patch, '(?m)^\+\+\+ b/([^\t\r\n]+)', 1) FROM read_parquet(?)"
+            " WHERE instance_id IS NOT NULL AND patch IS NOT NULL"
+        )
+        return dict(row for name, path in self.paths.items() for row in self._execute(name, sql, [_literal(path)]))
+
     def commits(self, ids: Collection[str]) -> Iterator[Commit]:
         for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
             yield _commit(row, source)

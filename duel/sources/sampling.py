@@ -2,8 +2,9 @@
 
 Stage one draws files in proportion to their rows (`duel.sources.draw`). Stage two pools the pull requests of these
 files, each with the same chance however many rollouts it has; of a pull request `per_instance` eligible rollouts are
-drawn uniformly, of a rollout one eligible turn. A pull request that straddles two files is pooled once. Every choice is
-a hash of the seed and of what is chosen from, so neither the order of the work nor an interruption changes it.
+drawn uniformly, of a rollout one eligible turn, by `weights` where there are any (`duel.sources.telling_turns`). A pull
+request that straddles two files is pooled once. Every choice is a hash of the seed and of what is chosen from, so
+neither the order of the work nor an interruption changes it.
 
 The inclusion probability of a turn is the product: P(file) x P(pull request | pool) x P(rollout | pull request) x
 P(turn | rollout). P(file) is files x rows / rows of all files, exact for equally long files; on the Hub the rows of all
@@ -13,11 +14,13 @@ are not in it.
 
 import bisect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby
+from math import prod
+from pathlib import Path
 
 from duel.errors import ItemError, printable
 from duel.records import Message, Prompt, Source
@@ -26,6 +29,8 @@ from duel.settings import Settings
 from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout, check, eligible_turns, read, shape_problem
+from duel.sources.telling_turns import kinds, odds, phases, systematic
+from duel.spill import Spill, Spilled
 from duel.turn import blocks
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
@@ -36,7 +41,7 @@ FETCHES = 4
 
 @dataclass(frozen=True)
 class DrawnTurn:
-    """One drawn turn. `history` is JSON of its messages: a fifth of what they take as objects."""
+    """One drawn turn. Its text, the history and behind it the turn itself, is read again each time it is asked for."""
 
     rank: float
     file: str
@@ -45,15 +50,16 @@ class DrawnTurn:
     repo: str
     exit_status: str
     turn: int
-    history: bytes
-    assistant: str
-    turns: int  # eligible turns of the rollout, of which this is one
+    said: Spilled
+    share: float  # the chance that this turn of the rollout is drawn
 
     @property
     def messages(self) -> list[Message]:
-        import orjson
+        return [Message.model_construct(**message) for message in self.said.value()[:-1]]
 
-        return [Message.model_construct(**message) for message in orjson.loads(self.history)]
+    @property
+    def assistant(self) -> str:
+        return str(self.said.value()[-1]["content"])
 
     @property
     def task(self) -> str:
@@ -69,6 +75,8 @@ class Pool:
     """Candidates: of each pull request the best-ranked eligible rollouts, with one turn drawn from each."""
 
     settings: Settings
+    changed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by pull request, where `weights` ask for it
+    spill: Spill = field(default_factory=Spill)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)  # rows that were left out, by reason
     unusable: list[dict[str, str]] = field(default_factory=list)
@@ -100,6 +108,9 @@ class Pool:
             if sample.skip_loops and not (turns := without_loops(turns, rollout.messages())):
                 self.reasons["loops"] += 1
                 return None
+            if sample.phase and not (turns := of_phase(sample.phase, turns, rollout.messages())):
+                self.reasons["other-phase"] += 1
+                return None
             self._consider(rollout, turns)
         except ItemError as error:
             self._refuse(rollout, error.reason, error.what)
@@ -113,11 +124,19 @@ class Pool:
         if len(best) < sample.per_instance or rank < best[-1][0].rank:
             bisect.insort(
                 best,
-                _cut(rollout, rank, drawn_turns(rollout, turns, sample), len(turns)),
+                _cut(rollout, rank, self._drawn(rollout, turns), self.spill),
                 key=lambda kept: kept[0].rank,
             )
             self.best[rollout.instance_id] = best[: sample.per_instance]
         self.eligible[rollout.instance_id] += 1
+
+    def _drawn(self, rollout: Rollout, turns: Sequence[tuple[int, int]]) -> list[tuple[int, int, float]]:
+        """The turns that are drawn, each with its chance to be."""
+        sample = self.settings.sample
+        if sample.weights:
+            return weighted_turns(rollout, turns, sample, self.changed.get(rollout.instance_id, ()))
+        share = min(sample.per_rollout, len(turns)) / len(turns)
+        return [(*picked, share) for picked in drawn_turns(rollout, turns, sample)]
 
     def candidates(self) -> Iterator[DrawnTurn]:
         for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
@@ -132,10 +151,16 @@ class Pool:
             )
 
 
-def fill(settings: Settings, table: ParquetTable, say: Callable[[str], None]) -> tuple[Pool, dict[str, float]]:
+def fill(
+    settings: Settings,
+    table: ParquetTable,
+    say: Callable[[str], None],
+    changed: Mapping[str, Collection[str]] | None = None,
+    spilled_to: Path | None = None,
+) -> tuple[Pool, dict[str, float]]:
     """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
     sample = settings.sample
-    pool = Pool(settings)
+    pool = Pool(settings, changed or {}, Spill(spilled_to))
 
     fetching = ThreadPoolExecutor(FETCHES)
     first = shuffled(sample.seed, "file", table.names)[: sample.files]
@@ -172,8 +197,7 @@ def probability(turn: DrawnTurn, pool: Pool, files: Mapping[str, float], looked_
     """
     sample = pool.settings.sample
     rollout = min(1.0, sample.per_instance / max(1, pool.eligible[turn.instance_id]))
-    share = min(sample.per_rollout, turn.turns) / turn.turns
-    return float(f"{files[turn.file] * looked_at / len(pool.best) * rollout * share:.6g}")
+    return float(f"{files[turn.file] * looked_at / len(pool.best) * rollout * turn.share:.6g}")
 
 
 def prompts(
@@ -205,6 +229,22 @@ def drawn_turns(rollout: Rollout, turns: Sequence[tuple[int, int]], sample: Samp
     return [turn for turn in turns if turn not in left]
 
 
+def weighted_turns(
+    rollout: Rollout, turns: Sequence[tuple[int, int]], sample: SampleSection, changed: Collection[str]
+) -> list[tuple[int, int, float]]:
+    """`per_rollout` of the eligible turns by the product of the weights of what they are, with their chances."""
+    named = kinds(rollout.messages(), changed)
+    weights = [prod(w for kind, w in sample.weights.items() if kind in named[index]) for _, index in turns]
+    chances = odds(weights, min(sample.per_rollout, len(turns)))
+    drawn = systematic(chances, chance(sample.seed, "weighted turn", rollout.file, rollout.row))
+    return [(*turns[place], chances[place]) for place in drawn]
+
+
+def of_phase(phase: str, turns: Sequence[tuple[int, int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
+    known = phases(messages)
+    return [(number, index) for number, index in turns if known[index] == phase]
+
+
 def without_loops(turns: Sequence[tuple[int, int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
     """The turns whose history does not go in circles: judges gave such turns 0.58 where others had 0.67."""
     commands = [blocks(message.content) if message.role == "assistant" else [] for message in messages]
@@ -217,16 +257,12 @@ def loops(commands: Sequence[str]) -> bool:
     return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
 
 
-def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int]], turns: int) -> list[DrawnTurn]:
+def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int, float]], spill: Spill) -> list[DrawnTurn]:
     """The rollout up to each picked turn. Raises ItemError where its text cannot be decoded."""
-    import orjson
-
     messages = rollout.messages()
     said = [{"role": message.role, "content": message.content} for message in messages]
     of = (rollout.instance_id, rollout.repo, rollout.exit_status)
     return [
-        DrawnTurn(
-            rank, rollout.file, rollout.row, *of, number, orjson.dumps(said[:index]), said[index]["content"], turns
-        )
-        for number, index in picked
+        DrawnTurn(rank, rollout.file, rollout.row, *of, number, spill.put(said[: index + 1]), share)
+        for number, index, share in picked
     ]

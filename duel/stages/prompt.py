@@ -67,7 +67,8 @@ def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool
 
     # 2. Files, and in them one turn of each pull request.
     say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
-    pool, file_odds = sampling.fill(settings, trajectories, say)
+    changed = Pulls(pulls).changed() if pulls and "first-read" in settings.sample.weights else {}
+    pool, file_odds = sampling.fill(settings, trajectories, say, changed, workspace.private)
 
     # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
     mirror = Pulls(pulls) if pulls else None
@@ -164,9 +165,10 @@ def remembered(workspace: Workspace, settings: Settings) -> Settings:
     from duel.sources.output import read_mark
 
     mark, configured = read_mark(workspace), settings.sample.model_dump(mode="json")
-    if "sample" not in mark or mark["sample"] == configured:
+    usual = SampleSection().model_dump(mode="json")  # of keys that the draw is older than
+    if "sample" not in mark or usual | mark["sample"] == configured:
         return settings
-    if mark["configured"] != configured:
+    if usual | mark["configured"] != configured:
         from duel.stages import estimate
 
         say("[sample] has changed since the draw that lies here: it is drawn anew")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from duel.exports import recovery, shown_output, trajectories
+from duel.conversation import shown_output
+from duel.exports import recovery, trajectories
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS
 from duel.records import Message

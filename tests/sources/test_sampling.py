@@ -40,8 +40,14 @@ def home(tmp_path: Path) -> Path:
 def configure(home: Path, **sample: Any) -> None:
     """Write chain.toml with these keys in [sample]."""
     keys = {"dataset": "runs", "pulls": "pulls.parquet", "n": 6, **sample}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    lines = [f"{key} = {toml(value)}" for key, value in keys.items()]
     (home / "chain.toml").write_text("[sample]\n" + "\n".join(lines) + "\n" + CLEAN)
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
+    return json.dumps(value)
 
 
 def drawn(home: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,159 @@
+"""What grows with turns: CPU a turn and peak memory of every stage, on made workspaces of several sizes.
+
+    python -m bench.scale [--turns 2000 20000] [--only king report] [--keep DIR]
+    python -m bench.scale --turns 2000 100000
+    python -m bench.scale --regate 1000000        regate alone, on made scores
+
+Makes trajectories and pull requests (four rollouts each, about 20 KB of text a turn) and runs the stages one after the
+other as a user runs them, against the stand-in endpoint in a process of its own, whose CPU is not counted. `rerun` is
+the same stage with everything done. Seconds depend on what else the machine does: read CPU and the ratios. A ratio is
+the last size to the first: of CPU a turn (1: linear) and of memory (1: flat).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.calls import Ran, run  # noqa: E402
+from bench.sampling import make_file, text  # noqa: E402
+
+ROLLOUTS, FILE_ROWS = 4, 8000
+SETTINGS = """
+[sample]
+dataset = "runs"
+pulls = "pulls.parquet"
+n = {turns}
+files = {files}
+max_history_tokens = 12000
+[generate]
+model = "some/writer"
+[judge]
+models = ["some/judge-a", "other/judge-b", "third/judge-c"]
+thinking_models = []
+[audit]
+decontaminate = []
+"""
+CLI = "duel/__main__.py"
+# Name, script, arguments; in the order of a run.
+STAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("prompt", "prompt.py", ()),
+    ("plan of a run", "run.py", ("--plan",)),
+    ("king", "king.py", ()),
+    ("king, rerun", "king.py", ()),
+    ("ch", "ch.py", ()),
+    ("audit", CLI, ("audit",)),
+    ("audit, rerun", CLI, ("audit",)),
+    ("validate", "validate.py", ()),
+    ("validate, rerun", "validate.py", ()),
+    ("regate", "validate.py", ("--regate",)),
+    ("report", "report.py", ()),
+    ("export sft-completion", CLI, ("export", "--format", "sft-completion", "--buckets", "{buckets}")),
+    ("export dpo", CLI, ("export", "--format", "dpo", "--buckets", "{buckets}")),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, nargs="+", default=[2000, 20_000])
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages; with --keep, those before are done")
+    parser.add_argument("--keep", type=Path, help="make the workspaces here, or use those that are here")
+    parser.add_argument("--regate", type=int, metavar="TURNS", help="only a regate over made scores")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = asked.keep or Path(scratch)
+        if asked.regate:
+            command = [sys.executable, "-m", "bench.regate", str(folder / "regate"), "--turns", str(asked.regate)]
+            subprocess.run(command, cwd=ROOT, check=True)
+            return
+        measured = {turns: measure(folder / str(turns), turns, asked.only) for turns in sorted({*asked.turns})}
+    print_table(measured)
+
+
+def measure(folder: Path, turns: int, only: Sequence[str] | None) -> dict[str, Ran]:
+    """Every stage once on a workspace of `turns` turns."""
+    if not (folder / "chain.toml").exists():
+        make(folder, turns)
+    done: dict[str, Ran] = {}
+    with stand_in() as url:
+        for name, script, arguments in STAGES:
+            if only and name not in only:
+                continue
+            buckets = ",".join(bucket for bucket in ("final", "refined") if any((folder / bucket).glob("*.json")))
+            ran = run(script, folder, url, *(word.format(buckets=buckets or "final") for word in arguments))
+            if ran.code:
+                sys.exit(f"{name} ended with {ran.code}:\n{ran.err[-2000:]}")
+            done[name] = ran
+            print(f"{turns:,}: {name}: {ran.cpu_s:.1f} s of CPU, {ran.peak_mb:.0f} MB", file=sys.stderr, flush=True)
+    return done
+
+
+@contextmanager
+def stand_in() -> Iterator[str]:
+    command = [sys.executable, "-m", "duel.offline"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def make(folder: Path, turns: int) -> None:
+    """Trajectories and pull requests of a tenth more than `turns`: a few runs have no turn that is short enough."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from bench.sampling import names
+    from tests.sources.tables import PATCH, pull
+
+    rows = (turns + turns // 10 + 10) * ROLLOUTS
+    files = -(-rows // FILE_ROWS)
+    ids: list[str] = []
+    for number in range(files):
+        count = min(FILE_ROWS, rows - number * FILE_ROWS)
+        make_file(folder / "runs" / f"train-{number:05d}.parquet", number, count, ROLLOUTS)
+        ids += names(number, count, ROLLOUTS)
+    rng = random.Random(0)
+    pool = text(rng, 400_000)
+    with pq.ParquetWriter(folder / "pulls.parquet", pa.Table.from_pylist([pull("o__r-1")]).schema) as writer:
+        for start in range(0, len(ids), 1000):
+            made = [
+                pull(name, pr_description=pool[at : at + 800], patch=patch(PATCH, rng))
+                for name in ids[start : start + 1000]
+                for at in [rng.randrange(390_000)]
+            ]
+            writer.write_table(pa.Table.from_pylist(made, writer.schema))
+    (folder / "chain.toml").write_text(SETTINGS.format(turns=turns, files=files))
+
+
+def patch(plain: str, rng: random.Random) -> str:
+    """A patch of its own files and names."""
+    word = f"{rng.getrandbits(32):08x}"
+    return plain.replace("app.py", f"app_{word}.py").replace("broken", f"broken_{word}")
+
+
+def print_table(measured: dict[int, dict[str, Ran]]) -> None:
+    sizes = list(measured)
+    heads = [f"{size:,}: s, CPU s, MB" for size in sizes]
+    print("| stage, per 1,000 turns | " + " | ".join(heads) + " | CPU a turn | memory |")
+    print("|---" * (len(sizes) + 3) + "|")
+    for name in measured[sizes[0]]:
+        ran = [(size, measured[size][name]) for size in sizes]
+        cells = [f"{r.wall_s * 1000 / n:.2f}, {r.cpu_s * 1000 / n:.2f}, {r.peak_mb:.0f}" for n, r in ran]
+        (first, a), (last, b) = ran[0], ran[-1]
+        ratios = f"{b.cpu_s / last / (a.cpu_s / first):.2f} x | {b.peak_mb / a.peak_mb:.2f} x"
+        print(f"| {name} | {' | '.join(cells)} | {ratios} |")
+
+
+if __name__ == "__main__":
+    main()
