@@ -3,9 +3,9 @@
 import re
 
 # How mini-swe-agent v1 finds an action; v2 uses the second label. What the harness would run is what counts here.
-BLOCK = re.compile(r"```(?:bash|mswea_bash_command)[ \t\r]*\n((?:.*?\n)??)```", re.DOTALL)
+BLOCK = re.compile(r"```(?:bash|mswea_bash_command)[^\S\n]*\n((?:.*?\n)??)```", re.DOTALL)
 # A fence that is opened and never closed: a reply that was cut, or that never ends its action.
-_OPENING = re.compile(r"```(?:bash|mswea_bash_command)[ \t\r]*(?:\n|$)")
+_OPENING = re.compile(r"```(?:bash|mswea_bash_command)[^\S\n]*(?:\n|$)")
 # Tool tokens that leak into the content, as Kimi writes them (and other families' spellings of the same).
 _LEAKED_TOKENS = re.compile(
     r"<\|(?:tool_calls?_section_(?:begin|end)|tool_call_(?:begin|end|argument_begin)|tool_sep|tool▁\w+|im_start|im_end"

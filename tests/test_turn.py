@@ -47,6 +47,12 @@ def test_the_second_agent_version_has_its_own_fence() -> None:
     assert command("x\n```mswea_bash_command\nls\n```") == "ls"
 
 
+@pytest.mark.parametrize("space", [" ", "\t", "\r", "\u00a0", "\u2009 "])
+def test_white_space_behind_the_fence_is_no_other_fence(space: str) -> None:
+    """The harness's own pattern allows any: models write a no-break space there."""
+    assert command(f"x\n```bash{space}\nls\n```") == "ls"
+
+
 def test_backticks_inside_a_command_do_not_end_it() -> None:
     text = "THOUGHT: x\n\n```bash\necho '```' && ls\n```"
     assert blocks(text) == ["echo '```' && ls"]

@@ -20,7 +20,7 @@ from duel.sources.mining import shell_forms
 from duel.sources.mining.shell_forms import NoShellForm
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
-_BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[ \t\r]*$)", re.MULTILINE)
+_BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[^\S\n]*$)", re.MULTILINE)
 SUBMITTED, INCOMPLETE = "Submitted", "incomplete"
 
 
