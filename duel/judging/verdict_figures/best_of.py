@@ -2,7 +2,8 @@
 
 Whoever chose a challenger for what it liked about it likes the same in the duel. Simulated with three judges whose
 errors correlate as measured (0.35), the choosers' own score of the chosen is too high by 3.5 points of 100 at n = 4 and
-by 4.9 at n = 8, about log2(n) times 1.7; that of other judges is not.
+by 4.9 at n = 8, about log2(n) times 1.7; that of other judges is not. A single judge's is too high by two to four times
+that (`bench/selection.py`).
 """
 
 import math
@@ -23,7 +24,9 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     if settings.choosers:
         both = sum(model in settings.choosers for model in judges)
         lead = POINTS_A_DOUBLING * math.log2(len(settings.writers("challenger"))) * both / len(judges)
-        meaning = "by so much the score may be too high: no other judge was left" if both else "others judged the duel"
+        alone = ", a single judge's by two to four times that" if len(judges) == 1 else ""
+        told = f"so much too high may the score be{alone}: no other judge was left"
+        meaning = told if both else "others judged the duel"
         rows += [("choosers", ", ".join(settings.choosers), "the judges that chose")]
         rows += [("winner's curse", f"{lead:.1f} points", meaning)]
     return {"figures": {"best of n": [dict(zip(("what", "figure", "meaning"), row, strict=True)) for row in rows]}}
