@@ -355,11 +355,10 @@ class Client:
             )
         limit = self.route.limit(model)
         caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
-        shared = not caps and self.settings.endpoint.neighbors and not provider.offline
+        alone = caps or provider.offline or not self.settings.endpoint.neighbors
+        lease = None if alone else lease_path(provider, model)
         lane = Lane(
-            SharedLevel(lease_path(provider, model))
-            if shared
-            else Level(min(caps, default=0), self.route.concurrency or START),
+            SharedLevel(lease) if lease else Level(min(caps, default=0), self.route.concurrency or START),
             min_interval_s=limit.min_interval_s,
             first_hold_s=self.route.retry_initial_backoff_s,
             longest_hold_s=self.route.max_429_wait_s,

@@ -292,8 +292,13 @@ class SharedLevel(Level):
             self._file.cells[self._base + cell] = value
 
 
-def lease_path(provider: Provider, model: str) -> Path:
-    """The file of all processes that ask `model` at this endpoint with this key; only a hash of the three names it."""
+def lease_path(provider: Provider, model: str) -> Path | None:
+    """The file of all processes that ask `model` at this endpoint with this key; only a hash of the three names it.
+
+    None where there is no home folder.
+    """
     base = Path(environment("XDG_CACHE_HOME", Path()) or expanded("~/.cache"))
     told = "\0".join((provider.base_url, provider.api_key, model))
+    if not base.is_absolute():
+        return None
     return base / "duel-curation" / "neighbors" / hashlib.sha256(told.encode()).hexdigest()[:32]

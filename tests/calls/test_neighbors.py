@@ -134,7 +134,7 @@ def test_a_lease_tells_nobody_the_key(tmp_path: Path) -> None:
         lease_path(Provider("https://host/v1", key), "b"),
         lease_path(Provider("https://host/v1", "c"), "some/model"),
     }
-    assert key not in str(path) and path not in others
+    assert path is not None and key not in str(path) and path not in others
     file = LeaseFile(tmp_path / "lease")
     file.join(5.0)
     file.close()
@@ -155,3 +155,9 @@ def test_a_damaged_lease_is_nobodys_end(tmp_path: Path, damage: bytes) -> None:
     street = Street(tmp_path / "lease", 10, 1.0)
     together(street, {"calls": 150}, {"calls": 150})
     assert sum(street.answered.values()) == 300
+
+
+def test_without_a_home_folder_there_is_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.path.expanduser", str)
+    assert lease_path(Provider("https://host/v1", "k"), "m") is None
