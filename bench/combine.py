@@ -111,10 +111,11 @@ def measure_rows(count: int, formats: str) -> None:
         with ProcessPoolExecutor(1) as apart:
             copies = apart.submit(write_rows, folder / "training-data/scaled/public", count).result()
         words = ["-m", "duel", "scale", "combine", "--offline", "--format", formats, "--workspace", str(folder)]
-        began = time.monotonic()
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
         wall, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu, size = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+        size = used.ru_maxrss / 1024
         print(f"{count:,} rows: {cpu:.0f} CPU s, {wall:.0f} s, {size:,.0f} MB")
         out = folder / "training-data/scaled/combined"
         dropped = [json.loads(line) for line in (out / "dropped.jsonl").read_text().splitlines()]
