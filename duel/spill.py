@@ -14,10 +14,13 @@ from duel.workspace import cannot_write
 
 
 class Spill:
-    """A file without a name, in `folder` or where temporary files go; it is gone when the process is."""
+    """A file without a name, in `folder` or where temporary files go; it is gone when the process is.
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    `level` is zlib's: 0 stores plainly, for what is read often; 1 makes a fifth of a conversation.
+    """
+
+    def __init__(self, folder: Path | None = None, level: int = 0) -> None:
+        self.folder, self._level = folder, level
         with tempfile.TemporaryFile(dir=folder) as file:
             self._file = os.dup(file.fileno())
         self._end = 0
@@ -25,7 +28,7 @@ class Spill:
 
     def put(self, value: Any) -> "Spilled":
         """Write what JSON can hold. Raises WorkspaceError where the disk is full."""
-        data = zlib.compress(orjson.dumps(value), 1)
+        data = zlib.compress(orjson.dumps(value), self._level)
         spilled = Spilled(self, self._end, len(data))
         try:
             while data:

@@ -120,7 +120,7 @@ def scrub(text: str, key: bytes = b"") -> Scrubbed:
     folded = text.lower()
     dense = " ".join(_DENSE.findall(folded))
     for rule in _rules():
-        if any(needle in (dense if rule.dense else folded) for needle in rule.needles):
+        if any(map((dense if rule.dense else folded).__contains__, rule.needles)):  # C throughout: most of the time
             text = _replaced(rule, text, key, counts)
     return Scrubbed(text, counts)
 

@@ -35,7 +35,7 @@ class SpilledMessages(Sequence[Message]):
 
     def _all(self) -> tuple[Message, ...]:
         if SpilledMessages._last[0] is not self._place:
-            read = tuple(Message.model_construct(**row) for row in self._place.value())
+            read = tuple(map(Message.model_validate, self._place.value()))
             SpilledMessages._last = self._place, read
         return SpilledMessages._last[1]
 

@@ -160,7 +160,7 @@ def fill(
 ) -> tuple[Pool, dict[str, float]]:
     """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
     sample = settings.sample
-    pool = Pool(settings, changed or {}, Spill(spilled_to))
+    pool = Pool(settings, changed or {}, Spill(spilled_to, level=1))
 
     fetching = ThreadPoolExecutor(FETCHES)
     first = shuffled(sample.seed, "file", table.names)[: sample.files]
