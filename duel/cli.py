@@ -1,5 +1,6 @@
 """The console command `duel`: which command, and its command line."""
 
+import difflib
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -54,7 +55,12 @@ def call(words: list[str]) -> int:
         print(f"duel-curation {__version__}")
         return EXIT_FINISHED
     if name not in COMMANDS:
-        raise SettingsError("there is no such command", value=name, hint=f"one of {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise SettingsError(
+            "there is no such command",
+            value=name,
+            hint=f"did you mean `{near[0]}`?" if near else f"one of {', '.join(COMMANDS)}",
+        )
     return command.call(COMMANDS[name], f"duel {name}", rest)
 
 

@@ -65,8 +65,11 @@ def clean(settings: Settings, benchmarks: Benchmarks) -> Step:
 
 
 def unchecked(benchmarks: Benchmarks) -> list[str]:
-    """A line for each benchmark whose list could not be had: its instances may be in the set."""
-    return [f"not checked for contamination by {name}: {why}" for name, why in sorted(benchmarks.unchecked.items())]
+    """A line for each reason why lists could not be had: instances of these benchmarks may be in the set."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in sorted(benchmarks.unchecked.items()):
+        by_reason.setdefault(why, []).append(name)
+    return [f"not checked for contamination by {', '.join(names)}: {why}" for why, names in by_reason.items()]
 
 
 def with_recovery(example: Example) -> tuple[str, str] | None:

@@ -150,12 +150,14 @@ def case_of(panel: Panel, survey: Survey) -> Case:
             halted.append(score.model_copy(update={"votes": []}))
     columns, ineligible = counted.columns(), others.columns()
     reasons = left_out(panel, [*columns.files, *ineligible.files])
-    if not len(columns) and not len(ineligible) and not survey.kept_out:
+    if not len(columns) and not len(ineligible) and (reasons or not survey.kept_out):
         raise UserError(
             "there is nothing to decide on",
             where=panel.workspace.root / "score",
             value=", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or None,
-            hint="run king.py and ch.py first, then validate.py without --regate",
+            hint="scores made with --offline count with --offline alone; else ask for new votes: no --regate"
+            if any(reason.startswith("other-") for reason in reasons)
+            else "run king.py and ch.py first, then validate.py",
         )
     for score in halted:
         stage.drop(score.file, score.instance_id, "stopped" if score.stopped else "unparsed", score.reason)

@@ -1,6 +1,7 @@
 """What the page shows of one turn when it is opened: both replies, the votes, the findings, the history, cut to fit."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Score, Side
@@ -55,6 +56,7 @@ class Details:
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
             "rewrite": cut(judged.kept().challenger, each) if judged.lineage else None,
+            "others": _others(answer, self.limit // 30),
             "leaks": findings(answer, replies["challenger"]),
             "protocol": _problems(answer),
             "votes": [_vote(vote) for vote in score.votes],
@@ -96,6 +98,15 @@ def fair_share(lengths: list[int], room: int) -> int:
     while left and left[0] * len(left) <= room:
         room -= left.pop(0)
     return max(room // len(left), 200) if left else max(lengths, default=0)
+
+
+def _others(answer: Answer, limit: int) -> list[list[Any]]:
+    """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
+    found = ((one, one.selection) for one in answer.candidates if one.selection and not one.chosen)
+    return [
+        [one.side, shorten(one.id, 40), shorten(f"{why.outcome} {why.to}".strip(), 60), cut(one.text, limit)]
+        for one, why in islice(found, 6)
+    ]
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:

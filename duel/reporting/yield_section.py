@@ -102,7 +102,7 @@ def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
 
 
 def chart(counts: Mapping[str, SourceCounts], width: int) -> Drawing | None:
-    """A bar for each source and each measure."""
+    """A bar for each source and each measure; one source alone has nothing to be compared with."""
     kept = {name: one for name, one in counts.items() if one.kept}
     told = "; ".join(
         f"{name}: {', '.join(f'{one.told(what)} {what}' for what in MEASURES)}" for name, one in kept.items()
@@ -117,4 +117,4 @@ def chart(counts: Mapping[str, SourceCounts], width: int) -> Drawing | None:
             drawing.rect(80, y - 11, length, 14, "fill-final", f"{name}: {one.told(what)} {what}")
             drawing.text(86 + length, y, one.told(what), "small muted")
         y += 30
-    return drawing if kept else None
+    return drawing if len(kept) > 1 else None

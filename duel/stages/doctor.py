@@ -22,6 +22,7 @@ from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError
 from duel.settings import Settings
 from duel.stages import opened
+from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 # A run of 2,000 turns takes about 400 MB beside the dataset's files (20 files of 100 MB).
@@ -38,18 +39,21 @@ class DoctorFinding:
     needed: bool = True
 
 
-def run(workspace: Workspace, settings: Settings) -> Result:
+def run(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Result:
     """Look at everything; `found` are the findings."""
-    found = list(findings(workspace, settings))
+    found = list(findings(workspace, settings, offline))
     healthy = all(finding.works or not finding.needed for finding in found)
     return Result("doctor", EXIT_FINISHED if healthy else EXIT_USER, found)
 
 
-def findings(workspace: Workspace, settings: Settings) -> Iterator[DoctorFinding]:
+def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterator[DoctorFinding]:
     version = platform.python_version()
     yield DoctorFinding("Python", sys.version_info >= (3, 11), f"{version}, duel-curation {__version__}")
-    yield from endpoint(workspace, settings)
-    yield hub(workspace)
+    if offline:
+        yield DoctorFinding("endpoint", True, "the stand-in, with the bundled sample in the Hub's place")
+    else:
+        yield from endpoint(workspace, settings)
+        yield hub(workspace)
     yield sandbox(workspace, settings)
     browser = _try(lambda: webbrowser.get().__class__.__name__)
     yield DoctorFinding(
@@ -69,7 +73,8 @@ def endpoint(workspace: Workspace, settings: Settings) -> Iterator[DoctorFinding
     try:
         found = preflight.check(workspace, settings, ask_models=True)
     except DuelError as error:
-        yield DoctorFinding("endpoint", False, str(error).replace("\n\n", "; "))
+        told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {preflight.ASK_DOCTOR}")
+        yield DoctorFinding("endpoint", False, told)
         return
     for model, standing in found.items():
         yield DoctorFinding(f"model {model}", True, standing)
@@ -99,10 +104,16 @@ def sandbox(workspace: Workspace, settings: Settings) -> DoctorFinding:
     """Whether commands can be run."""
     if settings.execute.backend == "off":
         return DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
+    return DoctorFinding("sandbox", *_try(lambda: _tried_out(workspace, settings)))
+
+
+@synchronous
+async def _tried_out(workspace: Workspace, settings: Settings) -> str:
     from duel.execution.backends import open_executor
 
-    works, why = _try(lambda: open_executor(workspace, settings).__class__.__name__)
-    return DoctorFinding("sandbox", works, f"{settings.execute.backend}: {why}")
+    executor = open_executor(workspace, settings)
+    await executor.close()
+    return executor.describe()
 
 
 def _try(look: Callable[[], str]) -> tuple[bool, str]:
@@ -118,7 +129,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    result = run(*opened(arguments))
+    result = run(*opened(arguments), offline=arguments.offline)
     width = max(len(finding.name) for finding in result.found)
     for finding in result.found:
         state = "ok" if finding.works else "no" if finding.needed else "--"

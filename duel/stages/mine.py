@@ -137,7 +137,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--split", default="train", help="split of a Hub dataset")
     parser.add_argument("--all-branches", action="store_true", help="also what was rewound or left")
     parser.add_argument("--thinking", action="store_true", help="open each thought with what the model thought")
-    parser.add_argument("--keep-tools", action="store_true", help="also keep the native tool calls, for export.py")
+    parser.add_argument("--keep-tools", action="store_true", help="also keep the native tool calls, for duel export")
     parser.add_argument("--no-commits", action="store_true", help="do not look for the commit that followed")
     parser.add_argument("--dry-run", action="store_true", help="show what would be taken and write nothing")
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ANSWER_S = 60.0
 # Key, money, right, model: every further call would be refused as well.
 REFUSALS = {401, 402, 403, 404}
+ASK_DOCTOR = "`duel doctor` tells what works here"
 
 
 def wanted(settings: Settings) -> dict[Literal["writer", "judge"], list[str]]:
@@ -70,9 +71,7 @@ async def _answer(model: str, listed: list[str], route: Route, transport: HttpTr
         raise EndpointError(
             "a model does not answer",
             where=route.provider.name,
-            value=f"{model}: {outcome.kind} {outcome.words}",
-            hint=f"the endpoint lists, for example, {', '.join(near)}"
-            if near
-            else "`duel doctor` tells what works here",
+            value=f"{model}: {outcome.told}",
+            hint=f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR,
         )
     return "answers"

@@ -81,4 +81,4 @@ def say_status(rows: list[dict[str, object]]) -> None:
     for row in rows:
         state = "decided" if row["decided"] else "open"
         told = ", ".join(f"{row[name]:,} {name}" for name in ("turns", "kings", "challengers", "judged"))
-        print(f"{row['shard']}  {state:8}{told}, ${row['dollars']}")
+        print(f"{row['shard']}  {state:8}{told}, ${row['dollars']:,.2f}")

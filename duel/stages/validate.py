@@ -29,7 +29,7 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
-from duel.judging import noise_floor, rubric, words
+from duel.judging import noise_floor, rubric
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
@@ -88,7 +88,9 @@ async def run_async(
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
             say(f"  {count:,} scores made with other settings: {reason}")
-    words.say(verdict, workspace.duel)
+    from duel.reporting import verdict_lines
+
+    verdict_lines.say(verdict, workspace.duel)
     if asked.failure is not None:
         say(f"the verdict is by the judges that answered: {asked.failure}")
         still_open = EXIT_OPEN

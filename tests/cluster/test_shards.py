@@ -115,7 +115,7 @@ def test_the_status_tells_how_far_each_shard_is(drawn: Workspace, script: Script
     first = shards.there(drawn)[0]
     script("king.py", "--workspace", first.workspace.root, code=0)
     told = script("shard", "status", "--workspace", drawn.root, code=1).out.splitlines()
-    assert f"0000  open    {first.prompts} turns, {first.prompts} kings, 0 challengers, 0 judged" in told[0]
+    assert f"0000  open    {first.prompts} turns, {first.prompts} kings, 0 challengers, 0 judged, $0.00" in told[0]
     assert "0 kings" in told[1]
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from duel.audit.contamination import Benchmarks
+from duel.exports import quality
 from duel.exports.formats import FORMATS
 from duel.records import Answer, Audit, Kept, ProtocolCheck, Score, fingerprint
 from duel.workspace import Workspace
@@ -501,3 +503,11 @@ def test_help_and_documents_name_every_format(script: Callable[..., Any]) -> Non
     assert f"of:{','.join(FORMATS)}(default" in shown
     for name in FORMATS:
         assert f"| `{name}` |" in page and name in row
+
+
+def test_benchmarks_that_could_not_be_had_for_one_reason_are_told_in_one_line() -> None:
+    unchecked = {"verified": "no network", "lite": "no network", "pro": "no parquet file"}
+    assert quality.unchecked(Benchmarks(unchecked=unchecked)) == [
+        "not checked for contamination by lite, verified: no network",
+        "not checked for contamination by pro: no parquet file",
+    ]

@@ -58,6 +58,23 @@ def test_a_run_a_rerun_and_a_regate_end_in_the_same_bytes(script: Callable[..., 
     assert everything(workspace) == before
 
 
+def test_a_regate_under_which_no_vote_stands_leaves_the_verdict_as_it_is(
+    script: Callable[..., Any], workspace: Workspace
+) -> None:
+    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    before = everything(workspace)
+    done = script("validate.py", "--workspace", workspace.root, "--regate", code=2)
+    assert "other-panel" in done.err and "--offline" in done.err
+    assert everything(workspace) == before
+
+
+def test_the_verdict_is_told_in_points_and_with_its_reasons(script: Callable[..., Any], workspace: Workspace) -> None:
+    done = script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    bound = verdict(workspace)["lcb"]
+    assert f"{200 * bound:+.1f} points".replace("-", "−") in done.err and "lower bound of the margin" in done.err
+    assert all(sentence in done.err for sentence in verdict(workspace)["why"])
+
+
 def test_gates_change_for_nothing_and_check_tells_by_its_exit_code(
     script: Callable[..., Any], workspace: Workspace
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from duel.records import Answer, Observed, Score
+from duel.records import Answer, Candidate, Observed, Score, Selection
 from duel.workspace import Workspace
 from tests.reporting.conftest import report
 from tests.reporting.workspaces import build, build_hostile, save_verdict
@@ -490,3 +490,19 @@ def test_only_the_page_s_own_script_may_add_others() -> None:
     assert "strict-dynamic" not in policy("", "")
     assert "'strict-dynamic'" in policy("", "", beside=True)
     assert "unsafe" not in policy("", "", beside=True)
+
+
+def test_a_turn_shows_the_candidates_that_were_not_chosen_and_why(tmp_path: Path, tab: Tab) -> None:
+    workspace = Workspace(build(tmp_path, 12))
+    path = workspace.answer_paths()[0]
+    answer = workspace.read(path, Answer)
+    lost = Selection(outcome="lost", to="challenger-1")
+    other = Candidate(id="challenger-2", side="challenger", text="THOUGHT: <b>No.</b>", selection=lost)
+    workspace.save(path, answer.model_copy(update={"candidates": [*answer.candidates, other]}))
+    assert report(workspace.root).code == 0
+    watched = tab()
+    page = watched.open(workspace.root, f"#{path.stem}")
+    page.wait_for_selector("h2:has-text('Other candidates')")
+    shown = page.inner_text("#turn")
+    assert "lost challenger-1" in shown and "THOUGHT: <b>No.</b>" in shown
+    watched.assert_quiet()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from duel import settings
+from duel import cli, settings
+from duel.errors import SettingsError
 from duel.offline import endpoint
 from duel.offline.sample import folder
 from duel.workspace import Workspace
@@ -99,3 +100,17 @@ def test_the_doctor_says_what_works_and_what_is_missing(script: Script, tmp_path
         env = {"CHUTES_BASE_URL": stand_in.base_url, "CHUTES_API_KEY": "k"}
         done = script("doctor", "--workspace", tmp_path, **env)
     assert "model some/judge-a" in done.out and "answers" in done.out
+    closed = {"CHUTES_BASE_URL": "http://127.0.0.1:9/v1", "CHUTES_API_KEY": "k"}
+    told = script("doctor", "--workspace", tmp_path, code=2, **closed).out
+    assert "a model does not answer" in told and "duel doctor" not in told
+
+
+def test_the_doctor_asks_for_no_key_where_the_stand_in_answers(script: Script, tmp_path: Path) -> None:
+    told = script("doctor", "--offline", "--workspace", tmp_path).out
+    assert "ok  endpoint" in told and "CHUTES_API_KEY" not in told and "no  Hub" not in told
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("kin", "king"), ("validat", "validate"), ("exprot", "export")])
+def test_a_misspelt_command_is_told_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=f"did you mean `{meant}`"):
+        cli.call([typed])

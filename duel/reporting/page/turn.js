@@ -11,7 +11,7 @@ async function drawTurn(row) {
   view.drawn = turn;
   const { rows } = list;
   document.title = `${rows.file[row]} · ${baseTitle}`;
-  byId('turn').replaceChildren(turnHead(row), ...warnings(row, turn), issueSection(row, turn), pairSection(row, turn), ...rewriteSection(row, turn), votesSection(turn), historySection(row, turn, prompts));
+  byId('turn').replaceChildren(turnHead(row), ...warnings(row, turn), issueSection(row, turn), pairSection(row, turn), ...rewriteSection(row, turn), ...othersSection(row, turn), votesSection(turn), historySection(row, turn, prompts));
 }
 
 function turnHead(row) {
@@ -94,6 +94,10 @@ function pairSection(row, turn) {
 /** What stands in final/ in the challenger's place, where `duel refine` wrote it once more. */
 const rewriteSection = (row, turn) => (!turn.rewrite ? []
   : [el('section', {}, el('h2', {}, 'Rewrite in final/'), el('p', {}, turn.why), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
+
+/** What else was written for this turn, and why it was not chosen. */
+const othersSection = (row, turn) => (!turn.others.length ? []
+  : [el('section', {}, el('h2', {}, 'Other candidates'), el('div', { class: 'pair' }, turn.others.map(([side, id, why, text]) => replyCard(side, id, text, why, list.rows.path[row]))))]);
 
 function votesSection(turn) {
   const opponent = summary.opponent;

@@ -5,14 +5,17 @@ from pathlib import Path
 from duel.command import say as tell
 from duel.errors import printable
 from duel.records import Verdict
+from duel.reporting import wording
+from duel.reporting.report_sections import gates
 
 
 def say(verdict: Verdict, path: Path) -> None:
     """Print the verdict, its conditions with their figures, and what else decides how far to trust it."""
     tell(f"\n{'OFFLINE, stand-in judges: ' if verdict.offline else ''}{verdict.decision.upper()}")
-    for gate in verdict.gates:
-        sign = "holds" if gate.held else "fails"
-        tell(f"  {gate.name:<16} {_figure(gate.value):>9}  threshold {_figure(gate.threshold):>7}  {sign}")
+    for name, *figures in gates(verdict).rows:
+        tell(f"  {printable(name):<48} {figures[0]:>12}  {figures[1]:>10}  {figures[2]}")
+    for sentence in verdict.why:
+        tell(f"  {sentence}")
     units = {"repo": "repositories", "file": "prompt files"}.get(verdict.cluster_by, "pull requests")
     tell(
         f"  {verdict.parsed:,} of {verdict.turns:,} turns parsed, {verdict.clusters:,} {units};"
@@ -25,7 +28,7 @@ def say(verdict: Verdict, path: Path) -> None:
             f" (power {verdict.power:g})"
         )
     if verdict.noise_floor:
-        tell(f"  noise alone: {_figure(verdict.noise_floor.margin)} points; real: {_figure(verdict.margin)}")
+        tell(f"  noise alone: {wording.points(verdict.noise_floor.margin)}; real: {wording.points(verdict.margin)}")
     repeats = verdict.repeats
     if repeats and repeats.final and repeats.again_same is not None:
         tell(
@@ -33,7 +36,7 @@ def say(verdict: Verdict, path: Path) -> None:
             f" mean {repeats.final_mean:.1f}, expected {repeats.expected_same:.1f}"
         )
     for judge in verdict.canary.judges if verdict.canary else ():
-        moved = f"moved by {_figure(judge.margin)} points, {judge.moved} of {judge.turns} turns"
+        moved = f"moved by {wording.points(judge.margin)}, {judge.moved} of {judge.turns} turns"
         tell(f"  canary, {printable(judge.judge)}: {moved}")
     looks = verdict.looks
     if looks and (looks.total or 0) > 1:
@@ -41,7 +44,3 @@ def say(verdict: Verdict, path: Path) -> None:
     if verdict.missing_votes:
         tell(f"  {verdict.missing_votes:,} votes are missing; run the same command again to ask for them")
     tell(f"  all of it: {path}")
-
-
-def _figure(value: float | None) -> str:
-    return "no data" if value is None else f"{value:.4g}"
