@@ -70,21 +70,22 @@ def place(whole: Workspace, number: int) -> Workspace:
 def there(whole: Workspace) -> list[Shard]:
     """The shards of `whole` by number. Raises WorkspaceError where there are none, or not all of them."""
     folder = whole.root / SHARDS_FOLDER
-    found = sorted(_found(folder), key=lambda shard: shard.number)
-    if not found:
+    parts = sorted(found(whole), key=lambda shard: shard.number)
+    if not parts:
         raise WorkspaceError("there are no shards", where=folder, hint="`duel shard split 4` makes four of them")
-    if [shard.number for shard in found] != list(range(found[0].of)) or len({shard.of for shard in found}) > 1:
+    if [shard.number for shard in parts] != list(range(parts[0].of)) or len({shard.of for shard in parts}) > 1:
         raise WorkspaceError(
             "some shards are missing",
             where=folder,
-            value=f"{len(found)} of {max(shard.of for shard in found)}",
+            value=f"{len(parts)} of {max(shard.of for shard in parts)}",
             hint="bring them back, or run the same `duel shard split` again",
         )
-    return found
+    return parts
 
 
-def _found(folder: Path) -> Iterator[Shard]:
-    for mark in folder.glob(f"*/{SHARD_FILE}"):
+def found(whole: Workspace) -> Iterator[Shard]:
+    """The shards whose split was finished, in no order; some may be missing."""
+    for mark in (whole.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told: dict[str, Any] = orjson.loads(mark.read_bytes())
             yield Shard(int(told["number"]), int(told["of"]), int(told["prompts"]), Workspace(mark.parent.parent))

@@ -19,7 +19,7 @@ import orjson
 from duel import candidates, pull
 from duel.audit.rarity import HISTORIES, SHARED_FILE, Rarity
 from duel.calls.ledger import Ledger
-from duel.cluster.shards import bring, number_of, place, there
+from duel.cluster.shards import bring, found, number_of, place
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.settings import SETTINGS_FILE, Settings
 from duel.sources import replacing
@@ -57,7 +57,7 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
 def _check_number(whole: Workspace, shards: int) -> None:
     marks = (whole.root / SHARDS_FOLDER).glob(f"*/{PRIVATE_FOLDER}")
     others = sorted(mark.parent.name for mark in marks if mark.parent.name not in {f"{n:04d}" for n in range(shards)})
-    known = there(whole)[0].of if next((whole.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}"), None) else shards
+    known = next((shard.of for shard in found(whole) if shard.of != shards), shards)
     if others or known != shards:
         raise WorkspaceError(
             "the workspace is split into another number of shards",
@@ -72,10 +72,10 @@ def _bring_settings(whole: Workspace, part: Workspace, settings: Settings) -> No
     if (whole.root / SETTINGS_FILE).exists():
         part.save(part.root / SETTINGS_FILE, (whole.root / SETTINGS_FILE).read_bytes())
     for name in [*settings.audit.decontaminate, settings.execute.repositories]:
-        found, link = whole.resolve(name), part.root / name
-        if name and not Path(name).is_absolute() and found.exists() and not link.exists() and ".." not in link.parts:
+        named, link = whole.resolve(name), part.root / name
+        if name and not Path(name).is_absolute() and named.exists() and not link.exists() and ".." not in link.parts:
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(found)
+            link.symlink_to(named)
 
 
 def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
@@ -137,15 +137,15 @@ def _histories(whole: Workspace, settings: Settings) -> list[tuple[str, str]]:
     left_out = {commit.instance_id for _, commit in whole.commits([]) if pull.is_huge(commit, settings)}
     left_out |= set(settings.generate.exclude_ids)
     drawn = heapq.nsmallest(HISTORIES, _seen(whole, left_out), key=lambda row: row[0])
-    found = []
+    histories = []
     for _, instance_id, messages in drawn:
         try:
             commit = whole.commit(instance_id)
         except ItemError:
             commit = None
         fitted = candidates.fitted_history(messages, settings, commit)
-        found.append((instance_id, "\n".join(message.content for message in fitted)))
-    return found
+        histories.append((instance_id, "\n".join(message.content for message in fitted)))
+    return histories
 
 
 def _seen(whole: Workspace, left_out: Collection[str]) -> Iterator[tuple[bytes, str, Any]]:

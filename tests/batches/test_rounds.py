@@ -338,6 +338,17 @@ def test_absorbing_says_what_is_still_missing(script: Script, work: Work, provid
     assert "no such file" in script("king.py", "--workspace", workspace.root, "--absorb", "nowhere.jsonl", code=2).err
 
 
+def test_a_wrong_file_that_is_absorbed_first_loses_nothing(script: Script, work: Work, provider: Shapes) -> None:
+    workspace = work()
+    asked, results = workspace.root / "in.jsonl", workspace.root / "results.jsonl"
+    script("king.py", "--workspace", workspace.root, "--batch-out", asked, code=1)
+    rows = [provider.result(orjson.loads(line)) for line in asked.read_bytes().splitlines()]
+    results.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    script("king.py", "--workspace", workspace.root, "--absorb", asked, code=1)
+    assert "6 new replies" in script("king.py", "--workspace", workspace.root, "--absorb", results, code=0).err
+    assert len(replies(workspace)) == 6
+
+
 def test_a_batch_that_is_canceled_gives_what_it_did(script: Script, work: Work, provider: Shapes) -> None:
     def canceled(batch: Held) -> str:
         return "cancelled" if batch is provider.batches[0] else "completed"

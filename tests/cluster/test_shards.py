@@ -15,7 +15,7 @@ from duel.cluster import shards
 from duel.offline.loopback import StandIn
 from duel.records import PersonVote
 from duel.review.ballot_box import read_votes
-from duel.workspace import Workspace
+from duel.workspace import SHARD_FILE, Workspace
 from tests.cluster.conftest import copy
 from tests.conftest import ROOT, Finished
 
@@ -101,6 +101,18 @@ def test_a_split_or_a_merge_that_is_repeated_changes_nothing(
     again = script("shard", "merge", "--workspace", drawn.root, code=0)
     assert "nothing new" in again.err
     assert (drawn.duel.read_bytes(), ledger_rows(drawn)) == (verdict, replies)
+
+
+def test_a_shard_that_is_missing_or_was_left_half_done_comes_back_by_the_same_split(
+    drawn: Workspace, script: Script
+) -> None:
+    script("shard", "split", 3, "--workspace", drawn.root, code=0)
+    shutil.rmtree(shards.place(drawn, 2).root)
+    (shards.place(drawn, 0).root / SHARD_FILE).unlink()
+    assert "1 of 3" in script("shard", "merge", "--workspace", drawn.root, code=2).err
+    assert "another number" in script("shard", "split", 4, "--workspace", drawn.root, code=2).err
+    script("shard", "split", 3, "--workspace", drawn.root, code=0)
+    assert [shard.number for shard in shards.there(drawn)] == [0, 1, 2]
 
 
 def ledger_rows(workspace: Workspace) -> int:

@@ -184,13 +184,16 @@ class BatchRows:
         return {row[0]: BatchAsked(row[0], row[1], row[2], row[3], batch.stage, batch.model) for row in rows}
 
     def absorb(self, batch: Batch, found: Iterable[tuple[BatchAsked, Reply | str]]) -> list[Reply]:
-        """Keep replies, or why there is none, each once: a reply and the mark that it came are one transaction."""
-        mark = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND key = ? AND outcome = ''"
+        """Keep replies, or why there is none, each once: a reply and the mark that it came are one transaction.
+
+        A reply takes the place of a failure, so a wrong or damaged file that came first costs nothing.
+        """
+        mark = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND key = ? AND outcome"
         kept: list[Reply] = []
         with self._told(), self._database:
             for asked, reply in found:
-                outcome = ANSWERED if isinstance(reply, Reply) else reply
-                new = self._database.execute(mark, (outcome, batch.id, asked.key)).rowcount
+                outcome, gives_way = (ANSWERED, f"!= '{ANSWERED}'") if isinstance(reply, Reply) else (reply, "= ''")
+                new = self._database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
                 if new and isinstance(reply, Reply):
                     row = reply_row(asked.request, reply, batch.generation)
                     self._database.execute(INSERT, (*row, proof(row)))
