@@ -155,7 +155,7 @@ def case_of(panel: Panel, survey: Survey) -> Case:
             "there is nothing to decide on",
             where=panel.workspace.root / "score",
             value=", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or None,
-            hint="scores made with --offline count with --offline alone; else ask for new votes: no --regate"
+            hint="they were made with other settings, or with --offline: go back to those, or ask anew without --regate"
             if any(reason.startswith("other-") for reason in reasons)
             else "run king.py and ch.py first, then validate.py",
         )

@@ -104,7 +104,12 @@ def _others(answer: Answer, limit: int) -> list[list[Any]]:
     """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
     found = ((one, one.selection) for one in answer.candidates if one.selection and not one.chosen)
     return [
-        [one.side, shorten(one.id, 40), shorten(f"{why.outcome} {why.to}".strip(), 60), cut(one.text, limit)]
+        [
+            one.side,
+            shorten(one.id, 40),
+            shorten(f"{why.outcome} to {why.to}" if why.to else why.outcome, 60),
+            cut(one.text, limit),
+        ]
         for one, why in islice(found, 6)
     ]
 

@@ -504,5 +504,5 @@ def test_a_turn_shows_the_candidates_that_were_not_chosen_and_why(tmp_path: Path
     page = watched.open(workspace.root, f"#{path.stem}")
     page.wait_for_selector("h2:has-text('Other candidates')")
     shown = page.inner_text("#turn")
-    assert "lost challenger-1" in shown and "THOUGHT: <b>No.</b>" in shown
+    assert "lost to challenger-1" in shown and "THOUGHT: <b>No.</b>" in shown
     watched.assert_quiet()

@@ -93,11 +93,11 @@ function pairSection(row, turn) {
 
 /** What stands in final/ in the challenger's place, where `duel refine` wrote it once more. */
 const rewriteSection = (row, turn) => (!turn.rewrite ? []
-  : [el('section', {}, el('h2', {}, 'Rewrite in final/'), el('p', {}, turn.why), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
+  : [el('section', { class: 'turn-section' }, el('div', { class: 'bar-line' }, el('h2', {}, 'Rewrite in final/')), el('p', {}, turn.why), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
 
 /** What else was written for this turn, and why it was not chosen. */
 const othersSection = (row, turn) => (!turn.others.length ? []
-  : [el('section', {}, el('h2', {}, 'Other candidates'), el('div', { class: 'pair' }, turn.others.map(([side, id, why, text]) => replyCard(side, id, text, why, list.rows.path[row]))))]);
+  : [el('section', { class: 'turn-section' }, el('div', { class: 'bar-line' }, el('h2', {}, 'Other candidates')), el('div', { class: 'pair' }, turn.others.map(([side, id, why, text]) => replyCard(side, id, text, why, list.rows.path[row]))))]);
 
 function votesSection(turn) {
   const opponent = summary.opponent;
