@@ -64,7 +64,7 @@ def run(
         for name in STAND_INS:
             shown = drawn_for(name, count, (), workspace, settings, scores)
             box_of(workspace, shown).take(casts(shown, {score.file: score for score in scores}))
-    elif take is not None:
+    if take is not None:
         shown = ballots(workspace, settings, read_showings(workspace, damage))
         say_taken(box_of(workspace, shown).take(rows_of(take)), take)
     elif page is not None:

@@ -167,6 +167,14 @@ def test_what_the_user_must_change_is_one_message_and_exit_code_2(
     assert why in done.err
 
 
+def test_a_page_that_is_asked_for_offline_is_written_too(workspace: Workspace) -> None:
+    page = workspace.root / "ana.html"
+    review.run(
+        workspace, Settings.model_validate({"judge": {"models": list(JUDGES)}}), rater="ana", page=page, offline=True
+    )
+    assert page.read_bytes().startswith(b"<!")
+
+
 def test_an_offline_run_shows_stand_in_raters_named_as_such(script: Callable[..., Finished], tmp_path: Path) -> None:
     script("run.py", "--offline", "--workspace", tmp_path, code=0)
     people = People.model_validate(json.loads((tmp_path / "score" / "_duel.json").read_bytes())["people"])
