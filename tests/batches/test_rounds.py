@@ -248,6 +248,29 @@ def test_damaged_and_foreign_results_are_missing_ones(script: Script, work: Work
     assert len(workspace.answer_paths()) == 4
 
 
+def test_a_provider_that_loses_every_custom_id_is_paid_once_and_told(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    provider.play = lambda asked, result: {**result, "custom_id": "lost"}
+    said = script("king.py", "--workspace", work(4).root, "--batch", code=2).err
+    assert "none of its 4 results names a request" in said
+    assert len(provider.batches) == 1
+
+
+def test_results_that_are_gone_past_the_deadline_are_asked_anew(
+    script: Script, work: Work, provider: Shapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duel.calls.batches.batch_steps.GRACE_S", 0.0)
+    provider.looks, gone = 1, (404, {"error": {"message": "no such file"}})
+    provider.refuse = lambda method, path, body: gone if "/content" in path and len(provider.batches) == 1 else None
+    workspace = work(4)
+    chain = workspace.root / "chain.toml"
+    chain.write_text(chain.read_text().replace("[batch]", "[batch]\ndeadline_h = 0.0000001"))
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
+    assert "4 requests of king, gone, 4 without a result" in said
+    assert len(workspace.answer_paths()) == 4
+
+
 def test_a_budget_holds_for_batches_with_their_own_price(script: Script, work: Work, provider: Shapes) -> None:
     workspace = work(6)
     at_most = 6 * 1024 * 2.0 / 1e6 / 2

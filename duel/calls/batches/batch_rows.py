@@ -1,7 +1,8 @@
 """Batches and their requests as the ledger's file holds them, beside the replies, and what a provider of batches does.
 
 The states of a batch: `written` (its input lies on disk) → `uploaded` → `creating` (the provider may have it) →
-`created` → `done`; `out` is a file that somebody else takes to a provider. Each is durable before the next step.
+`created`, or `found` among those that it lists → `done`; `out` is a file that somebody else takes to a provider. Each
+is durable before the next step.
 """
 
 from __future__ import annotations

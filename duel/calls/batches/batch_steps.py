@@ -31,6 +31,10 @@ from duel.settings import Settings
 AT_ONCE = 200
 # After its deadline a batch is canceled; so much later it is given up, canceled or not.
 GRACE_S = 3600.0
+# The provider has a batch: it said so when asked to create it, or lists one that seems to be it.
+KNOWN_THERE = frozenset({"created", "found"})
+# Results that are not there, and will not be.
+GONE = frozenset({404, 410})
 # The whole batch was refused because too much waits at the provider already: it goes again later.
 _FULL = re.compile(r"(?i)token.?limit|enqueued|too many|rate.?limit|queue")
 
@@ -49,7 +53,7 @@ class Passage:
 
     async def step(self, batch: Batch) -> bool:
         """Go as far as possible now; True once the batch is done. Raises LinkFailed, EndpointError."""
-        if batch.state != "created":
+        if batch.state not in KNOWN_THERE:
             try:
                 batch = await self.hand_in(batch)
             except FileNotFoundError:
@@ -65,7 +69,14 @@ class Passage:
         if standing.status != batch.status:
             batch = self.rows.set(batch, status=standing.status)
             say(f"batch {batch.id}: {batch.model}, {_shown(standing)}")
-        return await self._bring(batch, standing) if standing.ended else await self._is_overdue(batch, standing)
+        if not standing.ended:
+            return await self._is_overdue(batch, standing)
+        try:
+            return await self._bring(batch, standing)
+        except LinkFailed as error:
+            if self._over_s(batch) <= GRACE_S or error.failure.status not in GONE:
+                raise
+            return self._done(batch, "gone", "gone")
 
     async def hand_in(self, batch: Batch) -> Batch:
         """Upload and create what is not; a batch that may be there already is looked for first. Raises LinkFailed."""
@@ -78,7 +89,9 @@ class Passage:
                 found = await self.shape.find(self.link, batch, taken)
             else:
                 batch = self.rows.set(batch, state="creating")
-            return self.rows.set(batch, batch=found or await self.shape.create(self.link, batch), state="created")
+            if found:
+                return self.rows.set(batch, batch=found, state="found")
+            return self.rows.set(batch, batch=await self.shape.create(self.link, batch), state="created")
         except LinkFailed as error:
             if _is_final(error.failure):
                 self._forget(batch)
@@ -90,8 +103,8 @@ class Passage:
         if batch.state == "creating":
             taken = {row.batch for row in self.rows.all()} | set(batch.others.split())
             if found := await self.shape.find(self.link, batch, taken):
-                batch = self.rows.set(batch, batch=found, state="created")
-        if batch.state == "created":
+                batch = self.rows.set(batch, batch=found, state="found")
+        if batch.state in KNOWN_THERE:
             await self.shape.cancel(self.link, batch)
         else:
             self._forget(batch)
@@ -114,7 +127,7 @@ class Passage:
             known, strange = known + found[0], strange + found[1]
         for path in paths:
             path.unlink(missing_ok=True)
-        if strange and not known:  # it was found by its size alone, and is another's
+        if strange and not known and batch.state == "found":  # by its size alone, and it is another's
             self.rows.set(batch, state="creating", batch="", others=f"{batch.others} {batch.batch}".strip())
             return False
         if standing.status == "failed" and not known:
@@ -125,6 +138,9 @@ class Passage:
                 return False
             self._forget(batch)
             raise refused(batch, standing.why or "the batch failed")
+        if strange and not known:  # another one would be paid for in vain as well
+            self._done(batch, standing.status, "no request is named")
+            raise refused(batch, f"none of its {strange:,} results names a request")
         by_user = standing.status.startswith("cancel") and self._over_s(batch) <= 0
         return self._done(batch, standing.status, CANCELED if by_user else f"no result ({standing.status})")
 
