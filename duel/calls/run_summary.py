@@ -121,7 +121,7 @@ class Summary:
     @property
     def _items(self) -> str:
         before = f", {self.finished_before:,} finished before" if self.finished_before else ""
-        if not self.done + self.failed.total() + self.left_out + self.pending:
+        if not self.interrupted and not self.done + self.failed.total() + self.left_out + self.pending:
             return f"nothing to do{before}"
         dropped = f", {self.left_out:,} dropped" if self.left_out else ""
         pending = f", {self.pending:,} wait for batches" if self.pending else ""

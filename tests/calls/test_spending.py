@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from duel.calls.prices import Spending
+from duel.calls.run_summary import Summary
 from duel.errors import BudgetSpent
 
 
@@ -40,3 +41,9 @@ def test_a_call_waits_for_the_worst_case_of_those_in_flight() -> None:
         assert spending.spent == 0.1
 
     asyncio.run(run())
+
+
+def test_an_interrupted_run_does_not_say_that_there_was_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    Summary("choose", interrupted=True, finished_before=1).say()
+    said = capsys.readouterr().err
+    assert "choose: 0 done, 0 failed, 1 finished before" in said and "nothing to do" not in said
