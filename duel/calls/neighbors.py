@@ -3,8 +3,8 @@
 They meet in a small file that each maps into its memory, one per endpoint, key and model (a hash of the three names
 it). Each has a row there with what it has sent, what was answered and what was refused. The oldest leads: it takes the
 others' calls for its own and runs the level's algorithm on all of them; its level is everybody's, in equal shares of
-those who have work. A refused neighbor sends nothing until the leader has seen it. A row that is not renewed for 10 s
-is a dead process's, and its share returns. What 8 processes achieve on an endpoint stands in bench/README.md.
+those who have work. A refused neighbor sends nothing until the leader has seen it. A row whose process is gone, or that
+is not renewed for 10 s, is a dead one's, and its share returns. What 8 processes achieve stands in bench/README.md.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import asyncio
 import hashlib
 import mmap
 import os
+import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from duel.calls.level import START, Level
@@ -25,9 +27,11 @@ from duel.environment import environment, expanded
 
 TTL_S = 10.0
 ROWS, WIDTH = 128, 10
+# A cell holds 53 bits exactly; Linux numbers processes with 22.
+PROCESS_BITS = 22
 # What stands where in the first row, and in every other.
 LIMIT, COUNTING, SETTLED = 0, 1, 2
-BEAT, JOINED, IN_FLIGHT, HUNGRY_AT, SENT, ANSWERED, REFUSED, FAILED, SEEN = range(9)
+BEAT, JOINED, IN_FLIGHT, HUNGRY_AT, SENT, ANSWERED, REFUSED, FAILED, SEEN, PROCESS = range(WIDTH)
 # Neighbors look at each other so often, a process alone looks for some so often.
 TICK_S, ALONE_S = 0.02, 0.25
 # Who has had nothing to send for so long leaves its share to the others.
@@ -65,16 +69,43 @@ class LeaseFile:
             for cell in range(WIDTH):
                 self.cells[base + cell] = 0.0
             self.cells[base + JOINED] = self.cells[base + HUNGRY_AT] = self.cells[base + BEAT] = now
+            self.cells[base + PROCESS] = float(_machine() << PROCESS_BITS | os.getpid())
         return base
 
     def alive(self, now: float) -> Iterator[int]:
         """The rows of living processes, the oldest first."""
-        bases = [base for base in range(WIDTH, len(self.cells), WIDTH) if now - TTL_S < self.cells[base + BEAT] > 0]
+        bases = [
+            base
+            for base in range(WIDTH, len(self.cells), WIDTH)
+            if now - TTL_S < self.cells[base + BEAT] > 0 and not _gone(int(self.cells[base + PROCESS]))
+        ]
         return iter(sorted(bases, key=lambda base: (self.cells[base + JOINED], base)))
 
     def close(self) -> None:
         self.cells.release()
         self._map.close()
+
+
+@cache
+def _machine() -> int:
+    """31 bits for this machine and, in a container, its own numbers of processes: a home folder may be shared."""
+    space = Path("/proc/self/ns/pid")
+    told = f"{platform.node()} {space.readlink() if space.is_symlink() else ''}"
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:4]) >> 1
+
+
+def _gone(process: int) -> bool:
+    """True for a process of this machine that has ended. Windows has no harmless way to ask."""
+    number = process & ((1 << PROCESS_BITS) - 1)
+    if os.name != "posix" or process >> PROCESS_BITS != _machine():
+        return False
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @dataclass

@@ -15,7 +15,8 @@ from duel.errors import DuelError, WorkspaceError
 from duel.review.ballot_box import BallotBox, Taken
 
 HOST = "127.0.0.1"
-FIRST_PORT, PORTS = 20_000, 20_000
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere)."""
 MOST_BYTES = 256_000
 SILENT_SECONDS = 30.0
 """A connection that says nothing for so long is closed."""
@@ -23,9 +24,8 @@ SILENT_SECONDS = 30.0
 
 def port_of(secret: bytes, rater: str) -> int:
     """The port of a person's page: always the same, so that votes in the browser reach a server that was restarted."""
-    return (
-        FIRST_PORT + int.from_bytes(hmac.digest(secret, f"review-port\0{rater}".encode(), "sha256")[:4], "big") % PORTS
-    )
+    drawn = hmac.digest(secret, f"review-port\0{rater}".encode(), "sha256")
+    return FIRST_PORT + int.from_bytes(drawn[:4], "big") % PORTS
 
 
 def token_of(secret: bytes, rater: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,7 @@ from duel.calls import Provider
 from duel.calls.lane import Lane
 from duel.calls.neighbors import TTL_S, LeaseFile, SharedLevel, lease_path
 from tests.calls.virtual import run
+from tests.conftest import ROOT
 
 
 @dataclass
@@ -125,6 +129,20 @@ def test_the_share_of_a_dead_one_returns(tmp_path: Path, leader: bool) -> None:
     alone = street.answered[alive] - 20 * shared_s / 2.0
     assert street.answered[alive] == 1600
     assert alone * 2.0 / 40 / (street.ended[alive] - shared_s) >= 0.85
+
+
+def test_the_share_of_a_killed_process_returns_at_once(tmp_path: Path) -> None:
+    """A run that is resumed after kill -9 does not wait for the time that a silent neighbor is given."""
+    code = (
+        "import os, signal, sys, time; from pathlib import Path; from duel.calls.neighbors import LeaseFile\n"
+        "file = LeaseFile(Path(sys.argv[1])); file.join(time.time()); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    lease = tmp_path / "lease"
+    assert subprocess.run([sys.executable, "-c", code, str(lease)], cwd=ROOT, check=False).returncode == -9
+    file = LeaseFile(lease)
+    own = file.join(time.time())
+    assert list(file.alive(time.time())) == [own]
+    file.close()
 
 
 def test_a_lease_tells_nobody_the_key(tmp_path: Path) -> None:
