@@ -18,7 +18,7 @@ def defaults() -> dict[str, dict[str, Any]]:
     return {
         "sample": {"n": PROMPTS, "per_instance": ROLLOUTS, "files": 1},
         # The bundled pull requests are in no benchmark, and the lists are a download.
-        "audit": {"decontaminate": []},
+        "audit": {"decontaminate": [], "auditor": "offline-stand-in/auditor"},
         "execute": {"backend": "bubblewrap"},  # where it is not to be had, the other stages go on without
     }
 
