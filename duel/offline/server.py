@@ -18,7 +18,7 @@ from duel.offline import rules
 from duel.offline.completion import StandInReply, error_body, stand_in_name, tokens
 from duel.offline.loopback_http import Connection, HttpCall
 
-MODELS = tuple(f"offline-stand-in/{name}" for name in ("king", "challenger", "judge-a", "judge-b", "judge-c", "auditor"))
+MODELS = tuple(f"offline-stand-in/{name}" for name in "king challenger judge-a judge-b judge-c auditor".split())
 DEFAULT_MAX_TOKENS = 4096
 # Requests whose particulars are kept for tests to look at; counts are kept of all.
 SEEN_AT_MOST = 10_000
