@@ -265,7 +265,8 @@ def test_a_stand_in_is_told_at_the_top_of_every_view(tmp_path: Path, tab: Tab, s
     assert page.is_visible("#stand-in")
     shot(page, "stand-in")
     open_first(page)
-    assert page.is_visible("#stand-in") and page.is_hidden(".top .tag")  # told once, not twice
+    page.wait_for_selector("#stand-in")
+    page.wait_for_selector(".top .tag", state="hidden")  # told once, not twice
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     page.wait_for_selector(".top .tag")
     assert "OFFLINE STAND-IN" in page.title()
