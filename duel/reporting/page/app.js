@@ -123,7 +123,8 @@ function choose(key, value) {
 /** The banner stands at the top; once it is out of sight its short form stands in the bar. */
 function watchBanner() {
   const tag = document.querySelector('.tag');
-  new IntersectionObserver(([seen]) => { tag.hidden = !summary.offline || seen.isIntersecting; }).observe(byId('stand-in'));
+  // Where several looks come at once, the last one is true.
+  new IntersectionObserver((looks) => { tag.hidden = !summary.offline || looks.at(-1).isIntersecting; }).observe(byId('stand-in'));
 }
 
 startTheme();
