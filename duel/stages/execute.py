@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, WorkspaceError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, WorkspaceError, printable
 from duel.records import Answer, Commit, Message, Observed
 from duel.settings import Settings
 from duel.stages import opened
@@ -58,6 +58,17 @@ async def run_async(workspace: Workspace, settings: Settings, *, again: bool = F
 
 
 run = synchronous(run_async)
+
+
+def where_possible(workspace: Workspace, settings: Settings, *, offline: bool) -> Result:
+    """The executed turns; where this machine can run nothing, the other stages go on without."""
+    try:
+        return run(workspace, settings, offline=offline)
+    except UserError as error:
+        say_error(error)
+        say("going on without execution: judges see no output")
+        save_figures(workspace, {"turns": 0, "why_not": printable(error.what, 200)})
+        return Result("execute", dropped={"no-executor": 1})
 
 
 @dataclass

@@ -75,9 +75,9 @@ async def run_async(
             turns = chain([first], turns)
         result = stage.finish(await asking.drive(turns, stage, budget=budget, url=url))
     if first is not None and settings.execute.backend != "off":
-        from duel.stages import whole
+        from duel.stages import execute
 
-        await asyncio.to_thread(whole.executed, workspace, settings, offline=offline)
+        await asyncio.to_thread(execute.where_possible, workspace, settings, offline=offline)
     return result
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result
-from duel.command import Parser, say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
+from duel.command import Parser, say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
 from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.workspace import SHARD_FILE, Workspace
@@ -45,7 +45,7 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.stages import audit, challenger, choose, king, refine, report, validate
+    from duel.stages import audit, challenger, choose, execute, king, refine, report, validate
 
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
@@ -66,7 +66,7 @@ def run(
         "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
-        "execute": lambda: executed(workspace, settings, offline=offline),
+        "execute": lambda: execute.where_possible(workspace, settings, offline=offline),
         "choose": lambda: choose.run(workspace, settings, **paying()),
         "audit": lambda: audit.run(workspace, settings, **paying()),
         "validate": lambda: validate.run(workspace, settings, **paying()),
@@ -130,19 +130,6 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
             hint="DUEL_MODE=1 judges a second writer against the dataset's own turn instead",
         )
     return result
-
-
-def executed(workspace: Workspace, settings: Settings, *, offline: bool) -> Result:
-    """The executed turns; where this machine can run nothing, the other stages go on without."""
-    from duel.stages import execute
-
-    try:
-        return execute.run(workspace, settings, offline=offline)
-    except UserError as error:
-        say_error(error)
-        say("going on without execution: judges see no output")
-        execute.save_figures(workspace, {"turns": 0, "why_not": printable(error.what, 200)})
-        return Result("execute", dropped={"no-executor": 1})
 
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
