@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.records import DIMENSIONS, Score, Vote
+from duel.records import DIMENSIONS, Score
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -67,7 +67,7 @@ class Columns:
         asked = np.full((size, panel, 2), -1, dtype=np.int32)
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
         cost = np.full((size, panel), np.nan)
-        errors, models = _objects([None] * size), _objects([None] * size)
+        errors, models = objects([None] * size), objects([None] * size)
         for row, score in enumerate(scores):
             for vote in score.votes:
                 place = place_of.get(vote.judge)
@@ -79,7 +79,7 @@ class Columns:
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + (0.0 if np.isnan(cost[row, place]) else cost[row, place])
                 if vote.parsed:
-                    votes[row, place, order] = _doubled(vote)
+                    votes[row, place, order] = [round(2 * getattr(vote, name)) for name in DIMENSIONS]
                 if vote.error:
                     errors[row] = errors[row] or {}
                     errors[row].setdefault(place, []).append(_slug(vote.error))
@@ -87,20 +87,20 @@ class Columns:
                     models[row] = (models[row] or {}) | {place: vote.model}
         return cls(
             judges=tuple(judges),
-            files=_objects(score.file for score in scores),
-            instances=_objects(score.instance_id for score in scores),
+            files=objects(score.file for score in scores),
+            instances=objects(score.instance_id for score in scores),
             votes=votes,
             asked=asked,
             tokens=tokens,
             cost=cost,
             lengths=np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3),
-            opponents=_objects(score.writers.get("opponent", "") for score in scores),
-            challengers=_objects(score.writers.get("challenger", "") for score in scores),
-            made_by=_objects(score.made_with.get("challenger", "") for score in scores),
-            candidates=_objects(score.made_with.get("candidates", "") for score in scores),
+            opponents=objects(score.writers.get("opponent", "") for score in scores),
+            challengers=objects(score.writers.get("challenger", "") for score in scores),
+            made_by=objects(score.made_with.get("challenger", "") for score in scores),
+            candidates=objects(score.made_with.get("candidates", "") for score in scores),
             errors=errors,
             models=models,
-            attempts=_objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
+            attempts=objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
         )
 
     def where(self, rows: Any) -> Columns:
@@ -159,11 +159,8 @@ def _arrays() -> Iterable[Field[Any]]:
     return [f for f in fields(Columns) if f.name != "judges"]
 
 
-def _doubled(vote: Vote) -> list[int]:
-    return [round(2 * getattr(vote, name)) for name in DIMENSIONS]
-
-
-def _objects(values: Iterable[Any]) -> NDArray[np.object_]:
+def objects(values: Iterable[Any]) -> NDArray[np.object_]:
+    """A flat array of them, also where they are lists or of equal length."""
     listed = list(values)
     array = np.empty(len(listed), dtype=object)
     array[:] = listed

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from duel.judging import looks
-from duel.judging.columns import Columns
+from duel.judging.columns import Columns, objects
 from duel.judging.evidence import Case
 from duel.judging.rubric import short_hash
 
@@ -122,11 +122,4 @@ def _columns(kept: Mapping[str, Any], name: str, judges: Iterable[str]) -> Colum
     words["attempts"] = [tuple(kinds) for kinds in words["attempts"]]
     numbers: dict[str, Any] = {column: kept[f"{name}.{column}"] for column in NUMBERS}
     empty = Columns.of([], list(judges))
-    return replace(empty, **(numbers | {column: _objects(values) for column, values in words.items()}))
-
-
-def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
-    array = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):
-        array[place] = value
-    return array
+    return replace(empty, **(numbers | {column: objects(values) for column, values in words.items()}))

@@ -16,7 +16,7 @@ from duel.errors import ItemError
 from duel.judging import judge_replies, rubric, rule_judges, screen
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
-from duel.records import Answer, PairIds, Score, Vote
+from duel.records import RULE, Answer, PairIds, Score, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -63,8 +63,9 @@ class Panel:
 
     @cached_property
     def rules(self) -> dict[str, rule_judges.PairJudge]:
-        """The judges that are functions."""
-        return rule_judges.of_panel(self.settings.judge.models)
+        """The judges that are functions. Raises SettingsError for one that is not there."""
+        named = [model for model in self.settings.judge.models if model.startswith(RULE)]
+        return {model: rule_judges.JUDGES[model.removeprefix(RULE)] for model in named}
 
     @cached_property
     def made_with(self) -> dict[str, str]:
