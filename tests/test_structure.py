@@ -34,6 +34,7 @@ FLOORS = [
     {
         "workspace",
         "numbered_folders",
+        "file_sums",
         "spill",
         "turn",
         "shell",
@@ -46,7 +47,7 @@ FLOORS = [
         "untrusted",
         "attempt_wording",
     },
-    {"calls", "conversation", "placement", "bookkeeping"},
+    {"calls", "conversation", "placement", "bookkeeping", "standing"},
     {
         "candidates",
         "sources",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ class Columns:
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
         cost = np.full((size, panel), np.nan)
         errors, models = objects([None] * size), objects([None] * size)
+        shared: dict[tuple[tuple[int, str], ...], dict[int, str]] = {}
         for row, score in enumerate(scores):
             for vote in score.votes:
                 place = place_of.get(vote.judge)
@@ -83,8 +85,8 @@ class Columns:
                 if vote.error:
                     errors[row] = errors[row] or {}
                     errors[row].setdefault(place, []).append(_slug(vote.error))
-                if vote.model:
-                    models[row] = (models[row] or {}) | {place: vote.model}
+            named = {place_of[vote.judge]: vote.model for vote in score.votes if vote.model and vote.judge in place_of}
+            models[row] = shared.setdefault(tuple(named.items()), named) if named else None
         return cls(
             judges=tuple(judges),
             files=objects(score.file for score in scores),
@@ -94,9 +96,9 @@ class Columns:
             tokens=tokens,
             cost=cost,
             lengths=np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3),
-            opponents=objects(score.writers.get("opponent", "") for score in scores),
-            challengers=objects(score.writers.get("challenger", "") for score in scores),
-            made_by=objects(score.made_with.get("challenger", "") for score in scores),
+            opponents=objects(intern(score.writers.get("opponent", "")) for score in scores),
+            challengers=objects(intern(score.writers.get("challenger", "")) for score in scores),
+            made_by=objects(intern(score.made_with.get("challenger", "")) for score in scores),
             candidates=objects(score.made_with.get("candidates", "") for score in scores),
             errors=errors,
             models=models,

@@ -23,8 +23,6 @@ from duel.workspace import Workspace
 if TYPE_CHECKING:
     from duel.calls import Ask
 
-REMEMBERED = 5_000
-"""Finished scores that are kept in memory, at 12.5 KB each, so that they need not be read twice."""
 COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -38,8 +36,6 @@ class Panel:
     """Fingerprint of the candidates of every turn that came by, by file stem."""
     with_evidence: set[str] = field(default_factory=set)
     """Those whose judges are shown what the commands did: their rubric is another one."""
-    finished: dict[str, Score] = field(default_factory=dict)
-    """The scores that were found complete, so that they need not be read twice."""
     asked_anew: Counter[str] = field(default_factory=Counter)
     """Why scores that lie there cannot be used."""
 
@@ -97,8 +93,6 @@ class Panel:
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
-                if len(self.finished) < REMEMBERED:
-                    self.finished[pair.item] = kept
             else:
                 yield OpenPair(self, pair, answer, kept, twins + self.contest.twins)
 
@@ -122,7 +116,7 @@ class Panel:
         """Every score that lies there; what cannot be read is noted as damaged."""
         for path in self.contest.paths(self.workspace):
             try:
-                yield path, self.finished.get(path.stem) or self.workspace.read(path, Score)
+                yield path, self.workspace.read(path, Score)
             except ItemError as error:
                 self.stage.damage.append(error)
 

@@ -9,7 +9,7 @@ import base64
 import hmac
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -24,8 +24,11 @@ from duel.review.ballots import Ballot
 SHARED_SCRIPTS = ("text.js", "bash.js", "diff.js", "reply.js")
 SCRIPTS = ("ballot.js", "outbox.js", "review.js")
 # Colors of the report by their names on this page, on which no side has a color.
-COLORS = {"challenger": "accent", "challenger-tint": "accent-tint", "king": "word"}
-OTHER_COLORS = ("page", "paper", "raised", "ink", "muted", "rule", "final", "refined", "defeat", "warn", "warn-tint")
+COLORS = {name: name for name in "page paper raised ink muted rule final refined defeat warn warn-tint".split()} | {
+    "challenger": "accent",
+    "challenger-tint": "accent-tint",
+    "king": "word",
+}
 LONGEST_REPLY = 60_000
 """Characters; as for a message, more is cut in the middle and said to be."""
 MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
@@ -38,8 +41,8 @@ def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, sec
 
     `votes` are those that are saved already: the page goes on behind them.
     """
-    style = _colors() + _own("ballot.css")
-    script = "(() => {\n'use strict';\n" + "".join([*map(_shared, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
+    style = svg.page_colours(COLORS) + _own("ballot.css")
+    script = "(() => {\n'use strict';\n" + "".join([*map(svg.part, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
     limits = MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS
     for limit in limits:
@@ -130,22 +133,5 @@ def _packed(value: Any) -> str:
     return base64.b64encode(zlib.compress(orjson.dumps(value), 9)).decode()
 
 
-def _colors() -> str:
-    def block(palette: Mapping[str, str]) -> str:
-        named = [(COLORS.get(name, name), value) for name, value in palette.items()]
-        return "".join(f"--{name}:{value};" for name, value in named if name in {*COLORS.values(), *OTHER_COLORS})
-
-    light, dark = block(svg.LIGHT), block(svg.DARK)
-    return (
-        f":root{{color-scheme:light;{light}}}\n"
-        f"@media (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
-    )
-
-
 def _own(name: str) -> str:
     return (resources.files("duel.review") / "ballot_page" / name).read_text(encoding="utf-8")
-
-
-def _shared(name: str) -> str:
-    return (resources.files("duel.reporting") / "page" / name).read_text(encoding="utf-8")

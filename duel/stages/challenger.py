@@ -43,7 +43,7 @@ class Challengers(writing.WritingStage):
     replies that have come are taken for late ones (100,000 pull requests take 88 s to count).
     """
 
-    SIDE, COMMAND = "challenger", "ch.py"
+    SIDE, COMMAND, BEFORE = "challenger", "ch.py", ("king",)
     rarity: Rarity = field(default_factory=Rarity)
     auditing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "audit"))
     """One thread: more would only wait for the interpreter."""

@@ -11,10 +11,11 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from duel import calls, candidates
+from duel import calls, candidates, standing
 from duel.bookkeeping import Result, Stage
 from duel.candidates import FormKept
-from duel.errors import EXIT_OPEN, ItemError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
+from duel.file_sums import Snapshot
 from duel.offline import endpoint_url
 from duel.records import Answer, Candidate, Commit, Side
 from duel.settings import Settings
@@ -31,6 +32,8 @@ class WritingStage(Stage):
 
     SIDE: ClassVar[Side]
     COMMAND: ClassVar[str]
+    BEFORE: ClassVar[tuple[str, ...]] = ()
+    """The stages whose work this one leaves as it is."""
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
     """How each model keeps the form."""
 
@@ -149,12 +152,23 @@ async def run_async(
     """Write every candidate that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
     stage = kind(kind.SIDE, workspace, settings, again=again)
     with workspace.lock("answer", kind.COMMAND), stage.held(), endpoint_url(offline) as url:
+        files, on = Snapshot.take(workspace, "prompt", "commit", "answer"), standing.ground(settings)
+        known = None if again else standing.recall(workspace, kind.SIDE, on, files)
+        if known is not None:
+            stage.finished, stage.dropped = known["finished"], known["dropped"]
+            return stage.finish(calls.Summary(kind.SIDE))
         total, turns = stage.total(), stage.open_turns()
         first = next(turns, None)
         if first is not None:
             await stage.prepare()
             turns = chain([first], turns)
-        return stage.finish(await asking.drive(turns, stage, total=total, budget=budget, url=url))
+        summary = await asking.drive(turns, stage, total=total, budget=budget, url=url)
+        result = stage.finish(summary)
+        standing.carry(workspace, kind.BEFORE, files)
+        if result.exit_code == EXIT_FINISHED and not summary.waiting:
+            said = {"finished": stage.finished + summary.done, "dropped": stage.dropped}
+            standing.keep(workspace, kind.SIDE, on, files, said)
+        return result
 
 
 def plan(kind: type[WritingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
