@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from duel.audit.history_index import HistoryIndex
 from duel.audit.leak_findings import LeakFinding
@@ -10,6 +11,7 @@ from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
 from duel.audit.reply_index import ReplyIndex
 
+Findings: TypeAlias = Iterator[LeakFinding]
 # Weight of a fact that no other record holds and that nothing in the history suggests. Settings call a turn leaking
 # above 1.0, so each of these leaks alone, and each loses to two reasons for doubt.
 BASE = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +19,6 @@ from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.licenses import refused
-from duel.audit.processes import spread
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
@@ -83,7 +86,7 @@ class Examiner:
                 "reworded": before is not None and before.reworded,
                 "attempts": untrusted.attempts(reply),
                 "minded": outside_checks.minded(reply, answer, commit),
-                "protocol": check(reply, answer.messages).record(),
+                "protocol": check(reply, answer.messages),
                 "secrets": dict(sorted(scrub(reply).counts.items())),
                 "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
                 "license": record.license,
@@ -181,13 +184,31 @@ def _each_chunk(examiner: Examiner) -> Iterator[list[AuditedTurn | ItemError | N
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
         _EXAMINER[:] = [examiner]
-        return map(_audit_chunk, chunks)
-    return spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
+        yield from map(_audit_chunk, chunks)
+        return
+    # Spawned: a forked one keeps the parent's open files, its locks among them, and after a SIGKILL of the parent every
+    # later run would be told that a dead one holds the workspace.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(examiner, background())) as pool:
+        try:
+            yield from pool.map(_audit_chunk, chunks)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
-def _prepare(examiner: Examiner, known: Counter[str]) -> None:
+def _begin(examiner: Examiner, known: Counter[str]) -> None:
+    """In each process: it ends when its parent does, and leaves Ctrl-C to it, so that a chunk in work is finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _EXAMINER[:] = [examiner]
     take_background(known)
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _audit_chunk(paths: list[Path]) -> list[AuditedTurn | ItemError | None]:
