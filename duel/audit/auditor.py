@@ -22,10 +22,8 @@ from duel.history import fit
 from duel.records import Answer, Audit, Commit, Leak, Message, Side
 from duel.settings import Settings
 
-SHARE = 0.2
-"""Share of the turns bound for `final/` that the auditor is shown."""
-LEAST_QUOTE = 8
-"""Characters that a quote must have; fewer stand in every conversation."""
+SHARE = 0.2  # share of the turns bound for `final/` that the auditor is shown
+LEAST_QUOTE = 8  # characters that a quote must have; fewer stand in every conversation
 _CONCLUDES = re.compile(
     r"\b(?:because|since|root cause|caused? by|culprit|the (?:problem|issue|bug|reason|fix|solution|error) (?:is|lies)"
     r"|should (?:be|have|use|return|only|not)|must (?:be|not|have)|needs? to|instead of|rather than|is missing|lacks?"

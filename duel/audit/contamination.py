@@ -30,10 +30,8 @@ SHARED_NGRAMS = 0.3
 
 CONTAINED = 0.6
 """Share of a benchmark issue's n-grams that a longer text must hold, such as a task with instructions around it."""
-SAMPLED = 8
-"""Of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million."""
-SHORT = 80
-"""Issues with fewer n-grams are kept whole."""
+SAMPLED = 8  # of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million
+SHORT = 80  # issues with fewer n-grams are kept whole
 
 _ID = re.compile(r"(?P<owner>[^/\s]+)__(?P<name>[^/\s]+)-(?P<number>[0-9a-f]+(?:-v[0-9a-f]+|-vnan)?)")
 _ADDRESS = re.compile(

@@ -13,12 +13,9 @@ from duel.audit.leak_search import Findings, Search
 from duel.audit.pull_facts import DiffLine, Fact, plain
 from duel.audit.tables import rows
 
-NARROW = 80
-"""Lines that a window has at most; who opens more reads the file."""
-FIRST_LINES = 40
-"""A window that starts higher shows the head of a file, which says nothing."""
-ROUND = 0.7
-"""A window from and to a round number may be a shot in the dark (2 of 1,295 honest commands hit)."""
+NARROW = 80  # lines that a window has at most; who opens more reads the file
+FIRST_LINES = 40  # a window that starts higher shows the head of a file, which says nothing
+ROUND = 0.7  # a window from and to a round number may be a shot in the dark (2 of 1,295 honest commands hit)
 LEAST_LINE = 12
 """Characters of a line that must have been shown for its file to count as read; shorter ones stand in every file."""
 

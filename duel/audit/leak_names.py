@@ -6,22 +6,16 @@ from duel.audit.leak_search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED,
 from duel.audit.pull_facts import CHUNK, WORD, Fact, is_compound
 from duel.audit.rarity import commonness
 
-GUESSABLE = 0.85
-"""Every word it is put together from was seen."""
-GUESSED = 0.75
-"""The reply itself calls it a guess; whoever has read the pull request states it."""
-KNOWN = 0.97
-"""A compound name that up to nine modules of the background have, but hardly another record."""
-WELL_KNOWN = 0.8
-"""A compound name that more modules or other records have."""
+GUESSABLE = 0.85  # every word it is put together from was seen
+GUESSED = 0.75  # the reply itself calls it a guess; whoever has read the pull request states it
+KNOWN = 0.97  # a compound name that up to nine modules of the background have, but hardly another record
+WELL_KNOWN = 0.8  # a compound name that more modules or other records have
 STATED_MOST = 100
 """Modules of the background up to which a name that stands on added lines alone counts where prose states it."""
-PLAIN_MOST = 100
-"""The same for a single word, and only where it is marked as code."""
+PLAIN_MOST = 100  # the same for a single word, and only where it is marked as code
 HALF_MOST = 7
 """Modules of the background from which a name must be marked as code, or other records' use counts in full."""
-PLAIN = 0.9
-"""A single word that is marked as code."""
+PLAIN = 0.9  # a single word that is marked as code
 
 
 def words(search: Search) -> Findings:

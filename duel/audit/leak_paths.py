@@ -10,11 +10,9 @@ from duel.audit.pull_facts import WORD, Fact, Facts
 
 GUESSED_AND_OPENED = 0.6
 """The command opens or looks for what the task's words suggest: a module of that name, or a seen module's test."""
-PATTERN_LETTERS = 4
-"""Characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything."""
+PATTERN_LETTERS = 4  # characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything
 
-DEEPEST = 64
-"""Parts that a path of a repository may have; a spelling with more is read from its end alone."""
+DEEPEST = 64  # parts that a path of a repository may have; a spelling with more is read from its end alone
 
 _TOKEN = re.compile(r"(?:[\w.~$@%+/\\*?:#!-]|\{[^{}\s]{1,200}\}|\[[^\[\]\s]{1,40}\])+")
 _SEPARATOR = re.compile(r"::|[:#@!]")

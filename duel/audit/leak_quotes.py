@@ -6,11 +6,9 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from duel.audit.leak_search import Findings, Search
 from duel.audit.pull_facts import PROSE_WORD, SHINGLE, TOKEN, WORD, fact_on
 
-RUN = 5
-"""Tokens of code in a row that are looked up; names and marks count as one each."""
+RUN = 5  # tokens of code in a row that are looked up; names and marks count as one each
 RUN_CHARACTERS = 14
-LEAST_RUN = 0.77
-"""Shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof."""
+LEAST_RUN = 0.77  # shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof
 _CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 

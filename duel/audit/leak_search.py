@@ -31,14 +31,10 @@ BASE = {
     "claim": 1.3,
 }
 # Reasons for doubt that several searches share, as factors.
-IN_REPOSITORY = 0.85
-"""It stands on unchanged or removed lines too: a model may remember the project."""
-UNCHANGED = 0.6
-"""It stands on unchanged lines or in the description alone."""
-IN_CODE = 0.75
-"""It is used in code that the agent writes, where a model's memory of libraries speaks."""
-MADE_HERE = 0.6
-"""The reply itself makes it: a file it writes, a function it defines."""
+IN_REPOSITORY = 0.85  # it stands on unchanged or removed lines too: a model may remember the project
+UNCHANGED = 0.6  # it stands on unchanged lines or in the description alone
+IN_CODE = 0.75  # it is used in code that the agent writes, where a model's memory of libraries speaks
+MADE_HERE = 0.6  # the reply itself makes it: a file it writes, a function it defines
 
 
 @dataclass(frozen=True)

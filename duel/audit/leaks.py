@@ -16,8 +16,7 @@ from duel.audit.reply_index import ReplyIndex
 from duel.records import Commit, Message
 
 __all__ = ["LeakFinding", "Leaks", "find_leaks"]
-KEPT_FACTS = 32
-"""Pull requests whose facts are kept: the turns of one come one after the other."""
+KEPT_FACTS = 32  # pull requests whose facts are kept: the turns of one come one after the other
 
 
 def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: Rarity, leak_max: float = 1.0) -> Leaks:

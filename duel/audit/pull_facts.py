@@ -21,13 +21,10 @@ HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
 TOKEN = re.compile(r"\w+|[^\w\s`]")
-SHINGLE = 6
-"""Words of prose in a row that nobody writes twice by chance."""
-MAX_DIFF = 400_000
-"""Characters of a diff that are looked at. The largest of 39 real ones has 21,000."""
+SHINGLE = 6  # words of prose in a row that nobody writes twice by chance
+MAX_DIFF = 400_000  # characters of a diff that are looked at. The largest of 39 real ones has 21,000
 
-LINE = 2000
-"""Characters of one line that are looked at; longer ones are no source code."""
+LINE = 2000  # characters of one line that are looked at; longer ones are no source code
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d+)? \+(\d{1,9})(?:,\d+)? @@ ?(.*)")
 _INDEX = re.compile(r"^index ([0-9a-f]{7,40})\.\.([0-9a-f]{7,40})", re.MULTILINE)

@@ -120,8 +120,7 @@ def _text_of(commit: Commit) -> str:
 # Histories that are counted beside the pull requests. 400 of 40 KB take 0.6 s.
 HISTORIES = 400
 FILE = "names.counted"
-SHARED_FILE = "names.shared"
-"""What was counted over the whole of a workspace that is split into shards."""
+SHARED_FILE = "names.shared"  # what was counted over the whole of a workspace that is split into shards
 # A table that was counted by other rules is counted anew.
 _RULES = hashlib.sha256(f"{CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
 

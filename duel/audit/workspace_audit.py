@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK = 50
-"""Answers that one process takes at a time."""
+CHUNK = 50  # answers that one process takes at a time
 KEPT_COMMITS = 64
-FEW = 500
-"""Workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)."""
+FEW = 500  # workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)
 
 
 @dataclass(frozen=True)
