@@ -75,6 +75,6 @@ def _write(workspace: Workspace, kept: dict[str, Any]) -> None:
 def program() -> bytes:
     """The fingerprint of the package's bytes: another version looks at everything anew."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(file for file in Path(__file__).parent.rglob("*") if file.suffix in {".py", ".txt", ".toml"}):
         digest.update(path.read_bytes())
     return digest.digest()

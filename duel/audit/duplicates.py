@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-HASHES = 64
-"""Hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words."""
+HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words
 MISSED = 0.006
 """Largest chance that a pair exactly at the threshold shares no band; a pair above it is missed less often."""
 COMPARED = 16

@@ -15,11 +15,11 @@ from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.licenses import refused
-from duel.audit.processes import spread
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
+from  import spread
 from duel.records import Answer, Audit, Candidate, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK = 50
-"""Answers that one process takes at a time."""
+CHUNK = 50  # answers that one process takes at a time
 KEPT_COMMITS = 64
-FEW = 500
-"""Workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)."""
+FEW = 500  # workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Examiner:
                 "reworded": before is not None and before.reworded,
                 "attempts": untrusted.attempts(reply),
                 "minded": outside_checks.minded(reply, answer, commit),
-                "protocol": check(reply, answer.messages).record(),
+                "protocol": check(reply, answer.messages),
                 "secrets": dict(sorted(scrub(reply).counts.items())),
                 "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
                 "license": record.license,

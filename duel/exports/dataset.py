@@ -35,11 +35,9 @@ class Written:
     """Tokens of every row, of its longest sequence."""
 
     def figures(self) -> dict[str, Any]:
-        """The lengths of the rows, as manifest, card and recipes tell them."""
         return lengths.figures(self.lengths)
 
     def line(self) -> str:
-        """For the person who waits: format, rows by split, tokens."""
         splits = ", ".join(f"{split} {count:,}" for split, count in self.rows.items())
         rows, tokens = sum(self.rows.values()), sum(self.tokens.values())
         return f"export/{self.format.name}: {rows:,} rows ({splits}), {tokens:,} tokens"
@@ -124,8 +122,11 @@ class Export:
                     dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
                     continue
                 for row in made:
-                    rows.add(self._extended(row.fields, row.example))
-                    index.write(files.json_line(_row_index(done.format.name, split, row)))
+                    fields = thoughts.as_reasoning(row.fields) if self.extra.reasoning else row.fields
+                    rows.add({**fields, **row.example.weights()} if self.extra.weights else fields)
+                    # Where the row comes from: some formats' readers take no further columns.
+                    told = {"format": done.format.name, "split": split, "tokens": row.longest}
+                    index.write(files.json_line(told | provenance(row.example)))
                     tokens += row.total
                     done.lengths.append(row.longest)
         self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
@@ -146,12 +147,6 @@ class Export:
             raise ExportError(what, where="--weights", hint="use a format of TRL's")
         if self.extra.reasoning and not format.reasoning:
             raise ExportError(what, where="--thought reasoning_content", hint="use --thought think")
-
-    def _extended(self, row: Mapping[str, Any], example: Example) -> Mapping[str, Any]:
-        """The row with the further columns that were asked for."""
-        if self.extra.reasoning:
-            row = thoughts.as_reasoning(row)
-        return {**row, **example.weights()} if self.extra.weights else row
 
     def _add_recipes(self, done: Written) -> None:
         """Configurations of the trainers that read the format, and what it says of itself."""
@@ -199,11 +194,6 @@ class Export:
             "files": dict(sorted(self.files.items())),
         }
         return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _row_index(name: str, split: str, row: lengths.MeasuredRow) -> dict[str, Any]:
-    """Where one row comes from: for formats whose readers take no further columns, and for the license of each row."""
-    return {"format": name, "split": split, "tokens": row.longest, **provenance(row.example)}
 
 
 def _hint(reasons: str) -> str:
