@@ -51,7 +51,7 @@ def names() -> tuple[str, ...]:
 @cache
 def formats() -> tuple[str, ...]:
     """Every name that can be asked for: `names`, the dialects of actions in text, and what sets are known by."""
-    spoken = [name.replace("_", "-") for name in text_actions.names()]
+    spoken = [name.replace("_", "-") for name in text_actions.DIALECTS]
     return tuple(sorted({*names(), *spoken, *ALIASES}))
 
 

@@ -7,8 +7,7 @@ number (the last step may be an automatic submission), so only the history is re
 from collections.abc import Iterator
 from typing import Any
 
-from duel.conversation import message_rows
-from duel.conversation.dialects import ticks
+from duel.conversation import message_rows, text_actions
 from duel.conversation.model import Session
 from duel.conversation.values import table, tables, text
 from duel.sources.sessions.log import Log
@@ -39,7 +38,7 @@ def _use_actions(session: Session, history: list[dict[str, Any]]) -> None:
     for reply, message in zip(session.replies, history, strict=False):
         action = text(message, "action").strip()
         if reply.calls and action:
-            call = ticks.command_line_call(action, reply.calls[0].id)
+            call = text_actions.command_line_call(action, reply.calls[0].id)
             reply.calls[0].name, reply.calls[0].arguments = call.name, call.arguments
             reply.calls[0].obstacle = call.obstacle
             reply.text = text(message, "thought").strip() or reply.text
