@@ -22,7 +22,7 @@ _ACTION = re.compile(
 )
 
 
-class Dialect(NamedTuple):
+class TextDialect(NamedTuple):
     """One way to write actions into text."""
 
     find: Callable[[str, int], AgentReply | None]
@@ -252,14 +252,14 @@ def command_line_call(command: str, key: str) -> AgentCall:
     return AgentCall(key, _EDITOR, arguments)
 
 
-NO_DIALECT = Dialect(lambda content, number: None)
+NO_DIALECT = TextDialect(lambda content, number: None)
 # Where two find equally many actions, the first counts: the more particular sign comes first.
 DIALECTS = {
-    "bash_block": Dialect(_bash_block),
-    "function_tags": Dialect(partial(_marked, _FUNCTION, _function)),
-    "hermes": Dialect(_hermes, _hermes_results),
-    "execute_tags": Dialect(partial(_marked, _EXECUTE, _executed), _shown_by_python),
-    "terminus_2": Dialect(_terminus, settle=_settle_terminal),
-    "python_calls": Dialect(_python_calls),
-    "ticks": Dialect(_ticks),
+    "bash_block": TextDialect(_bash_block),
+    "function_tags": TextDialect(partial(_marked, _FUNCTION, _function)),
+    "hermes": TextDialect(_hermes, _hermes_results),
+    "execute_tags": TextDialect(partial(_marked, _EXECUTE, _executed), _shown_by_python),
+    "terminus_2": TextDialect(_terminus, settle=_settle_terminal),
+    "python_calls": TextDialect(_python_calls),
+    "ticks": TextDialect(_ticks),
 }
