@@ -111,6 +111,7 @@ HEAVY = {
     "tree_sitter",
     "rensa",
     "jsonschema_rs",
+    "yara_x",
     "pandas",
 }
 

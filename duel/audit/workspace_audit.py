@@ -15,11 +15,11 @@ from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.licenses import refused
+from duel.audit.processes import spread
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
-from  import spread
 from duel.records import Answer, Audit, Candidate, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace

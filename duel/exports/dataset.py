@@ -43,6 +43,19 @@ class Written:
         return f"export/{self.format.name}: {rows:,} rows ({splits}), {tokens:,} tokens"
 
 
+@dataclass(frozen=True)
+class FormatFolder:
+    """A format that another process wrote: where, and what `Written`, the manifest and the hand-over say of it."""
+
+    folder: Path
+    rows: dict[str, int]
+    tokens: dict[str, int]
+    lengths: list[int]
+    files: dict[str, dict[str, Any]]
+    counts: list[dict[str, Any]]
+    left_out: list[tuple[str, Dropped]]
+
+
 class Export:
     """One export on its way to disk: it grows in a folder of its own and is moved into `export/` as a whole.
 
@@ -86,6 +99,25 @@ class Export:
             for split, part in division.parts.items():
                 self._add_split(done, split, part)
             self._add_recipes(done)
+        self.written.append(done)
+        return done
+
+    def apart(self, format: Format, division: Division) -> FormatFolder:
+        """One format alone, for an export in another process to adopt."""
+        done = self.__enter__().add(format, division)
+        counts, left_out = self.handover.counts, self.handover.left_out
+        return FormatFolder(self._new, done.rows, done.tokens, done.lengths, self.files, counts, left_out)
+
+    def adopt(self, format: Format, made: FormatFolder) -> Written:
+        """Take in what another process wrote."""
+        done = Written(format, made.rows, made.tokens, made.lengths)
+        with self._disk(), (self._new / ROWS).open("ab") as index:
+            (made.folder / format.name).replace(self._new / format.name)
+            with (made.folder / ROWS).open("rb") as lines:
+                shutil.copyfileobj(lines, index)
+        self.files |= made.files
+        self.handover.counts += made.counts
+        self.handover.left_out += made.left_out
         self.written.append(done)
         return done
 

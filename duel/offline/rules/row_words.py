@@ -1,6 +1,7 @@
 """Words for synthetic rows, by a grammar: a request of one kind with its names, or a thought before a call.
 
-Each line of `row_words.txt` is one way to say it; `{a|b}` are alternatives, `$1` is the first name that must be kept.
+Each line of `row_words.txt` is one way to say it; `{a|b}` are alternatives, `@person` is a line of
+`[person]`, `$1` is the first name that must be kept.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from duel.offline.rules.conversation import fence_of, phrases
 _FENCED = fence_of("REQUEST TO WORD", "CONVERSATION", "NEXT CALL")
 _KIND = re.compile(r'^It is a task of the kind "([^"\n]+)"\.', re.MULTILINE)
 _NAME = re.compile(r"^- (.+)$", re.MULTILINE)
+_LIST = re.compile(r"@([a-z]+)")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _FAILED = re.compile(
     r"no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot", re.IGNORECASE
@@ -66,7 +68,9 @@ def _thought(call: str, conversation: str, draw: random.Random) -> str:
 
 def _filled(way: str, names: Sequence[str], draw: random.Random) -> str:
     way = "{" + way + "}"
+    while named := _LIST.search(way):
+        way = way[: named.start()] + "{" + draw.choice(_grammar()[named[1]]) + "}" + way[named.end() :]
     while found := _CHOICE.search(way):
         way = way[: found.start()] + draw.choice(found[1].split("|")) + way[found.end() :]
-    way = re.sub(r"\s+", " ", way).strip()
+    way = re.sub(r"\s+", " ", way).replace(" ,", ",").strip()
     return re.sub(r"\$(\d)", lambda match: names[int(match[1]) - 1] if int(match[1]) <= len(names) else "it", way)

@@ -1,0 +1,54 @@
+"""Work in processes of its own that hold no lock of their parent and end when it does."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+
+def spread(
+    work: Callable[[Chunk], Result],
+    chunks: Iterable[Chunk],
+    processes: int,
+    prepare: Callable[..., None],
+    given: tuple[Any, ...],
+) -> Iterator[Result]:
+    """`work` of each chunk, in order; each process first calls `prepare(*given)`.
+
+    Processes are spawned: a forked one keeps the parent's open files, its locks among them, and after a SIGKILL of the
+    parent every later run is told that a dead one holds the workspace.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(prepare, given)) as pool:
+        try:
+            waiting: deque[Future[Result]] = deque()
+            for chunk in chunks:  # not all at once: they and their results may be more than memory holds
+                waiting.append(pool.submit(work, chunk))
+                if len(waiting) > 3 * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _begin(prepare: Callable[..., None], given: tuple[Any, ...]) -> None:
+    """Ctrl-C is the parent's to handle: a chunk in work is finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare(*given)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
