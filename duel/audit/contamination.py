@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from duel.audit.audit_tables import rows
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
-from duel.audit.tables import rows
 from duel.errors import ItemError, SettingsError
 from duel.records import fingerprint
 from duel.settings import Settings

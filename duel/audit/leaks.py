@@ -6,7 +6,7 @@ nobody listed, a helper that exists only in the patch or "as the diff shows" wou
 
 from collections.abc import Sequence
 
-from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_phrases, leak_quotes
+from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_quotes
 from duel.audit.history_index import HistoryIndex
 from duel.audit.leak_findings import LeakFinding, Leaks, distinct
 from duel.audit.leak_search import Search
@@ -46,7 +46,7 @@ _SEARCHES = (
     leak_actions.blind_edits,
     leak_actions.windows,
     leak_actions.other_history,
-    leak_phrases.talk,
+    leak_actions.talk,
 )
 
 

@@ -107,7 +107,7 @@ def _submission(text: str) -> tuple[frozenset[str], bool]:
 
 
 def _operators(prompt: str) -> frozenset[str] | None:
-    for sentence in _sentences(prompt):
+    for sentence in _SENTENCE.findall(prompt):
         if re.search(r"\b(?:connected|chained?|combined?|joined)\b", sentence, re.IGNORECASE):
             found = frozenset(re.findall(r"&&|\|\||(?<!\|)\|(?!\|)|;", sentence))
             if found:
@@ -117,7 +117,7 @@ def _operators(prompt: str) -> frozenset[str] | None:
 
 def _forbidden(prompt: str) -> frozenset[str]:
     names: set[str] = set()
-    for sentence in _sentences(prompt):
+    for sentence in _SENTENCE.findall(prompt):
         if not re.search(rf"\b{_NEGATION}\b|\bno\b|not installed|not available", sentence, re.IGNORECASE):
             continue
         for group, tools in GROUPS.items():
@@ -142,7 +142,3 @@ def _allowed(prompt: str) -> frozenset[str]:
             if not uses:
                 names.add(words[0].rstrip("."))
     return frozenset(names)
-
-
-def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]

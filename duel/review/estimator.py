@@ -29,6 +29,8 @@ POWER_QUANTILE = 2.49  # normal quantiles of 95 % and 80 %, added: 80 % power at
 RESIDUAL_SD = 0.27
 """What the panel leaves open of people's delta on one turn: 27 points, measured over simulated and real panels."""
 
+# Remembered: every judge, dimension and bucket asks for the same few.
+quantile = lru_cache(maxsize=4096)(student_quantile)
 # Columns of the sums, one row a cluster; those from WEIGHT on are over labeled turns only.
 TURNS, PANEL, WEIGHT, PEOPLE, PANEL_LABELED, PRODUCT, SQUARE, LABELS = range(8)
 
@@ -148,15 +150,9 @@ class MeanEstimate:
         """The one-sided t bound at level 1 - `alpha`."""
         return self.mean - quantile(1 - alpha, self.freedom) * self.error
 
-    def half_width(self, alpha: float = 0.05) -> float:
-        """The two-sided interval is mean ± this."""
-        return quantile(1 - alpha / 2, self.freedom) * self.error
-
-
-@lru_cache(maxsize=4096)
-def quantile(level: float, freedom: int) -> float:
-    """Student's t, remembered: every judge, dimension and bucket asks for the same few."""
-    return student_quantile(level, freedom)
+    def half_width(self) -> float:
+        """The two-sided interval of 95 % is mean ± this."""
+        return quantile(0.975, self.freedom) * self.error
 
 
 def labels_needed(points: float, residual_sd: float = RESIDUAL_SD) -> int:
