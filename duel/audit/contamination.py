@@ -57,8 +57,7 @@ class Benchmarks:
     by: str = "id"
     checked: dict[str, int] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    """{name: fingerprint of its rows}."""
+    digests: dict[str, str] = field(default_factory=dict)  # {name: fingerprint of its rows}
     _ids: dict[str, str] = field(default_factory=dict, repr=False)
     _repos: dict[str, str] = field(default_factory=dict, repr=False)
     _commits: dict[str, str] = field(default_factory=dict, repr=False)

@@ -29,8 +29,7 @@ class Spelled(NamedTuple):
     """One path of the pull request as a reply spells it."""
 
     fact: Fact
-    key: str
-    """The end of the path (casefolded) that the spelling tells."""
+    key: str  # the end of the path (casefolded) that the spelling tells
     text: str
     start: int
     pattern: bool = False

@@ -43,16 +43,13 @@ TASK = 12_000  # characters at the end of a task in which the way to submit is l
 class PromptRules:
     """What a conversation demands. Whatever its prompt does not speak of is not demanded."""
 
-    labels: frozenset[str] = frozenset({"bash"})
-    """Labels of the fence that the prompt shows."""
+    labels: frozenset[str] = frozenset({"bash"})  # labels of the fence that the prompt shows
     thought: bool = False
     one_command: bool = False
-    operators: frozenset[str] | None = None
-    """How commands may be joined; None where the prompt does not say."""
+    operators: frozenset[str] | None = None  # how commands may be joined; None where the prompt does not say
     no_cd: bool = False
     no_comment: bool = False
-    forbidden: frozenset[str] = frozenset()
-    """Names of tools, or `name -c` where only that use is forbidden."""
+    forbidden: frozenset[str] = frozenset()  # names of tools, or `name -c` where only that use is forbidden
     allowed: frozenset[str] = frozenset()
     """Names of tools, `git diff` where only that use is allowed; empty: every tool is."""
     sentinels: frozenset[str] = frozenset(SENTINELS)

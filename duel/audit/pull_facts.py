@@ -42,8 +42,7 @@ class DiffLine(NamedTuple):
     path: str
     sign: str
     text: str
-    number: int
-    """1-based position in the text of the diff."""
+    number: int  # 1-based position in the text of the diff
     old: int
     new: int
 
@@ -56,10 +55,8 @@ class Fact(NamedTuple):
     part: str = "record"
     path: str = ""
     line: int = 0
-    changed: bool = True
-    """It stands on an added or removed line, not only on the unchanged ones around."""
-    added: bool = False
-    """It stands on added lines alone: it is not in the repository yet."""
+    changed: bool = True  # it stands on an added or removed line, not only on the unchanged ones around
+    added: bool = False  # it stands on added lines alone: it is not in the repository yet
 
 
 def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:

@@ -133,8 +133,7 @@ class _Counted:
     """Stem of each pull request's file -> its size and the time of its last change, in nanoseconds."""
     histories: dict[str, str] = field(default_factory=dict)
     """Stem of each answer in the sample -> stem of its pull request's file."""
-    shared: bool = False
-    """The table stands as it is, whatever files there are."""
+    shared: bool = False  # the table stands as it is, whatever files there are
 
     def stems_by_record(self) -> dict[str, list[str]]:
         """The answers of each record, in the order of their names."""

@@ -31,8 +31,7 @@ class Written:
     format: Format
     rows: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
-    lengths: list[int] = field(default_factory=list)
-    """Tokens of every row, of its longest sequence."""
+    lengths: list[int] = field(default_factory=list)  # tokens of every row, of its longest sequence
 
     def figures(self) -> dict[str, Any]:
         return lengths.figures(self.lengths)

@@ -102,8 +102,7 @@ class Measure:
 
     tokens: Estimate = field(default_factory=Estimate)
     limit: int | None = None
-    reasoning: bool = False
-    """Thoughts are written as `reasoning_content`."""
+    reasoning: bool = False  # thoughts are written as `reasoning_content`
 
     def rows(self, form: Format, example: Example) -> list[MeasuredRow]:
         """The rows of one example.

@@ -26,10 +26,8 @@ class Taken:
 
     new: int = 0
     there_before: int = 0
-    set_aside: list[tuple[str, str]] = field(default_factory=list)
-    """(which, why)."""
-    acknowledged: list[str] = field(default_factory=list)
-    """`id at` of each vote that is on disk."""
+    set_aside: list[tuple[str, str]] = field(default_factory=list)  # (which, why)
+    acknowledged: list[str] = field(default_factory=list)  # `id at` of each vote that is on disk
 
 
 @dataclass
@@ -37,8 +35,7 @@ class BallotBox:
     """The one way for a page's votes to get into `review/votes.jsonl`."""
 
     workspace: Workspace
-    ballots: Mapping[str, Ballot]
-    """By ballot id: every showing whose votes may come in."""
+    ballots: Mapping[str, Ballot]  # by ballot id: every showing whose votes may come in
 
     def take(self, rows: Iterable[object]) -> Taken:
         """Check each row and append what is new in one synced write. Raises WorkspaceError where that fails."""

@@ -76,14 +76,10 @@ class Format:
     """Rules that the types do not hold: order, pairing, ids. Raises ItemError."""
     recipes: Mapping[str, str] = field(default_factory=dict)
     """Trainers that read this shape, each with its kind of training: sft, dpo, kto or reward."""
-    trl_flags: Mapping[str, Any] = field(default_factory=dict)
-    """What TRL must be told beside `max_length`."""
-    caution: str = ""
-    """Who misreads the shape without complaint."""
-    purpose: str = ""
-    """What a shape is for that no trainer reads."""
-    reasoning: bool = False
-    """Its assistant messages may have a key `reasoning_content`."""
+    trl_flags: Mapping[str, Any] = field(default_factory=dict)  # what TRL must be told beside `max_length`
+    caution: str = ""  # who misreads the shape without complaint
+    purpose: str = ""  # what a shape is for that no trainer reads
+    reasoning: bool = False  # its assistant messages may have a key `reasoning_content`
 
     def rows(self, example: Example) -> list[Row]:
         """The rows of one example, each checked against the schema and the rules, and read back to the same turns."""

@@ -31,12 +31,7 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
     """{file name: text} of every recipe of a format."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    kept: dict[str, Any] = {
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-        "keep_trailing_newline": True,
-        "undefined": StrictUndefined,
-    }
+    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **kept)  # noqa: S701 no markup
     known = {"form": form, "dataset": dataset_name(form), "max_length": max_length, "counted_by": counted_by}
     return {
