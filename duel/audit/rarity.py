@@ -244,7 +244,14 @@ def background() -> Counter[str]:
     process reads them once, or takes what another has read (`take_background`).
     """
     if not _BACKGROUND:
-        take_background(_read_background())
+        counts: Counter[str] = Counter()
+        specs = [spec for name in PACKAGES if (spec := find_spec(name))]
+        packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
+        for root in map(Path, [sysconfig.get_paths()["stdlib"], *packages]):
+            for file in sorted(root.rglob("*.py")):
+                if _NOT_COMMON.isdisjoint(file.relative_to(root).parts):
+                    counts.update(set(WORD.findall(file.read_text("utf-8", "replace").casefold())))
+        take_background(counts)
     return _BACKGROUND[0]
 
 
@@ -252,25 +259,12 @@ def take_background(counts: Counter[str]) -> None:
     _BACKGROUND[:] = [counts]
 
 
-def _read_background() -> Counter[str]:
-    counts: Counter[str] = Counter()
-    specs = [spec for name in PACKAGES if (spec := find_spec(name))]
-    packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
-    for root in map(Path, [sysconfig.get_paths()["stdlib"], *packages]):
-        for file in sorted(root.rglob("*.py")):
-            if _NOT_COMMON.isdisjoint(file.relative_to(root).parts):
-                counts.update(set(WORD.findall(file.read_text("utf-8", "replace").casefold())))
-    return counts
-
-
 def commonness(word: str) -> int:
     """In how many modules of the background `word` stands, in any of its English forms."""
-    known = background()
-    folded = word.casefold()
-    found = known.get(folded, 0)
-    if not found and folded.isalpha() and len(folded) > 4:
-        found = max((known.get(form, 0) for form in _forms(folded)), default=0)
-    return found
+    known, folded = background(), word.casefold()
+    if folded in known or not folded.isalpha() or len(folded) <= 4:
+        return known.get(folded, 0)
+    return max((known.get(form, 0) for form in _forms(folded)), default=0)
 
 
 def _forms(word: str) -> Iterator[str]:

@@ -158,7 +158,7 @@ class Export:
                     # Where the row comes from: some formats' readers take no further columns.
                     told = {"format": done.format.name, "split": split, "tokens": row.longest}
                     index.write(files.json_line(told | provenance(row.example)))
-                    tokens += row.total
+                    tokens += sum(row.lengths)
                     done.lengths.append(row.longest)
         self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
         if not rows.count:

@@ -93,14 +93,18 @@ class Ballot:
     def _shown(self, both: tuple[str, str]) -> tuple[str, str]:
         return both if self.order == "king_first" else both[::-1]
 
+    @property
+    def mine(self) -> int:
+        """The button of the challenger."""
+        return 1 if self.order == "challenger_first" else 2
+
     def key(self, secret: bytes) -> str:
         """Names this showing of these very texts."""
         return _keyed(secret, "vote", self.id, self.fingerprint).hex()[:24]
 
     def vote(self, cast: Cast, secret: bytes) -> PersonVote:
         """The vote that `cast` is, seen from the challenger's side."""
-        mine = 1 if self.order == "challenger_first" else 2
-        value = {mine: 1.0, 3 - mine: 0.0, 0: 0.5}
+        value = {self.mine: 1.0, 3 - self.mine: 0.0, 0: 0.5}
         return PersonVote(
             key=self.key(secret),
             item=self.showing.item,
@@ -118,8 +122,7 @@ class Ballot:
 
     def choices(self, vote: PersonVote) -> dict[str, int] | None:
         """The buttons that `vote` was, as shown on this ballot; None for a skip."""
-        mine = 1 if self.order == "challenger_first" else 2
-        button = {1.0: mine, 0.0: 3 - mine, 0.5: 0}
+        button = {1.0: self.mine, 0.0: 3 - self.mine, 0.5: 0}
         return None if vote.values is None else {name: button[getattr(vote, name)] for name in DIMENSIONS}
 
 

@@ -53,8 +53,15 @@ def write(example: Example) -> Row:
             _append(messages, "assistant", _turn_blocks(entry))
             results = [{"type": "tool_result", "tool_use_id": r.id, "content": r.text} for r in entry.results]
             _append(messages, "user", results)
-    functions = [tool["function"] for tool in dialogue.tools_for(entries, example.tools)]
-    return {"system": system, "messages": messages, "tools": [_tool(function) for function in functions]}
+    tools = [
+        {
+            "name": function["name"],
+            "description": function.get("description") or "",
+            "input_schema": {"type": "object", **(function.get("parameters") or {})},
+        }
+        for function in (tool["function"] for tool in dialogue.tools_for(entries, example.tools))
+    ]
+    return {"system": system, "messages": messages, "tools": tools}
 
 
 def read(row: Mapping[str, Any]) -> Turns:
@@ -89,14 +96,6 @@ def _turn_blocks(entry: AgentReply) -> list[Row]:
     if not text and not calls:
         raise ItemError("empty-turn", "a turn says and does nothing")
     return [*text, *calls]
-
-
-def _tool(function: Mapping[str, Any]) -> Row:
-    return {
-        "name": function["name"],
-        "description": function.get("description") or "",
-        "input_schema": {"type": "object", **(function.get("parameters") or {})},
-    }
 
 
 add(
