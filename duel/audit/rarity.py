@@ -154,30 +154,11 @@ def _counted(workspace: Workspace) -> Rarity:
     changed = any(now.commits.get(stem) != mark for stem, mark in kept.commits.items())
     if changed or kept.histories.keys() - answers.keys():
         rarity, kept = Rarity(), _Counted()
-    sample = sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]
     texts: dict[str, str] = {}
-    for stem in sample:
+    for stem in sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]:
         if record := kept.histories.get(stem) or _read_history(workspace, answers[stem], texts):
             now.histories[stem] = record
-    if now != kept:
-        _exchange(workspace, commits, answers, rarity, kept, now, texts)
-        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
-            _save(workspace, workspace.private / FILE, rarity, now)
-    return rarity
-
-
-def _exchange(
-    workspace: Workspace,
-    commits: dict[str, Path],
-    answers: dict[str, Path],
-    rarity: Rarity,
-    kept: _Counted,
-    now: _Counted,
-    texts: dict[str, str],
-) -> None:
-    """Count each record that has changed: a new pull request, or one of whose histories another sample is taken."""
     before, after = kept.stems_by_record(), now.stems_by_record()
-    changed = {record for record in {*before, *after} if before.get(record) != after.get(record)}
 
     def cells(record: str, index: _Counted, stems: list[str]) -> set[int]:
         found: set[int] = set()
@@ -189,8 +170,14 @@ def _exchange(
                 found |= _cells_of(texts[stem])
         return found
 
-    for record in sorted(changed | (now.commits.keys() - kept.commits.keys())):
+    # A new pull request, or one of whose histories another sample is taken.
+    resampled = {record for record in {*before, *after} if before.get(record) != after.get(record)}
+    for record in sorted(resampled | (now.commits.keys() - kept.commits.keys())):
         rarity.exchange(cells(record, kept, before.get(record, [])), cells(record, now, after.get(record, [])))
+    if now != kept:
+        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
+            _save(workspace, workspace.private / FILE, rarity, now)
+    return rarity
 
 
 def _read_history(workspace: Workspace, path: Path, texts: dict[str, str]) -> str:

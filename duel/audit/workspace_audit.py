@@ -98,8 +98,6 @@ class Examiner:
 
 @dataclass
 class AuditedTurn:
-    """What is remembered of one audited turn."""
-
     path: Path
     instance_id: str
     found: Audit
@@ -110,8 +108,6 @@ class AuditedTurn:
 
 @dataclass
 class Audited:
-    """All audited turns of a workspace."""
-
     turns: list[AuditedTurn] = field(default_factory=list)
     without: int = 0  # answers that have no reply of this side yet
     damage: list[ItemError] = field(default_factory=list)

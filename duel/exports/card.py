@@ -18,7 +18,6 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!])")
 
 
 def render(export: Export, facts: Mapping[str, Any]) -> str:
-    """The whole README.md."""
     from jinja2 import Environment
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 Markdown

@@ -96,7 +96,6 @@ class Example:
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """What the model sees before the last message."""
         return self.messages[: self.opening or -1]
 
     @property
@@ -106,7 +105,6 @@ class Example:
 
     @property
     def accepted(self) -> str:
-        """The text of the last message."""
         return self.messages[-1].content
 
     @property

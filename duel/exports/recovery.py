@@ -60,8 +60,6 @@ class RecoverySpan:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What a trajectory went through."""
-
     steps: list[ActionStep]
     spans: list[RecoverySpan]
     outcome: Outcome
