@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,13 @@ def gather(
     examples = [example for part in division.parts.values() for example in part]
     groups = groups_by_split(division)
     duels = any(not example.recorded for example in examples)
-    verdict = _verdict(workspace) if duels else {}
+    verdict = {}
+    with suppress(UserError):  # there is no verdict, or it cannot be read
+        verdict = workspace.verdict().model_dump(mode="json", include=set(_VERDICT_KEYS)) if duels else {}
+    # Nothing of this machine, and no file by more than its name.
+    named = {name: Path(asked[name]).name for name in ("source", "outcomes", "system") if asked.get(name)}
     return {
-        "options": _options(asked),
+        "options": {name: asked[name] for name in _OPTIONS if name in asked} | named,
         "settings": settings.model_dump(mode="json", include={"audit", "report"}),
         "sources": [
             {"dataset": name, "revision": revision, "examples": count}
@@ -71,21 +76,6 @@ def gather(
         "repositories": ranked(example.repo or "unknown" for example in examples),
         "licenses": ranked(example.license or "unknown" for example in examples),
     }
-
-
-def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command line chose: nothing of this machine, and no file by more than its name."""
-    files = {name: Path(asked[name]).name for name in ("source", "outcomes", "system") if asked.get(name)}
-    return {name: asked[name] for name in _OPTIONS if name in asked} | files
-
-
-def _verdict(workspace: Workspace) -> dict[str, Any]:
-    """The figures of the gate; {} where there is no verdict, or it cannot be read."""
-    try:
-        verdict = workspace.verdict()
-    except UserError:
-        return {}
-    return verdict.model_dump(mode="json", include=set(_VERDICT_KEYS))
 
 
 def _dropped_before(workspace: Workspace) -> dict[str, dict[str, int]]:

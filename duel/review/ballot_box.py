@@ -44,20 +44,17 @@ class BallotBox:
         for number, row in enumerate(rows, start=1):
             try:
                 cast = row if isinstance(row, Cast) else Cast.parse(row)
-                votes.append((cast, self._ballot(cast).vote(cast, self.workspace.secret())))
+                ballot = self.ballots.get(cast.id)
+                if ballot is None or ballot.showing.rater != cast.rater:
+                    raise ItemError("unknown", "this workspace has drawn no such turn for this person")
+                if ballot.pair_id != cast.pair:
+                    raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
+                votes.append((cast, ballot.vote(cast, self.workspace.secret())))
             except ItemError as error:
                 taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
         if votes:
             self._append(votes, taken)
         return taken
-
-    def _ballot(self, cast: Cast) -> Ballot:
-        ballot = self.ballots.get(cast.id)
-        if ballot is None or ballot.showing.rater != cast.rater:
-            raise ItemError("unknown", "this workspace has drawn no such turn for this person")
-        if ballot.pair_id != cast.pair:
-            raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
-        return ballot
 
     def _append(self, votes: Iterable[tuple[Cast, PersonVote]], taken: Taken) -> None:
         with _locked(self.workspace, VOTES_FILE) as handle:

@@ -72,6 +72,9 @@ class Ballot:
         pair = rubric.pair_of(showing.item, answer, mode, observed)
         fingerprint = rubric.fingerprint(pair)
         swapped = _keyed(secret, "side", showing.rater, showing.item)[0] & 1 ^ int(showing.repeat)
+        # One output alone would tell the sides.
+        opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
+        challenger = _printed(answer.chosen("challenger"))
         return cls(
             showing,
             pair,
@@ -79,7 +82,7 @@ class Ballot:
             _keyed(secret, "ballot", showing.rater, showing.item, str(showing.repeat)).hex()[:24],
             _keyed(secret, "pair", showing.item, fingerprint).hex()[:24],
             "challenger_first" if swapped else "king_first",
-            printed_by_both(answer, mode),
+            None if opponent is None or challenger is None else (opponent, challenger),
         )
 
     @property
@@ -126,14 +129,8 @@ class Ballot:
         return None if vote.values is None else {name: button[getattr(vote, name)] for name in DIMENSIONS}
 
 
-def printed_by_both(answer: Answer, mode: int) -> tuple[str, str] | None:
-    """(opponent's, challenger's) output in words; None unless both commands ran: one alone would tell the sides."""
-    opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
-    challenger = _printed(answer.chosen("challenger"))
-    return None if opponent is None or challenger is None else (opponent, challenger)
-
-
 def _printed(candidate: Candidate | None) -> str | None:
+    """What a command printed, in words; None where it did not run."""
     observed = candidate.observed if candidate else None
     if observed is None or not observed.ran:
         return None

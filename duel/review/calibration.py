@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from duel.judging.agreement import krippendorff_alpha, winner
 from duel.judging.statistics import finite
+from duel.judging.vote_table import mean
 from duel.records import DIMENSIONS, Score
 from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.text import shorten
@@ -99,7 +100,7 @@ def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
 
 
 def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
-    people = labeled.people
+    people, people_by_metric = labeled.people, mean(labeled.said, axis=1)
     won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
     scores = 100 * (labeled.panel + 0.5)
     return {
@@ -107,7 +108,7 @@ def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
             _figure(labeled, judge, labeled.judged[:, place], people) for place, judge in enumerate(labeled.judges)
         ],
         "by_metric": [
-            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, labeled.people_by_metric[:, i] - 0.5)
+            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i] - 0.5)
             for i, name in enumerate(DIMENSIONS)
         ],
         "by_bucket": _by_bucket(labeled, settings),

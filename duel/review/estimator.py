@@ -68,12 +68,6 @@ class Phases:
         """C_L: clusters with a label."""
         return int((self.sums[:, LABELS] > 0).sum())
 
-    def with_pseudo_label(self) -> Phases:
-        """One more cluster: a turn that people call lost and the panel finds average."""
-        f = self.sums[:, PANEL].sum() / self.sums[:, TURNS].sum()
-        lost = [1.0, f, 1.0, PSEUDO_DELTA, f, PSEUDO_DELTA * f, f * f, 1.0]
-        return Phases(np.vstack([self.sums, lost]))
-
     def slope(self) -> float:
         """The slope of people on the panel over the labeled turns; 0 where the panel shows no spread."""
         total = self.sums.sum(0)
@@ -133,8 +127,12 @@ class Phases:
         """
         if self.labels < 3:
             return math.nan
-        used = self.with_pseudo_label() if self.labeled_clusters < PSEUDO_TURN_BELOW else self
-        return used.people(slope).lower(alpha)
+        if self.labeled_clusters >= PSEUDO_TURN_BELOW:
+            return self.people(slope).lower(alpha)
+        # One more cluster: a turn that people call lost and the panel finds average.
+        f = self.sums[:, PANEL].sum() / self.sums[:, TURNS].sum()
+        lost = [1.0, f, 1.0, PSEUDO_DELTA, f, PSEUDO_DELTA * f, f * f, 1.0]
+        return Phases(np.vstack([self.sums, lost])).people(slope).lower(alpha)
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,6 @@ class Labeled:
         return {turn: row for row, turn in enumerate(self.turns)}
 
     @cached_property
-    def people_by_metric(self) -> Floats:
-        """(T, 5): the mean over people, NaN without a vote."""
-        return mean(self.said, axis=1)
-
-    @cached_property
     def by_person(self) -> Floats:
         """(T, R): each person's delta over the dimensions that count, NaN without a vote."""
         return np.asarray(self.said[:, :, self.keys].mean(2) - 0.5)
