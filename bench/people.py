@@ -5,7 +5,7 @@
 
 Turns of pull requests of 1 to 8 turns, five dimensions, three judges, both orders. People's true margin is 0 and the
 panel is 5 score points too kind, in three worlds: a strong panel (its delta correlates 0.64 with people's), a weak one
-(0.35), a perverse one (below 0: it prefers what people refuse). m turns are drawn by `duel.review.drawn_turns`, the
+(0.35), a perverse one (below 0: it prefers what people refuse). m turns are drawn by `duel.review.showings`, the
 bound comes from `duel.review.estimator`. Printed: how often the one-sided 95 % bound is under the truth, how far it is
 under the estimate (score points), that distance against people alone, and how often panel alone covers.
 """
@@ -21,9 +21,9 @@ import numpy as np
 
 from duel.judging.statistics import Clusters
 from duel.review.calibration import rater_bound
-from duel.review.drawn_turns import chances, sequence
 from duel.review.estimator import Phases, quantile
 from duel.review.labeled import Labeled
+from duel.review.showings import chances, sequence
 
 TURNS = 2_000
 KINDNESS = 0.05

@@ -12,12 +12,8 @@ from duel.errors import ItemError, printable
 
 @dataclass(frozen=True)
 class AuditFindings:
-    """What an audit says of a whole workspace."""
-
-    summary: dict[str, Any]
-    """`report/audit.json`."""
-    dropped: list[Mapping[str, Any]]
-    """Rows for `report/dropped.jsonl`: the turns that cannot be kept."""
+    summary: dict[str, Any]  # `report/audit.json`
+    dropped: list[Mapping[str, Any]]  # rows for `report/dropped.jsonl`: the turns that cannot be kept
     damage: list[ItemError] = field(default_factory=list)
 
 

@@ -19,7 +19,7 @@ from duel.audit.rarity import commonness
 from duel.audit.reply_index import ReplyIndex
 from duel.errors import ItemError
 from duel.history import fit
-from duel.records import Answer, Audit, Commit, Leak, Message, Side
+from duel.records import Answer, Audit, Commit, Leak, Message
 from duel.settings import Settings
 
 SHARE = 0.2  # share of the turns bound for `final/` that the auditor is shown
@@ -72,10 +72,10 @@ def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> li
     return [name for name, _, _ in order[: math.ceil(share * len(turns))]]
 
 
-def question(answer: Answer, commit: Commit, mark: str, room: int, side: Side = "challenger") -> list[Message]:
+def question(answer: Answer, commit: Commit, mark: str, room: int) -> list[Message]:
     """What the auditor is asked of one turn, with at most `room` tokens of its history; `mark` is a nonce."""
     history = "\n\n".join(f"[{message.role}]\n{message.content}" for message in fit(answer.messages, room))
-    fields = {"conversation": history, "pull": pull.render(commit), "turn": getattr(answer, side)}
+    fields = {"conversation": history, "pull": pull.render(commit), "turn": answer.challenger}
     labels = {"conversation": "CONVERSATION", "pull": "PULL REQUEST", "turn": "TURN"}
     fenced = {name: fence.fence(labels[name], chat_tokens.broken(text), mark) for name, text in fields.items()}
     return [Message(role="user", content=prompts.load("auditor").render(mark=mark, **fenced))]
@@ -97,12 +97,12 @@ def claims(reply: str) -> list[Claim]:
     raise ItemError("unparsable", "the auditor's reply holds no list of claims", value=reply[:200])
 
 
-def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[LeakFinding]:
+def findings(reply: str, answer: Answer, commit: Commit) -> list[LeakFinding]:
     """One finding for each claim of the turn whose quote does not stand in the conversation.
 
     Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
     """
-    text = getattr(answer, side)
+    text = answer.challenger
     read, said_so_far = ReplyIndex(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
     found = []
     for claim in claims(reply):

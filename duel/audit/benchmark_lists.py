@@ -90,7 +90,9 @@ def hub_rows(
     """
     import orjson
 
-    cache = _cache_folder(workspace) / f"{file_name(dataset)}.json"
+    base = Path(environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache"))
+    home = base if base.is_absolute() else workspace.private  # no home folder, as in some containers
+    cache = home / "duel-curation" / "benchmarks" / f"{file_name(dataset)}.json"
     try:
         kept: list[dict[str, Any]] | None = orjson.loads(cache.read_bytes())
         age = time.time() - cache.stat().st_mtime
@@ -130,13 +132,6 @@ def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[st
     if not instances:
         raise ItemError("unchecked", "no parquet file with instances")
     return instances
-
-
-def _cache_folder(workspace: Workspace) -> Path:
-    base = environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache")
-    if not Path(base).is_absolute():  # no home folder, as in some containers
-        base = workspace.private
-    return Path(base) / "duel-curation" / "benchmarks"
 
 
 def _keep(file: Path, data: bytes) -> None:

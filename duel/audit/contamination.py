@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from duel.audit.audit_tables import rows
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
-from duel.audit.tables_beside import rows
 from duel.errors import ItemError, SettingsError
 from duel.records import fingerprint
 from duel.settings import Settings
@@ -57,12 +57,9 @@ class Benchmarks:
     by: str = "id"
     checked: dict[str, int] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    """{name: fingerprint of its rows}."""
-    _ids: dict[str, str] = field(default_factory=dict, repr=False)
-    _repos: dict[str, str] = field(default_factory=dict, repr=False)
-    _commits: dict[str, str] = field(default_factory=dict, repr=False)
-    _forks: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    digests: dict[str, str] = field(default_factory=dict)  # {name: fingerprint of its rows}
+    # What tells an instance (its id, repository, commit, or name and number in a fork) -> the first list that has it.
+    _known: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
     _ngrams: dict[int, str] = field(default_factory=dict, repr=False)
     _sizes: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -102,15 +99,15 @@ class Benchmarks:
                 continue
             count += 1
             plain = canonical_id(instance_id)
-            self._ids.setdefault(plain, name)
-            if found := _ID.fullmatch(plain):
-                self._forks.setdefault((found["name"], found["number"]), name)
-            if repo := canonical_repo(str(row.get("repo") or "") or repo_of(instance_id)):
-                self._repos.setdefault(repo, name)
+            repo = canonical_repo(str(row.get("repo") or "") or repo_of(instance_id))
             commit = str(row.get("base_commit") or "").strip().lower()
+            keys: list[tuple[str, ...]] = [("id", plain), ("repo", repo)]
+            if found := _ID.fullmatch(plain):
+                keys.append(("fork", found["name"], found["number"]))
             if re.fullmatch(r"[0-9a-f]{12,64}", commit):
-                self._commits.setdefault(commit, name)
-                self._commits.setdefault(f"{repo} {commit[:8]}", name)
+                keys += [("commit", commit), ("commit", repo, commit[:8])]
+            for key in keys:
+                self._known.setdefault(key, name)
             ngrams = row.get("ngrams") or sampled_ngrams(str(row.get("problem_statement") or ""))
             self._sizes[f"{name} {instance_id}"] = len(ngrams)
             for ngram in ngrams:
@@ -123,19 +120,19 @@ class Benchmarks:
         The id may be spelled as `owner__name-7`, `owner/name#7`, an address, a trajectory's file name, a container
         image or a task of SWE-smith. `issue_text` may hold instructions around the issue.
         """
-        plain = canonical_id(instance_id)
-        if found := self._ids.get(plain):
+        plain, known = canonical_id(instance_id), self._known.get
+        if found := known(("id", plain)):
             return f"instance of {found}"
-        if found := self._commits.get(base_commit.strip().lower()):
+        if found := known(("commit", base_commit.strip().lower())):
             return f"same base commit as an instance of {found}"
         made = _MADE.search(plain)
-        if made and (found := self._commits.get(f"{repo_of(plain)} {made['commit']}")):
+        if made and (found := known(("commit", repo_of(plain), made["commit"]))):
             return f"made from the base commit of an instance of {found}"
         parts = _ID.fullmatch(plain)
-        if parts and (found := self._forks.get((parts["name"], parts["number"]))):
+        if parts and (found := known(("fork", parts["name"], parts["number"]))):
             return f"name and number of an instance of {found}, in another's repository"
         project = canonical_repo(repo or repo_of(instance_id))
-        if self.by == "repo" and (found := self._repos.get(project)):
+        if self.by == "repo" and project and (found := known(("repo", project))):
             return f"repository of {found}"
         return self._shared_text(issue_text) if self._ngrams and issue_text else ""
 

@@ -70,14 +70,8 @@ def similarity(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:
     """
     import numpy as np
 
-    shared = len(np.intersect1d(first, second, assume_unique=True))
     both = len(first) + len(second)
-    return 2 * shared / both if both else 1.0
-
-
-def rows_per_band(jaccard: float) -> int:
-    """The most rows a band may have, so that a pair of this similarity is missed with a chance of `MISSED` at most."""
-    return next(rows for rows in range(16, 0, -1) if rows == 1 or (1 - jaccard**rows) ** (HASHES // rows) <= MISSED)
+    return 2 * len(np.intersect1d(first, second, assume_unique=True)) / both if both else 1.0
 
 
 def _buckets(words: list[NDArray[np.uint32]], jaccard: float) -> Iterator[list[int]]:
@@ -85,7 +79,8 @@ def _buckets(words: list[NDArray[np.uint32]], jaccard: float) -> Iterator[list[i
     import numpy as np
 
     signatures = _signatures(words)
-    rows = rows_per_band(jaccard)
+    # The most rows a band may have, so that a pair of this similarity is missed with a chance of `MISSED` at most.
+    rows = next(n for n in range(16, 0, -1) if n == 1 or (1 - jaccard**n) ** (HASHES // n) <= MISSED)
     for start in range(0, HASHES - rows + 1, rows):
         table: defaultdict[bytes, list[int]] = defaultdict(list)
         for i, band in enumerate(np.ascontiguousarray(signatures[:, start : start + rows])):

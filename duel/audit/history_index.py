@@ -57,7 +57,8 @@ class HistoryIndex:
 
     def has_opened_module(self, stem: str) -> bool:
         """True where an earlier command or thought of the agent names a file `stem.…` or a module `….stem`."""
-        return re.search(rf"(?<!\w){re.escape(stem)}\.\w|[./]{re.escape(stem)}(?!\w)", self._said) is not None
+        named = re.compile(rf"(?<!\w){re.escape(stem)}\.\w|[./]{re.escape(stem)}(?!\w)")
+        return any(named.search(text.casefold()) for text in self._said)
 
     def has_parts(self, name: str) -> bool:
         """True where every word that `name` is put together from was seen, so that it could be guessed."""
@@ -81,20 +82,16 @@ class HistoryIndex:
     def could_count(self, number: int, path: str) -> bool:
         """True where the agent could have counted its way to line `number` of `path` from what it was shown of it."""
         name = path.rsplit("/", 1)[-1].casefold()
-        return any(
-            any(low - NEAR <= number <= high + NEAR for low, high in ranges)
-            for text, ranges in self._exchanges
-            if name in text
-        )
+        shown = (pair for text, ranges in self._exchanges if name in text for pair in ranges)
+        return any(low - NEAR <= number <= high + NEAR for low, high in shown)
+
+    @cached_property
+    def _said(self) -> list[str]:
+        return [message.content for message in self._messages if message.role == "assistant"]
 
     @cached_property
     def commands(self) -> tuple[str, ...]:
-        said = (message.content for message in self._messages if message.role == "assistant")
-        return tuple(turn.command(text).casefold() for text in said)
-
-    @cached_property
-    def _said(self) -> str:
-        return "\n".join(message.content for message in self._messages if message.role == "assistant").casefold()
+        return tuple(turn.command(text).casefold() for text in self._said)
 
     @cached_property
     def _plain(self) -> str:

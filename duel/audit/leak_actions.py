@@ -1,17 +1,16 @@
-"""Leaks by deed: a command that only somebody who has read the pull request, or looks it up, would give."""
+"""Leaks by word and deed: talk that betrays the hand, commands that only a reader of the pull request would give."""
 
 import re
 from dataclasses import replace
 from functools import cache, lru_cache
 
 from duel import shell
+from duel.audit.audit_tables import rows
 from duel.audit.history_index import HistoryIndex
 from duel.audit.leak_findings import LeakFinding
 from duel.audit.leak_paths import spelled_paths
-from duel.audit.leak_phrases import TABLE
 from duel.audit.leak_search import Findings, Search
 from duel.audit.pull_facts import DiffLine, Fact, plain
-from duel.audit.tables_beside import rows
 
 NARROW = 80  # lines that a window has at most; who opens more reads the file
 FIRST_LINES = 40  # a window that starts higher shows the head of a file, which says nothing
@@ -19,9 +18,22 @@ ROUND = 0.7  # a window from and to a round number may be a shot in the dark (2 
 LEAST_LINE = 12
 """Characters of a line that must have been shown for its file to count as read; shorter ones stand in every file."""
 
+TABLE = "leak_patterns.txt"
 _LISTERS = frozenset("ls find fd fdfind tree stat test [ file locate".split())
 _WRITES_FILES = re.compile(r"\.write(?:_text|lines)?\(|open\([^)\n]*['\"][wa]\+?['\"]|inplace=|fs\.writeFile")
 _PATCHED = re.compile(r"^(?:\+\+\+ b/|\*\*\* (?:Update|Add|Delete) File: )(\S+)", re.MULTILINE)
+
+
+def talk(search: Search) -> Findings:
+    """The phrases of a reply that speak of what nobody in the history has mentioned."""
+    text, folded = search.reply.text, search.reply.text.casefold()
+    [[needed]] = rows(TABLE, "needs")
+    if not any(word in folded for word in needed.split("|")) and "PR" not in text and "MR" not in text:
+        return
+    for said, harmless in _talk():
+        match = said.search(text)
+        if match and not harmless.search(search.seen.text):
+            yield search.finding(Fact("talk", match[0]), match[0], match.start(), 1.0)
 
 
 def blind_edits(search: Search) -> Findings:
@@ -107,6 +119,19 @@ def other_history(search: Search) -> Findings:
 def _finding(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> LeakFinding:
     start = max(0, search.reply.text.casefold().rfind(value.casefold()))
     return search.finding(Fact(kind, value, path=path), value, start, factor)
+
+
+@cache
+def _talk() -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
+    parts = {row[0]: row[1] for row in rows(TABLE, "part")}
+
+    def whole(pattern: str) -> str:
+        return re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], pattern)
+
+    return [
+        (re.compile(whole(said), re.IGNORECASE), re.compile(whole(harmless), re.MULTILINE))
+        for said, harmless in rows(TABLE, "talk")
+    ]
 
 
 @cache

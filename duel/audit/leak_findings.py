@@ -63,8 +63,7 @@ class Leaks:
     findings: tuple[LeakFinding, ...] = ()
     score: float = 0.0
     leaking: bool = False
-    reworded: bool = False
-    """The reply was written after the leaks of an earlier one had been named."""
+    reworded: bool = False  # the reply was written after the leaks of an earlier one had been named
 
     def audit(self, reply: str) -> Audit:
         """An audit of `reply` that holds these findings and no other check yet."""

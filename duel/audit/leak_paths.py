@@ -29,8 +29,7 @@ class Spelled(NamedTuple):
     """One path of the pull request as a reply spells it."""
 
     fact: Fact
-    key: str
-    """The end of the path (casefolded) that the spelling tells."""
+    key: str  # the end of the path (casefolded) that the spelling tells
     text: str
     start: int
     pattern: bool = False
@@ -114,8 +113,7 @@ def _end_of_path(plain: str, facts: Facts) -> tuple[str, Fact] | None:
         return plain, facts.paths[plain]
     parts = plain.split("/")
     for start in range(max(1, len(parts) - DEEPEST), len(parts)):
-        key = "/".join(parts[start:])
-        fact = facts.paths.get(key)
+        fact = facts.paths.get(key := "/".join(parts[start:]))
         if fact and fact.value.casefold() == key and ("/" in key or (start == 1 and _ROOTS.fullmatch(parts[0]))):
             return key, fact
     return None
@@ -145,8 +143,7 @@ def _matching(pattern: str, facts: Facts) -> Iterator[tuple[str, Fact]]:
 
 def _braces(pattern: str) -> list[str]:
     """`shop/{basket,cart}.py` as its alternatives."""
-    found = re.search(r"\{([^{}]*)\}", pattern)
-    if not found:
+    if not (found := re.search(r"\{([^{}]*)\}", pattern)):
         return [pattern.replace("**/", "*")]
     return [pattern[: found.start()] + part + pattern[found.end() :] for part in found[1].split(",")[:20]]
 

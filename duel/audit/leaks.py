@@ -6,7 +6,7 @@ nobody listed, a helper that exists only in the patch or "as the diff shows" wou
 
 from collections.abc import Sequence
 
-from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_phrases, leak_quotes
+from duel.audit import leak_actions, leak_names, leak_paths, leak_quotes
 from duel.audit.history_index import HistoryIndex
 from duel.audit.leak_findings import LeakFinding, Leaks, distinct
 from duel.audit.leak_search import Search
@@ -39,14 +39,14 @@ _SEARCHES = (
     leak_quotes.lines,
     leak_quotes.runs,
     leak_quotes.sentences,
-    leak_numbers.line_numbers,
-    leak_numbers.constants,
-    leak_numbers.hashes,
-    leak_numbers.pull_number,
+    leak_names.line_numbers,
+    leak_names.constants,
+    leak_names.hashes,
+    leak_names.pull_number,
     leak_actions.blind_edits,
     leak_actions.windows,
     leak_actions.other_history,
-    leak_phrases.talk,
+    leak_actions.talk,
 )
 
 
@@ -54,7 +54,6 @@ _LAST: dict[str, tuple[Commit, Facts]] = {}
 
 
 def _facts_of(commit: Commit) -> Facts:
-    """The facts of a commit, from the last ones where they are still there."""
     kept = _LAST.get(commit.instance_id)
     if kept is None or kept[0] != commit:
         if len(_LAST) >= KEPT_FACTS:

@@ -43,16 +43,13 @@ TASK = 12_000  # characters at the end of a task in which the way to submit is l
 class PromptRules:
     """What a conversation demands. Whatever its prompt does not speak of is not demanded."""
 
-    labels: frozenset[str] = frozenset({"bash"})
-    """Labels of the fence that the prompt shows."""
+    labels: frozenset[str] = frozenset({"bash"})  # labels of the fence that the prompt shows
     thought: bool = False
     one_command: bool = False
-    operators: frozenset[str] | None = None
-    """How commands may be joined; None where the prompt does not say."""
+    operators: frozenset[str] | None = None  # how commands may be joined; None where the prompt does not say
     no_cd: bool = False
     no_comment: bool = False
-    forbidden: frozenset[str] = frozenset()
-    """Names of tools, or `name -c` where only that use is forbidden."""
+    forbidden: frozenset[str] = frozenset()  # names of tools, or `name -c` where only that use is forbidden
     allowed: frozenset[str] = frozenset()
     """Names of tools, `git diff` where only that use is allowed; empty: every tool is."""
     sentinels: frozenset[str] = frozenset(SENTINELS)
@@ -107,7 +104,7 @@ def _submission(text: str) -> tuple[frozenset[str], bool]:
 
 
 def _operators(prompt: str) -> frozenset[str] | None:
-    for sentence in _sentences(prompt):
+    for sentence in _SENTENCE.findall(prompt):
         if re.search(r"\b(?:connected|chained?|combined?|joined)\b", sentence, re.IGNORECASE):
             found = frozenset(re.findall(r"&&|\|\||(?<!\|)\|(?!\|)|;", sentence))
             if found:
@@ -117,7 +114,7 @@ def _operators(prompt: str) -> frozenset[str] | None:
 
 def _forbidden(prompt: str) -> frozenset[str]:
     names: set[str] = set()
-    for sentence in _sentences(prompt):
+    for sentence in _SENTENCE.findall(prompt):
         if not re.search(rf"\b{_NEGATION}\b|\bno\b|not installed|not available", sentence, re.IGNORECASE):
             continue
         for group, tools in GROUPS.items():
@@ -142,7 +139,3 @@ def _allowed(prompt: str) -> frozenset[str]:
             if not uses:
                 names.add(words[0].rstrip("."))
     return frozenset(names)
-
-
-def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]

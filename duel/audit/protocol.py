@@ -36,7 +36,11 @@ def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
     """Check `reply` against the rules that `messages` state. Never raises."""
     rules = read_rules(messages)
     blocks = fenced_blocks(reply)
-    actions = [block for block in blocks if block.label in rules.labels] or _harness_blocks(reply, rules)
+    # Where CommonMark sees no block, such as behind a fence never closed, what the harness's own pattern finds counts.
+    actions = [block for block in blocks if block.label in rules.labels] or [
+        FencedBlock(min(rules.labels), command, reply[: reply.find(command)].count("\n"), closed=True)
+        for command in turn.blocks(reply)
+    ]
     line = actions[0].line if actions else 0
     command = actions[0].text.strip("\n") if actions else turn.command(reply)
     script = shell.parse(command)
@@ -71,15 +75,6 @@ def fenced_blocks(text: str) -> list[FencedBlock]:
             closed = end - first >= 2 and closing.startswith(token.markup) and not closing.strip("`~")
             found.append(FencedBlock(token.info.strip().split(" ")[0], token.content, first + 1, closed))
     return found
-
-
-def _harness_blocks(reply: str, rules: PromptRules) -> list[FencedBlock]:
-    """What the harness's own pattern finds where CommonMark sees no block, such as behind a fence never closed."""
-    label = min(rules.labels)
-    return [
-        FencedBlock(label, command, reply[: reply.find(command)].count("\n"), closed=True)
-        for command in turn.blocks(reply)
-    ]
 
 
 @cache

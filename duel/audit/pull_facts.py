@@ -42,8 +42,7 @@ class DiffLine(NamedTuple):
     path: str
     sign: str
     text: str
-    number: int
-    """1-based position in the text of the diff."""
+    number: int  # 1-based position in the text of the diff
     old: int
     new: int
 
@@ -56,10 +55,8 @@ class Fact(NamedTuple):
     part: str = "record"
     path: str = ""
     line: int = 0
-    changed: bool = True
-    """It stands on an added or removed line, not only on the unchanged ones around."""
-    added: bool = False
-    """It stands on added lines alone: it is not in the repository yet."""
+    changed: bool = True  # it stands on an added or removed line, not only on the unchanged ones around
+    added: bool = False  # it stands on added lines alone: it is not in the repository yet
 
 
 def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:
@@ -110,8 +107,11 @@ class Names:
         holding = [line for line, text in pairs if key in text and key in self._names([text])]
         if not holding:
             return None
-        tests = [line for line in holding if self._kind == "identifier" and key in _test_names(line.text)]
-        line, kind = (tests[0], "test") if tests else (holding[0], self._kind)
+        line, kind = holding[0], self._kind
+        if kind == "identifier":
+            for one in reversed(holding):
+                if key in {name.casefold() for found in _TEST_NAME.findall(one.text) for name in found}:
+                    line, kind = one, "test"
         value = next((name for name in self._pattern.findall(line.text) if name.casefold() == key), key)
         return fact_on(line, kind, value)._replace(added=all(line.sign == "+" for line in holding))
 
@@ -125,10 +125,6 @@ class Names:
 
     def _names(self, texts: Iterable[str]) -> set[str]:
         return set(self._pattern.findall("\n".join(texts).casefold()))
-
-
-def _test_names(text: str) -> set[str]:
-    return {name.casefold() for found in _TEST_NAME.findall(text) for name in found if name}
 
 
 class Facts:
@@ -274,12 +270,10 @@ def plain(text: str) -> str:
 def is_compound(word: str) -> bool:
     """True for a name that is put together or marked as code: snake_case, CamelCase, ALL_CAPS with digits, `x2y`."""
     core = word.strip("_")
-    return bool(
-        "_" in core or word.startswith("_") or re.search(r"[a-z0-9][A-Z]|[A-Z]{2,}[a-z]{2}|[A-Za-z]\d|\d[A-Za-z]", core)
-    )
+    mixed = re.search(r"[a-z0-9][A-Z]|[A-Z]{2,}[a-z]{2}|[A-Za-z]\d|\d[A-Za-z]", core)
+    return "_" in core or word.startswith("_") or mixed is not None
 
 
 def subwords(name: str) -> list[str]:
     """The words that a name is put together from, casefolded: `HTTPDigestAuth_v2` → http, digest, auth, v, 2."""
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
-    return [part.casefold() for part in parts]
+    return [part.casefold() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)]

@@ -133,8 +133,7 @@ class _Counted:
     """Stem of each pull request's file -> its size and the time of its last change, in nanoseconds."""
     histories: dict[str, str] = field(default_factory=dict)
     """Stem of each answer in the sample -> stem of its pull request's file."""
-    shared: bool = False
-    """The table stands as it is, whatever files there are."""
+    shared: bool = False  # the table stands as it is, whatever files there are
 
     def stems_by_record(self) -> dict[str, list[str]]:
         """The answers of each record, in the order of their names."""
@@ -155,30 +154,11 @@ def _counted(workspace: Workspace) -> Rarity:
     changed = any(now.commits.get(stem) != mark for stem, mark in kept.commits.items())
     if changed or kept.histories.keys() - answers.keys():
         rarity, kept = Rarity(), _Counted()
-    sample = sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]
     texts: dict[str, str] = {}
-    for stem in sample:
+    for stem in sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]:
         if record := kept.histories.get(stem) or _read_history(workspace, answers[stem], texts):
             now.histories[stem] = record
-    if now != kept:
-        _exchange(workspace, commits, answers, rarity, kept, now, texts)
-        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
-            _save(workspace, workspace.private / FILE, rarity, now)
-    return rarity
-
-
-def _exchange(
-    workspace: Workspace,
-    commits: dict[str, Path],
-    answers: dict[str, Path],
-    rarity: Rarity,
-    kept: _Counted,
-    now: _Counted,
-    texts: dict[str, str],
-) -> None:
-    """Count each record that has changed: a new pull request, or one of whose histories another sample is taken."""
     before, after = kept.stems_by_record(), now.stems_by_record()
-    changed = {record for record in {*before, *after} if before.get(record) != after.get(record)}
 
     def cells(record: str, index: _Counted, stems: list[str]) -> set[int]:
         found: set[int] = set()
@@ -190,8 +170,14 @@ def _exchange(
                 found |= _cells_of(texts[stem])
         return found
 
-    for record in sorted(changed | (now.commits.keys() - kept.commits.keys())):
+    # A new pull request, or one of whose histories another sample is taken.
+    resampled = {record for record in {*before, *after} if before.get(record) != after.get(record)}
+    for record in sorted(resampled | (now.commits.keys() - kept.commits.keys())):
         rarity.exchange(cells(record, kept, before.get(record, [])), cells(record, now, after.get(record, [])))
+    if now != kept:
+        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
+            _save(workspace, workspace.private / FILE, rarity, now)
+    return rarity
 
 
 def _read_history(workspace: Workspace, path: Path, texts: dict[str, str]) -> str:
@@ -245,7 +231,14 @@ def background() -> Counter[str]:
     process reads them once, or takes what another has read (`take_background`).
     """
     if not _BACKGROUND:
-        take_background(_read_background())
+        counts: Counter[str] = Counter()
+        specs = [spec for name in PACKAGES if (spec := find_spec(name))]
+        packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
+        for root in map(Path, [sysconfig.get_paths()["stdlib"], *packages]):
+            for file in sorted(root.rglob("*.py")):
+                if _NOT_COMMON.isdisjoint(file.relative_to(root).parts):
+                    counts.update(set(WORD.findall(file.read_text("utf-8", "replace").casefold())))
+        take_background(counts)
     return _BACKGROUND[0]
 
 
@@ -253,25 +246,12 @@ def take_background(counts: Counter[str]) -> None:
     _BACKGROUND[:] = [counts]
 
 
-def _read_background() -> Counter[str]:
-    counts: Counter[str] = Counter()
-    specs = [spec for name in PACKAGES if (spec := find_spec(name))]
-    packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
-    for root in map(Path, [sysconfig.get_paths()["stdlib"], *packages]):
-        for file in sorted(root.rglob("*.py")):
-            if _NOT_COMMON.isdisjoint(file.relative_to(root).parts):
-                counts.update(set(WORD.findall(file.read_text("utf-8", "replace").casefold())))
-    return counts
-
-
 def commonness(word: str) -> int:
     """In how many modules of the background `word` stands, in any of its English forms."""
-    known = background()
-    folded = word.casefold()
-    found = known.get(folded, 0)
-    if not found and folded.isalpha() and len(folded) > 4:
-        found = max((known.get(form, 0) for form in _forms(folded)), default=0)
-    return found
+    known, folded = background(), word.casefold()
+    if folded in known or not folded.isalpha() or len(folded) <= 4:
+        return known.get(folded, 0)
+    return max((known.get(form, 0) for form in _forms(folded)), default=0)
 
 
 def _forms(word: str) -> Iterator[str]:

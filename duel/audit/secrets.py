@@ -18,8 +18,8 @@ from itertools import starmap
 from typing import NamedTuple
 
 from duel.audit import personal_data
+from duel.audit.audit_tables import rows
 from duel.audit.secret_formats import formats
-from duel.audit.tables_beside import rows
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,7 @@ class Examiner:
     side: Side
     rarity: Rarity
     benchmarks: Benchmarks
-    base: bytes
-    """What all audits rest on; a turn's own texts are added to it."""
+    base: bytes  # what all audits rest on; a turn's own texts are added to it
     _kept: dict[str, Commit | None] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -99,8 +98,6 @@ class Examiner:
 
 @dataclass
 class AuditedTurn:
-    """What is remembered of one audited turn."""
-
     path: Path
     instance_id: str
     found: Audit
@@ -111,11 +108,8 @@ class AuditedTurn:
 
 @dataclass
 class Audited:
-    """All audited turns of a workspace."""
-
     turns: list[AuditedTurn] = field(default_factory=list)
-    without: int = 0
-    """Answers that have no reply of this side yet."""
+    without: int = 0  # answers that have no reply of this side yet
     damage: list[ItemError] = field(default_factory=list)
 
 

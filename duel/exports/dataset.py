@@ -31,8 +31,7 @@ class Written:
     format: Format
     rows: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
-    lengths: list[int] = field(default_factory=list)
-    """Tokens of every row, of its longest sequence."""
+    lengths: list[int] = field(default_factory=list)  # tokens of every row, of its longest sequence
 
     def figures(self) -> dict[str, Any]:
         return lengths.figures(self.lengths)
@@ -159,7 +158,7 @@ class Export:
                     # Where the row comes from: some formats' readers take no further columns.
                     told = {"format": done.format.name, "split": split, "tokens": row.longest}
                     index.write(files.json_line(told | provenance(row.example)))
-                    tokens += row.total
+                    tokens += sum(row.lengths)
                     done.lengths.append(row.longest)
         self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
         if not rows.count:

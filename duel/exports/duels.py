@@ -1,6 +1,7 @@
 """Turns out of the buckets: `final/`, `refined/` and, with the king as the winner, `defeat/`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,21 +109,18 @@ def _from_the_winner(score: float | None, bucket: Bucket) -> float | None:
 
 def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:
     """The turn with the candidates of its answer, whose audit may be newer than the bucket."""
-    answer = workspace.find_answer(path.stem, folders)
-    try:
-        found = workspace.read(answer, Answer) if answer else None
-    except ItemError:
-        return kept
-    same = found is not None and (found.king, found.challenger) == (kept.king, kept.challenger)
-    return kept.model_copy(update={"candidates": found.candidates}) if found is not None and same else kept
+    if answer := workspace.find_answer(path.stem, folders):
+        with suppress(ItemError):
+            found = workspace.read(answer, Answer)
+            if (found.king, found.challenger) == (kept.king, kept.challenger):
+                return kept.model_copy(update={"candidates": found.candidates})
+    return kept
 
 
 def _score(workspace: Workspace, stem: str) -> Score | None:
-    path = workspace.score_path(stem)
-    try:
-        return workspace.read(path, Score) if path.exists() else None
-    except ItemError:
-        return None
+    with suppress(ItemError):
+        return workspace.read(workspace.score_path(stem), Score)
+    return None
 
 
 def repository_of(instance_id: str) -> str:

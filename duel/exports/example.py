@@ -62,8 +62,7 @@ class Example:
     repo: str = ""
     license: str = ""
     base_commit: str = ""
-    dataset: str = ""
-    """Where the conversation comes from: a Hub id or a file's name."""
+    dataset: str = ""  # where the conversation comes from: a Hub id or a file's name
     revision: str = ""
     messages: tuple[Message, ...] | SpilledMessages
     native: tuple[Message, ...] = ()
@@ -75,39 +74,28 @@ class Example:
     """Of a pair of trajectories: what the failed run said and saw behind the common `opening` messages."""
     refused: tuple[tuple[int, str], ...] = ()
     """Of a guided run: (place of a message, the agent's proposal that did not run and that the message replaced)."""
-    opening: int = 0
-    """How many messages both runs of a pair share; 0: only the last message is what is to be learned."""
+    opening: int = 0  # how many messages both runs of a pair share; 0: only the last message is what is to be learned
     label: bool | None = None
     """For unpaired preferences: whether the last message is wanted. None: the format has no labels."""
-    score: float | None = None
-    """Panel score of the last message against `rejected`, 0-100; None where no panel saw it."""
-    score_expected: float | None = None
-    """The score that a second look is expected to give."""
+    score: float | None = None  # panel score of the last message against `rejected`, 0-100; None where no panel saw it
+    score_expected: float | None = None  # the score that a second look is expected to give
     bucket: str = ""
     style: str = ""
-    model: str = ""
-    """The model that wrote the last message."""
-    template: str = ""
-    """Hash of the prompt file it was asked with."""
-    agent: str = ""
-    """The harness, as the trajectory's format names it."""
+    model: str = ""  # the model that wrote the last message
+    template: str = ""  # hash of the prompt file it was asked with
+    agent: str = ""  # the harness, as the trajectory's format names it
     tools: tuple[Mapping[str, Any], ...] = ()
     """Function schemas of native tool calls, in OpenAI's shape; empty: the bash block is the only action."""
     exit_status: str = ""
-    resolved: bool | None = None
-    """Whether tests showed that the run solved its issue; None: unknown."""
-    guess: str = ""
-    """What mine.py guesses of the run: "success", "failure" or "unknown". Nothing is chosen by it."""
-    evidence: str = ""
-    """What `resolved` rests on, where the source tells."""
-    audit: Audit | None = None
-    """Of the accepted turn; None: it was never audited."""
+    resolved: bool | None = None  # whether tests showed that the run solved its issue; None: unknown
+    guess: str = ""  # what mine.py guesses of the run: "success", "failure" or "unknown". Nothing is chosen by it
+    evidence: str = ""  # what `resolved` rests on, where the source tells
+    audit: Audit | None = None  # of the accepted turn; None: it was never audited
     recorded: bool = False
     """True for a whole trajectory, every turn of which is to be learned; False where only the last turn is."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """What the model sees before the last message."""
         return self.messages[: self.opening or -1]
 
     @property
@@ -117,7 +105,6 @@ class Example:
 
     @property
     def accepted(self) -> str:
-        """The text of the last message."""
         return self.messages[-1].content
 
     @property
@@ -184,8 +171,7 @@ class Division:
     """The splits, and what a reader should know of how they came out."""
 
     parts: dict[str, Sequence[Example]]
-    by: str
-    """What stays whole: "repo" or "pr"."""
+    by: str  # what stays whole: "repo" or "pr"
     notes: list[str] = field(default_factory=list)
 
 
@@ -196,8 +182,7 @@ class Loaded:
     found: int
     examples: list[Example] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
-    origin: str = ""
-    """What was read, for the card: "final" or a file's name."""
+    origin: str = ""  # what was read, for the card: "final" or a file's name
 
 
 def recorded_calls(example: Example) -> list[Example]:

@@ -39,20 +39,18 @@ class Extra:
         """`schema` with them: weights of the row, and `reasoning_content` of each message."""
         import pyarrow as pa
 
-        fields = [pa.field(f.name, _with_reasoning(f.type)) if self.reasoning else f for f in schema]
+        def extended(field: pyarrow.Field) -> pyarrow.Field:
+            is_chat = pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)
+            parts = list(field.type.value_type) if is_chat else []
+            if not any(part.name == "role" for part in parts):
+                return field
+            return pa.field(field.name, pa.list_(pa.struct([*parts, pa.field("reasoning_content", pa.string())])))
+
+        fields = [extended(field) if self.reasoning else field for field in schema]
         if self.weights:
             known = {field.name for field in fields}
             fields += [pa.field(name, pa.float64()) for name in WEIGHTS if name not in known]
         return pa.schema(fields)
-
-
-def _with_reasoning(kind: pyarrow.DataType) -> pyarrow.DataType:
-    import pyarrow as pa
-
-    fields = list(kind.value_type) if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) else []
-    if not any(field.name == "role" for field in fields):
-        return kind
-    return pa.list_(pa.struct([*fields, pa.field("reasoning_content", pa.string())]))
 
 
 class Rows:

@@ -79,7 +79,7 @@ def _calls(message: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A row, the example that it was made of, and the tokens of what a trainer makes of it."""
+    """A row, the example that it was made of, and the tokens of each sequence that a trainer makes of it."""
 
     fields: Mapping[str, Any]
     example: Example
@@ -90,11 +90,6 @@ class MeasuredRow:
         """What `max_length` must hold."""
         return max(self.lengths)
 
-    @property
-    def total(self) -> int:
-        """Tokens that one pass over the row costs: a pair has its prompt twice."""
-        return sum(self.lengths)
-
 
 @dataclass
 class Measure:
@@ -102,8 +97,7 @@ class Measure:
 
     tokens: Estimate = field(default_factory=Estimate)
     limit: int | None = None
-    reasoning: bool = False
-    """Thoughts are written as `reasoning_content`."""
+    reasoning: bool = False  # thoughts are written as `reasoning_content`
 
     def rows(self, form: Format, example: Example) -> list[MeasuredRow]:
         """The rows of one example.
@@ -139,23 +133,16 @@ class Measure:
         scale = room / longest  # the history's rule counts in estimated tokens
         for _ in range(ROUNDS):
             room -= max(32, int((longest - self.limit) * scale))
-            shorter = _with_room(example, room)
-            if shorter is None:
-                break
+            messages, native = _fit(example.messages, room), _fit(example.native, room)
+            if example.lost or messages is None or native is None:
+                break  # the task would be cut
+            shorter = replace(example, messages=messages, native=native)
             longest = max(max(self.lengths(form, form.write(part))) for part in form.rows_of(shorter))
             if longest <= self.limit:
                 return shorter
             # Whole turns go: what is left can be far below the room that it was given.
             room = min(room, history.history_tokens(_before_last(shorter.native or shorter.messages)))
         raise ItemError("does-not-fit", f"more than {self.limit} tokens with the shortest history")
-
-
-def _with_room(example: Example, room: int) -> Example | None:
-    """The example with both its histories fitted into `room` estimated tokens; None where the task would be cut."""
-    messages, native = _fit(example.messages, room), _fit(example.native, room)
-    if example.lost or messages is None or native is None:
-        return None
-    return replace(example, messages=messages, native=native)
 
 
 def _fit(conversation: Sequence[Message], room: int) -> tuple[Message, ...] | None:

@@ -36,6 +36,8 @@ def push(
     if not sys.stderr.isatty():
         disable_progress_bars()
     api = HfApi(token=token)
+    # Raised where no answer came: the error of the client's own HTTP library, whichever version uses which.
+    lost: type[Exception] = getattr(errors, "HTTPError", OSError)
     try:
         try:
             _must_be_wanted(api.dataset_info(repository), repository, public, agree)
@@ -52,7 +54,7 @@ def push(
             allow_patterns=files,
             commit_message="Export of a duel",
         )
-    except (errors.HfHubHTTPError, _connection_error(), OSError) as error:
+    except (errors.HfHubHTTPError, lost, OSError) as error:
         raise _refused(error, repository, token) from None
     return str(commit.commit_url)
 
@@ -66,14 +68,6 @@ def check(repository: str) -> None:
     """Raise UserError where `repository` is no Hub id."""
     if not _REPOSITORY.fullmatch(repository):
         raise UserError("not a repository of the Hub", where="--push", value=repository, hint="write it as owner/name")
-
-
-def _connection_error() -> type[Exception]:
-    """What the Hub's client raises where no answer came: its own HTTP library's error, whichever version uses which."""
-    from huggingface_hub import errors
-
-    found = getattr(errors, "HTTPError", OSError)
-    return found if isinstance(found, type) and issubclass(found, Exception) else OSError
 
 
 def _must_be_wanted(existing: DatasetInfo, repository: str, public: bool, agree: Callable[[str], bool]) -> None:

@@ -151,8 +151,7 @@ _scrubbed = lru_cache(maxsize=1024)(scrub)
 class TokenBreaker:
     """Breaks control tokens of chat templates, which a trainer's tokenizer would take for a switch of role."""
 
-    family: str = "all"
-    """Of `chat_tokens.FAMILIES`, or "all"."""
+    family: str = "all"  # of `chat_tokens.FAMILIES`, or "all"
     broken: int = 0
 
     def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:

@@ -39,14 +39,11 @@ class ActionStep:
     turn: int
     thought: str
     tool: str
-    action: str
-    """The command of a bash action, the JSON of any other's arguments, "" where nothing was run."""
+    action: str  # the command of a bash action, the JSON of any other's arguments, "" where nothing was run
     observation: str | None
-    command: str = ""
-    """The shell command, whichever way the tool takes it; "" for other tools."""
+    command: str = ""  # the shell command, whichever way the tool takes it; "" for other tools
     shown: Shown = field(default_factory=Shown)
-    path: str = ""
-    """The file that a tool was called on, by the names that file tools use for it."""
+    path: str = ""  # the file that a tool was called on, by the names that file tools use for it
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,6 @@ class RecoverySpan:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What a trajectory went through."""
-
     steps: list[ActionStep]
     spans: list[RecoverySpan]
     outcome: Outcome
@@ -139,8 +134,7 @@ class _Deed:
     files: frozenset[str]
     operands: frozenset[str] = frozenset()
     selection: str = ""
-    words: tuple[str, ...] = ()
-    """Programs with all their arguments, options included."""
+    words: tuple[str, ...] = ()  # programs with all their arguments, options included
 
 
 @dataclass(frozen=True)

@@ -190,12 +190,12 @@ def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Messag
     if not session.acts_in_text:
         return native, [], session
     said = []
-    for row in rows:
+    for row in [row for row in rows if row["role"] != "exit"]:
         content, images = parts(row["content"])
-        if images and row["role"] != "exit":
+        if images:
             raise ItemError("content-not-text", "a message holds something else than text")
-        if row["role"] != "exit":  # what a tool answers is a message of the user there
-            said.append(Message(role="user" if row["role"] == "tool" else row["role"], content=content))
+        # What a tool answers is a message of the user there.
+        said.append(Message(role="user" if row["role"] == "tool" else row["role"], content=content))
     return said, [] if session.keeps_protocol or not session.calls else native, session
 
 

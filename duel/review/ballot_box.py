@@ -26,10 +26,8 @@ class Taken:
 
     new: int = 0
     there_before: int = 0
-    set_aside: list[tuple[str, str]] = field(default_factory=list)
-    """(which, why)."""
-    acknowledged: list[str] = field(default_factory=list)
-    """`id at` of each vote that is on disk."""
+    set_aside: list[tuple[str, str]] = field(default_factory=list)  # (which, why)
+    acknowledged: list[str] = field(default_factory=list)  # `id at` of each vote that is on disk
 
 
 @dataclass
@@ -37,8 +35,7 @@ class BallotBox:
     """The one way for a page's votes to get into `review/votes.jsonl`."""
 
     workspace: Workspace
-    ballots: Mapping[str, Ballot]
-    """By ballot id: every showing whose votes may come in."""
+    ballots: Mapping[str, Ballot]  # by ballot id: every showing whose votes may come in
 
     def take(self, rows: Iterable[object]) -> Taken:
         """Check each row and append what is new in one synced write. Raises WorkspaceError where that fails."""
@@ -47,20 +44,17 @@ class BallotBox:
         for number, row in enumerate(rows, start=1):
             try:
                 cast = row if isinstance(row, Cast) else Cast.parse(row)
-                votes.append((cast, self._ballot(cast).vote(cast, self.workspace.secret())))
+                ballot = self.ballots.get(cast.id)
+                if ballot is None or ballot.showing.rater != cast.rater:
+                    raise ItemError("unknown", "this workspace has drawn no such turn for this person")
+                if ballot.pair_id != cast.pair:
+                    raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
+                votes.append((cast, ballot.vote(cast, self.workspace.secret())))
             except ItemError as error:
                 taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
         if votes:
             self._append(votes, taken)
         return taken
-
-    def _ballot(self, cast: Cast) -> Ballot:
-        ballot = self.ballots.get(cast.id)
-        if ballot is None or ballot.showing.rater != cast.rater:
-            raise ItemError("unknown", "this workspace has drawn no such turn for this person")
-        if ballot.pair_id != cast.pair:
-            raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
-        return ballot
 
     def _append(self, votes: Iterable[tuple[Cast, PersonVote]], taken: Taken) -> None:
         with _locked(self.workspace, VOTES_FILE) as handle:

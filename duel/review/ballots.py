@@ -72,6 +72,9 @@ class Ballot:
         pair = rubric.pair_of(showing.item, answer, mode, observed)
         fingerprint = rubric.fingerprint(pair)
         swapped = _keyed(secret, "side", showing.rater, showing.item)[0] & 1 ^ int(showing.repeat)
+        # One output alone would tell the sides.
+        opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
+        challenger = _printed(answer.chosen("challenger"))
         return cls(
             showing,
             pair,
@@ -79,7 +82,7 @@ class Ballot:
             _keyed(secret, "ballot", showing.rater, showing.item, str(showing.repeat)).hex()[:24],
             _keyed(secret, "pair", showing.item, fingerprint).hex()[:24],
             "challenger_first" if swapped else "king_first",
-            printed_by_both(answer, mode),
+            None if opponent is None or challenger is None else (opponent, challenger),
         )
 
     @property
@@ -93,14 +96,18 @@ class Ballot:
     def _shown(self, both: tuple[str, str]) -> tuple[str, str]:
         return both if self.order == "king_first" else both[::-1]
 
+    @property
+    def mine(self) -> int:
+        """The button of the challenger."""
+        return 1 if self.order == "challenger_first" else 2
+
     def key(self, secret: bytes) -> str:
         """Names this showing of these very texts."""
         return _keyed(secret, "vote", self.id, self.fingerprint).hex()[:24]
 
     def vote(self, cast: Cast, secret: bytes) -> PersonVote:
         """The vote that `cast` is, seen from the challenger's side."""
-        mine = 1 if self.order == "challenger_first" else 2
-        value = {mine: 1.0, 3 - mine: 0.0, 0: 0.5}
+        value = {self.mine: 1.0, 3 - self.mine: 0.0, 0: 0.5}
         return PersonVote(
             key=self.key(secret),
             item=self.showing.item,
@@ -118,19 +125,12 @@ class Ballot:
 
     def choices(self, vote: PersonVote) -> dict[str, int] | None:
         """The buttons that `vote` was, as shown on this ballot; None for a skip."""
-        mine = 1 if self.order == "challenger_first" else 2
-        button = {1.0: mine, 0.0: 3 - mine, 0.5: 0}
+        button = {1.0: self.mine, 0.0: 3 - self.mine, 0.5: 0}
         return None if vote.values is None else {name: button[getattr(vote, name)] for name in DIMENSIONS}
 
 
-def printed_by_both(answer: Answer, mode: int) -> tuple[str, str] | None:
-    """(opponent's, challenger's) output in words; None unless both commands ran: one alone would tell the sides."""
-    opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
-    challenger = _printed(answer.chosen("challenger"))
-    return None if opponent is None or challenger is None else (opponent, challenger)
-
-
 def _printed(candidate: Candidate | None) -> str | None:
+    """What a command printed, in words; None where it did not run."""
     observed = candidate.observed if candidate else None
     if observed is None or not observed.ran:
         return None

@@ -1,4 +1,4 @@
-"""What people's votes make of the panel's verdict: the corrected margin and its bound, and where the panel errs."""
+"""What people's votes make of the panel's verdict: the corrected margin and its bound, where it errs, who votes how."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from duel.judging.agreement import krippendorff_alpha, winner
 from duel.judging.statistics import finite
+from duel.judging.vote_table import mean
 from duel.records import DIMENSIONS, Score
-from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, ScoreBucketRow
+from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.text import shorten
 from duel.review import estimator
 from duel.review.agreed_threshold import agreed_thresholds
 from duel.review.estimator import Phases
 from duel.review.labeled import Labeled
-from duel.review.rater_figures import agreement, by_rater, same_winner
 from duel.settings import Settings
 
 Floats = NDArray[np.float64]
@@ -100,7 +100,7 @@ def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
 
 
 def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
-    people = labeled.people
+    people, people_by_metric = labeled.people, mean(labeled.said, axis=1)
     won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
     scores = 100 * (labeled.panel + 0.5)
     return {
@@ -108,12 +108,12 @@ def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
             _figure(labeled, judge, labeled.judged[:, place], people) for place, judge in enumerate(labeled.judges)
         ],
         "by_metric": [
-            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, labeled.people_by_metric[:, i] - 0.5)
+            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i] - 0.5)
             for i, name in enumerate(DIMENSIONS)
         ],
         "by_bucket": _by_bucket(labeled, settings),
         "agreement": agreement(labeled),
-        "by_rater": by_rater(labeled),
+        "by_rater": [_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
         "confusion": _confusion(labeled, settings),
         "final_min": agreed_thresholds(scores, won, 1 / labeled.chance, settings.duel.gate_alpha),
         "differ": _differ(labeled),
@@ -186,3 +186,46 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
         )
         for row in rows
     ]
+
+
+def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
+    """Time, ties, lean and constancy of one person."""
+    own = [vote for vote in labeled.first if vote.rater == name]
+    deltas = np.array([labeled.by_person[labeled.place[vote.item], number] for vote in own])
+    side = np.array([1.0 if vote.order == "challenger_first" else -1.0 for vote in own])
+    preferred = winner(deltas + 0.5)
+    decided = preferred != 0
+    again = [_same_again(labeled, number, vote) for vote in labeled.repeats if vote.rater == name]
+    known = [same for same in again if same is not None]
+    return RaterFigures(
+        rater=name,
+        votes=len(own),
+        skipped=sum(vote.rater == name for vote in labeled.skips),
+        median_seconds=finite(np.median([vote.seconds for vote in own])) if own else None,
+        ties=finite(np.mean(~decided)) if own else None,
+        first_shown=finite(np.mean((preferred * side > 0)[decided])) if decided.any() else None,
+        repeats=len(known),
+        self_agreement=float(np.mean(known)) if known else None,
+        with_panel=same_winner(winner(labeled.by_person[:, number] + 0.5), winner(labeled.panel + 0.5)),
+    )
+
+
+def _same_again(labeled: Labeled, number: int, vote: PersonVote) -> bool | None:
+    """True where a person names the same winner the second time; None where the first vote does not count."""
+    before = labeled.by_person[labeled.place[vote.item], number]
+    if np.isnan(before):
+        return None
+    now, then = winner(np.array([np.array(vote.values)[labeled.keys].mean(), before + 0.5]))
+    return bool(now == then)
+
+
+def same_winner(one: Floats, two: Floats) -> float | None:
+    """The share of turns on which both name the same winner, over the turns for which both are there."""
+    both = np.isfinite(one) & np.isfinite(two)
+    return float((one[both] == two[both]).mean()) if both.any() else None
+
+
+def agreement(labeled: Labeled) -> dict[str, float | None]:
+    """Krippendorff's alpha among people: by dimension, and `total` for the winner over all that count."""
+    found = {name: finite(krippendorff_alpha(labeled.said[:, :, i])) for i, name in enumerate(DIMENSIONS)}
+    return found | {"total": finite(krippendorff_alpha(winner(labeled.by_person + 0.5)))}

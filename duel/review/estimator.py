@@ -29,6 +29,8 @@ POWER_QUANTILE = 2.49  # normal quantiles of 95 % and 80 %, added: 80 % power at
 RESIDUAL_SD = 0.27
 """What the panel leaves open of people's delta on one turn: 27 points, measured over simulated and real panels."""
 
+# Remembered: every judge, dimension and bucket asks for the same few.
+quantile = lru_cache(maxsize=4096)(student_quantile)
 # Columns of the sums, one row a cluster; those from WEIGHT on are over labeled turns only.
 TURNS, PANEL, WEIGHT, PEOPLE, PANEL_LABELED, PRODUCT, SQUARE, LABELS = range(8)
 
@@ -65,12 +67,6 @@ class Phases:
     def labeled_clusters(self) -> int:
         """C_L: clusters with a label."""
         return int((self.sums[:, LABELS] > 0).sum())
-
-    def with_pseudo_label(self) -> Phases:
-        """One more cluster: a turn that people call lost and the panel finds average."""
-        f = self.sums[:, PANEL].sum() / self.sums[:, TURNS].sum()
-        lost = [1.0, f, 1.0, PSEUDO_DELTA, f, PSEUDO_DELTA * f, f * f, 1.0]
-        return Phases(np.vstack([self.sums, lost]))
 
     def slope(self) -> float:
         """The slope of people on the panel over the labeled turns; 0 where the panel shows no spread."""
@@ -131,8 +127,12 @@ class Phases:
         """
         if self.labels < 3:
             return math.nan
-        used = self.with_pseudo_label() if self.labeled_clusters < PSEUDO_TURN_BELOW else self
-        return used.people(slope).lower(alpha)
+        if self.labeled_clusters >= PSEUDO_TURN_BELOW:
+            return self.people(slope).lower(alpha)
+        # One more cluster: a turn that people call lost and the panel finds average.
+        f = self.sums[:, PANEL].sum() / self.sums[:, TURNS].sum()
+        lost = [1.0, f, 1.0, PSEUDO_DELTA, f, PSEUDO_DELTA * f, f * f, 1.0]
+        return Phases(np.vstack([self.sums, lost])).people(slope).lower(alpha)
 
 
 @dataclass(frozen=True)
@@ -148,15 +148,9 @@ class MeanEstimate:
         """The one-sided t bound at level 1 - `alpha`."""
         return self.mean - quantile(1 - alpha, self.freedom) * self.error
 
-    def half_width(self, alpha: float = 0.05) -> float:
-        """The two-sided interval is mean ± this."""
-        return quantile(1 - alpha / 2, self.freedom) * self.error
-
-
-@lru_cache(maxsize=4096)
-def quantile(level: float, freedom: int) -> float:
-    """Student's t, remembered: every judge, dimension and bucket asks for the same few."""
-    return student_quantile(level, freedom)
+    def half_width(self) -> float:
+        """The two-sided interval of 95 % is mean ± this."""
+        return quantile(0.975, self.freedom) * self.error
 
 
 def labels_needed(points: float, residual_sd: float = RESIDUAL_SD) -> int:

@@ -23,26 +23,17 @@ class Labeled:
     """T parsed turns, J judges, R people, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
     turns: Sequence[str]
-    clusters: NDArray[np.str_]
-    """(T,): what each turn is dependent on."""
-    keys: NDArray[np.intp]
-    """Places in DIMENSIONS of those that count towards the score."""
-    panel: Floats
-    """(T,): the panel's delta."""
-    panel_by_metric: Floats
-    """(T, 5)."""
+    clusters: NDArray[np.str_]  # (T,): what each turn is dependent on
+    keys: NDArray[np.intp]  # places in DIMENSIONS of those that count towards the score
+    panel: Floats  # (T,): the panel's delta
+    panel_by_metric: Floats  # (T, 5)
     judges: Sequence[str]
-    judged: Floats
-    """(T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse."""
-    reasons: Sequence[str]
-    """(T,): one of each judge."""
+    judged: Floats  # (T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse
+    reasons: Sequence[str]  # (T,): one of each judge
     raters: Sequence[str]
-    said: Floats
-    """(T, R, 5), NaN where a person has not voted; repeats are left out."""
-    chance: Floats
-    """(T,): of being drawn; 1 where nobody voted."""
-    first: Sequence[PersonVote]
-    """The votes that count."""
+    said: Floats  # (T, R, 5), NaN where a person has not voted; repeats are left out
+    chance: Floats  # (T,): of being drawn; 1 where nobody voted
+    first: Sequence[PersonVote]  # the votes that count
     repeats: Sequence[PersonVote]
     set_aside: Counter[str]
     skips: Sequence[PersonVote]
@@ -101,11 +92,6 @@ class Labeled:
     def place(self) -> dict[str, int]:
         """The row of each turn."""
         return {turn: row for row, turn in enumerate(self.turns)}
-
-    @cached_property
-    def people_by_metric(self) -> Floats:
-        """(T, 5): the mean over people, NaN without a vote."""
-        return mean(self.said, axis=1)
 
     @cached_property
     def by_person(self) -> Floats:

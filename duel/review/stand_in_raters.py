@@ -14,22 +14,17 @@ OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
 
 def casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:
     """One vote a ballot: mostly the panel's, now and then a lot; the same for the same ballot."""
-    return [_cast(ballot, scores[ballot.showing.item]) for ballot in ballots if ballot.showing.item in scores]
-
-
-def _cast(ballot: Ballot, score: Score) -> Cast:
-    draw = random.Random(f"{ballot.showing.rater} {ballot.showing.item}")
-    mine = 1 if ballot.order == "challenger_first" else 2
-    choices = {}
-    for name in DIMENSIONS:
-        points = score.metrics.get(name) or 0.0
-        lean = draw.choice((1, 0, -1)) if draw.random() < OWN_MIND else (points > 55) - (points < 45)
-        choices[name] = {1: mine, -1: 3 - mine, 0: 0}[lean]
-    return Cast(
-        rater=ballot.showing.rater,
-        id=ballot.id,
-        pair=ballot.pair_id,
-        choices=choices,
-        reason="A rule voted here.",
-        at=AT,
-    )
+    found = []
+    for ballot in ballots:
+        rater, item = ballot.showing.rater, ballot.showing.item
+        if item in scores:
+            draw = random.Random(f"{rater} {item}")
+            button = {1: ballot.mine, -1: 3 - ballot.mine, 0: 0}
+            choices = {}
+            for name in DIMENSIONS:
+                points = scores[item].metrics.get(name) or 0.0
+                lean = draw.choice((1, 0, -1)) if draw.random() < OWN_MIND else (points > 55) - (points < 45)
+                choices[name] = button[lean]
+            said = "A rule voted here."
+            found.append(Cast(rater=rater, id=ballot.id, pair=ballot.pair_id, choices=choices, reason=said, at=AT))
+    return found

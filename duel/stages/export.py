@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
     from duel.audit.contamination import Benchmarks
-    from duel.exports import card, facts, files, lengths, push, quality, splits
+    from duel.exports import card, files, lengths, push, quality, splits
     from duel.exports.dataset import Export
     from duel.exports.handover import Handover
 
@@ -61,7 +61,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
 
         with Export(workspace, handover, measure, files.Extra(asked.weights, reasoning)) as export:
             written = [export.add(format, division) for format in wanted]
-            known = facts.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
+            known = card.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
             export.save(card.render(export, known), known)
         workspace.save_dropped("export", handover.rows())
     handover.say()

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from duel.records.people import People
 from duel.review.agreed_threshold import agreed_thresholds, beta_share, share_lower
 from duel.review.calibration import calibrate
-from duel.review.drawn_turns import chances, sequence
 from duel.review.estimator import Phases, labels_needed
 from duel.review.labeled import Labeled
+from duel.review.showings import chances, sequence
 from duel.settings import Settings
 from tests.review.judged import panel_of, score, vote
 

@@ -1,4 +1,4 @@
-"""The registry of training formats. A new one is a module here with a schema, a writer and a reader."""
+"""The registry of training formats: a table in text_columns.toml each, or a module with a shape, a writer, a reader."""
 
 from dataclasses import replace
 from functools import partial

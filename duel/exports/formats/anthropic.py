@@ -50,11 +50,22 @@ def write(example: Example) -> Row:
         else:
             if messages and messages[-1]["role"] == "assistant":
                 raise ItemError("two-turns-in-a-row", "an agent turn follows another with nothing between")
-            _append(messages, "assistant", _turn_blocks(entry))
+            text = [{"type": "text", "text": entry.text}] if entry.text else []
+            calls = [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in entry.calls]
+            if not text and not calls:
+                raise ItemError("empty-turn", "a turn says and does nothing")
+            _append(messages, "assistant", [*text, *calls])
             results = [{"type": "tool_result", "tool_use_id": r.id, "content": r.text} for r in entry.results]
             _append(messages, "user", results)
-    functions = [tool["function"] for tool in dialogue.tools_for(entries, example.tools)]
-    return {"system": system, "messages": messages, "tools": [_tool(function) for function in functions]}
+    tools = [
+        {
+            "name": function["name"],
+            "description": function.get("description") or "",
+            "input_schema": {"type": "object", **(function.get("parameters") or {})},
+        }
+        for function in (tool["function"] for tool in dialogue.tools_for(entries, example.tools))
+    ]
+    return {"system": system, "messages": messages, "tools": tools}
 
 
 def read(row: Mapping[str, Any]) -> Turns:
@@ -81,22 +92,6 @@ def _append(messages: list[Row], role: str, blocks: list[Row]) -> None:
         messages[-1]["content"] += blocks
     elif blocks:
         messages.append({"role": role, "content": blocks})
-
-
-def _turn_blocks(entry: AgentReply) -> list[Row]:
-    text: list[Row] = [{"type": "text", "text": entry.text}] if entry.text else []
-    calls = [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in entry.calls]
-    if not text and not calls:
-        raise ItemError("empty-turn", "a turn says and does nothing")
-    return [*text, *calls]
-
-
-def _tool(function: Mapping[str, Any]) -> Row:
-    return {
-        "name": function["name"],
-        "description": function.get("description") or "",
-        "input_schema": {"type": "object", **(function.get("parameters") or {})},
-    }
 
 
 add(

@@ -76,22 +76,24 @@ class Format:
     """Rules that the types do not hold: order, pairing, ids. Raises ItemError."""
     recipes: Mapping[str, str] = field(default_factory=dict)
     """Trainers that read this shape, each with its kind of training: sft, dpo, kto or reward."""
-    trl_flags: Mapping[str, Any] = field(default_factory=dict)
-    """What TRL must be told beside `max_length`."""
-    caution: str = ""
-    """Who misreads the shape without complaint."""
-    purpose: str = ""
-    """What a shape is for that no trainer reads."""
-    reasoning: bool = False
-    """Its assistant messages may have a key `reasoning_content`."""
+    trl_flags: Mapping[str, Any] = field(default_factory=dict)  # what TRL must be told beside `max_length`
+    caution: str = ""  # who misreads the shape without complaint
+    purpose: str = ""  # what a shape is for that no trainer reads
+    reasoning: bool = False  # its assistant messages may have a key `reasoning_content`
 
     def rows(self, example: Example) -> list[Row]:
         """The rows of one example, each checked against the schema and the rules, and read back to the same turns."""
+        import orjson
+
         rows = []
         for part in self.rows_of(example):
             row = self.write(part)
             self.validate(row)
-            if self.read(_through_json(row)) != part.turns():
+            try:
+                seen = orjson.loads(orjson.dumps(row))  # what a reader of the file will see
+            except (TypeError, ValueError) as error:  # lone surrogates, huge numbers
+                raise ItemError("not-json", f"a value cannot be written as JSON: {error}") from None
+            if self.read(seen) != part.turns():
                 raise ItemError("not-read-back", f"{self.name} does not read back to the same turns")
             rows.append(row)
         return rows
@@ -112,16 +114,6 @@ FORMATS = Registry[Format]("export_format", home=__package__)
 
 def add(form: Format) -> None:
     FORMATS.add(form.name, form)
-
-
-def _through_json(row: Row) -> Row:
-    """What a reader of the file will see. Raises ItemError for what JSON cannot hold: lone surrogates, huge numbers."""
-    import orjson
-
-    try:
-        return dict(orjson.loads(orjson.dumps(row)))
-    except (TypeError, ValueError) as error:
-        raise ItemError("not-json", f"a value cannot be written as JSON: {error}") from None
 
 
 def provenance(example: Example) -> Row:

@@ -4,11 +4,10 @@ Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents
 """
 
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from duel.exports.formats.base import Format
-from duel.prompts import Template
 
 FILES = {
     "trl": ("trl.yaml", "trl_train.py"),
@@ -16,8 +15,7 @@ FILES = {
     "llamafactory": ("llamafactory.yaml",),
     "unsloth": ("unsloth_train.py",),
 }
-"""What each trainer's recipe writes; the template of `trl_train.py` is `trl.py.txt`."""
-_CLASSES = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward"}
+"""What each trainer's recipe writes; the template of `trl.yaml` is `trl.yaml.txt`."""
 _ROLES = {
     "role_tag": "role",
     "content_tag": "content",
@@ -31,25 +29,16 @@ _ROLES = {
 
 def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict[str, str]:
     """{file name: text} of every recipe of a format."""
-    made = {}
-    for trainer, kind in form.recipes.items():
-        values = {
-            "kind": kind,
-            "Kind": _CLASSES[kind],
-            "format": form.name,
-            "dataset": dataset_name(form),
-            "max_length": str(max_length),
-            "longest": f"{longest:,}",
-            "counted_by": counted_by,
-            "yaml_flags": "".join(f"{key}: {str(value).lower()}\n" for key, value in form.trl_flags.items()),
-            "python_flags": "".join(f"    {key}={value!r},\n" for key, value in form.trl_flags.items()),
-            "axolotl_data": _axolotl_data(form),
-            "llamafactory_flags": "mask_history: true  # the loss covers the last turn alone\n" * (kind == "sft"),
-        }
-        for name in FILES[trainer]:
-            template = _template(name)
-            made[name] = template.render(**{key: values[key] for key in template.fields})
-    return made
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **kept)  # noqa: S701 no markup
+    known = {"form": form, "dataset": dataset_name(form), "max_length": max_length, "counted_by": counted_by}
+    return {
+        name: environment.get_template(f"{name}.txt").render(known, kind=kind, longest=f"{longest:,}")
+        for trainer, kind in form.recipes.items()
+        for name in FILES[trainer]
+    }
 
 
 def dataset_name(form: Format) -> str:
@@ -64,29 +53,14 @@ def dataset_info(forms: list[Format]) -> dict[str, Any]:
 
 def _entry(form: Format) -> dict[str, Any]:
     columns = [name for name in ("messages", "chosen", "rejected", "tools") if name in form.schema.model_fields]
-    entry: dict[str, Any] = {
+    label = {"kto_tag": "label"} if "kto" in form.recipes.values() else {}
+    return {
         "file_name": f"{form.name}/train.jsonl",
         "formatting": "openai" if "tools" in columns else "sharegpt",
-        "columns": {name: name for name in columns} | ({"kto_tag": "label"} if "kto" in form.recipes.values() else {}),
+        "columns": {name: name for name in columns} | label,
         "tags": _ROLES,
+        **({"ranking": True} if "chosen" in columns else {}),
     }
-    return entry | ({"ranking": True} if "chosen" in columns else {})
-
-
-def _axolotl_data(form: Format) -> str:
-    pairs = form.recipes.get("axolotl") == "dpo"
-    shape = (
-        "chat_template.default\n  field_messages: prompt\n  field_chosen: chosen\n  field_rejected: rejected\n"
-        if pairs
-        else "chat_template\n  roles_to_train: [assistant]  # every agent turn of a row\n"
-    )
-    head = "rl: dpo\n" * pairs
-    return f"{head}datasets:\n- path: {form.name}/train.jsonl\n  ds_type: json\n  split: train\n  type: {shape}"
-
-
-def _template(name: str) -> Template:
-    file = {"trl_train.py": "trl.py", "unsloth_train.py": "unsloth.py"}.get(name, name)
-    return Template(file, resources.files(__name__).joinpath(f"{file}.txt").read_text("utf-8"))
 
 
 def readme(form: Format, figures: Mapping[str, Any], counted_by: str) -> str:
