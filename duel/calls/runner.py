@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from duel.calls.client import Client
 from duel.calls.ledger import Ledger
 from duel.calls.prices import Spending
-from duel.calls.progress import Progress
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
-from duel.calls.run_summary import Summary
+from duel.calls.run_summary import Progress, Summary
 from duel.calls.transport import HttpTransport
 from duel.errors import BudgetSpent, ItemError
 from duel.settings import Settings

@@ -174,8 +174,8 @@ def test_the_whole_file_is_checked_only_after_an_unclean_end(tmp_path: Path, mon
     path = tmp_path / "l.sqlite"
     checked: list[Path] = []
 
-    def check(_: LedgerFile, path: Path) -> str:
-        checked.append(path)
+    def check(file: LedgerFile) -> str:
+        checked.append(file.path)
         return ""
 
     monkeypatch.setattr(LedgerFile, "_check", check)

@@ -115,6 +115,24 @@ def test_a_budget_is_one_for_all_shards(drawn: Workspace, script: Script, engine
     assert sum(len(part.workspace.answer_paths()) for part in parts) < sum(part.prompts for part in parts)
 
 
+def test_calls_at_a_time_and_dollars_are_shared_by_all_shards(
+    drawn: Workspace,
+    script: Script,
+    engine: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings, share = drawn.root / "chain.toml", drawn.root / "share.json"
+    settings.write_text(f'{settings.read_text()}\n[prices]\n"*" = {{ input = 1.0, output = 1.0 }}\n')
+    share.write_text('{"calls": 3, "dollars": 1000}')
+    with endpoint(latency_s=0.05) as slow:
+        monkeypatch.setenv("CHUTES_BASE_URL", slow.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        script("shard", "split", 2, "--workspace", drawn.root, code=0)
+        engine(drawn, "--workers", 2, "--share", share, code=0)
+        assert slow.stats()["max_inflight"] <= 3
+    assert all(shard.decided for shard in shards.there(drawn)) and drawn.duel.exists()
+
+
 def test_a_mistake_in_a_shard_is_shown_and_nothing_is_merged(
     drawn: Workspace,
     script: Script,
