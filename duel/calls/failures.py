@@ -80,7 +80,7 @@ def broken_reply(kind: str, words: str, usage: Mapping[str, int] | None = None) 
     return Failure(kind, Meaning.FAULT, words, status=200, usage=usage or {}, billed=True)
 
 
-def from_status(status: int, body: bytes, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:
+def from_status(status: int, body: Any, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:
     """What an HTTP status other than 200 means. `retry_after_s` is what the headers ask for."""
     words, code = error_words(body)
     failure = Failure(f"http-{status}", Meaning.RUN, words, status, retry_after_s, rates=rates)
@@ -104,10 +104,9 @@ def from_error_object(error: Any, now: float, usage: Mapping[str, int] | None = 
     """An error that came with HTTP 200, in the body or as an event of the stream."""
     fields = error if isinstance(error, dict) else {}
     status = _status(fields.get("code")) or _status(fields.get("status"))
-    body = orjson.dumps({"error": error}, default=str)
     if status:
-        return replace(from_status(status, body), usage=usage or {})
-    words, label = error_words(body)
+        return replace(from_status(status, {"error": error}), usage=usage or {})
+    words, label = error_words({"error": error})
     limited = _LIMITED.search(f"{label} {words}")
     meaning = Meaning.REFUSED if limited else Meaning.FAULT
     return Failure("error-in-reply", meaning, words, usage=usage or {}, retry_after_s=wait_in_words(words))
@@ -119,27 +118,26 @@ def _status(code: Any) -> int:
     return code if isinstance(code, int) and 400 <= code <= 599 else 0
 
 
-def error_words(body: bytes) -> tuple[str, str]:
-    """(the endpoint's own words on one line, its error code) out of an error body of any shape."""
+def error_words(body: Any) -> tuple[str, str]:
+    """(the endpoint's own words on one line, its error code) out of an error body of any shape, bytes or parsed."""
     try:
-        parsed = orjson.loads(body)
+        return _words_in(orjson.loads(body) if isinstance(body, bytes) else body)
+    except RecursionError:
+        return "nested too deep", ""
     except ValueError:
         text = re.sub(r"<[^>]*>", " ", body[:4000].decode("utf-8", "replace"))
         return printable(" ".join(text.split()), 300), ""
+
+
+def _words_in(parsed: Any) -> tuple[str, str]:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
         return printable(error, 300), ""
     words = printable(error.get("message") or error.get("detail") or error.get("error") or error, 300)
-    return words + _behind(error.get("metadata")), str(error.get("code") or error.get("type") or "")
-
-
-def _behind(metadata: Any) -> str:
-    """What the provider behind a router said, as OpenRouter passes it on."""
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    if not raw:
-        return ""
-    inner = error_words(raw.encode("utf-8", "replace") if isinstance(raw, str) else orjson.dumps(raw, default=str))[0]
-    return f" ({printable(inner, 300)})"
+    metadata = error.get("metadata")
+    if raw := metadata.get("raw") if isinstance(metadata, dict) else None:  # of the provider behind OpenRouter
+        words += f" ({printable(error_words(raw.encode('utf-8', 'replace') if isinstance(raw, str) else raw)[0], 300)})"
+    return words, str(error.get("code") or error.get("type") or "")
 
 
 def wait_in_words(words: str) -> float | None:

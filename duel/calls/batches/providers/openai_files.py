@@ -84,7 +84,7 @@ class OpenAIFiles:
         if row.get("error") and not body:
             return key, from_error_object(row["error"], time.time())
         if status != 200:
-            return key, from_status(status if isinstance(status, int) else 500, orjson.dumps(body))
+            return key, from_status(status if isinstance(status, int) else 500, body)
         return key, read_reply(body, time.time()) if body else broken_reply("malformed", "the result holds no reply")
 
 
