@@ -12,7 +12,7 @@ from pathlib import Path
 from duel.calls import prices
 from duel.calls.aftermath import Aftermath
 from duel.calls.failures import Failure, Meaning
-from duel.calls.lane import Departure, Lane, ModelGone, Patience
+from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone, Patience
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
@@ -167,11 +167,8 @@ class Client:
         """Seconds that a call to this model may take; one that never answered is measured by the others."""
         if line.lane.answered_calls:
             return line.lane.patience.longest_s
-        others = max(
-            (other.lane.patience.longest_s for other in self.lines.values() if other.lane.answered_calls),
-            default=float("inf"),
-        )
-        return max(others, line.lane.outage_s * 0.2)
+        others = [other.lane.patience.longest_s for other in self.lines.values() if other.lane.answered_calls]
+        return max([*others, line.lane.outage_s * NEVER_ANSWERED]) if others else float("inf")
 
     # -- one request -----------------------------------------------------------------------------------------------
 
@@ -321,7 +318,7 @@ class Client:
 
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
-        first = self.line(self.route.provider_of(call.request.model), call.request.model)
+        first = self.line(self.route.elsewhere.get(call.request.model, self.route.provider), call.request.model)
         if self.route.fallback is None or call.request.model in self.route.elsewhere:
             return first
         model = self.route.model_map.get(call.request.model, call.request.model)
@@ -339,12 +336,9 @@ class Client:
     def _new_line(self, provider: Provider, model: str) -> Line:
         price = prices.price_of(model, self.settings, offline=provider.offline)
         if price is None and self.spending.limit is not None:
-            raise SettingsError(
-                "a budget needs a price for every model",
-                where="chain.toml [prices]",
-                value=model,
-                hint='write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others',
-            )
+            what, where = "a budget needs a price for every model", "chain.toml [prices]"
+            hint = 'write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others'
+            raise SettingsError(what, where=where, value=model, hint=hint)
         limit = self.route.limit(model)
         caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
         alone = caps or provider.offline or not self.settings.endpoint.neighbors

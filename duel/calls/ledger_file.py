@@ -288,7 +288,7 @@ def _readable(damaged: Path, table: str) -> Iterator[tuple[str, tuple[Any, ...]]
     order, true = _CARRIED[table]
     for direction in ("ASC", "DESC"):
         try:
-            with contextlib.closing(sqlite3.connect(f"file:{damaged}?mode=rw", uri=True)) as database:
+            with contextlib.closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True)) as database:
                 rows = database.execute(f"SELECT * FROM {table} WHERE {true} ORDER BY {order} {direction}")  # noqa: S608
                 names = ", ".join(column[0] for column in rows.description)
                 for row in rows:

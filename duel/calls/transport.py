@@ -92,7 +92,11 @@ class HttpTransport:
             return replace(failure, billed=failure.billed or started)
 
     async def models(self, provider: Provider) -> list[str]:
-        for url in model_lists(provider.base_url):
+        parts = urlsplit(provider.base_url)
+        root = f"{parts.scheme}://{parts.netloc}"
+        named = provider.base_url.partition("?")[0]
+        # Where an endpoint may list its models, the likeliest first.
+        for url in dict.fromkeys([f"{named}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]):
             if names := await self._listed(provider, url):
                 return names
         return []
@@ -132,14 +136,6 @@ def headers_for(provider: Provider) -> dict[str, str]:
     return {**headers, "Authorization": f"Bearer {provider.api_key}"} if provider.api_key else headers
 
 
-def model_lists(base_url: str) -> list[str]:
-    """Where an endpoint may list its models, the likeliest first."""
-    parts = urlsplit(base_url)
-    root = f"{parts.scheme}://{parts.netloc}"
-    places = [f"{base_url.partition('?')[0]}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]
-    return list(dict.fromkeys(places))
-
-
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for `url`. Loopback never goes through one."""
     from urllib.request import getproxies, proxy_bypass
@@ -177,8 +173,11 @@ async def _outcome(response: aiohttp.ClientResponse, key: str) -> Completion | F
         size += len(chunk)
         if size > MAX_REPLY_BYTES:  # nothing behind the limit is read
             response.close()
-            words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
-            return Failure("too-large", Meaning.FAULT, words, status=response.status, billed=response.status == 200)
+            if response.status == 200:
+                words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
+                return Failure("too-large", Meaning.FAULT, words, status=200, billed=True)
+            chunks.clear()
+            break
         if stream is None or response.status != 200:
             chunks.append(chunk)
         else:

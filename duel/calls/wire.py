@@ -215,7 +215,9 @@ def _count(value: Any) -> int | None:
 
 def tool_arguments(tool_calls: Any) -> str:
     """The arguments of a message's tool calls: some endpoints send structured output this way."""
-    functions = [mapping(mapping(call).get("function")) for call in tool_calls if call] if _is_list(tool_calls) else []
+    functions = (
+        [mapping(mapping(call).get("function")) for call in tool_calls if call] if isinstance(tool_calls, list) else []
+    )
     return "\n".join(text for function in functions if (text := string(function.get("arguments"))))
 
 
@@ -250,7 +252,3 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)

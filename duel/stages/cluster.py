@@ -54,9 +54,8 @@ def run(
     # Choosing among candidates and refining are steps of `duel run`, which goes on from there.
     plan += ["audit", "validate"] if settings.most_candidates == 1 and not settings.refine.held_out else ["run"]
     flags = ["--offline"] if offline else []
+    division = Division(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
-        share = Share(Path(settings.endpoint.share)) if settings.endpoint.share else None
-        division = Division(parts, budget, share)
         engine = ray_engine.Engine(plan, str(workspace.root), division, flags, say_ended)
         code = engine.run()
     if code not in (EXIT_FINISHED, EXIT_OPEN) or not merge:
