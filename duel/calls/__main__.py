@@ -5,11 +5,118 @@ duel calls --workspace DIR      of another workspace
 duel calls --json               the same figures for programs
 """
 
+from __future__ import annotations
+
 import sys
 from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from duel.command import Parser, call, run
-from duel.errors import EXIT_FINISHED, WorkspaceError
+from duel.errors import EXIT_FINISHED, WorkspaceError, printable
+
+if TYPE_CHECKING:
+    from duel.calls.ledger import Ledger
+
+_TOKENS = ("prompt", "cached", "completion", "reasoning")
+_SUMS = ", ".join(f"COALESCE(SUM(json_extract(usage, '$.{name}_tokens')), 0)" for name in _TOKENS)
+_REPLIES = (
+    f"SELECT stage, asked_model, COUNT(*), SUM(rejected != ''), {_SUMS}, "  # noqa: S608 - constants alone
+    "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FILTER (WHERE tries > 0) "
+    "FROM replies GROUP BY stage, asked_model"
+)
+_PROVIDERS = "SELECT stage, asked_model, provider, COUNT(*) FROM replies GROUP BY stage, asked_model, provider"
+_FAULTS = "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY kind"
+HEADINGS = (
+    "stage", "model", "replies", "rejected", "failed calls", "tokens in", "cached", "tokens out", "reasoning", "cost",
+    "latency p50", "p90", "p99",
+)  # fmt: skip
+
+
+@dataclass
+class Figures:
+    """One stage and model. Latencies in seconds, cost in dollars."""
+
+    stage: str
+    model: str
+    replies: int = 0
+    rejected: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float = 0.0
+    unpriced_replies: int = 0
+    failed_calls: dict[str, int] = field(default_factory=dict)
+    latency_p50: float | None = None
+    latency_p90: float | None = None
+    latency_p99: float | None = None
+    providers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        return self.replies + sum(self.failed_calls.values())
+
+    @property
+    def cached_share(self) -> float | None:
+        """Share of the prompt tokens that the endpoint served from its cache."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
+def collect(ledger: Ledger) -> list[Figures]:
+    import orjson
+
+    found: dict[tuple[str, str], Figures] = {}
+    for *told, latencies in ledger.query(_REPLIES):
+        row = found[told[0], told[1]] = Figures(*told)
+        taken = sorted(orjson.loads(latencies))
+        row.latency_p50, row.latency_p90, row.latency_p99 = (_percentile(taken, share) for share in (0.5, 0.9, 0.99))
+    for stage, model, provider, count in ledger.query(_PROVIDERS):
+        found[stage, model].providers[provider] = count
+    for stage, model, kind, calls, tokens_in, tokens_out, cost in ledger.query(_FAULTS):
+        row = found.setdefault((stage, model), Figures(stage, model))
+        row.failed_calls[kind] = calls
+        row.prompt_tokens += tokens_in
+        row.completion_tokens += tokens_out
+        row.cost += cost
+    return [found[key] for key in sorted(found)]
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float | None:
+    """None where all replies came with batches, which have no latency."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+def show_table(rows: Sequence[Figures]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*HEADINGS)
+    for row in rows:
+        table.add_row(*map(Text, _cells(row)))
+    Console().print(table)
+
+
+def _cells(row: Figures) -> tuple[str, ...]:
+    from duel.calls.run_summary import listed
+
+    cost = f"${row.cost:.4f}"
+    return (
+        row.stage,
+        printable(row.model),
+        f"{row.replies:,}",
+        f"{row.rejected:,}",
+        listed(Counter(row.failed_calls)) or "0",
+        f"{row.prompt_tokens:,}",
+        "" if row.cached_share is None else f"{row.cached_share:.0%}",
+        f"{row.completion_tokens:,}",
+        f"{row.reasoning_tokens:,}",
+        f"{cost} + {row.unpriced_replies:,} unpriced" if row.unpriced_replies else cost,
+        *("" if value is None else f"{value:.2f} s" for value in (row.latency_p50, row.latency_p90, row.latency_p99)),
+    )
 
 
 def add_arguments(parser: Parser) -> None:
@@ -17,7 +124,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    from duel.calls import call_figures
+    import orjson
+
     from duel.calls.ledger import Ledger
     from duel.workspace import Workspace
 
@@ -26,13 +134,14 @@ def main(arguments: Namespace) -> int:
         where = arguments.workspace.absolute()
         raise WorkspaceError("no call was made in this workspace", where=where, hint="name it with --workspace")
     with Ledger(path) as ledger:
-        rows = call_figures.collect(ledger)
+        rows = collect(ledger)
     if arguments.json:
-        print(call_figures.as_json(rows))
+        shown = [{**asdict(row), "calls": row.calls, "cached_share": row.cached_share} for row in rows]
+        print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
     elif sys.stdout.isatty():
-        call_figures.show_table(rows)
+        show_table(rows)
     else:
-        print(call_figures.as_text(rows))
+        print("\n".join("\t".join(cells) for cells in [HEADINGS, *map(_cells, rows)]))
     return EXIT_FINISHED
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from duel.calls import trouble
-from duel.calls.failures import Failure, Meaning, fitting_tokens
+from duel.calls.failures import THOUGHT_ALONE, Failure, Meaning, down_error, fitting_tokens
 from duel.calls.line import GONE, HUNG, PROBE_AGAIN_S, Call, Line
 from duel.calls.wire import Completion, encode
 from duel.errors import DuelError, ItemError
@@ -43,7 +42,11 @@ class Aftermath:
             return 0.0
         if failure.too_long:
             return self._fit(call, failure)
-        failure = self._too_patient(failure)
+        route = self.client.route
+        # An endpoint that asks to wait for longer than a run does has nothing left for today.
+        longest_s = max(route.outage_s, route.max_429_wait_s)
+        if failure.meaning is Meaning.REFUSED and (failure.retry_after_s or 0.0) > longest_s:
+            failure = replace(failure, meaning=Meaning.RUN, spent=True)
         if self._is_for_good(call, line, failure):
             self._take_down(call, line, failure)
         if line.down is not None:
@@ -51,7 +54,8 @@ class Aftermath:
         if failure.meaning in (Meaning.ITEM, Meaning.RUN):
             return await self._fail_item(call, line, failure)
         count = call.charge(failure)
-        if count > self._most_retries(failure):
+        most = route.max_429_retries if failure.meaning is Meaning.REFUSED else route.retry_max
+        if count > (3 * most if failure.kind == HUNG else most):
             return await self._fail_item(call, line, failure)
         return 0.0 if line.lane.out else self._delay(call, failure, count)
 
@@ -66,7 +70,7 @@ class Aftermath:
         elif final:
             line.cut_for_good += 1
             if line.cut_for_good >= FAILED_IN_A_ROW and not line.complete and line.down is None:
-                self._take_down(call, line, trouble.THOUGHT_ALONE)
+                self._take_down(call, line, THOUGHT_ALONE)
 
     async def meet_down(self, call: Call, line: Line) -> float:
         """A call to a model that is down goes elsewhere, or now and then tries it; else it fails."""
@@ -91,21 +95,16 @@ class Aftermath:
 
     def verdict(self) -> DuelError | None:
         """At the end of a run: the error of a model that answered nothing, if no other answered either."""
-        silent = [line for line in self._lines if line.lane.given_up and not line.lane.answered_calls]
+        lines = self.client.lines.values()
+        silent = [line for line in lines if line.lane.given_up and not line.lane.answered_calls]
         for line in silent:
             self.client.summary.down.setdefault(line.model, line.last_failure.told)
-        down = [line for line in self._lines if line.down is not None and line.down.done()]
+        down = [line.down for line in lines if line.down is not None and line.down.done()]
         if down and self.models_left < self.client.route.needed:
-            return down[0].down.result() if down[0].down is not None else None
-        if silent and not any(line.lane.answered_calls for line in self._lines):
-            return trouble.down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
+            return down[0].result()
+        if silent and not any(line.lane.answered_calls for line in lines):
+            return down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
-
-    def end(self) -> None:
-        """Nothing is looked up any more."""
-        for line in self._lines:
-            if line.down is not None:
-                line.down.cancel()
 
     # -- the model -------------------------------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ class Aftermath:
         """True if every further call to this model would fail the same way."""
         answered = line.lane.answered_calls
         if failure.unsent and failure.meaning is Meaning.FAULT:
-            reached = any(other.reached for other in self._lines if other.provider is line.provider)
+            reached = any(other.reached for other in self.client.lines.values() if other.provider is line.provider)
             return not reached and call.tries >= FIRST_TRIES
         if failure.kind == HUNG:
             return not answered
@@ -125,8 +124,8 @@ class Aftermath:
 
     def _take_down(self, call: Call, line: Line, failure: Failure) -> None:
         if line.down is None:
-            line.probe_at = asyncio.get_running_loop().time() + PROBE_AGAIN_S
             line.down_at = asyncio.get_running_loop().time()
+            line.probe_at = line.down_at + PROBE_AGAIN_S
             line.down = asyncio.create_task(self._explain(line, failure))
             line.lane.out = True
             line.lane.give_up()
@@ -135,18 +134,14 @@ class Aftermath:
 
     async def _explain(self, line: Line, failure: Failure) -> DuelError:
         listed = await self.client.transport.models(line.provider) if failure.no_model else []
-        return trouble.down_error(failure, line.provider, line.model, listed)
+        return down_error(failure, line.provider, line.model, listed)
 
     def _is_down(self, model: str) -> bool:
-        client = self.client
+        route, lines = self.client.route, self.client.lines
         keys = [(True, model)]
-        if client.route.fallback is not None:
-            keys.append((False, client.route.model_map.get(model, model)))
-        return all(key in client.lines and client.lines[key].down is not None for key in keys)
-
-    @property
-    def _lines(self) -> list[Line]:
-        return list(self.client.lines.values())
+        if route.fallback is not None:
+            keys.append((False, route.model_map.get(model, model)))
+        return all(key in lines and lines[key].down is not None for key in keys)
 
     # -- the item --------------------------------------------------------------------------------------------------
 
@@ -190,20 +185,6 @@ class Aftermath:
         return 0.0
 
     # -- the wait --------------------------------------------------------------------------------------------------
-
-    def _too_patient(self, failure: Failure) -> Failure:
-        """An endpoint that asks to wait for longer than a run does has nothing left for today."""
-        route = self.client.route
-        longest = max(route.outage_s, route.max_429_wait_s)
-        if failure.meaning is Meaning.REFUSED and (failure.retry_after_s or 0.0) > longest:
-            return replace(failure, meaning=Meaning.RUN, spent=True)
-        return failure
-
-    def _most_retries(self, failure: Failure) -> int:
-        route = self.client.route
-        if failure.meaning is Meaning.REFUSED:
-            return route.max_429_retries
-        return 3 * route.retry_max if failure.kind == HUNG else route.retry_max
 
     def _delay(self, call: Call, failure: Failure, count: int) -> float:
         """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""

@@ -12,21 +12,19 @@ from pathlib import Path
 from duel.calls import prices
 from duel.calls.aftermath import Aftermath
 from duel.calls.failures import Failure, Meaning
-from duel.calls.lane import Departure, Lane, ModelGone
+from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone, Patience
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.line import GONE, HUNG, Call, Line
 from duel.calls.neighbors import SharedLevel, lease_path
-from duel.calls.patience import Patience
 from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
-from duel.calls.seats import Seats, open_files_left
-from duel.calls.share_file import ShareFile
+from duel.calls.seats import Seats, Share, ShareOfRun, open_files_left
 from duel.calls.transport import HttpTransport
 from duel.calls.wire import CUT as CUT_SHORT
-from duel.calls.wire import WINDOW_FULL, Completion, encode
+from duel.calls.wire import Completion, encode
 from duel.errors import DuelError, ItemError, SettingsError
 from duel.settings import Settings
 
@@ -60,7 +58,7 @@ class Client:
         self.seats = Seats(open_files_left())
         self.aftermath = Aftermath(self)
         share = self.settings.endpoint.share
-        self.share = ShareFile(Path(share), self.seats, self.spending) if share else None
+        self.share = ShareOfRun(Share(Path(share)), self.seats, self.spending, self.ledger.spent) if share else None
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to `request`, durable. Raises ItemError where there is none to be had."""
@@ -98,7 +96,7 @@ class Client:
         """Requests that some model could take beyond those that wait for it."""
         if not self.lines:
             return 1
-        return max((line.lane.hunger for line in self.lines.values() if not line.lane.held), default=0)
+        return max((line.lane.hunger for line in self.lines.values() if not line.lane.held_s), default=0)
 
     @property
     def hanging(self) -> int:
@@ -114,7 +112,7 @@ class Client:
             if line.lane.out and line.down is None:
                 seconds, kind = line.lane.silent_s, line.last_failure.kind
                 yield f"{line.model} is out for {seconds:.0f} s ({kind}), one call at a time tries it"
-            elif line.lane.held and line.down is None:
+            elif line.lane.held_s and line.down is None:
                 yield f"{line.model} is held back for {line.lane.held_s:.0f} s ({line.last_failure.kind})"
 
     def let_go(self) -> None:
@@ -137,9 +135,10 @@ class Client:
             await asyncio.wait(list(self._calls))
         if self._look is not None:
             self._look.cancel()
-        self.aftermath.end()
         for line in self.lines.values():
             line.lane.level.leave()
+            if line.down is not None:
+                line.down.cancel()  # nothing is looked up any more
 
     def _forget(self, task: asyncio.Task[Reply]) -> None:
         self._calls.pop(task, None)
@@ -168,11 +167,8 @@ class Client:
         """Seconds that a call to this model may take; one that never answered is measured by the others."""
         if line.lane.answered_calls:
             return line.lane.patience.longest_s
-        others = max(
-            (other.lane.patience.longest_s for other in self.lines.values() if other.lane.answered_calls),
-            default=float("inf"),
-        )
-        return max(others, line.lane.outage_s * 0.2)
+        others = [other.lane.patience.longest_s for other in self.lines.values() if other.lane.answered_calls]
+        return max([*others, line.lane.outage_s * NEVER_ANSWERED]) if others else float("inf")
 
     # -- one request -----------------------------------------------------------------------------------------------
 
@@ -181,7 +177,8 @@ class Client:
         try:
             while True:
                 line, completion = await self._complete(call)
-                larger = self._larger(call, completion)
+                most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
+                larger = larger_budget(completion, call.request.max_tokens, call.max_tokens, most)
                 if larger is None:
                     return await self._keep(call, line, completion)
                 cut = await self._keep(call, line, completion, rejected=CUT)
@@ -261,7 +258,7 @@ class Client:
             call.limit = None
         call.latency_s = loop.time() - start.at
         if outcome.rates is not None:
-            line.lane.observe(outcome.rates, start)
+            line.lane.pace.observe(outcome.rates, start.before, loop.time())
         return outcome
 
     def _tell_lane(self, line: Line, start: Departure, failure: Failure) -> None:
@@ -288,11 +285,8 @@ class Client:
 
     async def _keep(self, call: Call, line: Line, completion: Completion, rejected: str = "") -> Reply:
         dollars = prices.cost(line.price, completion.usage)
-        reply = Reply(
-            text=completion.text,
-            reasoning=completion.reasoning,
-            finish_reason=CUT_SHORT if completion.finish_reason == WINDOW_FULL else completion.finish_reason,
-            model=completion.model or line.model,
+        reply = completion.as_reply(
+            line.model,
             provider=line.provider.name,
             usage=completion.usage,
             cost=dollars,
@@ -320,22 +314,17 @@ class Client:
             budget = max(budget, 2 * max(used, request.max_tokens))
         return max(request.max_tokens, min(budget, MOST_RAISE * request.max_tokens, self.route.max_tokens_cap))
 
-    def _larger(self, call: Call, completion: Completion) -> int | None:
-        """The budget to ask with after a cut reply; None where this reply is the last word."""
-        most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
-        return larger_budget(completion, call.request.max_tokens, call.max_tokens, most)
-
     # -- where a call goes -----------------------------------------------------------------------------------------
 
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
-        first = self.line(self.route.provider_of(call.request.model), call.request.model)
+        first = self.line(self.route.elsewhere.get(call.request.model, self.route.provider), call.request.model)
         if self.route.fallback is None or call.request.model in self.route.elsewhere:
             return first
         model = self.route.model_map.get(call.request.model, call.request.model)
         second = self.line(self.route.fallback, model)
         order = [second, first] if failed_at is first else [first, second]
-        ready = [line for line in order if line.down is None and not line.lane.out and not line.lane.held]
+        ready = [line for line in order if line.down is None and not line.lane.out and not line.lane.held_s]
         return next(iter(ready or [line for line in order if line.down is None] or order))
 
     def line(self, provider: Provider, model: str) -> Line:
@@ -347,12 +336,9 @@ class Client:
     def _new_line(self, provider: Provider, model: str) -> Line:
         price = prices.price_of(model, self.settings, offline=provider.offline)
         if price is None and self.spending.limit is not None:
-            raise SettingsError(
-                "a budget needs a price for every model",
-                where="chain.toml [prices]",
-                value=model,
-                hint='write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others',
-            )
+            what, where = "a budget needs a price for every model", "chain.toml [prices]"
+            hint = 'write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others'
+            raise SettingsError(what, where=where, value=model, hint=hint)
         limit = self.route.limit(model)
         caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
         alone = caps or provider.offline or not self.settings.endpoint.neighbors

@@ -1,15 +1,19 @@
-"""What can go wrong with one call, and what each kind means for the request, the model and the run."""
+"""What can go wrong with one call, what each kind means for the request, the model and the run, and what helps."""
 
+import difflib
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
-from duel.calls.rates import Rates
-from duel.errors import printable
+from duel.calls.rates import Rates, seconds_in
+from duel.calls.route import Provider
+from duel.errors import EndpointError, printable
 
 # Words of an endpoint, never our own, with which it says that a request does not fit the model's window.
 _TOO_LONG = re.compile(
@@ -76,7 +80,7 @@ def broken_reply(kind: str, words: str, usage: Mapping[str, int] | None = None) 
     return Failure(kind, Meaning.FAULT, words, status=200, usage=usage or {}, billed=True)
 
 
-def from_status(status: int, body: bytes, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:
+def from_status(status: int, body: Any, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:
     """What an HTTP status other than 200 means. `retry_after_s` is what the headers ask for."""
     words, code = error_words(body)
     failure = Failure(f"http-{status}", Meaning.RUN, words, status, retry_after_s, rates=rates)
@@ -100,10 +104,9 @@ def from_error_object(error: Any, now: float, usage: Mapping[str, int] | None = 
     """An error that came with HTTP 200, in the body or as an event of the stream."""
     fields = error if isinstance(error, dict) else {}
     status = _status(fields.get("code")) or _status(fields.get("status"))
-    body = orjson.dumps({"error": error}, default=str)
     if status:
-        return replace(from_status(status, body), usage=usage or {})
-    words, label = error_words(body)
+        return replace(from_status(status, {"error": error}), usage=usage or {})
+    words, label = error_words({"error": error})
     limited = _LIMITED.search(f"{label} {words}")
     meaning = Meaning.REFUSED if limited else Meaning.FAULT
     return Failure("error-in-reply", meaning, words, usage=usage or {}, retry_after_s=wait_in_words(words))
@@ -115,27 +118,26 @@ def _status(code: Any) -> int:
     return code if isinstance(code, int) and 400 <= code <= 599 else 0
 
 
-def error_words(body: bytes) -> tuple[str, str]:
-    """(the endpoint's own words on one line, its error code) out of an error body of any shape."""
+def error_words(body: Any) -> tuple[str, str]:
+    """(the endpoint's own words on one line, its error code) out of an error body of any shape, bytes or parsed."""
     try:
-        parsed = orjson.loads(body)
+        return _words_in(orjson.loads(body) if isinstance(body, bytes) else body)
+    except RecursionError:
+        return "nested too deep", ""
     except ValueError:
         text = re.sub(r"<[^>]*>", " ", body[:4000].decode("utf-8", "replace"))
         return printable(" ".join(text.split()), 300), ""
+
+
+def _words_in(parsed: Any) -> tuple[str, str]:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
         return printable(error, 300), ""
     words = printable(error.get("message") or error.get("detail") or error.get("error") or error, 300)
-    return words + _behind(error.get("metadata")), str(error.get("code") or error.get("type") or "")
-
-
-def _behind(metadata: Any) -> str:
-    """What the provider behind a router said, as OpenRouter passes it on."""
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    if not raw:
-        return ""
-    inner = error_words(raw.encode("utf-8", "replace") if isinstance(raw, str) else orjson.dumps(raw, default=str))[0]
-    return f" ({printable(inner, 300)})"
+    metadata = error.get("metadata")
+    if raw := metadata.get("raw") if isinstance(metadata, dict) else None:  # of the provider behind OpenRouter
+        words += f" ({printable(error_words(raw.encode('utf-8', 'replace') if isinstance(raw, str) else raw)[0], 300)})"
+    return words, str(error.get("code") or error.get("type") or "")
 
 
 def wait_in_words(words: str) -> float | None:
@@ -143,7 +145,7 @@ def wait_in_words(words: str) -> float | None:
     found = re.search(
         r"(?i)(?:try|retry)\w* (?:again )?(?:in|after) ((?:[\d.]+ ?(?:ms|s|m|h|sec\w*|min\w*) ?)+)", words
     )
-    return Rates.seconds(found[1]) if found else None
+    return seconds_in(found[1]) if found else None
 
 
 def fitting_tokens(words: str, max_tokens: int) -> int | None:
@@ -160,3 +162,81 @@ def fitting_tokens(words: str, max_tokens: int) -> int | None:
     asked += [number - max_tokens for number in numbers if size < number < size + max_tokens + size]
     asked = [number for number in asked if 0 < number < size]
     return size - max(asked) if asked else None
+
+
+# -- a model that is given up ------------------------------------------------------------------------------------------
+
+LISTED_MODELS = 5
+# Not a failure of any call: replies that never reach their answer.
+THOUGHT_ALONE = Failure("cut", Meaning.RUN, "the budget ends before the answer begins, also after it was raised")
+_HINTS = {
+    401: "is the key in .env the right one for this endpoint?",
+    402: "the account has no money left: pay in, then run the same command again",
+    403: "the key is not allowed to do this: look at the account's permissions",
+    405: "is the base URL the address of an OpenAI-compatible endpoint, such as https://host/v1?",
+    429: "the account's quota is used up: raise it, then run the same command again",
+}
+
+
+def down_error(failure: Failure, provider: Provider, model: str, listed: Sequence[str] = ()) -> EndpointError:
+    """Why no call to `model` is worth making. `listed` are the model ids that the endpoint names."""
+    name = printable(model)
+    if failure is THOUGHT_ALONE:
+        what = f"{name} thinks until every reply is cut"
+    elif failure.meaning is Meaning.RUN and failure.status:
+        what = f"the endpoint refuses every call to {name}"
+    elif failure.meaning is Meaning.RUN:
+        what = f"the endpoint cannot be called for {name}"
+    else:
+        what = f"no call to {name} is answered"
+    return EndpointError(what, where=provider.name, value=failure.told, hint=_hint(failure, provider, model, listed))
+
+
+def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str]) -> str:
+    if failure is THOUGHT_ALONE or failure.kind == "empty":
+        return (
+            "raise [generate] max_tokens (for a judge: name it in thinking_models and raise thinking_max_tokens), "
+            "or set [generate] thinking = false"
+        )
+    if failure.no_model:
+        return _model_hint(model, listed)
+    if failure.spent and failure.retry_after_s:
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + failure.retry_after_s))
+        return f"it can go on at {until}: run the same command again then, what was paid for is kept"
+    if 300 <= failure.status < 400:
+        return "the key is never sent on to another address: put the final address into the base URL"
+    if failure.kind == "tls":
+        return "certificates are always verified: is the address right, and is this machine's clock?"
+    if failure.unsent:
+        return _unreached(provider)
+    if failure.status in (400, 422):
+        return "the request itself is refused: look at the model and its parameters in chain.toml"
+    if failure.meaning is Meaning.RUN:
+        return _HINTS.get(failure.status, "is the base URL right?")
+    return "is the model up? Run the same command again later: what was paid for is kept"
+
+
+def _model_hint(model: str, listed: Sequence[str]) -> str:
+    if not listed:
+        return "the endpoint lists no models: is the base URL right, such as https://host/v1, and the model's id?"
+    if model in listed:
+        return "the endpoint lists this model and yet does not find it: is the base URL right?"
+    near = difflib.get_close_matches(model, listed, n=LISTED_MODELS, cutoff=0.3) or list(listed)
+    names = ", ".join(printable(name, 100) for name in near[:LISTED_MODELS])
+    return f"the endpoint lists {len(listed):,} models; nearest: {names}"
+
+
+def _unreached(provider: Provider) -> str:
+    """The address may be wrong, or the proxy that the environment names, whose own key stays out of sight."""
+    from duel.calls.transport import proxy_for
+
+    proxy = proxy_for(provider.base_url)
+    if not proxy:
+        return "is the base URL right, and is the network there?"
+    address = urlsplit(proxy)
+    host = address.hostname or "?"
+    shown = f"{address.scheme}://{host}:{address.port}" if address.port else f"{address.scheme}://{host}"
+    return (
+        f"the environment names the proxy {printable(shown)} (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): is it there, and is "
+        "the base URL right? NO_PROXY names hosts that need none"
+    )

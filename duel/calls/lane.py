@@ -11,9 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from duel.calls.level import Level
-from duel.calls.pace import FIRST_S, SHORTEST_S, Pace
-from duel.calls.patience import Patience
-from duel.calls.rates import Rates
+from duel.calls.rates import FIRST_S, SHORTEST_S, Pace
 from duel.calls.seats import WANTED, Seats
 
 # Fewer replies than this between two holds show a limit on calls per time.
@@ -26,6 +24,13 @@ MEMORY = 0.99
 LONGEST_PROBE_S = 5.0
 # A model that has never answered is given up after this share of `outage_s`.
 NEVER_ANSWERED = 0.2
+
+# A call that takes this many times what the slowest of the last replies took is hanging; after few replies, twice that.
+HANGING = 8.0
+# It is shown as hanging from here.
+SLOW = 4.0
+# Replies that are looked back at, and from how many on they say anything, and say it well.
+LATENCIES, FEW, ENOUGH = 50, 8, 20
 
 
 class ModelGone(Exception):
@@ -43,6 +48,36 @@ class Departure:
     """True if the pace would have had it wait for longer than anybody does."""
     beyond: tuple[int, int, float] | None = None
     """Of a call beyond the level: replies and epoch at which its fate says something, and how long the next waits."""
+
+
+@dataclass
+class Patience:
+    """How long a call to one model is waited for: learnt from how long its neighbors took."""
+
+    shortest_s: float = 15.0
+    """Nobody is given up sooner: an endpoint, or a busy machine, may well take ten seconds once."""
+    _last: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+    slowest_s: float = 0.0
+    _seen: int = 0
+
+    def answered(self, latency_s: float) -> None:
+        self._seen += 1
+        dropped = self._last[0] if len(self._last) == LATENCIES else 0.0
+        self._last.append(latency_s)
+        if latency_s >= self.slowest_s:
+            self.slowest_s = latency_s
+        elif dropped >= self.slowest_s:
+            self.slowest_s = max(self._last)
+
+    @property
+    def longest_s(self) -> float:
+        if len(self._last) < FEW:
+            return float("inf")
+        return max(self.shortest_s, HANGING * self.slowest_s * (1 if self._seen >= ENOUGH else 2))
+
+    def is_slow(self, age_s: float) -> bool:
+        """True if a call of this age has taken far longer than any neighbor."""
+        return age_s > max(1.0, SLOW * self.slowest_s) and self._seen > 0
 
 
 @dataclass
@@ -92,10 +127,6 @@ class Lane:
     def hunger(self) -> int:
         """Requests that would be put to use: less than a round is waiting (a level may double in one)."""
         return 0 if self.out else max(0, math.ceil(max(4.0, self.level.limit) - self.queued))
-
-    @property
-    def held(self) -> bool:
-        return self.held_s > 0
 
     @property
     def held_s(self) -> float:
@@ -196,9 +227,6 @@ class Lane:
             self.pace.learn(_now(), max(SHORTEST_S, guess))
             self.level.restore()
 
-    def observe(self, rates: Rates, start: Departure) -> None:
-        self.pace.observe(rates, start.before, _now())
-
     @property
     def _is_outage(self) -> bool:
         """True if the present row of failures is no chance."""
@@ -227,7 +255,7 @@ class Lane:
     def _try_one_more(self, replies: int, epoch: int, delay: float) -> None:
         """While all calls that stood are still out, one more is taken only where the limit is one of time."""
         undecided = (self.answered_calls, self.level.epoch) == (replies, epoch) and not self.pace.learnt
-        if undecided and self.queued and self.seats.free and not self.held and not (turn := self._next_turn()).done():
+        if undecided and self.queued and self.seats.free and not self.held_s and not (turn := self._next_turn()).done():
             start = self._start(turn)
             start.beyond = (replies, epoch, delay)
             _later(self.level.patience_s, self._took_one_more, start)
@@ -238,16 +266,19 @@ class Lane:
             self._dispatch()
 
     def _settle(self, retry_after_s: float | None, limited: bool) -> None:
-        if (self.level.exhausted or (self.out and not self.level.in_flight)) and not self.held:
-            if limited:
-                self._learn_pace(retry_after_s)
+        if (self.level.exhausted or (self.out and not self.level.in_flight)) and not self.held_s:
+            # A model that takes a few calls and then none, again and again, is limited in calls per time.
+            if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
+                until = _now() + self._hold_s(retry_after_s)
+                apart = (until - self._first_start_since_hold) / self._answered_since_hold
+                self.pace.learn(_now(), min(apart, self.longest_hold_s))
             self._hold(retry_after_s)
 
     # -- holding back ----------------------------------------------------------------------------------------------
 
     def _hold(self, retry_after_s: float | None) -> None:
         """Nothing is to be had: wait as long as the endpoint says, longer each time, then try with a single call."""
-        if self.held:
+        if self.held_s:
             return
         self.out = True
         self._answered_since_hold = 0
@@ -273,13 +304,6 @@ class Lane:
         asked = self.first_hold_s if retry_after_s is None else retry_after_s
         return min(max(asked, growing), self.longest_hold_s)
 
-    def _learn_pace(self, retry_after_s: float | None) -> None:
-        """A model that takes a few calls and then none, again and again, is limited in calls per time."""
-        if 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
-            until = _now() + self._hold_s(retry_after_s)
-            apart = (until - self._first_start_since_hold) / self._answered_since_hold
-            self.pace.learn(_now(), min(apart, self.longest_hold_s))
-
     def send_away(self) -> None:
         """Give up on waiting: every request in the queue meets ModelGone."""
         for turn in (*self._retries, *self._fresh):
@@ -303,17 +327,16 @@ class Lane:
                 self.seats.wait(self._dispatch)
                 return
             now = _now()
-            if (delay := self._wait_s(now)) > 0:
-                self._wake_in(delay)
+            # No pace, told or learnt, holds the next call back for longer than an outage.
+            paced = min(now + self.pace.wait(now), self._next_start + self.outage_s)
+            if (delay := max(self._held_until, self._next_start, paced) - now) > 0:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = _later(delay, self._dispatch)
                 return
             turn = self._next_turn()
             if not turn.done():
                 self._start(turn)
-
-    def _wait_s(self, now: float) -> float:
-        """Seconds until the next call may start. No pace, told or learnt, holds it back for longer than an outage."""
-        paced = min(now + self.pace.wait(now), self._next_start + self.outage_s)
-        return max(self._held_until, self._next_start, paced) - now
 
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
         self._next_start = _now() + self.min_interval_s
@@ -329,14 +352,9 @@ class Lane:
             return self._fresh.popleft()
         return self._retries.popleft()
 
-    def _wake_in(self, delay: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(delay, self._dispatch)
 
-
-def _later(delay: float, work: Callable[..., None], *arguments: object) -> None:
-    asyncio.get_running_loop().call_later(delay, work, *arguments)
+def _later(delay: float, work: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(delay, work, *arguments)
 
 
 def _now() -> float:

@@ -12,26 +12,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
 from duel import command
 from duel.calls import ledger_file
-from duel.calls.ledger_file import (
-    COLUMNS,
-    INSERT,
-    ROW,
-    LedgerFile,
-    SpareRoom,
-    cannot_use,
-    is_damage,
-    is_whole,
-    proof,
-)
+from duel.calls.ledger_file import COLUMNS, INSERT, ROW, LedgerFile, SpareRoom, cannot_use, is_damage, is_whole, proof
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError, WorkspaceError
 from duel.workspace import cannot_write
@@ -68,20 +57,13 @@ _TAKE_GENERATIONS = "INSERT OR IGNORE INTO generations SELECT stage, generation,
 _READS = 3
 
 
-@dataclass(frozen=True)
-class _Put:
-    """A reply on its way to disk, and whoever waits for it."""
-
-    row: tuple[Any, ...]
-    durable: asyncio.Future[None]
-
-
-@dataclass(frozen=True)
-class _Note:
-    """A statement that nobody waits for: why a reply was not taken, a call that brought none."""
+class _Entry(NamedTuple):
+    """A statement on its way to disk."""
 
     statement: str
     values: tuple[Any, ...]
+    durable: asyncio.Future[None] | None = None
+    """Of a reply, whose statement is `INSERT`: whoever asked waits for it."""
     can_wait: bool = True
     """It goes with the next commit: by itself it is not worth the 300 µs, or the 20 ms on a slow disk."""
 
@@ -97,7 +79,7 @@ class Ledger:
         """Rows that were met and cannot be used; their requests are asked anew."""
         self._file = LedgerFile(path)
         self._room = SpareRoom(path.with_name(path.name + ".room"))
-        self._entries: queue.SimpleQueue[_Put | _Note | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._broken: Exception | None = None
         self._full = False
@@ -105,14 +87,13 @@ class Ledger:
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
-        self._file.prepare()
-        try:
+            self._file.prepare()
             # One connection reads while the other commits: a look-up never waits for the disk.
             self._database, self._writing = self._file.open(), self._file.open()
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
         except sqlite3.Error as error:
-            raise self._cannot(error) from None
+            raise cannot_use(self.path, error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +139,7 @@ class Ledger:
             return self._read(statement, ())
         except sqlite3.Error as error:
             self._file.suspect = self._file.suspect or is_damage(error)
-            raise self._cannot(error) from None
+            raise cannot_use(self.path, error) from None
 
     def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """The rows; what may pass is tried again."""
@@ -173,20 +154,20 @@ class Ledger:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     async def put(self, request: Request, reply: Reply) -> None:
-        put = _Put(reply_row(request, reply, self.generation), asyncio.get_running_loop().create_future())
-        self._add(put)
-        await put.durable
+        durable = asyncio.get_running_loop().create_future()
+        self._add(_Entry(INSERT, reply_row(request, reply, self.generation), durable))
+        await durable
 
     def reject(self, key: str, reason: str) -> None:
         """Remember why the reply to the request of this key was not taken."""
         digest, attempt, occurrence = key.split("-")
-        self._add(_Note(_REJECT, (reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
+        self._add(_Entry(_REJECT, (reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
 
     def count_fault(self, request: Request, kind: str, usage: Mapping[str, int], cost: float | None) -> None:
         """Count a call that brought no reply, with what it took and cost."""
         tokens = (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
         if self._broken is None:
-            self._add(_Note(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
+            self._add(_Entry(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
 
     def keep_room(self, calls: int) -> None:
         """Keep room on the disk for the replies of so many calls. Raises WorkspaceError where there is none."""
@@ -236,13 +217,13 @@ class Ledger:
             with self._database:
                 self._database.execute(statement, values)
         except sqlite3.Error as error:
-            raise self._cannot(error) from None
+            raise cannot_use(self.path, error) from None
 
     # -- the writer thread -----------------------------------------------------------------------------------------
 
-    def _add(self, entry: _Put | _Note) -> None:
+    def _add(self, entry: _Entry) -> None:
         if self._broken is not None:
-            raise self._cannot(self._broken)
+            raise cannot_use(self.path, self._broken)
         if self._writer is None:
             self._writer = threading.Thread(target=self._write_all, name="ledger", daemon=True)
             self._writer.start()
@@ -250,20 +231,20 @@ class Ledger:
 
     def _write_all(self) -> None:
         """One commit for all that came while the last one ran. Not on the event loop, which may lag by 20 ms."""
-        batch: list[_Put | _Note] = []
+        batch: list[_Entry] = []
         while True:
             entry = self._entries.get()
             while entry is not None and not self._entries.empty():
                 batch.append(entry)
                 entry = self._entries.get()
             batch += [entry] if entry is not None else []
-            if entry is None or any(isinstance(one, _Put) or not one.can_wait for one in batch):
+            if entry is None or any(one.durable or not one.can_wait for one in batch):
                 self._commit(batch)
                 batch = []
             if entry is None:
                 return
 
-    def _commit(self, batch: list[_Put | _Note]) -> None:
+    def _commit(self, batch: list[_Entry]) -> None:
         """In the order in which it came: a rejection follows the reply that it means, which was durable before."""
         try:
             if self._broken is not None:
@@ -271,22 +252,22 @@ class Ledger:
             self._write(batch)
         except Exception as error:  # whatever it is: nobody may wait for a thread that has ended
             self._broken = self._broken or self._write_into_room(batch, error)
-        failure = None if self._broken is None else self._cannot(self._broken)
-        waiting = [entry.durable for entry in batch if isinstance(entry, _Put)]
+        failure = None if self._broken is None else cannot_use(self.path, self._broken)
+        waiting = [entry.durable for entry in batch if entry.durable is not None]
         for loop in {durable.get_loop() for durable in waiting}:
             loop.call_soon_threadsafe(_settle, waiting, failure)
 
-    def _write(self, batch: list[_Put | _Note]) -> None:
-        puts = [entry for entry in batch if isinstance(entry, _Put)]
-        for start in range(0, len(puts), _ROWS_A_STATEMENT):
-            rows = [(*put.row, proof(put.row)) for put in puts[start : start + _ROWS_A_STATEMENT]]
+    def _write(self, batch: list[_Entry]) -> None:
+        replies = [entry.values for entry in batch if entry.durable is not None]
+        for start in range(0, len(replies), _ROWS_A_STATEMENT):
+            rows = [(*row, proof(row)) for row in replies[start : start + _ROWS_A_STATEMENT]]
             self._writing.execute(INSERT + f", {ROW}" * (len(rows) - 1), [value for row in rows for value in row])
         for entry in batch:
-            if isinstance(entry, _Note):
+            if entry.durable is None:
                 self._writing.execute(entry.statement, entry.values)
         self._writing.commit()
 
-    def _write_into_room(self, batch: list[_Put | _Note], error: Exception) -> Exception | None:
+    def _write_into_room(self, batch: list[_Entry], error: Exception) -> Exception | None:
         """On a full disk use the room that was kept for what is in flight; no further call goes out."""
         with contextlib.suppress(sqlite3.Error):
             self._writing.rollback()
@@ -300,16 +281,17 @@ class Ledger:
             return again
         return None
 
-    def _cannot(self, error: Exception) -> WorkspaceError:
-        return cannot_use(self.path, error)
-
 
 def spent(path: Path) -> float:
-    """Dollars paid so far by the workspace with this ledger."""
+    """Dollars paid so far by the workspace with this ledger; a run that is writing it is not disturbed."""
     if not path.exists():
         return 0.0
-    with Ledger(path) as ledger:
-        return ledger.spent()
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return float(database.execute(_SPENT).fetchone()[0])
+    except sqlite3.Error:  # an older version's, or damaged
+        with Ledger(path) as ledger:
+            return ledger.spent()
 
 
 def _settle(waiting: list[asyncio.Future[None]], failure: WorkspaceError | None) -> None:

@@ -1,7 +1,8 @@
-"""The ledger's file: its tables, what proves a row, and whether it is whole.
+"""The ledger's file: its tables, what proves a row, whether it is whole, and what becomes of it if it is not.
 
 A full check reads the whole file (11.5 s at 2.4 GB), so it is made only after an unclean end: a file that still is as
-the last run closed it is taken as it is, because each of its rows proves itself when it is read.
+the last run closed it is taken as it is, because each of its rows proves itself when it is read. A damaged file is set
+aside, never emptied: it stays under another name, and what can still be read of it moves to a new one.
 """
 
 import contextlib
@@ -9,12 +10,13 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from duel.calls.salvage import set_aside
+from duel import command
 from duel.errors import WorkspaceError
 
 SCHEMA_VERSION = 2
@@ -36,6 +38,17 @@ CREATE TABLE IF NOT EXISTS faults (
 CREATE TABLE IF NOT EXISTS generations (
     stage TEXT NOT NULL, generation INTEGER NOT NULL, finished INTEGER NOT NULL, PRIMARY KEY (stage, generation)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    id TEXT PRIMARY KEY NOT NULL, stage TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
+    address TEXT NOT NULL, path TEXT NOT NULL, requests INTEGER NOT NULL, worst_cost REAL NOT NULL,
+    generation INTEGER NOT NULL, at TEXT NOT NULL, state TEXT NOT NULL, file TEXT NOT NULL DEFAULT '',
+    batch TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT '', others TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE IF NOT EXISTS batch_requests (
+    home TEXT NOT NULL, key TEXT NOT NULL, item TEXT NOT NULL, asked_tokens INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    outcome TEXT NOT NULL DEFAULT '', PRIMARY KEY (home, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS batch_requests_by_key ON batch_requests (key);
 """
 # What version 1 lacks. Its rows have no proof and are taken as they are.
 _FROM_1 = (
@@ -51,13 +64,25 @@ COLUMNS = (
 ROW = f"({', '.join('?' * 19)})"
 INSERT = f"INSERT INTO replies ({COLUMNS}) VALUES {ROW}"  # noqa: S608 - constants alone
 _REJECTED = 17
+# What is carried over of a damaged file: each table in the order of its key, and which of its rows can be true.
+_CARRIED = {
+    "replies": ("id", "id > 0"),
+    "faults": ("stage", "calls > 0"),
+    "generations": ("stage", "generation > 0"),
+    "batches": ("rowid", "state IN ('written', 'uploaded', 'creating', 'created', 'found', 'out', 'done')"),
+    "batch_requests": ("home", "tokens > 0"),
+}
 # Another stage of the same workspace may be committing; it never holds the file for long.
 BUSY_S = 60.0
 # A reply of 8,000 tokens, with its reasoning, takes 40 KB of the write-ahead log.
 BYTES_PER_CALL, CALLS_A_STEP = 64 * 1024, 16
+# A header that claims more is damaged itself.
+MOST_BYTES = 1 << 36
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MAGIC = b"SQLite format 3\0"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# The file, and what SQLite keeps beside it.
+_COMPANIONS = ("", "-wal", "-shm")
 
 
 def proof(row: Sequence[Any]) -> bytes:
@@ -134,8 +159,33 @@ class LedgerFile:
         self._stamp = path.with_name(path.name + ".closed")
 
     def prepare(self) -> None:
-        """Set a damaged file aside. Raises WorkspaceError where it cannot be looked at now."""
-        set_aside(self.path, self._what_is_wrong, self._copy_into_new)
+        """Set a damaged file aside and go on with what can be read of it.
+
+        Whatever ends this leaves the damaged file in its place, for the next run to try again. Raises WorkspaceError,
+        OSError, sqlite3.Error.
+        """
+        wrong = self._what_is_wrong() if self.path.exists() else ""
+        if not wrong:
+            return
+        copy, new = _beside(self.path, ".copy"), _beside(self.path, ".new")
+        try:
+            new.unlink(missing_ok=True)
+            _copy_whole(self.path, copy)
+            kept = LedgerFile(new)._carry_over(copy)
+        finally:
+            for companion in _COMPANIONS:
+                _beside(copy, companion).unlink(missing_ok=True)
+        number = 1
+        while (damaged := _beside(self.path, f".damaged-{number}")).exists():
+            number += 1
+        for companion in _COMPANIONS:
+            with contextlib.suppress(FileNotFoundError):
+                _beside(self.path, companion).rename(_beside(damaged, companion))
+        new.rename(self.path)
+        command.say(
+            f"warning: the ledger of paid replies is damaged ({wrong.splitlines()[0]}); it is set aside as "
+            f"`{damaged}`, {kept} were carried over. Finished items stand as they are."
+        )
 
     def open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=BUSY_S, check_same_thread=False)
@@ -165,50 +215,84 @@ class LedgerFile:
         log = self.path.with_name(self.path.name + "-wal")
         return log.exists() and log.stat().st_size > 0
 
-    def _is_as_closed(self) -> bool:
+    def _what_is_wrong(self) -> str:
         try:
-            return not self._log_exists() and self._stamp.read_text() == self._state()
-        except (OSError, UnicodeDecodeError):
-            return False
-
-    def _what_is_wrong(self, path: Path) -> str:
-        try:
-            with path.open("rb") as file:
+            with self.path.open("rb") as file:
                 header = file.read(100)
         except OSError as error:
-            raise cannot_use(path, error.strerror) from None
+            raise cannot_use(self.path, error.strerror) from None
         if not header:
             return "the file is empty"
         if not header.startswith(_MAGIC):
             return "the file is not a database"
-        if int.from_bytes(header[60:64]) > SCHEMA_VERSION:
-            raise WorkspaceError("the ledger was written by a newer version", where=path, hint="update this project")
-        return "" if self._is_as_closed() else self._check(path)
+        self._refuse_newer(int.from_bytes(header[60:64]))
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if not self._log_exists() and self._stamp.read_text() == self._state():
+                return ""
+        return self._check()
 
-    def _check(self, path: Path) -> str:
+    def _refuse_newer(self, version: int) -> None:
+        if version > SCHEMA_VERSION:
+            what = "the ledger was written by a newer version"
+            raise WorkspaceError(what, where=self.path, hint="update this project")
+
+    def _check(self) -> str:
+        """What a look at the whole file finds."""
         try:
-            with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as database:
                 found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-                version = int(database.execute("PRAGMA user_version").fetchone()[0])
+                self._refuse_newer(int(database.execute("PRAGMA user_version").fetchone()[0]))
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
-                raise cannot_use(path, error) from None
+                raise cannot_use(self.path, error) from None
             return str(error)
-        if version > SCHEMA_VERSION:
-            raise WorkspaceError("the ledger was written by a newer version", where=path, hint="update this project")
         code = re.search(r"error code=(\d+)", found)
         if code is not None and int(code[1]) & 0xFF not in _DAMAGE:  # a disk that does not answer is no damage
-            raise cannot_use(path, found)
+            raise cannot_use(self.path, found)
         return "" if found == "ok" else found
 
-    def _copy_into_new(self, rows: Iterable[tuple[Any, ...]]) -> int:
-        """Start a new ledger with the rows that could still be read and that prove themselves."""
-        database = self.open()
-        count = 0
-        with database:
-            for row in rows:
-                if is_whole(row):
-                    database.execute(INSERT, row)
-                    count += 1
-        database.close()
-        return count
+    def _carry_over(self, damaged: Path) -> str:
+        """Take in what can be read of a damaged ledger; in words how much that is.
+
+        What a constraint of its table forbids is no row: in a page that was lost columns are empty that never are.
+        """
+        with contextlib.closing(self.open()) as database, database:
+            for table in _CARRIED:
+                for names, row in _readable(damaged, table):
+                    if table != "replies" or is_whole(row[1:] if "proof" in names else (*row[1:], None)):
+                        marks = ", ".join("?" * len(row))
+                        database.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)  # noqa: S608
+            replies = database.execute("SELECT COUNT(*) FROM replies").fetchone()[0]
+            batches = database.execute("SELECT COUNT(*) FROM batches WHERE state != 'done'").fetchone()[0]
+        return f"{replies:,} replies" + (f" and {batches:,} batches that are out" if batches else "")
+
+
+def _beside(path: Path, companion: str) -> Path:
+    return path.with_name(path.name + companion)
+
+
+def _copy_whole(damaged: Path, copy: Path) -> None:
+    """A copy as long as its header says: SQLite reads no row of a file that was cut, but reads around missing pages."""
+    for companion in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(_beside(damaged, companion), _beside(copy, companion))
+    with copy.open("r+b") as file:
+        header = file.read(32)
+        size = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big")
+        if file.seek(0, 2) < size < MOST_BYTES:
+            file.truncate(size)
+
+
+def _readable(damaged: Path, table: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """(columns, row) of the rows before the first unreadable one, then of those behind the last, from the end."""
+    order, true = _CARRIED[table]
+    for direction in ("ASC", "DESC"):
+        try:
+            with contextlib.closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True)) as database:
+                rows = database.execute(f"SELECT * FROM {table} WHERE {true} ORDER BY {order} {direction}")  # noqa: S608
+                names = ", ".join(column[0] for column in rows.description)
+                for row in rows:
+                    yield names, row
+            return
+        except sqlite3.Error:
+            continue

@@ -5,13 +5,12 @@ import zlib
 from dataclasses import dataclass, field
 
 from duel.calls import prices
-from duel.calls.dialect import Dialect
 from duel.calls.failures import Failure, Meaning
 from duel.calls.lane import Lane
 from duel.calls.prices import BYTES_PER_TOKEN
 from duel.calls.request import Request
 from duel.calls.route import Provider
-from duel.calls.wire import Completion
+from duel.calls.wire import Completion, Dialect
 from duel.errors import DuelError
 from duel.price_sections import Price
 
@@ -49,11 +48,6 @@ class Line:
         usage = {"prompt_tokens": int(body_bytes / BYTES_PER_TOKEN), "completion_tokens": max_tokens}
         return prices.cost(self.price, usage) or 0.0
 
-    def told(self, usage: dict[str, int], body_bytes: int) -> None:
-        """An endpoint named the tokens of a prompt of so many bytes."""
-        if usage.get("prompt_tokens"):
-            self._tokens_per_byte += 0.1 * (usage["prompt_tokens"] / body_bytes - self._tokens_per_byte)
-
     def estimate(self, body_bytes: int, completion_tokens: int) -> dict[str, int]:
         """The usage of a call of which nobody told, marked as an estimate."""
         prompt = max(1, round(body_bytes * self._tokens_per_byte))
@@ -62,10 +56,10 @@ class Line:
     def usage_of(self, completion: Completion, body_bytes: int) -> dict[str, int]:
         """What a reply took; an endpoint that names no usage gets an estimate, so that a budget holds all the same."""
         if completion.usage.get("completion_tokens") is not None:
-            self.told(completion.usage, body_bytes)
+            if told := completion.usage.get("prompt_tokens"):
+                self._tokens_per_byte += 0.1 * (told / body_bytes - self._tokens_per_byte)
             return completion.usage
-        said = len(completion.text.encode("utf-8", "replace")) + len(completion.reasoning.encode("utf-8", "replace"))
-        return self.estimate(body_bytes, int(said / BYTES_PER_TOKEN) + 1)
+        return self.estimate(body_bytes, completion.tokens_said)
 
 
 @dataclass

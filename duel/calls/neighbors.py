@@ -16,7 +16,7 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -72,14 +72,12 @@ class LeaseFile:
             self.cells[base + PROCESS] = float(_machine() << PROCESS_BITS | os.getpid())
         return base
 
-    def alive(self, now: float) -> Iterator[int]:
+    def alive(self, now: float) -> list[int]:
         """The rows of living processes, the oldest first."""
-        bases = [
-            base
-            for base in range(WIDTH, len(self.cells), WIDTH)
-            if now - TTL_S < self.cells[base + BEAT] > 0 and not _gone(int(self.cells[base + PROCESS]))
-        ]
-        return iter(sorted(bases, key=lambda base: (self.cells[base + JOINED], base)))
+        cells, bases = self.cells, range(WIDTH, len(self.cells), WIDTH)
+        fresh = [base for base in bases if now - TTL_S < cells[base + BEAT] > 0]
+        living = [base for base in fresh if not _gone(int(cells[base + PROCESS]))]
+        return sorted(living, key=lambda base: (cells[base + JOINED], base))
 
     def close(self) -> None:
         self.cells.release()
@@ -96,15 +94,13 @@ def _machine() -> int:
 
 def _gone(process: int) -> bool:
     """True for a process of this machine that has ended. Windows has no harmless way to ask."""
-    number = process & ((1 << PROCESS_BITS) - 1)
-    if os.name != "posix" or process >> PROCESS_BITS != _machine():
-        return False
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+    if os.name == "posix" and process >> PROCESS_BITS == _machine():
+        try:
+            os.kill(process & ((1 << PROCESS_BITS) - 1), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it is another user's
+            pass
     return False
 
 
@@ -185,19 +181,19 @@ class SharedLevel(Level):
     def sent(self) -> int:
         number = super().sent()
         self._own.add(number)
-        self._count_up(SENT)
+        self._count_own(SENT)
         return number
 
     def failed(self, number: int) -> None:
-        self._ended(number, FAILED)
+        self._count_own(FAILED, number)
         super().failed(number)
 
     def answered(self, number: int) -> None:
-        self._ended(number, ANSWERED)
+        self._count_own(ANSWERED, number)
         super().answered(number) if self.leads else super().failed(number)
 
     def refused(self, number: int, took_s: float) -> float:
-        self._ended(number, REFUSED)
+        self._count_own(REFUSED, number)
         if self.leads:
             pause = super().refused(number, took_s)
             self._publish()
@@ -239,14 +235,16 @@ class SharedLevel(Level):
     def _look(self, file: LeaseFile) -> None:
         now, cells = self._clock(), file.cells
         self._set(BEAT, now)
-        rows = list(file.alive(now))
+        rows = file.alive(now)
         if self._base not in rows:  # suspended for so long that the row is another's
             self._base = file.join(now)
-            rows = list(file.alive(now))
+            rows = file.alive(now)
         self._rows, self._alone = rows, len(rows) == 1
         leads = rows[0] == self._base
-        if leads and not self.leads:
-            self._take_over(cells[LIMIT], cells[SETTLED])
+        if leads and not self.leads:  # the leader has gone: go on from what it had found
+            self.limit, self._settled_at = max(1.0, cells[LIMIT]), cells[SETTLED] or self.cap
+            self._counting = None
+            self._change()
         self.leads = leads
         if leads:
             self._take_in(file, rows)
@@ -260,12 +258,6 @@ class SharedLevel(Level):
         if not leads:
             self._others.clear()
             self.limit = float(max(1, self._slots))
-
-    def _take_over(self, limit: float, settled: float) -> None:
-        """The leader has gone: go on from what it had found."""
-        self.limit, self._settled_at = max(1.0, limit), settled or self.cap
-        self._counting = None
-        self._change()
 
     def _take_in(self, file: LeaseFile, rows: list[int]) -> None:
         """The others' calls since the last look, as if they were this process's own."""
@@ -309,11 +301,9 @@ class SharedLevel(Level):
             cells[LIMIT], cells[SETTLED] = self.limit, self._settled_at
             cells[COUNTING] = float(self._counting is not None)
 
-    def _ended(self, number: int, cell: int) -> None:
-        self._own.discard(number)
-        self._count_up(cell)
-
-    def _count_up(self, cell: int) -> None:
+    def _count_own(self, cell: int, ended: int | None = None) -> None:
+        """One more call was sent, or the one of this number has ended."""
+        self._own.discard(-1 if ended is None else ended)
         if self._file is not None:
             self._file.cells[self._base + cell] += 1
             self._file.cells[self._base + IN_FLIGHT] = len(self._own)
@@ -329,7 +319,5 @@ def lease_path(provider: Provider, model: str) -> Path | None:
     None where there is no home folder.
     """
     base = Path(environment("XDG_CACHE_HOME", Path()) or expanded("~/.cache"))
-    told = "\0".join((provider.base_url, provider.api_key, model))
-    if not base.is_absolute():
-        return None
-    return base / "duel-curation" / "neighbors" / hashlib.sha256(told.encode()).hexdigest()[:32]
+    told = hashlib.sha256("\0".join((provider.base_url, provider.api_key, model)).encode())
+    return base / "duel-curation" / "neighbors" / told.hexdigest()[:32] if base.is_absolute() else None

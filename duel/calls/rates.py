@@ -1,10 +1,10 @@
-"""Limits on requests and tokens per time, as `x-ratelimit-*` and `Retry-After` headers tell of them."""
+"""Limits on requests and tokens per time: what headers tell, what refusals teach, when the next call may start."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
@@ -17,6 +17,25 @@ _HEADERS = {
     "requests": [[f"x-ratelimit-{part}-requests" for part in _PARTS], [f"x-ratelimit-{part}" for part in _PARTS]],
     "tokens": [[f"x-ratelimit-{part}-tokens" for part in _PARTS]],
 }
+
+# A learnt pace is tried faster with each call: quickly until it is refused once, then the quicker the more calls were
+# taken since, so that one in ten or so is refused at the limit; 1.06 back and 0.997 forth stay within 3 % of it.
+FIRST_FASTER, FASTER, GENTLE_CALLS = 0.88, 0.997, 12
+# Back at the first refusal, after some calls that were taken, after few, and after none.
+FIRST_BACK, BACK, BACK_SOON, BACK_AGAIN, FEW_TAKEN = 1.2, 1.06, 1.1, 1.3, 4
+# A refusal that asks for no pause is tried again after this share of the interval, four times that after the next.
+PAUSE = 0.2
+# The pace to begin with where nothing is known.
+FIRST_S = 1.0
+# Retry-After counts in whole seconds, rounded up.
+ROUNDED_UP_S = 1.0
+# Timers are not finer.
+SHORTEST_S = 0.005
+# Going slower brings no more calls through than before, nor fewer, where a limit per time refuses them. Where so many
+# were taken that much faster than the pace has become, it is not what refuses.
+WINDOW, SLOWER = 10, 2.0
+# Replies after which refusals may show a pace again, doubled each time: 15 % of refusals by chance look like one.
+DOUBT = 200
 
 
 class Left(NamedTuple):
@@ -40,31 +59,26 @@ class Rates:
         found = {name: _left(headers, spellings, now) for name, spellings in _HEADERS.items()}
         return Rates(**found) if any(found.values()) else None
 
-    @staticmethod
-    def seconds(text: str) -> float | None:
-        """`1m30s`, `250ms`, `2.5` in seconds; None where it is none of these."""
-        total, place = 0.0, 0
-        text = text.strip().lower().rstrip(".")
-        text = re.sub(r"sec\w*", "s", re.sub(r"min\w*", "m", text))
-        while place < len(text):
-            part = _PART.match(text, place)
-            if part is None or part[1].count(".") > 1 or part[1] == ".":
-                return None
-            total += float(part[1]) * _UNITS[part[2]]
-            place = part.end() + len(text[part.end() :]) - len(text[part.end() :].lstrip())
-        return total if text else None
+
+def seconds_in(text: str) -> float | None:
+    """`1m30s`, `250ms`, `2.5` in seconds; None where it is none of these."""
+    total, place = 0.0, 0
+    text = text.strip().lower().rstrip(".")
+    text = re.sub(r"sec\w*", "s", re.sub(r"min\w*", "m", text))
+    while place < len(text):
+        part = _PART.match(text, place)
+        if part is None or part[1].count(".") > 1 or part[1] == ".":
+            return None
+        total += float(part[1]) * _UNITS[part[2]]
+        place = part.end() + len(text[part.end() :]) - len(text[part.end() :].lstrip())
+    return total if text else None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that the headers of a refusal ask to wait, or None."""
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
+    """Seconds that the headers of a refusal ask to wait, a number or an HTTP date; None where they ask for none."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
-    return parse_retry_after(headers.get("Retry-After"), now)
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait out of a Retry-After header, in seconds or as an HTTP date; None where it says nothing usable."""
+    value = headers.get("Retry-After")
     if not value:
         return None
     try:
@@ -73,7 +87,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - now
         except (ValueError, TypeError, OverflowError):
-            return Rates.seconds(value)
+            return seconds_in(value)
     return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
 
 
@@ -81,18 +95,10 @@ def _left(headers: Mapping[str, str], spellings: list[list[str]], now: float) ->
     for limit_name, remaining_name, reset_name in spellings:
         limit = _number(headers.get(limit_name))
         if limit and (remaining := _number(headers.get(remaining_name))) is not None:
-            return Left(limit, remaining, _reset(headers.get(reset_name), now))
+            seconds = seconds_in(headers.get(reset_name) or "60")  # a minute where it does not say
+            seconds = 60.0 if seconds is None else seconds / 1000 if seconds > _EPOCH_MS else seconds
+            return Left(limit, remaining, max(0.0, seconds - now) if seconds > _EPOCH_S else seconds)
     return None
-
-
-def _reset(value: str | None, now: float) -> float:
-    """Seconds until a limit is whole again; a minute where it does not say."""
-    seconds = Rates.seconds(value) if value else None
-    if seconds is None:
-        return 60.0
-    if seconds > _EPOCH_MS:
-        seconds /= 1000
-    return max(0.0, seconds - now) if seconds > _EPOCH_S else seconds
 
 
 def _number(value: str | None) -> float | None:
@@ -101,3 +107,152 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
+
+
+@dataclass
+class _Bucket:
+    """One limit as headers tell of it, refilled evenly until a refusal shows that it is refilled all at once."""
+
+    limit: float = 0.0
+    """0: no header has told of it."""
+    used: float = 0.0
+    """What has been sent in all, so that an older response does not bring back what was sent after its call."""
+    _left: float = 0.0
+    _at: float = 0.0
+    _rate: float = 0.0
+    _whole_at: float = 0.0
+    _at_once: bool = False
+
+    def observe(self, told: Left, used_before: float, now: float) -> None:
+        """Headers that came now with the response to a call before which `used_before` had been sent."""
+        self.limit, self._at, self._whole_at = told.limit, now, now + told.reset_s
+        self._left = told.remaining - (self.used - used_before)
+        self._rate = (told.limit - told.remaining) / told.reset_s if told.reset_s else 0.0
+
+    def wait(self, cost: float, now: float) -> float:
+        """Seconds until `cost` is there. A cost above the limit needs the whole of it."""
+        missing = min(cost, self.limit) - self._now_left(now)
+        if missing <= 0:
+            return 0.0
+        until_whole = max(self._whole_at - now, 0.0)
+        return until_whole if self._at_once or not self._rate else min(missing / self._rate, until_whole)
+
+    def take(self, cost: float, now: float) -> None:
+        self.used += cost
+        self._left, self._at = self._now_left(now) - cost, now
+
+    def _now_left(self, now: float) -> float:
+        if now >= self._whole_at > self._at:
+            return self.limit
+        return self._left if self._at_once and now < self._whole_at else self._left + (now - self._at) * self._rate
+
+    def refused(self) -> None:
+        """A call that fitted was refused all the same: the limit does not refill evenly."""
+        self._at_once = self.limit > 0
+
+
+@dataclass
+class Pace:
+    """The pace of the calls to one model."""
+
+    interval_s: float = 0.0
+    """Seconds between two starts, learnt from refusals; 0: none."""
+    tokens: float = 0.0
+    """What a call takes of a limit on tokens, on average."""
+    _calls: _Bucket = field(default_factory=_Bucket)
+    _tokens: _Bucket = field(default_factory=_Bucket)
+    _next: float = 0.0
+    """When the next call may start."""
+    _taken: int = 0
+    """Calls since the last refusal."""
+    _in_a_row: int = 0
+    """Refusals without a call between them."""
+    _refused_at: float = 0.0
+    _met: bool = False
+    """True once the learnt pace was refused, so that the limit is near."""
+    _window: tuple[int, float] = (0, 0.0)
+    """Calls taken lately, and since when."""
+    _best_s: float = float("inf")
+    """Seconds a call that was taken, in the best window near the limit."""
+    _answered: int = 0
+    _doubted_until: int = 0
+    """Replies up to which no pace is learnt, because the last one had nothing to do with the refusals."""
+    _doubt: int = DOUBT
+
+    @property
+    def learnt(self) -> bool:
+        """True while refusals are a matter of pace and not of how many calls are out."""
+        return self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until another call may go."""
+        wait = self._next - now if self.interval_s else 0.0
+        if self._calls.limit or self._tokens.limit:
+            wait = max(wait, self._calls.wait(1.0, now), self._tokens.wait(self.tokens, now))
+        return wait
+
+    def sent(self, now: float) -> tuple[float, float]:
+        """A call goes out; returns what to hand to `observe` with its response."""
+        before = (self._calls.used, self._tokens.used)
+        self._calls.take(1.0, now)
+        self._tokens.take(self.tokens, now)
+        if self.interval_s:
+            self._next = now + self.interval_s
+            gentle = FASTER ** (1 + (self._taken / GENTLE_CALLS) ** 2)
+            self.interval_s = max(SHORTEST_S, self.interval_s * (gentle if self._met else FIRST_FASTER))
+            self._taken += 1
+        return before
+
+    def observe(self, rates: Rates, before: tuple[float, float], now: float) -> None:
+        if rates.requests is not None:
+            self._calls.observe(rates.requests, before[0], now)
+        if rates.tokens is not None:
+            self._tokens.observe(rates.tokens, before[1], now)
+
+    def answered(self, tokens: int) -> None:
+        """A reply came that took `tokens`, prompt and completion together."""
+        self._answered += 1
+        self.tokens += (tokens - self.tokens) * (0.1 if self.tokens else 1.0)
+
+    def refused(self, started: float, now: float, retry_after_s: float | None) -> None:
+        """A call that kept to the pace was refused: the bucket is empty. One of an older pace tells nothing."""
+        self._calls.refused()
+        self._tokens.refused()
+        if not self.interval_s or started < self._refused_at:
+            return
+        taken = self._taken - 1
+        self._in_a_row = 1 if taken > 0 else self._in_a_row + 1
+        if taken <= 0:
+            self.interval_s *= BACK_AGAIN if self._in_a_row > 1 else 1.0
+        elif self._met:
+            self.interval_s *= BACK if taken >= FEW_TAKEN else BACK_SOON
+        else:
+            self.interval_s *= FIRST_BACK
+        if taken > 0 and not self._met:
+            self._met, self._window, taken = True, (0, now), 0
+        pause = self.interval_s * PAUSE * 4.0 ** min(self._in_a_row - 1, 6)
+        self._next = now + max(pause, (retry_after_s or 0.0) - ROUNDED_UP_S)
+        self._refused_at, self._taken = now, 0
+        self._weigh(max(taken, 0), now)
+
+    def _weigh(self, taken: int, now: float) -> None:
+        """Forget a pace that has nothing to do with the refusals: they come however slow the calls are."""
+        count, since = self._window[0] + taken, self._window[1]
+        if count >= WINDOW:
+            self._best_s = min(self._best_s, (now - since) / count)
+            count, since = 0, now
+        self._window = (count, since)
+        if self.interval_s > SLOWER * self._best_s:
+            self.forget()
+
+    def forget(self) -> None:
+        """What was told and learnt is wrong; for a while nothing is learnt anew."""
+        self.interval_s = 0.0
+        self._calls, self._tokens = _Bucket(used=self._calls.used), _Bucket(used=self._tokens.used)
+        self._doubted_until, self._doubt = self._answered + self._doubt, 2 * self._doubt
+
+    def learn(self, now: float, interval_s: float = FIRST_S) -> None:
+        """Refusals have shown that the limit is one of time; calls may start so far apart to begin with."""
+        if not self.interval_s and self._answered >= self._doubted_until:
+            self.interval_s, self._met, self._next = interval_s, False, now
+            self._window, self._best_s, self._in_a_row = (0, now), float("inf"), 0

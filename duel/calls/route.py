@@ -8,14 +8,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from duel.environment import environment, secret
 from duel.errors import SettingsError
-from duel.sections import Fallback
 from duel.settings import Settings
 from duel.workspace import Workspace
 
 Role = Literal["writer", "judge", "guide"]
 OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_COMPLETIONS = "/chat/completions"
 # A query that holds a key would stand in every record.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 
@@ -86,9 +84,6 @@ class Route:
     elsewhere: Mapping[str, Provider] = field(default_factory=dict)
     """Models that another endpoint serves; they have no fallback."""
 
-    def provider_of(self, model: str) -> Provider:
-        return self.elsewhere.get(model, self.provider)
-
     def limit(self, model: str) -> Limit:
         return self.limits.get(model, self.default_limit)
 
@@ -99,15 +94,13 @@ def base_url(address: str, where: str) -> str:
     `where` names the setting for the message. Raises SettingsError.
     """
     url, mark, query = address.strip().partition("?")
-    url = url.rstrip("/").removesuffix(_COMPLETIONS)
+    url = url.rstrip("/").removesuffix("/chat/completions")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(
-            "not the address of an endpoint", where=where, value=address, hint="write it as https://host/v1"
-        )
-    if parts.username or parts.password:
-        raise SettingsError("the address of an endpoint must not hold a key", where=where, hint="keys belong in .env")
-    if any(_SECRET_NAME.search(name) for name, _ in parse_qsl(query, keep_blank_values=True)):
+        hint = "write it as https://host/v1"
+        raise SettingsError("not the address of an endpoint", where=where, value=address, hint=hint)
+    in_query = any(_SECRET_NAME.search(name) for name, _ in parse_qsl(query, keep_blank_values=True))
+    if parts.username or parts.password or in_query:
         raise SettingsError("the address of an endpoint must not hold a key", where=where, hint="keys belong in .env")
     if "#" in address:
         raise SettingsError("the address of an endpoint has no #", where=where, value=address)
@@ -134,6 +127,11 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         key_name = endpoint.api_key_env if judge is None or judge.api_key_env is None else judge.api_key_env
         provider = _provider(url_name, key_name, settings, workspace)
         fallback = (judge and judge.fallback) or endpoint.fallback
+    second = None
+    if fallback is not None and fallback.enabled:
+        address = base_url(fallback.base_url, "fallback.base_url")
+        key = _key(fallback.api_key_env or endpoint.api_key_env, address, workspace)
+        second = Provider(address, key, endpoint.extra_headers)
     limits, guide = judge.rate_limits if judge else {}, settings.guide
     own = role == "guide" and guide.agent_base_url_env and not offline_url
     both = [*dict.fromkeys((settings.agent_model, settings.overseer_model))] if role == "guide" else []
@@ -141,7 +139,7 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
     return Route(
         provider=provider,
         elsewhere={settings.agent_model: agent} if own else {},
-        fallback=_second(fallback, settings, workspace),
+        fallback=second,
         model_map=fallback.model_map if fallback else {},
         concurrency=endpoint.concurrency,
         default_limit=Limit(judge.max_concurrency_per_model, judge.min_interval_s_per_model) if judge else Limit(),
@@ -168,21 +166,10 @@ ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
 def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:
     address = environment(url_name, workspace.root) or ADDRESSES.get((url_name, key_name), "")
     if not address:
-        raise SettingsError(
-            "no endpoint to call",
-            where=url_name,
-            hint=f"put {url_name}=https://… into .env in the workspace, or try --offline",
-        )
+        hint = f"put {url_name}=https://… into .env in the workspace, or try --offline"
+        raise SettingsError("no endpoint to call", where=url_name, hint=hint)
     url = base_url(address, url_name)
     return Provider(url, _key(key_name, url, workspace), settings.endpoint.extra_headers)
-
-
-def _second(fallback: Fallback | None, settings: Settings, workspace: Workspace) -> Provider | None:
-    if fallback is None or not fallback.enabled:
-        return None
-    key_name = fallback.api_key_env or settings.endpoint.api_key_env
-    address = base_url(fallback.base_url, "fallback.base_url")
-    return Provider(address, _key(key_name, address, workspace), settings.endpoint.extra_headers)
 
 
 def _key(name: str, url: str, workspace: Workspace) -> str:

@@ -1,12 +1,24 @@
-"""What a run did: figures while it goes, the last word when it ends."""
+"""What a run says: on a terminal a live line, elsewhere a plain one every few seconds, and its last word."""
 
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from duel import command, errors
+from duel.errors import printable
 
+if TYPE_CHECKING:
+    from duel.calls.client import Client
+
+PLAIN_EVERY_S = 5.0
+LIVE_EVERY_S = 0.5
 SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
 
 
@@ -101,20 +113,20 @@ class Summary:
         """The last word, on standard error: what was done, what it cost, what failed, how to go on."""
         command.say(f"{self.stage}: {self._items}{self._paid}")
         if self.unknown_price:
-            names = ", ".join(errors.printable(name) for name in sorted(self.unknown_price))
+            names = ", ".join(printable(name) for name in sorted(self.unknown_price))
             command.say(f"  unknown price: {names}; give it in chain.toml [prices]")
         if self.unsure_cost:
             command.say(f"  of that at most {dollars(self.unsure_cost)} for failed calls whose usage nobody told")
         for change in self.adapted:
-            command.say(f"  adapted to {errors.printable(change)}")
+            command.say(f"  adapted to {printable(change)}")
         if self.faults:
             command.say(f"  calls without a reply: {listed(self.faults)}")
         for reason, count in self.failed.most_common():
             command.say(f"  failed, {reason}: {count:,}")
             for item, _, what in [row for row in self.failures if row[1] == reason][:SHOWN_FAILURES]:
-                command.say(f"    {errors.printable(item)}: {errors.printable(what, 200)}")
+                command.say(f"    {printable(item)}: {printable(what, 200)}")
         for model, why in self.down.items():
-            command.say(f"  {errors.printable(model)} was given up: {errors.printable(why, 200)}; what it owes is open")
+            command.say(f"  {printable(model)} was given up: {printable(why, 200)}; what it owes is open")
         if self._ending:
             command.say(self._ending)
 
@@ -152,6 +164,107 @@ class Summary:
         if self.stopped:
             return f"stopped early: {self.stopped}. Run the same command again to go on."
         return "run the same command again to take up what failed." if self.failed or self.down else ""
+
+
+class Progress:
+    """Says how far a run is, on standard error. Use as a context manager inside the event loop."""
+
+    def __init__(self, summary: Summary, client: Client, total: int | None, passed: Callable[[], int] = int) -> None:
+        self._summary, self._client, self._total, self._passed = summary, client, total, passed
+        self._began = time.monotonic()
+        self._live: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        self._again()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._live is not None:
+            self._live.stop()
+
+    def line(self) -> str:
+        """Done, rate, in flight, what is held back, dropped, failures by kind, tokens, cost, time left."""
+        return printable(" | ".join([self._share(), *self._figures(), *self._troubles()]), 2000)
+
+    def live(self) -> str:
+        """The same for a terminal: a bar, and what goes wrong in lines of its own with the last failure's words."""
+        summary = self._summary
+        last = [f"last failure: {summary.last_fault}"] if summary.last_fault else []
+        troubles = [printable(f"  {trouble}", 300) for trouble in [*self._troubles(), *last]]
+        bar = _bar(self._at / self._total) + " " if self._total else ""
+        return "\n".join([bar + printable(" | ".join([self._share(), *self._figures()]), 300), *troubles])
+
+    @property
+    def _at(self) -> int:
+        """Items that are dealt with, those of earlier runs included."""
+        at = self._passed() + self._summary.done + self._summary.failed.total()
+        return min(at, self._total) if self._total else at
+
+    def _share(self) -> str:
+        if not self._total:
+            return f"{self._summary.stage}: {self._at:,}"
+        return f"{self._summary.stage}: {self._at:,} of {self._total:,} ({math.floor(100 * self._at / self._total)}%)"
+
+    def _figures(self) -> Iterator[str]:
+        summary, seconds = self._summary, max(time.monotonic() - self._began, 1e-9)
+        finished = summary.done + summary.left_out + summary.failed.total()
+        yield f"{60 * finished / seconds:,.0f} a minute"
+        yield f"{self._client.in_flight:,} in flight"
+        yield f"{summary.tokens_in + summary.tokens_out:,} tokens"
+        yield summary.spent
+        if self._total and finished:
+            yield f"{_duration(seconds / finished * (self._total - self._at))} left"
+
+    def _troubles(self) -> Iterator[str]:
+        summary = self._summary
+        if hanging := self._client.hanging:
+            yield f"{hanging:,} hang"
+        if self._client.share is not None and (told := self._client.share.share.told):
+            yield told
+        yield from self._client.models_out
+        yield from (f"{model} is given up" for model in summary.down)
+        if summary.left_out:
+            yield f"{summary.left_out:,} dropped"
+        if summary.failed:
+            yield f"failed {listed(summary.failed)}"
+        if summary.faults:
+            yield f"retried {listed(summary.faults)}"
+        if self._client.stopped:
+            yield "stopping: waiting for the replies in flight (Ctrl-C again: at once)"
+
+    def _again(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.update(Text(self.live()), refresh=True)
+            self._timer = loop.call_later(LIVE_EVERY_S, self._again)
+        else:
+            if time.monotonic() - self._began > 1:
+                command.say(self.line())
+            self._timer = loop.call_later(PLAIN_EVERY_S, self._again)
+
+
+def _bar(share: float, cells: int = 24) -> str:
+    """`━━━━━━━━────`; in ASCII where standard error takes nothing else."""
+    full, rest = "━─" if "utf" in (sys.stderr.encoding or "").lower() else "#-"
+    return full * round(share * cells) + rest * (cells - round(share * cells))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def dollars(amount: float) -> str:

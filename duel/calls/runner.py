@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from duel.calls.client import Client
 from duel.calls.ledger import Ledger
 from duel.calls.prices import Spending
-from duel.calls.progress import Progress
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
-from duel.calls.run_summary import Summary
+from duel.calls.run_summary import Progress, Summary
 from duel.calls.transport import HttpTransport
 from duel.errors import BudgetSpent, ItemError
 from duel.settings import Settings
@@ -95,7 +94,10 @@ async def drive_async(
         summary = Summary(stage)
         if again:
             ledger.begin_again(stage)
-        run = _Run(summary, ledger, route, settings, _spending(budget, settings, ledger), total, passed, asker)
+        limits = [] if budget is None else [budget]
+        if settings.endpoint.budget_usd is not None:
+            limits.append(settings.endpoint.budget_usd - ledger.spent())
+        run = _Run(summary, ledger, route, settings, Spending(min(limits, default=None)), total, passed, asker)
         with _seldom_collecting():
             await run.all(iter(jobs))
         if again and summary.exit_code == 0:
@@ -117,13 +119,6 @@ def _seldom_collecting() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def _spending(budget: float | None, settings: Settings, ledger: Ledger) -> Spending:
-    limits = [] if budget is None else [budget]
-    if settings.endpoint.budget_usd is not None:
-        limits.append(settings.endpoint.budget_usd - ledger.spent())
-    return Spending(min(limits, default=None))
 
 
 @dataclass
@@ -155,7 +150,12 @@ class _Run:
                         await asyncio.wait(self._tasks)
                 finally:
                     await self.client.drain()
-        self._finish()
+        if isinstance(self._error, BudgetSpent):
+            summary.budget_spent = True
+        elif self._error is not None:
+            raise self._error
+        elif not summary.interrupted and (verdict := self.client.aftermath.verdict()) is not None:
+            raise verdict
 
     async def _admit(self, jobs: Iterator[Job]) -> None:
         """Take up jobs as long as some model has room for more work."""
@@ -207,14 +207,6 @@ class _Run:
     def _stop(self, *, at_once: bool = False) -> None:
         self.client.stop(at_once=at_once)
         self._room.set()
-
-    def _finish(self) -> None:
-        if isinstance(self._error, BudgetSpent):
-            self.summary.budget_spent = True
-        elif self._error is not None:
-            raise self._error
-        elif not self.summary.interrupted and (verdict := self.client.aftermath.verdict()) is not None:
-            raise verdict
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:

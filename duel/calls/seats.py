@@ -1,10 +1,15 @@
-"""Room for calls in flight: open files, which all models of a run share."""
+"""Room for calls in flight, which all models of a run share: open files, and what somebody else allows the run."""
 
 import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import orjson
+
+from duel.calls.prices import Spending
+from duel.errors import SettingsError, printable
 
 # Files that a run may hold at most where the system lets it choose; three models at their highest level need 2,700.
 WANTED = 8192
@@ -13,6 +18,7 @@ RESERVE = 64
 # What stays usable however few files there are.
 FEWEST = 4
 SHRINK = 0.9
+SAYS_NOTHING = "names no number of calls or dollars"
 
 
 def open_files_left() -> int:
@@ -69,3 +75,84 @@ class Seats:
     def shrink(self) -> None:
         """The system had no file for a call: others hold some of what was counted on."""
         self.limit = max(FEWEST, min(self.limit, int(self.taken * SHRINK)))
+
+
+class Share:
+    """What somebody keeps in a file that a run, or a whole of shards, may take: `{"calls": 12, "dollars": 3.5}`.
+
+    Who writes it does not matter: a scheduler, another process of this project, a person. `calls` at a time, over all
+    models; `dollars` that are left from the moment the file was written; `budget_usd`, as in `[endpoint]`, is what a
+    workspace may spend in all. What is not named, or cannot be read, stays as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises SettingsError where there is no share."""
+        self.path = path
+        self.calls: float | None = None
+        self.dollars: float | None = None
+        self.budget_usd: float | None = None
+        self.trouble = ""
+        """Why the file cannot be followed now."""
+        self._seen: tuple[int, int, int] | None = None
+        self.look()
+        if self.trouble:
+            hint = 'whoever shares out calls writes it: {"calls": 12, "dollars": 3.5}'
+            raise SettingsError(f"the share {self.trouble}", where=path, hint=hint)
+
+    @property
+    def told(self) -> str:
+        """What the user should know of it now."""
+        if self.trouble:
+            return printable(f"the share {self.path} {self.trouble}: what it said before holds", 200)
+        return printable(f"waiting: the share {self.path} allows no call", 200) if self.calls == 0 else ""
+
+    def look(self) -> bool:
+        """Take in the file; True where it says something new."""
+        try:
+            status = self.path.stat()
+            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if seen == self._seen:
+                return False
+            told = orjson.loads(self.path.read_bytes())
+        except (OSError, ValueError) as error:  # it is being written, perhaps
+            self.trouble = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+            self._seen = None
+            return False
+        named = told if isinstance(told, dict) else {}
+        found = {name: _number(named.get(name)) for name in ("calls", "dollars", "budget_usd")}
+        self._seen, self.trouble = seen, "" if any(found.values()) or 0 in found.values() else SAYS_NOTHING
+        if not self.trouble:
+            self.calls, self.dollars, self.budget_usd = found.values()
+        return not self.trouble
+
+
+class ShareOfRun:
+    """Keeps the seats and the spending of a run at what a share allows, never above what the user does."""
+
+    def __init__(self, share: Share, seats: Seats, spending: Spending, paid: Callable[[], float] = float) -> None:
+        """`paid` are the dollars of this run and of all before it."""
+        self.share, self._seats, self._spending, self._paid = share, seats, spending, paid
+        self._most_calls, self._most_dollars = seats.limit, spending.limit
+        self._before: float | None = None
+        self._follow()
+
+    def look(self) -> None:
+        if self.share.look():
+            self._follow()
+
+    def _follow(self) -> None:
+        share, spending = self.share, self._spending
+        if share.calls is not None:
+            self._seats.resize(min(int(share.calls), self._most_calls))
+        limit = None if share.dollars is None else spending.spent + share.dollars
+        if share.budget_usd is not None:
+            if self._before is None:
+                self._before = self._paid() - spending.spent
+            limit = share.budget_usd - self._before
+        if limit is not None:
+            spending.allow(limit if self._most_dollars is None else min(limit, self._most_dollars))
+
+
+def _number(value: object) -> float | None:
+    """A number of zero or more; None for anything else, NaN included."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < float("inf") else None

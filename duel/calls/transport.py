@@ -45,7 +45,7 @@ class HttpTransport:
     """Carries calls over HTTP. Use as an async context manager."""
 
     def __init__(self, timeout_s: float, connect_timeout_s: float, stall_timeout_s: float) -> None:
-        self._timeout_s, self._connect_s, self._stall_s = timeout_s, connect_timeout_s, stall_timeout_s
+        self._timeout_s = timeout_s
         self._timeouts = {
             (answers, stream): aiohttp.ClientTimeout(
                 total=timeout_s,
@@ -84,16 +84,19 @@ class HttpTransport:
                 allow_redirects=False,
             ) as response:
                 started = way.answers = True
-                return _without_key(await _read(response, provider.api_key), provider.api_key)
-        except aiohttp.SocketTimeoutError as error:  # before TimeoutError, which it is as well
-            return _timed_out(error)
-        except TimeoutError:
-            return Failure("timeout", Meaning.REFUSED, f"no reply within {self._timeout_s:g} s", billed=True)
+                outcome = await _outcome(response, provider.api_key)
+                rates = Rates.read(response.headers, time.time())
+                return _without_key(outcome if rates is None else replace(outcome, rates=rates), provider.api_key)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return replace(_broken(error), billed=started)
+            failure = failure_of(error, f"no reply within {self._timeout_s:g} s")
+            return replace(failure, billed=failure.billed or started)
 
     async def models(self, provider: Provider) -> list[str]:
-        for url in model_lists(provider.base_url):
+        parts = urlsplit(provider.base_url)
+        root = f"{parts.scheme}://{parts.netloc}"
+        named = provider.base_url.partition("?")[0]
+        # Where an endpoint may list its models, the likeliest first.
+        for url in dict.fromkeys([f"{named}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]):
             if names := await self._listed(provider, url):
                 return names
         return []
@@ -133,14 +136,6 @@ def headers_for(provider: Provider) -> dict[str, str]:
     return {**headers, "Authorization": f"Bearer {provider.api_key}"} if provider.api_key else headers
 
 
-def model_lists(base_url: str) -> list[str]:
-    """Where an endpoint may list its models, the likeliest first."""
-    parts = urlsplit(base_url)
-    root = f"{parts.scheme}://{parts.netloc}"
-    places = [f"{base_url.partition('?')[0]}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]
-    return list(dict.fromkeys(places))
-
-
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for `url`. Loopback never goes through one."""
     from urllib.request import getproxies, proxy_bypass
@@ -166,78 +161,43 @@ def _without_key(outcome: Completion | Failure, key: str) -> Completion | Failur
     return replace(outcome, **echoing) if len(key) >= SHORTEST_KEY and echoing else outcome  # type: ignore[arg-type]
 
 
-async def _read(response: aiohttp.ClientResponse, key: str) -> Completion | Failure:
-    outcome = await _outcome(response, key)
-    rates = Rates.read(response.headers, time.time())
-    return outcome if rates is None else replace(outcome, rates=rates)
-
-
 async def _outcome(response: aiohttp.ClientResponse, key: str) -> Completion | Failure:
-    if response.status != 200:
-        return await _refusal(response, key)
-    if "event-stream" in response.headers.get("Content-Type", ""):
-        return await _read_stream(response)
-    body = await _bounded(response)
-    return _too_large() if body is None else decode(without_key(body, key), time.time())
-
-
-async def _refusal(response: aiohttp.ClientResponse, key: str) -> Failure:
     if 300 <= response.status < 400:
         target = urlsplit(response.headers.get("Location", "")).netloc
-        words = f"the address redirects to {target}" if target else "the address redirects elsewhere"
+        words = f"the address redirects to {target or 'elsewhere'}"
         return Failure(f"http-{response.status}", Meaning.RUN, words, response.status)
-    body = await _bounded(response)
-    return from_status(response.status, without_key(body or b"", key), retry_after(response.headers, time.time()))
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, or None once it exceeds the limit; nothing behind the limit is read."""
+    stream = StreamReader() if "event-stream" in response.headers.get("Content-Type", "") else None
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
-        if size > MAX_REPLY_BYTES:
+        if size > MAX_REPLY_BYTES:  # nothing behind the limit is read
             response.close()
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def _read_stream(response: aiohttp.ClientResponse) -> Completion | Failure:
-    reader = StreamReader()
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > MAX_REPLY_BYTES:
-            response.close()
-            return _too_large()
-        reader.feed(chunk)
-        if reader.done:
+            if response.status == 200:
+                words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
+                return Failure("too-large", Meaning.FAULT, words, status=200, billed=True)
+            chunks.clear()
             break
-    return reader.result(time.time())
+        if stream is None or response.status != 200:
+            chunks.append(chunk)
+        else:
+            stream.feed(chunk)
+            if stream.done:
+                break
+    body = without_key(b"".join(chunks), key)
+    if response.status != 200:
+        return from_status(response.status, body, retry_after(response.headers, time.time()))
+    return decode(body, time.time()) if stream is None else stream.result(time.time())
 
 
-def _too_large() -> Failure:
-    words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
-    return Failure("too-large", Meaning.FAULT, words, status=200, billed=True)
-
-
-def failure_of(error: Exception) -> Failure:
-    """What an exchange that ended with `error` comes to."""
-    if isinstance(error, aiohttp.SocketTimeoutError):  # before TimeoutError, which it is as well
-        return _timed_out(error)
-    if isinstance(error, TimeoutError):
-        return Failure("timeout", Meaning.REFUSED, "no answer in time", billed=True)
-    return _broken(error)
-
-
-def _timed_out(error: Exception) -> Failure:
+def failure_of(error: Exception, late: str = "no answer in time") -> Failure:
+    """What an exchange that ended with `error` comes to; `late` says so of one that took too long as a whole."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Failure("connection", Meaning.FAULT, "the connection takes too long", unsent=True)
-    return Failure("stalled", Meaning.FAULT, "no byte came for too long", billed=True)
-
-
-def _broken(error: Exception) -> Failure:
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return Failure("stalled", Meaning.FAULT, "no byte came for too long", billed=True)
+    if isinstance(error, TimeoutError):
+        return Failure("timeout", Meaning.REFUSED, late, billed=True)
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return Failure("tls", Meaning.RUN, f"the endpoint's certificate is not trusted: {error}", unsent=True)
     if isinstance(error, aiohttp.InvalidURL):

@@ -4,21 +4,78 @@ Whatever an endpoint sends is untrusted: every field may be missing, null or of 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from duel.calls.dialect import Dialect
 from duel.calls.failures import Failure, broken_reply, from_error_object
+from duel.calls.prices import BYTES_PER_TOKEN
 from duel.calls.rates import Rates
 from duel.calls.reply_text import clean, content_parts, split_thought
-from duel.calls.request import Request
+from duel.calls.request import Reply, Request
 
 # What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
 CUT, WINDOW_FULL = "length", "model_length"
 _CUT_WORDS = frozenset({CUT, "max_tokens", "max_output_tokens"})
+# Refused under the first name, asked under the second.
+RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+# Never left out: without them the question is another one.
+_NEEDED = frozenset({"model", "messages", "stream"})
+# Words with which endpoints refuse a parameter as such. "must be below 1" is not among them: the user's value is wrong.
+_REFUSES = re.compile(
+    r"(?i)\b(?:un|not )support|does(?:n't| not) support|not (?:allowed|permitted|available|accepted|recognized)|"
+    r"(?:unknown|unrecogni[sz]ed|unexpected|extra|extraneous|deprecated|additional) |only .{0,40}(?:allowed|supported)|"
+    r"\bunknown\b|\bextra_forbidden\b|\bdeprecated\b|cannot be (?:set|used|combined)"
+)
+_WORD = re.compile(r"[a-z_][a-z0-9_]*")
+# Left out wherever a refusal names them: they change how the reply comes, not what is asked.
+_OPTIONAL = frozenset({"response_format", "chat_template_kwargs", "stream_options"})
+# What stands inside an optional parameter.
+_INSIDE = {
+    "enable_thinking": "chat_template_kwargs",
+    "json_schema": "response_format",
+    "include_usage": "stream_options",
+}
+
+
+@dataclass
+class Dialect:
+    """How one model wants to be asked: parameters that it refuses or knows under another name."""
+
+    without: set[str] = field(default_factory=set)
+    """Parameters that are left out."""
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> int:
+        return len(self.without) + len(self.renamed)
+
+    def apply(self, body: dict[str, Any]) -> None:
+        for name in self.without:
+            body.pop(name, None)
+        for name, other in self.renamed.items():
+            if name in body:
+                body[other] = body.pop(name)
+
+    def learn(self, words: str, body: Mapping[str, Any]) -> str:
+        """What to do about a refusal that says `words` of `body`, as the user is told; "" if it is not about a name."""
+        said = [_INSIDE.get(word, word) for word in _WORD.findall(words.lower())]
+        refused = _REFUSES.search(words) is not None
+        named = [name for name in body if name in said and (name in _OPTIONAL or (refused and name not in _NEEDED))]
+        # The first one named is the one refused: "'max_tokens' is not supported … use 'max_completion_tokens'".
+        name = min(named, key=said.index, default="")
+        if name in RENAMED and name not in self.renamed.values():
+            self.renamed[name] = RENAMED[name]
+            return f"{name} is sent as {RENAMED[name]}"
+        if not name or name in RENAMED:
+            return ""
+        self.without.add(name)
+        return f"{name} is left out"
+
+
 _PLAIN_DIALECT = Dialect()
 
 
@@ -38,6 +95,16 @@ class Completion:
     def thought_only(self) -> bool:
         """True if the budget ended before the answer began."""
         return self.finish_reason == CUT and not self.text.strip()
+
+    @property
+    def tokens_said(self) -> int:
+        """About how many tokens it has, on the safe side: for endpoints that name no usage."""
+        return int(len((self.text + self.reasoning).encode("utf-8", "replace")) / BYTES_PER_TOKEN) + 1
+
+    def as_reply(self, asked_model: str, **more: Any) -> Reply:
+        """This as the ledger keeps it, with `more` of the reply's fields."""
+        reason = CUT if self.finish_reason == WINDOW_FULL else self.finish_reason
+        return Reply(self.text, self.reasoning, reason, self.model or asked_model, **more)
 
 
 def encode(
@@ -148,7 +215,9 @@ def _count(value: Any) -> int | None:
 
 def tool_arguments(tool_calls: Any) -> str:
     """The arguments of a message's tool calls: some endpoints send structured output this way."""
-    functions = [mapping(mapping(call).get("function")) for call in tool_calls if call] if _is_list(tool_calls) else []
+    functions = (
+        [mapping(mapping(call).get("function")) for call in tool_calls if call] if isinstance(tool_calls, list) else []
+    )
     return "\n".join(text for function in functions if (text := string(function.get("arguments"))))
 
 
@@ -183,7 +252,3 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)

@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import duel
 from duel.cluster import leash
+from duel.cluster.division import Division
 from duel.cluster.shards import Shard
 from duel.command import say
 from duel.errors import EXIT_BUDGET, EXIT_FINISHED, EXIT_OPEN, SettingsError, WorkspaceError
@@ -29,9 +31,7 @@ LOG = "cluster.log"
 """In a shard's private folder: what its stages said."""
 RETRIES = 20
 """Times that a stage is begun anew because its worker or node died."""
-LOCK_S, LOOK_S = 600.0, 30.0
-LEAST_SHARE = 0.01
-"""A shard whose share of the budget is spent gets another one while this part of the whole is left."""
+LOCK_S, LOOK_S, LOOK_AT_SHARE_S = 600.0, 30.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -95,38 +95,36 @@ def connected(address: str | None, workers: int) -> Iterator[None]:
 class Engine:
     """All stages of all shards, each shard's in order."""
 
-    shards: Sequence[Shard]
     plan: Sequence[str]
     """Names of commands."""
     folder: str
+    division: Division
     flags: Sequence[str] = ()
-    budget: float | None = None
     ended: Callable[[Shard, str, Ended], None] = lambda *_: None
     codes: dict[str, int] = field(default_factory=dict)
     """Exit code of each shard: that of the stage at which it stopped, or the highest of all."""
-    _granted: dict[str, float] = field(default_factory=dict)
-    _spent: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> int:
         """Run everything; returns the exit code of the whole."""
         import ray
 
+        task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
+        division, waiting = self.division, dict[Any, tuple[Shard, int]]()
+        queue, starved = deque((shard, 0) for shard in division.shards), list[tuple[Shard, int]]()
         if not ray.cluster_resources().get(SLOT):
             hint = f"start its nodes with `ray start … --resources='{{\"{SLOT}\": 4}}'`: stages at a time on each"
             raise SettingsError("the cluster has no place for a stage", value=SLOT, hint=hint)
-        task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
-        before = {shard.name: shard.spent() for shard in self.shards} if self.budget is not None else {}
-        waiting: dict[Any, tuple[Shard, int]] = {}
-
-        def begin(shard: Shard, step: int) -> None:
-            words = [self.plan[step], *self.flags, *self._share(shard, self.plan[step])]
-            waiting[task.remote(words, str(shard.workspace.root), self.folder)] = shard, step
-
-        for shard in self.shards:
-            begin(shard, 0)
-        while waiting:
-            ready, _ = ray.wait(list(waiting), timeout=LOOK_S)
-            if not ready and not ray.cluster_resources().get(SLOT):
+        while queue or waiting:
+            division.follow()
+            slots = int(ray.cluster_resources().get(SLOT, 0))
+            # Where calls are shared out, none of them goes to a stage that waits for a place.
+            most = len(division.shards) if division.calls is None else max(1, min(slots, division.calls))
+            while queue and len(waiting) < most:
+                shard, step = queue.popleft()
+                words = [self.plan[step], *self.flags, *(division.begin(shard) if self._pays(step) else [])]
+                waiting[task.remote(words, str(shard.workspace.root), self.folder)] = shard, step
+            ready, _ = ray.wait(list(waiting), timeout=LOOK_S if division.share is None else LOOK_AT_SHARE_S)
+            if not ready and not slots:
                 say(f"waiting for a node that offers {SLOT}")
             for reference in ready:
                 shard, step = waiting.pop(reference)
@@ -136,35 +134,25 @@ class Engine:
                     told, hint = str(error).splitlines()[-1:], "have all nodes the same installation, and this folder?"
                     raise WorkspaceError("a node cannot run a stage", value=told, hint=hint) from None
                 self.ended(shard, self.plan[step], ended)
-                if self._settle(shard, before) and ended.code == EXIT_BUDGET:
-                    begin(shard, step)
-                    continue
-                self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
-                if ended.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(self.plan):
-                    begin(shard, step + 1)
+                if ended.code != EXIT_BUDGET:
+                    self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
+                goes_on = ended.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(self.plan)
+                if self._pays(step):
+                    division.end(shard, finished=not goes_on and ended.code != EXIT_BUDGET)
+                if goes_on:
+                    queue.append((shard, step + 1))
+                elif ended.code == EXIT_BUDGET:
+                    starved.append((shard, step))
+            for shard, step in [one for one in starved if division.has_more_for(one[0])]:
+                starved.remove((shard, step))
+                queue.append((shard, step))
+        self.codes |= {shard.name: EXIT_BUDGET for shard, _ in starved}
         return self.exit_code()
+
+    def _pays(self, step: int) -> bool:
+        return self.plan[step] != "execute"
 
     def exit_code(self) -> int:
         """The worst: a crash or something to change, then a spent budget, then open items."""
         codes = set(self.codes.values())
         return next((code for code in codes - {EXIT_FINISHED, EXIT_OPEN, EXIT_BUDGET}), max(codes, default=0))
-
-    def _settle(self, shard: Shard, before: Mapping[str, float]) -> bool:
-        """Take back what the shard was granted and has not spent; True where it may have more, as it made use of it."""
-        if self.budget is None:
-            return False
-        self._granted.pop(shard.name, None)
-        earlier, self._spent[shard.name] = self._spent.get(shard.name, 0.0), shard.spent() - before[shard.name]
-        return self._spent[shard.name] > earlier and self._left() > LEAST_SHARE * self.budget
-
-    def _left(self) -> float:
-        """Dollars that no shard has spent and none was granted."""
-        return (self.budget or 0.0) - sum(self._spent.values()) - sum(self._granted.values())
-
-    def _share(self, shard: Shard, command: str) -> list[str]:
-        """`--budget` for one stage of one shard: what is left, by the shards that have none."""
-        if self.budget is None:
-            return []
-        without = len(self.shards) - len(self._granted)
-        self._granted[shard.name] = max(0.0, self._left()) / max(1, without)
-        return ["--budget", f"{self._granted[shard.name]:.6f}"] if command != "execute" else []

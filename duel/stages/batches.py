@@ -72,8 +72,8 @@ wait = synchronous(wait_async)
 
 
 async def cancel_async(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
-    from duel.calls.batches.batch_link import LinkFailed
-    from duel.calls.batches.prefill import passages
+    from duel.calls.batches.batch_link import Link, LinkFailed
+    from duel.calls.batches.batch_steps import Passage
 
     for batch in chosen:
         try:
@@ -81,8 +81,8 @@ async def cancel_async(rows: BatchRows, workspace: Workspace, settings: Settings
                 rows.drop(batch)
             else:
                 route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
-                async with passages(rows, route, settings, calls.Summary("")) as passage_of:
-                    await passage_of(batch).cancel(batch)
+                async with Link(route.provider, route.connect_timeout_s) as link:
+                    await Passage(rows, link, route, settings, calls.Summary("")).cancel(batch)
         except LinkFailed as error:
             command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
         else:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duel.bookkeeping import Result
@@ -41,8 +42,10 @@ def run(
     offline: bool = False,
     merge: bool = True,
 ) -> Result:
-    """Run every stage of every shard, then merge. `budget`, in dollars, is one for all shards."""
+    """Run every stage of every shard, then merge. `budget`, in dollars, and `[endpoint] share` are those of all."""
+    from duel.calls.seats import Share
     from duel.cluster import ray_engine, shards
+    from duel.cluster.division import Division
 
     if not list((workspace.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}")):
         shard.split(workspace, settings, settings.store.shards)
@@ -51,8 +54,9 @@ def run(
     # Choosing among candidates and refining are steps of `duel run`, which goes on from there.
     plan += ["audit", "validate"] if settings.most_candidates == 1 and not settings.refine.held_out else ["run"]
     flags = ["--offline"] if offline else []
+    division = Division(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
-        engine = ray_engine.Engine(parts, plan, str(workspace.root), flags, budget, say_ended)
+        engine = ray_engine.Engine(plan, str(workspace.root), division, flags, say_ended)
         code = engine.run()
     if code not in (EXIT_FINISHED, EXIT_OPEN) or not merge:
         return Result("cluster", code, engine.codes)
@@ -77,6 +81,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="stages at a time (default: one a core)")
     parser.add_argument("--address", help="of a running cluster; without it one is started on this machine")
     parser.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once all shards have spent this")
+    parser.add_argument("--share", metavar="FILE", help="a file { calls, dollars } that all shards divide")
     parser.add_argument("--no-merge", action="store_true", help="leave the merge to `duel shard merge`")
 
 

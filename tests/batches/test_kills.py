@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,3 +142,32 @@ def test_a_batch_that_is_called_off_ends_at_the_provider(script: Script, work: W
     script("king.py", "--workspace", workspace.root, "--batch", code=0)
     assert [batch.canceled for batch in provider.batches] == [True, False]
     assert len(workspace.answer_paths()) == 2
+
+
+@pytest.mark.parametrize("point", ["uploaded", "created", "half absorbed"])
+def test_a_batch_that_is_out_survives_the_salvage_of_a_damaged_ledger(
+    script: Script, work: Work, provider: Shapes, point: str
+) -> None:
+    """What is under way stands in the ledger's file, too: without its rows it would be sent, and paid for, twice."""
+    provider.looks = 1
+    workspace = work(TURNS)
+    code = [sys.executable, "-c", _RUN, point, "openai", str(workspace.root)]
+    subprocess.run(code, cwd=ROOT, env=dict(os.environ), capture_output=True, check=False)
+    lose_a_page(workspace.ledger, "replies_by_request")
+    said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
+    assert "the ledger of paid replies is damaged" in said and "1 batches that are out were carried over" in said
+    assert [len(batch.requests) for batch in provider.batches] == [TURNS]
+    assert sorted(provider.run.values()) == [1] * TURNS
+    kept = replies(workspace)
+    assert len(kept) == len({key for key, *_ in kept}) == TURNS == len(workspace.answer_paths())
+
+
+def lose_a_page(path: Path, table: str) -> None:
+    """Overwrite the first page of a table or index of a SQLite file."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page = database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)

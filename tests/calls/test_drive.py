@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import weakref
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from duel.calls import Ask, Reply, Request, runner
+from duel.calls import Ask, Reply, Request, ledger_file, runner
 from duel.calls.ledger import Ledger
 from duel.errors import EndpointError, ItemError, WorkspaceError
 from tests.calls.jobs import House, Question
@@ -91,6 +92,26 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_in_flight(house: House) -> N
             house.drive(jobs, stand_in.base_url)
         sent = stand_in.stats()["requests"]
         assert house.drive(house.questions(8), stand_in.base_url).from_ledger == sent
+
+
+@pytest.mark.parametrize("room", [0, 2])
+def test_nothing_is_asked_for_whose_reply_the_disk_has_no_room(
+    house: House, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """Room is kept before a call goes out, so a full disk costs no reply that was paid for."""
+
+    def fallocate(number: int, start: int, size: int) -> None:
+        if size > room * ledger_file.BYTES_PER_CALL:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(ledger_file, "CALLS_A_STEP", 1)
+    monkeypatch.setattr(ledger_file.os, "posix_fallocate", fallocate)
+    with endpoint(latency_s=0.05) as stand_in:
+        with pytest.raises(WorkspaceError, match="disk is full"):
+            house.drive(house.questions(8), stand_in.base_url)
+        assert stand_in.stats()["requests"] == room
+        monkeypatch.undo()
+        assert house.drive(house.questions(8), stand_in.base_url).from_ledger == room
 
 
 def test_one_bad_item_does_not_stop_the_others(house: House) -> None:

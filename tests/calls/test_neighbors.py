@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from duel.calls import Provider
 from duel.calls.lane import Lane
 from duel.calls.neighbors import TTL_S, LeaseFile, SharedLevel, lease_path
+from duel.offline import endpoint
 from tests.calls.virtual import run
 from tests.conftest import ROOT
 
@@ -179,3 +181,40 @@ def test_without_a_home_folder_there_is_no_lease(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("os.path.expanduser", str)
     assert lease_path(Provider("https://host/v1", "k"), "m") is None
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from tests.calls.jobs import MODEL, house
+folder, url = Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+run = house(folder)
+summary = run.drive(run.questions(40), url, max_429_retries=10_000)
+print(summary.done, summary.failed.total(), len(run.saved), flush=True)
+"""
+
+
+def test_three_processes_on_a_small_level_do_all_of_their_work(tmp_path: Path) -> None:
+    """Real processes, whose leader ends while the others go on: every item is done, no reply is paid twice."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with endpoint(capacity=3, latency_s=0.05) as small:
+        running = []
+        for number in range(3):
+            folder = tmp_path / f"house_{number}"
+            folder.mkdir()
+            code = [sys.executable, "-c", _RUN, str(folder), small.base_url]
+            running.append(subprocess.Popen(code, cwd=ROOT, env=env, stdin=-1, stdout=-1, stderr=-1, text=True))
+        for process in running:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        for process in running:  # all at once
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = [process.communicate(timeout=300) for process in running]
+        stats = small.stats()
+    assert [out.split() for out, _ in said] == [["40", "0", "40"]] * 3, said
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert stats["unique_ok"] + stats["extra_ok"] == 120
+    assert len(list((tmp_path / "cache" / "duel-curation" / "neighbors").glob("*.lock"))) == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.calls import Ask, Provider, Reply, Request, progress, runner
+from duel.calls import Ask, Provider, Reply, Request, run_summary, runner
 from duel.errors import EndpointError
 from tests.calls.faulty import Asked, Faulty, Said, good, refusal
 from tests.calls.jobs import House, Question
@@ -361,7 +361,7 @@ def test_a_run_that_is_told_to_end_does_so_whatever_hangs(house: House, monkeypa
 def test_the_progress_line_says_what_is_out_and_what_hangs(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.2)
+    monkeypatch.setattr(run_summary, "PLAIN_EVERY_S", 0.2)
     out = [0.0]
 
     def play(asked: Asked) -> Said:

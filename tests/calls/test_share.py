@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from duel.calls import run_summary
 from duel.calls.prices import Spending
-from duel.calls.seats import Seats
-from duel.calls.share_file import ShareFile
+from duel.calls.seats import Seats, Share, ShareOfRun
 from duel.errors import SettingsError
 from duel.offline import endpoint
 from tests.calls.jobs import House, house
@@ -46,7 +46,7 @@ def test_a_share_that_grows_lets_waiting_calls_out(tmp_path: Path) -> None:
 
     async def work() -> None:
         seats, spending, woken = Seats(100), Spending(), []
-        share = ShareFile(path, seats, spending)
+        share = ShareOfRun(Share(path), seats, spending)
         assert not seats.free
         seats.wait(lambda: woken.append(seats.free))
         spending.out = 1
@@ -68,7 +68,7 @@ def test_a_damaged_share_changes_nothing(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "share.json"
     path.write_text('{"calls": 5}')
     seats = Seats(100)
-    share = ShareFile(path, seats, Spending())
+    share = ShareOfRun(Share(path), seats, Spending())
     path.write_bytes(damage)
     share.look()
     path.unlink()
@@ -80,10 +80,79 @@ def test_a_share_never_exceeds_what_the_user_allows(tmp_path: Path) -> None:
     path = tmp_path / "share.json"
     path.write_text('{"calls": 1000, "dollars": 1000}')
     seats, spending = Seats(100), Spending(2.0)
-    ShareFile(path, seats, spending)
+    ShareOfRun(Share(path), seats, spending)
     assert (seats.limit, spending.limit) == (100, 2.0)
 
 
-def test_a_missing_share_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no such share"):
-        ShareFile(tmp_path / "nowhere.json", Seats(1), Spending())
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (None, "the share is missing"),
+        ("{not json", "the share cannot be read"),
+        ("[3]", "the share names no number of calls or dollars"),
+        ('{"calls": "many"}', "the share names no number of calls or dollars"),
+    ],
+)
+def test_a_share_that_is_missing_or_says_nothing_is_named_before_a_call(
+    tmp_path: Path, text: str | None, what: str
+) -> None:
+    path = tmp_path / "share.json"
+    if text is not None:
+        path.write_text(text)
+    run = house(tmp_path, PRICES.format(path))
+    with endpoint() as stand_in, pytest.raises(SettingsError, match=what) as raised:
+        run.drive(run.questions(3), stand_in.base_url)
+    assert str(path) in str(raised.value) and "whoever shares out calls writes it" in str(raised.value)
+    assert stand_in.stats()["requests"] == 0
+
+
+def test_a_share_that_goes_wrong_on_the_way_is_named_and_its_last_word_holds(tmp_path: Path) -> None:
+    path = tmp_path / "share.json"
+    path.write_text('{"calls": 5}')
+    seats = Seats(100)
+    share = ShareOfRun(Share(path), seats, Spending())
+    assert share.share.told == ""
+    path.write_text("garbled")
+    share.look()
+    assert f"the share {path} cannot be read: what it said before holds" in share.share.told
+    path.unlink()
+    share.look()
+    assert "is missing" in share.share.told and seats.limit == 5
+    path.write_text('{"calls": 5}')
+    share.look()
+    assert share.share.told == ""
+
+
+def test_a_run_without_any_call_says_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The status line has it once; a call goes out as soon as the share allows one."""
+    path = tmp_path / "share.json"
+    path.write_text('{"calls": 0}')
+    monkeypatch.setattr(run_summary, "PLAIN_EVERY_S", 0.3)
+    say = run_summary.command.say
+
+    def grow(line: str) -> None:
+        say(line)
+        if "waiting" in line:
+            path.write_text('{"calls": 2}')
+
+    monkeypatch.setattr(run_summary.command, "say", grow)
+    run = house(tmp_path, PRICES.format(path))
+    with endpoint() as stand_in:
+        assert run.drive(run.questions(3), stand_in.base_url).done == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if "allows no call" in line]
+    assert lines and all(line.count(f"waiting: the share {path} allows no call") == 1 for line in lines)
+
+
+def test_a_budget_in_a_share_counts_what_the_workspace_has_paid_before(tmp_path: Path) -> None:
+    """A run that is begun anew after a kill may not spend its share once more."""
+    path = tmp_path / "share.json"
+    path.write_text('{"budget_usd": 0.01}')
+    seats, spending = Seats(10), Spending()
+    share = ShareOfRun(Share(path), seats, spending, paid=lambda: 0.004)
+    assert spending.limit == pytest.approx(0.006)
+    spending.spent = 0.002
+    path.write_text('{"budget_usd": 0.0150}')
+    share.look()
+    assert spending.limit == pytest.approx(0.011)

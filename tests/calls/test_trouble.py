@@ -11,7 +11,7 @@ import pytest
 from duel.calls import Provider
 from duel.calls.failures import Meaning, from_error_object, from_status
 from duel.calls.ledger import Ledger
-from duel.calls.rates import parse_retry_after
+from duel.calls.rates import retry_after
 from duel.errors import EndpointError, SettingsError
 from tests.calls.conftest import Script, answer
 from tests.calls.jobs import House
@@ -205,7 +205,8 @@ def test_the_key_reaches_no_file_and_no_message(
 )  # fmt: skip
 def test_retry_after_is_read_in_seconds_and_as_a_date(value: str | None, seconds: float | None) -> None:
     now = 1795255200.0  # 2026-11-21 10:00:00 UTC
-    assert parse_retry_after(value, now) == (None if seconds is None else pytest.approx(seconds))
+    headers = {} if value is None else {"Retry-After": value}
+    assert retry_after(headers, now) == (None if seconds is None else pytest.approx(seconds))
 
 
 def test_an_error_inside_a_good_status_means_what_it_says() -> None:

@@ -30,6 +30,8 @@ def test_without_ray_the_command_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     told = script("cluster", "run", "--workspace", drawn.root, code=2).err
     assert "the engine is not installed" in told and "xargs" in told
+    lost = script("cluster", "run", "--share", "nowhere.json", "--workspace", drawn.root, code=2).err
+    assert "the share is missing" in lost and "nowhere.json" in lost
     assert "takes dollars" in script("cluster", "run", "--budget", "-1", "--workspace", drawn.root, code=2).err
 
 
@@ -113,6 +115,24 @@ def test_a_budget_is_one_for_all_shards(drawn: Workspace, script: Script, engine
     parts = shards.there(drawn)
     assert 0 < sum(part.spent() for part in parts) <= 0.02
     assert sum(len(part.workspace.answer_paths()) for part in parts) < sum(part.prompts for part in parts)
+
+
+def test_calls_at_a_time_and_dollars_are_shared_by_all_shards(
+    drawn: Workspace,
+    script: Script,
+    engine: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings, share = drawn.root / "chain.toml", drawn.root / "share.json"
+    settings.write_text(f'{settings.read_text()}\n[prices]\n"*" = {{ input = 1.0, output = 1.0 }}\n')
+    share.write_text('{"calls": 3, "dollars": 1000}')
+    with endpoint(latency_s=0.05) as slow:
+        monkeypatch.setenv("CHUTES_BASE_URL", slow.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        script("shard", "split", 2, "--workspace", drawn.root, code=0)
+        engine(drawn, "--workers", 2, "--share", share, code=0)
+        assert slow.stats()["max_inflight"] <= 3
+    assert all(shard.decided for shard in shards.there(drawn)) and drawn.duel.exists()
 
 
 def test_a_mistake_in_a_shard_is_shown_and_nothing_is_merged(

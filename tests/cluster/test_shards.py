@@ -47,6 +47,36 @@ def test_one_four_and_sixteen_shards_give_the_verdict_of_the_whole_bit_for_bit(
             assert merged.audit("challenger") == answer.audit("challenger")
 
 
+def test_near_duplicates_that_lie_in_two_shards_are_decided_in_one_place(
+    drawn: Workspace, script: Script, stand_in: StandIn
+) -> None:
+    """No shard can see them; the merge finds the groups of the whole, representatives and all."""
+    path = drawn.prompt_files()[0]
+    rows = orjson.loads(path.read_bytes())
+    homes = [shards.number_of(row["instance_id"], row["repo"], 4) for row in rows]
+    other = next(number for number, home in enumerate(homes) if home != homes[0])
+    rows[other] = {**rows[other], "messages": rows[0]["messages"], "assistant": rows[0]["assistant"]}
+    path.write_bytes(orjson.dumps(rows))
+    twins = [f"{path.stem}_{number + 1}" for number in (0, other)]
+    whole = copy(drawn, "whole")
+    for stage in ("king.py", "ch.py", "audit", "validate.py"):
+        script(stage, "--workspace", whole.root)
+    run_shards(script, drawn, 4)
+    apart = [find(shards.place(drawn, home), stem) for home, stem in zip((homes[0], homes[other]), twins, strict=True)]
+    assert apart == ["", ""]
+    script("shard", "merge", "--workspace", drawn.root)
+    assert find(drawn, twins[1]) == find(whole, twins[1]) == twins[0]
+    assert drawn.duel.read_bytes() == whole.duel.read_bytes()
+
+
+def find(workspace: Workspace, stem: str) -> str:
+    """Whose near-duplicate the challenger of a turn is."""
+    answer = next(answer for path, answer in workspace.answers([]) if path.stem == stem)
+    audit = answer.audit("challenger")
+    assert audit is not None
+    return audit.duplicates_of
+
+
 def test_a_repository_lies_in_one_shard_under_all_of_its_spellings(drawn: Workspace, script: Script) -> None:
     script("shard", "split", 4, "--workspace", drawn.root, code=0)
     owners: dict[str, set[str]] = {}

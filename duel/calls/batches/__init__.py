@@ -9,9 +9,13 @@ A provider is a part of the kind `batch_provider`: a `BatchProvider` of `batch_r
 `[batch] provider` takes.
 """
 
-from duel.calls.batches.batch_rows import BatchProvider
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from duel.registry import Registry
 
+if TYPE_CHECKING:
+    from duel.calls.batches.batch_rows import BatchProvider
+
 PROVIDERS: Registry[BatchProvider] = Registry("batch_provider", home="duel.calls.batches.providers")
-# No provider: requests go to a file, replies come from one (`--batch-out`, `--absorb`).
-BY_FILE = "file"

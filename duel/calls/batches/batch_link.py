@@ -39,7 +39,6 @@ class Link:
         self.provider = provider
         self.reached = False
         """True once anything came back."""
-        self.headers: dict[str, str] = {}
         self._timeout = aiohttp.ClientTimeout(total=WHOLE_S, sock_connect=connect_s, sock_read=BETWEEN_BYTES_S)
 
     async def __aenter__(self) -> Self:
@@ -60,16 +59,15 @@ class Link:
             raise LinkFailed(broken_reply("malformed", f"{path} does not answer with a JSON object"))
         return parsed
 
-    async def save(self, path: str, into: Path) -> Path:
-        """What the route answers with, in a file."""
+    async def save(self, path: str, into: Path, **sent: Any) -> None:
+        """What the route answers with, in a file; as much of it as came where this fails."""
         with into.open("wb") as file:
-            async for chunk in self._bytes("GET", path, MOST_RESULT_BYTES):
+            async for chunk in self._bytes("GET", path, MOST_RESULT_BYTES, **sent):
                 file.write(chunk)
-        return into
 
     async def _bytes(self, method: str, path: str, most: int, **sent: Any) -> Any:
         url = self.provider.url(path)
-        headers = {**headers_for(self.provider), **self.headers, **sent.pop("headers", {})}
+        headers = {**headers_for(self.provider), **sent.pop("headers", {})}
         try:
             async with self._session.request(
                 method, url, headers=headers, proxy=proxy_for(url), allow_redirects=False, **sent
@@ -79,7 +77,7 @@ class Link:
                 async for chunk in response.content.iter_any():
                     size += len(chunk)
                     if size > most:
-                        raise LinkFailed(broken_reply("too-large", f"{path} answers with over {most:,} bytes"))
+                        raise LinkFailed(too_large(path, most))
                     if response.status < 300:
                         yield chunk
                     else:
@@ -92,9 +90,19 @@ class Link:
             raise LinkFailed(failure_of(error)) from None
 
 
+def too_large(path: str, most: int) -> Failure:
+    return broken_reply("too-large", f"{path} answers with over {most:,} bytes")
+
+
 def identity(answer: Mapping[str, Any], name: str = "id") -> str:
     """The id in an answer, fit to stand in an address."""
     found = answer.get(name)
     if not isinstance(found, str) or not _ID.fullmatch(found):
         raise LinkFailed(Failure("malformed", Meaning.FAULT, f"the answer has no usable {name}"))
     return found
+
+
+def rows_of(page: Mapping[str, Any], name: str = "data") -> list[Mapping[str, Any]]:
+    """The objects that an answer lists."""
+    rows = page.get(name)
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

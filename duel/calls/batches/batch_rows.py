@@ -23,21 +23,12 @@ if TYPE_CHECKING:
     from duel.calls.failures import Failure
     from duel.calls.wire import Completion
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batches (
-    id TEXT PRIMARY KEY, stage TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
-    address TEXT NOT NULL, path TEXT NOT NULL, requests INTEGER NOT NULL, worst_cost REAL NOT NULL,
-    generation INTEGER NOT NULL, at TEXT NOT NULL, state TEXT NOT NULL, file TEXT NOT NULL DEFAULT '',
-    batch TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT '', others TEXT NOT NULL DEFAULT ''
-);
-CREATE TABLE IF NOT EXISTS batch_requests (
-    home TEXT NOT NULL, key TEXT NOT NULL, item TEXT NOT NULL, asked_tokens INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    outcome TEXT NOT NULL DEFAULT '', PRIMARY KEY (home, key)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS batch_requests_by_key ON batch_requests (key);
-"""
+# No provider: requests go to a file, replies come from one (`--batch-out`, `--absorb`).
+BY_FILE = "file"
 ANSWERED, CANCELED = "answered", "canceled"
-# What one batch failed goes into the next round, what two failed is asked at once.
+# Begins the outcome of requests whose results can never be read: a further batch would bring no other.
+UNREADABLE = "unreadable"
+# What one batch fails goes into the next round, what two failed is asked at once.
 FAILS_BEFORE_LIVE = 2
 
 
@@ -68,6 +59,19 @@ class Batch:
     others: str = ""
     """Ids at the provider that are known to be other batches, apart by spaces."""
 
+    @property
+    def shape(self) -> str:
+        """The name of its shape; a file has OpenAI's, as vLLM and every console take it."""
+        return "openai" if self.provider == BY_FILE else self.provider
+
+    @property
+    def known_there(self) -> bool:
+        """True if the provider has it: it said so when asked to create it, or lists one that seems to be it."""
+        return self.state in ("created", "found")
+
+
+_FIELDS = ", ".join(field.name for field in fields(Batch))
+
 
 class BatchAsked(NamedTuple):
     """One request of a batch: what a reply's row needs to know of it."""
@@ -78,15 +82,12 @@ class BatchAsked(NamedTuple):
     """The budget that was asked for."""
     tokens: int
     """The budget that was sent, larger where an earlier reply was cut."""
-    stage: str = ""
-    model: str = ""
 
-    @property
-    def request(self) -> Request:
+    def request(self, batch: Batch) -> Request:
         """The request as far as the ledger must know it: the question itself is in its key."""
         digest, attempt, occurrence = self.key.split("-")
         numbers = {"attempt": int(attempt), "occurrence": int(occurrence)}
-        made = Request(self.stage, self.item, self.model, (), self.asked_tokens, **numbers)  # type: ignore[arg-type]
+        made = Request(batch.stage, self.item, batch.model, (), self.asked_tokens, **numbers)  # type: ignore[arg-type]
         made.__dict__["digest"] = bytes.fromhex(digest)
         return made
 
@@ -121,8 +122,8 @@ class BatchProvider(Protocol):
         ...
 
     async def look(self, link: Link, batch: Batch) -> Standing: ...
-    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> list[Path]:
-        """The files of results that an ended batch has, whatever its status; saved below `into`."""
+    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
+        """Save what an ended batch brought, whatever its status, as files `<id of the batch>.<any name>` in `into`."""
         ...
 
     async def cancel(self, link: Link, batch: Batch) -> None: ...
@@ -140,32 +141,26 @@ class BatchRows:
     def __enter__(self) -> BatchRows:
         with self._told():
             self._database = LedgerFile(self._path).open()
-            self._database.executescript(_SCHEMA)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
     def all(self, condition: str = "1", *values: object) -> list[Batch]:
-        names = ", ".join(field.name for field in fields(Batch))
-        query = f"SELECT {names} FROM batches WHERE {condition} ORDER BY at, id"  # noqa: S608 - constants alone
-        with self._told():
-            return [Batch(*row) for row in self._database.execute(query, values)]
-
-    def running(self, stage: str) -> list[Batch]:
-        return self.all("state NOT IN ('done', 'out') AND stage = ?", stage)
+        query = f"SELECT {_FIELDS} FROM batches WHERE {condition} ORDER BY at, id"  # noqa: S608 - constants alone
+        return [Batch(*row) for row in self._run(query, *values)]
 
     def add(self, batch: Batch, asked: Iterable[BatchAsked]) -> None:
         """A batch and its requests; one that was written to a file before is of the newer file alone."""
-        rows = [(batch.id, *one[:4]) for one in asked]
-        marks = ", ".join("?" * len(fields(Batch)))
+        rows = [(batch.id, *one) for one in asked]
+        values = [getattr(batch, field.name) for field in fields(Batch)]
+        marks = ", ".join("?" * len(values))
         with self._told(), self._database:
             self._database.executemany(
                 "DELETE FROM batch_requests WHERE key = ? AND home IN (SELECT id FROM batches WHERE state = 'out')",
                 [(row[1],) for row in rows],
             )
-            values = [getattr(batch, field.name) for field in fields(Batch)]
-            self._database.execute(f"INSERT INTO batches VALUES ({marks})", values)  # noqa: S608 - question marks
+            self._database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", values)  # noqa: S608
             self._database.executemany(
                 "INSERT INTO batch_requests (home, key, item, asked_tokens, tokens) VALUES (?, ?, ?, ?, ?)", rows
             )
@@ -173,16 +168,13 @@ class BatchRows:
     def set(self, row: Batch, **changes: str) -> Batch:
         """`row` with these changes, durable."""
         names = ", ".join(f"{name} = ?" for name in changes)
-        with self._told(), self._database:
-            self._database.execute(f"UPDATE batches SET {names} WHERE id = ?", (*changes.values(), row.id))  # noqa: S608
+        self._run(f"UPDATE batches SET {names} WHERE id = ?", *changes.values(), row.id)  # noqa: S608 - own names
         return replace(row, **changes)  # type: ignore[arg-type]
 
     def asked(self, batch: Batch) -> dict[str, BatchAsked]:
         """The requests of `batch` by key."""
-        query = "SELECT key, item, asked_tokens, tokens FROM batch_requests WHERE home = ?"
-        with self._told():
-            rows = self._database.execute(query, (batch.id,)).fetchall()
-        return {row[0]: BatchAsked(row[0], row[1], row[2], row[3], batch.stage, batch.model) for row in rows}
+        rows = self._run("SELECT key, item, asked_tokens, tokens FROM batch_requests WHERE home = ?", batch.id)
+        return {row[0]: BatchAsked(*row) for row in rows}
 
     def absorb(self, batch: Batch, found: Iterable[tuple[BatchAsked, Reply | str]]) -> list[Reply]:
         """Keep replies, or why there is none, each once: a reply and the mark that it came are one transaction.
@@ -196,7 +188,7 @@ class BatchRows:
                 outcome, gives_way = (ANSWERED, f"!= '{ANSWERED}'") if isinstance(reply, Reply) else (reply, "= ''")
                 new = self._database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
                 if new and isinstance(reply, Reply):
-                    row = reply_row(asked.request, reply, batch.generation)
+                    row = reply_row(asked.request(batch), reply, batch.generation)
                     self._database.execute(INSERT, (*row, proof(row)))
                     kept.append(reply)
         return kept
@@ -216,10 +208,10 @@ class BatchRows:
             self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
     def past(self, key: str) -> tuple[int, int]:
-        """How often batches failed this request, and the largest budget it was sent with."""
-        query = "SELECT COALESCE(SUM(outcome NOT IN ('', ?, ?)), 0), COALESCE(MAX(tokens), 0) FROM batch_requests"
-        with self._told():
-            row = self._database.execute(f"{query} WHERE key = ?", (ANSWERED, CANCELED, key)).fetchone()
+        """How often batches failed this request, twice where results are unreadable; its largest budget so far."""
+        failed = f"(outcome NOT IN ('', ?, ?)) + (outcome LIKE '{UNREADABLE}%')"
+        query = f"SELECT COALESCE(SUM({failed}), 0), COALESCE(MAX(tokens), 0) FROM batch_requests WHERE key = ?"  # noqa: S608
+        row = self._run(query, ANSWERED, CANCELED, key)[0]
         return int(row[0]), int(row[1])
 
     def refusals(self, model: str) -> list[str]:
@@ -228,8 +220,11 @@ class BatchRows:
             "SELECT outcome FROM batch_requests JOIN batches ON home = id WHERE model = ? AND outcome NOT IN "
             "('', ?, ?) GROUP BY outcome ORDER BY MIN(at) LIMIT 20"
         )
-        with self._told():
-            return [row[0] for row in self._database.execute(query, (model, ANSWERED, CANCELED))]
+        return [row[0] for row in self._run(query, model, ANSWERED, CANCELED)]
+
+    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._told(), self._database:
+            return self._database.execute(query, values).fetchall()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

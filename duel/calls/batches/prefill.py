@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from duel.calls.batches import BY_FILE, PROVIDERS
+from duel.calls.batches import PROVIDERS
 from duel.calls.batches.batch_link import Link, LinkFailed
-from duel.calls.batches.batch_rows import FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchProvider, BatchRows
-from duel.calls.batches.batch_steps import Passage, unreached
+from duel.calls.batches.batch_rows import BY_FILE, FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchRows
+from duel.calls.batches.batch_steps import Passage
 from duel.calls.client import MOST_RAISE, Client
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.request import Reply, Request
@@ -25,7 +24,7 @@ from duel.calls.run_summary import Summary
 from duel.calls.runner import Ask, Job, Pending, drive_async
 from duel.calls.wire import encode
 from duel.command import say
-from duel.errors import SettingsError, UserError
+from duel.errors import EndpointError, UserError
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -49,13 +48,13 @@ async def drive_by_batch(
     **options: Any,
 ) -> Summary:
     """One round: as `drive_async`, with `Summary.waiting` above 0 where another round is to follow."""
-    lock = workspace.lock("batches", f"{stage} --batch")
-    with lock, Ledger(workspace.ledger), BatchRows(workspace.ledger) as rows:
-        came = Summary(stage)
+    came = Summary(stage)
+    with workspace.lock("batches", f"{stage} --batch"), Ledger(workspace.ledger), BatchRows(workspace.ledger) as rows:
         if settings.batch.provider == BY_FILE:
             _absorb_file(rows, route, settings, came)
         else:
-            await bring_home(rows, route, settings, came, rows.running(stage))
+            running = rows.all("state NOT IN ('done', 'out') AND stage = ?", stage)
+            await bring_home(rows, route, settings, came, running)
     if budget is not None:
         budget = max(0.0, budget - came.cost)
     with BatchRows(workspace.ledger) as rows:
@@ -75,50 +74,36 @@ async def drive_by_batch(
     return summary
 
 
-@asynccontextmanager
-async def passages(
-    rows: BatchRows, route: Route, settings: Settings, summary: Summary
-) -> AsyncIterator[Callable[[Batch], Passage]]:
-    """A link to the endpoint, and the passage of each batch over it."""
-    async with Link(route.provider, route.connect_timeout_s) as link:
-        yield lambda batch: Passage(rows, link, _shape(batch, route), route, settings, summary)
-
-
 async def bring_home(rows: BatchRows, route: Route, settings: Settings, summary: Summary, running: list[Batch]) -> None:
     """Wait until every batch of `running` is done and what it brought is in the ledger."""
-    wait, most = settings.batch.poll_s, SLOWEST * settings.batch.poll_s
-    troubles = 0
+    wait, troubles = settings.batch.poll_s, 0
     try:
-        async with passages(rows, route, settings, summary) as passage_of:
+        async with Link(route.provider, route.connect_timeout_s) as link:
+            passage = Passage(rows, link, route, settings, summary)
             while running:
                 still = []
                 for batch in running:
                     try:
-                        done = await passage_of(batch).step(batch)
+                        done = await passage.step(batch)
                     except LinkFailed as error:
                         done, troubles = False, troubles + 1
                         say(f"batch {batch.id}: {error.failure.told}; it is looked at again")
-                        if not batch.status and troubles >= FIRST_TRIES and not passage_of(batch).link.reached:
-                            raise unreached(batch, error.failure) from None
+                        if not batch.status and troubles >= FIRST_TRIES and not link.reached:
+                            what = "the provider of batches cannot be reached"
+                            hint = "is the address right? What was written waits: run the same command again"
+                            raise EndpointError(
+                                what, where=batch.address, value=error.failure.told, hint=hint
+                            ) from None
                     if not done:
                         still += rows.all("id = ?", batch.id)
                 wait = settings.batch.poll_s if len(still) < len(running) else wait
                 running = still
                 if running:
                     await asyncio.sleep(wait)
-                wait = min(wait * SLOWER, most)
+                wait = min(wait * SLOWER, SLOWEST * settings.batch.poll_s)
     except asyncio.CancelledError:
         say(f"{len(running):,} batches go on at the provider: run the same command again to take in what they bring")
         raise
-
-
-def _shape(batch: Batch, route: Route) -> BatchProvider:
-    if batch.address != route.provider.name:
-        hint = "set the address back, or forget the batch with `duel batches --cancel`"
-        raise SettingsError(
-            "a batch runs at another endpoint", where=batch.address, value=route.provider.name, hint=hint
-        )
-    return PROVIDERS[batch.provider]
 
 
 def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Summary) -> None:
@@ -128,10 +113,8 @@ def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Sum
     path = Path(settings.batch.absorb)
     if not path.is_file():
         raise UserError("there is no such file of results", where=path)
-    link = Link(route.provider, route.connect_timeout_s)
-    known = 0
-    for batch in rows.all("state = 'out'"):
-        known += Passage(rows, link, PROVIDERS["openai"], route, settings, summary).absorb(batch, path)[0]
+    passage = Passage(rows, Link(route.provider, route.connect_timeout_s), route, settings, summary)
+    known = sum(passage.absorb(batch, path)[0] for batch in rows.all("state = 'out'"))
     say(f"{path.name}: {known:,} results of requests that were written here, {summary.batched:,} new replies")
 
 
@@ -141,11 +124,10 @@ def unless_out(client: Client) -> Ask:
     It looks through the client's own ledger: another connection would have the whole file checked at the next start.
     """
     ledger, stage = client.ledger, client.summary.stage
-    if ledger.query("SELECT 1 FROM sqlite_master WHERE name = 'batches'"):
-        rows = ledger.query("SELECT stage, requests FROM batches WHERE state NOT IN ('done', 'out')")
-        if count := sum(requests for name, requests in rows if name == stage):
-            hint = "--batch waits for them; `duel batches --cancel all` calls them off"
-            raise UserError(f"{count:,} requests of {stage} are out in batches", where=ledger.path, hint=hint)
+    rows = ledger.query("SELECT stage, requests FROM batches WHERE state NOT IN ('done', 'out')")
+    if count := sum(requests for name, requests in rows if name == stage):
+        hint = "--batch waits for them; `duel batches --cancel all` calls them off"
+        raise UserError(f"{count:,} requests of {stage} are out in batches", where=ledger.path, hint=hint)
     return client
 
 
@@ -154,6 +136,7 @@ class _Outgoing:
     """The input of a batch as it is written."""
 
     id: str
+    model: str
     path: Path
     file: BinaryIO
     asked: list[BatchAsked] = field(default_factory=list)
@@ -171,24 +154,19 @@ class Prefill:
     route: Route
     role: Role
     stage: str
-    full: list[tuple[str, _Outgoing]] = field(default_factory=list)
-    open: dict[str, _Outgoing] = field(default_factory=dict)
-    """By model: a batch holds requests to one."""
+    written: list[_Outgoing] = field(default_factory=list)
+    """A batch holds requests to one model; the last one of each model may have room."""
     unaffordable: int = 0
     _keys: set[str] = field(default_factory=set)
     _learnt: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.by_file = self.settings.batch.provider == BY_FILE
+        self.shape = PROVIDERS["openai" if self.by_file else self.settings.batch.provider]
+
     @property
     def stopped(self) -> bool:
         return self.client.stopped
-
-    @property
-    def by_file(self) -> bool:
-        return self.settings.batch.provider == BY_FILE
-
-    @property
-    def shape(self) -> BatchProvider:
-        return PROVIDERS["openai" if self.by_file else self.settings.batch.provider]
 
     def over(self, client: Client) -> Ask:
         """This, with a client for what two batches have failed."""
@@ -217,26 +195,26 @@ class Prefill:
 
     def hand_in(self, summary: Summary) -> None:
         """Make what was written durable: from here on each batch is brought to its end, whatever ends this process."""
-        batches = [*self.full, *self.open.items()]
-        self.full, self.open = [], {}
-        for number, (model, out) in enumerate(batches, start=1):
+        batches, self.written = self.written, []
+        for number, out in enumerate(batches, start=1):
             out.file.flush()
             os.fsync(out.file.fileno())
             out.file.close()
             if self.by_file:
-                out.path = out.path.replace(self._named(number))
-            generation = self.client.ledger.generation
+                wanted = Path(self.settings.batch.out)
+                name = wanted.name if number == 1 else f"{wanted.stem}-{number}{wanted.suffix}"
+                out.path = out.path.replace(wanted.with_name(name))
             name, address = self.settings.batch.provider, self.route.provider.name
             self.rows.add(
                 Batch(
-                    out.id, self.stage, self.role, model, name, address, str(out.path), len(out.asked),
-                    out.worst_cost, generation, now_in_utc(), "out" if self.by_file else "written",
+                    out.id, self.stage, self.role, out.model, name, address, str(out.path), len(out.asked),
+                    out.worst_cost, self.client.ledger.generation, now_in_utc(), "out" if self.by_file else "written",
                 ),
                 out.asked,
             )  # fmt: skip
             if self.by_file:
-                say(f"{len(out.asked):,} requests to {model} are in {out.path}")
-        count = sum(len(out.asked) for _, out in batches)
+                say(f"{len(out.asked):,} requests to {out.model} are in {out.path}")
+        count = sum(len(out.asked) for out in batches)
         summary.waiting = 0 if self.by_file else count
         summary.budget_spent = bool(self.unaffordable and not count)
         if count:
@@ -245,13 +223,9 @@ class Prefill:
 
     def discard(self) -> None:
         """Take back what was not handed in."""
-        for _, out in [*self.full, *self.open.items()]:
+        for out in self.written:
             out.file.close()
             out.path.unlink(missing_ok=True)
-
-    def _named(self, number: int) -> Path:
-        path = Path(self.settings.batch.out)
-        return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
     def _write(self, request: Request, tokens: int) -> None:
         if self.by_file and not self.settings.batch.out:
@@ -263,36 +237,29 @@ class Prefill:
                 line.dialect.learn(words, orjson.loads(encode(request, request.model, tokens)))
         body = encode(request, request.model, tokens, dialect=line.dialect)
         worst = line.worst_case(len(body), tokens) * (line.price.batch if line.price else 1)
-        if not self._affordable(worst):
+        spending = self.client.spending
+        if spending.limit is not None and spending.spent + spending.reserved + worst > spending.limit:
+            self.unaffordable += 1
             return
+        spending.reserved += worst
+        spending.out += 1
         data = orjson.dumps(self.shape.line(request.key, request.model, orjson.loads(body))) + b"\n"
         out = self._room(request.model, len(data))
         out.file.write(data)
         out.size, out.worst_cost = out.size + len(data), out.worst_cost + worst
         out.asked.append(BatchAsked(request.key, request.item, request.max_tokens, tokens))
 
-    def _affordable(self, worst: float) -> bool:
-        spending = self.client.spending
-        if spending.limit is not None and spending.spent + spending.reserved + worst > spending.limit:
-            self.unaffordable += 1
-            return False
-        spending.reserved += worst
-        spending.out += 1
-        return True
-
     def _room(self, model: str, size: int) -> _Outgoing:
         """The input that takes `size` more bytes, a new one where the present is full."""
-        batch, shape = self.settings.batch, self.shape
-        most_requests = batch.max_requests or int(SHARE_OF_LIMITS * shape.most_requests)
-        most_bytes = batch.max_bytes or int(SHARE_OF_LIMITS * shape.most_bytes)
-        out = self.open.get(model)
-        if out is not None and (len(out.asked) >= most_requests or out.size + size > most_bytes):
-            self.full.append((model, self.open.pop(model)))
-            out = None
-        if out is None:
+        batch = self.settings.batch
+        most_requests = batch.max_requests or int(SHARE_OF_LIMITS * self.shape.most_requests)
+        most_bytes = batch.max_bytes or int(SHARE_OF_LIMITS * self.shape.most_bytes)
+        out = next((out for out in reversed(self.written) if out.model == model), None)
+        if out is None or len(out.asked) >= most_requests or out.size + size > most_bytes:
             name = secrets.token_hex(8)
             folder = self.workspace.private / "batches"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{name}.jsonl"
-            out = self.open[model] = _Outgoing(name, path, path.open("wb"))
+            out = _Outgoing(name, model, path, path.open("wb"))
+            self.written.append(out)
         return out

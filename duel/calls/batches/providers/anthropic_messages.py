@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link, identity
+from duel.calls.batches.batch_link import Link, identity, rows_of
 from duel.calls.batches.batch_rows import Batch, Standing
 from duel.calls.batches.providers.openai_files import inline, page_of
 from duel.calls.failures import Failure, Meaning, from_error_object
@@ -38,24 +38,24 @@ class AnthropicMessages:
         return ""
 
     async def create(self, link: Link, batch: Batch) -> str:
-        kind = {"Content-Type": "application/json"}
-        return identity(await self._ask(link, "POST", ROUTE, data=inline(batch), headers=kind))
+        headers = {**_headers(link), "Content-Type": "application/json"}
+        return identity(await link.ask("POST", ROUTE, data=inline(batch), headers=headers))
 
     async def find(self, link: Link, batch: Batch, taken: Collection[str]) -> str:
-        page = await self._ask(link, "GET", ROUTE, params={"limit": "100"})
-        return page_of(batch, [mapping(row) for row in page.get("data") or ()], taken, "sum")
+        page = await link.ask("GET", ROUTE, params={"limit": "100"}, headers=_headers(link))
+        return page_of(batch, rows_of(page), taken, "sum")
 
     async def look(self, link: Link, batch: Batch) -> Standing:
-        answer = await self._ask(link, "GET", f"{ROUTE}/{batch.batch}")
+        answer = await link.ask("GET", f"{ROUTE}/{batch.batch}", headers=_headers(link))
         status, counts = string(answer.get("processing_status")).lower(), mapping(answer.get("request_counts"))
         return Standing(status, status == "ended", f"{counts.get('succeeded') or 0} of {batch.requests:,}", "", answer)
 
-    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> list[Path]:
-        self._name(link)
-        return [await link.save(f"{ROUTE}/{batch.batch}/results", into / f"{batch.id}.results.jsonl")]
+    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
+        path = f"{ROUTE}/{batch.batch}/results"
+        await link.save(path, into / f"{batch.id}.results.jsonl", headers=_headers(link))
 
     async def cancel(self, link: Link, batch: Batch) -> None:
-        await self._ask(link, "POST", f"{ROUTE}/{batch.batch}/cancel")
+        await link.ask("POST", f"{ROUTE}/{batch.batch}/cancel", headers=_headers(link))
 
     def read(self, row: Mapping[str, Any]) -> tuple[str, Completion | Failure]:
         key, result = string(row.get("custom_id")), mapping(row.get("result"))
@@ -66,12 +66,9 @@ class AnthropicMessages:
             return key, told if error else Failure(kind or "malformed", Meaning.FAULT)
         return key, read_reply(_as_completion(message), time.time())
 
-    async def _ask(self, link: Link, method: str, path: str, **sent: Any) -> Mapping[str, Any]:
-        self._name(link)
-        return await link.ask(method, path, **sent)
 
-    def _name(self, link: Link) -> None:
-        link.headers = {"x-api-key": link.provider.api_key, "anthropic-version": "2023-06-01"}
+def _headers(link: Link) -> dict[str, str]:
+    return {"x-api-key": link.provider.api_key, "anthropic-version": "2023-06-01"}
 
 
 def _as_completion(message: Mapping[str, Any]) -> dict[str, Any]:

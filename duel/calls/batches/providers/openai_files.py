@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import aiohttp
 import orjson
 
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link, LinkFailed, identity
+from duel.calls.batches.batch_link import Link, identity, rows_of
 from duel.calls.batches.batch_rows import Batch, Standing
 from duel.calls.failures import Failure, broken_reply, from_error_object, from_status
 from duel.calls.wire import Completion, mapping, string
@@ -49,31 +50,30 @@ class OpenAIFiles:
         after: Mapping[str, str] = {}
         for _ in range(MOST_PAGES):
             page = await link.ask("GET", "/batches", params={"limit": "100", **after})
-            rows = [mapping(row) for row in page.get("data") or ()]
+            rows = rows_of(page)
             for row in rows:
-                if self.is_it(row, batch) and string(row.get("id")) not in taken:
+                ours = mapping(row.get("metadata")).get("duel") == batch.id or row.get("input_file_id") == batch.file
+                if ours and string(row.get("id")) not in taken:
                     return identity(row)
             if not page.get("has_more") or not rows:
                 break
             after = {"after": identity(rows[-1])}
         return ""
 
-    def is_it(self, row: Mapping[str, Any], batch: Batch) -> bool:
-        return mapping(row.get("metadata")).get("duel") == batch.id or row.get("input_file_id") == batch.file
-
     async def look(self, link: Link, batch: Batch) -> Standing:
         answer = await link.ask("GET", f"/batches/{batch.batch}")
         status = string(answer.get("status")).lower()
         counts = mapping(answer.get("request_counts"))
         told = f"{counts.get('completed') or 0} of {batch.requests:,}" if counts else ""
-        errors = mapping(answer.get("errors")).get("data") or ([answer["error"]] if answer.get("error") else [])
-        why = "; ".join(_words(error) for error in errors[:3]) if isinstance(errors, list) else ""
+        errors = rows_of(mapping(answer.get("errors"))) or [mapping(answer.get("error"))]
+        why = "; ".join(f"{error.get('code') or ''} {error.get('message') or ''}".strip()[:300] for error in errors[:3])
         return Standing(status, status in ENDED, told, why, answer)
 
-    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> list[Path]:
+    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
         answer = standing.answer or {}
-        ids = [identity(answer, name) for name in ("output_file_id", "error_file_id") if answer.get(name)]
-        return [await link.save(f"/files/{one}/content", into / f"{batch.id}.{one}.jsonl") for one in ids]
+        for name in ("output_file_id", "error_file_id"):
+            if answer.get(name):
+                await link.save(f"/files/{identity(answer, name)}/content", into / f"{batch.id}.{name}.jsonl")
 
     async def cancel(self, link: Link, batch: Batch) -> None:
         await link.ask("POST", f"/batches/{batch.batch}/cancel")
@@ -84,13 +84,8 @@ class OpenAIFiles:
         if row.get("error") and not body:
             return key, from_error_object(row["error"], time.time())
         if status != 200:
-            return key, from_status(status if isinstance(status, int) else 500, orjson.dumps(body))
+            return key, from_status(status if isinstance(status, int) else 500, body)
         return key, read_reply(body, time.time()) if body else broken_reply("malformed", "the result holds no reply")
-
-
-def _words(error: Any) -> str:
-    fields = mapping(error)
-    return " ".join(str(fields[name]) for name in ("code", "message") if fields.get(name))[:300]
 
 
 def page_of(batch: Batch, rows: Collection[Mapping[str, Any]], taken: Collection[str], count: str) -> str:
@@ -98,20 +93,19 @@ def page_of(batch: Batch, rows: Collection[Mapping[str, Any]], taken: Collection
 
     Whether it is ours is seen when its results come: `batch_steps` looks further where they name none of its keys.
     """
+    ours_at = datetime.fromisoformat(batch.at).timestamp() - 1
     for row in rows:
         counts = mapping(row.get("request_counts"))
         size = counts.get("total") if count == "total" else sum(n for n in counts.values() if isinstance(n, int))
         made = row.get("created_at")
-        late = str(made) >= batch.at[:19] if isinstance(made, str) else _since(made, batch)
+        late = (
+            str(made) >= batch.at[:19]
+            if isinstance(made, str)
+            else not isinstance(made, int | float) or made >= ours_at
+        )
         if size == batch.requests and late and string(row.get("id")) not in taken:
             return identity(row)
     return ""
-
-
-def _since(made: Any, batch: Batch) -> bool:
-    from datetime import datetime
-
-    return not isinstance(made, int | float) or made >= datetime.fromisoformat(batch.at).timestamp() - 1
 
 
 def inline(batch: Batch, **first: Any) -> bytes:
@@ -119,12 +113,6 @@ def inline(batch: Batch, **first: Any) -> bytes:
     head = orjson.dumps(first)[:-1]
     lines = b",".join(Path(batch.path).read_bytes().splitlines())
     return head + (b"," if first else b"") + b'"requests":[' + lines + b"]}"
-
-
-def unsupported(what: str) -> LinkFailed:
-    from duel.calls.failures import Meaning
-
-    return LinkFailed(Failure("unsupported", Meaning.RUN, f"this provider {what}"))
 
 
 PROVIDERS.add("openai", OpenAIFiles())

@@ -6,19 +6,20 @@ created and not recorded is known by its size and time, and by the keys of its r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link, identity
+from duel.calls.batches.batch_link import MOST_RESULT_BYTES, Link, LinkFailed, identity, rows_of, too_large
 from duel.calls.batches.batch_rows import Batch, Standing
-from duel.calls.batches.providers.openai_files import CHAT, MOST_PAGES, OpenAIFiles, inline, page_of, unsupported
-from duel.calls.wire import mapping, string
+from duel.calls.batches.providers.openai_files import CHAT, OpenAIFiles, inline, page_of
+from duel.calls.failures import Failure, Meaning
+from duel.calls.wire import string
 
 VARIANT = ":batch"
+MOST_RESULT_PAGES = 2000
 
 
 class OpenRouterInline(OpenAIFiles):
@@ -37,26 +38,26 @@ class OpenRouterInline(OpenAIFiles):
 
     async def find(self, link: Link, batch: Batch, taken: Collection[str]) -> str:
         page = await link.ask("GET", "/batches", params={"limit": "100"})
-        return page_of(batch, [mapping(row) for row in page.get("data") or ()], taken, "total")
+        return page_of(batch, rows_of(page), taken, "total")
 
-    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> list[Path]:
+    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
         """Results stand in the batch itself, or in pages where there are too many."""
-        answer, path, cursor = standing.answer or {}, into / f"{batch.id}.results.jsonl", ""
-        rows = answer.get("results")
-        with path.open("wb") as file:
-            for _ in range(MOST_PAGES * 100):
-                if not isinstance(rows, list):
-                    page = {"cursor": cursor} if cursor else {}
-                    answer = await link.ask("GET", f"/batches/{batch.batch}/results", params=page)
-                    rows = answer.get("data")
-                file.writelines(orjson.dumps(row, default=str) + b"\n" for row in rows or ())
-                cursor, rows = string(answer.get("next_cursor")), None
-                if not cursor:
-                    return [path]
-        return [path]
+        path, answer = f"/batches/{batch.batch}/results", standing.answer or {}
+        with (into / f"{batch.id}.results.jsonl").open("wb") as file:
+            name = "results" if isinstance(answer.get("results"), list) else "data"
+            if name == "data":
+                answer = await link.ask("GET", path)
+            for _ in range(MOST_RESULT_PAGES):
+                file.writelines(json.dumps(row).encode() + b"\n" for row in rows_of(answer, name))
+                if not (cursor := string(answer.get("next_cursor"))):
+                    return
+                if file.tell() > MOST_RESULT_BYTES:
+                    break
+                answer, name = await link.ask("GET", path, params={"cursor": cursor}), "data"
+        raise LinkFailed(too_large(path, MOST_RESULT_BYTES))
 
     async def cancel(self, link: Link, batch: Batch) -> None:
-        raise unsupported("has no way to cancel a batch")
+        raise LinkFailed(Failure("unsupported", Meaning.RUN, "this provider has no way to cancel a batch"))
 
 
 PROVIDERS.add("openrouter", OpenRouterInline())
