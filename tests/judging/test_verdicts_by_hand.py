@@ -13,7 +13,7 @@ import pytest
 from duel.errors import UserError
 from duel.judging import bounds, gate, looks, statistics
 from duel.judging.columns import Columns
-from duel.judging.evidence import Case, Evidence, statistic
+from duel.judging.evidence import FIGURES, Case, Evidence, statistic
 from duel.judging.statistics import Clusters
 from duel.judging.vote_table import VoteTable
 from duel.records import DIMENSIONS, Score, Verdict, Vote
@@ -115,13 +115,34 @@ def test_the_what_if_table_says_what_another_margin_would_decide() -> None:
         (won(), {"min_clusters": 13}, "12 pull requests are too few to decide on; 13 are needed."),
         ([score(n, (1.0, NO)) for n in range(9)], {}, "Too few turns are parsed."),
         (won(12, 6), {"win_margin": 0.0}, "The lower bound does not exceed 0: what is seen may be noise."),
-        (won(12, 4), {"margin_bound": True, "win_margin": 33}, "The lower bound does not exceed win_margin"),
+        (won(12, 4), {"margin_bound": True, "win_margin": 33}, "The lower bound does not exceed win_margin: what"),
     ],
 )
 def test_a_verdict_names_what_failed(scores: list[Score], duel: dict[str, Any], said: str) -> None:
     verdict = decided(scores, chosen(**duel))
     assert any(sentence.startswith(said) for sentence in verdict.why), verdict.why
     assert not verdict.accepted and not any("Every condition" in sentence for sentence in verdict.why)
+
+
+def test_a_verdict_beyond_the_plan_says_that_the_looks_are_used_up() -> None:
+    first = decided(won(), chosen(looks=2)).looks
+    assert first is not None
+    late = [look(first.challenger, clusters=10 * n, alpha=0.02) for n in (1, 2)]
+    why = decided(won(), chosen(looks=2), earlier=late).why
+    assert why[0].startswith("The planned looks at this challenger are used up")
+
+
+def test_a_verdict_on_a_challenger_that_leaks_says_so() -> None:
+    leaking = decided(won(), kept_out={f"x{number}": "leak" for number in range(9)})
+    assert leaking.why[0] == "Too many challengers leak the pull request or speak to the judges."
+
+
+def test_figures_of_other_packages_stand_beside_those_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"what": "a", "figure": "1", "meaning": "b"}
+    known = {name: FIGURES[name] for name in FIGURES}
+    monkeypatch.setattr(gate, "FIGURES", {**known, "other": lambda _: {"figures": {"mine": [row]}, "margin": 7.0}})
+    verdict = decided(won())
+    assert verdict.figures == {"mine": [row]} and verdict.margin == 7.0
 
 
 def test_an_accepted_verdict_says_what_it_did_not_test() -> None:
