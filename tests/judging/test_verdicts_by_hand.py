@@ -212,6 +212,14 @@ def test_the_noise_of_a_case_is_counted_like_its_duel() -> None:
     assert Evidence.of(case(won(), noise=Columns.of([], ["a", "b"]))).noise is None
 
 
+def test_under_the_screen_the_gate_rests_on_the_first_vote_of_each_turn() -> None:
+    screened = Settings.model_validate({"judge": {"models": ["a", "b"], "strategy": "screen"}})
+    for settings, votes in ((chosen(), 4), (screened, 1)):
+        evidence = Evidence.of(case(won(5), settings))
+        assert evidence.table.due.sum((1, 2)).tolist() == [votes] * 5
+        assert evidence.panel.due.sum((1, 2)).tolist() == [4] * 5
+
+
 def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() -> None:
     other = [one.model_copy(update={"made_with": {**one.made_with, "challenger": "d"}}) for one in won()]
     names = [Evidence.of(case(*given)).challenger for given in ((won(),), (won(5),), (other,), ([*won(), *other],))]
@@ -223,7 +231,7 @@ def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() 
     ("sections", "other"),
     [
         ({"judge": {"metric_keys": ["progress"]}}, True),
-        ({"judge": {"models": ["a"]}}, True),
+        ({"judge": {"models": ["a", "b", "c"]}}, True),
         ({"judge": {"orders": "king_first"}}, True),
         ({"judge": {"strategy": "screen"}}, True),
         ({"judge": {"ineligible": True}}, True),
