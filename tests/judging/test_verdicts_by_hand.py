@@ -243,6 +243,7 @@ def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() 
         ({"audit": {"enforce": False}}, True),
         ({"audit": {"leak_max": 2.0}}, True),
         ({"duel": {"win_margin": 9.0}}, False),
+        ({"audit": {"scrub_secrets": False}}, False),
         ({"judge": {"temperature": 0.5}}, False),
     ],
 )
