@@ -297,6 +297,8 @@ def test_nothing_gives_no_bound_and_one_pull_request_gives_its_mean_alone() -> N
     assert measured([]) == measured([score(1, (NO, NO))]) == bounds.Bounds()
     alone = measured([score(1), score(1, (0.0, 0.5))])
     assert (alone.mean, alone.error, alone.studentized, alone.by_metric) == (0.125, None, None, [None] * 5)
+    two = measured([score(1), score(2, (0.0, 0.5))])
+    assert two.error is not None and two.studentized is not None and two.other_units.lcb is not None
 
 
 def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
