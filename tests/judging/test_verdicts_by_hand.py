@@ -324,6 +324,24 @@ def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
     assert found.missing.clusters == 0
 
 
+def test_each_dimension_has_the_bound_of_its_own_deltas_and_the_score_that_of_all() -> None:
+    draw = np.random.default_rng(3)
+    said = draw.choice([0.0, 0.5, 1.0], (9, 5), p=[0.2, 0.2, 0.6])
+    scores = [score(number) for number in range(9)]
+    for one, values in zip(scores, said, strict=True):
+        fields = dict(zip(DIMENSIONS, map(float, values), strict=True))
+        one.votes = [vote.model_copy(update=fields) for vote in one.votes]
+    found = measured(scores)
+
+    def lower(deltas: np.ndarray, level: float = 0.05) -> float:
+        return float(statistics.studentized(Clusters.of(deltas, np.arange(9)), 199, 0).lower(level)[0])
+
+    assert found.by_metric == pytest.approx([lower(said[:, place] - 0.5) for place in range(5)])
+    assert found.studentized == pytest.approx(lower(said.mean(1) - 0.5))
+    assert found.strict == pytest.approx(lower(said.mean(1) - 0.5, 0.001))
+    assert len({*found.by_metric, found.studentized}) > 3
+
+
 def test_a_look_without_a_level_has_no_bound_but_its_mean() -> None:
     found = measured(won(), level=0.0)
     assert found.mean is not None and found.error is not None and found.strict is not None
