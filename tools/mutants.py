@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+Make = Callable[[], object]
 ROOT = Path(__file__).resolve().parent.parent
 SENTENCE = re.compile(r"[A-Za-z]{2,},? [A-Za-z]{2,}")
 INSTEAD = dict(
@@ -31,9 +32,6 @@ INSTEAD = dict(
     ).split(",")
 )
 """What stands in place of each operator, one after the other."""
-
-
-Make = Callable[[], object]
 
 
 def changes(parent: ast.AST) -> Iterator[tuple[int, str, Make]]:
@@ -109,7 +107,8 @@ def notices(file: str, tree: ast.Module, make: Make, tests: Sequence[str]) -> bo
     code = 1
     try:
         os.setsid()
-        signal.alarm(120)  # tests that run on have noticed
+        for clock, seconds in ((signal.ITIMER_PROF, 60), (signal.ITIMER_REAL, 600)):
+            signal.setitimer(clock, seconds)  # tests that run on have noticed
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         make()
@@ -126,8 +125,8 @@ def tried(file: str, tests: Sequence[str], most: int) -> str:
     tree = ast.parse((ROOT / file).read_text("utf-8"))
     if notices(file, tree, bool, tests):
         raise SystemExit(f"{file}: its tests fail without a change: {' '.join(tests)}")
-    found = sorted(changes(tree), key=lambda change: change[0])
-    chosen, unnoticed = found[:: -(-len(found) // most)], 0
+    found, unnoticed = sorted(changes(tree), key=lambda change: change[0]), 0
+    chosen = found[:: -(-len(found) // most)]
     for line, what, make in chosen:
         if not notices(file, tree, make, tests):
             unnoticed += 1

@@ -16,7 +16,7 @@ from duel.judging.columns import Columns
 from duel.judging.evidence import FIGURES, Case, Evidence, statistic
 from duel.judging.statistics import Clusters
 from duel.judging.vote_table import VoteTable
-from duel.records import DIMENSIONS, Score, Verdict, Vote
+from duel.records import DIMENSIONS, Bound, Score, Verdict, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -359,6 +359,12 @@ def test_figures_beside_the_gates_are_not_resampled_where_there_are_very_many(mo
     monkeypatch.setattr(bounds, "MOST_RESAMPLED", 12)
     assert measured(won(12)).other_units.lcb != measured(won(12)).other_units.lcb_t
     assert measured(won(13)).other_units.lcb == measured(won(13)).other_units.lcb_t
+
+
+def test_no_rows_give_a_bound_without_figures() -> None:
+    table = VoteTable.of(Columns.of(won(4), ["a", "b"]), chosen())
+    units = bounds.Units.of(table.columns, table.parsed, "repo")
+    assert bounds.bound(table.deltas, np.zeros(4, dtype=bool), units, chosen(), 0.05) == Bound()
 
 
 def test_a_length_difference_is_a_share_of_the_longer_reply() -> None:
