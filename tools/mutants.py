@@ -1,8 +1,7 @@
 """What the tests notice: one small change at a time in a module, and the tests that guard it must fail.
 
 `python -m tools.mutants` tries every module of `mutants.txt`, `python -m tools.mutants duel/fence.py` one, and prints
-how many changes were noticed, and those that were not. Libraries are imported once; each change is tried in a fork that
-imports the changed module. Sentences (two words in a row), docstrings, annotations and `frozen` are left alone.
+what went unnoticed. Sentences (two words in a row), docstrings, annotations and `frozen` are left alone.
 """
 
 import argparse
@@ -142,7 +141,9 @@ if __name__ == "__main__":
     parser.add_argument("modules", nargs="*", help="as mutants.txt names them; all without")
     parser.add_argument("--most", type=int, default=150, help="changes of a module that are tried")
     given = parser.parse_args()
-    for line in Path(__file__).with_suffix(".txt").read_text("utf-8").splitlines():
-        module, *guards = line.split()
-        if not given.modules or module in given.modules:
-            print(tried(module, guards, given.most), flush=True)
+    table = Path(__file__).with_suffix(".txt").read_text("utf-8").splitlines()
+    guards = {file: tests for file, *tests in map(str.split, table)}
+    if unknown := [name for name in given.modules if name not in guards]:
+        parser.error(f"not in mutants.txt: {' '.join(unknown)}")
+    for name in given.modules or guards:
+        print(tried(name, guards[name], given.most), flush=True)
