@@ -297,6 +297,11 @@ def test_nothing_gives_no_bound_and_one_pull_request_gives_its_mean_alone() -> N
     assert measured([]) == measured([score(1, (NO, NO))]) == bounds.Bounds()
     alone = measured([score(1), score(1, (0.0, 0.5))])
     assert (alone.mean, alone.error, alone.studentized, alone.by_metric) == (0.125, None, None, [None] * 5)
+    of_one_repository = measured(
+        [score(1, repo="o__r"), score(1, (0.0, 0.5)).model_copy(update={"instance_id": "o__r1-2"})]
+    )
+    beside = of_one_repository.other_units
+    assert (beside.clusters, beside.margin, beside.se, beside.lcb, beside.lcb_t) == (1, 25.0, None, None, None)
     two = measured([score(1), score(2, (0.0, 0.5))])
     assert two.error is not None and two.studentized is not None and two.other_units.lcb is not None
 
@@ -387,6 +392,8 @@ def test_what_is_left_at_equal_length_is_the_intercept_of_a_straight_line() -> N
     middle = design.T @ (design * ((deltas - design @ line[::-1]) ** 2)[:, None])
     robust = (inverse @ middle @ inverse)[0, 0] ** 0.5
     assert float(((values - values.mean()) ** 2).sum() ** 0.5 / 50) == pytest.approx(robust)
+    moved = [float(line[1] - np.polyfit(np.delete(difference, at), np.delete(deltas, at), 1)[1]) for at in range(50)]
+    assert np.corrcoef(values, moved)[0, 1] > 0.99  # a turn's value is what the intercept owes to it
     same, none = bounds.length_controlled(deltas, np.full(50, 0.2))
     assert same is deltas and none == 0.0
 
@@ -397,6 +404,7 @@ def test_histories_are_cut_into_ranges_of_equally_many_turns() -> None:
     assert np.bincount(bounds.history_ranges(np.arange(2000))).tolist() == [100] * 20
     assert set(bounds.history_ranges(np.arange(49))) == {0}
     assert set(bounds.history_ranges(np.full(3, -1))) == {-1}
+    assert bounds.history_ranges(np.array([0] * 20 + [1] * 40)).tolist() == [0] * 20 + [1] * 40
     some = np.array([*range(50), -1, -1])
     assert bounds.history_ranges(some).tolist() == [0] * 25 + [1] * 25 + [-1, -1]
 
@@ -413,6 +421,24 @@ def test_a_missing_vote_is_made_good_by_those_of_its_judge_in_histories_of_its_l
     unknown = [one.model_copy(update={"lengths": {}}) for one in scores]
     lost = bounds.made_good(VoteTable.of(Columns.of(unknown, ["a", "b"]), chosen()))
     assert lost.mean() == pytest.approx(((0.5 - 0.5 - 0.5 + 0.5) / 4 + judge_b) / 2)
+
+
+def test_a_missing_vote_is_not_made_good_by_those_in_histories_of_another_length() -> None:
+    def turn(number: int) -> Score:
+        long = number >= 25
+        said = (NO if number % 2 else 0.0, 0.0) if long else (1.0, 1.0)
+        return score(number, said, lengths={"opponent": 9, "challenger": 9, "history": 9000 if long else 100})
+
+    table = VoteTable.of(Columns.of([turn(number) for number in range(50)], ["a", "b"]), chosen())
+    assert bounds.made_good(table).mean() == pytest.approx(0.0)  # half won, and half lost as those that were seen
+    assert not table.whole
+
+
+def test_under_the_screen_a_turn_is_worth_its_first_vote_where_none_is_missing() -> None:
+    screened = Settings.model_validate({"judge": {"models": ["a", "b"], "strategy": "screen"}})
+    scores = [score(number, values) for number, values in enumerate([(1.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 0.5)])]
+    table = VoteTable.screened(Columns.of(scores, ["a", "b"]), screened)
+    assert bounds.made_good(table).tolist() == pytest.approx(table.deltas.tolist())
 
 
 def test_a_judge_that_gave_no_vote_at_all_counts_as_lost() -> None:
