@@ -303,7 +303,7 @@ def test_nothing_gives_no_bound_and_one_pull_request_gives_its_mean_alone() -> N
     beside = of_one_repository.other_units
     assert (beside.clusters, beside.margin, beside.se, beside.lcb, beside.lcb_t) == (1, 25.0, None, None, None)
     two = measured([score(1), score(2, (0.0, 0.5))])
-    assert two.error is not None and two.studentized is not None and two.other_units.lcb is not None
+    assert None not in (two.error, two.studentized, two.t, two.other_units.lcb, two.other_units.lcb_t)
 
 
 def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
