@@ -80,8 +80,8 @@ class Columns:
                 tokens[row, place] += [int(vote.usage.get(name) or 0) for name in TOKENS]
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + (0.0 if np.isnan(cost[row, place]) else cost[row, place])
-                if vote.parsed:
-                    votes[row, place, order] = [round(2 * getattr(vote, name)) for name in DIMENSIONS]
+                if values := vote.values:
+                    votes[row, place, order] = [round(2 * value) for value in values]
                 if vote.error:
                     errors[row] = errors[row] or {}
                     errors[row].setdefault(place, []).append(_slug(vote.error))

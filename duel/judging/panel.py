@@ -155,8 +155,7 @@ class Panel:
 def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
     """A score without votes: everything that is known of the pair before a judge has seen it."""
     opponent = "king" if mode == 2 else "assistant"
-    found = [(opponent, kind) for kind in untrusted.attempts(pair.opponent)]
-    found += [("challenger", kind) for kind in untrusted.attempts(pair.challenger)]
+    sides = {opponent: pair.opponent, "challenger": pair.challenger}
     made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
     return Score(
         file=pair.item,
@@ -164,7 +163,7 @@ def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[
         mode=mode,
         pair=PairIds(opponent=pair.ids[0], challenger=pair.ids[1]),
         style=shell.style(turn.command(pair.challenger)),
-        attempts=[{"side": side, "kind": kind} for side, kind in found],
+        attempts=[{"side": side, "kind": kind} for side, text in sides.items() for kind in untrusted.attempts(text)],
         writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
         lengths={
             "opponent": len(pair.opponent),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from duel.audit import leak_findings
-from duel.audit.leak_findings import LeakFinding, distinct
+from duel.audit import leak_findings, leak_search, leaks
+from duel.audit.history_index import HistoryIndex
+from duel.audit.leak_findings import LeakFinding, Leaks, distinct
 from duel.audit.leaks import find_leaks
+from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
+from duel.audit.reply_index import ReplyIndex
+from duel.records import Commit
+from duel.settings import Settings
 from tests.audit.test_leaks import COMMIT, HISTORY
 
 
@@ -15,14 +22,6 @@ def finding(
     start: int, weight: float, value: str = "twelve chars", kind: str = "path", code: bool = False
 ) -> LeakFinding:
     return LeakFinding(kind, value, start, {"line": 1}, {}, 1.0, 0, weight, code)
-
-
-def test_the_score_is_the_sum_of_all_weights() -> None:
-    told = "We need resolve_loyalty_discount in shop/basket.py, as test_discount_never_exceeds_sum says."
-    found = find_leaks(told, HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
-    assert len(found.findings) > 1
-    assert found.score == pytest.approx(sum(one.weight for one in found.findings), abs=0.001)
-    assert found.score > max(one.weight for one in found.findings)
 
 
 def test_what_is_lighter_than_noise_is_left_out() -> None:
@@ -44,3 +43,102 @@ def test_lines_that_do_not_leak_alone_weigh_together_less_than_a_leak() -> None:
     assert sum(one.weight for one in distinct(in_code)) < 1.0
     stated = [finding(100 * n, 1.3, kind="line") for n in range(2)]
     assert sum(one.weight for one in distinct(stated)) == pytest.approx(2.6)
+
+
+def test_every_kind_of_evidence_leaks_alone_and_none_survives_two_doubts() -> None:
+    doubts = (leak_search.IN_REPOSITORY, leak_search.UNCHANGED, leak_search.IN_CODE, leak_search.MADE_HERE)
+    assert doubts == (0.85, 0.6, 0.75, 0.6)
+    strong = {"test": 1.6, "path": 1.5, "identifier": 1.5, "hash": 1.5, "literal": 1.4, "number": 1.2}
+    assert dict.fromkeys(leak_search.BASE, 1.3) | strong == leak_search.BASE
+    assert all(weight * leak_search.UNCHANGED < 1.0 < weight for weight in leak_search.BASE.values())
+    assert Settings().audit.leak_max == 1.0
+
+
+def searched(reply: str, commits: list[Commit] | None = None) -> leak_search.Search:
+    rarity = Rarity.from_commits(commits or [COMMIT])
+    return leak_search.Search(ReplyIndex(reply), HistoryIndex(HISTORY, COMMIT.issue), Facts(COMMIT), rarity)
+
+
+def test_a_finding_weighs_its_kind_its_rarity_and_the_doubts() -> None:
+    fact = Fact("identifier", "resolve_loyalty_discount", "patch", "shop/basket.py", 9, True)
+    reply = "We call it.\nresolve_loyalty_discount\n\n```bash\nresolve_loyalty_discount\n```"
+    found = searched(reply).finding(fact, fact.value, 12, 0.5, "resolve_loyalty_discount")
+    assert (found.kind, found.value, found.start) == ("identifier", "resolve_loyalty_discount", 12)
+    assert found.place["line"] == 2 and found.pr_place == {"part": "patch", "path": "shop/basket.py", "line": 9}
+    assert (found.rarity, found.elsewhere, found.weight, found.in_code) == (1.0, 0, 0.75, False)
+    assert searched(reply).finding(fact, fact.value, reply.rindex("resolve"), 1.0).in_code
+    twice = [COMMIT, COMMIT.model_copy(update={"instance_id": "x__y-1"})]
+    common = searched(reply, twice).finding(fact, fact.value, 12, 1.0, "resolve_loyalty_discount")
+    assert common.elsewhere == 1 and common.rarity < 1.0 and common.weight == pytest.approx(1.5 * common.rarity)
+    without_key = searched(reply, twice).finding(fact, fact.value, 12, 1.0)
+    assert (without_key.rarity, without_key.elsewhere, without_key.weight) == (1.0, 0, 1.5)
+
+
+def test_a_name_is_met_once_whatever_its_case() -> None:
+    found = list(leak_search.first_of_each(re.compile(r"\w+"), "Basket basket cart BASKET"))
+    assert [(match[0], key) for match, key in found] == [("Basket", "basket"), ("cart", "cart")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("path", "the path `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("hash", "the commit hash `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("pull", "the pull request number `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("talk", '"v" (line 1 of the reply) speaks of what the agent was never told of'),
+        ("claim", '"v" (line 1 of the reply) follows from no line of the conversation'),
+        ("blind edit", "the command (line 1 of the reply) edits `v`, of which the conversation has shown nothing"),
+        ("window", "the command (line 1 of the reply) opens just the changed lines of `v`, which nobody has opened"),
+    ],
+)
+def test_the_writer_is_told_what_leaked_and_where(kind: str, sentence: str) -> None:
+    assert finding(0, 1.5, "v", kind).sentence() == sentence
+    assert finding(0, 1.5, "v" * 121, "path").sentence().startswith(f"the path `{'v' * 119}…`")
+    assert finding(0, 1.5, "v" * 120, "path").sentence().startswith(f"the path `{'v' * 120}`")
+
+
+def test_the_audit_of_a_reply_holds_its_findings_and_the_fingerprint_of_its_text() -> None:
+    found = Leaks((finding(3, 1.23456),), 1.235, leaking=True, reworded=True).audit("the reply")
+    assert found.about("the reply") and not found.complete
+    assert (found.leak_score, found.leaking, found.reworded) == (1.235, True, True)
+    [leak] = found.leaks
+    assert (leak.kind, leak.value, leak.place, leak.pr_place) == ("path", "twelve chars", {"line": 1}, {})
+    assert (leak.weight, leak.rarity, leak.elsewhere) == (1.235, 1.0, 0)
+    assert not Leaks().audit("x").leaking and Leaks().audit("x").leak_score == 0.0 and not Leaks().reworded
+
+
+def test_weak_lines_are_capped_in_the_order_of_their_weight_and_what_is_left_is_noise() -> None:
+    lines = [finding(0, 0.5, kind="line"), finding(100, 0.7, kind="line"), finding(200, 1.0, kind="line")]
+    assert [(one.start, one.weight) for one in distinct(lines)] == [(200, 0.9)]
+    two = distinct([finding(0, 0.5, kind="line"), finding(100, 0.3, kind="line"), finding(200, 0.5, kind="path")])
+    assert [(one.start, round(one.weight, 9)) for one in two] == [(0, 0.5), (200, 0.5), (100, 0.3)]
+    alone = distinct([finding(0, 1.1, kind="line"), finding(50, 1.0, kind="path"), finding(100, 1.0, kind="line")])
+    assert [(one.start, one.weight) for one in alone] == [(0, 1.1), (50, 1.0), (100, 0.9)]
+
+
+def test_the_score_is_the_sum_of_all_weights() -> None:
+    told = "We need resolve_loyalty_discount in shop/basket.py, as test_discount_never_exceeds_sum says."
+    found = find_leaks(told, HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
+    assert len(found.findings) > 1
+    assert found.score == pytest.approx(sum(one.weight for one in found.findings), abs=0.001)
+    assert found.score > max(one.weight for one in found.findings)
+
+
+def test_findings_come_the_heaviest_first_and_talk_of_the_diff_is_one_of_them() -> None:
+    told = "As the diff shows, test_discount_never_exceeds_sum is at 9c1d5e7fa0."
+    found = find_leaks(told, HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
+    assert [one.kind for one in found.findings] == ["test", "hash", "talk"]
+    assert found.findings[2].pr_place == {"part": "record", "path": "", "line": 0}
+    assert found.findings[2].weight == 1.3 and found.leaking and found.score == 4.4
+    assert not find_leaks("I look around.", HISTORY, COMMIT, Rarity.from_commits([COMMIT])).leaking
+
+
+def test_the_facts_of_the_last_pull_requests_are_kept_and_a_changed_one_is_read_anew() -> None:
+    leaks._LAST.clear()
+    first = leaks._facts_of(COMMIT)
+    assert leaks._facts_of(COMMIT.model_copy()) is first
+    changed = COMMIT.model_copy(update={"patch": ""})
+    assert leaks._facts_of(changed) is not first and len(leaks._LAST) == 1
+    for number in range(leaks.KEPT_FACTS):
+        leaks._facts_of(changed.model_copy(update={"instance_id": f"x__y-{number}"}))
+    assert len(leaks._LAST) == leaks.KEPT_FACTS and COMMIT.instance_id not in leaks._LAST

@@ -148,6 +148,12 @@ def test_the_first_vote_of_a_turn_stays_what_it_was_when_the_paid_votes_were_cas
     assert drawn == [("b", "challenger_first"), ("a", "challenger_first"), ("a", "king_first"), ("a", "king_first")]
 
 
+def test_the_second_vote_stays_what_it_was_too_and_any_name_of_a_turn_has_its_votes() -> None:
+    drawn = [screen.second_vote(f"p_{number}", panel()) for number in range(4)]
+    assert drawn == [("c", "king_first"), ("b", "king_first"), ("b", "challenger_first"), ("b", "challenger_first")]
+    assert screen.first_vote("p_\ud800", panel()) in rubric.owed_votes("p", panel())
+
+
 def test_a_turn_is_asked_further_from_each_threshold_on_and_not_below_it() -> None:
     first, second = (screen.first_vote("p_1", panel()), screen.second_vote("p_1", panel()))
     rest = [key for key in rubric.owed_votes("p_1", panel()) if key not in (first, second)]

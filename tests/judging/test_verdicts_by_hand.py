@@ -13,10 +13,10 @@ import pytest
 from duel.errors import UserError
 from duel.judging import bounds, gate, looks, statistics
 from duel.judging.columns import Columns
-from duel.judging.evidence import Case, Evidence, statistic
+from duel.judging.evidence import FIGURES, Case, Evidence, statistic
 from duel.judging.statistics import Clusters
 from duel.judging.vote_table import VoteTable
-from duel.records import DIMENSIONS, Score, Verdict, Vote
+from duel.records import DIMENSIONS, Bound, Score, Verdict, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -115,13 +115,34 @@ def test_the_what_if_table_says_what_another_margin_would_decide() -> None:
         (won(), {"min_clusters": 13}, "12 pull requests are too few to decide on; 13 are needed."),
         ([score(n, (1.0, NO)) for n in range(9)], {}, "Too few turns are parsed."),
         (won(12, 6), {"win_margin": 0.0}, "The lower bound does not exceed 0: what is seen may be noise."),
-        (won(12, 4), {"margin_bound": True, "win_margin": 33}, "The lower bound does not exceed win_margin"),
+        (won(12, 4), {"margin_bound": True, "win_margin": 33}, "The lower bound does not exceed win_margin: what"),
     ],
 )
 def test_a_verdict_names_what_failed(scores: list[Score], duel: dict[str, Any], said: str) -> None:
     verdict = decided(scores, chosen(**duel))
     assert any(sentence.startswith(said) for sentence in verdict.why), verdict.why
     assert not verdict.accepted and not any("Every condition" in sentence for sentence in verdict.why)
+
+
+def test_a_verdict_beyond_the_plan_says_that_the_looks_are_used_up() -> None:
+    first = decided(won(), chosen(looks=2)).looks
+    assert first is not None
+    late = [look(first.challenger, clusters=10 * n, alpha=0.02) for n in (1, 2)]
+    why = decided(won(), chosen(looks=2), earlier=late).why
+    assert why[0].startswith("The planned looks at this challenger are used up")
+
+
+def test_a_verdict_on_a_challenger_that_leaks_says_so() -> None:
+    leaking = decided(won(), kept_out={f"x{number}": "leak" for number in range(9)})
+    assert leaking.why[0] == "Too many challengers leak the pull request or speak to the judges."
+
+
+def test_figures_of_other_packages_stand_beside_those_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"what": "a", "figure": "1", "meaning": "b"}
+    known = {name: FIGURES[name] for name in FIGURES}
+    monkeypatch.setattr(gate, "FIGURES", {**known, "other": lambda _: {"figures": {"mine": [row]}, "margin": 7.0}})
+    verdict = decided(won())
+    assert verdict.figures == {"mine": [row]} and verdict.margin == 7.0
 
 
 def test_an_accepted_verdict_says_what_it_did_not_test() -> None:
@@ -191,6 +212,14 @@ def test_the_noise_of_a_case_is_counted_like_its_duel() -> None:
     assert Evidence.of(case(won(), noise=Columns.of([], ["a", "b"]))).noise is None
 
 
+def test_under_the_screen_the_gate_rests_on_the_first_vote_of_each_turn() -> None:
+    screened = Settings.model_validate({"judge": {"models": ["a", "b"], "strategy": "screen"}})
+    for settings, votes in ((chosen(), 4), (screened, 1)):
+        evidence = Evidence.of(case(won(5), settings))
+        assert evidence.table.due.sum((1, 2)).tolist() == [votes] * 5
+        assert evidence.panel.due.sum((1, 2)).tolist() == [4] * 5
+
+
 def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() -> None:
     other = [one.model_copy(update={"made_with": {**one.made_with, "challenger": "d"}}) for one in won()]
     names = [Evidence.of(case(*given)).challenger for given in ((won(),), (won(5),), (other,), ([*won(), *other],))]
@@ -202,7 +231,7 @@ def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() 
     ("sections", "other"),
     [
         ({"judge": {"metric_keys": ["progress"]}}, True),
-        ({"judge": {"models": ["a"]}}, True),
+        ({"judge": {"models": ["a", "b", "c"]}}, True),
         ({"judge": {"orders": "king_first"}}, True),
         ({"judge": {"strategy": "screen"}}, True),
         ({"judge": {"ineligible": True}}, True),
@@ -214,6 +243,7 @@ def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() 
         ({"audit": {"enforce": False}}, True),
         ({"audit": {"leak_max": 2.0}}, True),
         ({"duel": {"win_margin": 9.0}}, False),
+        ({"audit": {"scrub_secrets": False}}, False),
         ({"judge": {"temperature": 0.5}}, False),
     ],
 )
@@ -267,6 +297,13 @@ def test_nothing_gives_no_bound_and_one_pull_request_gives_its_mean_alone() -> N
     assert measured([]) == measured([score(1, (NO, NO))]) == bounds.Bounds()
     alone = measured([score(1), score(1, (0.0, 0.5))])
     assert (alone.mean, alone.error, alone.studentized, alone.by_metric) == (0.125, None, None, [None] * 5)
+    of_one_repository = measured(
+        [score(1, repo="o__r"), score(1, (0.0, 0.5)).model_copy(update={"instance_id": "o__r1-2"})]
+    )
+    beside = of_one_repository.other_units
+    assert (beside.clusters, beside.margin, beside.se, beside.lcb, beside.lcb_t) == (1, 25.0, None, None, None)
+    two = measured([score(1), score(2, (0.0, 0.5))])
+    assert None not in (two.error, two.studentized, two.t, two.other_units.lcb, two.other_units.lcb_t)
 
 
 def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
@@ -292,6 +329,24 @@ def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
     assert found.missing.clusters == 0
 
 
+def test_each_dimension_has_the_bound_of_its_own_deltas_and_the_score_that_of_all() -> None:
+    draw = np.random.default_rng(3)
+    said = draw.choice([0.0, 0.5, 1.0], (9, 5), p=[0.2, 0.2, 0.6])
+    scores = [score(number) for number in range(9)]
+    for one, values in zip(scores, said, strict=True):
+        fields = dict(zip(DIMENSIONS, map(float, values), strict=True))
+        one.votes = [vote.model_copy(update=fields) for vote in one.votes]
+    found = measured(scores)
+
+    def lower(deltas: np.ndarray, level: float = 0.05) -> float:
+        return float(statistics.studentized(Clusters.of(deltas, np.arange(9)), 199, 0).lower(level)[0])
+
+    assert found.by_metric == pytest.approx([lower(said[:, place] - 0.5) for place in range(5)])
+    assert found.studentized == pytest.approx(lower(said.mean(1) - 0.5))
+    assert found.strict == pytest.approx(lower(said.mean(1) - 0.5, 0.001))
+    assert len({*found.by_metric, found.studentized}) > 3
+
+
 def test_a_look_without_a_level_has_no_bound_but_its_mean() -> None:
     found = measured(won(), level=0.0)
     assert found.mean is not None and found.error is not None and found.strict is not None
@@ -309,6 +364,12 @@ def test_figures_beside_the_gates_are_not_resampled_where_there_are_very_many(mo
     monkeypatch.setattr(bounds, "MOST_RESAMPLED", 12)
     assert measured(won(12)).other_units.lcb != measured(won(12)).other_units.lcb_t
     assert measured(won(13)).other_units.lcb == measured(won(13)).other_units.lcb_t
+
+
+def test_no_rows_give_a_bound_without_figures() -> None:
+    table = VoteTable.of(Columns.of(won(4), ["a", "b"]), chosen())
+    units = bounds.Units.of(table.columns, table.parsed, "repo")
+    assert bounds.bound(table.deltas, np.zeros(4, dtype=bool), units, chosen(), 0.05) == Bound()
 
 
 def test_a_length_difference_is_a_share_of_the_longer_reply() -> None:
@@ -331,6 +392,8 @@ def test_what_is_left_at_equal_length_is_the_intercept_of_a_straight_line() -> N
     middle = design.T @ (design * ((deltas - design @ line[::-1]) ** 2)[:, None])
     robust = (inverse @ middle @ inverse)[0, 0] ** 0.5
     assert float(((values - values.mean()) ** 2).sum() ** 0.5 / 50) == pytest.approx(robust)
+    moved = [float(line[1] - np.polyfit(np.delete(difference, at), np.delete(deltas, at), 1)[1]) for at in range(50)]
+    assert np.corrcoef(values, moved)[0, 1] > 0.99  # a turn's value is what the intercept owes to it
     same, none = bounds.length_controlled(deltas, np.full(50, 0.2))
     assert same is deltas and none == 0.0
 
@@ -341,6 +404,7 @@ def test_histories_are_cut_into_ranges_of_equally_many_turns() -> None:
     assert np.bincount(bounds.history_ranges(np.arange(2000))).tolist() == [100] * 20
     assert set(bounds.history_ranges(np.arange(49))) == {0}
     assert set(bounds.history_ranges(np.full(3, -1))) == {-1}
+    assert bounds.history_ranges(np.array([0] * 20 + [1] * 40)).tolist() == [0] * 20 + [1] * 40
     some = np.array([*range(50), -1, -1])
     assert bounds.history_ranges(some).tolist() == [0] * 25 + [1] * 25 + [-1, -1]
 
@@ -357,6 +421,24 @@ def test_a_missing_vote_is_made_good_by_those_of_its_judge_in_histories_of_its_l
     unknown = [one.model_copy(update={"lengths": {}}) for one in scores]
     lost = bounds.made_good(VoteTable.of(Columns.of(unknown, ["a", "b"]), chosen()))
     assert lost.mean() == pytest.approx(((0.5 - 0.5 - 0.5 + 0.5) / 4 + judge_b) / 2)
+
+
+def test_a_missing_vote_is_not_made_good_by_those_in_histories_of_another_length() -> None:
+    def turn(number: int) -> Score:
+        long = number >= 25
+        said = (NO if number % 2 else 0.0, 0.0) if long else (1.0, 1.0)
+        return score(number, said, lengths={"opponent": 9, "challenger": 9, "history": 9000 if long else 100})
+
+    table = VoteTable.of(Columns.of([turn(number) for number in range(50)], ["a", "b"]), chosen())
+    assert bounds.made_good(table).mean() == pytest.approx(0.0)  # half won, and half lost as those that were seen
+    assert not table.whole
+
+
+def test_under_the_screen_a_turn_is_worth_its_first_vote_where_none_is_missing() -> None:
+    screened = Settings.model_validate({"judge": {"models": ["a", "b"], "strategy": "screen"}})
+    scores = [score(number, values) for number, values in enumerate([(1.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 0.5)])]
+    table = VoteTable.screened(Columns.of(scores, ["a", "b"]), screened)
+    assert bounds.made_good(table).tolist() == pytest.approx(table.deltas.tolist())
 
 
 def test_a_judge_that_gave_no_vote_at_all_counts_as_lost() -> None:
