@@ -79,8 +79,7 @@ class Toolset:
         """The call in these tools' words. Raises ItemError (`schema`) where their schema does not take it."""
         name, spelled = self.names.get(call.tool, (call.tool, {}))
         known: dict[str, Any] = {tool["function"]["name"]: tool["function"] for tool in self.declared}
-        schema = known.get(name, {})
-        made = {key: call.tool for key in schema.get("parameters", {}).get("required", ()) if _TOLD.fullmatch(key)}
+        made = {key: call.tool for key in _required({"function": known.get(name, {})}) if _TOLD.fullmatch(key)}
         made |= {spelled.get(key, key): value for key, value in call.arguments.items()}
         validator = validators(orjson.dumps(self.declared)).get(name)
         if error := next(validator.iter_errors(made), None) if validator else None:
@@ -122,11 +121,16 @@ def of_declared(declared: list[dict[str, Any]]) -> Toolset:
         for tool in declared:
             spelled = {key: found for key in _properties(ours) if (found := _spelling(key, tool))}
             words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
-            theirs = {key for key in tool["function"]["parameters"].get("required", ()) if not _TOLD.fullmatch(key)}
+            theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
             fits = set(needed) <= spelled.keys() and theirs <= set(spelled.values())
             if fits and set(_WORDS[own].split()) & {word.lower() for word in words}:
                 names.setdefault(own, (tool["function"]["name"], spelled))
     return Toolset(declared, names)
+
+
+def _required(tool: dict[str, Any]) -> list[str]:
+    found = tool["function"].get("parameters", {}).get("required")
+    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 
 def _spelling(key: str, tool: dict[str, Any]) -> str:
@@ -147,6 +151,10 @@ def of_file(path: Path) -> Toolset:
             listings = [orjson.loads(line) for line in data.splitlines() if line.strip()]
         except orjson.JSONDecodeError as error:
             raise SourceError("not JSON", where=path, value=error, hint=hint) from None
+    for listing in listings:
+        if isinstance(listing, dict) and (refusal := listing.get("error")):
+            told = refusal.get("message") if isinstance(refusal, dict) else refusal
+            raise SourceError("the server answered with an error and lists no tools", where=path, value=told, hint=hint)
     declared = {tool["function"]["name"]: tool for listing in listings for tool in envelopes(_listed(listing))}
     tools = of_declared([*declared.values()])
     if "bash" not in tools.names:

@@ -10,12 +10,13 @@ import hashlib
 import inspect
 import re
 import subprocess
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from duel.bookkeeping import LeftOut
 from duel.errors import SourceError
 from duel.records import Message
 from duel.scaling import grammars
@@ -119,34 +120,34 @@ def _is_wanted(path: str) -> bool:
     return path.rpartition(".")[2] in grammars.SUFFIXES and not SKIPPED.search(path)
 
 
-def rows(folder: Path, drops: Counter[str]) -> Iterator[ScaledRow]:
+def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
     """The pairs of one repository as rows; what is left out is counted in `drops`. Raises SourceError, UserError."""
     repository = Repository(folder)
     blobs = list(repository.blobs())
     license = _license([blob for blob in blobs if "/" not in blob.path])
     seen: set[bytes] = set()
     licenses = {blob.path: _own_license(blob.source) or license for blob in blobs}
-    for pair in _pairs(blobs, drops):
+    for pair in _pairs(blobs, drops, repository.name):
         key = hashlib.sha256(re.sub(r"\W+", "", pair.code).encode()).digest()
         if key in seen:
-            drops["the same code again"] += 1
+            drops.drop(f"{pair.path}#{pair.line}", repository.name, "the same code again")
             continue
         seen.add(key)
         yield _row(pair, repository, licenses[pair.path])
 
 
-def _pairs(blobs: list[Blob], drops: Counter[str]) -> Iterator[Definition]:
+def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Definition]:
     functions: list[Definition] = []
     tests: list[Definition] = []
     for blob in blobs:
         if blob.suffix not in grammars.SUFFIXES:
             continue
         if GENERATED.search(blob.source[:2000]):
-            drops["generated file"] += 1
+            drops.drop(blob.path, repository, "generated file")
             continue
         root = grammars.parse(blob.suffix, blob.source)
         if root.has_error:
-            drops["file does not parse"] += 1
+            drops.drop(blob.path, repository, "file does not parse")
             continue
         found = list(definitions(root, blob))
         lines = [d for d in found if d.kind == "function" and d.name and 3 <= d.code.count("\n") + 1 <= 120]
@@ -161,7 +162,7 @@ def _pairs(blobs: list[Blob], drops: Counter[str]) -> Iterator[Definition]:
                 else "no comment"
             )
             if why:
-                drops[why] += 1
+                drops.drop(f"{definition.path}#{definition.line}", repository, why, definition.name)
             else:
                 yield definition
     yield from _tests(functions, tests)
