@@ -13,8 +13,9 @@ SHOWN = 40
 LIMITS = (
     "Licenses are what the sources say of themselves; nobody has reviewed them row by row.",
     "Near-duplicates are found by shared words: a text that was translated or retold is none.",
-    "Secrets and personal data are found by rules, so that unusual ones may remain. Toxic language is not looked for.",
-    "Malicious commands are found by a table of known kinds.",
+    "Secrets and personal data are found by rules, so that unusual ones may remain.",
+    "Toxic language is looked for by the words of `--refused-words` alone.",
+    "Malicious commands are found by rules for known kinds.",
     "No model was trained on the set to measure what it is worth.",
 )
 

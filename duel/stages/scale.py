@@ -20,6 +20,7 @@ What is left out has its reason, is counted, and is listed in report/dropped.jso
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,14 +60,29 @@ def main(arguments: Namespace) -> int:
 
 def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
     """All sources into one set."""
+    from duel.audit import benchmark_functions
     from duel.audit.contamination import Benchmarks
     from duel.exports import formats, splits
     from duel.scaling.combine import Wanted
     from duel.scaling.combine import combine as write
 
     balance = [name.strip() for name in asked.balance.split(",") if name.strip()]
-    wanted = Wanted(formats.named(asked.format), splits.shares_of(asked.split), balance, asked.seed)
-    return write(workspace, settings, wanted, Benchmarks.load(settings, workspace, asked.offline))
+    words = frozenset(_words(workspace.resolve(asked.refused_words))) if asked.refused_words else frozenset()
+    wanted = Wanted(formats.named(asked.format), splits.shares_of(asked.split), balance, asked.seed, words)
+    benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=benchmark_functions.NAMES)
+    return write(workspace, settings, wanted, benchmarks)
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a file, one a line."""
+    try:
+        found = [line.strip().casefold() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "a text file with one word a line"
+        raise SettingsError("cannot be read", where="--refused-words", value=error, hint=hint) from None
+    if wrong := [word for word in found if word and not re.fullmatch(r"\w+", word)]:
+        raise SettingsError("no single word", where=path, value=wrong[0], hint="one word a line, without spaces")
+    return [*filter(None, found)]
 
 
 def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
@@ -224,4 +240,10 @@ def add_arguments(parser: Parser) -> None:
     add("--plain", action="store_true", help="synthesize, augment: ask no model for words")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
+    add(
+        "--refused-words",
+        default="",
+        metavar="FILE",
+        help="combine: words, one a line, that cost a row",
+    )
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")

@@ -73,7 +73,17 @@ def test_our_own_tools_are_called_by_their_names() -> None:
     assert len(OURS) == 5
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"tools": []}', '[{"name": "read"}]', "3", "null"])
+def test_an_error_of_the_server_is_told_in_its_words(tmp_path: Path) -> None:
+    answer = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "Method not found: tools/list"}}
+    (tmp_path / "tools.json").write_text(json.dumps(answer))
+    with pytest.raises(SourceError, match="Method not found"):
+        of_file(tmp_path / "tools.json")
+
+
+DAMAGED = json.dumps([{"name": "bash", "parameters": {"required": None, "properties": []}}, {"name": 3}, None])
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"tools": []}', '[{"name": "read"}]', "3", "null", DAMAGED])
 def test_a_file_without_a_shell_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "tools.json").write_text(text)
     with pytest.raises(SourceError, match=r"tools\.json"):
