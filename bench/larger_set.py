@@ -73,7 +73,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     same = 0
     try:
         for row in rows:
-            tools = Toolset() if row.tools == agent_tools.OURS else agent_tools.of_declared(row.tools)
+            tools = Toolset() if row.tools == agent_tools.ours() else agent_tools.of_declared(row.tools)
             parent = augmentation.Parent(row, tools, episodes.beats_of(row, tools))
             calls = [call for beat in parent.beats for call in beat.calls]
             seen, _ = await episodes.again(machine, parent.start, calls)

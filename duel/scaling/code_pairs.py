@@ -13,13 +13,14 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duel.bookkeeping import LeftOut
 from duel.errors import SourceError
 from duel.records import Message
-from duel.scaling import grammars
+from duel.scaling import grammars, table
 from duel.scaling.pair_rules import GENERATED, SKIPPED, TEST, refusal
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.sources.mining.own_commits import spdx_of
@@ -28,31 +29,10 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 LARGEST_FILE = 400_000
-_KINDS = {
-    **dict.fromkeys(
-        "function_definition function_declaration method_definition method_declaration".split(), "function"
-    ),
-    **dict.fromkeys("function_item lexical_declaration".split(), "function"),
-    **dict.fromkeys("class_definition class_declaration struct_item enum_item type_declaration".split(), "class"),
-    **dict.fromkeys("record_declaration enum_declaration".split(), "class"),
-    **dict.fromkeys("interface_declaration type_alias_declaration trait_item".split(), "interface"),
-    **dict.fromkeys("except_clause catch_clause".split(), "error handler"),
-    "constructor_declaration": "constructor",
-}
 _WRAPPERS = {"export_statement", "decorated_definition"}
 _MARKS = {"attribute_item", "decorator", "annotation", "marker_annotation"}
 _SPDX = re.compile(rb"SPDX-License-Identifier:\s*([\w.+() -]+?)\s*(?:\*/|-->|\r?\n|$)")
 _DECLARED = re.compile(r"""(?m)^\s*"?license"?\s*[:=]\s*(?:\{\s*text\s*=\s*)?["']([\w.+() -]{2,60})["']""")
-_ASKS = {
-    "function": ("Write the {language} function `{name}`.\n\n{doc}", "I need `{name}` in {language}. {doc}"),
-    "class": ("Write the {language} type `{name}`.\n\n{doc}", "Define `{name}` in {language}. {doc}"),
-    "interface": ("Write the {language} interface `{name}`.\n\n{doc}", "Declare `{name}` in {language}. {doc}"),
-    "error handler": ("Show the {language} error handling for this.\n\n{doc}", "Handle this in {language}: {doc}"),
-    "test": (
-        "Write a test for `{name}`.\n\n```{language}\n{doc}\n```",
-        "Test this {language} code.\n\n```{language}\n{doc}\n```",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -117,7 +97,13 @@ class Repository:
 def _is_wanted(path: str) -> bool:
     if "/" not in path and re.match(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)", path):
         return True
-    return path.rpartition(".")[2] in grammars.SUFFIXES and not SKIPPED.search(path)
+    return path.rpartition(".")[2] in grammars.suffixes() and not SKIPPED.search(path)
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """{type of a node: what it defines}."""
+    return {node: kind for kind, nodes in table("code_pairs")["nodes"].items() for node in nodes.split()}
 
 
 def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
@@ -140,7 +126,7 @@ def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Defin
     functions: list[Definition] = []
     tests: list[Definition] = []
     for blob in blobs:
-        if blob.suffix not in grammars.SUFFIXES:
+        if blob.suffix not in grammars.suffixes():
             continue
         if GENERATED.search(blob.source[:2000]):
             drops.drop(blob.path, repository, "generated file")
@@ -184,12 +170,12 @@ def _tests(functions: list[Definition], tests: list[Definition]) -> Iterator[Def
 
 def definitions(root: Node, blob: Blob) -> Iterator[Definition]:
     """Everything in a file that has a name or handles an error, with its comment; `doc` is "" where it has none."""
-    language = grammars.SUFFIXES[blob.suffix][0]
+    language = grammars.suffixes()[blob.suffix][0]
     stack = [root]
     while stack:
         node = stack.pop()
         stack += reversed(node.named_children)
-        kind = _KINDS.get(node.type)
+        kind = _kinds().get(node.type)
         if kind is None or (named := _named(node, kind)) is None:
             continue
         kind, name = named
@@ -281,7 +267,7 @@ def _own_license(source: bytes) -> str:
 
 def _row(pair: Definition, repository: Repository, license: str) -> ScaledRow:
     place = f"{repository.name}/{pair.path}#{pair.line}"
-    asks = _ASKS[pair.kind]
+    asks = table("code_pairs")["asked"][pair.kind]
     ask = asks[hashlib.sha256(place.encode()).digest()[0] % len(asks)]
     request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
     answer = f"```{pair.language}\n{pair.code}\n```"

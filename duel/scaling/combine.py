@@ -214,7 +214,8 @@ def _united(spool: Spool, places: list[int]) -> Callable[[int], str]:
         return key
 
     for place in places:
-        for key in spool.keys[place][1:]:
-            low, high = sorted((find(spool.keys[place][0]), find(key)))
+        own = f"row {spool.ids[place]}"
+        for key in spool.keys[place]:
+            low, high = sorted((find(own), find(key)))
             parents[high] = low
-    return lambda place: find(spool.keys[place][0])
+    return lambda place: find(f"row {spool.ids[place]}")

@@ -10,7 +10,7 @@ import pytest
 
 from duel.errors import ItemError, SourceError
 from duel.execution.executor import Start
-from duel.scaling.agent_tools import OURS, PlannedCall, Toolset, of_file
+from duel.scaling.agent_tools import PlannedCall, Toolset, of_file, ours
 from duel.scaling.row_checks import validators
 from tests.execution.conftest import mirrors, place  # noqa: F401
 from tests.scaling.test_synthesis import carried_out, shop  # noqa: F401
@@ -70,7 +70,7 @@ def test_rows_call_the_tools_of_the_listing_and_fit_their_schemas(
 def test_our_own_tools_are_called_by_their_names() -> None:
     call = PlannedCall("grep", {"pattern": "x", "path": "src"})
     assert Toolset().spoken(call) == Toolset().adapted(call) == Toolset().meant("grep", call.arguments) == call
-    assert len(OURS) == 5
+    assert len(ours()) == 5
 
 
 def test_an_error_of_the_server_is_told_in_its_words(tmp_path: Path) -> None:
