@@ -50,9 +50,8 @@ def render(
     """The whole README.md; names come from outside and are escaped."""
     import jinja2
 
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )  # noqa: S701
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
+    environment.keep_trailing_newline = True
     environment.filters |= {"text": escaped, "n": "{:,}".format, "counted": _counts}
     template = environment.from_string(resources.files(__package__).joinpath("card.md.txt").read_text("utf-8"))
     return template.render(written=written, facts=facts, figures=figures, origins=origins, shown=SHOWN)
