@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,10 @@ from duel.scaling import table
 _TOLD = re.compile(r"description|explanation|reason|summary|justification")
 
 
-@cache
 def ours() -> list[dict[str, Any]]:
     """Our own tools, as rows declare them."""
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": tool["name"],
-                "description": tool["description"],
-                "parameters": {"type": "object", "properties": tool["properties"], "required": tool["required"]}
-                | {"additionalProperties": False},
-            },
-        }
-        for tool in table("agent_tools")["tools"]
-    ]
+    found: list[dict[str, Any]] = table("agent_tools")["tools"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -108,14 +97,15 @@ def _properties(tool: dict[str, Any]) -> dict[str, Any]:
 def of_declared(declared: list[dict[str, Any]]) -> Toolset:
     """Which of these tools does what ours do, by the words of its name and by its arguments."""
     names: dict[str, tuple[str, dict[str, str]]] = {}
-    for own in table("agent_tools")["tools"]:
+    for tool_of_ours in ours():
+        own, needed = tool_of_ours["function"]["name"], _required(tool_of_ours)
         for tool in declared:
-            spelled = {key: found for key in own["properties"] if (found := _spelling(key, tool))}
+            spelled = {key: found for key in _properties(tool_of_ours) if (found := _spelling(key, tool))}
             words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
             theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
-            fits = set(own["required"]) <= spelled.keys() and theirs <= set(spelled.values())
-            if fits and set(own["words"].split()) & {word.lower() for word in words}:
-                names.setdefault(own["name"], (tool["function"]["name"], spelled))
+            fits = set(needed) <= spelled.keys() and theirs <= set(spelled.values())
+            if fits and set(table("agent_tools")["words"][own].split()) & {word.lower() for word in words}:
+                names.setdefault(own, (tool["function"]["name"], spelled))
     return Toolset(declared, names)
 
 

@@ -21,7 +21,7 @@ from duel.bookkeeping import LeftOut
 from duel.errors import SourceError
 from duel.records import Message
 from duel.scaling import grammars, table
-from duel.scaling.pair_rules import GENERATED, SKIPPED, TEST, refusal
+from duel.scaling.pair_rules import pattern, refusal
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.sources.mining.own_commits import spdx_of
 
@@ -97,7 +97,7 @@ class Repository:
 def _is_wanted(path: str) -> bool:
     if "/" not in path and re.match(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)", path):
         return True
-    return path.rpartition(".")[2] in grammars.suffixes() and not SKIPPED.search(path)
+    return path.rpartition(".")[2] in grammars.suffixes() and not pattern("skipped").search(path)
 
 
 @cache
@@ -128,7 +128,7 @@ def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Defin
     for blob in blobs:
         if blob.suffix not in grammars.suffixes():
             continue
-        if GENERATED.search(blob.source[:2000]):
+        if pattern("generated").search(blob.source[:2000].decode("latin-1")):
             drops.drop(blob.path, repository, "generated file")
             continue
         root = grammars.parse(blob.suffix, blob.source)
@@ -137,7 +137,7 @@ def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Defin
             continue
         found = list(definitions(root, blob))
         lines = [d for d in found if d.kind == "function" and d.name and 3 <= d.code.count("\n") + 1 <= 120]
-        if TEST.search(blob.path):
+        if pattern("test").search(blob.path):
             tests += lines
             continue
         functions += lines

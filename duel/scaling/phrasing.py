@@ -95,8 +95,8 @@ class PhrasedRow:
     async def work(self, ask: Ask) -> bool:
         try:
             said = await asyncio.gather(*(self._one(ask, wanted) for wanted in self.wanted))
-        except _NotTaken as refused:
-            self.drops.drop(self.item, self.draft.source.name, str(refused), diversity.request_of(self.draft))
+        except ItemError as refused:
+            self.drops.drop(self.item, self.draft.source.name, refused.reason, refused.what)
             return False
         messages = list(self.draft.messages)
         for wanted, words in zip(self.wanted, said, strict=True):
@@ -114,11 +114,7 @@ class PhrasedRow:
             if not problem:
                 return said
             ask.reject(reply, problem)
-        raise _NotTaken(problem)
-
-
-class _NotTaken(Exception):
-    """No reply was taken within the retries."""
+        raise ItemError(problem, diversity.request_of(self.draft))
 
 
 @dataclass
