@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from duel import offline, settings  # noqa: E402
+from duel.bookkeeping import LeftOut  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
 from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes, synthesis  # noqa: E402
@@ -72,7 +73,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     same = 0
     try:
         for row in rows:
-            tools = Toolset() if row.tools == agent_tools.OURS else agent_tools.of_declared(row.tools)
+            tools = Toolset() if row.tools == agent_tools.ours() else agent_tools.of_declared(row.tools)
             parent = augmentation.Parent(row, tools, episodes.beats_of(row, tools))
             calls = [call for beat in parent.beats for call in beat.calls]
             seen, _ = await episodes.again(machine, parent.start, calls)
@@ -113,7 +114,7 @@ def say_diversity(rows: list[ScaledRow]) -> None:
 async def measure_requests(count: int) -> None:
     """Plans are drawn and their requests worded by the stand-in's grammar; what needs execution is left out."""
     flags, defaults = offline.overrides(True)
-    workspace, drops = Workspace(Path(tempfile.mkdtemp())), Counter[str]()
+    workspace, drops = Workspace(Path(tempfile.mkdtemp())), LeftOut()
     chosen = settings.load(workspace.root, flags, defaults)
     machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
@@ -134,7 +135,7 @@ async def measure_requests(count: int) -> None:
 
 def measure_pairs(repositories: list[str]) -> None:
     for place in map(Path, repositories):
-        drops: Counter[str] = Counter()
+        drops = LeftOut()
         began = time.process_time()
         rows = [*code_pairs.rows(place, drops)]
         spent = time.process_time() - began

@@ -36,6 +36,18 @@ class Result:
     """How many items were left out, by reason."""
 
 
+class LeftOut(Counter[str]):
+    """What was left out: how often for each reason, and a row of report/dropped.jsonl for each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Mapping[str, Any]] = []
+
+    def drop(self, file: str, instance_id: str, reason: str, detail: str = "") -> None:
+        self[reason] += 1
+        self.rows.append({"file": file, "instance_id": instance_id, "reason": reason, "detail": detail})
+
+
 @dataclass
 class Stage:
     """One run of one stage over one workspace."""

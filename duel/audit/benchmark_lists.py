@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from duel.audit import benchmark_functions
 from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import ItemError, SettingsError
 from duel.workspace import Workspace, file_name
@@ -18,10 +19,13 @@ HUB_LISTS = {
     "multilingual": "SWE-bench/SWE-bench_Multilingual",
     "multimodal": "princeton-nlp/SWE-bench_Multimodal",
     "pro": "ScaleAI/SWE-bench_Pro",
+    "mbpp": "google-research-datasets/mbpp",
 }
 """The benchmarks that have a short name in the settings, and where they lie on the Hub."""
 COLUMNS = ("instance_id", "repo", "base_commit")
 """What names an instance; of a list on the Hub these columns are read, and the issue."""
+_PROBLEM = ("task_id", "code")
+"""What a benchmark of single functions has in their place."""
 FRESH_SECONDS = 30 * 24 * 3600
 """A list that was read less than this long ago is taken from the cache without a call; benchmarks rarely change."""
 _TEXT_COLUMNS = ("problem_statement", "issue", "issue_text", "text")
@@ -46,8 +50,13 @@ def rows_of_file(file: Path) -> list[dict[str, Any]]:
 def _row(row: Any) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         return {"instance_id": str(row or "").strip()}
+    if "task_id" in row:
+        signed = [*benchmark_functions.signatures(str(row.get("code") or ""))][-1:]
+        row = {**row, "instance_id": f"task {row['task_id']}", "signatures": signed}
     text = next((row[name] for name in _TEXT_COLUMNS if row.get(name)), "")
-    return {**{name: str(row.get(name) or "").strip() for name in COLUMNS}, "problem_statement": str(text or "")}
+    return {**{name: str(row.get(name) or "").strip() for name in COLUMNS}, "problem_statement": str(text or "")} | (
+        {"signatures": row["signatures"]} if "signatures" in row else {}
+    )
 
 
 def _records(file: Path) -> Iterable[Any]:
@@ -75,7 +84,7 @@ def _columns(file: Any) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     table = parquet.ParquetFile(file)
-    wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS) if name in table.schema_arrow.names]
+    wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS, *_PROBLEM) if name in table.schema_arrow.names]
     return list(table.read(columns=wanted).to_pylist())
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from duel.audit import benchmark_functions
 from duel.audit.audit_tables import rows
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
 from duel.errors import ItemError, SettingsError
@@ -62,25 +63,31 @@ class Benchmarks:
     _known: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
     _ngrams: dict[int, str] = field(default_factory=dict, repr=False)
     _sizes: dict[str, int] = field(default_factory=dict, repr=False)
+    _functions: dict[int, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, settings: Settings, workspace: Workspace, offline: bool = False) -> Benchmarks:
-        """The lists that the settings name: known benchmarks, Hub data sets, or files of ids.
+    def load(
+        cls, settings: Settings, workspace: Workspace, offline: bool = False, functions: Iterable[str] = ()
+    ) -> Benchmarks:
+        """The lists that the settings name, and those of `functions`: known benchmarks, Hub data sets, or files of ids.
 
         Raises SettingsError for a name that is none of these, and for a file that cannot be read as a list.
         """
         benchmarks = cls(by=settings.audit.decontaminate_by)
-        for name in settings.audit.decontaminate:
+        named = settings.audit.decontaminate
+        for name in dict.fromkeys([*named, *functions] if named else []):
             file = workspace.resolve(name)
             try:
-                if name.casefold() in HUB_LISTS:
+                if name.casefold() == "humaneval":
+                    rows = benchmark_functions.humaneval()
+                elif name.casefold() in HUB_LISTS:
                     rows = hub_rows(HUB_LISTS[name.casefold()], workspace, offline, sampled_ngrams)
                 elif file.is_file():
                     rows = rows_of_file(file)
                 elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
                     rows = hub_rows(name, workspace, offline, sampled_ngrams)
                 else:
-                    hint = f"known here: {', '.join(HUB_LISTS)}; or name a file with one instance id a line"
+                    hint = f"known here: {', '.join(HUB_LISTS)}, humaneval; or name a file with one instance id a line"
                     where = "chain.toml [audit] decontaminate"
                     raise SettingsError("neither a known benchmark nor a file", where=where, value=name, hint=hint)
             except ItemError as error:
@@ -110,6 +117,8 @@ class Benchmarks:
                 self._known.setdefault(key, name)
             ngrams = row.get("ngrams") or sampled_ngrams(str(row.get("problem_statement") or ""))
             self._sizes[f"{name} {instance_id}"] = len(ngrams)
+            for signature in row.get("signatures") or ():
+                self._functions.setdefault(signature, f"{name} {instance_id}")
             for ngram in ngrams:
                 self._ngrams.setdefault(ngram, f"{name} {instance_id}")
         return count
@@ -135,6 +144,11 @@ class Benchmarks:
         if self.by == "repo" and project and (found := known(("repo", project))):
             return f"repository of {found}"
         return self._shared_text(issue_text) if self._ngrams and issue_text else ""
+
+    def of_functions(self, code: str) -> str:
+        """Why code counts as contaminated by the functions that it defines; "" where it is clean."""
+        known = (self._functions.get(signature) for signature in benchmark_functions.signatures(code))
+        return next((f"the function of {found}" for found in known if found), "") if self._functions else ""
 
     def _shared_text(self, text: str) -> str:
         every = set(_ngrams(issue_part(text)))

@@ -16,34 +16,15 @@ from typing import Any
 import orjson
 
 from duel.errors import ItemError, SourceError
+from duel.scaling import table
 
-_TEXT, _NUMBER = {"type": "string"}, {"type": "integer", "minimum": 1}
-OURS: list[dict[str, Any]] = [
-    {"type": "function", "function": {"name": name, "description": told, "parameters": {
-        "type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}}}
-    for name, told, required, properties in (
-        ("read", "Lines of a file, numbered.", "path", {"path": _TEXT, "offset": _NUMBER, "limit": _NUMBER}),
-        ("grep", "Lines that match an extended regular expression.", "pattern", {"pattern": _TEXT, "path": _TEXT}),
-        ("glob", "Files by their name.", "pattern", {"pattern": _TEXT}),
-        ("edit", "Replace a text that occurs once, or `all`.", "path old new",
-         {"path": _TEXT, "old": _TEXT, "new": _TEXT, "all": {"type": "boolean"}}),
-        ("bash", "Run a command.", "command", {"command": _TEXT}),
-    )
-]  # fmt: skip
-# How other agents call our tools and arguments: any of these words in a tool's name, and one name for each argument.
-_WORDS = {"read": "read view open cat", "grep": "grep search rg", "glob": "glob find", "edit": "edit replace str"}
-_WORDS |= {"bash": "bash shell exec terminal run command"}
-_SPELLED = {
-    "path": "path file_path filepath filename file target_file directory dir",
-    "offset": "offset start_line line_start start",
-    "limit": "limit num_lines line_count",
-    "pattern": "pattern regex query glob",
-    "old": "old old_string old_str old_text oldText search",
-    "new": "new new_string new_str new_text newText replace",
-    "all": "all replace_all",
-    "command": "command cmd script",
-}
 _TOLD = re.compile(r"description|explanation|reason|summary|justification")
+
+
+def ours() -> list[dict[str, Any]]:
+    """Our own tools, as rows declare them."""
+    found: list[dict[str, Any]] = table("agent_tools")["tools"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -58,11 +39,11 @@ class PlannedCall:
 class Toolset:
     """The tools of a row, and what ours are called among them: {ours: (theirs, {our argument: theirs})}."""
 
-    declared: list[dict[str, Any]] = field(default_factory=lambda: OURS)
+    declared: list[dict[str, Any]] = field(default_factory=ours)
     names: dict[str, tuple[str, dict[str, str]]] = field(
         default_factory=lambda: {
             tool["function"]["name"]: (tool["function"]["name"], {name: name for name in _properties(tool)})
-            for tool in OURS
+            for tool in ours()
         }
     )
 
@@ -79,8 +60,7 @@ class Toolset:
         """The call in these tools' words. Raises ItemError (`schema`) where their schema does not take it."""
         name, spelled = self.names.get(call.tool, (call.tool, {}))
         known: dict[str, Any] = {tool["function"]["name"]: tool["function"] for tool in self.declared}
-        schema = known.get(name, {})
-        made = {key: call.tool for key in schema.get("parameters", {}).get("required", ()) if _TOLD.fullmatch(key)}
+        made = {key: call.tool for key in _required({"function": known.get(name, {})}) if _TOLD.fullmatch(key)}
         made |= {spelled.get(key, key): value for key, value in call.arguments.items()}
         validator = validators(orjson.dumps(self.declared)).get(name)
         if error := next(validator.iter_errors(made), None) if validator else None:
@@ -117,20 +97,25 @@ def _properties(tool: dict[str, Any]) -> dict[str, Any]:
 def of_declared(declared: list[dict[str, Any]]) -> Toolset:
     """Which of these tools does what ours do, by the words of its name and by its arguments."""
     names: dict[str, tuple[str, dict[str, str]]] = {}
-    for ours in OURS:
-        own, needed = ours["function"]["name"], ours["function"]["parameters"]["required"]
+    for tool_of_ours in ours():
+        own, needed = tool_of_ours["function"]["name"], _required(tool_of_ours)
         for tool in declared:
-            spelled = {key: found for key in _properties(ours) if (found := _spelling(key, tool))}
+            spelled = {key: found for key in _properties(tool_of_ours) if (found := _spelling(key, tool))}
             words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
-            theirs = {key for key in tool["function"]["parameters"].get("required", ()) if not _TOLD.fullmatch(key)}
+            theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
             fits = set(needed) <= spelled.keys() and theirs <= set(spelled.values())
-            if fits and set(_WORDS[own].split()) & {word.lower() for word in words}:
+            if fits and set(table("agent_tools")["words"][own].split()) & {word.lower() for word in words}:
                 names.setdefault(own, (tool["function"]["name"], spelled))
     return Toolset(declared, names)
 
 
+def _required(tool: dict[str, Any]) -> list[str]:
+    found = tool["function"].get("parameters", {}).get("required")
+    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
+
+
 def _spelling(key: str, tool: dict[str, Any]) -> str:
-    return next((name for name in _SPELLED[key].split() if name in _properties(tool)), "")
+    return next((name for name in table("agent_tools")["spelled"][key].split() if name in _properties(tool)), "")
 
 
 def of_file(path: Path) -> Toolset:
@@ -147,6 +132,10 @@ def of_file(path: Path) -> Toolset:
             listings = [orjson.loads(line) for line in data.splitlines() if line.strip()]
         except orjson.JSONDecodeError as error:
             raise SourceError("not JSON", where=path, value=error, hint=hint) from None
+    for listing in listings:
+        if isinstance(listing, dict) and (refusal := listing.get("error")):
+            told = refusal.get("message") if isinstance(refusal, dict) else refusal
+            raise SourceError("the server answered with an error and lists no tools", where=path, value=told, hint=hint)
     declared = {tool["function"]["name"]: tool for listing in listings for tool in envelopes(_listed(listing))}
     tools = of_declared([*declared.values()])
     if "bash" not in tools.names:

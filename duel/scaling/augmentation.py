@@ -8,10 +8,11 @@ needs must still be observed, and the diff must be the parent's.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from duel.bookkeeping import LeftOut
 from duel.errors import ItemError, SourceError
 from duel.execution.executor import Executor, Start
 from duel.scaling import agent_tools, episodes
@@ -144,7 +145,7 @@ def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[tuple[in
             siblings[row.source.name, row.source.revision].append(row)
     for number in range(count if order else 0):
         row = order[number % len(order)]
-        tools = agent_tools.of_declared(row.tools) if row.tools != agent_tools.OURS else Toolset()
+        tools = agent_tools.of_declared(row.tools) if row.tools != agent_tools.ours() else Toolset()
         beats = episodes.beats_of(row, tools) if "needs" in row.made else []
         near = siblings[row.source.name, row.source.revision]
         yield number, Parent(row, tools, beats, near), random.Random(f"{seed}/{number}/{row.id}")
@@ -156,7 +157,7 @@ async def children(
     kinds: Sequence[Kind],
     count: int,
     seed: int,
-    drops: Counter[str],
+    drops: LeftOut,
     *,
     offline: bool,
 ) -> list[ScaledRow]:
@@ -172,11 +173,15 @@ async def children(
                 else:
                     made.append(_copy(parent, number))
             except ItemError as error:
-                drops[error.reason] += 1
+                drops.drop(_id(parent, number), parent.row.source.name, error.reason, error.what)
     finally:
         if executor:
             await executor.close()
     return made
+
+
+def _id(parent: Parent, number: int) -> str:
+    return f"augmented/{number}/{parent.row.id}"
 
 
 def _copy(parent: Parent, number: int) -> ScaledRow:
@@ -184,7 +189,7 @@ def _copy(parent: Parent, number: int) -> ScaledRow:
     row = parent.row
     source = row.source.model_copy(update={"kind": "augmented", "row": number})
     made = row.made | {"by": "duel scale augment", "change": "paraphrase"}
-    update = {"id": f"augmented/{number}/{row.id}", "parent": row.id, "source": source, "made": made}
+    update = {"id": _id(parent, number), "parent": row.id, "source": source, "made": made}
     return row.model_copy(update=update)
 
 

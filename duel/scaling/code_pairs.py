@@ -10,16 +10,18 @@ import hashlib
 import inspect
 import re
 import subprocess
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from duel.bookkeeping import LeftOut
 from duel.errors import SourceError
 from duel.records import Message
-from duel.scaling import grammars
-from duel.scaling.pair_rules import GENERATED, SKIPPED, TEST, refusal
+from duel.scaling import grammars, table
+from duel.scaling.pair_rules import pattern, refusal
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.sources.mining.own_commits import spdx_of
 
@@ -27,31 +29,10 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 LARGEST_FILE = 400_000
-_KINDS = {
-    **dict.fromkeys(
-        "function_definition function_declaration method_definition method_declaration".split(), "function"
-    ),
-    **dict.fromkeys("function_item lexical_declaration".split(), "function"),
-    **dict.fromkeys("class_definition class_declaration struct_item enum_item type_declaration".split(), "class"),
-    **dict.fromkeys("record_declaration enum_declaration".split(), "class"),
-    **dict.fromkeys("interface_declaration type_alias_declaration trait_item".split(), "interface"),
-    **dict.fromkeys("except_clause catch_clause".split(), "error handler"),
-    "constructor_declaration": "constructor",
-}
 _WRAPPERS = {"export_statement", "decorated_definition"}
 _MARKS = {"attribute_item", "decorator", "annotation", "marker_annotation"}
 _SPDX = re.compile(rb"SPDX-License-Identifier:\s*([\w.+() -]+?)\s*(?:\*/|-->|\r?\n|$)")
 _DECLARED = re.compile(r"""(?m)^\s*"?license"?\s*[:=]\s*(?:\{\s*text\s*=\s*)?["']([\w.+() -]{2,60})["']""")
-_ASKS = {
-    "function": ("Write the {language} function `{name}`.\n\n{doc}", "I need `{name}` in {language}. {doc}"),
-    "class": ("Write the {language} type `{name}`.\n\n{doc}", "Define `{name}` in {language}. {doc}"),
-    "interface": ("Write the {language} interface `{name}`.\n\n{doc}", "Declare `{name}` in {language}. {doc}"),
-    "error handler": ("Show the {language} error handling for this.\n\n{doc}", "Handle this in {language}: {doc}"),
-    "test": (
-        "Write a test for `{name}`.\n\n```{language}\n{doc}\n```",
-        "Test this {language} code.\n\n```{language}\n{doc}\n```",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -116,41 +97,47 @@ class Repository:
 def _is_wanted(path: str) -> bool:
     if "/" not in path and re.match(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)", path):
         return True
-    return path.rpartition(".")[2] in grammars.SUFFIXES and not SKIPPED.search(path)
+    return path.rpartition(".")[2] in grammars.suffixes() and not pattern("skipped").search(path)
 
 
-def rows(folder: Path, drops: Counter[str]) -> Iterator[ScaledRow]:
+@cache
+def _kinds() -> dict[str, str]:
+    """{type of a node: what it defines}."""
+    return {node: kind for kind, nodes in table("code_pairs")["nodes"].items() for node in nodes.split()}
+
+
+def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
     """The pairs of one repository as rows; what is left out is counted in `drops`. Raises SourceError, UserError."""
     repository = Repository(folder)
     blobs = list(repository.blobs())
     license = _license([blob for blob in blobs if "/" not in blob.path])
     seen: set[bytes] = set()
     licenses = {blob.path: _own_license(blob.source) or license for blob in blobs}
-    for pair in _pairs(blobs, drops):
+    for pair in _pairs(blobs, drops, repository.name):
         key = hashlib.sha256(re.sub(r"\W+", "", pair.code).encode()).digest()
         if key in seen:
-            drops["the same code again"] += 1
+            drops.drop(f"{pair.path}#{pair.line}", repository.name, "the same code again")
             continue
         seen.add(key)
         yield _row(pair, repository, licenses[pair.path])
 
 
-def _pairs(blobs: list[Blob], drops: Counter[str]) -> Iterator[Definition]:
+def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Definition]:
     functions: list[Definition] = []
     tests: list[Definition] = []
     for blob in blobs:
-        if blob.suffix not in grammars.SUFFIXES:
+        if blob.suffix not in grammars.suffixes():
             continue
-        if GENERATED.search(blob.source[:2000]):
-            drops["generated file"] += 1
+        if pattern("generated").search(blob.source[:2000].decode("latin-1")):
+            drops.drop(blob.path, repository, "generated file")
             continue
         root = grammars.parse(blob.suffix, blob.source)
         if root.has_error:
-            drops["file does not parse"] += 1
+            drops.drop(blob.path, repository, "file does not parse")
             continue
         found = list(definitions(root, blob))
         lines = [d for d in found if d.kind == "function" and d.name and 3 <= d.code.count("\n") + 1 <= 120]
-        if TEST.search(blob.path):
+        if pattern("test").search(blob.path):
             tests += lines
             continue
         functions += lines
@@ -161,7 +148,7 @@ def _pairs(blobs: list[Blob], drops: Counter[str]) -> Iterator[Definition]:
                 else "no comment"
             )
             if why:
-                drops[why] += 1
+                drops.drop(f"{definition.path}#{definition.line}", repository, why, definition.name)
             else:
                 yield definition
     yield from _tests(functions, tests)
@@ -183,12 +170,12 @@ def _tests(functions: list[Definition], tests: list[Definition]) -> Iterator[Def
 
 def definitions(root: Node, blob: Blob) -> Iterator[Definition]:
     """Everything in a file that has a name or handles an error, with its comment; `doc` is "" where it has none."""
-    language = grammars.SUFFIXES[blob.suffix][0]
+    language = grammars.suffixes()[blob.suffix][0]
     stack = [root]
     while stack:
         node = stack.pop()
         stack += reversed(node.named_children)
-        kind = _KINDS.get(node.type)
+        kind = _kinds().get(node.type)
         if kind is None or (named := _named(node, kind)) is None:
             continue
         kind, name = named
@@ -280,7 +267,7 @@ def _own_license(source: bytes) -> str:
 
 def _row(pair: Definition, repository: Repository, license: str) -> ScaledRow:
     place = f"{repository.name}/{pair.path}#{pair.line}"
-    asks = _ASKS[pair.kind]
+    asks = table("code_pairs")["asked"][pair.kind]
     ask = asks[hashlib.sha256(place.encode()).digest()[0] % len(asks)]
     request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
     answer = f"```{pair.language}\n{pair.code}\n```"

@@ -40,6 +40,8 @@ class Wanted:
     shares: Mapping[str, float]
     balance: Sequence[str] = ()
     seed: int = 0
+    refused_words: frozenset[str] = frozenset()
+    """Casefolded words that cost a row."""
 
     def __post_init__(self) -> None:
         for name in self.balance:
@@ -58,8 +60,9 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
         if not files:
             hint = "`duel scale public`, `sessions`, `duels`, `pairs`, `synthesize` fill it"
             raise SourceError("there is nothing to combine", where=home(workspace), hint=hint)
+        batches = row_reading.read(files, settings, benchmarks, workspace.secret(), wanted.refused_words)
         spool, bands = Spool(RowLines(scratch / "rows.jsonl")), Bands(scratch)
-        _read(spool, bands, row_reading.read(files, settings, benchmarks, workspace.secret()), handover)
+        _read(spool, bands, batches, handover)
         places = _distinct(spool, bands, range(len(spool.ids)), settings.audit.near_duplicate, handover)
         for name in wanted.balance:
             places = _balanced(spool, places, name, wanted.seed, handover)
@@ -68,7 +71,7 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
             written = _written(workspace, export, wanted.formats, division, apart=row_reading.are_many(files))
             facts = {
                 "settings": {"near_duplicate": settings.audit.near_duplicate, "balance": list(wanted.balance)}
-                | {"split": dict(wanted.shares), "seed": wanted.seed},
+                | {"split": dict(wanted.shares), "seed": wanted.seed, "refused_words": len(wanted.refused_words)},
                 "handover": handover.counts,
                 "noticed": dict(sorted((+spool.notes).items())),
                 "scrubbed": dict(sorted(spool.scrubbed.items())),
@@ -211,7 +214,8 @@ def _united(spool: Spool, places: list[int]) -> Callable[[int], str]:
         return key
 
     for place in places:
-        for key in spool.keys[place][1:]:
-            low, high = sorted((find(spool.keys[place][0]), find(key)))
+        own = f"row {spool.ids[place]}"
+        for key in spool.keys[place]:
+            low, high = sorted((find(own), find(key)))
             parents[high] = low
-    return lambda place: find(spool.keys[place][0])
+    return lambda place: find(f"row {spool.ids[place]}")

@@ -7,12 +7,12 @@ fresh checkout gives the same, and without any one call that did not fail the an
 import asyncio
 import random
 import shlex
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from duel.bookkeeping import LeftOut
 from duel.errors import ItemError
 from duel.execution.executor import Executor, Start, State
 from duel.records import Message
@@ -81,6 +81,7 @@ async def _edit(state: State, asked: dict[str, Any]) -> Seen:
 class _Drawn:
     """A plan that was drawn, and where it is carried out."""
 
+    id: str
     number: int
     start: Start
     license: str
@@ -95,7 +96,7 @@ async def rows(
     starts: Sequence[tuple[Start, str]],
     tries: int,
     seed: int,
-    drops: Counter[str],
+    drops: LeftOut,
     tools: Toolset | None = None,
 ) -> AsyncIterator[ScaledRow]:
     """Rows of `tries` plans, drawn in turn over the repositories (each a start and its license)."""
@@ -106,7 +107,7 @@ async def rows(
         done = await asyncio.gather(*(_episode(executor, plan, tools) for plan in batch), return_exceptions=True)
         for plan, found in zip(batch, done, strict=True):
             if isinstance(found, ItemError):
-                drops[found.reason] += 1
+                drops.drop(plan.id, plan.start.repository, found.reason, found.what)
             elif isinstance(found, BaseException):
                 raise found
             else:
@@ -114,7 +115,7 @@ async def rows(
 
 
 async def _drawn(
-    executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: Counter[str]
+    executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut
 ) -> AsyncIterator[_Drawn]:
     known: dict[Start, Ground] = {}
     asked: set[str] = set()
@@ -132,10 +133,14 @@ async def _drawn(
             if (once := f"{start.repository} {request}") in asked:
                 raise ItemError("asked-before", request)
         except ItemError as error:
-            drops[error.reason] += 1
+            drops.drop(_id(start, seed, number), start.repository, error.reason, f"{kind}: {error.what}")
             continue
         asked.add(once)
-        yield _Drawn(number, start, license, kind, request, names, steps)
+        yield _Drawn(_id(start, seed, number), number, start, license, kind, request, names, steps)
+
+
+def _id(start: Start, seed: int, number: int) -> str:
+    return f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{number}"
 
 
 def _row(
@@ -144,7 +149,7 @@ def _row(
     start = plan.start
     source = {"name": start.repository, "revision": start.commit, "row": plan.number, "license": plan.license}
     return ScaledRow(
-        id=f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{plan.number}",
+        id=plan.id,
         messages=messages(beats, [seen for _, seen in made], tools),
         tools=tools.declared,
         source=RowSource(kind="synthetic", **source),

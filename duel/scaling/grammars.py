@@ -7,30 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from duel.errors import UserError
+from duel.scaling import table
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-# Suffix -> (language, module, function that gives the grammar).
-SUFFIXES = {
-    "py": ("python", "tree_sitter_python", "language"),
-    "js": ("javascript", "tree_sitter_javascript", "language"),
-    "jsx": ("javascript", "tree_sitter_javascript", "language"),
-    "mjs": ("javascript", "tree_sitter_javascript", "language"),
-    "ts": ("typescript", "tree_sitter_typescript", "language_typescript"),
-    "tsx": ("typescript", "tree_sitter_typescript", "language_tsx"),
-    "go": ("go", "tree_sitter_go", "language"),
-    "rs": ("rust", "tree_sitter_rust", "language"),
-    "java": ("java", "tree_sitter_java", "language"),
-}
-_LABELS = {"python": "py", "javascript": "js", "typescript": "ts", "rust": "rs", "golang": "go"}
+
+def suffixes() -> dict[str, list[str]]:
+    """{suffix: its language, the module of the grammar, the function that gives it}."""
+    found: dict[str, list[str]] = table("code_pairs")["suffixes"]
+    return found
 
 
 @cache
 def _parser(suffix: str) -> Parser:
     import tree_sitter
 
-    _, module, function = SUFFIXES[suffix]
+    _, module, function = suffixes()[suffix]
     return tree_sitter.Parser(tree_sitter.Language(getattr(import_module(module), function)()))
 
 
@@ -45,8 +38,8 @@ def parse(suffix: str, source: bytes) -> Node:
 
 def parses(label: str, source: bytes) -> bool | None:
     """Whether code parses in the language of its label; None where the language or its grammar is not there."""
-    suffix = _LABELS.get(label, label)
-    if suffix not in SUFFIXES:
+    suffix = table("code_pairs")["labels"].get(label, label)
+    if suffix not in suffixes():
         return None
     try:
         return not _parser(suffix).parse(source).root_node.has_error

@@ -9,7 +9,6 @@ import orjson
 
 from duel import placement
 from duel.command import say
-from duel.conversation.model import Session
 from duel.exports import duels
 from duel.records import Bucket
 from duel.scaling.agent_tools import envelopes
@@ -42,31 +41,21 @@ def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Itera
 
 def _row(found: MinedSession, row: dict[str, Any], kind: Kind, name: str, identity: str) -> ScaledRow:
     session = found.trajectory.session
-    source = {
-        "kind": kind,
-        "name": name,
-        "revision": row["source_revision"] or "",
-        "file": row["source_file"],
-        "row": max(session.row, 0),
-        "license": row["license"] or "",
-    }
+    source = {"kind": kind, "name": name, "revision": row["source_revision"] or "", "file": row["source_file"]}
+    source |= {"row": max(session.row, 0), "license": row["license"] or ""}
     made = {"by": f"duel scale {kind}", "format": session.format, "model": session.model}
+    known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
     return ScaledRow.model_validate(
         {
             "id": identity,
             "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
             "tools": envelopes(orjson.loads(row["tools"] or "[]")),
             "source": source,
-            "group": _groups(session, row),
+            # a folder without a name ties nothing
+            "group": [f"{key} {value}" for key, value in known.items() if value and value != "local/unknown"],
             "made": {key: value for key, value in made.items() if value},
         }
     )
-
-
-def _groups(session: Session, row: dict[str, Any]) -> list[str]:
-    """What ties a session to others; a folder without a name ties nothing."""
-    known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
-    return [f"{kind} {value}" for kind, value in known.items() if value and value != "local/unknown"]
 
 
 def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]) -> Iterator[ScaledRow]:
@@ -79,18 +68,12 @@ def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]
                 left[obstacle.slug] += 1
                 continue
             groups = {"repository": example.repo, "commit": example.base_commit, "instance": example.instance_id}
+            source = {"name": example.dataset or "duel", "revision": example.revision, "license": example.license}
             yield ScaledRow(
                 id=f"duels/{example.bucket}/{example.id}",
                 messages=list(example.messages),
                 tools=[],
-                source=RowSource(
-                    kind="duels",
-                    name=example.dataset or "duel",
-                    revision=example.revision,
-                    file=f"{example.bucket}/{example.id}.json",
-                    row=0,
-                    license=example.license,
-                ),
+                source=RowSource(kind="duels", file=f"{example.bucket}/{example.id}.json", row=0, **source),
                 parent="",
                 group=[f"{kind} {value}" for kind, value in groups.items() if value],
                 made={"by": "duel scale duels", "kind": f"turn of {example.bucket}", "score": example.score},

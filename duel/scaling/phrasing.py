@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,11 @@ import orjson
 from duel import chat_tokens, fence, prompts
 from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
+from duel.bookkeeping import LeftOut
 from duel.calls import Occurrences, Request
 from duel.errors import ItemError
 from duel.records import Commit, Message
+from duel.scaling import diversity
 from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
 
@@ -81,7 +82,7 @@ class PhrasedRow:
     draft: ScaledRow
     settings: Settings
     wanted: list[TextAsked]
-    drops: Counter[str]
+    drops: LeftOut
     row: ScaledRow | None = None
 
     @property
@@ -94,8 +95,8 @@ class PhrasedRow:
     async def work(self, ask: Ask) -> bool:
         try:
             said = await asyncio.gather(*(self._one(ask, wanted) for wanted in self.wanted))
-        except _NotTaken as refused:
-            self.drops[str(refused)] += 1
+        except ItemError as refused:
+            self.drops.drop(self.item, self.draft.source.name, refused.reason, refused.what)
             return False
         messages = list(self.draft.messages)
         for wanted, words in zip(self.wanted, said, strict=True):
@@ -113,11 +114,7 @@ class PhrasedRow:
             if not problem:
                 return said
             ask.reject(reply, problem)
-        raise _NotTaken(problem)
-
-
-class _NotTaken(Exception):
-    """No reply was taken within the retries."""
+        raise ItemError(problem, diversity.request_of(self.draft))
 
 
 @dataclass
@@ -126,7 +123,7 @@ class Phrasing:
 
     settings: Settings
     secret: bytes
-    drops: Counter[str]
+    drops: LeftOut
     occurrences: Occurrences = field(default_factory=Occurrences)
 
     def jobs(self, rows: Sequence[ScaledRow]) -> list[PhrasedRow]:
@@ -136,7 +133,7 @@ class Phrasing:
             try:
                 wanted = [*self._requests(row), *(self._thoughts(row) if "needs" in row.made else ())]
             except ItemError as error:
-                self.drops[error.reason] += 1
+                self.drops.drop(row.id, row.source.name, error.reason, error.what)
                 continue
             made.append(PhrasedRow(row, self.settings, wanted, self.drops))
         return made

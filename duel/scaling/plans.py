@@ -8,15 +8,14 @@ asked and thought is plain here; a model words it afterwards. Plans whose calls 
 
 import random
 import re
-import tomllib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib import resources
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from duel.errors import ItemError
+from duel.scaling import table
 from duel.scaling.agent_tools import PlannedCall
 
 
@@ -145,7 +144,7 @@ def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: ra
 
 def _told(text: Mapping[str, Any], ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
     """A plan of `plans.toml`."""
-    names = _drawn(text.get("of", ""), _texts()["draw"] | text.get("draw", {}), ground, draw)
+    names = _drawn(text.get("of", ""), table("plans")["draw"] | text.get("draw", {}), ground, draw)
 
     def steps() -> Steps:
         results = 0
@@ -179,20 +178,11 @@ def several_files(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
     return (f"Show how {place.name} begins and one place that uses it in another file.", [place.name]), steps()
 
 
-# What checks a file without running it, and says so.
-COMPILERS = {
-    "py": "python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' {} && echo it parses",
-    "js": "node --check {} && echo it parses",
-    "sh": "bash -n {} && echo it parses",
-    "c": "gcc -std=c11 -fsyntax-only -I. -Iinclude {} && echo it compiles",
-    "java": "javac -d /tmp/classes -sourcepath src/main/java:. {} && echo it compiles",
-}
-
-
 def _everywhere(ground: Ground, draw: random.Random, by_tests: bool) -> tuple[Request, Steps]:
-    names = _drawn("a name in no other", _texts()["draw"], ground, draw)
+    names = _drawn("a name in no other", table("plans")["draw"], ground, draw)
     place, new = names["a"], names["new"]
-    check = ground.test if by_tests else COMPILERS.get(place.path.rpartition(".")[2], "").format(place.path)
+    compiler = table("ground")["compilers"].get(place.path.rpartition(".")[2], "")
+    check = ground.test if by_tests else compiler.format(place.path)
     _must(bool(check), "no-tests" if by_tests else "no-compiler", place.path)
 
     def steps() -> Steps:
@@ -255,15 +245,10 @@ def _hunks(diff: str) -> Sequence[tuple[str, str]]:
 
 
 @cache
-def _texts() -> dict[str, Any]:
-    return tomllib.loads(resources.files(__package__).joinpath("plans.toml").read_text("utf-8"))
-
-
-@cache
 def plans() -> dict[str, tuple[int, Plan]]:
     """{kind: (its share of the tries, the plan)}."""
     return {
-        **{kind: (text["share"], partial(_told, text)) for kind, text in _texts().items() if kind != "draw"},
+        **{kind: (text["share"], partial(_told, text)) for kind, text in table("plans").items() if kind != "draw"},
         "multi-file read": (7, several_files),
         "edit and compile": (6, partial(_everywhere, by_tests=False)),
         "edit and test": (6, partial(_everywhere, by_tests=True)),

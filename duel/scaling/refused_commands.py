@@ -12,32 +12,10 @@ from typing import Any
 
 from duel import shell
 from duel.conversation.model import AgentCall
+from duel.scaling import table
 
-_SCRIPTED = r"python[\d.]*|perl|ruby|php|node"
 # YARA's patterns know no name that comes again.
 _FORK_BOMB = re.compile(r"([\w:.]+)\s*\(\)\s*\{\s*\1\s*\|\s*\1\s*&\s*;?\s*\}")
-# In the words of one parsed command: name, what its words must match, why.
-_WORDS: tuple[tuple[re.Pattern[str], re.Pattern[str], str], ...] = tuple(
-    (re.compile(names), re.compile(pattern, re.IGNORECASE), reason)
-    for names, pattern, reason in (
-        (_SCRIPTED, r"socket.{0,400}(?:dup2|pty\.spawn|/bin/\w*sh|subprocess)", "a shell is opened to another machine"),
-        (_SCRIPTED, r"fsockopen.{0,200}exec", "a shell is opened to another machine"),
-        (_SCRIPTED, r"(?:exec|eval)\s*\(.{0,80}b(?:ase)?64", "hidden code is run"),
-        (r"xmrig|minerd|cpuminer|ethminer|nbminer|t-rex", r"", "a coin miner"),
-        (r".*", r"\bstratum\+(?:tcp|ssl)://", "a coin miner"),
-        (r"git", r"\b(?:push|remote|clone)\b.*https?://[^/\s@]*:?[^/\s@]{12,}@", "a token in an address"),
-        (r"history", r"-[cw]*c", "history is wiped"),
-        (r"unset", r"\bHISTFILE\b", "history is wiped"),
-        (r"rm|shred|truncate|ln", r"\.(?:bash|zsh|sh)_history\b|/var/log/(?:auth|secure|wtmp)", "history is wiped"),
-        (r"mkfs[.\w]*", r"/dev/", "a disk is overwritten"),
-        (r"dd", r"\bof=/dev/(?:sd|nvme|vd|hd|xvd|mmcblk)", "a disk is overwritten"),
-        (r"chmod", r"(?:u\+s|[2467]7[0-7]{2})\s.*/bin/\w*sh\b", "rights are taken"),
-        (r"tee|cp|mv|dd|sed", r"\.ssh/authorized_keys|/etc/(?:sudoers|ld\.so\.preload|cron)", "a door is left open"),
-    )
-)  # fmt: skip
-_DOORS = re.compile(r"\.ssh/authorized_keys$|^/etc/(?:sudoers|ld\.so\.preload|cron|passwd|shadow)|/var/spool/cron")
-_HISTORY = re.compile(r"\.(?:bash|zsh|sh)_history$")
-_DISKS = re.compile(r"^/dev/(?:sd|nvme|vd|hd|xvd|mmcblk)")
 _ROOTS = re.compile(
     r"(?:/|~|\$HOME|\$\{HOME\}|/(?:etc|usr|var|bin|lib|boot|home|root|opt|sys|dev)/?|/\*|~/\*?|\$HOME/\*?)"
 )
@@ -77,19 +55,19 @@ def reason(command: str) -> str:
 
 def _of_command(command: shell.Command) -> str:
     for target in command.writes:
-        if _DOORS.search(target):
-            return "a door is left open"
-        if _HISTORY.search(target):
-            return "history is wiped"
-        if _DISKS.match(target):
-            return "a disk is overwritten"
+        for known in table("refused_commands")["writes"]:
+            if re.search(known["file"], target):
+                return str(known["reason"])
     if command.name in _DATA - {"sed"}:
         return ""
     words = command.words
     if command.name in {"rm", "chmod", "chown"} and _recursive(words) and any(map(_ROOTS.fullmatch, words)):
         return "a system is destroyed"
     text = " ".join(words)
-    return next((why for name, pattern, why in _WORDS if name.fullmatch(command.name) and pattern.search(text)), "")
+    for known in table("refused_commands")["words"]:
+        if re.fullmatch(known["name"], command.name) and re.search(known["words"], text, re.IGNORECASE):
+            return str(known["reason"])
+    return ""
 
 
 def _recursive(words: tuple[str, ...]) -> bool:

@@ -40,9 +40,11 @@ _OF_SUFFIX = {"py": "python", "js": "javascript", "jsx": "javascript", "mjs": "j
 class RowChecks:
     """The checks of one set. `notes` counts what was noticed and kept."""
 
-    def __init__(self, settings: Settings, benchmarks: Benchmarks, key: bytes) -> None:
+    def __init__(
+        self, settings: Settings, benchmarks: Benchmarks, key: bytes, refused_words: frozenset[str] = frozenset()
+    ) -> None:
         self._settings, self._benchmarks = settings, benchmarks
-        self._key = key
+        self._key, self._words = key, refused_words
         self.scrubbed: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
 
@@ -54,6 +56,9 @@ class RowChecks:
         self._characters(row)
         self._schemas(row, calls)
         self._code(row)
+        for message in row.messages if self._words else ():
+            if said := self._words.intersection(re.findall(r"\w+", message.content.casefold())):
+                raise ItemError("refused-word", ", ".join(sorted(said)))
         for command in refused_commands.commands_in(calls):
             if why := refused_commands.reason(command):
                 raise ItemError("malicious-command", why)
@@ -71,6 +76,9 @@ class RowChecks:
         known = row.value("instance"), row.value("repository"), row.value("commit"), task
         if why := self._benchmarks.reason(*known):
             raise ItemError("contaminated", why)
+        for message in row.messages:
+            if "def " in message.content and (why := self._benchmarks.of_functions(message.content)):
+                raise ItemError("contaminated", why)
 
     def _characters(self, row: ScaledRow) -> None:
         """Text that reads otherwise than it runs is out; code is never rewritten, so the rest is counted only."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from duel.audit import duplicates
 from duel.audit.contamination import Benchmarks
@@ -55,10 +55,14 @@ ReadBatch: TypeAlias = tuple[Kind, str, list[ReadRow | Dropped]]
 
 
 def read(
-    files: Sequence[tuple[Kind, Path]], settings: Settings, benchmarks: Benchmarks, key: bytes
+    files: Sequence[tuple[Kind, Path]],
+    settings: Settings,
+    benchmarks: Benchmarks,
+    key: bytes,
+    refused_words: frozenset[str] = frozenset(),
 ) -> Iterator[ReadBatch]:
     """All rows in the order of the files."""
-    given = settings, benchmarks, key
+    given = settings, benchmarks, key, refused_words
     if not are_many(files):
         _prepare(*given)
         yield from map(_batch, _batches(files))
@@ -86,9 +90,9 @@ def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
 _checks: RowChecks
 
 
-def _prepare(settings: Settings, benchmarks: Benchmarks, key: bytes) -> None:
+def _prepare(*given: Any) -> None:
     global _checks
-    _checks = RowChecks(settings, benchmarks, key)
+    _checks = RowChecks(*given)
 
 
 def _batch(batch: RowBatch) -> ReadBatch:

@@ -115,11 +115,8 @@ def home(workspace: Workspace) -> Path:
 def source_files(workspace: Workspace) -> Iterator[tuple[Kind, Path]]:
     """Every file of every source, in an order that no file system decides."""
     for kind in KINDS:
-        yield from ((kind, path) for path in sorted((home(workspace) / kind).glob("*.jsonl"), key=_name))
-
-
-def _name(path: Path) -> list[tuple[int, int, str]]:
-    return natural_order(path.name)
+        files = (home(workspace) / kind).glob("*.jsonl")
+        yield from ((kind, path) for path in sorted(files, key=lambda path: natural_order(path.name)))
 
 
 def save(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> tuple[Path, int]:

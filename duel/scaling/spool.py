@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from duel.exports.example import Dropped, Example
 from duel.scaling.scaled_rows import ScaledRow
@@ -15,6 +15,7 @@ from duel.scaling.scaled_rows import ScaledRow
 if TYPE_CHECKING:
     from duel.scaling.row_reading import ReadRow
 
+Shared = TypeVar("Shared")
 FACETS = ("source", "type", "license", "language", "tool", "complexity")
 
 
@@ -40,27 +41,28 @@ class Spool:
     ids: list[str] = field(default_factory=list)
     facets: list[tuple[str, ...]] = field(default_factory=list)
     keys: list[list[str]] = field(default_factory=list)
+    """What ties each to others, but for its own id."""
     digests: list[bytes] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     """What was noticed of them and kept."""
     scrubbed: Counter[str] = field(default_factory=Counter)
 
-    _shared: dict[str, str] = field(default_factory=dict)
+    _shared: dict[Any, Any] = field(default_factory=dict)
 
     def add(self, row: ReadRow, out: BinaryIO) -> None:
         out.write(row.line)
         self.lines.starts.append(self.lines.starts[-1] + len(row.line))
         self.tokens.append(row.tokens)
         self.ids.append(row.id)
-        self.facets.append(tuple(self._one(value) for value in row.facets))
-        self.keys.append([self._one(key) for key in row.keys])
+        self.facets.append(self._one(row.facets))
+        self.keys.append([self._one(key) for key in row.keys if key != f"row {row.id}"])
         self.digests.append(row.digest)
         self.notes.update(row.notes)
         self.scrubbed.update(row.scrubbed)
 
-    def _one(self, text: str) -> str:
-        """The one copy in memory of a text that many rows share."""
-        return self._shared.setdefault(text, text)
+    def _one(self, value: Shared) -> Shared:
+        """The one copy in memory of what many rows share."""
+        return cast(Shared, self._shared.setdefault(value, value))
 
     def drop(self, place: int, reason: str, detail: str) -> Dropped:
         """The account of a row that a later step leaves out."""
@@ -76,11 +78,7 @@ class SpoolPart(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> SpoolPart: ...
-    def __getitem__(self, place: int | slice) -> Example | SpoolPart:
+    def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return SpoolPart(self._lines, self._places[place])
         return self._lines.row(self._places[place]).example()

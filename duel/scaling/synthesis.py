@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from duel.audit import duplicates
+from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.errors import SettingsError
 from duel.execution import backends
@@ -29,7 +30,7 @@ async def drafts(
     places: Sequence[str],
     count: int,
     seed: int,
-    drops: Counter[str],
+    drops: LeftOut,
     tools: Toolset,
     *,
     offline: bool,
@@ -53,7 +54,7 @@ async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> 
     return await asyncio.to_thread(backends.open_machine, workspace, settings, most, offline=offline)
 
 
-def varied(rows: Iterable[ScaledRow], drops: Counter[str]) -> Iterator[ScaledRow]:
+def varied(rows: Iterable[ScaledRow], drops: LeftOut) -> Iterator[ScaledRow]:
     """Without requests that say the same in nearly the same words, and without more of one frame than its share."""
     rows = list(rows)
     words = [duplicates.hashed_words(diversity.request_of(row)) for row in rows]
@@ -63,9 +64,9 @@ def varied(rows: Iterable[ScaledRow], drops: Counter[str]) -> Iterator[ScaledRow
     for place, row in enumerate(rows):
         frame = diversity.frame(diversity.request_of(row), row.made.get("names", ()))
         if place in alike:
-            drops["request-like-another"] += 1
+            drops.drop(row.id, row.source.name, "request-like-another", rows[alike[place]].id)
         elif frames[frame] >= most:
-            drops["frame-used-up"] += 1
+            drops.drop(row.id, row.source.name, "frame-used-up", frame)
         else:
             frames[frame] += 1
             yield row

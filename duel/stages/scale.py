@@ -15,19 +15,19 @@ Writes  training-data/scaled/<source>/<name>.jsonl: rows with their messages, to
         training-data/scaled/combined/: the splits in every format, README.md (the card), manifest.json,
         statistics.json, dropped.jsonl.
 
-What is left out has its reason and is counted. The same rows give the same bytes.
+What is left out has its reason, is counted, and is listed in report/dropped.jsonl. The same rows give the same bytes.
 """
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duel import calls
-from duel.bookkeeping import Result, Stage
+from duel.bookkeeping import LeftOut, Result, Stage
 from duel.command import Parser, say
 from duel.errors import SettingsError
 from duel.offline import endpoint_url
@@ -60,14 +60,29 @@ def main(arguments: Namespace) -> int:
 
 def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
     """All sources into one set."""
+    from duel.audit import benchmark_functions
     from duel.audit.contamination import Benchmarks
     from duel.exports import formats, splits
     from duel.scaling.combine import Wanted
     from duel.scaling.combine import combine as write
 
     balance = [name.strip() for name in asked.balance.split(",") if name.strip()]
-    wanted = Wanted(formats.named(asked.format), splits.shares_of(asked.split), balance, asked.seed)
-    return write(workspace, settings, wanted, Benchmarks.load(settings, workspace, asked.offline))
+    words = frozenset(_words(workspace.resolve(asked.refused_words))) if asked.refused_words else frozenset()
+    wanted = Wanted(formats.named(asked.format), splits.shares_of(asked.split), balance, asked.seed, words)
+    benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=benchmark_functions.NAMES)
+    return write(workspace, settings, wanted, benchmarks)
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a file, one a line."""
+    try:
+        found = [line.strip().casefold() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "a text file with one word a line"
+        raise SettingsError("cannot be read", where="--refused-words", value=error, hint=hint) from None
+    if wrong := [word for word in found if word and not re.fullmatch(r"\w+", word)]:
+        raise SettingsError("no single word", where=path, value=wrong[0], hint="one word a line, without spaces")
+    return [*filter(None, found)]
 
 
 def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
@@ -76,13 +91,15 @@ def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
     from duel.scaling.scaled_rows import save
 
     if not asked.place:
-        raise SettingsError("`duel scale pairs` takes the folders of git repositories")
-    lines = []
-    for place in map(Path, asked.place):
-        drops: Counter[str] = Counter()
-        path, count = save(workspace, "pairs", file_name(place.resolve().name), code_pairs.rows(place, drops))
-        say("".join(f"{number:,} left out: {reason}\n" for reason, number in drops.most_common()).rstrip())
-        lines.append(f"{path.relative_to(workspace.root)}: {count:,} rows")
+        hint = "as in `duel scale pairs ~/src/requests`; bare repositories are taken too"
+        raise SettingsError("`duel scale pairs` takes the folders of git repositories", value="no folder", hint=hint)
+    lines, drops = [], LeftOut()
+    try:
+        for place in map(Path, asked.place):
+            path, count = save(workspace, "pairs", file_name(place.resolve().name), code_pairs.rows(place, drops))
+            lines.append(f"{path.relative_to(workspace.root)}: {count:,} rows")
+    finally:
+        _say_left_out(workspace, asked, drops)
     return lines
 
 
@@ -93,7 +110,8 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
     from duel.stages import mine
 
     if not asked.place and asked.what == "public":
-        raise SettingsError("`duel scale public` takes files or Hub datasets")
+        hint = "as in `duel scale public rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers"
+        raise SettingsError("`duel scale public` takes files or Hub datasets", value="no place", hint=hint)
     lines: list[str] = []
     left: list[Mapping[str, Any]] = []
     for place in asked.place or [""]:
@@ -137,7 +155,7 @@ def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Re
     from duel.scaling import agent_tools, synthesis
 
     tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
-    drops: Counter[str] = Counter()
+    drops = LeftOut()
     wanted = asked.place, asked.count, asked.seed, drops, tools
     rows = synchronous(synthesis.drafts)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "synthetic", rows, drops)
@@ -150,14 +168,14 @@ def augment(workspace: Workspace, settings: Settings, asked: Namespace) -> Resul
     if unknown := set(asked.place) - {"synthetic", "public", "sessions"}:
         hint = "`duel scale augment` takes synthetic, public, sessions"
         raise SettingsError("not a source whose rows have children", value=min(unknown), hint=hint)
-    drops: Counter[str] = Counter()
+    drops = LeftOut()
     wanted = asked.place or ["synthetic", "public", "sessions"], asked.count, asked.seed, drops
     rows = synchronous(augmentation.children)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "augmented", rows, drops)
 
 
 def _worded(
-    workspace: Workspace, settings: Settings, asked: Namespace, kind: Kind, rows: list[ScaledRow], drops: Counter[str]
+    workspace: Workspace, settings: Settings, asked: Namespace, kind: Kind, rows: list[ScaledRow], drops: LeftOut
 ) -> Result:
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
     from duel.scaling.phrasing import Phrasing
@@ -175,13 +193,18 @@ def _worded(
             driven = asking.drive(jobs, stage, total=len(jobs), budget=asked.budget, url=url)
             summary = synchronous(lambda: driven)()
         rows = [*varied((job.row for job in jobs if job.row), drops)]
-    for reason, number in sorted(drops.items()):
-        say(f"{number:,} left out: {reason}")
+    _say_left_out(workspace, asked, drops)
     if summary and summary.exit_code and not rows:
         return stage.finish(summary, [])
     path, kept = save(workspace, kind, "plans" if kind == "synthetic" else "children", rows)
     found = [f"{path.relative_to(workspace.root)}: {kept:,} rows of {drafts:,} drafts"]
     return stage.finish(summary, found) if summary else Result("scale", found=found, dropped=drops)
+
+
+def _say_left_out(workspace: Workspace, asked: Namespace, drops: LeftOut) -> None:
+    workspace.save_dropped(f"scale {asked.what}", drops.rows)
+    for reason, number in drops.most_common():
+        say(f"{number:,} left out: {reason}")
 
 
 SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace], list[str] | Result]] = {
@@ -217,4 +240,10 @@ def add_arguments(parser: Parser) -> None:
     add("--plain", action="store_true", help="synthesize, augment: ask no model for words")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
+    add(
+        "--refused-words",
+        default="",
+        metavar="FILE",
+        help="combine: words, one a line, that cost a row",
+    )
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")

@@ -10,7 +10,7 @@ import pytest
 
 from duel.errors import ItemError, SourceError
 from duel.execution.executor import Start
-from duel.scaling.agent_tools import OURS, PlannedCall, Toolset, of_file
+from duel.scaling.agent_tools import PlannedCall, Toolset, of_file, ours
 from duel.scaling.row_checks import validators
 from tests.execution.conftest import mirrors, place  # noqa: F401
 from tests.scaling.test_synthesis import carried_out, shop  # noqa: F401
@@ -70,10 +70,20 @@ def test_rows_call_the_tools_of_the_listing_and_fit_their_schemas(
 def test_our_own_tools_are_called_by_their_names() -> None:
     call = PlannedCall("grep", {"pattern": "x", "path": "src"})
     assert Toolset().spoken(call) == Toolset().adapted(call) == Toolset().meant("grep", call.arguments) == call
-    assert len(OURS) == 5
+    assert len(ours()) == 5
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"tools": []}', '[{"name": "read"}]', "3", "null"])
+def test_an_error_of_the_server_is_told_in_its_words(tmp_path: Path) -> None:
+    answer = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "Method not found: tools/list"}}
+    (tmp_path / "tools.json").write_text(json.dumps(answer))
+    with pytest.raises(SourceError, match="Method not found"):
+        of_file(tmp_path / "tools.json")
+
+
+DAMAGED = json.dumps([{"name": "bash", "parameters": {"required": None, "properties": []}}, {"name": 3}, None])
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"tools": []}', '[{"name": "read"}]', "3", "null", DAMAGED])
 def test_a_file_without_a_shell_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "tools.json").write_text(text)
     with pytest.raises(SourceError, match=r"tools\.json"):

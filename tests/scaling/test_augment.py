@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from duel.bookkeeping import LeftOut
 from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.executor import Limits, Start
@@ -29,7 +29,7 @@ Script = Callable[..., Finished]
 def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Path, shop: Start) -> None:  # noqa: F811
     made, _ = carried_out(mirrors, shop, 40)
     children: dict[str, list[tuple[ScaledRow, ScaledRow]]] = {name: [] for name in CHANGES}
-    drops: Counter[str] = Counter()
+    drops = LeftOut()
 
     async def work() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
@@ -101,6 +101,13 @@ def test_rows_that_nobody_executed_get_other_words_only(script: Script, tmp_path
         asked, before = child["messages"][0]["content"], parent["messages"][0]["content"]
         assert asked != before and f"src/{parent['id']}.py" in asked
         assert child["messages"][1:] == parent["messages"][1:]
+
+
+def test_a_child_that_is_left_out_is_listed_with_its_reason(script: Script, tmp_path: Path) -> None:
+    put(tmp_path, [row("topic1", request="Where is fn_1?"), row("long", request="Where is it? " * 200)])
+    script("scale", "augment", "public", "--offline", "--count", 2, "--workspace", tmp_path, code=0)
+    [left] = [json.loads(line) for line in (tmp_path / "report/dropped.jsonl").read_text().splitlines()]
+    assert left["stage"] == "scale augment" and left["reason"] == "request-too-long" and left["file"].endswith("/long")
 
 
 def test_there_must_be_rows_to_make_children_of(script: Script, tmp_path: Path) -> None:

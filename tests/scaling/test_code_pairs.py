@@ -145,6 +145,21 @@ def test_a_license_in_the_file_stands_over_the_repositorys(script: Script, tmp_p
     assert {row["source"]["license"] for row in rows if row["source"]["file"].startswith("shop")} == {"MIT"}
 
 
+def test_what_is_left_out_is_listed_by_file_and_line(script: Script, tmp_path: Path) -> None:
+    pairs(script, tmp_path / "w", repository(tmp_path / "shop", FILES))
+    left = [json.loads(line) for line in (tmp_path / "w/report/dropped.jsonl").read_text().splitlines()]
+    assert {row["stage"] for row in left} == {"scale pairs"} and "file does not parse" in {
+        row["reason"] for row in left
+    }
+    assert all(row["file"].partition("#")[0] in FILES for row in left)
+
+
+def test_a_command_line_without_a_place_says_what_to_name(script: Script, tmp_path: Path) -> None:
+    for what, told in (("pairs", "~/src/requests"), ("public", "--reader hermes")):
+        err = script("scale", what, "--offline", "--workspace", tmp_path, code=2).err
+        assert "hint:" in err and told in err
+
+
 def test_a_folder_that_is_no_repository_is_told(script: Script, tmp_path: Path) -> None:
     told = script("scale", "pairs", tmp_path, "--workspace", tmp_path / "w", code=2).err
     assert "not a git repository" in told

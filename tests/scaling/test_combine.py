@@ -62,6 +62,47 @@ def test_every_row_is_in_one_split_or_left_out_with_its_reason(script: Script, t
     assert set(split_of(tmp_path).values()) == {"train", "validation", "test"}
 
 
+def test_functions_of_public_benchmarks_never_enter_and_what_was_not_checked_is_told(
+    script: Script, tmp_path: Path
+) -> None:
+    told = {
+        "instance_id": None,
+        "task_id": 2,
+        "text": "Find what two tuples share.",
+        "code": "def alike(ones, others):\n  pass",
+    }
+    (tmp_path / "tuples.jsonl").write_text(json.dumps(told) + "\n")
+    (tmp_path / "chain.toml").write_text('[audit]\ndecontaminate = ["tuples.jsonl"]\n')
+    code = "Write this:\n\n```python\n{}\n    return None\n```"
+    bad = {
+        "human": row(
+            "c1", answer=code.format("def has_close_elements(numbers: list[float], threshold: float) -> bool:")
+        ),
+        "tuples": row("c2", answer=code.format("def alike(ones: tuple[int, int] = (1, 2), others=()):")),
+    }
+    honest = row("c3", answer=code.format("def alike(ones, others, most):"))
+    put(tmp_path, [row(name) for name in MANY] + [r | {"id": n} for n, r in bad.items()] + [honest])
+    combine(script, tmp_path)
+    assert dropped(tmp_path) == {"human": "contaminated", "tuples": "contaminated"}
+    card = (combined(tmp_path) / "README.md").read_text()
+    assert "humaneval 164" in card and "mbpp" in card and "offline" in card
+
+
+def test_words_that_a_user_refuses_cost_a_row_and_none_is_refused_by_default(script: Script, tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        [row(name) for name in MANY] + [row("rude", answer="You BLOCKHEAD, it stands in src/rude.py, line twelve.")],
+    )
+    combine(script, tmp_path)
+    assert dropped(tmp_path) == {}
+    (tmp_path / "words.txt").write_text("blockhead\nblock\n\n")
+    combine(script, tmp_path, "--refused-words", "words.txt")
+    assert dropped(tmp_path) == {"rude": "refused-word"}
+    (tmp_path / "words.txt").write_text("two words\n")
+    assert "no single word" in combine(script, tmp_path, "--refused-words", "words.txt", code=2).err
+    assert "hint" in combine(script, tmp_path, "--refused-words", "none.txt", code=2).err
+
+
 def test_a_line_that_is_no_row_costs_itself_alone(script: Script, tmp_path: Path) -> None:
     put(tmp_path, [row(name) for name in MANY])
     with (tmp_path / "training-data/scaled/public/a.jsonl").open("a") as file:

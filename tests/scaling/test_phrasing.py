@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel import offline, settings
+from duel.bookkeeping import LeftOut
 from duel.calls import Reply, Request
 from duel.offline.rules import row_words
 from duel.scaling.phrasing import Phrasing, names_in
@@ -44,9 +44,9 @@ class Model:
         self.rejected.append(reason)
 
 
-def worded(model: Any, told: ScaledRow) -> tuple[ScaledRow | None, Counter[str]]:
+def worded(model: Any, told: ScaledRow) -> tuple[ScaledRow | None, LeftOut]:
     flags, defaults = offline.overrides(True)
-    drops: Counter[str] = Counter()
+    drops = LeftOut()
     from pathlib import Path
 
     phrasing = Phrasing(settings.load(Path("/nonexistent"), flags, defaults), b"secret", drops)
@@ -134,7 +134,7 @@ def test_the_stand_in_says_the_same_in_every_workspace() -> None:
     chosen = settings.load(Path("/nonexistent"), flags, defaults)
     said = []
     for secret in (b"one", b"two"):
-        [job] = Phrasing(chosen, secret, Counter()).jobs([draft(needs=["x"])])
+        [job] = Phrasing(chosen, secret, LeftOut()).jobs([draft(needs=["x"])])
         said.append([row_words.reply(request.messages) for request in job.requests()])
     assert said[0] == said[1] and len(said[0]) == 2
     assert json.dumps(said)

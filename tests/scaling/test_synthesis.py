@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from duel.bookkeeping import LeftOut
 from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
@@ -47,8 +47,8 @@ def carried_out(
     shop: Start,
     tries: int,
     tools: Toolset | None = None,
-) -> tuple[list[ScaledRow], Counter[str]]:
-    drops: Counter[str] = Counter()
+) -> tuple[list[ScaledRow], LeftOut]:
+    drops = LeftOut()
 
     async def work() -> list[ScaledRow]:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
@@ -86,7 +86,7 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
     async def problem(steps: Steps) -> str:
         executor = Bubblewrap(machine(mirrors), Limits())
         try:
-            await episodes._episode(executor, episodes._Drawn(0, shop, "MIT", "x", "Where?", [], steps), Toolset())
+            await episodes._episode(executor, episodes._Drawn("x", 0, shop, "MIT", "x", "Where?", [], steps), Toolset())
         except ItemError as error:
             return error.reason
         finally:
@@ -125,6 +125,13 @@ def test_a_set_of_little_variety_says_so_in_the_cards_first_line(script: Script,
     assert (
         json.loads((tmp_path / "training-data/scaled/combined/manifest.json").read_text())["diversity"]["sample"] == 30
     )
+
+
+def test_a_plan_that_is_left_out_is_listed_with_its_reason(mirrors: Path, shop: Start) -> None:  # noqa: F811
+    made, drops = carried_out(mirrors, shop, 40)
+    assert drops and len(drops.rows) == drops.total()
+    assert all(left["file"].startswith("synthetic/acme/shop@") and left["instance_id"] for left in drops.rows)
+    assert not {left["file"] for left in drops.rows} & {one.id for one in made}
 
 
 def test_names_do_not_fool_the_count_of_frames() -> None:

@@ -43,7 +43,7 @@ def _request(kind: str, plain: str, names: list[str], draw: random.Random) -> st
     ways = _grammar().get(kind)
     core = _filled(draw.choice(ways), names, draw) if ways else plain
     in_lower_case = ways and draw.random() < LOWER
-    if not core.startswith(tuple(names)):
+    if not core.startswith(tuple(names)) and not core[:2].isupper():
         core = (core[:1].lower() if in_lower_case else core[:1].upper()) + core[1:]
     if draw.random() >= BARE and core[-1:] not in "?.!":
         core += "."

@@ -1,0 +1,78 @@
+"""Requests that the stand-in words are as unlike each other as those of real users."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from duel import offline, settings
+from duel.bookkeeping import LeftOut
+from duel.execution.executor import Start
+from duel.offline.rules import row_words
+from duel.scaling import diversity, episodes, synthesis, table
+from duel.scaling.phrasing import Phrasing
+from duel.scaling.plans import Ground, Place
+from duel.scaling.scaled_rows import ScaledRow
+
+
+def bundled_grounds() -> list[Ground]:
+    """The definitions of each bundled repository, read from its files without a sandbox."""
+    grounds = []
+    for file in sorted((resources.files("duel.offline") / "repositories").iterdir(), key=lambda file: file.name):
+        last: dict[str, str] = {}
+        for commit in tomllib.loads(file.read_text("utf-8"))["commits"]:
+            last |= commit.get("files", {})
+        places: dict[str, Place] = {}
+        for path, text in last.items():
+            for number, line in enumerate(text.splitlines(), 1):
+                for known in table("ground")["defined"]:
+                    fits = "test" not in path and path.rpartition(".")[2] in known["suffixes"].split()
+                    if fits and (found := re.match(known["head"], line)):
+                        below = [*text.splitlines(), ""][number]
+                        places.setdefault(found[1], Place(found[1], path, number, line, below))
+        grounds.append(Ground([*places.values()], "1a2b3c4d5e", "make -s test"))
+    return grounds
+
+
+def drawn_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> list[ScaledRow]:
+    grounds = bundled_grounds()
+    starts = [(Start(f"acme/r{number}", f"{number:040x}"), "MIT") for number in range(6 * len(grounds))]
+
+    async def in_fresh(_: Any, start: Start, __: Any) -> Ground:
+        return grounds[int(start.commit, 16) % len(grounds)]
+
+    monkeypatch.setattr(episodes, "in_fresh", in_fresh)
+
+    async def plans() -> list[ScaledRow]:
+        rows = []
+        async for plan in episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
+            source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
+            made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
+            messages = [{"role": "user", "content": plan.request}]
+            row = {"id": plan.id, "messages": messages, "source": source, "made": made}
+            rows.append(ScaledRow.model_validate(row))
+        return rows
+
+    return asyncio.run(plans())
+
+
+def test_five_hundred_requests_of_the_stand_in_are_as_varied_as_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags, defaults = offline.overrides(True)
+    rows, drops = drawn_rows(800, monkeypatch), LeftOut()
+    phrasing = Phrasing(settings.load(Path("/nonexistent"), flags, defaults), b"secret", drops)
+    for row, job in zip(rows, phrasing.jobs(rows), strict=True):
+        said = row_words.reply(job.requests()[0].messages)
+        assert job.wanted[0].problem(said, 0.5) == "", said
+        row.messages[0].content = said
+    kept = sorted(synthesis.varied(rows, drops), key=lambda row: random.Random(row.id).random())[: diversity.SAMPLE]
+    assert len(kept) == diversity.SAMPLE
+    found = diversity.figures(kept)
+    worded = ("distinct frames", "near-duplicates", "distinct-2", "self-BLEU-4")
+    assert [line for line in diversity.missed(found) if line.startswith(worded)] == []
