@@ -44,7 +44,7 @@ FLOORS = [
         "command",
         "chat_tokens",
         "untrusted",
-        "attempt_wording",
+        "wordlists",
     },
     {"calls", "conversation", "placement", "bookkeeping"},
     {

@@ -65,8 +65,8 @@ class Progress:
 
     def _share(self) -> str:
         if not self._total:
-            return f"{self._summary.stage}: {self._at:,}"
-        return f"{self._summary.stage}: {self._at:,} of {self._total:,} ({math.floor(100 * self._at / self._total)}%)"
+            return f"{self._summary.title}: {self._at:,}"
+        return f"{self._summary.title}: {self._at:,} of {self._total:,} ({math.floor(100 * self._at / self._total)}%)"
 
     def _figures(self) -> Iterator[str]:
         summary, seconds = self._summary, max(time.monotonic() - self._began, 1e-9)

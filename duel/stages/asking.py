@@ -1,79 +1,75 @@
-"""What every stage that asks models shares: its flags, its drive through the endpoint, its plan."""
+"""What every stage that asks models shares: the run around its jobs, their drive through the endpoint, the plan."""
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Coroutine, Iterable
-from functools import wraps
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
 from duel.command import say
-from duel.errors import EXIT_FINISHED
-from duel.stages import opened
-from duel.workspace import SHARDS_FOLDER
+from duel.offline import endpoint_url
+from duel.settings import Settings
+from duel.workspace import SHARDS_FOLDER, Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Job, Plan, Summary
 
+Asked = Literal["writer", "judge", "guide"]
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 
-def main(arguments: Namespace, run: Callable[..., Result], plan: Callable[..., Plan]) -> int:
-    """The command line of a stage with `with_offline` and `with_spending`."""
-    workspace, settings = opened(arguments)
-    offline = arguments.offline
-    if arguments.plan:
-        plan(workspace, settings, offline=offline).say()
-        return EXIT_FINISHED
-    return run(workspace, settings, again=arguments.again, budget=arguments.budget, offline=offline).exit_code
+@dataclass
+class AskingStage(Stage):
+    """A stage that saves what models answer. A subclass says which jobs are open; the run around them is one."""
 
+    NAME: ClassVar[str]
+    """In the ledger, and in report/dropped.jsonl."""
+    COMMAND: ClassVar[str]
+    LOCK: ClassVar[str] = "answer"
+    ROLE: ClassVar[Asked] = "writer"
+    planned: bool = False
+    """Nothing is asked, and nothing written."""
+    beside_it: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-async def drive(
-    jobs: Iterable[Job],
-    stage: Stage,
-    *,
-    role: Literal["writer", "judge", "guide"] = "writer",
-    name: str = "",
-    total: int | None = None,
-    budget: float | None = None,
-    url: str = "",
-    outdated: Path | None = None,
-) -> Summary:
-    """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
+    def open_turns(self) -> Iterator[Job]:
+        """A job for everything that is not there yet, in the order of the files."""
+        raise NotImplementedError
 
-    `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,
-    `outdated` a file that goes before the first new reply comes.
-    """
-    jobs = iter(jobs)
-    first = next(jobs, None)
-    name = name or stage.name
-    if first is None:
-        return calls.Summary(name)
-    if (stage.workspace.root / SHARDS_FOLDER).is_dir():
-        say("this workspace is split: what its shards have paid for is known here after `duel shard merge`")
-    from duel.calls.batches import prefill
+    def total(self) -> int:
+        """How many turns there are, finished ones included."""
+        return len(self.workspace.answer_paths())
 
-    route = calls.route_for(stage.settings, stage.workspace, role, url)
-    if outdated is not None:
-        outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
-    options: dict[str, Any] = {
-        "workspace": stage.workspace,
-        "settings": stage.settings,
-        "route": route,
-        "stage": name,
-        "total": total,
-        "passed": lambda: stage.finished + len(stage.dropped),
-        "again": stage.again,
-        "budget": budget,
-    }
-    if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
-        return await prefill.drive_by_batch(chain([first], jobs), role=role, **options)
-    return await calls.drive_async(chain([first], jobs), asker=prefill.unless_out, **options)
+    @asynccontextmanager
+    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+        """What must be ready before the first call, and is closed after the last one."""
+        yield
+
+    async def driven(self, jobs: Iterable[Job], budget: float | None, offline: bool) -> Summary:
+        with endpoint_url(offline) as url:
+            return await drive(jobs, self, role=self.ROLE, total=self.total(), budget=budget, url=url)
+
+    def found(self) -> Any:
+        """What the stage found out, for its `Result`."""
+
+    @cached_property
+    def secret(self) -> bytes:
+        return self.workspace.secret(keep=not self.planned)
+
+    async def beside(self, work: Callable[..., Found], *given: Any) -> Found:
+        """`work(*given)` in a thread, one at a time: more would only wait for the interpreter.
+
+        While the event loop stands still, replies that have come are taken for late ones.
+        """
+        async with self.beside_it:
+            return await asyncio.to_thread(work, *given)
 
 
 def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Given, Coroutine[Any, Any, Found]]:
@@ -90,3 +86,74 @@ def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Give
                 named["budget"] = max(0.0, budget - summary.cost)
 
     return rounds
+
+
+@in_rounds
+async def run_async(
+    kind: type[AskingStage],
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Ask for whatever is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
+    stage, summary = kind(kind.NAME, workspace, settings, again=again), calls.Summary(kind.NAME)
+    with workspace.lock(kind.LOCK, kind.COMMAND):
+        jobs = stage.open_turns()
+        if (first := next(jobs, None)) is not None:
+            async with stage.at_work(offline):
+                summary = await stage.driven(chain([first], jobs), budget, offline)
+        return stage.finish(summary, stage.found())
+
+
+def plan(kind: type[AskingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> Plan:
+    """What `run` would ask, and at most cost. No call is made, nothing is written."""
+    jobs = kind(kind.NAME, workspace, settings, planned=True).open_turns()
+    return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, offline=offline)
+
+
+async def drive(
+    jobs: Iterable[Job],
+    stage: Stage,
+    *,
+    role: Asked = "writer",
+    name: str = "",
+    total: int | None = None,
+    budget: float | None = None,
+    url: str = "",
+    outdated: Path | None = None,
+) -> Summary:
+    """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
+
+    `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,
+    `outdated` a file that goes before the first new reply comes.
+    """
+    jobs = iter(jobs)
+    first = next(jobs, None)
+    name = name or stage.name
+    contest = stage.name if stage.name not in (name, "validate") else ""
+    if first is None:
+        return calls.Summary(name, contest)
+    if (stage.workspace.root / SHARDS_FOLDER).is_dir():
+        say("this workspace is split: what its shards have paid for is known here after `duel shard merge`")
+    from duel.calls.batches import prefill
+
+    route = calls.route_for(stage.settings, stage.workspace, role, url)
+    if outdated is not None:
+        outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
+    options: dict[str, Any] = {
+        "workspace": stage.workspace,
+        "settings": stage.settings,
+        "route": route,
+        "stage": name,
+        "contest": contest,
+        "total": total,
+        "passed": lambda: stage.finished + len(stage.dropped),
+        "again": stage.again,
+        "budget": budget,
+    }
+    if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
+        return await prefill.drive_by_batch(chain([first], jobs), role=role, **options)
+    return await calls.drive_async(chain([first], jobs), asker=prefill.unless_out, **options)

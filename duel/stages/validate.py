@@ -159,11 +159,11 @@ def regated(panel: Panel, survey: Survey) -> tuple[Case, Summary]:
     if case is None:
         before = held_case.stamp(panel)
         waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
-        if waiting:
-            say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
         panel.stage.stale = 0
         case = case_of(panel, survey)
-        if not waiting:
+        if waiting:
+            say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
+        else:
             held_case.store(panel, case, before)
     return case, calls.Summary("validate")
 

@@ -5,49 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from duel import calls, candidates
-from duel.bookkeeping import Result, Stage
+from duel.bookkeeping import Result
 from duel.candidates import FormKept
 from duel.errors import EXIT_OPEN, ItemError
-from duel.offline import endpoint_url
 from duel.records import Answer, Candidate, Commit, Side
-from duel.settings import Settings
-from duel.stages import asking
-from duel.workspace import Workspace
+from duel.stages.asking import AskingStage
 
 if TYPE_CHECKING:
     from duel.calls import Summary
 
 
 @dataclass
-class WritingStage(Stage):
+class WritingStage(AskingStage):
     """A stage that writes the candidates of one side, after which it is named; its replies must be well-formed."""
 
     SIDE: ClassVar[Side]
-    COMMAND: ClassVar[str]
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
     """How each model keeps the form."""
 
     def open_turns(self) -> Iterator[OpenTurn]:
         """Every turn with candidates that the settings ask for and that are not there, in the order of the files."""
         raise NotImplementedError
-
-    def total(self) -> int:
-        """How many turns there are, finished ones included."""
-        raise NotImplementedError
-
-    async def prepare(self) -> None:
-        """What must be known before the first call."""
-
-    def held(self) -> AbstractContextManager[Any]:
-        """What is open during a run."""
-        return nullcontext()
 
     async def write(self, ask: calls.Ask, turn: OpenTurn, name: str, question: candidates.Question) -> Candidate:
         """One well-formed candidate. Raises Refused where no reply is one, ItemError where the call fails."""
@@ -134,30 +118,3 @@ class OpenTurn:
             return await self.stage.write(ask, self, name, question)
         except (candidates.Refused, ItemError) as error:
             return error
-
-
-@asking.in_rounds
-async def run_async(
-    kind: type[WritingStage],
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Write every candidate that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = kind(kind.SIDE, workspace, settings, again=again)
-    with workspace.lock("answer", kind.COMMAND), stage.held(), endpoint_url(offline) as url:
-        total, turns = stage.total(), stage.open_turns()
-        first = next(turns, None)
-        if first is not None:
-            await stage.prepare()
-            turns = chain([first], turns)
-        return stage.finish(await asking.drive(turns, stage, total=total, budget=budget, url=url))
-
-
-def plan(kind: type[WritingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    turns = kind(kind.SIDE, workspace, settings).open_turns()
-    return calls.plan(turns, workspace=workspace, settings=settings, stage=kind.SIDE, offline=offline)

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from duel import cli
 from duel.calls.ledger import Ledger
 from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
@@ -80,6 +81,18 @@ def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Pat
     assert "did you mean `models`?" in done.err
 
 
+BEGIN = {"init", "doctor", "run", "prompt", "mine", "scale", "bench-judges", "verify"}
+"""Commands that begin a workspace; `calls` reads the ledger alone."""
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS.keys() - BEGIN - {"calls"}))
+def test_a_workspace_that_is_not_there_is_told_and_not_made(script: Script, tmp_path: Path, name: str) -> None:
+    words = {"shard": ["merge"], "cluster": ["run"]}.get(name, [])
+    done = script(name, "--workspace", tmp_path / "no" / "such", *words, code=2)
+    assert "there is no such workspace" in done.err and "no/such" in done.err and "--workspace" in done.err
+    assert not (tmp_path / "no").exists()
+
+
 @pytest.mark.parametrize("instance_id", ["../../x", "o__r-" + "9" * 300, "a/b", "..", "ünïcode"])
 def test_a_hostile_instance_id_stays_in_its_folder(
     script: Script, fill: Fill, stand_in: StandIn, instance_id: str
@@ -147,3 +160,17 @@ def test_a_misspelt_back_end_is_told_before_anything_is_drawn(script: Script, tm
     done = script("run.py", "--offline", "--execute", "bublewrap", "--workspace", tmp_path, code=2)
     assert "did you mean `bubblewrap`?" in done.err
     assert not (tmp_path / "prompt").exists()
+
+
+def test_validate_names_each_contest_and_a_wrong_panel_is_told_without_talk_of_missing_votes(
+    script: Script, fill: Fill, stand_in: StandIn
+) -> None:
+    workspace = fill(4)
+    for name in ("king.py", "ch.py"):
+        script(name, "--workspace", workspace.root, code=0)
+    said = script("validate.py", "--workspace", workspace.root, "--noise-floor", 3, "--canary", 3, code=0).err
+    for told in ("judge: 4 done", "noise: 3 done", "judge, noise: 3 done", "judge, canary: 3 done"):
+        assert told in said
+    (workspace.root / "chain.toml").write_text(SETTINGS.replace("some/judge-a", "some/judge-x"))
+    said = script("validate.py", "--workspace", workspace.root, "--regate", code=2).err
+    assert "there is nothing to decide on" in said and "other-panel" in said and "wait for votes" not in said

@@ -128,6 +128,10 @@ def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Sum
     path = Path(settings.batch.absorb)
     if not path.is_file():
         raise UserError("there is no such file of results", where=path)
+    with path.open("rb") as file:
+        if b'"method":"POST"' in file.read(300):  # it stands right behind the key, in requests alone
+            hint = "--absorb takes the file of results that a provider makes of it"
+            raise UserError("this file holds requests, not replies", where=path, hint=hint)
     link = Link(route.provider, route.connect_timeout_s)
     known = 0
     for batch in rows.all("state = 'out'"):
