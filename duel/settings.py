@@ -17,7 +17,7 @@ from typing import Any, Self
 from pydantic import Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
-from duel import sections
+from duel import sections, wordlists
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
 from duel.generate_section import GenerateSection
@@ -28,23 +28,12 @@ from duel.sections import FrozenSection
 SETTINGS_FILE = "chain.toml"
 # What the field's public validator keeps in the same file and nothing here reads: sections, and keys by section.
 FOREIGN_SECTIONS = frozenset({"chain", "arch", "seed", "preeval", "files"})
-FOREIGN_KEYS = {
-    "judge": "chutes_try_s chutes_max_s chutes_giveup_tasks or_timeout_s or_retries judge_total_s".split(),
-    "judge.fallback": "chutes_429_grace_s reasoning_models".split(),
-    "duel": "king_chain_depth duel_budget_s eval_delta".split(),
-    "dataset": "split manifest_sha256".split(),
-}
+FOREIGN_KEYS = {section: keys.split() for section, keys in wordlists.table("foreign_keys").items()}
 # (section, key) that the field's files use -> the (section, key) of this project that means the same.
 SYNONYMS = {
-    ("dataset", "repo"): ("sample", "dataset"),
-    ("dataset", "shard_glob"): ("sample", "shard_glob"),
-    ("duel", "n_samples"): ("sample", "n"),
-    ("duel", "max_turns_per_sample"): ("sample", "max_turn"),
-    ("duel", "gen_temperature"): ("generate", "temperature"),
-    ("duel", "gen_max_tokens"): ("generate", "max_tokens"),
-    ("duel", "gen_max_model_len"): ("generate", "max_model_len"),
-    ("judge", "retry_timeout_s"): ("judge", "call_timeout_s"),
-    ("judge", "retry_max_backoff_s"): ("judge", "max_429_wait_s"),
+    (section, key): (own_section, own_key)
+    for theirs, ours in wordlists.table("synonyms").items()
+    for section, key, own_section, own_key in [f"{theirs} {ours}".split()]
 }
 # How much a name must resemble a known one to count as a misspelling of it (difflib's ratio). The closest pair of a
 # public file's own key and one of ours, `or_timeout_s` and `call_timeout_s`, has 0.77; `modles` and `models` have 0.83.

@@ -30,6 +30,7 @@ FLOORS = [
         "environment",
         "registry",
         "synchronous",
+        "wordlists",
     },
     {
         "workspace",
@@ -44,7 +45,6 @@ FLOORS = [
         "command",
         "chat_tokens",
         "untrusted",
-        "wordlists",
     },
     {"calls", "conversation", "placement", "bookkeeping"},
     {

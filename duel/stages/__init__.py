@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pkgutil
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -31,18 +31,22 @@ if TYPE_CHECKING:
 NO_WORKSPACE = "run prompt.py first, or name the folder of a run with --workspace"
 
 
-def opened(arguments: Namespace, *, begins: bool = False) -> tuple[Workspace, Settings]:
-    """The workspace that the command line names, and its settings.
+def opened(
+    arguments: Namespace, *, begins: bool = False, flags: Mapping[tuple[str, str], Any] | None = None
+) -> tuple[Workspace, Settings]:
+    """The workspace that the command line names, and its settings; `flags` are keys that it sets.
 
     Raises UserError where there is no such folder, unless the stage `begins` a workspace: it needs nothing of it.
     """
     workspace = Workspace(arguments.workspace)
     if not begins and not workspace.root.is_dir():
         raise UserError("there is no such workspace", where=workspace.root, hint=NO_WORKSPACE)
-    chosen = settings.load(workspace.root, *overrides(arguments.offline))
+    forced, defaults = overrides(arguments.offline)
+    chosen = settings.load(workspace.root, forced | dict(flags or {}), defaults)
     workspace.folders.most = chosen.store.answers_per_dir
-    say_unused(chosen)
-    return workspace, as_asked(chosen, arguments)
+    if chosen.unused:
+        command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
+    return workspace, _as_asked(chosen, arguments)
 
 
 def command_line(
@@ -84,7 +88,7 @@ def _taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str
     return {name: value for name, value in given(arguments).items() if open_ended or name in parameters}
 
 
-def as_asked(chosen: Settings, arguments: Namespace) -> Settings:
+def _as_asked(chosen: Settings, arguments: Namespace) -> Settings:
     """`chosen` with what flags say of batches, of shares and of where commands run."""
     flags = vars(arguments)
     provider, out, absorb = (flags.get(name) or "" for name in ("batch", "batch_out", "absorb"))
@@ -104,11 +108,6 @@ def as_asked(chosen: Settings, arguments: Namespace) -> Settings:
         endpoint={"share": flags.get("share") or chosen.endpoint.share},
         execute={"backend": flags.get("backend") or chosen.execute.backend},
     )
-
-
-def say_unused(chosen: Settings) -> None:
-    if chosen.unused:
-        command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
 
 
 def given(arguments: Namespace) -> dict[str, Any]:

@@ -99,9 +99,7 @@ class Guiding(asking.AskingStage):
         try:
             yield
         finally:
-            tests = [self.verifier.executor] if self.verifier else []
-            for executor in {id(one): one for one in [self.executor, *tests]}.values():
-                await executor.close()
+            await (self.verifier or self.executor).close()
 
     def open_turns(self) -> Iterator[GuidedTask]:
         """Every drawn task that is not at its end; another agent or series begins the next round."""

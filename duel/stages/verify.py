@@ -70,8 +70,7 @@ async def run_async(
                     save(workspace, outcomes)
         finally:
             save(workspace, outcomes)
-            for executor in {id(e): e for e in (verifier.executor, verifier.replayer)}.values():
-                await executor.close()
+            await verifier.close()
     reasons = Counter(str(row["why_not"]).partition(":")[0] for row in outcomes.values() if row["why_not"])
     say_table(outcomes, repositories)
     for reason, count in sorted(reasons.items()):

@@ -147,16 +147,12 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    from duel.stages import as_asked, prompt
+    from duel.stages import estimate, prompt
 
-    workspace = Workspace(arguments.workspace)
-    settings, configured = prompt.load(arguments, workspace)
-    settings = as_asked(settings, arguments)
+    workspace, settings, configured = prompt.opened_draw(arguments)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
         return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
-    from duel.stages import estimate
-
     plans = plan(workspace, settings, offline=arguments.offline)
     for stage in plans:
         stage.say()
