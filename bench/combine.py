@@ -133,6 +133,7 @@ def measure_rows(count: int, formats: str) -> None:
 
 def honest_commands() -> Iterator[str]:
     for path in [
+        *ROOT.glob("duel/offline/data/trajectories.parquet"),
         *REAL.glob("swe_zero/*.parquet"),
         *REAL.glob("mini_swe_agent/*.parquet"),
         *REAL.glob("public/*.jsonl"),

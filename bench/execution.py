@@ -1,13 +1,15 @@
 """What executing a turn costs: `python -m bench.execution` replays 5 commands and runs 2 candidates, over 100 turns.
 
-Turns of the bundled sample, by forks of each kind; with `--docker IMAGE` also in containers of an image (12 turns).
-Prints CPU (this process and all it starts) and wall time a turn, and the memory of this process.
+Turns of the bundled sample, by forks of each kind; with `--docker` also in containers (12 turns), of a daemon that
+answers or, for root, is started here. Prints CPU (this process and all it starts, the started daemon included) and wall
+time a turn, and the memory of this process.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import tempfile
 import time
@@ -22,6 +24,7 @@ from duel.execution.executor import Executor, Start
 from duel.execution.replay import Task, observe_all
 from duel.offline import sample
 from duel.records import Message
+from tools import tools_image
 
 REPLAYED = 5
 TURNS = 100
@@ -32,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--docker", metavar="IMAGE", help="an image with bash and the tools, to measure containers")
+    parser.add_argument("--docker", action="store_true", help="measure containers as well")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sources = Sources(Path(folder), offline=True)
@@ -46,7 +49,10 @@ def main() -> None:
         if given.docker:
             from duel.execution.containers import Containers
 
-            report(lambda: Containers(sources, image=given.docker), todo[:12], given.workers)
+            with tools_image.daemon() as host:
+                os.environ["DOCKER_HOST"] = host or os.environ.get("DOCKER_HOST", "")
+                image = tools_image.make(Path(folder))
+                report(lambda: Containers(sources, image=image), todo[:12], given.workers)
 
 
 def tasks(count: int) -> list[Task]:

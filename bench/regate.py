@@ -53,7 +53,7 @@ def fill(folder: Path, turns: int) -> None:
             os.close(os.open(f"{folder}/{name}/p_1_{number}.json", os.O_CREAT | os.O_WRONLY))
     votes, _ = duel(World(turns=turns, repositories=3200), 1)
     panel = Panel(Stage("validate", Workspace(folder), SETTINGS))
-    held_case.store(panel, Case(votes, SETTINGS, left_out={}), held_case.stamp(panel))
+    held_case.store(panel, Case(votes, SETTINGS, left_out={}), held_case.snapshot(panel), turns)
 
 
 def measure(folder: Path) -> None:

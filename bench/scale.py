@@ -28,20 +28,13 @@ from bench.calls import Ran, run  # noqa: E402
 from bench.sampling import make_file, text  # noqa: E402
 
 ROLLOUTS, FILE_ROWS = 4, 8000
-SETTINGS = """
+SAMPLE = """
 [sample]
 dataset = "runs"
 pulls = "pulls.parquet"
 n = {turns}
 files = {files}
 max_history_tokens = 12000
-[generate]
-model = "some/writer"
-[judge]
-models = ["some/judge-a", "other/judge-b", "third/judge-c"]
-thinking_models = []
-[audit]
-decontaminate = []
 """
 CLI = "duel/__main__.py"
 # Name, script, arguments; in the order of a run.
@@ -115,6 +108,7 @@ def make(folder: Path, turns: int) -> None:
 
     from bench.sampling import names
     from tests.sources.tables import PATCH, pull
+    from tests.stages.conftest import MODELS
 
     rows = (turns + turns // 10 + 10) * ROLLOUTS
     files = -(-rows // FILE_ROWS)
@@ -133,7 +127,7 @@ def make(folder: Path, turns: int) -> None:
                 for at in [rng.randrange(390_000)]
             ]
             writer.write_table(pa.Table.from_pylist(made, writer.schema))
-    (folder / "chain.toml").write_text(SETTINGS.format(turns=turns, files=files))
+    (folder / "chain.toml").write_text(SAMPLE.format(turns=turns, files=files) + MODELS)
 
 
 def patch(plain: str, rng: random.Random) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from duel.environment import expanded
 from duel.errors import ItemError, UserError, WorkspaceError
+from duel.file_sums import Saves
 from duel.numbered_folders import NumberedFolders
 from duel.records import Answer, Bucket, Commit, Guided, Prompt, Record, Score, Verdict
 
@@ -63,6 +64,7 @@ class Workspace:
     def __init__(self, root: Path | str = ".") -> None:
         self.root = expanded(root).absolute()
         self.folders = NumberedFolders()
+        self.saves = Saves(self.root)
         self.private = self.root / PRIVATE_FOLDER
         """The folder for what users need not read."""
         self.ledger = self.private / "ledger.sqlite"
@@ -263,8 +265,9 @@ class Workspace:
         part = path.with_name(f".{path.name}.part")
         try:
             self._make(path.parent)
-            part.write_bytes(payload)
-            part.replace(path)
+            with self.saves.counted(path):
+                part.write_bytes(payload)
+                part.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -288,10 +291,9 @@ class Workspace:
             self._folders_made.add(folder)
 
     def _listing(self, folder: Path) -> list[Path]:
-        try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return [folder / e.name for e in os.scandir(folder) if e.name.endswith(".json") and e.name[0] != "."]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return []
 
     def _sorted(self, folder: Path) -> list[Path]:
         found = [path for inside in self.folders.inside(folder) for path in self._listing(inside)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,34 @@ def run_command(name: str, *arguments: object, code: int | None = None, **env: s
 def script(clean_home: Path) -> Callable[..., Finished]:
     """Run a command as a user does: `script("king.py", "--workspace", folder)`."""
     return run_command
+
+
+def forked(work: Callable[[], object]) -> BaseProcess:
+    """Start `work` in a copy of this process, where it may be killed: nothing is imported anew. It is over by sys.exit.
+
+    For what must hold after a kill or Ctrl-C. That a process of its own does the same is `program`'s to show.
+    """
+    process = multiprocessing.get_context("fork").Process(target=work)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads here are servers, which the copy does not need
+        process.start()
+    return process
+
+
+def forked_command(name: str, *arguments: object) -> BaseProcess:
+    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes nowhere."""
+
+    def main() -> None:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            command.run(lambda: command.call(cli.COMMANDS[name], f"duel {name}", list(map(str, arguments))))
+
+    return forked(main)
+
+
+def ended(process: BaseProcess) -> int | None:
+    """The exit code, or minus the signal; within a minute."""
+    process.join(60)
+    return process.exitcode
 
 
 @pytest.fixture

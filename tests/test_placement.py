@@ -61,6 +61,31 @@ def test_the_reason_names_what_was_found_and_stays_short() -> None:
     assert broken is not None and broken.reason.count("cd") == 1 and "comment" in broken.reason
 
 
+@pytest.mark.parametrize(
+    ("audit", "reason"),
+    [
+        (Audit(contaminated="instance of lite"), "contaminated: instance of lite"),
+        (Audit(license_refused="GPL-2.0"), "license: GPL-2.0"),
+        (
+            Audit(leaking=True, leaks=[Leak(kind="path", value="x" * 61), Leak(kind="path", value="b.py")]),
+            f"the challenger leaks the pull request: {'x' * 60}, b.py",
+        ),
+        (Audit(attempts=["verdict", "role-line"]), "the challenger tries to sway the judges: verdict, role-line"),
+        (Audit(minded={"spelling": "two typos"}), "spelling: two typos"),
+        (Audit(protocol=BROKEN), "the challenger breaks the protocol: cd, comment"),
+    ],
+)
+def test_the_reason_is_a_sentence_of_its_own_for_each_kind(audit: Audit, reason: str) -> None:
+    found = obstacle(audit, STRICT)
+    assert found is not None and (found.bucket, found.reason) == (None, reason)
+
+
+def test_what_a_check_of_another_package_minds_goes_by_its_name() -> None:
+    found = place(100.0, Audit(minded={"spelling": "two typos"}), STRICT)
+    assert (found.bucket, found.slug) == (None, "spelling")
+    assert place(100.0, Audit(minded={"spelling": "two typos"}), LAX).bucket == "final"
+
+
 def test_a_turn_that_was_not_audited_or_is_clean_has_no_obstacle() -> None:
     assert obstacle(None, STRICT) is None
     assert obstacle(Audit(protocol=ProtocolCheck(ok=True), leaks=LEAKS[:1], leak_score=0.5), STRICT) is None
@@ -83,3 +108,7 @@ def test_of_near_duplicates_the_first_stays_in_final() -> None:
     assert finals.place("one", refined, copy) is refined
     assert finals.place("other", final, None) is final
     assert finals.place("two", final, copy) is final
+    alone = Representatives()
+    assert [alone.place(stem, final, audit).bucket for stem, audit in (("a", None), ("b", None), ("c", Audit()))] == [
+        "final"
+    ] * 3

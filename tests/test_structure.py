@@ -35,6 +35,7 @@ FLOORS = [
     {
         "workspace",
         "numbered_folders",
+        "file_sums",
         "spill",
         "turn",
         "shell",
@@ -46,7 +47,7 @@ FLOORS = [
         "chat_tokens",
         "untrusted",
     },
-    {"calls", "conversation", "placement", "bookkeeping"},
+    {"calls", "conversation", "placement", "bookkeeping", "standing"},
     {
         "candidates",
         "sources",
@@ -110,6 +111,7 @@ HEAVY = {
     "tree_sitter",
     "rensa",
     "jsonschema_rs",
+    "yara_x",
     "pandas",
 }
 

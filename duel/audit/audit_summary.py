@@ -1,14 +1,13 @@
 """What an audit says of a whole workspace: `report/audit.json`, the rows of dropped turns, a table for a terminal."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from duel import placement
 from duel.audit.workspace_audit import Audited, AuditedTurn, Examiner
 from duel.errors import ItemError, printable
-from duel.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -23,10 +22,16 @@ class AuditFindings:
 
 
 def findings(audited: Audited, examiner: Examiner) -> AuditFindings:
-    return AuditFindings(summarize(audited, examiner), dropped_rows(audited, examiner.settings), audited.damage)
+    kept_out = [(turn, placement.obstacle(turn.found, examiner.settings)) for turn in audited.turns]
+    dropped: list[Mapping[str, Any]] = [
+        {"file": turn.path.stem, "instance_id": turn.instance_id, "reason": why.slug, "detail": why.reason}
+        for turn, why in kept_out
+        if why is not None
+    ]
+    return AuditFindings(_summary(audited, examiner), dropped, audited.damage)
 
 
-def summarize(audited: Audited, examiner: Examiner) -> dict[str, Any]:
+def _summary(audited: Audited, examiner: Examiner) -> dict[str, Any]:
     """`report/audit.json`: the same of every turn, counted."""
     turns = audited.turns
     scores = sorted(turn.found.leak_score for turn in turns)
@@ -46,7 +51,7 @@ def summarize(audited: Audited, examiner: Examiner) -> dict[str, Any]:
         "leaking": len(leaking),
         "leaking_fraction": round(len(leaking) / len(turns), 6) if turns else None,
         "reworded_turns": [turn.path.stem for turn in turns if turn.found.reworded],
-        "leaks_by_kind": _counted(kind for turn in turns for kind in {leak.kind for leak in turn.found.leaks}),
+        "leaks_by_kind": ranked(kind for turn in turns for kind in {leak.kind for leak in turn.found.leaks}),
         "auditor": {
             "model": examiner.settings.audit.auditor,
             "asked": sum(bool(turn.found.auditor) for turn in turns),
@@ -65,10 +70,10 @@ def summarize(audited: Audited, examiner: Examiner) -> dict[str, Any]:
             for turn in sorted(leaking, key=lambda turn: -turn.found.leak_score)[:200]
         ],
         "protocol": {
-            "ok": sum(not broken_rules(turn) for turn in turns),
-            "problems": _counted(rule for turn in turns for rule in broken_rules(turn)),
+            "ok": sum(not _broken_rules(turn) for turn in turns),
+            "problems": ranked(rule for turn in turns for rule in _broken_rules(turn)),
         },
-        "styles": _counted(turn.found.protocol.style for turn in turns if turn.found.protocol),
+        "styles": ranked(turn.found.protocol.style for turn in turns if turn.found.protocol),
         "duplicates": {
             "threshold": examiner.settings.audit.near_duplicate,
             "groups": len(set(duplicates.values())),
@@ -77,7 +82,7 @@ def summarize(audited: Audited, examiner: Examiner) -> dict[str, Any]:
         },
         "secrets": {
             "turns": sum(bool(turn.found.secrets) for turn in turns),
-            **_counted(kind for turn in turns for kind, n in turn.found.secrets.items() for _ in range(n)),
+            **ranked(kind for turn in turns for kind, n in turn.found.secrets.items() for _ in range(n)),
         },
         "contamination": {
             "by": benchmarks.by,
@@ -86,26 +91,16 @@ def summarize(audited: Audited, examiner: Examiner) -> dict[str, Any]:
             "contaminated": sum(bool(turn.found.contaminated) for turn in turns),
             "instances": contaminated,
         },
-        "licenses": _counted(turn.found.license or "unknown" for turn in turns),
-        "license_refused": _counted(turn.found.license_refused for turn in turns if turn.found.license_refused),
+        "licenses": ranked(turn.found.license or "unknown" for turn in turns),
+        "license_refused": ranked(turn.found.license_refused for turn in turns if turn.found.license_refused),
     }
 
 
-def dropped_rows(audited: Audited, settings: Settings) -> list[Mapping[str, Any]]:
-    """The turns that cannot be kept, each with its reason, for report/dropped.jsonl."""
-    found = [(turn, placement.obstacle(turn.found, settings)) for turn in audited.turns]
-    return [
-        {"file": turn.path.stem, "instance_id": turn.instance_id, "reason": why.slug, "detail": why.reason}
-        for turn, why in found
-        if why is not None
-    ]
-
-
-def broken_rules(turn: AuditedTurn) -> set[str]:
+def _broken_rules(turn: AuditedTurn) -> set[str]:
     return {problem.rule for problem in turn.found.protocol.problems} if turn.found.protocol else set()
 
 
-def _counted(values: Any) -> dict[str, int]:
+def ranked(values: Iterable[str]) -> dict[str, int]:
     """{value: how often}, the most frequent first."""
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 

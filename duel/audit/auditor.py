@@ -8,7 +8,7 @@ the conversation, and a claim must really stand in the turn.
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from duel import chat_tokens, fence, prompts, pull
 from duel.audit.history_index import HistoryIndex
@@ -19,13 +19,11 @@ from duel.audit.rarity import commonness
 from duel.audit.reply_index import ReplyIndex
 from duel.errors import ItemError
 from duel.history import fit
-from duel.records import Answer, Audit, Commit, Message, Side
+from duel.records import Answer, Audit, Commit, Leak, Message, Side
 from duel.settings import Settings
 
-SHARE = 0.2
-"""Share of the turns bound for `final/` that the auditor is shown."""
-LEAST_QUOTE = 8
-"""Characters that a quote must have; fewer stand in every conversation."""
+SHARE = 0.2  # share of the turns bound for `final/` that the auditor is shown
+LEAST_QUOTE = 8  # characters that a quote must have; fewer stand in every conversation
 _CONCLUDES = re.compile(
     r"\b(?:because|since|root cause|caused? by|culprit|the (?:problem|issue|bug|reason|fix|solution|error) (?:is|lies)"
     r"|should (?:be|have|use|return|only|not)|must (?:be|not|have)|needs? to|instead of|rather than|is missing|lacks?"
@@ -94,12 +92,9 @@ def claims(reply: str) -> list[Claim]:
             except (ValueError, KeyError):
                 continue
             if isinstance(rows, list):
-                return [_claim(row) for row in rows if isinstance(row, dict)]
+                told = [row for row in rows if isinstance(row, dict)]
+                return [Claim(*(str(row.get(name) or "").strip() for name in Claim._fields)) for row in told]
     raise ItemError("unparsable", "the auditor's reply holds no list of claims", value=reply[:200])
-
-
-def _claim(row: dict[str, Any]) -> Claim:
-    return Claim(*(str(row.get(name) or "").strip() for name in ("said", "quote")))
 
 
 def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenger") -> list[LeakFinding]:
@@ -114,19 +109,9 @@ def findings(reply: str, answer: Answer, commit: Commit, side: Side = "challenge
         stated = _comparable(claim.said)
         if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
             start = read.find(claim.said)
-            found.append(
-                LeakFinding(
-                    kind="claim",
-                    value=claim.said,
-                    start=start,
-                    place=read.place(start),
-                    pr_place={"part": "record", "path": "", "line": 0},
-                    rarity=1.0,
-                    elsewhere=0,
-                    weight=BASE["claim"],
-                    in_code=read.in_code(start),
-                )
-            )
+            where = {"part": "record", "path": "", "line": 0}
+            place, in_code = read.place(start), read.in_code(start)
+            found.append(LeakFinding("claim", claim.said, start, place, where, 1.0, 0, BASE["claim"], in_code))
     return found
 
 
@@ -144,16 +129,16 @@ def _comparable(text: str) -> str:
 
 def without_claims(audit: Audit, settings: Settings) -> Audit:
     """`audit` as it was before any auditor was asked."""
-    kept = [leak for leak in audit.leaks if leak.kind != "claim"]
-    score = round(sum(leak.weight for leak in kept), 3)
-    leaking = score > settings.audit.leak_max
-    return audit.model_copy(update={"leaks": kept, "leak_score": score, "leaking": leaking, "auditor": ""})
+    return _with_leaks(audit, [leak for leak in audit.leaks if leak.kind != "claim"], "", settings)
 
 
 def with_claims(audit: Audit, findings: Sequence[LeakFinding], settings: Settings) -> Audit:
     """`audit` with what the auditor of the settings found, in place of what an earlier one did."""
-    before = without_claims(audit, settings)
-    leaks = [*before.leaks, *(finding.record() for finding in findings)]
-    score = round(before.leak_score + sum(finding.weight for finding in findings), 3)
-    found = {"leaks": leaks, "leak_score": score, "leaking": score > settings.audit.leak_max}
-    return before.model_copy(update={**found, "auditor": settings.audit.auditor})
+    leaks = [*without_claims(audit, settings).leaks, *(finding.record() for finding in findings)]
+    return _with_leaks(audit, leaks, settings.audit.auditor, settings)
+
+
+def _with_leaks(audit: Audit, leaks: list[Leak], auditor: str, settings: Settings) -> Audit:
+    score = round(sum(leak.weight for leak in leaks), 3)
+    leaking = score > settings.audit.leak_max
+    return audit.model_copy(update={"leaks": leaks, "leak_score": score, "leaking": leaking, "auditor": auditor})

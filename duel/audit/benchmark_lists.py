@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,13 @@ def rows_of_file(file: Path) -> list[dict[str, Any]]:
     Raises SettingsError where it cannot be read, or holds no id.
     """
     try:
-        rows = [_row(row) for row in _READERS.get(file.suffix.lower(), _plain)(file)]
-    except (OSError, ValueError, KeyError) as error:
+        rows = [_row(row) for row in _records(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SettingsError("cannot read a list of instances", where=file, value=error) from None
     rows = [row for row in rows if row["instance_id"]]
     if not rows:
-        raise SettingsError(
-            "a list of instances without one id",
-            where=file,
-            hint="one id a line, or a table with a column `instance_id`",
-        )
+        hint = "one id a line, or a table with a column `instance_id`"
+        raise SettingsError("a list of instances without one id", where=file, hint=hint)
     return rows
 
 
@@ -53,42 +50,33 @@ def _row(row: Any) -> dict[str, Any]:
     return {**{name: str(row.get(name) or "").strip() for name in COLUMNS}, "problem_statement": str(text or "")}
 
 
-def _plain(file: Path) -> Iterator[str]:
-    for line in file.read_text("utf-8", "replace").splitlines():
-        yield line.split("#", 1)[0].strip()
-
-
-def _json(file: Path) -> Iterator[Any]:
+def _records(file: Path) -> Iterable[Any]:
+    """What a file lists, by its ending: rows, or ids alone."""
     import orjson
 
-    content = orjson.loads(file.read_bytes())
-    if isinstance(content, dict):
-        # {"id": {...}} or {"instances": [...]}
-        lists = [value for value in content.values() if isinstance(value, list)]
-        content = lists[0] if lists else list(content)
-    yield from content
+    match file.suffix.lower():
+        case ".json":
+            content = orjson.loads(file.read_bytes())  # [...], {"instances": [...]} or {"id": {...}}
+            if isinstance(content, dict):
+                content = next((value for value in content.values() if isinstance(value, list)), content)
+            return list(content)
+        case ".jsonl":
+            return [orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
+        case ".csv":
+            with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+                return list(csv.DictReader(lines))
+        case ".parquet":
+            return _columns(file)
+    return [line.split("#", 1)[0].strip() for line in file.read_text("utf-8", "replace").splitlines()]
 
 
-def _jsonl(file: Path) -> Iterator[Any]:
-    import orjson
-
-    yield from (orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip())
-
-
-def _csv(file: Path) -> Iterator[Mapping[str, Any]]:
-    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        yield from csv.DictReader(lines)
-
-
-def _parquet(file: Path) -> Iterator[Mapping[str, Any]]:
+def _columns(file: Any) -> list[dict[str, Any]]:
+    """The rows of a parquet file with the columns that name an instance or hold its issue."""
     import pyarrow.parquet as parquet
 
     table = parquet.ParquetFile(file)
     wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS) if name in table.schema_arrow.names]
-    yield from table.read(columns=wanted).to_pylist()
-
-
-_READERS = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    return list(table.read(columns=wanted).to_pylist())
 
 
 def hub_rows(
@@ -125,24 +113,19 @@ def hub_rows(
 def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[str, Any]]:
     if offline or hub_is_off(workspace.root):
         raise ItemError("unchecked", "offline, and no copy in the cache")
-    import pyarrow.parquet as parquet
     from huggingface_hub import HfFileSystem
 
     endpoint = environment("HF_ENDPOINT", workspace.root) or None
     hub = HfFileSystem(endpoint=endpoint, token=hub_token(workspace.root) or False)
     try:
-        found = hub.find(f"datasets/{dataset}")
-        files = [path for path in found if path.endswith(".parquet") and "train" not in Path(path).name]
         rows = []
-        for path in sorted(files):
+        for path in sorted(hub.find(f"datasets/{dataset}")):
+            if not path.endswith(".parquet") or "train" in Path(path).name:
+                continue
             with hub.open(path) as opened:
-                table = parquet.ParquetFile(opened)
-                wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS) if name in table.schema_arrow.names]
-                rows.extend(table.read(columns=wanted).to_pylist())
+                rows += _columns(opened)
     except Exception as error:  # the client raises errors of many packages; each means that the list is not to be had
-        raise ItemError(
-            "unchecked", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        ) from None
+        raise ItemError("unchecked", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from None
     instances = [row for row in map(_row, rows) if row["instance_id"]]
     if not instances:
         raise ItemError("unchecked", "no parquet file with instances")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
+from duel.audit.tables import rows
 from duel.errors import ItemError, SettingsError
 from duel.records import fingerprint
 from duel.settings import Settings
@@ -29,26 +30,21 @@ SHARED_NGRAMS = 0.3
 
 CONTAINED = 0.6
 """Share of a benchmark issue's n-grams that a longer text must hold, such as a task with instructions around it."""
-SAMPLED = 8
-"""Of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million."""
-SHORT = 80
-"""Issues with fewer n-grams are kept whole."""
+SAMPLED = 8  # of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million
+SHORT = 80  # issues with fewer n-grams are kept whole
 
 _ID = re.compile(r"(?P<owner>[^/\s]+)__(?P<name>[^/\s]+)-(?P<number>[0-9a-f]+(?:-v[0-9a-f]+|-vnan)?)")
 _ADDRESS = re.compile(
-    r"(?:^|[/@:.])(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?:\.git)?(?:#|/(?:pull|pulls|issues|merge_requests"
-    r"|-/merge_requests)/)"
-    r"(?P<number>\d+)"
+    r"(?:^|[/@:.])(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?:\.git)?"
+    r"(?:#|/(?:pull|pulls|issues|merge_requests|-/merge_requests)/)(?P<number>\d+)"
 )
 # `owner__name.1a2b3c4d.lm_rewrite__x7`: a task made from the project at that commit (SWE-smith).
 _MADE = re.compile(r"(?P<owner>[^/\s]+?)__(?P<name>[^/\s]+?)\.(?P<commit>[0-9a-f]{8})(?:\.|$)")
 _IMAGE = re.compile(r"^.*(?:swe-?b(?:ench)?|sweb)\.eval\.[a-z0-9_]+?\.(?=[a-z0-9])")
 _ENDINGS = re.compile(
-    r"(?:\.(?:traj|trajectory|jsonl?|patch|diff|log|txt|pred|ya?ml|html|md|gz|zst)|:[\w.-]+|@sha256:\w+|[_.](?:run"
-    r"|sample|rollout"
-    r"|attempt|try)?_?\d{1,3}|/.*)$"
+    r"(?:\.(?:traj|trajectory|jsonl?|patch|diff|log|txt|pred|ya?ml|html|md|gz|zst)|:[\w.-]+|@sha256:\w+"
+    r"|[_.](?:run|sample|rollout|attempt|try)?_?\d{1,3}|/.*)$"
 )
-_WORD = re.compile(r"\w+")
 
 
 @dataclass
@@ -87,7 +83,9 @@ class Benchmarks:
                 elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
                     rows = hub_rows(name, workspace, offline, sampled_ngrams)
                 else:
-                    raise _unknown(name)
+                    hint = f"known here: {', '.join(HUB_LISTS)}; or name a file with one instance id a line"
+                    where = "chain.toml [audit] decontaminate"
+                    raise SettingsError("neither a known benchmark nor a file", where=where, value=name, hint=hint)
             except ItemError as error:
                 benchmarks.unchecked[name] = error.what
             else:
@@ -107,12 +105,12 @@ class Benchmarks:
             self._ids.setdefault(plain, name)
             if found := _ID.fullmatch(plain):
                 self._forks.setdefault((found["name"], found["number"]), name)
-            repo = canonical_repo(str(row.get("repo") or "") or repo_of(instance_id))
-            if repo:
+            if repo := canonical_repo(str(row.get("repo") or "") or repo_of(instance_id)):
                 self._repos.setdefault(repo, name)
-            if _is_commit(commit := str(row.get("base_commit") or "")):
-                self._commits.setdefault(commit.strip().lower(), name)
-                self._commits.setdefault(f"{repo} {commit.strip().lower()[:8]}", name)
+            commit = str(row.get("base_commit") or "").strip().lower()
+            if re.fullmatch(r"[0-9a-f]{12,64}", commit):
+                self._commits.setdefault(commit, name)
+                self._commits.setdefault(f"{repo} {commit[:8]}", name)
             ngrams = row.get("ngrams") or sampled_ngrams(str(row.get("problem_statement") or ""))
             self._sizes[f"{name} {instance_id}"] = len(ngrams)
             for ngram in ngrams:
@@ -177,8 +175,7 @@ def canonical_repo(repo: str) -> str:
 @cache
 def _renamed() -> dict[str, str]:
     """Old address of a project -> the one it has now. Both stand for the same code."""
-    file = Path(__file__).parent / "renamed_projects.txt"
-    return dict(line.split() for line in file.read_text("utf-8").splitlines())
+    return {row[0]: row[1] for row in rows("renamed_projects.txt")}
 
 
 def canonical_id(instance_id: str) -> str:
@@ -204,10 +201,6 @@ def repo_of(instance_id: str) -> str:
     return canonical_repo(f"{found['owner']}/{found['name']}") if found else ""
 
 
-def _is_commit(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-fA-F]{12,64}", text.strip()) is not None
-
-
 def sampled_ngrams(text: str) -> list[int]:
     """The n-grams by which a text is known again: all of a short one's, every eighth of a longer one's."""
     found = list(dict.fromkeys(_ngrams(text)))
@@ -215,16 +208,7 @@ def sampled_ngrams(text: str) -> list[int]:
 
 
 def _ngrams(text: str) -> Iterator[int]:
-    words = _WORD.findall(text.casefold())
+    words = re.findall(r"\w+", text.casefold())
     for start in range(len(words) - NGRAM + 1):
         gram = " ".join(words[start : start + NGRAM]).encode("utf-8", "replace")
         yield zlib.crc32(gram) << 32 | zlib.adler32(gram)
-
-
-def _unknown(name: str) -> SettingsError:
-    return SettingsError(
-        "neither a known benchmark nor a file",
-        where="chain.toml [audit] decontaminate",
-        value=name,
-        hint=f"known here: {', '.join(HUB_LISTS)}; or name a file with one instance id a line",
-    )

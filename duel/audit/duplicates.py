@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-HASHES = 64
-"""Hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words."""
+HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words
 MISSED = 0.006
 """Largest chance that a pair exactly at the threshold shares no band; a pair above it is missed less often."""
 COMPARED = 16
@@ -53,13 +52,13 @@ def hashed_words(text: str) -> NDArray[np.uint32]:
     """A text as the sorted 32-bit hashes of its words, casefolded; the second "the" differs from the first."""
     import numpy as np
 
-    counts = Counter(text.casefold().split())
-    hashes = {
-        zlib.crc32(word.encode("utf-8", "replace"), occurrence)
-        for word, count in counts.items()
-        for occurrence in range(count)
-    }
-    return np.fromiter(sorted(hashes), dtype=np.uint32, count=len(hashes))
+    folded = text.casefold()
+    # bytes are split as text is where all are ASCII, and need not be encoded one by one
+    words = folded.encode().split() if text.isascii() else [word.encode("utf-8", "replace") for word in folded.split()]
+    counts = Counter(words)
+    hashes = set(map(zlib.crc32, counts))
+    hashes.update(zlib.crc32(word, again) for word, count in counts.items() for again in range(1, count))
+    return np.sort(np.fromiter(hashes, dtype=np.uint32, count=len(hashes)))
 
 
 def similarity(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:

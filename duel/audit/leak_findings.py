@@ -6,8 +6,7 @@ from typing import Any
 
 from duel.records import Audit, Leak, fingerprint
 
-LEAST_WEIGHT = 0.25
-"""Lighter findings are noise and are left out."""
+LEAST_WEIGHT = 0.25  # lighter findings are noise and are left out
 WEAK_LINES_MOST = 0.9
 """What lines that do not leak alone weigh together at most, and all lines in code: an honest agent may find the fix."""
 

@@ -1,39 +1,30 @@
 """Leaked names: identifiers, tests, and what is joined of several words (options, settings, branches)."""
 
 import sys
-from collections.abc import Iterator
 
-from duel.audit.leak_findings import LeakFinding
-from duel.audit.leak_search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Search, first_of_each
+from duel.audit.leak_search import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Findings, Search, first_of_each
 from duel.audit.pull_facts import CHUNK, WORD, Fact, is_compound
 from duel.audit.rarity import commonness
 
-GUESSABLE = 0.85
-"""Every word it is put together from was seen."""
-GUESSED = 0.75
-"""The reply itself calls it a guess; whoever has read the pull request states it."""
-KNOWN = 0.97
-"""A compound name that up to nine modules of the background have, but hardly another record."""
-WELL_KNOWN = 0.8
-"""A compound name that more modules or other records have."""
+GUESSABLE = 0.85  # every word it is put together from was seen
+GUESSED = 0.75  # the reply itself calls it a guess; whoever has read the pull request states it
+KNOWN = 0.97  # a compound name that up to nine modules of the background have, but hardly another record
+WELL_KNOWN = 0.8  # a compound name that more modules or other records have
 STATED_MOST = 100
 """Modules of the background up to which a name that stands on added lines alone counts where prose states it."""
-PLAIN_MOST = 100
-"""The same for a single word, and only where it is marked as code."""
+PLAIN_MOST = 100  # the same for a single word, and only where it is marked as code
 HALF_MOST = 7
 """Modules of the background from which a name must be marked as code, or other records' use counts in full."""
-PLAIN = 0.9
-"""A single word that is marked as code."""
+PLAIN = 0.9  # a single word that is marked as code
 
 
-def words(search: Search) -> Iterator[LeakFinding]:
+def words(search: Search) -> Findings:
     for match, key in first_of_each(WORD, search.reply.text):
         if len(key) < 3 or key not in search.facts.words or search.seen.has(key):
             continue
-        if fact := search.facts.words.get(key):
-            factor = _name_factor(search, fact, key, match.start(), match.end())
-            if factor:
-                yield search.finding(fact, match[0], match.start(), factor, key)
+        fact = search.facts.words.get(key)
+        if fact and (factor := _name_factor(search, fact, key, match.start(), match.end())):
+            yield search.finding(fact, match[0], match.start(), factor, key)
 
 
 def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> float:
@@ -46,8 +37,10 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
         factor = 1.0
     elif in_code:
         return 0.0
+    elif compound and common > 9:
+        factor = WELL_KNOWN if fact.added and common <= STATED_MOST else 0.0
     elif compound:
-        factor = _known_factor(common, search.rarity.elsewhere(key), fact.added)
+        factor = KNOWN if common <= 4 or search.rarity.elsewhere(key) < 2 else WELL_KNOWN
     else:
         marked = fact.changed and search.reply.is_marked(start, end)
         factor = PLAIN if marked and common <= (PLAIN_MOST if fact.added else PLAIN_MOST // 5) else 0.0
@@ -58,18 +51,13 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
     factor *= _place_factor(fact)
     if not in_code:
         if fact.changed and (common < HALF_MOST or search.reply.is_marked(start, end)):
-            factor *= _half(search.rarity.of(key))
+            factor *= search.rarity.half(key)
         factor *= GUESSED if search.reply.is_guess(start, end) else 1.0
     if grepped:
         return factor
     if key in search.reply.made or search.reply.looks_for(key):
         return factor * MADE_HERE
     return factor * IN_CODE if in_code else factor
-
-
-def _half(rarity: float) -> float:
-    """Takes back half of what other records' use costs: several pull requests of one project share its names."""
-    return (1 + rarity) / (2 * rarity) if rarity else 1.0
 
 
 def _place_factor(fact: Fact) -> float:
@@ -79,14 +67,7 @@ def _place_factor(fact: Fact) -> float:
     return IN_REPOSITORY if fact.changed else UNCHANGED
 
 
-def _known_factor(common: int, elsewhere: int, added: bool) -> float:
-    """The doubt about a compound name in prose that `common` modules of the background and `elsewhere` records have."""
-    if common > 9:
-        return WELL_KNOWN if added and common <= STATED_MOST else 0.0
-    return KNOWN if common <= 4 or elsewhere < 2 else WELL_KNOWN
-
-
-def chunks(search: Search) -> Iterator[LeakFinding]:
+def chunks(search: Search) -> Findings:
     """Names joined by more than a word is (`retry-limit`, `server.timeout`, `owner/branch`) of common words.
 
     Where one of the words is a finding by itself, the whole adds nothing.

@@ -1,10 +1,8 @@
 """Leaked numbers: line numbers, constants, commit hashes and the number of the pull request."""
 
 import re
-from collections.abc import Iterator
 
-from duel.audit.leak_findings import LeakFinding
-from duel.audit.leak_search import IN_CODE, Search, first_of_each
+from duel.audit.leak_search import IN_CODE, Findings, Search, first_of_each
 from duel.audit.pull_facts import HEX, NUMBER, Fact, plain
 
 _LINE_NUMBER = re.compile(
@@ -17,7 +15,7 @@ _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)", re.ASCII)
 _SED_POINT = re.compile(r"(?<![\w.,$])(\d{1,6})(?:,\d{1,6})?(?:[siacd]\b|[sc][/|#\\])")
 
 
-def line_numbers(search: Search) -> Iterator[LeakFinding]:
+def line_numbers(search: Search) -> Findings:
     """The heaviest of the changed lines' numbers."""
     text = search.reply.text
     if search.facts.line_numbers.keys().isdisjoint(map(int, _DIGITS.findall(text))):
@@ -32,7 +30,7 @@ def line_numbers(search: Search) -> Iterator[LeakFinding]:
     yield from sorted(found, key=lambda finding: (-finding.weight, finding.start))[:1]
 
 
-def _line_number(search: Search, number: int, match: re.Match[str], factor: float) -> Iterator[LeakFinding]:
+def _line_number(search: Search, number: int, match: re.Match[str], factor: float) -> Findings:
     """A changed line's number that was not shown, heavier where the line or its file is named beside it."""
     around = search.reply.text[max(0, match.start() - 200) : match.end() + 200].casefold()
     seen = search.seen
@@ -48,24 +46,25 @@ def _line_number(search: Search, number: int, match: re.Match[str], factor: floa
         yield search.finding(fact, match[0], match.start(), min(1.0, factor * (0.5 + 0.5 * cited + 0.4 * named)))
 
 
-def constants(search: Search) -> Iterator[LeakFinding]:
+def constants(search: Search) -> Findings:
     """Numbers on changed lines that nobody writes by habit; in prose those of three digits too."""
     for match, key in first_of_each(NUMBER, search.reply.text):
         fact = search.facts.numbers.get(key)
         if fact is None:
             continue
         in_code = search.reply.in_code(match.start())
-        if (_is_odd(key) if in_code else _is_told(key)) and not search.seen.has_number(key):
+        told = len(key.split(".")[0]) >= 3 and len(key.replace(".", "").strip("0")) >= 2  # no round number
+        if (_is_odd(key) if in_code else told) and not search.seen.has_number(key):
             yield search.finding(fact, match[0], match.start(), IN_CODE if in_code else 1.0)
 
 
-def hashes(search: Search) -> Iterator[LeakFinding]:
+def hashes(search: Search) -> Findings:
     for match, key in first_of_each(HEX, search.reply.text):
-        if any(known.startswith(key) for known in search.facts.hashes) and key not in search.seen.text:
-            yield search.finding(Fact("hash", key, "record", "", 0, True), key, match.start(), 1.0)
+        if key not in search.seen.text and any(known.startswith(key) for known in search.facts.hashes):
+            yield search.finding(Fact("hash", key), key, match.start(), 1.0)
 
 
-def pull_number(search: Search) -> Iterator[LeakFinding]:
+def pull_number(search: Search) -> Findings:
     """The number of the pull request, marked as one. A bare `#7` may count anything and needs two digits."""
     number = search.facts.pull_number
     if not number:
@@ -78,13 +77,7 @@ def pull_number(search: Search) -> Iterator[LeakFinding]:
     seen = search.seen.has_number(number) if len(number) > 2 else re.search(mark, search.seen.text, re.IGNORECASE)
     if not seen:
         factor = IN_CODE if search.reply.in_code(told.start()) else 1.0
-        yield search.finding(Fact("pull", number, "record", "", 0, True), told[0], told.start(), factor)
-
-
-def _is_told(number: str) -> bool:
-    """True for a number of at least three digits that is not round."""
-    digits = number.replace(".", "").strip("0")
-    return len(number.split(".")[0]) >= 3 and len(digits) >= 2
+        yield search.finding(Fact("pull", number), told[0], told.start(), factor)
 
 
 def _is_odd(number: str) -> bool:

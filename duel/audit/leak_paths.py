@@ -5,17 +5,14 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from duel.audit.leak_findings import LeakFinding
-from duel.audit.leak_search import MADE_HERE, Search
+from duel.audit.leak_search import MADE_HERE, Findings, Search
 from duel.audit.pull_facts import WORD, Fact, Facts
 
 GUESSED_AND_OPENED = 0.6
 """The command opens or looks for what the task's words suggest: a module of that name, or a seen module's test."""
-PATTERN_LETTERS = 4
-"""Characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything."""
+PATTERN_LETTERS = 4  # characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything
 
-DEEPEST = 64
-"""Parts that a path of a repository may have; a spelling with more is read from its end alone."""
+DEEPEST = 64  # parts that a path of a repository may have; a spelling with more is read from its end alone
 
 _TOKEN = re.compile(r"(?:[\w.~$@%+/\\*?:#!-]|\{[^{}\s]{1,200}\}|\[[^\[\]\s]{1,40}\])+")
 _SEPARATOR = re.compile(r"::|[:#@!]")
@@ -39,14 +36,14 @@ class Spelled(NamedTuple):
     pattern: bool = False
 
 
-def paths(search: Search) -> Iterator[LeakFinding]:
+def paths(search: Search) -> Findings:
     """Files of the pull request of which the history has no word."""
     for spelled in spelled_paths(search.reply.text, search.facts):
         seen, key = search.seen, spelled.key
-        if not (_literals_seen(search, spelled.text) if spelled.pattern else seen.has_path(key)):
+        pieces = _letters(spelled.text) if spelled.pattern else []
+        if not (all(piece.casefold() in seen.text for piece in pieces) if spelled.pattern else seen.has_path(key)):
             # A file's whole path is its project's own, however many of its pull requests touch it.
-            rarity = search.rarity.of(key)
-            half = (1 + rarity) / (2 * rarity) if "/" in key and rarity else 1.0
+            half = search.rarity.half(key) if "/" in key else 1.0
             yield search.finding(spelled.fact, spelled.text, spelled.start, _doubt(search, spelled) * half, key)
 
 
@@ -57,7 +54,7 @@ def _doubt(search: Search, spelled: Spelled) -> float:
         return MADE_HERE
     if reply.lists_folder_of(key):
         return GUESSED_AND_OPENED
-    opened = reply.style != "edit" and (name in reply.command or name.split(".")[0] in reply.module_words)
+    opened = reply.style != "edit" and (name in reply.command or name.split(".")[0] in WORD.findall(reply.command))
     return GUESSED_AND_OPENED if opened and is_guessable(search, key, spelled.text.casefold() == key) else 1.0
 
 
@@ -159,7 +156,3 @@ def _letters(pattern: str) -> list[str]:
     stem = re.sub(r"\.\w{1,5}$", "", pattern.rsplit("/", 1)[-1])
     pieces = [piece.strip("._-") for piece in re.split(r"[*?{},]|\[[^\]]*\]", stem)]
     return [piece for piece in pieces if len(piece) >= PATTERN_LETTERS or (piece.isdigit() and len(piece) > 2)]
-
-
-def _literals_seen(search: Search, pattern: str) -> bool:
-    return all(piece.casefold() in search.seen.text for piece in _letters(pattern))

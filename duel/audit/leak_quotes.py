@@ -3,20 +3,17 @@
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from duel.audit.leak_findings import LeakFinding
-from duel.audit.leak_search import Search
+from duel.audit.leak_search import Findings, Search
 from duel.audit.pull_facts import PROSE_WORD, SHINGLE, TOKEN, WORD, fact_on
 
-RUN = 5
-"""Tokens of code in a row that are looked up; names and marks count as one each."""
+RUN = 5  # tokens of code in a row that are looked up; names and marks count as one each
 RUN_CHARACTERS = 14
-LEAST_RUN = 0.77
-"""Shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof."""
+LEAST_RUN = 0.77  # shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof
 _CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 
 
-def literals(search: Search) -> Iterator[LeakFinding]:
+def literals(search: Search) -> Findings:
     """Strings of at least two words; a single word is a name. Two words count in full only in quotes."""
     reply, seen = search.reply, search.seen
     for key, literal in search.facts.literals.items():
@@ -30,7 +27,7 @@ def literals(search: Search) -> Iterator[LeakFinding]:
             yield search.finding(search.facts.literal(literal), literal, start, factor, key)
 
 
-def lines(search: Search) -> Iterator[LeakFinding]:
+def lines(search: Search) -> Findings:
     """Lines taken over word for word. In code that the agent writes they may be the same fix, found honestly."""
     reply, seen = search.reply, search.seen
     for key, line in search.facts.lines.items():
@@ -47,7 +44,7 @@ def lines(search: Search) -> Iterator[LeakFinding]:
             yield search.finding(fact, fact.value, start, min(1.0, factor))
 
 
-def runs(search: Search) -> Iterator[LeakFinding]:
+def runs(search: Search) -> Findings:
     """Pieces of changed lines that the thought quotes, whatever white space stands between their tokens."""
     reply, seen, squeezed = search.reply, search.seen, search.facts.squeezed
     told: set[str] = set()
@@ -61,7 +58,9 @@ def runs(search: Search) -> Iterator[LeakFinding]:
             if len(said) >= RUN_CHARACTERS and _CODE.search(said) and new not in seen.squeezed and said not in told:
                 told.add(said)
                 fact = search.facts.line_of("".join(folded[start:end]))
-                factor = _run_factor(said, end - start, search)
+                # More names, and more neighbors that the history never had side by side, make it less of an accident.
+                names = sum(len(name) > 2 for name in WORD.findall(said))
+                factor = min(1.0, 0.1 * names + 0.03 * (end - start) + 0.08 * seen.unseen_pairs(said))
                 if factor >= LEAST_RUN:
                     yield search.finding(fact, said, tokens[start].start(), factor)
 
@@ -84,13 +83,7 @@ def _taken_over(
             start = end
 
 
-def _run_factor(said: str, tokens: int, search: Search) -> float:
-    """More names, and more neighbours that the history never had side by side, make it less of an accident."""
-    names = sum(len(name) > 2 for name in WORD.findall(said))
-    return min(1.0, 0.1 * names + 0.03 * tokens + 0.08 * search.seen.unseen_pairs(said))
-
-
-def sentences(search: Search) -> Iterator[LeakFinding]:
+def sentences(search: Search) -> Findings:
     """Sentences of comments, docstrings and the description, taken over word for word."""
     text, prose = search.reply.text, search.facts.prose
     words = list(PROSE_WORD.finditer(text))

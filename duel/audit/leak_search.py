@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from duel.audit.history_index import HistoryIndex
 from duel.audit.leak_findings import LeakFinding
@@ -10,6 +11,7 @@ from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
 from duel.audit.reply_index import ReplyIndex
 
+Findings: TypeAlias = Iterator[LeakFinding]
 # Weight of a fact that no other record holds and that nothing in the history suggests. Settings call a turn leaking
 # above 1.0, so each of these leaks alone, and each loses to two reasons for doubt.
 BASE = {
@@ -29,14 +31,10 @@ BASE = {
     "claim": 1.3,
 }
 # Reasons for doubt that several searches share, as factors.
-IN_REPOSITORY = 0.85
-"""It stands on unchanged or removed lines too: a model may remember the project."""
-UNCHANGED = 0.6
-"""It stands on unchanged lines or in the description alone."""
-IN_CODE = 0.75
-"""It is used in code that the agent writes, where a model's memory of libraries speaks."""
-MADE_HERE = 0.6
-"""The reply itself makes it: a file it writes, a function it defines."""
+IN_REPOSITORY = 0.85  # it stands on unchanged or removed lines too: a model may remember the project
+UNCHANGED = 0.6  # it stands on unchanged lines or in the description alone
+IN_CODE = 0.75  # it is used in code that the agent writes, where a model's memory of libraries speaks
+MADE_HERE = 0.6  # the reply itself makes it: a file it writes, a function it defines
 
 
 @dataclass(frozen=True)

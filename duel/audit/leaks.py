@@ -4,20 +4,19 @@ A challenger is written with the pull request in hand. What it tells must follow
 nobody listed, a helper that exists only in the patch or "as the diff shows" would teach a model to make things up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from duel.audit import leak_actions, leak_names, leak_numbers, leak_paths, leak_phrases, leak_quotes
 from duel.audit.history_index import HistoryIndex
 from duel.audit.leak_findings import LeakFinding, Leaks, distinct
 from duel.audit.leak_search import Search
-from duel.audit.pull_facts import Fact, Facts
+from duel.audit.pull_facts import Facts
 from duel.audit.rarity import Rarity
 from duel.audit.reply_index import ReplyIndex
 from duel.records import Commit, Message
 
 __all__ = ["LeakFinding", "Leaks", "find_leaks"]
-KEPT_FACTS = 32
-"""Pull requests whose facts are kept: the turns of one come one after the other."""
+KEPT_FACTS = 32  # pull requests whose facts are kept: the turns of one come one after the other
 
 
 def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: Rarity, leak_max: float = 1.0) -> Leaks:
@@ -26,7 +25,8 @@ def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: 
     The score is the sum of the findings' weights; a turn leaks where it exceeds `leak_max`.
     """
     search = Search(ReplyIndex(reply), HistoryIndex(messages, commit.issue), _facts_of(commit), rarity)
-    findings = sorted(distinct([*_findings(search)]), key=lambda finding: (-finding.weight, finding.start))
+    found = [finding for find in _SEARCHES for finding in find(search)]
+    findings = sorted(distinct(found), key=lambda finding: (-finding.weight, finding.start))
     score = round(sum(finding.weight for finding in findings), 3)
     return Leaks(tuple(findings), score, score > leak_max)
 
@@ -46,14 +46,8 @@ _SEARCHES = (
     leak_actions.blind_edits,
     leak_actions.windows,
     leak_actions.other_history,
+    leak_phrases.talk,
 )
-
-
-def _findings(search: Search) -> Iterator[LeakFinding]:
-    for find in _SEARCHES:
-        yield from find(search)
-    for phrase in leak_phrases.betrayals(search.reply.text, search.seen):
-        yield search.finding(Fact("talk", phrase.text, "record", "", 0, False), phrase.text, phrase.start, 1.0)
 
 
 _LAST: dict[str, tuple[Commit, Facts]] = {}

@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
 Chunk = TypeVar("Chunk")
@@ -27,7 +28,13 @@ def spread(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(prepare, given)) as pool:
         try:
-            yield from pool.map(work, chunks)
+            waiting: deque[Future[Result]] = deque()
+            for chunk in chunks:  # not all at once: they and their results may be more than memory holds
+                waiting.append(pool.submit(work, chunk))
+                if len(waiting) > 3 * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         except KeyboardInterrupt:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -35,10 +35,8 @@ _ENGLISH = frozenset(["or", "and", "try", "use", "run", "invoke", "verify", "exe
 )
 
 
-PROMPT = 20_000
-"""Characters of a system prompt that are read. The real ones have 1,000 to 3,000."""
-TASK = 12_000
-"""Characters at the end of a task in which the way to submit is looked for."""
+PROMPT = 20_000  # characters of a system prompt that are read. The real ones have 1,000 to 3,000
+TASK = 12_000  # characters at the end of a task in which the way to submit is looked for
 
 
 @dataclass(frozen=True)

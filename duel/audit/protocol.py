@@ -16,51 +16,10 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 # Words of the shell itself: no list of allowed tools means to forbid them.
-_SHELL_WORDS = frozenset(
-    {"", ":", "[", "true", "false", "test", "exit", "set", "export", "local", "read", "return", "shift"}
-)
-_FENCE_LABELS = frozenset({"bash", "sh", "shell", "zsh", "console", "mswea_bash_command"})
+_SHELL_WORDS = frozenset(["", *": [ true false test exit set export local read return shift".split()])
+_FENCE_LABELS = frozenset("bash sh shell zsh console mswea_bash_command".split())
 # Commands of git that change nothing: repeating one shows nothing new.
-_LOOKING_GIT = frozenset(
-    {"diff", "log", "show", "status", "grep", "blame", "ls-files", "branch", "rev-parse", "describe"}
-)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One broken rule, and the line of the reply (1-based, 0: the whole reply) where it is broken."""
-
-    rule: str
-    detail: str = ""
-    line: int = 0
-
-    def record(self) -> BrokenRule:
-        return BrokenRule(rule=self.rule, detail=self.detail, place={"line": self.line})
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What the check found. `ok` is True where no rule is broken."""
-
-    problems: tuple[Problem, ...]
-    blocks: int
-    commands: tuple[str, ...]
-    style: shell.Style
-    submits: bool
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def record(self) -> ProtocolCheck:
-        return ProtocolCheck(
-            ok=self.ok,
-            problems=[problem.record() for problem in self.problems],
-            blocks=self.blocks,
-            commands=list(self.commands),
-            style=self.style,
-            submits=self.submits,
-        )
+_LOOKING_GIT = frozenset("diff log show status grep blame ls-files branch rev-parse describe".split())
 
 
 @dataclass(frozen=True)
@@ -73,24 +32,33 @@ class FencedBlock:
     closed: bool
 
 
-def check(reply: str, messages: Sequence[Message]) -> Protocol:
+def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
     """Check `reply` against the rules that `messages` state. Never raises."""
     rules = read_rules(messages)
     blocks = fenced_blocks(reply)
     actions = [block for block in blocks if block.label in rules.labels] or _harness_blocks(reply, rules)
+    line = actions[0].line if actions else 0
     command = actions[0].text.strip("\n") if actions else turn.command(reply)
     script = shell.parse(command)
     submits = shell.submits(script, rules.sentinels)
     problems = [*_form(reply, blocks, actions, rules)]
     if command.strip():
-        problems += _commands(script, actions[0].line if actions else 0, rules)
-        problems += _submission(command, script, submits, rules)
+        problems += [*_commands(script, line, rules), *_submission(command, script, submits, rules)]
         if not submits and is_repetition(command, messages):
-            problems.append(
-                Problem("repetition", command.strip().split("\n")[0][:80], actions[0].line if actions else 0)
-            )
-    style: shell.Style = "submit" if submits else shell.script_style(script)
-    return Protocol(tuple(problems), len(actions), script.names, style, submits)
+            problems.append(_broken("repetition", command.strip().split("\n")[0][:80], line))
+    return ProtocolCheck(
+        ok=not problems,
+        problems=problems,
+        blocks=len(actions),
+        commands=list(script.names),
+        style="submit" if submits else shell.script_style(script),
+        submits=submits,
+    )
+
+
+def _broken(rule: str, detail: str = "", line: int = 0) -> BrokenRule:
+    """A broken rule, and the line of the reply (1-based, 0: the whole reply) where it is broken."""
+    return BrokenRule(rule=rule, detail=detail, place={"line": line})
 
 
 def fenced_blocks(text: str) -> list[FencedBlock]:
@@ -123,44 +91,46 @@ def _markdown() -> MarkdownIt:
     return markdown
 
 
-def _form(reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rules: PromptRules) -> Iterator[Problem]:
+def _form(
+    reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rules: PromptRules
+) -> Iterator[BrokenRule]:
     if not actions:
         other = next((block for block in blocks if block.label in _FENCE_LABELS | {""}), None)
         if other and other.label:
-            yield Problem("fence-label", f"`{other.label}` instead of `{min(rules.labels)}`", other.line)
+            yield _broken("fence-label", f"`{other.label}` instead of `{min(rules.labels)}`", other.line)
         else:
-            yield Problem("no-block")
+            yield _broken("no-block")
     elif len(actions) > 1:
-        yield Problem("several-blocks", f"{len(actions)} blocks", actions[1].line)
+        yield _broken("several-blocks", f"{len(actions)} blocks", actions[1].line)
     for block in actions[:1]:
         if not block.closed:
-            yield Problem("open-block", "", block.line)
+            yield _broken("open-block", line=block.line)
         elif not block.text.strip():
-            yield Problem("empty-block", "", block.line)
+            yield _broken("empty-block", line=block.line)
     if turn.format_problem(reply) == "leaked-tool-tokens":
-        yield Problem("leaked-tool-tokens")
+        yield _broken("leaked-tool-tokens")
     if rules.thought and actions and not "\n".join(reply.split("\n")[: actions[0].line - 1]).strip():
-        yield Problem("no-thought", "", 1)
+        yield _broken("no-thought", line=1)
 
 
-def _commands(script: shell.Script, line: int, rules: PromptRules) -> Iterator[Problem]:
+def _commands(script: shell.Script, line: int, rules: PromptRules) -> Iterator[BrokenRule]:
     if not script.valid:
-        yield Problem("syntax", "", line + script.error)
+        yield _broken("syntax", line=line + script.error)
     if rules.no_comment and script.leading_comment:
-        yield Problem("comment", "", line + 1)
+        yield _broken("comment", line=line + 1)
     if rules.no_cd and any(name in {"cd", "pushd"} for name in script.names):
-        yield Problem("cd", "", line)
+        yield _broken("cd", line=line)
     if rules.one_command and script.statements > 1:
-        yield Problem("several-commands", f"{script.statements} commands", line)
+        yield _broken("several-commands", f"{script.statements} commands", line)
     if rules.operators is not None:
         for operator in sorted(script.operators - rules.operators - {"|", "|&", ";", "&"}):
-            yield Problem("chaining", operator, line)
+            yield _broken("chaining", operator, line)
     named: set[str] = set()
     for command in script.commands:
         problem = _tool_problem(command, rules)
         if problem and command.name not in named:
             named.add(command.name)
-            yield Problem(problem, command.name, line)
+            yield _broken(problem, command.name, line)
 
 
 def _tool_problem(command: shell.Command, rules: PromptRules) -> str:
@@ -170,29 +140,26 @@ def _tool_problem(command: shell.Command, rules: PromptRules) -> str:
         return "forbidden-tool"
     if not rules.allowed or name in _SHELL_WORDS or name in rules.allowed or not re.fullmatch(r"[\w.+-]+", name):
         return ""
-    listed = {allowed for allowed in rules.allowed if allowed.startswith(f"{name} ")}
-    if name == "cd" or uses & listed:
-        return ""
-    return "tool-not-allowed"
+    return "" if name == "cd" or uses & rules.allowed else "tool-not-allowed"
 
 
-def _submission(command: str, script: shell.Script, submits: bool, rules: PromptRules) -> Iterator[Problem]:
+def _submission(command: str, script: shell.Script, submits: bool, rules: PromptRules) -> Iterator[BrokenRule]:
     if submits and rules.submit_alone and len(script.commands) > 1:
-        yield Problem("submit-not-alone")
+        yield _broken("submit-not-alone")
     if not submits and any(re.search(rf"\becho ['\"]?{sentinel}\b", command) for sentinel in rules.sentinels):
-        yield Problem("submit-not-first", "the line that ends the task is not the first that is printed")
+        yield _broken("submit-not-first", "the line that ends the task is not the first that is printed")
 
 
 def is_repetition(command: str, messages: Sequence[Message]) -> bool:
     """True where the same command was given before and nothing can have changed its output since."""
-    wanted = _normal(command)
+    wanted = command.split()
     if shell.style(command) == "edit":
         return False
     for message in reversed(messages):
         if message.role != "assistant" or len(turn.blocks(message.content)) != 1:
             continue  # the harness refused it, so nothing ran
         earlier = turn.command(message.content)
-        if _normal(earlier) == wanted:
+        if earlier.split() == wanted:
             return bool(wanted)
         if _changes(earlier):
             return False
@@ -205,7 +172,3 @@ def _changes(command: str) -> bool:
     if shell.script_style(script) in {"edit", "run"}:
         return True
     return any(c.name == "git" and len(c.words) > 1 and c.words[1] not in _LOOKING_GIT for c in script.commands)
-
-
-def _normal(command: str) -> str:
-    return " ".join(command.split())

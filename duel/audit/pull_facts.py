@@ -21,13 +21,10 @@ HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
 TOKEN = re.compile(r"\w+|[^\w\s`]")
-SHINGLE = 6
-"""Words of prose in a row that nobody writes twice by chance."""
-MAX_DIFF = 400_000
-"""Characters of a diff that are looked at. The largest of 39 real ones has 21,000."""
+SHINGLE = 6  # words of prose in a row that nobody writes twice by chance
+MAX_DIFF = 400_000  # characters of a diff that are looked at. The largest of 39 real ones has 21,000
 
-LINE = 2000
-"""Characters of one line that are looked at; longer ones are no source code."""
+LINE = 2000  # characters of one line that are looked at; longer ones are no source code
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d+)? \+(\d{1,9})(?:,\d+)? @@ ?(.*)")
 _INDEX = re.compile(r"^index ([0-9a-f]{7,40})\.\.([0-9a-f]{7,40})", re.MULTILINE)
@@ -56,10 +53,10 @@ class Fact(NamedTuple):
 
     kind: str
     value: str
-    part: str
-    path: str
-    line: int
-    changed: bool
+    part: str = "record"
+    path: str = ""
+    line: int = 0
+    changed: bool = True
     """It stands on an added or removed line, not only on the unchanged ones around."""
     added: bool = False
     """It stands on added lines alone: it is not in the repository yet."""
@@ -98,30 +95,25 @@ class Names:
 
     def get(self, key: str) -> Fact | None:
         """The fact that `key` (casefolded) is, or None; on a changed line where it stands on one."""
-        if key in self and key not in self._found:
-            self._found[key] = self._look_up(key)
-        return self._found.get(key)
-
-    def _look_up(self, key: str) -> Fact | None:
-        if key not in self._keys:
-            return self._in_description(key)
-        pairs = zip(self._lines, self._folded, strict=True)
-        return self._fact(key, [line for line, text in pairs if key in text and key in self._names([text])])
+        if key not in self:
+            return None
+        if key not in self._found:
+            self._found[key] = self._on_lines(key) if key in self._keys else self._in_description(key)
+        return self._found[key]
 
     @cached_property
     def _folded(self) -> list[str]:
         return [line.text.casefold() for line in self._lines]
 
-    def _fact(self, key: str, holding: list[DiffLine]) -> Fact | None:
+    def _on_lines(self, key: str) -> Fact | None:
+        pairs = zip(self._lines, self._folded, strict=True)
+        holding = [line for line, text in pairs if key in text and key in self._names([text])]
         if not holding:
             return None
-        line, kind = holding[0], self._kind
-        test = next((line for line in holding if self._kind == "identifier" and key in _test_names(line.text)), None)
-        if test is not None:
-            line, kind = test, "test"
+        tests = [line for line in holding if self._kind == "identifier" and key in _test_names(line.text)]
+        line, kind = (tests[0], "test") if tests else (holding[0], self._kind)
         value = next((name for name in self._pattern.findall(line.text) if name.casefold() == key), key)
-        added = all(line.sign == "+" for line in holding)
-        return Fact(kind, value, line.part, line.path, line.number, line.sign in "+-", added)
+        return fact_on(line, kind, value)._replace(added=all(line.sign == "+" for line in holding))
 
     def _in_description(self, key: str) -> Fact | None:
         for number, line in enumerate(self._description.split("\n"), start=1):
@@ -221,7 +213,7 @@ class Facts:
         """The files, by their whole path and by each end of it."""
         found: dict[str, Fact] = {}
         for path in dict.fromkeys(path for path in self._files if path):
-            fact = Fact("path", path, "record", path, 0, changed=True)
+            fact = Fact("path", path, path=path)
             parts = path.split("/")
             for start in range(len(parts)):
                 found.setdefault("/".join(parts[start:]).casefold(), fact)

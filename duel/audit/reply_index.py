@@ -40,10 +40,6 @@ class ReplyIndex:
         return shell.script_style(self.script)
 
     @cached_property
-    def module_words(self) -> frozenset[str]:
-        return frozenset(WORD.findall(self.command))
-
-    @cached_property
     def grepped(self) -> frozenset[str]:
         """The words of the patterns that the command searches files or history for, casefolded."""
         commands = [c for c in self.script.commands if c.name in _GREPS or (c.name == "git" and _GREPS & {*c.words})]
@@ -99,10 +95,7 @@ class ReplyIndex:
 
     def is_marked(self, start: int, end: int) -> bool:
         """True where prose marks what stands there as a name: `x`, .x, --x, x()."""
-        return self.text[max(0, start - 1) : start] in {"`", ".", "-", "$", "@"} or self.text[end : end + 1] in {
-            "(",
-            "`",
-        }
+        return self.text[max(0, start - 1) : start] in set("`.-$@") or self.text[end : end + 1] in set("(`")
 
     def is_guess(self, start: int, end: int) -> bool:
         """True where the words around say that what stands there is a guess."""

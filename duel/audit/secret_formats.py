@@ -7,15 +7,7 @@ here needs a network: whether a key still works is nobody's business. On 165 kin
 `kingfisher-secret-scanner` 1.5.0 (17 MB) finds 103 and changes 2.
 """
 
-from functools import cache
-from pathlib import Path
-
-
-@cache
-def rows(name: str) -> tuple[tuple[str, ...], ...]:
-    """The columns of each line of a file beside this one that is no comment."""
-    lines = (Path(__file__).parent / name).read_text("utf-8").splitlines()
-    return tuple(tuple(line.split("\t")) for line in lines if line and not line.startswith("# "))
+from duel.audit.tables import rows
 
 
 def formats() -> list[tuple[str, tuple[str, ...], str]]:

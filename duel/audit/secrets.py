@@ -18,7 +18,8 @@ from itertools import starmap
 from typing import NamedTuple
 
 from duel.audit import personal_data
-from duel.audit.secret_formats import formats, rows
+from duel.audit.secret_formats import formats
+from duel.audit.tables import rows
 
 
 @dataclass(frozen=True)

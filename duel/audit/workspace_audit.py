@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK = 50
-"""Answers that one process takes at a time."""
+CHUNK = 50  # answers that one process takes at a time
 KEPT_COMMITS = 64
-FEW = 500
-"""Workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)."""
+FEW = 500  # workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Examiner:
                 "reworded": before is not None and before.reworded,
                 "attempts": untrusted.attempts(reply),
                 "minded": outside_checks.minded(reply, answer, commit),
-                "protocol": check(reply, answer.messages).record(),
+                "protocol": check(reply, answer.messages),
                 "secrets": dict(sorted(scrub(reply).counts.items())),
                 "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
                 "license": record.license,
@@ -176,13 +174,18 @@ _EXAMINER: list[Examiner] = []
 
 
 def _each_chunk(examiner: Examiner) -> Iterator[list[AuditedTurn | ItemError | None]]:
+    """The audits of the answers, some at a time; what was saved for them counts as saved by this process."""
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
         _EXAMINER[:] = [examiner]
-        return map(_audit_chunk, chunks)
-    return spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
+        results: Iterator[tuple[list[AuditedTurn | ItemError | None], Counter[str]]] = map(_audit_chunk, chunks)
+    else:
+        results = spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
+    for found, saved in results:
+        examiner.workspace.saves.take(saved)
+        yield found
 
 
 def _prepare(examiner: Examiner, known: Counter[str]) -> None:
@@ -190,5 +193,7 @@ def _prepare(examiner: Examiner, known: Counter[str]) -> None:
     take_background(known)
 
 
-def _audit_chunk(paths: list[Path]) -> list[AuditedTurn | ItemError | None]:
-    return [audit_file(_EXAMINER[0], path) for path in paths]
+def _audit_chunk(paths: list[Path]) -> tuple[list[AuditedTurn | ItemError | None], Counter[str]]:
+    """The audits, and what saving them added to the sums of the files."""
+    with _EXAMINER[0].workspace.saves.apart() as saved:
+        return [audit_file(_EXAMINER[0], path) for path in paths], saved

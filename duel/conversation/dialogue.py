@@ -38,7 +38,8 @@ def is_native(messages: Iterable[Message]) -> bool:
 
 
 def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
-    return calls_of({**(message.model_extra or {}), "content": message.content}, prefix)
+    extra = message.model_extra
+    return calls_of({**extra, "content": message.content}, prefix) if extra else []
 
 
 def action(said: str) -> tuple[str, str] | None:

@@ -2,7 +2,7 @@
 
 The list stands in `messages`, `trajectory` or `conversations`, as a list or as JSON text. Roles and keys have many
 spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls (`duel.conversation.native_calls`) or stand in
-the text (`duel.conversation.dialects`). mine, export and prompt read rows through this module alone.
+the text (`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
 """
 
 import re
@@ -57,7 +57,7 @@ def _usual(message: dict[str, Any]) -> dict[str, Any]:
 
 def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") -> Session:
     """The session of one row; `place` names it where it has no id. What cannot be used at all says so in `refusal`."""
-    result = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), "") or place)
+    result = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), place))
     _facts(row, result)
     messages = conversation(row)
     unknown = next((message["role"] for message in messages if message["role"] not in _KNOWN), "")
@@ -92,29 +92,28 @@ class _Rows:
     def __init__(
         self, result: Session, dialect: str, messages: list[dict[str, Any]], calls: list[list[AgentCall]]
     ) -> None:
-        self.result, self.dialect = result, dialect
+        self.result, self.entries, self.dialect = result, result.entries, dialect
+        self.spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
         self.messages, self.calls = messages, calls
-        self.module = text_actions.dialect(dialect) if dialect else None
-        self.entries = result.entries
         self.open: list[AgentCall] = []
         """The calls of the reply before, which the next messages may answer."""
 
     def read(self) -> None:
+        result = self.result
         for number, message in enumerate(self.messages):
             role = message["role"]
             content, images = parts(message["content"])
             if role == "system":
-                self.result.system = "\n\n".join(dict.fromkeys(filter(None, (self.result.system, content))))
-                self.result.tools = self.result.tools or _tools(message.get("functions"))
+                result.system = "\n\n".join(dict.fromkeys(filter(None, (result.system, content))))
+                result.tools = result.tools or _tools(message.get("functions"))
             elif role == "assistant":
                 self._replied(message, content, number)
             elif role == "exit":  # mini-swe-agent 2 closes its list with one
-                status = text(table(message.get("extra")), "exit_status")
-                self.result.exit_status = status or self.result.exit_status
+                result.exit_status = text(table(message.get("extra")), "exit_status") or result.exit_status
             elif role in ("user", "tool"):
-                self._answered(message, role, content, images, number)
-        if self.module is not None and hasattr(self.module, "settle"):
-            self.module.settle(self.result.calls)
+                self._answered(message, content, images, number)
+        if self.spoken.settle:
+            self.spoken.settle(result.calls)
 
     def _replied(self, message: dict[str, Any], content: str, number: int) -> None:
         if self.result.acts_in_text:
@@ -129,21 +128,20 @@ class _Rows:
             for part in tables(message.get("content"))
             if text(part, "type") in ("reasoning", "thinking")
         ]
-        reply.thinking = (
-            text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts) or reply.thinking
-        )
+        told = text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts)
+        reply.thinking = told or reply.thinking
         last = self.result.last
         if isinstance(last, AgentReply) and not last.results and self.dialect != "bash_block":
             # One response that the set wrote as several messages: what was said, then a message a call.
             last.text = joined(last.text, reply.text)
             last.thinking = joined(last.thinking, reply.thinking)
             last.calls += reply.calls
-            self.open = last.calls
-            return
-        self.entries.append(reply)
+            reply = last
+        else:
+            self.entries.append(reply)
         self.open = reply.calls
 
-    def _answered(self, message: dict[str, Any], role: str, content: str, images: int, number: int) -> None:
+    def _answered(self, message: dict[str, Any], content: str, images: int, number: int) -> None:
         if blocks := results_in(message):
             for identity, said, pictures, failed in blocks:
                 self._give(waiting_for(self.open, identity), said, pictures, failed)
@@ -151,11 +149,11 @@ class _Rows:
                 self.entries.append(Said(content))
             return
         waiting = [call for call in self.open if call.result is None]
-        last = self.result.last
-        if role == "user" and not (self.result.acts_in_text and waiting and isinstance(last, AgentReply)):
+        acts = self.result.acts_in_text and waiting and isinstance(self.result.last, AgentReply)
+        if message["role"] == "user" and not acts:
             self.entries.append(Said(content, images))
-        elif self.module is not None and hasattr(self.module, "results"):
-            self._share(self.module.results(content), waiting)
+        elif self.spoken.results:
+            self._share(self.spoken.results(content), waiting)
         elif identity := text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), ""):
             self._give(waiting_for(self.open, identity), content, images, bool(_FAILED.search(content)))
         elif len(waiting) > 1 and not self._is_tool(number + 1) and not self._is_tool(number - 1):
@@ -176,8 +174,8 @@ class _Rows:
     def _give(self, call: AgentCall | None, content: str, images: int, failed: bool) -> None:
         if call is None:
             self.entries.append(Lost("result without a call"))
-            return
-        call.result, call.images, call.is_error = content, images, failed
+        else:
+            call.result, call.images, call.is_error = content, images, failed
 
 
 def _facts(row: Mapping[str, Any], result: Session) -> None:
@@ -198,14 +196,10 @@ def _facts(row: Mapping[str, Any], result: Session) -> None:
     result.system = text(row, "system")
     result.tools = _tools(row.get("tools") or row.get("available_tools"))
     report = table(table(row.get("test_result")).get("report"))
-    for name, value in (
-        ("resolved", row.get("resolved")),
-        ("target", row.get("target")),
-        ("resolved", report.get("resolved")),
-    ):
-        if value in (0, 1) and result.verdict == "unknown":  # -1 and null: not known
-            result.verdict = "success" if value else "failure"
-            result.verdict_evidence = f"the source says {name} = {str(bool(value)).lower()}"
+    for name, told in (("resolved", row), ("target", row), ("resolved", report)):
+        if told.get(name) in (0, 1) and result.verdict == "unknown":  # -1 and null: not known
+            result.verdict = "success" if told[name] else "failure"
+            result.verdict_evidence = f"the source says {name} = {str(bool(told[name])).lower()}"
 
 
 def _tools(value: Any) -> list[Any]:

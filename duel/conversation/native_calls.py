@@ -1,13 +1,15 @@
 """Calls and results that are keys or parts of messages, in every spelling: OpenAI, Anthropic, ShareGPT, Dolci."""
 
+import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from duel.conversation.dialects import python_calls
 from duel.conversation.model import AgentCall, AgentReply
 from duel.conversation.values import joined, loaded, parts, table, tables, text
 
 BAD_ARGUMENTS = "the arguments are not an object"
+_PYTHON_NAME = re.compile(r"\s*([A-Za-z_][\w.\-/ ]*?)\s*\(")
 _CALL_PARTS = {"tool_use", "tool_call", "toolCall", "function_call"}
 
 
@@ -19,7 +21,7 @@ def calls_of(message: Mapping[str, Any], prefix: str) -> list[AgentCall]:
             raw += _listed(part.get("value")) or [part]
     calls = [call for order, one in enumerate(raw, 1) if (call := _call(one, f"{prefix}{order}")) is not None]
     if isinstance(source := message.get("function_calls"), str):
-        calls += python_calls.calls_in(source, prefix)
+        calls += python_calls(source, prefix)
     return calls
 
 
@@ -93,3 +95,40 @@ def split_result(content: str, count: int) -> list[str]:
         return []
     held = [table(item).get("content", item) for item in value]
     return [one if isinstance(one, str) else orjson.dumps(one).decode() for one in held]
+
+
+def python_calls(source: str, prefix: str) -> list[AgentCall]:
+    """The calls of a text like `get_weather(city="Rome"), …` (ToolACE, Dolci); [] where it holds anything else.
+
+    Arguments are parsed as literals and never evaluated. Names may hold blanks ("Market Trends API").
+    """
+    calls: list[AgentCall] = []
+    position = 0
+    while found := _PYTHON_NAME.match(source, position):
+        arguments, end = _arguments(source, found.end())
+        if arguments is None:
+            return []
+        calls.append(AgentCall(f"{prefix}{len(calls)}", found[1], arguments))
+        separator = re.compile(r"\s*[,;\n]?\s*").match(source, end)
+        position = separator.end() if separator else end
+    return calls if position >= len(source.rstrip()) else []
+
+
+def _arguments(source: str, start: int) -> tuple[dict[str, object] | None, int]:
+    """The keyword arguments up to the parenthesis that closes, and where it stands; None where they are no literals."""
+    end = start - 1
+    for _ in range(64):  # a parenthesis inside a string does not close the call: the shortest that parses does
+        end = source.find(")", end + 1)
+        if end < 0:
+            break
+        try:
+            call = ast.parse(f"f({source[start:end]})", mode="eval").body
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        if not isinstance(call, ast.Call) or call.args:
+            break
+        try:
+            return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}, end + 1
+        except (ValueError, TypeError):
+            break
+    return None, start

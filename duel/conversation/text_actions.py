@@ -1,17 +1,17 @@
-"""Actions that stand in a reply's text: which dialect a conversation speaks, and what only looks like an action."""
+"""Actions that stand in a reply's text: the dialects in which agents write them, and what only looks like an action."""
 
-import importlib
-import pkgutil
+import json
 import re
-from collections.abc import Iterable
-from functools import cache
-from typing import Any
+import shlex
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
-from duel.conversation import dialects
-from duel.conversation.model import AgentReply
+from duel import turn
+from duel.conversation.model import AgentCall, AgentReply
+from duel.conversation.native_calls import python_calls
+from duel.conversation.values import around, joined, loaded, table, tables, text
 
-# Tried in this order where two find equally many actions: the more particular sign first.
-_ORDER = ("bash_block", "function_tags", "hermes", "execute_tags", "terminus_2", "python_calls", "ticks")
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
 _ACTION = re.compile(
     r"</?(?:execute\w*|solution|tool_call|function_calls?|invoke|action)\b|<function=|<\|(?:python_tag|tool_call\w*)\|>"
@@ -22,21 +22,27 @@ _ACTION = re.compile(
 )
 
 
-@cache
-def names() -> tuple[str, ...]:
-    found = [module.name for module in pkgutil.iter_modules(dialects.__path__)]
-    return tuple(sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
+class TextDialect(NamedTuple):
+    """One way to write actions into text."""
 
-
-@cache
-def dialect(name: str) -> Any:
-    return importlib.import_module(f"{dialects.__name__}.{name}")
+    find: Callable[[str, int], AgentReply | None]
+    """The reply with its calls taken out of the text; None where the text holds no action of the dialect. The number
+    makes ids of calls unique."""
+    results: Callable[[str], list[tuple[str, bool]]] | None = None
+    """What an answer to its calls says, one (text, is_error) a call; None where an answer is one result."""
+    settle: Callable[[list[AgentCall]], None] | None = None
+    """Marks what only the calls of a whole session tell."""
 
 
 def spoken(replies: Iterable[str]) -> str:
     """The dialect in which most of the replies hold an action; "" where none does."""
     texts = [without_thinking(reply)[0] for reply in replies]
-    counts = {name: sum(bool(_calls(name, reply)) for reply in texts) for name in names()}
+    counts = {
+        name: sum(
+            (found := dialect.find(said, 0)) is not None and bool(found.calls or found.verbatim) for said in texts
+        )
+        for name, dialect in DIALECTS.items()
+    }
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] else ""
 
@@ -44,7 +50,7 @@ def spoken(replies: Iterable[str]) -> str:
 def reply_in(name: str, content: str, number: int) -> AgentReply:
     """A reply with the actions of this dialect as calls; "" knows no actions."""
     rest, thinking = without_thinking(content) if name != "bash_block" else (content, "")
-    reply = (dialect(name).find(rest, number) if name else None) or AgentReply(rest.strip())
+    reply = DIALECTS.get(name, NO_DIALECT).find(rest, number) or AgentReply(rest.strip())
     reply.thinking = thinking
     return reply
 
@@ -60,6 +66,200 @@ def looks_like_action(prose: str) -> bool:
     return bool(_ACTION.search(prose))
 
 
-def _calls(name: str, content: str) -> bool:
-    reply = dialect(name).find(content, 0)
-    return reply is not None and bool(reply.calls or reply.verbatim)
+def _bash_block(content: str, number: int) -> AgentReply | None:
+    """The project's own protocol, which is mini-swe-agent's: prose and one bash block. Such a reply stays verbatim.
+
+    A reply with several blocks was refused by its harness and has no call.
+    """
+    found = turn.blocks(content)
+    if not found:
+        return None
+    calls = [AgentCall(f"call_{number}", "bash", {"command": found[0]})] if len(found) == 1 else []
+    return AgentReply(turn.thought(content), calls, verbatim=content)
+
+
+def _marked(
+    pattern: re.Pattern[str], read: Callable[[re.Match[str]], tuple[str, dict[str, Any]]], content: str, number: int
+) -> AgentReply | None:
+    """Every match of the pattern is a call, which `read` tells; what stands around them is prose."""
+    calls = [
+        AgentCall(f"call_{number}" + (f"_{order}" if order else ""), *read(found))
+        for order, found in enumerate(pattern.finditer(content))
+    ]
+    return AgentReply(around(pattern, content), calls) if calls else None
+
+
+# `<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls.
+_FUNCTION = re.compile(r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+
+# CodeAct: Python, which keeps its state between calls, in `<execute>`; `<solution>` hands over; results from the user.
+_EXECUTE = re.compile(r"<(execute(?:_bash|_ipython)?|solution)>[ \t]*\n?(.*?)\n?[ \t]*</\1>", re.DOTALL)
+_EXECUTED = {"solution": ("finish", "message"), "execute_bash": ("bash", "command")}
+_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
+
+
+def _function(found: re.Match[str]) -> tuple[str, dict[str, Any]]:
+    return found[1], dict(_PARAMETER.findall(found[2]))
+
+
+def _executed(found: re.Match[str]) -> tuple[str, dict[str, Any]]:
+    name, argument = _EXECUTED.get(found[1], ("python", "code"))
+    return name, {argument: found[2].strip() if name == "finish" else found[2]}
+
+
+def _shown_by_python(content: str) -> list[tuple[str, bool]]:
+    """One observation; Python's own words tell that it failed."""
+    return [(content, bool(_RAISED.search(content)))]
+
+
+_TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+_TOOL_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
+
+
+def _hermes(content: str, number: int) -> AgentReply | None:
+    """JSON in `<tool_call>`: an object with a name is a call; what is none stays where it stands."""
+    calls: list[AgentCall] = []
+
+    def take(found: re.Match[str]) -> str:
+        call = table(loaded(found[1]))
+        arguments = loaded(call.get("arguments", {}))
+        if not text(call, "name") or not isinstance(arguments, dict):
+            return found[0]
+        calls.append(AgentCall(f"call_{number}_{len(calls)}", text(call, "name"), arguments))
+        return ""
+
+    prose = _TOOL_CALL.sub(take, content).strip()
+    return AgentReply(prose, calls) if calls else None
+
+
+def _hermes_results(content: str) -> list[tuple[str, bool]]:
+    """JSON or text in `<tool_response>`; an exit code other than 0 and an `error` in it say that the call failed."""
+    import orjson
+
+    results = []
+    for raw in _TOOL_RESPONSE.findall(content):
+        held = loaded(raw)
+        held = table(held).get("content", held)
+        fields = table(held)
+        failed = bool(fields.get("error")) or fields.get("exit_code", 0) not in (0, None)
+        said = held if isinstance(held, str) else raw if held is None else orjson.dumps(held).decode()
+        if fields.keys() <= {"output", "exit_code", "error"} and isinstance(fields.get("output"), str):
+            said = fields["output"] + (f"\n{fields['error']}" if isinstance(fields.get("error"), str) else "")
+        results.append((said, failed))
+    return results or [(content, False)]
+
+
+# What changes the terminal for all that follows, so that a later command by itself would do something else.
+_STATEFUL = re.compile(
+    r"^\s*(?:(?:cd|pushd|popd|export|source|\.|set|alias|unset|exec|su|ssh|conda|screen|tmux|vim?|nano|less|more|man|top)\b"
+    r"|(?:python3?|node|bash|sh|psql|mysql|sqlite3)\s*$)",
+    re.MULTILINE,
+)
+_KEY = re.compile(r"^(?:[CM]-.|Enter|Escape|Tab|Up|Down|Left|Right|BSpace|Space)$")
+
+
+def _terminus(content: str, number: int) -> AgentReply | None:
+    """Terminus 2 (Terminal-Bench): a JSON object with `analysis`, `plan` and `commands` of keystrokes.
+
+    They go to one terminal that stays open, and what it shows is the next user message: so the batch is one call.
+    `task_complete` hands over.
+    """
+    start = content.find("{") if '"commands"' in content or '"task_complete"' in content else -1
+    while start >= 0:
+        try:
+            value, end = json.JSONDecoder().raw_decode(content, start)
+        except (ValueError, RecursionError):
+            start = content.find("{", start + 1)
+            continue
+        if isinstance(value, dict) and (isinstance(value.get("commands"), list) or "task_complete" in value):
+            break
+        start = content.find("{", end)
+    else:
+        return None
+    outside = re.sub(r"```(?:json)?", "", f"{content[:start]}\n{content[end:]}").strip()
+    prose = joined(outside, text(value, "analysis").strip(), text(value, "plan").strip())
+    calls = []
+    if commands := tables(value.get("commands")):
+        calls.append(AgentCall(f"call_{number}", "keystrokes", {"commands": commands}))
+    if value.get("task_complete") is True:
+        calls.append(AgentCall(f"call_{number}_end", "finish", {}))
+    return AgentReply(prose, calls) if calls or "commands" in value else None
+
+
+def _settle_terminal(calls: list[AgentCall]) -> None:
+    """Where the terminal is no longer as a fresh shell is, a command by itself says something else."""
+    changed = ""
+    for call in calls:
+        keys = [text(command, "keystrokes") for command in tables(call.arguments.get("commands"))]
+        if any(_KEY.match(key.strip()) or (key.strip() and not key.endswith("\n")) for key in keys):
+            call.obstacle = "keys for a running program"
+        if changed and call.name == "keystrokes":
+            call.obstacle = call.obstacle or changed
+        if call.obstacle or any(map(_STATEFUL.search, keys)):
+            changed = "depends on what a terminal kept from an earlier command"
+
+
+def _python_calls(content: str, number: int) -> AgentReply | None:
+    """ToolACE: a reply that is nothing but `[get_weather(city="Rome"), …]`."""
+    stripped = content.strip()
+    if not (stripped.startswith("[") and stripped.endswith("]")):
+        return None
+    calls = python_calls(stripped[1:-1], f"call_{number}_")
+    return AgentReply("", calls) if calls else None
+
+
+_TICKS = re.compile(r"^```\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+_EDITOR = "str_replace_editor"
+# The commands of SWE-agent's first interface. They act on a window that the tool keeps open, not on files as a shell
+# sees them, so no shell command does the same.
+_WINDOW_COMMANDS = frozenset(
+    "open goto scroll_up scroll_down create edit append insert undo_edit set_cursors"
+    " search_file search_dir find_file exit_forfeit exit_context exit_cost exit_format exit_error exit_api".split()
+)
+
+
+def _ticks(content: str, number: int) -> AgentReply | None:
+    """SWE-agent's first interface: the last fence without a label holds a command line of its own tools or of bash."""
+    fences = list(_TICKS.finditer(content))
+    if not fences:
+        return None
+    last = fences[-1]
+    return AgentReply(content[: last.start()].strip(), [command_line_call(last[1].strip("\n"), f"call_{number}")])
+
+
+def command_line_call(command: str, key: str) -> AgentCall:
+    """A SWE-agent action as a call: its editor's and its submit command by name, anything else is bash."""
+    first = command.split(None, 1)[0] if command.strip() else ""
+    if first == "submit":
+        return AgentCall(key, "submit", {})
+    if first != _EDITOR:
+        obstacle = f"`{first}` is a command of SWE-agent's window" if first in _WINDOW_COMMANDS else ""
+        return AgentCall(key, "bash", {"command": command}, obstacle=obstacle)
+    try:
+        words = shlex.split(command)[1:]
+    except ValueError:
+        return AgentCall(key, _EDITOR, {}, obstacle="the editor's command line cannot be read")
+    arguments: dict[str, Any] = dict(zip(("command", "path"), words, strict=False))
+    option = ""
+    for word in words[2:]:
+        if word.startswith("--") and word[2:].isidentifier():
+            option = word[2:]
+        elif option == "view_range":
+            arguments.setdefault(option, []).append(int(word) if word.lstrip("-").isdigit() else 0)
+        elif option:
+            arguments[option] = word
+    return AgentCall(key, _EDITOR, arguments)
+
+
+NO_DIALECT = TextDialect(lambda content, number: None)
+# Where two find equally many actions, the first counts: the more particular sign comes first.
+DIALECTS = {
+    "bash_block": TextDialect(_bash_block),
+    "function_tags": TextDialect(partial(_marked, _FUNCTION, _function)),
+    "hermes": TextDialect(_hermes, _hermes_results),
+    "execute_tags": TextDialect(partial(_marked, _EXECUTE, _executed), _shown_by_python),
+    "terminus_2": TextDialect(_terminus, settle=_settle_terminal),
+    "python_calls": TextDialect(_python_calls),
+    "ticks": TextDialect(_ticks),
+}

@@ -1,9 +1,11 @@
 """Whether a rollout resolved its issue, by the issue's own tests: what the agent did to tests does not count.
 
 Its change is taken as a diff, put on a fresh checkout without the test files in it, the pull request's tests go on top,
-and the test command decides. The same tests first run without any change: where they pass then, they can tell nothing.
+and the test command decides. The same tests first run without any change and with the pull request's own: where they
+pass then, or fail then (a dependency that is not to be had), they can tell nothing.
 """
 
+import asyncio
 import base64
 import re
 import shlex
@@ -38,6 +40,8 @@ class Attempt:
     test_command: str
     fail_to_pass: Sequence[str] = ()
     pass_to_pass: Sequence[str] = ()
+    fix: str = ""
+    """The pull request's own change, with which its tests must pass; "" where it is not known."""
 
 
 @dataclass(slots=True)
@@ -54,13 +58,13 @@ class Verified:
 
 class Verifier:
     """Verifies rollouts. Tests run in `executor`, which has compilers and interpreters; the histories are replayed in
-    `replayer`, which has what the agents had, where that is another. How an instance's tests end without a change is
-    found out once.
+    `replayer`, which has what the agents had, where that is another. What an instance's tests can tell is found out
+    once.
     """
 
     def __init__(self, executor: Executor, replayer: Executor | None = None, seconds: float = TEST_SECONDS) -> None:
         self.executor, self.replayer, self.seconds = executor, replayer or executor, seconds
-        self._untouched: dict[tuple[Start, str], str] = {}
+        self._problems: dict[tuple[Start, str], asyncio.Task[str]] = {}
 
     async def verify(self, attempt: Attempt) -> Verified:
         """What the tests say of one rollout. What goes wrong with it is told, never raised."""
@@ -68,8 +72,11 @@ class Verifier:
         try:
             if not attempt.test_command:
                 raise ExecutionError("no-tests", "the pull request names no test command")
-            diff = await self._change(attempt)
-            if problem := await self._untouched_problem(attempt):
+            diff = await self.change(attempt)
+            key = (attempt.start, attempt.test_command)
+            if key not in self._problems:
+                self._problems[key] = asyncio.ensure_future(self._problem_of_tests(attempt))
+            if problem := await self._problems[key]:
                 reason, _, detail = problem.partition(": ")
                 raise ExecutionError(reason, detail)
             outcome = await self._tested(attempt, diff)
@@ -84,7 +91,7 @@ class Verifier:
         if self.replayer is not self.executor:
             await self.replayer.close()
 
-    async def _change(self, attempt: Attempt) -> str:
+    async def change(self, attempt: Attempt) -> str:
         """What the rollout changed: the diff that it submitted, else what its replayed commands left."""
         last = attempt.messages[-1].content if attempt.messages else ""
         if last.lstrip().startswith("diff --git "):
@@ -103,20 +110,24 @@ class Verifier:
             raise ExecutionError("no-diff", f"the change cannot be read: {outcome.stderr.text.strip()[:200]}")
         return outcome.stdout.text
 
-    async def _untouched_problem(self, attempt: Attempt) -> str:
-        """Why the tests of an instance can tell nothing, from how they end without any change; "" where they can."""
-        key = (attempt.start, attempt.test_command)
-        if key not in self._untouched:
-            outcome = await self._tested(attempt, "")
-            said = outcome.stderr.text.strip()[-200:]
-            if outcome.timed_out:
-                self._untouched[key] = f"tests-hang: longer than {self.seconds:g} s without any change"
-            elif outcome.exit == 127 or "command not found" in said:
-                self._untouched[key] = f"no-toolchain: {said}"
-            else:
-                told = decide(attempt, outcome)[2]
-                self._untouched[key] = "tests-cannot-tell: they pass without any change" if told else ""
-        return self._untouched[key]
+    async def _problem_of_tests(self, attempt: Attempt) -> str:
+        """Why the tests of an instance can tell nothing, from how they end without any change and with the right one;
+        "" where they can.
+        """
+        outcome = await self._tested(attempt, "")
+        said = outcome.stderr.text.strip()[-200:]
+        if outcome.timed_out:
+            return f"tests-hang: longer than {self.seconds:g} s without any change"
+        if outcome.exit == 127 or "command not found" in said:
+            return f"no-toolchain: {said}"
+        if decide(attempt, outcome)[2]:
+            return "tests-cannot-tell: they pass without any change"
+        if attempt.fix:
+            outcome = await self._tested(attempt, attempt.fix)
+            if not decide(attempt, outcome)[2]:
+                last = (outcome.stderr.text.strip() or outcome.stdout.text.strip())[-200:]
+                return f"tests-cannot-tell: they fail with the pull request's own change: {last}"
+        return ""
 
     async def _tested(self, attempt: Attempt, diff: str) -> Outcome:
         """The test command's outcome on a fresh checkout with `diff` and the pull request's tests in it."""

@@ -27,7 +27,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
         "text": escaped,
         "plain": _plain,
         "figure": _figure,
-        "counted": _counted,
+        "counted": lambda names: _counts({escaped(name): count for name, count in names.items()}),
     }
     template = environment.from_string(resources.files(__package__).joinpath("card.md.txt").read_text("utf-8"))
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
@@ -60,6 +60,9 @@ def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
     from huggingface_hub import DatasetCardData
 
     rows = max(sum(done.rows.values()) for done in export.written)
+    # A name with a slash can be a local path as well; local files have a revision of their own kind, or none.
+    known = [source for source in facts["sources"] if source["revision"] and "/" in source["dataset"]]
+    on_hub = [source["dataset"] for source in known if not source["revision"].startswith("local-")]
     data = DatasetCardData(
         language=["en"],
         license="other",
@@ -69,16 +72,11 @@ def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         task_categories=["text-generation"],
         tags=["agent", "code", "swe", *(done.format.name for done in export.written)],
-        source_datasets=[source["dataset"] for source in facts["sources"] if _is_on_hub(source)] or None,
+        source_datasets=on_hub or None,
         configs=[_config(done, default=order == 0) for order, done in enumerate(export.written)],
         dataset_info=[_info(done, export.files) for done in export.written],
     )
     return f"{data.to_yaml()}\n"
-
-
-def _is_on_hub(source: Mapping[str, Any]) -> bool:
-    """A name with a slash can be a local path as well; local files have a revision of their own kind, or none."""
-    return "/" in source["dataset"] and bool(source["revision"]) and not source["revision"].startswith("local-")
 
 
 def _config(done: Written, *, default: bool) -> dict[str, Any]:
@@ -104,10 +102,6 @@ def _notes(done: Written, export: Export) -> list[str]:
 
 def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
-
-
-def _counted(names: Mapping[str, int]) -> str:
-    return _counts({escaped(name): count for name, count in names.items()})
 
 
 def _figure(value: object) -> str:

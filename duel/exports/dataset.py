@@ -35,14 +35,25 @@ class Written:
     """Tokens of every row, of its longest sequence."""
 
     def figures(self) -> dict[str, Any]:
-        """The lengths of the rows, as manifest, card and recipes tell them."""
         return lengths.figures(self.lengths)
 
     def line(self) -> str:
-        """For the person who waits: format, rows by split, tokens."""
         splits = ", ".join(f"{split} {count:,}" for split, count in self.rows.items())
         rows, tokens = sum(self.rows.values()), sum(self.tokens.values())
         return f"export/{self.format.name}: {rows:,} rows ({splits}), {tokens:,} tokens"
+
+
+@dataclass(frozen=True)
+class FormatFolder:
+    """A format that another process wrote: where, and what `Written`, the manifest and the hand-over say of it."""
+
+    folder: Path
+    rows: dict[str, int]
+    tokens: dict[str, int]
+    lengths: list[int]
+    files: dict[str, dict[str, Any]]
+    counts: list[dict[str, Any]]
+    left_out: list[tuple[str, Dropped]]
 
 
 class Export:
@@ -91,6 +102,25 @@ class Export:
         self.written.append(done)
         return done
 
+    def apart(self, format: Format, division: Division) -> FormatFolder:
+        """One format alone, for an export in another process to adopt."""
+        done = self.__enter__().add(format, division)
+        counts, left_out = self.handover.counts, self.handover.left_out
+        return FormatFolder(self._new, done.rows, done.tokens, done.lengths, self.files, counts, left_out)
+
+    def adopt(self, format: Format, made: FormatFolder) -> Written:
+        """Take in what another process wrote."""
+        done = Written(format, made.rows, made.tokens, made.lengths)
+        with self._disk(), (self._new / ROWS).open("ab") as index:
+            (made.folder / format.name).replace(self._new / format.name)
+            with (made.folder / ROWS).open("rb") as lines:
+                shutil.copyfileobj(lines, index)
+        self.files |= made.files
+        self.handover.counts += made.counts
+        self.handover.left_out += made.left_out
+        self.written.append(done)
+        return done
+
     def save(self, card: str, facts: Mapping[str, Any]) -> None:
         """Put everything under `export/`, the manifest last; an earlier export's other files are removed."""
         with self._disk():
@@ -124,8 +154,11 @@ class Export:
                     dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
                     continue
                 for row in made:
-                    rows.add(self._extended(row.fields, row.example))
-                    index.write(files.json_line(_row_index(done.format.name, split, row)))
+                    fields = thoughts.as_reasoning(row.fields) if self.extra.reasoning else row.fields
+                    rows.add({**fields, **row.example.weights()} if self.extra.weights else fields)
+                    # Where the row comes from: some formats' readers take no further columns.
+                    told = {"format": done.format.name, "split": split, "tokens": row.longest}
+                    index.write(files.json_line(told | provenance(row.example)))
                     tokens += row.total
                     done.lengths.append(row.longest)
         self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
@@ -146,12 +179,6 @@ class Export:
             raise ExportError(what, where="--weights", hint="use a format of TRL's")
         if self.extra.reasoning and not format.reasoning:
             raise ExportError(what, where="--thought reasoning_content", hint="use --thought think")
-
-    def _extended(self, row: Mapping[str, Any], example: Example) -> Mapping[str, Any]:
-        """The row with the further columns that were asked for."""
-        if self.extra.reasoning:
-            row = thoughts.as_reasoning(row)
-        return {**row, **example.weights()} if self.extra.weights else row
 
     def _add_recipes(self, done: Written) -> None:
         """Configurations of the trainers that read the format, and what it says of itself."""
@@ -199,11 +226,6 @@ class Export:
             "files": dict(sorted(self.files.items())),
         }
         return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _row_index(name: str, split: str, row: lengths.MeasuredRow) -> dict[str, Any]:
-    """Where one row comes from: for formats whose readers take no further columns, and for the license of each row."""
-    return {"format": name, "split": split, "tokens": row.longest, **provenance(row.example)}
 
 
 def _hint(reasons: str) -> str:

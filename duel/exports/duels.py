@@ -31,11 +31,8 @@ def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) ->
     for found, bucket in zip(loaded, buckets, strict=True):
         if not found.found:
             filled = [name for name in BUCKETS if workspace.kept_paths(name)]
-            raise ExportError(
-                "the bucket is empty",
-                where=workspace.root / bucket,
-                hint=f"these hold turns: {', '.join(filled)} (--buckets)" if filled else "run report.py first",
-            )
+            hint = f"these hold turns: {', '.join(filled)} (--buckets)" if filled else "run report.py first"
+            raise ExportError("the bucket is empty", where=workspace.root / bucket, hint=hint)
     return loaded
 
 

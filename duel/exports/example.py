@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, ClassVar, overload
+from functools import cached_property, lru_cache
+from typing import Any
 
 from duel import shell, turn
 from duel.conversation import dialogue, tasks
@@ -24,8 +24,6 @@ TURNS_OF_A_KIND = 8
 class SpilledMessages(Sequence[Message]):
     """A conversation that waits in a file, read again by who looks at it; `rewritten` goes there too."""
 
-    _last: ClassVar[tuple[Spilled | None, tuple[Message, ...]]] = (None, ())  # looked at again and again, then never
-
     def __init__(self, messages: Sequence[Message], spill: Spill) -> None:
         self._length, self._spill = len(messages), spill
         self._place = spill.put([message.model_dump() for message in messages])
@@ -34,23 +32,21 @@ class SpilledMessages(Sequence[Message]):
         return self if self._all() == tuple(messages) else SpilledMessages(messages, self._spill)
 
     def _all(self) -> tuple[Message, ...]:
-        if SpilledMessages._last[0] is not self._place:
-            read = tuple(map(Message.model_validate, self._place.value()))
-            SpilledMessages._last = self._place, read
-        return SpilledMessages._last[1]
+        return _read(self._place)
 
     def __len__(self) -> int:
         return self._length
 
-    @overload
-    def __getitem__(self, place: int) -> Message: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[Message, ...]: ...
-    def __getitem__(self, place: int | slice) -> Message | tuple[Message, ...]:
+    def __getitem__(self, place: Any) -> Any:
         return self._all()[place]
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self._all())
+
+
+@lru_cache(maxsize=1)  # looked at again and again, then never
+def _read(place: Spilled) -> tuple[Message, ...]:
+    return tuple(map(Message.model_validate, place.value()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +125,9 @@ class Example:
         """How much of the panel preferred the last message over `rejected`, -1 (all lost) to 1 (all won); 1 where tests
         told a resolved run from a failed one.
         """
-        if self.score is None and self.lost:
-            return 1.0  # by the issue's own tests
-        return None if self.score is None else round((self.score - 50) / 50, 6)
+        if self.score is None:
+            return 1.0 if self.lost else None  # by the issue's own tests
+        return round((self.score - 50) / 50, 6)
 
     def weights(self) -> dict[str, float | None]:
         """What a trainer may weigh the row by: `weight` is the score (if known the expected one) as a share."""
@@ -143,11 +139,8 @@ class Example:
     def tokens(self) -> int:
         """Estimated tokens of everything in it, of its native form where that is the longer one."""
         longest = max(history_tokens(self.messages), history_tokens(self.native))
-        return (
-            longest
-            + sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
-            + history_tokens(self.lost)
-        )
+        losing = sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
+        return longest + losing + history_tokens(self.lost)
 
     def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
         """The example with every message and every losing turn changed."""
@@ -256,8 +249,7 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
         if [m.role for m in messages[place - 1 : place + 1]] == ["user", "assistant"]
         and not problem(messages[place].content)
     ]
-    taken: Counter[str] = Counter()
-    kept: dict[int, str] = {}
+    taken, kept = Counter[str](), dict[int, str]()
     for place in sorted(fit, key=lambda place: hashlib.sha256(f"{example.id}\0{place}".encode()).digest()):
         style = shell.style(turn.command(messages[place].content))
         kinds = (f"style {style}", f"third {3 * fit.index(place) // len(fit)}")
@@ -303,7 +295,8 @@ def labelled(example: Example) -> list[Example]:
         if not rows or row.prompt != rows[-1].prompt:
             bare = replace(row, rejected="", lost=())
             rows.append(replace(bare, label=True))
-        rows.append(replace(bare, label=False, messages=(*row.prompt, *(row.lost or (_assistant(row.rejected),)))))
+        said = row.lost or (Message(role="assistant", content=row.rejected),)
+        rows.append(replace(bare, label=False, messages=(*row.prompt, *said)))
     return rows
 
 
@@ -337,7 +330,3 @@ def labelled_turns(example: Example) -> list[Example]:
     """As `labelled`, for formats that train the last message alone."""
     pair_of_turns(example)
     return labelled(example)
-
-
-def _assistant(text: str) -> Message:
-    return Message(role="assistant", content=text)

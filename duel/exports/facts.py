@@ -1,13 +1,14 @@
 """What the card and the manifest tell: where the turns come from, who wrote and judged them, what was left out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from duel.audit.audit_summary import ranked
 from duel.audit.contamination import Benchmarks
 from duel.errors import UserError
-from duel.exports.example import Division, Example
+from duel.exports.example import Division
 from duel.exports.handover import Handover
 from duel.exports.splits import groups_by_split
 from duel.settings import Settings
@@ -39,10 +40,13 @@ def gather(
     return {
         "options": _options(asked),
         "settings": settings.model_dump(mode="json", include={"audit", "report"}),
-        "sources": _sources(examples),
+        "sources": [
+            {"dataset": name, "revision": revision, "examples": count}
+            for (name, revision), count in sorted(Counter((one.dataset, one.revision) for one in examples).items())
+        ],
         "writers": dict(sorted(Counter(example.model or "unknown" for example in examples).items())),
-        "prompts": _ranked(example.template for example in examples if example.template),
-        "buckets": _ranked(example.bucket for example in examples if example.bucket),
+        "prompts": ranked(example.template for example in examples if example.template),
+        "buckets": ranked(example.bucket for example in examples if example.bucket),
         "judges": list(verdict.get("by_judge") or settings.judge.models) if duels else [],
         "verdict": verdict,
         "offline": any("offline-stand-in/" in example.model for example in examples),
@@ -63,9 +67,9 @@ def gather(
         "group": division.by,
         "notes": division.notes,
         "tokens": sum(example.tokens for example in examples),
-        "styles": _ranked(example.style or "unknown" for example in examples),
-        "repositories": _ranked(example.repo or "unknown" for example in examples),
-        "licenses": _ranked(example.license or "unknown" for example in examples),
+        "styles": ranked(example.style or "unknown" for example in examples),
+        "repositories": ranked(example.repo or "unknown" for example in examples),
+        "licenses": ranked(example.license or "unknown" for example in examples),
     }
 
 
@@ -73,11 +77,6 @@ def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line chose: nothing of this machine, and no file by more than its name."""
     files = {name: Path(asked[name]).name for name in ("source", "outcomes", "system") if asked.get(name)}
     return {name: asked[name] for name in _OPTIONS if name in asked} | files
-
-
-def _sources(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    counts = Counter((example.dataset, example.revision) for example in examples)
-    return [{"dataset": name, "revision": revision, "examples": n} for (name, revision), n in sorted(counts.items())]
 
 
 def _verdict(workspace: Workspace) -> dict[str, Any]:
@@ -96,7 +95,3 @@ def _dropped_before(workspace: Workspace) -> dict[str, dict[str, int]]:
         if row.get("stage") != "export":
             stages.setdefault(str(row.get("stage")), Counter())[str(row.get("reason"))] += 1
     return {stage: dict(sorted(counts.items())) for stage, counts in sorted(stages.items())}
-
-
-def _ranked(values: Any) -> dict[str, int]:
-    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))

@@ -60,11 +60,8 @@ class Handover:
         """The examples. Raises ExportError that says why none is left."""
         if not examples:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons().most_common(5))
-            raise ExportError(
-                "nothing is left to export",
-                value=reasons or "the source is empty",
-                hint="loosen the filters or the audit",
-            )
+            what, hint = "nothing is left to export", "loosen the filters or the audit"
+            raise ExportError(what, value=reasons or "the source is empty", hint=hint)
         return examples
 
     def say(self) -> None:
@@ -73,20 +70,15 @@ class Handover:
 
     def rows(self) -> list[Mapping[str, Any]]:
         """What was left out, as rows of report/dropped.jsonl."""
+
+        def plain(text: str) -> str:
+            return text.encode("utf-8", "replace").decode()  # a lone surrogate becomes a question mark
+
         return [
-            {
-                "file": drop.id,
-                "instance_id": _as_utf8(drop.instance_id),
-                "reason": drop.reason,
-                "detail": _as_utf8(f"{step}: {drop.detail}"),
-            }
-            for step, drop in self.left_out
+            {"file": one.id, "instance_id": plain(one.instance_id), "reason": one.reason, "detail": plain(detail)}
+            for step, one in self.left_out
+            for detail in [f"{step}: {one.detail}"]
         ]
 
     def reasons(self) -> Counter[str]:
         return Counter(drop.reason for _, drop in self.left_out)
-
-
-def _as_utf8(text: str) -> str:
-    """Outside text that every file can hold: a lone surrogate becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()

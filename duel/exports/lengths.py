@@ -18,8 +18,7 @@ WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
 EMPTY_THOUGHT = 8
 """Tokens that TRL's training templates may put before each agent turn: `assistant_only_loss` brings such a template,
 and Qwen3's writes an empty think block (4 tokens of its own vocabulary, 6 of single bytes)."""
-ROUNDS = 24
-"""Fits that are tried on one example: each takes out at least what is too much."""
+ROUNDS = 24  # fits that are tried on one example: each takes out at least what is too much
 
 
 class Estimate:
@@ -52,11 +51,10 @@ class Tokenizer(Estimate):
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
         except Exception as error:  # the loader raises errors of several packages
-            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            what = f"cannot load the tokenizer: {told[:200]}"
             hint = "a folder with tokenizer.json, or a model's name on the Hub"
-            raise UserError(
-                f"cannot load the tokenizer: {what[:200]}", where="--tokenizer", value=name, hint=hint
-            ) from None
+            raise UserError(what, where="--tokenizer", value=name, hint=hint) from None
         self.name = name
 
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
@@ -73,10 +71,6 @@ class Tokenizer(Estimate):
     def _message(self, message: Mapping[str, Any]) -> int:
         text = f"{message.get('reasoning_content') or ''}{message.get('content') or ''}{_calls(message)}"
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _turns(sequence: list[Any] | str) -> int:
-    return 0 if isinstance(sequence, str) else sum(message["role"] == "assistant" for message in sequence)
 
 
 def _calls(message: Mapping[str, Any]) -> str:
@@ -131,7 +125,12 @@ class Measure:
         row = thoughts.as_reasoning(row) if self.reasoning else row
         tools = as_object(row["tools"]) if row.get("tools") else ()
         frame = EMPTY_THOUGHT if form.trl_flags.get("assistant_only_loss") else 0
-        return tuple(self.tokens.count(each, tools) + frame * _turns(each) for each in sequences(row))
+
+        def framed(sequence: list[Any] | str) -> int:
+            chat = [] if isinstance(sequence, str) else sequence
+            return frame * [message["role"] for message in chat].count("assistant")
+
+        return tuple(self.tokens.count(each, tools) + framed(each) for each in sequences(row))
 
     def _fitted(self, form: Format, example: Example, longest: int) -> Example:
         """The example with a shorter history: the room goes down by what is too much until the rows fit."""
@@ -153,10 +152,8 @@ class Measure:
 
 def _with_room(example: Example, room: int) -> Example | None:
     """The example with both its histories fitted into `room` estimated tokens; None where the task would be cut."""
-    if example.lost:
-        return None
-    messages, native = (_fit(conversation, room) for conversation in (example.messages, example.native))
-    if messages is None or native is None:
+    messages, native = _fit(example.messages, room), _fit(example.native, room)
+    if example.lost or messages is None or native is None:
         return None
     return replace(example, messages=messages, native=native)
 

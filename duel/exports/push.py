@@ -13,7 +13,6 @@ from duel.errors import SettingsError, UserError
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import DatasetInfo
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -42,7 +41,10 @@ def push(
             _must_be_wanted(api.dataset_info(repository), repository, public, agree)
         except errors.RepositoryNotFoundError:
             api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
-            _must_be_as_asked(api, repository, public)
+            # One that came into being meanwhile keeps its own visibility: look before anything is uploaded.
+            if not public and not api.dataset_info(repository).private:
+                what = "the Hub made the repository public"
+                raise UserError(what, where="--push", value=repository, hint="nothing was uploaded") from None
         commit = api.upload_folder(
             repo_id=repository,
             repo_type="dataset",
@@ -76,27 +78,12 @@ def _connection_error() -> type[Exception]:
 
 def _must_be_wanted(existing: DatasetInfo, repository: str, public: bool, agree: Callable[[str], bool]) -> None:
     if not existing.private and not public:
-        raise UserError(
-            "the repository is public, and a private one was asked for",
-            where="--push",
-            value=repository,
-            hint="make it private on the Hub, choose another name, or say --public",
-        )
+        what = "the repository is public, and a private one was asked for"
+        hint = "make it private on the Hub, choose another name, or say --public"
+        raise UserError(what, where="--push", value=repository, hint=hint)
     if not agree(f"{repository} is there already: overwrite its files?"):
-        raise UserError(
-            "the repository exists and was not overwritten",
-            where="--push",
-            value=repository,
-            hint="--yes overwrites it without a question",
-        )
-
-
-def _must_be_as_asked(api: HfApi, repository: str, public: bool) -> None:
-    """A repository that came into being meanwhile keeps its own visibility: look before anything is uploaded."""
-    if not public and not api.dataset_info(repository).private:
-        raise UserError(
-            "the Hub made the repository public", where="--push", value=repository, hint="nothing was uploaded"
-        )
+        what, hint = "the repository exists and was not overwritten", "--yes overwrites it without a question"
+        raise UserError(what, where="--push", value=repository, hint=hint)
 
 
 def _refused(error: Exception, repository: str, token: str) -> UserError:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from duel import chat_tokens, placement
@@ -22,11 +23,7 @@ from duel.settings import Settings
 # Why an example is left out: (slug, detail); None where it stays.
 Verdict = Callable[[Example], tuple[str, str] | None]
 
-BALANCED_BY: dict[str, Callable[[Example], str]] = {
-    "style": lambda example: example.style,
-    "repo": lambda example: example.repo,
-    "license": lambda example: example.license,
-}
+BALANCED_BY: dict[str, Callable[[Example], str]] = {name: attrgetter(name) for name in ("style", "repo", "license")}
 
 
 def kept_where(verdict: Verdict) -> Step:
@@ -89,9 +86,8 @@ FILTERS: dict[str, Verdict] = {"error-recovery": with_recovery, "success": succe
 def filters_of(text: str) -> dict[str, Verdict]:
     """The filters of a comma-separated list. Raises UserError for an unknown one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in FILTERS:
-            raise UserError("unknown filter", where="--filter", value=name, hint=f"known: {', '.join(FILTERS)}")
+    for name in [name for name in names if name not in FILTERS]:
+        raise UserError("unknown filter", where="--filter", value=name, hint=f"known: {', '.join(FILTERS)}")
     return {name: FILTERS[name] for name in names}
 
 
@@ -115,7 +111,7 @@ def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
 
 def at_most_per_repo(limit: int, seed: int) -> Step:
     """At most `limit` examples of one repository, drawn with `seed`."""
-    return lambda examples: _capped(examples, lambda e: e.repo, limit, seed, "over-max-per-repo")
+    return lambda examples: _capped(examples, BALANCED_BY["repo"], limit, seed, "over-max-per-repo")
 
 
 def balanced(by: str, seed: int) -> Step:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from duel import shell
 from duel.conversation import dialogue, shown_output
@@ -28,8 +28,8 @@ _SAME_WORDS = 0.5
 # Many folders have a file of this name: the name alone does not tell that it is the one that was meant.
 _COMMON_NAMES = frozenset("main index mod lib __init__ setup conftest README Makefile root utils".split())
 _SHELLS = frozenset({"bash", "shell", "execute_bash", "run", "exec", "terminal"})
-# What a script without a program is about: its most telling kind first.
-_DECISIVE = ("edit", "version control", "read")
+# What a script is about: its most telling kind first.
+_DECISIVE = ("run", "edit", "version control", "read")
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,10 @@ def outcome_of(example: Example) -> tuple[Outcome, str]:
 def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
     """Every action with what it brought back; of a turn that ran nothing, what it was told."""
     steps = []
-    turn = -1
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, AgentReply):
-            continue
-        turn += 1
+    replies = [(entry, after) for entry, after in zip_longest(entries, entries[1:]) if isinstance(entry, AgentReply)]
+    for turn, (entry, after) in enumerate(replies):
         if not entry.calls:
-            following = entries[position + 1] if position + 1 < len(entries) else None
-            told = following.text if isinstance(following, Said) and following.role == "user" else None
+            told = after.text if isinstance(after, Said) and after.role == "user" else None
             seen = shown_output.shown(told, acted=False) if told is not None else Shown()
             steps.append(ActionStep(turn, entry.text, "", "", told, "", seen))
         results = {result.id: result.text for result in entry.results}
@@ -122,7 +118,8 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
     for end, (step, action) in enumerate(zip(steps, actions, strict=True)):
         if step.shown.failed and step.shown.kind != "format":  # a refused turn ran nothing that could be set right
             open_errors.append(end)
-        if not _succeeded(step):
+        ended = step.tool and step.observation is not None
+        if not ended or step.shown.failed or step.shown.code not in {0, None}:
             continue
         targets = {start: target for start in open_errors if (target := actions[start].met_by(action))}
         if targets:
@@ -175,13 +172,14 @@ class _Action:
 
         Of a script that does several things, the program that it runs is what failed.
         """
-        kind = "run" if "run" in self.deeds else next((k for k in _DECISIVE if k in self.deeds), "")
-        kind = kind or next(iter(self.deeds), "")
+        kind = next((kind for kind in (*_DECISIVE, *self.deeds) if kind in self.deeds), "")
         if kind not in later.deeds:
             return ""
         mine, other = self.deeds[kind], later.deeds[kind]
-        if not _alike(kind, mine.names, other.names):
-            return ""
+        tests = {"python", *_TEST_RUNNERS}
+        both_test = kind == "run" and mine.names & tests and other.names & tests
+        if kind not in {"read", "edit"} and not mine.names & other.names and not both_test:
+            return ""  # another program
         if mine.files:
             return self._common_file(mine, other)
         if self.error == "test" and (other.files or other.selection not in {"", mine.selection}):
@@ -211,11 +209,13 @@ def _deed(commands: Sequence[shell.Command]) -> _Deed:
             nodes += [found["node"]] if found["node"] else []
         elif "/" in word and _PATH.fullmatch(word):
             files.add(word)
+    runs = [command.words for command in commands if shown_output.program(command) in _TEST_RUNNERS]
+    narrowed = [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
     return _Deed(
         names=frozenset(map(shown_output.program, commands)),
         files=frozenset(map(_plain, files)),
         operands=frozenset(word for command in commands for word in _operands(command)),
-        selection=" ".join([*sorted(nodes), *_expressions(commands)]),
+        selection=" ".join([*sorted(nodes), *narrowed]),
         words=tuple(word for c in commands for word in (shown_output.program(c), *_arguments(c))),
     )
 
@@ -228,10 +228,6 @@ def _step(turn: int, thought: str, call: AgentCall, observation: str | None) -> 
     seen = shown_output.shown(observation, command) if observation is not None else Shown()
     path = text(call.arguments, "file_path", "path", "notebook_path", "filename")
     return ActionStep(turn, thought, call.name, action, observation, command, seen, path)
-
-
-def _succeeded(step: ActionStep) -> bool:
-    return step.observation is not None and bool(step.tool) and not step.shown.failed and step.shown.code in {0, None}
 
 
 def _arguments(command: shell.Command) -> tuple[str, ...]:
@@ -256,19 +252,6 @@ def _file_words(command: shell.Command) -> list[str]:
         options = [i for i, word in enumerate(command.words) if i and word.startswith("-")]
         return list(command.words[1 : options[0]]) if options else words
     return words[1:] if command.name in shown_output.SEARCHES else words
-
-
-def _expressions(commands: Sequence[shell.Command]) -> list[str]:
-    """What narrows a test run: the values of `-k` of a test runner."""
-    runs = [command.words for command in commands if shown_output.program(command) in _TEST_RUNNERS]
-    return [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
-
-
-def _alike(kind: str, names: frozenset[str], others: frozenset[str]) -> bool:
-    """The same program; any two ways to read or to edit a file, or to run tests, are alike as well."""
-    tests = {"python", *_TEST_RUNNERS}
-    both_test = kind == "run" and bool(names & tests and others & tests)
-    return kind in {"read", "edit"} or bool(names & others) or both_test
 
 
 def _plain(path: str) -> str:

@@ -32,10 +32,11 @@ class RunPairs:
         for group in groups.values():
             pairs = self._pairs(group)
             used = {one.id for both in pairs for one in both}
-            kept += [_pair(*both) for both in pairs]
-            dropped += [
-                Dropped(lost.id, lost.instance_id, "paired", f"the failed side of {won.id}") for won, lost in pairs
-            ]
+            for won, lost in pairs:
+                opening = len(_opening(won))
+                rest = lost.messages[opening:]
+                kept.append(replace(won, opening=opening, lost=rest, rejected=rest[-1].content))
+                dropped.append(Dropped(lost.id, lost.instance_id, "paired", f"the failed side of {won.id}"))
             dropped += [_left_over(one, group) for one in group if one.id not in used]
         return kept, dropped
 
@@ -60,12 +61,6 @@ def _opening(example: Example) -> tuple[Message, ...]:
     """What stands before the first turn: instructions and task."""
     first = next(place for place, message in enumerate(example.messages) if message.role == "assistant")
     return example.messages[:first]
-
-
-def _pair(won: Example, lost: Example) -> Example:
-    opening = len(_opening(won))
-    rest = lost.messages[opening:]
-    return replace(won, opening=opening, lost=rest, rejected=rest[-1].content)
 
 
 def _left_over(example: Example, group: list[Example]) -> Dropped:

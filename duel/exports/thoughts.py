@@ -19,17 +19,20 @@ def in_think_blocks(examples: list[Example]) -> tuple[list[Example], list[Droppe
 
 def as_reasoning(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with each think block as the message's `reasoning_content`; null where a turn has none."""
-    return {key: [_message(part) for part in value] if _is_chat(value) else value for key, value in row.items()}
+
+    def changed(value: Any) -> Any:
+        is_chat = isinstance(value, list) and value and all(isinstance(part, dict) and "role" in part for part in value)
+        return [_message(part) for part in value] if is_chat else value
+
+    return {key: changed(value) for key, value in row.items()}
 
 
 def _moved(message: Message) -> Message:
     if message.role != "assistant":
         return message
-    if dialogue.calls_in(message):
-        content = f"<think>\n{message.content.strip()}\n</think>" if message.content.strip() else ""
-    else:
-        content = _text(message.content)
-    return message.model_copy(update={"content": content})
+    said = message.content.strip()
+    called = f"<think>\n{said}\n</think>" if said else ""
+    return message.model_copy(update={"content": called if dialogue.calls_in(message) else _text(message.content)})
 
 
 def _text(text: str) -> str:
@@ -39,10 +42,6 @@ def _text(text: str) -> str:
     if not match or not thought or "<think>" in thought:
         return text
     return f"<think>\n{thought}\n</think>\n\n{text[match.start() :]}"
-
-
-def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(part, dict) and "role" in part for part in value)
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,15 +44,14 @@ def load(source: str, here: Path) -> list[Loaded]:
 def find(source: str, here: Path) -> dict[str, Path]:
     """The files that `source` names, in order, by their place in it. Raises SourceError."""
     files = record_files.find(source, (here,), SUFFIXES)
+    known = ", ".join(SUFFIXES)
     if not files and not glob.has_magic(source) and not (here / expanded(source)).is_dir():
         raise SourceError("no such file", where=source, hint="--from takes a file, a folder or a glob")
     if not files:
-        raise SourceError("no trajectory file is there", where=source, hint=f"looked for {', '.join(SUFFIXES)}")
+        raise SourceError("no trajectory file is there", where=source, hint=f"looked for {known}")
     for file in files.values():
         if file.suffix not in SUFFIXES:
-            raise SourceError(
-                "not a kind of trajectory file that is known", where=file, hint=f"known: {', '.join(SUFFIXES)}"
-            )
+            raise SourceError("not a kind of trajectory file that is known", where=file, hint=f"known: {known}")
     return files
 
 
@@ -62,8 +61,8 @@ def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
     found = []
     for example in examples:
         name = example.instance_id
-        resolved = known.get(f"{name}#{example.id.rpartition('#')[2]}", known.get(name)) if example.recorded else None
-        told = resolved is not None
+        resolved = known.get(f"{name}#{example.id.rpartition('#')[2]}", known.get(name))
+        told = example.recorded and resolved is not None
         found.append(replace(example, resolved=resolved, evidence=f"told by {file.name}") if told else example)
     return found
 
@@ -76,18 +75,17 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
         raise SourceError("cannot read the system prompt", where=file, value=error) from None
     if not system.content:
         raise SourceError("cannot read the system prompt", where=file, value="it is empty")
-    return [_with_system(example, system) for example in examples]
 
+    def under(messages: Sequence[Message]) -> tuple[Message, ...]:
+        return (system, *messages[int(messages[0].role == "system") :]) if messages else ()
 
-def _with_system(example: Example, system: Message) -> Example:
-    messages = _under(system, example.messages)
-    shift = len(messages) - len(example.messages)
-    refused = tuple((place + shift, said) for place, said in example.refused)
-    return replace(example, messages=messages, native=_under(system, example.native), refused=refused)
+    def changed(example: Example) -> Example:
+        messages = under(example.messages)
+        shift = len(messages) - len(example.messages)
+        refused = tuple((place + shift, said) for place, said in example.refused)
+        return replace(example, messages=messages, native=under(example.native), refused=refused)
 
-
-def _under(system: Message, messages: Sequence[Message]) -> tuple[Message, ...]:
-    return (system, *messages[int(messages[0].role == "system") :]) if messages else ()
+    return [changed(example) for example in examples]
 
 
 def outcomes(file: Path) -> dict[str, bool]:
@@ -191,7 +189,13 @@ def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Messag
     native = [Message.model_validate(message) for message in dialogue.native_chat(session)]
     if not session.acts_in_text:
         return native, [], session
-    said = [_text_message(row) for row in rows if row["role"] != "exit"]
+    said = []
+    for row in rows:
+        content, images = parts(row["content"])
+        if images and row["role"] != "exit":
+            raise ItemError("content-not-text", "a message holds something else than text")
+        if row["role"] != "exit":  # what a tool answers is a message of the user there
+            said.append(Message(role="user" if row["role"] == "tool" else row["role"], content=content))
     return said, [] if session.keeps_protocol or not session.calls else native, session
 
 
@@ -205,20 +209,8 @@ def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
     return [Message(role="system", content=system), *messages] if system and messages[0].role != "system" else messages
 
 
-def _text_message(row: Mapping[str, Any]) -> Message:
-    """A message whose actions stand in its text; a tool's answer is a message of the user there."""
-    content, images = parts(row["content"])
-    if images:
-        raise ItemError("content-not-text", "a message holds something else than text")
-    role = "user" if row["role"] == "tool" else row["role"]
-    return Message(role=role, content=content)
-
-
 def _style(messages: list[Message]) -> str:
     """The style of the last action, as for a duel's turn."""
     last = next((message for message in reversed(messages) if message.role == "assistant"), None)
-    if last is None:
-        return ""
-    if calls := dialogue.calls_in(last):
-        return calls[-1].name
-    return shell.style(turn.command(last.content))
+    calls = dialogue.calls_in(last) if last else ()
+    return calls[-1].name if calls else shell.style(turn.command(last.content)) if last else ""

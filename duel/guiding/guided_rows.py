@@ -8,7 +8,7 @@ from typing import Any
 from duel.guiding.intervention_rates import actions_of
 from duel.guiding.supervised_loop import said
 from duel.records import Guided
-from duel.sources.mining.mined import RowWriter, schema
+from duel.sources.mining.mined import RowWriter
 
 _COLUMNS = (
     "instance_id repo messages:messages trajectory_format exit_status duration_sec:float"
@@ -44,7 +44,7 @@ def row(record: Guided) -> dict[str, Any]:
 
 def save(path: Path, records: Iterable[Guided]) -> int:
     """Write the file of these runs where there are any; the same runs give the same bytes."""
-    with RowWriter(path, schema(_COLUMNS)) as rows:
+    with RowWriter(path, _COLUMNS) as rows:
         for record in records:
             rows.add(row(record))
     return rows.rows

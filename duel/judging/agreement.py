@@ -1,6 +1,5 @@
 """How far the judges of a panel agree, and how many independent votes they are worth."""
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -116,41 +115,3 @@ def first_shown_lean(table: VoteTable) -> Floats:
     """
     by_order = mean(table.vote_values, axis=0)
     return np.asarray((by_order[:, 1] - by_order[:, 0]) / 2)
-
-
-@dataclass(frozen=True)
-class JudgeAccuracy:
-    """How often a judge names the known winner, each item asked in both orders."""
-
-    by_order: tuple[int, int]
-    """Items right in the first order, in the second."""
-    both: int
-    """Items right in both orders."""
-    equal: int
-    """Items with the same choice in both orders; the others flipped or did not parse the same way."""
-    items: int
-
-    @property
-    def average(self) -> float:
-        """The share that is right, over both orders."""
-        return sum(self.by_order) / (2 * self.items)
-
-
-def accuracy(choices: ArrayLike, truth: ArrayLike) -> JudgeAccuracy:
-    """Compare `choices`, shape (items, 2 orders), with `truth`, (items,). What did not parse equals no truth."""
-    chosen, known = np.asarray(choices), np.asarray(truth)
-    right = chosen == known[:, None]
-    return JudgeAccuracy(
-        by_order=(int(right[:, 0].sum()), int(right[:, 1].sum())),
-        both=int(right.all(1).sum()),
-        equal=int((chosen[:, 0] == chosen[:, 1]).sum()),
-        items=len(known),
-    )
-
-
-def cohen_kappa(first: ArrayLike, second: ArrayLike) -> float:
-    """Cohen's kappa of two raters' labels, (units,) each, unweighted; NaN where chance alone agrees fully."""
-    one, two = np.asarray(first), np.asarray(second)
-    labels = np.unique(np.concatenate([one, two]))
-    chance = sum(float((one == label).mean() * (two == label).mean()) for label in labels)
-    return (float((one == two).mean()) - chance) / (1 - chance) if chance < 1 else float("nan")

@@ -11,7 +11,7 @@ each is turned into one value a turn whose mean it is (its linearization), so th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 import numpy as np
@@ -119,13 +119,10 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
             slope=finite(slope),
         ),
     )
-    return bounds if table.whole else _with_missing(bounds, table, units, settings, level)
-
-
-def _with_missing(bounds: Bounds, table: VoteTable, units: Units, settings: Settings, level: float) -> Bounds:
-    linear = made_good(table)
-    everyone = np.ones(len(linear), dtype=bool)
-    return Bounds(**{**bounds.__dict__, "missing": bound(linear, everyone, units, settings, level)})
+    if table.whole:
+        return bounds
+    everyone = np.ones(len(table.parsed), dtype=bool)
+    return replace(bounds, missing=bound(made_good(table), everyone, units, settings, level))
 
 
 def bound(deltas: Floats, rows: Flags, units: Units, settings: Settings, level: float) -> Bound:

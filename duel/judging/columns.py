@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
+from sys import intern
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.records import DIMENSIONS, Score, Vote
+from duel.records import DIMENSIONS, Score
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -67,7 +68,8 @@ class Columns:
         asked = np.full((size, panel, 2), -1, dtype=np.int32)
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
         cost = np.full((size, panel), np.nan)
-        errors, models = _objects([None] * size), _objects([None] * size)
+        errors, models = objects([None] * size), objects([None] * size)
+        shared: dict[tuple[tuple[int, str], ...], dict[int, str]] = {}
         for row, score in enumerate(scores):
             for vote in score.votes:
                 place = place_of.get(vote.judge)
@@ -79,28 +81,28 @@ class Columns:
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + (0.0 if np.isnan(cost[row, place]) else cost[row, place])
                 if vote.parsed:
-                    votes[row, place, order] = _doubled(vote)
+                    votes[row, place, order] = [round(2 * getattr(vote, name)) for name in DIMENSIONS]
                 if vote.error:
                     errors[row] = errors[row] or {}
                     errors[row].setdefault(place, []).append(_slug(vote.error))
-                if vote.model:
-                    models[row] = (models[row] or {}) | {place: vote.model}
+            named = {place_of[vote.judge]: vote.model for vote in score.votes if vote.model and vote.judge in place_of}
+            models[row] = shared.setdefault(tuple(named.items()), named) if named else None
         return cls(
             judges=tuple(judges),
-            files=_objects(score.file for score in scores),
-            instances=_objects(score.instance_id for score in scores),
+            files=objects(score.file for score in scores),
+            instances=objects(score.instance_id for score in scores),
             votes=votes,
             asked=asked,
             tokens=tokens,
             cost=cost,
             lengths=np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3),
-            opponents=_objects(score.writers.get("opponent", "") for score in scores),
-            challengers=_objects(score.writers.get("challenger", "") for score in scores),
-            made_by=_objects(score.made_with.get("challenger", "") for score in scores),
-            candidates=_objects(score.made_with.get("candidates", "") for score in scores),
+            opponents=objects(intern(score.writers.get("opponent", "")) for score in scores),
+            challengers=objects(intern(score.writers.get("challenger", "")) for score in scores),
+            made_by=objects(intern(score.made_with.get("challenger", "")) for score in scores),
+            candidates=objects(score.made_with.get("candidates", "") for score in scores),
             errors=errors,
             models=models,
-            attempts=_objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
+            attempts=objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
         )
 
     def where(self, rows: Any) -> Columns:
@@ -159,11 +161,8 @@ def _arrays() -> Iterable[Field[Any]]:
     return [f for f in fields(Columns) if f.name != "judges"]
 
 
-def _doubled(vote: Vote) -> list[int]:
-    return [round(2 * getattr(vote, name)) for name in DIMENSIONS]
-
-
-def _objects(values: Iterable[Any]) -> NDArray[np.object_]:
+def objects(values: Iterable[Any]) -> NDArray[np.object_]:
+    """A flat array of them, also where they are lists or of equal length."""
     listed = list(values)
     array = np.empty(len(listed), dtype=object)
     array[:] = listed

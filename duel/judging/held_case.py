@@ -1,18 +1,15 @@
-"""The case of the last regate, kept beside the files it was read from, so that the next one need not read them.
+"""The case of the last verdict, kept beside the files it was read from, so that the next one need not read them.
 
-The files are the truth: names, sizes and times of all answers and scores are part of the key, and so are the settings
-that decide which scores count and what they add up to. Whatever differs, the files are read again. Reading 1,000,000
-turns takes minutes, comparing their names and times seconds.
+The files are the truth: names, sizes and times of all answers and scores are part of the key (`duel.file_sums`), and so
+are the settings that decide which scores count and what they add up to. Whatever differs, the files are read again.
+Reading 1,000,000 turns takes minutes, comparing their names and times seconds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -20,15 +17,16 @@ from zipfile import BadZipFile
 import numpy as np
 import orjson
 
+from duel.file_sums import Snapshot
 from duel.judging import looks
-from duel.judging.columns import Columns
+from duel.judging.columns import Columns, objects
 from duel.judging.evidence import Case
 from duel.judging.rubric import short_hash
 
 if TYPE_CHECKING:
     from duel.judging.panel import Panel
 
-FORMAT = "duel-case/1"
+FORMAT = "duel-case/2"
 # Under this many turns reading the files takes a few seconds at most, and the table is not worth its disk.
 FEWEST = 2_000
 NUMBERS = ("votes", "asked", "tokens", "cost", "lengths")
@@ -40,39 +38,25 @@ def path(panel: Panel) -> Path:
     return panel.workspace.private / "case.npz"
 
 
-def stamp(panel: Panel) -> str:
-    """What identifies the present files and the settings under which they are read."""
-    settings, workspace = panel.settings, panel.workspace
+def rests_on(panel: Panel) -> str:
+    """The fingerprint of the settings under which the files are read."""
+    settings = panel.settings
     chosen = settings.model_dump(mode="json", include={"judge", "audit", "generate"})
     report = settings.report.model_dump() if settings.judge.strategy == "screen" else None
-    whole = hashlib.blake2b(
-        short_hash([FORMAT, panel.made_with, panel.mode, settings.duel.seed, chosen, report]).encode(), digest_size=16
-    )
-    score = workspace.root / "score"
-    further = [score / f"_{name}" for name in workspace.side_contests()]
-    for folder in [*workspace.answer_folders(), *chain.from_iterable(map(workspace.folders.inside, [score, *further]))]:
-        for line in sorted(_entries(folder)):
-            whole.update(line.encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
+    return short_hash([FORMAT, panel.made_with, panel.mode, settings.duel.seed, chosen, report])
 
 
-def _entries(folder: Path) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                if entry.name.endswith(".json") and entry.name[0] not in "._":
-                    about = entry.stat()
-                    yield f"{entry.name}\0{about.st_size}\0{about.st_mtime_ns}\n"
-    except (FileNotFoundError, NotADirectoryError):
-        return
+def snapshot(panel: Panel) -> Snapshot:
+    """The files that a case is read from."""
+    return Snapshot.take(panel.workspace, "answer", "score")
 
 
-def load(panel: Panel) -> Case | None:
+def load(panel: Panel, files: Snapshot) -> Case | None:
     """The case as it was kept, if nothing has changed since; its dropped items are the stage's then."""
     try:
         with np.load(path(panel), allow_pickle=False) as kept:
             told = orjson.loads(kept["told"].tobytes())
-            if told["stamp"] != stamp(panel):
+            if told["stamp"] != [rests_on(panel), files.before]:
                 return None
             parts: dict[str, Any] = {
                 name: _columns(kept, name, told["judges"]) for name in PARTS if f"{name}.votes" in kept
@@ -86,15 +70,16 @@ def load(panel: Panel) -> Case | None:
     return Case(settings=panel.settings, mode=panel.mode, made_with=panel.made_with, earlier=earlier, **facts, **parts)
 
 
-def store(panel: Panel, case: Case, before: str) -> None:
-    """Keep `case`, whose files were read when their stamp was `before`, unless they changed meanwhile."""
-    if len(case.columns) < FEWEST or panel.stage.damage or stamp(panel) != before:
+def store(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
+    """Keep `case`, read from `files` as this process has left them; `finished` of its pairs have all their votes."""
+    if len(case.columns) < FEWEST or panel.stage.damage:
         return
+    panel.workspace.saves.let_the_clock_move()
     told = {
-        "stamp": before,
+        "stamp": [rests_on(panel), files.now()],
         "judges": case.columns.judges,
         "dropped": panel.stage.dropped,
-        "finished": panel.stage.finished,
+        "finished": finished,
         **{name: getattr(case, name) for name in ("attacks", "kept_out", "confirmed", "left_out")},
     }
     arrays: dict[str, Any] = {"told": _bytes(told)}
@@ -122,11 +107,4 @@ def _columns(kept: Mapping[str, Any], name: str, judges: Iterable[str]) -> Colum
     words["attempts"] = [tuple(kinds) for kinds in words["attempts"]]
     numbers: dict[str, Any] = {column: kept[f"{name}.{column}"] for column in NUMBERS}
     empty = Columns.of([], list(judges))
-    return replace(empty, **(numbers | {column: _objects(values) for column, values in words.items()}))
-
-
-def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
-    array = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):
-        array[place] = value
-    return array
+    return replace(empty, **(numbers | {column: objects(values) for column, values in words.items()}))

@@ -8,6 +8,7 @@ from typing import Any
 from duel.judging.known_truth import KnownPair, KnownTruthFigures, Said, score
 
 ALL = "all"
+COUNTS = ("right", "drawn", "wrong", "flips", "unparsed")
 
 
 def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
@@ -22,18 +23,15 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
         own = {kind: row for (name, kind), row in found.items() if name == judge}
         whole = together([row for kind, row in own.items() if not kind.startswith("control")])
         if whole.pairs:
+            spent[judge, ALL] = sum(spent[judge, kind] for kind in own if not kind.startswith("control"))
             own[ALL] = whole
-            spent[judge, ALL] = sum(
-                spent[judge, kind] for kind in own if kind != ALL and not kind.startswith("control")
-            )
         rows += [_row(judge, kind, row, spent[judge, kind]) for kind, row in own.items()]
     return rows
 
 
 def together(rows: Sequence[KnownTruthFigures]) -> KnownTruthFigures:
     """Several kinds as one."""
-    names = ("pairs", "right", "drawn", "wrong", "flips", "unparsed")
-    counts = {name: sum(getattr(row, name) for row in rows) for name in names}
+    counts = {name: sum(getattr(row, name) for row in rows) for name in ("pairs", *COUNTS)}
     return KnownTruthFigures(**counts, clusters=set().union(*(row.clusters for row in rows)))
 
 
@@ -46,11 +44,7 @@ def _row(judge: str, kind: str, row: KnownTruthFigures, cost: float) -> dict[str
         "pull_requests": len(row.clusters),
         "accuracy": share,
         "interval": row.interval,
-        "right": row.right,
-        "drawn": row.drawn,
-        "wrong": row.wrong,
-        "flips": row.flips,
-        "unparsed": row.unparsed,
+        **{name: getattr(row, name) for name in COUNTS},
         "abstention": (row.drawn + row.unparsed) / row.pairs if row.pairs else None,
         "cost": cost,
         "known_a_dollar": known / cost if cost and share is not None else None,

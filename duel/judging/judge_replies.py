@@ -222,7 +222,7 @@ def _the_last_word(content: str, last: _Found, before: Iterator[_Found], reasone
         if found.end >= last.end:  # around it
             if not _missing(found.members):
                 last = found
-            elif any(_is_reply(key) and isinstance(value, dict) for key, value in found.members.items()):
+            elif any(_REPLY_NAME.match(key) and isinstance(value, dict) for key, value in found.members.items()):
                 raise Unparsed("bad-value", "a verdict for each reply is no choice between them")
         elif not _missing(found.members) and found.end <= last.start:
             return _verdict(_of_two(content, found, last).members)
@@ -247,10 +247,6 @@ def _of_two(content: str, first: _Found, second: _Found) -> _Found:
     if revises and quotes:
         raise Unparsed("bad-value", "two verdicts disagree, and which one counts is not said")
     return first if quotes else second
-
-
-def _is_reply(key: str) -> bool:
-    return _REPLY_NAME.match(key) is not None
 
 
 def _raw_choices(members: Mapping[str, Any]) -> dict[str, int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from duel.errors import SourceError
@@ -68,12 +68,8 @@ def _pandalm(table: csv.DictReader[str]) -> Iterator[Row]:
         truth = _CHOICES.get(str(label).strip().lower())
         if truth is None or 2 * votes <= len(people):
             continue
-        for judge in _judges(row):
+        for judge in (name for name in row if name not in _ABOUT and not name.startswith(_PEOPLE)):
             yield judge, _pair(str(number), "labels", truth), (_value(row[judge], truth),)
-
-
-def _judges(row: Mapping[str, str]) -> list[str]:
-    return [name for name in row if name not in _ABOUT and not name.startswith(_PEOPLE)]
 
 
 def _pair(name: str, kind: str, truth: int) -> KnownPair:

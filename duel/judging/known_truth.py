@@ -278,12 +278,7 @@ def score(pairs: Iterable[KnownPair], said: Said) -> dict[tuple[str, str], Known
         row.clusters.add(pair.instance_id)
         mean = sum(values) / len(values)
         row.flips += min(values) < 0.5 < max(values)
-        if pair.control:
-            row.right, row.wrong = row.right + (mean == 0.5), row.wrong + (mean != 0.5)
-        else:
-            row.right, row.drawn, row.wrong = (
-                row.right + (mean > 0.5),
-                row.drawn + (mean == 0.5),
-                row.wrong + (mean < 0.5),
-            )
+        right = mean == 0.5 if pair.control else mean > 0.5
+        drawn = mean == 0.5 and not pair.control
+        row.right, row.drawn, row.wrong = row.right + right, row.drawn + drawn, row.wrong + (not right and not drawn)
     return dict(table)

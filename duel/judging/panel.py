@@ -16,15 +16,13 @@ from duel.errors import ItemError
 from duel.judging import judge_replies, rubric, rule_judges, screen
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
-from duel.records import Answer, PairIds, Score, Vote
+from duel.records import RULE, Answer, PairIds, Score, Vote
 from duel.settings import Settings
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Ask
 
-REMEMBERED = 5_000
-"""Finished scores that are kept in memory, at 12.5 KB each, so that they need not be read twice."""
 COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -38,8 +36,6 @@ class Panel:
     """Fingerprint of the candidates of every turn that came by, by file stem."""
     with_evidence: set[str] = field(default_factory=set)
     """Those whose judges are shown what the commands did: their rubric is another one."""
-    finished: dict[str, Score] = field(default_factory=dict)
-    """The scores that were found complete, so that they need not be read twice."""
     asked_anew: Counter[str] = field(default_factory=Counter)
     """Why scores that lie there cannot be used."""
 
@@ -63,8 +59,9 @@ class Panel:
 
     @cached_property
     def rules(self) -> dict[str, rule_judges.PairJudge]:
-        """The judges that are functions."""
-        return rule_judges.of_panel(self.settings.judge.models)
+        """The judges that are functions. Raises SettingsError for one that is not there."""
+        named = [model for model in self.settings.judge.models if model.startswith(RULE)]
+        return {model: rule_judges.JUDGES[model.removeprefix(RULE)] for model in named}
 
     @cached_property
     def made_with(self) -> dict[str, str]:
@@ -96,8 +93,6 @@ class Panel:
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
-                if len(self.finished) < REMEMBERED:
-                    self.finished[pair.item] = kept
             else:
                 yield OpenPair(self, pair, answer, kept, twins + self.contest.twins)
 
@@ -121,7 +116,7 @@ class Panel:
         """Every score that lies there; what cannot be read is noted as damaged."""
         for path in self.contest.paths(self.workspace):
             try:
-                yield path, self.finished.get(path.stem) or self.workspace.read(path, Score)
+                yield path, self.workspace.read(path, Score)
             except ItemError as error:
                 self.stage.damage.append(error)
 

@@ -7,18 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from duel.judging.rubric import JudgedPair
-from duel.records import DIMENSIONS, RULE, Message, Order, Vote
+from duel.records import DIMENSIONS, Message, Order, Vote
 from duel.registry import Registry
 
 PairJudge: TypeAlias = Callable[[Sequence[Message], str, str], int | Mapping[str, int]]
 """(history, first reply, second reply) -> 1 for the first, 2 for the second, 0 for a draw, or these by dimension."""
 
 JUDGES: Registry[PairJudge] = Registry("judge")
-
-
-def of_panel(models: Sequence[str]) -> dict[str, PairJudge]:
-    """The rules among the judges of a panel. Raises SettingsError for one that is not there."""
-    return {model: JUDGES[model.removeprefix(RULE)] for model in models if model.startswith(RULE)}
 
 
 def cast_vote(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:

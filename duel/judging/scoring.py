@@ -58,7 +58,7 @@ def add_up(votes: Floats, due: Flags, keys: NDArray[np.intp], quorum: int) -> St
     totals = np.where((due & cast)[..., None], votes, 0.0).sum(2)
     counting = whole & parsed[:, None]
     number = (orders * counting).sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         scores = 100 * (totals[:, :, keys].sum(2) * counting).sum(1) / (number * len(keys))
         metrics = 100 * (totals * counting[..., None]).sum(1) / number[:, None]
         values = np.where(whole[..., None], totals / orders[..., None], np.nan)

@@ -76,7 +76,7 @@ def scores_of(panel: Panel) -> Iterator[Score]:
     stage = panel.stage
     dropped = {row["file"] for row in stage.dropped}
     seen = bool(panel.candidates or dropped)
-    confirmed = second_looks(panel)
+    confirmed = {score.file: score.score for score in beside(of_contest(panel, CONFIRM))}
     for path, score in panel.scores():
         if path.stem in dropped:
             continue
@@ -87,12 +87,6 @@ def scores_of(panel: Panel) -> Iterator[Score]:
         if settled != score:
             stage.workspace.save(path, settled)
         yield settled
-
-
-def second_looks(panel: Panel) -> dict[str, float]:
-    """File -> the score of a second, independent look at its pair."""
-    fresh = beside(of_contest(panel, CONFIRM))
-    return {score.file: score.score for score in fresh if score.score is not None}
 
 
 def left_out(panel: Panel, counted: Collection[str]) -> Counter[str]:

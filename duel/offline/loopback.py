@@ -19,6 +19,7 @@ class StandIn:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.base_url = f"{self.url}/v1"
+        self.reset = server.reset
 
     def stats(self) -> dict[str, Any]:
         """What was counted so far: see `Counts.stats`."""
@@ -29,51 +30,35 @@ class StandIn:
         """The latest requests to the completions route, in the order in which they arrived."""
         return list(self._server.counts.seen)
 
-    def reset(self) -> None:
-        self._server.reset()
-
 
 @contextmanager
 def serving(server: Server, port: int = 0) -> Iterator[StandIn]:
-    """`server` in a thread of its own, on loopback, while the body runs; `port` 0 takes a free one."""
-    thread = _Thread(server, port)
+    """`server` on an event loop and in a thread of its own while the body runs; `port` 0 takes a free one.
+
+    Raises OSError where the port cannot be listened to.
+    """
+    started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
+    end = asyncio.Event()
+
+    async def serve() -> None:
+        async with listening(server, port) as taken:
+            started.set_result((asyncio.get_running_loop(), taken))
+            await end.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except OSError as error:
+            started.set_exception(error)
+
+    thread = threading.Thread(target=run, name="stand-in endpoint", daemon=True)
     thread.start()
-    taken = thread.port()
+    loop, taken = started.result()
     try:
         yield StandIn(server, taken)
     finally:
-        thread.end()
-
-
-class _Thread(threading.Thread):
-    """An event loop of its own for one server."""
-
-    def __init__(self, server: Server, port: int) -> None:
-        super().__init__(name="stand-in endpoint", daemon=True)
-        self._server, self._port = server, port
-        self._taken: concurrent.futures.Future[int] = concurrent.futures.Future()
-        self._end = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop
-
-    def run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except OSError as error:
-            self._taken.set_exception(error)
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        async with listening(self._server, self._port) as taken:
-            self._taken.set_result(taken)
-            await self._end.wait()
-
-    def port(self) -> int:
-        """The port, once it is listened to. Raises OSError where it cannot be."""
-        return self._taken.result()
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self.join()
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
 
 
 @asynccontextmanager

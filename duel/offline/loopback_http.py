@@ -34,20 +34,19 @@ Handler = Callable[[HttpCall, "Connection"], Awaitable[None]]
 class Connection(asyncio.Protocol):
     """One client connection: hands each request to `handler` and lets it write the response, one after another."""
 
+    transport: asyncio.Transport
+
     def __init__(self, handler: Handler, connections: set[Connection]) -> None:
         self._handler = handler
         self._connections = connections
         self._buffer = bytearray()
         self._task: asyncio.Task[None] | None = None
-        self._transport: asyncio.Transport | None = None
         self._drained = asyncio.Event()
         self._drained.set()
 
-    # -- what the event loop calls ---------------------------------------------------------------------------------
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # for the type checker
-        self._transport = transport
+        self.transport = transport
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -67,12 +66,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._drained.set()
 
-    # -- what a handler calls --------------------------------------------------------------------------------------
-
     @property
     def open(self) -> bool:
         """True while the client is there."""
-        return self._transport is not None and not self._transport.is_closing()
+        return not self.transport.is_closing()
 
     def respond(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Write one whole response."""
@@ -86,24 +83,23 @@ class Connection(asyncio.Protocol):
         self.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        if self.open:
+            self.transport.write(data)
 
     async def drain(self) -> None:
         await self._drained.wait()
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
         """End the connection at once, as a crash does: the client reads a reset."""
-        if self._transport is not None and self.open:
+        if self.open:
             # Without lingering the kernel sends RST and not FIN.
-            wire = self._transport.get_extra_info("socket")
+            wire = self.transport.get_extra_info("socket")
             with contextlib.suppress(OSError):  # the client was faster, and the socket is closed already
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
+            self.transport.abort()
 
     async def stop(self) -> None:
         """Abort, and wait for the handler that was at work."""
@@ -111,8 +107,6 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-
-    # -- parsing ---------------------------------------------------------------------------------------------------
 
     def _next(self) -> None:
         call = self._parse()
@@ -141,14 +135,9 @@ class Connection(asyncio.Protocol):
         fields = (line.partition(":") for line in lines[1:])
         headers = {name.strip().lower(): value.strip() for name, _, value in fields}
         length = headers.get("content-length", "0")
-        if len(parts) != 3 or not length.isdecimal():
-            self._refuse(400)
-            return None
-        if "transfer-encoding" in headers:
-            self._refuse(411)
-            return None
-        if int(length) > MAX_BODY_BYTES:
-            self._refuse(413)
+        malformed = len(parts) != 3 or not length.isdecimal()
+        if malformed or "transfer-encoding" in headers or int(length) > MAX_BODY_BYTES:
+            self._refuse(400 if malformed else 411 if "transfer-encoding" in headers else 413)
             return None
         start, stop = end + 4, end + 4 + int(length)
         if len(self._buffer) < stop:

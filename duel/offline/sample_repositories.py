@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StringConstraints
 
 # Whatever git would take from the machine is fixed, so that the same files give the same commit ids everywhere.
 GIT_ENVIRONMENT = {
@@ -34,17 +36,19 @@ _TEST_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Pull:
+Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+class Pull(BaseModel, frozen=True):
     """One pull request: what was reported, and the edits that repair it."""
 
     number: int
     title: str
     created_at: str
-    issue: str
-    description: str
-    interface: str
-    edits: tuple[Mapping[str, str], ...]
+    issue: Stripped
+    description: Stripped
+    interface: str = ""
+    edits: tuple[dict[str, str], ...]
 
     def edited(self, files: Mapping[str, str], tests: bool) -> dict[str, str]:
         """The files that this pull request changes, as it leaves them: its tests, or all the rest.
@@ -54,27 +58,21 @@ class Pull:
         changed: dict[str, str] = {}
         for edit in self.edits:
             path = edit["file"]
-            if bool(_TEST_PATH.search(path)) != tests:
-                continue
-            changed[path] = _apply(edit, changed.get(path, files.get(path, "")))
+            if bool(_TEST_PATH.search(path)) == tests:
+                changed[path] = _apply(edit, changed.get(path, files.get(path, "")))
         return changed
 
 
-@dataclass(frozen=True)
-class SampleRepository:
+class SampleRepository(BaseModel, frozen=True):
     """One repository as its TOML file describes it."""
 
-    name: str
+    name: str = Field(alias="repo")
     license: str
     language: str
     test_command: str
     author: str
-    commits: tuple[Mapping[str, Any], ...]
+    commits: tuple[dict[str, Any], ...]
     pulls: tuple[Pull, ...]
-
-    def instance_id(self, pull: Pull) -> str:
-        """The id of a pull request, as the datasets write it."""
-        return f"{self.name.replace('/', '__')}-{pull.number}"
 
 
 class Checkout:
@@ -94,7 +92,6 @@ class Checkout:
             self.commit(commit["message"], commit["date"])
 
     def write(self, files: Mapping[str, str]) -> None:
-        """Write files, the first line of each without the line break that TOML asks for."""
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,15 +106,13 @@ class Checkout:
         stamp = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in person.items()}
         self.git("commit", "--quiet", "--message", message, **stamp)
 
-    @property
-    def head(self) -> str:
-        """The commit id of the current state."""
-        return self.git("rev-parse", "HEAD").strip()
-
-    def files(self) -> dict[str, str]:
-        """All files under git."""
-        names = self.git("ls-files").splitlines()
-        return {name: (self.folder / name).read_text("utf-8") for name in names}
+    def difference(self, files: Mapping[str, str]) -> str:
+        """The diff that writing `files` would make; nothing is left of it."""
+        self.write(files)
+        self.git("add", "--all")
+        diff = self.git("diff", "--cached", "--no-color", "--no-ext-diff")
+        self.git("reset", "--quiet", "--hard")
+        return diff
 
     def git(self, *arguments: str, **environment: str) -> str:
         """Run git; returns its output."""
@@ -141,23 +136,22 @@ class Base:
 
     @property
     def repository(self) -> SampleRepository:
-        """Whose pull request it is."""
         return self.checkout.repository
 
     @property
     def instance_id(self) -> str:
-        """The id of the pull request."""
-        return self.repository.instance_id(self.pull)
+        """The id of the pull request, as the datasets write it."""
+        return f"{self.repository.name.replace('/', '__')}-{self.pull.number}"
 
     @cached_property
     def commit(self) -> str:
-        """The base commit."""
-        return self.checkout.head
+        return self.checkout.git("rev-parse", "HEAD").strip()
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """The files at the base commit."""
-        return self.checkout.files()
+        """All files under git at the base commit."""
+        names = self.checkout.git("ls-files").splitlines()
+        return {name: (self.checkout.folder / name).read_text("utf-8") for name in names}
 
     @cached_property
     def tests(self) -> dict[str, str]:
@@ -174,7 +168,11 @@ def load(only: str = "") -> list[SampleRepository]:
     """The repositories of the sample in alphabetical order, or the one that is named `only`."""
     folder = resources.files("duel.offline") / "repositories"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
-    return [_parse(file.read_text("utf-8")) for file in files if not only or file.name == f"{only}.toml"]
+    return [
+        SampleRepository.model_validate(tomllib.loads(file.read_text("utf-8")))
+        for file in files
+        if not only or file.name == f"{only}.toml"
+    ]
 
 
 def bases(repository: SampleRepository, folder: Path) -> Iterator[tuple[Base, dict[str, Any]]]:
@@ -194,7 +192,7 @@ def bases(repository: SampleRepository, folder: Path) -> Iterator[tuple[Base, di
 
 def pull_row(base: Base) -> dict[str, Any]:
     """One row in the columns of nebius/SWE-rebench-V2-PRs."""
-    patch, test_patch = _diff(base, base.fix), _diff(base, base.tests)
+    patch, test_patch = base.checkout.difference(base.fix), base.checkout.difference(base.tests)
     return {
         "base_commit": base.commit,
         "created_at": base.pull.created_at,
@@ -206,27 +204,13 @@ def pull_row(base: Base) -> dict[str, Any]:
         "pull_number": base.pull.number,
         "repo": base.repository.name,
         "test_patch": test_patch,
-        "FAIL_TO_PASS": _test_names(test_patch),
+        "FAIL_TO_PASS": [next(filter(None, added.groups())) for added in _TEST_NAME.finditer(test_patch)],
         "PASS_TO_PASS": [],
         "interface": base.pull.interface,
         "license": base.repository.license,
         "install_config": {"test_cmd": base.repository.test_command},
         "meta": {"language": base.repository.language, "made_by": "duel.offline.recorder"},
     }
-
-
-def _diff(base: Base, files: Mapping[str, str]) -> str:
-    checkout = base.checkout
-    checkout.write(files)
-    checkout.git("add", "--all")
-    diff = checkout.git("diff", "--cached", "--no-color", "--no-ext-diff")
-    checkout.git("reset", "--quiet", "--hard")
-    return diff
-
-
-def _test_names(test_patch: str) -> list[str]:
-    """The tests that a diff adds."""
-    return [next(name for name in match.groups() if name) for match in _TEST_NAME.finditer(test_patch)]
 
 
 def _apply(edit: Mapping[str, str], text: str) -> str:
@@ -237,28 +221,3 @@ def _apply(edit: Mapping[str, str], text: str) -> str:
     if text.count(edit["old"]) != 1:
         raise ValueError(f"{edit['file']}: fits {text.count(edit['old'])} times: {edit['old']!r}")
     return text.replace(edit["old"], edit["new"])
-
-
-def _parse(text: str) -> SampleRepository:
-    told = tomllib.loads(text)
-    pulls = (
-        Pull(
-            number=pull["number"],
-            title=pull["title"],
-            created_at=pull["created_at"],
-            issue=pull["issue"].strip(),
-            description=pull["description"].strip(),
-            interface=pull.get("interface", ""),
-            edits=tuple(pull["edits"]),
-        )
-        for pull in told["pulls"]
-    )
-    return SampleRepository(
-        name=told["repo"],
-        license=told["license"],
-        language=told["language"],
-        test_command=told["test_command"],
-        author=told["author"],
-        commits=tuple(told["commits"]),
-        pulls=tuple(pulls),
-    )

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -31,14 +31,10 @@ class Options:
     """How an endpoint behaves."""
 
     latency_s: float = 0.0
-    capacity: int = 0
-    """Completions in flight beyond which a request is refused with 429; 0: no limit."""
-    expected_key: str = ""
-    """The bearer key that is asked for (401 otherwise); "": any, or none."""
-    models: Sequence[str] = ()
-    """Model ids beyond which a request is refused with 404; (): any."""
-    reply: Rule | None = None
-    """What is said to a request's body; None: the rules."""
+    capacity: int = 0  # completions in flight beyond which a request is refused with 429; 0: no limit
+    expected_key: str = ""  # the bearer key that is asked for (401 otherwise); "": any, or none
+    models: Sequence[str] = ()  # model ids beyond which a request is refused with 404; (): any
+    reply: Rule | None = None  # what is said to a request's body; None: the rules
 
 
 @dataclass(frozen=True)
@@ -54,23 +50,21 @@ class SeenRequest:
     outcome: str
 
 
+@dataclass
 class Counts:
     """What the endpoint has counted since it started or was reset."""
 
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-        """Requests by key, refused and faulty ones included."""
-        self.delivered: Counter[str] = Counter()
-        """Replies by key that were written in full."""
-        self.outcomes: Counter[str] = Counter()
-        self.by_role: Counter[str] = Counter()
-        self.by_model: Counter[str] = Counter()
-        self.authorizations: Counter[str] = Counter()
-        self.seen: deque[SeenRequest] = deque(maxlen=SEEN_AT_MOST)
-        self.asked_after_delivery = 0
-        self.client_aborted = 0
-        self.inflight = 0
-        self.max_inflight = 0
+    asked: Counter[str] = field(default_factory=Counter)  # requests by key, refused and faulty ones included
+    delivered: Counter[str] = field(default_factory=Counter)  # replies by key that were written in full
+    outcomes: Counter[str] = field(default_factory=Counter)
+    by_role: Counter[str] = field(default_factory=Counter)
+    by_model: Counter[str] = field(default_factory=Counter)
+    authorizations: Counter[str] = field(default_factory=Counter)
+    seen: deque[SeenRequest] = field(default_factory=lambda: deque(maxlen=SEEN_AT_MOST))
+    asked_after_delivery: int = 0
+    client_aborted: int = 0
+    inflight: int = 0
+    max_inflight: int = 0
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -116,11 +110,10 @@ class Server:
 
     def reset(self) -> None:
         """Forget all counts; what is in flight is still counted down."""
-        fresh = Counts()
-        fresh.inflight = self.counts.inflight
-        self.counts = fresh
+        self.counts = Counts(inflight=self.counts.inflight)
 
     async def _completions(self, call: HttpCall, connection: Connection) -> None:
+        counts = self.counts
         try:
             body = orjson.loads(call.body)
             messages, model = body["messages"], str(body["model"])
@@ -129,15 +122,19 @@ class Server:
             connection.respond(400, error_body(400, f"not a chat completion request: {type(error).__name__}"))
             return
         key = request_key(body)
-        asking = Exchange(call, connection, body, messages, model, role, key, self.counts.asked[key])
-        self._count(asking)
-        refusal = self._refusal(asking)
-        if refusal:
-            self._refuse(asking, *refusal)
+        asking = Exchange(call, connection, body, messages, model, role, key, counts.asked[key])
+        counts.asked[key] += 1
+        counts.asked_after_delivery += key in counts.delivered
+        counts.by_role[role] += 1
+        counts.by_model[model] += 1
+        counts.authorizations[call.headers.get("authorization", "")] += 1
+        if refusal := self._refusal(asking):
+            status, message, code = refusal
+            self._note(asking, f"refused-{code}")
+            connection.respond(status, error_body(status, message, code))
             return
-        counts = self.counts
-        self.counts.inflight += 1
-        self.counts.max_inflight = max(self.counts.max_inflight, self.counts.inflight)
+        counts.inflight += 1
+        counts.max_inflight = max(counts.max_inflight, counts.inflight)
         try:
             await self._answer(asking)
         except asyncio.CancelledError:
@@ -145,14 +142,6 @@ class Server:
             raise
         finally:
             self.counts.inflight -= 1
-
-    def _count(self, asking: Exchange) -> None:
-        counts = self.counts
-        counts.asked[asking.key] += 1
-        counts.asked_after_delivery += asking.key in counts.delivered
-        counts.by_role[asking.role] += 1
-        counts.by_model[asking.model] += 1
-        counts.authorizations[asking.call.headers.get("authorization", "")] += 1
 
     def _note(self, asking: Exchange, outcome: str) -> None:
         self.counts.outcomes[outcome] += 1
@@ -171,10 +160,6 @@ class Server:
         if options.capacity and self.counts.inflight >= options.capacity:
             return 429, "infrastructure is at maximum capacity, try again later", "capacity"
         return None
-
-    def _refuse(self, asking: Exchange, status: int, message: str, code: str) -> None:
-        self._note(asking, f"refused-{code}")
-        asking.connection.respond(status, error_body(status, message, code))
 
     async def _answer(self, asking: Exchange) -> None:
         self._note(asking, "ok")

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from duel.records.record import DIMENSIONS, Order, Part, Record
+from duel.records.record import Part, Record
+from duel.records.score import Preference
 
 PERSON = "person:"
 STAND_IN = "stand-in"
@@ -24,8 +25,8 @@ class Lot(Part):
     seed: int = 0
 
 
-class PersonVote(Record):
-    """One person's word on one pair, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost. A skip has no values."""
+class PersonVote(Preference, Record):
+    """One person's word on one pair. A skip has no values."""
 
     FORMAT: ClassVar[str] = "duel-person-vote/1"
     format: str = FORMAT
@@ -35,15 +36,6 @@ class PersonVote(Record):
     """The stem of the answer."""
     pair: str
     """The fingerprint of the two texts that were compared."""
-    judge: str
-    """`person:<name>`."""
-    order: Order
-    correctness: float | None = None
-    grounding: float | None = None
-    progress: float | None = None
-    protocol: float | None = None
-    efficiency: float | None = None
-    reason: str = ""
     skipped: str = ""
     """Why the person would not say; "" for a vote."""
     repeat: bool = False
@@ -58,12 +50,6 @@ class PersonVote(Record):
     def rater(self) -> str:
         """The person's name."""
         return self.judge.removeprefix(PERSON)
-
-    @property
-    def values(self) -> list[float] | None:
-        """The five dimensions, None for a skip."""
-        found = [getattr(self, name) for name in DIMENSIONS]
-        return None if None in found else found
 
 
 class PeopleFigure(Part):

@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from duel.records.record import Order, Part, Record
+from duel.records.record import DIMENSIONS, Order, Part, Record
 
 
-class Vote(Part):
-    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost, null unparsed.
+class Preference(Part):
+    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost.
 
-    `judge` is who cast it: a model's id, `rule:<name>` or `person:<name>`. The record it stands in names the pair.
+    `judge` is who said it: a model's id, `rule:<name>` or `person:<name>`.
     """
 
     judge: str
@@ -21,6 +21,17 @@ class Vote(Part):
     protocol: float | None = None
     efficiency: float | None = None
     reason: str = ""
+
+    @property
+    def values(self) -> list[float] | None:
+        """The five dimensions; None where one is missing (what did not parse, or a skip)."""
+        found = [getattr(self, name) for name in DIMENSIONS]
+        return None if None in found else found
+
+
+class Vote(Preference):
+    """A judge's word on the pair of the record that it stands in; null in every dimension where it did not parse."""
+
     error: str = ""
     usage: dict[str, Any] = Field(default_factory=dict)
     """Summed over the replies it took."""
@@ -32,9 +43,7 @@ class Vote(Part):
 
     @property
     def parsed(self) -> bool:
-        """True when all five dimensions are there."""
-        values = (self.correctness, self.grounding, self.progress, self.protocol, self.efficiency)
-        return None not in values
+        return self.values is not None
 
 
 class PairIds(Part):

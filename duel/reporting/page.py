@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +101,7 @@ class Page:
         self.save(self.folder / BESIDE / f"{name}.js", b"duelBlocks({\n" + told + b"\n});\n")
 
     def html(
-        self,
-        verdict: Verdict,
-        summary: dict[str, Any],
-        shown: Sequence[ReportPart],
-        charts: dict[str, Drawing],
+        self, verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPart], charts: dict[str, Drawing]
     ) -> bytes:
         """The page over all turns that were added."""
         self._close_chunk()
@@ -116,8 +111,8 @@ class Page:
             self._close_file()
             self._close_part()
         self._pool.shutdown()
-        style = svg.page_colours() + svg.page_style() + _part("page.css")
-        script = "(() => {\n'use strict';\n" + "".join(map(_part, SCRIPTS)) + "})();\n"
+        style = svg.page_colours() + svg.page_style() + svg.part("page.css")
+        script = "(() => {\n'use strict';\n" + "".join(map(svg.part, SCRIPTS)) + "})();\n"
         fields = {
             "title": "Duel report" + OFFLINE_TITLE * summary["offline"],
             "policy": policy(style, script, self.beside),
@@ -129,7 +124,7 @@ class Page:
         }
         blocks = [*rows, ("systems", pack(self._details.systems))]
         blocks += [(name, packed.result()) for name, packed in self._packed]
-        before, _, after = _filled(_part("page.html"), fields).partition("{{blocks}}")
+        before, _, after = _filled(svg.part("page.html"), fields).partition("{{blocks}}")
         return b"".join([before.encode(), *_elements(blocks), after.encode()])
 
     def _where(self) -> dict[str, Any]:
@@ -248,7 +243,3 @@ def _filled(template: str, fields: dict[str, str]) -> str:
         name, _, rest = piece.partition("}}")
         filled += [fields.get(name, "{{" + name + "}}"), rest]
     return "".join(filled)
-
-
-def _part(name: str) -> str:
-    return (resources.files("duel.reporting") / "page" / name).read_text(encoding="utf-8")

@@ -36,16 +36,8 @@ def corrected(people: People) -> ReportPart:
     rows = [
         ("margin by people", wording.points(people.margin), "the panel on all turns, corrected by people on some"),
         ("lower bound", wording.delta_points(people.lcb), WORDS.get(people.decision, people.decision)),
-        (
-            "people alone",
-            wording.points(people.margin_alone),
-            f"bound {wording.delta_points(people.lcb_alone)}",
-        ),
-        (
-            "the panel alone",
-            wording.points(people.panel_margin),
-            f"{wording.plain(people.slope)} of it is used",
-        ),
+        ("people alone", wording.points(people.margin_alone), f"bound {wording.delta_points(people.lcb_alone)}"),
+        ("the panel alone", wording.points(people.panel_margin), f"{wording.plain(people.slope)} of it is used"),
         ("the panel is kinder by", bias, "than people; 95 % interval"),
         ("labeled turns", wording.count(people.labels), f"in {people.clusters:,} pull requests"),
         ("raters", wording.count(people.raters), people.scope),

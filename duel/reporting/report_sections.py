@@ -206,13 +206,7 @@ def groups(summary: dict[str, Any]) -> list[ReportPart]:
 
 def _group_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     numbers = (wording.count(row[key]) for key in ("final", "refined", "defeat"))
-    return (
-        name,
-        wording.count(row["turns"]),
-        wording.count(row["parsed"]),
-        wording.score(row["score"]),
-        *numbers,
-    )
+    return (name, wording.count(row["turns"]), wording.count(row["parsed"]), wording.score(row["score"]), *numbers)
 
 
 def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,68 +1,13 @@
 """A small SVG writer: shapes with classes, colours from one palette, readable on light and dark paper."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 
 from duel.reporting.text import xml
 
-# Contrast on its own paper: text colours at least 4.5 : 1, shapes at least 3 : 1 (WCAG 2.2 AA).
-LIGHT = {
-    "page": "#f7f6f2",
-    "paper": "#ffffff",
-    "raised": "#fbfaf7",
-    "ink": "#1f1e1b",
-    "muted": "#66635b",
-    "rule": "#e3e0d8",
-    "final": "#1b7a5e",
-    "refined": "#a86f08",
-    "defeat": "#b5473a",
-    "none": "#86827a",
-    "king": "#7b4d94",
-    "challenger": "#2a62b5",
-    "king-tint": "#f0e4f6",
-    "challenger-tint": "#dfeafa",
-    "mark": "#ffe9a8",
-    "warn": "#8a2f1d",
-    "warn-tint": "#fdeee9",
-}
-DARK = {
-    "page": "#121315",
-    "paper": "#191b1e",
-    "raised": "#1f2225",
-    "ink": "#e8e6e0",
-    "muted": "#a3a097",
-    "rule": "#32353a",
-    "final": "#4fba98",
-    "refined": "#d9a441",
-    "defeat": "#e37f70",
-    "none": "#8b887f",
-    "king": "#c4a0de",
-    "challenger": "#86aef5",
-    "king-tint": "#382a45",
-    "challenger-tint": "#1f3355",
-    "mark": "#6b5312",
-    "warn": "#f2a595",
-    "warn-tint": "#3a211b",
-}
-STYLE = """
-text { font: 12px system-ui, -apple-system, 'Segoe UI', Inter, Roboto, sans-serif; fill: var(--ink) }
-.small { font-size: 11px }
-.muted { fill: var(--muted) }
-.strong { font-weight: 600 }
-.end { text-anchor: end }
-.middle { text-anchor: middle }
-.rule { stroke: var(--rule); stroke-width: 1 }
-.axis { stroke: var(--muted); stroke-width: 1 }
-.threshold { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3 }
-.line { stroke: var(--challenger); stroke-width: 2; fill: none }
-.fill-challenger { fill: var(--challenger) }
-.fill-king { fill: var(--king) }
-.fill-final { fill: var(--final) }
-.fill-refined { fill: var(--refined) }
-.fill-defeat { fill: var(--defeat) }
-.fill-none { fill: var(--none) }
-.paper { fill: var(--paper) }
-"""
 MARGIN = 16
 
 
@@ -109,7 +54,7 @@ class Drawing:
 
     def file(self) -> str:
         """The drawing as a file of its own: with title and paper, in the colours that the reader's system asks for."""
-        light, dark = _resolved(LIGHT), _resolved(DARK)
+        light, dark = map(_resolved, _palettes())
         style = f"<style>{light}@media (prefers-color-scheme: dark) {{{dark}}}</style>"
         paper = f'<rect class="paper" x="{-MARGIN}" y="{-MARGIN - 24}" width="100%" height="100%" rx="8"/>'
         heading = f'<text class="strong" x="0" y="-10">{xml(self.title)}</text>'
@@ -125,10 +70,26 @@ class Drawing:
         return f'<svg class="chart"{attributes} {size} {label}>{before}{"".join(self.parts)}</svg>'
 
 
-def page_colours() -> str:
-    """The palette as CSS variables: the system's choice, unless the reader has chosen on the page."""
-    light = "".join(f"--{name}:{value};" for name, value in LIGHT.items())
-    dark = "".join(f"--{name}:{value};" for name, value in DARK.items())
+@cache
+def _palettes() -> list[dict[str, str]]:
+    """The colours by name, on light and on dark paper."""
+    rows = [line.split() for line in part("palette.txt").splitlines() if not line.startswith("#")]
+    return [{name: colours[dark] for name, *colours in rows} for dark in (0, 1)]
+
+
+def page_colours(names: Mapping[str, str] | None = None) -> str:
+    """The palette as CSS variables: the system's choice, unless the reader has chosen on the page.
+
+    `names`: only these colours, each under the name that it has on the page.
+    """
+    light, dark = (
+        "".join(
+            f"--{(names or {}).get(name, name)}:{value};"
+            for name, value in colours.items()
+            if name in (names or colours)
+        )
+        for colours in _palettes()
+    )
     return (
         f":root{{color-scheme:light;{light}}}\n"
         f"@media (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
@@ -138,12 +99,18 @@ def page_colours() -> str:
 
 def page_style() -> str:
     """The charts' style for a page: the same rules, kept to charts."""
-    return re.sub(r"(?m)^([.\w])", r".chart \1", STYLE)
+    return re.sub(r"(?m)^([.\w])", r".chart \1", part("charts.css"))
 
 
 def _resolved(palette: dict[str, str]) -> str:
     """The style with its colours written out: not every SVG reader knows CSS variables."""
-    return re.sub(r"var\(--([\w-]+)\)", lambda match: palette[match[1]], STYLE)
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: palette[match[1]], part("charts.css"))
+
+
+@cache
+def part(name: str) -> str:
+    """A file of the page."""
+    return (resources.files("duel.reporting") / "page" / name).read_text(encoding="utf-8")
 
 
 def _class(classes: str) -> str:

@@ -45,7 +45,10 @@ def prose(text: str, limit: int = 600) -> str:
 
 
 def _word(token: str) -> str:
-    return token if _PLAIN_WORD.fullmatch(token) and not _LINK_START.search(token) else code(token)
+    if _PLAIN_WORD.fullmatch(token) and not _LINK_START.search(token):
+        return token
+    core = token.rstrip(".,;:")
+    return code(core) + token[len(core) :]
 
 
 def xml(text: object) -> str:

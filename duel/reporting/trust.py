@@ -15,11 +15,7 @@ def certainty(verdict: Verdict) -> ReportPart:
     power = f"found with a chance of {wording.share(v.power)} at this size"
     rows = [
         ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
-        (
-            f"lower bound, {level} one-sided",
-            wording.delta_points(v.lcb),
-            f"the gate's: studentized over {units(v)}",
-        ),
+        (f"lower bound, {level} one-sided", wording.delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
         *_other_bounds(v),
         ("cluster t bound", wording.delta_points(v.lcb_t), "the same level, for comparison"),
         ("bound over turns", wording.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
@@ -75,12 +71,7 @@ def repeats(verdict: Verdict) -> ReportPart:
         rows = [
             ("now", wording.score(found.final_mean), wording.share(1.0), f"{found.final:,} turns by score"),
             ("the same panel", wording.score(found.expected_same), wording.share(found.again_same), "expected"),
-            (
-                "another panel",
-                wording.score(found.expected_other),
-                wording.share(found.again_other),
-                "expected",
-            ),
+            ("another panel", wording.score(found.expected_other), wording.share(found.again_other), "expected"),
         ]
         if found.confirmed:
             seen = f"measured on {found.confirmed:,} turns"

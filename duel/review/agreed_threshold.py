@@ -12,8 +12,7 @@ Floats = NDArray[np.float64]
 
 WISHED_SHARES = (0.7, 0.8, 0.9)
 STEP = 5.0
-LOWEST = 50.0
-"""Under it the panel itself prefers the opponent."""
+LOWEST = 50.0  # under it the panel itself prefers the opponent
 
 
 def agreed_thresholds(scores: Floats, won: Floats, weights: Floats, alpha: float = 0.05) -> list[PeopleThreshold]:

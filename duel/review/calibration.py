@@ -22,15 +22,12 @@ from duel.settings import Settings
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-MARGIN = 200
-"""Points of margin a unit of delta."""
-LEADS = (10.0, 5.0, 2.5, 1.0)
-"""Score points for which the labels needed are told."""
+MARGIN = 200  # points of margin a unit of delta
+LEADS = (10.0, 5.0, 2.5, 1.0)  # score points for which the labels needed are told
 FEWEST_FOR_SPREAD = 10
 DIFFERENCES = 10
 LONGEST_WORDS = 400
-RATERS_FOR_PEOPLE = 3
-"""From here on the differences between raters can be told apart from chance."""
+RATERS_FOR_PEOPLE = 3  # from here on the differences between raters can be told apart from chance
 
 
 def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> People:
@@ -41,13 +38,14 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     """
     labeled = Labeled.of(scores, votes, settings)
     phases = Phases.of(labeled.panel, labeled.people, labeled.chance, labeled.clusters)
+    spread = phases.residual_sd() if phases.labels >= FEWEST_FOR_SPREAD else estimator.RESIDUAL_SD
     found = People(
         labels=phases.labels,
         clusters=phases.labeled_clusters,
         raters=len(labeled.raters),
         scope=scope(len(labeled.raters)),
         panel_margin=finite(MARGIN * labeled.panel.mean()) if len(labeled.panel) else None,
-        labels_needed=_labels_needed(phases),
+        labels_needed={f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS},
         set_aside=dict(sorted(labeled.set_aside.items())),
     )
     if not phases.labels:
@@ -62,11 +60,6 @@ def scope(raters: int) -> str:
     if raters < RATERS_FOR_PEOPLE:
         return f"for {'this rater' if raters == 1 else 'these two raters'} only; three or more speak for others"
     return f"for these {raters} raters; `lcb_raters` is the bound for people like them"
-
-
-def _labels_needed(phases: Phases) -> dict[str, int]:
-    spread = phases.residual_sd() if phases.labels >= FEWEST_FOR_SPREAD else estimator.RESIDUAL_SD
-    return {f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS}
 
 
 def _mean(labeled: Labeled, phases: Phases, settings: Settings) -> dict[str, object]:

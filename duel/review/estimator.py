@@ -25,8 +25,7 @@ from duel.judging.statistics import PSEUDO_DELTA, PSEUDO_TURN_BELOW, student_qua
 Floats = NDArray[np.float64]
 
 STEEPEST = 1.5
-POWER_QUANTILE = 2.49
-"""Normal quantiles of 95 % and 80 %, added: 80 % power at a one-sided 5 %."""
+POWER_QUANTILE = 2.49  # normal quantiles of 95 % and 80 %, added: 80 % power at a one-sided 5 %
 RESIDUAL_SD = 0.27
 """What the panel leaves open of people's delta on one turn: 27 points, measured over simulated and real panels."""
 

@@ -56,10 +56,8 @@ class Labeled:
         """
         parsed = [score for score in scores if score.parsed]
         place = {score.file: row for row, score in enumerate(parsed)}
-        first: list[PersonVote] = []
-        repeats: list[PersonVote] = []
-        skips: list[PersonVote] = []
-        aside: Counter[str] = Counter()
+        first, repeats, skips = list[PersonVote](), list[PersonVote](), list[PersonVote]()
+        aside = Counter[str]()
         for vote in newest(_under_present_names(votes, parsed)):
             if vote.skipped or vote.values is None:
                 skips.append(vote)
@@ -67,7 +65,7 @@ class Labeled:
                 aside["browsed"] += 1
             elif vote.item not in place:
                 aside["not-judged"] += 1
-            elif vote.pair != pair_of_score(parsed[place[vote.item]], vote.pair):
+            elif parsed[place[vote.item]].made_with.get("candidates") not in {None, "", vote.pair}:
                 aside["texts-changed"] += 1
             else:
                 (repeats if vote.repeat else first).append(vote)
@@ -80,12 +78,13 @@ class Labeled:
             said[row, raters.index(vote.rater)] = vote.values
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
+        metrics = [[score.metrics.get(name) for name in DIMENSIONS] for score in parsed]
         return cls(
             turns=[score.file for score in parsed],
             clusters=_clusters(parsed, chance > 0, settings),
             keys=np.array([DIMENSIONS.index(name) for name in settings.judge.metric_keys]),
             panel=np.array([score.delta for score in parsed], dtype=np.float64),
-            panel_by_metric=_metrics(parsed),
+            panel_by_metric=np.array(metrics, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100,
             judges=settings.judge.models,
             judged=np.array([_judged(score, settings) for score in parsed]).reshape(-1, len(settings.judge.models)),
             reasons=[_reason(score) for score in parsed],
@@ -138,11 +137,6 @@ def _under_present_names(votes: Iterable[PersonVote], parsed: Sequence[Score]) -
         yield vote if same else vote.model_copy(update={"item": named.get(vote.pair, vote.item)})
 
 
-def pair_of_score(score: Score, otherwise: str) -> str:
-    """The fingerprint of the two texts that the panel judged; `otherwise` for a score that carries none."""
-    return score.made_with.get("candidates", "") or otherwise
-
-
 def _judged(score: Score, settings: Settings) -> list[float]:
     """One delta a judge: the mean over its orders and the dimensions that count."""
     deltas = []
@@ -156,11 +150,6 @@ def _judged(score: Score, settings: Settings) -> list[float]:
 def _reason(score: Score) -> str:
     first = {vote.judge: vote.reason for vote in reversed(score.votes) if vote.reason}
     return "\n".join(f"{judge}: {reason}" for judge, reason in reversed(first.items()))
-
-
-def _metrics(scores: Sequence[Score]) -> Floats:
-    rows = [[score.metrics.get(name) for name in DIMENSIONS] for score in scores]
-    return np.array(rows, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100
 
 
 def _clusters(scores: Sequence[Score], drawn: NDArray[np.bool_], settings: Settings) -> NDArray[np.str_]:

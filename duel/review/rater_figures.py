@@ -43,8 +43,8 @@ def _same_again(labeled: Labeled, number: int, vote: PersonVote) -> bool | None:
     before = labeled.by_person[labeled.place[vote.item], number]
     if np.isnan(before):
         return None
-    values = np.array(vote.values)[labeled.keys]
-    return bool(winner(np.array([values.mean()]))[0] == winner(np.array([before + 0.5]))[0])
+    now, then = winner(np.array([np.array(vote.values)[labeled.keys].mean(), before + 0.5]))
+    return bool(now == then)
 
 
 def same_winner(one: Floats, two: Floats) -> float | None:

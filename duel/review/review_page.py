@@ -9,14 +9,14 @@ import base64
 import hmac
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import orjson
 
 from duel import prompts
-from duel.records import DIMENSIONS, Message, PersonVote
+from duel.records import DIMENSIONS, PersonVote
 from duel.reporting import svg
 from duel.reporting.page import policy
 from duel.review.ballots import Ballot
@@ -24,8 +24,11 @@ from duel.review.ballots import Ballot
 SHARED_SCRIPTS = ("text.js", "bash.js", "diff.js", "reply.js")
 SCRIPTS = ("ballot.js", "outbox.js", "review.js")
 # Colors of the report by their names on this page, on which no side has a color.
-COLORS = {"challenger": "accent", "challenger-tint": "accent-tint", "king": "word"}
-OTHER_COLORS = ("page", "paper", "raised", "ink", "muted", "rule", "final", "refined", "defeat", "warn", "warn-tint")
+COLORS = {name: name for name in "page paper raised ink muted rule final refined defeat warn warn-tint".split()} | {
+    "challenger": "accent",
+    "challenger-tint": "accent-tint",
+    "king": "word",
+}
 LONGEST_REPLY = 60_000
 """Characters; as for a message, more is cut in the middle and said to be."""
 MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
@@ -38,12 +41,12 @@ def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, sec
 
     `votes` are those that are saved already: the page goes on behind them.
     """
-    style = _colors() + _own("ballot.css")
-    script = "(() => {\n'use strict';\n" + "".join([*map(_shared, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
+    style = svg.page_colours(COLORS) + _own("ballot.css")
+    script = "(() => {\n'use strict';\n" + "".join([*map(svg.part, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
-    limits = MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS
-    for limit in limits:
-        data = _packed(_data(ballots, votes, rater, secret, post, limit))
+    for limit in MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS:
+        plain = orjson.dumps(_data(ballots, votes, rater, secret, post, limit))
+        data = base64.b64encode(zlib.compress(plain, 9)).decode()
         if len(data) + len(style) + len(script) < FILE_BYTES:
             break
     fields = {"policy": content, "style": style, "script": script, "data": data}
@@ -58,20 +61,17 @@ def _data(
     histories: dict[str, list[int]] = {}
     items, saved = [], {}
     for ballot in ballots:
-        history = histories.setdefault(
-            ballot.showing.item, [_number(message, messages) for message in ballot.pair.history]
-        )
-        item: dict[str, Any] = {
-            "id": ballot.id,
-            "pair": ballot.pair_id,
-            "history": list(histories.values()).index(history),
-        }
-        item["texts"] = [_shortened(text, LONGEST_REPLY) for text in ballot.texts]
+        said = [(message.role, message.content) for message in ballot.pair.history]
+        history = histories.setdefault(ballot.showing.item, [messages.setdefault(one, len(messages)) for one in said])
+        texts = [_shortened(text, LONGEST_REPLY) for text in ballot.texts]
+        place = list(histories.values()).index(history)
+        item: dict[str, Any] = {"id": ballot.id, "pair": ballot.pair_id, "history": place, "texts": texts}
         if ballot.observed:
             item["observed"] = [_shortened(text, LONGEST_REPLY) for text in ballot.observed]
         items.append(item)
-        if vote := by_key.get(ballot.key(secret)):
-            saved[ballot.id] = _as_cast(ballot, vote)
+        if vote := by_key.get(ballot.key(secret)):  # as the page made it
+            told = {"pair": ballot.pair_id, "rater": vote.rater, "choices": ballot.choices(vote)}
+            saved[ballot.id] = told | {name: getattr(vote, name) for name in ("skipped", "reason", "seconds", "at")}
     return {
         # One name a person and workspace: votes in a browser outlive a page that is made anew.
         "page": hmac.digest(secret, f"review-page\0{rater}".encode(), "sha256").hex()[:16],
@@ -83,23 +83,6 @@ def _data(
         "messages": [[role, *_cut(text, limit)] for role, text in messages],
         "votes": saved,
     }
-
-
-def _as_cast(ballot: Ballot, vote: PersonVote) -> dict[str, Any]:
-    """A saved vote as the page made it."""
-    return {
-        "pair": ballot.pair_id,
-        "rater": vote.rater,
-        "choices": ballot.choices(vote),
-        "skipped": vote.skipped,
-        "reason": vote.reason,
-        "seconds": vote.seconds,
-        "at": vote.at,
-    }
-
-
-def _number(message: Message, messages: dict[tuple[str, str], int]) -> int:
-    return messages.setdefault((message.role, message.content), len(messages))
 
 
 def _cut(text: str, limit: int) -> list[Any]:
@@ -126,26 +109,5 @@ def dimensions() -> list[dict[str, str]]:
     return found
 
 
-def _packed(value: Any) -> str:
-    return base64.b64encode(zlib.compress(orjson.dumps(value), 9)).decode()
-
-
-def _colors() -> str:
-    def block(palette: Mapping[str, str]) -> str:
-        named = [(COLORS.get(name, name), value) for name, value in palette.items()]
-        return "".join(f"--{name}:{value};" for name, value in named if name in {*COLORS.values(), *OTHER_COLORS})
-
-    light, dark = block(svg.LIGHT), block(svg.DARK)
-    return (
-        f":root{{color-scheme:light;{light}}}\n"
-        f"@media (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
-    )
-
-
 def _own(name: str) -> str:
     return (resources.files("duel.review") / "ballot_page" / name).read_text(encoding="utf-8")
-
-
-def _shared(name: str) -> str:
-    return (resources.files("duel.reporting") / "page" / name).read_text(encoding="utf-8")

@@ -18,14 +18,14 @@ HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 20_000, 12_000
 """Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere)."""
 MOST_BYTES = 256_000
-SILENT_SECONDS = 30.0
-"""A connection that says nothing for so long is closed."""
-
-
-def port_of(secret: bytes, rater: str) -> int:
-    """The port of a person's page: always the same, so that votes in the browser reach a server that was restarted."""
-    drawn = hmac.digest(secret, f"review-port\0{rater}".encode(), "sha256")
-    return FIRST_PORT + int.from_bytes(drawn[:4], "big") % PORTS
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+SILENT_SECONDS = 30.0  # a connection that says nothing for so long is closed
 
 
 def token_of(secret: bytes, rater: str) -> str:
@@ -42,16 +42,17 @@ def serving(
     `heard` is called with what each delivery of votes brought. Raises WorkspaceError where the port is taken.
     """
     secret = box.workspace.secret()
-    chosen = port_of(secret, rater) if port is None else port
+    # Always the same, so that votes in the browser reach a server that was restarted.
+    drawn = hmac.digest(secret, f"review-port\0{rater}".encode(), "sha256")
+    chosen = FIRST_PORT + int.from_bytes(drawn[:4], "big") % PORTS if port is None else port
     token = token_of(secret, rater)
     kind = type("Handler", (_Handler,), {"box": box, "make_page": staticmethod(make_page), "token": token})
     kind.heard, kind.writing = staticmethod(heard), Lock()  # type: ignore[attr-defined]
     try:
         server = _Loopback((HOST, chosen), kind)
     except OSError as error:
-        raise WorkspaceError(
-            "the page cannot be served", where=f"{HOST}:{chosen}", value=error.strerror, hint="choose another --port"
-        ) from None
+        what, hint = "the page cannot be served", "choose another --port"
+        raise WorkspaceError(what, where=f"{HOST}:{chosen}", value=error.strerror, hint=hint) from None
     thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -68,8 +69,7 @@ class _Loopback(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that went away is no error; anything else is."""
-        error = sys.exception()
-        if not isinstance(error, OSError):
+        if not isinstance(error := sys.exception(), OSError):
             logging.getLogger("duel").error("the review page: %r", error)
 
 
@@ -83,9 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "review", ""
 
     def do_GET(self) -> None:
-        if not self._is_ours("/"):
-            return
-        self._reply(200, "text/html; charset=utf-8", self.make_page(f"/{self.token}/votes"))
+        if self._is_ours("/"):
+            self._reply(200, "text/html; charset=utf-8", self.make_page(f"/{self.token}/votes"))
 
     def do_POST(self) -> None:
         if not self._is_ours("/votes"):
@@ -93,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         # Another site's page may not send JSON without asking first, and is not answered when it asks.
         if self.headers.get_content_type() != "application/json" or not length.isdecimal():
-            self._refuse(415)
+            self._reply(415)
         elif int(length) > MOST_BYTES:
-            self._refuse(413)
+            self._reply(413)
         else:
             self._take(self.rfile.read(int(length)))
 
@@ -105,19 +104,17 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             rows = None
         if not isinstance(rows, list):
-            self._refuse(400)
+            self._reply(400)
             return
         try:
             with self.writing:
                 taken = self.box.take(rows)
         except DuelError as error:
             logging.getLogger("duel").error("%s", error)
-            self._refuse(507)
+            self._reply(507)
             return
-        told = {
-            "saved": taken.acknowledged,
-            "refused": [_name(row) for row in rows if _name(row) not in taken.acknowledged],
-        }
+        names = [f"{row.get('id')} {row.get('at')}" if isinstance(row, dict) else "" for row in rows]
+        told = {"saved": taken.acknowledged, "refused": [name for name in names if name not in taken.acknowledged]}
         self._reply(200, "application/json", orjson.dumps(told))
         self.heard(taken)
 
@@ -127,31 +124,19 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         origin = self.headers.get("Origin")
         if self.headers.get("Host") not in hosts or origin not in {None, *(f"http://{host}" for host in hosts)}:
-            self._refuse(403)
+            self._reply(403)
         elif not hmac.compare_digest(self.path.encode(), f"/{self.token}{path}".encode()):
-            self._refuse(404)
+            self._reply(404)
         else:
             return True
         return False
 
-    def _refuse(self, status: int) -> None:
-        self._reply(status, "text/plain; charset=utf-8", b"")
-
-    def _reply(self, status: int, kind: str, body: bytes) -> None:
+    def _reply(self, status: int, kind: str = "text/plain; charset=utf-8", body: bytes = b"") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("X-Frame-Options", "DENY")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("Referrer-Policy", "no-referrer")
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **HEADERS}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *arguments: Any) -> None:
         """Nothing: the stage says what came in."""
-
-
-def _name(row: object) -> str:
-    return f"{row.get('id')} {row.get('at')}" if isinstance(row, dict) else ""

@@ -9,10 +9,8 @@ from pydantic import Field
 from duel.records import Lot, Record
 from duel.review.drawn_turns import chances, sequence
 
-OVERLAP = 4
-"""One turn in so many is one that others are shown as well, as far as there are any: agreement among people."""
-REPEATS = 10
-"""One repeat for so many turns: agreement of a person with themselves."""
+OVERLAP = 4  # one turn in so many is one that others are shown as well, as far as there are any: agreement among people
+REPEATS = 10  # one repeat for so many turns: agreement of a person with themselves
 
 
 class Showing(Record):

@@ -9,8 +9,7 @@ from duel.review.ballots import Ballot, Cast
 
 STAND_INS = (f"{STAND_IN}-1", f"{STAND_IN}-2")
 AT = "1970-01-01T00:00:00Z"
-OWN_MIND = 0.4
-"""How often a stand-in votes by lot and not as the panel does."""
+OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
 
 
 def casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from duel.judging.gate import at_least
 from duel.judging.verdict_figures.certainty import thresholds
-from duel.records import Gate, People, Verdict, WhatIf
+from duel.records import Gate, People, Verdict
 from duel.records.decision import Decision
 from duel.settings import Settings
 
@@ -19,16 +19,12 @@ def weighed(verdict: Verdict, people: People, settings: Settings, scores: NDArra
     weight = settings.review.weight
     if weight == "none" or (weight == "report" and not people.labels):
         return verdict
-    found = verdict.model_copy(update={"people": people, "what_if": _with_final_min(verdict, people, settings, scores)})
-    return _required(found, people, settings) if weight == "require" else found
-
-
-def _with_final_min(verdict: Verdict, people: People, settings: Settings, scores: NDArray[np.float64] | None) -> WhatIf:
-    """The what-if table with a row for every `final_min` that people's votes support."""
+    what_if = verdict.what_if
     wished = [row.final_min for row in people.final_min if row.final_min is not None]
-    if scores is None or not wished:
-        return verdict.what_if
-    return verdict.what_if.model_copy(update={"thresholds": thresholds(scores, settings, wished)})
+    if scores is not None and wished:  # a row for every `final_min` that people's votes support
+        what_if = what_if.model_copy(update={"thresholds": thresholds(scores, settings, wished)})
+    found = verdict.model_copy(update={"people": people, "what_if": what_if})
+    return _required(found, people, settings) if weight == "require" else found
 
 
 def _required(verdict: Verdict, people: People, settings: Settings) -> Verdict:

@@ -5,29 +5,29 @@ of ids, and the set appears as a whole at the end: a run that was killed leaves 
 same bytes.
 """
 
-import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any
 
 import orjson
 
 from duel.audit.contamination import Benchmarks
+from duel.audit.processes import spread
 from duel.command import say
-from duel.errors import ItemError, SettingsError, SourceError
-from duel.exports import splits
-from duel.exports.dataset import Export
+from duel.errors import SettingsError, SourceError
+from duel.exports import formats, splits
+from duel.exports.dataset import Export, FormatFolder, Written
 from duel.exports.example import Division, Dropped
 from duel.exports.formats import Format
 from duel.exports.handover import Handover
-from duel.history import estimate_tokens
-from duel.scaling import diversity, scaled_card
+from duel.scaling import diversity, row_reading, scaled_card
 from duel.scaling.near_copies import Bands
-from duel.scaling.row_checks import RowChecks, facets
-from duel.scaling.scaled_rows import ScaledRow, home, source_files
-from duel.scaling.spool import FACETS, Spool, SpoolPart
+from duel.scaling.row_reading import ReadBatch, digest
+from duel.scaling.scaled_rows import home, source_files
+from duel.scaling.spool import FACETS, RowLines, Spool, SpoolPart
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -54,22 +54,24 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
     scratch.mkdir(parents=True)
     try:
         handover = Handover()
-        checks = RowChecks(settings, benchmarks, workspace.secret())
-        spool = Spool(scratch / "rows.jsonl")
-        bands = Bands(scratch)
-        places = _read(workspace, spool, bands, checks, handover)
-        places = _distinct(spool, bands, places, settings.audit.near_duplicate, handover)
+        files = list(source_files(workspace))
+        if not files:
+            hint = "`duel scale public`, `sessions`, `duels`, `pairs`, `synthesize` fill it"
+            raise SourceError("there is nothing to combine", where=home(workspace), hint=hint)
+        spool, bands = Spool(RowLines(scratch / "rows.jsonl")), Bands(scratch)
+        _read(spool, bands, row_reading.read(files, settings, benchmarks, workspace.secret()), handover)
+        places = _distinct(spool, bands, range(len(spool.ids)), settings.audit.near_duplicate, handover)
         for name in wanted.balance:
             places = _balanced(spool, places, name, wanted.seed, handover)
         division = _divided(spool, places, wanted)
         with Export(workspace, handover, folder=home(workspace) / "combined") as export:
-            written = [export.add(form, division) for form in wanted.formats]
+            written = _written(workspace, export, wanted.formats, division, apart=row_reading.are_many(files))
             facts = {
                 "settings": {"near_duplicate": settings.audit.near_duplicate, "balance": list(wanted.balance)}
                 | {"split": dict(wanted.shares), "seed": wanted.seed},
                 "handover": handover.counts,
-                "noticed": dict(sorted((+checks.notes).items())),
-                "scrubbed": dict(sorted(checks.scrubbed.items())),
+                "noticed": dict(sorted((+spool.notes).items())),
+                "scrubbed": dict(sorted(spool.scrubbed.items())),
                 "benchmarks": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
                 "splits": {name: len(part) for name, part in division.parts.items()},
                 "notes": division.notes,
@@ -85,54 +87,53 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _read(workspace: Workspace, spool: Spool, bands: Bands, checks: RowChecks, handover: Handover) -> list[int]:
-    """Every row of every source through its checks; returns the places of those that passed."""
+def _read(spool: Spool, bands: Bands, batches: Iterable[ReadBatch], handover: Handover) -> None:
+    """Every row that passed its checks into the spool, and its words and bands beside it."""
     seen: set[bytes] = set()
-    files = list(source_files(workspace))
-    if not files:
-        hint = "`duel scale public`, `sessions`, `duels`, `pairs`, `synthesize` fill it"
-        raise SourceError("there is nothing to combine", where=home(workspace), hint=hint)
-    with spool.path.open("wb") as out:
-        for kind, path in files:
+    with spool.lines.path.open("wb") as out:
+        for (kind, name), parts in groupby(batches, key=lambda batch: batch[:2]):
             dropped: list[Dropped] = []
             first, taken = len(spool.ids), 0
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
-                    taken += 1
-                    name = f"{kind}/{path.name}:{number}"
-                    try:
-                        row = ScaledRow.of_line(line)
-                        name = row.id
-                        if row.source.kind != kind:
-                            raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
-                        if (identity := _digest(row.id.encode("utf-8", "replace"))) in seen:
-                            raise ItemError("same-id", "its id stands before")
-                        seen.add(identity)
-                        _add(spool, out, bands, *checks(row))
-                    except ItemError as error:
-                        dropped.append(Dropped(name, kind, error.reason, error.what))
-            handover.record(f"check {kind}/{path.name}", taken, len(spool.ids) - first, dropped)
-    return list(range(len(spool.ids)))
+            for row in chain.from_iterable(rows for _, _, rows in parts):
+                taken += 1
+                if isinstance(row, Dropped):
+                    dropped.append(row)
+                elif (identity := digest(row.id.encode("utf-8", "replace"))) in seen:
+                    dropped.append(Dropped(row.id, kind, "same-id", "its id stands before"))
+                else:
+                    seen.add(identity)
+                    spool.add(row, out)
+                    bands.add(row.words, row.bands)
+            handover.record(f"check {kind}/{name}", taken, len(spool.ids) - first, dropped)
 
 
-def _add(spool: Spool, out: Any, bands: Bands, row: ScaledRow, calls: list[Any]) -> None:
-    line, text = row.line(), row.text()
-    out.write(line)
-    spool.starts.append(spool.starts[-1] + len(line))
-    spool.tokens.append(estimate_tokens(text))
-    spool.ids.append(row.id)
-    kinds = facets(row, calls)
-    spool.facets.append(tuple(spool.one(kinds[name]) for name in FACETS))
-    spool.keys.append([spool.one(key) for key in row.tied_by()])
-    spool.digests.append(_digest(text.encode("utf-8", "replace")))
-    bands.add(text)
+def _written(
+    workspace: Workspace, export: Export, wanted: Sequence[Format], division: Division, apart: bool
+) -> list[Written]:
+    """Every format in the export; of many rows each is written in a process of its own."""
+    if not apart or len(wanted) == 1:
+        return [export.add(form, division) for form in wanted]
+    given = workspace, division
+    names = (form.name for form in wanted)
+    made = spread(_written_apart, names, min(len(wanted), row_reading.processes()), _prepare, given)
+    return [export.adopt(form, folder) for form, folder in zip(wanted, made, strict=True)]
 
 
-def _digest(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=16).digest()
+_given: tuple[Workspace, Division]
 
 
-def _distinct(spool: Spool, bands: Bands, places: list[int], threshold: float, handover: Handover) -> list[int]:
+def _prepare(workspace: Workspace, division: Division) -> None:
+    global _given
+    _given = workspace, division
+
+
+def _written_apart(name: str) -> FormatFolder:
+    workspace, division = _given
+    [form] = formats.named(name)
+    return Export(workspace, Handover(), folder=workspace.private / "combine" / name).apart(form, division)
+
+
+def _distinct(spool: Spool, bands: Bands, places: Sequence[int], threshold: float, handover: Handover) -> list[int]:
     """Without exact copies, then without near-duplicates; the first of each stays."""
     first: dict[bytes, int] = {}
     for place in places:
@@ -144,7 +145,7 @@ def _distinct(spool: Spool, bands: Bands, places: list[int], threshold: float, h
 
 
 def _without(
-    spool: Spool, places: list[int], copies: Mapping[int, int], reason: str, step: str, handover: Handover
+    spool: Spool, places: Sequence[int], copies: Mapping[int, int], reason: str, step: str, handover: Handover
 ) -> list[int]:
     dropped = [spool.drop(place, reason, f"of {spool.ids[copies[place]]}") for place in places if place in copies]
     kept = [place for place in places if place not in copies]
@@ -156,7 +157,7 @@ def _balanced(spool: Spool, places: list[int], name: str, seed: int, handover: H
     """No value of a facet holds more than an even share; a row's id decides whether it stays."""
     at = FACETS.index(name)
     groups: dict[str, list[int]] = {}
-    for place in sorted(places, key=lambda place: _digest(f"{seed}/{name}/{spool.ids[place]}".encode())):
+    for place in sorted(places, key=lambda place: digest(f"{seed}/{name}/{spool.ids[place]}".encode())):
         groups.setdefault(spool.facets[place][at], []).append(place)
     share = -(-len(places) // max(1, len(groups)))
     over = {place for group in groups.values() for place in group[share:]}
@@ -185,16 +186,16 @@ def _divided(spool: Spool, places: list[int], wanted: Wanted) -> Division:
     got = {name: sum(spool.tokens[place] for place in part) / sum(tokens.values()) for name, part in parts.items()}
     note += "; shares of the tokens: " + ", ".join(f"{name} {share:.0%}" for name, share in got.items())
     say(note)
-    return Division({split: SpoolPart(spool, part) for split, part in parts.items()}, "repo", [note])
+    return Division({split: SpoolPart(spool.lines, part) for split, part in parts.items()}, "repo", [note])
 
 
 def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
     """The figures of a sample of the synthetic rows, and a warning where one is not what real requests have."""
     synthetic = [place for place in places if spool.facets[place][0] == "synthetic"]
-    chosen = sorted(synthetic, key=lambda place: _digest(spool.ids[place].encode()))[: diversity.SAMPLE]
+    chosen = sorted(synthetic, key=lambda place: digest(spool.ids[place].encode()))[: diversity.SAMPLE]
     if not chosen:
         return {}
-    found = diversity.figures([spool.row(place) for place in chosen])
+    found = diversity.figures([spool.lines.row(place) for place in chosen])
     missed = diversity.missed(found)
     warning = f"The synthetic requests are less varied than real ones: {'; '.join(missed)}."
     return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}

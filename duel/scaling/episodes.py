@@ -18,7 +18,7 @@ from duel.execution.executor import Executor, Start, State
 from duel.records import Message
 from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.ground import survey
-from duel.scaling.plans import PLANS, Ground, LastWords, Seen, Steps
+from duel.scaling.plans import Ground, LastWords, Seen, Steps, plans
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 
 SHOWN = 60
@@ -118,17 +118,17 @@ async def _drawn(
 ) -> AsyncIterator[_Drawn]:
     known: dict[Start, Ground] = {}
     asked: set[str] = set()
-    weights = [weight for weight, _ in PLANS.values()]
+    weights = [weight for weight, _ in plans().values()]
     for number in range(tries):
         start, license = starts[number % len(starts)]
         draw = random.Random(f"{seed}/{number}")
-        kind = draw.choices(list(PLANS), weights)[0]
+        kind = draw.choices([*plans()], weights)[0]
         try:
             if start not in known:
                 known[start] = await in_fresh(executor, start, survey)
             if len(known[start].places) < 2:
                 raise ItemError("no-definitions", start.repository)
-            (request, names), steps = PLANS[kind][1](known[start], draw)
+            (request, names), steps = plans()[kind][1](known[start], draw)
             if (once := f"{start.repository} {request}") in asked:
                 raise ItemError("asked-before", request)
         except ItemError as error:

@@ -26,40 +26,49 @@ AT_ONCE = 1_000
 _ODD = 0x9E3779B97F4A7C15
 
 
+def bands_of(texts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint64]:
+    """One hash for each band of each text's signature, shape (texts, BANDS); a text is the hashes of its words."""
+    import numpy as np
+    from rensa import RMinHash
+
+    if not texts:
+        return np.zeros((0, BANDS), np.uint64)
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.uint64)
+    # rensa's permutations want 64 mixed bits, and a checksum has 32
+    tokens = np.concatenate(texts).astype(np.uint64) * np.uint64(_ODD)
+    found = RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, num_perm=HASHES, seed=SEED).to_rows()
+    signatures = np.array(found, np.uint64)[:, : BANDS * ROWS].reshape(-1, BANDS, ROWS)
+    bands = np.zeros(signatures.shape[:2], np.uint64)
+    for row in range(ROWS):
+        bands = (bands ^ signatures[:, :, row]) * np.uint64(_ODD)
+        bands ^= bands >> np.uint64(29)
+    return bands
+
+
 class Bands:
-    """The words and bands of every row, as they come; `add` takes texts in order, `groups` gives what is alike."""
+    """The words and bands of every row, in order; `groups` gives what is alike."""
 
     def __init__(self, folder: Path) -> None:
         self._words = folder / "words"
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]
         for path in (self._words, *self._bands):
             path.write_bytes(b"")
-        self._waiting: list[NDArray[np.uint32]] = []
+        self._waiting: list[tuple[NDArray[np.uint32], NDArray[np.uint64]]] = []
         self._starts = array("q", [0])
 
-    def add(self, text: str) -> None:
-        self._waiting.append(duplicates.hashed_words(text))
-        self._starts.append(self._starts[-1] + len(self._waiting[-1]))
+    def add(self, words: NDArray[np.uint32], bands: NDArray[np.uint64]) -> None:
+        self._waiting.append((words, bands))
+        self._starts.append(self._starts[-1] + len(words))
         if len(self._waiting) >= AT_ONCE:
             self._write()
 
     def _write(self) -> None:
         import numpy as np
-        from rensa import RMinHash
 
         if not self._waiting:
             return
-        words = np.concatenate(self._waiting)
-        offsets = np.cumsum([0, *map(len, self._waiting)], dtype=np.uint64)
-        # rensa's permutations want 64 mixed bits, and a checksum has 32
-        tokens = words.astype(np.uint64) * np.uint64(_ODD)
-        found = RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, num_perm=HASHES, seed=SEED).to_rows()
-        signatures = np.array(found, np.uint64)[:, : BANDS * ROWS].reshape(-1, BANDS, ROWS)
-        bands = np.zeros(signatures.shape[:2], np.uint64)
-        for row in range(ROWS):
-            bands = (bands ^ signatures[:, :, row]) * np.uint64(_ODD)
-            bands ^= bands >> np.uint64(29)
-        for path, data in zip((self._words, *self._bands), (words, *bands.T), strict=True):
+        words, bands = zip(*self._waiting, strict=True)
+        for path, data in zip((self._words, *self._bands), (np.concatenate(words), *np.stack(bands).T), strict=True):
             with path.open("ab") as file:
                 file.write(data.tobytes())
         self._waiting = []

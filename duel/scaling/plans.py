@@ -2,14 +2,18 @@
 
 A plan is a generator: it yields the calls of one reply, is sent what they gave, and returns the answer. It knows where
 a definition stands, and must find out all the same: what its answer needs is checked against what was observed. What is
-asked and thought is plain here; a model words it afterwards.
+asked and thought is plain here; a model words it afterwards. Plans whose calls are known beforehand are data
+(`plans.toml`); those whose calls depend on what is found are functions here.
 """
 
 import random
 import re
-from collections.abc import Callable, Generator, Sequence
+import tomllib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from importlib import resources
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from duel.errors import ItemError
@@ -22,6 +26,30 @@ class Seen:
 
     text: str
     failed: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.text.splitlines())
+
+    @property
+    def listed(self) -> str:
+        return ", ".join(" ".join(line.split()) for line in self.text.splitlines())
+
+    @property
+    def line(self) -> str:
+        """The first line of a file as it was read, without its number."""
+        return self.text.partition("\t")[2].partition("\n")[0]
+
+    @property
+    def second(self) -> str:
+        """The second line as it was shown. Raises ItemError where it has no word to cite."""
+        shown = [*self.text.splitlines(), "", ""][1]
+        _must(bool(re.search(r"\w", shown.partition("\t")[2])), "nothing-to-cite", "the definition has no second line")
+        return shown
+
+    @property
+    def cited(self) -> str:
+        return self.second.partition("\t")[2].strip()
 
 
 @dataclass(frozen=True)
@@ -58,194 +86,97 @@ Request: TypeAlias = tuple[str, list[str]]
 Plan: TypeAlias = Callable[[Ground, random.Random], tuple[Request, Steps]]
 
 
-def _grep(name: str, **more: Any) -> PlannedCall:
-    return PlannedCall("grep", {"pattern": rf"\b{name}\b", **more})
-
-
-def _read(path: str, first: int, count: int) -> PlannedCall:
-    return PlannedCall("read", {"path": path, "offset": max(1, first), "limit": count})
-
-
-def _edit(path: str, old: str, new: str, **more: Any) -> PlannedCall:
-    return PlannedCall("edit", {"path": path, "old": old, "new": new, **more})
-
-
-def _bash(command: str) -> PlannedCall:
-    return PlannedCall("bash", {"command": command})
-
-
-def _at(place: Place) -> str:
-    return f"{place.path}:{place.line}:"
-
-
-def _asked(text: str, **names: str) -> Request:
-    return text.format(**names), [*names.values()]
-
-
 def _must(holds: bool, reason: str, what: str = "") -> None:
     if not holds:
         raise ItemError(reason, what)
 
 
-def _second_line(seen: Seen) -> tuple[str, str]:
-    """(the line as it was shown, its code)."""
-    lines = seen.text.splitlines()
-    shown = lines[1] if len(lines) > 1 else ""
-    cited = shown.partition("\t")[2].strip()
-    _must(bool(re.search(r"\w", cited)), "nothing-to-cite", "the definition has no second line")
-    return shown, cited
+# The first argument of each tool.
+_FIRST = {"read": "path", "grep": "pattern", "glob": "pattern", "edit": "path", "bash": "command"}
 
 
-def locate(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-
-    def steps() -> Steps:
-        yield "I search for the name.", [_grep(place.name)]
-        return LastWords(f"`{place.name}` is defined in {place.path}, line {place.line}.", [_at(place)])
-
-    return _asked("Where is {n} defined?", n=place.name), steps()
+def _call(told: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> PlannedCall:
+    """A call as `plans.toml` tells it: {tool: its first argument, argument: value}."""
+    made = {key: value.format_map(names) if names and isinstance(value, str) else value for key, value in told.items()}
+    tool = next(iter(made))
+    numbers = {key: int(made[key]) for key in ("offset", "limit") if key in made}
+    return PlannedCall(tool, {_FIRST[tool]: made.pop(tool)} | made | numbers)
 
 
-def whose_line(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice([place for place in ground.places if len(place.below.strip()) > 12] or ground.places)
-    code = place.below.strip()
-    _must(bool(code) and "`" not in code, "nothing-to-cite")
-
-    def steps() -> Steps:
-        pattern = re.sub(r"([][().*+?{}|^$\\])", r"\\\1", code)
-        [seen] = yield "I search for the line itself.", [PlannedCall("grep", {"pattern": pattern})]
-        _must(len(seen.text.splitlines()) == 1, "line-not-unique", code)
-        yield "What stands above it says whose it is.", [_read(place.path, place.line - 2, 4)]
-        head = f"{place.line:6}\t{place.text}"
-        return LastWords(f"`{code}` belongs to `{place.name}` ({place.path}, line {place.line}).", [seen.text, head])
-
-    return _asked("Which definition does the line `{c}` belong to?", c=code), steps()
-
-
-def explain(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-
-    def steps() -> Steps:
-        yield "First I find where it stands.", [_grep(place.name)]
-        [seen] = yield "Now the code itself.", [_read(place.path, place.line, draw.randrange(4, 12))]
-        shown, cited = _second_line(seen)
-        answer = f"{place.path}, line {place.line + 1}, right below the head of `{place.name}`: `{cited}`"
-        return LastWords(answer, [_at(place), shown])
-
-    return _asked("What does {n} do first? Cite the line.", n=place.name), steps()
+def _facts(place: Place) -> SimpleNamespace:
+    """What the texts of `plans.toml` say of a place."""
+    return SimpleNamespace(
+        **vars(place),
+        base=place.path.rpartition("/")[2],
+        next=place.line + 1,
+        above=max(1, place.line - 2),
+        head=place.text.strip(),
+        opening=place.text.split()[0],
+        indent=place.text[: len(place.text) - len(place.text.lstrip())],
+        mark="#" if place.path.endswith((".py", ".sh")) else "//",
+        code=place.below.strip(),
+        pattern=re.sub(r"([][().*+?{}|^$\\])", r"\\\1", place.below.strip()),
+        swapped=place.name.swapcase(),
+    )
 
 
-def count(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
+def _place(ground: Ground, draw: random.Random, of: str = "") -> Place:
+    """A definition: any, one with `a line of code` below its head, or one with `a name in no other`."""
+    names = [place.name for place in ground.places]
+    fit: Callable[[Place], bool] = {
+        "": lambda place: True,
+        "a line of code": lambda place: len(place.below.strip()) > 12 and "`" not in place.below,
+        "a name in no other": lambda place: sum(place.name in name for name in names) == 1,
+    }[of]
+    fitting = [place for place in ground.places if fit(place)]
+    _must(bool(fitting), "no-definitions", of)
+    return draw.choice(fitting)
 
-    def steps() -> Steps:
-        command = f"grep -rlw --exclude-dir=.git {place.name} . | sort"
-        [seen] = yield "I list the files that hold the word.", [_bash(command)]
-        files = seen.text.split()
-        return LastWords(f"{len(files)}: {', '.join(files)}.", files)
 
-    return _asked("How many files mention {n}?", n=place.name), steps()
+def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: random.Random) -> dict[str, Any]:
+    """The names that a plan's texts are filled with."""
+    first = _place(ground, draw, of)
+    names: dict[str, Any] = {"a": _facts(first)}
+    names["b"] = _facts(draw.choice([place for place in ground.places if place != first]))
+    for name, ways in lists.items():
+        names[name] = draw.choice(ways).format_map(names)
+    return names
 
 
-def parallel(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    first, second = draw.sample(ground.places, 2)
+def _told(text: Mapping[str, Any], ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
+    """A plan of `plans.toml`."""
+    names = _drawn(text.get("of", ""), _texts()["draw"] | text.get("draw", {}), ground, draw)
 
     def steps() -> Steps:
-        yield "Two searches that do not depend on each other.", [_grep(first.name), _grep(second.name)]
-        reads = [_read(place.path, place.line, 3) for place in (first, second)]
-        seen = yield "And both bodies at once.", reads
-        cited = [_second_line(one) for one in seen]
-        where = (
-            f"`{p.name}` ({p.path}:{p.line}) `{code}`" for p, (_, code) in zip((first, second), cited, strict=True)
-        )
-        needs = [_at(first), _at(second), *(shown for shown, _ in cited)]
-        return LastWords("First lines: " + "; ".join(where) + ".", needs)
+        results = 0
+        for step in text["steps"]:
+            seen = yield step["say"], [_call(told, names) for told in step["calls"]]
+            for one in seen:
+                names[f"r{(results := results + 1)}"] = one
+            _must(seen[-1].failed or "fails" not in step, step.get("fails", ""), seen[-1].text)
+            _must(not seen[-1].failed or "works" not in step, step.get("works", ""), seen[-1].text)
+            _must(seen[-1].count == 1 or "one" not in step, step.get("one", ""), seen[-1].text)
+        return LastWords(text["answer"].format_map(names), [need.format_map(names) for need in text["needs"]])
 
-    return _asked("Compare the first lines of {a} and {b}.", a=first.name, b=second.name), steps()
+    return (text["asked"].format_map(names), [name.format_map(names) for name in text["names"]]), steps()
 
 
 def several_files(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
+    place = _place(ground, draw)
 
     def steps() -> Steps:
-        [seen] = yield "I look for the definition and its uses.", [_grep(place.name)]
+        [seen] = yield "I look for the definition and its uses.", [_call({"grep": rf"\b{place.name}\b"})]
         uses = [line for line in seen.text.splitlines() if not line.startswith(f"{place.path}:")]
         _must(bool(uses), "no-use-elsewhere", place.name)
         path, number, _ = draw.choice(uses).removeprefix("./").split(":", 2)
-        [here] = yield "The definition first.", [_read(place.path, place.line, 3)]
-        [there] = yield f"It is used in {path}; that file next.", [_read(path, int(number), 1)]
-        shown, cited = _second_line(here)
-        used = there.text.partition("\t")[2].strip()
-        answer = f"`{place.name}` begins with `{cited}` ({place.path}:{place.line + 1}); {path}:{number} has `{used}`."
-        return LastWords(answer, [f"{path}:{number}:", shown, f"{int(number):6}\t"])
+        [here] = yield "The definition first.", [_call({"read": place.path, "offset": place.line, "limit": 3})]
+        use = {"read": path, "offset": int(number), "limit": 1}
+        [there] = yield f"It is used in {path}; that file next.", [_call(use)]
+        begins = f"`{place.name}` begins with `{here.cited}` ({place.path}:{place.line + 1})"
+        answer = f"{begins}; {path}:{number} has `{there.line.strip()}`."
+        return LastWords(answer, [f"{path}:{number}:", here.second, f"{int(number):6}\t"])
 
-    return _asked("Show how {n} begins and one place that uses it in another file.", n=place.name), steps()
-
-
-def wrong_path(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-    base = place.path.rpartition("/")[2]
-    wrong = draw.choice([f"lib/{base}", f"core/{base}", f"old/{place.path}"])
-
-    def steps() -> Steps:
-        [seen] = yield "I open it.", [_read(wrong, 1, 40)]
-        _must(seen.failed, "path-exists", wrong)
-        yield "There is no such file; I look for its name.", [PlannedCall("glob", {"pattern": base})]
-        yield "That is the one.", [PlannedCall("grep", {"pattern": place.name, "path": place.path})]
-        answer = f"{wrong} does not exist. `{place.name}` is in {place.path}, line {place.line}."
-        return LastWords(answer, [f"./{place.path}", f"{place.line}:"])
-
-    return _asked("In {w}, on which line does {n} start?", n=place.name, w=wrong), steps()
-
-
-def missing_command(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-    tool = draw.choice(["rg", "ag", "ack"])
-
-    def steps() -> Steps:
-        [seen] = yield "As you say.", [_bash(f"{tool} {place.name}")]
-        _must(seen.failed, "command-exists", tool)
-        yield "It is not installed here; grep does the same.", [_grep(place.name)]
-        return LastWords(f"{tool} is not installed; with grep: {place.path}, line {place.line}.", [_at(place)])
-
-    return _asked("Use {t} to find {n}.", n=place.name, t=tool), steps()
-
-
-def wrong_flag(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-
-    def steps() -> Steps:
-        command = f"grep -r --files-only --exclude-dir=.git {place.name} ."
-        [seen] = yield "Names only.", [_bash(command)]
-        _must(seen.failed, "flag-exists", command)
-        yield "That is no option; the help knows its name.", [_bash("grep --help | grep -i files-with")]
-        right = command.replace("--files-only", "--files-with-matches") + " | sort"
-        [seen] = yield "With the right one.", [_bash(right)]
-        return LastWords(f"{', '.join(seen.text.split())}.", ["--files-with-matches", *seen.text.split()])
-
-    return _asked("List the names of the files that hold {n}.", n=place.name), steps()
-
-
-def _renaming(ground: Ground, draw: random.Random) -> tuple[Place, str]:
-    """A definition whose name is no part of another's, and what it shall be called."""
-    names = [place.name for place in ground.places]
-    alone = [place for place in ground.places if sum(place.name in name for name in names) == 1]
-    place = draw.choice(alone or ground.places)
-    return place, draw.choice(["{}_v2", "new_{}", "{}_inner", "do_{}", "{}_once"]).format(place.name)
-
-
-def rename(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place, new = _renaming(ground, draw)
-
-    def steps() -> Steps:
-        [before] = yield "First its lines in that file.", [_grep(place.name, path=place.path)]
-        yield "I change all of them.", [_edit(place.path, place.name, new, all=True)]
-        [seen] = yield "And check.", [_grep(new, path=place.path)]
-        old, now = (len(text.splitlines()) for text in (before.text, seen.text))
-        answer = f"Done: {old} lines of {place.path} held {place.name}, {now} hold {new} now."
-        return LastWords(answer, [before.text, seen.text])
-
-    return _asked("Rename {n} to {m} in {p} only.", n=place.name, m=new, p=place.path), steps()
+    return (f"Show how {place.name} begins and one place that uses it in another file.", [place.name]), steps()
 
 
 # What checks a file without running it, and says so.
@@ -259,91 +190,28 @@ COMPILERS = {
 
 
 def _everywhere(ground: Ground, draw: random.Random, by_tests: bool) -> tuple[Request, Steps]:
-    place, new = _renaming(ground, draw)
+    names = _drawn("a name in no other", _texts()["draw"], ground, draw)
+    place, new = names["a"], names["new"]
     check = ground.test if by_tests else COMPILERS.get(place.path.rpartition(".")[2], "").format(place.path)
     _must(bool(check), "no-tests" if by_tests else "no-compiler", place.path)
 
     def steps() -> Steps:
-        [seen] = yield "I look for every use.", [_grep(place.name)]
+        [seen] = yield "I look for every use.", [_call({"grep": rf"\b{place.name}\b"})]
         paths = sorted({line.partition(":")[0].removeprefix("./") for line in seen.text.splitlines()})
         _must(len(paths) <= 5, "too-many-files", place.name)
         for path in paths:
-            [done] = yield f"I change {path}.", [_edit(path, place.name, new, all=True)]
+            change = {"edit": path, "old": place.name, "new": new, "all": True}
+            [done] = yield f"I change {path}.", [_call(change)]
             _must(not done.failed, "edit-fails", path)
-        [said] = yield "Now I check that it holds.", [_bash(check)]
+        [said] = yield "Now I check that it holds.", [_call({"bash": check})]
         _must(not said.failed, "check-fails", said.text)
         last = said.text.splitlines()[-1]
         answer = f"{place.name} is {new} now in {', '.join(paths)}. The check says: {last}"
         return LastWords(answer, [seen.text, said.text])
 
-    wish = "the tests must still pass" if by_tests else "check that {p} still compiles"
-    named = {"n": place.name, "m": new, **({} if by_tests else {"p": place.path})}
-    return _asked("Rename {n} to {m} everywhere; " + wish + ".", **named), steps()
-
-
-def _note(ground: Ground, draw: random.Random, place: Place) -> str:
-    mark = "#" if place.path.endswith((".py", ".sh")) else "//"
-    return f"{mark} {draw.choice(['see', 'used by', 'tested with', 'compare'])} {draw.choice(ground.places).name}"
-
-
-def ambiguous(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-    note = _note(ground, draw, place)
-
-    def steps() -> Steps:
-        short = place.text.split()[0] + " "
-        [seen] = yield "I put it there.", [_edit(place.path, short, f"{note}\n{short}")]
-        _must(seen.failed, "not-ambiguous", "the text stands there once")
-        [more] = yield "That text stands in several places; I read more of it.", [_read(place.path, place.line, 2)]
-        old, indent = place.text, place.text[: len(place.text) - len(place.text.lstrip())]
-        yield "With the whole line it is clear.", [_edit(place.path, old, f"{indent}{note}\n{old}")]
-        [seen] = yield "How it looks now.", [_read(place.path, place.line, 2)]
-        needs = [more.text, seen.text]
-        return LastWords(f"The comment stands above `{place.name}` in {place.path}, line {place.line}.", needs)
-
-    return _asked("In {p}, put the comment `{c}` above {n}.", n=place.name, c=note, p=place.path), steps()
-
-
-def stale_read(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place, new = _renaming(ground, draw)
-    note = _note(ground, draw, place)
-
-    def steps() -> Steps:
-        [first] = yield "I read the place.", [_read(place.path, place.line, 2)]
-        yield "The name first.", [_edit(place.path, place.name, new, all=True)]
-        indent = place.text[: len(place.text) - len(place.text.lstrip())]
-        [lost] = yield "Now the comment.", [_edit(place.path, place.text, f"{indent}{note}\n{place.text}")]
-        _must(lost.failed, "not-stale", place.path)
-        [more] = yield "My copy is older than my own change; I read again.", [_read(place.path, place.line, 1)]
-        line = more.text.partition("\t")[2]
-        yield "With the line as it is now.", [_edit(place.path, line, f"{indent}{note}\n{line}")]
-        answer = f"`{new}` it is called, with the comment on line {place.line} of {place.path}."
-        return LastWords(answer, [first.text, more.text])
-
-    asked = "In {p}, rename {n} to {m} and put the comment `{c}` above it."
-    return _asked(asked, n=place.name, m=new, p=place.path, c=note), steps()
-
-
-def nothing_to_do(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    name = f"{draw.choice(ground.places).name}_{draw.choice(['legacy', 'old', 'debug', 'tmp'])}"
-
-    def steps() -> Steps:
-        [seen] = yield "I look for its uses.", [_grep(name)]
-        _must(seen.failed, "name-exists", name)
-        return LastWords(f"Nothing in the repository is called {name}, so there was nothing to remove.", [seen.text])
-
-    return _asked("Remove {n} everywhere.", n=name), steps()
-
-
-def ask_back(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = draw.choice(ground.places)
-
-    def steps() -> Steps:
-        want = draw.choice(["What should it be instead", "Before I touch it: what exactly should become of it"])
-        return LastWords(f"{want}? You name `{place.name}`, but not what you want in its place.")
-        yield "", []  # a generator without a call
-
-    return _asked("Change {n}.", n=place.name), steps()
+    wish = "the tests must still pass" if by_tests else f"check that {place.path} still compiles"
+    asked = f"Rename {place.name} to {new} everywhere; {wish}."
+    return (asked, [place.name, new, *([] if by_tests else [place.path])]), steps()
 
 
 def taken_back(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
@@ -351,23 +219,28 @@ def taken_back(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
     _must(bool(ground.commit), "no-history")
 
     def steps() -> Steps:
-        [stat] = yield "What the commit touched.", [_bash(f"git show --stat --format=%s {ground.commit}")]
+        stated = {"bash": f"git show --stat --format=%s {ground.commit}"}
+        [stat] = yield "What the commit touched.", [_call(stated)]
         paths = re.findall(r"^ (\S+) +\| +\d", stat.text, re.MULTILINE)
         _must(1 <= len(paths) <= 4, "no-long-task", stat.text)
-        shows = [_bash(f"git show --format= {ground.commit} -- {path}") for path in paths]
+        shows = [_call({"bash": f"git show --format= {ground.commit} -- {path}"}) for path in paths]
         diffs = yield "Its changes, file by file.", shows
-        edits = [_edit(path, *hunk) for path, seen in zip(paths, diffs, strict=True) for hunk in _hunks(seen.text)]
+        edits = [
+            _call({"edit": path, "old": now, "new": before})
+            for path, seen in zip(paths, diffs, strict=True)
+            for now, before in _hunks(seen.text)
+        ]
         _must(5 <= 2 + len(paths) + len(edits) <= 12, "no-long-task", f"{len(edits)} hunks")
         for number, edit in enumerate(edits, 1):
             [done] = yield f"I undo {number} of {len(edits)}.", [edit]
             _must(not done.failed, "edit-fails", done.text)
-        check = f"git diff --quiet {ground.commit}^ && echo nothing differs"
-        [left] = yield "Whether anything still differs from before the commit.", [_bash(check)]
+        check = {"bash": f"git diff --quiet {ground.commit}^ && echo nothing differs"}
+        [left] = yield "Whether anything still differs from before the commit.", [_call(check)]
         _must(not left.failed, "check-fails", left.text)
         answer = f"{ground.commit} is undone in {', '.join(paths)}; nothing differs from the commit before it."
         return LastWords(answer, [stat.text, *(seen.text for seen in diffs), left.text])
 
-    return _asked("Undo commit {c} by hand, without git revert.", c=ground.commit), steps()
+    return (f"Undo commit {ground.commit} by hand, without git revert.", [ground.commit]), steps()
 
 
 def _hunks(diff: str) -> Sequence[tuple[str, str]]:
@@ -381,23 +254,18 @@ def _hunks(diff: str) -> Sequence[tuple[str, str]]:
     return found
 
 
-PLANS: dict[str, tuple[int, Plan]] = {
-    "locate": (9, locate),
-    "locate by its code": (9, whose_line),
-    "explain with citation": (9, explain),
-    "inventory": (8, count),
-    "parallel reads": (9, parallel),
-    "multi-file read": (8, several_files),
-    "edit and check": (8, rename),
-    "edit and compile": (7, partial(_everywhere, by_tests=False)),
-    "edit and test": (6, partial(_everywhere, by_tests=True)),
-    "long task": (6, taken_back),
-    "nothing to do": (3, nothing_to_do),
-    "ask back": (8, ask_back),
-    "failed path": (4, wrong_path),
-    "missing command": (4, missing_command),
-    "wrong flag": (3, wrong_flag),
-    "ambiguous edit": (4, ambiguous),
-    "stale read": (3, stale_read),
-}
-"""Share of the tries: about a fifth of what is kept holds a failed call, and 7 % none at all."""
+@cache
+def _texts() -> dict[str, Any]:
+    return tomllib.loads(resources.files(__package__).joinpath("plans.toml").read_text("utf-8"))
+
+
+@cache
+def plans() -> dict[str, tuple[int, Plan]]:
+    """{kind: (its share of the tries, the plan)}."""
+    return {
+        **{kind: (text["share"], partial(_told, text)) for kind, text in _texts().items() if kind != "draw"},
+        "multi-file read": (7, several_files),
+        "edit and compile": (6, partial(_everywhere, by_tests=False)),
+        "edit and test": (6, partial(_everywhere, by_tests=True)),
+        "long task": (6, taken_back),
+    }

@@ -1,61 +1,21 @@
-"""Commands that nobody should learn: a table over the parsed bash, so that a quoted or searched text is no command.
+"""Commands that nobody should learn: a table over the parsed bash, and YARA rules for what joins several commands.
 
-Of the 2,669 honest commands that were at hand none is flagged; `bench/combine.py` tells the figures. Each rule names
-what is done, not how it is spelled: parsed words for what is destroyed or written, patterns for what is joined.
+Of the 2,669 honest commands that were at hand none is flagged; `bench/combine.py` tells the figures. A rule of
+`commands.yar` counts only where a command that it needs was parsed, so that a quoted or searched text is no command.
 """
 
 import re
 from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import Any
 
 from duel import shell
 from duel.conversation.model import AgentCall
 
-_SHELL = r"(?:\S*/)?(?:ba|da|z|k|fi)?sh\b"
 _SCRIPTED = r"python[\d.]*|perl|ruby|php|node"
-_FETCH = r"(?:curl|wget|fetch)\b"
-_SECRETS = (
-    r"(?:\.ssh/|id_(?:rsa|ed25519|ecdsa)|\.aws/credentials|/etc/(?:shadow|passwd)|\.netrc|\.kube/config|\.git-credentials"
-    r"|\.npmrc|\.pypirc|\.docker/config|/\.env\b|@\.env\b|\benv\b|\bprintenv\b)"
-)
-# What joins commands is looked for in the text; every one needs a parsed command of its first group's name as well.
-_JOINED: tuple[tuple[str, frozenset[str], re.Pattern[str]], ...] = tuple(
-    (reason, frozenset(names.split()), re.compile(pattern, re.IGNORECASE))
-    for reason, names, pattern in (
-        ("a download is run unseen", "curl wget", rf"{_FETCH}[^;\n]*\|\s*(?:sudo\s+(?:-\S+\s+)*)?{_SHELL}(?!\S)"),
-        (
-            "a download is run unseen",
-            "curl wget",
-            rf"(?:{_SHELL}|\bsource|\beval|\.)\s+(?:-c\s+)?[\"']?[<$]?[(`]\s*{_FETCH}",
-        ),
-        (
-            "hidden code is run",
-            "base64 xxd openssl",
-            rf"(?:base64|xxd|openssl)\b[^|\n]*\|\s*(?:sudo\s+)?(?:{_SHELL}|python|perl)",
-        ),
-        ("hidden code is run", "base64", r"(?:\beval\b|-c)\s+[\"']?(?:\$\(|`)[^)`]*base64\s+(?:-d|-D|--decode)"),
-        (
-            "a shell is opened to another machine",
-            "nc ncat netcat socat",
-            r"\b(?:nc|ncat|netcat)\b[^;\n]*\s(?:-\w*[ec]\b|--exec|--sh-exec)|\bsocat\b[^;\n]*exec:",
-        ),
-        ("a shell is opened to another machine", "nc ncat netcat telnet", r"mkfifo[^\n]*(?:nc|ncat|netcat|telnet)\b"),
-        (
-            "secrets are sent away",
-            "curl wget",
-            rf"\b(?:curl|wget)\b[^;\n]*(?:-d|-F|-T|--data\S*|--form|--upload-file|--post-(?:file|data))[^;\n]*{_SECRETS}",
-        ),
-        (
-            "secrets are sent away",
-            "curl wget nc ncat netcat",
-            rf"{_SECRETS}[^;\n]*\|[^;\n]*\b(?:curl|wget|nc|ncat|netcat)\b",
-        ),
-        ("a job is left behind", "crontab", r"\|\s*crontab\s+-(?!\w)"),
-    )
-)
-_BARE: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("a shell is opened to another machine", re.compile(r"[<>]&?\s*/dev/(?:tcp|udp)/")),
-    ("a fork bomb", re.compile(r"([\w:.]+)\s*\(\)\s*\{\s*\1\s*\|\s*\1\s*&\s*;?\s*\}")),
-)
+# YARA's patterns know no name that comes again.
+_FORK_BOMB = re.compile(r"([\w:.]+)\s*\(\)\s*\{\s*\1\s*\|\s*\1\s*&\s*;?\s*\}")
 # In the words of one parsed command: name, what its words must match, why.
 _WORDS: tuple[tuple[re.Pattern[str], re.Pattern[str], str], ...] = tuple(
     (re.compile(names), re.compile(pattern, re.IGNORECASE), reason)
@@ -94,17 +54,24 @@ def commands_in(calls: list[AgentCall]) -> Iterator[str]:
             yield from [value] if isinstance(value, str) else (v for v in value or () if isinstance(v, str))
 
 
+@cache
+def _scanner() -> Any:
+    import yara_x
+
+    return yara_x.Scanner(yara_x.compile(resources.files(__package__).joinpath("commands.yar").read_text("utf-8")))
+
+
 def reason(command: str) -> str:
     """What is malicious in `command`; "" where nothing is known to be."""
     script = shell.parse(command)
     names = {found.name for found in script.commands}
     if names - _DATA:
-        for why, needed, pattern in _JOINED:
-            if needed & names and pattern.search(command):
-                return why
-        for why, pattern in _BARE:
-            if pattern.search(command):
-                return why
+        for rule in _scanner().scan(command.encode("utf-8", "replace")).matching_rules:
+            told = dict(rule.metadata)
+            if not told["needs"] or names.intersection(told["needs"].split()):
+                return str(told["reason"])
+        if _FORK_BOMB.search(command):
+            return "a fork bomb"
     return next((why for found in script.commands if (why := _of_command(found))), "")
 
 

@@ -45,7 +45,7 @@ def sources(spool: Spool, places: Sequence[int]) -> list[tuple[str, ...]]:
     """(kind, name, revision, license, rows) of every source."""
     found: Counter[tuple[str, str, str, str]] = Counter()
     for place in places:
-        source = spool.row(place).source
+        source = spool.lines.row(place).source
         found[source.kind, source.name, source.revision, source.license or "unknown"] += 1
     return [(*key, f"{count:,}") for key, count in sorted(found.items())]
 

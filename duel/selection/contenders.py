@@ -79,7 +79,7 @@ def checked_by_rules(answer: Answer, candidate: Candidate) -> Audit:
     """What ch.py found of leaks, with attempts and protocol, which `duel audit` looks at for the chosen one alone."""
     text = answer.text_of(candidate)
     known = candidate.audit if candidate.audit and candidate.audit.about(text) else Audit()
-    found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, answer.messages).record()}
+    found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, answer.messages)}
     return known.model_copy(update=found)
 
 

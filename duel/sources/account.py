@@ -1,8 +1,8 @@
 """The account of a draw, on the screen and in report/sampling.json: from what, what was left out, and why."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 from duel.audit.contamination import Benchmarks
@@ -15,35 +15,9 @@ from duel.sources.output import Output, read_mark
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.sampling import Pool
 
-NARROWED_BY = {
-    "min_turn",
-    "max_turn",
-    "per_instance",
-    "per_repo",
-    "exit_status",
-    "max_history_tokens",
-    "per_rollout",
-    "skip_loops",
-}
-# What a reason's slug means to a person.
-MEANINGS = {
-    "base-commit-differs": "the base commit in the task is not the pull request's",
-    "contaminated": "part of a benchmark",
-    "damaged-pull-request": "the pull request's row cannot be read",
-    "excluded": "in `exclude_ids`",
-    "issue-differs": "the issue in the task is not the pull request's",
-    "loops": "every eligible turn follows a history that goes in circles",
-    "license": "the license is refused",
-    "no-eligible-turn": "no turn within `min_turn`, `max_turn` and `max_history_tokens`",
-    "no-instance-id": "no instance id",
-    "no-messages": "no readable conversation",
-    "no-pull-request": "no pull request of that id",
-    "not-utf-8": "the text is not UTF-8",
-    "null-content": "a message without content",
-    "other-exit-status": "another exit status than asked for",
-    "other-phase": "no eligible turn is of the phase asked for",
-    "per-repo": "the repository's cap is reached",
-}
+NARROWED_BY = set(
+    "min_turn max_turn per_instance per_repo exit_status max_history_tokens per_rollout skip_loops".split()
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +35,7 @@ class Account:
 
     def page(self) -> dict[str, Any]:
         sample, turns = self.settings.sample, self.choice.turns
+        rows, left = self.pool.reasons, self.choice.reasons
         return {
             "format": "duel-sampling/1",
             "asked": sample.n,
@@ -81,7 +56,7 @@ class Account:
                 "pull_requests": len(self.pool.best),
                 "pull_requests_looked_at": len(self.choice.looked_at),
             },
-            "left_out": {"rows": _sorted(self.pool.reasons), "turns": _sorted(self.choice.reasons)},
+            "left_out": {"rows": dict(sorted(rows.items())), "turns": dict(sorted(left.items()))},
             "huge": dict(sorted(self.huge.items())),
             "contamination": {"checked": self.benchmarks.checked, "unchecked": self.benchmarks.unchecked},
             "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY)
@@ -105,9 +80,12 @@ class Account:
 
 
 def _left_out(pool: Pool, choice: Admission, what: str = "") -> Iterator[str]:
+    """The reasons in words: those of `left_out.txt` by their slugs."""
+    lines = resources.files(__package__).joinpath("left_out.txt").read_text("utf-8").splitlines()
+    meanings = dict(line.split(": ", 1) for line in lines)
     for kind, reasons in (("row", pool.reasons), ("turn", choice.reasons)):
-        for reason, count in _sorted(reasons).items():
-            yield f"{_count(count, kind)}{what}: {MEANINGS.get(reason, printable(reason, 60))}"
+        for reason, count in sorted(reasons.items()):
+            yield f"{_count(count, kind)}{what}: {meanings.get(reason, printable(reason, 60))}"
 
 
 def nothing_drawn(trajectories: ParquetTable, pool: Pool, choice: Admission) -> SourceError:
@@ -164,7 +142,3 @@ def _count(number: int, what: str) -> str:
 
 def _place(table: ParquetTable) -> dict[str, str]:
     return {"dataset": table.name, "revision": table.revision}
-
-
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items()))

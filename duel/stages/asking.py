@@ -43,6 +43,13 @@ class AskingStage(Stage):
         """A job for everything that is not there yet, in the order of the files."""
         raise NotImplementedError
 
+    def recalled(self) -> bool:
+        """True where an earlier run has found nothing open, and nothing has changed since."""
+        return False
+
+    def remember(self, result: Result) -> None:
+        """Keep what `recalled` looks at."""
+
     def total(self) -> int:
         """How many turns there are, finished ones included."""
         return len(self.workspace.answer_paths())
@@ -101,11 +108,15 @@ async def run_async(
     """Ask for whatever is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
     stage, summary = kind(kind.NAME, workspace, settings, again=again), calls.Summary(kind.NAME)
     with workspace.lock(kind.LOCK, kind.COMMAND):
+        if stage.recalled():
+            return stage.finish(summary, stage.found())
         jobs = stage.open_turns()
         if (first := next(jobs, None)) is not None:
             async with stage.at_work(offline):
                 summary = await stage.driven(chain([first], jobs), budget, offline)
-        return stage.finish(summary, stage.found())
+        result = stage.finish(summary, stage.found())
+        stage.remember(result)
+        return result
 
 
 def plan(kind: type[AskingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> Plan:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from duel import calls
+from duel import calls, standing
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
+from duel.file_sums import Snapshot
 from duel.records import Side
 from duel.settings import Settings
 from duel.stages import command_line
@@ -52,8 +53,10 @@ def run(
         say("reading lists of benchmarks …")
         benchmarks = Benchmarks.load(settings, workspace, offline)
         say(f"auditing the {side} of each answer …")
-        known = unchanged.last(workspace, side, unchanged.of_workspace(workspace, settings, benchmarks))
-        if known is not None and not again:
+        files, name = Snapshot.take(workspace, "prompt", "commit", "answer"), f"audit {side}"
+        on = unchanged.ground(settings, benchmarks).hex()
+        known = None if again else standing.recall(workspace, name, on, files)
+        if known is not None:
             found = audit_summary.AuditFindings(known["summary"], known["dropped"])
             save(workspace, found, side)
             return Result("audit", found=found.summary)
@@ -64,9 +67,9 @@ def run(
         finally:
             found = audit_summary.findings(audited, examiner)
             save(workspace, found, side)
+            standing.carry(workspace, ("king", "challenger"), files)
         if asked.exit_code == EXIT_FINISHED and not found.damage:
-            key = unchanged.of_workspace(workspace, settings, benchmarks)
-            unchanged.remember(workspace, side, key, {"summary": found.summary, "dropped": found.dropped})
+            standing.keep(workspace, name, on, files, {"summary": found.summary, "dropped": found.dropped})
     for problem in found.damage:
         say_error(problem)
     code = asked.exit_code or (EXIT_OPEN if found.damage else EXIT_FINISHED)

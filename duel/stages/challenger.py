@@ -32,7 +32,7 @@ from duel.synchronous import synchronous
 class Challengers(writing.WritingStage):
     """The stage, with what it must know of all pull requests to tell a rare name from a common one."""
 
-    NAME, SIDE, COMMAND = "challenger", "challenger", "ch.py"
+    NAME, SIDE, COMMAND, BEFORE = "challenger", "challenger", "ch.py", ("king",)
     rarity: Rarity = field(default_factory=Rarity)
 
     def open_turns(self) -> Iterator[writing.OpenTurn]:

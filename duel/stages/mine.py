@@ -93,8 +93,8 @@ def write(mine: Mine, out: Path, keep_tools: bool) -> None:
     """
     from duel.sources.mining import mined
 
-    rows = mined.RowWriter(out, mined.trajectory_schema())
-    pulls = mined.RowWriter(pulls_path(out), mined.pull_schema())
+    rows = mined.RowWriter(out, mined.TRAJECTORY_COLUMNS)
+    pulls = mined.RowWriter(pulls_path(out), mined.PULL_COLUMNS)
     with rows, pulls:
         for found in mine.sessions():
             row = mined.row(found, keep_tools)

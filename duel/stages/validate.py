@@ -29,6 +29,7 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
+from duel.file_sums import Snapshot
 from duel.judging import noise_floor, rubric
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.panel import Panel
@@ -66,13 +67,18 @@ async def run_async(
     `regate` decides on the votes that are there. `noise_floor` and `canary` are turns of the further contests of that
     name, `confirm` judges the final turns once more. `before_verdict` is called once the judges have voted.
     """
+    from duel.judging import held_case
+
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey = Panel(stage), Survey(stage)
+    further = bool(noise_floor or canary or confirm or settings.most_candidates > 1 or settings.refine.held_out)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
         asked, still_open = PanelRun(panel, survey, budget, url), EXIT_FINISHED
-        if regate:
-            case, summary = regated(panel, survey)
-        else:
+        files, summary = held_case.snapshot(panel), calls.Summary("validate" if regate else "judge")
+        case = held_case.load(panel, files) if regate or not (again or further) else None
+        if regate and case is None:
+            case = regated(panel, survey, files)
+        elif case is None:
             if settings.most_candidates > 1:
                 chosen = await choose.run_async(workspace, settings, again=again, budget=budget, offline=offline)
                 if chosen.calls is not None and ended_early(chosen.calls):
@@ -83,6 +89,8 @@ async def run_async(
             if ended_early(summary):
                 return stage.finish(summary)
             case = case_of(panel, survey)
+            if summary.exit_code == EXIT_FINISHED and asked.failure is None and not further:
+                held_case.store(panel, case, files, stage.finished + summary.done)
         before_verdict()
         verdict = decide(panel, case)
         result = stage.finish(summary, verdict)
@@ -151,21 +159,18 @@ def main(arguments: Namespace) -> int:
     return result.exit_code
 
 
-def regated(panel: Panel, survey: Survey) -> tuple[Case, Summary]:
-    """The case that stands under the present settings; nothing is asked, and nothing is read that has not changed."""
+def regated(panel: Panel, survey: Survey, files: Snapshot) -> Case:
+    """The case that stands under the present settings; nothing is asked."""
     from duel.judging import held_case
 
-    case = held_case.load(panel)
-    if case is None:
-        before = held_case.stamp(panel)
-        waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
-        panel.stage.stale = 0
-        case = case_of(panel, survey)
-        if waiting:
-            say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
-        else:
-            held_case.store(panel, case, before)
-    return case, calls.Summary("validate")
+    waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
+    panel.stage.stale = 0
+    case = case_of(panel, survey)
+    if waiting:
+        say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
+    else:
+        held_case.store(panel, case, files, panel.stage.finished)
+    return case
 
 
 @dataclass

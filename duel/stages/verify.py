@@ -8,7 +8,8 @@ reads   trajectories, pull requests (FAIL_TO_PASS, PASS_TO_PASS, install_config)
 writes  outcomes.json: instance, or instance#row where it has several rollouts -> resolved, failed, passed, why_not
 
 Tests run in the containers that [execute] backend names; with "bubblewrap" on this machine's own compilers and
-interpreters. Where those are missing, or tests pass without any change, `resolved` is null and `why_not` says so.
+interpreters. Where those are missing, or tests pass without any change or fail with the pull request's own, `resolved`
+is null and `why_not` says so.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt
     config = extras.get("install_config")
     command = _command(config.get("test_cmd") if isinstance(config, dict) else "")
     tests = _names(extras.get("FAIL_TO_PASS")), _names(extras.get("PASS_TO_PASS"))
-    return Attempt(key, execute.start_of(commit, messages), messages, command, *tests)
+    return Attempt(key, execute.start_of(commit, messages), messages, command, *tests, fix=commit.patch)
 
 
 def _command(value: object) -> str:

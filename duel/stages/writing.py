@@ -10,10 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from duel import calls, candidates
+from duel import calls, candidates, standing
 from duel.bookkeeping import Result
 from duel.candidates import FormKept
-from duel.errors import EXIT_OPEN, ItemError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
+from duel.file_sums import Snapshot
 from duel.records import Answer, Candidate, Commit, Side
 from duel.stages.asking import AskingStage
 
@@ -26,12 +27,29 @@ class WritingStage(AskingStage):
     """A stage that writes the candidates of one side, after which it is named; its replies must be well-formed."""
 
     SIDE: ClassVar[Side]
+    BEFORE: ClassVar[tuple[str, ...]] = ()
+    """The stages whose work this one leaves as it is."""
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
     """How each model keeps the form."""
 
     def open_turns(self) -> Iterator[OpenTurn]:
         """Every turn with candidates that the settings ask for and that are not there, in the order of the files."""
         raise NotImplementedError
+
+    def recalled(self) -> bool:
+        """Nothing has changed since everything was there: no record need be opened."""
+        self.files = Snapshot.take(self.workspace, "prompt", "commit", "answer")
+        self.rests_on = standing.ground(self.settings)
+        known = None if self.again else standing.recall(self.workspace, self.SIDE, self.rests_on, self.files)
+        if known is not None:
+            self.finished, self.dropped = known["finished"], known["dropped"]
+        return known is not None
+
+    def remember(self, result: Result) -> None:
+        standing.carry(self.workspace, self.BEFORE, self.files)
+        if result.exit_code == EXIT_FINISHED and result.calls is not None and not result.calls.waiting:
+            said = {"finished": self.finished + result.calls.done, "dropped": self.dropped}
+            standing.keep(self.workspace, self.SIDE, self.rests_on, self.files, said)
 
     async def write(self, ask: calls.Ask, turn: OpenTurn, name: str, question: candidates.Question) -> Candidate:
         """One well-formed candidate. Raises Refused where no reply is one, ItemError where the call fails."""

@@ -46,7 +46,7 @@ def test_nothing_that_can_be_read_raises(reply: str, seen: str, patch: str, desc
     messages = [Message(role="system", content=seen), Message(role="assistant", content=reply)]
     for pull in (commit, COMMIT):
         find_leaks(reply, messages, pull, RARITY).audit(reply).model_dump_json()
-    check(reply, messages).record().model_dump_json()
+    check(reply, messages).model_dump_json()
     near_duplicates([("a", reply), ("b", seen)], 0.85)
     Rarity.of(RARITY, reply)
 

@@ -24,14 +24,14 @@ import os, runpy, signal, sys
 from duel.audit import workspace_audit
 
 workspace_audit.FEW, workspace_audit.CHUNK = 1, 5
-spread = workspace_audit.spread
+each_chunk = workspace_audit._each_chunk
 
 def killed(*given):
-    for result in spread(*given):
+    for result in each_chunk(*given):
         os.kill(os.getpid(), signal.SIGKILL)
         yield result
 
-workspace_audit.spread = killed
+workspace_audit._each_chunk = killed
 sys.argv = ["duel", "audit", *sys.argv[1:]]
 runpy.run_module("duel", run_name="__main__")
 """

@@ -7,64 +7,67 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from duel import cli
+from duel.calls.batches import batch_steps
+from duel.calls.batches.batch_rows import BatchRows
 from duel.workspace import Workspace
 from tests.batches.conftest import replies
 from tests.batches.shapes import Shapes
-from tests.conftest import ROOT, Finished
+from tests.conftest import ROOT, Finished, ended, forked
 
 Script = Callable[..., Finished]
 Work = Callable[..., Workspace]
 TURNS = 12
 
-# Runs king.py --batch and kills the process at the point that is named.
-_RUN = """
-import os, signal, sys
-from duel import cli
-from duel.calls.batches import batch_steps, batch_link, batch_rows
-from duel.calls.batches.batch_rows import BatchRows
-point, shape, folder = sys.argv[1:]
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-def after(kind, name, which=lambda *a, **k: True, before=False):
+
+def state(wanted: str) -> Callable[..., bool]:
+    return lambda *_, **named: named.get("state") == wanted
+
+
+def always(*_: Any, **__: Any) -> bool:
+    return True
+
+
+# Where the process is killed: before or after which call, on which arguments.
+POINTS: dict[str, tuple[str, type, str, Callable[..., bool]]] = {
+    "written": ("after", BatchRows, "add", always),
+    "uploaded, unrecorded": ("before", BatchRows, "set", state("uploaded")),
+    "uploaded": ("after", BatchRows, "set", state("uploaded")),
+    "about to be created": ("after", BatchRows, "set", state("creating")),
+    "created, unrecorded": ("before", BatchRows, "set", state("created")),
+    "created": ("after", BatchRows, "set", state("created")),
+    "running": ("after", BatchRows, "set", lambda *_, **named: named.get("status") == "in_progress"),
+    "downloaded": ("before", batch_steps.Passage, "absorb", always),
+    "half absorbed": ("after", BatchRows, "absorb", always),
+    "absorbed": ("before", BatchRows, "close", always),
+    "done": ("after", BatchRows, "close", always),
+}
+
+
+def king_killed_at(point: str, shape: str, root: Path) -> int | None:
+    """Run king.py --batch in a process that is killed at this point; its exit code."""
+    when, kind, name, which = POINTS[point]
     real = getattr(kind, name)
-    def call(*arguments, **named):
-        if before and which(*arguments, **named): die()
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if when == "before" and which(*arguments, **named):
+            os.kill(os.getpid(), signal.SIGKILL)
         found = real(*arguments, **named)
-        if which(*arguments, **named): die()
+        if which(*arguments, **named):
+            os.kill(os.getpid(), signal.SIGKILL)
         return found
-    setattr(kind, name, call)
-batch_steps.AT_ONCE = 5
-state = lambda wanted: lambda *a, **k: k.get("state") == wanted
-if point == "written": after(BatchRows, "add")
-if point == "uploaded": after(BatchRows, "set", state("uploaded"))
-if point == "uploaded, unrecorded": after(BatchRows, "set", state("uploaded"), before=True)
-if point == "about to be created": after(BatchRows, "set", state("creating"))
-if point == "created, unrecorded": after(BatchRows, "set", state("created"), before=True)
-if point == "created": after(BatchRows, "set", state("created"))
-if point == "running": after(BatchRows, "set", lambda *a, **k: k.get("status") == "in_progress")
-if point == "downloaded": after(batch_steps.Passage, "absorb", before=True)
-if point == "half absorbed": after(BatchRows, "absorb")
-if point == "absorbed": after(BatchRows, "close", before=True)
-if point == "done": after(BatchRows, "close")
-sys.exit(cli.call(["king", "--workspace", folder, "--batch", shape]))
-"""
-POINTS = [
-    "written",
-    "uploaded, unrecorded",
-    "uploaded",
-    "about to be created",
-    "created, unrecorded",
-    "created",
-    "running",
-    "downloaded",
-    "half absorbed",
-    "absorbed",
-    "done",
-]
+
+    def work() -> None:
+        batch_steps.AT_ONCE = 5
+        setattr(kind, name, call)
+        sys.exit(cli.call(["king", "--workspace", str(root), "--batch", shape]))
+
+    return ended(forked(work))
 
 
 @pytest.mark.parametrize("shape", ["openai", "openrouter", "anthropic"])
@@ -74,9 +77,8 @@ def test_a_kill_leaves_one_batch_and_every_reply_once(
 ) -> None:
     provider.looks = 3
     workspace = work(TURNS)
-    code = [sys.executable, "-c", _RUN, point, shape, str(workspace.root)]
-    killed = subprocess.run(code, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL or "uploaded, unrecorded" in point, killed.stderr
+    killed = king_killed_at(point, shape, workspace.root)
+    assert killed == -signal.SIGKILL or "uploaded, unrecorded" in point
     script("king.py", "--workspace", workspace.root, "--batch", shape, code=0)
     assert [len(batch.requests) for batch in provider.batches] == [TURNS]
     assert sorted(provider.run.values()) == [1] * TURNS
@@ -91,8 +93,7 @@ def test_another_batch_of_the_same_size_is_not_taken_for_ones_own(
 ) -> None:
     """Without metadata a batch that was not recorded is known by its size; its results tell whose it is."""
     theirs, ours = work(TURNS, folder="theirs"), work(TURNS, folder="ours")
-    code = [sys.executable, "-c", _RUN, "about to be created", "anthropic", str(ours.root)]
-    subprocess.run(code, cwd=ROOT, env=dict(os.environ), capture_output=True, check=False)
+    assert king_killed_at("about to be created", "anthropic", ours.root) == -signal.SIGKILL
     chain = theirs.root / "chain.toml"
     chain.write_text(chain.read_text().replace("[generate]", "[generate]\ntemperature = 0.5"))
     script("king.py", "--workspace", theirs.root, "--batch", "anthropic", code=0)
@@ -132,8 +133,7 @@ def wait(stage: subprocess.Popen[Any]) -> None:
 
 def test_a_batch_that_is_called_off_ends_at_the_provider(script: Script, work: Work, provider: Shapes) -> None:
     workspace = work(2)
-    code = [sys.executable, "-c", _RUN, "created", "openai", str(workspace.root)]
-    subprocess.run(code, cwd=ROOT, env=dict(os.environ), capture_output=True, check=False)
+    assert king_killed_at("created", "openai", workspace.root) == -signal.SIGKILL
     assert "no such batch" in script("batches", "--workspace", workspace.root, "--cancel", "x", code=2).err
     script("batches", "--workspace", workspace.root, "--cancel", "all", code=0)
     assert [batch.canceled for batch in provider.batches] == [True]

@@ -45,6 +45,15 @@ def test_a_reply_is_found_again_by_its_request_alone(tmp_path: Path) -> None:
         assert ledger.find(request(1, occurrence=1)) is None
 
 
+def test_a_reply_that_was_handed_on_outlives_a_power_cut(tmp_path: Path) -> None:
+    """FULL waits for the disk at every commit; NORMAL in a write-ahead log would lose the last ones."""
+    full = 2
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        for connection in (ledger._database, ledger._writing):
+            assert connection.execute("PRAGMA synchronous").fetchone() == (full,)
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_a_look_up_goes_through_the_index(tmp_path: Path) -> None:
     """2,000 look-ups take 30 ms so; without the index each would read the whole ledger."""
     with Ledger(tmp_path / "l.sqlite") as ledger:

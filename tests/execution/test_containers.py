@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
-import shutil
-import subprocess
-import tarfile
-import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,39 +11,24 @@ from typing import Any
 import pytest
 
 from duel.errors import UserError
-from duel.execution import images, toolbox
+from duel.execution import images
 from duel.execution.checkouts import Sources
 from duel.execution.containers import Container, Containers
 from duel.execution.executor import ExecutionError, Limits, Start
 from duel.execution.replay import Task, observe
 from duel.records import Message
-
-HOST = os.environ.get("DOCKER_HOST", "")
-IMAGE = "duel-tests/tools:1"
+from tools import tools_image
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[str]:
     """A daemon's address. CI installs one; elsewhere these tests need one that answers."""
-    if HOST or not (shutil.which("dockerd") and os.geteuid() == 0):
-        if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
-            assert not os.environ.get("CI"), "CI may not skip the container back end"
-            pytest.skip("no docker daemon answers here")
-        yield HOST
-        return
-    with tempfile.TemporaryDirectory(prefix="duel-docker-", ignore_cleanup_errors=True) as name:
-        host = f"unix://{name}/socket"
-        words = "dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver overlay2".split()
-        places = ["--data-root", f"{name}/data", "--exec-root", f"{name}/exec", "--pidfile", f"{name}/pid", "-H", host]
-        with Path(f"{name}/log").open("wb") as log:
-            process = subprocess.Popen([*words, *places], stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        ask = ["docker", "--host", host, "version"]
-        while subprocess.run(ask, capture_output=True, check=False).returncode and time.monotonic() < deadline:
-            assert process.poll() is None, Path(f"{name}/log").read_text()[-2000:]
-        yield host
-        process.terminate()
-        process.wait(60)
+    try:
+        with tools_image.daemon() as host:
+            yield host
+    except RuntimeError as none:
+        assert not os.environ.get("CI"), "CI may not skip the container back end"
+        pytest.skip(str(none))
 
 
 @pytest.fixture
@@ -57,22 +36,7 @@ def docker(daemon: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """An image with the agent's tools, made of this machine's own files."""
     if daemon:
         monkeypatch.setenv("DOCKER_HOST", daemon)
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode:
-        root = toolbox.build(tmp_path / "root", more=("timeout", "xargs", "chown", "sh"))
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for name in ("usr", "etc"):
-                tar.add(root / name, name)
-            for name in ("bin", "lib", "lib64"):
-                link = tarfile.TarInfo(name)
-                link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
-                tar.addfile(link)
-            for name in ("tmp", "proc", "dev", "root"):
-                folder = tarfile.TarInfo(name)
-                folder.type, folder.mode = tarfile.DIRTYPE, 0o777
-                tar.addfile(folder)
-        subprocess.run(["docker", "import", "-", IMAGE], input=packed.getvalue(), check=True, capture_output=True)
-    return IMAGE
+    return tools_image.make(tmp_path)
 
 
 Work = Callable[[Containers], Awaitable[Any]]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
+from bench import verification
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.execution.test_log import judged, results
 from duel.execution.verification import Attempt, Verified, Verifier
-from duel.offline import sample, sample_repositories
+from duel.offline import sample_repositories
 from duel.records import Message
 from tests.execution.conftest import make_repository
 
@@ -79,6 +80,17 @@ def test_a_change_is_judged_by_the_issues_tests_and_not_by_the_agents(mirrors: P
     assert nothing.resolved is False
 
 
+def test_tests_that_fail_with_the_pull_requests_own_change_tell_nothing(mirrors: Path, start: Start) -> None:
+    """As where a dependency is not to be had: no rollout is called unresolved for it."""
+    fix = "diff --git a/value b/value\n--- a/value\n+++ b/value\n@@ -1 +1 @@\n-bad\n+good\n"
+    needs_more = f"{{ test -e /no/such/dependency || {{ echo cannot find it >&2; false; }}; }} && {TEST}"
+    whole, lacking = (replace(attempt(start, "echo worse > value", test=test), fix=fix) for test in (TEST, needs_more))
+    judged_by_all, judged_by_none = verify(mirrors, whole, lacking)
+    assert judged_by_all.resolved is False
+    assert judged_by_none.resolved is None
+    assert judged_by_none.why_not == ("tests-cannot-tell: they fail with the pull request's own change: cannot find it")
+
+
 def test_what_cannot_be_verified_says_why(mirrors: Path, start: Start) -> None:
     no_command, cannot_tell, no_tool, unfaithful, no_patch = verify(
         mirrors,
@@ -97,58 +109,20 @@ def test_what_cannot_be_verified_says_why(mirrors: Path, start: Start) -> None:
 
 
 # A shell repository, whose tests every machine can run; one in C where there is a compiler, of which a part will do.
+# All that a machine can run: `python -m bench.verification`.
 RUNNABLE = [("backhaul", "", 12), *([("bitjar", "-3", 3)] if shutil.which("gcc") and shutil.which("make") else [])]
 
 
 @pytest.mark.parametrize(("name", "ending", "count"), RUNNABLE)
-def test_the_verdict_agrees_with_what_the_recorder_knows(tmp_path: Path, name: str, ending: str, count: int) -> None:
+def test_the_verdict_agrees_with_what_the_recorder_knows(name: str, ending: str, count: int) -> None:
     """Resolved where the fix's files are as fixed."""
-    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
-    pulls = {row["instance_id"]: row for row in pq.read_table(sample.folder() / "pulls.parquet").to_pylist()}
-    described = next(one for one in sample_repositories.load(name))
-    (tmp_path / "history").mkdir()
-    fixes = {
-        base.instance_id: dict(base.fix) for base, _row in sample_repositories.bases(described, tmp_path / "history")
-    }
-
-    async def whole() -> list[tuple[str, bool | None, bool]]:
-        sources = Sources(tmp_path / "cache", offline=True)
-        tester, replayer = Bubblewrap(sources, Limits(keep=1 << 20), whole_machine=True), Bubblewrap(sources)
-        verifier, found = Verifier(tester, replayer, seconds=30), []
-        for row in rows:
-            if row["repo"] != described.name or not row["instance_id"].endswith(ending):
-                continue
-            pull = pulls[row["instance_id"]]
-            start = Start(pull["repo"], pull["base_commit"], pull["test_patch"])
-            messages = [Message(**message) for message in row["messages"]]
-            one = Attempt("k", start, messages, pull["install_config"]["test_cmd"], pull["FAIL_TO_PASS"])
-            verified = await verifier.verify(one)
-            diff = await verifier._change(one)
-            fixed = all(
-                all(f"+{line}" in diff for line in set(text.splitlines()) - set(_before(sources, start, path)))
-                for path, text in fixes[row["instance_id"]].items()
-            )
-            found.append((row["instance_id"], verified.resolved, fixed))
-        await tester.close()
-        await replayer.close()
-        return found
-
-    found = asyncio.run(whole())
+    (repository,) = sample_repositories.load(name)
+    found = asyncio.run(verification.verified(repository, ending))
     assert len(found) >= count
-    told = [(resolved, fixed) for _, resolved, fixed in found if resolved is not None]
+    told = [(one.verified.resolved, one.fixed) for one in found if one.verified.resolved is not None]
     assert len(told) >= 3 * count // 4
     assert [resolved for resolved, _ in told] == [fixed for _, fixed in told], found
     assert {True, False} == {resolved for resolved, _ in told}
-
-
-def _before(sources: Sources, start: Start, path: str) -> list[str]:
-    from tests.execution.conftest import git
-
-    folder = sources.find(start.repository, start.commit).folder
-    try:
-        return git(folder, "show", f"{start.commit}:{path}").splitlines()
-    except Exception:
-        return []
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from duel.guiding.intervention_rates import measure
 from duel.offline import defaults, endpoint, forced
 from duel.records import Guided, GuidedRun
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, ended, forked_command
 from tests.guiding.conftest import guided
 
 Script = Callable[..., Finished]
@@ -122,20 +120,11 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_no_call_twice(
         with endpoint(latency_s=0.01) as stand_in:
             monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
             if folder == "broken":
-                stage = subprocess.Popen(
-                    [sys.executable, "-m", "duel", "guide", "--workspace", str(workspace.root)],
-                    cwd=ROOT,
-                    env=dict(os.environ),
-                    stderr=subprocess.DEVNULL,
-                )
-                while stage.poll() is None and stand_in.stats()["requests"] < 40:
-                    with pytest.MonkeyPatch.context():
-                        try:
-                            stage.wait(0.002)
-                        except subprocess.TimeoutExpired:
-                            continue
-                stage.send_signal(how)
-                assert stage.wait(60) == (-9 if how == signal.SIGKILL else 130)
+                stage = forked_command("guide", "--workspace", workspace.root)
+                while stage.is_alive() and stand_in.stats()["requests"] < 40:
+                    stage.join(0.002)
+                os.kill(stage.pid or 0, how)
+                assert ended(stage) == (-9 if how == signal.SIGKILL else 130)
                 half = stand_in.stats()
             script("guide", "--workspace", workspace.root, code=0)
             counted = stand_in.stats()

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duel.judging.agreement import accuracy, cohen_kappa, effective_votes, mean_correlation, pair_correlations
+from duel.judging import known_labels
+from duel.judging.agreement import effective_votes, mean_correlation, pair_correlations
 from duel.judging.statistics import Clusters
 
 
@@ -26,22 +27,19 @@ def llmbar(shared: Path) -> dict[str, list[dict[str, str]]]:
 
 def test_the_published_accuracies_of_every_judge_and_prompt_are_reproduced_exactly(shared: Path) -> None:
     published = json.loads((shared / "judgments/llmbar/statistics.json").read_text("utf-8"))
-    rows = llmbar(shared)
-    assert rows.keys() == published.keys()
-    for name, group in rows.items():
-        choices = [[row["winner_unswapped"], row["winner_swapped"]] for row in group]
-        found = accuracy(choices, [row["label"] for row in group])
-        figures = {
-            "correct_False": found.by_order[0],
-            "correct_True": found.by_order[1],
-            "correct_both": found.both,
-            "equal": found.equal,
-        }
-        for key, count in figures.items():
-            whole = re.fullmatch(r"(\d+) / (\d+) = .*", published[name][key])
+    pairs, said = known_labels.read(shared / "judgments/llmbar/verdicts.csv.gz")
+    kinds, by_judge = {pair.id: pair.kind for pair in pairs}, defaultdict(list)
+    for (judge, item), orders in said.items():
+        by_judge[f"{kinds[item]}|{judge}"].append(orders)
+    assert by_judge.keys() == {" ".join(name.rsplit("|", 1)).strip() for name in published}
+    for name, figures in published.items():
+        orders = np.array(by_judge[" ".join(name.rsplit("|", 1)).strip()]) == 1.0
+        counts = {"correct_False": orders[:, 0], "correct_True": orders[:, 1], "correct_both": orders.all(1)}
+        for key, right in counts.items():
+            whole = re.fullmatch(r"(\d+) / (\d+) = .*", figures[key])
             assert whole is not None
-            assert (count, found.items) == (int(whole[1]), int(whole[2])), (name, key)
-        assert 100 * found.average == pytest.approx(float(published[name]["correct_average"].rstrip("%")), abs=1e-9)
+            assert (right.sum(), len(right)) == (int(whole[1]), int(whole[2])), (name, key)
+        assert 100 * orders.mean() == pytest.approx(float(figures["correct_average"].rstrip("%")), abs=1e-9)
 
 
 def test_six_real_judges_are_worth_about_two_independent_votes(shared: Path) -> None:
@@ -64,6 +62,13 @@ def test_six_real_judges_are_worth_about_two_independent_votes(shared: Path) -> 
             worth[prompt] = effective_votes(len(judges), mean_correlation(pair_correlations(wrong)))
     assert len(worth) == 10
     assert all(1.8 <= votes <= 2.35 for votes in worth.values()), worth
+
+
+def cohen_kappa(first: list[str], second: list[str]) -> float:
+    """Unweighted, of two raters' labels."""
+    one, two = np.array(first), np.array(second)
+    chance = sum(float((one == label).mean() * (two == label).mean()) for label in {*first, *second})
+    return (float((one == two).mean()) - chance) / (1 - chance)
 
 
 def test_the_three_kappas_of_human_annotators_are_reproduced(shared: Path) -> None:

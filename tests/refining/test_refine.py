@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from duel.records import Answer, Score
 from duel.refining.rewrites import of_answer
 from duel.stages import refine, validate
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, ended, forked_command
 from tests.refining.conftest import Story
 from tests.refining.world import SETTINGS, World
 
@@ -278,12 +275,11 @@ def test_a_new_challenger_leaves_the_rewrites_of_the_old_one_behind(story: Make)
 def test_a_killed_run_pays_for_no_rewrite_twice(story: Make) -> None:
     world = World(gain=0.3, words="glance")
     told = story(world, 15, ALL)
-    call = [sys.executable, "-m", "duel", "refine", "--workspace", str(told.workspace.root)]
-    with subprocess.Popen(call, cwd=ROOT, env=dict(os.environ), stderr=subprocess.DEVNULL) as run:
-        while len(world.revisions) < 3 and run.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.wait(0.005)
-        run.kill()
+    run = forked_command("refine", "--workspace", told.workspace.root)
+    while len(world.revisions) < 3 and run.is_alive():
+        run.join(0.005)
+    run.kill()
+    assert ended(run) == -signal.SIGKILL
     in_flight = told.stand_in.stats()["requests"] - told.stand_in.stats()["unique_ok"]
     told.run("refine")
     assert len(world.revisions) <= len(told.rewritten) + 1 + in_flight

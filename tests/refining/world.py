@@ -17,18 +17,13 @@ from typing import Any
 from duel.offline.rules import role
 from duel.offline.rules.conversation import fraction
 from duel.records import DIMENSIONS
+from tests.stages.conftest import MODELS
 
-SETTINGS = """
+SETTINGS = f"""
 [endpoint]
 concurrency = 1
 retry_initial_backoff_s = 0.01
-[generate]
-model = "some/writer"
-[judge]
-models = ["some/judge-a", "other/judge-b", "third/judge-c"]
-thinking_models = []
-[audit]
-decontaminate = []
+{MODELS}
 near_duplicate = 1.0
 [duel]
 bootstrap_resamples = 200

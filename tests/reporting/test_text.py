@@ -92,3 +92,4 @@ def test_invisible_characters_are_shown(character: str) -> None:
 
 def test_plain_words_stay_as_they_are() -> None:
     assert prose("The margin is +3.2 points (95 %), judged by 3.") == "The margin is +3.2 points (95 %), judged by 3."
+    assert prose("It must reach win_margin.") == "It must reach `win_margin`."

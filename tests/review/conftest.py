@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 
 from duel.workspace import Workspace
-from tests.reporting.conftest import browser
+from tests.reporting.conftest import browser, shot
 from tests.reporting.workspaces import build
 
-__all__ = ["browser"]
+__all__ = ["browser", "shot"]
 
 
 @pytest.fixture
@@ -66,11 +65,3 @@ def tab(browser: Any) -> Iterator[Callable[..., Tab]]:
     yield make
     for one in opened:
         one.context.close()
-
-
-@pytest.fixture
-def shot(tmp_path: Path) -> Callable[[Any, str], None]:
-    """Save a screenshot, into the folder that SHOTS names or a temporary one."""
-    folder = Path(os.environ.get("SHOTS") or tmp_path / "shots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda page, name: page.screenshot(path=str(folder / f"{name}.png"))

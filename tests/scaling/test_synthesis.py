@@ -17,7 +17,7 @@ from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.scaling import diversity, episodes
 from duel.scaling.agent_tools import PlannedCall, Toolset
-from duel.scaling.plans import Ground, LastWords, Place, Steps
+from duel.scaling.plans import Ground, LastWords, Place, Steps, plans
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
 from tests.execution.conftest import make_repository, mirrors, place  # noqa: F401
@@ -133,9 +133,9 @@ def test_names_do_not_fool_the_count_of_frames() -> None:
 
 
 def test_a_plan_is_drawn_the_same_for_the_same_seed() -> None:
-    from duel.scaling.plans import PLANS
-
-    places = [Place(f"name_{n}", f"src/f{n}.py", n, f"def name_{n}():", f"    return {n}") for n in range(1, 9)]
+    places = [
+        Place(f"name_{n}", f"src/f{n}.py", n, f"def name_{n}():", f"    return {n} + 100_000") for n in range(1, 9)
+    ]
     ground = Ground(places, "1a2b3c4d5e", "make -s test")
-    for _, plan in PLANS.values():
+    for _, plan in plans().values():
         assert plan(ground, random.Random("1"))[0] == plan(ground, random.Random("1"))[0]

@@ -8,14 +8,15 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from duel import cli
+from duel.calls.ledger import Ledger
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, ended, forked
 from tests.exports.conftest import put_turn
 from tests.scaling.rows import words
 from tests.scaling.test_code_pairs import FILES, repository
@@ -80,27 +81,22 @@ def asked(workspace: Path) -> list[Any]:
         return ledger.execute("SELECT digest, attempt, occurrence FROM replies ORDER BY 1, 2, 3").fetchall()
 
 
-KILLING = """
-import os, signal, sys
-from duel.calls.ledger import Ledger
-seen, write = 0, Ledger._write
-def killing(self, batch):
-    global seen
-    write(self, batch)
-    seen += len(batch)
-    if seen >= {after}:
-        os.kill(os.getpid(), signal.SIGKILL)
-Ledger._write = killing
-from duel import cli
-sys.exit(cli.call({words!r}))
-"""
-
-
-def killed(command: list[object], after: int) -> None:
+def killed(words: list[object], after: int) -> None:
     """Run a command that is killed once so many replies are durable."""
-    code = KILLING.format(after=after, words=[str(word) for word in command])
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    write, seen = Ledger._write, 0
+
+    def killing(self: Ledger, batch: list[Any]) -> None:
+        nonlocal seen
+        write(self, batch)
+        seen += len(batch)
+        if seen >= after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def work() -> None:
+        Ledger._write = killing  # type: ignore[method-assign]
+        sys.exit(cli.call(list(map(str, words))))
+
+    assert ended(forked(work)) == -signal.SIGKILL
 
 
 def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(script: Script, tmp_path: Path) -> None:

@@ -14,10 +14,7 @@ from duel.records import ChangedFile, Commit, Message, Prompt, Source
 from duel.workspace import Workspace
 
 SYSTEM = "Reply with a THOUGHT and exactly one bash block.\n\n```bash\n<command>\n```"
-SETTINGS = """
-[endpoint]
-retry_initial_backoff_s = 0.01
-max_429_wait_s = 0.05
+MODELS = """
 [generate]
 model = "some/writer"
 [judge]
@@ -26,6 +23,12 @@ thinking_models = []
 [audit]
 decontaminate = []
 """
+"""A writer and a panel; the tests of other rooms and bench/scale.py add to it."""
+SETTINGS = f"""
+[endpoint]
+retry_initial_backoff_s = 0.01
+max_429_wait_s = 0.05
+{MODELS}"""
 
 
 def prompt(number: int, *, task: str = "", observation: str = "src/app.py  src/util.py  README.md") -> Prompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_a_new_king_leaves_the_challenger_alone(script: Script, answered: Worksp
     script("ch.py", "--workspace", answered.root, code=0)
     assert stand_in.stats()["requests"] == asked + 4
     assert {stem: answer.challenger for stem, answer in answers(answered).items()} == challengers
+
+
+def test_a_challenger_of_another_history_goes(script: Script, answered: Workspace) -> None:
+    script("ch.py", "--workspace", answered.root, code=0)
+    [file] = answered.prompt_files()
+    rows = json.loads(file.read_bytes())
+    rows[0]["messages"][-1]["content"] += " and more.py"
+    answered.save(file, json.dumps(rows).encode())
+    script("king.py", "--workspace", answered.root, code=0)
+    changed, *others = answers(answered).values()
+    assert (changed.challenger, changed.of_side("challenger")) == ("", [])
+    assert len(others) == 3 and all(other.challenger and other.of_side("challenger") for other in others)
 
 
 def test_an_answer_without_a_pull_request_is_left_out_and_said(script: Script, answered: Workspace) -> None:

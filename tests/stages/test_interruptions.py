@@ -17,7 +17,7 @@ from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.reporting import yield_section
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import ROOT, Finished, ended, forked_command
 from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]
@@ -44,24 +44,16 @@ def without_times(value: object) -> object:
     return [without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
-def interrupt(script: str, workspace: Workspace, how: signal.Signals, stand_in: StandIn, after: int) -> int:
+def interrupt(script: str, workspace: Workspace, how: signal.Signals, stand_in: StandIn, after: int) -> int | None:
     """Start a stage and send it a signal once the endpoint has seen `after` requests of it."""
     start = stand_in.stats()["requests"]
-    stage = subprocess.Popen(
-        [sys.executable, str(ROOT / script), "--workspace", str(workspace.root)],
-        env=dict(os.environ),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    while stage.poll() is None:
+    stage = forked_command(script.removesuffix(".py"), "--workspace", workspace.root)
+    while stage.is_alive():
         if stand_in.stats()["requests"] - start >= after:
-            stage.send_signal(how)
+            os.kill(stage.pid or 0, how)
             break
-        try:
-            stage.wait(0.002)
-        except subprocess.TimeoutExpired:
-            continue
-    return stage.wait(30)
+        stage.join(0.002)
+    return ended(stage)
 
 
 @pytest.mark.parametrize(

@@ -12,40 +12,29 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Row, Shape, add, as_object
+from duel.exports.formats.base import Format, Row, add, as_object, shape
 
-
-class ContentBlock(Shape):
-    """Which keys it has depends on `type`."""
-
-    type: Literal["text", "tool_use", "tool_result"]
-    text: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: dict[str, Any] | None = None
-    tool_use_id: str | None = None
-    content: str | None = None
-
-
-class BlockMessage(Shape):
-    role: Literal["user", "assistant"]
-    content: list[ContentBlock]
-
-
-class SchemaTool(Shape):
-    """`input_schema` is a JSON schema of type object."""
-
-    name: str
-    description: str = ""
-    input_schema: dict[str, Any]
-
-
-class MessagesRow(Shape):
-    """A row like the body of a request, the answer as its last message."""
-
-    system: str
-    messages: list[BlockMessage]
-    tools: list[SchemaTool]
+ROW = {
+    "system": str,
+    "messages": [
+        {
+            "role": Literal["user", "assistant"],
+            "content": [
+                {  # which keys it has depends on `type`
+                    "type": Literal["text", "tool_use", "tool_result"],
+                    "text?": str,
+                    "id?": str,
+                    "name?": str,
+                    "input?": dict[str, Any],
+                    "tool_use_id?": str,
+                    "content?": str,
+                }
+            ],
+        }
+    ],
+    "tools": [{"name": str, "description": (str, ""), "input_schema": dict[str, Any]}],
+}
+"""Like the body of a request, the answer as its last message."""
 
 
 def write(example: Example) -> Row:
@@ -114,7 +103,7 @@ add(
     Format(
         "anthropic",
         "Anthropic Messages: `system`, `tool_use` and `tool_result` blocks",
-        MessagesRow,
+        shape("MessagesRow", ROW),
         calls_ending_on_turn,
         write,
         read,

@@ -7,57 +7,31 @@ and no cost. One trajectory a line. Every model forbids keys that the format doe
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
-
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports.example import Example, Turns, recorded_calls
-from duel.exports.formats.base import Format, Row, Shape, add, as_object, provenance
+from duel.exports.formats.base import Format, Row, add, as_object, provenance, shape
 
-
-class Agent(Shape):
-    name: str
-    version: str
-    model_name: str | None = None
-    tool_definitions: list[dict[str, Any]]
-
-
-class StepCall(Shape):
-    tool_call_id: str
-    function_name: str
-    arguments: dict[str, Any]
-
-
-class StepResult(Shape):
-    source_call_id: str
-    content: str
-
-
-class StepObservation(Shape):
-    results: list[StepResult]
-
-
-class AtifStep(Shape):
-    """One message of the system or the user, or one agent turn with its calls and their results."""
-
-    step_id: int = Field(ge=1)
-    source: Literal["system", "user", "agent"]
-    message: str
-    model_name: str | None = None
-    tool_calls: list[StepCall] | None = None
-    observation: StepObservation | None = None
-
-
-class AtifDocument(Shape):
-    """`extra` holds where it comes from and, for a duel's turn, that only the last step was chosen."""
-
-    schema_version: Literal["ATIF-v1.7"]
-    session_id: str
-    trajectory_id: str
-    agent: Agent
-    steps: list[AtifStep] = Field(min_length=1)
-    extra: dict[str, Any]
+DOCUMENT = {
+    "schema_version": Literal["ATIF-v1.7"],
+    "session_id": str,
+    "trajectory_id": str,
+    "agent": {"name": str, "version": str, "model_name?": str, "tool_definitions": [dict[str, Any]]},
+    "steps": [
+        {  # one message of the system or the user, or one agent turn with its calls and their results
+            "step_id": int,
+            "source": Literal["system", "user", "agent"],
+            "message": str,
+            "model_name?": str,
+            "tool_calls?": [{"tool_call_id": str, "function_name": str, "arguments": dict[str, Any]}],
+            "observation?": {"results": [{"source_call_id": str, "content": str}]},
+        },
+        ...,
+    ],
+    "extra": dict[str, Any],
+}
+"""`extra` holds where it comes from and, for a duel's turn, that only the last step was chosen."""
 
 
 def write(example: Example) -> Row:
@@ -129,7 +103,7 @@ add(
     Format(
         "atif",
         "Agent Trajectory Interchange Format 1.7, for Harbor and the Agent Data Protocol",
-        AtifDocument,
+        shape("AtifDocument", DOCUMENT),
         recorded_calls,
         write,
         read,

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import GenericAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from duel.errors import ItemError
 from duel.exports.example import Example, Turns
@@ -19,6 +20,29 @@ class Shape(BaseModel):
     """A row, or a part of one: exactly these keys, of exactly these types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+
+def shape(name: str, columns: Mapping[str, Any], base: type[Shape] = Shape) -> type[Shape]:
+    """The shape of a row that looks like `columns`: types, `{…}` an object, `[one]` a list, `[one, ...]` no empty one.
+
+    A key with a question mark may be missing or null; `(type, default)` may be missing.
+    """
+
+    def kind(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return shape(f"{name}.{key}", value)
+        if isinstance(value, list):
+            many = GenericAlias(list, (kind(key, value[0]),))
+            return Annotated[many, Field(min_length=1)] if value[1:] else many
+        return value
+
+    fields: dict[str, Any] = {}
+    for key, value in columns.items():
+        of_key = kind(key, value)
+        fields[key.rstrip("?")] = (
+            (of_key | None, None) if key[-1] == "?" else value if type(value) is tuple else (of_key, ...)
+        )
+    return create_model(name, __base__=base, **fields)
 
 
 class Provenance(Shape):

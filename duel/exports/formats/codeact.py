@@ -17,44 +17,30 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError
 from duel.exports import recovery
 from duel.exports.example import Example, Turns, recorded
-from duel.exports.formats.base import Format, Provenance, Row, Shape, TextMessage, add, present, provenance
+from duel.exports.formats.base import Format, Provenance, Row, TextMessage, add, present, provenance, shape
 
-
-class CodeActStep(Shape):
-    """One action and what it brought back. Steps of one `turn` were asked for in one agent message."""
-
-    step: int
-    turn: int
-    thought: str
-    tool: str
-    action: str
-    observation: str | None
-    return_code: int | None
-    error: str
-    said: list[TextMessage]
-    """Messages of the user or the system that came after the step and are no observation."""
-
-
-class SpanRow(Shape):
-    """A recovery: step `start` shows the error, step `end` the success."""
-
-    start: int
-    end: int
-    kind: str
-    target: str
-    error: str
-    success: str
-
-
-class CodeActRow(Provenance):
-    """A row: the task in `prompt`, then the steps."""
-
-    prompt: list[TextMessage]
-    steps: list[CodeActStep]
-    outcome: Literal["success", "failure", "unknown"]
-    outcome_evidence: str
-    has_error_recovery: bool
-    error_recovery_spans: list[SpanRow]
+ROW = {
+    "prompt": [TextMessage],
+    "steps": [
+        {  # steps of one `turn` were asked for in one agent message
+            "step": int,
+            "turn": int,
+            "thought": str,
+            "tool": str,
+            "action": str,
+            "observation": str | None,
+            "return_code": int | None,
+            "error": str,
+            "said": [TextMessage],  # what the user or the system said after the step that is no observation
+        }
+    ],
+    "outcome": Literal["success", "failure", "unknown"],
+    "outcome_evidence": str,
+    "has_error_recovery": bool,
+    "error_recovery_spans": [  # step `start` shows the error, step `end` the success
+        {"start": int, "end": int, "kind": str, "target": str, "error": str, "success": str}
+    ],
+}
 
 
 def write(example: Example) -> Row:
@@ -139,7 +125,7 @@ add(
     Format(
         "codeact",
         "thought / action / observation steps with outcome and error recovery spans",
-        CodeActRow,
+        shape("CodeActRow", ROW, Provenance),
         recorded,
         write,
         read,

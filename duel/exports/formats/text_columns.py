@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pydantic import create_model
-
 from duel.conversation import dialogue
 from duel.errors import ItemError
 from duel.exports import checks
@@ -24,11 +22,20 @@ from duel.exports.example import (
     scored_pair,
     text_only,
 )
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage, add, as_messages, provenance, sequences
+from duel.exports.formats.base import (
+    Format,
+    Provenance,
+    Row,
+    TextMessage,
+    add,
+    as_messages,
+    provenance,
+    sequences,
+    shape,
+)
 from duel.records import Message
 
-Column: TypeAlias = tuple[Any, Callable[[Example], Any]]
-"""Its type, and how it is made of an example."""
+Column: TypeAlias = tuple[Any, Callable[[Example], Any]]  # its type, and how it is made of an example
 _START, _END = "<|im_start|>", "<|im_end|>"
 _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 
@@ -84,8 +91,7 @@ def _add(
     def write(example: Example) -> Row:
         return {**provenance(example), **{column: make(example) for column, (_, make) in columns.items()}}
 
-    fields: dict[str, Any] = {column: (kind, ...) for column, (kind, _) in columns.items()}
-    schema = create_model(name, __base__=Provenance, **fields)
+    schema = shape(name, {column: kind for column, (kind, _) in columns.items()}, Provenance)
     add(Format(name, summary, schema, rows_of, write, read, check, **known))
 
 

@@ -5,70 +5,35 @@ TRL's chat templates need the object: with JSON text seven of the thirteen tried
 
 import json
 from collections.abc import Mapping
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from duel.conversation import dialogue
 from duel.conversation.model import AgentReply
 from duel.exports import checks
 from duel.exports.example import Example, Turns, calls_ending_on_turn
-from duel.exports.formats.base import Format, Provenance, Row, Shape, add, as_messages, as_object, provenance
-
-Arguments = TypeVar("Arguments")
+from duel.exports.formats.base import Format, Provenance, Row, add, as_messages, as_object, provenance, shape
 
 
-class CalledFunction(Shape, Generic[Arguments]):
-    name: str
-    arguments: Arguments
+def _messages(arguments: Any, **further: Any) -> list[Any]:
+    """The shape of messages whose calls have such `arguments`."""
+    call = {"id": str, "type": Literal["function"], "function": {"name": str, "arguments": arguments}}
+    role = Literal["system", "user", "assistant", "tool"]
+    return [{"role": role, "content": str, "tool_calls?": [call], "tool_call_id?": str, **further}]
 
 
-class ChatCall(Shape, Generic[Arguments]):
-    id: str
-    type: Literal["function"]
-    function: CalledFunction[Arguments]
-
-
-class ToolMessage(Shape, Generic[Arguments]):
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-    tool_calls: list[ChatCall[Arguments]] | None = None
-    tool_call_id: str | None = None
-
-
-class OpenAIMessage(ToolMessage[str]):
-    weight: Literal[0, 1] | None = None
-    """0: in context, not trained."""
-
-
-class TRLMessage(ToolMessage[dict[str, Any]]):
-    name: str | None = None
-
-
-class DeclaredFunction(Shape):
-    """`parameters` is a JSON schema."""
-
-    name: str
-    description: str = ""
-    parameters: dict[str, Any]
-
-
-class DeclaredTool(Shape):
-    type: Literal["function"]
-    function: DeclaredFunction
-
-
-class OpenAIRow(Shape):
-    """A line of OpenAI's supervised fine-tuning file; the endpoint takes no further keys."""
-
-    messages: list[OpenAIMessage]
-    tools: list[DeclaredTool]
-    parallel_tool_calls: bool
-
-
-class TRLRow(Provenance):
-    """TRL's `messages` + `tools`; the tools are JSON text, which every reader of Arrow files keeps as it is."""
-
-    messages: list[TRLMessage]
-    tools: str
+# A line of OpenAI's supervised fine-tuning file; the endpoint takes no further keys. `weight` 0: not trained.
+OPENAI_ROW = {
+    "messages": _messages(str, **{"weight?": Literal[0, 1]}),
+    "tools": [
+        {
+            "type": Literal["function"],
+            "function": {"name": str, "description": (str, ""), "parameters": dict[str, Any]},
+        }
+    ],
+    "parallel_tool_calls": bool,
+}
+# TRL's `messages` + `tools`; the tools are JSON text, which every reader of Arrow files keeps as it is.
+TRL_ROW = {"messages": _messages(dict[str, Any], **{"name?": str}), "tools": str}
 
 
 def write_openai(example: Example) -> Row:
@@ -117,7 +82,7 @@ add(
     Format(
         "openai-tools",
         "OpenAI fine-tuning: the bash action as a tool call, `arguments` as JSON text",
-        OpenAIRow,
+        shape("OpenAIRow", OPENAI_ROW),
         calls_ending_on_turn,
         write_openai,
         read,
@@ -131,7 +96,7 @@ add(
     Format(
         "trl-tools",
         "TRL with tools: the bash action as a tool call, `arguments` as an object",
-        TRLRow,
+        shape("TRLRow", TRL_ROW, Provenance),
         calls_ending_on_turn,
         write_trl,
         read,

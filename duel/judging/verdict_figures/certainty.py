@@ -7,7 +7,7 @@ import numpy as np
 
 from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
-from duel.judging.columns import MISSING, Columns, Floats
+from duel.judging.columns import MISSING, Floats
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.statistics import Clusters, finite
 from duel.judging.verdict_figures import bias
@@ -120,7 +120,7 @@ def noise_floor(evidence: Evidence) -> NoiseFloor | None:
     same = np.isin(evidence.columns.files.astype(str), table.columns.files.astype(str))
     real = VoteTable.of(evidence.columns.where(same), settings)
     parsed = table.parsed
-    clusters = Clusters.of(table.deltas[parsed], _labels(table.columns)[parsed])
+    clusters = Clusters.of(table.deltas[parsed], table.columns.instances[parsed].astype(np.str_))
     points = finite(table.challenger_score()) if parsed.any() else None
     error = finite(200 * clusters.errors()[0]) if clusters.count > 1 else None
     margin = None if points is None else 2 * points - 100
@@ -139,7 +139,3 @@ def noise_floor(evidence: Evidence) -> NoiseFloor | None:
         final_share=float(final.mean()) if len(final) else None,
         flip_rate=dict(zip(table.judges, map(finite, agreement.flips(table)[1]), strict=True)),
     )
-
-
-def _labels(columns: Columns) -> Any:
-    return np.array(columns.instances, dtype=np.str_)

@@ -7,12 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_REPLY_1 = re.compile(r"^=== REPLY 1 \w+ ===$", re.MULTILINE)
-_AUDITED_TURN = re.compile(r"^=== TURN \w+ ===$", re.MULTILINE)
-_WORDED = re.compile(r"^=== (?:REQUEST TO WORD|NEXT CALL) \w+ ===$", re.MULTILINE)
-_REASONS = re.compile(r"^=== REASONS \w+ ===$", re.MULTILINE)
-_OVERSEEN = re.compile(r"^You oversee a coding agent")
-_PULL_REQUEST = re.compile(r"^=== HIDDEN PULL REQUEST \w+ ===$", re.MULTILINE)
+_FENCE = re.compile(r"^=== (REPLY 1|TURN|REQUEST TO WORD|NEXT CALL|REASONS|HIDDEN PULL REQUEST) \w+ ===$", re.MULTILINE)
 
 
 def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
@@ -20,30 +15,27 @@ def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
 
     The fences of the prompt tell, and the name of an agent's model.
     """
-    asked = str(messages[-1]["content"])
-    if len(messages) == 1 and _OVERSEEN.match(asked):
+    asked, alone = str(messages[-1]["content"]), len(messages) == 1
+    if alone and asked.startswith("You oversee a coding agent"):
         return "overseer"
     if re.search(r"\bagent-\d+$", model):
         return "agent"
-    if _REPLY_1.search(asked):
+    labels = set(_FENCE.findall(asked))
+    if "REPLY 1" in labels:
         return "judge"
-    if len(messages) == 1 and _AUDITED_TURN.search(asked):
-        return "auditor"
-    if len(messages) == 1 and _WORDED.search(asked):
-        return "wording"
-    if _REASONS.search(asked):
+    if alone and labels & {"TURN", "REQUEST TO WORD", "NEXT CALL"}:
+        return "auditor" if "TURN" in labels else "wording"
+    if "REASONS" in labels:
         return "reviser"
-    if any(message["role"] == "system" and _PULL_REQUEST.search(str(message["content"])) for message in messages[:2]):
-        return "challenger"
-    return "king"
+    systems = [str(message["content"]) for message in messages[:2] if message["role"] == "system"]
+    return "challenger" if any("HIDDEN PULL REQUEST" in _FENCE.findall(text) for text in systems) else "king"
 
 
 def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
     from duel.offline.rules import agent, auditing, guided_work, judge, planted, row_words
 
-    messages, seed = body["messages"], int(body.get("seed") or 0)
-    model = str(body["model"])
+    messages, seed, model = body["messages"], int(body.get("seed") or 0), str(body["model"])
     match role(messages, model):
         case "judge":
             return judge.reply(messages, model)

@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from duel.offline.rules import judge
-from duel.offline.rules.conversation import ShownConversation, clean, fraction
+from duel.offline.rules.conversation import ShownConversation, clean, fence_of, fraction, phrases
 
-_PULL_REQUEST = re.compile(
-    r"^=== HIDDEN PULL REQUEST (\w+) ===\n(.*)^=== END OF HIDDEN PULL REQUEST \1 ===", re.MULTILINE | re.DOTALL
-)
-_SYSTEM_PROMPT = re.compile(
-    r"^=== AGENT SYSTEM PROMPT (\w+) ===\n(.*)^=== END OF AGENT SYSTEM PROMPT \1 ===", re.MULTILINE | re.DOTALL
-)
+_HIDDEN = fence_of("HIDDEN PULL REQUEST", "AGENT SYSTEM PROMPT")
 _ASKED_AGAIN = re.compile(r"pull request", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_]\w{4,}")
 GENERIC = ("TODO", "return", "error", "import", "main")
@@ -38,60 +33,8 @@ CHALLENGER_SHARES = {
 }
 # Of the challengers that are told of their leak, this share leaks again.
 LEAKS_AGAIN = 0.4
-
 # What a rewrite is. A model whose name ends so writes nothing else: the truth is then known.
 REWRITES = {"better": 0.65, "unchanged": 0.2, "leaking": 0.15}
-
-THOUGHTS: dict[str, tuple[str, ...]] = {
-    "list": (
-        "I need to know which files there are before I can look for the cause.",
-        "Let me see how the repository is laid out.",
-        "First the list of files, then the search.",
-    ),
-    "relist": (
-        "Let me look at the files again.",
-        "I'd like to see the directory once more.",
-        "I'm not sure where I am, so I'll list the files.",
-    ),
-    "read": (
-        "`{path}` has the most to do with what the issue describes, so I'll read it.",
-        "The listing shows `{path}`. That is where I expect this to happen.",
-        "Next I want to see `{path}` and how it handles this case.",
-    ),
-    "part": (
-        "`{path}` is a good candidate. Its beginning should be enough to tell.",
-        "I'll read the first part of `{path}`, where this is most likely handled.",
-    ),
-    "search": (
-        "The issue speaks of `{word}`. Where does it appear?",
-        "I'll search for `{word}`, which the issue names.",
-        "`{word}` is the clue that the issue gives. Let me find it.",
-    ),
-    "generic": (
-        "Let me search for `{word}` and see what turns up.",
-        "Maybe `{word}` leads somewhere.",
-    ),
-    "guess": (
-        "There should be a file with the helper functions. Let me read `{path}`.",
-        "The logic is probably in `{path}`.",
-    ),
-    "repeat": (
-        "Let me run this again to be sure.",
-        "I want to see that output once more.",
-    ),
-    "stray": (
-        "Let me go into `{path}` and look around there.",
-        "I'll change to `{path}` first.",
-    ),
-    "review": (
-        "Before I finish I want to read my change as a whole.",
-        "Let me check the change that was made.",
-    ),
-    "leak": (
-        "The problem comes from `{word}`, so that is what I look at.",
-        "I think `{word}` is what is needed here.",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -103,10 +46,7 @@ class Hidden:
     """Names on added lines."""
 
     @classmethod
-    def of(cls, system: str) -> Hidden:
-        """Read it from the challenger's system message."""
-        match = _PULL_REQUEST.search(system)
-        text = match[2] if match else ""
+    def of(cls, text: str) -> Hidden:
         added = (line[1:] for line in text.splitlines() if line.startswith("+") and not line.startswith("+++"))
         names = dict.fromkeys(name for line in added for name in _NAME.findall(line))
         return cls(tuple(clean(path) for path in re.findall(r"^\+\+\+ b/(\S+)", text, re.MULTILINE)), tuple(names))
@@ -117,7 +57,7 @@ class Writer:
 
     def __init__(self, messages: Sequence[Mapping[str, Any]], name: str, hidden: Hidden | None = None) -> None:
         self.conversation = ShownConversation("\n\n".join(str(message["content"]) for message in messages))
-        self.hidden = hidden
+        self.hidden = hidden or Hidden((), ())
         self._name = name
         # The conversation says it all; a system prompt that carries another workspace's nonce must not change a reply.
         self._seed = "\0".join(str(message["content"]) for message in messages[1:])
@@ -127,7 +67,6 @@ class Writer:
         return fraction(self._name, purpose, self._seed)
 
     def choose(self, purpose: str, options: Sequence[str]) -> str:
-        """One of several."""
         return options[int(self.draw(purpose) * len(options))]
 
     def decision(self, shares: Mapping[str, float]) -> str:
@@ -139,15 +78,16 @@ class Writer:
                 return name
         return next(iter(shares))
 
+    def step(self, name: str) -> str:
+        """The reply of one of the steps below."""
+        return str(getattr(self, name)())
+
     def turn(self, thought: str, command: str, **slots: str) -> str:
-        """The reply."""
-        text = self.choose("thought", THOUGHTS[thought]).format(**slots)
+        text = self.choose("thought", phrases("thoughts.txt")[thought]).format(**slots)
         return f"THOUGHT: {text}\n\n```bash\n{command}\n```"
 
-    # -- steps -----------------------------------------------------------------------------------------------------
-
     def good(self) -> str:
-        """A step that a sensible agent would take."""
+        """What a sensible agent would do."""
         seen = self.conversation
         if not seen.paths or (seen.failed and self.draw("relist") < 0.5):
             return self.turn("list", 'find . -type f -not -path "./.git/*" | sort | head -60')
@@ -161,16 +101,14 @@ class Writer:
 
     def informed(self) -> str:
         """What the pull request tells it to look at, as long as the conversation has shown it."""
-        assert self.hidden is not None  # only challengers are informed
         seen = self.conversation
-        for path in self.hidden.paths:
-            if path in seen.paths and path not in seen.read:
-                if self.draw("part") < 0.5:
-                    return self.turn("part", f"sed -n '1,60p' {path}", path=path)
-                return self.turn("read", f"cat {path}", path=path)
-        for word in self.clues():
-            known = [path for path in self.hidden.paths if path in seen.paths]
-            if known and not any(word in command for command in seen.commands):
+        known = [path for path in self.hidden.paths if path in seen.paths]
+        if path := next((path for path in known if path not in seen.read), ""):
+            if self.draw("part") < 0.5:
+                return self.turn("part", f"sed -n '1,60p' {path}", path=path)
+            return self.turn("read", f"cat {path}", path=path)
+        for word in self.clues() if known else ():
+            if not any(word in command for command in seen.commands):
                 return self.turn("search", f'grep -n "{word}" {" ".join(known[:3])}', word=word)
         return self.good()
 
@@ -187,7 +125,6 @@ class Writer:
         return self.turn("generic", f'grep -rn "{word}" .', word=word)
 
     def repeat(self) -> str:
-        """What was run before."""
         commands = [command for command in self.conversation.commands if "\n" not in command and len(command) < 120]
         if len(commands) < 2:
             return self.turn("relist", "ls -R")
@@ -207,7 +144,6 @@ class Writer:
 
     def leak(self) -> str:
         """A step that only the pull request can explain; an honest one where there is no such step."""
-        assert self.hidden is not None  # only challengers can leak
         text = self.conversation.text
         for path in self.hidden.paths:
             if path not in self.conversation.paths and path.rpartition("/")[2] not in text:
@@ -216,8 +152,6 @@ class Writer:
             if name not in text and re.search(r"[a-z][A-Z]|_|[A-Z]{4}", name):
                 return self.turn("leak", f'grep -rn "{name}" .', word=name)
         return self.informed()
-
-    # -- what the steps look at ------------------------------------------------------------------------------------
 
     def clues(self) -> list[str]:
         """Words of the issue to search for, the most telling first."""
@@ -232,27 +166,23 @@ class Writer:
 
 def king(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
     """The next turn, blind; `seed` as the request has it."""
-    writer = Writer(messages, named("king", seed))
-    step: str = getattr(writer, writer.decision(KING_SHARES))()
-    return step
+    writer = Writer(messages, _named("king", seed))
+    return writer.step(writer.decision(KING_SHARES))
 
 
-def named(side: str, seed: int) -> str:
-    """What the choices of one candidate are drawn by."""
-    return f"{side} {seed}" if seed else side
-
-
-def informed_writer(messages: Sequence[Mapping[str, Any]], name: str) -> Writer:
-    """A writer that sees the hidden pull request, and the agent's own system prompt, in its first message."""
-    system = str(messages[0]["content"])
-    found = _SYSTEM_PROMPT.search(system)
-    head = {"role": "system", "content": found[2] if found else ""}
-    return Writer([head, *messages[1:]], name, Hidden.of(system))
+def challenger(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
+    """The next turn with the pull request in hand. Told of a leak, it mostly mends its ways."""
+    told = len(messages) > 3 and messages[-1]["role"] == "user" and bool(_ASKED_AGAIN.search(messages[-1]["content"]))
+    writer = _informed(messages[:-2] if told else messages, _named("challenger", seed))
+    decision = writer.decision(CHALLENGER_SHARES)
+    if told and decision == "leak" and writer.draw("again") >= LEAKS_AGAIN:
+        decision = "informed"
+    return writer.step(decision)
 
 
 def reviser(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     """The turn once more: truly better by the judges' own rules, the same, or one that gives the pull request away."""
-    writer, own = informed_writer(messages[:-2], "reviser"), str(messages[-2]["content"])
+    writer, own = _informed(messages[:-2], "reviser"), str(messages[-2]["content"])
     ending = model.rpartition("-")[2]
     decision = ending if ending in REWRITES else writer.decision(REWRITES)
     if decision == "leaking":
@@ -261,12 +191,13 @@ def reviser(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     return max(steps, key=lambda text: sum(judge.assess(text, writer.conversation).values()))
 
 
-def challenger(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
-    """The next turn with the pull request in hand. Told of a leak, it mostly mends its ways."""
-    told = len(messages) > 3 and messages[-1]["role"] == "user" and bool(_ASKED_AGAIN.search(messages[-1]["content"]))
-    writer = informed_writer(messages[:-2] if told else messages, named("challenger", seed))
-    decision = writer.decision(CHALLENGER_SHARES)
-    if told and decision == "leak" and writer.draw("again") >= LEAKS_AGAIN:
-        decision = "informed"
-    step: str = getattr(writer, decision)()
-    return step
+def _informed(messages: Sequence[Mapping[str, Any]], name: str) -> Writer:
+    """A writer that sees the hidden pull request, and the agent's own system prompt, in its first message."""
+    found = {label: text for label, _, text in _HIDDEN.findall(str(messages[0]["content"]))}
+    head = {"role": "system", "content": found.get("AGENT SYSTEM PROMPT", "")}
+    return Writer([head, *messages[1:]], name, Hidden.of(found.get("HIDDEN PULL REQUEST", "")))
+
+
+def _named(side: str, seed: int) -> str:
+    """What the choices of one candidate are drawn by."""
+    return f"{side} {seed}" if seed else side

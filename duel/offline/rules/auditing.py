@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel import turn
+from duel.offline.rules.conversation import fence_of
 
-_FENCED = re.compile(r"^=== (CONVERSATION|TURN) (\w+) ===\n(.*?)\n=== END OF \1 \2 ===$", re.MULTILINE | re.DOTALL)
+_FENCED = fence_of("CONVERSATION", "TURN")
 _SENTENCE = re.compile(r"[^.!?\n]{12,400}")
 _CONCLUDES = re.compile(
     r"\b(?:because|since|cause|culprit|(?:problem|issue|bug|reason|fix|error) (?:is|lies)|should|must|needs?|instead of"
@@ -26,9 +27,8 @@ SHARED = 0.5
 def reply(messages: Sequence[Mapping[str, Any]]) -> str:
     """The claims of the turn with their quotes, as one JSON object."""
     found = {label: text for label, _, text in _FENCED.findall(str(messages[-1]["content"]))}
-    thought = turn.thought(found.get("TURN", ""))
     lines = [(line.strip(), _stems(line)) for line in found.get("CONVERSATION", "").splitlines() if line.strip()]
-    said = [sentence.strip() for sentence in _SENTENCE.findall(thought)]
+    said = [sentence.strip() for sentence in _SENTENCE.findall(turn.thought(found.get("TURN", "")))]
     claims = [sentence for sentence in said if _CONCLUDES.search(sentence) and not _LOOKS.search(sentence)]
     return json.dumps({"claims": [{"said": claim, "quote": _ground(claim, lines)} for claim in claims]})
 

@@ -3,7 +3,8 @@
 import hashlib
 import re
 from collections import Counter
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
 
 from duel import turn
 
@@ -21,17 +22,6 @@ _CODE_WORD = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z]{4,}")
 _FAILED = re.compile(r"No such file or directory|command not found|can't read|invalid option|syntax error")
-# Words that are in every issue and in every repository.
-PLAIN = frozenset(
-    "about after again against also always another because been before being below between both cannot could does "
-    "done each either else ends even ever every example expected false find first from gets gives goes have here into "
-    "issue itself just last like line lines made make makes many more most much must name names need never none "
-    "nothing number only open other otherwise over please problem repo repository resolve returns right root same "
-    "second shall should since some something still such take takes than that their them then there these they thing "
-    "third this three time together true turn under until used value values very want well were what when where "
-    "which while whole whose will with within without working would wrong your base commit language checkout full "
-    "directory task file files test tests code change changes interface string text".split()
-)
 
 
 class ShownConversation:
@@ -57,36 +47,29 @@ class ShownConversation:
     @cached_property
     def words(self) -> list[str]:
         """The issue's telling words, those that it repeats first."""
-        counts = Counter(word for word in _WORD.findall(self.issue) if word.lower() not in PLAIN)
+        plain = _plain_words()
+        counts = Counter(word for word in _WORD.findall(self.issue) if word.lower() not in plain)
         return [word for word, _ in counts.most_common()]
 
     @cached_property
     def commands(self) -> list[str]:
-        """What was run so far."""
         return turn.blocks(self.text)
-
-    @cached_property
-    def last_observation(self) -> str:
-        """What the last command printed; "" before the first."""
-        head, block, tail = self.text.rpartition("\n```\n")
-        return tail if block and self.commands and head else ""
 
     @cached_property
     def failed(self) -> bool:
         """True where the last command failed."""
-        return bool(_FAILED.search(self.last_observation[:400]))
+        head, block, printed = self.text.rpartition("\n```\n")
+        return bool(block and self.commands and head and _FAILED.search(printed[:400]))
 
     @cached_property
     def paths(self) -> Counter[str]:
         """Paths that were shown, with how often; what the agent itself typed does not count."""
-        shown = turn.BLOCK.sub(" ", self.text)
-        found = (clean(match[0]) for match in _PATH.finditer(shown))
-        return Counter(path for path in found if path)
+        return Counter(path for path in paths_in(turn.BLOCK.sub(" ", self.text)) if path)
 
     @cached_property
     def read(self) -> set[str]:
         """Paths that a command of the agent has named."""
-        return {clean(match[0]) for command in self.commands for match in _PATH.finditer(command)}
+        return {path for command in self.commands for path in paths_in(command)}
 
     def relevance(self, path: str) -> float:
         """How much a path has to do with the issue, as far as its name and the searches tell."""
@@ -101,9 +84,8 @@ class ShownConversation:
         return score
 
 
-def paths_in(command: str) -> list[str]:
-    """The paths that a command names."""
-    return [clean(match[0]) for match in _PATH.finditer(command)]
+def paths_in(text: str) -> list[str]:
+    return [clean(match[0]) for match in _PATH.finditer(text)]
 
 
 def clean(path: str) -> str:
@@ -115,3 +97,25 @@ def fraction(*parts: str) -> float:
     """A number in [0, 1) that depends on `parts` alone."""
     digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
+
+
+def fence_of(*labels: str) -> re.Pattern[str]:
+    """What `duel.fence` puts around a text with one of these labels: label, mark, text."""
+    return re.compile(rf"^=== ({'|'.join(labels)}) (\w+) ===\n(.*?)\n=== END OF \1 \2 ===$", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def phrases(name: str) -> dict[str, list[str]]:
+    """The lines of a file of this folder, by the `[heading]` above them."""
+    parts = re.split(r"(?m)^\[(.+)\]\n", _file(name))[1:]
+    return {heading: lines.splitlines() for heading, lines in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@cache
+def _plain_words() -> frozenset[str]:
+    """Words that are in every issue and in every repository."""
+    return frozenset(_file("plain_words.txt").split())
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -13,10 +13,10 @@ from typing import Any
 from duel import turn
 from duel.offline import sample
 from duel.offline.rules.agent import GUESSES, Writer
-from duel.offline.rules.conversation import fraction
+from duel.offline.rules.conversation import fence_of, fraction
 from duel.shell import SENTINELS
 
-_FENCED = re.compile(r"^=== (CONVERSATION|PROPOSAL) (\w+) ===\n(.*?)\n=== END OF \1 \2 ===$", re.MULTILINE | re.DOTALL)
+_FENCED = fence_of("CONVERSATION", "PROPOSAL")
 _BASE = re.compile(r"Base commit: ([0-9a-f]{40})")
 _NOTE = re.compile(r"\n*\[Note from whoever oversees you: .*\Z", re.DOTALL)
 _LONGEST = 8
@@ -34,7 +34,7 @@ def agent(messages: Sequence[Mapping[str, Any]], badness: int) -> str:
     ran = [turn.command(message["content"]) for message in shown if message["role"] == "assistant"]
     bad = ["guess", "stray", *["loop"] * bool(ran)]
     kind = writer.choose("kind", bad)
-    return writer.turn("repeat", ran[-1]) if kind == "loop" else str(getattr(writer, kind)())
+    return writer.turn("repeat", ran[-1]) if kind == "loop" else writer.step(kind)
 
 
 def overseer(content: str) -> str:

@@ -1,6 +1,7 @@
 """Words for synthetic rows, by a grammar: a request of one kind with its names, or a thought before a call.
 
-Each line of `row_words.txt` is one way to say it; `{a|b}` are alternatives, `$1` is the first name that must be kept.
+Each line of `row_words.txt` is one way to say it; `{a|b}` are alternatives, `@person` is a line of
+`[person]`, `$1` is the first name that must be kept.
 """
 
 import hashlib
@@ -8,19 +9,20 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any
 
-_FENCED = re.compile(
-    r"^=== (REQUEST TO WORD|CONVERSATION|NEXT CALL) (\w+) ===\n(.*?)\n=== END OF \1 \2 ===$", re.MULTILINE | re.DOTALL
-)
+from duel.offline.rules.conversation import fence_of, phrases
+
+_FENCED = fence_of("REQUEST TO WORD", "CONVERSATION", "NEXT CALL")
 _KIND = re.compile(r'^It is a task of the kind "([^"\n]+)"\.', re.MULTILINE)
 _NAME = re.compile(r"^- (.+)$", re.MULTILINE)
+_LIST = re.compile(r"@([a-z]+)")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _FAILED = re.compile(
     r"no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot", re.IGNORECASE
 )
+_grammar = partial(phrases, "row_words.txt")
 LEADS, TAILS, LOWER, BARE = 0.08, 0.06, 0.3, 0.3
 """Shares of the requests that begin with an occasion, end on a wish, are in lower case, have no full stop."""
 
@@ -40,10 +42,9 @@ def reply(messages: Sequence[Mapping[str, Any]]) -> str:
 def _request(kind: str, plain: str, names: list[str], draw: random.Random) -> str:
     ways = _grammar().get(kind)
     core = _filled(draw.choice(ways), names, draw) if ways else plain
-    if ways and draw.random() < LOWER:
-        core = core if core.startswith(tuple(names)) else core[:1].lower() + core[1:]
-    else:
-        core = core if core.startswith(tuple(names)) else core[:1].upper() + core[1:]
+    in_lower_case = ways and draw.random() < LOWER
+    if not core.startswith(tuple(names)):
+        core = (core[:1].lower() if in_lower_case else core[:1].upper()) + core[1:]
     if draw.random() >= BARE and core[-1:] not in "?.!":
         core += "."
     lead = _filled(draw.choice(_grammar()["lead"]), names, draw) + " " if draw.random() < LEADS or not ways else ""
@@ -67,15 +68,9 @@ def _thought(call: str, conversation: str, draw: random.Random) -> str:
 
 def _filled(way: str, names: Sequence[str], draw: random.Random) -> str:
     way = "{" + way + "}"
+    while named := _LIST.search(way):
+        way = way[: named.start()] + "{" + draw.choice(_grammar()[named[1]]) + "}" + way[named.end() :]
     while found := _CHOICE.search(way):
         way = way[: found.start()] + draw.choice(found[1].split("|")) + way[found.end() :]
-    way = re.sub(r"\s+", " ", way).strip()
+    way = re.sub(r"\s+", " ", way).replace(" ,", ",").strip()
     return re.sub(r"\$(\d)", lambda match: names[int(match[1]) - 1] if int(match[1]) <= len(names) else "it", way)
-
-
-@cache
-def _grammar() -> dict[str, list[str]]:
-    """{kind: its ways}."""
-    text = resources.files(__package__).joinpath("row_words.txt").read_text("utf-8")
-    parts = re.split(r"(?m)^\[(.+)\]\n", text)[1:]
-    return {kind: ways.splitlines() for kind, ways in zip(parts[::2], parts[1::2], strict=True)}

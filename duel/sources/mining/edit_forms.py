@@ -48,12 +48,11 @@ def write_file(path: str, content: str, make_folder: bool = False) -> str:
     before = f"mkdir -p {quoted(folder)} && " if make_folder and folder not in ("", "~", ".") else ""
     if not content:
         return f"{before}: > {target}"
-    has_fence = bool(_FENCE_LINE.search(content))
-    ends = content.endswith("\n")
+    reader, ends = "cat", content.endswith("\n")
     body = content if ends else content + "\n"
-    if has_fence:
+    if _FENCE_LINE.search(content):
+        reader = f"sed 's/^{_PREFIX}//'"
         body = "".join(f"{_PREFIX}{line}\n" for line in body[:-1].split("\n"))
-    reader = f"sed 's/^{_PREFIX}//'" if has_fence else "cat"
     if ends:
         return heredoc(f"{before}{reader} > {target}", body)
     # $(…) takes off the newline that a heredoc ends with; content that ends without one has no other to lose.
@@ -76,11 +75,8 @@ def apply_hunks(path: str, hunks: Sequence[Hunk], prefix: str = "") -> str:
     """
     shortened: list[str] = []
     for hunk in hunks:
-        if (
-            len(hunk.lines) < 2
-            or any(line[:1] != " " for line in hunk.lines[-2:])
-            or any(line[:1] == "\\" for line in hunk.lines)
-        ):
+        signs = [line[:1] for line in hunk.lines]
+        if signs[-2:] != [" ", " "] or "\\" in signs:
             return ""
         shortened += _render(hunk.old_start, hunk.new_start, hunk.lines[:-1])
     return _git_apply(path, shortened, prefix) if shortened and _in_patch(path) else ""
@@ -151,11 +147,7 @@ def insert_lines(path: str, after_line: int, content: str) -> str:
 
 
 def _opened(path: str) -> list[str]:
-    return [
-        "from pathlib import Path",
-        "",
-        f"file = Path({path!r})" + (".expanduser()" if path.startswith("~") else ""),
-    ]
+    return ["from pathlib import Path", "", f"file = Path({path!r})" + ".expanduser()" * path.startswith("~")]
 
 
 def _literal(text: str) -> str:
@@ -171,10 +163,9 @@ def _in_patch(path: str) -> bool:
 
 
 def _git_apply(path: str, lines: Sequence[str], prefix: str) -> str:
+    command = f"git apply --directory={shlex.quote(prefix)}" if prefix else "git apply"
     header = [f"diff --git a/{path} b/{path}", f"--- a/{path}", f"+++ b/{path}"]
-    return heredoc(
-        f"git apply --directory={shlex.quote(prefix)}" if prefix else "git apply", "\n".join([*header, *lines]) + "\n"
-    )
+    return heredoc(command, "\n".join([*header, *lines]) + "\n")
 
 
 def _hunks(before: str, after: str) -> Iterator[str]:
@@ -194,11 +185,8 @@ def _hunks(before: str, after: str) -> Iterator[str]:
     for group in groups:
         lines: list[str] = []
         for tag, old_from, old_to, new_from, new_to in group:
-            if tag == "equal":
-                lines += [" " + line for line in old[old_from:old_to]]
-            else:
-                lines += ["-" + line for line in old[old_from:old_to]]
-                lines += ["+" + line for line in new[new_from:new_to]]
+            lines += [(" " if tag == "equal" else "-") + line for line in old[old_from:old_to]]
+            lines += ["+" + line for line in new[new_from:new_to] if tag != "equal"]
         marked = [part for line in lines for part in ([line[:-1]] if line.endswith("\n") else [line, NO_NEWLINE])]
         yield from _render(head + group[0][1] + 1, head + group[0][3] + 1, marked)
 

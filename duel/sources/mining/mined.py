@@ -4,7 +4,6 @@ import hashlib
 import re
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from duel import prompts
@@ -17,6 +16,16 @@ from duel.workspace import cannot_write
 
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
 GROUP_BYTES = 16 << 20
+TRAJECTORY_COLUMNS = """
+instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format source_file
+model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence eligible_turns:number
+session_calls:number ended_by compactions:number base_commit commit license source_row:number source_revision
+system_prompt native_messages tools
+"""
+PULL_COLUMNS = """
+instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description hints_text
+interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts
+"""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -100,19 +109,18 @@ def _json(value: Any) -> str:
 
 
 class RowWriter:
-    """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written."""
+    """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written.
 
-    def __init__(self, path: Path, schema: Any) -> None:
-        self.path = path
+    `columns` is `name` and `name:kind` in a line; a column without a kind is text.
+    """
+
+    def __init__(self, path: Path, columns: str) -> None:
+        self.path, self.columns = path, columns
         self.rows = 0
-        self._schema = schema
+        self._part = path.with_name(f".{path.name}.part")
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
         self._file: Any = None
-
-    @property
-    def _part(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.part")
 
     def __enter__(self) -> Self:
         return self
@@ -129,18 +137,17 @@ class RowWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        schema = _schema(self.columns)
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd")
-            self._file.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
+                self._file = pq.ParquetWriter(self._part, schema, compression="zstd")
+            self._file.write_table(pa.Table.from_pylist(self._waiting, schema=schema))
         except OSError as error:
             raise cannot_write(self.path, error) from None
         self._waiting, self._bytes = [], 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None and self._waiting:
                 self._write()
@@ -155,24 +162,7 @@ class RowWriter:
                 self._part.unlink(missing_ok=True)
 
 
-def trajectory_schema() -> Any:
-    return schema(
-        "instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format"
-        " source_file model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence"
-        " eligible_turns:number session_calls:number ended_by compactions:number base_commit commit license"
-        " source_row:number source_revision system_prompt native_messages tools"
-    )
-
-
-def pull_schema() -> Any:
-    return schema(
-        "instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description"
-        " hints_text interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts"
-    )
-
-
-def schema(columns: str) -> Any:
-    """An Arrow schema of `name` and `name:kind`; a column without a kind is text."""
+def _schema(columns: str) -> Any:
     import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 
 from duel import shell
@@ -38,22 +39,6 @@ _TEST_PATH = re.compile(
 )
 _EDITING = {"Write", "write", "Edit", "MultiEdit", "edit", "NotebookEdit"}
 _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
-# (SPDX id, words that must all be there), the more specific first: the Lesser GPL names the GPL.
-_TELLING: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Apache-2.0", ("apache license", "version 2.0")),
-    ("MPL-2.0", ("mozilla public license", "2.0")),
-    ("AGPL-3.0", ("gnu affero general public license", "version 3")),
-    ("LGPL-3.0", ("gnu lesser general public license", "version 3")),
-    ("LGPL-2.1", ("gnu lesser general public license", "version 2.1")),
-    ("GPL-3.0", ("gnu general public license", "version 3")),
-    ("GPL-2.0", ("gnu general public license", "version 2")),
-    ("BSD-3-Clause", ("redistribution and use in source and binary forms", "neither the name")),
-    ("BSD-2-Clause", ("redistribution and use in source and binary forms",)),
-    ("ISC", ("permission to use, copy, modify, and/or distribute this software for any purpose",)),
-    ("MIT", ("permission is hereby granted, free of charge, to any person obtaining a copy", "copies or substantial")),
-    ("Unlicense", ("free and unencumbered software released into the public domain",)),
-    ("CC0-1.0", ("cc0 1.0 universal",)),
-)
 # Titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this.
 _LOOKED_AT = 20_000
 
@@ -63,8 +48,7 @@ class LocalRepository:
     """A git repository at hand."""
 
     top: Path
-    name: str
-    """owner/name of its `origin`, else local/<folder>."""
+    name: str  # owner/name of its `origin`, else local/<folder>
 
 
 @dataclass(frozen=True)
@@ -154,15 +138,16 @@ def _commit(place: LocalRepository, name: str) -> str:
 def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) -> OwnCommit | None:
     names = _git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or ""
     changed = [name for name in names.split("\0") if name]
-    tests = [name for name in changed if _TEST_PATH.search(name)]
     patch = _diff(place, base, sha, [name for name in changed if not _TEST_PATH.search(name)])
-    test_patch = _diff(place, base, sha, tests)
+    test_patch = _diff(place, base, sha, [name for name in changed if _TEST_PATH.search(name)])
     shown = _git(place.top, "show", "-s", "--no-color", "--format=%cI%n%B", sha)
     if shown is None or patch is None or test_patch is None:
         return None
     date, _, message = shown.partition("\n")
+    listed = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
+    file = next((name for name in sorted(listed) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
+    license = spdx_of((_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else "")
     touched = len({*edited} & {*changed})
-    license = _license(place, base)
     return OwnCommit(sha, base, message.strip(), date, patch, test_patch, license, touched, len(edited))
 
 
@@ -172,17 +157,15 @@ def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str 
     return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
 
 
-def _license(place: LocalRepository, base: str) -> str:
-    """The SPDX id of the license file at a commit; "" where none is known."""
-    names = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
-    file = next((name for name in sorted(names) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
-    return spdx_of((_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else "")
-
-
 def spdx_of(text: str) -> str:
-    """The SPDX id of a license file, by the words that only it has; "" where none is known."""
+    """The SPDX id of a license file, by the words that only it has; "" where none is known.
+
+    The more specific come first: the Lesser GPL names the GPL.
+    """
     words = re.sub(r"\s+", " ", text[:_LOOKED_AT]).lower()
-    return next((name for name, telling in _TELLING if all(part in words for part in telling)), "")
+    telling = resources.files(__package__).joinpath("license_words.txt").read_text("utf-8")
+    known = (line.split(": ", 1) for line in telling.splitlines())
+    return next((name for name, parts in known if all(part in words for part in parts.split(" | "))), "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

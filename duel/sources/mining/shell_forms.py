@@ -7,7 +7,7 @@ OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash
 import posixpath
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from duel.conversation.model import AgentCall
@@ -32,30 +32,29 @@ class NoShellForm(Exception):
 
 def shell_form(call: AgentCall) -> str:
     """The command of a call. Raises NoShellForm."""
-    if call.obstacle:
-        raise NoShellForm(call.obstacle)
-    if call.images:
-        raise NoShellForm("returns an image")
-    if call.name.startswith("mcp__"):
-        raise NoShellForm("no shell form: MCP tool")
+    if obstacle := call.obstacle or ("returns an image" if call.images else ""):
+        raise NoShellForm(obstacle)
     form = FORMS.get(call.name)
-    if form is None:
-        raise NoShellForm(f"no shell form: {call.name[:40]}")
+    if form is None or call.name.startswith("mcp__"):
+        raise NoShellForm(f"no shell form: {'MCP tool' if call.name.startswith('mcp__') else call.name[:40]}")
     command = form(call).strip("\n")
     if not command.strip():
         raise NoShellForm("empty command")
-    if not edit_forms.writable(command):
-        raise NoShellForm("bytes that a shell cannot hold")
+    _need_writable(command)
     if _FENCE_LINE.search(command):
         raise NoShellForm("code fence in the command")
     return command
 
 
-def _text(call: AgentCall, *names: str) -> str:
+def _need_writable(content: str) -> None:
+    if not edit_forms.writable(content):
+        raise NoShellForm("bytes that a shell cannot hold")
+
+
+def _text(arguments: Mapping[str, Any], *names: str) -> str:
     """The first of these arguments; a call without it was refused by its own tool and has no form."""
     for name in names:
-        value = call.arguments.get(name)
-        if isinstance(value, str):
+        if isinstance(value := arguments.get(name), str):
             return value
     raise NoShellForm("malformed call")
 
@@ -72,7 +71,7 @@ def _path(call: AgentCall, *names: str, default: str | None = None) -> str:
     names = names or ("file_path", "path")
     if default is not None and not any(isinstance(call.arguments.get(name), str) for name in names):
         return default
-    path = _text(call, *names)
+    path = _text(call.arguments, *names)
     if not path or "\n" in path:
         raise NoShellForm("malformed call")
     if call.folder.startswith("/") and path.startswith("/"):
@@ -95,7 +94,7 @@ def _bash(call: AgentCall) -> str:
     if call.arguments.get("background") is True or call.arguments.get("pty") is True:
         raise NoShellForm("runs in the background")
     folder = call.arguments.get("workdir")
-    command = _text(call, "command", "cmd")
+    command = _text(call.arguments, "command", "cmd")
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
 
 
@@ -116,7 +115,7 @@ def _window(call: AgentCall, reader: str = "") -> str:
 
 def _glob(call: AgentCall) -> str:
     """`find` with the same meaning: `**/` is any depth, `*` stays within one folder name."""
-    pattern = _text(call, "pattern")
+    pattern = _text(call.arguments, "pattern")
     root = _path(call, "path", default=".")
     if pattern.startswith("/"):
         root, pattern = "/", pattern[1:]
@@ -135,25 +134,18 @@ def _glob(call: AgentCall) -> str:
 
 
 def _glob_expression(pattern: str) -> str:
-    out, position, depth = "", 0, 0
-    while position < len(pattern):
-        character = pattern[position]
-        if pattern.startswith("**/", position):
-            out, position = out + "(.*/)?", position + 3
-            continue
-        if pattern.startswith("**", position):
-            out, position = out + ".*", position + 2
-            continue
-        if character == "[" and (end := pattern.find("]", position + 2)) > 0:
-            body = pattern[position + 1 : end]
-            out += f"[^{body[1:]}]" if body[0] == "!" else f"[{body}]"
-            position = end + 1
-            continue
-        depth += (character == "{") - (character == "}" and depth > 0)
-        simple = {"*": "[^/]*", "?": "[^/]", "{": "(", "}": ")"}
-        out += "|" if character == "," and depth else simple.get(character) or _escaped(character)
-        position += 1
-    return out
+    depth = 0
+
+    def translated(found: re.Match[str]) -> str:
+        nonlocal depth
+        part = found[0]
+        if found[1]:
+            return f"[^{found[1][1:]}]" if found[1][0] == "!" else f"[{found[1]}]"
+        depth += (part == "{") - (part == "}" and depth > 0)
+        simple = {"**/": "(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(", "}": ")"}
+        return "|" if part == "," and depth else simple.get(part) or _escaped(part)
+
+    return re.sub(r"\*\*/?|\[(.[^\]]*)\]|.", translated, pattern, flags=re.DOTALL)
 
 
 def _escaped(text: str) -> str:
@@ -164,41 +156,32 @@ def _grep(call: AgentCall) -> str:
     arguments = call.arguments
     mode = arguments.get("output_mode", "files_with_matches")
     options = {"files_with_matches": ["-l"], "count": ["-c"]}.get(str(mode), [])
-    if mode == "content" and arguments.get("-n", True):
-        options.append("-n")
-    options += [flag for flag in ("-i",) if arguments.get(flag)]
+    options += ["-n"] if mode == "content" and arguments.get("-n", True) else []
+    options += ["-i"] if arguments.get("-i") else []
     for flag in ("-A", "-B", "-C") if mode == "content" else ():
         if (count := _number(call, flag)) is not None:
             options += [flag, str(count)]
-    if arguments.get("multiline"):
-        options += ["-U", "--multiline-dotall"]
+    options += ["-U", "--multiline-dotall"] if arguments.get("multiline") else []
     for option, name in (("-g", "glob"), ("-t", "type")):
         if isinstance(arguments.get(name), str) and arguments[name]:
             options += [option, shlex.quote(arguments[name])]
-    limit = _number(call, "head_limit")
     offset = _number(call, "offset") or 0
-    command = _ripgrep(call, options)
-    if offset:
-        command += f" | tail -n +{offset + 1}"
-    return f"{command} | head -n {limit}" if limit else command
+    return _ripgrep(call, options, f" | tail -n +{offset + 1}" if offset else "", _number(call, "head_limit"))
 
 
 def _grep_of_pi(call: AgentCall) -> str:
-    options = ["-n", *(["-i"] if call.arguments.get("ignoreCase") else [])]
-    options += ["-F"] if call.arguments.get("literal") else []
-    if context := _number(call, "context"):
-        options += ["-C", str(context)]
-    if isinstance(call.arguments.get("glob"), str):
-        options += ["-g", shlex.quote(call.arguments["glob"])]
-    limit = _number(call, "limit")
-    return _ripgrep(call, options) + (f" | head -n {limit}" if limit else "")
+    arguments, context = call.arguments, _number(call, "context")
+    options = ["-n", *["-i"] * bool(arguments.get("ignoreCase")), *["-F"] * bool(arguments.get("literal"))]
+    options += ["-C", str(context)] if context else []
+    options += ["-g", shlex.quote(arguments["glob"])] if isinstance(arguments.get("glob"), str) else []
+    return _ripgrep(call, options, "", _number(call, "limit"))
 
 
-def _ripgrep(call: AgentCall, options: list[str]) -> str:
-    pattern = _text(call, "pattern")
-    words = ["rg", *options, *(["-e"] if pattern.startswith("-") else []), shlex.quote(pattern)]
+def _ripgrep(call: AgentCall, options: list[str], cut: str, limit: int | None) -> str:
+    pattern = _text(call.arguments, "pattern")
+    words = ["rg", *options, *["-e"] * pattern.startswith("-"), shlex.quote(pattern)]
     path = _path(call, "path", default="")
-    return " ".join([*words, _word(path)] if path else words)
+    return " ".join([*words, *[_word(path)] * bool(path)]) + cut + (f" | head -n {limit}" if limit else "")
 
 
 def _written(call: AgentCall, path: str, content: str) -> str:
@@ -207,17 +190,17 @@ def _written(call: AgentCall, path: str, content: str) -> str:
 
 
 def _edit(call: AgentCall) -> str:
-    arguments = call.arguments
-    listed = tables(arguments.get("edits"))
-    return _replacements(call, [_replacement(edit) for edit in listed or [arguments]])
-
-
-def _replacement(edit: dict[str, Any]) -> tuple[str, str, bool]:
-    old = next((edit[k] for k in ("old_string", "oldText", "old_str") if isinstance(edit.get(k), str)), None)
-    new = next((edit[k] for k in ("new_string", "newText", "new_str") if isinstance(edit.get(k), str)), None)
-    if old is None or new is None:
-        raise NoShellForm("malformed call")
-    return old, new, edit.get("replace_all") in (True, "true")
+    return _replacements(
+        call,
+        [
+            (
+                _text(edit, "old_string", "oldText", "old_str"),
+                _text(edit, "new_string", "newText", "new_str"),
+                edit.get("replace_all") in (True, "true"),
+            )
+            for edit in tables(call.arguments.get("edits")) or [call.arguments]
+        ],
+    )
 
 
 def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
@@ -233,18 +216,13 @@ def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
     prefix = call.prefix or ""
     command = ""
     if call.before is not None and not call.is_error:
-        after = edit_forms.patched(call.before, call.hunks) if call.hunks else _after(call.before, wanted)
+        after = edit_forms.patched(call.before, call.hunks) if call.hunks else call.before
+        for replacement in () if call.hunks else wanted:
+            after = edit_forms.replaced(after, *replacement) if after is not None else None
         command = edit_forms.apply_patch(path, call.before, after, prefix) if inside and after is not None else ""
     elif inside and not call.is_error and _tell_the_same(call, wanted):
         command = edit_forms.apply_hunks(path, call.hunks, prefix)
     return command if command and edit_forms.writable(command) else edit_forms.replace_text(path, wanted)
-
-
-def _after(before: str, wanted: list[tuple[str, str, bool]]) -> str | None:
-    after: str | None = before
-    for old, new, everywhere in wanted:
-        after = edit_forms.replaced(after, old, new, everywhere) if after is not None else None
-    return after
 
 
 def _tell_the_same(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> bool:
@@ -264,28 +242,23 @@ def _is_edge(line: str, text: str) -> bool:
     return text in line or bool(first and line.endswith(first)) or bool(last and line.startswith(last))
 
 
-def _need_writable(content: str) -> None:
-    if not edit_forms.writable(content):
-        raise NoShellForm("bytes that a shell cannot hold")
-
-
 def _editor(call: AgentCall) -> str:
     """The editor tool that OpenHands, SWE-agent and SWE-smith share: its first argument says what it does."""
-    command = _text(call, "command")
-    if command == "view":
-        return _view(call)
-    if command == "create":
-        return _written(call, _path(call), _text(call, "file_text"))
-    if command == "str_replace":
-        old, new = _text(call, "old_str"), call.arguments.get("new_str", "")
-        return _replacements(call, [(old, new if isinstance(new, str) else "", False)])
-    if command == "insert":
-        line = _number(call, "insert_line")
-        content = _text(call, "new_str")
-        if line is None or line < 0:
-            raise NoShellForm("malformed call")
-        _need_writable(content)
-        return edit_forms.insert_lines(_path(call), line, content)
+    arguments = call.arguments
+    match command := _text(arguments, "command"):
+        case "view":
+            return _view(call)
+        case "create":
+            return _written(call, _path(call), _text(arguments, "file_text"))
+        case "str_replace":
+            new = arguments.get("new_str", "")
+            return _replacements(call, [(_text(arguments, "old_str"), new if isinstance(new, str) else "", False)])
+        case "insert":
+            line, content = _number(call, "insert_line"), _text(arguments, "new_str")
+            if line is None or line < 0:
+                raise NoShellForm("malformed call")
+            _need_writable(content)
+            return edit_forms.insert_lines(_path(call), line, content)
     raise NoShellForm(f"no shell form: editor {command[:20]}")
 
 
@@ -311,7 +284,7 @@ _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "keystrokes": _keystrokes,
     "Read": lambda call: _window(call, "cat -n"),
     "read": _window,
-    "Write write": lambda call: _written(call, _path(call), _text(call, "content", "file_text")),
+    "Write write": lambda call: _written(call, _path(call), _text(call.arguments, "content", "file_text")),
     "Edit MultiEdit edit": _edit,
     "Glob find": _glob,
     "Grep": _grep,

@@ -41,17 +41,14 @@ class MinedSession:
 
     def line(self) -> str:
         """One line for the eye; names and paths are scrubbed here as well."""
-        session = self.trajectory.session
-        commit = self.commit.sha[:12] if self.commit else "-"
-        ended = printable(self.trajectory.ended_by or "end of the session", 30)
-        tools = Counter(call.name for call in session.calls).most_common(3)
+        trajectory, commit = self.trajectory, self.commit.sha[:12] if self.commit else "-"
+        ended = printable(trajectory.ended_by or "end of the session", 30)
+        tools = Counter(call.name for call in trajectory.session.calls).most_common(3)
         used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
-        size = sum(len(message["content"]) for message in self.trajectory.messages) / 1000
-        label = printable(self.scrub(f"{self.repo}: {first_words(self.trajectory.task)}"), 100)
-        return (
-            f"{session.format:15} {self.trajectory.turns:6,} {size:8,.0f}  {used:34}  {self.guess[0]:8}  {commit:12}"
-            f"  {ended:30}  {label}"
-        )
+        size = sum(len(message["content"]) for message in trajectory.messages) / 1000
+        label = printable(self.scrub(f"{self.repo}: {first_words(trajectory.task)}"), 100)
+        sizes = f"{trajectory.session.format:15} {trajectory.turns:6,} {size:8,.0f}"
+        return f"{sizes}  {used:34}  {self.guess[0]:8}  {commit:12}  {ended:30}  {label}"
 
 
 @dataclass
@@ -64,8 +61,7 @@ class MiningAccount:
     turns: int = 0
     commits: int = 0
     formats: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-    """What the readers counted in all sessions: user turns, tool calls, results, errors, images, thinking."""
+    counts: Counter[str] = field(default_factory=Counter)  # what the readers counted in all sessions
     left: Counter[str] = field(default_factory=Counter)  # sessions and files that are not taken, by reason
     ends: Counter[str] = field(default_factory=Counter)  # why eligible parts end, by reason
     notes: Counter[str] = field(default_factory=Counter)  # lines, entries and blocks that were passed over, by name
@@ -89,12 +85,8 @@ class MiningAccount:
         seen = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common() if count)
         say(f"  in them {seen}" if seen else "  nothing in them")
         say(f"{self.taken:,} sessions taken, {self.turns:,} turns, {self.commits:,} with the commit that followed")
-        for title, counter in (
-            ("left out", self.left),
-            ("eligible part ended by", self.ends),
-            ("passed over", self.notes),
-            ("scrubbed", self.scrubbed),
-        ):
+        titles = "left out", "eligible part ended by", "passed over", "scrubbed"
+        for title, counter in zip(titles, (self.left, self.ends, self.notes, self.scrubbed), strict=True):
             listed = [(name, count) for name, count in counter.most_common() if count]
             for name, count in listed[:LISTED]:
                 say(f"  {count:,} {title}: {printable(name, 100)}")
@@ -135,22 +127,21 @@ class Mine:
     account: MiningAccount = field(default_factory=MiningAccount)
 
     def sessions(self) -> Iterator[MinedSession]:
-        tell = Ticker()
+        tell, account = Ticker(), self.account
         for log in session_formats.logs(self.places, self.split, self.accept_license):
-            self.account.files += 1
+            account.files += 1
             for session in self._usable(self._read(log), log):
-                tell(f"{self.account.sessions:,} sessions in {self.account.files:,} files so far, at {log.name}")
-                session.license = session.license or log.license
-                session.revision = log.revision
+                tell(f"{account.sessions:,} sessions in {account.files:,} files so far, at {log.name}")
+                session.license, session.revision = session.license or log.license, log.revision
                 mined = self._consider(session, log)
                 if mined is not None:
-                    self.account.take(mined)
+                    account.take(mined)
                     yield mined
-                    self.account.scrubbed.update(mined.scrub.counts)
-                    if self.account.taken == self.limit:
+                    account.scrubbed.update(mined.scrub.counts)
+                    if account.taken == self.limit:
                         return
             for note, count in log.notes.items():  # somebody may want to look at broken lines: with their file
-                self.account.notes[f"{note} of {log.name}" if note.startswith("broken") else note] += count
+                account.notes[f"{note} of {log.name}" if note.startswith("broken") else note] += count
 
     def show(self) -> None:
         titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
@@ -160,8 +151,7 @@ class Mine:
 
     def _read(self, log: Log) -> Iterator[Session]:
         try:
-            reader = session_formats.reader_of(log, self.format)
-            for session in reader.read(log, self.all_branches):
+            for session in session_formats.reader_of(log, self.format).read(log, self.all_branches):
                 self.account.sessions += 1
                 self.account.formats[session.format] += 1
                 self.account.counts.update(session.counts)

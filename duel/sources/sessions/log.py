@@ -1,8 +1,8 @@
-"""A file that may be a session log: its first records for sniffing, its records for reading, what was wrong with it."""
+"""A file that may be a session log: its first records for sniffing, its records, what was wrong; and what reads it."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.conversation import record_files
+from duel.conversation.model import Session
 from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
 from duel.workspace import natural_order
@@ -72,6 +73,18 @@ class Log:
 
     def note(self, what: str) -> None:
         self.notes[what] += 1
+
+
+@dataclass(frozen=True)
+class SessionReader:
+    """How one format is told and read. One from outside is an entry point with these names, a module for example."""
+
+    recognizes: Callable[[list[dict[str, Any]]], bool]
+    """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
+    read: Callable[..., Iterator[Session]]
+    """The sessions of one file: `read(log, all_branches)`."""
+    FOLDERS: tuple[str, ...] = ()
+    """Where its agent writes by itself."""
 
 
 class EventFolder(Log):

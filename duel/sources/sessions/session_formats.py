@@ -1,21 +1,18 @@
 """Which formats are known, how a file's format is told from its content, and where agents keep their logs."""
 
-import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Protocol
 
 from duel.conversation import text_actions
-from duel.conversation.model import Session
 from duel.environment import expanded
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
 from duel.sources.sessions import readers
-from duel.sources.sessions.log import ENDINGS, Log, find
+from duel.sources.sessions.log import ENDINGS, Log, SessionReader, find
 
 # Names by which formats are known elsewhere: of a reader, or of the one dialect that the rows of a set speak.
 _ALSO = "atif=atif_documents codeact=execute_tags swe-smith=function_tags toolace=python_calls dolci= sharegpt= toucan="
@@ -23,27 +20,16 @@ ALIASES = dict(alias.split("=") for alias in _ALSO.split())
 # Its rows are what other formats hold inside, so it is asked last.
 _LAST = "messages"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-class SessionReader(Protocol):
-    """What a module of `readers`, or an entry point, offers."""
-
-    def recognizes(self, sample: list[dict[str, Any]]) -> bool:
-        """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
-
-    def read(self, log: Log, all_branches: bool = False) -> Iterator[Session]:
-        """The sessions of one file."""
-
-
 READERS: Registry[SessionReader] = Registry("session_reader")
 
 
 @cache
 def names() -> tuple[str, ...]:
     """The formats that a file can be, those from outside first and the most general last."""
-    inside = [module.name.replace("_", "-") for module in pkgutil.iter_modules(readers.__path__)]
-    for name in inside:
-        READERS.add(name, _module(name))
+    modules = [import_module(f"{readers.__name__}.{module.name}") for module in pkgutil.iter_modules(readers.__path__)]
+    inside = {name: reader for module in modules for name, reader in module.FORMATS.items()}
+    for name, known in inside.items():
+        READERS.add(name, known)
     outside = [name for name in READERS if name not in inside]
     return (*outside, *sorted(inside, key=lambda name: (name == _LAST, name)))
 
@@ -51,7 +37,7 @@ def names() -> tuple[str, ...]:
 @cache
 def formats() -> tuple[str, ...]:
     """Every name that can be asked for: `names`, the dialects of actions in text, and what sets are known by."""
-    spoken = [name.replace("_", "-") for name in text_actions.names()]
+    spoken = [name.replace("_", "-") for name in text_actions.DIALECTS]
     return tuple(sorted({*names(), *spoken, *ALIASES}))
 
 
@@ -60,8 +46,8 @@ def reader(name: str) -> SessionReader:
     known = ALIASES.get(name, name.replace("-", "_"))
     if (named := name if name in names() else known.replace("_", "-")) in names():
         return READERS[named]
-    rows = _module(_LAST)
-    return SimpleNamespace(recognizes=rows.recognizes, read=partial(rows.read, dialect=known))
+    rows = READERS[_LAST]
+    return SessionReader(rows.recognizes, partial(rows.read, dialect=known))
 
 
 def reader_of(log: Log, name: str = "") -> SessionReader:
@@ -102,7 +88,3 @@ def _expanded(place: str) -> Path:
         return expanded(place)
     except RuntimeError:
         return Path(place)
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"{readers.__name__}.{name.replace('-', '_')}")

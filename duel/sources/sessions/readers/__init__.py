@@ -1,4 +1,4 @@
-"""One module a format: `recognizes(sample)`, `read(log, all_branches)`, and `FOLDERS` where its agent writes by itself.
+"""Readers of session logs; each module offers its formats by name, as `FORMATS = {name: SessionReader(…)}`.
 
-A format's name is its module's with dashes. One from outside is an entry point of the group `duel.session_reader`.
+A format from outside is an entry point of the group `duel.session_reader`.
 """

@@ -6,14 +6,14 @@ from typing import Any
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import waiting_for
 from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.log import Log, SessionReader
 
 
-def recognizes(sample: list[dict[str, Any]]) -> bool:
+def _recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(text(record, "schema_version").startswith("ATIF") for record in sample)
 
 
-def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     for number, document in enumerate(log.values()):
         agent, extra = table(document.get("agent")), table(loaded(document.get("extra")))
         session = Session("atif", text(document, "trajectory_id") or text(document, "session_id") or log.name)
@@ -47,3 +47,6 @@ def _add(step: dict[str, Any], session: Session) -> None:
             session.entries.append(Lost("result without a call"))
         else:
             call.result, call.images = parts(result.get("content") or "")
+
+
+FORMATS = {"atif-documents": SessionReader(_recognizes, _read)}

@@ -10,7 +10,7 @@ their ids. What the person rewound is another branch.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Hunk, Lost, Said, Session
@@ -18,9 +18,7 @@ from duel.conversation.native_calls import add_blocks
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
-from duel.sources.sessions.log import Log
-
-FOLDERS = ("~/.claude/projects",)
+from duel.sources.sessions.log import Log, SessionReader
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
@@ -45,13 +43,13 @@ class _Line:
 
     key: str
     parent: str | None
-    role: str
-    message: dict[str, Any]
-    outcome: Any  # `toolUseResult`: what the harness itself noted of a tool's run
-    folder: str
-    moment: float | None
-    hidden: bool  # written by the harness: meta text, a compaction's summary, an API error
-    side: str  # the sub-agent's id on side-chain lines; "" on the main chain
+    role: str = "lost"  # a line that cannot be read
+    message: dict[str, Any] = field(default_factory=dict)
+    outcome: Any = None  # `toolUseResult`: what the harness itself noted of a tool's run
+    folder: str = ""
+    moment: float | None = None
+    hidden: bool = False  # written by the harness: meta text, a compaction's summary, an API error
+    side: str = ""  # the sub-agent's id on side-chain lines; "" on the main chain
     queued: bool = False
     """Typed while the agent worked: it belongs to the branch that it came in on, whether or not a line names it."""
 
@@ -60,19 +58,25 @@ class _Line:
         return text(self.message, "id") or self.key
 
 
-def recognizes(sample: list[dict[str, Any]]) -> bool:
+def _recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         text(record, "type") in _MESSAGES | _SILENT | {"system", "attachment"}
-        and ("sessionId" in record or "session_id" in record or "leafUuid" in record or "isSnapshotUpdate" in record)
+        and record.keys() & {"sessionId", "session_id", "leafUuid", "isSnapshotUpdate"}
         for record in sample
     )
 
 
-def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """The branch that the last message stands on, then, on request, each that tells something new; then sub-agents."""
     lines, parents, head = _index(log)
     main = [line for line in lines if not line.side]
     if any(line.role != "lost" for line in main):
-        yield from _branches(main, parents, head, log, all_branches)
+        last = next((line for line in reversed(main) if line.role != "lost" and not line.queued), main[-1])
+        for branch, keys in tree.branches(parents, last.key, all_branches, lambda way: _with_siblings(main, set(way))):
+            kept = set(keys)
+            session = _session([line for line in main if line.key in kept], head, log)
+            session.branch = branch
+            yield session
     for chain in _side_chains([line for line in lines if line.side], parents):
         yield _session(chain, head, log)
 
@@ -90,7 +94,7 @@ def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]
         if isinstance(record, Hole):
             hole = f"hole {number}"
             parents[hole], previous = previous, hole
-            lines.append(_lost(hole, parents[hole]))
+            lines.append(_Line(hole, parents[hole]))
             continue
         kind = text(record, "type")
         folder = text(record, "cwd") or folder
@@ -125,15 +129,11 @@ def _bridge(lines: list[_Line], parents: dict[str, str | None], before: dict[str
         hole, previous = before.get(key, ("", None))
         if not hole:
             hole = f"hole before {key}"
-            parents[hole], known[hole] = previous, _lost(hole, previous)
+            parents[hole], known[hole] = previous, _Line(hole, previous)
             lines.insert(next((i for i, line in enumerate(lines) if line.key == key), 0), known[hole])
         parents[key] = hole
         if key in known:
             known[key].parent, known[hole].side = hole, known[key].side
-
-
-def _lost(key: str, parent: str | None) -> _Line:
-    return _Line(key, parent, "lost", {}, None, "", None, False, "")
 
 
 def _queued(record: dict[str, Any]) -> dict[str, Any]:
@@ -145,23 +145,15 @@ def _queued(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(record: dict[str, Any], key: str, parent: str | None, folder: str) -> _Line:
-    message = record["message"]
-    outcome = record.get("toolUseResult")
+    message, outcome = record["message"], record.get("toolUseResult")
     if isinstance(outcome, dict):
         kept = ("originalFile", "structuredPatch", "userModified", "isImage", "backgroundTaskId")
         outcome = {name: outcome[name] for name in kept if name in outcome}
     hidden = any(record.get(flag) for flag in ("isMeta", "isCompactSummary", "isVisibleInTranscriptOnly"))
-    return _Line(
-        key,
-        parent,
-        record["type"],
-        message,
-        outcome,
-        folder,
-        seconds(record.get("timestamp")),
-        hidden or message.get("model") == "<synthetic>",
-        (text(record, "agentId") or _INLINE) if record.get("isSidechain") else text(record, "parent_tool_use_id"),
-    )
+    hidden = hidden or message.get("model") == "<synthetic>"
+    inline = (text(record, "agentId") or _INLINE) if record.get("isSidechain") else ""
+    side, moment = inline or text(record, "parent_tool_use_id"), seconds(record.get("timestamp"))
+    return _Line(key, parent, record["type"], message, outcome, folder, moment, hidden, side)
 
 
 def _attachment(attachment: dict[str, Any], head: dict[str, Any], log: Log) -> None:
@@ -170,23 +162,10 @@ def _attachment(attachment: dict[str, Any], head: dict[str, Any], log: Log) -> N
         return
     prompt = attachment.get("systemPrompt")
     head["system"] = "\n\n".join(map(str, prompt)) if isinstance(prompt, list) else str(prompt or "")
-    head["tools"] = [
-        {"type": "function", "function": {"name": name, "description": said, "parameters": table(tool.get("schema"))}}
-        for tool in tables(attachment.get("tools"))
-        for name, said in [(text(tool, "name"), text(tool, "description"))]
-    ]
-
-
-def _branches(
-    lines: list[_Line], parents: dict[str, str | None], head: dict[str, Any], log: Log, all_branches: bool
-) -> Iterator[Session]:
-    """The branch that the last message stands on, then, on request, each that tells something new."""
-    last = next((line for line in reversed(lines) if line.role != "lost" and not line.queued), lines[-1])
-    for branch, keys in tree.branches(parents, last.key, all_branches, lambda way: _with_siblings(lines, set(way))):
-        kept = set(keys)
-        session = _session([line for line in lines if line.key in kept], head, log)
-        session.branch = branch
-        yield session
+    head["tools"] = []
+    for tool in tables(attachment.get("tools")):
+        function = {name: text(tool, name) for name in ("name", "description")}
+        head["tools"].append({"type": "function", "function": {**function, "parameters": table(tool.get("schema"))}})
 
 
 def _side_chains(lines: list[_Line], parents: dict[str, str | None]) -> list[list[_Line]]:
@@ -318,3 +297,6 @@ def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
             last.cut = True
     session.entries.append(Said(spoken, images))
     return ""
+
+
+FORMATS = {"claude-code": SessionReader(_recognizes, _read, ("~/.claude/projects",))}

@@ -11,24 +11,21 @@ from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import waiting_for
 from duel.conversation.record_files import Hole
 from duel.conversation.values import loaded, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.log import Log, SessionReader
 
-FOLDERS = ("~/.codex/sessions",)
 _ITEMS = {"message", "reasoning", "function_call", "function_call_output", "local_shell_call", "custom_tool_call"}
 # What the harness says in the person's name.
 _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instructions", "<turn_aborted>")
 _SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
 
 
-def recognizes(sample: list[dict[str, Any]]) -> bool:
-    kinds = [text(record, "type") for record in sample]
-    enveloped = any(
-        k in ("session_meta", "response_item") and "payload" in r for k, r in zip(kinds, sample, strict=True)
-    )
-    return enveloped or (any("record_type" in record for record in sample) and bool(_ITEMS & set(kinds)))
+def _recognizes(sample: list[dict[str, Any]]) -> bool:
+    kinds = {text(record, "type") for record in sample}
+    enveloped = any(r.get("type") in ("session_meta", "response_item") and "payload" in r for r in sample)
+    return enveloped or (any("record_type" in record for record in sample) and bool(_ITEMS & kinds))
 
 
-def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     session = Session("codex", log.path.name.split(".")[0])
     for record in log.entries():
         if isinstance(record, Hole):
@@ -105,3 +102,6 @@ def _output(output: Any) -> tuple[str, bool]:
         return held["output"], table(held.get("metadata")).get("exit_code", 0) not in (0, None)
     said = parts(output)[0] if not isinstance(output, dict) else str(output.get("content") or "")
     return said, said.startswith("exec error") or table(output).get("success") is False
+
+
+FORMATS = {"codex": SessionReader(_recognizes, _read, ("~/.codex/sessions",))}

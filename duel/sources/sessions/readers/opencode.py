@@ -1,26 +1,22 @@
 """opencode: its database (`opencode.db`), what `opencode export` prints, and the JSON files of versions before 1.2."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from duel.conversation import record_files
 from duel.conversation.model import AgentCall, AgentReply, Said, Session
 from duel.conversation.values import loaded, seconds, table, tables, text
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.log import Log, SessionReader
 
-FOLDERS = ("~/.local/share/opencode",)
 # Its names of tools that others have by another.
 _TOOLS = {"bash": "bash", "read": "Read", "write": "Write", "edit": "Edit", "glob": "Glob", "grep": "Grep"}
-_KEYS = {
-    "filePath": "file_path",
-    "oldString": "old_string",
-    "newString": "new_string",
-    "replaceAll": "replace_all",
-}
+_KEYS = {"filePath": "file_path", "oldString": "old_string", "newString": "new_string", "replaceAll": "replace_all"}
+
+_Message: TypeAlias = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
-def recognizes(sample: list[dict[str, Any]]) -> bool:
+def _recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     if "tables" in first:
         return {"session", "message", "part"} <= set(first["tables"])
@@ -29,51 +25,48 @@ def recognizes(sample: list[dict[str, Any]]) -> bool:
     )
 
 
-def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     if log.is_database:
         for key, folder in list(log.query("SELECT id, directory FROM session ORDER BY id")):
             yield _session(str(key), str(folder or ""), _stored(log, key))
         return
     for document in log.values():
         info = table(document.get("info")) or document
+        messages: Iterable[_Message] = _filed(log.path, text(info, "id"))
         if "messages" in document:
             messages = [(table(m.get("info")), tables(m.get("parts"))) for m in tables(document.get("messages"))]
-            yield _session(text(info, "id"), text(info, "directory"), iter(messages))
-        elif "projectID" in info:
-            yield _session(text(info, "id"), text(info, "directory"), _filed(log.path, text(info, "id")))
+        if "messages" in document or "projectID" in info:
+            yield _session(text(info, "id"), text(info, "directory"), messages)
 
 
-def _stored(log: Log, session: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _stored(log: Log, session: str) -> Iterator[_Message]:
     asked = "SELECT id, data FROM message WHERE session_id = ? ORDER BY id"
     for key, data in list(log.query(asked, session)):
         parts = log.query("SELECT data FROM part WHERE message_id = ? ORDER BY id", key)
         yield table(loaded(data)), [table(loaded(part)) for (part,) in parts]
 
 
-def _filed(path: Path, session: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _filed(path: Path, session: str) -> Iterator[_Message]:
     storage = path.parents[2]
     for message in sorted((storage / "message" / Path(session).name).glob("*.json")):
-        parts = sorted((storage / "part" / message.stem).glob("*.json"))
-        yield _file(message), [_file(part) for part in parts]
+        files = message, *sorted((storage / "part" / message.stem).glob("*.json"))
+        info, *parts = (table(record_files.parsed(file.read_bytes())) for file in files)
+        yield info, parts
 
 
-def _file(path: Path) -> dict[str, Any]:
-    return table(record_files.parsed(path.read_bytes()))
-
-
-def _session(key: str, folder: str, messages: Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]) -> Session:
+def _session(key: str, folder: str, messages: Iterable[_Message]) -> Session:
     session = Session("opencode", key, folder=folder)
     for info, parts in messages:
-        times = table(info.get("time"))
-        session.saw(seconds(times.get("created")))
-        session.saw(seconds(times.get("completed")))
-        spoken = "\n\n".join(
-            text(p, "text").strip() for p in parts if p.get("type") == "text" and not p.get("synthetic")
+        for moment in ("created", "completed"):
+            session.saw(seconds(table(info.get("time")).get(moment)))
+        shown = [part for part in parts if not (part.get("type") == "text" and part.get("synthetic"))]
+        spoken, thinking = (
+            "\n\n".join(text(part, "text").strip() for part in shown if part.get("type") == kind)
+            for kind in ("text", "reasoning")
         )
         if info.get("role") == "user":
             session.entries.append(Said(spoken, sum(text(p, "mime").startswith("image/") for p in parts)))
             continue
-        thinking = "\n\n".join(text(p, "text").strip() for p in parts if p.get("type") == "reasoning")
         calls = [_call(part, folder) for part in parts if part.get("type") == "tool"]
         session.model = text(info, "modelID") or session.model
         session.entries.append(AgentReply(spoken, calls, thinking, cut=bool(info.get("error"))))
@@ -89,3 +82,6 @@ def _call(part: dict[str, Any], folder: str) -> AgentCall:
     call.is_error = status == "error"
     call.result = text(state, "error") if call.is_error else text(state, "output") if status == "completed" else None
     return call
+
+
+FORMATS = {"opencode": SessionReader(_recognizes, _read, ("~/.local/share/opencode",))}

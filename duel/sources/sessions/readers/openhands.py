@@ -11,7 +11,7 @@ from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import calls_of
 from duel.conversation.record_files import Hole
 from duel.conversation.values import joined, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.log import Log, SessionReader
 
 # Version 0's own names of actions that are tool calls, where the model's call itself is not kept.
 _TOOLS = {"run": "bash", "edit": "str_replace_editor", "run_ipython": "execute_ipython_cell"}
@@ -21,7 +21,7 @@ _SILENT_KINDS = frozenset(
 )
 
 
-def recognizes(sample: list[dict[str, Any]]) -> bool:
+def _recognizes(sample: list[dict[str, Any]]) -> bool:
     return any(
         text(r, "source") in ("user", "agent", "environment")
         and (text(r, "kind").endswith(("Event", "Observation")) or "action" in r or "observation" in r)
@@ -29,7 +29,7 @@ def recognizes(sample: list[dict[str, Any]]) -> bool:
     )
 
 
-def read(log: Log, all_branches: bool = False) -> Iterator[Session]:
+def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     session = Session("openhands", log.path.stem if log.path.stem != "events" else log.path.parent.name)
     events = _Events(session, log)
     for event in log.entries():
@@ -137,3 +137,6 @@ def _call(event: dict[str, Any], action: str, arguments: dict[str, Any]) -> Agen
 def _failed(observation: dict[str, Any]) -> bool:
     code = observation.get("exit_code")
     return observation.get("is_error") is True or (isinstance(code, int) and code > 0)
+
+
+FORMATS = {"openhands": SessionReader(_recognizes, _read)}

@@ -1,0 +1,126 @@
+"""What tells that no file has changed without opening one: a sum over names, sizes, times and numbers of all files.
+
+A sum takes in what a process saves itself as it goes (`Workspace.save`): what was found before stands for the files
+after it, and an edit by somebody else meanwhile shows, as the sum over the files is then another. 100,000 files take
+0.6 s. A file of the same size and modification time still has another change time, or another inode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duel.workspace import Workspace
+
+MODULUS = 1 << 128
+TICK_S = 0.02
+"""File systems stamp files with a clock that moves every few milliseconds."""
+
+
+def term(path: str, found: os.stat_result) -> int:
+    """What the file at `path` adds to a sum; nothing where it is no record of a turn."""
+    name = path.rpartition("/")[2]
+    if name[0] in "._" or not name.endswith(".json"):
+        return 0
+    told = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0{found.st_ino}"
+    return int.from_bytes(hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).digest())
+
+
+def total(root: Path, folders: Iterable[Path]) -> int:
+    """The sum over the files in `folders`, which lie in `root`."""
+    found = 0
+    for folder in folders:
+        inside = folder.relative_to(root).as_posix()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            found += sum(term(f"{inside}/{entry.name}", _stat(entry)) for entry in entries)
+    return found % MODULUS
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except FileNotFoundError:  # a link that leads nowhere
+        return entry.stat(follow_symlinks=False)
+
+
+@dataclass
+class Saves:
+    """What the saves of this process have added to the sums of the files of each kind, in one workspace."""
+
+    root: Path
+    added: Counter[str] = field(default_factory=Counter)
+    last: float = 0.0
+
+    @contextlib.contextmanager
+    def counted(self, path: Path) -> Iterator[None]:
+        """Count what the body makes of the file at `path`."""
+        inside = str(path)[len(str(self.root)) + 1 :].replace(os.sep, "/")
+        before = _term_of(inside, path)
+        yield
+        self.take({inside.partition("/")[0].partition("_")[0]: _term_of(inside, path) - before})
+
+    def take(self, added: Mapping[str, int]) -> None:
+        """Count what was added elsewhere."""
+        self.added.update(added)
+        self.last = time.time()
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[Counter[str]]:
+        """What the body adds, for whoever takes it."""
+        before, self.added = self.added, Counter()
+        try:
+            yield self.added
+        finally:
+            self.added = before
+
+    def let_the_clock_move(self) -> None:
+        """Wait until a file that is written from now on has another time than the last that was saved here."""
+        if (left := self.last + TICK_S - time.time()) > 0:
+            time.sleep(left)
+
+
+def _term_of(inside: str, path: Path) -> int:
+    try:
+        return term(inside, path.stat())
+    except FileNotFoundError:
+        return 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of some kinds when it was taken: "prompt", "commit", "answer", "score" (of all contests), a bucket."""
+
+    workspace: Workspace
+    kinds: tuple[str, ...]
+    found: int
+    added: int
+    """What this process had added by then."""
+
+    @classmethod
+    def take(cls, workspace: Workspace, *kinds: str) -> Snapshot:
+        added = sum(workspace.saves.added[kind] for kind in kinds)
+        return cls(workspace, kinds, total(workspace.root, _folders(workspace, kinds)), added)
+
+    @property
+    def before(self) -> str:
+        return f"{self.found:032x}"
+
+    def now(self) -> str:
+        """The sum as it is if nobody but this process has changed a file since: one edited meanwhile is not in it."""
+        added = sum(self.workspace.saves.added[kind] for kind in self.kinds) - self.added
+        return f"{(self.found + added) % MODULUS:032x}"
+
+
+def _folders(workspace: Workspace, kinds: Iterable[str]) -> Iterator[Path]:
+    for kind in kinds:
+        further = [workspace.root / kind / f"_{name}" for name in workspace.side_contests()] if kind == "score" else []
+        for folder in workspace.answer_folders() if kind == "answer" else (workspace.root / kind, *further):
+            yield from [folder] if kind == "answer" else workspace.folders.inside(folder)

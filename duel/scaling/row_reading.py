@@ -1,0 +1,136 @@
+"""The rows of all sources, parsed, checked and described; in several processes where they are many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from duel.audit import duplicates
+from duel.audit.contamination import Benchmarks
+from duel.audit.processes import spread
+from duel.errors import ItemError
+from duel.exports.example import Dropped
+from duel.history import estimate_tokens
+from duel.scaling.near_copies import bands_of
+from duel.scaling.row_checks import RowChecks, facets
+from duel.scaling.scaled_rows import Kind, ScaledRow
+from duel.scaling.spool import FACETS
+from duel.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH = 500
+ALONE = 30_000_000
+"""Bytes of rows that one process reads; from there on it pays to start others."""
+
+
+@dataclass(slots=True)
+class ReadRow:
+    """A row that passed its checks, and what later steps ask for."""
+
+    id: str
+    line: bytes
+    tokens: int
+    facets: tuple[str, ...]
+    keys: list[str]
+    digest: bytes
+    words: NDArray[np.uint32]
+    notes: Counter[str]
+    scrubbed: Counter[str]
+    bands: NDArray[np.uint64]
+
+
+RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]
+"""Source, file, number of the first line, lines."""
+ReadBatch: TypeAlias = tuple[Kind, str, list[ReadRow | Dropped]]
+"""Source, file, its rows or why they are none."""
+
+
+def read(
+    files: Sequence[tuple[Kind, Path]], settings: Settings, benchmarks: Benchmarks, key: bytes
+) -> Iterator[ReadBatch]:
+    """All rows in the order of the files."""
+    given = settings, benchmarks, key
+    if not are_many(files):
+        _prepare(*given)
+        yield from map(_batch, _batches(files))
+    else:
+        yield from spread(_batch, _batches(files), processes(), _prepare, given)
+
+
+def are_many(files: Sequence[tuple[Kind, Path]]) -> bool:
+    return sum(path.stat().st_size for _, path in files) > ALONE and processes() > 1
+
+
+def processes() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
+    for kind, path in files:
+        number = 1
+        with path.open("rb") as file:
+            while (lines := [*islice(file, BATCH)]) or number == 1:
+                yield kind, path.name, number, lines
+                number += max(1, len(lines))
+
+
+_checks: RowChecks
+
+
+def _prepare(settings: Settings, benchmarks: Benchmarks, key: bytes) -> None:
+    global _checks
+    _checks = RowChecks(settings, benchmarks, key)
+
+
+def _batch(batch: RowBatch) -> ReadBatch:
+    kind, file, first, lines = batch
+    found: list[ReadRow | Dropped] = []
+    for number, line in enumerate(lines, first):
+        name = f"{kind}/{file}:{number}"
+        try:
+            row = ScaledRow.of_line(line)
+            name = row.id
+            if row.source.kind != kind:
+                raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
+            found.append(_described(row))
+        except ItemError as error:
+            found.append(Dropped(name, kind, error.reason, error.what))
+    rows = [one for one in found if isinstance(one, ReadRow)]
+    for one, bands in zip(rows, bands_of([one.words for one in rows]), strict=True):
+        one.bands = bands
+    return kind, file, found
+
+
+def _described(row: ScaledRow) -> ReadRow:
+    """The row but for its bands, which many rows have at once. Raises ItemError where a check refuses it."""
+    import numpy as np
+
+    _checks.notes, _checks.scrubbed = Counter(), Counter()
+    row, calls = _checks(row)
+    text, kinds = row.text(), facets(row, calls)
+    return ReadRow(
+        id=row.id,
+        line=row.line(),
+        tokens=estimate_tokens(text),
+        facets=tuple(kinds[name] for name in FACETS),
+        keys=row.tied_by(),
+        digest=digest(text.encode("utf-8", "replace")),
+        words=duplicates.hashed_words(text),
+        notes=+_checks.notes,
+        scrubbed=_checks.scrubbed,
+        bands=np.zeros(0, np.uint64),
+    )
+
+
+def digest(text: bytes) -> bytes:
+    """128 bits that tell texts apart."""
+    return hashlib.blake2b(text, digest_size=16).digest()

@@ -1,0 +1,143 @@
+"""Sets whose rows hold no messages: OpenAssistant, CodeContests, documented functions, tables with a row a turn."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from duel.conversation.message_rows import chat
+from duel.conversation.model import AgentCall, AgentReply, Said, Session
+from duel.conversation.native_calls import waiting_for
+from duel.conversation.values import joined, loaded, seconds, table, tables, text
+from duel.sources.sessions.log import Log, SessionReader
+
+_DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
+_CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")
+# CodeContests' own enumeration.
+_LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
+_TEXTS = ("content", "text", "message", "prompt", "response")
+_RESULTS = ("tool_result", "tool_output", "output", "result")
+
+
+def _is_oasst(sample: list[dict[str, Any]]) -> bool:
+    return any(_root(record) or {"message_id", "parent_id", "message_tree_id"} <= record.keys() for record in sample)
+
+
+def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """Message trees, as trees or a message a row; of each the branch that people ranked best.
+
+    What was deleted or failed its review ends it.
+    """
+    for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id") or text(row, "message_id")):
+        listed = list(rows)
+        node, branch = _root(listed[0]) or _grown(listed), dict[str, tuple[str, str]]()
+        while node and text(node, "message_id") not in branch:
+            role = "user" if text(node, "role") == "prompter" else "assistant"
+            branch[text(node, "message_id")] = role, text(node, "text")
+            replies = tables(node.get("replies"))
+            fit = [r for r in replies if not r.get("deleted") and r.get("review_result") is not False]
+            node = min(fit, key=lambda r: (r.get("rank") is None, r.get("rank") or 0), default={})
+        yield chat("oasst", tree, branch.values())
+
+
+def _root(record: dict[str, Any]) -> dict[str, Any]:
+    prompt = record.get("prompt")
+    found = prompt if isinstance(prompt, dict) else record
+    return found if "message_id" in found and isinstance(found.get("replies"), list) else {}
+
+
+def _grown(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in rows}
+    for node in nodes.values():
+        if (parent := nodes.get(text(node, "parent_id"))) and parent is not node:
+            parent["replies"].append(node)
+    return next((node for node in nodes.values() if not text(node, "parent_id")), {})
+
+
+def _is_code_contests(sample: list[dict[str, Any]]) -> bool:
+    return any("description" in record and "language" in table(record.get("solutions")) for record in sample)
+
+
+def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """A problem and, of each language, the first solution that was accepted."""
+    for number, row in enumerate(log.values()):
+        solutions = table(row.get("solutions"))
+        firsts: dict[str, str] = {}
+        for kind, source in zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False):
+            if isinstance(source, str) and isinstance(kind, int | str):
+                firsts.setdefault(_LANGUAGES.get(kind, "") if isinstance(kind, int) else kind.lower(), source)
+        for language, source in firsts.items():
+            name = f"{text(row, 'name') or number} {language}"
+            yield _answered("code-contests", name, number, text(row, "description"), language, source.rstrip())
+
+
+def _is_documented(sample: list[dict[str, Any]]) -> bool:
+    return any(text(record, *_DOCUMENTATION) and text(record, *_CODE) for record in sample)
+
+
+def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """Functions with their documentation, as CodeSearchNet and its kin hold them."""
+    for number, row in enumerate(log.values()):
+        asked, code, language = text(row, *_DOCUMENTATION), text(row, *_CODE), text(row, "language")
+        name = f"{log.name} row {number}"
+        session = _answered("docstrings", name, number, asked, language.lower(), code.strip())
+        session.repo, session.license = text(row, "repository_name", "repo"), text(row, "license")
+        yield session
+
+
+def _answered(format: str, name: str, number: int, asked: str, language: str, code: str) -> Session:
+    session = chat(format, name, [("user", asked), ("assistant", f"```{language}\n{code}\n```")])
+    session.row = number
+    return session
+
+
+def _has_a_row_a_turn(sample: list[dict[str, Any]]) -> bool:
+    return any({"session_id", "turn_number"} <= row.keys() and row.keys() & {"role", "turn_type"} for row in sample)
+
+
+def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """As SWE-chat holds real sessions, whose rows stand together."""
+    for key, rows in groupby(log.values(), lambda row: str(row.get("session_id"))):
+        session = Session("turn-tables", key)
+        for row in sorted(rows, key=lambda row: n if isinstance(n := row.get("turn_number"), int) else 0):
+            session.saw(seconds(row.get("timestamp")))
+            session.repo = session.repo or text(row, "repo", "repository")
+            session.model = text(row, "model") or session.model
+            _add_turn(row, session)
+        yield session.tally()
+
+
+def _add_turn(row: dict[str, Any], session: Session) -> None:
+    """A tool's row holds its call, and its result where the set has it; else the result has a row of its own."""
+    kind = text(row, "turn_type") or text(row, "role")
+    last = session.last
+    if kind in ("user_prompt", "user", "human"):
+        session.entries.append(Said(text(row, *_TEXTS)))
+    elif kind.startswith("tool") and not text(row, "tool_name") and isinstance(last, AgentReply):
+        if call := waiting_for(last.calls, text(row, "tool_call_id")):
+            call.result = text(row, *_TEXTS, *_RESULTS)
+    elif kind.startswith("tool"):
+        if not isinstance(last, AgentReply):
+            session.entries.append(last := AgentReply())
+        given = table(loaded(row.get("tool_input_json")))
+        given = given or {k: row[k] for k in ("command", "file_path") if isinstance(row.get(k), str)}
+        call = AgentCall(text(row, "tool_call_id"), text(row, "tool_name"), given)
+        call.result = next((row[name] for name in _RESULTS if isinstance(row.get(name), str)), None)
+        call.is_error = row.get("is_error") is True
+        last.calls.append(call)
+    elif kind in ("assistant_response", "assistant_thinking", "assistant"):
+        if not isinstance(last, AgentReply) or last.calls:
+            session.entries.append(last := AgentReply())
+        if kind == "assistant_thinking":
+            last.thinking = text(row, *_TEXTS)
+        else:
+            last.text = joined(last.text, text(row, *_TEXTS))
+    elif not session.refusal:
+        session.refusal, session.detail = "unknown-role", f"a row has the type {kind[:40]!r}"
+
+
+FORMATS = {
+    "code-contests": SessionReader(_is_code_contests, _code_contests),
+    "docstrings": SessionReader(_is_documented, _docstrings),
+    "oasst": SessionReader(_is_oasst, _oasst),
+    "turn-tables": SessionReader(_has_a_row_a_turn, _turn_tables),
+}

@@ -1,0 +1,80 @@
+"""What a stage came to, kept under what it rests on: while nothing of that has changed, no file is opened again.
+
+The files are the truth, and whatever is kept here can be deleted at any time. It rests on the settings, this program,
+and the sum of the files (`duel.file_sums`). What a stage saves leaves standing what the stages before it found: their
+sums move on by what it saved itself, and by nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from duel.file_sums import Snapshot
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+
+def ground(settings: Settings, *further: object) -> str:
+    """The fingerprint of the settings, of this program and of whatever else is looked at."""
+    told = repr((program().hex(), settings.model_dump_json(), *further))
+    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def recall(workspace: Workspace, name: str, rests_on: str, files: Snapshot) -> dict[str, Any] | None:
+    """What `keep` has kept; None where something has changed since."""
+    match _read(workspace).get(name):
+        case {"on": on, "files": sums, "said": dict(said)} if (on, sums) == (rests_on, files.before):
+            return said
+    return None
+
+
+def keep(workspace: Workspace, name: str, rests_on: str, files: Snapshot, said: dict[str, Any]) -> None:
+    """Keep what the stage `name` came to, over the files as they are now."""
+    _write(workspace, _read(workspace) | {name: {"on": rests_on, "files": files.now(), "said": said}})
+
+
+def carry(workspace: Workspace, names: Iterable[str], files: Snapshot) -> None:
+    """What stood before this stage for `names`, and is left as it is by what the stage saved, stands after it."""
+    kept, now = _read(workspace), files.now()
+    standing = [
+        kept[name] for name in names if isinstance(kept.get(name), dict) and kept[name].get("files") == files.before
+    ]
+    if standing and now != files.before:
+        for one in standing:
+            one["files"] = now
+        _write(workspace, kept)
+
+
+def _path(workspace: Workspace) -> Path:
+    return workspace.private / "standing.json"
+
+
+def _read(workspace: Workspace) -> dict[str, Any]:
+    import orjson
+
+    with contextlib.suppress(OSError, ValueError):
+        kept = orjson.loads(_path(workspace).read_bytes())
+        if isinstance(kept, dict):
+            return kept
+    return {}
+
+
+def _write(workspace: Workspace, kept: dict[str, Any]) -> None:
+    import orjson
+
+    workspace.saves.let_the_clock_move()
+    workspace.save(_path(workspace), orjson.dumps(kept))
+
+
+@cache
+def program() -> bytes:
+    """The fingerprint of the package's bytes: another version looks at everything anew."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(file for file in Path(__file__).parent.rglob("*") if file.suffix in {".py", ".txt", ".toml"}):
+        digest.update(path.read_bytes())
+    return digest.digest()
