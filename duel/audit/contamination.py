@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
-from duel.audit.tables import rows
+from duel.audit.tables_beside import rows
 from duel.errors import ItemError, SettingsError
 from duel.records import fingerprint
 from duel.settings import Settings

@@ -11,7 +11,7 @@ from duel.audit.leak_paths import spelled_paths
 from duel.audit.leak_phrases import TABLE
 from duel.audit.leak_search import Findings, Search
 from duel.audit.pull_facts import DiffLine, Fact, plain
-from duel.audit.tables import rows
+from duel.audit.tables_beside import rows
 
 NARROW = 80  # lines that a window has at most; who opens more reads the file
 FIRST_LINES = 40  # a window that starts higher shows the head of a file, which says nothing

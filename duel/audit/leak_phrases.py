@@ -5,7 +5,7 @@ from functools import cache
 
 from duel.audit.leak_search import Findings, Search
 from duel.audit.pull_facts import Fact
-from duel.audit.tables import rows
+from duel.audit.tables_beside import rows
 
 TABLE = "leak_patterns.txt"
 

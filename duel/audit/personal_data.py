@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from duel.audit.tables import words
+from duel.audit.tables_beside import words
 
 # Addresses that belong to nobody, and hosts whose user is a role.
 _NOBODY = re.compile(

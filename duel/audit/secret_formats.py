@@ -7,7 +7,7 @@ here needs a network: whether a key still works is nobody's business. On 165 kin
 `kingfisher-secret-scanner` 1.5.0 (17 MB) finds 103 and changes 2.
 """
 
-from duel.audit.tables import rows
+from duel.audit.tables_beside import rows
 
 
 def formats() -> list[tuple[str, tuple[str, ...], str]]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from duel.audit import personal_data
 from duel.audit.secret_formats import formats
-from duel.audit.tables import rows
+from duel.audit.tables_beside import rows
 
 
 @dataclass(frozen=True)

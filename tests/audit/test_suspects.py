@@ -143,7 +143,7 @@ def test_a_second_run_pays_for_nothing_and_writes_the_same(
     first = [path.read_bytes() for path in [*workspace.answer_paths(), workspace.report / "audit.json"]]
     assert stand_in.stats()["by_role"] == {"auditor": 6}
     script("audit", "--workspace", tmp_path, code=0, **reached(stand_in))
-    (workspace.private / "audited-challenger.json").unlink()
+    (workspace.private / "standing.json").unlink()
     script("audit", "--workspace", tmp_path, code=0, **reached(stand_in))
     assert [path.read_bytes() for path in [*workspace.answer_paths(), workspace.report / "audit.json"]] == first
     assert stand_in.stats()["requests"] == 6
