@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
@@ -17,9 +17,6 @@ from duel.command import say
 from duel.offline import endpoint_url
 from duel.settings import Settings
 from duel.workspace import SHARDS_FOLDER, Workspace
-
-if TYPE_CHECKING:
-    from duel.calls import Job, Plan, Summary
 
 Asked = Literal["writer", "judge", "guide"]
 Given = ParamSpec("Given")
@@ -39,7 +36,7 @@ class AskingStage(Stage):
     """Nothing is asked, and nothing written."""
     beside_it: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def open_turns(self) -> Iterator[Job]:
+    def open_turns(self) -> Iterator[calls.Job]:
         """A job for everything that is not there yet, in the order of the files."""
         raise NotImplementedError
 
@@ -59,7 +56,7 @@ class AskingStage(Stage):
         """What must be ready before the first call, and is closed after the last one."""
         yield
 
-    async def driven(self, jobs: Iterable[Job], budget: float | None, offline: bool) -> Summary:
+    async def driven(self, jobs: Iterable[calls.Job], budget: float | None, offline: bool) -> calls.Summary:
         with endpoint_url(offline) as url:
             return await drive(jobs, self, role=self.ROLE, total=self.total(), budget=budget, url=url)
 
@@ -86,7 +83,7 @@ def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Give
     async def rounds(*arguments: Given.args, **named: Given.kwargs) -> Found:
         while True:
             found = await run(*arguments, **named)
-            summary: Summary | None = found.calls if isinstance(found, Result) else found  # type: ignore[assignment]
+            summary: calls.Summary | None = found.calls if isinstance(found, Result) else found  # type: ignore[assignment]
             if summary is None or not summary.waiting:
                 return found
             if isinstance(budget := named.get("budget"), float):
@@ -119,14 +116,14 @@ async def run_async(
         return result
 
 
-def plan(kind: type[AskingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> Plan:
+def plan(kind: type[AskingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
     jobs = kind(kind.NAME, workspace, settings, planned=True).open_turns()
     return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, offline=offline)
 
 
 async def drive(
-    jobs: Iterable[Job],
+    jobs: Iterable[calls.Job],
     stage: Stage,
     *,
     role: Asked = "writer",
@@ -135,7 +132,7 @@ async def drive(
     budget: float | None = None,
     url: str = "",
     outdated: Path | None = None,
-) -> Summary:
+) -> calls.Summary:
     """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
 
     `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
@@ -36,9 +36,6 @@ from duel.stages import asking, command_line, execute
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-if TYPE_CHECKING:
-    from duel.calls import Ask
-
 ARMS = ("without", "with")
 EACH = 12
 ROLLOUTS = 200
@@ -52,7 +49,7 @@ class KnownQuestion(OpenPair):
     arm: str = field(kw_only=True)
     votes: list[Any] = field(default_factory=list)
 
-    async def work(self, ask: Ask) -> None:
+    async def work(self, ask: calls.Ask) -> None:
         """Ask for every vote."""
         import asyncio
 

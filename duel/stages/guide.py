@@ -30,7 +30,7 @@ from duel.guiding import overseer, supervised_loop
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
 from duel.offline.completion import OWN_PREFIX
-from duel.records import Commit, Guided, GuidedRun, Message, Ran
+from duel.records import Commit, Guided, Message, Ran
 from duel.sources.draw import chance, shuffled
 from duel.stages import asking, opened
 from duel.stages.execute import backend_flag, no_backend, start_of
@@ -73,10 +73,6 @@ class Guiding(asking.AskingStage):
         series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return {"agent_model": settings.agent_model, "overseer_model": settings.overseer_model, "series": series}
 
-    def is_of(self, record: GuidedRun) -> bool:
-        """True if a record is of this agent and series."""
-        return all(getattr(record, name) == value for name, value in self.made.items())
-
     def total(self) -> int:
         return self.drawn
 
@@ -110,7 +106,11 @@ class Guiding(asking.AskingStage):
             raise UserError("there are no tasks", where=workspace.root / "commit", hint=hint)
         if not settings.overseer_model:
             raise SettingsError("no model oversees", where="[guide] overseer_model", hint="every judge is a function")
-        made = {record.task: (record.round, self.is_of(record)) for _, record in workspace.guided(self.redone)}
+        made: dict[str, tuple[int, bool]] = {}
+        """By task: the newest round, and whether it is of this agent and series."""
+        for _, known in workspace.guided(self.redone):
+            same = all(getattr(known, name) == value for name, value in self.made.items())
+            made[known.task] = (known.round, same)
         newest = max((number for number, _ in made.values()), default=0)
         goes_on = newest and all(same for number, same in made.values() if number == newest)
         self.round = newest if goes_on else newest + 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from duel import calls
@@ -45,7 +46,7 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.stages import audit, challenger, choose, execute, king, refine, report, validate
+    from duel.stages import audit, challenger, choose, execute, king, refine, report, review, validate
 
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
@@ -68,8 +69,12 @@ def run(
         _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
 
     def judge() -> Result:
-        further = judged_in_every_way(workspace, settings) if offline else {}
-        return validate.run(workspace, settings, **further, **paying())
+        if not offline:
+            return validate.run(workspace, settings, **paying())
+        # Every further contest costs nothing here; rules vote in place of people.
+        further: dict[str, Any] = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True}
+        people = partial(review.run, workspace, settings, offline=True)
+        return validate.run(workspace, settings, before_verdict=people, **further, **paying())
 
     stages: dict[str, Callable[[], Result]] = {
         "prompt": lambda: draw(workspace, settings, offline, configured),
@@ -93,16 +98,6 @@ def run(
             return result
         code = max(code, result.exit_code)
     return Result("run", code, result.found)
-
-
-def judged_in_every_way(workspace: Workspace, settings: Settings) -> dict[str, Any]:
-    """What an offline run asks of validate.py, where it costs nothing: every contest; rules vote in place of people."""
-    from duel.stages import review
-
-    def people() -> Result:
-        return review.run(workspace, settings, offline=True)
-
-    return {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True, "before_verdict": people}
 
 
 def draw(workspace: Workspace, settings: Settings, offline: bool, configured: SampleSection | None) -> Result:

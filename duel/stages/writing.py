@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from duel import calls, candidates, standing
 from duel.bookkeeping import Result
@@ -17,9 +17,6 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
 from duel.file_sums import Snapshot
 from duel.records import Answer, Candidate, Commit, Side
 from duel.stages.asking import AskingStage
-
-if TYPE_CHECKING:
-    from duel.calls import Summary
 
 
 @dataclass
@@ -61,7 +58,7 @@ class WritingStage(AskingStage):
         """Today's settings bring nothing for `turn`. What others made (`had`) must not stand in for it."""
         raise NotImplementedError
 
-    def finish(self, summary: Summary, found: Any = None) -> Result:
+    def finish(self, summary: calls.Summary, found: Any = None) -> Result:
         """As every stage; if no reply could be used for any turn, items are open, whatever became of them."""
         result, asked = super().finish(summary, found), any(form.replies for form in self.forms.values())
         nothing = asked and not summary.done and not self.finished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_a_plan_needs_no_key(script: Script, fill: Fill) -> None:
     done = script("run.py", "--workspace", workspace.root, "--plan", code=0)
     assert "in all: 24 calls" in done.out
     assert not (workspace.root / "answer_0").exists()
+
+
+def test_a_plan_writes_nothing(script: Script, fill: Fill, stand_in: StandIn) -> None:
+    workspace = fill(3)
+    script("king.py", "--workspace", workspace.root, code=0)
+    shutil.rmtree(workspace.private)
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
+    for name in ("king.py", "ch.py", "audit", "validate.py", "guide", "run.py"):
+        script(name, "--workspace", workspace.root, "--plan", code=0)
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
 
 
 def test_a_plan_for_an_empty_folder_assumes_typical_turns(script: Script, tmp_path: Path) -> None:
