@@ -34,7 +34,7 @@ class AskingStage(Stage):
     ROLE: ClassVar[Asked] = "writer"
     planned: bool = False
     """Nothing is asked, and nothing written."""
-    beside_it: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def open_turns(self) -> Iterator[calls.Job]:
         """A job for everything that is not there yet, in the order of the files."""
@@ -72,7 +72,7 @@ class AskingStage(Stage):
 
         While the event loop stands still, replies that have come are taken for late ones.
         """
-        async with self.beside_it:
+        async with self.one_at_a_time:
             return await asyncio.to_thread(work, *given)
 
 
