@@ -27,34 +27,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Settings",
-    "Workspace",
-    "errors",
-    "judge",
-    "load_settings",
-    "records",
-    "stages",
-    "statistics",
-    "verdict",
-]
-
-# Where each name lives: (module, name in it), or a module itself.
+    "Settings", "Workspace", "errors", "judge", "load_settings", "records", "stages", "statistics", "verdict",
+]  # fmt: skip
+# Where each name lives: the module, and the name in it.
 _HOMES = {
-    "Settings": ("duel.settings", "Settings"),
-    "Workspace": ("duel.workspace", "Workspace"),
-    "errors": ("duel.errors", ""),
-    "judge": ("duel.judging.in_memory", "judge"),
-    "load_settings": ("duel.settings", "load"),
-    "records": ("duel.records", ""),
-    "stages": ("duel.stages", ""),
-    "statistics": ("duel.judging.statistics", ""),
-    "verdict": ("duel.judging.in_memory", "verdict"),
+    "Settings": "duel.settings Settings",
+    "Workspace": "duel.workspace Workspace",
+    "errors": "duel.errors",
+    "judge": "duel.judging.in_memory judge",
+    "load_settings": "duel.settings load",
+    "records": "duel.records",
+    "stages": "duel.stages",
+    "statistics": "duel.judging.statistics",
+    "verdict": "duel.judging.in_memory verdict",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
+    module, _, attribute = _HOMES[name].partition(" ")
     found = import_module(module)
     return getattr(found, attribute) if attribute else found

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from duel import chat_tokens, fence, prompts, pull
+from duel import calls, chat_tokens, fence, prompts, pull
 from duel.calls import Occurrences, Reply, Request
 from duel.errors import EndpointError
 from duel.history import estimate_tokens, fit
 from duel.records import Commit, Made, Message, Side
 from duel.settings import Settings
 from duel.turn import format_problem
-
-if TYPE_CHECKING:
-    from duel.calls import Ask
 
 # Fence lines, role markers and the like around what is counted, in tokens.
 SLACK_TOKENS = 128
@@ -168,7 +164,9 @@ def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Qu
     return replace(question, request=replace(question.request, messages=[*question.request.messages, *said]))
 
 
-async def ask_for_turn(ask: Ask, question: Question, retries: int, form: FormKept | None = None) -> tuple[Reply, Made]:
+async def ask_for_turn(
+    ask: calls.Ask, question: Question, retries: int, form: FormKept | None = None
+) -> tuple[Reply, Made]:
     """One well-formed turn. Raises Refused where `retries` more askings bring none, ItemError where the call fails."""
     problem = ""
     for attempt in range(retries + 1):

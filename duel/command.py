@@ -44,22 +44,20 @@ class Parser(argparse.ArgumentParser):
         )
         return self
 
-    def with_spending(self) -> Parser:
-        """Add what every stage that pays for replies takes."""
+    def with_spending(self, *, batches: bool = True) -> Parser:
+        """Add what every stage that pays for replies takes; `batches`: it can ask in batches."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
         self.add_argument(
             "--budget", type=_dollars, metavar="USD", help="stop cleanly once this run has spent this much"
         )
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
-        self.add_argument(
-            "--batch",
-            nargs="?",
-            const="on",
-            metavar="PROVIDER",
-            help="ask in batches: half the price, up to a day a round",
-        )
-        self.add_argument("--batch-out", metavar="FILE", help="write what would be asked to a file, and ask nothing")
-        self.add_argument("--absorb", metavar="FILE", help="take replies from a file of batch results, and ask nothing")
+        if batches:
+            what = "ask in batches: half the price, up to a day a round"
+            self.add_argument("--batch", nargs="?", const="on", metavar="PROVIDER", help=what)
+            what = "write what would be asked to a file, and ask nothing"
+            self.add_argument("--batch-out", metavar="FILE", help=what)
+            what = "take the replies in a provider's file of results, and ask nothing"
+            self.add_argument("--absorb", metavar="FILE", help=what)
         self.add_argument("--share", metavar="FILE", help="a file { calls, dollars } that says what this run may take")
         return self
 

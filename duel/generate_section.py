@@ -1,12 +1,22 @@
 """The keys of [generate]: who writes the candidates of a turn, how, and how one of several is chosen."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from duel.sections import Sampling, distinct
+from duel.sections import Models, Sampling
 
 SELECTION_STEPS = ("audit", "execution", "majority", "judge")
+
+
+def _known_steps(steps: str) -> str:
+    if {step.strip() for step in steps.split(",")} - {*SELECTION_STEPS, ""}:
+        raise ValueError(f"must be steps out of {', '.join(SELECTION_STEPS)}, with commas between them")
+    return steps
+
+
+def _one_or_more(models: Any) -> Any:
+    return [models] if isinstance(models, str) and models else models or []
 
 
 class GenerateSection(Sampling):
@@ -22,13 +32,13 @@ class GenerateSection(Sampling):
     """Candidates for the king of a turn that each of its models writes; the best one is judged."""
     challengers: int = Field(1, ge=1, le=32)
     """The same for the challenger. Four of them win most of what there is to win, at three duels a turn."""
-    king_models: list[str] = Field(default_factory=list)
+    king_models: Models = Field(default_factory=list)
     """Several models of the king, in place of `king_model`."""
-    challenger_models: list[str] = Field(default_factory=list)
+    challenger_models: Models = Field(default_factory=list)
     """Several models of the challenger, in place of `challenger_model`."""
-    select: str = "audit, execution, judge"
+    select: Annotated[str, AfterValidator(_known_steps)] = "audit, execution, judge"
     """How one of several candidates is chosen, step by step; "majority" before "judge": the kings' commonest deed."""
-    select_model: list[str] = Field(default_factory=list)
+    select_model: Annotated[Models, BeforeValidator(_one_or_more)] = Field(default_factory=list)
     """The model, or models, of the step "judge"; empty: the first of `[judge] models`. They do not judge the duel,
     unless no other judge is left."""
     temperature: float = Field(1.0, ge=0, le=2)
@@ -48,21 +58,3 @@ class GenerateSection(Sampling):
     def steps(self) -> tuple[str, ...]:
         """The steps of `select`."""
         return tuple(step.strip() for step in self.select.split(",") if step.strip())
-
-    @field_validator("select")
-    @classmethod
-    def _known_steps(cls, steps: str) -> str:
-        unknown = {step.strip() for step in steps.split(",")} - {*SELECTION_STEPS, ""}
-        if unknown:
-            raise ValueError(f"must be steps out of {', '.join(SELECTION_STEPS)}, with commas between them")
-        return steps
-
-    @field_validator("select_model", mode="before")
-    @classmethod
-    def _one_or_more(cls, models: Any) -> Any:
-        return [models] if isinstance(models, str) and models else models or []
-
-    @field_validator("king_models", "challenger_models", "select_model")
-    @classmethod
-    def _writers_and_choosers(cls, models: list[str]) -> list[str]:
-        return distinct(models)

@@ -3,9 +3,9 @@
 The line below a key is its documentation: `docs/settings.md` is made from it.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
 
 from duel.records import DIMENSIONS, RULE
 
@@ -15,6 +15,33 @@ def distinct(models: list[str]) -> list[str]:
     if len(set(models)) != len(models) or not all(models):
         raise ValueError("must be distinct, non-empty model ids")
     return models
+
+
+def _known_metrics(keys: list[str]) -> list[str]:
+    if not set(keys) <= {*DIMENSIONS} or len(set(keys)) != len(keys):
+        raise ValueError(f"must be distinct names out of {', '.join(DIMENSIONS)}")
+    return keys
+
+
+def _not_the_question(fields: dict[str, Any]) -> dict[str, Any]:
+    own = {"model", "messages", "stream", "stream_options", "max_tokens", "temperature", "response_format"}
+    if taken := own & fields.keys():
+        raise ValueError(f"cannot set {', '.join(sorted(taken))}")
+    return fields
+
+
+def _allow_or_refuse(value: dict[str, list[str]]) -> dict[str, list[str]]:
+    if set(value) - {"allow", "refuse"}:
+        raise ValueError("takes `allow` and `refuse`, each a list of SPDX ids")
+    return value
+
+
+def _list_means_allow(value: Any) -> Any:
+    return {"allow": value} if isinstance(value, list) else value
+
+
+Models = Annotated[list[str], AfterValidator(distinct)]
+Licenses = Annotated[dict[str, list[str]], AfterValidator(_allow_or_refuse), BeforeValidator(_list_means_allow)]
 
 
 class FrozenSection(BaseModel):
@@ -123,7 +150,7 @@ class Sampling(FrozenSection):
     """Nucleus sampling; unset: the model's default."""
     reasoning_effort: str | None = None
     """How long a model thinks ("low", "medium", "high"), where it takes this parameter."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: Annotated[dict[str, Any], AfterValidator(_not_the_question)] = Field(default_factory=dict)
     """Further fields of every request, as the endpoint spells them: { seed = 1, provider = { … } }."""
 
     @property
@@ -131,14 +158,6 @@ class Sampling(FrozenSection):
         """What goes into every request, by its name on the wire."""
         chosen = {"top_p": self.top_p, "reasoning_effort": self.reasoning_effort}
         return {**self.extra_body, **{name: value for name, value in chosen.items() if value is not None}}
-
-    @field_validator("extra_body")
-    @classmethod
-    def _not_the_question(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        own = {"model", "messages", "stream", "stream_options", "max_tokens", "temperature", "response_format"}
-        if taken := own & fields.keys():
-            raise ValueError(f"cannot set {', '.join(sorted(taken))}")
-        return fields
 
 
 class RateLimit(FrozenSection):
@@ -153,7 +172,7 @@ class RateLimit(FrozenSection):
 class JudgeSection(Sampling):
     """The panel."""
 
-    models: list[str] = Field(
+    models: Models = Field(
         default_factory=lambda: [
             "deepseek-ai/DeepSeek-V3.2-TEE",
             "Qwen/Qwen3-235B-A22B-Thinking-2507-TEE",
@@ -178,7 +197,9 @@ class JudgeSection(Sampling):
     """Budget of a plain judge's verdict; default 768."""
     thinking_max_tokens: int = Field(4096, ge=1)
     """Budget of a thinking judge, reasoning included."""
-    metric_keys: list[str] = Field(default_factory=lambda: list(DIMENSIONS), min_length=1)
+    metric_keys: Annotated[list[str], AfterValidator(_known_metrics)] = Field(
+        default_factory=lambda: list(DIMENSIONS), min_length=1
+    )
     """Dimensions that count towards the score."""
     orders: Literal["both", "king_first", "alternate"] = "both"
     """Which orders a judge sees the two replies in."""
@@ -214,19 +235,6 @@ class JudgeSection(Sampling):
     """Caps of single judges: "model" = { max_concurrency = 2, min_interval_s = 1.5 }."""
     fallback: Fallback | None = None
     """The judges' second provider; unset: as `[endpoint]`."""
-
-    @field_validator("metric_keys")
-    @classmethod
-    def _known_metrics(cls, keys: list[str]) -> list[str]:
-        unknown = [key for key in keys if key not in DIMENSIONS]
-        if unknown or len(set(keys)) != len(keys):
-            raise ValueError(f"must be distinct names out of {', '.join(DIMENSIONS)}")
-        return keys
-
-    @field_validator("models")
-    @classmethod
-    def _distinct_models(cls, models: list[str]) -> list[str]:
-        return distinct(models)
 
     @property
     def asked_models(self) -> list[str]:
@@ -294,22 +302,10 @@ class AuditSection(FrozenSection):
     """Benchmarks (names, or files of ids one per line) whose instances never reach `prompt/`; [] switches it off."""
     decontaminate_by: Literal["id", "repo"] = "id"
     """"repo" is the strict mode: every pull request of a benchmark's repository is refused."""
-    licenses: dict[str, list[str]] = Field(default_factory=dict)
+    licenses: Licenses = Field(default_factory=dict)
     """{ allow = [...] } or { refuse = [...] } of SPDX ids; empty: every license passes."""
     scrub_secrets: bool = True
     """Replace secrets and personal data in whatever leaves the workspace."""
-
-    @field_validator("licenses", mode="before")
-    @classmethod
-    def _list_means_allow(cls, value: Any) -> Any:
-        return {"allow": value} if isinstance(value, list) else value
-
-    @field_validator("licenses")
-    @classmethod
-    def _allow_or_refuse(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
-        if set(value) - {"allow", "refuse"}:
-            raise ValueError("takes `allow` and `refuse`, each a list of SPDX ids")
-        return value
 
 
 class ExecuteSection(FrozenSection):

@@ -12,73 +12,56 @@ import typing
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
+from duel import sections, wordlists
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
 from duel.generate_section import GenerateSection
 from duel.price_sections import BatchSection, Price
 from duel.records import Side
-from duel.sections import (
-    AuditSection,
-    DuelSection,
-    EndpointSection,
-    ExecuteSection,
-    FrozenSection,
-    GuideSection,
-    JudgeSection,
-    RefineSection,
-    ReportSection,
-    ReviewSection,
-    SampleSection,
-    StoreSection,
-)
+from duel.sections import FrozenSection
 
 SETTINGS_FILE = "chain.toml"
 # What the field's public validator keeps in the same file and nothing here reads: sections, and keys by section.
 FOREIGN_SECTIONS = frozenset({"chain", "arch", "seed", "preeval", "files"})
-FOREIGN_KEYS = {
-    "judge": "chutes_try_s chutes_max_s chutes_giveup_tasks or_timeout_s or_retries judge_total_s".split(),
-    "judge.fallback": "chutes_429_grace_s reasoning_models".split(),
-    "duel": "king_chain_depth duel_budget_s eval_delta".split(),
-    "dataset": "split manifest_sha256".split(),
-}
+FOREIGN_KEYS = {section: keys.split() for section, keys in wordlists.table("foreign_keys").items()}
 # (section, key) that the field's files use -> the (section, key) of this project that means the same.
 SYNONYMS = {
-    ("dataset", "repo"): ("sample", "dataset"),
-    ("dataset", "shard_glob"): ("sample", "shard_glob"),
-    ("duel", "n_samples"): ("sample", "n"),
-    ("duel", "max_turns_per_sample"): ("sample", "max_turn"),
-    ("duel", "gen_temperature"): ("generate", "temperature"),
-    ("duel", "gen_max_tokens"): ("generate", "max_tokens"),
-    ("duel", "gen_max_model_len"): ("generate", "max_model_len"),
-    ("judge", "retry_timeout_s"): ("judge", "call_timeout_s"),
-    ("judge", "retry_max_backoff_s"): ("judge", "max_429_wait_s"),
+    (section, key): (own_section, own_key)
+    for theirs, ours in wordlists.table("synonyms").items()
+    for section, key, own_section, own_key in [f"{theirs} {ours}".split()]
 }
 # How much a name must resemble a known one to count as a misspelling of it (difflib's ratio). The closest pair of a
 # public file's own key and one of ours, `or_timeout_s` and `call_timeout_s`, has 0.77; `modles` and `models` have 0.83.
 MISSPELT = 0.8
 
 
+_ORDERED = (
+    ("sample", "min_turn", "max_turn", "turns are counted from 1; the default of max_turn is 10"),
+    ("report", "defeat_min", "final_min", "a turn is final from `final_min`, refined from `defeat_min`, defeat below"),
+)
+
+
 class Settings(FrozenSection):
     """Everything a run depends on, but for the keys."""
 
-    sample: SampleSection = Field(default_factory=SampleSection)
-    endpoint: EndpointSection = Field(default_factory=EndpointSection)
+    sample: sections.SampleSection = Field(default_factory=sections.SampleSection)
+    endpoint: sections.EndpointSection = Field(default_factory=sections.EndpointSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)
-    judge: JudgeSection = Field(default_factory=JudgeSection)
-    duel: DuelSection = Field(default_factory=DuelSection)
-    report: ReportSection = Field(default_factory=ReportSection)
-    audit: AuditSection = Field(default_factory=AuditSection)
-    execute: ExecuteSection = Field(default_factory=ExecuteSection)
-    refine: RefineSection = Field(default_factory=RefineSection)
-    guide: GuideSection = Field(default_factory=GuideSection)
-    review: ReviewSection = Field(default_factory=ReviewSection)
+    judge: sections.JudgeSection = Field(default_factory=sections.JudgeSection)
+    duel: sections.DuelSection = Field(default_factory=sections.DuelSection)
+    report: sections.ReportSection = Field(default_factory=sections.ReportSection)
+    audit: sections.AuditSection = Field(default_factory=sections.AuditSection)
+    execute: sections.ExecuteSection = Field(default_factory=sections.ExecuteSection)
+    refine: sections.RefineSection = Field(default_factory=sections.RefineSection)
+    guide: sections.GuideSection = Field(default_factory=sections.GuideSection)
+    review: sections.ReviewSection = Field(default_factory=sections.ReviewSection)
     batch: BatchSection = Field(default_factory=BatchSection)
-    store: StoreSection = Field(default_factory=StoreSection)
+    store: sections.StoreSection = Field(default_factory=sections.StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
     _unused: list[str] = PrivateAttr(default_factory=list)
 
@@ -96,6 +79,11 @@ class Settings(FrozenSection):
             else (generate.challenger_models, generate.challenger_model, generate.challengers)
         )
         return (named or [one or generate.model]) * count
+
+    def with_keys(self, **sections: Mapping[str, Any]) -> Self:
+        """A copy with other keys: `with_keys(judge={"quorum": 1})`. They are not checked again."""
+        changed = {name: getattr(self, name).model_copy(update=keys) for name, keys in sections.items()}
+        return self.model_copy(update=changed)
 
     @property
     def king_model(self) -> str:
@@ -163,20 +151,11 @@ def load(
         settings = Settings.model_validate(tables)
     except ValidationError as error:
         raise _explain(error, file, flags or {}) from None
-    if settings.sample.min_turn > settings.sample.max_turn:
-        raise SettingsError(
-            "`min_turn` is above `max_turn`",
-            where=f"{file.name} [sample]",
-            value=f"{settings.sample.min_turn} > {settings.sample.max_turn}",
-            hint="turns are counted from 1; the default of max_turn is 10",
-        )
-    if settings.report.defeat_min > settings.report.final_min:
-        raise SettingsError(
-            "`defeat_min` is above `final_min`",
-            where=f"{file.name} [report]",
-            value=f"{settings.report.defeat_min:g} > {settings.report.final_min:g}",
-            hint="a turn is final from `final_min`, refined from `defeat_min`, defeat below",
-        )
+    for section, least, most, hint in _ORDERED:
+        low, high = (getattr(getattr(settings, section), key) for key in (least, most))
+        if low > high:
+            where, what = f"{file.name} [{section}]", f"`{least}` is above `{most}`"
+            raise SettingsError(what, where=where, value=f"{low:g} > {high:g}", hint=hint)
     settings = _judged_by_others(settings)
     settings._unused.extend(unused)
     return settings
@@ -187,9 +166,7 @@ def _judged_by_others(settings: Settings) -> Settings:
     others = [model for model in settings.judge.models if model not in settings.choosers]
     if not settings.choosers or not others:
         return settings
-    generate = settings.generate.model_copy(update={"select_model": settings.choosers})
-    judge = settings.judge.model_copy(update={"models": others})
-    return settings.model_copy(update={"generate": generate, "judge": judge})
+    return settings.with_keys(generate={"select_model": settings.choosers}, judge={"models": others})
 
 
 def _from_file(file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from duel import wordlists
+
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
@@ -16,39 +18,10 @@ Style = Literal["search", "read", "edit", "run", "version control", "submit", "o
 STYLES: tuple[Style, ...] = ("other", "read", "search", "version control", "run", "edit", "submit")
 SENTINELS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "MINI_SWE_AGENT_FINAL_OUTPUT")
 
-_NAMES: dict[Style, str] = {
-    "search": "ack ag apropos dir du egrep fd fdfind fgrep find fzf grep locate ls rg tree whereis which zgrep",
-    "read": "awk bat batcat cat cmp column comm cut diff expand file fold gawk head hexdump jq less mawk md5sum more nl"
-    " od paste readlink realpath rev sdiff sed sha1sum sha256sum shasum sort stat strings tac tail tr uniq wc xxd"
-    " yq zcat",
-    "edit": "chmod chown cp dd dos2unix ed ex install ln mkdir mktemp mv patch rm rmdir rsync shred tee touch truncate"
-    " unlink unzip",
-    "version control": "bzr fossil gh git hg svn",
-    "other": ": [ alias break cd command continue date declare echo env exit export false hostname id let local printf"
-    " pwd read return set shift shopt sleep source test time timeout trap true type typeset umask unalias uname unset"
-    " wait whoami xargs sudo nohup",
-}
-STYLE_OF: dict[str, Style] = {name: style for style, names in _NAMES.items() for name in names.split()}
+_NAMES = {style: frozenset(names.split()) for style, names in wordlists.table("commands").items()}
+STYLE_OF: dict[str, Style] = {name: style for style in STYLES for name in _NAMES.get(style, ())}
 """What kind of action a command is by itself; whatever is not listed runs a program."""
 _SILENT = frozenset({"", ":", "cd", "export", "false", "set", "shopt", "sleep", "true", "unset"})
-# Commands whose last words are themselves a command.
-_WRAPPERS = frozenset(
-    [
-        "builtin",
-        "command",
-        "doas",
-        "env",
-        "exec",
-        "nice",
-        "nohup",
-        "setsid",
-        "stdbuf",
-        "sudo",
-        "time",
-        "timeout",
-        "xargs",
-    ]
-)
 _NO_FILES = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z_]\w*))")
@@ -262,7 +235,7 @@ def _unwrap(command: Command, depth: int = 3) -> Iterator[Command]:
     """The command itself, and the one that it starts (`xargs grep x`, `find -exec sed … ;`, `timeout 9 python x`)."""
     yield command
     inner: tuple[str, ...] = ()
-    if command.name in _WRAPPERS:
+    if command.name in _NAMES["wrapper"]:
         inner = _behind_options(command.words[1:])
     elif command.name in {"find", "fd"}:
         start = next((i for i, word in enumerate(command.words) if word in {"-exec", "-execdir", "-ok", "-x"}), None)

@@ -1,6 +1,10 @@
 """One agent turn: its thought, its bash block, and whether it is well-formed training text."""
 
 import re
+from functools import cache
+from typing import Literal
+
+from duel import wordlists
 
 # How mini-swe-agent v1 finds an action; v2 uses the second label. What the harness would run is what counts here.
 BLOCK = re.compile(r"```(?:bash|mswea_bash_command)[^\S\n]*\n((?:.*?\n)??)```", re.DOTALL)
@@ -57,3 +61,16 @@ def format_problem(text: str, finish_reason: str = "stop") -> str:
 def format_ok(text: str, finish_reason: str = "stop") -> bool:
     """True for exactly one non-empty bash block, no leaked tool tokens, not cut."""
     return not format_problem(text, finish_reason)
+
+
+def aside(text: str, to: Literal["overseer", "reviewer"], seen: str = "") -> str:
+    """The words of a turn that answer somebody whom the conversation does not show, but for those in `seen`; or ""."""
+    seen = seen.lower()
+    found = (match[0] for match in _asides(to).finditer(text))
+    return next((words for words in found if words.lower() not in seen), "")
+
+
+@cache
+def _asides(to: str) -> re.Pattern[str]:
+    kinds = wordlists.table("asides")
+    return re.compile(f"{kinds['anyone']}|{kinds[to]}", re.IGNORECASE)

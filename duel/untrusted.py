@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import unquote
 
-from duel import chat_tokens
-from duel.attempt_wording import ENGLISH, OTHER_LANGUAGES
+from duel import chat_tokens, wordlists
 
 # Control characters (but newline and tab), soft hyphen, zero-width and bidi marks, line separators, byte order marks,
 # interlinear marks, tag characters and supplementary variation selectors (both smuggle text), lone surrogates.
@@ -36,7 +35,7 @@ _ROLE_LINE = re.compile(
     r"|<\|(?:im_start|start_header_id|system|user|assistant|eot_id)\|?>?|<(?:system|developer)>)",
     re.IGNORECASE | re.MULTILINE,
 )
-_ADDRESS = re.compile("|".join([*ENGLISH, *OTHER_LANGUAGES]), re.IGNORECASE | re.MULTILINE)
+_ADDRESS = re.compile(wordlists.pattern("attempts"), re.IGNORECASE | re.MULTILINE)
 # Long runs of one alphabet that may hold text: base64 (plain or URL-safe), hexadecimal, percent signs.
 _ENCODED = re.compile(
     r"(?<![\w+/-])(?:(?:[0-9a-fA-F]{2}){12,4000}|[A-Za-z0-9+/_-]{24,8000}={0,2}|(?:%[0-9a-fA-F]{2}){8,2000})"

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,42 +65,26 @@ class Workspace:
         self.root = expanded(root).absolute()
         self.folders = NumberedFolders()
         self.saves = Saves(self.root)
+        self.private = self.root / PRIVATE_FOLDER
+        """The folder for what users need not read."""
+        self.ledger = self.private / "ledger.sqlite"
+        """The embedded store of paid replies."""
+        self.duel = self.root / "score" / DUEL_FILE
+        """The verdict."""
+        self.report = self.root / "report"
+        """The folder of pages and lists for people."""
+        self.dropped_path = self.report / "dropped.jsonl"
+        """One JSON line for each item that a stage left out, with the reason."""
+        self.review = self.root / "review"
+        """The folder of people's votes, and of what was drawn for whom."""
+        self.attic = self.root / "attic"
+        """What an older draw left behind: kept, never judged."""
         self._folders_made: set[Path] = set()
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
 
     # -- where things are ------------------------------------------------------------------------------------------
-
-    @property
-    def private(self) -> Path:
-        """The folder for what users need not read."""
-        return self.root / PRIVATE_FOLDER
-
-    @property
-    def ledger(self) -> Path:
-        """The embedded store of paid replies."""
-        return self.private / "ledger.sqlite"
-
-    @property
-    def duel(self) -> Path:
-        """The verdict."""
-        return self.root / "score" / DUEL_FILE
-
-    @property
-    def report(self) -> Path:
-        """The folder of pages and lists for people."""
-        return self.root / "report"
-
-    @property
-    def review(self) -> Path:
-        """The folder of people's votes, and of what was drawn for whom."""
-        return self.root / "review"
-
-    @property
-    def attic(self) -> Path:
-        """What an older draw left behind: kept, never judged."""
-        return self.root / "attic"
 
     def resolve(self, path: str | Path) -> Path:
         """A path from the settings: relative ones are relative to the workspace."""
@@ -201,11 +186,8 @@ class Workspace:
 
     def find_answer(self, stem: str, folders: list[Path] | None = None) -> Path | None:
         """The file of the answer `stem`, wherever it lies. Pass `answer_folders()` when asking often."""
-        for folder in self.answer_folders() if folders is None else folders:
-            path = folder / f"{stem}.json"
-            if path.exists():
-                return path
-        return None
+        paths = (folder / f"{stem}.json" for folder in (self.answer_folders() if folders is None else folders))
+        return next((path for path in paths if path.exists()), None)
 
     def answer_paths(self) -> list[Path]:
         """Every answer file in natural order of its stem; a stem that lies in two folders counts once."""
@@ -291,6 +273,18 @@ class Workspace:
                 part.unlink(missing_ok=True)
             raise cannot_write(path, error) from None
 
+    def save_page(self, path: Path, value: Any) -> None:
+        """Save plain data as JSON that people can read, too."""
+        import orjson
+
+        self.save(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+    def set_aside(self, path: Path) -> None:
+        """Keep the file at `path`, if there is one, under a name that nothing reads: `<name>.damaged-1`."""
+        numbers = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(next(name for name in numbers if not name.exists()))
+
     def _make(self, folder: Path) -> None:
         if folder not in self._folders_made or not folder.is_dir():
             self.folders.make(folder)
@@ -354,24 +348,20 @@ class Workspace:
         finally:
             lock.release()
 
-    def secret(self) -> bytes:
-        """32 random bytes that belong to this workspace, made on first use. They key what outsiders must not guess."""
+    def secret(self, *, keep: bool = True) -> bytes:
+        """32 random bytes of this workspace, made and kept on first use: they key what outsiders must not guess."""
         path = self.private / "secret"
         with contextlib.suppress(FileNotFoundError):
             kept = path.read_bytes()
             if len(kept) == 32:
                 return kept
         fresh = secrets.token_bytes(32)
-        self.save(path, fresh)
-        path.chmod(0o600)
+        if keep:
+            self.save(path, fresh)
+            path.chmod(0o600)
         return fresh
 
     # -- what was left out -----------------------------------------------------------------------------------------
-
-    @property
-    def dropped_path(self) -> Path:
-        """One JSON line for each item that a stage left out, with the reason."""
-        return self.report / "dropped.jsonl"
 
     def save_dropped(self, stage: str, rows: list[Mapping[str, Any]]) -> None:
         """Replace what `stage` had left out by `rows`, each {file, instance_id, reason, detail}; others' rows stay."""

@@ -90,5 +90,6 @@ def test_closed_streams_are_no_failure(tmp_path: Path, closed: str) -> None:
 def test_a_terminal_that_takes_ascii_alone_breaks_nothing(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
     place = tmp_path / "naïve – ✓"
+    place.mkdir()
     done = run(sys.executable, "-m", "duel", "king", "--workspace", place, code=2, cwd=ROOT, env=env)
     assert "there are no prompts" in done.stderr and "hint: " in done.stderr

@@ -30,6 +30,7 @@ FLOORS = [
         "environment",
         "registry",
         "synchronous",
+        "wordlists",
     },
     {
         "workspace",
@@ -45,7 +46,6 @@ FLOORS = [
         "command",
         "chat_tokens",
         "untrusted",
-        "attempt_wording",
     },
     {"calls", "conversation", "placement", "bookkeeping", "standing"},
     {

@@ -27,6 +27,8 @@ class Summary:
     """What a run did. It is counted up while the run goes, so that progress and the last word are one."""
 
     stage: str
+    contest: str = ""
+    """Of several under one name, which."""
     done: int = 0
     """Items that are complete."""
     finished_before: int = 0
@@ -97,6 +99,10 @@ class Summary:
             self.failures.append((item, error.reason, error.what))
 
     @property
+    def title(self) -> str:
+        return f"{self.stage}, {self.contest}" if self.contest else self.stage
+
+    @property
     def exit_code(self) -> int:
         if self.interrupted:
             return errors.EXIT_INTERRUPTED
@@ -111,7 +117,7 @@ class Summary:
 
     def say(self) -> None:
         """The last word, on standard error: what was done, what it cost, what failed, how to go on."""
-        command.say(f"{self.stage}: {self._items}{self._paid}")
+        command.say(f"{self.title}: {self._items}{self._paid}")
         if self.unknown_price:
             names = ", ".join(printable(name) for name in sorted(self.unknown_price))
             command.say(f"  unknown price: {names}; give it in chain.toml [prices]")
@@ -211,8 +217,8 @@ class Progress:
 
     def _share(self) -> str:
         if not self._total:
-            return f"{self._summary.stage}: {self._at:,}"
-        return f"{self._summary.stage}: {self._at:,} of {self._total:,} ({math.floor(100 * self._at / self._total)}%)"
+            return f"{self._summary.title}: {self._at:,}"
+        return f"{self._summary.title}: {self._at:,} of {self._total:,} ({math.floor(100 * self._at / self._total)}%)"
 
     def _figures(self) -> Iterator[str]:
         summary, seconds = self._summary, max(time.monotonic() - self._began, 1e-9)

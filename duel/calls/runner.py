@@ -76,6 +76,7 @@ async def drive_async(
     settings: Settings,
     route: Route,
     stage: str,
+    contest: str = "",
     total: int | None = None,
     passed: Callable[[], int] = int,
     again: bool = False,
@@ -85,13 +86,13 @@ async def drive_async(
     """Work through `jobs` and return what became of them.
 
     `jobs` is consumed as work is needed. Of `total` items `passed()` needed no job so far: progress counts them as
-    done. `again` asks anew for what the ledger holds. `budget` limits what this run may
-    spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the replies in flight, a second
-    one does not. `asker` makes what jobs ask with. Raises EndpointError and WorkspaceError after the replies in flight
-    are kept.
+    done. `contest` names the run where several share a stage. `again` asks anew for what the ledger holds. `budget`
+    limits what this run may spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the
+    replies in flight, a second one does not. `asker` makes what jobs ask with. Raises EndpointError and WorkspaceError
+    after the replies in flight are kept.
     """
     with Ledger(workspace.ledger) as ledger:
-        summary = Summary(stage)
+        summary = Summary(stage, contest)
         if again:
             ledger.begin_again(stage)
         limits = [] if budget is None else [budget]

@@ -86,6 +86,11 @@ class Verifier:
             found.why_not = f"{error.reason}: {error.what}"
         return found
 
+    async def close(self) -> None:
+        await self.executor.close()
+        if self.replayer is not self.executor:
+            await self.replayer.close()
+
     async def change(self, attempt: Attempt) -> str:
         """What the rollout changed: the diff that it submitted, else what its replayed commands left."""
         last = attempt.messages[-1].content if attempt.messages else ""

@@ -25,19 +25,6 @@ MOST_REASON = 2000
 REMINDER = "Answer with the JSON object that is asked for, and the turn below it where you write one."
 _TASKS = {"rule": ("approve", "reject", "replace"), "write": ("replace",), "suggest": ("suggest",)}
 _RULING = re.compile(r"\{\s*\"ruling\"\s*:")
-# Only an agent that was spoken to says this. The same words about the issue's author are rare, and one more asking
-# costs less than a row that answers nobody.
-_ASIDE = re.compile(
-    r"\b(?:as|like) (?:you|the (?:overseer|supervisor|reviewer)) (?:\w+ )?"
-    r"(?:pointed out|said|noted|suggest\w*|mention\w*|advis\w*|ask\w*|recommend\w*|indicat\w*|correctly)\b"
-    r"|\b(?:you(?:'re| are)(?: absolutely| quite)? right|good (?:point|catch)|thank(?:s| you) for)\b"
-    r"|\byour (?:feedback|suggestion|hint|advice|correction|rejection|guidance|reason)\b"
-    r"|\bmy (?:last |previous |earlier |first )?(?:proposal|proposed|rejected)\b"
-    r"|\b(?:was|were|been|got) (?:rejected|turned down|overruled)\b"
-    r"|\b(?:overseer|supervisor)(?:'s)?\b"
-    r"|\b(?:I apologi[sz]e|my apologies|sorry (?:for|about))\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -56,15 +43,9 @@ def prompt_hash() -> str:
     return hashlib.sha256("".join(prompts.load(name).hash for name in names).encode()).hexdigest()[:16]
 
 
-def speaks_of_asides(text: str) -> str:
-    """The words of a turn's thought that answer somebody whom the conversation does not show, or ""."""
-    found = _ASIDE.search(turn.thought(text))
-    return found[0] if found else ""
-
-
 def problem(text: str, finish_reason: str = "stop", *, after_aside: bool = True) -> str:
     """Why a turn can neither run nor be trained on, as a slug with its detail; "" where it can."""
-    said = speaks_of_asides(text) if after_aside else ""
+    said = turn.aside(turn.thought(text), "overseer") if after_aside else ""
     return turn.format_problem(text, finish_reason) or (f"aside: {said}" if said else "")
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from duel import prompts, turn
+from duel import calls, prompts, turn
 from duel.calls import Reply, Request
 from duel.candidates import SLACK_TOKENS, writer_request
 from duel.errors import ItemError
@@ -25,9 +25,6 @@ from duel.history import fit
 from duel.records import Guided, GuidedStep, Message, Ran
 from duel.settings import Settings
 from duel.sources.sampling import loops
-
-if TYPE_CHECKING:
-    from duel.calls import Ask
 
 MOST_REJECTIONS = 2
 """Rejected proposals of one action after which the overseer must write it."""
@@ -79,7 +76,7 @@ class Supervision:
     settings: Settings
     mark: str
     """The nonce of its fences."""
-    ask: Ask
+    ask: calls.Ask
     save: Callable[[], None]
 
     async def solo(self, episode: Episode) -> str:
@@ -122,8 +119,8 @@ class Supervision:
             found.append(step.model_copy(update={"suggestion": "" if found else suggestion}))
             if step.action:
                 return found
-            told = _aside(f"this turn was not run. {ruling.reason}")
-            shown += [_message("assistant", reply.text or "(nothing)"), _message("user", told)]
+            shown.append(Message(role="assistant", content=reply.text or "(nothing)"))
+            shown.append(Message(role="user", content=_aside(f"this turn was not run. {ruling.reason}")))
         return [*found, _step(await self._overseer("write", messages, *(step.proposal for step in found)))]
 
     async def _agent(self, messages: Sequence[Message]) -> Reply:
@@ -162,12 +159,8 @@ def ended(steps: Sequence[GuidedStep], settings: Settings) -> str:
 
 def said(action: str, ran: Ran) -> list[Message]:
     """An action and what was shown of it; no submission of the dataset's ends with an observation."""
-    turns = [_message("assistant", action)]
-    return turns if ran.submits else [*turns, _message("user", ran.shown)]
-
-
-def _message(role: Literal["assistant", "user"], content: str) -> Message:
-    return Message(role=role, content=content)
+    turns = [Message(role="assistant", content=action)]
+    return turns if ran.submits else [*turns, Message(role="user", content=ran.shown)]
 
 
 def _aside(reason: str) -> str:

@@ -46,8 +46,7 @@ def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdic
 def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Settings:
     """`settings` with these judges as the panel, each asked in full."""
     settings = settings or Settings()
-    panel = settings.judge.model_copy(update={"models": list(judges), "thinking_models": [], "strategy": "full"})
-    return settings.model_copy(update={"judge": panel})
+    return settings.with_keys(judge={"models": list(judges), "thinking_models": [], "strategy": "full"})
 
 
 def _answer(number: int, king: str, challenger: str) -> Answer:

@@ -121,8 +121,7 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
 
     settings = panel.settings
     if contest is CONFIRM and settings.judge.confirm_models:
-        judge = settings.judge.model_copy(update={"models": settings.judge.confirm_models})
-        settings = settings.model_copy(update={"judge": judge})
+        settings = settings.with_keys(judge={"models": settings.judge.confirm_models})
     return Judges(Stage(contest.name, panel.workspace, settings, again=panel.stage.again), contest)
 
 

@@ -8,14 +8,13 @@ rewritten from; a drawn part of the turns stands before the held-out judges unch
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from duel import placement
+from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.judging import rubric
 from duel.judging.contests import DUEL, Contest
@@ -34,10 +33,6 @@ JUDGED_AS = "refine-judge"
 # Twins set a question apart from the duel's very same one: a rewrite that changes nothing gets fresh votes, and so does
 # the control arm. Room for 10,000 turns with the very same texts in each round.
 FRESH_VOTES, CONTROL_VOTES, ROUND = 600_000, 800_000, 10_000
-_OF_REVIEW = re.compile(
-    r"(?i)\breviewers?\b|\bthe other turn\b|\b(?:the|your|their) feedback\b|\b(?:my|this) (?:rewritten|revised) turn\b"
-    r"|\b(?:earlier|previous|first) version of (?:my|this|the) turn\b|\bas (?:you|they) pointed out\b"
-)
 
 
 @dataclass(frozen=True)
@@ -74,9 +69,8 @@ def refused(rewrite: Rewrite, answer: Answer, settings: Settings) -> str:
         return obstacle.slug
     if audit.leaking or audit.leak_score > (before.leak_score if before else 0.0):
         return "leak" if audit.leaking else "leak-rose"
-    seen = "\n".join(message.content for message in answer.messages).lower()
-    told = (match[0].lower() for match in _OF_REVIEW.finditer(rewrite.candidate.text))
-    return "speaks-of-review" if any(words not in seen for words in told) else ""
+    seen = "\n".join(message.content for message in answer.messages)
+    return "speaks-of-review" if turn.aside(rewrite.candidate.text, "reviewer", seen) else ""
 
 
 def contest(kind: Kind, number: int) -> Contest:

@@ -1,7 +1,5 @@
 """Who coaches and who decides: two panels without a common member."""
 
-from typing import Any
-
 from duel.errors import SettingsError
 from duel.records import RULE
 from duel.settings import Settings
@@ -32,15 +30,10 @@ def panels(settings: Settings) -> tuple[list[str], list[str]]:
 
 def coaching(settings: Settings) -> Settings:
     """The settings of a panel of the coaches alone."""
-    return _panel(settings, models=panels(settings)[0])
+    return settings.with_keys(judge={"strategy": "full", "models": panels(settings)[0]})
 
 
 def deciding(settings: Settings) -> Settings:
     """The settings of the held-out panel: every one of its votes must be there."""
     held_out = panels(settings)[1]
-    return _panel(settings, models=held_out, quorum=len(held_out))
-
-
-def _panel(settings: Settings, **changed: Any) -> Settings:
-    judge = settings.judge.model_copy(update={"strategy": "full", **changed})
-    return settings.model_copy(update={"judge": judge})
+    return settings.with_keys(judge={"strategy": "full", "models": held_out, "quorum": len(held_out)})

@@ -11,6 +11,8 @@ from duel.settings import Settings
 from duel.workspace import Workspace
 
 OFFLINE_MARK = "offline-stand-in/"
+# Stages that leave turns out, in the order of a run; what others name (no evidence, a refused rewrite) goes on.
+ORDER = ("prompt", "king", "challenger", "audit", "validate", "report")
 
 
 def summarise(
@@ -91,8 +93,14 @@ def buckets(tally: Tally, settings: Settings, *, promoted: bool = False) -> list
 
 
 def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How many items each stage left out, by reason; the most frequent first."""
-    counted = Counter((str(row.get("stage", "")), str(row.get("reason", ""))) for row in dropped)
+    """How many items each stage left out, by reason; the most frequent first. A turn counts where it is named first."""
+    counted: Counter[tuple[str, str]] = Counter()
+    named_by: dict[str, str] = {}
+    for row in sorted(dropped, key=lambda row: [*ORDER, row.get("stage")].index(row.get("stage"))):
+        stage, reason, file = (str(row.get(name, "")) for name in ("stage", "reason", "file"))
+        goes_on = not file or stage not in ORDER or reason.startswith("one-")
+        if goes_on or named_by.setdefault(file, stage) == stage:
+            counted[stage, reason] += 1
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return [{"stage": stage, "reason": reason, "items": number} for (stage, reason), number in ordered]
 

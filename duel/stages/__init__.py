@@ -9,30 +9,87 @@ scale.
 raised as one of `duel.errors`.
 """
 
+from __future__ import annotations
+
 import pkgutil
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
 
 from duel import command, settings
-from duel.errors import SettingsError, printable
+from duel.errors import EXIT_FINISHED, SettingsError, UserError, printable
 from duel.offline import overrides
 from duel.settings import Settings
 from duel.workspace import Workspace
 
+if TYPE_CHECKING:
+    from duel.bookkeeping import Result
+    from duel.calls import Plan
 
-def opened(arguments: Namespace) -> tuple[Workspace, Settings]:
-    """The workspace that the command line names, and its settings."""
+NO_WORKSPACE = "run prompt.py first, or name the folder of a run with --workspace"
+
+
+def opened(
+    arguments: Namespace, *, begins: bool = False, flags: Mapping[tuple[str, str], Any] | None = None
+) -> tuple[Workspace, Settings]:
+    """The workspace that the command line names, and its settings; `flags` are keys that it sets.
+
+    Raises UserError where there is no such folder, unless the stage `begins` a workspace: it needs nothing of it.
+    """
     workspace = Workspace(arguments.workspace)
-    chosen = settings.load(workspace.root, *overrides(arguments.offline))
+    if not begins and not workspace.root.is_dir():
+        raise UserError("there is no such workspace", where=workspace.root, hint=NO_WORKSPACE)
+    forced, defaults = overrides(arguments.offline)
+    chosen = settings.load(workspace.root, forced | dict(flags or {}), defaults)
     workspace.folders.most = chosen.store.answers_per_dir
-    say_unused(chosen)
-    return workspace, as_asked(chosen, arguments)
+    if chosen.unused:
+        command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
+    return workspace, _as_asked(chosen, arguments)
 
 
-def as_asked(chosen: Settings, arguments: Namespace) -> Settings:
-    """`chosen` with what the flags of a stage that asks models say of batches and of shares."""
+def command_line(
+    run: Callable[..., Result],
+    plan: Callable[..., Plan] | None = None,
+    *,
+    flags: Callable[[command.Parser], object] = lambda parser: None,
+    show: Callable[[Any], object] = lambda found: None,
+    begins: Callable[[Namespace], object] = lambda arguments: None,
+) -> tuple[Callable[[command.Parser], None], Callable[[Namespace], int]]:
+    """`add_arguments` and `main` of a stage: `--offline`, where it has a `plan` what paying stages take, and `flags`.
+
+    Flags reach `run` and `plan` as the options of the same names; `show` is handed what `run` found; `begins` says of a
+    command line whether it needs no workspace that is there.
+    """
+
+    def add_arguments(parser: command.Parser) -> None:
+        parser.with_offline()
+        if plan is not None:
+            parser.with_spending()
+        flags(parser)
+
+    def main(arguments: Namespace) -> int:
+        workspace, chosen = opened(arguments, begins=bool(begins(arguments)))
+        if plan is not None and arguments.plan:
+            plan(workspace, chosen, **_taken_by(plan, arguments)).say()
+            return EXIT_FINISHED
+        result = run(workspace, chosen, **_taken_by(run, arguments))
+        show(result.found)
+        return result.exit_code
+
+    return add_arguments, main
+
+
+def _taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str, Any]:
+    """The options of a command line that `function` has parameters for."""
+    parameters = signature(function).parameters
+    open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+    return {name: value for name, value in given(arguments).items() if open_ended or name in parameters}
+
+
+def _as_asked(chosen: Settings, arguments: Namespace) -> Settings:
+    """`chosen` with what flags say of batches, of shares and of where commands run."""
     flags = vars(arguments)
     provider, out, absorb = (flags.get(name) or "" for name in ("batch", "batch_out", "absorb"))
     if arguments.offline and (provider not in ("", "off") or out or absorb):
@@ -46,14 +103,11 @@ def as_asked(chosen: Settings, arguments: Namespace) -> Settings:
         from duel.calls.batches import PROVIDERS
 
         _ = PROVIDERS[provider]  # a misspelt one is told before anything is done
-    batch = chosen.batch.model_copy(update={"provider": provider, "out": out, "absorb": absorb})
-    endpoint = chosen.endpoint.model_copy(update={"share": flags.get("share") or chosen.endpoint.share})
-    return chosen.model_copy(update={"batch": batch, "endpoint": endpoint})
-
-
-def say_unused(chosen: Settings) -> None:
-    if chosen.unused:
-        command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
+    return chosen.with_keys(
+        batch={"provider": provider, "out": out, "absorb": absorb},
+        endpoint={"share": flags.get("share") or chosen.endpoint.share},
+        execute={"backend": flags.get("backend") or chosen.execute.backend},
+    )
 
 
 def given(arguments: Namespace) -> dict[str, Any]:

@@ -1,49 +1,138 @@
-"""What every stage that asks models shares: its flags, its drive through the endpoint, its plan."""
+"""What every stage that asks models shares: the run around its jobs, their drive through the endpoint, the plan."""
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Coroutine, Iterable
-from functools import wraps
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
 from duel.command import say
-from duel.errors import EXIT_FINISHED
-from duel.stages import opened
-from duel.workspace import SHARDS_FOLDER
+from duel.offline import endpoint_url
+from duel.settings import Settings
+from duel.workspace import SHARDS_FOLDER, Workspace
 
-if TYPE_CHECKING:
-    from duel.calls import Job, Plan, Summary
-
+Asked = Literal["writer", "judge", "guide"]
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 
-def main(arguments: Namespace, run: Callable[..., Result], plan: Callable[..., Plan]) -> int:
-    """The command line of a stage with `with_offline` and `with_spending`."""
-    workspace, settings = opened(arguments)
-    offline = arguments.offline
-    if arguments.plan:
-        plan(workspace, settings, offline=offline).say()
-        return EXIT_FINISHED
-    return run(workspace, settings, again=arguments.again, budget=arguments.budget, offline=offline).exit_code
+@dataclass
+class AskingStage(Stage):
+    """A stage that saves what models answer. A subclass says which jobs are open; the run around them is one."""
+
+    NAME: ClassVar[str]
+    """In the ledger, and in report/dropped.jsonl."""
+    COMMAND: ClassVar[str]
+    LOCK: ClassVar[str] = "answer"
+    ROLE: ClassVar[Asked] = "writer"
+    planned: bool = False
+    """Nothing is asked, and nothing written."""
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def open_turns(self) -> Iterator[calls.Job]:
+        """A job for everything that is not there yet, in the order of the files."""
+        raise NotImplementedError
+
+    def recalled(self) -> bool:
+        """True where an earlier run has found nothing open, and nothing has changed since."""
+        return False
+
+    def remember(self, result: Result) -> None:
+        """Keep what `recalled` looks at."""
+
+    def total(self) -> int:
+        """How many turns there are, finished ones included."""
+        return len(self.workspace.answer_paths())
+
+    @asynccontextmanager
+    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+        """What must be ready before the first call, and is closed after the last one."""
+        yield
+
+    async def driven(self, jobs: Iterable[calls.Job], budget: float | None, offline: bool) -> calls.Summary:
+        with endpoint_url(offline) as url:
+            return await drive(jobs, self, role=self.ROLE, total=self.total(), budget=budget, url=url)
+
+    def found(self) -> Any:
+        """What the stage found out, for its `Result`."""
+
+    @cached_property
+    def secret(self) -> bytes:
+        return self.workspace.secret(keep=not self.planned)
+
+    async def beside(self, work: Callable[..., Found], *given: Any) -> Found:
+        """`work(*given)` in a thread, one at a time: more would only wait for the interpreter.
+
+        While the event loop stands still, replies that have come are taken for late ones.
+        """
+        async with self.one_at_a_time:
+            return await asyncio.to_thread(work, *given)
+
+
+def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Given, Coroutine[Any, Any, Found]]:
+    """`run`, once more as long as requests went out in batches: each round takes in what the last one asked for."""
+
+    @wraps(run)
+    async def rounds(*arguments: Given.args, **named: Given.kwargs) -> Found:
+        while True:
+            found = await run(*arguments, **named)
+            summary: calls.Summary | None = found.calls if isinstance(found, Result) else found  # type: ignore[assignment]
+            if summary is None or not summary.waiting:
+                return found
+            if isinstance(budget := named.get("budget"), float):
+                named["budget"] = max(0.0, budget - summary.cost)
+
+    return rounds
+
+
+@in_rounds
+async def run_async(
+    kind: type[AskingStage],
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    budget: float | None = None,
+    offline: bool = False,
+) -> Result:
+    """Ask for whatever is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
+    stage, summary = kind(kind.NAME, workspace, settings, again=again), calls.Summary(kind.NAME)
+    with workspace.lock(kind.LOCK, kind.COMMAND):
+        if stage.recalled():
+            return stage.finish(summary, stage.found())
+        jobs = stage.open_turns()
+        if (first := next(jobs, None)) is not None:
+            async with stage.at_work(offline):
+                summary = await stage.driven(chain([first], jobs), budget, offline)
+        result = stage.finish(summary, stage.found())
+        stage.remember(result)
+        return result
+
+
+def plan(kind: type[AskingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+    """What `run` would ask, and at most cost. No call is made, nothing is written."""
+    jobs = kind(kind.NAME, workspace, settings, planned=True).open_turns()
+    return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, offline=offline)
 
 
 async def drive(
-    jobs: Iterable[Job],
+    jobs: Iterable[calls.Job],
     stage: Stage,
     *,
-    role: Literal["writer", "judge", "guide"] = "writer",
+    role: Asked = "writer",
     name: str = "",
     total: int | None = None,
     budget: float | None = None,
     url: str = "",
     outdated: Path | None = None,
-) -> Summary:
+) -> calls.Summary:
     """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
 
     `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,
@@ -52,8 +141,9 @@ async def drive(
     jobs = iter(jobs)
     first = next(jobs, None)
     name = name or stage.name
+    contest = stage.name if stage.name not in (name, "validate") else ""
     if first is None:
-        return calls.Summary(name)
+        return calls.Summary(name, contest)
     if (stage.workspace.root / SHARDS_FOLDER).is_dir():
         say("this workspace is split: what its shards have paid for is known here after `duel shard merge`")
     from duel.calls.batches import prefill
@@ -66,6 +156,7 @@ async def drive(
         "settings": stage.settings,
         "route": route,
         "stage": name,
+        "contest": contest,
         "total": total,
         "passed": lambda: stage.finished + len(stage.dropped),
         "again": stage.again,
@@ -74,19 +165,3 @@ async def drive(
     if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
         return await prefill.drive_by_batch(chain([first], jobs), role=role, **options)
     return await calls.drive_async(chain([first], jobs), asker=prefill.unless_out, **options)
-
-
-def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Given, Coroutine[Any, Any, Found]]:
-    """`run`, once more as long as requests went out in batches: each round takes in what the last one asked for."""
-
-    @wraps(run)
-    async def rounds(*arguments: Given.args, **named: Given.kwargs) -> Found:
-        while True:
-            found = await run(*arguments, **named)
-            summary: Summary | None = found.calls if isinstance(found, Result) else found  # type: ignore[assignment]
-            if summary is None or not summary.waiting:
-                return found
-            if isinstance(budget := named.get("budget"), float):
-                named["budget"] = max(0.0, budget - summary.cost)
-
-    return rounds

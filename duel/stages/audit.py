@@ -13,7 +13,6 @@ must quote, for each claim, the line of the conversation from which it follows.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from duel import calls, standing
@@ -23,7 +22,7 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
 from duel.file_sums import Snapshot
 from duel.records import Side
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages import command_line
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -92,10 +91,7 @@ def ask_auditor(examiner: Examiner, audited: Audited, *, again: bool, **paid: An
 
 
 def save(workspace: Workspace, found: AuditFindings, side: Side) -> None:
-    import orjson
-
-    data = orjson.dumps(found.summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    workspace.save(workspace.report / "audit.json", data)
+    workspace.save_page(workspace.report / "audit.json", found.summary)
     if side == "challenger":
         workspace.save_dropped("audit", found.dropped)
 
@@ -109,8 +105,7 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
     return suspects.plan(workspace, settings, offline=offline)
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
+def _flags(parser: Parser) -> None:
     parser.add_argument(
         "--side",
         choices=["king", "challenger", "assistant"],
@@ -119,15 +114,10 @@ def add_arguments(parser: Parser) -> None:
     )
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
-    offline = arguments.offline
-    if arguments.plan:
-        plan(workspace, settings, offline=offline).say()
-        return EXIT_FINISHED
+def _show(found: dict[str, Any]) -> None:
     from duel.audit.audit_summary import table
 
-    paid = {"again": arguments.again, "budget": arguments.budget, "offline": offline}
-    result = run(workspace, settings, side=arguments.side, **paid)
-    print(table(result.found))
-    return result.exit_code
+    print(table(found))
+
+
+add_arguments, main = command_line(run, plan, flags=_flags, show=_show)

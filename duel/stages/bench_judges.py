@@ -15,12 +15,11 @@ commands, once without and once with what they printed.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
@@ -33,12 +32,9 @@ from duel.judging.panel import OpenPair, Panel
 from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
-from duel.stages import asking, opened
+from duel.stages import asking, command_line, execute
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.calls import Ask
 
 ARMS = ("without", "with")
 EACH = 12
@@ -53,7 +49,7 @@ class KnownQuestion(OpenPair):
     arm: str = field(kw_only=True)
     votes: list[Any] = field(default_factory=list)
 
-    async def work(self, ask: Ask) -> None:
+    async def work(self, ask: calls.Ask) -> None:
         """Ask for every vote."""
         import asyncio
 
@@ -87,8 +83,7 @@ async def run_async(
     if labels:
         pairs, said = known_labels.read(Path(labels))
         found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
-        save(workspace, found)
-        say_tables(found)
+        tell(workspace, found)
         return Result("bench-judges", found=found)
     stage = Stage("bench-judges", workspace, settings, again=again)
     with workspace.lock("bench", "duel bench-judges"), endpoint_url(offline) as url:
@@ -96,8 +91,7 @@ async def run_async(
         jobs = questions(stage, await with_observations(workspace, settings, pairs, offline))
         summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), budget=budget, url=url)
     found = {arm: _of_arm([job for job in jobs if job.arm == arm and job.votes]) for arm in ARMS}
-    save(workspace, found)
-    say_tables(found)
+    tell(workspace, found)
     result = stage.finish(summary, found)
     open_votes = any(row["unparsed"] for arm in ARMS for row in found.get(arm, {}).get("judges", ()))
     return replace(result, exit_code=result.exit_code or (EXIT_OPEN if open_votes else EXIT_FINISHED))
@@ -107,33 +101,32 @@ run = synchronous(run_async)
 
 
 def plan(
-    workspace: Workspace, settings: Settings, *, each: int = EACH, rollouts: int = ROLLOUTS, offline: bool = False
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    labels: str = "",
+    each: int = EACH,
+    rollouts: int = ROLLOUTS,
+    offline: bool = False,
 ) -> calls.Plan:
     """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
+    if labels:
+        return calls.Plan("bench-judges")
     jobs = questions(Stage("bench-judges", workspace, settings), drawn(workspace, settings, each, rollouts, offline))
     return calls.plan(jobs, workspace=workspace, settings=settings, stage="bench-judges", offline=offline)
 
 
 def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, offline: bool) -> list[KnownPair]:
     """At most `each` pairs of a kind. Raises SourceError where there are none."""
-    pairs = [*_executed(workspace), *_constructed(workspace, settings, rollouts, offline)]
+    from duel.stages.verify import rollouts_of
+
+    told = (known_truth.by_execution(path.stem, answer) for path, answer in workspace.answers([]))
+    pairs = [pair for pair in told if pair is not None]
+    for row in islice(rollouts_of(workspace, settings, "", offline), rollouts):
+        pairs += known_truth.by_construction(row.instance_id, row.messages(), f"@{row.row}")
     if not pairs:
         raise SourceError("no rollout yields a pair with a known better side", where=settings.sample.dataset)
     return known_truth.draw(pairs, each, settings.duel.seed)
-
-
-def _executed(workspace: Workspace) -> Iterator[KnownPair]:
-    for path, answer in workspace.answers([]):
-        pair = known_truth.by_execution(path.stem, answer)
-        if pair is not None:
-            yield pair
-
-
-def _constructed(workspace: Workspace, settings: Settings, rollouts: int, offline: bool) -> Iterator[KnownPair]:
-    from duel.stages.verify import rollouts_of
-
-    for row in islice(rollouts_of(workspace, settings, "", offline), rollouts):
-        yield from known_truth.by_construction(row.instance_id, row.messages(), f"@{row.row}")
 
 
 async def with_observations(
@@ -142,7 +135,6 @@ async def with_observations(
     """The pairs with what both commands did, where this machine can run them."""
     from duel.execution import backends
     from duel.execution.replay import Task, observe_all
-    from duel.stages.execute import start_of
     from duel.stages.verify import pull_requests
 
     if settings.execute.backend == "off":
@@ -159,7 +151,7 @@ async def with_observations(
     def tasks() -> Iterator[Task]:
         for pair in sorted(pairs, key=lambda pair: pair.instance_id):
             if (commit := commits.get(pair.instance_id)) and pair.evidence is None:
-                start = start_of(commit, pair.messages)
+                start = execute.start_of(commit, pair.messages)
                 yield Task(pair.id, start, pair.messages, {"better": pair.better, "worse": pair.worse})
 
     try:
@@ -203,15 +195,9 @@ def _figures(pairs: Sequence[KnownPair], said: known_truth.Said, costs: dict[tup
     return {"judges": judge_table(pairs, said, costs), "panels": panel_figures(pairs, said)}
 
 
-def save(workspace: Workspace, found: dict[str, Any]) -> None:
-    import orjson
-
-    data = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    workspace.save(workspace.report / "judges.json", data)
-
-
-def say_tables(found: dict[str, Any]) -> None:
-    """The figures on standard output: judges by kind, then the panel with and without each judge."""
+def tell(workspace: Workspace, found: dict[str, Any]) -> None:
+    """Save the figures, and print them: judges by kind, then the panel with and without each judge."""
+    workspace.save_page(workspace.report / "judges.json", found)
     for arm in ARMS:
         part = found.get(arm)
         if not part or not part["judges"]:
@@ -232,22 +218,11 @@ def say_tables(found: dict[str, Any]) -> None:
             print(f"{name}: {100 * row['accuracy']:.1f} % right on {row['pairs']:,} pairs{worth}")
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
+def _flags(parser: Parser) -> None:
     parser.add_argument("--labels", default="", metavar="FILE", help="published verdicts (CSV) in place of asking")
     parser.add_argument("--each", type=int, default=EACH, metavar="N", help=f"pairs of a kind (default: {EACH})")
     parser.add_argument("--rollouts", type=int, default=ROLLOUTS, metavar="N", help="rollouts that pairs are made from")
-    parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
+    execute.backend_flag(parser)
 
 
-def main(arguments: Namespace) -> int:
-    from duel.stages.execute import with_backend
-
-    workspace, settings = opened(arguments)
-    settings = with_backend(settings, arguments.backend)
-    named = {name: getattr(arguments, name) for name in ("each", "rollouts", "offline")}
-    if arguments.plan and not arguments.labels:
-        plan(workspace, settings, **named).say()
-        return EXIT_FINISHED
-    more = {name: getattr(arguments, name) for name in ("labels", "again", "budget")}
-    return run(workspace, settings, **named, **more).exit_code
+add_arguments, main = command_line(run, plan, flags=_flags, begins=lambda _: True)

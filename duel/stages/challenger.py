@@ -14,45 +14,32 @@ second blind writer. `[generate] challengers` and `challenger_models` ask for se
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from argparse import Namespace
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
 
 from duel import calls, candidates, fence
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity, background
-from duel.command import Parser
 from duel.errors import UserError
 from duel.records import Candidate
-from duel.stages import asking, writing
+from duel.stages import asking, command_line, writing
 from duel.synchronous import synchronous
-
-Value = TypeVar("Value")
 
 
 @dataclass
 class Challengers(writing.WritingStage):
-    """The stage, with what it must know of all pull requests to tell a rare name from a common one.
+    """The stage, with what it must know of all pull requests to tell a rare name from a common one."""
 
-    Names are counted before the first call, and replies are audited in a thread: while the event loop stands still,
-    replies that have come are taken for late ones (100,000 pull requests take 88 s to count).
-    """
-
-    SIDE, COMMAND, BEFORE = "challenger", "ch.py", ("king",)
+    NAME, SIDE, COMMAND, BEFORE = "challenger", "challenger", "ch.py", ("king",)
     rarity: Rarity = field(default_factory=Rarity)
-    auditing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "audit"))
-    """One thread: more would only wait for the interpreter."""
 
     def open_turns(self) -> Iterator[writing.OpenTurn]:
         workspace = self.workspace
         if not workspace.answer_folders():
             raise UserError("there are no answers", where=workspace.root / "answer_0", hint="run king.py first")
-        numbered, secret = candidates.Numbered(self.settings), workspace.secret()
+        numbered = candidates.Numbered(self.settings)
         for path, answer in workspace.answers(self.damage):
             commit = self.pull_request(answer.instance_id)
             if self.is_left_out(path.stem, answer.instance_id, commit):
@@ -60,22 +47,16 @@ class Challengers(writing.WritingStage):
             if commit is None and self.settings.duel.mode != 1:
                 self.drop(path.stem, answer.instance_id, "no-pull-request")
                 continue
-            mark = fence.nonce(secret, f"challenger {answer.instance_id}")
+            mark = fence.nonce(self.secret, f"challenger {answer.instance_id}")
             questions = numbered.of("challenger", path.stem, answer.messages, commit, mark)
             yield from self.opened(writing.OpenTurn(self, path.stem, path, answer, commit), answer, questions)
 
-    async def prepare(self) -> None:
-        """Count how rare each name is in this workspace and in common source code."""
-
-        def count() -> None:
-            self.rarity = Rarity.of_workspace(self.workspace)
-            background()
-
-        await self.off_the_loop(count)
-
-    async def off_the_loop(self, work: Callable[..., Value], *given: Any) -> Value:
-        """`work(*given)` in the audit's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.auditing, work, *given)
+    @contextlib.asynccontextmanager
+    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+        """Names are counted before the first call, here and in common source code (100,000 pull requests take 88 s)."""
+        self.rarity = await self.beside(Rarity.of_workspace, self.workspace)
+        await self.beside(background)
+        yield
 
     async def write(
         self, ask: calls.Ask, turn: writing.OpenTurn, name: str, question: candidates.Question
@@ -83,14 +64,14 @@ class Challengers(writing.WritingStage):
         """The better of at most two well-formed replies, with what the audit found in it."""
         retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
         reply, made = await candidates.ask_for_turn(ask, question, retries, form)
-        leaks = await self.off_the_loop(self.leaks, reply.text, turn)
+        leaks = await self.beside(self.leaks, reply.text, turn)
         if leaks.leaking:
             ask.reject(reply, "leak")
             told = [finding.sentence() for finding in leaks.findings]
             with contextlib.suppress(candidates.Refused):
                 asked = candidates.asked_again(question, reply, told)
                 second, second_made = await candidates.ask_for_turn(ask, asked, retries)
-                found = await self.off_the_loop(self.leaks, second.text, turn)
+                found = await self.beside(self.leaks, second.text, turn)
                 if found.score < leaks.score:
                     second_made.plan = made.plan
                     reply, made, leaks = second, second_made, replace(found, reworded=True)
@@ -107,21 +88,8 @@ class Challengers(writing.WritingStage):
         if had:
             self.workspace.save(turn.path, turn.answer)
 
-    def total(self) -> int:
-        return len(self.workspace.answer_paths())
 
-    def held(self) -> ThreadPoolExecutor:
-        return self.auditing
-
-
-run_async = partial(writing.run_async, Challengers)
+run_async = partial(asking.run_async, Challengers)
 run = synchronous(run_async)
-plan = partial(writing.plan, Challengers)
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
-
-
-def main(arguments: Namespace) -> int:
-    return asking.main(arguments, run, plan)
+plan = partial(asking.plan, Challengers)
+add_arguments, main = command_line(run, plan)

@@ -6,57 +6,28 @@ knockout, each pair in both orders. Those that are not chosen stay in the answer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from duel import calls
-from duel.bookkeeping import Result, Stage
 from duel.command import say
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.contests import Contest
 from duel.judging.panel import OpenPair, Panel
 from duel.judging.rubric import JudgedPair
-from duel.offline import endpoint_url
 from duel.records import Answer, Candidate, Score, Selection, Side
 from duel.selection.contenders import Running, pool, running
 from duel.selection.knockout import knockout
 from duel.settings import Settings
 from duel.stages import asking
 from duel.synchronous import synchronous
-from duel.workspace import Workspace
 
 NAME = "choose"
 CHOICE = Contest("choice", lambda *_: None, stage=NAME)
-
-
-@asking.in_rounds
-async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Choose wherever it is open; `found` holds the turns that stay open. `budget` is in dollars."""
-    stage = Choosing(NAME, workspace, settings, again=again)
-    with workspace.lock("answer", NAME), endpoint_url(offline and bool(settings.choosers)) as url:
-        if settings.choosers:
-            say(f"chosen by {', '.join(settings.choosers)}; the duel is judged by {', '.join(settings.judge.models)}")
-            total = len(workspace.answer_paths())
-            summary = await asking.drive(stage.open_turns(), stage, role="judge", total=total, budget=budget, url=url)
-        else:
-            summary = calls.Summary(NAME)
-            for turn in stage.open_turns():
-                await turn.work(None)
-                summary.done += 1
-    return stage.finish(summary, stage.failed)
-
-
-run = synchronous(run_async)
 
 
 def sides(settings: Settings) -> tuple[Side, ...]:
@@ -67,20 +38,34 @@ def sides(settings: Settings) -> tuple[Side, ...]:
 def judged_by_choosers(settings: Settings) -> Settings:
     """The settings under which candidates of one side are compared."""
     models = settings.choosers or settings.judge.models
-    judge = settings.judge.model_copy(update={"models": models, "orders": "both", "strategy": "full"})
-    return settings.model_copy(update={"judge": judge})
+    return settings.with_keys(judge={"models": models, "orders": "both", "strategy": "full"})
 
 
 @dataclass
-class Choosing(Stage):
+class Choosing(asking.AskingStage):
     """The stage."""
 
+    NAME, COMMAND, ROLE = NAME, NAME, "judge"
     failed: set[str] = field(default_factory=set)
     """The file stems of turns for which a duel brought no score."""
 
     def __post_init__(self) -> None:
-        self.settings = judged_by_choosers(self.settings)
+        self.judges, self.settings = self.settings.judge.models, judged_by_choosers(self.settings)
         self.panel = Panel(self, CHOICE)
+
+    async def driven(self, jobs: Iterable[calls.Job], budget: float | None, offline: bool) -> calls.Summary:
+        """Without choosers, the rules choose."""
+        if self.settings.choosers:
+            say(f"chosen by {', '.join(self.settings.choosers)}; the duel is judged by {', '.join(self.judges)}")
+            return await super().driven(jobs, budget, offline)
+        summary = calls.Summary(NAME)
+        for turn in jobs:
+            await turn.work(None)  # type: ignore[arg-type]
+            summary.done += 1
+        return summary
+
+    def found(self) -> set[str]:
+        return self.failed
 
     def open_turns(self) -> Iterator[OpenChoice]:
         """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
@@ -170,3 +155,7 @@ class OpenChoice:
         if self.stage.settings.judge.observed:
             pair = rubric.with_evidence(pair, first.observed, second.observed)
         return OpenPair(self.stage.panel, pair, self.answer, None)
+
+
+run_async = partial(asking.run_async, Choosing)
+run = synchronous(run_async)

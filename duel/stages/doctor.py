@@ -11,17 +11,15 @@ import platform
 import shutil
 import sys
 import webbrowser
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from duel import __version__
 from duel.bookkeeping import Result
-from duel.command import Parser
 from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages import command_line
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -85,19 +83,18 @@ def hub(workspace: Workspace) -> DoctorFinding:
     if hub_is_off(workspace.root):
         return DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
     from urllib.parse import urlsplit
+    from urllib.request import Request, urlopen
 
     address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
     host = urlsplit(address).hostname or ""
-    reached, why = _try(lambda: _reach(address))
+
+    def reach() -> str:
+        with urlopen(Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 - the address of the Hub
+            return str(answer.status)
+
+    reached, why = _try(reach)
     token = "with a token" if hub_token(workspace.root) else "without a token: private and gated datasets stay closed"
     return DoctorFinding("Hub", reached, f"{host}, {token}" if reached else f"{host}: {why}")
-
-
-def _reach(address: str) -> str:
-    from urllib.request import Request, urlopen
-
-    with urlopen(Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 - the address of the Hub
-        return str(answer.status)
 
 
 def sandbox(workspace: Workspace, settings: Settings) -> DoctorFinding:
@@ -124,14 +121,11 @@ def _try(look: Callable[[], str]) -> tuple[bool, str]:
         return False, str(error) or type(error).__name__
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
-
-
-def main(arguments: Namespace) -> int:
-    result = run(*opened(arguments), offline=arguments.offline)
-    width = max(len(finding.name) for finding in result.found)
-    for finding in result.found:
+def _show(found: list[DoctorFinding]) -> None:
+    width = max(len(finding.name) for finding in found)
+    for finding in found:
         state = "ok" if finding.works else "no" if finding.needed else "--"
         print(f"{state}  {finding.name:{width}}  {finding.detail}")
-    return result.exit_code
+
+
+add_arguments, main = command_line(run, show=_show, begins=lambda _: True)

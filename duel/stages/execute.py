@@ -11,19 +11,18 @@ writes  `observed` of each candidate, in place; report/execute.json; turns witho
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from duel.bookkeeping import Result
+from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, WorkspaceError, printable
 from duel.records import Answer, Commit, Message, Observed
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages import command_line
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -31,26 +30,34 @@ if TYPE_CHECKING:
     from duel.execution.executor import Executor, Start
     from duel.execution.replay import EvidenceRules, Task
 
+FIGURES = "execute.json"
 # Reasons that another run may mend; the others are facts of the turn.
 OPEN = frozenset({"no-repository", "no-image", "sandbox"})
 
 
-async def run_async(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> Result:
-    """Execute every answer's candidates in place; `found` is what report/execute.json holds."""
+async def run_async(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    offline: bool = False,
+    only: Collection[Path] | None = None,
+) -> Result:
+    """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
     from duel.execution import backends
     from duel.execution.replay import observe_all
 
     if settings.execute.backend == "off":
-        hint = '`backend = "bubblewrap"` on Linux, or "docker"'
-        raise SettingsError("no back end is set to run commands", where="[execute] backend", value="off", hint=hint)
+        raise no_backend("commands", '`backend = "bubblewrap"` on Linux, or "docker"')
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
         executor = backends.open_executor(workspace, settings, offline=offline)
         try:
             say(f"executing with {executor.describe()} …")
-            work = Work(workspace, executor, backends.rules(settings), again)
-            async for key, found in observe_all(executor, work.tasks(), backends.workers(settings), work.rules):
+            rules, workers = backends.rules(settings), backends.workers(settings)
+            work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
+            async for key, found in observe_all(executor, work.tasks(), workers, rules):
                 work.keep(Path(key), found)
         finally:
             await executor.close()
@@ -60,34 +67,37 @@ async def run_async(workspace: Workspace, settings: Settings, *, again: bool = F
 run = synchronous(run_async)
 
 
-def where_possible(workspace: Workspace, settings: Settings, *, offline: bool) -> Result:
+def no_backend(what: str, hint: str) -> SettingsError:
+    return SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
+
+
+def where_possible(
+    workspace: Workspace, settings: Settings, *, offline: bool, only: Collection[Path] | None = None
+) -> Result:
     """The executed turns; where this machine can run nothing, the other stages go on without."""
     try:
-        return run(workspace, settings, offline=offline)
+        return run(workspace, settings, offline=offline, only=only)
     except UserError as error:
         say_error(error)
         say("going on without execution: judges see no output")
-        save_figures(workspace, {"turns": 0, "why_not": printable(error.what, 200)})
+        workspace.save_page(workspace.report / FIGURES, {"turns": 0, "why_not": printable(error.what, 200)})
         return Result("execute", dropped={"no-executor": 1})
 
 
 @dataclass
-class Work:
-    """One run over one workspace: the tasks that are to be done, and what came of all."""
+class Work(Stage):
+    """The stage: the tasks that are to be done, and what came of all."""
 
-    workspace: Workspace
-    executor: Executor
-    rules: EvidenceRules
-    again: bool = False
+    executor: Executor = field(kw_only=True)
+    rules: EvidenceRules = field(kw_only=True)
+    only: Collection[Path] | None = None
+    """Answers whose candidates are executed; None: all. The others are counted as they are."""
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0
     evidence: int = 0
     """Turns of which the chosen candidates of both sides ran."""
     alike: int = 0
     """Turns of which both sides did the same: a draw in correctness by rule."""
-    finished: int = 0
-    damage: list[ItemError] = field(default_factory=list)
-    dropped: list[Mapping[str, Any]] = field(default_factory=list)
 
     def tasks(self) -> Iterator[Task]:
         """What is to be executed, ordered by checkout; one answer in memory at a time."""
@@ -98,8 +108,9 @@ class Work:
             except ItemError as error:
                 self.damage.append(error)
                 continue
-            task = self._task(path, answer, commit)
-            if task.candidates:
+            if self.only is not None and path not in self.only:
+                self._count(path, answer)
+            elif (task := self._task(path, answer, commit)).candidates:
                 yield task
             else:
                 self.finished += 1
@@ -150,9 +161,7 @@ class Work:
         if why_not:
             reason, _, detail = why_not.partition(": ")
             self.reasons[reason] += 1
-            self.dropped.append(
-                {"file": path.name, "instance_id": answer.instance_id, "reason": reason, "detail": detail}
-            )
+            self.drop(path.name, answer.instance_id, reason, detail)
 
     def result(self) -> Result:
         """Save the figures and what has no evidence, and say how it went."""
@@ -163,7 +172,7 @@ class Work:
             "alike": self.alike,
             "without": dict(sorted(self.reasons.items())),
         }
-        save_figures(self.workspace, found)
+        self.workspace.save_page(self.workspace.report / FIGURES, found)
         self.workspace.save_dropped("execute", self.dropped)
         if self.finished:
             say(f"{self.finished:,} were executed before")
@@ -174,14 +183,6 @@ class Work:
             say_error(problem)
         still_open = bool(self.damage) or bool(OPEN & self.reasons.keys())
         return Result("execute", EXIT_OPEN if still_open else EXIT_FINISHED, found, dropped=self.reasons)
-
-
-def save_figures(workspace: Workspace, found: Mapping[str, Any]) -> None:
-    """report/execute.json."""
-    import orjson
-
-    data = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    workspace.save(workspace.report / "execute.json", data)
 
 
 def start_of(commit: Commit, messages: Sequence[Message]) -> Start:
@@ -199,20 +200,13 @@ def _stands(observed: Observed | None, plan: str) -> bool:
     return observed is not None and observed.plan == plan and observed.reason not in OPEN
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
-    parser.add_argument("--again", action="store_true", help="run anew also what is known")
+def backend_flag(parser: Parser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
 
 
-def with_backend(settings: Settings, name: str | None) -> Settings:
-    """The settings with another back end, where the command line names one."""
-    if not name:
-        return settings
-    return settings.model_copy(update={"execute": settings.execute.model_copy(update={"backend": name})})
+def _flags(parser: Parser) -> None:
+    parser.add_argument("--again", action="store_true", help="run anew also what is known")
+    backend_flag(parser)
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
-    settings = with_backend(settings, arguments.backend)
-    return run(workspace, settings, again=arguments.again, offline=arguments.offline).exit_code
+add_arguments, main = command_line(run, flags=_flags)

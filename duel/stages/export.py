@@ -21,7 +21,7 @@ from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.exports import formats, thoughts
 from duel.settings import Settings
-from duel.stages import given, opened, options
+from duel.stages import command_line, options
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -74,15 +74,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     return Result("export", found=lines)
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
-    result = run(workspace, settings, **given(arguments))
-    print("\n".join(result.found))
-    return result.exit_code
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
+def _flags(parser: Parser) -> None:
     add = parser.add_argument
     add(
         "--format", default="sft", metavar="NAMES", help=f"with commas, of: {', '.join(formats.FORMATS)} (default: sft)"
@@ -180,3 +172,8 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"must be a number of at least 1: {text}")
     return int(text)
+
+
+add_arguments, main = command_line(
+    run, flags=_flags, show=lambda lines: print("\n".join(lines)), begins=lambda asked: asked.source
+)

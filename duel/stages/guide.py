@@ -19,27 +19,23 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from duel import calls, fence, prompts
-from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
 from duel.guiding import overseer, supervised_loop
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
-from duel.offline import endpoint_url
 from duel.offline.completion import OWN_PREFIX
-from duel.records import Commit, Guided, GuidedRun, Message, Ran
-from duel.settings import Settings
+from duel.records import Commit, Guided, Message, Ran
 from duel.sources.draw import chance, shuffled
 from duel.stages import asking, opened
-from duel.stages.execute import start_of, with_backend
+from duel.stages.execute import backend_flag, no_backend, start_of
 from duel.stages.verify import attempt_of
 from duel.synchronous import synchronous
-from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.execution.executor import Executor
@@ -53,41 +49,11 @@ TYPICAL_TURN, TYPICAL_OUTPUT = "x" * 850, "x" * 2000
 """What a plan assumes of an action and of its output (the means of 1,250 real turns)."""
 
 
-async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Guide every task that is not at its end in the newest round; `found` holds that round's figures.
-
-    `budget` is in dollars; `offline` asks the stand-in endpoint. Raises UserError where no sandbox runs here.
-    """
-    stage = Guiding("guide", workspace, settings, again=again)
-    with workspace.lock("guided", "duel guide"), endpoint_url(offline) as url:
-        tasks = open_tasks(stage, workspace.secret())
-        first = next(tasks, None)
-        async with sandboxes(stage, offline, needed=first is not None):
-            jobs = chain([first] if first else [], tasks)
-            summary = await asking.drive(jobs, stage, role="guide", total=stage.drawn, budget=budget, url=url)
-        return stage.finish(summary, stage.figures())
-
-
-run = synchronous(run_async)
-
-
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    """What `run` would ask if every run took all its steps and every proposal were approved. Nothing is asked."""
-    tasks = open_tasks(Guiding("guide", workspace, settings), b"")
-    return calls.plan(tasks, workspace=workspace, settings=settings, stage="guide", offline=offline)
-
-
 @dataclass
-class Guiding(Stage):
+class Guiding(asking.AskingStage):
     """One run of one round; `executor` and `verifier` are there while jobs work."""
 
+    NAME, COMMAND, LOCK, ROLE = "guide", "duel guide", "guided", "guide"
     round: int = 1
     drawn: int = 0
     """Tasks that are drawn, whatever becomes of them."""
@@ -107,11 +73,66 @@ class Guiding(Stage):
         series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return {"agent_model": settings.agent_model, "overseer_model": settings.overseer_model, "series": series}
 
-    def is_of(self, record: GuidedRun) -> bool:
-        """True if a record is of this agent and series."""
-        return all(getattr(record, name) == value for name, value in self.made.items())
+    def total(self) -> int:
+        return self.drawn
 
-    def figures(self) -> dict[str, Any]:
+    @asynccontextmanager
+    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+        """What runs commands, and what runs tests. Raises UserError that says how to get them."""
+        from duel.execution import backends
+
+        settings = self.settings
+        if settings.execute.backend == "off":
+            hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
+            raise no_backend("commands", hint)
+        if settings.guide.verify:
+            self.verifier = backends.open_verifier(self.workspace, settings, TEST_SECONDS, offline=offline)
+            self.executor = self.verifier.replayer
+        else:
+            self.executor = backends.open_executor(self.workspace, settings, offline=offline)
+        self.commands = asyncio.Semaphore(backends.workers(settings))
+        say(f"round {self.round}: {settings.agent_model} in {self.executor.describe()} …")
+        try:
+            yield
+        finally:
+            await (self.verifier or self.executor).close()
+
+    def open_turns(self) -> Iterator[GuidedTask]:
+        """Every drawn task that is not at its end; another agent or series begins the next round."""
+        workspace, settings = self.workspace, self.settings
+        issues = [commit.instance_id for _, commit in workspace.commits(self.damage) if commit.issue.strip()]
+        if not issues:
+            hint = "run prompt.py first: it mirrors the pull requests whose issues are the tasks"
+            raise UserError("there are no tasks", where=workspace.root / "commit", hint=hint)
+        if not settings.overseer_model:
+            raise SettingsError("no model oversees", where="[guide] overseer_model", hint="every judge is a function")
+        made: dict[str, tuple[int, bool]] = {}
+        """By task: the newest round, and whether it is of this agent and series."""
+        for _, known in workspace.guided(self.redone):
+            same = all(getattr(known, name) == value for name, value in self.made.items())
+            made[known.task] = (known.round, same)
+        newest = max((number for number, _ in made.values()), default=0)
+        goes_on = newest and all(same for number, same in made.values() if number == newest)
+        self.round = newest if goes_on else newest + 1
+        names = shuffled(settings.sample.seed, "guide", issues)[: settings.guide.tasks or None]
+        self.drawn, wanted = len(names), frozenset(names)
+        prompts_of_them = (prompt for _, _, prompt in workspace.prompts([]) if prompt.instance_id in wanted)
+        openings = {prompt.instance_id: prompt.messages[:2] for prompt in prompts_of_them}
+        for name in names:
+            commit = self.pull_request(name)
+            if commit is None or self.is_left_out(name, name, commit):
+                continue
+            record = workspace.read(workspace.guided_path(name), Guided) if name in made else None
+            if record is None or self.again or made[name] != (self.round, True):
+                record = fresh(self, commit, openings.get(name, ()), record)
+            if record.is_done:
+                self.finished += 1
+                continue
+            if name not in made and not self.planned:  # a file that cannot be read stays, under another name
+                workspace.set_aside(workspace.guided_path(name))
+            yield GuidedTask(self, name, commit, record, fence.nonce(self.secret, f"guide {name}"))
+
+    def found(self) -> dict[str, Any]:
         """Write the round's rows and say its figures: of held-out tasks and of the others."""
         from duel.guiding.guided_rows import save
 
@@ -126,63 +147,6 @@ class Guiding(Stage):
                 spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
                 say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
         return found
-
-
-@asynccontextmanager
-async def sandboxes(stage: Guiding, offline: bool, *, needed: bool = True) -> AsyncIterator[None]:
-    """What runs commands, and what runs tests, while the body runs. Raises UserError that says how to get them."""
-    from duel.execution import backends
-
-    if not needed:
-        yield
-        return
-    settings = stage.settings
-    if settings.execute.backend == "off":
-        hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
-        raise SettingsError("no back end is set to run commands", where="[execute] backend", value="off", hint=hint)
-    if settings.guide.verify:
-        stage.verifier = backends.open_verifier(stage.workspace, settings, TEST_SECONDS, offline=offline)
-        stage.executor = stage.verifier.replayer
-    else:
-        stage.executor = backends.open_executor(stage.workspace, settings, offline=offline)
-    stage.commands = asyncio.Semaphore(backends.workers(settings))
-    say(f"round {stage.round}: {settings.agent_model} in {stage.executor.describe()} …")
-    try:
-        yield
-    finally:
-        tests = [stage.verifier.executor] if stage.verifier else []
-        for executor in {id(one): one for one in [stage.executor, *tests]}.values():
-            await executor.close()
-
-
-def open_tasks(stage: Guiding, secret: bytes) -> Iterator[GuidedTask]:
-    """Every drawn task that is not at its end; another agent or series begins the next round."""
-    workspace, settings = stage.workspace, stage.settings
-    issues = [commit.instance_id for _, commit in workspace.commits(stage.damage) if commit.issue.strip()]
-    if not issues:
-        hint = "run prompt.py first: it mirrors the pull requests whose issues are the tasks"
-        raise UserError("there are no tasks", where=workspace.root / "commit", hint=hint)
-    if not settings.overseer_model:
-        raise SettingsError("no model oversees", where="[guide] overseer_model", hint="every judge is a function")
-    made = {record.task: (record.round, stage.is_of(record)) for _, record in workspace.guided(stage.redone)}
-    newest = max((number for number, _ in made.values()), default=0)
-    goes_on = newest and all(same for number, same in made.values() if number == newest)
-    stage.round = newest if goes_on else newest + 1
-    names = shuffled(settings.sample.seed, "guide", issues)[: settings.guide.tasks or None]
-    stage.drawn, wanted = len(names), frozenset(names)
-    prompts_of_them = (prompt for _, _, prompt in workspace.prompts([]) if prompt.instance_id in wanted)
-    openings = {prompt.instance_id: prompt.messages[:2] for prompt in prompts_of_them}
-    for name in names:
-        commit = stage.pull_request(name)
-        if commit is None or stage.is_left_out(name, name, commit):
-            continue
-        record = workspace.read(workspace.guided_path(name), Guided) if name in made else None
-        if record is None or stage.again or made[name] != (stage.round, True):
-            record = fresh(stage, commit, openings.get(name, ()), record)
-        if record.is_done:
-            stage.finished += 1
-        else:
-            yield GuidedTask(stage, name, commit, record, fence.nonce(secret, f"guide {name}"))
 
 
 def fresh(stage: Guiding, commit: Commit, told: Sequence[Message], before: Guided | None) -> Guided:
@@ -275,10 +239,15 @@ class GuidedTask:
         self.stage.workspace.save(self.stage.workspace.guided_path(self.item), self.record)
 
 
+run_async = partial(asking.run_async, Guiding)
+run = synchronous(run_async)
+plan = partial(asking.plan, Guiding)
+
+
 def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
+    parser.with_offline().with_spending(batches=False)
     parser.add_argument("--agent", metavar="MODEL", help="the agent, in place of [guide] agent_model")
-    parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
+    backend_flag(parser)
     parser.add_argument("--report", action="store_true", help="write report/guide.md and guide.svg, then stop")
 
 
@@ -286,22 +255,15 @@ def main(arguments: Namespace) -> int:
     from duel.guiding import rounds_page
 
     workspace, settings = opened(arguments)
-    settings = with_agent(with_backend(settings, arguments.backend), arguments.agent, arguments.offline)
+    offline, agent = arguments.offline, arguments.agent
+    if agent and offline and not agent.startswith(f"{OWN_PREFIX}agent-"):
+        hint = f"{OWN_PREFIX}agent-30 proposes 30 % bad actions"
+        raise SettingsError("offline the stand-in is the agent", where="--agent", value=agent, hint=hint)
+    settings = settings.with_keys(guide={"agent_model": agent or settings.guide.agent_model})
     if arguments.report:
         print("\n".join(map(str, rounds_page.save(workspace))))
-        return EXIT_FINISHED
-    if arguments.plan:
-        plan(workspace, settings, offline=arguments.offline).say()
-        return EXIT_FINISHED
-    named = {name: getattr(arguments, name) for name in ("again", "budget", "offline")}
-    return run(workspace, settings, **named).exit_code
-
-
-def with_agent(settings: Settings, name: str | None, offline: bool) -> Settings:
-    """The settings with another agent, where the command line names one."""
-    if not name:
-        return settings
-    if offline and not name.startswith(f"{OWN_PREFIX}agent-"):
-        hint = f"{OWN_PREFIX}agent-30 proposes 30 % bad actions"
-        raise SettingsError("offline the stand-in is the agent", where="--agent", value=name, hint=hint)
-    return settings.model_copy(update={"guide": settings.guide.model_copy(update={"agent_model": name})})
+    elif arguments.plan:
+        plan(workspace, settings, offline=offline).say()
+    else:
+        return run(workspace, settings, again=arguments.again, budget=arguments.budget, offline=offline).exit_code
+    return EXIT_FINISHED

@@ -12,23 +12,21 @@ writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from duel import candidates
-from duel.command import Parser
 from duel.errors import ItemError, UserError
 from duel.records import Answer, Message, Prompt
-from duel.stages import asking, writing
+from duel.stages import asking, command_line, writing
 from duel.synchronous import synchronous
 
 
 class Kings(writing.WritingStage):
     """The stage: blind candidates for every prompt."""
 
-    SIDE, COMMAND = "king", "king.py"
+    NAME, SIDE, COMMAND = "king", "king", "king.py"
 
     def open_turns(self) -> Iterator[writing.OpenTurn]:
         workspace = self.workspace
@@ -76,14 +74,7 @@ def carried(fresh: Answer, before: Answer) -> Answer:
     return fresh
 
 
-run_async = partial(writing.run_async, Kings)
+run_async = partial(asking.run_async, Kings)
 run = synchronous(run_async)
-plan = partial(writing.plan, Kings)
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
-
-
-def main(arguments: Namespace) -> int:
-    return asking.main(arguments, run, plan)
+plan = partial(asking.plan, Kings)
+add_arguments, main = command_line(run, plan)

@@ -26,7 +26,7 @@ from duel.errors import EXIT_FINISHED, printable
 from duel.offline import overrides
 from duel.sections import SampleSection
 from duel.settings import Settings
-from duel.stages import say_unused
+from duel.stages import opened
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,54 +45,53 @@ def run(
 
     `configured` is what chain.toml alone asks for; a later run without flags keeps this draw as long as it is the same.
     """
-    with workspace.lock("prompt", "prompt.py"):
-        return _sample(workspace, settings, again, offline, configured or settings.sample)
-
-
-def _sample(workspace: Workspace, settings: Settings, again: bool, offline: bool, configured: SampleSection) -> Result:
     from duel.audit.contamination import Benchmarks
     from duel.sources import account, replacing, sampling
     from duel.sources.admission import choose
     from duel.sources.output import Output, fingerprint
     from duel.sources.pulls import Pulls
 
-    # 1. The two sources, at one revision each, and what must not be drawn from them.
-    trajectories, pulls = sources(workspace, settings, again, offline)
-    output = Output(workspace, settings, fingerprint(settings, trajectories, pulls, workspace))
-    output.asked = {"sample": settings.sample.model_dump(mode="json"), "configured": configured.model_dump(mode="json")}
-    account.say_other_draws(output)
-    if not again and account.say_finished(output):
-        return Result("prompt")
-    benchmarks = Benchmarks.load(settings, workspace, offline=offline)
+    with workspace.lock("prompt", "prompt.py"):
+        # 1. The two sources, at one revision each, and what must not be drawn from them.
+        trajectories, pulls = sources(workspace, settings, again, offline)
+        output = Output(workspace, settings, fingerprint(settings, trajectories, pulls, workspace))
+        output.asked = {
+            "sample": settings.sample.model_dump(mode="json"),
+            "configured": (configured or settings.sample).model_dump(mode="json"),
+        }
+        account.say_other_draws(output)
+        if not again and account.say_finished(output):
+            return Result("prompt")
+        benchmarks = Benchmarks.load(settings, workspace, offline=offline)
 
-    # 2. Files, and in them one turn of each pull request.
-    say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
-    changed = Pulls(pulls).changed() if pulls and "first-read" in settings.sample.weights else {}
-    pool, file_odds = sampling.fill(settings, trajectories, say, changed, workspace.private)
+        # 2. Files, and in them one turn of each pull request.
+        say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
+        changed = Pulls(pulls).changed() if pulls and "first-read" in settings.sample.weights else {}
+        pool, file_odds = sampling.fill(settings, trajectories, say, changed, workspace.private)
 
-    # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
-    mirror = Pulls(pulls) if pulls else None
-    choice = choose(pool, settings, mirror, benchmarks)
-    if not choice.turns:
-        raise account.nothing_drawn(trajectories, pool, choice)
+        # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
+        mirror = Pulls(pulls) if pulls else None
+        choice = choose(pool, settings, mirror, benchmarks)
+        if not choice.turns:
+            raise account.nothing_drawn(trajectories, pool, choice)
 
-    # 4. On disk: pull requests, prompts, pages, and last the mark that all of it is there.
-    output.begin()
-    if mirror:
-        choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
-    output.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
-    if output.replaces:
-        replacing.retire_prompts(workspace, {workspace.root / name for name in output.written})
-    if workspace.answer_folders() or workspace.attic.exists():
-        with workspace.lock("answer", "prompt.py"), workspace.lock("score", "prompt.py"):
-            replacing.replace(workspace, settings.store.answers_per_dir)
-    result = account.Account(settings, trajectories, pulls, file_odds, pool, choice, benchmarks, output.huge)
-    page = result.page()
-    output.save_pages(page)
-    workspace.save_dropped("prompt", [*pool.unusable, *choice.dropped])
-    output.finish()
-    result.say()
-    return Result("prompt", found=page)
+        # 4. On disk: pull requests, prompts, pages, and last the mark that all of it is there.
+        output.begin()
+        if mirror:
+            choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
+        output.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
+        if output.replaces:
+            replacing.retire_prompts(workspace, {workspace.root / name for name in output.written})
+        if workspace.answer_folders() or workspace.attic.exists():
+            with workspace.lock("answer", "prompt.py"), workspace.lock("score", "prompt.py"):
+                replacing.replace(workspace, settings.store.answers_per_dir)
+        result = account.Account(settings, trajectories, pulls, file_odds, pool, choice, benchmarks, output.huge)
+        page = result.page()
+        output.save_pages(page)
+        workspace.save_dropped("prompt", [*pool.unusable, *choice.dropped])
+        output.finish()
+        result.say()
+        return Result("prompt", found=page)
 
 
 def sources(
@@ -124,40 +123,34 @@ def add_draw_arguments(parser: Parser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    workspace = Workspace(arguments.workspace)
-    settings, configured = load(arguments, workspace)
+    workspace, settings, configured = opened_draw(arguments)
+    given = {"again": arguments.again, "offline": arguments.offline}
     if not arguments.plan:
-        given = {"again": arguments.again, "offline": arguments.offline}
         return run(workspace, settings, configured=configured, **given).exit_code
     from duel.sources import account
 
-    account.say_plan(*sources(workspace, settings, arguments.again, arguments.offline), settings)
+    account.say_plan(*sources(workspace, settings, **given), settings)
     return EXIT_FINISHED
 
 
-def load(arguments: Namespace, workspace: Workspace) -> tuple[Settings, SampleSection]:
-    """The settings with the draw that is asked for, and what chain.toml alone asks for.
+def opened_draw(arguments: Namespace) -> tuple[Workspace, Settings, SampleSection]:
+    """The workspace, the settings with the draw that is asked for, and what chain.toml alone asks for.
 
     A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
     named on the command line wins over the bundled sample.
     """
     from duel.sources.parquet_tables import from_command_line
 
-    flags, defaults = overrides(arguments.offline)
-    given = {
-        ("sample", "dataset"): from_command_line(arguments.source),
-        ("sample", "pulls"): from_command_line(arguments.pulls),
-        ("sample", "n"): arguments.n,
-        ("sample", "files"): arguments.files,
-        ("sample", "seed"): arguments.seed,
+    keys = {
+        "dataset": from_command_line(arguments.source),
+        "pulls": from_command_line(arguments.pulls),
+        **{name: getattr(arguments, name) for name in ("n", "files", "seed")},
     }
-    given = {key: value for key, value in given.items() if value is not None}
-    settings = settings_file.load(workspace.root, flags, defaults)
-    say_unused(settings)
-    workspace.folders.most = settings.store.answers_per_dir
-    if given:
-        return settings_file.load(workspace.root, flags | given, defaults), settings.sample
-    return remembered(workspace, settings), settings.sample
+    flags = {("sample", key): value for key, value in keys.items() if value is not None}
+    workspace, settings = opened(arguments, begins=True, flags=flags)
+    if not flags:
+        return workspace, remembered(workspace, settings), settings.sample
+    return workspace, settings, settings_file.load(workspace.root, *overrides(arguments.offline)).sample
 
 
 def remembered(workspace: Workspace, settings: Settings) -> Settings:

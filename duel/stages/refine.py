@@ -19,35 +19,23 @@ A rewrite that leaks, or leaks more than before, is never judged. [refine] round
 from __future__ import annotations
 
 import asyncio
-from argparse import Namespace
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from duel import calls, candidates, chat_tokens, fence, placement, prompts
 from duel.bookkeeping import Result, Stage
-from duel.command import Parser
 from duel.errors import UserError
 from duel.history import estimate_tokens, fit
 from duel.judging.survey import Survey
-from duel.offline import endpoint_url
-from duel.records import Answer, Candidate, Commit, Message, Refinement, Vote, fingerprint
-from duel.refining import roles
+from duel.records import Answer, Candidate, Commit, Message, Refinement, Score, Vote, fingerprint
+from duel.refining import rewrites, roles
 from duel.refining.coach_reasons import for_writer
-from duel.refining.rewrites import (
-    RefiningPanels,
-    Rewrite,
-    Trial,
-    first_challenger,
-    lineage,
-    refused,
-    standing,
-)
 from duel.settings import Settings
-from duel.stages import asking
+from duel.stages import asking, command_line
 from duel.stages.estimate import rewrite_votes
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
@@ -56,7 +44,6 @@ if TYPE_CHECKING:
     from duel.audit.workspace_audit import Examiner
 
 
-@asking.in_rounds
 async def run_async(
     workspace: Workspace,
     settings: Settings,
@@ -65,98 +52,107 @@ async def run_async(
     budget: float | None = None,
     offline: bool = False,
 ) -> Result:
-    """Write every rewrite that is due. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = Rewriting("refine", workspace, settings, again=again)
-    with workspace.lock("answer", "duel refine"), endpoint_url(offline) as url, stage.auditing:
-        turns = open_turns(stage)
-        first = next(turns, None)
-        if first is not None:
-            await stage.beside(stage.prepare, offline)
-            turns = chain([first], turns)
-        result = stage.finish(await asking.drive(turns, stage, budget=budget, url=url))
-    if first is not None and settings.execute.backend != "off":
+    """Write every rewrite that is due; `found` are the files of those whose turn was executed: they are, too."""
+    result = await asking.run_async(Rewriting, workspace, settings, again=again, budget=budget, offline=offline)
+    if result.found and settings.execute.backend != "off":
         from duel.stages import execute
 
-        await asyncio.to_thread(execute.where_possible, workspace, settings, offline=offline)
+        only = frozenset(result.found)
+        await asyncio.to_thread(execute.where_possible, workspace, settings, offline=offline, only=only)
     return result
 
 
-run = synchronous(run_async)
-
-
 @dataclass
-class Rewriting(Stage):
+class Rewriting(asking.AskingStage):
     """The stage, with what it holds every rewrite against."""
 
+    NAME, COMMAND = "refine", "duel refine"
     examiner: Examiner | None = None
     form: candidates.FormKept = field(default_factory=candidates.FormKept)
-    auditing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "audit"))
-    """Replies are audited beside the event loop, which would take those that come for late ones."""
+    to_execute: list[Path] = field(default_factory=list)
+    """Answers with a new rewrite of a turn that was executed."""
 
-    async def beside(self, work: Callable[..., Any], *given: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.auditing, work, *given)
-
-    def prepare(self, offline: bool) -> None:
-        """Make ready the checks of `duel audit`."""
+    @asynccontextmanager
+    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+        """The checks of `duel audit` are made ready."""
         from duel.audit.contamination import Benchmarks
         from duel.audit.workspace_audit import Examiner
 
-        benchmarks = Benchmarks.load(self.settings, self.workspace, offline)
-        self.examiner = Examiner.of(self.workspace, self.settings, "challenger", benchmarks)
+        benchmarks = await self.beside(Benchmarks.load, self.settings, self.workspace, offline)
+        self.examiner = await self.beside(Examiner.of, self.workspace, self.settings, "challenger", benchmarks)
+        yield
+
+    def found(self) -> list[Path]:
+        return self.to_execute
+
+    def total(self) -> int:
+        return len(self.borderline)
+
+    @cached_property
+    def panels(self) -> rewrites.RefiningPanels:
+        return rewrites.RefiningPanels(Stage("refine", self.workspace, self.settings))
+
+    @cached_property
+    def borderline(self) -> list[Path]:
+        """The answers whose duel ended between the thresholds."""
+        quiet = Stage("refine", self.workspace, self.settings)  # what cannot be judged, validate.py has named
+        found = [path for path, answer in Survey(quiet).judgeable() if self.score_of(path, answer) is not None]
+        self.damage += quiet.damage
+        return found
+
+    def score_of(self, path: Path, answer: Answer) -> Score | None:
+        """The panel's score of the first challenger, where it is borderline."""
+        score = self.panels.duel(path, answer)
+        if score is None or score.score is None or score.score < self.settings.refine.from_:
+            return None
+        placed = placement.place(score.score, answer.audit("challenger"), self.settings, score.confirmed)
+        return score if placed.bucket in ("refined", "defeat") else None
+
+    def open_turns(self) -> Iterator[RewrittenTurn]:
+        """Every borderline turn whose next rewrite is not there yet, in the order of the answer files."""
+        coaches, _ = roles.panels(self.settings)
+        if not self.workspace.score_paths():
+            raise UserError("there are no scores", where=self.workspace.root / "score", hint="run validate.py first")
+        place = 0
+        for path, answer in self.workspace.read_all(self.borderline, Answer, self.damage):
+            if (score := self.score_of(path, answer)) is None:  # validate.py is at work beside
+                continue
+            trials = self.panels.trials(path, answer)
+            due = next_round(trials, self.settings, again=self.again)
+            for trial in trials[: None if due is None else due - 1]:
+                if trial.refused:
+                    self.drop(path.stem, answer.instance_id, f"refine-{trial.refused}")
+            if due is None:
+                self.finished += 1
+                continue
+            parent = next(reversed(rewrites.standing(trials[: due - 1])), None)
+            votes = parent.coach.votes if parent and parent.coach else score.votes
+            turn = RewrittenTurn(
+                self,
+                path,
+                answer,
+                self.pull_request(answer.instance_id),
+                Refinement(round=due, parent="", coaches=coaches),
+                parent.rewrite.candidate if parent else rewrites.first_challenger(answer),
+                [vote for vote in votes if vote.judge in coaches],
+                fence.nonce(self.secret, f"refine {path.stem}"),
+                place,
+            )
+            before = trials[due - 1].rewrite.candidate if due <= len(trials) else None
+            if before is not None and not self.again and before.made and before.made.plan == turn.question.plan:
+                self.finished += 1
+                continue
+            self.stale += before is not None and not self.again
+            place += 1
+            yield turn
 
 
-def open_turns(stage: Rewriting) -> Iterator[RewrittenTurn]:
-    """Every borderline turn whose next rewrite is not there yet, in the order of the answer files."""
-    workspace, settings = stage.workspace, stage.settings
-    coaches, _ = roles.panels(settings)
-    if not workspace.score_paths():
-        raise UserError("there are no scores", where=workspace.root / "score", hint="run validate.py first")
-    quiet = Stage("refine", workspace, settings)  # what cannot be judged, validate.py has named
-    panels, survey = RefiningPanels(quiet), Survey(quiet)
-    secret, place = workspace.secret(), 0
-    for path, answer in survey.judgeable():
-        score = panels.duel(path, answer)
-        if score is None or score.score is None or score.score < settings.refine.from_:
-            continue
-        placed = placement.place(score.score, answer.audit("challenger"), settings, score.confirmed)
-        if placed.bucket not in ("refined", "defeat"):
-            continue
-        trials = panels.trials(path, answer)
-        due = next_round(trials, settings, again=stage.again)
-        for trial in trials[: None if due is None else due - 1]:
-            if trial.refused:
-                stage.drop(path.stem, answer.instance_id, f"refine-{trial.refused}")
-        if due is None:
-            stage.finished += 1
-            continue
-        parent = next(reversed(standing(trials[: due - 1])), None)
-        votes = parent.coach.votes if parent and parent.coach else score.votes
-        turn = RewrittenTurn(
-            stage,
-            path,
-            answer,
-            stage.pull_request(answer.instance_id),
-            Refinement(round=due, parent="", coaches=coaches),
-            parent.rewrite.candidate if parent else first_challenger(answer),
-            [vote for vote in votes if vote.judge in coaches],
-            fence.nonce(secret, f"refine {path.stem}"),
-            place,
-        )
-        before = trials[due - 1].rewrite.candidate if due <= len(trials) else None
-        if before is not None and not stage.again and before.made and before.made.plan == turn.question.plan:
-            stage.finished += 1
-            continue
-        stage.stale += before is not None and not stage.again
-        place += 1
-        yield turn
-    stage.damage += quiet.damage
-
-
-def next_round(trials: list[Trial], settings: Settings, *, again: bool) -> int | None:
+def next_round(trials: list[rewrites.Trial], settings: Settings, *, again: bool) -> int | None:
     """The round that is due: the last one where it is not judged yet (its question may have changed), else the next."""
     if trials and (again or not trials[-1].settled):
         return len(trials)
-    return None if lineage(trials, settings) or len(trials) >= settings.refine.rounds else len(trials) + 1
+    over = rewrites.lineage(trials, settings) or len(trials) >= settings.refine.rounds
+    return None if over else len(trials) + 1
 
 
 @dataclass
@@ -223,8 +219,11 @@ class RewrittenTurn:
         assert stage.examiner is not None
         rewrite.audit = await stage.beside(stage.examiner.audit_rewrite, self.answer, rewrite)
         self.answer.put(rewrite)
-        if reason := refused(Rewrite(self.refine.round, rewrite, self.parent), self.answer, stage.settings):
+        lineage = rewrites.Rewrite(self.refine.round, rewrite, self.parent)
+        if reason := rewrites.refused(lineage, self.answer, stage.settings):
             stage.drop(self.item, self.answer.instance_id, f"refine-{reason}")
+        if self.parent.observed is not None:
+            stage.to_execute.append(self.path)
         stage.workspace.save(self.path, self.answer)
         return True
 
@@ -237,15 +236,6 @@ class RewrittenTurn:
         return f"challenger-{1 + max([1, *(int(number) for number in numbers if number.isdigit())])}"
 
 
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    """What `run` would ask, and the judges behind it, were each rewrite as long as its parent. Nothing is asked."""
-    turns = open_turns(Rewriting("refine", workspace, settings))
-    return calls.plan(turns, workspace=workspace, settings=settings, stage="refine", offline=offline)
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
-
-
-def main(arguments: Namespace) -> int:
-    return asking.main(arguments, run, plan)
+run = synchronous(run_async)
+plan = partial(asking.plan, Rewriting)
+add_arguments, main = command_line(run, plan)

@@ -14,7 +14,9 @@ writes  review/draws.jsonl, review/votes.jsonl; `duel validate --regate` then pu
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import re
 import time
 import webbrowser
 from argparse import Namespace
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from duel.records import Answer, Score
     from duel.review.ballot_box import BallotBox, Taken
     from duel.review.ballots import Ballot
+    from duel.review.showings import Showing
 
 COUNT = 100
 LEADS = ("10", "5", "1")
@@ -55,7 +58,8 @@ def run(
 
     Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
     """
-    from duel.review.ballot_box import read_showings
+    from duel.review.ballot_box import read_showings, read_votes
+    from duel.review.review_page import page as page_of
     from duel.review.stand_in_raters import STAND_INS, casts
 
     scores = judged(workspace, settings)
@@ -66,9 +70,15 @@ def run(
             box_of(workspace, shown).take(casts(shown, {score.file: score for score in scores}))
     if take is not None:
         shown = ballots(workspace, settings, read_showings(workspace, damage))
-        say_taken(box_of(workspace, shown).take(rows_of(take)), take)
+        taken = box_of(workspace, shown).take(rows_of(take))
+        counts = f"{taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
+        say(f"{printable(take)}: {counts}")
+        say_refused(taken)
     elif page is not None:
-        write_page(page, rater, drawn_for(rater, count, browse, workspace, settings, scores), workspace)
+        shown = drawn_for(rater, count, browse, workspace, settings, scores)
+        workspace.save(page, page_of(shown, read_votes(workspace, []), rater, workspace.secret()))
+        say(f"{len(shown):,} pairs for {rater}: {page}")
+        say("hand the file over; what comes back is taken with `duel review --take FILE`")
     return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
 
 
@@ -93,7 +103,7 @@ def serve(
     def make_page(post: str) -> bytes:
         return page(shown, read_votes(workspace, []), rater, secret, post)
 
-    with serving(box_of(workspace, shown), make_page, rater, port, lambda taken: say_refused(taken)) as address:
+    with serving(box_of(workspace, shown), make_page, rater, port, say_refused) as address:
         until(address)
     return Result("review", EXIT_FINISHED, people_of(workspace, settings, scores))
 
@@ -140,17 +150,15 @@ def drawn_for(
     return ballots(workspace, settings, [showing for showing in (*earlier, *fresh) if showing.rater == rater])
 
 
-def ballots(workspace: Workspace, settings: Settings, showings: Sequence[object]) -> list[Ballot]:
+def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing]) -> list[Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
     from duel.records import Answer
     from duel.review.ballots import Ballot
-    from duel.review.showings import Showing
 
     folders, secret = workspace.answer_folders(), workspace.secret()
     answers: dict[str, Answer | None] = {}
     found = []
     for showing in showings:
-        assert isinstance(showing, Showing)
         if showing.item not in answers:
             path = workspace.find_answer(showing.item, folders)
             try:
@@ -185,15 +193,6 @@ def rows_of(file: Path) -> list[object]:
         raise UserError("cannot read the votes", where=file, value=error.strerror) from None
 
 
-def write_page(path: Path, rater: str, shown: Sequence[Ballot], workspace: Workspace) -> None:
-    from duel.review.ballot_box import read_votes
-    from duel.review.review_page import page
-
-    workspace.save(path, page(shown, read_votes(workspace, []), rater, workspace.secret()))
-    say(f"{len(shown):,} pairs for {rater}: {path}")
-    say("hand the file over; what comes back is taken with `duel review --take FILE`")
-
-
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:
     """What all votes in the workspace say of `scores`."""
     from duel.review.ballot_box import read_votes
@@ -204,13 +203,6 @@ def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score])
     for error in damage[:NAMED_AT_MOST]:
         say(f"damaged and left out: {error}")
     return calibrate(scores, votes, settings)
-
-
-def say_taken(taken: Taken, file: Path) -> None:
-    say(
-        f"{printable(file)}: {taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
-    )
-    say_refused(taken)
 
 
 def say_refused(taken: Taken) -> None:
@@ -272,7 +264,10 @@ def main(arguments: Namespace) -> int:
             say(f"{rater} votes at {address}\nCtrl-C ends it; every vote is saved as it comes")
             if arguments.open:
                 webbrowser.open(address)
-            until_interrupted()
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    time.sleep(3600)
+            say()
 
         result = serve(workspace, settings, rater, arguments.count, arguments.browse, arguments.port, wait)
     say_people(result.found)
@@ -281,20 +276,9 @@ def main(arguments: Namespace) -> int:
     return result.exit_code
 
 
-def until_interrupted() -> None:
-    """Wait for Ctrl-C, which is how one stops serving."""
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        say()
-
-
 def account() -> str:
     """The name of the account, as far as it can be a rater's."""
     try:
-        return (
-            "".join(c for c in getpass.getuser() if c.isascii() and (c.isalnum() or c in "._-")).lstrip("._-") or "me"
-        )
+        return re.sub(r"[^A-Za-z0-9._-]", "", getpass.getuser()).lstrip("._-") or "me"
     except (KeyError, OSError):
         return "me"

@@ -52,7 +52,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
 
 
 def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
+    workspace, settings = opened(arguments, begins=True)
     result = run(workspace, settings, **given(arguments))
     print("\n".join(result.found))
     return result.exit_code

@@ -9,20 +9,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from duel import calls, fence, placement, prompts, pull
 from duel.audit import auditor
 from duel.audit.leak_findings import LeakFinding
-from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.history import estimate_tokens
-from duel.offline import endpoint_url
 from duel.records import Answer, Audit, Commit
 from duel.settings import Settings
 from duel.stages import asking
 from duel.synchronous import synchronous
-from duel.workspace import Workspace
 
 NAME = "auditor"
 MAX_TOKENS = 4096
@@ -33,56 +31,54 @@ SLACK_TOKENS = 256
 
 
 @dataclass
-class Suspects(Stage):
-    """One run of the auditor; `audits` holds each audit that it has added to, by the answer's file stem."""
+class Suspects(asking.AskingStage):
+    """One run of the auditor; the lock on answers is held by the audit around it."""
 
+    NAME, COMMAND = NAME, "duel audit"
     audits: dict[str, Audit] = field(default_factory=dict)
+    """Each audit that it has added to, by the answer's file stem."""
+    most_suspicious: list[str] = field(default_factory=list)
+
+    def total(self) -> int:
+        return len(self.most_suspicious)
+
+    def open_turns(self) -> Iterator[Suspect]:
+        """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
+        self.finished = 0
+        paths = {path.stem: path for path in self.workspace.answer_paths()}
+        self.most_suspicious = auditor.chosen(list(self._ranked()))
+        for stem in self.most_suspicious:
+            answer = self.workspace.read(paths[stem], Answer)
+            commit = self.workspace.commit(answer.instance_id)
+            audit = answer.audit("challenger") or Audit()
+            if audit.auditor == self.settings.audit.auditor and not self.again:
+                self.finished += 1
+            elif commit is not None:
+                asked = request(self.settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
+                yield Suspect(self, stem, paths[stem], answer, commit, asked)
+
+    def _ranked(self) -> Iterator[tuple[str, float, bool]]:
+        """(file stem, suspicion, whether it was reworded) of each turn that could be kept; its earlier claims aside."""
+        for path, answer in self.workspace.answers([]):  # the audit has named what cannot be read
+            commit = None
+            with contextlib.suppress(ItemError):
+                commit = self.workspace.commit(answer.instance_id)
+            if commit is None or not answer.challenger:
+                continue
+            audit = auditor.without_claims(answer.audit("challenger") or Audit(), self.settings)
+            if placement.obstacle(audit, self.settings) is None:
+                suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
+                yield path.stem, suspicion, audit.reworded
 
 
 @asking.in_rounds
 async def ask_async(stage: Suspects, *, budget: float | None = None, offline: bool = False) -> calls.Summary:
     """Ask about every suspicious turn that was not asked about yet. `budget` is in dollars."""
-    stage.finished = 0
-    with endpoint_url(offline) as url:
-        return await asking.drive(open_turns(stage, stage.workspace.secret()), stage, budget=budget, url=url)
+    return await stage.driven(stage.open_turns(), budget, offline)
 
 
 ask = synchronous(ask_async)
-
-
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    """What `ask` would ask after the audits as they are, and at most cost. No call is made, nothing is written."""
-    turns = open_turns(Suspects(NAME, workspace, settings), b"")
-    return calls.plan(turns, workspace=workspace, settings=settings, stage=NAME, offline=offline)
-
-
-def open_turns(stage: Suspects, secret: bytes) -> Iterator[Suspect]:
-    """The suspicious fifth of the turns that nothing else keeps out, but for those that this model was asked about."""
-    paths = {path.stem: path for path in stage.workspace.answer_paths()}
-    for stem in auditor.chosen(list(_ranked(stage))):
-        answer = stage.workspace.read(paths[stem], Answer)
-        commit = stage.workspace.commit(answer.instance_id)
-        audit = answer.audit("challenger") or Audit()
-        if audit.auditor == stage.settings.audit.auditor and not stage.again:
-            stage.finished += 1
-        elif commit is not None:
-            mark = fence.nonce(secret, f"auditor {stem}")
-            yield Suspect(stage, stem, paths[stem], answer, commit, request(stage.settings, stem, answer, commit, mark))
-
-
-def _ranked(stage: Suspects) -> Iterator[tuple[str, float, bool]]:
-    """(file stem, suspicion, whether it was reworded) of each turn that could be kept; its earlier claims aside."""
-    for path, answer in stage.workspace.answers([]):  # the audit has named what cannot be read
-        commit = None
-        with contextlib.suppress(ItemError):
-            commit = stage.workspace.commit(answer.instance_id)
-        if commit is None or not answer.challenger:
-            continue
-        found = answer.audit("challenger") or Audit()
-        audit = auditor.without_claims(found, stage.settings)
-        if placement.obstacle(audit, stage.settings) is None:
-            suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
-            yield path.stem, suspicion, audit.reworded
+plan = partial(asking.plan, Suspects)
 
 
 def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:

@@ -164,11 +164,11 @@ def regated(panel: Panel, survey: Survey, files: Snapshot) -> Case:
     from duel.judging import held_case
 
     waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
-    if waiting:
-        say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
     panel.stage.stale = 0
     case = case_of(panel, survey)
-    if not waiting:
+    if waiting:
+        say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
+    else:
         held_case.store(panel, case, files, panel.stage.finished)
     return case
 

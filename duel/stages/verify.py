@@ -14,7 +14,6 @@ is null and `why_not` says so.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -23,11 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from duel.bookkeeping import Result
 from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, SourceError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SourceError
 from duel.records import Commit, Message
 from duel.settings import Settings
-from duel.stages import opened
-from duel.stages.execute import OPEN, start_of, with_backend
+from duel.stages import command_line, execute
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from duel.sources.hub import Hub
     from duel.sources.rollouts import Rollout
 
-SAVE_EVERY = 20
+SAVE_EVERY, OUTCOMES = 20, "outcomes.json"
 
 
 async def run_async(
@@ -54,8 +52,7 @@ async def run_async(
     from duel.execution.replay import as_done
 
     if settings.execute.backend == "off":
-        hint = '`backend = "docker"` where images are, "bubblewrap" on Linux'
-        raise SettingsError("no back end is set to run tests", where="[execute] backend", value="off", hint=hint)
+        raise execute.no_backend("tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
     with workspace.lock("outcomes", "duel verify"):
         outcomes = {} if again else known(workspace)
         repositories: dict[str, str] = {}
@@ -74,13 +71,12 @@ async def run_async(
                     save(workspace, outcomes)
         finally:
             save(workspace, outcomes)
-            for executor in {id(e): e for e in (verifier.executor, verifier.replayer)}.values():
-                await executor.close()
+            await verifier.close()
     reasons = Counter(str(row["why_not"]).partition(":")[0] for row in outcomes.values() if row["why_not"])
     say_table(outcomes, repositories)
     for reason, count in sorted(reasons.items()):
         say(f"{count:,} not verified: {reason}")
-    return Result("verify", EXIT_OPEN if OPEN & reasons.keys() else EXIT_FINISHED, outcomes, dropped=reasons)
+    return Result("verify", EXIT_OPEN if execute.OPEN & reasons.keys() else EXIT_FINISHED, outcomes, dropped=reasons)
 
 
 run = synchronous(run_async)
@@ -91,21 +87,18 @@ def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
     import orjson
 
     try:
-        rows = orjson.loads((workspace.root / "outcomes.json").read_bytes())
+        rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
     except (OSError, ValueError):
         return {}
     return {
         key: row
         for key, row in (rows.items() if isinstance(rows, dict) else ())
-        if isinstance(row, dict) and "why_not" in row and str(row["why_not"]).partition(":")[0] not in OPEN
+        if isinstance(row, dict) and "why_not" in row and str(row["why_not"]).partition(":")[0] not in execute.OPEN
     }
 
 
 def save(workspace: Workspace, outcomes: Mapping[str, Any]) -> None:
-    import orjson
-
-    data = orjson.dumps(dict(sorted(outcomes.items())), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    workspace.save(workspace.root / "outcomes.json", data)
+    workspace.save_page(workspace.root / OUTCOMES, dict(sorted(outcomes.items())))
 
 
 def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
@@ -165,7 +158,7 @@ def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt
     config = extras.get("install_config")
     command = _command(config.get("test_cmd") if isinstance(config, dict) else "")
     tests = _names(extras.get("FAIL_TO_PASS")), _names(extras.get("PASS_TO_PASS"))
-    return Attempt(key, start_of(commit, messages), messages, command, *tests, fix=commit.patch)
+    return Attempt(key, execute.start_of(commit, messages), messages, command, *tests, fix=commit.patch)
 
 
 def _command(value: object) -> str:
@@ -186,8 +179,7 @@ def say_table(outcomes: Mapping[str, Mapping[str, Any]], repositories: Mapping[s
         print(f"{name:<40}{found[True]:>9}{found[False]:>6}{found[None]:>9}")
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
+def _flags(parser: Parser) -> None:
     parser.add_argument("--from", dest="source", default="", metavar="FILE", help="trajectories, in place of [sample]")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="verify at most N rollouts")
     parser.add_argument("--seconds", type=float, default=1800.0, metavar="S", help="what one run of tests may take")
@@ -195,8 +187,4 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="where tests run, in place of [execute] backend")
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
-    settings = with_backend(settings, arguments.backend)
-    named = {name: getattr(arguments, name) for name in ("source", "limit", "again", "seconds", "offline")}
-    return run(workspace, settings, **named).exit_code
+add_arguments, main = command_line(run, flags=_flags, begins=lambda _: True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from duel import calls
@@ -45,7 +46,7 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.stages import audit, challenger, choose, execute, king, refine, report, validate
+    from duel.stages import audit, challenger, choose, execute, king, refine, report, review, validate
 
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
@@ -62,32 +63,33 @@ def run(
         from duel.stages import preflight
 
         preflight.check(workspace, settings, ask_models=check_models)
+    if settings.execute.backend != "off":
+        from duel.execution.backends import BACKENDS
+
+        _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
+
+    def judge() -> Result:
+        if not offline:
+            return validate.run(workspace, settings, **paying())
+        # Every further contest costs nothing here; rules vote in place of people.
+        further: dict[str, Any] = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True}
+        people = partial(review.run, workspace, settings, offline=True)
+        return validate.run(workspace, settings, before_verdict=people, **further, **paying())
+
     stages: dict[str, Callable[[], Result]] = {
         "prompt": lambda: draw(workspace, settings, offline, configured),
         "king": lambda: king.run(workspace, settings, **paying()),
         "challenger": lambda: challenger.run(workspace, settings, **paying()),
-        "execute": lambda: execute.where_possible(workspace, settings, offline=offline),
-        "choose": lambda: choose.run(workspace, settings, **paying()),
-        "audit": lambda: audit.run(workspace, settings, **paying()),
-        "validate": lambda: validate.run(workspace, settings, **paying()),
-        "report": lambda: report.run(workspace, settings),
     }
-    if settings.most_candidates == 1:
-        del stages["choose"]
-    if offline:
-        stages["validate"] = lambda: _judged_in_every_way(workspace, settings, paying())
-    if settings.refine.held_out:
-        del stages["report"]
-        for number in range(1, settings.refine.rounds + 1):
-            stages[f"refine, round {number}"] = lambda: refine.run(workspace, settings, **paying())
-            stages[f"validate, round {number}"] = lambda: validate.run(workspace, settings, **paying())
-        stages["report"] = lambda: report.run(workspace, settings)
-    if settings.execute.backend == "off":
-        del stages["execute"]
-    else:
-        from duel.execution.backends import BACKENDS
-
-        _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
+    if settings.execute.backend != "off":
+        stages["execute"] = lambda: execute.where_possible(workspace, settings, offline=offline)
+    if settings.most_candidates > 1:
+        stages["choose"] = lambda: choose.run(workspace, settings, **paying())
+    stages |= {"audit": lambda: audit.run(workspace, settings, **paying()), "validate": judge}
+    for number in range(1, settings.refine.rounds + 1 if settings.refine.held_out else 1):
+        stages[f"refine, round {number}"] = lambda: refine.run(workspace, settings, **paying())
+        stages[f"validate, round {number}"] = lambda: validate.run(workspace, settings, **paying())
+    stages["report"] = lambda: report.run(workspace, settings)
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
         say(f"\n[{number}/{len(stages)}] {name}")
@@ -96,21 +98,6 @@ def run(
             return result
         code = max(code, result.exit_code)
     return Result("run", code, result.found)
-
-
-def _judged_in_every_way(workspace: Workspace, settings: Settings, spending: dict[str, Any]) -> Result:
-    """Validate with every further contest, which costs nothing here; rules vote in place of people."""
-    from duel.stages import review, validate
-
-    return validate.run(
-        workspace,
-        settings,
-        noise_floor=FURTHER,
-        canary=FURTHER,
-        confirm=True,
-        before_verdict=lambda: review.run(workspace, settings, offline=True),
-        **spending,
-    )
 
 
 def draw(workspace: Workspace, settings: Settings, offline: bool, configured: SampleSection | None) -> Result:
@@ -150,28 +137,20 @@ def add_arguments(parser: Parser) -> None:
     parser.with_offline().with_spending()
     prompt.add_draw_arguments(parser)
     parser.add_argument("--check-models", action="store_true", help="first ask each model for one token")
-    parser.add_argument("--execute", metavar="BACKEND", help="also run the candidates' commands, in this back end")
+    what = "also run the candidates' commands, in this back end"
+    parser.add_argument("--execute", dest="backend", metavar="BACKEND", help=what)
 
 
 def main(arguments: Namespace) -> int:
-    from duel.stages import as_asked, prompt
-    from duel.stages.execute import with_backend
+    from duel.stages import estimate, prompt
 
-    workspace = Workspace(arguments.workspace)
-    settings, configured = prompt.load(arguments, workspace)
-    settings = as_asked(with_backend(settings, arguments.execute), arguments)
+    workspace, settings, configured = prompt.opened_draw(arguments)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
         return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
-    say_plans(plan(workspace, settings, offline=arguments.offline))
-    return EXIT_FINISHED
-
-
-def say_plans(plans: list[calls.Plan]) -> None:
-    """Print calls, tokens and dollars, and what they come to."""
-    from duel.stages import estimate
-
+    plans = plan(workspace, settings, offline=arguments.offline)
     for stage in plans:
         stage.say()
     batches = f", by batch at most ${sum(stage.batch_cost for stage in plans):,.2f}" if plans[0].batch_h else ""
     print(f"in all: {sum(stage.calls for stage in plans):,} calls, {estimate.cost_of(plans)}{batches}")
+    return EXIT_FINISHED

@@ -5,33 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from duel import calls, candidates, standing
-from duel.bookkeeping import Result, Stage
+from duel.bookkeeping import Result
 from duel.candidates import FormKept
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
 from duel.file_sums import Snapshot
-from duel.offline import endpoint_url
 from duel.records import Answer, Candidate, Commit, Side
-from duel.settings import Settings
-from duel.stages import asking
-from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.calls import Summary
+from duel.stages.asking import AskingStage
 
 
 @dataclass
-class WritingStage(Stage):
+class WritingStage(AskingStage):
     """A stage that writes the candidates of one side, after which it is named; its replies must be well-formed."""
 
     SIDE: ClassVar[Side]
-    COMMAND: ClassVar[str]
     BEFORE: ClassVar[tuple[str, ...]] = ()
     """The stages whose work this one leaves as it is."""
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
@@ -41,16 +33,20 @@ class WritingStage(Stage):
         """Every turn with candidates that the settings ask for and that are not there, in the order of the files."""
         raise NotImplementedError
 
-    def total(self) -> int:
-        """How many turns there are, finished ones included."""
-        raise NotImplementedError
+    def recalled(self) -> bool:
+        """Nothing has changed since everything was there: no record need be opened."""
+        self.files = Snapshot.take(self.workspace, "prompt", "commit", "answer")
+        self.rests_on = standing.ground(self.settings)
+        known = None if self.again else standing.recall(self.workspace, self.SIDE, self.rests_on, self.files)
+        if known is not None:
+            self.finished, self.dropped = known["finished"], known["dropped"]
+        return known is not None
 
-    async def prepare(self) -> None:
-        """What must be known before the first call."""
-
-    def held(self) -> AbstractContextManager[Any]:
-        """What is open during a run."""
-        return nullcontext()
+    def remember(self, result: Result) -> None:
+        standing.carry(self.workspace, self.BEFORE, self.files)
+        if result.exit_code == EXIT_FINISHED and result.calls is not None and not result.calls.waiting:
+            said = {"finished": self.finished + result.calls.done, "dropped": self.dropped}
+            standing.keep(self.workspace, self.SIDE, self.rests_on, self.files, said)
 
     async def write(self, ask: calls.Ask, turn: OpenTurn, name: str, question: candidates.Question) -> Candidate:
         """One well-formed candidate. Raises Refused where no reply is one, ItemError where the call fails."""
@@ -62,7 +58,7 @@ class WritingStage(Stage):
         """Today's settings bring nothing for `turn`. What others made (`had`) must not stand in for it."""
         raise NotImplementedError
 
-    def finish(self, summary: Summary, found: Any = None) -> Result:
+    def finish(self, summary: calls.Summary, found: Any = None) -> Result:
         """As every stage; if no reply could be used for any turn, items are open, whatever became of them."""
         result, asked = super().finish(summary, found), any(form.replies for form in self.forms.values())
         nothing = asked and not summary.done and not self.finished
@@ -137,41 +133,3 @@ class OpenTurn:
             return await self.stage.write(ask, self, name, question)
         except (candidates.Refused, ItemError) as error:
             return error
-
-
-@asking.in_rounds
-async def run_async(
-    kind: type[WritingStage],
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Write every candidate that is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = kind(kind.SIDE, workspace, settings, again=again)
-    with workspace.lock("answer", kind.COMMAND), stage.held(), endpoint_url(offline) as url:
-        files, on = Snapshot.take(workspace, "prompt", "commit", "answer"), standing.ground(settings)
-        known = None if again else standing.recall(workspace, kind.SIDE, on, files)
-        if known is not None:
-            stage.finished, stage.dropped = known["finished"], known["dropped"]
-            return stage.finish(calls.Summary(kind.SIDE))
-        total, turns = stage.total(), stage.open_turns()
-        first = next(turns, None)
-        if first is not None:
-            await stage.prepare()
-            turns = chain([first], turns)
-        summary = await asking.drive(turns, stage, total=total, budget=budget, url=url)
-        result = stage.finish(summary)
-        standing.carry(workspace, kind.BEFORE, files)
-        if result.exit_code == EXIT_FINISHED and not summary.waiting:
-            said = {"finished": stage.finished + summary.done, "dropped": stage.dropped}
-            standing.keep(workspace, kind.SIDE, on, files, said)
-        return result
-
-
-def plan(kind: type[WritingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    turns = kind(kind.SIDE, workspace, settings).open_turns()
-    return calls.plan(turns, workspace=workspace, settings=settings, stage=kind.SIDE, offline=offline)

@@ -151,8 +151,7 @@ def test_a_batch_that_is_out_survives_the_salvage_of_a_damaged_ledger(
     """What is under way stands in the ledger's file, too: without its rows it would be sent, and paid for, twice."""
     provider.looks = 1
     workspace = work(TURNS)
-    code = [sys.executable, "-c", _RUN, point, "openai", str(workspace.root)]
-    subprocess.run(code, cwd=ROOT, env=dict(os.environ), capture_output=True, check=False)
+    assert king_killed_at(point, "openai", workspace.root) == -signal.SIGKILL
     lose_a_page(workspace.ledger, "replies_by_request")
     said = script("king.py", "--workspace", workspace.root, "--batch", code=0).err
     assert "the ledger of paid replies is damaged" in said and "1 batches that are out were carried over" in said

@@ -367,7 +367,8 @@ def test_a_wrong_file_that_is_absorbed_first_loses_nothing(script: Script, work:
     script("king.py", "--workspace", workspace.root, "--batch-out", asked, code=1)
     rows = [provider.result(orjson.loads(line)) for line in asked.read_bytes().splitlines()]
     results.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    script("king.py", "--workspace", workspace.root, "--absorb", asked, code=1)
+    said = script("king.py", "--workspace", workspace.root, "--absorb", asked, code=2).err
+    assert "this file holds requests, not replies" in said and str(asked) in said
     assert "6 new replies" in script("king.py", "--workspace", workspace.root, "--absorb", results, code=0).err
     assert len(replies(workspace)) == 6
 

@@ -194,6 +194,28 @@ def test_an_overseer_that_cannot_be_read_leaves_the_task_open(tasks: Tasks, mode
     assert guided(workspace) == []
 
 
+def test_a_damaged_record_is_kept_under_another_name_before_its_task_is_guided_anew(
+    tasks: Tasks, models: Models
+) -> None:
+    workspace = tasks()
+    with models(sequence("ls", SUBMIT)):
+        guide.run(workspace, chosen(workspace))
+    (path,) = (workspace.root / "guided").glob("*.json")
+    cut = path.read_bytes()[:100]
+    path.write_bytes(cut)
+    with models(sequence("ls", SUBMIT)):
+        guide.plan(workspace, chosen(workspace))
+        assert path.read_bytes() == cut
+        guide.run(workspace, chosen(workspace))
+    assert guided(workspace)[0].is_done
+    assert path.with_name(f"{path.name}.damaged-1").read_bytes() == cut
+
+
+def test_guiding_offers_no_batches_because_an_agent_waits_for_each_of_its_steps(script: Script) -> None:
+    told = script("guide", "--help", code=0).out
+    assert "--budget" in told and "--batch" not in told and "--absorb" not in told
+
+
 def test_a_held_out_task_is_done_alone_too_and_makes_no_row(tasks: Tasks, models: Models) -> None:
     workspace = tasks(more="")
     text = (workspace.root / "chain.toml").read_text().replace("held_out = 0.0", "held_out = 1.0")

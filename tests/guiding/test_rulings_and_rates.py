@@ -83,7 +83,7 @@ def test_honest_thoughts_are_not_taken_for_answers() -> None:
         "As the listing shows, the file is there.",
         "The right thing to do is to read it.",
     ):
-        assert overseer.speaks_of_asides(block("ls", thought)) == ""
+        assert overseer.problem(block("ls", thought)) == ""
 
 
 def test_a_claimed_fall_needs_as_many_tasks_as_the_trial_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from duel import settings
 from duel.records import Answer, Score
 from duel.refining.rewrites import of_answer
-from duel.stages import validate
+from duel.stages import refine, validate
+from duel.workspace import Workspace
 from tests.conftest import Finished, ended, forked_command
 from tests.refining.conftest import Story
 from tests.refining.world import SETTINGS, World
@@ -30,6 +32,30 @@ def text(story: Story) -> str:
 
 def stage_calls(story: Story) -> int:
     return int(story.stand_in.stats()["requests"])
+
+
+@pytest.mark.parametrize("executed", [False, True])
+def test_after_stages_one_by_one_only_what_was_executed_is_and_no_vote_is_asked_anew(
+    script: Script, tmp_path: Path, executed: bool
+) -> None:
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 30\n[refine]\nfrom = 0\n[duel]\nbootstrap_resamples = 100\n")
+    stages = ["prompt.py", "king.py", "ch.py", *["execute"] * executed, "audit", "validate.py", "report.py"]
+    for name in [*stages, "refine"]:
+        said = script(name, "--workspace", tmp_path, "--offline", code=0).err
+    (rewritten,) = (int(found) for found in re.findall(r"refine: (\d+) done", said))
+    every = [one for _, answer in Workspace(tmp_path).answers([]) for one in answer.candidates]
+    ran = [one for one in every if one.observed is not None]
+    assert len(every) > len(ran) == 0 if not executed else len(every) == len(ran)
+    assert ("executed before" in said, "executing with" in said) == (False, executed)
+    again = script("validate.py", "--workspace", tmp_path, "--offline", code=0).err
+    assert rewritten > 5 and "refine-judge: " in again and not re.search(r"(?m)^judge: [1-9]", again)
+
+
+def test_progress_knows_how_many_turns_are_borderline(story: Make) -> None:
+    told = story(World(), 40, NEAR)
+    stage = refine.Rewriting("refine", told.workspace, settings.load(told.workspace.root))
+    turns = list(stage.open_turns())
+    assert 0 < len(turns) == stage.total() < 40
 
 
 # -- what it brings, with a known truth ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 
 from duel import settings
 from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
+from duel.reporting.report_summary import left_out
 from duel.stages import report
 from duel.workspace import BUCKETS, Workspace
 from tests.reporting.workspaces import build, build_hostile, save_verdict, verdict
@@ -315,3 +316,25 @@ def test_hostile_text_never_meets_the_html_parser(tmp_path: Path) -> None:
     for start in ("<script>window", "</script><script>", "<img", "<svg onload", "<https"):
         assert start not in page
     assert len(page) < 3_000_000
+
+
+def test_a_turn_that_two_stages_name_is_left_out_once_for_the_first_reason() -> None:
+    def row(stage: str, file: str, reason: str) -> dict[str, str]:
+        return {"stage": stage, "file": file, "instance_id": "i", "reason": reason}
+
+    told = left_out(
+        [
+            row("validate", "t_1_1", "leak"),
+            row("validate", "t_1_2", "excluded"),
+            row("audit", "t_1_1", "leak"),
+            row("king", "t_1_2", "king-format"),
+            row("refine", "t_1_3", "refine-leak"),
+            row("report", "t_1_3", "near-duplicate"),
+        ]
+    )
+    assert {(row["stage"], row["reason"]): row["items"] for row in told} == {
+        ("audit", "leak"): 1,
+        ("king", "king-format"): 1,
+        ("refine", "refine-leak"): 1,
+        ("report", "near-duplicate"): 1,
+    }

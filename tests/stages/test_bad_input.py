@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 import pytest
 
+from duel import cli
 from duel.calls.ledger import Ledger
 from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
@@ -33,6 +35,16 @@ def test_a_plan_needs_no_key(script: Script, fill: Fill) -> None:
     done = script("run.py", "--workspace", workspace.root, "--plan", code=0)
     assert "in all: 24 calls" in done.out
     assert not (workspace.root / "answer_0").exists()
+
+
+def test_a_plan_writes_nothing(script: Script, fill: Fill, stand_in: StandIn) -> None:
+    workspace = fill(3)
+    script("king.py", "--workspace", workspace.root, code=0)
+    shutil.rmtree(workspace.private)
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
+    for name in ("king.py", "ch.py", "audit", "validate.py", "guide", "run.py"):
+        script(name, "--workspace", workspace.root, "--plan", code=0)
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before
 
 
 def test_a_plan_for_an_empty_folder_assumes_typical_turns(script: Script, tmp_path: Path) -> None:
@@ -78,6 +90,18 @@ def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Pat
     (tmp_path / "chain.toml").write_text("[judge]\nmodles = []\n")
     done = script(name, "--workspace", tmp_path, code=2)
     assert "did you mean `models`?" in done.err
+
+
+BEGIN = {"init", "doctor", "run", "prompt", "mine", "scale", "bench-judges", "verify"}
+"""Commands that begin a workspace; `calls` reads the ledger alone."""
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS.keys() - BEGIN - {"calls"}))
+def test_a_workspace_that_is_not_there_is_told_and_not_made(script: Script, tmp_path: Path, name: str) -> None:
+    words = {"shard": ["merge"], "cluster": ["run"]}.get(name, [])
+    done = script(name, "--workspace", tmp_path / "no" / "such", *words, code=2)
+    assert "there is no such workspace" in done.err and "no/such" in done.err and "--workspace" in done.err
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize("instance_id", ["../../x", "o__r-" + "9" * 300, "a/b", "..", "ünïcode"])
@@ -147,3 +171,17 @@ def test_a_misspelt_back_end_is_told_before_anything_is_drawn(script: Script, tm
     done = script("run.py", "--offline", "--execute", "bublewrap", "--workspace", tmp_path, code=2)
     assert "did you mean `bubblewrap`?" in done.err
     assert not (tmp_path / "prompt").exists()
+
+
+def test_validate_names_each_contest_and_a_wrong_panel_is_told_without_talk_of_missing_votes(
+    script: Script, fill: Fill, stand_in: StandIn
+) -> None:
+    workspace = fill(4)
+    for name in ("king.py", "ch.py"):
+        script(name, "--workspace", workspace.root, code=0)
+    said = script("validate.py", "--workspace", workspace.root, "--noise-floor", 3, "--canary", 3, code=0).err
+    for told in ("judge: 4 done", "noise: 3 done", "judge, noise: 3 done", "judge, canary: 3 done"):
+        assert told in said
+    (workspace.root / "chain.toml").write_text(SETTINGS.replace("some/judge-a", "some/judge-x"))
+    said = script("validate.py", "--workspace", workspace.root, "--regate", code=2).err
+    assert "there is nothing to decide on" in said and "other-panel" in said and "wait for votes" not in said

@@ -113,6 +113,10 @@ def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Sum
     path = Path(settings.batch.absorb)
     if not path.is_file():
         raise UserError("there is no such file of results", where=path)
+    with path.open("rb") as file:
+        if b'"method":"POST"' in file.read(300):  # it stands right behind the key, in requests alone
+            hint = "--absorb takes the file of results that a provider makes of it"
+            raise UserError("this file holds requests, not replies", where=path, hint=hint)
     passage = Passage(rows, Link(route.provider, route.connect_timeout_s), route, settings, summary)
     known = sum(passage.absorb(batch, path)[0] for batch in rows.all("state = 'out'"))
     say(f"{path.name}: {known:,} results of requests that were written here, {summary.batched:,} new replies")
