@@ -158,11 +158,11 @@ def test_what_the_whole_has_changed_since_is_not_overwritten(
 def test_people_s_votes_come_back_once(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
     for number, shard in enumerate(shards.there(in_two)):
         told = {"judge": "person:ann", "order": "king_first", "at": "1"}
-        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_60_1_{number + 1}", **told)
+        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_40_1_{number + 1}", **told)
         shard.workspace.save(shard.workspace.review / "votes.jsonl", orjson.dumps(vote.model_dump(mode="json")))
     for _ in range(2):
         script("shard", "merge", "--workspace", in_two.root, code=0)
-    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_60_1_1", "prompts_60_1_2"]
+    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_40_1_1", "prompts_40_1_2"]
 
 
 def test_a_further_look_in_a_shard_is_remembered(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
@@ -182,8 +182,8 @@ def test_files_that_the_settings_name_are_found_from_a_shard(drawn: Workspace, s
     assert (drawn.root / "shards" / "0001" / "held-out.txt").read_text() == "someone__project-1\n"
 
 
-def test_shards_run_side_by_side_under_xargs(drawn: Workspace, program: Script, stand_in: StandIn) -> None:
-    program("shard", "split", 3, "--workspace", drawn.root, code=0)
+def test_shards_run_side_by_side_under_xargs(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
+    script("shard", "split", 3, "--workspace", drawn.root, code=0)
     command = f"ls -d shards/0* | xargs -P 2 -I{{}} {sys.executable} -m duel run --workspace {{}}"
     done = subprocess.run(
         ["sh", "-c", command],
@@ -194,8 +194,8 @@ def test_shards_run_side_by_side_under_xargs(drawn: Workspace, program: Script, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert program("shard", "status", "--workspace", drawn.root, code=0).out.count("decided") == 3
-    program("shard", "merge", "--workspace", drawn.root, code=0)
+    assert script("shard", "status", "--workspace", drawn.root, code=0).out.count("decided") == 3
+    script("shard", "merge", "--workspace", drawn.root, code=0)
     assert orjson.loads(drawn.duel.read_bytes())["turns"]
 
 
