@@ -39,7 +39,7 @@ run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpo
 	@echo '    $(BIN)/python run.py            do it; run it again after an interruption'
 
 test: $(VENV)/.ready-test ## the test suite
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # What trains is large: it has an environment of its own.
 TRAIN := .venv-train

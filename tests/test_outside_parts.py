@@ -74,16 +74,16 @@ def test_check_figure_and_executor_from_outside_take_part_in_a_run(program: Prog
 
 
 def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
-    program: Program, toys: str, tmp_path: Path
+    program: Program, script: Program, toys: str, tmp_path: Path
 ) -> None:
     (tmp_path / "chain.toml").write_text(
         '[sample]\nn = 6\n[judge]\nmodels = ["offline-stand-in/judge-a", "rule:shorter"]\n'
     )
     for stage in ("prompt", "king", "ch"):
-        program(stage, "--offline", "--workspace", tmp_path)
+        script(stage, "--offline", "--workspace", tmp_path)
     with offline.endpoint() as stand_in:
         online = {"CHUTES_BASE_URL": stand_in.base_url, "PYTHONPATH": toys}
-        alone = program("validate", "--workspace", tmp_path, code=2, CHUTES_BASE_URL=stand_in.base_url)
+        alone = script("validate", "--workspace", tmp_path, code=2, CHUTES_BASE_URL=stand_in.base_url)
         assert "unknown judge" in alone.err
         program("validate", "--workspace", tmp_path, code=0, **online)
     scores = [score for _, score in Workspace(tmp_path).scores([])]

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from duel.calls import Ask, Provider, Reply, Request, run_summary, runner
+from duel.calls import Ask, Provider, Reply, Request, ledger, run_summary, runner
 from duel.errors import EndpointError
 from tests.calls.faulty import Asked, Faulty, Said, good, refusal
 from tests.calls.jobs import House, Question
+from tests.conftest import ended, forked
 
 JUDGES = ("judge/a", "judge/b", "judge/c")
 OUT: dict[str, Callable[[Asked], Said]] = {
@@ -290,37 +292,29 @@ def test_a_low_limit_on_open_files_costs_no_reply(house: House, files: int) -> N
         assert 40 < server.most_in_flight < files
 
 
-SLOW_DISK = """
-import sys, time
-from pathlib import Path
-from duel.calls import ledger
-sys.path.insert(0, sys.argv[3])
-from tests.calls import jobs
-write = ledger.Ledger._write
-def late(self, batch):
-    write(self, batch)
-    time.sleep(0.3)
-ledger.Ledger._write = late
-house = jobs.house(Path(sys.argv[1]))
-house.drive(house.questions(400), sys.argv[2], concurrency=8)
-"""
-
-
 def test_a_kill_on_a_slow_disk_pays_no_more_than_the_level_twice(house: House) -> None:
     """Syncs of 300 ms. Where a slot was free before the commit, 150 requests were asked twice."""
-    root = Path(__file__).resolve().parents[2]
     enough = threading.Event()
+    write = ledger.Ledger._write
 
     def play(asked: Asked) -> Said:
         if asked.number == 40:
             enough.set()
         return good(asked)
 
+    def late(self: ledger.Ledger, batch: Any) -> None:
+        write(self, batch)
+        time.sleep(0.3)
+
+    def work() -> None:
+        ledger.Ledger._write = late  # type: ignore[method-assign]
+        house.drive(house.questions(400), server.base_url, concurrency=8)
+
     with Faulty(play) as server:
-        command = [sys.executable, "-c", SLOW_DISK, house.workspace.root, server.base_url, str(root)]
-        with subprocess.Popen(command, cwd=root) as process:
-            assert enough.wait(60)
-            process.kill()
+        process = forked(work)
+        assert enough.wait(60)
+        process.kill()
+        assert ended(process) == -signal.SIGKILL
         assert house.drive(house.questions(400), server.base_url).done == 400
         assert len(server.asked) - 400 <= 8
 

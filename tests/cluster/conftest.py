@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from duel.cluster import shards
+from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
@@ -16,7 +18,7 @@ __all__ = ["stand_in"]
 Script = Callable[..., Finished]
 SAMPLE = f"""
 [sample]
-n = 60
+n = 40
 max_turn = 30
 per_instance = 2
 dataset = "{folder()}/trajectories.parquet"
@@ -24,14 +26,38 @@ pulls = "{folder()}/pulls.parquet"
 """
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for workspaces that several tests start from; the first that needs one makes it."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def drawn(tmp_path: Path, script: Script) -> Workspace:
+def drawn(tmp_path: Path, kept: Path, script: Script) -> Workspace:
     """A workspace with a draw of the bundled sample, and nothing asked yet."""
-    workspace = Workspace(tmp_path / "drawn")
-    workspace.save(workspace.root / "chain.toml", f"{SETTINGS}\n{SAMPLE}".encode())
-    workspace.secret()
-    script("prompt.py", "--workspace", workspace.root, code=0)
-    return workspace
+    first = Workspace(kept / "drawn")
+    if not first.root.exists():
+        first.save(first.root / "chain.toml", f"{SETTINGS}\n{SAMPLE}".encode())
+        first.secret()
+        script("prompt.py", "--workspace", first.root, code=0)
+    return Workspace(shutil.copytree(first.root, tmp_path / "drawn"))
+
+
+@pytest.fixture
+def in_two(drawn: Workspace, tmp_path: Path, kept: Path, script: Script, stand_in: StandIn) -> Workspace:
+    """The same in two shards that have run, and are not merged."""
+    first = kept / "in_two"
+    if not first.exists():
+        run_shards(script, drawn, 2)
+        shutil.copytree(drawn.root, first)
+    return Workspace(shutil.copytree(first, drawn.root, dirs_exist_ok=True))
+
+
+def run_shards(script: Script, workspace: Workspace, number: int) -> None:
+    script("shard", "split", number, "--workspace", workspace.root, code=0)
+    for shard in shards.there(workspace):
+        for stage in ("king.py", "ch.py", "audit", "validate.py"):
+            script(stage, "--workspace", shard.workspace.root)
 
 
 def copy(workspace: Workspace, name: str) -> Workspace:

@@ -16,17 +16,10 @@ from duel.offline.loopback import StandIn
 from duel.records import PersonVote
 from duel.review.ballot_box import read_votes
 from duel.workspace import SHARD_FILE, Workspace
-from tests.cluster.conftest import copy
+from tests.cluster.conftest import copy, run_shards
 from tests.conftest import ROOT, Finished
 
 Script = Callable[..., Finished]
-
-
-def run_shards(script: Script, workspace: Workspace, number: int) -> None:
-    script("shard", "split", number, "--workspace", workspace.root, code=0)
-    for shard in shards.there(workspace):
-        for stage in ("king.py", "ch.py", "audit", "validate.py"):
-            script(stage, "--workspace", shard.workspace.root)
 
 
 def test_one_four_and_sixteen_shards_give_the_verdict_of_the_whole_bit_for_bit(
@@ -120,17 +113,16 @@ def test_what_was_paid_before_the_split_and_in_the_shards_is_paid_once(
 
 
 def test_a_split_or_a_merge_that_is_repeated_changes_nothing(
-    drawn: Workspace, script: Script, stand_in: StandIn
+    in_two: Workspace, script: Script, stand_in: StandIn
 ) -> None:
-    run_shards(script, drawn, 2)
-    before = [path.stat().st_mtime_ns for shard in shards.there(drawn) for path in shard.workspace.answer_paths()]
-    script("shard", "split", 2, "--workspace", drawn.root, code=0)
-    assert before == [p.stat().st_mtime_ns for shard in shards.there(drawn) for p in shard.workspace.answer_paths()]
-    script("shard", "merge", "--workspace", drawn.root, code=0)
-    verdict, replies = drawn.duel.read_bytes(), ledger_rows(drawn)
-    again = script("shard", "merge", "--workspace", drawn.root, code=0)
+    before = [path.stat().st_mtime_ns for shard in shards.there(in_two) for path in shard.workspace.answer_paths()]
+    script("shard", "split", 2, "--workspace", in_two.root, code=0)
+    assert before == [p.stat().st_mtime_ns for shard in shards.there(in_two) for p in shard.workspace.answer_paths()]
+    script("shard", "merge", "--workspace", in_two.root, code=0)
+    verdict, replies = in_two.duel.read_bytes(), ledger_rows(in_two)
+    again = script("shard", "merge", "--workspace", in_two.root, code=0)
     assert "nothing new" in again.err
-    assert (drawn.duel.read_bytes(), ledger_rows(drawn)) == (verdict, replies)
+    assert (in_two.duel.read_bytes(), ledger_rows(in_two)) == (verdict, replies)
 
 
 def test_a_shard_that_is_missing_or_was_left_half_done_comes_back_by_the_same_split(
@@ -184,35 +176,32 @@ def test_a_shard_at_work_is_not_merged(drawn: Workspace, script: Script) -> None
 
 
 def test_what_the_whole_has_changed_since_is_not_overwritten(
-    drawn: Workspace, script: Script, stand_in: StandIn
+    in_two: Workspace, script: Script, stand_in: StandIn
 ) -> None:
-    run_shards(script, drawn, 2)
-    script("shard", "merge", "--workspace", drawn.root, code=0)
-    path, answer = next(drawn.answers([]))
-    drawn.save(path, answer.model_copy(update={"note": "mine"}))
-    script("shard", "merge", "--workspace", drawn.root, code=0)
+    script("shard", "merge", "--workspace", in_two.root, code=0)
+    path, answer = next(in_two.answers([]))
+    in_two.save(path, answer.model_copy(update={"note": "mine"}))
+    script("shard", "merge", "--workspace", in_two.root, code=0)
     assert b'"mine"' in path.read_bytes()
 
 
-def test_people_s_votes_come_back_once(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
-    run_shards(script, drawn, 2)
-    for number, shard in enumerate(shards.there(drawn)):
+def test_people_s_votes_come_back_once(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
+    for number, shard in enumerate(shards.there(in_two)):
         told = {"judge": "person:ann", "order": "king_first", "at": "1"}
-        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_60_1_{number + 1}", **told)
+        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_40_1_{number + 1}", **told)
         shard.workspace.save(shard.workspace.review / "votes.jsonl", orjson.dumps(vote.model_dump(mode="json")))
     for _ in range(2):
-        script("shard", "merge", "--workspace", drawn.root, code=0)
-    assert [vote.item for vote in read_votes(drawn, [])] == ["prompts_60_1_1", "prompts_60_1_2"]
+        script("shard", "merge", "--workspace", in_two.root, code=0)
+    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_40_1_1", "prompts_40_1_2"]
 
 
-def test_a_further_look_in_a_shard_is_remembered(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
-    run_shards(script, drawn, 2)
-    settings = drawn.root / "shards" / "0001" / "chain.toml"
+def test_a_further_look_in_a_shard_is_remembered(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
+    settings = in_two.root / "shards" / "0001" / "chain.toml"
     settings.write_text(settings.read_text() + '\n[duel]\ncluster_by = "file"\n')
     script("validate.py", "--regate", "--workspace", settings.parent, code=0)
-    script("shard", "merge", "--workspace", drawn.root, code=0)
-    assert drawn.verdict().looks is not None
-    assert drawn.verdict().looks.total == 2
+    script("shard", "merge", "--workspace", in_two.root, code=0)
+    assert in_two.verdict().looks is not None
+    assert in_two.verdict().looks.total == 2
 
 
 def test_files_that_the_settings_name_are_found_from_a_shard(drawn: Workspace, script: Script) -> None:
@@ -223,8 +212,8 @@ def test_files_that_the_settings_name_are_found_from_a_shard(drawn: Workspace, s
     assert (drawn.root / "shards" / "0001" / "held-out.txt").read_text() == "someone__project-1\n"
 
 
-def test_shards_run_side_by_side_under_xargs(drawn: Workspace, program: Script, stand_in: StandIn) -> None:
-    program("shard", "split", 3, "--workspace", drawn.root, code=0)
+def test_shards_run_side_by_side_under_xargs(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
+    script("shard", "split", 3, "--workspace", drawn.root, code=0)
     command = f"ls -d shards/0* | xargs -P 2 -I{{}} {sys.executable} -m duel run --workspace {{}}"
     done = subprocess.run(
         ["sh", "-c", command],
@@ -235,18 +224,17 @@ def test_shards_run_side_by_side_under_xargs(drawn: Workspace, program: Script, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert program("shard", "status", "--workspace", drawn.root, code=0).out.count("decided") == 3
-    program("shard", "merge", "--workspace", drawn.root, code=0)
+    assert script("shard", "status", "--workspace", drawn.root, code=0).out.count("decided") == 3
+    script("shard", "merge", "--workspace", drawn.root, code=0)
     assert orjson.loads(drawn.duel.read_bytes())["turns"]
 
 
-def test_a_new_draw_leaves_answers_to_the_old_one_behind(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
-    run_shards(script, drawn, 2)
-    script("prompt.py", "--n", 20, "--workspace", drawn.root, code=0)
-    script("shard", "split", 2, "--workspace", drawn.root, code=0)
-    script("shard", "merge", "--workspace", drawn.root)
-    stems = {stem for stem, _, _ in drawn.prompts([])}
-    assert {path.stem for path in drawn.answer_paths()} <= stems
+def test_a_new_draw_leaves_answers_to_the_old_one_behind(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
+    script("prompt.py", "--n", 20, "--workspace", in_two.root, code=0)
+    script("shard", "split", 2, "--workspace", in_two.root, code=0)
+    script("shard", "merge", "--workspace", in_two.root)
+    stems = {stem for stem, _, _ in in_two.prompts([])}
+    assert {path.stem for path in in_two.answer_paths()} <= stems
     assert len(stems) == 20
 
 

@@ -11,9 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from duel.workspace import Workspace
 
+# The library's own, where it uploads a large file.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 TOKEN = "hf_madeUpTokenOfThisTest"
 
 
@@ -132,17 +135,30 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def push(program: Callable[..., Any], workspace: Workspace, hub: Hub) -> Callable[..., Any]:
-    """`export.py --push` as a user runs it, in a process whose Hub is the stand-in."""
-    surroundings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
+def push(
+    script: Callable[..., Any], workspace: Workspace, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """`duel export --push` with the stand-in as the Hub; what the library reads from the environment is set as read."""
 
-    def call(*flags: str, code: int, **env: str) -> Any:
+    def call(*flags: str, code: int, hub_url: str = hub.url, **env: str) -> Any:
+        read = {"ENDPOINT": hub_url, "HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False}
+        for name, value in read.items():
+            monkeypatch.setattr(constants, name, value)
         words = ("--workspace", workspace.root, "--push", "ann/turns", *flags)
-        done = program("export", *words, code=code, **{**surroundings, **env})
+        done = script("export", *words, code=code, **{"HF_TOKEN": TOKEN, **env})
         assert TOKEN not in done.out + done.err
         return done
 
     return call
+
+
+def test_a_process_reads_where_the_hub_is_from_its_environment(
+    program: Callable[..., Any], workspace: Workspace, hub: Hub
+) -> None:
+    env = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
+    done = program("export", "--workspace", workspace.root, "--push", "ann/turns", code=0, **env)
+    assert TOKEN not in done.out + done.err
+    assert hub.private == {"ann/turns": True} and "README.md" in hub.files
 
 
 def test_a_push_makes_a_private_repository_with_every_file(
@@ -193,6 +209,6 @@ def test_without_a_token_nothing_is_asked(push: Callable[..., Any], hub: Hub) ->
 
 
 def test_a_hub_that_does_not_answer_is_told_plainly(push: Callable[..., Any], workspace: Workspace) -> None:
-    done = push(code=2, HF_ENDPOINT="http://127.0.0.1:9")
+    done = push(code=2, hub_url="http://127.0.0.1:9")
     assert "the Hub refused the upload" in done.err
     assert (workspace.root / "export" / "manifest.json").exists()

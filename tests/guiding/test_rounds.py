@@ -107,33 +107,52 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_run_ends_with_the_same_bytes_and_no_call_twice(
-    drawn: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+    drawn: Path,
+    tmp_path: Path,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: dict[str, bytes],
+    how: signal.Signals,
 ) -> None:
     monkeypatch.setenv("CHUTES_API_KEY", "k")
-    names = '[execute]\nbackend = "bubblewrap"\n'
-    files: dict[str, dict[str, bytes]] = {}
-    for folder in ("whole", "broken"):
-        workspace = workspace_of(drawn, tmp_path / folder, tasks=5, held_out=0.4)
-        text = (workspace.root / "chain.toml").read_text()
-        models = 'agent_model = "offline-stand-in/agent-30"\noverseer_model = "offline-stand-in/overseer"\n'
-        (workspace.root / "chain.toml").write_text(text + models + names)
-        with endpoint(latency_s=0.01) as stand_in:
-            monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
-            if folder == "broken":
-                stage = forked_command("guide", "--workspace", workspace.root)
-                while stage.is_alive() and stand_in.stats()["requests"] < 40:
-                    stage.join(0.002)
-                os.kill(stage.pid or 0, how)
-                assert ended(stage) == (-9 if how == signal.SIGKILL else 130)
-                half = stand_in.stats()
-            script("guide", "--workspace", workspace.root, code=0)
-            counted = stand_in.stats()
-        paths = sorted((workspace.root / "guided").iterdir())
-        files[folder] = {path.name: path.read_bytes() for path in paths}
-    assert files["broken"] == files["whole"]
+    if not undisturbed:
+        whole = to_interrupt(drawn, tmp_path / "whole")
+        with endpoint() as stand_in:
+            script("guide", "--workspace", whole.root, code=0, CHUTES_BASE_URL=stand_in.base_url)
+        undisturbed.update(guided_files(whole))
+    broken = to_interrupt(drawn, tmp_path / "broken")
+    with endpoint(latency_s=0.01) as stand_in:
+        monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
+        stage = forked_command("guide", "--workspace", broken.root)
+        while stage.is_alive() and stand_in.stats()["requests"] < 40:
+            stage.join(0.002)
+        os.kill(stage.pid or 0, how)
+        assert ended(stage) == (-9 if how == signal.SIGKILL else 130)
+        half = stand_in.stats()
+        script("guide", "--workspace", broken.root, code=0)
+        counted = stand_in.stats()
+    assert guided_files(broken) == undisturbed
     # Only what was in flight when the process was killed had to be asked again.
     assert counted["extra_ok"] <= (half["max_inflight"] if how == signal.SIGKILL else 0)
     assert half["unique_ok"] < counted["unique_ok"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, bytes]:
+    """What a run that nobody interrupts leaves behind; the first test that asks makes it."""
+    return {}
+
+
+def to_interrupt(drawn: Path, folder: Path) -> Workspace:
+    workspace = workspace_of(drawn, folder, tasks=5, held_out=0.4)
+    with (workspace.root / "chain.toml").open("a") as chain:
+        chain.write('agent_model = "offline-stand-in/agent-30"\noverseer_model = "offline-stand-in/overseer"\n')
+        chain.write('[execute]\nbackend = "bubblewrap"\n')
+    return workspace
+
+
+def guided_files(workspace: Workspace) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((workspace.root / "guided").iterdir())}
 
 
 def test_dates_that_an_earlier_run_showed_stand(drawn: Path, tmp_path: Path, script: Script) -> None:

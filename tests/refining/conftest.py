@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -56,9 +59,28 @@ class Story:
         return {stem: answer for stem, answer in self.answers().items() if answer.rewrites()}
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A workspace up to its report, and how often its judges were asked for what."""
+
+    root: Path
+    asked: Counter[str]
+
+
+@pytest.fixture(scope="session")
+def judged() -> dict[object, Judged]:
+    """Those that were made: what comes before the first rewrite is the same in most worlds."""
+    return {}
+
+
 @pytest.fixture
 def story(
-    fill: Callable[..., Workspace], script: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+    fill: Callable[..., Workspace],
+    script: Callable[..., Finished],
+    judged: dict[object, Judged],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Story]]:
     """Make a workspace of `count` turns, judged up to the report; further settings go behind those of the world."""
     running = []
@@ -71,9 +93,17 @@ def story(
         running.append(serving)
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "cpk_test")
-        made = Story(fill(count, folder=f"work-{len(running)}", settings=chain + more), world, stand_in, script)
-        made.run(*before)
-        return made
+        key = (count, before, chain, world.flattery if world.words == "look" else 0.0)
+        if key not in judged:
+            made = Story(fill(count, folder=f"work-{len(running)}", settings=chain), world, stand_in, script)
+            made.run(*before)
+            kept = tmp_path_factory.mktemp("judged") / "workspace"
+            judged[key] = Judged(Path(shutil.copytree(made.workspace.root, kept)), world.asked.copy())
+        root = tmp_path / f"story-{len(running)}"
+        shutil.copytree(judged[key].root, root)
+        (root / "chain.toml").write_text(chain + more)
+        world.asked = judged[key].asked.copy()
+        return Story(Workspace(root), world, stand_in, script)
 
     yield make
     for serving in running:

@@ -176,6 +176,7 @@ def test_a_page_that_is_asked_for_offline_is_written_too(workspace: Workspace) -
 
 
 def test_an_offline_run_shows_stand_in_raters_named_as_such(script: Callable[..., Finished], tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text('[sample]\nn = 24\n[execute]\nbackend = "off"\n')
     script("run.py", "--offline", "--workspace", tmp_path, code=0)
     people = People.model_validate(json.loads((tmp_path / "score" / "_duel.json").read_bytes())["people"])
     assert [row.rater for row in people.by_rater] == ["stand-in-1", "stand-in-2"]

@@ -15,7 +15,7 @@ from duel.judging.evidence import Case
 from duel.settings import Settings, load
 from duel.workspace import Workspace
 
-TURNS = 400
+TURNS = 250
 THREE = tuple(f"planted-0.6-{letter}" for letter in "xyz")
 
 
