@@ -48,8 +48,7 @@ def action(said: str) -> tuple[str, str] | None:
     if len(found) != 1 or not found[0].strip():
         return None
     match = turn.BLOCK.search(said)
-    after = said[match.end() :].strip() if match else ""
-    return "\n\n".join(part for part in (turn.thought(said), after) if part), found[0]
+    return joined(turn.thought(said), said[match.end() :].strip() if match else ""), found[0]
 
 
 def parse(messages: Sequence[Message]) -> list[Entry]:
@@ -92,9 +91,8 @@ def native_chat(session: Session) -> list[dict[str, Any]]:
             entries.append(entry)
         elif not entry.cut:
             ends = entry is session.entries[-1] and not entry.results
-            calls = entry.calls if ends else [call for call in entry.calls if call.result is not None]
-            before = entries[-1] if entries else None
-            prose = entry.text
+            calls = [call for call in entry.calls if ends or call.result is not None]
+            before, prose = entries[-1] if entries else None, entry.text
             if isinstance(before, AgentReply) and not before.calls:
                 entries.pop()
                 prose = joined(before.text, prose)
@@ -112,11 +110,9 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
             messages.append({"role": entry.role, "content": entry.text})
             continue
         message: dict[str, Any] = {"role": "assistant", "content": entry.text}
-        if entry.calls:
-            message["tool_calls"] = [
-                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}}
-                for c in entry.calls
-            ]
+        for call in entry.calls:
+            function = {"name": call.name, "arguments": dict(call.arguments)}
+            message.setdefault("tool_calls", []).append({"id": call.id, "type": "function", "function": function})
         messages.append(message)
         messages += [
             {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result}

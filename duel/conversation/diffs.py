@@ -57,9 +57,8 @@ class _Reader:
         return self.lines[self.position] if self.position < len(self.lines) else ""
 
     def _open(self, path: str) -> ChangedFile:
-        self.current = ChangedFile(path=path)
+        self.current, self.had_names = ChangedFile(path=path), False
         self.files.append(self.current)
-        self.had_names = False
         return self.current
 
     def _names(self, before: str, after: str) -> None:
@@ -76,37 +75,29 @@ class _Reader:
             file.status = "deleted"
 
     def _extended(self, line: str, file: ChangedFile) -> None:
+        extra = file.model_extra if file.model_extra is not None else {}
         if line.startswith("new file mode"):
             file.status = "added"
         elif line.startswith("deleted file mode"):
             file.status = "deleted"
         elif line.startswith(("rename from ", "copy from ")):
-            _note(file, "previous_path", _unquote(line.split(" from ", 1)[1]))
+            extra["previous_path"] = _unquote(line.split(" from ", 1)[1])
         elif line.startswith(("rename to ", "copy to ")):
             file.status = "renamed" if line.startswith("rename") else "copied"
             file.path = _unquote(line.split(" to ", 1)[1])
         elif line.startswith(("Binary files ", "GIT binary patch")):
-            _note(file, "binary", True)
+            extra["binary"] = True
 
     def _hunk(self, old_lines: int, new_lines: int) -> None:
         while (old_lines > 0 or new_lines > 0) and self.position < len(self.lines):
             sign = self._next()[:1]
-            if sign == "+":
-                new_lines -= 1
-            elif sign == "-":
-                old_lines -= 1
-            elif sign != "\\":  # context; an editor may have stripped the blank of an empty line
-                old_lines -= 1
-                new_lines -= 1
-            if self.current is not None and sign in ("+", "-"):
+            # Any other sign is context; an editor may have stripped the blank of an empty line.
+            old_lines -= sign not in ("+", "\\")
+            new_lines -= sign not in ("-", "\\")
+            if self.current is not None:
                 self.current.additions += sign == "+"
                 self.current.deletions += sign == "-"
             self.position += 1
-
-
-def _note(file: ChangedFile, key: str, value: object) -> None:
-    if file.model_extra is not None:
-        file.model_extra[key] = value
 
 
 def _path_of_git_header(line: str) -> str:

@@ -88,8 +88,7 @@ class Session:
     format: str
     id: str
     entries: list[Entry | Lost] = field(default_factory=list)
-    task_id: str = ""
-    """What tells this task from others where sessions share it: forks of one session are rollouts of one task."""
+    task_id: str = ""  # what tells this task from others: forks of one session are rollouts of one task
     agent: str = ""  # which sub-agent wrote it; "" for the main one
     branch: str = ""  # which branch of a session tree this is; "" for the active one
     folder: str = ""  # the working directory it started in
@@ -107,10 +106,10 @@ class Session:
     repo: str = ""
     base_commit: str = ""
     exit_status: str = ""
-    task: str = "bash-block"
-    """What its replies are, by the name of a `duel.conversation.tasks`: `chat` has no actions at all."""
-    acts_in_text: bool = False
-    """True where actions are read out of the replies' text, so that an action may hide in what is taken for prose."""
+    task: str = (
+        "bash-block"  # what its replies are, as `duel.conversation.tasks` names it: `chat` has no actions at all
+    )
+    acts_in_text: bool = False  # actions are read out of the replies' text: one may hide in what is taken for prose
     refusal: str = ""  # why the whole session cannot be used ("unknown-role"); "" where it can
     detail: str = ""  # what `refusal` is about, for people
     license: str = ""
@@ -119,8 +118,7 @@ class Session:
     verdict: Outcome = "unknown"  # what the source itself says of the outcome (tests run on the result)
     verdict_evidence: str = ""
     seconds: float | None = None  # how long it took, where the source says so itself
-    counts: Counter[str] = field(default_factory=Counter)
-    """What the reader saw in it, by kind: user turns, tool calls, tool results, tool errors, images, thinking."""
+    counts: Counter[str] = field(default_factory=Counter)  # what the reader saw in it, by kind
 
     @property
     def last(self) -> Entry | Lost | None:
@@ -142,17 +140,16 @@ class Session:
 
     def tally(self) -> Self:
         """Count what the entries hold, on top of what the reader counted itself."""
+        counts = self.counts
         for entry in self.entries:
-            if isinstance(entry, Lost):
-                continue
             if isinstance(entry, Said):
-                self.counts["user turns"] += 1
-                self.counts["images"] += entry.images
-                continue
-            self.counts["thinking"] += bool(entry.thinking)
-            self.counts["tool calls"] += len(entry.calls)
-            for call in entry.calls:
-                self.counts["tool results"] += call.result is not None
-                self.counts["tool errors"] += call.is_error
-                self.counts["images"] += call.images
+                counts["user turns"] += 1
+                counts["images"] += entry.images
+            elif isinstance(entry, AgentReply):
+                counts["thinking"] += bool(entry.thinking)
+                counts["tool calls"] += len(entry.calls)
+                for call in entry.calls:
+                    counts["tool results"] += call.result is not None
+                    counts["tool errors"] += call.is_error
+                    counts["images"] += call.images
         return self

@@ -25,7 +25,6 @@ COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 CHUNK = 1 << 20
 # Rows of a parquet file decoded at a time: a trajectory is about 50 KB.
 ROWS_AT_ONCE = 64
-# How a file is packed shows in its first lines.
 SNIFFED_LINES = 40
 SNIFFED_BYTES = 4 << 20
 # A JSON object of one file is parsed whole, at about ten times its size in memory.
@@ -198,39 +197,30 @@ def decoder_of(kind: Any) -> Callable[[Any], Any] | None:
 
 def records(path: Path) -> Iterator[Record]:
     """Every record of a file, whatever it is packed in; a bare list of chat messages is one record."""
-    kind = kind_of(path)
-    if kind == "parquet":
-        yield from rows(path)
-    elif kind == "lines":
-        yield from lines(path)
-    elif kind == "array":
-        yield from _listed(path)
-    else:
-        yield document(path)
-
-
-def kind_of(path: Path) -> str:
-    """`parquet`, `lines`, `array` or `document`, told by the first bytes and lines. Raises ItemError, OSError."""
     with opened(path) as file:
-        if file.peek(4).startswith(b"PAR1"):
-            return "parquet"
-        first = [line for _ in range(SNIFFED_LINES) if (line := file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n"))]
-    if first and first[0].startswith(b"["):
-        return "array"
-    whole = [isinstance(parsed(line), dict) for line in first]
-    return "lines" if any(whole) and first[0] != b"{" else "document"
+        is_parquet = file.peek(4).startswith(b"PAR1")
+        # How it is packed shows in its first lines.
+        read = [] if is_parquet else [file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n") for _ in range(SNIFFED_LINES)]
+    first = [line for line in read if line]
+    if is_parquet:
+        yield from rows(path)
+    elif first and first[0].startswith(b"["):
+        yield from _listed(path)
+    elif first and first[0] != b"{" and any(isinstance(parsed(line), dict) for line in first):
+        yield from lines(path)
+    else:
+        yield _document(path)
 
 
-def document(path: Path) -> dict[str, Any]:
+def _document(path: Path) -> dict[str, Any]:
     """The one JSON object that a file is. Raises ItemError (`too-large`, `not-a-session`)."""
     with opened(path) as file:
         raw = file.read(LARGEST_DOCUMENT + 1)
     if len(raw) > LARGEST_DOCUMENT:
         raise ItemError("too-large", f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB", where=path.name)
-    value = parsed(raw)
-    if not isinstance(value, dict):
-        raise ItemError("not-a-session", "not JSON", where=path.name)
-    return value
+    if isinstance(value := parsed(raw), dict):
+        return value
+    raise ItemError("not-a-session", "not JSON", where=path.name)
 
 
 def _listed(path: Path) -> Iterator[Record]:

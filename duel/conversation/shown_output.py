@@ -40,6 +40,13 @@ _EXCEPTION = re.compile(
 _USAGE = re.compile(
     r"^usage: |unrecognized (?:arguments|option)|invalid option|unknown option|syntax error", re.MULTILINE
 )
+# By what a failed command is told apart, the first that fits.
+_KINDS: dict[ErrorKind, re.Pattern[str]] = {
+    "test": _TESTS_FAILED,
+    "exception": _EXCEPTION,
+    "missing-file": _MISSING,
+    "usage": _USAGE,
+}
 # A return code of 1 from these says "no match" or "they differ", which is an answer and no error.
 SEARCHES = frozenset("grep egrep fgrep zgrep rg ag ack".split())
 _ANSWERS_BY_CODE = SEARCHES | {"diff", "cmp", "test", "[", "git diff", "git grep"}
@@ -60,7 +67,6 @@ class Shown:
 
     @property
     def failed(self) -> bool:
-        """True where an error is shown."""
         return bool(self.kind)
 
 
@@ -111,11 +117,10 @@ def _from_words(text: str, script: shell.Script) -> Shown:
     if line := _complaint(text, script):
         return Shown(_kind_of(line, None), line)
     style = shell.script_style(script)
-    if style == "run" or not script.commands:
-        if _TESTS_FAILED.search(text):
-            return Shown("test", _line_of(_TESTS_FAILED, text))
-        if _EXCEPTION.search(text):
-            return Shown("exception", _line_of(_EXCEPTION, text))
+    kinds: tuple[ErrorKind, ...] = ("test", "exception") if style == "run" or not script.commands else ()
+    for kind in kinds:
+        if line := _line_of(_KINDS[kind], text):
+            return Shown(kind, line)
     if style == "version control" and (found := re.search(r"^(?:fatal|error): .*", text, re.MULTILINE)):
         return Shown("code", found[0])
     if not script.commands and _TOOL_ERROR.match(text):
@@ -150,21 +155,15 @@ def _kind_of(text: str, code: int | None) -> ErrorKind:
         return "not-found"
     if code in {124, 137}:
         return "timeout"
-    kinds: dict[ErrorKind, re.Pattern[str]] = {
-        "test": _TESTS_FAILED,
-        "exception": _EXCEPTION,
-        "missing-file": _MISSING,
-        "usage": _USAGE,
-    }
-    return next((kind for kind, pattern in kinds.items() if pattern.search(text)), "code")
+    return next((kind for kind, pattern in _KINDS.items() if pattern.search(text)), "code")
 
 
 def _evidence(text: str, kind: ErrorKind) -> str:
-    patterns = {"not-found": _NOT_FOUND, "test": _TESTS_FAILED, "missing-file": _MISSING, "usage": _USAGE}
-    if kind == "exception":
-        raised = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE)
-        return raised[-1].strip()[:200] if raised else _line_of(_EXCEPTION, text)
-    return _line_of(patterns[kind], text) if kind in patterns else ""
+    raised = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE) if kind == "exception" else []
+    if raised:
+        return str(raised[-1]).strip()[:200]
+    pattern = _NOT_FOUND if kind == "not-found" else _KINDS.get(kind)
+    return _line_of(pattern, text) if pattern else ""
 
 
 def _line_of(pattern: re.Pattern[str], text: str) -> str:

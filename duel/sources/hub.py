@@ -158,43 +158,37 @@ def _patiently(send: Callable[..., Any], sleep: Sleep) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _in_plain_words(dataset: str, revision: str, name: str = "") -> Iterator[None]:
     """Turn what the client raises into one SourceError with a hint."""
-    from huggingface_hub import errors
-
-    where = f"{dataset}/{name}" if name else dataset
     try:
         yield
-    except errors.GatedRepoError:
-        raise SourceError(
-            "the dataset is gated", where=where, hint="ask for access on its page, set HF_TOKEN"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise SourceError("the dataset has no such revision", where=where, value=revision) from None
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
-        raise SourceError(
-            "neither a local path nor a dataset on the Hub that can be read",
-            where=where,
-            hint="check the spelling; a private dataset needs HF_TOKEN",
-        ) from None
-    except errors.OfflineModeIsEnabled:
-        hint = "unset it, or give local files with --source and --pulls"
-        raise SourceError("the Hub is switched off by HF_HUB_OFFLINE", where=where, hint=hint) from None
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "?")
-        raise SourceError(f"the Hub answered {status}", where=where, value=error.server_message) from None
-    except (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
-        raise _unreachable(where, error) from None
-    except OSError as error:
-        raise cannot_write(Path(error.filename or "the Hub's cache"), error) from None
     except Exception as error:
-        if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
-            raise _unreachable(where, error) from None
-        raise
+        plain = _plain(error, f"{dataset}/{name}" if name else dataset, revision)
+        if plain is None:
+            raise
+        raise plain from None
 
 
-def _unreachable(where: str, error: Exception) -> SourceError:
-    return SourceError(
-        "the Hub cannot be reached",
-        where=where,
-        value=error,
-        hint="run the same command again: what was downloaded is kept; or give local files with --source and --pulls",
-    )
+def _plain(error: Exception, where: str, revision: str) -> Exception | None:
+    from huggingface_hub import errors
+
+    match error:
+        case errors.GatedRepoError():
+            return SourceError("the dataset is gated", where=where, hint="ask for access on its page, set HF_TOKEN")
+        case errors.RevisionNotFoundError():
+            return SourceError("the dataset has no such revision", where=where, value=revision)
+        case errors.RepositoryNotFoundError() | errors.HFValidationError():
+            what = "neither a local path nor a dataset on the Hub that can be read"
+            return SourceError(what, where=where, hint="check the spelling; a private dataset needs HF_TOKEN")
+        case errors.OfflineModeIsEnabled():
+            hint = "unset it, or give local files with --source and --pulls"
+            return SourceError("the Hub is switched off by HF_HUB_OFFLINE", where=where, hint=hint)
+        case errors.HfHubHTTPError():
+            status = getattr(error.response, "status_code", "?")
+            return SourceError(f"the Hub answered {status}", where=where, value=error.server_message)
+        case errors.LocalEntryNotFoundError() | ConnectionError() | TimeoutError():
+            unreachable = True
+        case OSError():
+            return cannot_write(Path(error.filename or "the Hub's cache"), error)
+        case _:
+            unreachable = type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
+    hint = "run the same command again: what was downloaded is kept; or give local files with --source and --pulls"
+    return SourceError("the Hub cannot be reached", where=where, value=error, hint=hint) if unreachable else None

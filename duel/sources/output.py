@@ -143,12 +143,11 @@ def huge_page(huge: dict[str, int], settings: Settings) -> str:
     )
     if not huge:
         return page + "None in this draw.\n"
-    rows = sorted(huge.items(), key=lambda row: (-row[1], row[0]))
-    return page + "| instance_id | tokens |\n|---|---:|\n" + "".join(f"| {_cell(n)} | {t:,} |\n" for n, t in rows)
-
-
-def _cell(text: str) -> str:
-    return "`" + re.sub(r"[`|\\]", "?", printable(text, 120)) + "`"
+    page += "| instance_id | tokens |\n|---|---:|\n"
+    for name, tokens in sorted(huge.items(), key=lambda row: (-row[1], row[0])):
+        cell = re.sub(r"[`|\\]", "?", printable(name, 120))
+        page += f"| `{cell}` | {tokens:,} |\n"
+    return page
 
 
 def _digest(data: bytes) -> str:

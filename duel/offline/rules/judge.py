@@ -3,37 +3,26 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from duel import turn
 from duel.offline.rules import planted
-from duel.offline.rules.conversation import ShownConversation, fraction, paths_in
+from duel.offline.rules.conversation import ShownConversation, fence_of, fraction, paths_in
 from duel.records import DIMENSIONS
 
-_FENCES = re.compile(
-    r"^=== REPLY 1 (?P<mark>\w+) ===\n(?P<first>.*?)\n?^=== END OF REPLY 1 (?P=mark) ===\s*"
-    r"(?:^=== OBSERVED 1 (?P=mark) ===\n(?P<first_ran>.*?)\n?^=== END OF OBSERVED 1 (?P=mark) ===\s*)?"
-    r"^=== REPLY 2 (?P=mark) ===\n(?P<second>.*?)\n?^=== END OF REPLY 2 (?P=mark) ==="
-    r"(?:\s*^=== OBSERVED 2 (?P=mark) ===\n(?P<second_ran>.*?)\n?^=== END OF OBSERVED 2 (?P=mark) ===)?",
-    re.MULTILINE | re.DOTALL,
-)
+_FENCED = fence_of("REPLY 1", "OBSERVED 1", "REPLY 2", "OBSERVED 2")
 _FORBIDDEN = re.compile(
     r"(?:^|[|&;]\s*)(?:cd|python3?|pytest|pip|node|npm|npx|cargo|go|make|gcc|java|mvn|ruby|perl|bash|sh|eval|source)\b",
     re.MULTILINE,
 )
 
 
-@dataclass(frozen=True)
-class Temper:
+class Temper(NamedTuple):
     """What makes one judge unlike another."""
 
-    noise: float
-    """How far a comparison is off at most, in quality (0 to 1), anew in each order."""
-    lean: float
-    """How much the reply that is shown first is favoured."""
-    band: float
-    """Differences below this are draws."""
+    noise: float  # how far a comparison is off at most, in quality (0 to 1), anew in each order
+    lean: float  # how much the reply that is shown first is favoured
+    band: float  # differences below this are draws
 
 
 # By the last letter of the model's name; set so that a fifth to a third of near-equal pairs flip, as with real judges.
@@ -46,19 +35,23 @@ TEMPERS = {
 
 def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     """The verdict as one JSON object; a remark that it is rule-made stands in its reason."""
-    fences = list(_FENCES.finditer(str(messages[-1]["content"])))
-    if not fences:
+    asked = str(messages[-1]["content"])
+    found = list(_FENCED.finditer(asked))
+    mark = found[-1][2] if found else ""
+    found = [fenced for fenced in found if fenced[2] == mark]
+    told = {fenced[1]: fenced[3] for fenced in found}
+    if not {"REPLY 1", "REPLY 2"} <= told.keys():
         return "I cannot find the two replies."
-    found = fences[-1]
+    first, second = told["REPLY 1"], told["REPLY 2"]
     if planted.plays(model):
-        preferred = planted.better(found["first"], found["second"], model)
+        preferred = planted.better(first, second, model)
         return json.dumps({"reason": "Rule-made, by planted quality.", **dict.fromkeys(DIMENSIONS, preferred)})
-    shown = found.string[: found.start()].replace(found["mark"], "")
+    shown = asked[: found[0].start()].replace(mark, "")
     qualities = [
-        {**assess(found[name], ShownConversation(shown)), **seen(found[f"{name}_ran"])} for name in ("first", "second")
+        {**assess(told[f"REPLY {n}"], ShownConversation(shown)), **seen(told.get(f"OBSERVED {n}"))} for n in (1, 2)
     ]
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
-    seed = "\0".join([model, shown, found["first"], found["second"]])
+    seed = "\0".join([model, shown, first, second])
     verdict: dict[str, Any] = {"reason": _reason(*qualities)}
     for dimension in DIMENSIONS:
         off = temper.noise * (2 * fraction(seed, dimension) - 1) + temper.lean

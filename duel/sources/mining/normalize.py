@@ -42,11 +42,11 @@ class MinedTrajectory:
 
 def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
-    trajectory = MinedTrajectory(session)
-    system = session.system if session.keeps_protocol or session.task == "chat" else prompts.load("session_system").text
+    builder = _Builder(session, thinking)
+    trajectory = builder.trajectory
+    system = session.system if builder.keeps else prompts.load("session_system").text
     if system:
         trajectory.messages.append({"role": "system", "content": system})
-    builder = _Builder(trajectory, thinking)
     try:
         for number, entry in enumerate(session.entries):
             if isinstance(entry, Lost):
@@ -64,21 +64,21 @@ def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
 
 def _below(folder: str, top: str) -> str | None:
     """`folder` relative to `top`: "" at the top, None outside of it."""
-    if folder.rstrip("/") == top.rstrip("/"):
-        return ""
-    return folder[len(top.rstrip("/")) + 1 :].rstrip("/") if folder.startswith(top.rstrip("/") + "/") else None
+    folder, top = folder.rstrip("/"), top.rstrip("/")
+    return folder[len(top) + 1 :] if f"{folder}/".startswith(f"{top}/") else None
 
 
 class _Builder:
     """Appends to one trajectory, keeping roles alternating."""
 
-    def __init__(self, trajectory: MinedTrajectory, thinking: bool) -> None:
-        self.trajectory = trajectory
+    def __init__(self, session: Session, thinking: bool) -> None:
+        self.session, self.trajectory = session, MinedTrajectory(session)
         self.thinking = thinking
+        self.keeps = session.keeps_protocol or session.task == "chat"  # replies stay verbatim
         self.prose: list[str] = []
         """Words of replies that made no turn of their own; the next turn's thought opens with them."""
         self.handed_over = False
-        self.acts = bool(trajectory.session.calls)
+        self.acts = bool(session.calls)
 
     def said(self, said: Said) -> None:
         self._user(joined(said.text, *[IMAGE_LEFT_OUT] * said.images))
@@ -92,18 +92,16 @@ class _Builder:
         if reply.cut:
             self.trajectory.left_out["aborted reply"] += 1
             return
-        session = self.trajectory.session
-        if session.keeps_protocol or session.task == "chat":
+        if self.keeps:
             self._verbatim(reply)
             return
-        if not self.acts or (session.acts_in_text and text_actions.looks_like_action(reply.text)):
+        if not self.acts or (self.session.acts_in_text and text_actions.looks_like_action(reply.text)):
             raise NoShellForm("an action of an unknown kind" if self.acts else "no known action")
         if self.thinking and reply.thinking:
             self.prose.append(reply.thinking)
         self.prose.append(reply.text)
         if not reply.calls and any(self.prose):
-            self._turn(shell_forms.SUBMIT)
-            self.handed_over = True
+            self._hand_over()
         for call in reply.calls:
             self._called(call, is_last)
 
@@ -114,12 +112,11 @@ class _Builder:
             return
         if call.name in shell_forms.HAND_OVER:
             self.prose.append(str(call.arguments.get("message") or ""))
-            self._turn(shell_forms.SUBMIT)
-            self.handed_over = True
+            self._hand_over()
             if call.result is not None and not is_last:
                 self._user(call.result)
             return
-        call.prefix = _below(call.folder, self.trajectory.session.top or self.trajectory.session.folder)
+        call.prefix = _below(call.folder, self.session.top or self.session.folder)
         command = shell_forms.shell_form(call)
         if not any(self.prose) and isinstance(call.arguments.get("description"), str):
             self.prose.append(call.arguments["description"])  # Claude Code's model says there what a command is for
@@ -131,15 +128,18 @@ class _Builder:
     def _verbatim(self, reply: AgentReply) -> None:
         self._assistant(reply.verbatim or reply.text)
         submits = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
-        self.handed_over = submits or self.trajectory.session.task == "chat"
+        self.handed_over = submits or self.session.task == "chat"
         for call in reply.calls:
             if call.result is not None:
                 self._user(call.result, after_turn=True)
 
+    def _hand_over(self) -> None:
+        self._turn(shell_forms.SUBMIT)
+        self.handed_over = True
+
     def _turn(self, command: str) -> None:
-        thought = "\n\n".join(part.strip() for part in self.prose if part.strip())
+        thought = _BASH_FENCE.sub("```sh", joined(*(part.strip() for part in self.prose)))
         self.prose = []
-        thought = _BASH_FENCE.sub("```sh", thought)
         content = (f"THOUGHT: {thought}\n\n" if thought else "") + f"```bash\n{command}\n```"
         if problem := turn.format_problem(content):
             raise NoShellForm(f"not one bash block: {problem}")

@@ -17,6 +17,7 @@ class HubRows(Log):
     """The rows of one split."""
 
     split: str = "train"
+    is_database = False
 
     def look_up(self, accept_license: bool) -> None:
         """Ask the Hub for the commit and the license. Raises SourceError for a license that nobody accepted."""
@@ -38,11 +39,9 @@ class HubRows(Log):
                 hint="read its card; `--accept-license` takes it all the same, and every row says what it is",
             )
 
-    is_database = False
-
     def raw(self) -> Iterator[Record]:
         try:
-            import datasets
+            from datasets import load_dataset
         except ImportError:
             raise SourceError(
                 "reading a dataset of the Hub needs the package `datasets`",
@@ -50,8 +49,6 @@ class HubRows(Log):
                 hint="pip install datasets, or download the parquet files and name their folder",
             ) from None
         try:
-            yield from datasets.load_dataset(
-                self.name, split=self.split, streaming=True, revision=self.revision or None
-            )
+            yield from load_dataset(self.name, split=self.split, streaming=True, revision=self.revision or None)
         except (OSError, ValueError, RuntimeError) as error:
             raise SourceError("cannot read the dataset", where=self.name, value=error) from None
