@@ -6,8 +6,9 @@
 
 Makes trajectories and pull requests (four rollouts each, about 20 KB of text a turn) and runs the stages one after the
 other as a user runs them, against the stand-in endpoint in a process of its own, whose CPU is not counted. `rerun` is
-the same stage with everything done. Seconds depend on what else the machine does: read CPU and the ratios. A ratio is
-the last size to the first: of CPU a turn (1: linear) and of memory (1: flat).
+the same stage once all of them are done; `regate, no table` reads every record, because the table of votes is gone.
+Seconds depend on what else the machine does: read CPU and the ratios. A ratio is the last size to the first: of CPU a
+turn (1: linear) and of memory (1: flat).
 """
 
 from __future__ import annotations
@@ -41,15 +42,20 @@ CLI = "duel/__main__.py"
 STAGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("prompt", "prompt.py", ()),
     ("plan of a run", "run.py", ("--plan",)),
+    ("prompt, rerun", "prompt.py", ()),
     ("king", "king.py", ()),
-    ("king, rerun", "king.py", ()),
     ("ch", "ch.py", ()),
     ("audit", CLI, ("audit",)),
-    ("audit, rerun", CLI, ("audit",)),
     ("validate", "validate.py", ()),
-    ("validate, rerun", "validate.py", ()),
-    ("regate", "validate.py", ("--regate",)),
     ("report", "report.py", ()),
+    ("king, rerun", "king.py", ()),
+    ("ch, rerun", "ch.py", ()),
+    ("audit, rerun", CLI, ("audit",)),
+    ("validate, rerun", "validate.py", ()),
+    ("report, rerun", "report.py", ()),
+    ("rerun of all", "run.py", ()),
+    ("regate", "validate.py", ("--regate",)),
+    ("regate, no table", "validate.py", ("--regate",)),
     ("export sft-completion", CLI, ("export", "--format", "sft-completion", "--buckets", "{buckets}")),
     ("export dpo", CLI, ("export", "--format", "dpo", "--buckets", "{buckets}")),
 )
@@ -82,6 +88,8 @@ def measure(folder: Path, turns: int, only: Sequence[str] | None) -> dict[str, R
             if only and name not in only:
                 continue
             buckets = ",".join(bucket for bucket in ("final", "refined") if any((folder / bucket).glob("*.json")))
+            if name == "regate, no table":
+                (folder / ".duel" / "case.npz").unlink(missing_ok=True)
             ran = run(script, folder, url, *(word.format(buckets=buckets or "final") for word in arguments))
             if ran.code:
                 sys.exit(f"{name} ended with {ran.code}:\n{ran.err[-2000:]}")
@@ -136,14 +144,20 @@ def patch(plain: str, rng: random.Random) -> str:
     return plain.replace("app.py", f"app_{word}.py").replace("broken", f"broken_{word}")
 
 
+def whole(name: str) -> bool:
+    """True for what is to take seconds at any size: told in all, not for 1,000 turns."""
+    return "rerun" in name or name == "plan of a run"
+
+
 def print_table(measured: dict[int, dict[str, Ran]]) -> None:
     sizes = list(measured)
     heads = [f"{size:,}: s, CPU s, MB" for size in sizes]
-    print("| stage, per 1,000 turns | " + " | ".join(heads) + " | CPU a turn | memory |")
+    print("| stage, per 1,000 turns (plan and reruns: in all) | " + " | ".join(heads) + " | CPU a turn | memory |")
     print("|---" * (len(sizes) + 3) + "|")
     for name in measured[sizes[0]]:
         ran = [(size, measured[size][name]) for size in sizes]
-        cells = [f"{r.wall_s * 1000 / n:.2f}, {r.cpu_s * 1000 / n:.2f}, {r.peak_mb:.0f}" for n, r in ran]
+        per = [1 if whole(name) else n / 1000 for n, _ in ran]
+        cells = [f"{r.wall_s / p:.2f}, {r.cpu_s / p:.2f}, {r.peak_mb:.0f}" for p, (_, r) in zip(per, ran, strict=True)]
         (first, a), (last, b) = ran[0], ran[-1]
         ratios = f"{b.cpu_s / last / (a.cpu_s / first):.2f} x | {b.peak_mb / a.peak_mb:.2f} x"
         print(f"| {name} | {' | '.join(cells)} | {ratios} |")

@@ -4,7 +4,7 @@ import os
 import tempfile
 import weakref
 import zlib
-from dataclasses import dataclass
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,49 @@ from duel.workspace import cannot_write
 class Spill:
     """A file without a name, in `folder` or where temporary files go; it is gone when the process is.
 
-    `level` is zlib's: 0 stores plainly, for what is read often; 1 makes a fifth of a conversation.
+    `level` is zlib's: 0 stores plainly, for what is read often; 1 makes a fifth of a conversation. The last `newest`
+    values are still in memory: what nobody holds any more by then is never written.
     """
 
-    def __init__(self, folder: Path | None = None, level: int = 0) -> None:
-        self.folder, self._level = folder, level
+    def __init__(self, folder: Path | None = None, level: int = 0, newest: int = 0) -> None:
+        self.folder, self._level, self._newest = folder, level, newest
         with tempfile.TemporaryFile(dir=folder) as file:
             self._file = os.dup(file.fileno())
         self._end = 0
+        self._waiting: deque[weakref.ref[Spilled]] = deque()
         weakref.finalize(self, os.close, self._file)
 
     def put(self, value: Any) -> "Spilled":
-        """Write what JSON can hold. Raises WorkspaceError where the disk is full."""
+        """Take in what JSON can hold. Raises WorkspaceError where the disk is full."""
+        spilled = Spilled(self, value)
+        self._waiting.append(weakref.ref(spilled))
+        if len(self._waiting) > self._newest and (oldest := self._waiting.popleft()()) is not None:
+            oldest.place, oldest.held = self._write(oldest.held), None
+        return spilled
+
+    def _write(self, value: Any) -> tuple[int, int]:
         data = zlib.compress(orjson.dumps(value), self._level)
-        spilled = Spilled(self, self._end, len(data))
+        place = (self._end, len(data))
         try:
             while data:
                 written = os.pwrite(self._file, data, self._end)
                 data, self._end = data[written:], self._end + written
         except OSError as error:
             raise cannot_write(self.folder or Path(tempfile.gettempdir()), error) from None
-        return spilled
+        return place
 
     def get(self, start: int, size: int) -> Any:
         return orjson.loads(zlib.decompress(os.pread(self._file, size, start)))
 
 
-@dataclass(frozen=True, slots=True)
 class Spilled:
     """Where one value waits."""
 
-    spill: Spill
-    start: int
-    size: int
+    __slots__ = ("__weakref__", "held", "place", "spill")
+
+    def __init__(self, spill: Spill, held: Any) -> None:
+        self.spill, self.held = spill, held
+        self.place: tuple[int, int] | None = None
 
     def value(self) -> Any:
-        return self.spill.get(self.start, self.size)
+        return self.held if self.place is None else self.spill.get(*self.place)

@@ -54,3 +54,19 @@ def test_a_conversation_reads_as_its_messages_do(one: list[str], other: list[str
         assert spilled[-1].model_dump() == messages[-1].model_dump()
     assert waiting[0].rewritten(first) is waiting[0]
     assert tuple(waiting[0].rewritten(second)) == second
+
+
+def test_the_newest_values_wait_in_memory_and_what_nobody_holds_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: (written.append(at), write(file, data, at))[1])
+    spill = Spill(tmp_path, newest=2)
+    kept = [spill.put([number]) for number in range(3)]
+    assert len(written) == 1
+    kept.append(spill.put(["replaced"]))
+    del kept[-1]
+    kept += [spill.put([number]) for number in (3, 4)]
+    assert len(written) == 3
+    assert [place.value() for place in kept] == [[0], [1], [2], [3], [4]]

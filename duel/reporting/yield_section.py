@@ -84,6 +84,14 @@ class Yields:
         return {name: one for name, one in found.items() if one.turns or one.calls}
 
 
+def last_reply(workspace: Workspace) -> int:
+    """The number of the last reply that was paid for: what the counts rest on."""
+    if not workspace.ledger.exists():
+        return 0
+    with Ledger(workspace.ledger) as ledger:
+        return int(ledger.query("SELECT COALESCE(MAX(id), 0) FROM replies")[0][0])
+
+
 def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
     """The section: what each source took for a turn that it brought into `final/`."""
     section = ReportPart(TITLE)

@@ -1,12 +1,13 @@
 """The rows of a trajectory file: rollouts, their shape first, their text only where it is asked for.
 
 A file of the dataset decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth. So rows
-come in small batches, each rollout as roles and lengths, and `Rollout.messages()` makes text of the few that are drawn.
+come in small batches, each rollout as roles and lengths, and `Rollout.said()` makes text of the few that are drawn.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,15 @@ ROLES = frozenset(("system", "user", "assistant"))
 
 # One message as (role, bytes of its content), each None where it is null.
 Shape = Sequence[tuple[str | None, int | None]]
+Said = Sequence[tuple[Any, Any]]
 # In the place of the shape of a row whose replies are no bash blocks, such as talk that mine.py took.
 ANOTHER_TASK: Shape = (("", None),)
 
 
 @dataclass(slots=True)
 class Rollout:
-    """One row: `row` counts from 0 in its file; `messages()` decodes the text (ItemError where it cannot be)."""
+    """One row: `row` counts from 0 in its file; `said()` decodes role and content of each message (ItemError where that
+    cannot be done)."""
 
     file: str
     row: int
@@ -45,7 +48,10 @@ class Rollout:
     repo: str
     exit_status: str
     shape: Shape
-    messages: Callable[[], list[Message]]
+    said: Callable[[], Said]
+
+    def messages(self) -> list[Message]:
+        return [Message.model_construct(role=role, content=content) for role, content in self.said()]
 
 
 def check(path: Path, shown: str) -> Footer:
@@ -164,7 +170,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
     column = batch.column("messages")
     conversations = _from_json(column) if _is_json(column.type) else _from_lists(column)
     ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}
-    for offset, (shape, messages) in enumerate(conversations):
+    for offset, (shape, said) in enumerate(conversations):
         yield Rollout(
             file=shown,
             row=first_row + offset,
@@ -172,7 +178,7 @@ def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
             repo=repos[offset] or "",
             exit_status=statuses[offset] or "",
             shape=shape if ours[tasks[offset]] else ANOTHER_TASK,
-            messages=messages,
+            said=said,
         )
 
 
@@ -194,11 +200,7 @@ def _text(value: Any) -> str | None:
         return None
 
 
-def _conversation(pairs: Iterable[tuple[Any, Any]]) -> list[Message]:
-    return [Message.model_construct(role=role, content=content) for role, content in pairs]
-
-
-def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:
+def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], Said]]]:
     """Conversations of a list<struct<role, content>> column; other fields of the struct are ignored."""
     import pyarrow.compute as pc
 
@@ -208,28 +210,24 @@ def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]
     names, sizes = _texts(roles), pc.binary_length(contents).to_pylist()
     for start, end in pairwise(offsets):
 
-        def messages(start: int = start, end: int = end) -> list[Message]:
+        def said(start: int = start, end: int = end) -> Said:
             try:
                 texts = contents.slice(start, end - start).to_pylist()
             except UnicodeDecodeError as error:
                 raise ItemError("not-utf-8", f"a message is not UTF-8: byte {error.start}") from None
-            return _conversation(zip(names[start:end], texts, strict=True))
+            return list(zip(names[start:end], texts, strict=True))
 
-        yield list(zip(names[start:end], sizes[start:end], strict=True)), messages
+        yield list(zip(names[start:end], sizes[start:end], strict=True)), said
 
 
-def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], list[Message]]]]:
+def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], Said]]]:
     """Conversations of JSON texts, one a row or one a message; one that is not such a list has no messages."""
     for row in _texts(column) if _is_text(column.type) else column.to_pylist():
         told = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in row or ()]
         rows = message_rows.conversation({"messages": row if isinstance(row, str) else told})
         pairs = [(message["role"], _content(message["content"])) for message in rows]
         shape = [(role, None if content is None else len(content.encode())) for role, content in pairs]
-
-        def messages(pairs: list[tuple[str, str | None]] = pairs) -> list[Message]:
-            return _conversation(pairs)
-
-        yield shape, messages
+        yield shape, partial(list, pairs)
 
 
 def _content(content: Any) -> str | None:

@@ -35,6 +35,8 @@ from duel.turn import blocks
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
 LISTED_ROWS = 1000
+# What a better-ranked rollout of the same pull request replaces within so many draws is never written to the file.
+NEWEST = 64
 # Files of the first candidates that are downloaded at a time, while others are read.
 FETCHES = 4
 
@@ -160,7 +162,7 @@ def fill(
 ) -> tuple[Pool, dict[str, float]]:
     """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
     sample = settings.sample
-    pool = Pool(settings, changed or {}, Spill(spilled_to, level=1))
+    pool = Pool(settings, changed or {}, Spill(spilled_to, level=1, newest=NEWEST))
 
     fetching = ThreadPoolExecutor(FETCHES)
     first = shuffled(sample.seed, "file", table.names)[: sample.files]
@@ -259,8 +261,7 @@ def loops(commands: Sequence[str]) -> bool:
 
 def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int, float]], spill: Spill) -> list[DrawnTurn]:
     """The rollout up to each picked turn. Raises ItemError where its text cannot be decoded."""
-    messages = rollout.messages()
-    said = [{"role": message.role, "content": message.content} for message in messages]
+    said = [{"role": role, "content": content} for role, content in rollout.said()]
     of = (rollout.instance_id, rollout.repo, rollout.exit_status)
     return [
         DrawnTurn(rank, rollout.file, rollout.row, *of, number, spill.put(said[: index + 1]), share)

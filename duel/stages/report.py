@@ -12,23 +12,51 @@ import sys
 import webbrowser
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+from duel import standing
 from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
+from duel.file_sums import Snapshot
 from duel.settings import Settings
 from duel.stages import opened
-from duel.workspace import Workspace
+from duel.workspace import BUCKETS, Workspace
+
+PAGES = ("*.html", "*.md", "*.svg", "turns/*.js")
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
-    """Write all files of the report and sort the turns; `found` is the summary that `--json` prints."""
+    """Write all files of the report and sort the turns; `found` is the summary that `--json` prints.
+
+    Where nothing has changed since the last time, the files that are there stand.
+    """
     with workspace.lock("report", "report.py"):
-        return _write(workspace, settings)
+        files = Snapshot.take(workspace, "commit", "answer", "score", *BUCKETS)
+        known = standing.recall(workspace, "report", _rests_on(workspace, settings), files)
+        if known is None:
+            known = _write(workspace, settings)
+            if known["whole"]:
+                standing.keep(workspace, "report", _rests_on(workspace, settings), files, known)
+    for line in known["told"]:
+        say(line)
+    return Result("report", EXIT_FINISHED if known["whole"] else EXIT_OPEN, known["summary"])
 
 
-def _write(workspace: Workspace, settings: Settings) -> Result:
+def _rests_on(workspace: Workspace, settings: Settings) -> str:
+    """The fingerprint of whatever the report shows besides the files of turns, and of the pages as they are."""
+    shown = [path for pattern in PAGES for path in workspace.report.glob(pattern)]
+    pages = sorted((path.name, found.st_size, found.st_mtime_ns) for path in shown for found in [path.stat()])
+    told = [path.read_bytes() for path in [workspace.duel, *sorted(workspace.report.glob("*.json"))] if path.exists()]
+    dropped = [row for row in workspace.dropped() if row.get("stage") != "report"]
+    from duel.reporting.yield_section import last_reply
+
+    return standing.ground(settings, pages, told, dropped, last_reply(workspace))
+
+
+def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
+    """Everything anew: the summary, what to tell, and whether all of it could be read."""
     from duel.reporting import charts, markdown, report_sections
     from duel.reporting.kept import Shelves
     from duel.reporting.listed_turns import Reader
@@ -70,8 +98,10 @@ def _write(workspace: Workspace, settings: Settings) -> Result:
     workspace.save(workspace.report / "index.html", page.html(duel, summary, tables, drawings))
     text = markdown.write(duel, summary, tables, drawings, listed)
     workspace.save(workspace.report / "report.md", text.encode())
-    say_what_was_done(workspace, summary, reader, shelves, removed)
-    return Result("report", EXIT_OPEN if reader.damage else EXIT_FINISHED, summary)
+    if removed:
+        say(f"{removed:,} turns have left their bucket")
+    told = [*what_was_done(workspace, summary, reader, shelves)]
+    return {"summary": summary, "told": told, "whole": not reader.damage}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -90,22 +120,20 @@ def main(arguments: Namespace) -> int:
     return result.exit_code
 
 
-def say_what_was_done(workspace: Workspace, summary: dict[str, Any], reader: Any, shelves: Any, removed: int) -> None:
+def what_was_done(workspace: Workspace, summary: dict[str, Any], reader: Any, shelves: Any) -> Iterator[str]:
     """The outcome in a few lines."""
     if summary["offline"]:
-        say("OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing")
-    say(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
-    say(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
+        yield "OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"
+    yield f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns"
+    yield ", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"])
     for reason, items in sorted(Counter(turn["reason"] for turn in reader.missing).items()):
-        say(f"{items:,} left out: {reason}")
+        yield f"{items:,} left out: {reason}"
     for error in reader.damage:
-        say(f"damaged and left out: {error}")
+        yield f"damaged and left out: {error}"
     for name in shelves.in_the_way:
-        say(f"left as it is, because it is not ours: {name}")
-    if removed:
-        say(f"{removed:,} turns have left their bucket")
-    say(f"the report: {workspace.report / 'report.md'}")
-    say(f"the page:   {workspace.report / 'index.html'}")
+        yield f"left as it is, because it is not ours: {name}"
+    yield f"the report: {workspace.report / 'report.md'}"
+    yield f"the page:   {workspace.report / 'index.html'}"
 
 
 def print_json(summary: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def run(
         return Result("run")
     from duel.calls.ledger import spent
 
-    before = spent(workspace.ledger)
+    before = 0.0 if budget is None else spent(workspace.ledger)
 
     def paying() -> dict[str, Any]:
         left = None if budget is None else max(0.0, budget - (spent(workspace.ledger) - before))

@@ -12,17 +12,17 @@ from duel.file_sums import Snapshot
 from duel.judging import held_case
 from duel.offline.loopback import StandIn
 from duel.records import Answer
-from duel.workspace import Workspace
+from duel.workspace import BUCKETS, Workspace
 from tests.conftest import Finished
 from tests.stages.conftest import SETTINGS, prompt
 
 Script = Callable[..., Finished]
 Fill = Callable[..., Workspace]
-STAGES = ("king.py", "ch.py", "audit.py", "validate.py")
+STAGES = ("king.py", "ch.py", "audit.py", "validate.py", "report.py")
 
 
 def answered(script: Script, fill: Fill, turns: int = 4) -> Workspace:
-    """A workspace through all stages up to the verdict."""
+    """A workspace through all stages up to the report."""
     workspace = fill(turns)
     for stage in STAGES:
         script(stage, "--workspace", workspace.root, code=0)
@@ -61,7 +61,7 @@ def test_after_a_whole_run_no_stage_opens_a_record(
     told = [script(stage, "--workspace", workspace.root, code=0).err for stage in STAGES]
     assert "4 finished before" in told[0] and "4 finished before" in told[1]
     assert "4 finished before" in told[3]
-    assert workspace.duel.read_bytes() == verdict
+    assert told[4].endswith("index.html\n") and workspace.duel.read_bytes() == verdict
     assert stand_in.stats()["requests"] == asked
 
 
@@ -100,6 +100,30 @@ def test_other_settings_and_another_prompt_are_noticed(script: Script, fill: Fil
     issue = prompt(2).messages[1].content.encode()
     edit(path, issue, issue.replace(b"loses", b"drops"))
     assert "1 done, 0 failed, 3 finished before" in script("king.py", "--workspace", workspace.root, code=0).err
+
+
+@pytest.mark.parametrize("touched", ["a kept turn", "the page", "a row that a stage left out", "a threshold"])
+def test_the_report_is_written_anew_once_anything_it_shows_or_wrote_has_changed(
+    script: Script, fill: Fill, stand_in: StandIn, touched: str
+) -> None:
+    workspace = answered(script, fill)
+    page = workspace.report / "index.html"
+    before = page.stat().st_mtime_ns
+    if touched == "a kept turn":
+        kept = next(path for bucket in BUCKETS for path in workspace.kept_paths(bucket))
+        text = kept.read_bytes()
+        edit(kept, b"owner__repo", b"other__repo")
+    elif touched == "the page":
+        page.unlink()
+    elif touched == "a row that a stage left out":
+        workspace.save_dropped("king", [{"file": "prompts_4_1_9", "reason": "cut", "instance_id": "", "detail": ""}])
+    else:
+        (workspace.root / "chain.toml").write_text(SETTINGS + "[report]\nfinal_min = 1.0\ndefeat_min = 0.5\n")
+    script("report.py", "--workspace", workspace.root, code=0)
+    assert page.stat().st_mtime_ns > before
+    if touched == "a kept turn":
+        assert kept.read_bytes() == text
+    assert script("report.py", "--workspace", workspace.root, "--json", code=0).out.startswith("{")
 
 
 def test_what_is_kept_beside_the_files_can_be_damaged_or_deleted(script: Script, fill: Fill, stand_in: StandIn) -> None:
