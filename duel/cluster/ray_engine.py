@@ -20,7 +20,7 @@ from typing import Any
 
 import duel
 from duel.cluster import leash
-from duel.cluster.division import Division
+from duel.cluster.allotment import Allotment
 from duel.cluster.shards import Shard
 from duel.command import say
 from duel.errors import EXIT_BUDGET, EXIT_FINISHED, EXIT_OPEN, SettingsError, WorkspaceError
@@ -98,7 +98,7 @@ class Engine:
     plan: Sequence[str]
     """Names of commands."""
     folder: str
-    division: Division
+    allotment: Allotment
     flags: Sequence[str] = ()
     ended: Callable[[Shard, str, Ended], None] = lambda *_: None
     codes: dict[str, int] = field(default_factory=dict)
@@ -109,21 +109,21 @@ class Engine:
         import ray
 
         task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
-        division, waiting = self.division, dict[Any, tuple[Shard, int]]()
-        queue, starved = deque((shard, 0) for shard in division.shards), list[tuple[Shard, int]]()
+        allotment, waiting = self.allotment, dict[Any, tuple[Shard, int]]()
+        queue, starved = deque((shard, 0) for shard in allotment.shards), list[tuple[Shard, int]]()
         if not ray.cluster_resources().get(SLOT):
             hint = f"start its nodes with `ray start … --resources='{{\"{SLOT}\": 4}}'`: stages at a time on each"
             raise SettingsError("the cluster has no place for a stage", value=SLOT, hint=hint)
         while queue or waiting:
-            division.follow()
+            allotment.follow()
             slots = int(ray.cluster_resources().get(SLOT, 0))
             # Where calls are shared out, none of them goes to a stage that waits for a place.
-            most = len(division.shards) if division.calls is None else max(1, min(slots, division.calls))
+            most = len(allotment.shards) if allotment.calls is None else max(1, min(slots, allotment.calls))
             while queue and len(waiting) < most:
                 shard, step = queue.popleft()
-                words = [self.plan[step], *self.flags, *(division.begin(shard) if self._pays(step) else [])]
+                words = [self.plan[step], *self.flags, *(allotment.begin(shard) if self._pays(step) else [])]
                 waiting[task.remote(words, str(shard.workspace.root), self.folder)] = shard, step
-            ready, _ = ray.wait(list(waiting), timeout=LOOK_S if division.share is None else LOOK_AT_SHARE_S)
+            ready, _ = ray.wait(list(waiting), timeout=LOOK_S if allotment.share is None else LOOK_AT_SHARE_S)
             if not ready and not slots:
                 say(f"waiting for a node that offers {SLOT}")
             for reference in ready:
@@ -138,12 +138,12 @@ class Engine:
                     self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
                 goes_on = ended.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(self.plan)
                 if self._pays(step):
-                    division.end(shard, finished=not goes_on and ended.code != EXIT_BUDGET)
+                    allotment.end(shard, finished=not goes_on and ended.code != EXIT_BUDGET)
                 if goes_on:
                     queue.append((shard, step + 1))
                 elif ended.code == EXIT_BUDGET:
                     starved.append((shard, step))
-            for shard, step in [one for one in starved if division.has_more_for(one[0])]:
+            for shard, step in [one for one in starved if allotment.has_more_for(one[0])]:
                 starved.remove((shard, step))
                 queue.append((shard, step))
         self.codes |= {shard.name: EXIT_BUDGET for shard, _ in starved}

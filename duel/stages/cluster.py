@@ -45,7 +45,7 @@ def run(
     """Run every stage of every shard, then merge. `budget`, in dollars, and `[endpoint] share` are those of all."""
     from duel.calls.seats import Share
     from duel.cluster import ray_engine, shards
-    from duel.cluster.division import Division
+    from duel.cluster.allotment import Allotment
 
     if not list((workspace.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}")):
         shard.split(workspace, settings, settings.store.shards)
@@ -54,9 +54,9 @@ def run(
     # Choosing among candidates and refining are steps of `duel run`, which goes on from there.
     plan += ["audit", "validate"] if settings.most_candidates == 1 and not settings.refine.held_out else ["run"]
     flags = ["--offline"] if offline else []
-    division = Division(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
+    allotment = Allotment(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
-        engine = ray_engine.Engine(plan, str(workspace.root), division, flags, say_ended)
+        engine = ray_engine.Engine(plan, str(workspace.root), allotment, flags, say_ended)
         code = engine.run()
     if code not in (EXIT_FINISHED, EXIT_OPEN) or not merge:
         return Result("cluster", code, engine.codes)

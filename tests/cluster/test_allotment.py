@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from duel.calls import Reply, Request
 from duel.calls.ledger import Ledger, spent
 from duel.calls.seats import Share
-from duel.cluster.division import Division
+from duel.cluster.allotment import Allotment
 from duel.cluster.shards import Shard
 from duel.workspace import Workspace
 
@@ -40,49 +40,49 @@ def part(shard: Shard) -> dict[str, Any]:
 def test_a_budget_is_divided_and_what_one_leaves_goes_to_those_at_work(tmp_path: Path) -> None:
     one, two, three, four = shards(tmp_path, 4)
     pay(one, 5.0)  # before all began
-    division = Division([one, two, three, four], budget=8.0)
+    allotment = Allotment([one, two, three, four], budget=8.0)
     for shard in (one, two, three):
-        assert division.begin(shard) == ["--share", str(shard.workspace.private / "share.json")]
+        assert allotment.begin(shard) == ["--share", str(shard.workspace.private / "share.json")]
     assert [part(shard)["budget_usd"] for shard in (one, two, three)] == [7.0, 2.0, 2.0]
     pay(one, 0.5)
-    division.end(one, finished=True)
+    allotment.end(one, finished=True)
     assert [part(shard)["budget_usd"] for shard in (two, three)] == [2.5, 2.5]
-    division.begin(four)
+    allotment.begin(four)
     assert part(four)["budget_usd"] == 2.5
 
 
 def test_a_shard_whose_part_did_not_do_goes_on_once_another_has_left_some(tmp_path: Path) -> None:
     one, two = shards(tmp_path, 2)
-    division = Division([one, two], budget=2.0)
-    division.begin(one)
-    division.begin(two)
+    allotment = Allotment([one, two], budget=2.0)
+    allotment.begin(one)
+    allotment.begin(two)
     pay(one, 0.99)
-    division.end(one, finished=False)
-    assert not division.has_more_for(one)
+    allotment.end(one, finished=False)
+    assert not allotment.has_more_for(one)
     pay(two, 0.2)
-    division.end(two, finished=True)
-    assert division.has_more_for(one)
-    division.begin(one)
+    allotment.end(two, finished=True)
+    assert allotment.has_more_for(one)
+    allotment.begin(one)
     assert part(one)["budget_usd"] == pytest.approx(1.8)
-    division.end(one, finished=False)
-    assert not division.has_more_for(one)  # it did nothing with that: another try would do the same
+    allotment.end(one, finished=False)
+    assert not allotment.has_more_for(one)  # it did nothing with that: another try would do the same
 
 
 def test_calls_are_divided_among_those_at_work_and_follow_the_file(tmp_path: Path) -> None:
     path = tmp_path / "share.json"
     path.write_text('{"calls": 7}')
     one, two, three = shards(tmp_path, 3)
-    division = Division([one, two, three], share=Share(path))
+    allotment = Allotment([one, two, three], share=Share(path))
     for shard in (one, two, three):
-        division.begin(shard)
+        allotment.begin(shard)
     assert [part(shard) for shard in (one, two, three)] == [{"calls": 3}, {"calls": 2}, {"calls": 2}]
-    division.end(one, finished=True)
+    allotment.end(one, finished=True)
     assert [part(shard)["calls"] for shard in (two, three)] == [4, 3]
     path.write_text('{"calls": 1, "dollars": 4}')
-    division.follow()
+    allotment.follow()
     assert [part(shard) for shard in (two, three)] == [{"calls": 1, "budget_usd": 2}, {"calls": 0, "budget_usd": 2}]
     path.write_text("garbled")
-    division.follow()
+    allotment.follow()
     assert [part(shard)["calls"] for shard in (two, three)] == [1, 0]
 
 
@@ -90,12 +90,12 @@ def test_dollars_that_are_cut_on_the_way_hold_for_what_is_not_spent_yet(tmp_path
     path = tmp_path / "share.json"
     path.write_text('{"dollars": 10}')
     one, two = shards(tmp_path, 2)
-    division = Division([one, two], share=Share(path))
-    division.begin(one)
-    division.begin(two)
+    allotment = Allotment([one, two], share=Share(path))
+    allotment.begin(one)
+    allotment.begin(two)
     pay(one, 1.0)
     path.write_text('{"dollars": 1.0}')
-    division.follow()
+    allotment.follow()
     assert part(one)["budget_usd"] + part(two)["budget_usd"] == pytest.approx(2.0)
 
 
@@ -124,14 +124,14 @@ def test_no_order_of_stages_spends_more_than_the_budget(steps: list[tuple[str, i
             allowed[self.number] = json.loads(data)["budget_usd"]
 
     parts: list[Any] = [InMemory(number) for number in range(4)]
-    division, at_work, finished = Division(parts, budget=budget), set[int](), set[int]()
+    allotment, at_work, finished = Allotment(parts, budget=budget), set[int](), set[int]()
     for what, number, share in steps:
         if what == "begin" and number not in at_work | finished:
-            division.begin(parts[number])
+            allotment.begin(parts[number])
             at_work.add(number)
         elif what != "begin" and number in at_work:
             paid[number] += share * max(0.0, allowed[number] - paid[number])
-            division.end(parts[number], finished=what == "end")
+            allotment.end(parts[number], finished=what == "end")
             at_work.discard(number)
             finished |= {number} if what == "end" else set()
         most = sum(allowed[number] if number in at_work else paid[number] for number in range(4))

@@ -22,7 +22,7 @@ LEAST_PART = 0.01
 
 
 @dataclass
-class Division:
+class Allotment:
     """Divides a budget in dollars, and what a share file allows, among shards."""
 
     shards: Sequence[Shard]
