@@ -487,6 +487,7 @@ def test_what_cannot_be_done_is_told_clearly(
 
 def test_an_empty_bucket_names_those_that_hold_turns(script: Callable[..., Any], tmp_path: Path) -> None:
     place = Workspace(tmp_path / "new")
+    place.root.mkdir()
     assert "run report.py first" in script("export", "--workspace", place.root, code=2).err
     put_turn(place, 1, "refined", 70)
     done = script("export", "--workspace", place.root, code=2)
