@@ -33,9 +33,9 @@ def test_groups_go_where_there_is_room_for_them(
 
 
 def test_a_split_that_would_stay_empty_gets_the_smallest_group_of_the_one_with_most() -> None:
-    placed = {"a": "train", "b": "train", "c": "train", "d": "test"}
-    splits._fill_empty(placed, {"a": 5, "b": 3, "c": 3, "d": 1}, {"train": 0.8, "validation": 0.1, "test": 0.1})
-    assert placed == {"a": "train", "b": "validation", "c": "train", "d": "test"}
+    shares = {"train": 0.98, "validation": 0.01, "test": 0.01}
+    assert splits.place({"a": 40, "c": 30, "b": 30}, shares, 0) == {"a": "train", "b": "validation", "c": "test"}
+    assert splits.place({"a": 40, "b": 31, "c": 29}, shares, 0) == {"a": "train", "c": "validation", "b": "test"}
 
 
 def test_the_same_seed_places_the_same_groups_and_the_weights_are_the_room_that_is_left() -> None:
@@ -62,11 +62,6 @@ def test_what_came_out_is_said_where_it_is_not_what_was_asked_for() -> None:
     near = splits._notes(small, {name: "test" if name < "g16" else "train" for name in small}, shares, "pr")
     assert near == []  # off by four in a hundred
     assert splits._notes({"a": 1}, {"a": "train"}, {"train": 1.0}, "repo") == []
-
-
-def test_chains_of_copies_end_at_their_root_and_rings_end() -> None:
-    assert splits._root({"c": "b", "b": "a"}, "c") == splits._root({"c": "b", "b": "a"}, "a") == "a"
-    assert splits._root({"a": "b", "b": "a"}, "a") in ("a", "b")
 
 
 def test_one_split_has_no_copies_to_part_and_the_check_counts_the_groups() -> None:
