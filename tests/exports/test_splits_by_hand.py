@@ -7,6 +7,7 @@ import pytest
 from duel.errors import UserError
 from duel.exports import splits
 from duel.exports.example import Division, Dropped
+from duel.exports.handover import ExportError
 from duel.records import Message
 from tests.exports.conftest import example
 from tests.exports.test_splits import many
@@ -30,6 +31,13 @@ def test_groups_go_where_there_is_room_for_them(
         assert sides in (placed, dict(zip(placed, reversed(placed.values()), strict=True)))
         if len(set(shares.values())) > 1:
             assert sides == placed
+
+
+@pytest.mark.parametrize(("repositories", "groups"), [(3, 1), (4, 4)])
+def test_an_issue_of_three_repositories_ties_them_and_of_four_is_a_template(repositories: int, groups: int) -> None:
+    task = (Message(role="user", content="word " * 13), example().messages[-1])
+    examples = [example(id=str(n), repo=f"o/r{n}", instance_id=f"i{n}", messages=task) for n in range(repositories)]
+    assert len(set(splits.groups_of(examples, "repo"))) == groups
 
 
 def test_a_split_that_would_stay_empty_gets_the_smallest_group_of_the_one_with_most() -> None:
@@ -88,6 +96,39 @@ def test_a_copy_that_goes_is_named_with_the_split_that_keeps_its_twin() -> None:
 @pytest.mark.parametrize("text", ["100/0", "0/100", "33.3333334/33.3333333/33.3333333"])
 def test_shares_at_the_edge_are_shares(text: str) -> None:
     assert sum(splits.shares_of(text).values()) == pytest.approx(1.0)
-    with pytest.raises(UserError, match="adds up to") as caught:
-        splits.shares_of("99.9/0")
-    assert "--split" in str(caught.value) and "write percentages" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["99.9/0", "a/b", "120/-20", "25/25/25/25"])
+def test_an_error_of_a_split_names_the_flag_what_was_given_and_how_it_is_written(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        splits.shares_of(text)
+    assert caught.value.where == "--split" and "write percentages" in caught.value.hint
+    assert caught.value.value == text
+    few = many({"acme/a": 1})
+    for by, hint in (("repo", "--group pr"), ("pr", "--split 100")):
+        with pytest.raises(UserError) as caught:
+            splits.divide(few, {"train": 0.5, "test": 0.5}, by, 0)
+        assert caught.value.where == "--split" and caught.value.hint.startswith(hint)
+        assert str(caught.value.value).startswith("1 found: acme/a")
+
+
+def test_an_export_that_cannot_be_parted_names_the_flag_and_the_group() -> None:
+    twice = many({"acme/a": 1})
+    with pytest.raises(ExportError) as caught:
+        splits.check(Division({"train": twice, "test": twice}, "repo"))
+    assert (caught.value.where, caught.value.value) == ("--split", "acme/a")
+    shared = (Message(role="user", content="the very same task in two repositories " * 30), example().messages[-1])
+    copies = [example(id=n, repo=n, messages=shared) for n in "abc"]
+    with pytest.raises(ExportError) as caught:
+        splits.without_shared_copies(Division({"train": copies[:2], "test": copies[2:]}, "repo"), 0.85)
+    assert caught.value.where == "--split" and "another --seed" in caught.value.hint
+
+
+def test_an_issue_in_any_characters_and_a_conversation_without_a_task_have_their_groups() -> None:
+    strange = (Message(role="user", content="\ud800 word " * 13), example().messages[-1])
+    alone = (Message(role="assistant", content="I begin."),)
+    examples = [
+        example(id=n, repo=n, messages=said) for n, said in (("o/a", strange), ("o/b", strange), ("o/c", alone))
+    ]
+    groups = splits.groups_of(examples, "repo")
+    assert groups[0] == groups[1] != groups[2] == "o/c"
