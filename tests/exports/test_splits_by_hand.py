@@ -55,12 +55,25 @@ def test_the_same_seed_places_the_same_groups_and_the_weights_are_the_room_that_
     assert early < 20  # of 80: a tenth of the room is a tenth of the draws
 
 
+def test_a_group_that_fits_exactly_may_go_to_any_split_of_its_size() -> None:
+    shares = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    drawn = [splits.place({"a": 60, "b": 20, "c": 20}, shares, seed) for seed in range(12)]
+    assert {one["a"] for one in drawn} == {"train"} and {one["b"] for one in drawn} == {"validation", "test"}
+
+
+def test_a_seed_parts_the_groups_as_it_did_for_those_who_published_with_it() -> None:
+    placed = splits.place({f"g{number}": 1 for number in range(8)}, {"train": 0.5, "test": 0.5}, 0)
+    assert "".join(split[1] for split in placed.values()) == "rerreree"
+
+
 def test_what_came_out_is_said_where_it_is_not_what_was_asked_for() -> None:
     shares = {"train": 0.8, "test": 0.2}
     assert splits._notes({"a": 80, "b": 20}, {"a": "train", "b": "test"}, shares, "repo") == [
         "larger than a whole test split (20% of the tokens): 1 of 2 repositories; the largest, a, holds 80% and lies in"
         " train (--max-per-repo N makes it smaller)"
     ]
+    turned = splits._notes({"a": 80, "b": 20}, {"a": "test", "b": "train"}, {"train": 0.2, "test": 0.8}, "repo")
+    assert turned[0].startswith("larger than a whole train split (20% of the tokens): 1 of 2")
     even = {f"g{number}": 10 for number in range(10)}
     placed = {name: "test" if name in ("g0", "g1") else "train" for name in even}
     assert splits._notes(even, placed, shares, "pr") == []
@@ -104,12 +117,18 @@ def test_an_error_of_a_split_names_the_flag_what_was_given_and_how_it_is_written
         splits.shares_of(text)
     assert caught.value.where == "--split" and "write percentages" in caught.value.hint
     assert caught.value.value == text
-    few = many({"acme/a": 1})
-    for by, hint in (("repo", "--group pr"), ("pr", "--split 100")):
+
+
+def test_too_few_groups_are_named_with_the_way_out() -> None:
+    few = many({"acme/a": 1, "acme/b": 1})
+    told = {"repo": "--group pr splits by pull request, --split 100 does not split", "pr": "--split 100"}
+    for by, hint in told.items():
         with pytest.raises(UserError) as caught:
-            splits.divide(few, {"train": 0.5, "test": 0.5}, by, 0)
-        assert caught.value.where == "--split" and caught.value.hint.startswith(hint)
-        assert str(caught.value.value).startswith("1 found: acme/a")
+            splits.divide(few, {"train": 0.5, "validation": 0.25, "test": 0.25}, by, 0)
+        assert (caught.value.where, caught.value.hint) == ("--split", hint)
+    with pytest.raises(UserError) as caught:
+        splits.divide(few, {"train": 0.5, "validation": 0.25, "test": 0.25}, "repo", 0)
+    assert caught.value.value == "2 found: acme/a, acme/b"
 
 
 def test_an_export_that_cannot_be_parted_names_the_flag_and_the_group() -> None:
