@@ -130,6 +130,8 @@ def test_findings_come_the_heaviest_first_and_talk_of_the_diff_is_one_of_them() 
     assert [one.kind for one in found.findings] == ["test", "hash", "talk"]
     assert found.findings[2].pr_place == {"part": "record", "path": "", "line": 0}
     assert found.findings[2].weight == 1.3 and found.leaking and found.score == 4.4
+    alone = find_leaks("As the diff shows, this is small.", HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
+    assert (alone.score, alone.leaking) == (1.3, True)  # one fact is enough, unless `leak_max` says otherwise
     assert not find_leaks("I look around.", HISTORY, COMMIT, Rarity.from_commits([COMMIT])).leaking
 
 
