@@ -132,6 +132,11 @@ def test_findings_come_the_heaviest_first_and_talk_of_the_diff_is_one_of_them() 
     assert found.findings[2].weight == 1.3 and found.leaking and found.score == 4.4
     alone = find_leaks("As the diff shows, this is small.", HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
     assert (alone.score, alone.leaking) == (1.3, True)  # one fact is enough, unless `leak_max` says otherwise
+    rarity = Rarity.from_commits([COMMIT])
+    assert not find_leaks("As the diff shows, this is small.", HISTORY, COMMIT, rarity, leak_max=1.3).leaking
+    twice = Rarity.from_commits([COMMIT, COMMIT.model_copy(update={"instance_id": "x__y-1"})])
+    less_rare = find_leaks("We call resolve_loyalty_discount.", HISTORY, COMMIT, twice)
+    assert less_rare.score == round(less_rare.findings[0].weight, 3) != less_rare.findings[0].weight
     assert not find_leaks("I look around.", HISTORY, COMMIT, Rarity.from_commits([COMMIT])).leaking
 
 
