@@ -33,7 +33,8 @@ def test_of_findings_that_overlap_the_longest_stays_if_it_leaks_alone_else_the_h
     assert distinct([part, whole]) == [whole]
     light, heavy = finding(0, 0.5, "shop/basket.py"), finding(5, 0.9, "basket.py")
     assert distinct([light, heavy]) == [heavy]
-    assert len(distinct([finding(0, 0.9), finding(12, 0.9)])) == 2  # one ends where the other begins
+    for first, second in ((0.9, 0.9), (0.9, 0.8), (0.8, 0.9)):
+        assert len(distinct([finding(0, first), finding(12, second)])) == 2  # one ends where the other begins
 
 
 def test_lines_that_do_not_leak_alone_weigh_together_less_than_a_leak() -> None:
@@ -83,6 +84,8 @@ def test_a_name_is_met_once_whatever_its_case() -> None:
     ("kind", "sentence"),
     [
         ("path", "the path `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("test", "the test `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("line", "the line `v` (line 1 of the reply) stands nowhere in the conversation"),
         ("hash", "the commit hash `v` (line 1 of the reply) stands nowhere in the conversation"),
         ("pull", "the pull request number `v` (line 1 of the reply) stands nowhere in the conversation"),
         ("talk", '"v" (line 1 of the reply) speaks of what the agent was never told of'),
