@@ -33,6 +33,8 @@ def test_of_findings_that_overlap_the_longest_stays_if_it_leaks_alone_else_the_h
     assert distinct([part, whole]) == [whole]
     light, heavy = finding(0, 0.5, "shop/basket.py"), finding(5, 0.9, "basket.py")
     assert distinct([light, heavy]) == [heavy]
+    early, long = finding(0, 1.0, "shop"), finding(2, 1.0, "op/basket.py")
+    assert distinct([long, early]) == [early]  # a weight of one does not leak alone
     for first, second in ((0.9, 0.9), (0.9, 0.8), (0.8, 0.9)):
         assert len(distinct([finding(0, first), finding(12, second)])) == 2  # one ends where the other begins
 
@@ -50,7 +52,8 @@ def test_every_kind_of_evidence_leaks_alone_and_none_survives_two_doubts() -> No
     doubts = (leak_search.IN_REPOSITORY, leak_search.UNCHANGED, leak_search.IN_CODE, leak_search.MADE_HERE)
     assert doubts == (0.85, 0.6, 0.75, 0.6)
     strong = {"test": 1.6, "path": 1.5, "identifier": 1.5, "hash": 1.5, "literal": 1.4, "number": 1.2}
-    assert dict.fromkeys(leak_search.BASE, 1.3) | strong == leak_search.BASE
+    others = "line, line number, pull, talk, blind edit, window, other history, claim".split(", ")
+    assert dict.fromkeys(others, 1.3) | strong == leak_search.BASE
     assert all(weight * leak_search.UNCHANGED < 1.0 < weight for weight in leak_search.BASE.values())
     assert Settings().audit.leak_max == 1.0
 
