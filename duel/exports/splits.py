@@ -76,7 +76,7 @@ def _keys(example: Example, by: str) -> Iterator[str]:
     task = next((message.content for message in example.messages if message.role == "user"), "")
     words = re.findall(r"\w+", issue_part(task).casefold())
     if len(words) >= _LEAST_WORDS:
-        yield f"=issue {hashlib.sha256(' '.join(words).encode('utf-8', 'replace')).hexdigest()}"
+        yield f"=issue {hashlib.sha256(' '.join(words).encode()).hexdigest()}"
 
 
 def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: int) -> Division:
