@@ -118,7 +118,6 @@ def _described(row: ScaledRow) -> ReadRow:
     """The row but for its bands, which many rows have at once. Raises ItemError where a check refuses it."""
     import numpy as np
 
-    _checks.notes, _checks.scrubbed = Counter(), Counter()
     row, calls = _checks(row)
     text, kinds = row.text(), facets(row, calls)
     return ReadRow(
