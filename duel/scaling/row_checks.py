@@ -130,9 +130,9 @@ def parses_as(label: str, code: str) -> bool | None:
         except orjson.JSONDecodeError:
             return False
         return True
-    from duel.scaling import grammars
+    from duel.scaling import code_pairs
 
-    return grammars.parses(label, code.encode())
+    return code_pairs.parses(label, code.encode())
 
 
 def _leaves(value: Any) -> Iterator[str]:
