@@ -87,6 +87,11 @@ class SessionReader:
     """Where its agent writes by itself."""
 
 
+def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
+    """A format that shows in each of its records by itself."""
+    return lambda sample: any(map(test, sample))
+
+
 class EventFolder(Log):
     """A folder `events` in which each file is one event, as OpenHands stores a conversation."""
 
