@@ -22,8 +22,11 @@ from duel import cli, command
 from duel.offline import sample
 
 KEEP = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI", "PYTEST_CURRENT_TEST", "SHOTS"}
-# No test depends on the clock: a busy machine makes no example too slow.
-hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test depends on the clock: a busy machine makes no example too slow. Where 50 examples are not what the sentence
+# needs, its test says how many.
+hypothesis_settings.register_profile(
+    "any-machine", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("any-machine")
 
 ROOT = Path(__file__).resolve().parent.parent

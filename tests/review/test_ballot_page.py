@@ -20,7 +20,7 @@ from tests.review.pages import ballot_of, ballots, box_of, page_file, page_maker
 
 Tabs = Callable[..., Any]
 Shot = Callable[[Any, str], None]
-LONG_WAIT = 8_000
+LONG_WAIT = 60_000
 
 
 def first_texts(page: Any) -> list[list[str]]:
