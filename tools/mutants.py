@@ -22,7 +22,6 @@ import pytest
 
 Make = Callable[[], object]
 ROOT = Path(__file__).resolve().parent.parent
-SENTENCE = re.compile(r"[A-Za-z]{2,},? [A-Za-z]{2,}")
 INSTEAD = dict(
     pair.split(":")
     for pair in (
@@ -30,7 +29,6 @@ INSTEAD = dict(
         "Add:Sub,Sub:Add,Mult:Div,Div:Mult,FloorDiv:Mult,Mod:Mult,Pow:Mult,BitAnd:BitOr,BitOr:BitAnd"
     ).split(",")
 )
-"""What stands in place of each operator, one after the other."""
 
 
 def changes(parent: ast.AST) -> Iterator[tuple[int, str, Make]]:
@@ -46,10 +44,12 @@ def changes(parent: ast.AST) -> Iterator[tuple[int, str, Make]]:
 def _is_said(node: ast.AST) -> bool:
     """True for a sentence, a docstring, and what only the type checker reads."""
     match node:
-        case ast.Expr(value=ast.Constant()) | ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.keyword(arg="frozen"):
+        case ast.Expr(value=ast.Constant()) | ast.keyword(arg="frozen"):
             return True
+        case ast.If(test=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name in ("TYPE_CHECKING", "__all__")
         case ast.JoinedStr() | ast.Constant(value=str()):
-            return SENTENCE.search(re.sub(r"\{.*?\}", "0", ast.unparse(node))) is not None
+            return re.search(r"[A-Za-z]{2,},? [A-Za-z]{2,}", re.sub(r"\{.*?\}", "0", ast.unparse(node))) is not None
     return False
 
 
