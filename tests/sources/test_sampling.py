@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,19 @@ def test_a_rerun_has_nothing_to_do_and_a_damaged_file_is_named_and_drawn_again(h
     done = sampler("--workspace", home, code=0)
     assert "changed or gone since it was drawn: prompt/prompts_6_1.json" in done.err
     assert everything(home) == first
+
+
+def test_a_prompt_edited_by_hand_with_the_same_size_and_time_is_noticed(home: Path, sampler: Script) -> None:
+    for _ in range(2):
+        sampler("--workspace", home, code=0)
+    path = home / "prompt" / "prompts_6_1.json"
+    found, text = path.stat(), path.read_bytes()
+    path.write_bytes(text.replace(b"bash", b"hsab", 1))
+    assert path.read_bytes() != text
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert path.stat().st_size == found.st_size
+    assert "changed or gone since it was drawn" in sampler("--workspace", home, code=0).err
+    assert path.read_bytes() == text
 
 
 def test_an_interrupted_run_is_not_taken_for_a_finished_one(home: Path, sampler: Script) -> None:
