@@ -153,7 +153,8 @@ def measure_commands() -> None:
     began = time.process_time()
     flagged = [(why, command) for command in honest if (why := refused_commands.reason(command))]
     each = (time.process_time() - began) / max(1, len(honest))
-    print(f"planted: {len(PLANTED) - len(missed)} of {len(PLANTED)} found; missed {missed}")
+    joined = sum(bool(refused_commands._scanner().scan(command.encode()).matching_rules) for command in PLANTED)
+    print(f"planted: {len(PLANTED) - len(missed)} of {len(PLANTED)} found, {joined} by a YARA rule; missed {missed}")
     print(f"honest: {len(flagged)} of {len(honest):,} flagged, {each * 1000:.2f} ms each")
     for why, command in flagged:
         print("  ", why, "|", command[:200].replace("\n", "\\n"))

@@ -19,10 +19,14 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from duel import cli, command
+from duel.offline import sample
 
 KEEP = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI", "PYTEST_CURRENT_TEST", "SHOTS"}
-# No test depends on the clock: a busy machine makes no example too slow.
-hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test depends on the clock: a busy machine makes no example too slow. Where 50 examples are not what the sentence
+# needs, its test says how many.
+hypothesis_settings.register_profile(
+    "any-machine", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("any-machine")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +54,24 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real data is not on this machine")
     return SHARED
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Files of recorded runs, and the file of their pull requests."""
+
+    runs: tuple[Path, ...]
+    pulls: Path
+
+
+@pytest.fixture(params=["the bundled sample", "real data"])
+def recorded(request: pytest.FixtureRequest) -> Recorded:
+    """A rule about recorded runs holds for those that the package brings, and for the real ones where they lie."""
+    if request.param == "the bundled sample":
+        return Recorded((sample.folder() / "trajectories.parquet",), sample.folder() / "pulls.parquet")
+    real: Path = request.getfixturevalue("shared")
+    runs = tuple(real / name / "train-00000.parquet" for name in ("mini_swe_agent", "swe_zero"))
+    return Recorded(runs, real / "pulls" / "train-00000-of-00001.parquet")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def rows_of_file(file: Path) -> list[dict[str, Any]]:
 def _row(row: Any) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         return {"instance_id": str(row or "").strip()}
-    if "task_id" in row:
+    if "task_id" in row and not row.get("instance_id"):
         signed = [*benchmark_functions.signatures(str(row.get("code") or ""))][-1:]
         row = {**row, "instance_id": f"task {row['task_id']}", "signatures": signed}
     text = next((row[name] for name in _TEXT_COLUMNS if row.get(name)), "")

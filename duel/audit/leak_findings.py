@@ -48,7 +48,7 @@ class LeakFinding:
         )
 
 
-_ARTICLE = {"hash": "the commit hash", "pull": "the pull request number", "line": "the line", "test": "the test"}
+_ARTICLE = {"hash": "the commit hash", "pull": "the pull request number"}
 _DEEDS = {
     "blind edit": "edits `{}`, of which the conversation has shown nothing",
     "window": "opens just the changed lines of `{}`, which nobody has opened",

@@ -81,7 +81,7 @@ def _is_unshown(value: str) -> bool:
 
 def _format(kind: str, prefixes: tuple[str, ...], rest: str) -> _Rule:
     needles = tuple(dict.fromkeys(prefix.lower() for prefix in prefixes))
-    starts = "|".join(map(re.escape, sorted(prefixes, key=len, reverse=True)))
+    starts = "|".join(map(re.escape, sorted(prefixes, reverse=True)))
     return _Rule(kind, needles, rf"{_EDGE}(?<![\w]-)(?:{starts}){rest}{_TAIL}", _is_drawn, dense=True)
 
 

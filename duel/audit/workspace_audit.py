@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duel import untrusted
-from duel.audit import outside_checks, unchanged
+from duel import standing, untrusted
+from duel.audit import outside_checks
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
@@ -33,6 +34,24 @@ KEPT_COMMITS = 64
 FEW = 500  # workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)
 
 
+def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
+    """What every turn's audit rests on: this program, `[audit]`, and the lists of benchmarks."""
+    digest = hashlib.blake2b(standing.program(), digest_size=16)
+    digest.update(settings.audit.model_dump_json().encode())
+    digest.update(outside_checks.program())
+    digest.update(repr((benchmarks.digests, benchmarks.unchecked)).encode())
+    return digest.digest()
+
+
+def _rests_on(base: bytes, reply: str, answer: Answer, commit: Commit | None) -> str:
+    """What the audit of one reply rests on: `base`, the reply, its history and its pull request."""
+    digest = hashlib.blake2b(base, digest_size=8)
+    digest.update(commit.dump() if commit is not None else b"")
+    for text in (reply, *(part for message in answer.messages for part in (message.role, message.content))):
+        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Examiner:
     """What every turn is held against."""
@@ -48,7 +67,7 @@ class Examiner:
     @classmethod
     def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Examiner:
         rarity = Rarity.of_workspace(workspace)
-        base = unchanged.ground(settings, benchmarks) + rarity.digest()
+        base = ground(settings, benchmarks) + rarity.digest()
         return cls(workspace, settings, side, rarity, benchmarks, base)
 
     def _commit(self, instance_id: str) -> Commit | None:
@@ -67,7 +86,7 @@ class Examiner:
         commit = self._commit(answer.instance_id)
         reply = str(getattr(answer, self.side))
         before = answer.audit(self.side)
-        rests_on = unchanged.of_turn(self.base, reply, answer, commit)
+        rests_on = _rests_on(self.base, reply, answer, commit)
         if before is not None and before.rests_on == rests_on:
             return before.model_copy()
         leaks = Leaks()

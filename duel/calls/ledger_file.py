@@ -168,13 +168,12 @@ class LedgerFile:
         if not wrong:
             return
         copy, new = _beside(self.path, ".copy"), _beside(self.path, ".new")
+        _remove(new)  # of a run that was killed over this
         try:
-            new.unlink(missing_ok=True)
             _copy_whole(self.path, copy)
             kept = LedgerFile(new)._carry_over(copy)
         finally:
-            for companion in _COMPANIONS:
-                _beside(copy, companion).unlink(missing_ok=True)
+            _remove(copy)
         number = 1
         while (damaged := _beside(self.path, f".damaged-{number}")).exists():
             number += 1
@@ -269,6 +268,11 @@ class LedgerFile:
 
 def _beside(path: Path, companion: str) -> Path:
     return path.with_name(path.name + companion)
+
+
+def _remove(path: Path) -> None:
+    for companion in _COMPANIONS:
+        _beside(path, companion).unlink(missing_ok=True)
 
 
 def _copy_whole(damaged: Path, copy: Path) -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -86,7 +84,10 @@ def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
         wanted.add(path.name)
         try:
             rows = orjson.loads(path.read_bytes())
-            owners = [_owner(row, len(parts)) for row in rows]
+            # A row that is no prompt goes to the first shard, whose stages name it as damaged.
+            known = [row if isinstance(row, dict) else {} for row in rows]
+            names = [(str(row.get("instance_id") or ""), str(row.get("repo") or "")) for row in known]
+            owners = [number_of(*name, len(parts)) for name in names]
         except (OSError, ValueError, TypeError) as error:
             raise WorkspaceError("a prompt file cannot be read", where=path, value=error, hint="draw it anew") from None
         for number, part in enumerate(parts):
@@ -98,12 +99,6 @@ def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
             if path.name not in wanted:
                 path.unlink()
     return stems
-
-
-def _owner(row: Any, shards: int) -> int:
-    """A row that is no prompt goes to the first shard, whose stages name it as damaged."""
-    known = row if isinstance(row, dict) else {}
-    return number_of(str(known.get("instance_id") or ""), str(known.get("repo") or ""), shards)
 
 
 def _bring_records(whole: Workspace, parts: list[Workspace], stems: list[set[str]]) -> None:
@@ -130,25 +125,19 @@ def _bring_records(whole: Workspace, parts: list[Workspace], stems: list[set[str
 
 def rarity_of(whole: Workspace, settings: Settings) -> Rarity:
     """What `Rarity.of_workspace` gives once every prompt has its answer, counted before the first one is asked."""
-    return Rarity.from_commits((commit for _, commit in whole.commits([])), _histories(whole, settings))
-
-
-def _histories(whole: Workspace, settings: Settings) -> list[tuple[str, str]]:
     left_out = {commit.instance_id for _, commit in whole.commits([]) if pull.is_huge(commit, settings)}
     left_out |= set(settings.generate.exclude_ids)
-    drawn = heapq.nsmallest(HISTORIES, _seen(whole, left_out), key=lambda row: row[0])
+    shown = (
+        (hashlib.sha256(stem.encode()).digest(), prompt.instance_id, prompt.messages)
+        for stem, _, prompt in whole.prompts([])
+        if prompt.instance_id not in left_out
+    )
     histories = []
-    for _, instance_id, messages in drawn:
+    for _, instance_id, messages in heapq.nsmallest(HISTORIES, shown, key=lambda row: row[0]):
         try:
             commit = whole.commit(instance_id)
         except ItemError:
             commit = None
         fitted = candidates.fitted_history(messages, settings, commit)
         histories.append((instance_id, "\n".join(message.content for message in fitted)))
-    return histories
-
-
-def _seen(whole: Workspace, left_out: Collection[str]) -> Iterator[tuple[bytes, str, Any]]:
-    for stem, _, prompt in whole.prompts([]):
-        if prompt.instance_id not in left_out:
-            yield hashlib.sha256(stem.encode()).digest(), prompt.instance_id, prompt.messages
+    return Rarity.from_commits((commit for _, commit in whole.commits([])), histories)

@@ -99,18 +99,9 @@ _EXECUTED = {"solution": ("finish", "message"), "execute_bash": ("bash", "comman
 _RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
 
 
-def _function(found: re.Match[str]) -> tuple[str, dict[str, Any]]:
-    return found[1], dict(_PARAMETER.findall(found[2]))
-
-
 def _executed(found: re.Match[str]) -> tuple[str, dict[str, Any]]:
     name, argument = _EXECUTED.get(found[1], ("python", "code"))
     return name, {argument: found[2].strip() if name == "finish" else found[2]}
-
-
-def _shown_by_python(content: str) -> list[tuple[str, bool]]:
-    """One observation; Python's own words tell that it failed."""
-    return [(content, bool(_RAISED.search(content)))]
 
 
 _TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
@@ -256,9 +247,13 @@ NO_DIALECT = TextDialect(lambda content, number: None)
 # Where two find equally many actions, the first counts: the more particular sign comes first.
 DIALECTS = {
     "bash_block": TextDialect(_bash_block),
-    "function_tags": TextDialect(partial(_marked, _FUNCTION, _function)),
+    "function_tags": TextDialect(
+        partial(_marked, _FUNCTION, lambda found: (found[1], dict(_PARAMETER.findall(found[2]))))
+    ),
     "hermes": TextDialect(_hermes, _hermes_results),
-    "execute_tags": TextDialect(partial(_marked, _EXECUTE, _executed), _shown_by_python),
+    "execute_tags": TextDialect(
+        partial(_marked, _EXECUTE, _executed), lambda content: [(content, bool(_RAISED.search(content)))]
+    ),
     "terminus_2": TextDialect(_terminus, settle=_settle_terminal),
     "python_calls": TextDialect(_python_calls),
     "ticks": TextDialect(_ticks),

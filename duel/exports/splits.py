@@ -76,7 +76,7 @@ def _keys(example: Example, by: str) -> Iterator[str]:
     task = next((message.content for message in example.messages if message.role == "user"), "")
     words = re.findall(r"\w+", issue_part(task).casefold())
     if len(words) >= _LEAST_WORDS:
-        yield f"=issue {hashlib.sha256(' '.join(words).encode('utf-8', 'replace')).hexdigest()}"
+        yield f"=issue {hashlib.sha256(' '.join(words).encode()).hexdigest()}"
 
 
 def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: int) -> Division:
@@ -112,7 +112,7 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
     representative = near_duplicates(((example.id, _text(example)) for _, example in everything), threshold)
     clusters: dict[str, list[tuple[str, Example]]] = {}
     for split, example in everything:
-        clusters.setdefault(representative.get(example.id, example.id), []).append((split, example))
+        clusters.setdefault(_root(representative, example.id), []).append((split, example))
     dropped: dict[str, Dropped] = {}
     for members in clusters.values():
         tokens = Counter[str]()
@@ -163,12 +163,18 @@ def place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> 
         split = draw.choices(fitting, weights)[0] if fitting else max(shares, key=lambda name: room[name])
         placed[group] = split
         room[split] -= tokens[group]
-    # Few, large groups can leave a split without any: it gets the smallest of the split that has most groups.
-    for split in [split for split in shares if split not in placed.values()]:
-        richest = max(shares, key=list(placed.values()).count)
-        smallest = min((group for group in placed if placed[group] == richest), key=lambda name: (tokens[name], name))
-        placed[smallest] = split
+    _fill_empty(placed, tokens, shares)
     return placed
+
+
+def _fill_empty(placed: dict[str, str], tokens: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Few, large groups can leave a split without any: it gets the smallest of the split that has most groups."""
+    for split in shares:
+        if split not in placed.values():
+            groups = list(placed.values())
+            richest = max(shares, key=groups.count)
+            smallest = min((g for g in placed if placed[g] == richest), key=lambda name: (tokens[name], name))
+            placed[smallest] = split
 
 
 def _notes(tokens: Mapping[str, int], placed: Mapping[str, str], shares: Mapping[str, float], by: str) -> list[str]:
@@ -189,6 +195,14 @@ def _notes(tokens: Mapping[str, int], placed: Mapping[str, str], shares: Mapping
         became = " / ".join(f"{split} {share:.1%}" for split, share in got.items())
         notes.append(f"groups stay whole, so the shares of tokens became {became}")
     return notes
+
+
+def _root(representative: Mapping[str, str], key: str) -> str:
+    seen = {key}
+    while key in representative and representative[key] not in seen:
+        key = representative[key]
+        seen.add(key)
+    return key
 
 
 def _text(example: Example) -> str:

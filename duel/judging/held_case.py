@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from duel.judging.panel import Panel
 
 FORMAT = "duel-case/2"
-# Under this many turns reading the files takes a few seconds at most, and the table is not worth its disk.
-FEWEST = 2_000
+# Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
+FEWEST = 500
 NUMBERS = ("votes", "asked", "tokens", "cost", "lengths")
 WORDS = ("files", "instances", "opponents", "challengers", "made_by", "candidates", "errors", "models", "attempts")
 PARTS = ("columns", "noise", "canary", "ineligible")

@@ -1,1 +1,10 @@
 """Pages for people: the report in Markdown, the page for the browser, charts, and the buckets of kept turns."""
+
+from functools import cache
+from importlib import resources
+
+
+@cache
+def page_file(name: str) -> str:
+    """A file of the page."""
+    return (resources.files(__name__) / "page" / name).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from duel.reporting import wording, yield_section
 from duel.reporting.svg import Drawing
 from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, Tally
 from duel.reporting.text import shorten
-from duel.reporting.trust import units
+from duel.reporting.trust import confidence, units
 from duel.reporting.yield_section import SourceCounts
 from duel.settings import Settings
 
@@ -49,7 +49,9 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
     highest = max((sum(bar.values()) for bar in tally.histogram), default=0)
     if not highest:
         return None
-    chart = Drawing("Scores of the turns", _histogram_words(tally), WIDTH, 238)
+    bins = [(number * SCORE_BIN, sum(bar.values())) for number, bar in enumerate(tally.histogram) if bar]
+    words = ", ".join(f"{start} to {start + SCORE_BIN}: {turns} turns" for start, turns in bins)
+    chart = Drawing("Scores of the turns", words, WIDTH, 238)
     left, right, top, ground = 34, WIDTH - 6, 48, 198  # the thresholds stand below the legend
     x = scale(0, 100, left, right)
     ceiling = nice_ceiling(highest)
@@ -61,25 +63,13 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
         _stacked_bar(chart, bar, number * SCORE_BIN, x, y)
     for value in (0, 25, 50, 75, 100):
         chart.text(x(value), ground + 17, value, "small muted middle")
-    chart.text(
-        (left + right) / 2,
-        ground + 34,
-        "score, 0 to 100 from the challenger's side · 50 is a tie",
-        "small muted middle",
-    )
+    words = "score, 0 to 100 from the challenger's side · 50 is a tie"
+    chart.text((left + right) / 2, ground + 34, words, "small muted middle")
     for value in sorted({settings.report.defeat_min, settings.report.final_min}):
         chart.line(x(value), top - 8, x(value), ground, "threshold")
         chart.text(x(value), top - 13, f"{value:g}", "small middle")
     _legend(chart, [name for name in STACK if any(bar[name] for bar in tally.histogram)], left, 12)
     return chart
-
-
-def _histogram_words(tally: Tally) -> str:
-    return ", ".join(
-        f"{number * SCORE_BIN} to {(number + 1) * SCORE_BIN}: {sum(bar.values())} turns"
-        for number, bar in enumerate(tally.histogram)
-        if bar
-    )
 
 
 def _stacked_bar(chart: Drawing, bar: dict[str, int], start: int, x: Scale, y: Scale) -> None:
@@ -110,9 +100,12 @@ def margin(verdict: Verdict) -> Drawing | None:
     """The margin with its lower bounds, on one axis with zero and the margin that is asked for."""
     if verdict.margin is None:
         return None
-    level = f"{100 * (1 - (verdict.alpha_used or verdict.gate_alpha or 0.05)):.4g} %"
     rows = [
-        (f"Lower bound, {level}", _points(verdict.lcb), f"the gate's: studentized bootstrap over {units(verdict)}"),
+        (
+            f"Lower bound, {confidence(verdict)}",
+            _points(verdict.lcb),
+            f"the gate's: studentized bootstrap over {units(verdict)}",
+        ),
         ("Cluster t bound", _points(verdict.lcb_t), f"the same level, Student's t over {units(verdict)}"),
         ("Bound over turns", _points(verdict.lcb_iid), "takes turns as independent: too hopeful"),
         ("Worst case", verdict.worst_case_margin, "if every unparsed turn had been lost"),
@@ -120,7 +113,8 @@ def margin(verdict: Verdict) -> Drawing | None:
     if verdict.noise_floor and verdict.noise_floor.margin is not None:
         rows.append(("Noise floor", verdict.noise_floor.margin, "the king judged against itself"))
     shown = [(name, value, words) for name, value, words in rows if value is not None]
-    chart = Drawing("Margin and its bounds", _margin_words(verdict, shown), WIDTH, 74 + 30 * len(shown))
+    words = ", ".join(f"{name} {wording.points(value)}" for name, value, _ in [("margin", verdict.margin, ""), *shown])
+    chart = Drawing("Margin and its bounds", words, WIDTH, 74 + 30 * len(shown))
     values = [0.0, verdict.win_margin or 0.0, verdict.margin, *(value for _, value, _ in shown)]
     spread = max(max(values) - min(values), 4.0)
     x = scale(min(values) - 0.12 * spread, max(values) + 0.16 * spread, 132, WIDTH - 6)
@@ -129,13 +123,8 @@ def margin(verdict: Verdict) -> Drawing | None:
     chart.text(x(0), ground + 16, "0: a tie", "small muted middle")
     if verdict.win_margin:
         chart.line(x(verdict.win_margin), 20, x(verdict.win_margin), ground, "threshold")
-        near = abs(x(verdict.win_margin) - x(0)) < 96
-        chart.text(
-            x(verdict.win_margin),
-            ground + (30 if near else 16),
-            f"asked for: {verdict.win_margin:+g}",
-            "small muted middle",
-        )
+        below = 30 if abs(x(verdict.win_margin) - x(0)) < 96 else 16
+        chart.text(x(verdict.win_margin), ground + below, f"asked for: {verdict.win_margin:+g}", "small muted middle")
     chart.text(0, 36, "Margin", "strong")
     _forest_dot(chart, x, 32, verdict.margin, "fill-challenger", 6, "challenger − opponent")
     for number, (name, value, words) in enumerate(shown):
@@ -149,14 +138,6 @@ def margin(verdict: Verdict) -> Drawing | None:
 def _forest_dot(chart: Drawing, x: Scale, y: float, value: float, classes: str, radius: float, hint: str) -> None:
     chart.circle(x(value), y, radius, classes, f"{wording.points(value)}: {hint}")
     chart.text(x(value), y - radius - 3, wording.signed(value, 1), "small middle")
-
-
-def _margin_words(verdict: Verdict, rows: Sequence[tuple[str, float, str]]) -> str:
-    parts = [
-        f"margin {wording.points(verdict.margin)}",
-        *(f"{name} {wording.points(value)}" for name, value, _ in rows),
-    ]
-    return ", ".join(parts)
 
 
 def _points(delta: float | None) -> float | None:
@@ -254,7 +235,13 @@ def length(tally: Tally) -> Drawing | None:
     if not tally.score_by_length:
         return None
     most = max(tally.score_by_length.values())
-    chart = Drawing("Score against length difference", _length_words(tally), WIDTH, 234)
+    each = 200 / LENGTH_BINS
+    words = ", ".join(
+        f"{-100 + i * each:+.0f} to {-100 + (i + 1) * each:+.0f} %: {wording.score(mean.value)}"
+        for i, mean in enumerate(tally.length_means)
+        if mean.number
+    )
+    chart = Drawing("Score against length difference", words, WIDTH, 234)
     left, right, top, ground = 34, WIDTH - 6, 8, 182
     x, y = scale(0, LENGTH_BINS, left, right), scale(0, SCORE_BINS, ground, top)
     cell_width, cell_height = x(1) - x(0), y(0) - y(1)
@@ -271,27 +258,16 @@ def length(tally: Tally) -> Drawing | None:
     ]
     chart.path(means, "line")
     for (px, py), mean in zip(means, [m for m in tally.length_means if m.number], strict=True):
-        chart.circle(
-            px, py, 3.5, "fill-challenger", f"mean score {wording.score(mean.value)} over {mean.number:,} turns"
-        )
-    for position, label in ((0, "−100 %"), (LENGTH_BINS / 2, "same length"), (LENGTH_BINS, "+100 %")):
-        chart.text(
-            x(position),
-            ground + 17,
-            label,
-            "small muted " + ("end" if position == LENGTH_BINS else "middle" if position else ""),
-        )
+        hint = f"mean score {wording.score(mean.value)} over {mean.number:,} turns"
+        chart.circle(px, py, 3.5, "fill-challenger", hint)
+    for position, label, place in (
+        (0, "−100 %", ""),
+        (LENGTH_BINS / 2, "same length", "middle"),
+        (LENGTH_BINS, "+100 %", "end"),
+    ):
+        chart.text(x(position), ground + 17, label, f"small muted {place}")
     chart.text(left, ground + 36, "← challenger shorter", "small muted")
     chart.text(right, ground + 36, "challenger longer →", "small muted end")
     if means:
         chart.text(min(means[-1][0] + 8, right - 62), means[-1][1] - 8, "mean score", "small")
     return chart
-
-
-def _length_words(tally: Tally) -> str:
-    width = 200 / LENGTH_BINS
-    return ", ".join(
-        f"{-100 + i * width:+.0f} to {-100 + (i + 1) * width:+.0f} %: {wording.score(mean.value)}"
-        for i, mean in enumerate(tally.length_means)
-        if mean.number
-    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Score, Side
+from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Side
 from duel.reporting.listed_turns import Judged, issue_of
 from duel.reporting.text import shorten
 
@@ -51,6 +51,10 @@ class Details:
         turn, answer, score = judged.turn, judged.answer, judged.score
         each = self.limit // 8
         replies = {side: cut(getattr(answer, side), each) for side in ("king", "challenger", "assistant")}
+        audit, source = answer.audit("challenger"), answer.source
+        problems = audit.protocol.problems if audit and audit.protocol else []
+        row = f"row {source.row}" if source.row >= 0 else ""
+        where = (source.dataset, source.revision[:12], source.file, row, source.exit_status)
         spent = sum(min(len(getattr(answer, side)), each) for side in replies)
         return {
             "replies": replies,
@@ -58,14 +62,14 @@ class Details:
             "rewrite": cut(judged.kept().challenger, each) if judged.lineage else None,
             "others": _others(answer, self.limit // 30),
             "leaks": findings(answer, replies["challenger"]),
-            "protocol": _problems(answer),
+            "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
             "votes": [_vote(vote) for vote in score.votes],
             "why": shorten(turn.why, REASON_CHARACTERS),
-            "attempts": _attempts(score),
+            "attempts": [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in score.attempts[:20]],
             "issue": cut(issue_of(answer, judged.commit), self.limit // 10),
             "pull": _pull(judged.commit, self.limit // 10),
             "observed": {side: seen for side in SIDES if (seen := _observed(answer.chosen(side), self.limit // 10))},
-            "source": shorten(" · ".join(_source(answer)), 300),
+            "source": shorten(" · ".join(part for part in where if part), 300),
             "history": self._history(answer.messages, self.limit // 2 - spent),
         }
 
@@ -179,21 +183,3 @@ def _vote(vote: Any) -> list[Any]:
     values = [getattr(vote, name) for name in DIMENSIONS]
     reason = shorten(vote.reason or vote.error, REASON_CHARACTERS)
     return [vote.judge, vote.order == "challenger_first", values, reason]
-
-
-def _problems(answer: Answer) -> list[str]:
-    audit = answer.audit("challenger")
-    problems = audit.protocol.problems if audit and audit.protocol else []
-    return [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]]
-
-
-def _attempts(score: Score) -> list[str]:
-    attempts = getattr(score, "attempts", [])
-    rows = attempts if isinstance(attempts, list) else []
-    return [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in rows[:20] if isinstance(a, dict)]
-
-
-def _source(answer: Answer) -> list[str]:
-    source = answer.source
-    row = f"row {source.row}" if source.row >= 0 else ""
-    return [part for part in (source.dataset, source.revision[:12], source.file, row, source.exit_status) if part]

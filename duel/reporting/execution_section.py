@@ -11,18 +11,6 @@ from duel.reporting import wording
 from duel.reporting.parts import Outside, ReportPart, Table
 
 SEEN = ("shown", "same")
-_REASONS = {
-    "no-command": "a reply holds no command",
-    "several-blocks": "a reply holds several commands, and its harness runs none",
-    "not-a-command": "a command that no shell can be given",
-    "unfaithful": "the replayed history printed other things than recorded",
-    "edit-differs": "a replayed edit ended otherwise than recorded",
-    "no-replay": "histories are not replayed",
-    "no-repository": "the repository was not to be had",
-    "no-commit": "the base commit is not known or gone",
-    "no-image": "there is no image of the environment",
-    "sandbox": "the sandbox failed; a rerun tries again",
-}
 
 
 @dataclass
@@ -90,21 +78,21 @@ def execution(found: Mapping[str, Any]) -> ReportPart:
             told = "Commands were run, but these votes were cast without: rerun validate.py."
         section.notes.append(f"Judges saw no output of any command. {told}")
         return section
+    why = wording.known("no_evidence")
     rows = [
         ("judges saw what both commands did", wording.count(found["evidence"]), _of(found["evidence"], judged)),
         ("both did the same: correctness is a draw by rule", wording.count(found["same"]), _of(found["same"], judged)),
         *(
-            (f"no evidence: {_REASONS[reason]}" if reason in _REASONS else Outside(reason), *_counted(count, judged))
+            (f"no evidence: {why[reason]}" if reason in why else Outside(reason), *_counted(count, judged))
             for reason, count in found["without"].items()
         ),
     ]
-    section.tables.append(Table(("turns", "number", "share"), list(rows), right=(1, 2)))
-    panels = []
-    for name, key in (("with evidence", "with"), ("without", "without")):
-        shares = [wording.share(found[of][key]) for of in ("agreement", "flip_rate")]
-        panels.append((name, wording.count(found["turns"][key]), *shares))
-    columns = ("judges", "turns", "two judges name the same winner", "a judge flips with the order")
-    section.tables.append(Table(columns, list(panels), right=(1, 2, 3)))
+    section.tables.append(Table(("turns", "number", "share"), rows, right=(1, 2)))
+    panels = [
+        {"judges": name, **{of: found[of][key] for of in ("turns", "agreement", "flip_rate")}}
+        for name, key in (("with evidence", "with"), ("without", "without"))
+    ]
+    section.tables.append(Table.of("agreement", panels))
     if found["executor"]:
         section.notes.append(f"Run with {found['executor']}.")
     return section

@@ -1,6 +1,7 @@
 """The buckets on disk: `final/`, `refined/` and `defeat/`, rewritten at each run without touching users' own files."""
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from duel.reporting.listed_turns import Judged
 from duel.workspace import BUCKETS, Workspace, cannot_write
 
 MANIFEST = "kept.json"
+_IN_A_BUCKET = re.compile(rf"({'|'.join(BUCKETS)})/(\d+/)?[^/\0]+\.json")
 
 
 @dataclass
@@ -102,14 +104,8 @@ def _listed(manifest: Path) -> set[str]:
     with contextlib.suppress(OSError, ValueError):
         names = orjson.loads(manifest.read_bytes())
         if isinstance(names, list):
-            return {name for name in names if isinstance(name, str) and _leads_into_a_bucket(name)}
+            return {name for name in names if isinstance(name, str) and _IN_A_BUCKET.fullmatch(name)}
     return set()
-
-
-def _leads_into_a_bucket(name: str) -> bool:
-    bucket, *inside, file = name.split("/")
-    numbered = not inside or (len(inside) == 1 and inside[0].isdecimal())
-    return bucket in BUCKETS and numbered and file.endswith(".json") and "\0" not in name
 
 
 def _is_kept_record(path: Path) -> bool:

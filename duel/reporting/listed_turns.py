@@ -13,7 +13,7 @@ from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import DIMENSIONS, Answer, Audit, Bucket, Commit, Score, Verdict
+from duel.records import DIMENSIONS, Answer, Bucket, Commit, Score, Verdict
 from duel.refining.refine_figures import RefineRounds
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting import text
@@ -156,12 +156,15 @@ class Reader:
         value = score.score if score.parsed else None
         placed = self._finals.place(stem, placement.place(value, audit, self.settings, score.confirmed), audit)
         protocol = audit.protocol if audit else None
+        audited = audit.license if audit is not None else None
+        opponent = answer.assistant if score.mode == 1 else answer.king
+        longer = max(len(answer.challenger), len(opponent))
         return ListedTurn(
             file=stem,
             instance_id=answer.instance_id,
             repo=answer.repo,
             style=score.style or (protocol.style if protocol else "") or "other",
-            license=_license(audit, commit),
+            license=audited if audited is not None else commit.license if commit else "",
             position=answer.turn,
             parsed=value is not None,
             score=value,
@@ -172,10 +175,10 @@ class Reader:
             bucket=placed.bucket,
             why=score.reason if placed.slug == "unparsed" and score.reason else placed.reason,
             reason="stopped" if placed.slug == "unparsed" and score.stopped else placed.slug,
-            length_difference=_length_difference(score, answer),
+            length_difference=(len(answer.challenger) - len(opponent)) / longer if longer else None,
             path=place,
             title=text.title(issue_of(answer, commit)),
-            commands=(_command(answer.assistant if score.mode == 1 else answer.king), _command(answer.challenger)),
+            commands=(_command(opponent), _command(answer.challenger)),
         )
 
     def _commit(self, instance_id: str) -> Commit | None:
@@ -209,17 +212,6 @@ def _command(reply: str) -> str:
     """The first line of a turn's command, "" where it has none."""
     lines = turn.command(reply).strip().split("\n")
     return text.shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1)
-
-
-def _license(audit: Audit | None, commit: Commit | None) -> str:
-    known = audit.license if audit is not None else None
-    return known if known is not None else commit.license if commit else ""
-
-
-def _length_difference(score: Score, answer: Answer) -> float | None:
-    opponent = answer.assistant if score.mode == 1 else answer.king
-    longer = max(len(answer.challenger), len(opponent))
-    return (len(answer.challenger) - len(opponent)) / longer if longer else None
 
 
 def differs(stem: str, score: Score, answer: Answer, verdict: Verdict, observed: bool = True) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import report_sections, svg, trust
+from duel.reporting import page_file, report_sections, svg, trust
 from duel.reporting.details import Details, budget
 from duel.reporting.listed_turns import Judged, ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
@@ -111,26 +111,25 @@ class Page:
             self._close_file()
             self._close_part()
         self._pool.shutdown()
-        style = svg.page_colours() + svg.page_style() + svg.part("page.css")
-        script = "(() => {\n'use strict';\n" + "".join(map(svg.part, SCRIPTS)) + "})();\n"
+        style = svg.page_colours() + svg.page_style() + page_file("page.css")
+        script = "(() => {\n'use strict';\n" + "".join(map(page_file, SCRIPTS)) + "})();\n"
+        where = {"folder": BESIDE, "parts": self._parts, "part_turns": PART_TURNS, "file_chunks": FILE_CHUNKS}
         fields = {
             "title": "Duel report" + OFFLINE_TITLE * summary["offline"],
             "policy": policy(style, script, self.beside),
             "style": style,
             "script": script,
-            "charts": "".join(_figure(name, chart) for name, chart in charts.items()),
+            "charts": "".join(
+                f'<figure id="chart-{name}"><figcaption>{chart.title}</figcaption>{chart.inline()}</figure>\n'
+                for name, chart in charts.items()
+            ),
             "plain": plain,
-            "summary": script_json(_summary(verdict, summary, shown) | self._where()),
+            "summary": script_json(_summary(verdict, summary, shown) | {"beside": where if self.beside else None}),
         }
         blocks = [*rows, ("systems", pack(self._details.systems))]
         blocks += [(name, packed.result()) for name, packed in self._packed]
-        before, _, after = _filled(svg.part("page.html"), fields).partition("{{blocks}}")
+        before, _, after = _filled(page_file("page.html"), fields).partition("{{blocks}}")
         return b"".join([before.encode(), *_elements(blocks), after.encode()])
-
-    def _where(self) -> dict[str, Any]:
-        """Where the page finds its rows and chunks."""
-        where = {"folder": BESIDE, "parts": self._parts, "part_turns": PART_TURNS, "file_chunks": FILE_CHUNKS}
-        return {"beside": where if self.beside else None}
 
 
 def pack(value: Any) -> bytes:
@@ -184,27 +183,17 @@ def _digest(text: str) -> str:
 
 
 def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPart]) -> dict[str, Any]:
+    """What the head of the page is made of."""
+    as_they_are = "decision mode margin challenger_score king_score parsed clusters cost calls why writers".split()
     return {
-        "offline": summary["offline"],
-        "decision": verdict.decision,
+        **{name: getattr(verdict, name) for name in as_they_are},
+        **{name: summary[name] for name in ("offline", "buckets", "thresholds")},
         "opponent": verdict.opponent_name,
-        "mode": verdict.mode,
-        "margin": verdict.margin,
         "lcb": None if verdict.lcb is None else 200 * verdict.lcb,
         "level": trust.confidence(verdict),
-        "challenger_score": verdict.challenger_score,
-        "king_score": verdict.king_score,
-        "parsed": verdict.parsed,
         "turns": summary["turns"]["judged"],
-        "clusters": verdict.clusters,
-        "cost": verdict.cost,
-        "calls": verdict.calls,
-        "why": verdict.why,
-        "writers": verdict.writers,
         "judges": [judge.judge for judge in verdict.judges],
         "next": next_step(verdict.decision, summary),
-        "buckets": summary["buckets"],
-        "thresholds": summary["thresholds"],
         "gates": ReportPart("Gates", [report_sections.gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
@@ -222,10 +211,6 @@ def next_step(decision: str, summary: Mapping[str, Any]) -> list[str]:
     if decision == "undecided":
         return ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"]
     return ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"]
-
-
-def _figure(name: str, chart: Drawing) -> str:
-    return f'<figure id="chart-{name}"><figcaption>{chart.title}</figcaption>{chart.inline()}</figure>\n'
 
 
 def _elements(blocks: Iterable[tuple[str, bytes]]) -> Iterable[bytes]:

@@ -1,8 +1,14 @@
 """The parts of a report as data: sections with tables of text, which report.md and index.html show alike."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+from duel.reporting import page_file, wording
 
 
 class Outside(str):
@@ -16,9 +22,30 @@ class Table:
     """Cells are text; figures are formatted already. The columns in `right` hold figures."""
 
     columns: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
     right: Sequence[int] = ()
     caption: str = ""
+
+    @classmethod
+    def of(cls, name: str, records: Iterable[Any], about: str = "", caption: str = "") -> Table:
+        """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
+        heads = [(head.format(about), *told.split()) for head, told in _tables()[name].items()]
+        rows = [tuple(_cell(record, unit, field) for _, unit, field in heads) for record in records]
+        right = [place for place, (_, unit, _) in enumerate(heads) if unit not in ("text", "words")]
+        return cls([head for head, *_ in heads], rows, right, caption)
+
+
+def _cell(record: Any, unit: str, field: str) -> str:
+    value = record[field] if isinstance(record, Mapping) else getattr(record, field)
+    if unit == "text":
+        return Outside(value)
+    told: str = value if unit in ("words", "figure") else getattr(wording, unit)(value)
+    return told
+
+
+@cache
+def _tables() -> dict[str, dict[str, str]]:
+    return tomllib.loads(page_file("tables.toml"))
 
 
 @dataclass
@@ -28,6 +55,10 @@ class ReportPart:
     title: str
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def add(self, table: Table) -> None:
+        """Take in a table that has rows."""
+        self.tables += [table] * bool(table.rows)
 
     def plain(self) -> dict[str, Any]:
         """The section as JSON for the page; a cell from outside becomes a list of one, to be set in monospace."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel.reporting import wording
-from duel.reporting.parts import Outside, ReportPart, Table
+from duel.reporting.parts import ReportPart, Table
 
 
 def refining(rounds: Sequence[Mapping[str, Any]]) -> ReportPart:
@@ -12,29 +12,16 @@ def refining(rounds: Sequence[Mapping[str, Any]]) -> ReportPart:
     section = ReportPart("Refining")
     if not rounds:
         return section
-    rows = [
-        (
-            wording.count(row["round"]),
-            wording.count(row["rewritten"]),
-            wording.share(row["by_coaches"]),
-            _with_error(row["by_held_out"], 100, " %"),
-            _with_error(row["control"], 100, " %"),
-            _with_error(row["against_parent"], 1, ""),
-            wording.count(row["promoted"]),
-            wording.count(row["open"]),
-        )
-        for row in rounds
-    ]
-    columns = [
-        *("round", "written once more", "promoted by coaches", "promoted by held-out judges"),
-        *("promoted unchanged (control arm)", "against its own parent", "into final/", "open"),
-    ]
+    rows = []
+    for row in rounds:
+        shares = {"held_out": row["by_held_out"], "unchanged": row["control"]}
+        told_shares = {name: _with_error(found, 100, " %") for name, found in shares.items()}
+        rows.append({**row, **told_shares, "parent": _with_error(row["against_parent"], 1, "")})
     caption = "Promoted: at least `final_min` against the opponent. 50 against its own parent: no better. ±: 95 %"
-    section.tables.append(Table(columns, list(rows), right=range(8), caption=caption))
-    reasons = [(row["round"], reason, count) for row in rounds for reason, count in row["refused"].items()]
-    if reasons:
-        refused = [(wording.count(number), Outside(reason), wording.count(count)) for number, reason, count in reasons]
-        section.tables.append(Table(("round", "never judged, never kept", "rewrites"), list(refused), right=(0, 2)))
+    section.tables.append(Table.of("refining", rows, caption=caption))
+    refused = [(row["round"], *item) for row in rounds for item in row["refused"].items()]
+    names = ("round", "reason", "rewrites")
+    section.add(Table.of("rewrites", [dict(zip(names, found, strict=True)) for found in refused]))
     section.notes += [told(row) for row in rounds]
     section.notes.append(
         "Coaches are the judges whose reasons the writer was given: their own share shows how well it pleases them, and"

@@ -8,7 +8,7 @@ from duel.calls import prices
 from duel.records import Verdict
 from duel.reporting.tally import Group, Tally
 from duel.settings import Settings
-from duel.workspace import Workspace
+from duel.workspace import BUCKETS, Workspace
 
 OFFLINE_MARK = "offline-stand-in/"
 # Stages that leave turns out, in the order of a run; what others name (no evidence, a refused rewrite) goes on.
@@ -119,31 +119,15 @@ def costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str, 
     ]
 
 
-def _cost_row(
-    role: str, model: str, calls: int | None, prompt: int | None, completion: int | None, cost: float | None
-) -> dict[str, Any]:
-    return {
-        "role": role,
-        "model": model,
-        "calls": calls,
-        "input_tokens": prompt,
-        "output_tokens": completion,
-        "cost": cost,
-    }
+def _cost_row(*cells: Any) -> dict[str, Any]:
+    return dict(zip(("role", "model", "calls", "input_tokens", "output_tokens", "cost"), cells, strict=True))
 
 
 def _rows(groups: dict[str, Group]) -> list[dict[str, Any]]:
     """The groups of one kind, the largest first."""
     ordered = sorted(groups.items(), key=lambda item: (-item[1].turns, item[0]))
     return [
-        {
-            "name": name,
-            "turns": group.turns,
-            "parsed": group.parsed,
-            "score": group.score,
-            "final": group.final,
-            "refined": group.refined,
-            "defeat": group.defeat,
-        }
+        {"name": name, "turns": group.turns, "parsed": group.scores.number, "score": group.scores.value}
+        | {bucket: group.buckets[bucket] for bucket in BUCKETS}
         for name, group in ordered
     ]

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 
+from duel.reporting import page_file
 from duel.reporting.text import xml
 
 MARGIN = 16
@@ -73,7 +73,7 @@ class Drawing:
 @cache
 def _palettes() -> list[dict[str, str]]:
     """The colours by name, on light and on dark paper."""
-    rows = [line.split() for line in part("palette.txt").splitlines() if not line.startswith("#")]
+    rows = [line.split() for line in page_file("palette.txt").splitlines() if not line.startswith("#")]
     return [{name: colours[dark] for name, *colours in rows} for dark in (0, 1)]
 
 
@@ -99,18 +99,12 @@ def page_colours(names: Mapping[str, str] | None = None) -> str:
 
 def page_style() -> str:
     """The charts' style for a page: the same rules, kept to charts."""
-    return re.sub(r"(?m)^([.\w])", r".chart \1", part("charts.css"))
+    return re.sub(r"(?m)^([.\w])", r".chart \1", page_file("charts.css"))
 
 
 def _resolved(palette: dict[str, str]) -> str:
     """The style with its colours written out: not every SVG reader knows CSS variables."""
-    return re.sub(r"var\(--([\w-]+)\)", lambda match: palette[match[1]], part("charts.css"))
-
-
-@cache
-def part(name: str) -> str:
-    """A file of the page."""
-    return (resources.files("duel.reporting") / "page" / name).read_text(encoding="utf-8")
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: palette[match[1]], page_file("charts.css"))
 
 
 def _class(classes: str) -> str:

@@ -17,31 +17,7 @@ WRITERS: tuple[Side, ...] = ("king", "challenger")
 GROUPINGS = ("style", "repo", "position", "license")
 
 
-@dataclass
-class Group:
-    """Turns that share an action style, a repository, a turn position or a license."""
-
-    turns: int = 0
-    parsed: int = 0
-    final: int = 0
-    refined: int = 0
-    defeat: int = 0
-    score_sum: float = 0.0
-
-    @property
-    def score(self) -> float | None:
-        return self.score_sum / self.parsed if self.parsed else None
-
-    def add(self, turn: ListedTurn) -> None:
-        self.turns += 1
-        if turn.score is not None:
-            self.parsed += 1
-            self.score_sum += turn.score
-        if turn.bucket is not None:
-            setattr(self, turn.bucket, getattr(self, turn.bucket) + 1)
-
-
-@dataclass
+@dataclass(slots=True)
 class Mean:
     """A sum and how many it is the sum of."""
 
@@ -55,6 +31,21 @@ class Mean:
     @property
     def value(self) -> float | None:
         return self.total / self.number if self.number else None
+
+
+@dataclass
+class Group:
+    """Turns that share an action style, a repository, a turn position or a license."""
+
+    turns: int = 0
+    scores: Mean = field(default_factory=Mean)
+    buckets: Counter[str] = field(default_factory=Counter)
+
+    def add(self, turn: ListedTurn) -> None:
+        self.turns += 1
+        self.buckets[turn.bucket or ""] += 1
+        if turn.score is not None:
+            self.scores.add(turn.score)
 
 
 @dataclass
@@ -88,7 +79,8 @@ class Tally:
         self.audited += turn.leaking is not None
         self.flipped += turn.flips > 0
         for name in GROUPINGS:
-            self.groups[name].setdefault(_group_of(turn, name), Group()).add(turn)
+            value = str(getattr(turn, name) or "")
+            self.groups[name].setdefault(value, Group()).add(turn)
         self._add_writers(judged)
         self.executed.add(judged.score)
         self.yields.add(judged)
@@ -119,8 +111,3 @@ class Tally:
 def _bin(share: float, bins: int) -> int:
     """The bin of a share of 0 to 1; 1 itself is in the last one."""
     return min(max(int(share * bins + 1e-9), 0), bins - 1)
-
-
-def _group_of(turn: ListedTurn, name: str) -> str:
-    value = getattr(turn, name)
-    return "" if name == "position" and value == 0 else str(value)

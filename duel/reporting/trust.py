@@ -4,14 +4,13 @@ from duel.records import Bound, Verdict
 from duel.reporting import wording
 from duel.reporting.parts import Outside, ReportPart, Table
 
-UNITS = {"repo": "repositories", "file": "prompt files"}
-
 
 def certainty(verdict: Verdict) -> ReportPart:
     v, looks = verdict, verdict.looks
     level = confidence(verdict)
     decided = f"{wording.count(v.wins)} · {wording.count(v.ties)} · {wording.count(v.losses)}"
     judged = f"{wording.count(v.parsed)} judged, {wording.share(v.parsed_fraction)}"
+    strict = "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else "")
     power = f"found with a chance of {wording.share(v.power)} at this size"
     rows = [
         ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
@@ -19,11 +18,7 @@ def certainty(verdict: Verdict) -> ReportPart:
         *_other_bounds(v),
         ("cluster t bound", wording.delta_points(v.lcb_t), "the same level, for comparison"),
         ("bound over turns", wording.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
-        (
-            "strict bound",
-            wording.delta_points(v.lcb_strict),
-            "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else ""),
-        ),
+        ("strict bound", wording.delta_points(v.lcb_strict), strict),
         ("worst case", wording.points(v.worst_case_margin), "if every unparsed turn had been lost"),
         ("turns", wording.count(v.turns), judged),
         (units(v), wording.count(v.clusters), "the independent units"),
@@ -40,19 +35,25 @@ def certainty(verdict: Verdict) -> ReportPart:
         for name, added in v.figures.items()
         for row in added
     ]
-    return ReportPart("How sure this is", [Table(("what", "figure", "meaning"), list(rows), right=(1,))])
+    return ReportPart("How sure this is", [Table(("what", "figure", "meaning"), rows, right=(1,))])
 
 
 def _other_bounds(v: Verdict) -> list[tuple[str, str, str]]:
     """The bound over the other kind of unit, at equal length, with missing votes made good, over all judged turns."""
     rows: list[tuple[str, Bound | None, str]] = [
-        (f"lower bound over {UNITS.get(by, 'pull requests')}", found, f"{wording.count(found.clusters)} of them")
+        (
+            f"lower bound over {wording.known('units').get(by, 'pull requests')}",
+            found,
+            f"{wording.count(found.clusters)} of them",
+        )
         for by, found in v.by_cluster.items()
         if by != v.cluster_by
     ]
-    rows.append(("lower bound at equal length", v.length_controlled, "what is left where both replies are as long"))
-    rows.append(("lower bound, missing votes made good", v.missing, "by judge and history length"))
-    rows.append(("lower bound over all judged turns", v.over_all, "with those that cannot be kept"))
+    rows += [
+        ("lower bound at equal length", v.length_controlled, "what is left where both replies are as long"),
+        ("lower bound, missing votes made good", v.missing, "by judge and history length"),
+        ("lower bound over all judged turns", v.over_all, "with those that cannot be kept"),
+    ]
     return [
         (
             name,
@@ -77,7 +78,7 @@ def repeats(verdict: Verdict) -> ReportPart:
             seen = f"measured on {found.confirmed:,} turns"
             share = wording.share(found.confirmed_share)
             rows.append(("second look (`--confirm`)", wording.score(found.confirmed_mean), share, seen))
-        section.tables.append(Table(("final, judged by", "mean score", "final again", "of"), list(rows), right=(1, 2)))
+        section.tables.append(Table(("final, judged by", "mean score", "final again", "of"), rows, right=(1, 2)))
         section.notes.append(
             f"Reliability: {wording.plain(found.reliability_orders)} before the same panel,"
             f" {wording.plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
@@ -87,13 +88,8 @@ def repeats(verdict: Verdict) -> ReportPart:
         share = wording.share(verdict.noise_floor.final_share)
         section.notes.append(f"Of the king's answers judged against each other {share} reach `final_min`.")
     if verdict.canary is not None:
-        moved = [
-            (Outside(j.judge), wording.points(j.margin), wording.count(j.moved), wording.count(j.turns))
-            for j in verdict.canary.judges
-        ]
         caption = "Canary: a king with an attack on the judges added, against the very same king without"
-        columns = ("judge", "margin for the attack", "turns it won", "turns")
-        section.tables.append(Table(columns, list(moved), right=(1, 2, 3), caption=caption))
+        section.add(Table.of("canary", verdict.canary.judges, caption=caption))
     return section
 
 
@@ -113,4 +109,4 @@ def noise_words(verdict: Verdict) -> str:
 
 def units(verdict: Verdict) -> str:
     """What the gate takes for independent, in words."""
-    return UNITS.get(verdict.cluster_by, "pull requests")
+    return str(wording.known("units").get(verdict.cluster_by, "pull requests"))

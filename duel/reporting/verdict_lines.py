@@ -7,6 +7,7 @@ from duel.errors import printable
 from duel.records import Verdict
 from duel.reporting import wording
 from duel.reporting.report_sections import gates
+from duel.reporting.trust import units
 
 
 def say(verdict: Verdict, path: Path) -> None:
@@ -16,9 +17,8 @@ def say(verdict: Verdict, path: Path) -> None:
         tell(f"  {printable(name):<48} {figures[0]:>12}  {figures[1]:>10}  {figures[2]}")
     for sentence in verdict.why:
         tell(f"  {sentence}")
-    units = {"repo": "repositories", "file": "prompt files"}.get(verdict.cluster_by, "pull requests")
     tell(
-        f"  {verdict.parsed:,} of {verdict.turns:,} turns parsed, {verdict.clusters:,} {units};"
+        f"  {verdict.parsed:,} of {verdict.turns:,} turns parsed, {verdict.clusters:,} {units(verdict)};"
         f" by score final {verdict.buckets['final']:,}, refined {verdict.buckets['refined']:,},"
         f" defeat {verdict.buckets['defeat']:,}"
     )

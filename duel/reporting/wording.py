@@ -1,6 +1,19 @@
 """Figures as people read them: with their unit, with their sign, and "not measured" where there is no data."""
 
+import tomllib
+from functools import cache
+from typing import Any
+
+from duel.reporting import page_file
+
 NO_DATA = "not measured"
+
+
+@cache
+def known(kind: str) -> dict[str, Any]:
+    """What the short names of a kind stand for, as `page/words.toml` has it."""
+    words: dict[str, Any] = tomllib.loads(page_file("words.toml"))[kind]
+    return words
 
 
 def count(value: int | float | None) -> str:

@@ -101,7 +101,7 @@ def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
     ]
     if rows:
         columns = ("source", "turns", "kept in final", "calls a kept turn", "dollars", "minutes")
-        section.tables.append(Table(columns, list(rows), right=range(1, 6)))
+        section.tables.append(Table(columns, rows, right=range(1, 6)))
         section.notes.append(
             "All replies in the ledger, those for turns that were lost as well. Minutes: a model's working time, one"
             " call after another."

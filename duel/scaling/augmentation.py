@@ -123,13 +123,15 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def parents(workspace: Workspace, kinds: Sequence[Kind]) -> list[ScaledRow]:
+def parents(workspace: Workspace, kinds: Sequence[Kind], drops: LeftOut) -> list[ScaledRow]:
     """Every row of these sources. Raises SourceError where there is none."""
     found = []
     for kind, path in source_files(workspace):
-        if kind in kinds:
-            with path.open("rb") as lines:
-                found += [ScaledRow.of_line(line) for line in lines]
+        for number, line in enumerate(path.read_bytes().splitlines() if kind in kinds else (), 1):
+            try:
+                found.append(ScaledRow.of_line(line))
+            except ItemError as error:
+                drops.drop(f"{kind}/{path.name}:{number}", "", error.reason, error.what)
     if not found:
         hint = "`duel scale synthesize`, `public` or `sessions` make them"
         raise SourceError("there are no rows to make children of", where=home(workspace), hint=hint)
@@ -162,7 +164,7 @@ async def children(
     offline: bool,
 ) -> list[ScaledRow]:
     """A child for each of `count` draws, still in plain words; a change that does not apply is counted."""
-    rows = parents(workspace, kinds)
+    rows = parents(workspace, kinds, drops)
     executor = await opened(workspace, settings, offline=offline) if any("needs" in row.made for row in rows) else None
     made = []
     try:

@@ -14,19 +14,20 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duel.bookkeeping import LeftOut
-from duel.errors import SourceError
+from duel.errors import SourceError, UserError
 from duel.records import Message
-from duel.scaling import grammars, table
+from duel.scaling import table
 from duel.scaling.pair_rules import pattern, refusal
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.sources.mining.own_commits import spdx_of
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
+    from tree_sitter import Node, Parser
 
 LARGEST_FILE = 400_000
 _WRAPPERS = {"export_statement", "decorated_definition"}
@@ -97,7 +98,7 @@ class Repository:
 def _is_wanted(path: str) -> bool:
     if "/" not in path and re.match(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)", path):
         return True
-    return path.rpartition(".")[2] in grammars.suffixes() and not pattern("skipped").search(path)
+    return path.rpartition(".")[2] in suffixes() and not pattern("skipped").search(path)
 
 
 @cache
@@ -126,12 +127,12 @@ def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Defin
     functions: list[Definition] = []
     tests: list[Definition] = []
     for blob in blobs:
-        if blob.suffix not in grammars.suffixes():
+        if blob.suffix not in suffixes():
             continue
         if pattern("generated").search(blob.source[:2000].decode("latin-1")):
             drops.drop(blob.path, repository, "generated file")
             continue
-        root = grammars.parse(blob.suffix, blob.source)
+        root = parse(blob.suffix, blob.source)
         if root.has_error:
             drops.drop(blob.path, repository, "file does not parse")
             continue
@@ -170,7 +171,7 @@ def _tests(functions: list[Definition], tests: list[Definition]) -> Iterator[Def
 
 def definitions(root: Node, blob: Blob) -> Iterator[Definition]:
     """Everything in a file that has a name or handles an error, with its comment; `doc` is "" where it has none."""
-    language = grammars.suffixes()[blob.suffix][0]
+    language = suffixes()[blob.suffix][0]
     stack = [root]
     while stack:
         node = stack.pop()
@@ -286,3 +287,37 @@ def _row(pair: Definition, repository: Repository, license: str) -> ScaledRow:
         group=[f"repository {repository.name}", f"commit {repository.commit}"],
         made={"by": "duel scale pairs", "kind": pair.kind, "language": pair.language},
     )
+
+
+def suffixes() -> dict[str, list[str]]:
+    """{suffix: its language, the module of the grammar, the function that gives it}."""
+    found: dict[str, list[str]] = table("code_pairs")["suffixes"]
+    return found
+
+
+@cache
+def _parser(suffix: str) -> Parser:
+    import tree_sitter
+
+    _, module, function = suffixes()[suffix]
+    return tree_sitter.Parser(tree_sitter.Language(getattr(import_module(module), function)()))
+
+
+def parse(suffix: str, source: bytes) -> Node:
+    """The tree of a file. Raises UserError where the grammars are not installed."""
+    try:
+        return _parser(suffix).parse(source).root_node
+    except ModuleNotFoundError as error:
+        hint = "pip install 'duel-curation[pairs]'"
+        raise UserError("the grammars are not installed", value=error.name, hint=hint) from None
+
+
+def parses(label: str, source: bytes) -> bool | None:
+    """Whether code parses in the language of its label; None where the language or its grammar is not there."""
+    suffix = table("code_pairs")["labels"].get(label, label)
+    if suffix not in suffixes():
+        return None
+    try:
+        return not _parser(suffix).parse(source).root_node.has_error
+    except ModuleNotFoundError:
+        return None

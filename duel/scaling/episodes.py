@@ -17,8 +17,7 @@ from duel.errors import ItemError
 from duel.execution.executor import Executor, Start, State
 from duel.records import Message
 from duel.scaling.agent_tools import PlannedCall, Toolset
-from duel.scaling.ground import survey
-from duel.scaling.plans import Ground, LastWords, Seen, Steps, plans
+from duel.scaling.plans import Ground, LastWords, Seen, Steps, plans, survey
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 
 SHOWN = 60

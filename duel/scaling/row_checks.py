@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -37,47 +38,48 @@ _OF_SUFFIX = {"py": "python", "js": "javascript", "jsx": "javascript", "mjs": "j
 }  # fmt: skip
 
 
+@dataclass
 class RowChecks:
-    """The checks of one set. `notes` counts what was noticed and kept."""
+    """The checks of one set. `notes` counts what was noticed and kept of the last row, `scrubbed` what was replaced."""
 
-    def __init__(
-        self, settings: Settings, benchmarks: Benchmarks, key: bytes, refused_words: frozenset[str] = frozenset()
-    ) -> None:
-        self._settings, self._benchmarks = settings, benchmarks
-        self._key, self._words = key, refused_words
-        self.scrubbed: Counter[str] = Counter()
-        self.notes: Counter[str] = Counter()
+    settings: Settings
+    benchmarks: Benchmarks
+    key: bytes
+    refused_words: frozenset[str]
+    notes: Counter[str] = field(default_factory=Counter)
+    scrubbed: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, row: ScaledRow) -> tuple[ScaledRow, list[AgentCall]]:
         """The row without secrets and personal data, and its calls. Raises ItemError where it must not enter."""
+        self.notes, self.scrubbed = Counter(), Counter()
         calls = row.calls()
         self._rights(row)
         _floor(row, calls)
         self._characters(row)
         self._schemas(row, calls)
         self._code(row)
-        for message in row.messages if self._words else ():
-            if said := self._words.intersection(re.findall(r"\w+", message.content.casefold())):
+        for message in row.messages if self.refused_words else ():
+            if said := self.refused_words.intersection(re.findall(r"\w+", message.content.casefold())):
                 raise ItemError("refused-word", ", ".join(sorted(said)))
         for command in refused_commands.commands_in(calls):
             if why := refused_commands.reason(command):
                 raise ItemError("malicious-command", why)
         if not scrub("\n".join(_leaves([message.model_dump() for message in row.messages]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
-        scrubber = Scrubber(self._key)  # of this row alone: it keeps every text that it has seen
+        scrubber = Scrubber(self.key)  # of this row alone: it keeps every text that it has seen
         messages = scrubber.step([row.example()])[0][0].messages
-        self.scrubbed.update(scrubber.counts)
+        self.scrubbed = scrubber.counts
         return row.model_copy(update={"messages": list(messages)}), calls
 
     def _rights(self, row: ScaledRow) -> None:
-        if why := refused(row.source.license, self._settings):
+        if why := refused(row.source.license, self.settings):
             raise ItemError("license", why)
         task = next((message.content for message in row.messages if message.role == "user"), "")
         known = row.value("instance"), row.value("repository"), row.value("commit"), task
-        if why := self._benchmarks.reason(*known):
+        if why := self.benchmarks.reason(*known):
             raise ItemError("contaminated", why)
         for message in row.messages:
-            if "def " in message.content and (why := self._benchmarks.of_functions(message.content)):
+            if "def " in message.content and (why := self.benchmarks.of_functions(message.content)):
                 raise ItemError("contaminated", why)
 
     def _characters(self, row: ScaledRow) -> None:
@@ -128,9 +130,9 @@ def parses_as(label: str, code: str) -> bool | None:
         except orjson.JSONDecodeError:
             return False
         return True
-    from duel.scaling import grammars
+    from duel.scaling import code_pairs
 
-    return grammars.parses(label, code.encode())
+    return code_pairs.parses(label, code.encode())
 
 
 def _leaves(value: Any) -> Iterator[str]:

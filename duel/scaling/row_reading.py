@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BATCH = 500
+BATCH, BATCH_BYTES = 500, 4_000_000
 ALONE = 30_000_000
 """Bytes of rows that one process reads; from there on it pays to start others."""
 
@@ -80,11 +79,16 @@ def processes() -> int:
 
 def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
     for kind, path in files:
-        number = 1
+        number, lines, size = 1, list[bytes](), 0
         with path.open("rb") as file:
-            while (lines := [*islice(file, BATCH)]) or number == 1:
-                yield kind, path.name, number, lines
-                number += max(1, len(lines))
+            for line in file:
+                lines.append(line)
+                size += len(line)
+                if len(lines) >= BATCH or size >= BATCH_BYTES:
+                    yield kind, path.name, number, lines
+                    number, lines, size = number + len(lines), [], 0
+        if lines or number == 1:
+            yield kind, path.name, number, lines
 
 
 _checks: RowChecks
@@ -118,7 +122,6 @@ def _described(row: ScaledRow) -> ReadRow:
     """The row but for its bands, which many rows have at once. Raises ItemError where a check refuses it."""
     import numpy as np
 
-    _checks.notes, _checks.scrubbed = Counter(), Counter()
     row, calls = _checks(row)
     text, kinds = row.text(), facets(row, calls)
     return ReadRow(

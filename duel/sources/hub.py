@@ -28,6 +28,8 @@ DEFAULT_WAIT_S = 30.0
 _SHA = re.compile(r"[0-9a-f]{40}")
 _RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
 
+_LIMITED = "set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept"
+
 Sleep = Callable[[float], None]
 
 
@@ -127,32 +129,25 @@ def _be_patient(sleep: Sleep) -> None:
 
     def factory() -> Any:
         client = default_client_factory()
-        client.send = _patiently(client.send, sleep)  # type: ignore[method-assign]
+        send = client.send
+
+        def send_and_wait(request: Any, **options: Any) -> Any:
+            waits = 0
+            while (response := send(request, **options)).status_code == 429:
+                seconds = seconds_to_wait(response.headers)
+                response.close()
+                waits += 1
+                if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
+                    what = "the Hub still answers 429 after every wait that it asked for"
+                    raise SourceError(what, where=request.url.host, hint=_LIMITED)
+                say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
+                sleep(seconds)
+            return response
+
+        client.send = send_and_wait  # type: ignore[method-assign]
         return client
 
     huggingface_hub.set_client_factory(factory)
-
-
-def _patiently(send: Callable[..., Any], sleep: Sleep) -> Callable[..., Any]:
-    def send_and_wait(request: Any, **options: Any) -> Any:
-        response = send(request, **options)
-        waits = 0
-        while response.status_code == 429:
-            seconds = seconds_to_wait(response.headers)
-            response.close()
-            waits += 1
-            if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
-                raise SourceError(
-                    "the Hub still answers 429 after every wait that it asked for",
-                    where=request.url.host,
-                    hint="set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept",
-                )
-            say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
-            sleep(seconds)
-            response = send(request, **options)
-        return response
-
-    return send_and_wait
 
 
 @contextlib.contextmanager

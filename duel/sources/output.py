@@ -14,8 +14,9 @@ from typing import Any
 
 import orjson
 
-from duel import pull
+from duel import pull, standing
 from duel.errors import printable
+from duel.file_sums import Snapshot
 from duel.records import Commit, Prompt
 from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
@@ -23,6 +24,8 @@ from duel.workspace import PROMPTS_PER_FILE, Workspace
 
 # Part of the fingerprint: raise it whenever the draw or its records change.
 VERSION = 1
+TURN_FILES = ("prompt", "commit")
+"""Folders with something of each turn: once their files are known to be whole, none is read to see whether it is."""
 _PAGE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -64,7 +67,15 @@ class Output:
         mark = read_mark(self.workspace)
         if mark.get("made_with") != self.made_with:
             return {}
-        return {name: self._is_unchanged(name, digest) for name, digest in mark["files"].items()}
+        files = Snapshot.take(self.workspace, *TURN_FILES)
+        stand = standing.recall(self.workspace, "prompt", self.made_with, files) is not None
+        found = {
+            name: (stand and name.split("/")[0] in TURN_FILES) or self._is_unchanged(name, digest)
+            for name, digest in mark["files"].items()
+        }
+        if not stand and all(found.values()):
+            standing.keep(self.workspace, "prompt", self.made_with, files, {})
+        return found
 
     def _is_unchanged(self, name: str, digest: str) -> bool:
         try:

@@ -44,7 +44,7 @@ def run(
     `again`, `budget` (dollars) and `offline` are for the auditor, which is asked about challengers alone.
     """
     # Reading numpy and the parsers takes 0.3 s: not for `--help`.
-    from duel.audit import audit_summary, unchanged, workspace_audit
+    from duel.audit import audit_summary, workspace_audit
     from duel.audit.contamination import Benchmarks
 
     if not workspace.answer_folders():
@@ -54,7 +54,7 @@ def run(
         benchmarks = Benchmarks.load(settings, workspace, offline)
         say(f"auditing the {side} of each answer …")
         files, name = Snapshot.take(workspace, "prompt", "commit", "answer"), f"audit {side}"
-        on = unchanged.ground(settings, benchmarks).hex()
+        on = workspace_audit.ground(settings, benchmarks).hex()
         known = None if again else standing.recall(workspace, name, on, files)
         if known is not None:
             found = audit_summary.AuditFindings(known["summary"], known["dropped"])

@@ -215,14 +215,14 @@ def say_refused(taken: Taken) -> None:
 def say_people(people: People) -> None:
     """What people's votes come to, in a few lines."""
     from duel.reporting import wording
-    from duel.reporting.people_section import WORDS
 
     if not people.labels:
         say("nobody has voted yet")
         return
     say(f"{people.labels:,} labeled turns in {people.clusters:,} pull requests, {people.scope}")
     bound = wording.delta_points(people.lcb)
-    say(f"margin by people {wording.points(people.margin)}, at least {bound}: {WORDS[people.decision]}")
+    decided = wording.known("people_decision")[people.decision]
+    say(f"margin by people {wording.points(people.margin)}, at least {bound}: {decided}")
     bias = f"{wording.signed(people.bias, 1)} ± {wording.plain(people.bias_error, 1)} points"
     say(f"the panel is kinder than people by {bias} (95 % interval)")
 

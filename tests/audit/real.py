@@ -1,4 +1,4 @@
-"""The real runs and pull requests that lie beside some checkouts, as records."""
+"""Recorded runs and pull requests as records: the bundled ones, and real ones that lie beside some checkouts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class HonestTurn(NamedTuple):
     reply: str
 
 
-def commits(shared: Path) -> dict[str, Commit]:
-    """The pull requests by instance id."""
+def commits(file: Path) -> dict[str, Commit]:
+    """The pull requests of a file by instance id; of a folder of real data, where its file lies."""
     import pyarrow.parquet as parquet
 
-    rows = parquet.read_table(shared / "pulls" / "train-00000-of-00001.parquet").to_pylist()
+    rows = parquet.read_table(file / "pulls" / "train-00000-of-00001.parquet" if file.is_dir() else file).to_pylist()
     return {row["instance_id"]: commit(row) for row in rows}
 
 
@@ -46,15 +46,23 @@ def commit(row: dict[str, Any]) -> Commit:
 
 def rollouts(shared: Path, name: str = "mini_swe_agent") -> Iterator[tuple[str, list[Message]]]:
     """(instance id, messages) of every real run."""
+    yield from rollouts_of(shared / name / "train-00000.parquet")
+
+
+def rollouts_of(file: Path) -> Iterator[tuple[str, list[Message]]]:
     import pyarrow.parquet as parquet
 
-    for row in parquet.read_table(shared / name / "train-00000.parquet").to_pylist():
+    for row in parquet.read_table(file).to_pylist():
         yield row["instance_id"], [Message(**message) for message in row["messages"]]
 
 
 def turns(shared: Path, name: str = "mini_swe_agent") -> Iterator[HonestTurn]:
     """Every assistant turn of every real run."""
-    for instance_id, messages in rollouts(shared, name):
+    yield from turns_of(shared / name / "train-00000.parquet")
+
+
+def turns_of(file: Path) -> Iterator[HonestTurn]:
+    for instance_id, messages in rollouts_of(file):
         for position, message in enumerate(messages):
             if message.role == "assistant":
                 yield HonestTurn(instance_id, position, messages[:position], message.content)

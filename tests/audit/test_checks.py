@@ -20,6 +20,7 @@ from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.audit import real
 from tests.audit.secret_rows import DRAWN_LOOK_ALIKES, LOOK_ALIKES, PERSONAL, SECRETS, draw
+from tests.conftest import Recorded
 
 # -- near-duplicates -----------------------------------------------------------------------------------------------
 
@@ -31,9 +32,9 @@ def changed(text: str, share: float, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def test_copies_with_five_words_in_a_hundred_changed_are_found(shared: Path) -> None:
+def test_copies_with_five_words_in_a_hundred_changed_are_found(recorded: Recorded) -> None:
     rng = random.Random(5)
-    texts = [honest.reply for honest in real.turns(shared)]
+    texts = [honest.reply for honest in real.turns_of(recorded.runs[0])]
     copies = {f"copy_{i}": changed(text, 0.05, rng) for i, text in enumerate(texts)}
     found = near_duplicates([*((f"a_{i}", text) for i, text in enumerate(texts)), *copies.items()], 0.85)
     assert sum(key in found for key in copies) >= 0.95 * len(copies)
@@ -238,8 +239,8 @@ def test_a_placeholder_tells_nothing_without_the_secret_of_the_workspace() -> No
     assert not any(guess in text for text in texts)
 
 
-def test_honest_turns_hold_hardly_anything_to_take_out(shared: Path) -> None:
-    changed = [honest for honest in real.turns(shared) if scrub(honest.reply).counts]
+def test_honest_turns_hold_hardly_anything_to_take_out(recorded: Recorded) -> None:
+    changed = [honest for honest in real.turns_of(recorded.runs[0]) if scrub(honest.reply).counts]
     assert len(changed) <= 3, [scrub(honest.reply).counts for honest in changed]
 
 

@@ -33,7 +33,10 @@ def test_of_findings_that_overlap_the_longest_stays_if_it_leaks_alone_else_the_h
     assert distinct([part, whole]) == [whole]
     light, heavy = finding(0, 0.5, "shop/basket.py"), finding(5, 0.9, "basket.py")
     assert distinct([light, heavy]) == [heavy]
-    assert len(distinct([finding(0, 0.9), finding(12, 0.9)])) == 2  # one ends where the other begins
+    early, long = finding(0, 1.0, "shop"), finding(2, 1.0, "op/basket.py")
+    assert distinct([long, early]) == [early]  # a weight of one does not leak alone
+    for first, second in ((0.9, 0.9), (0.9, 0.8), (0.8, 0.9)):
+        assert len(distinct([finding(0, first), finding(12, second)])) == 2  # one ends where the other begins
 
 
 def test_lines_that_do_not_leak_alone_weigh_together_less_than_a_leak() -> None:
@@ -49,7 +52,8 @@ def test_every_kind_of_evidence_leaks_alone_and_none_survives_two_doubts() -> No
     doubts = (leak_search.IN_REPOSITORY, leak_search.UNCHANGED, leak_search.IN_CODE, leak_search.MADE_HERE)
     assert doubts == (0.85, 0.6, 0.75, 0.6)
     strong = {"test": 1.6, "path": 1.5, "identifier": 1.5, "hash": 1.5, "literal": 1.4, "number": 1.2}
-    assert dict.fromkeys(leak_search.BASE, 1.3) | strong == leak_search.BASE
+    others = "line, line number, pull, talk, blind edit, window, other history, claim".split(", ")
+    assert dict.fromkeys(others, 1.3) | strong == leak_search.BASE
     assert all(weight * leak_search.UNCHANGED < 1.0 < weight for weight in leak_search.BASE.values())
     assert Settings().audit.leak_max == 1.0
 
@@ -83,6 +87,8 @@ def test_a_name_is_met_once_whatever_its_case() -> None:
     ("kind", "sentence"),
     [
         ("path", "the path `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("test", "the test `v` (line 1 of the reply) stands nowhere in the conversation"),
+        ("line", "the line `v` (line 1 of the reply) stands nowhere in the conversation"),
         ("hash", "the commit hash `v` (line 1 of the reply) stands nowhere in the conversation"),
         ("pull", "the pull request number `v` (line 1 of the reply) stands nowhere in the conversation"),
         ("talk", '"v" (line 1 of the reply) speaks of what the agent was never told of'),
@@ -130,6 +136,13 @@ def test_findings_come_the_heaviest_first_and_talk_of_the_diff_is_one_of_them() 
     assert [one.kind for one in found.findings] == ["test", "hash", "talk"]
     assert found.findings[2].pr_place == {"part": "record", "path": "", "line": 0}
     assert found.findings[2].weight == 1.3 and found.leaking and found.score == 4.4
+    alone = find_leaks("As the diff shows, this is small.", HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
+    assert (alone.score, alone.leaking) == (1.3, True)  # one fact is enough, unless `leak_max` says otherwise
+    rarity = Rarity.from_commits([COMMIT])
+    assert not find_leaks("As the diff shows, this is small.", HISTORY, COMMIT, rarity, leak_max=1.3).leaking
+    twice = Rarity.from_commits([COMMIT, COMMIT.model_copy(update={"instance_id": "x__y-1"})])
+    less_rare = find_leaks("We call resolve_loyalty_discount.", HISTORY, COMMIT, twice)
+    assert less_rare.score == round(less_rare.findings[0].weight, 3) != less_rare.findings[0].weight
     assert not find_leaks("I look around.", HISTORY, COMMIT, Rarity.from_commits([COMMIT])).leaking
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
+from duel.offline import sample
 from duel.records import ChangedFile, Commit, Message
 from tests.audit import planting, real
 
@@ -286,6 +287,32 @@ def test_at_most_one_in_a_hundred_honest_turns_is_flagged(material) -> None:
             turn for turn in honest if find_leaks(turn.reply, turn.history, pulls[turn.instance_id], rarity).leaking
         ]
         assert len(flagged) <= 0.01 * len(honest), [(turn.instance_id, turn.position) for turn in flagged]
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    pulls = real.commits(sample.folder() / "pulls.parquet")
+    honest = list(real.turns_of(sample.folder() / "trajectories.parquet"))
+    own = {i: planting.names(f"{c.patch}\n{c.test_patch}\n{c.issue}") for i, c in pulls.items()}
+    used = Counter(name for names in own.values() for name in names)
+    return pulls, Rarity.from_commits(pulls.values()), {name for name, count in used.items() if count > 1}, honest
+
+
+@pytest.mark.parametrize("kind", ["path", "identifier", "test", "literal", "line number", "talk", "line"])
+def test_planted_leaks_are_found_in_the_bundled_sample(kind: str, bundled) -> None:
+    """Of names that no other of its pull requests holds; its few small repositories say little about the others."""
+    pulls, rarity, common, honest = bundled
+    rng = random.Random(f"planted {kind}")
+    found = []
+    for turn in rng.sample(honest, k=len(honest)):
+        commit = pulls[turn.instance_id]
+        if planted := planting.leaks(commit, turn.history, kind, rng, common):
+            text = planting.plant(turn.reply, planted[1], rng)
+            found.append(find_leaks(text, turn.history, commit, rarity).leaking)
+        if len(found) == PLANTS:
+            break
+    assert len(found) == PLANTS
+    assert sum(found) >= 0.95 * PLANTS
 
 
 KINDS = ["path", "identifier", "test", "literal", "line number", "hash", "pull", "talk", "line"]

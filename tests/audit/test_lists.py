@@ -10,6 +10,7 @@ import pytest
 
 from duel.audit.benchmark_lists import HUB_LISTS
 from duel.audit.contamination import Benchmarks
+from duel.errors import SettingsError
 from duel.sections import AuditSection
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -110,3 +111,10 @@ def test_a_data_set_without_instances_is_unchecked(hub: LoopbackHub, tmp_path: P
 def test_offline_no_call_is_made(hub: LoopbackHub, tmp_path: Path) -> None:
     assert "offline" in load(tmp_path, "verified", offline=True).unchecked["verified"]
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("content", ["5", "null", "no json", "[]", '{"instances": []}'])
+def test_a_file_that_holds_no_list_is_the_users_mistake(content: str, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text(content)
+    with pytest.raises(SettingsError, match="list of instances"):
+        load(tmp_path, "list.json")

@@ -12,6 +12,7 @@ from duel.audit.prompt_rules import read_rules
 from duel.audit.protocol import check
 from duel.records import Message
 from tests.audit import real
+from tests.conftest import Recorded
 
 STRICT = """Every response must contain EXACTLY ONE bash code block (triple backticks) with EXACTLY ONE command.
 Before the bash block, include a THOUGHT section explaining your reasoning.
@@ -164,12 +165,9 @@ def accepts(script: str) -> bool:
     return done.returncode == 0
 
 
-def test_the_parser_agrees_with_bash_on_every_real_turn(shared: Path) -> None:
+def test_the_parser_agrees_with_bash_on_every_recorded_turn(recorded: Recorded) -> None:
     commands = [
-        command
-        for name in ("mini_swe_agent", "swe_zero")
-        for honest in real.turns(shared, name)
-        for command in turn.blocks(honest.reply)
+        command for file in recorded.runs for honest in real.turns_of(file) for command in turn.blocks(honest.reply)
     ]
     assert len(commands) > 1290
     # One process reads them all: `bash -n` on each alone takes 1.5 ms, and as much again to start.

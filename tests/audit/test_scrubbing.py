@@ -9,7 +9,7 @@ import re
 import pytest
 
 from duel.audit import secrets
-from duel.audit.personal_data import KINDS, TESTS
+from duel.audit.personal_data import TESTS
 from duel.audit.secret_formats import formats, rows
 from duel.audit.secrets import Scrubbed, kinds, placeholder, scrub
 
@@ -22,7 +22,7 @@ def test_a_placeholder_names_the_kind_and_forty_bits_of_a_keyed_hash() -> None:
     assert re.fullmatch(r"<secret:password:[0-9a-f]{10}>", placeholder("password", "x", KEY))
     assert (placeholder("email", "x"), placeholder("password", "x")) == ("<email>", "<secret:password>")
     assert placeholder("password", "\ud800", KEY) != placeholder("password", "\ud801", KEY)
-    for kind in KINDS:
+    for kind in ("email", "user", "ip-address", "phone", "card", "iban"):
         assert placeholder(kind, "x") == f"<{kind}>"
 
 
@@ -156,7 +156,7 @@ def test_rules_come_from_their_files_and_comments_are_none() -> None:
         ("phone", "1112 2234", True),
         ("phone", "415 555 0123", False),
         ("phone", "81234567", False),
-        ("phone", "98 0000000", False),
+        ("phone", "123 0000000", False),
         ("long phone", "+49 170 2345", True),
         ("long phone", "+4917023456", False),  # eleven characters and no space: a number
         ("long phone", "+49170234568", True),
@@ -170,6 +170,10 @@ def test_rules_come_from_their_files_and_comments_are_none() -> None:
         ("account", "DE89 3704 0044 0532 0130 00", True),
         ("account", "DE88 3704 0044 0532 0130 00", False),
         ("account", "NO9386011117947", True),
+        ("account", "MT501234567890", False),
+        ("account", "MT2212345678901", True),
+        ("account", "MT58123456789012345678901234567890", True),
+        ("account", "MT051234567890123456789012345678901", False),
         ("account", "GB82WEST12345698765432", True),
     ],
 )

@@ -46,3 +46,7 @@ def replies(workspace: Workspace) -> list[tuple[str, float, str]]:
 
 def path_of(workspace: Workspace, name: str) -> Path:
     return workspace.root / name
+
+
+def live(provider: Shapes) -> int:
+    return provider.asked.count(("POST", "/chat/completions"))

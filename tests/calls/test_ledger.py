@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -101,6 +102,28 @@ def test_a_damaged_ledger_is_set_aside_and_its_readable_rows_carried_over(
         assert 0 < kept < 400
     with Ledger(path):
         assert "set aside" not in capsys.readouterr().err
+
+
+def test_a_salvage_that_is_cut_short_leaves_the_damaged_ledger_for_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    fill(path, 400, "x" * 500)
+    path.write_bytes(path.read_bytes()[:-60_000])
+
+    def full(file: LedgerFile, damaged: Path) -> str:
+        file.open().execute("CREATE TABLE half_done (a)")
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerFile, "_carry_over", full)
+        with pytest.raises(WorkspaceError, match="the disk is full"), Ledger(path):
+            pass
+    assert path.exists() and not list(tmp_path.glob("*.damaged-*"))
+    with Ledger(path) as ledger:
+        assert 200 < ledger.query("SELECT COUNT(*) FROM replies")[0][0] < 400
+        assert not ledger.query("SELECT 1 FROM sqlite_master WHERE name = 'half_done'")
+    assert not [file for file in tmp_path.iterdir() if ".new" in file.name or ".copy" in file.name]
 
 
 def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

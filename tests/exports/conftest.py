@@ -6,6 +6,7 @@ import json
 import os
 import random
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from duel.exports.example import Example
 from duel.records import Answer, Audit, Candidate, Commit, Kept, Made, Message, Score, Source, fingerprint
 from duel.workspace import Workspace
+from tests.conftest import Finished, run_command
 
 SYSTEM = "You are an agent in a shell. Answer with a thought and one bash block."
 CHALLENGER_MODEL = "example/challenger-1"
@@ -178,3 +180,27 @@ def needs(package: str) -> None:
         __import__(package)
     else:
         pytest.importorskip(package)
+
+
+@pytest.fixture
+def export(workspace: Workspace) -> Callable[..., Finished]:
+    """Run `duel export` on the made-up duel."""
+
+    def run(*flags: object, code: int = 0) -> Finished:
+        return run_command("export", "--workspace", workspace.root, *flags, code=code)
+
+    return run
+
+
+def rows(workspace: Workspace, name: str, split: str = "train") -> list[dict[str, Any]]:
+    lines = (workspace.root / "export" / name / f"{split}.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def manifest(workspace: Workspace) -> dict[str, Any]:
+    return json.loads((workspace.root / "export" / "manifest.json").read_bytes())
+
+
+def files(workspace: Workspace) -> dict[str, bytes]:
+    folder = workspace.root / "export"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -18,8 +18,7 @@ from duel.exports.lengths import EMPTY_THOUGHT, Estimate, Measure, figures
 from duel.history import MARKER
 from duel.records import Candidate, Kept, Message
 from duel.workspace import Workspace
-from tests.exports.conftest import example, put_turn, turn
-from tests.exports.test_export import export, files, manifest, rows  # noqa: F401
+from tests.exports.conftest import example, files, manifest, put_turn, rows, turn
 
 LEFT_OUT = MARKER.split("}")[1]
 
@@ -71,7 +70,7 @@ def test_a_row_is_within_the_limit_or_dropped(limit: int, turns: int, words: int
 
 
 def test_the_export_fits_drops_what_cannot_be_fitted_and_says_how_long_rows_are(
-    export: Callable[..., Any],  # noqa: F811
+    export: Callable[..., Any],
     workspace: Workspace,
 ) -> None:
     stem = put_turn(workspace, 31, "final", 90, messages=list(long_history().messages[:-1]))
@@ -107,7 +106,7 @@ def tokenizer(folder: Path) -> Path:
 
 
 def test_a_named_tokenizer_counts_what_its_template_renders(
-    export: Callable[..., Any],  # noqa: F811
+    export: Callable[..., Any],
     workspace: Workspace,
     tmp_path: Path,
 ) -> None:
@@ -131,7 +130,7 @@ def test_figures_of_nothing_are_no_crash() -> None:
 
 @pytest.mark.parametrize("name", ["sft-completion", "dpo", "kto", "trl-tools"])
 def test_thoughts_move_into_think_blocks_or_into_a_key_of_their_own(
-    export: Callable[..., Any],  # noqa: F811
+    export: Callable[..., Any],
     workspace: Workspace,
     name: str,
 ) -> None:
@@ -147,12 +146,12 @@ def test_thoughts_move_into_think_blocks_or_into_a_key_of_their_own(
     assert "The total of module1 starts there." in json.dumps(table)
 
 
-def test_a_format_without_a_place_for_a_column_says_so(export: Callable[..., Any], workspace: Workspace) -> None:  # noqa: F811
+def test_a_format_without_a_place_for_a_column_says_so(export: Callable[..., Any], workspace: Workspace) -> None:
     assert "--thought think" in export("--format", "lf-dpo", "--thought", "reasoning_content", code=2).err
     assert "--weights" in export("--format", "openai-tools", "--weights", code=2).err
 
 
-def test_weights_are_the_expected_score_where_it_is_known(export: Callable[..., Any], workspace: Workspace) -> None:  # noqa: F811
+def test_weights_are_the_expected_score_where_it_is_known(export: Callable[..., Any], workspace: Workspace) -> None:
     path = workspace.kept_paths("final")[0]
     workspace.save(path, workspace.read(path, Kept).model_copy(update={"score_expected": 72.5}))
     export("--format", "sft-completion,reward", "--weights")
@@ -164,7 +163,7 @@ def test_weights_are_the_expected_score_where_it_is_known(export: Callable[..., 
     assert "weight" not in example().turns().__dict__
 
 
-def test_every_losing_candidate_is_a_pair(export: Callable[..., Any], workspace: Workspace) -> None:  # noqa: F811
+def test_every_losing_candidate_is_a_pair(export: Callable[..., Any], workspace: Workspace) -> None:
     stem = "prompts_12_1_1"
     path = workspace.find_answer(stem)
     assert path is not None

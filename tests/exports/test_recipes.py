@@ -12,12 +12,11 @@ import pytest
 from duel.exports.formats import FORMATS
 from duel.exports.recipes import FILES
 from duel.workspace import Workspace
-from tests.exports.conftest import needs
-from tests.exports.test_export import export, files, manifest  # noqa: F401
+from tests.exports.conftest import files, manifest, needs
 
 
 @pytest.fixture
-def everything(export: Callable[..., Any], workspace: Workspace) -> dict[str, bytes]:  # noqa: F811
+def everything(export: Callable[..., Any], workspace: Workspace) -> dict[str, bytes]:
     export("--format", ",".join(FORMATS))
     return files(workspace)
 

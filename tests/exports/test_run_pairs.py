@@ -11,8 +11,7 @@ import pytest
 
 from duel.workspace import Workspace
 from tests.conftest import run_command
-from tests.exports.conftest import SYSTEM, turn
-from tests.exports.test_export import rows
+from tests.exports.conftest import SYSTEM, rows, turn
 
 
 @pytest.fixture

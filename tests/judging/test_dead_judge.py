@@ -15,7 +15,7 @@ from duel.settings import Settings
 from duel.stages import validate
 from duel.workspace import Workspace
 from tests.calls.faulty import Asked, Faulty, Said, good, refusal
-from tests.judging.test_panel import TURN, write_answers
+from tests.judging.judges import TURN, write_answers
 
 TURNS = 32
 ALIVE, DEAD = ("judge/a", "judge/c"), "judge/b"

@@ -14,7 +14,7 @@ from duel.records import DIMENSIONS, Answer, Candidate, Message, Observed, Score
 from duel.settings import Settings
 from duel.untrusted import visible
 from duel.workspace import Workspace
-from tests.judging.test_panel import Judges, run, settings_of, verdict, write_answers
+from tests.judging.judges import Judges, run, settings_of, verdict, write_answers
 
 SECRET = b"s" * 32
 TURN = "THOUGHT: look.\n\n```bash\n{}\n```"

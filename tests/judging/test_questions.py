@@ -14,6 +14,7 @@ from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
 from duel.records import DIMENSIONS, Answer, Candidate, Message, Observed
 from duel.settings import Settings
+from duel.untrusted import visible
 
 SECRET = b"s" * 32
 HISTORY = [Message(role="system", content="Rules."), Message(role="user", content="Task.")]
@@ -119,6 +120,14 @@ def test_what_a_judge_reads_in_order() -> None:
     assert asked()["a", "king_first"].messages[0]["content"] == prompts.load("rubric").render()
 
 
+def test_what_cannot_be_seen_is_made_visible_wherever_it_stands() -> None:
+    hidden = "a\u200bb"
+    pair = JudgedPair("p", [Message(role="user", content=hidden)], hidden, hidden, observed=(hidden, hidden))
+    text = asked(pair)["a", "king_first"].messages[1]["content"]
+    assert "\u200b" not in text and text.count(visible(hidden)) == 5
+    assert (pair.ids, pair.same, pair.unobserved) == (("", ""), False, "")
+
+
 def test_twins_and_equal_replies_get_votes_of_their_own() -> None:
     assert {one.occurrence for one in asked(twins=3).values()} == {6}
     same = asked(replace(PAIR, challenger=PAIR.opponent), twins=3)
@@ -135,7 +144,7 @@ def test_a_mark_that_stands_in_a_text_is_not_used() -> None:
 
 def test_orders_are_both_one_or_one_by_a_hash_of_the_turn() -> None:
     assert rubric.orders("p", settings()) == ("king_first", "challenger_first")
-    assert rubric.orders("p", settings(orders="king_first")) == ("king_first",)
+    assert {rubric.orders(f"p_{number}", settings(orders="king_first")) for number in range(6)} == {("king_first",)}
     alternate = [rubric.orders(f"p_{number}", settings(orders="alternate")) for number in range(6)]
     assert alternate == [
         ("challenger_first",),

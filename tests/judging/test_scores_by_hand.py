@@ -240,5 +240,7 @@ def test_a_correlation_is_pearsons_and_none_without_three_places_or_a_spread() -
     one = np.array([0.0, 1.0, 2.0, NO, 5.0])
     two = np.array([1.0, 0.5, 3.0, 4.0, NO])
     assert correlation(one, two) == pytest.approx(float(np.corrcoef(one[:3], two[:3])[0, 1]))
+    small = np.array([0.1, 0.2, 0.4])
+    assert correlation(one[:3], small) == pytest.approx(float(np.corrcoef(one[:3], small)[0, 1]))
     assert np.isnan(correlation(one[:2], two[:2]))
     assert np.isnan(correlation(np.ones(5), two)) and np.isnan(correlation(np.arange(5.0), np.ones(5)))

@@ -16,7 +16,7 @@ from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 from duel.stages import report, validate
 from duel.workspace import Workspace
-from tests.judging.test_panel import TURN, write_answers
+from tests.judging.judges import TURN, write_answers
 
 
 def chosen_with(workspace: Workspace, text: str = "") -> Settings:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Finished, run_command
-from tests.reporting.workspaces import build
+from tests.reporting.workspaces import build, build_hostile
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --disable-dev-shm-usage --force-color-profile=srgb""".split()
@@ -41,7 +41,7 @@ class Watched:
     def __init__(self, browser: Any, **options: Any) -> None:
         self.context = browser.new_context(offline=True, **({"viewport": {"width": 1280, "height": 900}} | options))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(8_000)
+        self.page.set_default_timeout(60_000)
         self.requests: list[str] = []
         self.trouble: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -98,3 +98,50 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = build(tmp_path_factory.mktemp("judged"), 300)
     assert report(root).code == 0
     return root
+
+
+NARROW = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True}
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hostile workspace with its report."""
+    root = build_hostile(tmp_path_factory.mktemp("hostile"))
+    assert report(root).code == 0
+    return root
+
+
+def found(page: Any) -> str:
+    """What the list says it shows."""
+    return str(page.inner_text("#found"))
+
+
+def numbers(page: Any, column: str) -> list[float]:
+    """The figures of a column, as far as rows are drawn."""
+    return [float(text) for text in page.locator(f"#rows td.{column}").all_inner_texts() if text != "–"]
+
+
+def open_first(page: Any) -> None:
+    """Open the first turn of the list by keyboard."""
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".reply.challenger")
+
+
+def no_sideways_scroll(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+# The least contrast (WCAG 2.2) of these colours on the page's grounds.
+CONTRAST = """names => {
+  const style = getComputedStyle(document.documentElement);
+  const light = name => {
+    const hex = style.getPropertyValue('--' + name).trim();
+    const [r, g, b] = [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16) / 255)
+      .map(c => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const grounds = ['page', 'paper', 'raised'];
+  return Math.min(...names.flatMap(name => grounds.map(ground => ratio(light(name), light(ground)))));
+}"""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from duel.reporting.markdown import table
-from duel.reporting.report_sections import Outside, Table
+from duel.reporting.parts import Outside, Table
 from duel.reporting.text import code, prose, script_json, visible, xml
 from tests.reporting.workspaces import ATTACKS
 

@@ -20,7 +20,7 @@ from tests.review.pages import ballot_of, ballots, box_of, page_file, page_maker
 
 Tabs = Callable[..., Any]
 Shot = Callable[[Any, str], None]
-LONG_WAIT = 8_000
+LONG_WAIT = 60_000
 
 
 def first_texts(page: Any) -> list[list[str]]:
@@ -339,7 +339,7 @@ def test_single_keys_can_be_switched_off(workspace: Workspace, tab: Tabs, shot: 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colors_have_enough_contrast(workspace: Workspace, tab: Tabs, scheme: str) -> None:
-    from tests.reporting.test_page import CONTRAST
+    from tests.reporting.conftest import CONTRAST
 
     page = tab(color_scheme=scheme).open(page_file(workspace, ballots(workspace, count=10)).as_uri())
     assert page.evaluate(CONTRAST, ["ink", "muted", "accent", "word", "final", "defeat", "warn"]) >= 4.5

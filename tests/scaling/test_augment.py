@@ -105,8 +105,11 @@ def test_rows_that_nobody_executed_get_other_words_only(script: Script, tmp_path
 
 def test_a_child_that_is_left_out_is_listed_with_its_reason(script: Script, tmp_path: Path) -> None:
     put(tmp_path, [row("topic1", request="Where is fn_1?"), row("long", request="Where is it? " * 200)])
+    with (tmp_path / "training-data/scaled/public/a.jsonl").open("a") as file:
+        file.write('{"id": \n')
     script("scale", "augment", "public", "--offline", "--count", 2, "--workspace", tmp_path, code=0)
-    [left] = [json.loads(line) for line in (tmp_path / "report/dropped.jsonl").read_text().splitlines()]
+    damaged, left = [json.loads(line) for line in (tmp_path / "report/dropped.jsonl").read_text().splitlines()]
+    assert damaged["reason"] == "damaged" and damaged["file"] == "public/a.jsonl:3"
     assert left["stage"] == "scale augment" and left["reason"] == "request-too-long" and left["file"].endswith("/long")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from duel import cli
 from duel.calls.ledger import Ledger
 from duel.workspace import Workspace
-from tests.conftest import Finished, ended, forked
+from tests.conftest import Finished, forked
 from tests.exports.conftest import put_turn
 from tests.scaling.rows import words
 from tests.scaling.test_code_pairs import FILES, repository
@@ -96,7 +96,9 @@ def killed(words: list[object], after: int) -> None:
         Ledger._write = killing  # type: ignore[method-assign]
         sys.exit(cli.call(list(map(str, words))))
 
-    assert ended(forked(work)) == -signal.SIGKILL
+    process = forked(work)
+    process.join(1_200)  # 200 plans are executed before the first reply
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(script: Script, tmp_path: Path) -> None:

@@ -18,8 +18,7 @@ from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
 from duel.sources.mining.normalize import normalize
 from duel.sources.sessions import session_formats
-from duel.sources.sessions.hub_rows import HubRows
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.log import HubRows, Log
 from duel.sources.sessions.readers.pi import numbered_diff
 from tests.sessions.logs import write_lines
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.conversation.diffs import changed_files
+from tests.conftest import Recorded
 
 MANY = """\
 From: someone
@@ -105,10 +104,10 @@ def test_a_torn_diff_raises_nothing(lines: list[str]) -> None:
     changed_files("".join(lines))
 
 
-def test_the_real_patches_agree_with_their_own_headers(shared: Path) -> None:
+def test_the_patches_of_pull_requests_agree_with_their_own_headers(recorded: Recorded) -> None:
     import pyarrow.parquet as pq
 
-    for row in pq.read_table(next((shared / "pulls").glob("*.parquet"))).to_pylist():
+    for row in pq.read_table(recorded.pulls).to_pylist():
         files = changed_files(row["patch"], row["test_patch"])
         headers = (row["patch"] + "\n" + row["test_patch"]).count("\ndiff --git ") + row["patch"].startswith("diff")
         assert len(files) == headers

@@ -15,6 +15,8 @@ _FORBIDDEN = re.compile(
     r"(?:^|[|&;]\s*)(?:cd|python3?|pytest|pip|node|npm|npx|cargo|go|make|gcc|java|mvn|ruby|perl|bash|sh|eval|source)\b",
     re.MULTILINE,
 )
+# Prints more than anyone wants to read.
+_BROAD = re.compile(r"ls -R|grep -r\w* \"(?:return|import|error|main|TODO)\"|cat \S+ \S+|git log")
 
 
 class Temper(NamedTuple):
@@ -75,7 +77,9 @@ def assess(text: str, conversation: ShownConversation) -> dict[str, float]:
         "grounding": _bounded(grounded - 0.15 * repeated + 0.1 * telling - 0.3 * forbidden),
         "progress": _bounded(0.15 + 0.75 * telling - 0.5 * repeated - 0.2 * bool(unseen)),
         "protocol": _bounded(0.6 * well_formed + 0.3 * (not forbidden) + 0.1 * text.lstrip().startswith("THOUGHT:")),
-        "efficiency": _bounded(0.9 - 0.5 * repeated - 0.25 * _broad(command) - len(text) / 2500 + 0.2 * telling),
+        "efficiency": _bounded(
+            0.9 - 0.5 * repeated - 0.25 * bool(_BROAD.search(command)) - len(text) / 2500 + 0.2 * telling
+        ),
     }
 
 
@@ -96,11 +100,6 @@ def _telling(command: str, named: Sequence[str], conversation: ShownConversation
     read = max((conversation.relevance(path) for path in fresh), default=0.0) / max(best, 1.0)
     changes = 0.9 * bool(re.search(r"\bsed -i|<<|COMPLETE_TASK", command) and conversation.read)
     return min(1.0, max(searched, read, changes, 0.5 * (not conversation.paths)))
-
-
-def _broad(command: str) -> bool:
-    """True for a command that prints more than anyone wants to read."""
-    return bool(re.search(r"ls -R|grep -r\w* \"(?:return|import|error|main|TODO)\"|cat \S+ \S+|git log", command))
 
 
 def _bounded(value: float) -> float:

@@ -90,17 +90,14 @@ def patched(before: str, hunks: Sequence[Hunk]) -> str | None:
             return None
         after += lines[position:start]
         position = start
-        for number, line in enumerate(hunk.lines):
-            if line[:1] not in ("+", "-", " "):
-                continue
-            ends = number + 1 < len(hunk.lines) and hunk.lines[number + 1].startswith("\\")
-            content = line[1:] + ("" if ends else "\n")
-            if line[0] != "+":
+        for line, behind in zip(hunk.lines, [*hunk.lines[1:], ""], strict=True):
+            sign, content = line[:1], line[1:] + ("" if behind.startswith("\\") else "\n")
+            if sign in ("-", " "):
                 if position >= len(lines) or lines[position].rstrip("\n") != content.rstrip("\n"):
                     return None
-                content = lines[position] if line[0] == " " else content
+                content = lines[position]
                 position += 1
-            if line[0] != "-":
+            if sign in ("+", " "):
                 after.append(content)
     return "".join(after + lines[position:])
 

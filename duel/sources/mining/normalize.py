@@ -108,7 +108,7 @@ class _Builder:
     def _called(self, call: AgentCall, is_last: bool) -> None:
         if call.name in shell_forms.BOOKKEEPING:
             self.trajectory.left_out[f"bookkeeping: {call.name}"] += 1
-            self.prose.append(shell_forms.reason_text(call))
+            self.prose.append(str(call.arguments.get("thought") or "") if call.name == "think" else "")
             return
         if call.name in shell_forms.HAND_OVER:
             self.prose.append(str(call.arguments.get("message") or ""))

@@ -68,13 +68,13 @@ class SessionScrubber:
         return found[1] + NOBODY
 
     def _owned(self, found: re.Match[str]) -> str:
-        owner, group = (name if _is_no_name(name) else NOBODY for name in (found[2], found[4]))
+        no_names = _WORDS | {"staff", "wheel", "users"}
+        owner, group = (
+            name if name.isdigit() or name.startswith("_") or name.lower() in no_names else NOBODY
+            for name in (found[2], found[4])
+        )
         self.counts["user name"] += (owner != found[2]) + (group != found[4])
         return f"{found[1]}{owner}{found[3]}{group}"
-
-
-def _is_no_name(name: str) -> bool:
-    return name.isdigit() or name.startswith("_") or name.lower() in _WORDS | {"staff", "wheel", "users"}
 
 
 def _own_names() -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from duel.conversation.model import AgentCall
-from duel.conversation.values import table, tables
+from duel.conversation.values import tables
 from duel.sources.mining import edit_forms
 from duel.sources.mining.edit_forms import quoted
 
@@ -96,11 +96,6 @@ def _bash(call: AgentCall) -> str:
     folder = call.arguments.get("workdir")
     command = _text(call.arguments, "command", "cmd")
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
-
-
-def _keystrokes(call: AgentCall) -> str:
-    """What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh."""
-    return "\n".join(str(command.get("keystrokes", "")).strip() for command in tables(call.arguments.get("commands")))
 
 
 def _window(call: AgentCall, reader: str = "") -> str:
@@ -275,13 +270,12 @@ def _view(call: AgentCall) -> str:
     return f"cat -n {path} | sed -n '{limits[0]},{last}p'"
 
 
-def reason_text(call: AgentCall) -> str:
-    return str(table(call.arguments).get("thought") or "") if call.name == "think" else ""
-
-
 _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
-    "keystrokes": _keystrokes,
+    # What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh.
+    "keystrokes": lambda call: "\n".join(
+        str(typed.get("keystrokes", "")).strip() for typed in tables(call.arguments.get("commands"))
+    ),
     "Read": lambda call: _window(call, "cat -n"),
     "read": _window,
     "Write write": lambda call: _written(call, _path(call), _text(call.arguments, "content", "file_text")),

@@ -13,9 +13,8 @@ from duel.command import say
 from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, printable
 from duel.sources.mining import own_commits
-from duel.sources.mining.choosing import SessionChoice
+from duel.sources.mining.choosing import SessionChoice, guess_of
 from duel.sources.mining.normalize import MinedTrajectory, normalize
-from duel.sources.mining.outcome import guess_of
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.mining.task_words import first_words

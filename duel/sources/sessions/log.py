@@ -1,6 +1,7 @@
 """A file that may be a session log: its first records for sniffing, its records, what was wrong; and what reads it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from duel.conversation import record_files
 from duel.conversation.model import Session
 from duel.conversation.record_files import Hole, Record
-from duel.errors import ItemError
+from duel.errors import ItemError, SourceError
 from duel.workspace import natural_order
 
 # Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
@@ -21,6 +22,8 @@ SNIFFED_RECORDS = 40
 EVENTS = "events"
 _PLAIN = (".jsonl", ".ndjson", ".json", ".traj", ".parquet", ".sqlite", ".db")
 ENDINGS = (*_PLAIN, *(f"{ending}{packed}" for ending in _PLAIN[:4] for packed in (".gz", ".zst")))
+# Licenses of data that are not for everybody's use: non-commercial, no derivatives, the dataset's own words.
+_NOT_FREE = re.compile(r"(?i)(?:^|-)(?:nc|nd)(?:-|$)|^(?:other|unknown|openrail)|non-?commercial|llama|gemma")
 
 
 @dataclass
@@ -87,6 +90,11 @@ class SessionReader:
     """Where its agent writes by itself."""
 
 
+def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
+    """A format that shows in each of its records by itself."""
+    return lambda sample: any(map(test, sample))
+
+
 class EventFolder(Log):
     """A folder `events` in which each file is one event, as OpenHands stores a conversation."""
 
@@ -96,6 +104,48 @@ class EventFolder(Log):
         for number, path in enumerate(sorted(self.path.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
             value = record_files.parsed(path.read_bytes())
             yield value if isinstance(value, dict) else Hole(number)
+
+
+@dataclass
+class HubRows(Log):
+    """One split of a dataset of the Hub: its rows, streamed through `datasets`, one in memory at a time."""
+
+    split: str = "train"
+    is_database = False
+
+    def look_up(self, accept_license: bool) -> None:
+        """Ask the Hub for the commit and the license. Raises SourceError for a license that nobody accepted."""
+        try:
+            from huggingface_hub import HfApi
+            from huggingface_hub.errors import HfHubHTTPError
+
+            found = HfApi().dataset_info(self.name)
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            raise SourceError("cannot find the dataset", where=self.name, value=str(error).split("\n")[0]) from None
+        stated = getattr(found.card_data, "license", None) or ""
+        self.license = stated[0] if isinstance(stated, list) and stated else str(stated or "")
+        self.revision = found.sha or ""
+        if not accept_license and (not self.license or _NOT_FREE.search(self.license)):
+            raise SourceError(
+                "the dataset's license does not let everybody train on it" if self.license else "no license is stated",
+                where=self.name,
+                value=self.license or None,
+                hint="read its card; `--accept-license` takes it all the same, and every row says what it is",
+            )
+
+    def raw(self) -> Iterator[Record]:
+        try:
+            from datasets import load_dataset
+        except ImportError:
+            raise SourceError(
+                "reading a dataset of the Hub needs the package `datasets`",
+                where=self.name,
+                hint="pip install datasets, or download the parquet files and name their folder",
+            ) from None
+        try:
+            yield from load_dataset(self.name, split=self.split, streaming=True, revision=self.revision or None)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SourceError("cannot read the dataset", where=self.name, value=error) from None
 
 
 def find(root: Path) -> Iterator[Log]:

@@ -12,7 +12,7 @@ from duel.environment import expanded
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
 from duel.sources.sessions import readers
-from duel.sources.sessions.log import ENDINGS, Log, SessionReader, find
+from duel.sources.sessions.log import ENDINGS, HubRows, Log, SessionReader, find
 
 # Names by which formats are known elsewhere: of a reader, or of the one dialect that the rows of a set speak.
 _ALSO = "atif=atif_documents codeact=execute_tags swe-smith=function_tags toolace=python_calls dolci= sharegpt= toucan="
@@ -69,8 +69,6 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
         if path.exists():
             yield from find(path)
         elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
-            from duel.sources.sessions.hub_rows import HubRows
-
             rows = HubRows(path, place, split=split)
             rows.look_up(accept_license)
             yield rows

@@ -6,11 +6,7 @@ from typing import Any
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import waiting_for
 from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionReader
-
-
-def _recognizes(sample: list[dict[str, Any]]) -> bool:
-    return any(text(record, "schema_version").startswith("ATIF") for record in sample)
+from duel.sources.sessions.log import Log, SessionReader, any_record
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -49,4 +45,6 @@ def _add(step: dict[str, Any], session: Session) -> None:
             call.result, call.images = parts(result.get("content") or "")
 
 
-FORMATS = {"atif-documents": SessionReader(_recognizes, _read)}
+FORMATS = {
+    "atif-documents": SessionReader(any_record(lambda row: text(row, "schema_version").startswith("ATIF")), _read)
+}

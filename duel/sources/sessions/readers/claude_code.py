@@ -18,7 +18,7 @@ from duel.conversation.native_calls import add_blocks
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions import tree
-from duel.sources.sessions.log import Log, SessionReader
+from duel.sources.sessions.log import Log, SessionReader, any_record
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
@@ -56,14 +56,6 @@ class _Line:
     @property
     def message_id(self) -> str:
         return text(self.message, "id") or self.key
-
-
-def _recognizes(sample: list[dict[str, Any]]) -> bool:
-    return any(
-        text(record, "type") in _MESSAGES | _SILENT | {"system", "attachment"}
-        and record.keys() & {"sessionId", "session_id", "leafUuid", "isSnapshotUpdate"}
-        for record in sample
-    )
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -299,4 +291,7 @@ def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
     return ""
 
 
+_NAMES_ITS_SESSION = {"sessionId", "session_id", "leafUuid", "isSnapshotUpdate"}
+_KNOWN = _MESSAGES | _SILENT | {"system", "attachment"}
+_recognizes = any_record(lambda line: text(line, "type") in _KNOWN and line.keys() & _NAMES_ITS_SESSION)
 FORMATS = {"claude-code": SessionReader(_recognizes, _read, ("~/.claude/projects",))}

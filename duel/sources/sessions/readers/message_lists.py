@@ -6,11 +6,7 @@ from typing import Any
 from duel.conversation import message_rows, text_actions
 from duel.conversation.model import Session
 from duel.conversation.values import table, tables, text
-from duel.sources.sessions.log import Log, SessionReader
-
-
-def _holds_messages(sample: list[dict[str, Any]]) -> bool:
-    return any(message_rows.conversation(record) for record in sample)
+from duel.sources.sessions.log import Log, SessionReader, any_record
 
 
 def _rows(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[Session]:
@@ -79,7 +75,7 @@ def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 FORMATS = {
-    "messages": SessionReader(_holds_messages, _rows),
+    "messages": SessionReader(any_record(message_rows.conversation), _rows),
     "mini-swe-agent": SessionReader(_is_mini_swe_agent, _mini_swe_agent),
     "swe-agent": SessionReader(_is_swe_agent, _swe_agent),
 }

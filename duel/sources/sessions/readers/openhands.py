@@ -11,7 +11,7 @@ from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import calls_of
 from duel.conversation.record_files import Hole
 from duel.conversation.values import joined, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionReader
+from duel.sources.sessions.log import Log, SessionReader, any_record
 
 # Version 0's own names of actions that are tool calls, where the model's call itself is not kept.
 _TOOLS = {"run": "bash", "edit": "str_replace_editor", "run_ipython": "execute_ipython_cell"}
@@ -21,12 +21,9 @@ _SILENT_KINDS = frozenset(
 )
 
 
-def _recognizes(sample: list[dict[str, Any]]) -> bool:
-    return any(
-        text(r, "source") in ("user", "agent", "environment")
-        and (text(r, "kind").endswith(("Event", "Observation")) or "action" in r or "observation" in r)
-        for r in sample
-    )
+def _is_event(r: dict[str, Any]) -> bool:
+    named = text(r, "kind").endswith(("Event", "Observation")) or "action" in r or "observation" in r
+    return named and text(r, "source") in ("user", "agent", "environment")
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -139,4 +136,4 @@ def _failed(observation: dict[str, Any]) -> bool:
     return observation.get("is_error") is True or (isinstance(code, int) and code > 0)
 
 
-FORMATS = {"openhands": SessionReader(_recognizes, _read)}
+FORMATS = {"openhands": SessionReader(any_record(_is_event), _read)}

@@ -40,10 +40,6 @@ def _is_pi(sample: list[dict[str, Any]]) -> bool:
     )
 
 
-def _pi(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    yield from _branches(log.entries(), log, all_branches)
-
-
 def _branches(records: Iterable[Record], log: Log, all_branches: bool) -> Iterator[Session]:
     header: dict[str, Any] = {}
     entries: dict[str, dict[str, Any]] = {}
@@ -217,5 +213,7 @@ def _beside(path: Path, name: str) -> bytes:
 
 FORMATS = {
     "openclaw": SessionReader(_is_openclaw, _openclaw, ("~/.openclaw/agents",)),
-    "pi": SessionReader(_is_pi, _pi, ("~/.pi/agent/sessions",)),
+    "pi": SessionReader(
+        _is_pi, lambda log, all_branches=False: _branches(log.entries(), log, all_branches), ("~/.pi/agent/sessions",)
+    ),
 }

@@ -8,7 +8,7 @@ from duel.conversation.message_rows import chat
 from duel.conversation.model import AgentCall, AgentReply, Said, Session
 from duel.conversation.native_calls import waiting_for
 from duel.conversation.values import joined, loaded, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionReader
+from duel.sources.sessions.log import Log, SessionReader, any_record
 
 _DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
 _CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")
@@ -16,10 +16,6 @@ _CODE = ("func_code_string", "whole_func_string", "code", "function", "original_
 _LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
 _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
-
-
-def _is_oasst(sample: list[dict[str, Any]]) -> bool:
-    return any(_root(record) or {"message_id", "parent_id", "message_tree_id"} <= record.keys() for record in sample)
 
 
 def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -53,10 +49,6 @@ def _grown(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return next((node for node in nodes.values() if not text(node, "parent_id")), {})
 
 
-def _is_code_contests(sample: list[dict[str, Any]]) -> bool:
-    return any("description" in record and "language" in table(record.get("solutions")) for record in sample)
-
-
 def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """A problem and, of each language, the first solution that was accepted."""
     for number, row in enumerate(log.values()):
@@ -68,10 +60,6 @@ def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
         for language, source in firsts.items():
             name = f"{text(row, 'name') or number} {language}"
             yield _answered("code-contests", name, number, text(row, "description"), language, source.rstrip())
-
-
-def _is_documented(sample: list[dict[str, Any]]) -> bool:
-    return any(text(record, *_DOCUMENTATION) and text(record, *_CODE) for record in sample)
 
 
 def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -88,10 +76,6 @@ def _answered(format: str, name: str, number: int, asked: str, language: str, co
     session = chat(format, name, [("user", asked), ("assistant", f"```{language}\n{code}\n```")])
     session.row = number
     return session
-
-
-def _has_a_row_a_turn(sample: list[dict[str, Any]]) -> bool:
-    return any({"session_id", "turn_number"} <= row.keys() and row.keys() & {"role", "turn_type"} for row in sample)
 
 
 def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -135,9 +119,15 @@ def _add_turn(row: dict[str, Any], session: Session) -> None:
         session.refusal, session.detail = "unknown-role", f"a row has the type {kind[:40]!r}"
 
 
+_IN_A_TREE = {"message_id", "parent_id", "message_tree_id"}
 FORMATS = {
-    "code-contests": SessionReader(_is_code_contests, _code_contests),
-    "docstrings": SessionReader(_is_documented, _docstrings),
-    "oasst": SessionReader(_is_oasst, _oasst),
-    "turn-tables": SessionReader(_has_a_row_a_turn, _turn_tables),
+    "code-contests": SessionReader(
+        any_record(lambda row: "description" in row and "language" in table(row.get("solutions"))), _code_contests
+    ),
+    "docstrings": SessionReader(any_record(lambda row: text(row, *_DOCUMENTATION) and text(row, *_CODE)), _docstrings),
+    "oasst": SessionReader(any_record(lambda row: _root(row) or row.keys() >= _IN_A_TREE), _oasst),
+    "turn-tables": SessionReader(
+        any_record(lambda row: row.keys() >= {"session_id", "turn_number"} and row.keys() & {"role", "turn_type"}),
+        _turn_tables,
+    ),
 }
