@@ -118,6 +118,8 @@ class Rewriting(asking.AskingStage):
             if (score := self.score_of(path, answer)) is None:  # validate.py is at work beside
                 continue
             trials = self.panels.trials(path, answer)
+            if trials and (last := trials[-1].rewrite).parent.observed and not last.candidate.observed:
+                self.to_execute.append(path)  # an earlier run was killed before it came to that
             due = next_round(trials, self.settings, again=self.again)
             for trial in trials[: None if due is None else due - 1]:
                 if trial.refused:

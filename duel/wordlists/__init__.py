@@ -1,4 +1,4 @@
-"""Long lists of words and regular expressions, as text files beside this one; lines with `#` in front are comments."""
+"""Long lists of words and regular expressions in text files: those beside this module, and the reader of all."""
 
 import re
 from functools import cache
@@ -8,24 +8,27 @@ _PART = re.compile(r"\{\{(\w+)\}\}")
 
 
 @cache
-def lines(name: str) -> tuple[str, ...]:
-    """The lines of `<name>.txt`. Raises FileNotFoundError where there is none."""
-    text = resources.files(__name__).joinpath(f"{name}.txt").read_text("utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+def rows(package: str, file: str, kind: str = "") -> tuple[tuple[str, ...], ...]:
+    """The columns of each row of a file in `package`, with tabs between them; `# ` begins a comment.
+
+    With a `kind`, of the rows whose first column it is the others. Raises FileNotFoundError where there is no file.
+    """
+    lines = resources.files(package).joinpath(file).read_text("utf-8").splitlines()
+    found = [tuple(line.split("\t")) for line in lines if line and not line.startswith("# ")]
+    return tuple(row[1:] for row in found if row[0] == kind) if kind else tuple(found)
 
 
-@cache
 def table(name: str) -> dict[str, str]:
-    """A file of two columns with a tab between them."""
-    return dict(line.split("\t", 1) for line in lines(name))
+    """A list of two columns."""
+    return dict(rows(__name__, f"{name}.txt"))  # type: ignore[arg-type]
 
 
 @cache
 def pattern(name: str) -> str:
-    """The regular expressions of a file as one: each line an alternative, `{{NAME}}` for a line `NAME = …` above."""
+    """The regular expressions of a list as one: each line an alternative, `{{NAME}}` for a line `NAME = …` above."""
     parts: dict[str, str] = {}
     found = []
-    for line in lines(name):
+    for (line,) in rows(__name__, f"{name}.txt"):
         known, is_part, value = line.partition(" = ")
         if is_part and known.isupper():
             parts[known] = value

@@ -40,9 +40,14 @@ def test_after_stages_one_by_one_only_what_was_executed_is_and_no_vote_is_asked_
 ) -> None:
     (tmp_path / "chain.toml").write_text("[sample]\nn = 30\n[refine]\nfrom = 0\n[duel]\nbootstrap_resamples = 100\n")
     stages = ["prompt.py", "king.py", "ch.py", *["execute"] * executed, "audit", "validate.py", "report.py"]
-    for name in [*stages, "refine"]:
-        said = script(name, "--workspace", tmp_path, "--offline", code=0).err
+    for name in stages:
+        script(name, "--workspace", tmp_path, "--offline", code=0)
+    with pytest.MonkeyPatch.context() as patch:  # killed once all is written and nothing is executed
+        patch.setattr("duel.stages.execute.where_possible", lambda *_, **__: None)
+        said = script("refine", "--workspace", tmp_path, "--offline", code=0).err
     (rewritten,) = (int(found) for found in re.findall(r"refine: (\d+) done", said))
+    said = script("refine", "--workspace", tmp_path, "--offline", code=0).err
+    assert "refine: nothing to do" in said
     every = [one for _, answer in Workspace(tmp_path).answers([]) for one in answer.candidates]
     ran = [one for one in every if one.observed is not None]
     assert len(every) > len(ran) == 0 if not executed else len(every) == len(ran)
