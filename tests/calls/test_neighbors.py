@@ -100,7 +100,8 @@ def together(street: Street, *houses: dict[str, float]) -> float:
 @pytest.mark.parametrize("latency_s", [0.2, 2.0, 10.0])
 @pytest.mark.parametrize("capacity", [10, 40])
 def test_eight_neighbors_reach_the_level_as_one_does(tmp_path: Path, capacity: int, latency_s: float) -> None:
-    street, rounds = Street(tmp_path / "lease", capacity, latency_s), 30
+    street = Street(tmp_path / "lease", capacity, latency_s)
+    rounds = 14 if latency_s == 10.0 else 30  # fewer are harder: less time to make good what finding the level costs
     calls = rounds * capacity // 8
     seconds = together(street, *[{"calls": calls, "after_s": 0.01 * number} for number in range(8)])
     assert sum(street.answered.values()) == 8 * calls
