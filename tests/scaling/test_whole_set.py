@@ -65,7 +65,7 @@ def steps(workspace: Path, tree: Path, public: list[Path]) -> list[list[object]]
         ["scale", "pairs", tree, *common],
         ["scale", "public", *public, "--license", "MIT", *common],
         ["scale", "synthesize", "--count", PLANS, *common],
-        ["scale", "augment", "synthetic", "public", "--count", PLANS // 2, *common],
+        ["scale", "augment", "synthetic", "public", "--count", PLANS, *common],
         ["scale", "combine", "--format", "openai-tools,trl-tools", *common],
     ]
 
@@ -87,10 +87,11 @@ def killed(words: list[object], after: int) -> None:
 
     def killing(self: Ledger, batch: list[Any]) -> None:
         nonlocal seen
-        write(self, batch)
-        seen += len(batch)
-        if seen >= after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        for entry in batch:
+            write(self, [entry])
+            seen += 1
+            if seen >= after:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def work() -> None:
         Ledger._write = killing  # type: ignore[method-assign]
@@ -125,7 +126,7 @@ def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(scrip
     shutil.copy(first / ".duel" / "secret", second / ".duel" / "secret")  # what fences are marked with
     for command in steps(second, tree, public):
         if command[1] in {"synthesize", "augment"}:
-            killed(command, 5)
+            killed(command, 2)
             before = set(asked(second))
             assert before and before < set(paid)
         script(*command, code=0)
