@@ -65,7 +65,7 @@ def choose(columns: Columns, parsed: Flags, settings: Settings) -> tuple[Units, 
         return (repos, pulls) if repos.count >= least else (pulls, repos)
     if asked == "repo":
         return repos, pulls
-    return (pulls, repos) if asked == "instance_id" else (Units.of(columns, parsed, asked), repos)
+    return Units.of(columns, parsed, asked), repos
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,8 @@ def test_a_bound_of_exactly_nothing_is_no_win() -> None:
 def test_with_the_margin_bound_the_bound_must_reach_the_margin_in_deltas() -> None:
     [bound] = [g for g in decided(won(), chosen(margin_bound=True, win_margin=10.0)).gates if g.name == "lcb"]
     assert bound.threshold == 0.05
-    sure = [score(number) for number in range(8)]
-    at = decided(sure, chosen(margin_bound=True, win_margin=100.0))
-    assert at.lcb is not None and at.accepted == (at.lcb >= 0.5)
+    sure = decided([score(number) for number in range(200)], chosen(margin_bound=True, win_margin=100.0))
+    assert sure.lcb == 0.5 and sure.accepted  # it reaches the margin exactly
 
 
 def test_the_what_if_table_says_what_another_margin_would_decide() -> None:
@@ -373,10 +372,10 @@ def test_no_rows_give_a_bound_without_figures() -> None:
 
 
 def test_a_length_difference_is_a_share_of_the_longer_reply() -> None:
-    pairs = [(100, 150), (150, 100), (0, 0), (0, 10), (-1, 50), (50, -1)]
+    pairs = [(100, 150), (150, 100), (0, 0), (0, 10), (10, 0), (-1, 50), (50, -1)]
     scores = [score(n, lengths={"opponent": one, "challenger": two}) for n, (one, two) in enumerate(pairs)]
     found = bounds.length_difference(Columns.of(scores, ["a", "b"]))
-    assert found.tolist() == pytest.approx([1 / 3, -1 / 3, 0.0, 1.0, 0.0, 0.0])
+    assert found.tolist() == pytest.approx([1 / 3, -1 / 3, 0.0, 1.0, -1.0, 0.0, 0.0])
 
 
 def test_what_is_left_at_equal_length_is_the_intercept_of_a_straight_line() -> None:
