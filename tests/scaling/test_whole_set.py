@@ -87,7 +87,7 @@ def killed(words: list[object], after: int) -> None:
 
     def killing(self: Ledger, batch: list[Any]) -> None:
         nonlocal seen
-        write(self, batch)
+        write(self, batch[: after - seen])  # on a busy machine one batch may hold every reply
         seen += len(batch)
         if seen >= after:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_the_whole_set_comes_again_byte_for_byte_and_no_call_is_made_twice(scrip
     shutil.copy(first / ".duel" / "secret", second / ".duel" / "secret")  # what fences are marked with
     for command in steps(second, tree, public):
         if command[1] in {"synthesize", "augment"}:
-            killed(command, 5)
+            killed(command, 3)
             before = set(asked(second))
             assert before and before < set(paid)
         script(*command, code=0)
