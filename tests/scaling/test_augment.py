@@ -27,7 +27,7 @@ Script = Callable[..., Finished]
 
 
 def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Path, shop: Start) -> None:  # noqa: F811
-    made, _ = carried_out(mirrors, shop, 24)
+    made, _ = carried_out(mirrors, shop, 40)
     children: dict[str, list[tuple[ScaledRow, ScaledRow]]] = {name: [] for name in CHANGES}
     drops = LeftOut()
 

@@ -61,8 +61,8 @@ def carried_out(
 
 
 def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, shop: Start) -> None:  # noqa: F811
-    made, drops = carried_out(mirrors, shop, 24)
-    assert len(made) + drops.total() == 24 and len({row.made["kind"] for row in made}) >= 8
+    made, drops = carried_out(mirrors, shop, 40)
+    assert len(made) + drops.total() == 40 and len({row.made["kind"] for row in made}) >= 8
 
     async def repeat() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
