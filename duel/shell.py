@@ -26,6 +26,7 @@ _NO_FILES = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z_]\w*))")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,16 @@ def _parser() -> Parser:
 @lru_cache(maxsize=1024)
 def parse(command: str) -> Script:
     """Parse `command`. Never raises: what is no bash comes back with `valid` False."""
-    root = _tree(command)
+    source = command.encode("utf-8", "replace")
+    root = _tree(source)
     if root.has_error and (without := _without_heredocs(command)) != command:
         # The grammar takes a delimiter at the END of a heredoc line for its end (2 of 1,295 real commands).
-        retry = _tree(without)
-        root = root if retry.has_error else retry
+        shorter = without.encode("utf-8", "replace")
+        retry = _tree(shorter)
+        root, source = (root, source) if retry.has_error else (retry, shorter)
     commands: list[Command] = []
     operators: set[str] = set()
-    _collect(root, (), commands, operators)
+    _collect(root, source, commands, operators)
     statements = [child for child in root.named_children if child.type != "comment"]
     if len(statements) > 1:
         operators.add(";")
@@ -148,13 +151,18 @@ def _in_place(words: tuple[str, ...]) -> bool:
 # -- the tree ------------------------------------------------------------------------------------------------------
 
 
-def _tree(command: str) -> Node:
-    return _parser().parse(command.encode("utf-8", "replace")).root_node
+def _tree(source: bytes) -> Node:
+    """The tree of what `source` is with a letter in the place of each byte that is not ASCII.
+
+    The grammar's scanner asks C's `isalpha` about whole characters, and beyond a byte's range that reads any memory:
+    `{` before U+31860 ends the process (tree-sitter-bash#337; 0.25.1 is the newest). Places are those of `source`.
+    """
+    return _parser().parse(source if source.isascii() else _NOT_ASCII.sub(b"x", source)).root_node
 
 
-def _collect(root: Node, writes: tuple[str, ...], commands: list[Command], operators: set[str]) -> None:
+def _collect(root: Node, source: bytes, commands: list[Command], operators: set[str]) -> None:
     """All simple commands below `root`, without recursion: a hostile script can be nested as deep as it is long."""
-    stack: list[tuple[Node, tuple[str, ...]]] = [(root, writes)]
+    stack: list[tuple[Node, tuple[str, ...]]] = [(root, ())]
     while stack:
         node, targets = stack.pop()
         kind = node.type
@@ -164,16 +172,16 @@ def _collect(root: Node, writes: tuple[str, ...], commands: list[Command], opera
         if kind in {"raw_string", "word", "heredoc_content", "string_content", "comment"}:
             continue
         if kind == "redirected_statement":
-            targets = targets + tuple(_targets(node))
+            targets = targets + tuple(_targets(node, source))
             if node.child_by_field_name("body") is None:
                 commands.append(Command("", (), targets))
         elif kind == "command":
-            words = tuple(_words(node))
+            words = tuple(_words(node, source))
             name = words[0].rsplit("/", 1)[-1] if words else ""
-            commands.append(Command(name, words, targets + tuple(_targets(node))))
+            commands.append(Command(name, words, targets + tuple(_targets(node, source))))
             targets = ()
         elif kind in {"declaration_command", "unset_command", "test_command"} and node.child_count:
-            commands.append(Command(_text(node.children[0]).strip("["), (_text(node),), ()))
+            commands.append(Command(_text(node.children[0], source).strip("["), (_text(node, source),), ()))
         body = node.child_by_field_name("body") if kind == "redirected_statement" else None
         stack.extend(
             (child, targets if child == body or kind != "redirected_statement" else ())
@@ -181,32 +189,32 @@ def _collect(root: Node, writes: tuple[str, ...], commands: list[Command], opera
         )
 
 
-def _targets(node: Node) -> Iterator[str]:
+def _targets(node: Node, source: bytes) -> Iterator[str]:
     """The files that the redirections of `node` write, those behind a heredoc's opening included."""
     for child in node.children:
         if child.type == "heredoc_redirect":
-            yield from _targets(child)
+            yield from _targets(child, source)
         elif child.type == "file_redirect" and any(
             part.type in {">", ">>", "&>", "&>>", ">|"} for part in child.children
         ):
             destination = child.child_by_field_name("destination")
             if destination is not None:
-                yield _unquoted(destination)
+                yield _unquoted(destination, source)
 
 
-def _words(node: Node) -> Iterator[str]:
+def _words(node: Node, source: bytes) -> Iterator[str]:
     for child in node.named_children:
         if child.type not in {"variable_assignment", "file_redirect", "herestring_redirect", "heredoc_redirect"}:
-            yield _unquoted(child)
+            yield _unquoted(child, source)
 
 
-def _unquoted(node: Node) -> str:
+def _unquoted(node: Node, source: bytes) -> str:
     """The text of one word with its quotes taken off; what the shell would expand stays as it is written."""
-    kind, text = node.type, _text(node)
+    kind, text = node.type, _text(node, source)
     if kind == "command_name" and node.named_child_count:
-        return _unquoted(node.named_children[0])
+        return _unquoted(node.named_children[0], source)
     if kind == "concatenation":
-        return "".join(_unquoted(child) for child in node.children)
+        return "".join(_unquoted(child, source) for child in node.children)
     if kind == "raw_string":
         return text[1:-1]
     if kind == "string":
@@ -216,8 +224,8 @@ def _unquoted(node: Node) -> str:
     return text
 
 
-def _text(node: Node) -> str:
-    return (node.text or b"").decode("utf-8", "replace")
+def _text(node: Node, source: bytes) -> str:
+    return source[node.start_byte : node.end_byte].decode("utf-8", "replace")
 
 
 def _error_line(root: Node) -> int:

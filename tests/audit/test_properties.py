@@ -100,3 +100,16 @@ def test_monsters_are_read_in_their_stride(odd: str) -> None:
     near_duplicates([("a", odd)], 0.9)
     patched = COMMIT.model_copy(update={"patch": f"@@ -1 +1 @@\n+{odd}", "description": odd})
     find_leaks("Let me look at line 1.", history, patched, RARITY)
+
+
+@pytest.mark.parametrize(
+    "command", ["{\U00031860", "${\U0010e693x}", "echo '√ñ' > naïve.txt && {\U000f7105+foo_bar = 'a b'"]
+)
+def test_characters_beyond_ascii_do_not_end_the_parser(command: str) -> None:
+    assert shell.style(command) in shell.STYLES
+
+
+def test_words_beyond_ascii_are_read_as_they_stand() -> None:
+    (command,) = shell.parse("cat 'straße 😀.txt' größe > über.log").commands
+    assert command.words == ("cat", "straße 😀.txt", "größe")
+    assert command.writes == ("über.log",)
