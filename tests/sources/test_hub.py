@@ -24,11 +24,12 @@ Script = Callable[..., Any]
 
 
 @pytest.fixture
-def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """The library reads HF_HUB_OFFLINE once, whichever test of this process imports it first."""
+def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
+    """The library reads HF_HUB_OFFLINE and the home folder once, whichever test of this process imports it first."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with LoopbackHub() as hub:
         yield hub
 
