@@ -103,13 +103,10 @@ def candidate_id(answer: Answer, side: Side) -> str:
 
 def fingerprint(pair: JudgedPair) -> str:
     """16 hexadecimal digits that change with any text the judges would see."""
-    digest = hashlib.blake2b(digest_size=8)
     texts = [pair.opponent, pair.challenger, *(pair.observed if pair.has_evidence else ())]
-    for text in texts + [part for message in pair.history for part in (message.role, message.content)]:
-        raw = text.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(raw))
-        digest.update(raw)
-    return digest.hexdigest()
+    texts += [part for message in pair.history for part in (message.role, message.content)]
+    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return hashlib.blake2b(b"".join(b"%d:%b" % (len(one), one) for one in raw), digest_size=8).hexdigest()
 
 
 def short_hash(value: Any) -> str:
