@@ -26,7 +26,9 @@ GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init
 
 
 def git(folder: Path, *words: str) -> str:
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    # The same files make the same commit, and so the same draws from it.
+    when = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-05-01T10:36:00+00:00")
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", **when}
     return subprocess.run([*GIT, *words], cwd=folder, env=env, check=True, capture_output=True, text=True).stdout
 
 

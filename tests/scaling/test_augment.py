@@ -33,7 +33,7 @@ def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Pa
 
     async def work() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
-        for number, parent, draw in augmentation.drawn(made, 2 * len(made), 1):
+        for number, parent, draw in augmentation.drawn(made, 3 * len(made), 1):
             try:
                 child = await augmentation._child(executor, parent, number, draw)
             except ItemError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +102,8 @@ def repository(folder: Path, files: dict[str, str]) -> Path:
         (folder / name).write_text(text)
     as_somebody = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
     for words in (["init", "-q"], ["add", "-A"], [*as_somebody, "commit", "-qm", "all"]):
-        subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True)
+        when = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-05-01T10:36:00+00:00")
+        subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, env={**os.environ, **when})
     return folder
 
 
