@@ -96,11 +96,12 @@ async def _change(verifier: Verifier, attempt: Attempt) -> str:
 
 def _fixed(change: str, sources: Sources, attempt: Attempt, fix: dict[str, str]) -> bool:
     """Whether the rollout's change holds every line that the fix brings."""
+    brought = Counter(line[1:] for line in change.splitlines() if line.startswith("+"))
     mirror, commit = sources.find(attempt.start.repository, attempt.start.commit).folder, attempt.start.commit
     for path, text in fix.items():
         ask = ["git", "-C", str(mirror), "show", f"{commit}:{path}"]
         before = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.splitlines()
-        if not all(f"+{line}" in change for line in set(text.splitlines()) - set(before)):
+        if Counter(text.splitlines()) - Counter(before) - brought:
             return False
     return True
 
