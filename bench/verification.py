@@ -76,8 +76,7 @@ async def verified(
         async for attempt, one in as_done(verifier.verify, iter(todo), 2):
             change = await _change(verifier, attempt)
             found.append(Known(attempt.key, one, _fixed(change, sources, attempt, fixes[attempt.key])))
-        await tester.close()
-        await replayer.close()
+        await verifier.close()
     return found
 
 

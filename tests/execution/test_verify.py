@@ -51,8 +51,7 @@ def verify(mirrors: Path, *attempts: Attempt) -> list[Verified]:
         try:
             return [await verifier.verify(one) for one in attempts]
         finally:
-            await tester.close()
-            await replayer.close()
+            await verifier.close()
 
     return asyncio.run(whole())
 
