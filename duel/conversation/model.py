@@ -13,15 +13,6 @@ IMAGE_LEFT_OUT = "[an image is left out here]"
 Outcome = Literal["success", "failure", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Hunk:
-    """One hunk of a unified diff: first lines (1-based) and the lines with their sign in front."""
-
-    old_start: int
-    new_start: int
-    lines: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class AgentCall:
     """One tool call and what came back from it. `result` is None where nothing ever came back."""
@@ -36,7 +27,6 @@ class AgentCall:
     is_error: bool = False
     images: int = 0  # images in the result, left out
     before: str | None = None  # an edited file's whole content before the edit, where the log has it
-    hunks: tuple[Hunk, ...] = ()  # what the harness says an edit changed
     obstacle: str = ""  # why this very call has no shell form although its tool has one ("rejected by the user")
 
 
@@ -123,6 +113,11 @@ class Session:
     @property
     def last(self) -> Entry | Lost | None:
         return self.entries[-1] if self.entries else None
+
+    @property
+    def stays_verbatim(self) -> bool:
+        """True where the replies are taken as they are: our own protocol, or talk without actions."""
+        return self.keeps_protocol or self.task == "chat"
 
     @property
     def replies(self) -> list[AgentReply]:

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duel.conversation.model import Hunk, Said, Session
+from duel.conversation.model import Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
 from duel.sources.mining.normalize import normalize
 from duel.sources.sessions import session_formats
 from duel.sources.sessions.log import HubRows, Log
-from duel.sources.sessions.readers.pi import numbered_diff
 from tests.sessions.logs import write_lines
 
 SUBMIT = "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```"
@@ -103,21 +102,6 @@ def test_a_circle_of_parents_ends_the_walk(tmp_path: Path) -> None:
     lines[1]["parentId"] = "9"
     (session,) = read(write_lines(tmp_path / "x.jsonl", lines), "pi")
     assert len(session.calls) == 2
-
-
-@pytest.mark.parametrize(
-    ("diff", "hunks"),
-    [
-        ("", ()),
-        ("  1 a\n- 2 b\n+ 2 c\n  3 d", (Hunk(1, 1, (" a", "-b", "+c", " d")),)),
-        ("   ...\n  1 a\n-32 b\n+32 c\n 33 d\n   ...", (Hunk(31, 31, (" a", "-b", "+c", " d")),)),
-        ("+ 1 a\n  1 b\n   ...\n- 9 x\n 10 y", (Hunk(1, 1, ("+a", " b")), Hunk(9, 10, ("-x", " y")))),
-        ("- 1 a\n- 3 b", ()),
-        ("no diff at all", ()),
-    ],
-)
-def test_pis_numbered_diffs_become_hunks_where_their_numbers_add_up(diff: str, hunks: tuple[Hunk, ...]) -> None:
-    assert numbered_diff(diff) == hunks
 
 
 # -- mini-swe-agent and SWE-agent --------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from duel.exports import trajectories
 from duel.registry import Registry
 from duel.sources.mining.choosing import SessionChoice
 from duel.sources.mining.sweep import Mine, MinedSession, Ticker
-from duel.sources.mining.task_words import first_words
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, write_lines
 
@@ -640,22 +639,6 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
 def test_every_dialect_finds_nothing_in_prose() -> None:
     for name, dialect in text_actions.DIALECTS.items():
         assert dialect.find("I think that [this] {is} fine; f(x) = 1.", 1) is None, name
-
-
-@pytest.mark.parametrize(
-    ("task", "words"),
-    [
-        (
-            "<uploaded_files>\n/r\n</uploaded_files>\n<pr_description>\nIt is slow.\n</pr_description>\nPlease",
-            "It is slow.",
-        ),
-        ("We solve the following issue:\nISSUE:\nA crash\nin x.py", "A crash in x.py"),
-        ("<system-reminder>be nice</system-reminder>Fix\nit.", "Fix it."),
-        ("", ""),
-    ],
-)
-def test_the_first_words_of_a_task_are_the_tasks_own(task: str, words: str) -> None:
-    assert first_words(task) == words
 
 
 def test_progress_is_said_after_two_seconds_and_then_ever_more_rarely(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel import turn
-from duel.conversation.model import AgentCall, Hunk
+from duel.conversation.model import AgentCall
 from duel.sources.mining import edit_forms, shell_forms
 from tests.sessions.shell import Case, wrong
 
@@ -93,24 +92,10 @@ def test_any_edit_changes_the_file_as_the_tool_did(
         if known:
             edit.before = before
             after = edit_forms.replaced(before, old, new, False)
-            assert after is not None
         else:
             after = before.replace(old, new)
         cases.append(Case(f"{before!r} {old!r} {new!r}", checked(shell_forms.shell_form(edit)), "x.md", before, after))
     assert wrong(cases, tmp_path_factory.mktemp("e")) == []
-
-
-@settings(max_examples=100, deadline=None)
-@given(before=CONTENT, after=CONTENT)
-def test_a_patch_applied_by_its_own_rules_gives_the_file_after(before: str, after: str) -> None:
-    hunks: list[Hunk] = []
-    for line in edit_forms._hunks(before, after):
-        if header := re.match(r"@@ -(\d+),(\d+) ", line):
-            start = int(header[1]) + (header[2] == "0")
-            hunks.append(Hunk(start, start, ()))
-        else:
-            hunks[-1] = Hunk(hunks[-1].old_start, hunks[-1].new_start, (*hunks[-1].lines, line))
-    assert edit_forms.patched(before, hunks) == after
 
 
 def test_an_edit_below_the_top_of_a_repository_reaches_its_file(tmp_path: Path) -> None:
@@ -137,13 +122,11 @@ def test_an_edit_that_found_nothing_fails_in_the_shell_as_well(tmp_path: Path) -
         assert (tmp_path / "x").read_text() == "a a"
 
 
-def test_hunks_whose_tabs_are_shown_as_blanks_are_not_trusted() -> None:
-    hunks = (Hunk(1, 1, (" x", "-  a", "+  b", " y", " z")),)
-    edit = call("Edit", file_path="/w/x", old_string="\ta", new_string="\tb")
-    edit.hunks = hunks
-    assert shell_forms.shell_form(edit).startswith("python3 -")
-    edit.arguments = {"file_path": "/w/x", "old_string": "  a", "new_string": "  b"}
-    assert shell_forms.shell_form(edit).startswith("git apply")
+def test_an_edit_of_a_text_that_is_not_in_the_file_before_has_no_form() -> None:
+    edit = call("Edit", file_path="/w/x", old_string='"a"', new_string="b")
+    edit.before = "“a”\n"
+    with pytest.raises(shell_forms.NoShellForm, match="does not fit"):
+        shell_forms.shell_form(edit)
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ _TEST_RUN = re.compile(
 
 
 def seconds_of(age: str) -> float:
-    """Seconds of an age such as `7d`, `12h`, `90m`, `2w`. Raises SettingsError."""
     found = _AGE.fullmatch(age.strip().lower())
     if not found:
         raise SettingsError("not an age", where="--since", value=age, hint="a number and m, h, d or w: 7d, 12h, 2w")
@@ -41,7 +40,6 @@ class SessionChoice:
     happened: Callable[[MinedTrajectory], bool] | None = None  # the predicate of `--filter`
 
     def refuses_session(self, session: Session, repo: str) -> str:
-        """Why a session is left before it is converted, as a slug; "" where it is not."""
         if self.not_before is not None and (session.ended is None or session.ended < self.not_before):
             return "older" if session.ended is not None else "without-a-date"
         folder = session.folder.rstrip("/")
@@ -51,7 +49,6 @@ class SessionChoice:
         return ""
 
     def refuses(self, trajectory: MinedTrajectory, outcome: str) -> str:
-        """Why a trajectory is left, as a slug; "" where it is taken."""
         if not trajectory.task:
             return "no-task"
         if not trajectory.turns and (self.min_turns or not trajectory.session.calls):

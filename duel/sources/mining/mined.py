@@ -45,7 +45,7 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
     session = trajectory.session
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
     repo = scrub(found.repo)
-    keeps = session.keeps_protocol or session.task == "chat"
+    ours = prompts.load("session_system")
     base = commit.base if commit else session.base_commit
     task = next((message for message in messages if message["role"] == "user"), {"content": ""})
     if base and base not in task["content"]:
@@ -76,7 +76,7 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
         "license": commit.license if commit else session.license,
         "source_row": session.row if session.row >= 0 else None,
         "source_revision": session.revision,
-        "system_prompt": "the log's" if keeps else f"session_system {prompts.load('session_system').hash}",
+        "system_prompt": "the log's" if session.stays_verbatim else f"session_system {ours.hash}",
         "native_messages": _json(scrub.deep(dialogue.native_chat(session))) if keep_tools else None,
         "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
     }
@@ -115,8 +115,7 @@ class RowWriter:
     """
 
     def __init__(self, path: Path, columns: str) -> None:
-        self.path, self.columns = path, columns
-        self.rows = 0
+        self.path, self.columns, self.rows = path, columns, 0
         self._part = path.with_name(f".{path.name}.part")
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
@@ -137,7 +136,17 @@ class RowWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        schema = _schema(self.columns)
+        message = pa.struct([("role", pa.string()), ("content", pa.string())])
+        kinds = {
+            "": pa.string(),
+            "float": pa.float64(),
+            "number": pa.int64(),
+            "truth": pa.bool_(),
+            "texts": pa.list_(pa.field("element", pa.string())),
+            "messages": pa.list_(pa.field("element", message)),
+        }
+        named = (column.partition(":") for column in self.columns.split())
+        schema = pa.schema([(name, kinds[kind]) for name, _, kind in named])
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,18 +169,3 @@ class RowWriter:
         finally:
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
-
-
-def _schema(columns: str) -> Any:
-    import pyarrow as pa
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    kinds = {
-        "": pa.string(),
-        "float": pa.float64(),
-        "number": pa.int64(),
-        "truth": pa.bool_(),
-        "texts": pa.list_(pa.field("element", pa.string())),
-        "messages": pa.list_(pa.field("element", message)),
-    }
-    return pa.schema([(name, kinds[kind]) for name, _, kind in (column.partition(":") for column in columns.split())])

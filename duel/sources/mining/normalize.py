@@ -10,7 +10,6 @@ unless asked for: it is often cut or sealed in the logs, and the agent's prose i
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from duel import prompts, turn
 from duel.conversation import text_actions
@@ -21,7 +20,6 @@ from duel.sources.mining.shell_forms import NoShellForm
 
 # The fence that a bash block opens with, inside prose: as `sh` it reads the same and is no action.
 _BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[^\S\n]*$)", re.MULTILINE)
-SUBMITTED, INCOMPLETE = "Submitted", "incomplete"
 
 
 @dataclass
@@ -44,21 +42,29 @@ def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     """The trajectory of a session; with `thinking`, the thought of a turn opens with what the model thought."""
     builder = _Builder(session, thinking)
     trajectory = builder.trajectory
-    system = session.system if builder.keeps else prompts.load("session_system").text
+    system = session.system if session.stays_verbatim else prompts.load("session_system").text
     if system:
         trajectory.messages.append({"role": "system", "content": system})
     try:
-        for number, entry in enumerate(session.entries):
+        for entry in session.entries:
             if isinstance(entry, Lost):
                 raise NoShellForm(entry.reason)
             if isinstance(entry, Said):
-                builder.said(entry)
+                builder.user(joined(entry.text, *[IMAGE_LEFT_OUT] * entry.images))
+                if entry.images:
+                    raise NoShellForm("image from the person")
+            elif not trajectory.task:
+                trajectory.left_out["reply before any task"] += 1
+            elif entry.cut:
+                trajectory.left_out["aborted reply"] += 1
+            elif session.stays_verbatim:
+                builder.verbatim(entry)
             else:
-                builder.replied(entry, is_last=number == len(session.entries) - 1)
+                builder.replied(entry, is_last=entry is session.entries[-1])
     except NoShellForm as end:
         trajectory.ended_by = str(end)
     if not trajectory.ended_by:  # the first part of a session says nothing about its end
-        trajectory.exit_status = session.exit_status or (SUBMITTED if builder.handed_over else INCOMPLETE)
+        trajectory.exit_status = session.exit_status or ("Submitted" if builder.handed_over else "incomplete")
     return trajectory
 
 
@@ -72,50 +78,31 @@ class _Builder:
     """Appends to one trajectory, keeping roles alternating."""
 
     def __init__(self, session: Session, thinking: bool) -> None:
-        self.session, self.trajectory = session, MinedTrajectory(session)
-        self.thinking = thinking
-        self.keeps = session.keeps_protocol or session.task == "chat"  # replies stay verbatim
+        self.session, self.trajectory, self.thinking = session, MinedTrajectory(session), thinking
         self.prose: list[str] = []
         """Words of replies that made no turn of their own; the next turn's thought opens with them."""
         self.handed_over = False
         self.acts = bool(session.calls)
 
-    def said(self, said: Said) -> None:
-        self._user(joined(said.text, *[IMAGE_LEFT_OUT] * said.images))
-        if said.images:
-            raise NoShellForm("image from the person")
-
     def replied(self, reply: AgentReply, is_last: bool) -> None:
-        if len(self.trajectory.messages) < 2 and not self.trajectory.task:
-            self.trajectory.left_out["reply before any task"] += 1
-            return
-        if reply.cut:
-            self.trajectory.left_out["aborted reply"] += 1
-            return
-        if self.keeps:
-            self._verbatim(reply)
-            return
         if not self.acts or (self.session.acts_in_text and text_actions.looks_like_action(reply.text)):
             raise NoShellForm("an action of an unknown kind" if self.acts else "no known action")
-        if self.thinking and reply.thinking:
-            self.prose.append(reply.thinking)
-        self.prose.append(reply.text)
+        self.prose += [reply.thinking if self.thinking else "", reply.text]
         if not reply.calls and any(self.prose):
-            self._hand_over()
+            self._turn(shell_forms.SUBMIT)
         for call in reply.calls:
-            self._called(call, is_last)
+            if call.name in shell_forms.BOOKKEEPING:
+                self.trajectory.left_out[f"bookkeeping: {call.name}"] += 1
+                self.prose.append(str(call.arguments.get("thought") or "") if call.name == "think" else "")
+            elif call.name in shell_forms.HAND_OVER:
+                self.prose.append(str(call.arguments.get("message") or ""))
+                self._turn(shell_forms.SUBMIT)
+                if call.result is not None and not is_last:
+                    self.user(call.result)
+            else:
+                self._called(call)
 
-    def _called(self, call: AgentCall, is_last: bool) -> None:
-        if call.name in shell_forms.BOOKKEEPING:
-            self.trajectory.left_out[f"bookkeeping: {call.name}"] += 1
-            self.prose.append(str(call.arguments.get("thought") or "") if call.name == "think" else "")
-            return
-        if call.name in shell_forms.HAND_OVER:
-            self.prose.append(str(call.arguments.get("message") or ""))
-            self._hand_over()
-            if call.result is not None and not is_last:
-                self._user(call.result)
-            return
+    def _called(self, call: AgentCall) -> None:
         call.prefix = _below(call.folder, self.session.top or self.session.folder)
         command = shell_forms.shell_form(call)
         if not any(self.prose) and isinstance(call.arguments.get("description"), str):
@@ -123,19 +110,7 @@ class _Builder:
         self._turn(command)
         if call.result is None:
             raise NoShellForm("call without a result")
-        self._user(call.result)
-
-    def _verbatim(self, reply: AgentReply) -> None:
-        self._assistant(reply.verbatim or reply.text)
-        submits = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
-        self.handed_over = submits or self.session.task == "chat"
-        for call in reply.calls:
-            if call.result is not None:
-                self._user(call.result, after_turn=True)
-
-    def _hand_over(self) -> None:
-        self._turn(shell_forms.SUBMIT)
-        self.handed_over = True
+        self.user(call.result)
 
     def _turn(self, command: str) -> None:
         thought = _BASH_FENCE.sub("```sh", joined(*(part.strip() for part in self.prose)))
@@ -144,7 +119,14 @@ class _Builder:
         if problem := turn.format_problem(content):
             raise NoShellForm(f"not one bash block: {problem}")
         self._assistant(content)
-        self.handed_over = False
+        self.handed_over = command == shell_forms.SUBMIT
+
+    def verbatim(self, reply: AgentReply) -> None:
+        self._assistant(reply.verbatim or reply.text)
+        submits = any(name in reply.verbatim for name in ("COMPLETE_TASK_AND_SUBMIT", "MINI_SWE_AGENT_FINAL"))
+        self.handed_over = submits or self.session.task == "chat"
+        for result in reply.results:
+            self.user(result.text)
 
     def _assistant(self, content: str) -> None:
         messages = self.trajectory.messages
@@ -153,10 +135,9 @@ class _Builder:
         messages.append({"role": "assistant", "content": content})
         self.trajectory.turns += 1
 
-    def _user(self, content: str, after_turn: bool = False) -> None:
-        messages = self.trajectory.messages
-        last: dict[str, Any] = messages[-1] if messages else {"role": ""}
-        if last["role"] == "user" and not after_turn:
-            last["content"] = joined(last["content"], content)
+    def user(self, content: str) -> None:
+        last = self.trajectory.messages[-1:]
+        if last and last[0]["role"] == "user":
+            last[0]["content"] = joined(last[0]["content"], content)
         else:
-            messages.append({"role": "user", "content": content})
+            self.trajectory.messages.append({"role": "user", "content": content})

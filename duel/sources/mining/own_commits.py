@@ -62,12 +62,7 @@ class OwnCommit:
     patch: str
     test_patch: str
     license: str
-    touched: int
-    edited: int
-
-    @property
-    def evidence(self) -> str:
-        return f"commit {self.sha[:12]} touches {self.touched} of the {self.edited} files that were edited"
+    evidence: str
 
 
 @lru_cache(maxsize=256)
@@ -88,8 +83,16 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
     Commits that the agent made itself count. Merges and the repository's first commit, which has no state before it,
     do not. Looked through: HEAD and the branch that the log names.
     """
-    edited = edited_files(session, place)
-    start = min((call.at for call in session.calls if call.at is not None and edits(call)), default=session.started)
+    edits = [
+        (call, path) for call in session.calls if call.result is not None and not call.is_error for path in _paths(call)
+    ]
+    start = min((call.at for call, _ in edits if call.at is not None), default=session.started)
+    top, found = place.top.resolve(), set()
+    for call, path in edits:
+        whole = Path.home() / path[2:] if path.startswith("~/") else Path(call.folder or session.folder, path)
+        if whole.resolve().is_relative_to(top):
+            found.add(whole.resolve().relative_to(top).as_posix())
+    edited = sorted(found)
     if not edited or start is None:
         return None
     last = (session.ended or start) + WINDOW_DAYS * 86400
@@ -101,23 +104,6 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
         if base := _commit(place, f"{sha}^1"):
             return _read(place, sha, base, edited)
     return None
-
-
-def edits(call: AgentCall) -> bool:
-    return bool(_paths(call)) and not call.is_error and call.result is not None
-
-
-def edited_files(session: Session, place: LocalRepository) -> list[str]:
-    """The files that a session changed, relative to the repository's top, sorted."""
-    found = set()
-    for call in session.calls:
-        for path in _paths(call) if edits(call) else ():
-            if path.startswith("~/"):
-                path = str(Path.home() / path[2:])
-            whole = Path(call.folder or session.folder, path).resolve()
-            if whole.is_relative_to(place.top.resolve()):
-                found.add(whole.relative_to(place.top.resolve()).as_posix())
-    return sorted(found)
 
 
 def _paths(call: AgentCall) -> list[str]:
@@ -136,10 +122,15 @@ def _commit(place: LocalRepository, name: str) -> str:
 
 
 def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) -> OwnCommit | None:
+    def diff(paths: list[str]) -> str | None:
+        options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", base, sha, "--")
+        patch = _git(place.top, "--literal-pathspecs", "diff-tree", *options, *paths) if paths else ""
+        return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
+
     names = _git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or ""
     changed = [name for name in names.split("\0") if name]
-    patch = _diff(place, base, sha, [name for name in changed if not _TEST_PATH.search(name)])
-    test_patch = _diff(place, base, sha, [name for name in changed if _TEST_PATH.search(name)])
+    patch = diff([name for name in changed if not _TEST_PATH.search(name)])
+    test_patch = diff([name for name in changed if _TEST_PATH.search(name)])
     shown = _git(place.top, "show", "-s", "--no-color", "--format=%cI%n%B", sha)
     if shown is None or patch is None or test_patch is None:
         return None
@@ -147,14 +138,8 @@ def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) ->
     listed = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
     file = next((name for name in sorted(listed) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
     license = spdx_of((_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else "")
-    touched = len({*edited} & {*changed})
-    return OwnCommit(sha, base, message.strip(), date, patch, test_patch, license, touched, len(edited))
-
-
-def _diff(place: LocalRepository, base: str, sha: str, paths: list[str]) -> str | None:
-    options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", base, sha, "--")
-    patch = _git(place.top, "--literal-pathspecs", "diff-tree", *options, *paths) if paths else ""
-    return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
+    evidence = f"commit {sha[:12]} touches {len({*edited} & {*changed})} of the {len(edited)} files that were edited"
+    return OwnCommit(sha, base, message.strip(), date, patch, test_patch, license, evidence)
 
 
 def spdx_of(text: str) -> str:

@@ -23,7 +23,6 @@ BOOKKEEPING = frozenset(
 )
 # Calls that hand the turn back to the person.
 HAND_OVER = frozenset({"submit", "finish"})
-_FENCE_LINE = re.compile(r"^```", re.MULTILINE)
 
 
 class NoShellForm(Exception):
@@ -35,13 +34,13 @@ def shell_form(call: AgentCall) -> str:
     if obstacle := call.obstacle or ("returns an image" if call.images else ""):
         raise NoShellForm(obstacle)
     form = FORMS.get(call.name)
-    if form is None or call.name.startswith("mcp__"):
+    if form is None:
         raise NoShellForm(f"no shell form: {'MCP tool' if call.name.startswith('mcp__') else call.name[:40]}")
     command = form(call).strip("\n")
     if not command.strip():
         raise NoShellForm("empty command")
     _need_writable(command)
-    if _FENCE_LINE.search(command):
+    if edit_forms.FENCE_LINE.search(command):
         raise NoShellForm("code fence in the command")
     return command
 
@@ -66,9 +65,9 @@ def _number(call: AgentCall, name: str) -> int | None:
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _path(call: AgentCall, *names: str, default: str | None = None) -> str:
+def _path(call: AgentCall, default: str | None = None) -> str:
     """The path a call names, relative where it lies in the call's working directory."""
-    names = names or ("file_path", "path")
+    names = ("file_path", "path")
     if default is not None and not any(isinstance(call.arguments.get(name), str) for name in names):
         return default
     path = _text(call.arguments, *names)
@@ -98,9 +97,14 @@ def _bash(call: AgentCall) -> str:
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
 
 
-def _window(call: AgentCall, reader: str = "") -> str:
-    """The lines from `offset` (1-based), at most `limit` of them, as `reader` shows them."""
-    path = _word(_path(call))
+def _keystrokes(call: AgentCall) -> str:
+    """What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh."""
+    return "\n".join(str(typed.get("keystrokes", "")).strip() for typed in tables(call.arguments.get("commands")))
+
+
+def _read(call: AgentCall) -> str:
+    """The lines from `offset` (1-based), at most `limit` of them; Claude Code shows them with their numbers."""
+    reader, path = "cat -n" * (call.name == "Read"), _word(_path(call))
     first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
     if first == 1 and count is None:
         return f"{reader or 'cat'} {path}"
@@ -110,25 +114,16 @@ def _window(call: AgentCall, reader: str = "") -> str:
 
 def _glob(call: AgentCall) -> str:
     """`find` with the same meaning: `**/` is any depth, `*` stays within one folder name."""
-    pattern = _text(call.arguments, "pattern")
-    root = _path(call, "path", default=".")
+    pattern, root = _text(call.arguments, "pattern"), _path(call, default=".")
     if pattern.startswith("/"):
         root, pattern = "/", pattern[1:]
-    fixed = []
     parts = pattern.split("/")
     while len(parts) > 1 and not re.search(r"[*?\[{\\]", parts[0]):
-        fixed.append(parts.pop(0))
-    start = posixpath.join(root, *fixed) if fixed else root
+        root = posixpath.join(root, parts.pop(0))
     name = parts[-1]
-    if len(parts) == 1 and not set("{[\\") & set(name) and "**" not in name:
-        return f"find {_word(start)} -maxdepth 1 -type f -name {shlex.quote(name)}"
-    if len(parts) == 2 and parts[0] == "**" and not set("{[\\") & set(name) and "**" not in name:
-        return f"find {_word(start)} -type f -name {shlex.quote(name)}"
-    expression = f"{_escaped(start.rstrip('/'))}/{_glob_expression('/'.join(parts))}"
-    return f"find {_word(start)} -regextype posix-extended -type f -regex {shlex.quote(expression)}"
-
-
-def _glob_expression(pattern: str) -> str:
+    if parts in ([name], ["**", name]) and not set("{[\\") & set(name) and "**" not in name:
+        within = " -maxdepth 1" if len(parts) == 1 else ""
+        return f"find {_word(root)}{within} -type f -name {shlex.quote(name)}"
     depth = 0
 
     def translated(found: re.Match[str]) -> str:
@@ -140,7 +135,9 @@ def _glob_expression(pattern: str) -> str:
         simple = {"**/": "(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(", "}": ")"}
         return "|" if part == "," and depth else simple.get(part) or _escaped(part)
 
-    return re.sub(r"\*\*/?|\[(.[^\]]*)\]|.", translated, pattern, flags=re.DOTALL)
+    regex = re.sub(r"\*\*/?|\[(.[^\]]*)\]|.", translated, "/".join(parts), flags=re.DOTALL)
+    regex = shlex.quote(f"{_escaped(root.rstrip('/'))}/{regex}")
+    return f"find {_word(root)} -regextype posix-extended -type f -regex {regex}"
 
 
 def _escaped(text: str) -> str:
@@ -148,93 +145,60 @@ def _escaped(text: str) -> str:
 
 
 def _grep(call: AgentCall) -> str:
-    arguments = call.arguments
-    mode = arguments.get("output_mode", "files_with_matches")
-    options = {"files_with_matches": ["-l"], "count": ["-c"]}.get(str(mode), [])
-    options += ["-n"] if mode == "content" and arguments.get("-n", True) else []
-    options += ["-i"] if arguments.get("-i") else []
-    for flag in ("-A", "-B", "-C") if mode == "content" else ():
-        if (count := _number(call, flag)) is not None:
-            options += [flag, str(count)]
-    options += ["-U", "--multiline-dotall"] if arguments.get("multiline") else []
+    """ripgrep, which Claude Code's `Grep` and pi's `grep` run as well, each with arguments of its own."""
+    arguments, of_pi = call.arguments, call.name == "grep"
+    mode = "content" if of_pi else str(arguments.get("output_mode", "files_with_matches"))
+    words = ["rg", *{"files_with_matches": ["-l"], "count": ["-c"]}.get(mode, [])]
+    words += ["-n"] * (mode == "content" and bool(arguments.get("-n", True)))
+    flags = {"-i": "-i", "ignoreCase": "-i", "literal": "-F", "multiline": "-U --multiline-dotall"}
+    words += [option for name, option in flags.items() if arguments.get(name)]
+    for option, name in (("-A", "-A"), ("-B", "-B"), ("-C", "-C"), ("-C", "context")) if mode == "content" else ():
+        if (count := _number(call, name)) is not None:
+            words += [option, str(count)]
     for option, name in (("-g", "glob"), ("-t", "type")):
         if isinstance(arguments.get(name), str) and arguments[name]:
-            options += [option, shlex.quote(arguments[name])]
-    offset = _number(call, "offset") or 0
-    return _ripgrep(call, options, f" | tail -n +{offset + 1}" if offset else "", _number(call, "head_limit"))
+            words += [option, shlex.quote(arguments[name])]
+    pattern, path = _text(arguments, "pattern"), _path(call, default="")
+    words += [*["-e"] * pattern.startswith("-"), shlex.quote(pattern), *[_word(path)] * bool(path)]
+    offset, limit = _number(call, "offset"), _number(call, "limit" if of_pi else "head_limit")
+    return " ".join(words) + (f" | tail -n +{offset + 1}" if offset else "") + (f" | head -n {limit}" if limit else "")
 
 
-def _grep_of_pi(call: AgentCall) -> str:
-    arguments, context = call.arguments, _number(call, "context")
-    options = ["-n", *["-i"] * bool(arguments.get("ignoreCase")), *["-F"] * bool(arguments.get("literal"))]
-    options += ["-C", str(context)] if context else []
-    options += ["-g", shlex.quote(arguments["glob"])] if isinstance(arguments.get("glob"), str) else []
-    return _ripgrep(call, options, "", _number(call, "limit"))
+def _write(call: AgentCall) -> str:
+    return _written(call, _text(call.arguments, "content", "file_text"))
 
 
-def _ripgrep(call: AgentCall, options: list[str], cut: str, limit: int | None) -> str:
-    pattern = _text(call.arguments, "pattern")
-    words = ["rg", *options, *["-e"] * pattern.startswith("-"), shlex.quote(pattern)]
-    path = _path(call, "path", default="")
-    return " ".join([*words, *[_word(path)] * bool(path)]) + cut + (f" | head -n {limit}" if limit else "")
-
-
-def _written(call: AgentCall, path: str, content: str) -> str:
+def _written(call: AgentCall, content: str) -> str:
     _need_writable(content)
-    return edit_forms.write_file(path, content, make_folder=call.before is None)
+    return edit_forms.write_file(_path(call), content, make_folder=call.before is None)
 
 
 def _edit(call: AgentCall) -> str:
+    olds, news = ("old_string", "oldText", "old_str"), ("new_string", "newText", "new_str")
+    edits = tables(call.arguments.get("edits")) or [call.arguments]
     return _replacements(
-        call,
-        [
-            (
-                _text(edit, "old_string", "oldText", "old_str"),
-                _text(edit, "new_string", "newText", "new_str"),
-                edit.get("replace_all") in (True, "true"),
-            )
-            for edit in tables(call.arguments.get("edits")) or [call.arguments]
-        ],
+        call, [(_text(e, *olds), _text(e, *news), e.get("replace_all") in (True, "true")) for e in edits]
     )
 
 
 def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
-    """A patch where the file before, or the lines around the change, are in the log; else an exact replacement."""
+    """A patch where the file before is known and the patch can name it; else an exact replacement."""
     path = _path(call)
     if any(not old for old, _, _ in wanted):
         if len(wanted) == 1:  # Claude Code makes a file by replacing nothing
-            return _written(call, path, wanted[0][1])
+            return _written(call, wanted[0][1])
         raise NoShellForm("malformed call")
     for old, new, _ in wanted:
         _need_writable(old + new)
-    inside = not path.startswith(("/", "~")) and bool(call.folder) and call.prefix is not None
-    prefix = call.prefix or ""
-    command = ""
-    if call.before is not None and not call.is_error:
-        after = edit_forms.patched(call.before, call.hunks) if call.hunks else call.before
-        for replacement in () if call.hunks else wanted:
-            after = edit_forms.replaced(after, *replacement) if after is not None else None
-        command = edit_forms.apply_patch(path, call.before, after, prefix) if inside and after is not None else ""
-    elif inside and not call.is_error and _tell_the_same(call, wanted):
-        command = edit_forms.apply_hunks(path, call.hunks, prefix)
+    command, after = "", call.before
+    if after is not None and not call.is_error:
+        for old, new, everywhere in wanted:
+            if old not in after:  # the tool took a text that is only like it
+                raise NoShellForm("an edit that does not fit its file")
+            after = edit_forms.replaced(after, old, new, everywhere)
+        if not path.startswith(("/", "~")) and call.folder and call.prefix is not None:
+            command = edit_forms.apply_patch(path, call.before or "", after, call.prefix)
     return command if command and edit_forms.writable(command) else edit_forms.replace_text(path, wanted)
-
-
-def _tell_the_same(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> bool:
-    """True where the changed lines of the recorded hunks are the call's: some harnesses show tabs as blanks in them."""
-    changed = [(line[:1], line[1:]) for hunk in call.hunks for line in hunk.lines if line[:1] in ("+", "-")]
-    # pi's first versions wrote "$" where a call said "$$" (JavaScript's replace); what was written is what counts.
-    written = [text for _, new, _ in wanted for text in (new, new.replace("$$", "$"))]
-    sides = {"-": [old for old, _, _ in wanted], "+": written}
-    known = {sign: {line for text in texts for line in text.split("\n")} for sign, texts in sides.items()}
-    return bool(changed) and all(
-        content in known[sign] or any(_is_edge(content, text) for text in sides[sign]) for sign, content in changed
-    )
-
-
-def _is_edge(line: str, text: str) -> bool:
-    first, last = text.split("\n")[0], text.split("\n")[-1]
-    return text in line or bool(first and line.endswith(first)) or bool(last and line.startswith(last))
 
 
 def _editor(call: AgentCall) -> str:
@@ -244,7 +208,7 @@ def _editor(call: AgentCall) -> str:
         case "view":
             return _view(call)
         case "create":
-            return _written(call, _path(call), _text(arguments, "file_text"))
+            return _write(call)
         case "str_replace":
             new = arguments.get("new_str", "")
             return _replacements(call, [(_text(arguments, "old_str"), new if isinstance(new, str) else "", False)])
@@ -259,31 +223,24 @@ def _editor(call: AgentCall) -> str:
 
 def _view(call: AgentCall) -> str:
     path = _word(_path(call))
-    shown = (call.result or "").lstrip()
-    if re.match(r"Here('s| are) the files and directories", shown):
+    if re.match(r"\s*Here('s| are) the files and directories", call.result or ""):
         return f"find {path} -maxdepth 2 -not -path '*/.*'"
     limits = call.arguments.get("view_range")
     limits = [int(n) for n in re.findall(r"-?\d+", limits)] if isinstance(limits, str) else limits
     if not isinstance(limits, list) or len(limits) != 2 or not all(isinstance(n, int) for n in limits):
         return f"cat -n {path}"
-    last = "$" if limits[1] == -1 else limits[1]
-    return f"cat -n {path} | sed -n '{limits[0]},{last}p'"
+    return f"cat -n {path} | sed -n '{limits[0]},{'$' if limits[1] == -1 else limits[1]}p'"
 
 
 _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
-    # What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh.
-    "keystrokes": lambda call: "\n".join(
-        str(typed.get("keystrokes", "")).strip() for typed in tables(call.arguments.get("commands"))
-    ),
-    "Read": lambda call: _window(call, "cat -n"),
-    "read": _window,
-    "Write write": lambda call: _written(call, _path(call), _text(call.arguments, "content", "file_text")),
+    "keystrokes": _keystrokes,
+    "Read read": _read,
+    "Write write": _write,
     "Edit MultiEdit edit": _edit,
     "Glob find": _glob,
-    "Grep": _grep,
-    "grep": _grep_of_pi,
-    "LS ls": lambda call: f"ls -1Ap {_word(_path(call, 'path', default='.'))}",
+    "Grep grep": _grep,
+    "LS ls": lambda call: f"ls -1Ap {_word(_path(call, default='.'))}",
     "str_replace_editor str_replace_based_edit_tool file_editor": _editor,
 }
 FORMS = {name: form for names, form in _TOOLS.items() for name in names.split()}

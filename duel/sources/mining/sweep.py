@@ -3,6 +3,7 @@
 One session is in memory at a time. Whatever is left out is counted by reason and listed for report/dropped.jsonl.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +18,6 @@ from duel.sources.mining.choosing import SessionChoice, guess_of
 from duel.sources.mining.normalize import MinedTrajectory, normalize
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.scrubbing import SessionScrubber
-from duel.sources.mining.task_words import first_words
 from duel.sources.sessions import session_formats
 from duel.sources.sessions.log import Log
 
@@ -25,6 +25,10 @@ from duel.sources.sessions.log import Log
 LISTED = 12
 # By so many rows of a file it is judged whether its actions are known.
 JUDGED_ROWS = 40
+# Where harnesses and sets put the task itself.
+_TASK = re.compile(
+    r"<(pr_description|issue|issue_description|problem_statement|task|user_query)>\s*(.*?)(?:</\1>|\Z)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class MinedSession:
         tools = Counter(call.name for call in trajectory.session.calls).most_common(3)
         used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
         size = sum(len(message["content"]) for message in trajectory.messages) / 1000
-        label = printable(self.scrub(f"{self.repo}: {first_words(trajectory.task)}"), 100)
+        task = found[2] if (found := _TASK.search(trajectory.task)) else trajectory.task
+        label = printable(self.scrub(f"{self.repo}: {' '.join(task.split())[:60]}"), 100)
         sizes = f"{trajectory.session.format:15} {trajectory.turns:6,} {size:8,.0f}"
         return f"{sizes}  {used:34}  {self.guess[0]:8}  {commit:12}  {ended:30}  {label}"
 
@@ -70,13 +75,6 @@ class MiningAccount:
     def leave(self, file: str, session: str, reason: str, detail: str = "") -> None:
         self.left[reason] += 1
         self.dropped.append({"file": file, "instance_id": session, "reason": reason, "detail": detail})
-
-    def take(self, mined: MinedSession) -> None:
-        self.taken += 1
-        self.turns += mined.trajectory.turns
-        self.commits += mined.commit is not None
-        self.ends[mined.trajectory.ended_by or "end of the session"] += 1
-        self.notes.update(mined.trajectory.left_out)
 
     def say(self) -> None:
         formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
@@ -125,6 +123,12 @@ class Mine:
     limit: int = 0  # sessions to take at most; 0: all
     account: MiningAccount = field(default_factory=MiningAccount)
 
+    def show(self) -> None:
+        titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
+        print(f"{'format':15} {'turns':>6} {'KB':>8}  {titles}  project: task")
+        for mined in self.sessions():
+            print(mined.line())
+
     def sessions(self) -> Iterator[MinedSession]:
         tell, account = Ticker(), self.account
         for log in session_formats.logs(self.places, self.split, self.accept_license):
@@ -133,20 +137,19 @@ class Mine:
                 tell(f"{account.sessions:,} sessions in {account.files:,} files so far, at {log.name}")
                 session.license, session.revision = session.license or log.license, log.revision
                 mined = self._consider(session, log)
-                if mined is not None:
-                    account.take(mined)
-                    yield mined
-                    account.scrubbed.update(mined.scrub.counts)
-                    if account.taken == self.limit:
-                        return
+                if mined is None:
+                    continue
+                account.taken += 1
+                account.turns += mined.trajectory.turns
+                account.commits += mined.commit is not None
+                account.ends[mined.trajectory.ended_by or "end of the session"] += 1
+                account.notes.update(mined.trajectory.left_out)
+                yield mined
+                account.scrubbed.update(mined.scrub.counts)
+                if account.taken == self.limit:
+                    return
             for note, count in log.notes.items():  # somebody may want to look at broken lines: with their file
                 account.notes[f"{note} of {log.name}" if note.startswith("broken") else note] += count
-
-    def show(self) -> None:
-        titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
-        print(f"{'format':15} {'turns':>6} {'KB':>8}  {titles}  project: task")
-        for mined in self.sessions():
-            print(mined.line())
 
     def _read(self, log: Log) -> Iterator[Session]:
         try:

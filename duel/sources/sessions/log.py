@@ -1,9 +1,9 @@
-"""A file that may be a session log: its first records for sniffing, its records, what was wrong; and what reads it."""
+"""A file that may be a session log: its records, what was wrong, what reads it; and how a session is put together."""
 
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from duel.conversation import record_files
-from duel.conversation.model import Session
+from duel.conversation.model import AgentCall, AgentReply, Lost, Session
 from duel.conversation.record_files import Hole, Record
+from duel.conversation.values import parts, seconds
 from duel.errors import ItemError, SourceError
 from duel.workspace import natural_order
 
 # Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
 # lines as the session had prompts, of which none is a message.
 SNIFFED_RECORDS = 40
-EVENTS = "events"
 _PLAIN = (".jsonl", ".ndjson", ".json", ".traj", ".parquet", ".sqlite", ".db")
 ENDINGS = (*_PLAIN, *(f"{ending}{packed}" for ending in _PLAIN[:4] for packed in (".gz", ".zst")))
 # Licenses of data that are not for everybody's use: non-commercial, no derivatives, the dataset's own words.
@@ -45,9 +45,9 @@ class Log:
     def sample(self) -> list[dict[str, Any]]:
         if self.is_database:
             return [{"tables": [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]}]
-        return list(islice(self.values(quietly=True), SNIFFED_RECORDS))
+        return [record for record in islice(self.raw(), SNIFFED_RECORDS) if not isinstance(record, Hole)]
 
-    def query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query on an SQLite file, which is opened to read only. Raises ItemError (`damaged`)."""
         import sqlite3
         from contextlib import closing
@@ -56,23 +56,23 @@ class Log:
         try:
             place = f"file:{quote(str(self.path.absolute()))}?mode=ro"
             with closing(sqlite3.connect(place, uri=True)) as connection:
-                yield from connection.execute(sql, values)
+                return list(connection.execute(sql, values))
         except sqlite3.Error as error:
             raise ItemError("damaged", f"the database cannot be read: {error}", where=self.name) from None
 
     def raw(self) -> Iterator[Record]:
         yield from record_files.records(self.path)
 
-    def entries(self, quietly: bool = False) -> Iterator[Record]:
+    def entries(self) -> Iterator[Record]:
         """As `raw`; every Hole is noted by the number of its line."""
         for record in self.raw():
-            if isinstance(record, Hole) and not quietly:
-                self.notes[f"broken line {record.line}"] += 1
+            if isinstance(record, Hole):
+                self.note(f"broken line {record.line}")
             yield record
 
-    def values(self, quietly: bool = False) -> Iterator[dict[str, Any]]:
+    def values(self) -> Iterator[dict[str, Any]]:
         """The records that can be read, for formats in which one says nothing of the next."""
-        return (record for record in self.entries(quietly) if not isinstance(record, Hole))
+        return (record for record in self.entries() if not isinstance(record, Hole))
 
     def note(self, what: str) -> None:
         self.notes[what] += 1
@@ -82,7 +82,7 @@ class Log:
 class SessionReader:
     """How one format is told and read. One from outside is an entry point with these names, a module for example."""
 
-    recognizes: Callable[[list[dict[str, Any]]], bool]
+    recognizes: Callable[[list[dict[str, Any]]], Any]
     """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
     read: Callable[..., Iterator[Session]]
     """The sessions of one file: `read(log, all_branches)`."""
@@ -93,6 +93,74 @@ class SessionReader:
 def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
     """A format that shows in each of its records by itself."""
     return lambda sample: any(map(test, sample))
+
+
+class SessionBuilder:
+    """A session in the making: parts of one reply find each other by their response, a result its call by the id."""
+
+    def __init__(self, session: Session, log: Log) -> None:
+        self.session, self.log = session, log
+        self.calls: dict[str, AgentCall] = {}
+        self._replies: dict[str, AgentReply] = {}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The log's records, each with its moment; one that cannot be read is a hole in the session."""
+        for record in self.log.entries():
+            if isinstance(record, Hole):
+                self.lose()
+            else:
+                self.session.saw(seconds(record.get("timestamp")))
+                yield record
+
+    def lose(self) -> None:
+        self.session.entries.append(Lost("a broken line in the log"))
+
+    def reply(self, response: str = "") -> AgentReply:
+        """The reply of a response that stands in several places; a new one where none is named."""
+        if response not in self._replies or not response:
+            self._replies[response] = AgentReply()
+            self.session.entries.append(self._replies[response])
+        return self._replies[response]
+
+    def answer(self, identity: str, content: Any, failed: bool = False) -> AgentCall | None:
+        call = self.calls.get(identity)
+        if call is None:
+            self.log.note("result without a call")
+            return None
+        call.result, call.images = parts(content)
+        call.is_error = failed
+        return call
+
+
+def path_to(parents: Mapping[str, str | None], leaf: str | None) -> list[str]:
+    """The ids from the root to `leaf`. A parent that is not there ends the walk, and so does a circle."""
+    walked: dict[str, None] = {}
+    while leaf is not None and leaf in parents and leaf not in walked:
+        walked[leaf] = None
+        leaf = parents[leaf]
+    return list(walked)[::-1]
+
+
+def branches(
+    parents: Mapping[str, str | None],
+    leaf: str,
+    all_branches: bool,
+    widened: Callable[[list[str]], Iterable[str]] = list,
+) -> Iterator[tuple[str, list[str]]]:
+    """(name, ids) of the branch that ends on `leaf`, named "", then on request of each that tells something new.
+
+    `widened` adds to a path what belongs to it.
+    """
+    told: set[str] = set()
+    inner = {parent for parent in parents.values() if parent is not None}
+    others = [entry for entry in parents if entry not in inner] if all_branches else []
+    for number, end in enumerate([leaf, *others]):
+        if number and end.startswith("hole"):  # nothing can be read behind it
+            continue
+        ids = list(widened(path_to(parents, end)))
+        if not number or set(ids) - told:
+            told |= set(ids)
+            yield f"branch-{number}" if number else "", ids
 
 
 class EventFolder(Log):
@@ -164,7 +232,7 @@ def find(root: Path) -> Iterator[Log]:
             continue
         walked.add(os.path.realpath(folder))
         folders.sort()
-        if Path(folder).name == EVENTS and any(name.endswith(".json") for name in files):
+        if Path(folder).name == "events" and any(name.endswith(".json") for name in files):
             yield EventFolder(Path(folder), Path(folder).relative_to(root).as_posix())
             continue
         for name in sorted(files):

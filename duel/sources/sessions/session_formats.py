@@ -63,9 +63,16 @@ def reader_of(log: Log, name: str = "") -> SessionReader:
 
 def logs(places: list[str], split: str = "train", accept_license: bool = False) -> Iterator[Log]:
     """The candidate files of folders, files and Hub datasets; with no place given, of the agents' own folders."""
+
+    def whole(place: str) -> Path:
+        try:
+            return expanded(place)
+        except RuntimeError:  # a machine without a home folder has none of the folders below it
+            return Path(place)
+
     own = [folder for name in names() for folder in getattr(reader(name), "FOLDERS", ())]
-    for place in places or [folder for folder in own if _expanded(folder).is_dir()]:
-        path = _expanded(place)
+    for place in places or [folder for folder in own if whole(folder).is_dir()]:
+        path = whole(place)
         if path.exists():
             yield from find(path)
         elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
@@ -73,16 +80,5 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
             rows.look_up(accept_license)
             yield rows
         else:
-            raise SourceError(
-                "no such file, folder or dataset",
-                where=place,
-                hint="name a session log, a folder of them, or a dataset as owner/name",
-            )
-
-
-def _expanded(place: str) -> Path:
-    """A path with its `~`; a machine without a home folder has none of the folders below it."""
-    try:
-        return expanded(place)
-    except RuntimeError:
-        return Path(place)
+            hint = "name a session log, a folder of them, or a dataset as owner/name"
+            raise SourceError("no such file, folder or dataset", where=place, hint=hint)

@@ -7,11 +7,9 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.native_calls import waiting_for
-from duel.conversation.record_files import Hole
-from duel.conversation.values import loaded, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionReader
+from duel.conversation.model import AgentCall, AgentReply, Said, Session
+from duel.conversation.values import loaded, parts, table, tables, text
+from duel.sources.sessions.log import Log, SessionBuilder, SessionReader
 
 _ITEMS = {"message", "reasoning", "function_call", "function_call_output", "local_shell_call", "custom_tool_call"}
 # What the harness says in the person's name.
@@ -20,18 +18,15 @@ _SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
 
 
 def _recognizes(sample: list[dict[str, Any]]) -> bool:
-    kinds = {text(record, "type") for record in sample}
     enveloped = any(r.get("type") in ("session_meta", "response_item") and "payload" in r for r in sample)
-    return enveloped or (any("record_type" in record for record in sample) and bool(_ITEMS & kinds))
+    bare = any("record_type" in r for r in sample) and any(text(r, "type") in _ITEMS for r in sample)
+    return enveloped or bare
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     session = Session("codex", log.path.name.split(".")[0])
-    for record in log.entries():
-        if isinstance(record, Hole):
-            session.entries.append(Lost("a broken line in the log"))
-            continue
-        session.saw(seconds(record.get("timestamp")))
+    builder = SessionBuilder(session, log)
+    for record in builder.records():
         kind = text(record, "type")
         payload = table(record.get("payload")) if "payload" in record else record
         if kind == "session_meta" or (not kind and "id" in record):
@@ -44,47 +39,51 @@ def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
         elif kind == "compacted":
             session.compactions += 1
         elif kind == "response_item" or kind in _ITEMS:
-            _add(payload, session, log)
+            _add(payload, builder)
         elif kind not in ("event_msg", ""):
             log.note(f"unknown entry type `{kind}`")
     yield session.tally()
 
 
-def _add(item: dict[str, Any], session: Session, log: Log) -> None:
-    kind = text(item, "type")
-    if kind == "message":
-        spoken, images = parts(item.get("content"))
-        if item.get("role") == "assistant":
-            _reply(session).text = spoken.strip()
-        elif item.get("role") == "user" and not spoken.lstrip().startswith(_HARNESS):
-            session.entries.append(Said(spoken, images))
-        else:
-            log.note("hidden message (instructions, environment)")
+def _add(item: dict[str, Any], builder: SessionBuilder) -> None:
+    session, kind = builder.session, text(item, "type")
+    spoken, images = parts(item.get("content"))
+    if kind == "message" and item.get("role") == "assistant":
+        _reply(session).text = spoken.strip()
+    elif kind == "message" and item.get("role") == "user" and not spoken.lstrip().startswith(_HARNESS):
+        session.entries.append(Said(spoken, images))
+    elif kind == "message":
+        builder.log.note("hidden message (instructions, environment)")
     elif kind == "reasoning":
         _reply(session).thinking = "\n\n".join(text(part, "text") for part in tables(item.get("summary")))
     elif kind.endswith("_output"):
-        call = waiting_for(session.calls[-64:], text(item, "call_id"))
-        if call is None:
-            session.entries.append(Lost("result without a call"))
-        else:
-            call.result, call.is_error = _output(item.get("output"))
+        # Text, parts, or JSON with an exit code.
+        output = item.get("output")
+        held = table(loaded(output))
+        content, failed = held.get("output"), table(held.get("metadata")).get("exit_code", 0) not in (0, None)
+        if not isinstance(content, str):
+            content = str(output.get("content") or "") if isinstance(output, dict) else parts(output)[0]
+            failed = content.startswith("exec error") or table(output).get("success") is False
+        builder.answer(text(item, "call_id"), content, failed)
     elif kind.endswith("_call"):
-        _reply(session, kind).calls.append(_call(item, session))
+        call = _call(item, session.folder)
+        builder.calls[call.id] = call
+        _reply(session, goes_on=True).calls.append(call)
     else:
-        log.note(f"unknown item `{kind}`")
+        builder.log.note(f"unknown item `{kind}`")
 
 
-def _reply(session: Session, kind: str = "") -> AgentReply:
+def _reply(session: Session, goes_on: bool = False) -> AgentReply:
     """The reply that an item opens or goes on with: reasoning comes before words, words before calls."""
     last = session.last
-    if isinstance(last, AgentReply) and not last.results and (kind or not (last.calls or last.text)):
+    if isinstance(last, AgentReply) and not last.results and (goes_on or not (last.calls or last.text)):
         return last
-    session.entries.append(AgentReply())
-    return session.replies[-1]
+    session.entries.append(reply := AgentReply())
+    return reply
 
 
-def _call(item: dict[str, Any], session: Session) -> AgentCall:
-    key, name = text(item, "call_id", "id"), text(item, "name") or text(item, "type").removesuffix("_call")
+def _call(item: dict[str, Any], folder: str) -> AgentCall:
+    name = text(item, "name") or text(item, "type").removesuffix("_call")
     given = loaded(item.get("arguments") or item.get("action") or {})
     arguments = table(given) if "input" not in item else {"input": item["input"]}
     words = arguments.get("command")
@@ -92,16 +91,7 @@ def _call(item: dict[str, Any], session: Session) -> AgentCall:
     if name == "bash" and isinstance(words, list) and all(isinstance(word, str) for word in words):
         script = words[2] if len(words) == 3 and words[1] in ("-lc", "-c") else shlex.join(words)
         arguments = {**arguments, "command": script}
-    return AgentCall(key, name, arguments, session.folder)
-
-
-def _output(output: Any) -> tuple[str, bool]:
-    """(what a tool printed, whether it failed): text, parts, or JSON with an exit code."""
-    held = table(loaded(output))
-    if isinstance(held.get("output"), str):
-        return held["output"], table(held.get("metadata")).get("exit_code", 0) not in (0, None)
-    said = parts(output)[0] if not isinstance(output, dict) else str(output.get("content") or "")
-    return said, said.startswith("exec error") or table(output).get("success") is False
+    return AgentCall(text(item, "call_id", "id"), name, arguments, folder)
 
 
 FORMATS = {"codex": SessionReader(_recognizes, _read, ("~/.codex/sessions",))}

@@ -46,8 +46,7 @@ def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def _is_swe_agent(sample: list[dict[str, Any]]) -> bool:
-    first = sample[0] if sample else {}
-    return isinstance(first.get("history"), list) and isinstance(first.get("trajectory"), list)
+    return bool(sample) and all(isinstance(sample[0].get(name), list) for name in ("history", "trajectory"))
 
 
 def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:

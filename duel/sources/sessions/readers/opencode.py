@@ -20,14 +20,13 @@ def _recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     if "tables" in first:
         return {"session", "message", "part"} <= set(first["tables"])
-    return ("info" in first and any("parts" in m for m in tables(first.get("messages")))) or (
-        "id" in first and ("projectID" in first or "sessionID" in first)
-    )
+    exported = "info" in first and any("parts" in m for m in tables(first.get("messages")))
+    return exported or ("id" in first and ("projectID" in first or "sessionID" in first))
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     if log.is_database:
-        for key, folder in list(log.query("SELECT id, directory FROM session ORDER BY id")):
+        for key, folder in log.query("SELECT id, directory FROM session ORDER BY id"):
             yield _session(str(key), str(folder or ""), _stored(log, key))
         return
     for document in log.values():
@@ -40,8 +39,7 @@ def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def _stored(log: Log, session: str) -> Iterator[_Message]:
-    asked = "SELECT id, data FROM message WHERE session_id = ? ORDER BY id"
-    for key, data in list(log.query(asked, session)):
+    for key, data in log.query("SELECT id, data FROM message WHERE session_id = ? ORDER BY id", session):
         parts = log.query("SELECT data FROM part WHERE message_id = ? ORDER BY id", key)
         yield table(loaded(data)), [table(loaded(part)) for (part,) in parts]
 
@@ -59,29 +57,28 @@ def _session(key: str, folder: str, messages: Iterable[_Message]) -> Session:
     for info, parts in messages:
         for moment in ("created", "completed"):
             session.saw(seconds(table(info.get("time")).get(moment)))
-        shown = [part for part in parts if not (part.get("type") == "text" and part.get("synthetic"))]
-        spoken, thinking = (
-            "\n\n".join(text(part, "text").strip() for part in shown if part.get("type") == kind)
-            for kind in ("text", "reasoning")
-        )
+        told: dict[str, list[str]] = {"text": [], "reasoning": []}
+        calls = []
+        for part in parts:
+            kind, state = text(part, "type"), table(part.get("state"))
+            if kind in told and not (kind == "text" and part.get("synthetic")):
+                told[kind].append(text(part, "text").strip())
+            elif kind == "tool":
+                given = {_KEYS.get(name, name): value for name, value in table(state.get("input")).items()}
+                tool = text(part, "tool")
+                call = AgentCall(text(part, "callID"), _TOOLS.get(tool, tool), given, folder)
+                call.at = seconds(table(state.get("time")).get("start"))
+                call.is_error = state.get("status") == "error"
+                if call.is_error or state.get("status") == "completed":
+                    call.result = text(state, "error" if call.is_error else "output")
+                calls.append(call)
+        spoken, thinking = map("\n\n".join, told.values())
         if info.get("role") == "user":
             session.entries.append(Said(spoken, sum(text(p, "mime").startswith("image/") for p in parts)))
-            continue
-        calls = [_call(part, folder) for part in parts if part.get("type") == "tool"]
-        session.model = text(info, "modelID") or session.model
-        session.entries.append(AgentReply(spoken, calls, thinking, cut=bool(info.get("error"))))
+        else:
+            session.model = text(info, "modelID") or session.model
+            session.entries.append(AgentReply(spoken, calls, thinking, cut=bool(info.get("error"))))
     return session.tally()
-
-
-def _call(part: dict[str, Any], folder: str) -> AgentCall:
-    state, name = table(part.get("state")), text(part, "tool")
-    given = {_KEYS.get(key, key): value for key, value in table(state.get("input")).items()}
-    call = AgentCall(text(part, "callID"), _TOOLS.get(name, name), given, folder)
-    status = text(state, "status")
-    call.at = seconds(table(state.get("time")).get("start"))
-    call.is_error = status == "error"
-    call.result = text(state, "error") if call.is_error else text(state, "output") if status == "completed" else None
-    return call
 
 
 FORMATS = {"opencode": SessionReader(_recognizes, _read, ("~/.local/share/opencode",))}

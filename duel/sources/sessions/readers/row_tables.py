@@ -1,13 +1,14 @@
-"""Sets whose rows hold no messages: OpenAssistant, CodeContests, documented functions, tables with a row a turn."""
+"""Records that hold no list of messages: ATIF (Harbor RFC 0001), OpenAssistant, CodeContests, documented functions,
+tables with a row a turn."""
 
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from duel.conversation.message_rows import chat
-from duel.conversation.model import AgentCall, AgentReply, Said, Session
+from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.native_calls import waiting_for
-from duel.conversation.values import joined, loaded, seconds, table, tables, text
+from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log, SessionReader, any_record
 
 _DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
@@ -18,14 +19,55 @@ _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
 
 
+def _atif(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """Any version of it; our own export comes back in."""
+    for number, document in enumerate(log.values()):
+        agent, extra = table(document.get("agent")), table(loaded(document.get("extra")))
+        session = Session("atif", text(document, "trajectory_id", "session_id") or log.name, row=number)
+        session.model = text(agent, "model_name")
+        session.tools = [table(loaded(tool)) for tool in agent.get("tool_definitions") or ()]
+        session.instance_id, session.repo = text(extra, "instance_id"), text(extra, "repo")
+        session.license = text(extra, "license")
+        for step in tables(document.get("steps")):
+            session.saw(seconds(step.get("timestamp")))
+            spoken, images = parts(step.get("message"))
+            if step.get("source") == "system":
+                session.system = joined(session.system, spoken)
+            elif step.get("source") != "agent":
+                session.entries.append(Said(spoken, images))
+            else:
+                _add_step(step, spoken.strip(), session)
+        yield session.tally()
+
+
+def _add_step(step: dict[str, Any], spoken: str, session: Session) -> None:
+    calls = [
+        AgentCall(text(call, "tool_call_id"), text(call, "function_name"), table(loaded(call.get("arguments"))))
+        for call in tables(step.get("tool_calls"))
+    ]
+    session.entries.append(AgentReply(spoken, calls, text(step, "reasoning_content")))
+    for result in tables(table(step.get("observation")).get("results")):
+        call = waiting_for(calls, text(result, "source_call_id"))
+        if call is None:
+            session.entries.append(Lost("result without a call"))
+        else:
+            call.result, call.images = parts(result.get("content"))
+
+
 def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """Message trees, as trees or a message a row; of each the branch that people ranked best.
 
     What was deleted or failed its review ends it.
     """
-    for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id") or text(row, "message_id")):
+    for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id", "message_id")):
         listed = list(rows)
-        node, branch = _root(listed[0]) or _grown(listed), dict[str, tuple[str, str]]()
+        node, branch = _root(listed[0]), dict[str, tuple[str, str]]()
+        if not node:
+            nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in listed}
+            for one in nodes.values():
+                if (parent := nodes.get(text(one, "parent_id"))) and parent is not one:
+                    parent["replies"].append(one)
+            node = next((one for one in nodes.values() if not text(one, "parent_id")), {})
         while node and text(node, "message_id") not in branch:
             role = "user" if text(node, "role") == "prompter" else "assistant"
             branch[text(node, "message_id")] = role, text(node, "text")
@@ -39,14 +81,6 @@ def _root(record: dict[str, Any]) -> dict[str, Any]:
     prompt = record.get("prompt")
     found = prompt if isinstance(prompt, dict) else record
     return found if "message_id" in found and isinstance(found.get("replies"), list) else {}
-
-
-def _grown(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in rows}
-    for node in nodes.values():
-        if (parent := nodes.get(text(node, "parent_id"))) and parent is not node:
-            parent["replies"].append(node)
-    return next((node for node in nodes.values() if not text(node, "parent_id")), {})
 
 
 def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -92,42 +126,40 @@ def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 def _add_turn(row: dict[str, Any], session: Session) -> None:
     """A tool's row holds its call, and its result where the set has it; else the result has a row of its own."""
-    kind = text(row, "turn_type") or text(row, "role")
-    last = session.last
+    kind, said, last = text(row, "turn_type", "role"), text(row, *_TEXTS), session.last
     if kind in ("user_prompt", "user", "human"):
-        session.entries.append(Said(text(row, *_TEXTS)))
+        session.entries.append(Said(said))
     elif kind.startswith("tool") and not text(row, "tool_name") and isinstance(last, AgentReply):
         if call := waiting_for(last.calls, text(row, "tool_call_id")):
-            call.result = text(row, *_TEXTS, *_RESULTS)
+            call.result = said or text(row, *_RESULTS)
     elif kind.startswith("tool"):
-        if not isinstance(last, AgentReply):
-            session.entries.append(last := AgentReply())
         given = table(loaded(row.get("tool_input_json")))
         given = given or {k: row[k] for k in ("command", "file_path") if isinstance(row.get(k), str)}
         call = AgentCall(text(row, "tool_call_id"), text(row, "tool_name"), given)
         call.result = next((row[name] for name in _RESULTS if isinstance(row.get(name), str)), None)
         call.is_error = row.get("is_error") is True
+        if not isinstance(last, AgentReply):
+            session.entries.append(last := AgentReply())
         last.calls.append(call)
     elif kind in ("assistant_response", "assistant_thinking", "assistant"):
         if not isinstance(last, AgentReply) or last.calls:
             session.entries.append(last := AgentReply())
         if kind == "assistant_thinking":
-            last.thinking = text(row, *_TEXTS)
+            last.thinking = said
         else:
-            last.text = joined(last.text, text(row, *_TEXTS))
+            last.text = joined(last.text, said)
     elif not session.refusal:
         session.refusal, session.detail = "unknown-role", f"a row has the type {kind[:40]!r}"
 
 
-_IN_A_TREE = {"message_id", "parent_id", "message_tree_id"}
-FORMATS = {
-    "code-contests": SessionReader(
-        any_record(lambda row: "description" in row and "language" in table(row.get("solutions"))), _code_contests
-    ),
-    "docstrings": SessionReader(any_record(lambda row: text(row, *_DOCUMENTATION) and text(row, *_CODE)), _docstrings),
-    "oasst": SessionReader(any_record(lambda row: _root(row) or row.keys() >= _IN_A_TREE), _oasst),
-    "turn-tables": SessionReader(
-        any_record(lambda row: row.keys() >= {"session_id", "turn_number"} and row.keys() & {"role", "turn_type"}),
+_FORMATS = {
+    "atif-documents": (lambda row: text(row, "schema_version").startswith("ATIF"), _atif),
+    "code-contests": (lambda row: "description" in row and "language" in table(row.get("solutions")), _code_contests),
+    "docstrings": (lambda row: text(row, *_DOCUMENTATION) and text(row, *_CODE), _docstrings),
+    "oasst": (lambda row: _root(row) or row.keys() >= {"message_id", "parent_id", "message_tree_id"}, _oasst),
+    "turn-tables": (
+        lambda row: row.keys() >= {"session_id", "turn_number"} and row.keys() & {"role", "turn_type"},
         _turn_tables,
     ),
 }
+FORMATS = {name: SessionReader(any_record(test), read) for name, (test, read) in _FORMATS.items()}
