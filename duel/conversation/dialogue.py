@@ -57,20 +57,31 @@ def parse(messages: Sequence[Message]) -> list[Entry]:
     A turn of the bash protocol without exactly one block ran nothing that is known: its text stays whole, and what
     follows is a message of the user.
     """
-    read = _read_native if is_native(messages) else _read_bash
+    native = is_native(messages)
     entries: list[Entry] = []
-    position = numbered = 0
-    while position < len(messages):
-        message = messages[position]
+    waiting: list[AgentCall] = []  # calls of the turn before, which the next messages answer
+    for message in messages:
         if message.role == "assistant":
-            entry, position = read(messages, position, numbered)
-            numbered += len(entry.calls)
-            entries.append(entry)
+            reply = AgentReply(message.content, calls_in(message))
+            if not native and (found := action(message.content)):
+                reply = AgentReply(found[0], [AgentCall("", BASH, {"command": found[1]})])
+            elif any(call.obstacle for call in reply.calls):
+                raise ItemError("bad-arguments", "a tool call needs a name and an object of arguments")
+            entries.append(reply)
+            waiting = reply.calls
         elif message.role == "tool":
-            raise ItemError("orphan-tool-result", "a tool result follows no call")
+            call = waiting_for(waiting, str((message.model_extra or {}).get("tool_call_id") or ""))
+            if call is None:
+                raise ItemError("orphan-tool-result", "a tool result names no call of the turn before it")
+            call.result = message.content
+        elif waiting and not native and message.role == "user":
+            waiting[0].result, waiting = message.content, []
         else:
             entries.append(Said(message.content, role=message.role))
-            position += 1
+            waiting = []
+    replies = (entry for entry in entries if isinstance(entry, AgentReply))
+    for order, call in enumerate((call for reply in replies for call in reply.calls), start=1):
+        call.id = f"call_{order}"
     return entries
 
 
@@ -140,34 +151,3 @@ def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = 
             parameters = {"type": "object", "properties": properties}
             schemas[name] = {"type": "function", "function": {"name": name, "parameters": parameters}}
     return list(schemas.values()) or [BASH_TOOL]
-
-
-def _read_bash(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
-    content = messages[position].content
-    found = action(content)
-    if found is None:
-        return AgentReply(content), position + 1
-    thought, command = found
-    call = AgentCall(f"call_{numbered + 1}", BASH, {"command": command})
-    position += 1
-    if position < len(messages) and messages[position].role == "user":
-        call.result = messages[position].content
-        position += 1
-    return AgentReply(thought, [call]), position
-
-
-def _read_native(messages: Sequence[Message], position: int, numbered: int) -> tuple[AgentReply, int]:
-    reply = AgentReply(messages[position].content, calls_in(messages[position]))
-    if any(call.obstacle for call in reply.calls):
-        raise ItemError("bad-arguments", "a tool call needs a name and an object of arguments")
-    position += 1
-    while position < len(messages) and messages[position].role == "tool":
-        identity = (messages[position].model_extra or {}).get("tool_call_id")
-        call = waiting_for(reply.calls, str(identity or ""))
-        if call is None:
-            raise ItemError("orphan-tool-result", "a tool result names no call of the turn before it")
-        call.result = messages[position].content
-        position += 1
-    for order, call in enumerate(reply.calls, start=numbered + 1):
-        call.id = f"call_{order}"
-    return reply, position

@@ -17,87 +17,63 @@ def changed_files(*patches: str) -> list[ChangedFile]:
     content. What is not a diff is passed over.
     """
     files: dict[str, ChangedFile] = {}
-    for patch in patches:
-        for file in _Reader(patch).read():
-            if not file.path:
-                continue
-            known = files.setdefault(file.path, file)
-            if known is not file:
-                known.additions += file.additions
-                known.deletions += file.deletions
+    for file in [file for patch in patches for file in _read(patch) if file.path]:
+        known = files.setdefault(file.path, file)
+        if known is not file:
+            known.additions += file.additions
+            known.deletions += file.deletions
     return list(files.values())
 
 
-class _Reader:
-    """Walks the lines of one patch; `current` is the file whose header or hunks it is in."""
+def _read(patch: str) -> list[ChangedFile]:
+    lines = patch.split("\n")  # not splitlines(): a form feed is content
+    files: list[ChangedFile] = []
+    named = True  # the `---` and `+++` lines of the last file have been there
+    at = 0
+    while at < len(lines):
+        line, behind = lines[at].removesuffix("\r"), lines[at + 1] if at + 1 < len(lines) else ""
+        at += 1
+        if line.startswith("diff --git "):
+            files.append(ChangedFile(path=_path_of_git_header(line)))
+            named = False
+        elif hunk := _HUNK.match(line):
+            old_left, new_left = int(hunk[1] or 1), int(hunk[2] or 1)
+            while (old_left > 0 or new_left > 0) and at < len(lines):
+                sign = lines[at][:1]
+                # Any other sign is context; an editor may have stripped the blank of an empty line.
+                old_left -= sign not in ("+", "\\")
+                new_left -= sign not in ("-", "\\")
+                for file in files[-1:]:
+                    file.additions += sign == "+"
+                    file.deletions += sign == "-"
+                at += 1
+        elif line.startswith("--- ") and behind.startswith("+++ "):
+            # The surest paths. In a plain diff they also open the file.
+            old, new = _path(line[4:]), _path(behind[4:].removesuffix("\r"))
+            at += 1
+            if named:
+                files.append(ChangedFile(path=""))
+            named = True
+            files[-1].path = new or old or files[-1].path
+            files[-1].status = "added" if not old else "deleted" if not new else files[-1].status
+        elif not named:
+            _extended(line, files[-1])
+    return files
 
-    def __init__(self, patch: str) -> None:
-        self.lines = patch.split("\n")  # not splitlines(): a form feed is content
-        self.position = 0
-        self.files: list[ChangedFile] = []
-        self.current: ChangedFile | None = None
-        self.had_names = False
 
-    def read(self) -> list[ChangedFile]:
-        while self.position < len(self.lines):
-            line = self.lines[self.position].removesuffix("\r")
-            self.position += 1
-            if line.startswith("diff --git "):
-                self._open(_path_of_git_header(line))
-            elif hunk := _HUNK.match(line):
-                self._hunk(int(hunk[1] or 1), int(hunk[2] or 1))
-            elif line.startswith("--- ") and self._next().startswith("+++ "):
-                self._names(line[4:], self._next()[4:].removesuffix("\r"))
-                self.position += 1
-            elif self.current is not None and not self.had_names:
-                self._extended(line, self.current)
-        return self.files
-
-    def _next(self) -> str:
-        return self.lines[self.position] if self.position < len(self.lines) else ""
-
-    def _open(self, path: str) -> ChangedFile:
-        self.current, self.had_names = ChangedFile(path=path), False
-        self.files.append(self.current)
-        return self.current
-
-    def _names(self, before: str, after: str) -> None:
-        """The `---` and `+++` lines: the surest paths. In a plain diff they also open the file."""
-        old, new = _path(before), _path(after)
-        file = self.current
-        if file is None or self.had_names:
-            file = self._open("")
-        self.had_names = True
-        file.path = new or old or file.path
-        if not old:
-            file.status = "added"
-        elif not new:
-            file.status = "deleted"
-
-    def _extended(self, line: str, file: ChangedFile) -> None:
-        extra = file.model_extra if file.model_extra is not None else {}
-        if line.startswith("new file mode"):
-            file.status = "added"
-        elif line.startswith("deleted file mode"):
-            file.status = "deleted"
-        elif line.startswith(("rename from ", "copy from ")):
-            extra["previous_path"] = _unquote(line.split(" from ", 1)[1])
-        elif line.startswith(("rename to ", "copy to ")):
-            file.status = "renamed" if line.startswith("rename") else "copied"
-            file.path = _unquote(line.split(" to ", 1)[1])
-        elif line.startswith(("Binary files ", "GIT binary patch")):
-            extra["binary"] = True
-
-    def _hunk(self, old_lines: int, new_lines: int) -> None:
-        while (old_lines > 0 or new_lines > 0) and self.position < len(self.lines):
-            sign = self._next()[:1]
-            # Any other sign is context; an editor may have stripped the blank of an empty line.
-            old_lines -= sign not in ("+", "\\")
-            new_lines -= sign not in ("-", "\\")
-            if self.current is not None:
-                self.current.additions += sign == "+"
-                self.current.deletions += sign == "-"
-            self.position += 1
+def _extended(line: str, file: ChangedFile) -> None:
+    extra = file.model_extra if file.model_extra is not None else {}
+    if line.startswith("new file mode"):
+        file.status = "added"
+    elif line.startswith("deleted file mode"):
+        file.status = "deleted"
+    elif line.startswith(("rename from ", "copy from ")):
+        extra["previous_path"] = _unquote(line.split(" from ", 1)[1])
+    elif line.startswith(("rename to ", "copy to ")):
+        file.status = "renamed" if line.startswith("rename") else "copied"
+        file.path = _unquote(line.split(" to ", 1)[1])
+    elif line.startswith(("Binary files ", "GIT binary patch")):
+        extra["binary"] = True
 
 
 def _path_of_git_header(line: str) -> str:
@@ -123,10 +99,8 @@ def _unquote(name: str) -> str:
     name = name.strip()
     if len(name) < 2 or not (name.startswith('"') and name.endswith('"')):
         return name
-    raw = _ESCAPE.sub(_unescape, name[1:-1].encode("utf-8", "surrogatepass"))
-    return raw.decode("utf-8", "replace")
 
+    def byte(found: re.Match[bytes]) -> bytes:
+        return bytes([int(found[1], 8) & 255]) if len(found[1]) == 3 else _ESCAPED.get(found[1], found[1])
 
-def _unescape(match: re.Match[bytes]) -> bytes:
-    code = match[1]
-    return bytes([int(code, 8) & 255]) if len(code) == 3 else _ESCAPED.get(code, code)
+    return _ESCAPE.sub(byte, name[1:-1].encode("utf-8", "surrogatepass")).decode("utf-8", "replace")

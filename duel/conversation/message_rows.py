@@ -11,7 +11,7 @@ from typing import Any
 
 from duel.conversation import text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, results_in, split_result, waiting_for
+from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, split_result, waiting_for
 from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 
 _LISTS = ("messages", "trajectory", "conversations", "conversation")
@@ -123,13 +123,9 @@ class _Rows:
             reply = AgentReply(content.strip(), self.calls[number], thinking)
             if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
                 self.entries.append(Lost("a call whose arguments cannot be read"))
-        thoughts = [
-            text(part, "value", "thinking", "text")
-            for part in tables(message.get("content"))
-            if text(part, "type") in ("reasoning", "thinking")
-        ]
-        told = text(message, "reasoning_content", "reasoning", "thinking") or "\n\n".join(thoughts)
-        reply.thinking = told or reply.thinking
+        thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
+        told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
+        reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or reply.thinking
         last = self.result.last
         if isinstance(last, AgentReply) and not last.results and self.dialect != "bash_block":
             # One response that the set wrote as several messages: what was said, then a message a call.
@@ -142,27 +138,27 @@ class _Rows:
         self.open = reply.calls
 
     def _answered(self, message: dict[str, Any], content: str, images: int, number: int) -> None:
-        if blocks := results_in(message):
-            for identity, said, pictures, failed in blocks:
-                self._give(waiting_for(self.open, identity), said, pictures, failed)
+        if blocks := [part for part in tables(message.get("content")) if part.get("type") == "tool_result"]:
+            for part in blocks:
+                call = waiting_for(self.open, text(part, "tool_use_id"))
+                self._give(call, *parts(part.get("content")), part.get("is_error") is True)
             if content:
                 self.entries.append(Said(content))
             return
+        failed = bool(_FAILED.search(content))
         waiting = [call for call in self.open if call.result is None]
         acts = self.result.acts_in_text and waiting and isinstance(self.result.last, AgentReply)
+        neighbors = self.messages[max(number - 1, 0) : number] + self.messages[number + 1 : number + 2]
         if message["role"] == "user" and not acts:
             self.entries.append(Said(content, images))
         elif self.spoken.results:
             self._share(self.spoken.results(content), waiting)
         elif identity := text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), ""):
-            self._give(waiting_for(self.open, identity), content, images, bool(_FAILED.search(content)))
-        elif len(waiting) > 1 and not self._is_tool(number + 1) and not self._is_tool(number - 1):
+            self._give(waiting_for(self.open, identity), content, images, failed)
+        elif len(waiting) > 1 and not any(other["role"] == "tool" for other in neighbors):
             self._share([(one, bool(_FAILED.search(one))) for one in split_result(content, len(waiting))], waiting)
         else:
-            self._give(waiting[0] if waiting else None, content, images, bool(_FAILED.search(content)))
-
-    def _is_tool(self, number: int) -> bool:
-        return 0 <= number < len(self.messages) and self.messages[number]["role"] == "tool"
+            self._give(waiting[0] if waiting else None, content, images, failed)
 
     def _share(self, results: list[tuple[str, bool]], waiting: list[AgentCall]) -> None:
         if len(results) != len(waiting):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply
-from duel.conversation.values import joined, loaded, parts, table, tables, text
+from duel.conversation.values import joined, loaded, table, tables, text
 
 BAD_ARGUMENTS = "the arguments are not an object"
 _PYTHON_NAME = re.compile(r"\s*([A-Za-z_][\w.\-/ ]*?)\s*\(")
@@ -19,7 +19,21 @@ def calls_of(message: Mapping[str, Any], prefix: str) -> list[AgentCall]:
     for part in tables(message.get("content")):
         if text(part, "type") in _CALL_PARTS:
             raw += _listed(part.get("value")) or [part]
-    calls = [call for order, one in enumerate(raw, 1) if (call := _call(one, f"{prefix}{order}")) is not None]
+    calls = []
+    for order, one in enumerate(raw, 1):
+        function = table(loaded(one.get("function"))) or one
+        keys = (key for key in ("arguments", "input", "parameters") if function.get(key) is not None)
+        given = function.get(next(keys, ""), "")
+        arguments, name = loaded(given) if given != "" else {}, text(function, "name")
+        if not name and not one.get("function"):
+            continue
+        call = AgentCall(text(one, "id", "call_id") or f"{prefix}{order}", name, {})
+        if isinstance(arguments, dict) and name:
+            # Where rows were merged into one table, keys that this call never had stand there as null.
+            call.arguments = {key: value for key, value in arguments.items() if value is not None}
+        else:
+            call.obstacle = BAD_ARGUMENTS
+        calls.append(call)
     if isinstance(source := message.get("function_calls"), str):
         calls += python_calls(source, prefix)
     return calls
@@ -29,24 +43,6 @@ def _listed(value: Any) -> list[dict[str, Any]]:
     """One call or a list of them, each an object or the JSON text of one; [] where there is none."""
     value = loaded(value)
     return [one for item in (value if isinstance(value, list) else [value]) if (one := table(loaded(item)))]
-
-
-def _call(raw: Mapping[str, Any], number: str) -> AgentCall | None:
-    function = table(loaded(raw.get("function"))) or raw
-    given: Any = next(
-        (function[key] for key in ("arguments", "input", "parameters") if function.get(key) is not None), {}
-    )
-    arguments = loaded(given) if given != "" else {}
-    name = text(function, "name")
-    if not name and not raw.get("function"):
-        return None
-    call = AgentCall(text(raw, "id", "call_id") or number, name, {})
-    if not isinstance(arguments, dict) or not name:
-        call.obstacle = BAD_ARGUMENTS
-        return call
-    # Where rows were merged into one table, keys that this call never had stand there as null.
-    call.arguments = {key: value for key, value in arguments.items() if value is not None}
-    return call
 
 
 def add_blocks(
@@ -75,15 +71,6 @@ def waiting_for(calls: Sequence[AgentCall], identity: str) -> AgentCall | None:
     """
     open_calls = (call for call in calls if call.result is None)
     return next((call for call in open_calls if not identity or call.id == identity), None)
-
-
-def results_in(message: Mapping[str, Any]) -> list[tuple[str, str, int, bool]]:
-    """The Anthropic results among a message's parts, as (call id, text, images, is error)."""
-    return [
-        (text(part, "tool_use_id"), *parts(part.get("content")), part.get("is_error") is True)
-        for part in tables(message.get("content"))
-        if text(part, "type") == "tool_result"
-    ]
 
 
 def split_result(content: str, count: int) -> list[str]:

@@ -149,9 +149,8 @@ def array(path: Path) -> Iterator[Any]:
                     continue
             except (ValueError, RecursionError):
                 if not (more := file.read(size)):
-                    raise ItemError(
-                        "not-a-session", "the JSON array ends early or is damaged", where=path.name
-                    ) from None
+                    what = "the JSON array ends early or is damaged"
+                    raise ItemError("not-a-session", what, where=path.name) from None
                 buffer, size = buffer + more, 2 * size  # an element longer than what is read: few tries, not many
                 continue
             yield without_surrogates(value)
@@ -196,7 +195,10 @@ def decoder_of(kind: Any) -> Callable[[Any], Any] | None:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Every record of a file, whatever it is packed in; a bare list of chat messages is one record."""
+    """Every record of a file, whatever it is packed in; a bare list of chat messages is one record.
+
+    Raises ItemError (`damaged`, `too-large`, `not-a-session`).
+    """
     with opened(path) as file:
         is_parquet = file.peek(4).startswith(b"PAR1")
         # How it is packed shows in its first lines.
@@ -205,33 +207,24 @@ def records(path: Path) -> Iterator[Record]:
     if is_parquet:
         yield from rows(path)
     elif first and first[0].startswith(b"["):
-        yield from _listed(path)
+        elements = array(path)
+        opens = next(elements, None)
+        if isinstance(opens, dict) and "role" in opens and "content" in opens:
+            # The messages of one conversation, as mini-swe-agent 2 saves it, are one row.
+            yield {"messages": [opens, *elements]}
+            return
+        for number, element in enumerate(chain((opens,) if opens is not None else (), elements), start=1):
+            yield element if isinstance(element, dict) else Hole(number)
     elif first and first[0] != b"{" and any(isinstance(parsed(line), dict) for line in first):
         yield from lines(path)
     else:
-        yield _document(path)
-
-
-def _document(path: Path) -> dict[str, Any]:
-    """The one JSON object that a file is. Raises ItemError (`too-large`, `not-a-session`)."""
-    with opened(path) as file:
-        raw = file.read(LARGEST_DOCUMENT + 1)
-    if len(raw) > LARGEST_DOCUMENT:
-        raise ItemError("too-large", f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB", where=path.name)
-    if isinstance(value := parsed(raw), dict):
-        return value
-    raise ItemError("not-a-session", "not JSON", where=path.name)
-
-
-def _listed(path: Path) -> Iterator[Record]:
-    """The rows of an array; the messages of one conversation, as mini-swe-agent 2 saves it, are one row."""
-    elements = array(path)
-    first = next(elements, None)
-    if isinstance(first, dict) and "role" in first and "content" in first:
-        yield {"messages": [first, *elements]}
-        return
-    for number, element in enumerate(chain((first,) if first is not None else (), elements), start=1):
-        yield element if isinstance(element, dict) else Hole(number)
+        with opened(path) as file:
+            raw = file.read(LARGEST_DOCUMENT + 1)
+        if len(raw) > LARGEST_DOCUMENT:
+            raise ItemError("too-large", f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB", where=path.name)
+        if not isinstance(document := parsed(raw), dict):
+            raise ItemError("not-a-session", "not JSON", where=path.name)
+        yield document
 
 
 def find(spec: str, folders: Iterable[Path], suffixes: Iterable[str] = (".parquet",)) -> dict[str, Path]:

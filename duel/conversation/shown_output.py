@@ -76,25 +76,24 @@ def shown(observation: str, command: str = "", *, acted: bool = True) -> Shown:
         return Shown("format", "the harness refused the turn")
     if _TIMED_OUT.match(observation):
         return Shown("timeout", "the command timed out")
-    text = _PREFIX.sub("", observation, count=1)
-    code = return_code(text)
-    script = shell.parse(command)
+    text, script = _PREFIX.sub("", observation, count=1), shell.parse(command)
+    code = next((int(found[1]) for pattern in _CODES if (found := pattern.search(text))), None)
     if code is None:
         return _from_words(text, script)
     if code == 0:
-        return _behind_a_filter(text, script)
+        # It is believed, unless a filter at the end of a pipeline gave it.
+        last = script.commands[-1].name if script.commands else ""
+        ran = any(style_of(command) == "run" for command in script.commands[:-1])
+        if last in _FILTERS and ran and script.operators & {"|", "||", ";"} and _TESTS_FAILED.search(text):
+            return Shown("test", _line_of(_TESTS_FAILED, text), 0)
+        return Shown(code=0)
     if _is_answer(code, text, script):
         return Shown(code=code)
     kind = _kind_of(text, code)
-    return Shown(kind, _evidence(text, kind) or f"return code {code}", code)
-
-
-def return_code(observation: str) -> int | None:
-    """The return code that the harness wrote into the observation; None where it wrote none."""
-    for pattern in _CODES:
-        if found := pattern.search(observation):
-            return int(found[1])
-    return None
+    raised = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE) if kind == "exception" else []
+    pattern = _NOT_FOUND if kind == "not-found" else _KINDS.get(kind)
+    evidence = raised[-1].strip()[:200] if raised else _line_of(pattern, text) if pattern else ""
+    return Shown(kind, evidence or f"return code {code}", code)
 
 
 def program(command: shell.Command) -> str:
@@ -108,14 +107,18 @@ def program(command: shell.Command) -> str:
 
 
 def style_of(command: shell.Command) -> str:
-    """The style of one command by itself."""
     return shell.script_style(shell.Script((command,), True, 1, frozenset(), False))
 
 
 def _from_words(text: str, script: shell.Script) -> Shown:
     """For harnesses that tell no code."""
-    if line := _complaint(text, script):
-        return Shown(_kind_of(line, None), line)
+    names = {command.name for command in script.commands if command.name} | _SHELLS
+    lines = text.strip().split("\n")
+    # The line in which one of the script's own tools, or the shell, says what it could not do.
+    for line in lines if len(lines) <= 2 * _EDGE_LINES else lines[:_EDGE_LINES] + lines[-_EDGE_LINES:]:
+        name, colon, rest = line.partition(":")
+        if colon and rest.startswith(" ") and name.rsplit("/", 1)[-1].strip() in names:
+            return Shown(_kind_of(line[:200], None), line.strip()[:200])
     style = shell.script_style(script)
     kinds: tuple[ErrorKind, ...] = ("test", "exception") if style == "run" or not script.commands else ()
     for kind in kinds:
@@ -128,15 +131,6 @@ def _from_words(text: str, script: shell.Script) -> Shown:
     return Shown()
 
 
-def _behind_a_filter(text: str, script: shell.Script) -> Shown:
-    """A code of 0 is believed, unless a filter at the end of a pipeline gave it."""
-    last = script.commands[-1].name if script.commands else ""
-    ran = any(style_of(command) == "run" for command in script.commands[:-1])
-    if last in _FILTERS and ran and script.operators & {"|", "||", ";"} and _TESTS_FAILED.search(text):
-        return Shown("test", _line_of(_TESTS_FAILED, text), 0)
-    return Shown(code=0)
-
-
 def _is_answer(code: int, text: str, script: shell.Script) -> bool:
     """True where a code other than 0 is how the command says what it found."""
     names = [program(command) for command in script.commands]
@@ -144,10 +138,8 @@ def _is_answer(code: int, text: str, script: shell.Script) -> bool:
         return False
     if "pylint" in names[-1]:  # a bit mask: 1 fatal, 2 error, 32 usage; the others are remarks
         return not code & 0b100011
-    if code != 1:
-        return False
     silent = not re.sub(r"</?(?:returncode|output|output_tail)>|\A\s*<returncode>\d+|\s", "", text).strip("1")
-    return names[-1] in _ANSWERS_BY_CODE or (silent and bool(SEARCHES & set(names)))
+    return code == 1 and (names[-1] in _ANSWERS_BY_CODE or (silent and bool(SEARCHES & set(names))))
 
 
 def _kind_of(text: str, code: int | None) -> ErrorKind:
@@ -158,14 +150,6 @@ def _kind_of(text: str, code: int | None) -> ErrorKind:
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(text)), "code")
 
 
-def _evidence(text: str, kind: ErrorKind) -> str:
-    raised = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE) if kind == "exception" else []
-    if raised:
-        return str(raised[-1]).strip()[:200]
-    pattern = _NOT_FOUND if kind == "not-found" else _KINDS.get(kind)
-    return _line_of(pattern, text) if pattern else ""
-
-
 def _line_of(pattern: re.Pattern[str], text: str) -> str:
     """The line around the first match, at most 200 characters of it."""
     found = pattern.search(text)
@@ -174,15 +158,3 @@ def _line_of(pattern: re.Pattern[str], text: str) -> str:
     start = text.rfind("\n", 0, found.start()) + 1
     end = text.find("\n", found.start())
     return text[start : end if end >= 0 else len(text)].strip()[:200]
-
-
-def _complaint(text: str, script: shell.Script) -> str:
-    """The line in which one of the script's own tools, or the shell, says what it could not do; "" where none does."""
-    names = {command.name for command in script.commands if command.name} | _SHELLS
-    lines = text.strip().split("\n")
-    edges = lines if len(lines) <= 2 * _EDGE_LINES else lines[:_EDGE_LINES] + lines[-_EDGE_LINES:]
-    for line in edges:
-        name, colon, rest = line.partition(":")
-        if colon and rest.startswith(" ") and name.rsplit("/", 1)[-1].strip() in names:
-            return line.strip()[:200]
-    return ""

@@ -4,13 +4,12 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply
 from duel.conversation.native_calls import python_calls
-from duel.conversation.values import around, joined, loaded, table, tables, text
+from duel.conversation.values import joined, loaded, table, tables, text
 
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
 _ACTION = re.compile(
@@ -37,12 +36,10 @@ class TextDialect(NamedTuple):
 def spoken(replies: Iterable[str]) -> str:
     """The dialect in which most of the replies hold an action; "" where none does."""
     texts = [without_thinking(reply)[0] for reply in replies]
-    counts = {
-        name: sum(
-            (found := dialect.find(said, 0)) is not None and bool(found.calls or found.verbatim) for said in texts
-        )
-        for name, dialect in DIALECTS.items()
-    }
+    counts = {}
+    for name, dialect in DIALECTS.items():
+        found = [reply for said in texts if (reply := dialect.find(said, 0))]
+        counts[name] = sum(bool(reply.calls or reply.verbatim) for reply in found)
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] else ""
 
@@ -72,56 +69,52 @@ def _bash_block(content: str, number: int) -> AgentReply | None:
     A reply with several blocks was refused by its harness and has no call.
     """
     found = turn.blocks(content)
-    if not found:
-        return None
     calls = [AgentCall(f"call_{number}", "bash", {"command": found[0]})] if len(found) == 1 else []
-    return AgentReply(turn.thought(content), calls, verbatim=content)
+    return AgentReply(turn.thought(content), calls, verbatim=content) if found else None
 
 
-def _marked(
-    pattern: re.Pattern[str], read: Callable[[re.Match[str]], tuple[str, dict[str, Any]]], content: str, number: int
-) -> AgentReply | None:
-    """Every match of the pattern is a call, which `read` tells; what stands around them is prose."""
-    calls = [
-        AgentCall(f"call_{number}" + (f"_{order}" if order else ""), *read(found))
-        for order, found in enumerate(pattern.finditer(content))
-    ]
-    return AgentReply(around(pattern, content), calls) if calls else None
+_Told: TypeAlias = tuple[str, dict[str, Any]]
 
 
-# `<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls.
-_FUNCTION = re.compile(r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+def _marked(pattern: str, read: Callable[[re.Match[str]], _Told | None]) -> Callable[[str, int], AgentReply | None]:
+    """Every match of the pattern is a call, which `read` tells (None: it is text); what stands around them is prose."""
+    compiled = re.compile(pattern, re.DOTALL)
 
-# CodeAct: Python, which keeps its state between calls, in `<execute>`; `<solution>` hands over; results from the user.
-_EXECUTE = re.compile(r"<(execute(?:_bash|_ipython)?|solution)>[ \t]*\n?(.*?)\n?[ \t]*</\1>", re.DOTALL)
-_EXECUTED = {"solution": ("finish", "message"), "execute_bash": ("bash", "command")}
-_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
+    def find(content: str, number: int) -> AgentReply | None:
+        calls: list[AgentCall] = []
+
+        def take(found: re.Match[str]) -> str:
+            if (told := read(found)) is None:
+                return found[0]
+            calls.append(AgentCall(f"call_{number}" + (f"_{len(calls)}" if calls else ""), *told))
+            return "\0"
+
+        prose = joined(*(part.strip() for part in compiled.sub(take, content).split("\0")))
+        return AgentReply(prose, calls) if calls else None
+
+    return find
 
 
-def _executed(found: re.Match[str]) -> tuple[str, dict[str, Any]]:
-    name, argument = _EXECUTED.get(found[1], ("python", "code"))
+def _function(found: re.Match[str]) -> _Told:
+    return found[1], dict(re.findall(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", found[2], re.DOTALL))
+
+
+def _executed(found: re.Match[str]) -> _Told:
+    known = {"solution": ("finish", "message"), "execute_bash": ("bash", "command")}
+    name, argument = known.get(found[1], ("python", "code"))
     return name, {argument: found[2].strip() if name == "finish" else found[2]}
 
 
-_TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
+
+
+def _hermes(found: re.Match[str]) -> _Told | None:
+    call = table(loaded(found[1]))
+    name, arguments = text(call, "name"), loaded(call.get("arguments", {}))
+    return (name, arguments) if name and isinstance(arguments, dict) else None
+
+
 _TOOL_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
-
-
-def _hermes(content: str, number: int) -> AgentReply | None:
-    """JSON in `<tool_call>`: an object with a name is a call; what is none stays where it stands."""
-    calls: list[AgentCall] = []
-
-    def take(found: re.Match[str]) -> str:
-        call = table(loaded(found[1]))
-        arguments = loaded(call.get("arguments", {}))
-        if not text(call, "name") or not isinstance(arguments, dict):
-            return found[0]
-        calls.append(AgentCall(f"call_{number}_{len(calls)}", text(call, "name"), arguments))
-        return ""
-
-    prose = _TOOL_CALL.sub(take, content).strip()
-    return AgentReply(prose, calls) if calls else None
 
 
 def _hermes_results(content: str) -> list[tuple[str, bool]]:
@@ -200,7 +193,6 @@ def _python_calls(content: str, number: int) -> AgentReply | None:
     return AgentReply("", calls) if calls else None
 
 
-_TICKS = re.compile(r"^```\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 _EDITOR = "str_replace_editor"
 # The commands of SWE-agent's first interface. They act on a window that the tool keeps open, not on files as a shell
 # sees them, so no shell command does the same.
@@ -212,11 +204,11 @@ _WINDOW_COMMANDS = frozenset(
 
 def _ticks(content: str, number: int) -> AgentReply | None:
     """SWE-agent's first interface: the last fence without a label holds a command line of its own tools or of bash."""
-    fences = list(_TICKS.finditer(content))
+    fences = list(re.finditer(r"^```\n(.*?)^```[ \t]*$", content, re.DOTALL | re.MULTILINE))
     if not fences:
         return None
-    last = fences[-1]
-    return AgentReply(content[: last.start()].strip(), [command_line_call(last[1].strip("\n"), f"call_{number}")])
+    call = command_line_call(fences[-1][1].strip("\n"), f"call_{number}")
+    return AgentReply(content[: fences[-1].start()].strip(), [call])
 
 
 def command_line_call(command: str, key: str) -> AgentCall:
@@ -247,12 +239,19 @@ NO_DIALECT = TextDialect(lambda content, number: None)
 # Where two find equally many actions, the first counts: the more particular sign comes first.
 DIALECTS = {
     "bash_block": TextDialect(_bash_block),
+    # `<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls.
     "function_tags": TextDialect(
-        partial(_marked, _FUNCTION, lambda found: (found[1], dict(_PARAMETER.findall(found[2]))))
+        _marked(
+            r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)",
+            _function,
+        )
     ),
-    "hermes": TextDialect(_hermes, _hermes_results),
+    # JSON in `<tool_call>`: an object with a name is a call; what is none stays where it stands.
+    "hermes": TextDialect(_marked(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", _hermes), _hermes_results),
+    # CodeAct: Python, which keeps its state between calls, in `<execute>`; `<solution>` hands over.
     "execute_tags": TextDialect(
-        partial(_marked, _EXECUTE, _executed), lambda content: [(content, bool(_RAISED.search(content)))]
+        _marked(r"<(execute(?:_bash|_ipython)?|solution)>[ \t]*\n?(.*?)\n?[ \t]*</\1>", _executed),
+        lambda content: [(content, bool(_RAISED.search(content)))],
     ),
     "terminus_2": TextDialect(_terminus, settle=_settle_terminal),
     "python_calls": TextDialect(_python_calls),

@@ -1,6 +1,5 @@
 """Values of outside data, read without trust: text, tables, JSON inside text, content as a list of parts, moments."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,18 +10,13 @@ def text(source: Mapping[str, Any], *names: str) -> str:
 
 
 def table(value: Any) -> dict[str, Any]:
-    """`value` where it is a JSON object, else an empty one: logs are outside data."""
+    """`value` where it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def joined(*texts: str) -> str:
     """Texts as paragraphs; empty ones leave no gap."""
     return "\n\n".join(filter(None, texts))
-
-
-def around(pattern: re.Pattern[str], content: str) -> str:
-    """What is left of a text without the matches of a pattern, as paragraphs."""
-    return joined(*(part.strip() for part in pattern.sub("\0", content).split("\0")))
 
 
 def tables(value: Any) -> list[dict[str, Any]]:
