@@ -24,7 +24,7 @@ from duel.guiding.overseer import Ruling
 from duel.history import fit
 from duel.records import Guided, GuidedStep, Message, Ran
 from duel.settings import Settings
-from duel.sources.sampling import loops
+from duel.sources.telling_turns import loops
 
 MOST_REJECTIONS = 2
 """Rejected proposals of one action after which the overseer must write it."""

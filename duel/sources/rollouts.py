@@ -1,14 +1,15 @@
-"""The rows of a trajectory file: rollouts, their shape first, their text only where it is asked for.
+"""The rows of a trajectory file: which turns may be drawn, told by columns; their text only where it is asked for.
 
 A file of the dataset decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth. So rows
-come in small batches, each rollout as roles and lengths, and `Rollout.said()` makes text of the few that are drawn.
+come in small batches, roles and lengths of all their messages are looked at in one go, and `Rollout.said()` makes text
+of the few that are drawn.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,51 @@ OPTIONAL = ("exit_status", "trajectory_format")
 BATCH_ROWS = 128
 # A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
 BUFFER_BYTES = 1 << 20
-ROLES = frozenset(("system", "user", "assistant"))
+ROLES = ("system", "user", "assistant")
 
-# One message as (role, bytes of its content), each None where it is null.
-Shape = Sequence[tuple[str | None, int | None]]
-Said = Sequence[tuple[Any, Any]]
-# In the place of the shape of a row whose replies are no bash blocks, such as talk that mine.py took.
-ANOTHER_TASK: Shape = (("", None),)
+
+@dataclass(slots=True)
+class _Talk:
+    """The messages of a batch of rows, by column; row k has those from `starts[k]` to `starts[k + 1]`."""
+
+    roles: Any  # arrow texts
+    contents: Any
+    starts: list[int]
+    bad: Any  # numpy truths: messages that nobody can use
+    eligible: Any  # turns that may be drawn
+    numbers: Any  # which turn of its row each message is or follows
 
 
 @dataclass(slots=True)
 class Rollout:
-    """One row: `row` counts from 0 in its file; `said()` decodes role and content of each message (ItemError where that
-    cannot be done)."""
+    """One row: `row` counts from 0 in its file."""
 
     file: str
     row: int
     instance_id: str
     repo: str
     exit_status: str
-    shape: Shape
-    said: Callable[[], Said]
+    problem: str  # why nobody can use it, as a slug; "" where one can
+    eligible: int  # turns that may be drawn
+    talk: _Talk
+    start: int  # where its messages lie in `talk`
+    end: int
+
+    def turns(self) -> list[tuple[int, int]]:
+        """The turns that may be drawn, as (assistant turn from 1, index of its message)."""
+        found = self.talk.eligible[self.start : self.end].nonzero()[0].tolist()
+        return [(int(self.talk.numbers[self.start + index]), index) for index in found]
+
+    def said(self) -> list[tuple[Any, str]]:
+        """Role and content of each message. Raises ItemError where they cannot be decoded."""
+        try:
+            roles, contents = (
+                column.slice(self.start, self.end - self.start).to_pylist()
+                for column in (self.talk.roles, self.talk.contents)
+            )
+        except UnicodeDecodeError as error:
+            raise ItemError("not-utf-8", f"a message is not UTF-8: byte {error.start}") from None
+        return list(zip(roles, contents, strict=True))
 
     def messages(self) -> list[Message]:
         return [Message.model_construct(role=role, content=content) for role, content in self.said()]
@@ -59,16 +84,13 @@ def check(path: Path, shown: str) -> Footer:
     found = footer(path, shown, COLUMNS)
     kind = found.columns["messages"]
     if not _is_text(kind) and not _is_conversation(kind):
-        raise SourceError(
-            "the column `messages` must hold lists of {role, content}, or the same as a JSON string",
-            where=shown,
-            value=kind,
-        )
+        what = "the column `messages` must hold lists of {role, content}, or the same as a JSON string"
+        raise SourceError(what, where=shown, value=kind)
     return found
 
 
-def read(path: Path, shown: str) -> Iterator[Rollout]:
-    """Every row of the file in order, each column chunk read once."""
+def read(path: Path, shown: str, sample: SampleSection | None = None) -> Iterator[Rollout]:
+    """Every row of the file in order, each column chunk read once; `sample` says which turns may be drawn."""
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -81,54 +103,76 @@ def read(path: Path, shown: str) -> Iterator[Rollout]:
             coming = ahead.submit(next, batches, None)
             while (batch := coming.result()) is not None:
                 coming = ahead.submit(next, batches, None)  # Arrow unpacks the next rows while these are looked at
-                yield from _rollouts(batch, shown, row)
+                yield from _rollouts(batch, shown, row, sample or SampleSection())
                 row += batch.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError("the parquet file is damaged", where=shown, value=error, hint="fetch it anew") from None
-    finally:
-        # Arrow's allocator keeps what a file took, 110 MB of it after 20 files, when DuckDB needs its own.
-        pyarrow.default_memory_pool().release_unused()
 
 
-def shape_problem(shape: Shape) -> str:
-    """Why a rollout cannot be used at all, as a slug; "" where it can."""
-    if not shape:
-        return "no-messages"
-    if shape is ANOTHER_TASK:
-        return "another-task"
-    roles, sizes = zip(*shape, strict=True)
-    if ROLES.issuperset(roles) and None not in sizes:
+def _rollouts(batch: Any, shown: str, first_row: int, sample: SampleSection) -> Iterator[Rollout]:
+    names = batch.schema.names
+    ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
+    statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
+    ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}  # talk that mine.py took is another task
+    talk = _talk(batch.column("messages"), sample)
+    usable, sums = not talk.bad.any(), [0, *talk.eligible.cumsum().tolist()]
+    for at, (start, end) in enumerate(pairwise(talk.starts)):
+        problem = "another-task" if not ours[tasks[at]] else "no-messages" if start == end else ""
+        if not usable and not problem:
+            problem = _problem(talk, start, end)
+        instance_id, repo, status = ids[at] or "", repos[at] or "", statuses[at] or ""
+        eligible = sums[end] - sums[start]
+        yield Rollout(shown, first_row + at, instance_id, repo, status, problem, eligible, talk, start, end)
+
+
+def _talk(column: Any, sample: SampleSection) -> _Talk:
+    """What the columns say of each message.
+
+    A turn may be drawn if its history ends on a user message, its reply is not empty, its number lies between
+    `min_turn` and `max_turn`, and its history within `max_history_tokens`.
+    """
+    import numpy as np
+    import pyarrow
+    import pyarrow.compute as pc
+
+    column = _from_json(column) if _is_json(column.type) else column
+    starts = column.offsets.to_numpy()
+    values = column.values.slice(starts[0], starts[-1] - starts[0])
+    starts = starts - starts[0]
+    whole = not values.null_count  # then a field needs no copy
+    roles, contents = (_plain(values.field(n) if whole else pc.struct_field(values, n)) for n in ("role", "content"))
+    kinds = pc.index_in(roles, value_set=pyarrow.array(ROLES, roles.type)).fill_null(-1).to_numpy()
+    sizes = pc.binary_length(contents).fill_null(-1).to_numpy()
+
+    def within_rows(amounts: Any) -> Any:
+        """Sums from the start of each message's row, without the message itself."""
+        sums = np.concatenate(([0], np.cumsum(amounts)))
+        return sums[:-1] - np.repeat(sums[starts[:-1]], np.diff(starts))
+
+    replies = kinds == ROLES.index("assistant")
+    numbers = within_rows(replies) + replies
+    behind_user = np.concatenate(([False], kinds[:-1] == ROLES.index("user")))[: len(kinds)]
+    behind_user[starts[:-1][np.diff(starts) > 0]] = False
+    eligible = replies & behind_user & (sizes > 0) & (numbers >= sample.min_turn) & (numbers <= sample.max_turn)
+    if sample.max_history_tokens:  # as duel.history.history_tokens counts, from the length alone
+        tokens = (np.maximum(sizes, 0) / BYTES_PER_TOKEN).astype(int) + 1 + TOKENS_PER_MESSAGE
+        eligible &= within_rows(tokens) <= sample.max_history_tokens
+    return _Talk(roles, contents, starts.tolist(), (kinds < 0) | (sizes < 0), eligible, numbers)
+
+
+def _problem(talk: _Talk, start: int, end: int) -> str:
+    bad = talk.bad[start:end].nonzero()[0]
+    if not len(bad):
         return ""
-    role = next(role for role, size in shape if role not in ROLES or size is None)
+    (role,) = _texts(talk.roles.slice(start + int(bad[0]), 1))
     if role in ROLES:
         return "null-content"
     return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
 
 
-def eligible_turns(shape: Shape, sample: SampleSection) -> list[tuple[int, int]]:
-    """The turns that may be drawn, as (assistant turn from 1, index of its message).
-
-    A turn needs a history that ends on a user message, a reply that is not empty, a number between `min_turn` and
-    `max_turn`, and a history within `max_history_tokens`.
-    """
-    limit = sample.max_history_tokens
-    # As duel.history.history_tokens counts, from the length alone.
-    sizes = (int((size or 0) / BYTES_PER_TOKEN) + 1 + TOKENS_PER_MESSAGE for _, size in shape) if limit else ()
-    before = [0, *accumulate(sizes)]
-    replies = [index for index, (role, _) in enumerate(shape) if role == "assistant"]
-    return [
-        (turn, index)
-        for turn, index in enumerate(replies[: sample.max_turn], start=1)
-        if turn >= sample.min_turn and index and shape[index - 1][0] == "user" and shape[index][1]
-        if not limit or before[index] <= limit
-    ]
-
-
 def _is_text(kind: Any) -> bool:
     """True for text, and for what holds text in other clothes: bytes, a dictionary, `datasets`' JSON."""
-    kind = (
-        getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else getattr(kind, "storage_type", kind)
-    )
+    kind = kind.value_type if str(kind).startswith("dictionary") else getattr(kind, "storage_type", kind)
     return str(kind).removeprefix("large_").removesuffix("_view") in ("string", "binary")
 
 
@@ -138,7 +182,7 @@ def _is_conversation(kind: Any) -> bool:
     if not (types.is_list(kind) or types.is_large_list(kind)):
         return False
     if not types.is_struct(kind.value_type):
-        return _is_json(kind)
+        return _is_text(kind.value_type)
     fields = {field.name: field.type for field in kind.value_type}
     return all(name in fields and _is_text(fields[name]) for name in ("role", "content"))
 
@@ -148,90 +192,47 @@ def _is_json(kind: Any) -> bool:
 
 
 def _plain(column: Any) -> Any:
-    """A column of text without its clothes; bytes stay what they are where they are no UTF-8."""
+    """A column as text without its clothes; what is no UTF-8 in bytes is replaced."""
     import pyarrow
-    import pyarrow.types as types
 
     column = getattr(column, "storage", column)
-    if types.is_dictionary(column.type):
-        return _plain(column.dictionary_decode())
-    if "binary" in str(column.type):
-        try:
-            return column.cast(pyarrow.large_string())
-        except pyarrow.ArrowInvalid:
-            return pyarrow.array([v and v.decode("utf-8", "replace") for v in column.to_pylist()])
-    return column
-
-
-def _rollouts(batch: Any, shown: str, first_row: int) -> Iterator[Rollout]:
-    names = batch.schema.names
-    ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
-    statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
-    column = batch.column("messages")
-    conversations = _from_json(column) if _is_json(column.type) else _from_lists(column)
-    ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}
-    for offset, (shape, said) in enumerate(conversations):
-        yield Rollout(
-            file=shown,
-            row=first_row + offset,
-            instance_id=ids[offset] or "",
-            repo=repos[offset] or "",
-            exit_status=statuses[offset] or "",
-            shape=shape if ours[tasks[offset]] else ANOTHER_TASK,
-            said=said,
-        )
+    if str(column.type).startswith("dictionary"):
+        column = column.dictionary_decode()
+    if str(column.type) in ("string", "large_string"):
+        return column
+    try:
+        return column.cast(pyarrow.large_string())
+    except pyarrow.ArrowInvalid:
+        return pyarrow.array([v and v.decode("utf-8", "replace") for v in column.to_pylist()], pyarrow.large_string())
 
 
 def _texts(column: Any) -> list[str | None]:
     """A column as text; a value that is not UTF-8 (parquet does not check) counts as null."""
-    import pyarrow
 
-    column = _plain(column) if _is_text(column.type) else column.cast(pyarrow.string())
+    def one(value: Any) -> str | None:
+        with suppress(UnicodeDecodeError):
+            return value.as_py()  # type: ignore[no-any-return]
+        return None
+
+    column = _plain(column)
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
-        return [_text(value) for value in column]
+        return [one(value) for value in column]
 
 
-def _text(value: Any) -> str | None:
-    try:
-        return None if value.as_py() is None else str(value.as_py())
-    except UnicodeDecodeError:
-        return None
+def _from_json(column: Any) -> Any:
+    """The list column of JSON texts, one a row or one a message; one that is not such a list has no messages."""
+    import pyarrow
 
-
-def _from_lists(column: Any) -> Iterator[tuple[Shape, Callable[[], Said]]]:
-    """Conversations of a list<struct<role, content>> column; other fields of the struct are ignored."""
-    import pyarrow.compute as pc
-
-    offsets = column.offsets.to_pylist()
-    roles = _plain(pc.struct_field(column.values, "role"))
-    contents = _plain(pc.struct_field(column.values, "content"))
-    names, sizes = _texts(roles), pc.binary_length(contents).to_pylist()
-    for start, end in pairwise(offsets):
-
-        def said(start: int = start, end: int = end) -> Said:
-            try:
-                texts = contents.slice(start, end - start).to_pylist()
-            except UnicodeDecodeError as error:
-                raise ItemError("not-utf-8", f"a message is not UTF-8: byte {error.start}") from None
-            return list(zip(names[start:end], texts, strict=True))
-
-        yield list(zip(names[start:end], sizes[start:end], strict=True)), said
-
-
-def _from_json(column: Any) -> Iterator[tuple[Shape, Callable[[], Said]]]:
-    """Conversations of JSON texts, one a row or one a message; one that is not such a list has no messages."""
+    starts, roles, contents = [0], list[str](), list[str | None]()
     for row in _texts(column) if _is_text(column.type) else column.to_pylist():
         told = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in row or ()]
-        rows = message_rows.conversation({"messages": row if isinstance(row, str) else told})
-        pairs = [(message["role"], _content(message["content"])) for message in rows]
-        shape = [(role, None if content is None else len(content.encode())) for role, content in pairs]
-        yield shape, partial(list, pairs)
-
-
-def _content(content: Any) -> str | None:
-    if isinstance(content, str):
-        return without_surrogates(content)  # type: ignore[no-any-return]
-    said, images = parts(content)
-    return said if said and not images else None
+        for message in message_rows.conversation({"messages": row if isinstance(row, str) else told}):
+            said, images = parts(message["content"])
+            usable = isinstance(message["content"], str) or (said and not images)
+            roles.append(without_surrogates(message["role"]))
+            contents.append(without_surrogates(said) if usable else None)
+        starts.append(len(roles))
+    columns = [pyarrow.array(roles, pyarrow.string()), pyarrow.array(contents, pyarrow.large_string())]
+    return pyarrow.ListArray.from_arrays(starts, pyarrow.StructArray.from_arrays(columns, ["role", "content"]))

@@ -16,22 +16,22 @@ import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain, groupby
+from itertools import chain
 from math import prod
 from pathlib import Path
+from threading import Thread
 
-from duel.errors import ItemError, printable
+from duel.errors import DuelError, ItemError, printable
 from duel.records import Message, Prompt, Source
-from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import ParquetTable
-from duel.sources.rollouts import Rollout, check, eligible_turns, read, shape_problem
-from duel.sources.telling_turns import kinds, odds, phases, systematic
+from duel.sources.rollouts import Rollout, check, read
+from duel.sources.telling_turns import kinds, odds, phases, systematic, without_loops
 from duel.spill import Spill, Spilled
-from duel.turn import blocks
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
 LISTED_ROWS = 1000
@@ -87,58 +87,66 @@ class Pool:
     eligible: Counter[str] = field(default_factory=Counter)  # eligible rollouts by pull request
 
     def __post_init__(self) -> None:
+        sample = self.settings.sample
         self._excluded = frozenset(self.settings.generate.exclude_ids)
+        self._narrows = sample.skip_loops or bool(sample.phase)
 
     def add(self, rollout: Rollout) -> None:
+        """Keep the rollout if it ranks among the best of its pull request; only then is its text decoded."""
         sample = self.settings.sample
         self.rows += 1
         if not rollout.instance_id:
-            return self._refuse(rollout, "no-instance-id")
-        if rollout.instance_id in self._excluded:
+            self._refuse(rollout, "no-instance-id")
+        elif rollout.instance_id in self._excluded:
             self.reasons["excluded"] += 1
-            return None
-        if sample.exit_status and rollout.exit_status != sample.exit_status:
+        elif sample.exit_status and rollout.exit_status != sample.exit_status:
             self.reasons["other-exit-status"] += 1
-            return None
-        if problem := shape_problem(rollout.shape):
-            return self._refuse(rollout, problem)
-        turns = eligible_turns(rollout.shape, sample)
-        if not turns:
+        elif rollout.problem:
+            self._refuse(rollout, rollout.problem)
+        elif not rollout.eligible:
             self.reasons["no-eligible-turn"] += 1
-            return None
-        try:
-            if sample.skip_loops and not (turns := without_loops(turns, rollout.messages())):
-                self.reasons["loops"] += 1
-                return None
-            if sample.phase and not (turns := of_phase(sample.phase, turns, rollout.messages())):
-                self.reasons["other-phase"] += 1
-                return None
-            self._consider(rollout, turns)
-        except ItemError as error:
-            self._refuse(rollout, error.reason, error.what)
-        return None
+        else:
+            try:
+                self._consider(rollout)
+            except ItemError as error:
+                self._refuse(rollout, error.reason, error.what)
 
-    def _consider(self, rollout: Rollout, turns: list[tuple[int, int]]) -> None:
-        """Keep the rollout if it ranks among the best of its pull request; only then is its text decoded."""
-        sample = self.settings.sample
+    def _consider(self, rollout: Rollout) -> None:
+        sample, turns = self.settings.sample, rollout.turns() if self._narrows else []
+        if sample.skip_loops and not (turns := without_loops(turns, rollout.messages())):
+            self.reasons["loops"] += 1
+            return
+        if sample.phase:
+            known = phases(rollout.messages())
+            turns = [(number, index) for number, index in turns if known[index] == sample.phase]
+            if not turns:
+                self.reasons["other-phase"] += 1
+                return
         best = self.best.get(rollout.instance_id, [])
         rank = chance(sample.seed, "rollout", rollout.file, rollout.row)
         if len(best) < sample.per_instance or rank < best[-1][0].rank:
-            bisect.insort(
-                best,
-                _cut(rollout, rank, self._drawn(rollout, turns), self.spill),
-                key=lambda kept: kept[0].rank,
-            )
+            drawn = self._drawn(rollout, turns or rollout.turns())
+            said = [{"role": role, "content": content} for role, content in rollout.said()]
+            of = rollout.file, rollout.row, rollout.instance_id, rollout.repo, rollout.exit_status
+            kept = [DrawnTurn(rank, *of, n, self.spill.put(said[: at + 1]), share) for n, at, share in drawn]
+            bisect.insort(best, kept, key=lambda kept: kept[0].rank)
             self.best[rollout.instance_id] = best[: sample.per_instance]
         self.eligible[rollout.instance_id] += 1
 
     def _drawn(self, rollout: Rollout, turns: Sequence[tuple[int, int]]) -> list[tuple[int, int, float]]:
-        """The turns that are drawn, each with its chance to be."""
+        """`per_rollout` turns without replacement, in their order, each with its chance to be drawn."""
         sample = self.settings.sample
+        wanted, of = min(sample.per_rollout, len(turns)), (rollout.file, rollout.row)
         if sample.weights:
-            return weighted_turns(rollout, turns, sample, self.changed.get(rollout.instance_id, ()))
-        share = min(sample.per_rollout, len(turns)) / len(turns)
-        return [(*picked, share) for picked in drawn_turns(rollout, turns, sample)]
+            named = kinds(rollout.messages(), self.changed.get(rollout.instance_id, ()))
+            weights = [prod(w for kind, w in sample.weights.items() if kind in named[index]) for _, index in turns]
+            chances = odds(weights, wanted)
+            places = systematic(chances, chance(sample.seed, "weighted turn", *of))
+            return [(*turns[place], chances[place]) for place in places]
+        left = list(turns)
+        for draw in range(wanted):
+            left.pop(int(chance(sample.seed, "turn", *of, *([draw] if draw else [])) * len(left)))
+        return [(*turn, wanted / len(turns)) for turn in turns if turn not in left]
 
     def candidates(self) -> Iterator[DrawnTurn]:
         for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
@@ -147,10 +155,8 @@ class Pool:
     def _refuse(self, rollout: Rollout, reason: str, detail: str = "") -> None:
         self.reasons[reason] += 1
         if len(self.unusable) < LISTED_ROWS:
-            place = f"{rollout.file} row {rollout.row}"
-            self.unusable.append(
-                {"file": place, "instance_id": rollout.instance_id, "reason": reason, "detail": detail}
-            )
+            place, instance_id = f"{rollout.file} row {rollout.row}", rollout.instance_id
+            self.unusable.append({"file": place, "instance_id": instance_id, "reason": reason, "detail": detail})
 
 
 def fill(
@@ -159,14 +165,26 @@ def fill(
     say: Callable[[str], None],
     changed: Mapping[str, Collection[str]] | None = None,
     spilled_to: Path | None = None,
+    pulls: ParquetTable | None = None,
 ) -> tuple[Pool, dict[str, float]]:
-    """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file."""
+    """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file.
+
+    Meanwhile the files of `pulls` are downloaded, which come next.
+    """
     sample = settings.sample
     pool = Pool(settings, changed or {}, Spill(spilled_to, level=1, newest=NEWEST))
+
+    def fetch_pulls() -> None:
+        if pulls:
+            with suppress(DuelError):  # who reads them says it
+                for name in pulls.names:
+                    pulls.fetch(name)
 
     fetching = ThreadPoolExecutor(FETCHES)
     first = shuffled(sample.seed, "file", table.names)[: sample.files]
     coming = {name: fetching.submit(table.fetch, name) for name in first if table.missing(name)}
+    beside = Thread(target=fetch_pulls, daemon=True)  # an interrupted run does not wait for the end of a large file
+    beside.start()
 
     @cache
     def rows(name: str) -> int:
@@ -174,7 +192,7 @@ def fill(
         return check(path, name).rows
 
     def read_file(name: str) -> None:
-        for rollout in read(table.fetch(name), name):
+        for rollout in read(table.fetch(name), name, sample):
             pool.add(rollout)
         say(f"read {printable(name, 120)}: {rows(name):,} rows, {len(pool.best):,} pull requests so far")
 
@@ -182,6 +200,7 @@ def fill(
         drawn = draw_files(table.names, sample.files, sample.seed, rows, read_file)
     finally:
         fetching.shutdown(cancel_futures=True)
+    beside.join()
     return pool, file_odds(table, {name: rows(name) for name in drawn}, sample.files)
 
 
@@ -192,20 +211,13 @@ def file_odds(table: ParquetTable, rows: Mapping[str, int], wanted: int) -> dict
     return {name: min(1.0, wanted * count / total) for name, count in rows.items()}
 
 
-def probability(turn: DrawnTurn, pool: Pool, files: Mapping[str, float], looked_at: int) -> float:
-    """P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout), to six digits.
-
-    `looked_at` is the number of pooled pull requests that were looked at before there were enough.
-    """
-    sample = pool.settings.sample
-    rollout = min(1.0, sample.per_instance / max(1, pool.eligible[turn.instance_id]))
-    return float(f"{files[turn.file] * looked_at / len(pool.best) * rollout * turn.share:.6g}")
-
-
 def prompts(
     turns: Sequence[DrawnTurn], table: ParquetTable, pool: Pool, files: Mapping[str, float], looked_at: int
 ) -> Iterator[Prompt]:
+    """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough."""
     for turn in turns:
+        rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[turn.instance_id]))
+        probability = files[turn.file] * looked_at / len(pool.best) * rollout * turn.share
         yield Prompt(
             instance_id=turn.instance_id,
             repo=turn.repo,
@@ -218,52 +230,6 @@ def prompts(
                 file=turn.file,
                 row=turn.row,
                 exit_status=turn.exit_status,
-                probability=probability(turn, pool, files, looked_at),
+                probability=float(f"{probability:.6g}"),
             ),
         )
-
-
-def drawn_turns(rollout: Rollout, turns: Sequence[tuple[int, int]], sample: SampleSection) -> list[tuple[int, int]]:
-    """`per_rollout` of the eligible turns, drawn without replacement, in their order."""
-    left = list(turns)
-    for draw in range(min(sample.per_rollout, len(turns))):
-        left.pop(int(chance(sample.seed, "turn", rollout.file, rollout.row, *([draw] if draw else [])) * len(left)))
-    return [turn for turn in turns if turn not in left]
-
-
-def weighted_turns(
-    rollout: Rollout, turns: Sequence[tuple[int, int]], sample: SampleSection, changed: Collection[str]
-) -> list[tuple[int, int, float]]:
-    """`per_rollout` of the eligible turns by the product of the weights of what they are, with their chances."""
-    named = kinds(rollout.messages(), changed)
-    weights = [prod(w for kind, w in sample.weights.items() if kind in named[index]) for _, index in turns]
-    chances = odds(weights, min(sample.per_rollout, len(turns)))
-    drawn = systematic(chances, chance(sample.seed, "weighted turn", rollout.file, rollout.row))
-    return [(*turns[place], chances[place]) for place in drawn]
-
-
-def of_phase(phase: str, turns: Sequence[tuple[int, int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
-    known = phases(messages)
-    return [(number, index) for number, index in turns if known[index] == phase]
-
-
-def without_loops(turns: Sequence[tuple[int, int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
-    """The turns whose history does not go in circles: judges gave such turns 0.58 where others had 0.67."""
-    commands = [blocks(message.content) if message.role == "assistant" else [] for message in messages]
-    return [(number, index) for number, index in turns if not loops([*chain.from_iterable(commands[:index])])]
-
-
-def loops(commands: Sequence[str]) -> bool:
-    """True where half of at least four commands repeat an earlier one, or four in a row are the same."""
-    same_in_a_row = max((len([*run]) for _, run in groupby(commands)), default=0)
-    return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
-
-
-def _cut(rollout: Rollout, rank: float, picked: Sequence[tuple[int, int, float]], spill: Spill) -> list[DrawnTurn]:
-    """The rollout up to each picked turn. Raises ItemError where its text cannot be decoded."""
-    said = [{"role": role, "content": content} for role, content in rollout.said()]
-    of = (rollout.instance_id, rollout.repo, rollout.exit_status)
-    return [
-        DrawnTurn(rank, rollout.file, rollout.row, *of, number, spill.put(said[: index + 1]), share)
-        for number, index, share in picked
-    ]

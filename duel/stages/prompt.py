@@ -67,7 +67,7 @@ def run(
         # 2. Files, and in them one turn of each pull request.
         say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
         changed = Pulls(pulls).changed() if pulls and "first-read" in settings.sample.weights else {}
-        pool, file_odds = sampling.fill(settings, trajectories, say, changed, workspace.private)
+        pool, file_odds = sampling.fill(settings, trajectories, say, changed, workspace.private, pulls)
 
         # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
         mirror = Pulls(pulls) if pulls else None

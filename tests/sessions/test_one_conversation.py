@@ -101,7 +101,7 @@ def test_talk_is_never_drawn_as_a_turn_of_an_agent(tmp_path: Path) -> None:
     rows = {"instance_id": ["a", "b"], "repo": ["", ""], "messages": [CONVERSATION] * 2}
     pq.write_table(pa.table({**rows, "trajectory_format": ["chat", "mini-swe-agent-1"]}), tmp_path / "rows.parquet")
     read = list(rollouts.read(tmp_path / "rows.parquet", "rows"))
-    assert [rollouts.shape_problem(rollout.shape) for rollout in read] == ["another-task", ""]
+    assert [rollout.problem for rollout in read] == ["another-task", ""]
 
 
 def run(commands: list[str]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.audit.contamination import Benchmarks
@@ -19,9 +19,9 @@ from duel.settings import Settings
 from duel.sources.admission import choose, mismatch
 from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import LocalTable
-from duel.sources.rollouts import eligible_turns, read
+from duel.sources.rollouts import read
 from duel.sources.sampling import fill, prompts
-from tests.sources.tables import dataset, write_rollouts
+from tests.sources.tables import dataset, rollout, write_rollouts
 
 
 def no_reading(name: str) -> None:
@@ -83,19 +83,25 @@ TALK = st.lists(
 )
 
 
-@given(TALK, st.integers(1, 4), st.integers(1, 6), st.integers(0, 80))
-def test_eligible_turns_follow_the_settings(talk: list[tuple[str, str]], low: int, high: int, most: int) -> None:
-    shape = [(role, len(text.encode())) for role, text in talk]
+@settings(max_examples=40, deadline=None)
+@given(st.lists(TALK, min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 6), st.integers(0, 80))
+def test_eligible_turns_follow_the_settings(
+    tmp_path_factory: pytest.TempPathFactory, talks: list[list[tuple[str, str]]], low: int, high: int, most: int
+) -> None:
+    rows = [rollout("o__r-1", messages=[{"role": role, "content": text} for role, text in talk]) for talk in talks]
+    path = write_rollouts(tmp_path_factory.mktemp("runs") / "x.parquet", rows)
     sample = SampleSection(min_turn=low, max_turn=high, max_history_tokens=most)
-    turns = eligible_turns(shape, sample)
-    for number, index in turns:
-        history = [Message(role=role, content=text) for role, text in talk[:index]]  # type: ignore[arg-type]
-        assert talk[index][0] == "assistant"
-        assert talk[index][1]
-        assert history[-1].role == "user"
-        assert number == 1 + sum(message.role == "assistant" for message in history)
-        assert low <= number <= high
-        assert not most or history_tokens(history) <= most
+    for talk, found in zip(talks, read(path, "", sample), strict=True):
+        wanted = []
+        for index, (role, text) in enumerate(talk):
+            history = [Message(role=role, content=text) for role, text in talk[:index]]  # type: ignore[arg-type]
+            number = 1 + sum(message.role == "assistant" for message in history)
+            ends_well = bool(history) and history[-1].role == "user" and role == "assistant" and bool(text)
+            if ends_well and low <= number <= high and (not most or history_tokens(history) <= most):
+                wanted.append((number, index))
+        assert found.turns() == wanted
+        assert found.eligible == len(wanted)
+        assert found.said() == talk
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,7 @@ def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path:
         write_rollouts(path, rows)
     table = LocalTable("runs", paths)
     sample = SampleSection(max_turn=4)
-    eligible = sum(len(eligible_turns(rollout.shape, sample)) for path in paths.values() for rollout in read(path, ""))
+    eligible = sum(len(rollout.turns()) for path in paths.values() for rollout in read(path, "", sample))
     estimates = []
     for seed in range(150):
         settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4))

@@ -239,8 +239,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(loopback: LoopbackHub, 
     command = [sys.executable, str(ROOT / "prompt.py"), "--workspace", str(killed)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr
+        seen: list[str] = []
         for line in run.stderr:
-            if "going on in 300 s" in line:
+            seen.append(line)
+            if sum("read data/" in one for one in seen) == 20 and any("going on in 300 s" in one for one in seen):
                 run.kill()  # with the trajectories read and the pull requests not
     assert not (killed / "prompt").exists()
     script("prompt.py", "--workspace", killed, code=0, **{**loopback.environment, "HF_HOME": str(tmp_path / "fresh")})

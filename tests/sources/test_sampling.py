@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from duel.sources.sampling import loops
+from duel.sources.telling_turns import loops
 from tests.sources.tables import (
     TRAJECTORIES,
     base_commit,
