@@ -1,7 +1,6 @@
 """The account of a draw, on the screen and in report/sampling.json: from what, what was left out, and why."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -20,63 +19,52 @@ NARROWED_BY = set(
 )
 
 
-@dataclass(frozen=True)
-class Account:
-    """Everything that one draw came from."""
+def page(
+    pool: Pool, choice: Admission, pulls: ParquetTable | None, benchmarks: Benchmarks, huge: Mapping[str, int]
+) -> dict[str, Any]:
+    sample, table = pool.settings.sample, pool.table
+    return {
+        "format": "duel-sampling/1",
+        "asked": sample.n,
+        "prompts": len(choice.turns),
+        "pull_requests": len(choice.ids),
+        "repositories": len({turn.repo for turn in choice.turns}),
+        "seed": sample.seed,
+        "mode": pool.settings.duel.mode,
+        "trajectories": {
+            "dataset": table.name,
+            "revision": table.revision,
+            "files_in_all": len(table.names),
+            "files": [{"file": name, "probability": odds} for name, odds in sorted(pool.file_odds.items())],
+        },
+        "pulls": {"dataset": pulls.name, "revision": pulls.revision} if pulls else None,
+        "candidates": {
+            "rows": pool.rows,
+            "rollouts": pool.eligible.total(),
+            "pull_requests": len(pool.best),
+            "pull_requests_looked_at": len(choice.looked_at),
+        },
+        "left_out": {"rows": dict(sorted(pool.reasons.items())), "turns": dict(sorted(choice.reasons.items()))},
+        "huge": dict(sorted(huge.items())),
+        "contamination": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
+        "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY)
+        | sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True),
+    }
 
-    settings: Settings
-    trajectories: ParquetTable
-    pulls: ParquetTable | None
-    file_odds: Mapping[str, float]
-    pool: Pool
-    choice: Admission
-    benchmarks: Benchmarks
-    huge: Mapping[str, int]
 
-    def page(self) -> dict[str, Any]:
-        sample, turns = self.settings.sample, self.choice.turns
-        rows, left = self.pool.reasons, self.choice.reasons
-        return {
-            "format": "duel-sampling/1",
-            "asked": sample.n,
-            "prompts": len(turns),
-            "pull_requests": len(self.choice.ids),
-            "repositories": len({turn.repo for turn in turns}),
-            "seed": sample.seed,
-            "mode": self.settings.duel.mode,
-            "trajectories": {
-                **_place(self.trajectories),
-                "files_in_all": len(self.trajectories.names),
-                "files": [{"file": name, "probability": odds} for name, odds in sorted(self.file_odds.items())],
-            },
-            "pulls": _place(self.pulls) if self.pulls else None,
-            "candidates": {
-                "rows": self.pool.rows,
-                "rollouts": self.pool.eligible.total(),
-                "pull_requests": len(self.pool.best),
-                "pull_requests_looked_at": len(self.choice.looked_at),
-            },
-            "left_out": {"rows": dict(sorted(rows.items())), "turns": dict(sorted(left.items()))},
-            "huge": dict(sorted(self.huge.items())),
-            "contamination": {"checked": self.benchmarks.checked, "unchecked": self.benchmarks.unchecked},
-            "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY)
-            | sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True),
-        }
-
-    def say(self) -> None:
-        turns, asked = len(self.choice.turns), self.settings.sample.n
-        say(f"{_count(turns, 'turn')} from {_count(len(self.choice.ids), 'pull request')}")
-        if turns < asked:
-            more = len(self.trajectories.names) > len(self.file_odds)
-            hint = "; --files draws from more of them" if more else ""
-            say(f"that is fewer than the {asked:,} asked for: the files hold no more that are eligible{hint}")
-        for line in _left_out(self.pool, self.choice, " left out"):
-            say(f"  {line}")
-        if self.huge:
-            say(f"too large for the challenger's prompt: {_count(len(self.huge), 'pull request')} (report/hugePR.md)")
-        for why in sorted(set(self.benchmarks.unchecked.values())):
-            names = ", ".join(name for name, reason in self.benchmarks.unchecked.items() if reason == why)
-            say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
+def say_drawn(pool: Pool, choice: Admission, benchmarks: Benchmarks, huge: Mapping[str, int]) -> None:
+    turns, asked = len(choice.turns), pool.settings.sample.n
+    say(f"{_count(turns, 'turn')} from {_count(len(choice.ids), 'pull request')}")
+    if turns < asked:
+        hint = "; --files draws from more of them" if len(pool.table.names) > len(pool.file_odds) else ""
+        say(f"that is fewer than the {asked:,} asked for: the files hold no more that are eligible{hint}")
+    for line in _left_out(pool, choice, " left out"):
+        say(f"  {line}")
+    if huge:
+        say(f"too large for the challenger's prompt: {_count(len(huge), 'pull request')} (report/hugePR.md)")
+    for why in sorted(set(benchmarks.unchecked.values())):
+        names = ", ".join(name for name, reason in benchmarks.unchecked.items() if reason == why)
+        say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
 
 
 def _left_out(pool: Pool, choice: Admission, what: str = "") -> Iterator[str]:
@@ -88,16 +76,14 @@ def _left_out(pool: Pool, choice: Admission, what: str = "") -> Iterator[str]:
             yield f"{_count(count, kind)}{what}: {meanings.get(reason, printable(reason, 60))}"
 
 
-def nothing_drawn(trajectories: ParquetTable, pool: Pool, choice: Admission) -> SourceError:
-    counts = list(_left_out(pool, choice))
+def nothing_drawn(pool: Pool, choice: Admission) -> SourceError:
     hint = ""
     if choice.reasons["no-pull-request"]:
         hint = "are these the trajectories' pull requests? In mode 1 (DUEL_MODE=1) turns without one are sampled too"
     if choice.reasons["contaminated"]:
         hint = "set `decontaminate = []` in [audit] to sample benchmark instances on purpose"
-    return SourceError(
-        "no turn can be drawn", where=trajectories.name, value="; ".join(counts) or "there are no rows", hint=hint
-    )
+    why = "; ".join(_left_out(pool, choice)) or "there are no rows"
+    return SourceError("no turn can be drawn", where=pool.table.name, value=why, hint=hint)
 
 
 def say_finished(output: Output) -> bool:
@@ -115,7 +101,7 @@ def say_finished(output: Output) -> bool:
 
 def say_other_draws(output: Output) -> None:
     """Name prompt files from elsewhere: the next stages read them as well. Those of an older draw are replaced."""
-    others = output.other_draws()
+    others = [path.name for path in output.workspace.prompt_files() if not output.is_ours(path)]
     if others and not read_mark(output.workspace):
         shown = ", ".join(others[:4]) + (" …" if len(others) > 4 else "")
         say(f"prompt/ also holds prompts from elsewhere ({shown}): the next stages take both")
@@ -138,7 +124,3 @@ def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, settings: S
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def _place(table: ParquetTable) -> dict[str, str]:
-    return {"dataset": table.name, "revision": table.revision}

@@ -39,7 +39,12 @@ class Hub:
     """The Hub as one user sees it. Making the object imports the client and touches no network."""
 
     def __init__(
-        self, workspace: Workspace, *, again: bool = False, sleep: Sleep = time.sleep, cache: Path | None = None
+        self,
+        workspace: Workspace,
+        *,
+        again: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+        cache: Path | None = None,
     ) -> None:
         # Both are read when the client is imported; a user's own choice stands.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -67,25 +72,17 @@ class Hub:
         """
         if _SHA.fullmatch(revision):
             return revision
-        known = self._resolved()
-        key = f"{dataset}@{revision}"
-        if self.again or key not in known:
+        memory, key = self.workspace.private / "revisions.json", f"{dataset}@{revision}"
+        try:
+            known = json.loads(memory.read_bytes())
+        except (OSError, ValueError):
+            known = None
+        known = known if isinstance(known, dict) else {}
+        if self.again or not _SHA.fullmatch(str(known.get(key))):
             with _in_plain_words(dataset, revision):
                 known[key] = str(self.api.dataset_info(dataset, revision=revision or None).sha)
-            self.workspace.save(self._memory, json.dumps(known, indent=2, sort_keys=True).encode())
-        return known[key]
-
-    @property
-    def _memory(self) -> Path:
-        return self.workspace.private / "revisions.json"
-
-    def _resolved(self) -> dict[str, str]:
-        try:
-            known = json.loads(self._memory.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        known = known if isinstance(known, dict) else {}
-        return {key: sha for key, sha in known.items() if isinstance(sha, str) and _SHA.fullmatch(sha)}
+            self.workspace.save(memory, json.dumps(known, indent=2, sort_keys=True).encode())
+        return str(known[key])
 
     def files(self, dataset: str, revision: str) -> dict[str, int]:
         """Every file of the dataset at a commit: path -> bytes."""
@@ -103,12 +100,9 @@ class Hub:
             )
 
     def is_cached(self, dataset: str, revision: str, name: str) -> bool:
-        import huggingface_hub
+        from huggingface_hub import try_to_load_from_cache as find
 
-        found = huggingface_hub.try_to_load_from_cache(
-            dataset, name, cache_dir=self.cache, revision=revision, repo_type="dataset"
-        )
-        return isinstance(found, str)
+        return isinstance(find(dataset, name, cache_dir=self.cache, revision=revision, repo_type="dataset"), str)
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float:
@@ -182,11 +176,10 @@ def _plain(error: Exception, where: str, revision: str) -> Exception | None:
         case errors.HfHubHTTPError():
             status = getattr(error.response, "status_code", "?")
             return SourceError(f"the Hub answered {status}", where=where, value=error.server_message)
-        case errors.LocalEntryNotFoundError() | ConnectionError() | TimeoutError():
-            unreachable = True
-        case OSError():
-            return cannot_write(Path(error.filename or "the Hub's cache"), error)
-        case _:
-            unreachable = type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
-    hint = "run the same command again: what was downloaded is kept; or give local files with --source and --pulls"
-    return SourceError("the Hub cannot be reached", where=where, value=error, hint=hint) if unreachable else None
+    unreachable = (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
+    if isinstance(error, OSError) and not isinstance(error, unreachable):
+        return cannot_write(Path(error.filename or "the Hub's cache"), error)
+    if isinstance(error, unreachable) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore"):
+        hint = "run the same command again: what was downloaded is kept; or give local files with --source and --pulls"
+        return SourceError("the Hub cannot be reached", where=where, value=error, hint=hint)
+    return None

@@ -7,6 +7,7 @@ nothing to do, and a file that was cut or edited since is noticed.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -69,25 +70,16 @@ class Output:
             return {}
         files = Snapshot.take(self.workspace, *TURN_FILES)
         stand = standing.recall(self.workspace, "prompt", self.made_with, files) is not None
-        found = {
-            name: (stand and name.split("/")[0] in TURN_FILES) or self._is_unchanged(name, digest)
-            for name, digest in mark["files"].items()
-        }
+        found = dict.fromkeys(mark["files"], False)
+        for name, digest in mark["files"].items():
+            with suppress(OSError):
+                known = stand and name.split("/")[0] in TURN_FILES
+                found[name] = known or _digest((self.workspace.root / name).read_bytes()) == digest
         if not stand and all(found.values()):
             standing.keep(self.workspace, "prompt", self.made_with, files, {})
         return found
 
-    def _is_unchanged(self, name: str, digest: str) -> bool:
-        try:
-            return _digest((self.workspace.root / name).read_bytes()) == digest
-        except OSError:
-            return False
-
-    def other_draws(self) -> list[str]:
-        """Prompt files of another number of prompts; the next stages would read them too."""
-        return [path.name for path in self.workspace.prompt_files() if not self._is_ours(path)]
-
-    def _is_ours(self, path: Path) -> bool:
+    def is_ours(self, path: Path) -> bool:
         return path.stem.startswith(f"prompts_{self.settings.sample.n}_")
 
     def begin(self) -> None:
@@ -113,14 +105,12 @@ class Output:
             path = self.workspace.root / "prompt" / f"prompts_{self.settings.sample.n}_{number}.json"
             self._save(path, orjson.dumps(rows, option=_PAGE))
         for path in self.workspace.prompt_files():
-            if self._name(path) not in self.written and self._is_ours(path):
+            if self._name(path) not in self.written and self.is_ours(path):
                 path.unlink()
 
-    def save_pages(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: dict[str, Any]) -> None:
         self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
         self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=_PAGE))
-
-    def finish(self) -> None:
         mark = {"made_with": self.made_with, "files": self.written, **self.asked}
         self.workspace.save(mark_path(self.workspace), orjson.dumps(mark))
 

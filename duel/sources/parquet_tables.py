@@ -66,13 +66,10 @@ class HubTable:
         files = self.hub.files(self.name, self.revision)
         matching = {name: size for name, size in sorted(files.items()) if fnmatch.fnmatchcase(name, self.pattern)}
         if not matching:
-            found = sorted(files)
-            raise SourceError(
-                f"the dataset has no file that matches `{self.pattern}`",
-                where=self.name,
-                value=", ".join(found[:8]) + (" …" if len(found) > 8 else ""),
-                hint="set `shard_glob` in [sample] to where its parquet files lie",
-            )
+            found = ", ".join(sorted(files)[:8]) + (" …" if len(files) > 8 else "")
+            hint = "set `shard_glob` in [sample] to where its parquet files lie"
+            what = f"the dataset has no file that matches `{self.pattern}`"
+            raise SourceError(what, where=self.name, value=found, hint=hint)
         return matching
 
     @property
@@ -112,11 +109,8 @@ def open_table(
         return LocalTable("/".join(Path(spec).parts[-2:]).lstrip("/") or spec, paths)
     # A glob, a parquet file, an absolute or dotted path can only be meant as a path.
     if glob.has_magic(spec) or spec.endswith(".parquet") or spec[:1] in ("/", ".", "~") or spec.count("/") != 1:
-        raise SourceError(
-            "no parquet file is there",
-            where=spec,
-            hint="give a parquet file, a folder of them or a glob, relative to the workspace or to the current folder",
-        )
+        hint = "give a parquet file, a folder of them or a glob, relative to the workspace or to the current folder"
+        raise SourceError("no parquet file is there", where=spec, hint=hint)
     if hub is None:
         raise SourceError("not a local file, and the Hub is not asked offline", where=spec)
     return HubTable(hub(), spec, revision, pattern)
@@ -131,14 +125,12 @@ def from_command_line(spec: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Footer:
-    """What a parquet file says of itself: its rows, its columns (name -> arrow type), and a hash of the footer.
-
-    The footer holds the place, size and value range of every column chunk, so its hash stands for the content.
-    """
+    """What a parquet file says of itself."""
 
     rows: int
-    columns: dict[str, Any]
+    columns: dict[str, Any]  # arrow types by name
     digest: str
+    """Hash of the footer, which holds place, size and value range of every column chunk: it stands for the content."""
 
 
 def footer(path: Path, shown: str, needed: Iterable[str] = ()) -> Footer:
@@ -161,8 +153,7 @@ def footer(path: Path, shown: str, needed: Iterable[str] = ()) -> Footer:
     except (pyarrow.ArrowException, OSError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise SourceError("not a readable parquet file", where=shown, value=why, hint=finished) from None
-    for column in needed:
-        if column not in columns:
-            hint = f"the columns there are: {', '.join(columns) or 'none'}"
-            raise SourceError("a needed column is missing", where=shown, value=column, hint=hint)
+    if missing := next((column for column in needed if column not in columns), ""):
+        hint = f"the columns there are: {', '.join(columns) or 'none'}"
+        raise SourceError("a needed column is missing", where=shown, value=missing, hint=hint)
     return found

@@ -8,7 +8,9 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from duel.conversation.diffs import changed_files
 from duel.errors import SourceError
@@ -19,7 +21,6 @@ NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
 # Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
 EXTRAS = tuple("hints_text interface FAIL_TO_PASS PASS_TO_PASS install_config meta image_name docker_image".split())
-HEAD = ("instance_id", "repo", "base_commit", "problem_statement", "license")
 # Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
 WINDOW = 100
 # What DuckDB may take at first and at most. The limit doubles where it is reached: a query needs one row group, and
@@ -27,8 +28,7 @@ WINDOW = 100
 MEMORY_MB, MOST_MEMORY_MB = 200, 6400
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """What the checks of a join look at."""
 
     repo: str
@@ -63,9 +63,8 @@ class Pulls:
         self.database.execute(f"SET memory_limit = '{megabytes}MB'")
 
     def heads(self, ids: Collection[str]) -> dict[str, Head]:
-        return {
-            row["instance_id"]: Head(*(_text(row.get(name)) for name in HEAD[1:])) for _, row in self._rows(ids, HEAD)
-        }
+        rows = self._rows(ids, ("instance_id", *Head._fields))
+        return {row["instance_id"]: Head(*(_text(row.get(name)) for name in Head._fields)) for _, row in rows}
 
     def changed(self) -> dict[str, list[str]]:
         """The files that each pull request changes, by its id; without its tests."""
@@ -84,8 +83,7 @@ class Pulls:
             there = [column for column in columns if column in self.columns[name]]
             for start in range(0, len(rows), WINDOW):
                 for number, row in self._read(name, rows[start : start + WINDOW], there):
-                    place = Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number)
-                    yield place, row
+                    yield Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number), row
 
     def _locate(self, ids: Collection[str]) -> dict[str, list[tuple[int, str]]]:
         """The last row of each id: file name -> [(row, id)] in order."""
@@ -141,23 +139,29 @@ class Pulls:
 
 
 def _commit(row: Mapping[str, Any], source: Source) -> Commit:
-    patch, test_patch = _text(row.get("patch")), _text(row.get("test_patch"))
-    instance_id = _text(row["instance_id"])
+    told = {name: _text(row.get(name)) for name in (*NEEDED, *OPTIONAL)}
     # The pull request's number, else the one that an id such as `owner__repo-123` ends on.
-    number = _text(row.get("pull_number")) or instance_id.rpartition("-")[2]
-    extras = {name: _structure(row[name]) for name in EXTRAS if row.get(name) is not None}
+    number = told["pull_number"] or told["instance_id"].rpartition("-")[2]
+    extras: dict[str, Any] = {}
+    for name in EXTRAS:
+        if row.get(name) is not None:
+            # A string that holds a list or an object as JSON is that list or object.
+            value = extras[name] = orjson.loads(row[name])
+            if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+                with contextlib.suppress(ValueError):
+                    extras[name] = orjson.loads(value)
     return Commit(
-        instance_id=instance_id,
-        repo=_text(row.get("repo")),
+        instance_id=told["instance_id"],
+        repo=told["repo"],
         pull_number=int(number) if number.strip().isdecimal() else None,
-        commit=_text(row.get("base_commit")),
-        issue=_text(row.get("problem_statement")),
-        description=_text(row.get("pr_description")),
-        files=changed_files(patch, test_patch),
-        patch=patch,
-        test_patch=test_patch,
-        license=_text(row.get("license")),
-        created_at=_text(row.get("created_at")),
+        commit=told["base_commit"],
+        issue=told["problem_statement"],
+        description=told["pr_description"],
+        files=changed_files(told["patch"], told["test_patch"]),
+        patch=told["patch"],
+        test_patch=told["test_patch"],
+        license=told["license"],
+        created_at=told["created_at"],
         source=source,
         **extras,
     )
@@ -170,14 +174,3 @@ def _literal(path: Path) -> str:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _structure(value: Any) -> Any:
-    """A column's value from its JSON. A string that holds a list or an object as JSON is that list or object."""
-    import orjson
-
-    value = orjson.loads(value)
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        with contextlib.suppress(ValueError):
-            return orjson.loads(value)
-    return value

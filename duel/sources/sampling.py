@@ -77,6 +77,7 @@ class Pool:
     """Candidates: of each pull request the best-ranked eligible rollouts, with one turn drawn from each."""
 
     settings: Settings
+    table: ParquetTable
     changed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by pull request, where `weights` ask for it
     spill: Spill = field(default_factory=Spill)
     rows: int = 0
@@ -85,6 +86,7 @@ class Pool:
     """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
     best: dict[str, list[list[DrawnTurn]]] = field(default_factory=dict)  # a list of turns a rollout
     eligible: Counter[str] = field(default_factory=Counter)  # eligible rollouts by pull request
+    file_odds: dict[str, float] = field(default_factory=dict)  # P(file) of each drawn file
 
     def __post_init__(self) -> None:
         sample = self.settings.sample
@@ -166,13 +168,13 @@ def fill(
     changed: Mapping[str, Collection[str]] | None = None,
     spilled_to: Path | None = None,
     pulls: ParquetTable | None = None,
-) -> tuple[Pool, dict[str, float]]:
-    """Draw the files and pool their rows, each file read once. Returns the pool and P(file) of each drawn file.
+) -> Pool:
+    """Draw the files and pool their rows, each file read once.
 
     Meanwhile the files of `pulls` are downloaded, which come next.
     """
     sample = settings.sample
-    pool = Pool(settings, changed or {}, Spill(spilled_to, level=1, newest=NEWEST))
+    pool = Pool(settings, table, changed or {}, Spill(spilled_to, level=1, newest=NEWEST))
 
     def fetch_pulls() -> None:
         if pulls:
@@ -201,23 +203,18 @@ def fill(
     finally:
         fetching.shutdown(cancel_futures=True)
     beside.join()
-    return pool, file_odds(table, {name: rows(name) for name in drawn}, sample.files)
+    if drawn:
+        total = table.known_rows() or sum(map(rows, drawn)) / len(drawn) * len(table.names)
+        all_read = len(table.names) <= sample.files
+        pool.file_odds = {name: 1.0 if all_read else min(1.0, sample.files * rows(name) / total) for name in drawn}
+    return pool
 
 
-def file_odds(table: ParquetTable, rows: Mapping[str, int], wanted: int) -> dict[str, float]:
-    if len(table.names) <= wanted or not rows:
-        return dict.fromkeys(rows, 1.0)
-    total = table.known_rows() or sum(rows.values()) / len(rows) * len(table.names)
-    return {name: min(1.0, wanted * count / total) for name, count in rows.items()}
-
-
-def prompts(
-    turns: Sequence[DrawnTurn], table: ParquetTable, pool: Pool, files: Mapping[str, float], looked_at: int
-) -> Iterator[Prompt]:
+def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[Prompt]:
     """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough."""
     for turn in turns:
         rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[turn.instance_id]))
-        probability = files[turn.file] * looked_at / len(pool.best) * rollout * turn.share
+        probability = pool.file_odds[turn.file] * looked_at / len(pool.best) * rollout * turn.share
         yield Prompt(
             instance_id=turn.instance_id,
             repo=turn.repo,
@@ -225,8 +222,8 @@ def prompts(
             assistant=turn.assistant,
             turn=turn.turn,
             source=Source(
-                dataset=table.name,
-                revision=table.revision,
+                dataset=pool.table.name,
+                revision=pool.table.revision,
                 file=turn.file,
                 row=turn.row,
                 exit_status=turn.exit_status,

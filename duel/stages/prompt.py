@@ -67,30 +67,28 @@ def run(
         # 2. Files, and in them one turn of each pull request.
         say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
         changed = Pulls(pulls).changed() if pulls and "first-read" in settings.sample.weights else {}
-        pool, file_odds = sampling.fill(settings, trajectories, say, changed, workspace.private, pulls)
+        pool = sampling.fill(settings, trajectories, say, changed, workspace.private, pulls)
 
         # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
         mirror = Pulls(pulls) if pulls else None
         choice = choose(pool, settings, mirror, benchmarks)
         if not choice.turns:
-            raise account.nothing_drawn(trajectories, pool, choice)
+            raise account.nothing_drawn(pool, choice)
 
         # 4. On disk: pull requests, prompts, pages, and last the mark that all of it is there.
         output.begin()
         if mirror:
             choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
-        output.save_prompts(sampling.prompts(choice.turns, trajectories, pool, file_odds, len(choice.looked_at)))
+        output.save_prompts(sampling.prompts(choice.turns, pool, len(choice.looked_at)))
         if output.replaces:
             replacing.retire_prompts(workspace, {workspace.root / name for name in output.written})
         if workspace.answer_folders() or workspace.attic.exists():
             with workspace.lock("answer", "prompt.py"), workspace.lock("score", "prompt.py"):
                 replacing.replace(workspace, settings.store.answers_per_dir)
-        result = account.Account(settings, trajectories, pulls, file_odds, pool, choice, benchmarks, output.huge)
-        page = result.page()
-        output.save_pages(page)
+        page = account.page(pool, choice, pulls, benchmarks, output.huge)
         workspace.save_dropped("prompt", [*pool.unusable, *choice.dropped])
-        output.finish()
-        result.say()
+        output.finish(page)
+        account.say_drawn(pool, choice, benchmarks, output.huge)
         return Result("prompt", found=page)
 
 

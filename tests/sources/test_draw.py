@@ -132,9 +132,9 @@ def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path:
     estimates = []
     for seed in range(150):
         settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4))
-        pool, odds = fill(settings, table, no_reading)
+        pool = fill(settings, table, no_reading)
         choice = choose(pool, settings.model_copy(update={"duel": DuelSection(mode=1)}), None, Benchmarks())
-        drawn = prompts(choice.turns, table, pool, odds, len(choice.looked_at))
+        drawn = prompts(choice.turns, pool, len(choice.looked_at))
         estimates.append(sum(1 / (prompt.source.probability or 0) for prompt in drawn))
     mean = statistics.mean(estimates)
     assert mean == pytest.approx(eligible, abs=3 * statistics.stdev(estimates) / 150**0.5)

@@ -143,9 +143,9 @@ def test_over_many_draws_turns_weighted_by_their_probability_count_what_is_there
     sample = SampleSection(weights={"at": 6, "failed": 3, "first-read": 2}, per_rollout=2, n=200, seed=5)
     table = LocalTable("runs", {"runs.parquet": path})
     changed = {f"o__r-{n}": ["src/app.py"] for n in range(200)}
-    pool, files = fill(Settings(sample=sample), table, lambda _: None, changed)
+    pool = fill(Settings(sample=sample), table, lambda _: None, changed)
     turns = [*pool.candidates()]
-    rows = [*prompts(turns, table, pool, files, 200)]
+    rows = [*prompts(turns, pool, 200)]
     assert len(rows) == 400
     there = Counter[int]()
     for row in rows:
