@@ -33,7 +33,6 @@ _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", 
 
 
 def is_native(messages: Iterable[Message]) -> bool:
-    """True where tool calls are keys of the messages and not bash blocks in their text."""
     return any(message.role == "tool" or calls_in(message) for message in messages)
 
 
@@ -134,7 +133,6 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
 
 
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """The function schemas of every tool that is called: the declared ones, else what the calls themselves show."""
     schemas = {text(table(tool.get("function")), "name"): dict(tool) for tool in declared}
     seen: dict[str, dict[str, str]] = {}
     for entry in entries:

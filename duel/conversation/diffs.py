@@ -95,7 +95,6 @@ def _path(name: str) -> str:
 
 
 def _unquote(name: str) -> str:
-    """Undo git's C-style quoting of paths with unusual bytes."""
     name = name.strip()
     if len(name) < 2 or not (name.startswith('"') and name.endswith('"')):
         return name

@@ -87,8 +87,6 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
 
 
 class _Rows:
-    """Walks the messages of one row; `dialect` is that of actions in text, "" where calls are native."""
-
     def __init__(
         self, result: Session, dialect: str, messages: list[dict[str, Any]], calls: list[list[AgentCall]]
     ) -> None:

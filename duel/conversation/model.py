@@ -15,8 +15,6 @@ Outcome = Literal["success", "failure", "unknown"]
 
 @dataclass(slots=True)
 class AgentCall:
-    """One tool call and what came back from it. `result` is None where nothing ever came back."""
-
     id: str
     name: str
     arguments: dict[str, Any]
@@ -32,16 +30,12 @@ class AgentCall:
 
 @dataclass(slots=True)
 class Said:
-    """A message of the person or the system, or of the harness in the person's name."""
-
     text: str
     images: int = 0
     role: str = "user"
 
 
 class CallResult(NamedTuple):
-    """What came back from the call `id`."""
-
     id: str
     text: str
 
@@ -73,8 +67,6 @@ Entry: TypeAlias = Said | AgentReply
 
 @dataclass(slots=True)
 class Session:
-    """One conversation with an agent, in order, whatever wrote it down."""
-
     format: str
     id: str
     entries: list[Entry | Lost] = field(default_factory=list)
@@ -134,7 +126,6 @@ class Session:
             self.ended = seconds if self.ended is None else max(self.ended, seconds)
 
     def tally(self) -> Self:
-        """Count what the entries hold, on top of what the reader counted itself."""
         counts = self.counts
         for entry in self.entries:
             if isinstance(entry, Said):

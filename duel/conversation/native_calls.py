@@ -40,7 +40,6 @@ def calls_of(message: Mapping[str, Any], prefix: str) -> list[AgentCall]:
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
-    """One call or a list of them, each an object or the JSON text of one; [] where there is none."""
     value = loaded(value)
     return [one for item in (value if isinstance(value, list) else [value]) if (one := table(loaded(item)))]
 
@@ -102,7 +101,6 @@ def python_calls(source: str, prefix: str) -> list[AgentCall]:
 
 
 def _arguments(source: str, start: int) -> tuple[dict[str, object] | None, int]:
-    """The keyword arguments up to the parenthesis that closes, and where it stands; None where they are no literals."""
     end = start - 1
     for _ in range(64):  # a parenthesis inside a string does not close the call: the shortest that parses does
         end = source.find(")", end + 1)

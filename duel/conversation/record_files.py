@@ -37,8 +37,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Hole:
-    """A line, or a part of one, that cannot be read."""
-
     line: int
 
 

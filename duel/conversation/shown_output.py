@@ -111,7 +111,6 @@ def style_of(command: shell.Command) -> str:
 
 
 def _from_words(text: str, script: shell.Script) -> Shown:
-    """For harnesses that tell no code."""
     names = {command.name for command in script.commands if command.name} | _SHELLS
     lines = text.strip().split("\n")
     # The line in which one of the script's own tools, or the shell, says what it could not do.
@@ -132,7 +131,6 @@ def _from_words(text: str, script: shell.Script) -> Shown:
 
 
 def _is_answer(code: int, text: str, script: shell.Script) -> bool:
-    """True where a code other than 0 is how the command says what it found."""
     names = [program(command) for command in script.commands]
     if not names:
         return False
@@ -151,7 +149,6 @@ def _kind_of(text: str, code: int | None) -> ErrorKind:
 
 
 def _line_of(pattern: re.Pattern[str], text: str) -> str:
-    """The line around the first match, at most 200 characters of it."""
     found = pattern.search(text)
     if not found:
         return ""

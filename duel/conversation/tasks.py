@@ -12,8 +12,6 @@ from duel.registry import Registry
 
 @dataclass(frozen=True)
 class ReplyTask:
-    """One kind of reply."""
-
     trajectory_format: str
     """How rows of a trajectory file name it."""
     problem: Callable[[str], str]

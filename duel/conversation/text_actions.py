@@ -22,8 +22,6 @@ _ACTION = re.compile(
 
 
 class TextDialect(NamedTuple):
-    """One way to write actions into text."""
-
     find: Callable[[str, int], AgentReply | None]
     """The reply with its calls taken out of the text; None where the text holds no action of the dialect. The number
     makes ids of calls unique."""
@@ -34,7 +32,6 @@ class TextDialect(NamedTuple):
 
 
 def spoken(replies: Iterable[str]) -> str:
-    """The dialect in which most of the replies hold an action; "" where none does."""
     texts = [without_thinking(reply)[0] for reply in replies]
     counts = {}
     for name, dialect in DIALECTS.items():
@@ -45,7 +42,6 @@ def spoken(replies: Iterable[str]) -> str:
 
 
 def reply_in(name: str, content: str, number: int) -> AgentReply:
-    """A reply with the actions of this dialect as calls; "" knows no actions."""
     rest, thinking = without_thinking(content) if name != "bash_block" else (content, "")
     reply = DIALECTS.get(name, NO_DIALECT).find(rest, number) or AgentReply(rest.strip())
     reply.thinking = thinking
@@ -185,7 +181,6 @@ def _settle_terminal(calls: list[AgentCall]) -> None:
 
 
 def _python_calls(content: str, number: int) -> AgentReply | None:
-    """ToolACE: a reply that is nothing but `[get_weather(city="Rome"), …]`."""
     stripped = content.strip()
     if not (stripped.startswith("[") and stripped.endswith("]")):
         return None

@@ -10,12 +10,10 @@ def text(source: Mapping[str, Any], *names: str) -> str:
 
 
 def table(value: Any) -> dict[str, Any]:
-    """`value` where it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def joined(*texts: str) -> str:
-    """Texts as paragraphs; empty ones leave no gap."""
     return "\n\n".join(filter(None, texts))
 
 

@@ -68,7 +68,6 @@ def say_drawn(pool: Pool, choice: Admission, benchmarks: Benchmarks, huge: Mappi
 
 
 def _left_out(pool: Pool, choice: Admission, what: str = "") -> Iterator[str]:
-    """The reasons in words: those of `left_out.txt` by their slugs."""
     lines = resources.files(__package__).joinpath("left_out.txt").read_text("utf-8").splitlines()
     meanings = dict(line.split(": ", 1) for line in lines)
     for kind, reasons in (("row", pool.reasons), ("turn", choice.reasons)):
@@ -87,7 +86,6 @@ def nothing_drawn(pool: Pool, choice: Admission) -> SourceError:
 
 
 def say_finished(output: Output) -> bool:
-    """True, and said, where an earlier run has already made just this draw; a file that was changed is named."""
     files = output.finished_files()
     changed = [name for name, unchanged in files.items() if not unchanged]
     for name in changed[:10]:

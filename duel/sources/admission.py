@@ -20,8 +20,6 @@ _BASE_COMMIT = re.compile(r"^\s*[-*]\s*Base commit:\s*`?([0-9a-fA-F]{7,64})`?\s*
 
 @dataclass
 class Admission:
-    """The turns that were taken, and why others were not."""
-
     turns: list[DrawnTurn] = field(default_factory=list)
     dropped: list[dict[str, str]] = field(default_factory=list)
     """Candidates that a check refused, as `Workspace.save_dropped` takes them."""

@@ -85,13 +85,11 @@ class Hub:
         return str(known[key])
 
     def files(self, dataset: str, revision: str) -> dict[str, int]:
-        """Every file of the dataset at a commit: path -> bytes."""
         with _in_plain_words(dataset, revision):
             tree = self.api.list_repo_tree(dataset, repo_type="dataset", revision=revision, recursive=True)
             return {entry.path: int(entry.size) for entry in tree if hasattr(entry, "size")}
 
     def download(self, dataset: str, revision: str, name: str, size: int) -> Path:
-        """The file in the local cache, fetched where it is not there yet."""
         if not self.is_cached(dataset, revision, name):
             say(f"downloading {printable(name, 120)} of {dataset}, {size / 1e6:,.0f} MB")
         with _in_plain_words(dataset, revision, name):
@@ -149,7 +147,6 @@ def _be_patient(sleep: Sleep) -> None:
 
 @contextlib.contextmanager
 def _in_plain_words(dataset: str, revision: str, name: str = "") -> Iterator[None]:
-    """Turn what the client raises into one SourceError with a hint."""
     try:
         yield
     except Exception as error:

@@ -52,8 +52,6 @@ def fingerprint(
 
 @dataclass
 class Output:
-    """The files of one draw."""
-
     workspace: Workspace
     settings: Settings
     made_with: str
@@ -98,7 +96,6 @@ class Output:
         return saved
 
     def save_prompts(self, prompts: Iterator[Prompt]) -> None:
-        """Write the prompt files and remove those that an earlier draw of the same size left."""
         number = 0
         while rows := [prompt.model_dump(mode="json") for prompt in islice(prompts, PROMPTS_PER_FILE)]:
             number += 1

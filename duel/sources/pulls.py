@@ -29,8 +29,6 @@ MEMORY_MB, MOST_MEMORY_MB = 200, 6400
 
 
 class Head(NamedTuple):
-    """What the checks of a join look at."""
-
     repo: str
     base_commit: str
     problem_statement: str
@@ -67,7 +65,6 @@ class Pulls:
         return {row["instance_id"]: Head(*(_text(row.get(name)) for name in Head._fields)) for _, row in rows}
 
     def changed(self) -> dict[str, list[str]]:
-        """The files that each pull request changes, by its id; without its tests."""
         sql = (
             r"SELECT instance_id, regexp_extract_all(patch, '(?m)^\+\+\+ b/([^\t\r\n]+)', 1) FROM read_parquet(?)"
             " WHERE instance_id IS NOT NULL AND patch IS NOT NULL"
@@ -86,7 +83,6 @@ class Pulls:
                     yield Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number), row
 
     def _locate(self, ids: Collection[str]) -> dict[str, list[tuple[int, str]]]:
-        """The last row of each id: file name -> [(row, id)] in order."""
         last: dict[str, tuple[str, int]] = {}
         for name, path in self.paths.items():
             sql = (

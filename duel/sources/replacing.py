@@ -16,7 +16,6 @@ from duel.workspace import Workspace
 
 
 def replace(workspace: Workspace, answers_per_dir: int) -> None:
-    """Bring answers and scores in line with the prompts that lie there now."""
     wanted = {stem: (position, turn_of(prompt)) for stem, position, prompt in workspace.prompts([])}
     retired = sum(_retire(workspace, wanted))
     recalled = sum(_recall(workspace, wanted, answers_per_dir))

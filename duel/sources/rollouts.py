@@ -222,7 +222,6 @@ def _texts(column: Any) -> list[str | None]:
 
 
 def _from_json(column: Any) -> Any:
-    """The list column of JSON texts, one a row or one a message; one that is not such a list has no messages."""
     import pyarrow
 
     starts, roles, contents = [0], list[str](), list[str | None]()

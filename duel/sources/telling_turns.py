@@ -55,7 +55,6 @@ def without_loops(turns: Sequence[tuple[int, int]], messages: Sequence[Message])
 
 
 def loops(commands: Sequence[str]) -> bool:
-    """True where half of at least four commands repeat an earlier one, or four in a row are the same."""
     same_in_a_row = max((len([*run]) for _, run in groupby(commands)), default=0)
     return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
 

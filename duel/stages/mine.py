@@ -61,8 +61,7 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
 
 
 def sessions(asked: Namespace) -> Mine:
-    from duel.sources.mining.choosing import SessionChoice, seconds_of
-    from duel.sources.mining.sweep import Mine
+    from duel.sources.mining.sweep import Mine, SessionChoice, seconds_of
 
     choice = SessionChoice(
         not_before=time.time() - seconds_of(asked.since) if asked.since else None,

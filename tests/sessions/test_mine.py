@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel.conversation.model import Session
-from duel.sources.mining.choosing import SessionChoice, seconds_of
 from duel.sources.mining.scrubbing import SessionScrubber
-from duel.sources.mining.sweep import Mine
+from duel.sources.mining.sweep import Mine, SessionChoice, seconds_of
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 

@@ -16,8 +16,7 @@ from duel.errors import SourceError, UserError
 from duel.exports import formats, recovery, trajectories
 from duel.exports.example import each_turn
 from duel.sources import rollouts
-from duel.sources.mining.choosing import SessionChoice
-from duel.sources.mining.sweep import Mine
+from duel.sources.mining.sweep import Mine, SessionChoice
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import write_lines
 

@@ -14,8 +14,7 @@ import pytest
 from duel.conversation import text_actions
 from duel.exports import trajectories
 from duel.registry import Registry
-from duel.sources.mining.choosing import SessionChoice
-from duel.sources.mining.sweep import Mine, MinedSession, Ticker
+from duel.sources.mining.sweep import Mine, MinedSession, SessionChoice, Ticker
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, write_lines
 
@@ -574,9 +573,9 @@ def test_openclaws_database_and_bundle_hold_the_active_branch(tmp_path: Path) ->
     assert (exported.trajectory.session.system, exported.trajectory.session.tools) == ("Be.", [{"name": "exec"}])
 
 
-def test_opencodes_database_and_its_files_of_old_read_alike(tmp_path: Path) -> None:
+def test_opencodes_database_and_its_export_read_alike(tmp_path: Path) -> None:
     document = SHAPES["opencode export"][0][0]
-    database, storage = tmp_path / "opencode.db", tmp_path / "storage"
+    database = tmp_path / "opencode.db"
     with sqlite3.connect(database) as base:
         base.execute("CREATE TABLE session (id, directory)")
         base.execute("CREATE TABLE message (id, session_id, data)")
@@ -584,16 +583,11 @@ def test_opencodes_database_and_its_files_of_old_read_alike(tmp_path: Path) -> N
         base.execute("INSERT INTO session VALUES ('ses_1', '/srv/app')")
         for m, message in enumerate(document["messages"]):
             base.execute("INSERT INTO message VALUES (?, 'ses_1', ?)", (f"m{m}", json.dumps(message["info"])))
-            write_lines(
-                storage / "message" / "ses_1" / f"m{m}.json", [{**message["info"], "id": f"m{m}", "sessionID": "ses_1"}]
-            )
             for p, part in enumerate(message["parts"]):
                 base.execute("INSERT INTO part VALUES (?, ?, 'ses_1', ?)", (f"p{p}", f"m{m}", json.dumps(part)))
-                write_lines(storage / "part" / f"m{m}" / f"p{p}.json", [{**part, "id": f"p{p}", "sessionID": "ses_1"}])
-    write_lines(storage / "session" / "x" / "ses_1.json", [{"id": "ses_1", "projectID": "x", "directory": "/srv/app"}])
-    _, [stored] = mined(database)
-    mine, [filed] = mined(storage)
-    assert stored.trajectory.messages == filed.trajectory.messages
+    mine, [stored] = mined(database)
+    _, [exported] = mined(write_lines(tmp_path / "export" / "x.json", [document]))
+    assert stored.trajectory.messages == exported.trajectory.messages
     assert (stored.trajectory.turns, dict(mine.account.left)) == (2, {})
 
 

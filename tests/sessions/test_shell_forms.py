@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from duel import turn
 from duel.conversation.model import AgentCall
-from duel.sources.mining import edit_forms, shell_forms
+from duel.sources.mining import shell_forms
 from tests.sessions.shell import Case, wrong
 
 # What breaks heredocs, patches, quoting and the fence: short lines of it, with and without a newline at the end.
@@ -91,7 +91,7 @@ def test_any_edit_changes_the_file_as_the_tool_did(
         edit = call("edit", path="x.md", oldText=old, newText=new)
         if known:
             edit.before = before
-            after = edit_forms.replaced(before, old, new, False)
+            after = shell_forms.replaced(before, old, new, False)
         else:
             after = before.replace(old, new)
         cases.append(Case(f"{before!r} {old!r} {new!r}", checked(shell_forms.shell_form(edit)), "x.md", before, after))

@@ -83,7 +83,6 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
 
 
 def pull_row(row: dict[str, Any], found: MinedSession, commit: OwnCommit) -> dict[str, Any]:
-    """The commit that followed a session in the columns of the pull-request dataset."""
     scrub = found.scrub
     return {
         "instance_id": row["instance_id"],

@@ -75,8 +75,6 @@ def _below(folder: str, top: str) -> str | None:
 
 
 class _Builder:
-    """Appends to one trajectory, keeping roles alternating."""
-
     def __init__(self, session: Session, thinking: bool) -> None:
         self.session, self.trajectory, self.thinking = session, MinedTrajectory(session), thinking
         self.prose: list[str] = []

@@ -45,16 +45,12 @@ _LOOKED_AT = 20_000
 
 @dataclass(frozen=True)
 class LocalRepository:
-    """A git repository at hand."""
-
     top: Path
     name: str  # owner/name of its `origin`, else local/<folder>
 
 
 @dataclass(frozen=True)
 class OwnCommit:
-    """A commit as the pull request of a session."""
-
     sha: str
     base: str
     message: str
@@ -154,7 +150,6 @@ def spdx_of(text: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """The output of one git command; None where it failed, took too long, or git is not there."""
     off = [part for setting in _OFF for part in ("-c", setting)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

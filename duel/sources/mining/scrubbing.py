@@ -60,7 +60,6 @@ class SessionScrubber:
         return text
 
     def deep(self, value: Any) -> Any:
-        """The same for every text inside a JSON value, keys included."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, list):

@@ -2,18 +2,22 @@
 
 The table at the end names every tool that is known, of all harnesses: Claude Code (`Read`), pi and OpenClaw (`read`),
 OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
+
+What changes a file is a heredoc that writes it, a patch that `git apply` takes, or an exact replacement, and gives,
+byte for byte, what the recorded tool wrote. A line of the block must not open with three backticks, which would end the
+bash block that it stands in; content that has such lines is written with a prefix that `sed` takes off again.
 """
 
+import difflib
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, islice
 from typing import Any
 
 from duel.conversation.model import AgentCall
 from duel.conversation.values import tables
-from duel.sources.mining import edit_forms
-from duel.sources.mining.edit_forms import quoted
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 # Calls that only keep the agent's own list of things to do: they change nothing that a later turn could observe, so
@@ -23,6 +27,14 @@ BOOKKEEPING = frozenset(
 )
 # Calls that hand the turn back to the person.
 HAND_OVER = frozenset({"submit", "finish"})
+# difflib is quadratic at worst: a longer file is changed by an exact replacement.
+LARGEST_DIFF_LINES = 20_000
+_PREFIX = "|"
+# Paths that a patch header holds without quoting.
+_PLAIN_PATH = re.compile(r"[\w.@%+=,-][\w.@%+=,/-]*")
+_FENCE_LINE = re.compile(r"^```", re.MULTILINE)
+# NUL, and halves of surrogate pairs.
+_NO_SHELL_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 class NoShellForm(Exception):
@@ -30,7 +42,6 @@ class NoShellForm(Exception):
 
 
 def shell_form(call: AgentCall) -> str:
-    """The command of a call. Raises NoShellForm."""
     if obstacle := call.obstacle or ("returns an image" if call.images else ""):
         raise NoShellForm(obstacle)
     form = FORMS.get(call.name)
@@ -40,13 +51,13 @@ def shell_form(call: AgentCall) -> str:
     if not command.strip():
         raise NoShellForm("empty command")
     _need_writable(command)
-    if edit_forms.FENCE_LINE.search(command):
+    if _FENCE_LINE.search(command):
         raise NoShellForm("code fence in the command")
     return command
 
 
 def _need_writable(content: str) -> None:
-    if not edit_forms.writable(content):
+    if _NO_SHELL_TEXT.search(content):
         raise NoShellForm("bytes that a shell cannot hold")
 
 
@@ -170,7 +181,7 @@ def _write(call: AgentCall) -> str:
 
 def _written(call: AgentCall, content: str) -> str:
     _need_writable(content)
-    return edit_forms.write_file(_path(call), content, make_folder=call.before is None)
+    return write_file(_path(call), content, make_folder=call.before is None)
 
 
 def _edit(call: AgentCall) -> str:
@@ -182,7 +193,6 @@ def _edit(call: AgentCall) -> str:
 
 
 def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
-    """A patch where the file before is known and the patch can name it; else an exact replacement."""
     path = _path(call)
     if any(not old for old, _, _ in wanted):
         if len(wanted) == 1:  # Claude Code makes a file by replacing nothing
@@ -195,10 +205,10 @@ def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
         for old, new, everywhere in wanted:
             if old not in after:  # the tool took a text that is only like it
                 raise NoShellForm("an edit that does not fit its file")
-            after = edit_forms.replaced(after, old, new, everywhere)
+            after = replaced(after, old, new, everywhere)
         if not path.startswith(("/", "~")) and call.folder and call.prefix is not None:
-            command = edit_forms.apply_patch(path, call.before or "", after, call.prefix)
-    return command if command and edit_forms.writable(command) else edit_forms.replace_text(path, wanted)
+            command = apply_patch(path, call.before or "", after, call.prefix)
+    return command if command and not _NO_SHELL_TEXT.search(command) else replace_text(path, wanted)
 
 
 def _editor(call: AgentCall) -> str:
@@ -217,7 +227,7 @@ def _editor(call: AgentCall) -> str:
             if line is None or line < 0:
                 raise NoShellForm("malformed call")
             _need_writable(content)
-            return edit_forms.insert_lines(_path(call), line, content)
+            return insert_lines(_path(call), line, content)
     raise NoShellForm(f"no shell form: editor {command[:20]}")
 
 
@@ -230,6 +240,105 @@ def _view(call: AgentCall) -> str:
     if not isinstance(limits, list) or len(limits) != 2 or not all(isinstance(n, int) for n in limits):
         return f"cat -n {path}"
     return f"cat -n {path} | sed -n '{limits[0]},{'$' if limits[1] == -1 else limits[1]}p'"
+
+
+def quoted(path: str) -> str:
+    """`path` as one shell word; a leading `~/` still means the home folder."""
+    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") and len(path) > 2 else shlex.quote(path)
+
+
+def heredoc(command: str, content: str) -> str:
+    """`command` with `content`, which ends in a newline, as its input; the delimiter is no line of the content."""
+    lines = set(content.split("\n"))
+    delimiter = next(name for n in count() if (name := f"EOF_{n}" if n else "EOF") not in lines)
+    return f"{command} <<'{delimiter}'\n{content}{delimiter}"
+
+
+def write_file(path: str, content: str, make_folder: bool = False) -> str:
+    """Shell text after which the file at `path` holds exactly `content`."""
+    target = quoted(path)
+    folder = path.rpartition("/")[0]
+    before = f"mkdir -p {quoted(folder)} && " if make_folder and folder not in ("", "~", ".") else ""
+    if not content:
+        return f"{before}: > {target}"
+    reader, ends = "cat", content.endswith("\n")
+    body = content if ends else content + "\n"
+    if _FENCE_LINE.search(content):
+        reader = f"sed 's/^{_PREFIX}//'"
+        body = "".join(f"{_PREFIX}{line}\n" for line in body[:-1].split("\n"))
+    if ends:
+        return heredoc(f"{before}{reader} > {target}", body)
+    # $(…) takes off the newline that a heredoc ends with; content that ends without one has no other to lose.
+    return f'{before}printf %s "$({heredoc(reader, body)}\n)" > {target}'
+
+
+def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
+    """`git apply` of the change from `before` to `after`; "" where there is none, or no patch can hold it.
+
+    Below the top of a repository git passes over, in silence, what is not named from there: `prefix` says where.
+    """
+    old, new = _lines(before), _lines(after)
+    plain = _PLAIN_PATH.fullmatch(path) and ".." not in path.split("/")
+    if not plain or before == after or len(old) + len(new) > LARGEST_DIFF_LINES:
+        return ""
+    patch = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n"
+    for line in islice(difflib.unified_diff(old, new), 2, None):
+        patch += line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+    return heredoc("git apply" + (f" --directory={shlex.quote(prefix)}" if prefix else ""), patch)
+
+
+def _lines(text: str) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def replaced(before: str, old: str, new: str, everywhere: bool) -> str:
+    """`before` with `old` replaced as Claude Code does it.
+
+    An edit that replaces by nothing takes the end of the line with it, where `old` stops in front of one.
+    """
+    if not new and not old.endswith("\n") and old + "\n" in before:
+        old += "\n"
+    return before.replace(old, new, -1 if everywhere else 1)
+
+
+def replace_text(path: str, replacements: Sequence[tuple[str, str, bool]]) -> str:
+    """An exact replacement for a file whose content is not at hand: (old, new, everywhere) in order, by Python.
+
+    It fails, as the edit tools do, where `old` is not there, or there more than once without `everywhere`.
+    """
+    lines = [*_opened(path), "text = file.read_bytes().decode()"]
+    for old, new, everywhere in replacements:
+        missing = "old not in text" if everywhere else "text.count(old) != 1"
+        lines += [
+            f"old = {_literal(old)}",
+            f"new = {_literal(new)}",
+            f"if {missing}:",
+            '    raise SystemExit(f"found {text.count(old)} times in {file}")',
+            "text = text.replace(old, new)",
+        ]
+    return heredoc("python3 -", "\n".join([*lines, "file.write_bytes(text.encode())"]) + "\n")
+
+
+def insert_lines(path: str, after_line: int, content: str) -> str:
+    lines = [
+        *_opened(path),
+        'lines = file.read_bytes().decode().split("\\n")',
+        f'lines[{after_line}:{after_line}] = {_literal(content)}.split("\\n")',
+        'file.write_bytes("\\n".join(lines).encode())',
+    ]
+    return heredoc("python3 -", "\n".join(lines) + "\n")
+
+
+def _opened(path: str) -> list[str]:
+    return ["from pathlib import Path", "", f"file = Path({path!r})" + ".expanduser()" * path.startswith("~")]
+
+
+def _literal(text: str) -> str:
+    """A Python literal for `text`: readable lines where that is exact, escapes where it is not."""
+    plain = all(character.isprintable() or character in "\n\t" for character in text)
+    if not plain or "'''" in text or text.endswith(("'", "\\")) or _FENCE_LINE.search(text) or "\n" not in text:
+        return repr(text)
+    return f"{'r' if chr(92) in text else ''}'''{text}'''"
 
 
 _TOOLS: dict[str, Callable[[AgentCall], str]] = {

@@ -28,8 +28,6 @@ _NOT_FREE = re.compile(r"(?i)(?:^|-)(?:nc|nd)(?:-|$)|^(?:other|unknown|openrail)
 
 @dataclass
 class Log:
-    """One file, or one folder of event files, below the folder that was searched."""
-
     path: Path
     name: str  # the path below the searched folder: what reports show
     notes: Counter[str] = field(default_factory=Counter)  # what was left out or could not be read, by its name
@@ -91,7 +89,6 @@ class SessionReader:
 
 
 def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
-    """A format that shows in each of its records by itself."""
     return lambda sample: any(map(test, sample))
 
 

@@ -25,7 +25,6 @@ READERS: Registry[SessionReader] = Registry("session_reader")
 
 @cache
 def names() -> tuple[str, ...]:
-    """The formats that a file can be, those from outside first and the most general last."""
     modules = [import_module(f"{readers.__name__}.{module.name}") for module in pkgutil.iter_modules(readers.__path__)]
     inside = {name: reader for module in modules for name, reader in module.FORMATS.items()}
     for name, known in inside.items():

@@ -82,7 +82,6 @@ def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]]:
-    """(message lines, parent of every line with an id, what the session says of itself)."""
     lines: list[_Line] = []
     parents: dict[str, str | None] = {}
     head: dict[str, Any] = {"compactions": 0}

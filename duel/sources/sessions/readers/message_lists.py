@@ -29,7 +29,6 @@ def _is_mini_swe_agent(sample: list[dict[str, Any]]) -> bool:
 
 
 def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """Version 1 (an object, bash fence), version 2 (text fence or native tool calls; also one message a line)."""
     runs: Iterator[dict[str, Any]] = log.values()
     if not any("messages" in record for record in log.sample):
         runs = iter([{"messages": list(runs)}])

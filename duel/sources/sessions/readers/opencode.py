@@ -1,10 +1,8 @@
-"""opencode: its database (`opencode.db`), what `opencode export` prints, and the JSON files of versions before 1.2."""
+"""opencode: its database (`opencode.db`), and what `opencode export` prints."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from duel.conversation import record_files
 from duel.conversation.model import AgentCall, AgentReply, Said, Session
 from duel.conversation.values import loaded, seconds, table, tables, text
 from duel.sources.sessions.log import Log, SessionReader
@@ -20,8 +18,7 @@ def _recognizes(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     if "tables" in first:
         return {"session", "message", "part"} <= set(first["tables"])
-    exported = "info" in first and any("parts" in m for m in tables(first.get("messages")))
-    return exported or ("id" in first and ("projectID" in first or "sessionID" in first))
+    return "info" in first and any("parts" in m for m in tables(first.get("messages")))
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -30,26 +27,15 @@ def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
             yield _session(str(key), str(folder or ""), _stored(log, key))
         return
     for document in log.values():
-        info = table(document.get("info")) or document
-        messages: Iterable[_Message] = _filed(log.path, text(info, "id"))
-        if "messages" in document:
-            messages = [(table(m.get("info")), tables(m.get("parts"))) for m in tables(document.get("messages"))]
-        if "messages" in document or "projectID" in info:
-            yield _session(text(info, "id"), text(info, "directory"), messages)
+        messages = [(table(m.get("info")), tables(m.get("parts"))) for m in tables(document.get("messages"))]
+        info = table(document.get("info"))
+        yield _session(text(info, "id"), text(info, "directory"), messages)
 
 
 def _stored(log: Log, session: str) -> Iterator[_Message]:
     for key, data in log.query("SELECT id, data FROM message WHERE session_id = ? ORDER BY id", session):
         parts = log.query("SELECT data FROM part WHERE message_id = ? ORDER BY id", key)
         yield table(loaded(data)), [table(loaded(part)) for (part,) in parts]
-
-
-def _filed(path: Path, session: str) -> Iterator[_Message]:
-    storage = path.parents[2]
-    for message in sorted((storage / "message" / Path(session).name).glob("*.json")):
-        files = message, *sorted((storage / "part" / message.stem).glob("*.json"))
-        info, *parts = (table(record_files.parsed(file.read_bytes())) for file in files)
-        yield info, parts
 
 
 def _session(key: str, folder: str, messages: Iterable[_Message]) -> Session:

@@ -92,7 +92,6 @@ def _version_0(event: dict[str, Any], builder: SessionBuilder) -> None:
 
 
 def _called(event: dict[str, Any], response: str, thought: str, call: AgentCall, builder: SessionBuilder) -> None:
-    """Calls of one response are one reply, whatever events stand between them."""
     reply = builder.reply(response)
     reply.thinking = reply.thinking or text(event, "reasoning_content")
     reply.text = joined(reply.text, thought.strip())

@@ -20,7 +20,6 @@ _RESULTS = ("tool_result", "tool_output", "output", "result")
 
 
 def _atif(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """Any version of it; our own export comes back in."""
     for number, document in enumerate(log.values()):
         agent, extra = table(document.get("agent")), table(loaded(document.get("extra")))
         session = Session("atif", text(document, "trajectory_id", "session_id") or log.name, row=number)
@@ -97,7 +96,6 @@ def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 
 def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """Functions with their documentation, as CodeSearchNet and its kin hold them."""
     for number, row in enumerate(log.values()):
         asked, code, language = text(row, *_DOCUMENTATION), text(row, *_CODE), text(row, "language")
         name = f"{log.name} row {number}"
