@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.conversation import message_rows
-from duel.conversation.record_files import without_surrogates
+from duel.conversation.record_files import decoder_of, without_surrogates
 from duel.conversation.tasks import BASH_BLOCK, of_format
 from duel.conversation.values import parts
 from duel.errors import ItemError, SourceError
@@ -30,6 +30,7 @@ BATCH_ROWS = 128
 # A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
 BUFFER_BYTES = 1 << 20
 ROLES = ("system", "user", "assistant")
+_TEXT = ("string", "large_string")
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ def check(path: Path, shown: str) -> Footer:
     """The footer of a trajectory file. Raises SourceError where a column is missing or is of another kind."""
     found = footer(path, shown, COLUMNS)
     kind = found.columns["messages"]
-    if not _is_text(kind) and not _is_conversation(kind):
+    if not _form(kind):
         what = "the column `messages` must hold lists of {role, content}, or the same as a JSON string"
         raise SourceError(what, where=shown, value=kind)
     return found
@@ -135,12 +136,12 @@ def _talk(column: Any, sample: SampleSection) -> _Talk:
     import pyarrow
     import pyarrow.compute as pc
 
-    column = _from_json(column) if _is_json(column.type) else column
+    column = column if _form(column.type) == "columns" else _as_columns(column)
     starts = column.offsets.to_numpy()
     values = column.values.slice(starts[0], starts[-1] - starts[0])
     starts = starts - starts[0]
     whole = not values.null_count  # then a field needs no copy
-    roles, contents = (_plain(values.field(n) if whole else pc.struct_field(values, n)) for n in ("role", "content"))
+    roles, contents = (values.field(n) if whole else pc.struct_field(values, n) for n in ("role", "content"))
     kinds = pc.index_in(roles, value_set=pyarrow.array(ROLES, roles.type)).fill_null(-1).to_numpy()
     sizes = pc.binary_length(contents).fill_null(-1).to_numpy()
 
@@ -170,64 +171,47 @@ def _problem(talk: _Talk, start: int, end: int) -> str:
     return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
 
 
-def _is_text(kind: Any) -> bool:
-    """True for text, and for what holds text in other clothes: bytes, a dictionary, `datasets`' JSON."""
-    kind = kind.value_type if str(kind).startswith("dictionary") else getattr(kind, "storage_type", kind)
-    return str(kind).removeprefix("large_").removesuffix("_view") in ("string", "binary")
-
-
-def _is_conversation(kind: Any) -> bool:
+def _form(kind: Any) -> str:
+    """How a column of this type holds conversations: as `columns` of texts, as `values` to decode; "" for neither."""
     import pyarrow.types as types
 
+    def is_text(kind: Any) -> bool:
+        kind = kind.value_type if types.is_dictionary(kind) else getattr(kind, "storage_type", kind)
+        return str(kind).removeprefix("large_").removesuffix("_view") in ("string", "binary")
+
     if not (types.is_list(kind) or types.is_large_list(kind)):
-        return False
+        return "values" if is_text(kind) else ""
     if not types.is_struct(kind.value_type):
-        return _is_text(kind.value_type)
-    fields = {field.name: field.type for field in kind.value_type}
-    return all(name in fields and _is_text(fields[name]) for name in ("role", "content"))
-
-
-def _is_json(kind: Any) -> bool:
-    return _is_text(kind) or _is_text(kind.value_type)
-
-
-def _plain(column: Any) -> Any:
-    """A column as text without its clothes; what is no UTF-8 in bytes is replaced."""
-    import pyarrow
-
-    column = getattr(column, "storage", column)
-    if str(column.type).startswith("dictionary"):
-        column = column.dictionary_decode()
-    if str(column.type) in ("string", "large_string"):
-        return column
-    try:
-        return column.cast(pyarrow.large_string())
-    except pyarrow.ArrowInvalid:
-        return pyarrow.array([v and v.decode("utf-8", "replace") for v in column.to_pylist()], pyarrow.large_string())
+        return "values" if is_text(kind.value_type) else ""
+    held = [field.type for field in kind.value_type if field.name in ("role", "content")]
+    if len(held) < 2 or not all(map(is_text, held)):
+        return ""
+    return "columns" if all(str(one) in _TEXT for one in held) else "values"
 
 
 def _texts(column: Any) -> list[str | None]:
     """A column as text; a value that is not UTF-8 (parquet does not check) counts as null."""
+    decode = decoder_of(column.type) or (lambda value: value)
+    if str(column.type) in _TEXT:
+        with suppress(UnicodeDecodeError):
+            return list(column.to_pylist())
 
     def one(value: Any) -> str | None:
         with suppress(UnicodeDecodeError):
-            return value.as_py()  # type: ignore[no-any-return]
+            return None if (told := decode(value.as_py())) is None else str(told)
         return None
 
-    column = _plain(column)
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        return [one(value) for value in column]
+    return [one(value) for value in column]
 
 
-def _from_json(column: Any) -> Any:
+def _as_columns(column: Any) -> Any:
+    """The list column of conversations in any other clothes; what is none has no messages."""
     import pyarrow
 
+    decode = decoder_of(column.type) or (lambda value: value)
     starts, roles, contents = [0], list[str](), list[str | None]()
-    for row in _texts(column) if _is_text(column.type) else column.to_pylist():
-        told = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in row or ()]
-        for message in message_rows.conversation({"messages": row if isinstance(row, str) else told}):
+    for row in column.to_pylist():
+        for message in message_rows.conversation({"messages": decode(row)}):
             said, images = parts(message["content"])
             usable = isinstance(message["content"], str) or (said and not images)
             roles.append(without_surrogates(message["role"]))
