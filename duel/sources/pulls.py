@@ -24,8 +24,8 @@ EXTRAS = tuple("hints_text interface FAIL_TO_PASS PASS_TO_PASS install_config me
 # Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
 WINDOW = 100
 # What DuckDB may take at first and at most. The limit doubles where it is reached: a query needs one row group, and
-# 1,000 such rows fit in 200 MB (in 150 they do not), but a file may have larger ones.
-MEMORY_MB, MOST_MEMORY_MB = 200, 6400
+# 1,000 such rows fit in 160 MB, but a file may have larger ones.
+MEMORY_MB, MOST_MEMORY_MB = 160, 6400
 
 
 class Head(NamedTuple):

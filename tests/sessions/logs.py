@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from duel.conversation.model import Session
+from duel.sources.mining.normalize import normalize
+from duel.sources.mining.sweep import Mine, MinedSession, SessionChoice
+from duel.sources.sessions import session_formats
+
 
 def write_lines(path: Path, records: list[Any]) -> Path:
     """A JSONL file; a text stands for itself, so that lines can be broken."""
@@ -66,3 +71,36 @@ def text_block(text: str) -> dict[str, Any]:
 
 def tool_use(use: str, name: str, **arguments: Any) -> dict[str, Any]:
     return {"type": "tool_use", "id": use, "name": name, "input": arguments}
+
+
+SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
+
+
+def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[MinedSession]]:
+    mine = Mine([str(place)], SessionChoice(min_turns=0), format=format, commits=False, **options)
+    return mine, list(mine.sessions())
+
+
+def figures(mine: Mine, found: list[MinedSession]) -> tuple[int, int, int, int, int, int]:
+    """(sessions taken, turns, calls, results, errors, submissions)."""
+    counts = mine.account.counts
+    submits = sum(SUBMIT in m["content"] for one in found for m in one.trajectory.messages if m["role"] == "assistant")
+    calls, results, errors = (counts[f"tool {kind}"] for kind in ("calls", "results", "errors"))
+    return mine.account.taken, mine.account.turns, calls, results, errors, submits
+
+
+def read(path: Path, format: str, all_branches: bool = False) -> list[Session]:
+    (log,) = session_formats.logs([str(path)])
+    reader = session_formats.reader_of(log)
+    assert reader is session_formats.reader(format)
+    return list(reader.read(log, all_branches))
+
+
+def contents(session: Session) -> list[str]:
+    return [message["content"] for message in normalize(session).messages[1:]]
+
+
+def document(path: Path, value: Any, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, **options), "utf-8")
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,36 @@ def dataset(folder: Path, files: int, pulls_per_file: int = 3, rollouts: int = 4
         name = f"data/train-{number:05d}.parquet"
         paths[name] = write_rollouts(folder / name, rows)
     return paths
+
+
+CLEAN = "[audit]\ndecontaminate = []\n"
+
+
+def configure(home: Path, **sample: Any) -> None:
+    """Write chain.toml with these keys in [sample]."""
+    keys = {"dataset": "runs", "pulls": "pulls.parquet", "n": 6, **sample}
+    lines = [f"{key} = {toml(value)}" for key, value in keys.items()]
+    (home / "chain.toml").write_text("[sample]\n" + "\n".join(lines) + "\n" + CLEAN)
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
+    return json.dumps(value)
+
+
+def drawn(home: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((home / "prompt").glob("*.json")) for row in json.loads(path.read_bytes())]
+
+
+def everything(home: Path) -> dict[str, bytes]:
+    """The bytes of every file that the stage hands over."""
+    return {
+        path.relative_to(home).as_posix(): path.read_bytes()
+        for folder in ("prompt", "commit", "report")
+        for path in sorted((home / folder).glob("*"))
+    }
+
+
+def left_out(home: Path) -> dict[str, Any]:
+    return json.loads((home / "report" / "sampling.json").read_bytes())["left_out"]
