@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from duel import wordlists
 from duel.audit import benchmark_functions
-from duel.audit.audit_tables import rows
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
 from duel.errors import ItemError, SettingsError
 from duel.records import fingerprint
@@ -186,7 +186,7 @@ def canonical_repo(repo: str) -> str:
 @cache
 def _renamed() -> dict[str, str]:
     """Old address of a project -> the one it has now. Both stand for the same code."""
-    return {row[0]: row[1] for row in rows("renamed_projects.txt")}
+    return {row[0]: row[1] for row in wordlists.rows("duel.audit", "renamed_projects.txt")}
 
 
 def canonical_id(instance_id: str) -> str:
