@@ -37,6 +37,7 @@ FLOORS = [
         "numbered_folders",
         "file_sums",
         "spill",
+        "processes",
         "turn",
         "shell",
         "history",

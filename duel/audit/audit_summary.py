@@ -6,99 +6,124 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from duel import placement
-from duel.audit.workspace_audit import Audited, AuditedTurn, Examiner
+from duel.audit.contamination import Benchmarks
 from duel.errors import ItemError, printable
+from duel.records import Audit, Side
+from duel.settings import Settings
+
+LISTED = 200  # leaking turns that report/audit.json tells one by one
 
 
-@dataclass(frozen=True)
-class AuditFindings:
-    summary: dict[str, Any]  # `report/audit.json`
-    dropped: list[Mapping[str, Any]]  # rows for `report/dropped.jsonl`: the turns that cannot be kept
+@dataclass
+class Tally:
+    """What is known of the turns so far: counts, and a row for each that a reader may want to look at."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what is counted, of which kind)
+    scores: Counter[float] = field(default_factory=Counter)
+    leaking: list[dict[str, Any]] = field(default_factory=list)
+    reworded: list[str] = field(default_factory=list)
+    contaminated: set[str] = field(default_factory=set)
+    dropped: list[Mapping[str, Any]] = field(default_factory=list)
+    """Rows for `report/dropped.jsonl`: the turns that cannot be kept."""
     damage: list[ItemError] = field(default_factory=list)
 
+    def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
+        """Count the audit of one turn."""
+        broken = {problem.rule for problem in found.protocol.problems} if found.protocol else set()
+        kinds = {leak.kind for leak in found.leaks}
+        counted = {
+            "audited": [""],
+            "without commit": [""] * (not has_commit),
+            "leak": kinds,
+            "auditor": ["asked"] * bool(found.auditor) + ["claiming"] * ("claim" in kinds),
+            "protocol": broken or ["ok"],
+            "style": [found.protocol.style] if found.protocol else [],
+            "secrets": [kind for kind, n in found.secrets.items() for _ in range(n)],
+            "turns": ["secrets"] * bool(found.secrets) + ["contaminated"] * bool(found.contaminated),
+            "license": [found.license or "unknown"],
+            "refused": [found.license_refused] if found.license_refused else [],
+        }
+        self.counts.update((what, kind) for what, each in counted.items() for kind in each)
+        self.scores[found.leak_score] += 1
+        if found.leaking:
+            told = [f"{leak.kind} {leak.value[:120]}" for leak in found.leaks[:5]]
+            row = {"file": stem, "instance_id": instance_id, "score": found.leak_score, "findings": told}
+            self.leaking.append(row)
+        if found.reworded:
+            self.reworded.append(stem)
+        if found.contaminated:
+            self.contaminated.add(instance_id)
+        if why := placement.obstacle(found, settings):
+            row = {"file": stem, "instance_id": instance_id, "reason": why.slug, "detail": why.reason}
+            self.dropped.append(row)
 
-def findings(audited: Audited, examiner: Examiner) -> AuditFindings:
-    kept_out = [(turn, placement.obstacle(turn.found, examiner.settings)) for turn in audited.turns]
-    dropped: list[Mapping[str, Any]] = [
-        {"file": turn.path.stem, "instance_id": turn.instance_id, "reason": why.slug, "detail": why.reason}
-        for turn, why in kept_out
-        if why is not None
-    ]
-    return AuditFindings(_summary(audited, examiner), dropped, audited.damage)
+    def add(self, other: "Tally") -> None:
+        self.counts += other.counts
+        self.scores += other.scores
+        self.contaminated |= other.contaminated
+        for name in ("leaking", "reworded", "dropped", "damage"):
+            getattr(self, name).extend(getattr(other, name))
+
+    def kinds(self, what: str) -> dict[str, int]:
+        return _most_first({kind: count for (of, kind), count in self.counts.items() if of == what})
 
 
-def _summary(audited: Audited, examiner: Examiner) -> dict[str, Any]:
-    """`report/audit.json`: the same of every turn, counted."""
-    turns = audited.turns
-    scores = sorted(turn.found.leak_score for turn in turns)
-    leaking = [turn for turn in turns if turn.found.leaking]
-    duplicates = {turn.path.stem: turn.duplicate_of for turn in turns if turn.duplicate_of}
-    contaminated = sorted({turn.instance_id for turn in turns if turn.found.contaminated})
-    benchmarks = examiner.benchmarks
+def summary(
+    tally: Tally, settings: Settings, side: Side, benchmarks: Benchmarks, duplicates: Mapping[str, str]
+) -> dict[str, Any]:
+    """`report/audit.json`. `duplicates` is {file stem of a turn: that of the turn which stands for it}."""
+    counts, without, audited = tally.counts, tally.counts["without", ""], tally.counts["audited", ""]
+    problems = {rule: count for rule, count in tally.kinds("protocol").items() if rule != "ok"}
+    scores = sorted(tally.scores.elements())
+    quantiles = {str(q): scores[min(len(scores) - 1, int(q * len(scores)))] for q in (0.5, 0.9, 0.99, 1.0) if scores}
     return {
         "format": "duel-audit/1",
-        "side": examiner.side,
-        "turns": len(turns) + audited.without + len(audited.damage),
-        "audited": len(turns),
-        "without": audited.without,
-        "without_commit": sum(not turn.has_commit for turn in turns),
-        "damaged": [str(error) for error in audited.damage],
-        "leak_max": examiner.settings.audit.leak_max,
-        "leaking": len(leaking),
-        "leaking_fraction": round(len(leaking) / len(turns), 6) if turns else None,
-        "reworded_turns": [turn.path.stem for turn in turns if turn.found.reworded],
-        "leaks_by_kind": ranked(kind for turn in turns for kind in {leak.kind for leak in turn.found.leaks}),
+        "side": side,
+        "turns": audited + without + len(tally.damage),
+        "audited": audited,
+        "without": without,
+        "without_commit": counts["without commit", ""],
+        "damaged": [str(error) for error in tally.damage],
+        "leak_max": settings.audit.leak_max,
+        "leaking": len(tally.leaking),
+        "leaking_fraction": round(len(tally.leaking) / audited, 6) if audited else None,
+        "reworded_turns": tally.reworded,
+        "leaks_by_kind": tally.kinds("leak"),
         "auditor": {
-            "model": examiner.settings.audit.auditor,
-            "asked": sum(bool(turn.found.auditor) for turn in turns),
-            "claiming": sum(any(leak.kind == "claim" for leak in turn.found.leaks) for turn in turns),
+            "model": settings.audit.auditor,
+            "asked": counts["auditor", "asked"],
+            "claiming": counts["auditor", "claiming"],
         },
-        "leak_score_quantiles": {
-            str(q): scores[min(len(scores) - 1, int(q * len(scores)))] for q in (0.5, 0.9, 0.99, 1.0) if scores
-        },
-        "leaking_turns": [
-            {
-                "file": turn.path.stem,
-                "instance_id": turn.instance_id,
-                "score": turn.found.leak_score,
-                "findings": [f"{leak.kind} {leak.value[:120]}" for leak in turn.found.leaks[:5]],
-            }
-            for turn in sorted(leaking, key=lambda turn: -turn.found.leak_score)[:200]
-        ],
-        "protocol": {
-            "ok": sum(not _broken_rules(turn) for turn in turns),
-            "problems": ranked(rule for turn in turns for rule in _broken_rules(turn)),
-        },
-        "styles": ranked(turn.found.protocol.style for turn in turns if turn.found.protocol),
+        "leak_score_quantiles": quantiles,
+        "leaking_turns": sorted(tally.leaking, key=lambda row: -row["score"])[:LISTED],
+        "protocol": {"ok": counts["protocol", "ok"], "problems": problems},
+        "styles": tally.kinds("style"),
         "duplicates": {
-            "threshold": examiner.settings.audit.near_duplicate,
+            "threshold": settings.audit.near_duplicate,
             "groups": len(set(duplicates.values())),
             "duplicates": len(duplicates),
-            "of": duplicates,
+            "of": dict(duplicates),
         },
-        "secrets": {
-            "turns": sum(bool(turn.found.secrets) for turn in turns),
-            **ranked(kind for turn in turns for kind, n in turn.found.secrets.items() for _ in range(n)),
-        },
+        "secrets": {"turns": counts["turns", "secrets"], **tally.kinds("secrets")},
         "contamination": {
             "by": benchmarks.by,
             "checked": benchmarks.checked,
             "unchecked": benchmarks.unchecked,
-            "contaminated": sum(bool(turn.found.contaminated) for turn in turns),
-            "instances": contaminated,
+            "contaminated": counts["turns", "contaminated"],
+            "instances": sorted(tally.contaminated),
         },
-        "licenses": ranked(turn.found.license or "unknown" for turn in turns),
-        "license_refused": ranked(turn.found.license_refused for turn in turns if turn.found.license_refused),
+        "licenses": tally.kinds("license"),
+        "license_refused": tally.kinds("refused"),
     }
-
-
-def _broken_rules(turn: AuditedTurn) -> set[str]:
-    return {problem.rule for problem in turn.found.protocol.problems} if turn.found.protocol else set()
 
 
 def ranked(values: Iterable[str]) -> dict[str, int]:
     """{value: how often}, the most frequent first."""
-    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+    return _most_first(Counter(values))
+
+
+def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def table(summary: Mapping[str, Any]) -> str:

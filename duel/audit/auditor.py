@@ -11,12 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.history_index import HistoryIndex
-from duel.audit.leak_findings import LeakFinding
-from duel.audit.leak_search import BASE
+from duel.audit.leak_findings import BASE, LeakFinding
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
-from duel.audit.reply_index import ReplyIndex
+from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
 from duel.errors import ItemError
 from duel.history import fit
 from duel.records import Answer, Audit, Commit, Leak, Message

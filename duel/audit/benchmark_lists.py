@@ -1,13 +1,20 @@
-"""Where lists of benchmark instances come from: files a user names, and the Hub (only the columns that name them)."""
+"""Where lists of benchmark instances come from: files a user names, the Hub, and `humaneval.txt`, which works offline.
+
+Benchmarks of single functions are known again by a function's name and the names of its parameters, as a hash:
+HumanEval (Chen et al. 2021, arXiv 2107.03374), with hashes of some runs of 13 words of its prompts, and MBPP (Austin
+et al. 2021, arXiv 2108.07732).
+"""
 
 import csv
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from duel.audit import benchmark_functions
 from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import ItemError, SettingsError
 from duel.workspace import Workspace, file_name
@@ -22,13 +29,33 @@ HUB_LISTS = {
     "mbpp": "google-research-datasets/mbpp",
 }
 """The benchmarks that have a short name in the settings, and where they lie on the Hub."""
-COLUMNS = ("instance_id", "repo", "base_commit")
-"""What names an instance; of a list on the Hub these columns are read, and the issue."""
-_PROBLEM = ("task_id", "code")
-"""What a benchmark of single functions has in their place."""
+OF_FUNCTIONS = ("humaneval", "mbpp")
 FRESH_SECONDS = 30 * 24 * 3600
 """A list that was read less than this long ago is taken from the cache without a call; benchmarks rarely change."""
+_COLUMNS = ("instance_id", "repo", "base_commit")
 _TEXT_COLUMNS = ("problem_statement", "issue", "issue_text", "text")
+_FUNCTION_COLUMNS = ("task_id", "code")
+_DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
+
+
+def signatures(code: str, name: str = "") -> Iterator[int]:
+    """A hash of each Python function whose head says enough; of `name` alone where it is given.
+
+    `median(l)` and `fib(n)` stand in too much honest code: one parameter needs a name of two words or ten letters.
+    """
+    for found, given in _DEFINITION.findall(code):
+        parameters = re.findall(r"(?:^|,)\s*\**(\w+)", re.sub(r"\[[^\]]*\]|\([^()]*\)", "", given))
+        if name in ("", found) and (len(parameters) > 1 or "_" in found[1:-1] or len(found) >= 10):
+            told = f"{found}({','.join(parameters)})".lower().encode()
+            yield zlib.crc32(told) << 32 | zlib.adler32(told)
+
+
+def humaneval() -> list[dict[str, Any]]:
+    rows = []
+    for line in resources.files(__package__).joinpath("humaneval.txt").read_text("utf-8").splitlines():
+        instance, signed, *ngrams = line.split()
+        rows.append({"instance_id": instance, "signatures": [int(signed, 16)], "ngrams": [int(n, 16) for n in ngrams]})
+    return rows
 
 
 def rows_of_file(file: Path) -> list[dict[str, Any]]:
@@ -37,26 +64,13 @@ def rows_of_file(file: Path) -> list[dict[str, Any]]:
     Raises SettingsError where it cannot be read, or holds no id.
     """
     try:
-        rows = [_row(row) for row in _records(file)]
+        rows = _instances(_records(file))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SettingsError("cannot read a list of instances", where=file, value=error) from None
-    rows = [row for row in rows if row["instance_id"]]
     if not rows:
         hint = "one id a line, or a table with a column `instance_id`"
         raise SettingsError("a list of instances without one id", where=file, hint=hint)
     return rows
-
-
-def _row(row: Any) -> dict[str, Any]:
-    if not isinstance(row, Mapping):
-        return {"instance_id": str(row or "").strip()}
-    if "task_id" in row and not row.get("instance_id"):
-        signed = [*benchmark_functions.signatures(str(row.get("code") or ""))][-1:]
-        row = {**row, "instance_id": f"task {row['task_id']}", "signatures": signed}
-    text = next((row[name] for name in _TEXT_COLUMNS if row.get(name)), "")
-    return {**{name: str(row.get(name) or "").strip() for name in COLUMNS}, "problem_statement": str(text or "")} | (
-        {"signatures": row["signatures"]} if "signatures" in row else {}
-    )
 
 
 def _records(file: Path) -> Iterable[Any]:
@@ -75,17 +89,33 @@ def _records(file: Path) -> Iterable[Any]:
             with file.open(newline="", encoding="utf-8", errors="replace") as lines:
                 return list(csv.DictReader(lines))
         case ".parquet":
-            return _columns(file)
+            return _of_parquet(file)
     return [line.split("#", 1)[0].strip() for line in file.read_text("utf-8", "replace").splitlines()]
 
 
-def _columns(file: Any) -> list[dict[str, Any]]:
-    """The rows of a parquet file with the columns that name an instance or hold its issue."""
+def _of_parquet(file: Any) -> list[dict[str, Any]]:
+    """Its rows with the columns that name an instance or hold its issue."""
     import pyarrow.parquet as parquet
 
     table = parquet.ParquetFile(file)
-    wanted = [name for name in (*COLUMNS, *_TEXT_COLUMNS, *_PROBLEM) if name in table.schema_arrow.names]
+    wanted = [name for name in (*_COLUMNS, *_TEXT_COLUMNS, *_FUNCTION_COLUMNS) if name in table.schema_arrow.names]
     return list(table.read(columns=wanted).to_pylist())
+
+
+def _instances(records: Iterable[Any]) -> list[dict[str, Any]]:
+    """Those that have an id, with what they are known by."""
+    rows = []
+    for row in records:
+        if not isinstance(row, Mapping):
+            row = {"instance_id": row}
+        elif "task_id" in row and not row.get("instance_id"):
+            signed = [*signatures(str(row.get("code") or ""))][-1:]
+            row = {**row, "instance_id": f"task {row['task_id']}", "signatures": signed}
+        text = str(next((row[name] for name in _TEXT_COLUMNS if row.get(name)), ""))
+        kept = {name: str(row.get(name) or "").strip() for name in _COLUMNS} | {"problem_statement": text}
+        if kept["instance_id"]:
+            rows.append(kept | ({"signatures": row["signatures"]} if "signatures" in row else {}))
+    return rows
 
 
 def hub_rows(
@@ -94,8 +124,7 @@ def hub_rows(
     """The instances of a Hub data set (all splits but `train`), from the cache or by reading their columns.
 
     Of an issue only what it is known by again is kept (`ngrams`), not its text.
-
-    Raises ItemError with the reason where neither is to be had.
+    Raises ItemError with the reason where neither is available.
     """
     import orjson
 
@@ -117,7 +146,13 @@ def hub_rows(
         raise
     for row in rows:
         row["ngrams"] = known_by(row.pop("problem_statement"))
-    _keep(cache, orjson.dumps(rows))
+    part = cache.with_name(f".{cache.name}.{os.getpid()}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(orjson.dumps(rows))
+        part.replace(cache)
+    except OSError:  # a cache that cannot be written costs only the next run's calls
+        part.unlink(missing_ok=True)
     return rows
 
 
@@ -128,27 +163,14 @@ def _read_hub(dataset: str, workspace: Workspace, offline: bool) -> list[dict[st
 
     endpoint = environment("HF_ENDPOINT", workspace.root) or None
     hub = HfFileSystem(endpoint=endpoint, token=hub_token(workspace.root) or False)
+    records = []
     try:
-        rows = []
         for path in sorted(hub.find(f"datasets/{dataset}")):
-            if not path.endswith(".parquet") or "train" in Path(path).name:
-                continue
-            with hub.open(path) as opened:
-                rows += _columns(opened)
-    except Exception as error:  # the client raises errors of many packages; each means that the list is not to be had
+            if path.endswith(".parquet") and "train" not in Path(path).name:
+                with hub.open(path) as opened:
+                    records += _of_parquet(opened)
+    except Exception as error:  # the client raises errors of many packages; each means that the list is not available
         raise ItemError("unchecked", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from None
-    instances = [row for row in map(_row, rows) if row["instance_id"]]
-    if not instances:
-        raise ItemError("unchecked", "no parquet file with instances")
-    return instances
-
-
-def _keep(file: Path, data: bytes) -> None:
-    """Save in the cache; a cache that cannot be written costs only the next run's calls."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(file)
-    except OSError:
-        part.unlink(missing_ok=True)
+    if rows := _instances(records):
+        return rows
+    raise ItemError("unchecked", "no parquet file with instances")

@@ -16,9 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from duel.audit import benchmark_functions
-from duel.audit.audit_tables import rows
-from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, rows_of_file
+from duel import wordlists
+from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, humaneval, rows_of_file, signatures
 from duel.errors import ItemError, SettingsError
 from duel.records import fingerprint
 from duel.settings import Settings
@@ -45,6 +44,11 @@ _IMAGE = re.compile(r"^.*(?:swe-?b(?:ench)?|sweb)\.eval\.[a-z0-9_]+?\.(?=[a-z0-9
 _ENDINGS = re.compile(
     r"(?:\.(?:traj|trajectory|jsonl?|patch|diff|log|txt|pred|ya?ml|html|md|gz|zst)|:[\w.-]+|@sha256:\w+"
     r"|[_.](?:run|sample|rollout|attempt|try)?_?\d{1,3}|/.*)$"
+)
+_ISSUE = re.compile(
+    r"<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
+    r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:",
+    re.DOTALL,
 )
 
 
@@ -79,7 +83,7 @@ class Benchmarks:
             file = workspace.resolve(name)
             try:
                 if name.casefold() == "humaneval":
-                    rows = benchmark_functions.humaneval()
+                    rows = humaneval()
                 elif name.casefold() in HUB_LISTS:
                     rows = hub_rows(HUB_LISTS[name.casefold()], workspace, offline, sampled_ngrams)
                 elif file.is_file():
@@ -143,15 +147,7 @@ class Benchmarks:
         project = canonical_repo(repo or repo_of(instance_id))
         if self.by == "repo" and project and (found := known(("repo", project))):
             return f"repository of {found}"
-        return self._shared_text(issue_text) if self._ngrams and issue_text else ""
-
-    def of_functions(self, code: str) -> str:
-        """Why code counts as contaminated by the functions that it defines; "" where it is clean."""
-        known = (self._functions.get(signature) for signature in benchmark_functions.signatures(code))
-        return next((f"the function of {found}" for found in known if found), "") if self._functions else ""
-
-    def _shared_text(self, text: str) -> str:
-        every = set(_ngrams(issue_part(text)))
+        every = set(_ngrams(issue_part(issue_text))) if self._ngrams and issue_text else set()
         for ngrams in (every, {ngram for ngram in every if ngram % SAMPLED == 0}):
             owners = Counter(self._ngrams[ngram] for ngram in ngrams if ngram in self._ngrams)
             for owner, shared in sorted(owners.items(), key=lambda item: (-item[1], item[0]))[:3]:
@@ -159,11 +155,10 @@ class Benchmarks:
                     return f"issue text shared with {owner}"
         return ""
 
-
-_ISSUE_TAGS = (
-    "pr_description issue issue_description problem_statement github_issue task_description problem bug_report"
-).split()
-_ISSUE = re.compile(rf"<({'|'.join(_ISSUE_TAGS)})>(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:", re.DOTALL)
+    def of_functions(self, code: str) -> str:
+        """Why code counts as contaminated by the functions that it defines; "" where it is clean."""
+        known = (self._functions.get(signature) for signature in signatures(code)) if self._functions else ()
+        return next((f"the function of {found}" for found in known if found), "")
 
 
 def issue_part(task: str) -> str:
@@ -186,7 +181,7 @@ def canonical_repo(repo: str) -> str:
 @cache
 def _renamed() -> dict[str, str]:
     """Old address of a project -> the one it has now. Both stand for the same code."""
-    return {row[0]: row[1] for row in rows("renamed_projects.txt")}
+    return {row[0]: row[1] for row in wordlists.rows("duel.audit", "renamed_projects.txt")}
 
 
 def canonical_id(instance_id: str) -> str:

@@ -1,18 +1,26 @@
-"""Leaked paths in any spelling: absolute, behind a revision or a host, with a line or a test, as module or pattern."""
+"""Leaked files: paths in any spelling, and commands that only a reader of the pull request would give."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
-from duel.audit.leak_search import MADE_HERE, Findings, Search
-from duel.audit.pull_facts import WORD, Fact, Facts
+from duel import shell, wordlists
+from duel.audit.leak_findings import MADE_HERE, Findings, LeakFinding, Search
+from duel.audit.pull_facts import WORD, DiffLine, Fact, Facts, plain
+from duel.audit.turn_indexes import HistoryIndex
 
 GUESSED_AND_OPENED = 0.6
 """The command opens or looks for what the task's words suggest: a module of that name, or a seen module's test."""
 PATTERN_LETTERS = 4  # characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything
-
 DEEPEST = 64  # parts that a path of a repository may have; a spelling with more is read from its end alone
+NARROW = 80  # lines that a window has at most; who opens more reads the file
+FIRST_LINES = 40  # a window that starts higher shows the head of a file, which says nothing
+ROUND = 0.7  # a window from and to a round number may be a shot in the dark (2 of 1,295 honest commands hit)
+LEAST_LINE = 12
+"""Characters of a line that must have been shown for its file to count as read; shorter ones stand in every file."""
 
 _TOKEN = re.compile(r"(?:[\w.~$@%+/\\*?:#!-]|\{[^{}\s]{1,200}\}|\[[^\[\]\s]{1,40}\])+")
 _SEPARATOR = re.compile(r"::|[:#@!]")
@@ -23,6 +31,9 @@ _TEST_FOLDERS = frozenset("test tests testing __tests__ spec specs".split())
 _SOURCES = frozenset(
     "c cc cpp cs ex go h hpp java js jsx kt lua php pl py pyi pyx rb rs scala swift ts tsx vue".split()
 )
+_LISTERS = frozenset("ls find fd fdfind tree stat test [ file locate".split())
+_WRITES_FILES = re.compile(r"\.write(?:_text|lines)?\(|open\([^)\n]*['\"][wa]\+?['\"]|inplace=|fs\.writeFile")
+_PATCHED = re.compile(r"^(?:\+\+\+ b/|\*\*\* (?:Update|Add|Delete) File: )(\S+)", re.MULTILINE)
 
 
 class Spelled(NamedTuple):
@@ -37,27 +48,29 @@ class Spelled(NamedTuple):
 
 def paths(search: Search) -> Findings:
     """Files of the pull request of which the history has no word."""
-    for spelled in spelled_paths(search.reply.text, search.facts):
-        seen, key = search.seen, spelled.key
-        pieces = _letters(spelled.text) if spelled.pattern else []
-        if not (all(piece.casefold() in seen.text for piece in pieces) if spelled.pattern else seen.has_path(key)):
-            # A file's whole path is its project's own, however many of its pull requests touch it.
-            half = search.rarity.half(key) if "/" in key else 1.0
-            yield search.finding(spelled.fact, spelled.text, spelled.start, _doubt(search, spelled) * half, key)
+    reply, seen = search.reply, search.seen
+    for spelled in spelled_paths(reply.text, search.facts):
+        key, name = spelled.key, spelled.key.rsplit("/", 1)[-1]
+        if spelled.pattern and all(piece.casefold() in seen.text for piece in _letters(spelled.text)):
+            continue
+        if not spelled.pattern and seen.has_path(key):
+            continue
+        opened = shell.script_style(reply.script) != "edit" and (
+            name in reply.command or name.split(".")[0] in WORD.findall(reply.command)
+        )
+        if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
+            doubt = MADE_HERE
+        elif reply.lists_folder_of(key):
+            doubt = GUESSED_AND_OPENED
+        else:
+            guessed = opened and _is_guessable(search, key, spelled.text.casefold() == key)
+            doubt = GUESSED_AND_OPENED if guessed else 1.0
+        # A file's whole path is its project's own, however many of its pull requests touch it.
+        half = search.rarity.half(key) if "/" in key else 1.0
+        yield search.finding(spelled.fact, spelled.text, spelled.start, doubt * half, key)
 
 
-def _doubt(search: Search, spelled: Spelled) -> float:
-    reply, key = search.reply, spelled.key
-    name = key.rsplit("/", 1)[-1]
-    if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
-        return MADE_HERE
-    if reply.lists_folder_of(key):
-        return GUESSED_AND_OPENED
-    opened = reply.style != "edit" and (name in reply.command or name.split(".")[0] in WORD.findall(reply.command))
-    return GUESSED_AND_OPENED if opened and is_guessable(search, key, spelled.text.casefold() == key) else 1.0
-
-
-def is_guessable(search: Search, path: str, bare: bool) -> bool:
+def _is_guessable(search: Search, path: str, bare: bool) -> bool:
     """True for a module that the task names by a word, and for the usual test file of a module that was opened.
 
     `bare`: the path is written as it stands in the repository, as agents write it that guess.
@@ -84,56 +97,50 @@ def spelled_paths(text: str, facts: Facts, bare: bool = False) -> Iterator[Spell
     told: set[str] = set()
     for token in _TOKEN.finditer(text):
         key = token[0].casefold()
-        if bare and "." not in key and "/" not in key and key in facts.paths and key not in told:
-            told.add(key)
-            yield Spelled(facts.paths[key], key, token[0], token.start())
-        for found in _spelled(token[0], token.start(), facts):
-            if found.key not in told:
-                told.add(found.key)
-                yield found
+        if not any(mark in key for mark in "./*\\"):
+            found = [Spelled(facts.paths[key], key, token[0], token.start())] if bare and key in facts.paths else []
+        else:
+            found = list(_spelled(token[0], token.start(), facts))
+        for spelled in found:
+            if spelled.key not in told:
+                told.add(spelled.key)
+                yield spelled
 
 
 def _spelled(token: str, start: int, facts: Facts) -> Iterator[Spelled]:
-    if not ("." in token or "/" in token or "*" in token or "\\" in token):
-        return
     for part in _SEPARATOR.split(token):
         at = start + token.find(part)
-        plain = _HERE.sub("", _HERE.sub("", part.replace("\\", "/").replace("%2F", "/"))).strip("/.,-").casefold()
+        path = _HERE.sub("", _HERE.sub("", part.replace("\\", "/").replace("%2F", "/"))).strip("/.,-").casefold()
         if any(mark in part for mark in "*?[") or ("{" in part and "," in part):
-            yield from (Spelled(fact, path, part, at, pattern=True) for path, fact in _matching(plain, facts))
-        elif found := _end_of_path(plain, facts) or _module(plain, facts):
+            yield from (Spelled(fact, key, part, at, pattern=True) for key, fact in _matching(path, facts))
+        elif found := _end_of_path(path, facts):
             yield Spelled(found[1], found[0], part, at)
 
 
-def _end_of_path(plain: str, facts: Facts) -> tuple[str, Fact] | None:
-    """The path that ends as `plain` does: all of `plain` is its end, or `plain` ends on the whole path."""
-    if "." not in plain and "/" not in plain:
-        return None
-    if plain in facts.paths:
-        return plain, facts.paths[plain]
-    parts = plain.split("/")
+def _end_of_path(path: str, facts: Facts) -> tuple[str, Fact] | None:
+    """The path that ends as `path` does (all of it, or it ends on the whole path), or that it names as a module."""
+    if ("." in path or "/" in path) and path in facts.paths:
+        return path, facts.paths[path]
+    parts = path.split("/")
     for start in range(max(1, len(parts) - DEEPEST), len(parts)):
         fact = facts.paths.get(key := "/".join(parts[start:]))
         if fact and fact.value.casefold() == key and ("/" in key or (start == 1 and _ROOTS.fullmatch(parts[0]))):
             return key, fact
-    return None
-
-
-def _module(plain: str, facts: Facts) -> tuple[str, Fact] | None:
-    """The path of the module that `plain` (`shop.basket.Basket`) names."""
-    parts = plain.split(".")
-    if "/" not in plain:
-        for end in range(min(len(parts), DEEPEST), 1, -1):
-            if key := facts.modules.get(".".join(parts[:end])):
-                return key, facts.paths[key]
+    names = path.split(".") if len(parts) == 1 else []
+    for end in range(min(len(names), DEEPEST), 1, -1):
+        if module := facts.modules.get(".".join(names[:end])):
+            return module, facts.paths[module]
     return None
 
 
 def _matching(pattern: str, facts: Facts) -> Iterator[tuple[str, Fact]]:
-    """The first path that a shell pattern means."""
+    """The first path that a shell pattern means; of braces each alternative's."""
     if not _letters(pattern):
         return
-    for alternative in _braces(pattern):
+    found = re.search(r"\{([^{}]*)\}", pattern)
+    parts = found[1].split(",")[:20] if found else []
+    alternatives = [pattern[: found.start()] + part + pattern[found.end() :] for part in parts] if found else []
+    for alternative in alternatives or [pattern.replace("**/", "*")]:
         for fact in dict.fromkeys(facts.paths.values()):
             path = fact.value.casefold()
             if fnmatchcase(path, alternative) or fnmatchcase(path, f"*/{alternative.removeprefix('**/')}"):
@@ -141,15 +148,124 @@ def _matching(pattern: str, facts: Facts) -> Iterator[tuple[str, Fact]]:
                 return
 
 
-def _braces(pattern: str) -> list[str]:
-    """`shop/{basket,cart}.py` as its alternatives."""
-    if not (found := re.search(r"\{([^{}]*)\}", pattern)):
-        return [pattern.replace("**/", "*")]
-    return [pattern[: found.start()] + part + pattern[found.end() :] for part in found[1].split(",")[:20]]
-
-
 def _letters(pattern: str) -> list[str]:
     """The pieces of a pattern's last part that say something, without the ending."""
     stem = re.sub(r"\.\w{1,5}$", "", pattern.rsplit("/", 1)[-1])
     pieces = [piece.strip("._-") for piece in re.split(r"[*?{},]|\[[^\]]*\]", stem)]
     return [piece for piece in pieces if len(piece) >= PATTERN_LETTERS or (piece.isdigit() and len(piece) > 2)]
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+def blind_edits(search: Search) -> Findings:
+    """Edits of a file of the pull request of which nothing was ever printed."""
+    script, command = search.reply.script, search.reply.command
+    edited = [path for c in script.commands for path in c.writes]
+    for c in script.commands:
+        if shell.script_style(replace(script, commands=(replace(c, writes=()),))) == "edit":
+            edited += c.words[1:]
+    edited += _PATCHED.findall(command)
+    if _WRITES_FILES.search(command):
+        edited.append(command)
+    for spelled in spelled_paths("\n".join(edited), search.facts, bare=True):
+        path = spelled.fact.value
+        lines = search.facts.by_path.get(path.casefold())
+        if lines and not _was_printed(search.seen, path, lines) and not _numbers_told(search.seen, path):
+            yield _deed(search, "blind edit", path, spelled.text)
+
+
+def windows(search: Search) -> Findings:
+    """A narrow window on changed lines of a file that nobody has opened."""
+    command = search.reply.command
+    spans = []
+    for match in (match for pattern in _windows() for match in pattern.finditer(command)):
+        found = {name: int(value) for name, value in match.groupdict().items() if value}
+        high = found["high"] if "high" in found else found["low"] + found["more"]
+        low = found["low"] if "low" in found else high - found["last"]
+        if low >= FIRST_LINES and 0 <= high - low <= NARROW:
+            spans.append((low, high))
+    for spelled in spelled_paths(command, search.facts, bare=True) if spans else ():
+        path = spelled.fact.value
+        lines = search.facts.by_path.get(path.casefold())
+        if not lines or _was_printed(search.seen, path, lines):
+            continue
+        changed = [line.old for line in lines if line.sign in "+-"]
+        told = _numbers_told(search.seen, path)
+        unseen = [number for number in changed if not any(abs(number - other) <= NARROW for other in told)]
+        hits = [span for span in spans if any(span[0] <= number <= span[1] for number in unseen)]
+        if hits:
+            factor = 1.0 if any(low % 10 or high % 10 for low, high in hits) else ROUND
+            yield _deed(search, "window", path, spelled.text, factor)
+
+
+def _was_printed(seen: HistoryIndex, path: str, lines: list[DiffLine]) -> bool:
+    """True where a command was given that reads the file, or any of its lines that the diff knows was shown."""
+    name = path.rsplit("/", 1)[-1].casefold()
+    for command in (command for command in seen.commands if name in command):
+        naming = [c for c in shell.parse(command).commands if any(name in word for word in c.words)]
+        only_lists = naming and all(c.name in _LISTERS or c.words[1:2] == ("ls-files",) for c in naming)
+        if not only_lists:
+            return True
+    old = {plain(line.text) for line in lines if line.sign != "+"}
+    return any(seen.has_line(text) for text in old if len(text) >= LEAST_LINE)
+
+
+def _numbers_told(seen: HistoryIndex, path: str) -> list[int]:
+    """The lines of the file that a search or a traceback named (`basket.py:120:`, `basket.py", line 120`)."""
+    name = re.escape(path.rsplit("/", 1)[-1].casefold())
+    return [int(number) for number in re.findall(rf"{name}(?:\", line |[:-])(\d{{1,7}})\b", seen.text)]
+
+
+def other_history(search: Search) -> Findings:
+    """Commands that reach for commits or releases beyond the checkout, unless the conversation spoke of them."""
+    for pattern in _history(search.facts.project):
+        for match in pattern.finditer(search.reply.command):
+            value = next(filter(None, match.groups()))
+            if value.casefold() not in search.seen.text:
+                yield _deed(search, "other history", "", value)
+                return
+
+
+def _deed(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> LeakFinding:
+    start = max(0, search.reply.text.casefold().rfind(value.casefold()))
+    return search.finding(Fact(kind, value, path=path), value, start, factor)
+
+
+def talk(search: Search) -> Findings:
+    """The phrases of a reply that speak of what nobody in the history has mentioned."""
+    text, folded = search.reply.text, search.reply.text.casefold()
+    [[needed]] = _patterns("needs")
+    if not any(word in folded for word in needed.split("|")) and "PR" not in text and "MR" not in text:
+        return
+    for said, harmless in _talk():
+        match = said.search(text)
+        if match and not harmless.search(search.seen.text):
+            yield search.finding(Fact("talk", match[0]), match[0], match.start())
+
+
+_patterns = partial(wordlists.rows, "duel.audit", "leak_patterns.txt")
+
+
+@cache
+def _talk() -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
+    parts = {row[0]: row[1] for row in _patterns("part")}
+
+    def whole(pattern: str) -> str:
+        return re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], pattern)
+
+    rows = [(whole(said), whole(harmless)) for said, harmless in _patterns("talk")]
+    return [(re.compile(said, re.IGNORECASE), re.compile(harmless, re.MULTILINE)) for said, harmless in rows]
+
+
+@cache
+def _windows() -> list[re.Pattern[str]]:
+    return [re.compile(pattern, re.IGNORECASE) for (pattern,) in _patterns("window")]
+
+
+@lru_cache(maxsize=64)
+def _history(project: str) -> list[re.Pattern[str]]:
+    patterns = ["|".join(pattern for (pattern,) in _patterns("history"))]
+    if len(project) > 2:
+        patterns += [pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in _patterns("install")]
+    return [re.compile(pattern, re.IGNORECASE) for pattern in patterns]

@@ -6,13 +6,11 @@ nobody listed, a helper that exists only in the patch or "as the diff shows" wou
 
 from collections.abc import Sequence
 
-from duel.audit import leak_actions, leak_names, leak_paths, leak_quotes
-from duel.audit.history_index import HistoryIndex
-from duel.audit.leak_findings import LeakFinding, Leaks, distinct
-from duel.audit.leak_search import Search
+from duel.audit import leak_paths, leak_words
+from duel.audit.leak_findings import LeakFinding, Leaks, Search, distinct
 from duel.audit.pull_facts import Facts
 from duel.audit.rarity import Rarity
-from duel.audit.reply_index import ReplyIndex
+from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
 from duel.records import Commit, Message
 
 __all__ = ["LeakFinding", "Leaks", "find_leaks"]
@@ -33,23 +31,21 @@ def find_leaks(reply: str, messages: Sequence[Message], commit: Commit, rarity: 
 
 _SEARCHES = (
     leak_paths.paths,
-    leak_names.words,
-    leak_names.chunks,
-    leak_quotes.literals,
-    leak_quotes.lines,
-    leak_quotes.runs,
-    leak_quotes.sentences,
-    leak_names.line_numbers,
-    leak_names.constants,
-    leak_names.hashes,
-    leak_names.pull_number,
-    leak_actions.blind_edits,
-    leak_actions.windows,
-    leak_actions.other_history,
-    leak_actions.talk,
+    leak_words.names,
+    leak_words.chunks,
+    leak_words.literals,
+    leak_words.lines,
+    leak_words.runs,
+    leak_words.sentences,
+    leak_words.line_numbers,
+    leak_words.constants,
+    leak_words.hashes,
+    leak_words.pull_number,
+    leak_paths.blind_edits,
+    leak_paths.windows,
+    leak_paths.other_history,
+    leak_paths.talk,
 )
-
-
 _LAST: dict[str, tuple[Commit, Facts]] = {}
 
 

@@ -3,26 +3,33 @@
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import cache
 
-from duel.audit.audit_tables import words
+from duel import wordlists
 
 # Addresses that belong to nobody, and hosts whose user is a role.
 _NOBODY = re.compile(
-    r"(?:@|\.)(?:example|test|invalid|localhost|local)(?:\.\w+)?$|@users\.noreply\.|^(?:no-?reply|do-?not-?reply|git"
-    r"|root|hg"
-    r"|svn|admin|user|username|nobody|someone|name|your[._-]?(?:name|email)|you|me|foo|bar|test(?:er)?)@",
+    r"(?:@|\.)(?:example|test|invalid|localhost|local)(?:\.\w+)?$|@users\.noreply\."
+    r"|^(?:no-?reply|do-?not-?reply|git|root|hg|svn|admin|user|username|nobody|someone|name|your[._-]?(?:name|email)"
+    r"|you|me|foo|bar|test(?:er)?)@",
     re.IGNORECASE,
 )
 
 
+@cache
+def _words(name: str) -> frozenset[str]:
+    [[listed]] = wordlists.rows("duel.audit", "words.txt", name)
+    return frozenset(listed.split())
+
+
 def _is_personal(address: str) -> bool:
-    return address.rsplit(".", 1)[-1].lower() in words("top-level domains") and not _NOBODY.search(address)
+    return address.rsplit(".", 1)[-1].lower() in _words("top-level domains") and not _NOBODY.search(address)
 
 
 def _is_person(name: str) -> bool:
     """True for an account that is no machine's: `jane`, not `runner`, a number or a placeholder."""
     plain = name.rstrip(".").lower()
-    known = plain in words("accounts") or plain.isdigit()
+    known = plain in _words("accounts") or plain.isdigit()
     return not known and not plain.startswith(("<", "$", "your", "user", "test"))
 
 
@@ -35,7 +42,7 @@ def _is_public(address: str) -> bool:
     octets = address.split(".")
     if found.version == 4 and sum(len(octet) for octet in octets) < 7:
         return False  # `1.2.3.4` is a version
-    return found.is_global and address not in words("resolvers")
+    return found.is_global and address not in _words("resolvers")
 
 
 def _is_phone(number: str) -> bool:
@@ -49,7 +56,7 @@ def _is_card(number: str) -> bool:
     digits = re.sub(r"\D", "", number)
     doubled = [int(d) * (1 + place % 2) for place, d in enumerate(reversed(digits))]
     is_checked = 13 <= len(digits) <= 19 and sum(n // 10 + n % 10 for n in doubled) % 10 == 0
-    return is_checked and digits not in words("test cards")
+    return is_checked and digits not in _words("test cards")
 
 
 def _is_account(number: str) -> bool:

@@ -1,20 +1,48 @@
-"""The protocol check: whether a turn keeps the rules that its own history states."""
+"""The protocol check: whether a turn keeps the rules that its own history's system prompt states."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from duel import shell, turn
-from duel.audit.prompt_rules import PromptRules, read_rules
 from duel.records import BrokenRule, Message, ProtocolCheck
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
+_NEGATION = r"(?:do not|don't|never|must not|may not|cannot|no use of|avoid|without)"
+# What prompts mean by a group of tools.
+GROUPS = {
+    r"interpreters?": "python python2 python3 ipython node deno bun ruby perl php lua rscript julia irb java scala",
+    r"build tools?": "make cmake ninja gcc g++ cc clang cargo rustc go javac mvn gradle ant npm npx yarn pnpm pip tsc",
+    r"test runners?": "pytest py.test tox nox unittest jest mocha vitest rspec phpunit ctest",
+    r"package managers?": "pip pip3 npm yarn pnpm apt apt-get brew conda gem yum dnf",
+    r"interactive (?:tools?|editors?|programs?|commands?)": "vi vim nano emacs less more top htop",
+    r"network(?: access| tools?)": "curl wget ssh scp nc telnet ftp",
+}
+_SENTENCE = re.compile(r"[^.\n]*(?:\.(?!\s|$)[^.\n]*|\n(?![ \t]*(?:[-*#]|\d+\.|\n))[^.\n]*)*")
+_TOOL = re.compile(r"(?<![\w./-])[a-z][a-z0-9_+-]*(?:\.[a-z0-9]+)?(?:3|2)?(?: -c)?(?![\w./-]*[/(])")
+_LISTED = re.compile(
+    r"(?:try to (?:use|invoke|run|call)|use|invoke|run|try|call|execute)\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
+    r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)",
+    re.IGNORECASE,
+)
+_ALLOWED = re.compile(
+    r"(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)"
+    r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENGLISH = frozenset(["or", "and", "try", "use", "run", "invoke", "verify", "execute", "call", "it"]) | frozenset(
+    "the a an any other to it them this that these such all of in on for your you tool tools command commands".split()
+)
+
+
+PROMPT = 20_000  # characters of a system prompt that are read. The real ones have 1,000 to 3,000
+TASK = 12_000  # characters at the end of a task in which the way to submit is looked for
 # Words of the shell itself: no list of allowed tools means to forbid them.
 _SHELL_WORDS = frozenset(["", *": [ true false test exit set export local read return shift".split()])
 _FENCE_LABELS = frozenset("bash sh shell zsh console mswea_bash_command".split())
@@ -23,7 +51,89 @@ _LOOKING_GIT = frozenset("diff log show status grep blame ls-files branch rev-pa
 
 
 @dataclass(frozen=True)
-class FencedBlock:
+class PromptRules:
+    """What a conversation demands. Whatever its prompt does not speak of is not demanded."""
+
+    labels: frozenset[str] = frozenset({"bash"})  # labels of the fence that the prompt shows
+    thought: bool = False
+    one_command: bool = False
+    operators: frozenset[str] | None = None  # how commands may be joined; None where the prompt does not say
+    no_cd: bool = False
+    no_comment: bool = False
+    forbidden: frozenset[str] = frozenset()  # names of tools, or `name -c` where only that use is forbidden
+    allowed: frozenset[str] = frozenset()
+    """Names of tools, `git diff` where only that use is allowed; empty: every tool is."""
+    sentinels: frozenset[str] = frozenset(shell.SENTINELS)
+    submit_alone: bool = False
+
+
+def read_rules(messages: Sequence[Message]) -> PromptRules:
+    """The rules in the system prompt, or in the first message where there is none.
+
+    How to submit may stand in the task as well, which else is not read: its text comes from strangers.
+    """
+    if not messages:
+        return PromptRules()
+    task = next((message.content for message in messages[:2] if message.role == "user"), "")
+    prompt = messages[0].content if messages[0].role == "system" else task
+    rules = _read(prompt[:PROMPT])
+    named, alone = _way_to_submit(task[-TASK:])
+    return replace(rules, sentinels=rules.sentinels | named, submit_alone=rules.submit_alone or alone)
+
+
+def _way_to_submit(text: str) -> tuple[frozenset[str], bool]:
+    """The lines that a text says to print at the end, and whether nothing else may go with them."""
+    named = frozenset(re.findall(r"\becho ['\"]?([A-Z][A-Z0-9_]{9,})\b", text))
+    alone = "without any other command" in text or re.search(r"[Nn]o[tn]?\w* combine (?:it|this) with any", text)
+    return named, bool(alone)
+
+
+@lru_cache(maxsize=256)
+def _read(prompt: str) -> PromptRules:
+    """The rules of one prompt. The prompts of a data set are few, and reading one takes up to 10 ms."""
+
+    def says(pattern: str, text: str = prompt) -> bool:
+        return re.search(pattern, text, re.IGNORECASE) is not None
+
+    operators: frozenset[str] | None = None
+    forbidden: set[str] = set()
+    for sentence in _SENTENCE.findall(prompt):
+        negated = says(_NEGATION, sentence)
+        if operators is None and says(r"\b(?:connected|chained?|combined?|joined)\b", sentence):
+            found = frozenset(re.findall(r"&&|\|\||(?<!\|)\|(?!\|)|;", sentence))
+            operators = (frozenset() if negated else found) if found else None
+        if says(rf"\b{_NEGATION}\b|\bno\b|not installed|not available", sentence):
+            for group, tools in GROUPS.items():
+                if says(rf"\b(?:no|any other|any|not|never|avoid)\b[^.]{{0,60}}\b{group}\b", sentence):
+                    forbidden.update(tools.split())
+            for listed in _LISTED.findall(sentence) if negated else ():
+                forbidden.update(name for name in _TOOL.findall(listed.replace("`", " ")) if name not in _ENGLISH)
+    allowed: set[str] = set()
+    listing = _ALLOWED.search(prompt)
+    for entry in re.sub(r"\([^)]*\)", "", listing[1]).replace("`", "").split(",") if listing else ():
+        words = entry.split()
+        if words and re.fullmatch(r"[A-Za-z][\w.+-]*", words[0]):
+            uses = words[1].split("/") if len(words) > 1 and "/" in words[1] else []
+            allowed.update([f"{words[0]} {use.strip('.')}" for use in uses] or [words[0].rstrip(".")])
+    labels = re.findall(r"^```(bash|sh|shell|mswea_bash_command)\s*$", prompt, re.MULTILINE)
+    sentinels, alone = _way_to_submit(prompt)
+    return PromptRules(
+        labels=frozenset(labels) or PromptRules.labels,
+        thought=says(r"\bTHOUGHT (?:section|before)|\bTHOUGHT:|reasoning and analysis here|explain your reasoning"),
+        one_command=says(
+            r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b"
+        ),
+        operators=operators,
+        no_cd=says(rf"{_NEGATION} (?:use )?`?cd`?\b"),
+        no_comment=says(rf"{_NEGATION}[^.\n]{{0,60}}(?:prefix|start|begin)[^.]{{0,60}}#"),
+        forbidden=frozenset(forbidden - {"cd"} - allowed),
+        allowed=frozenset(allowed),
+        sentinels=frozenset(shell.SENTINELS) | sentinels,
+        submit_alone=alone,
+    )
+
+
+class FencedBlock(NamedTuple):
     """A fenced block of a reply: its label, its text, the line where it opens (1-based), whether it is closed."""
 
     label: str
@@ -35,7 +145,7 @@ class FencedBlock:
 def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
     """Check `reply` against the rules that `messages` state. Never raises."""
     rules = read_rules(messages)
-    blocks = fenced_blocks(reply)
+    blocks = _fenced_blocks(reply)
     # Where CommonMark sees no block, such as behind a fence never closed, what the harness's own pattern finds counts.
     actions = [block for block in blocks if block.label in rules.labels] or [
         FencedBlock(min(rules.labels), command, reply[: reply.find(command)].count("\n"), closed=True)
@@ -45,14 +155,18 @@ def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
     command = actions[0].text.strip("\n") if actions else turn.command(reply)
     script = shell.parse(command)
     submits = shell.submits(script, rules.sentinels)
-    problems = [*_form(reply, blocks, actions, rules)]
+    broken = list(_form(reply, blocks, actions, rules))
     if command.strip():
-        problems += [*_commands(script, line, rules), *_submission(command, script, submits, rules)]
+        broken += _commands(script, line, rules)
+        if submits and rules.submit_alone and len(script.commands) > 1:
+            broken.append(("submit-not-alone", "", 0))
+        if not submits and any(re.search(rf"\becho ['\"]?{sentinel}\b", command) for sentinel in rules.sentinels):
+            broken.append(("submit-not-first", "the line that ends the task is not the first that is printed", 0))
         if not submits and is_repetition(command, messages):
-            problems.append(_broken("repetition", command.strip().split("\n")[0][:80], line))
+            broken.append(("repetition", command.strip().split("\n")[0][:80], line))
     return ProtocolCheck(
-        ok=not problems,
-        problems=problems,
+        ok=not broken,
+        problems=[BrokenRule(rule=rule, detail=detail, place={"line": where}) for rule, detail, where in broken],
         blocks=len(actions),
         commands=list(script.names),
         style="submit" if submits else shell.script_style(script),
@@ -60,12 +174,7 @@ def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
     )
 
 
-def _broken(rule: str, detail: str = "", line: int = 0) -> BrokenRule:
-    """A broken rule, and the line of the reply (1-based, 0: the whole reply) where it is broken."""
-    return BrokenRule(rule=rule, detail=detail, place={"line": line})
-
-
-def fenced_blocks(text: str) -> list[FencedBlock]:
+def _fenced_blocks(text: str) -> list[FencedBlock]:
     lines = text.split("\n")
     found = []
     for token in _markdown().parse(text):
@@ -86,63 +195,52 @@ def _markdown() -> MarkdownIt:
     return markdown
 
 
-def _form(
-    reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rules: PromptRules
-) -> Iterator[BrokenRule]:
+# The name of a rule, a detail, and the line of the reply (1-based, 0: the whole reply) where it is broken.
+Broken: TypeAlias = tuple[str, str, int]
+
+
+def _form(reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rules: PromptRules) -> Iterator[Broken]:
     if not actions:
         other = next((block for block in blocks if block.label in _FENCE_LABELS | {""}), None)
         if other and other.label:
-            yield _broken("fence-label", f"`{other.label}` instead of `{min(rules.labels)}`", other.line)
+            yield "fence-label", f"`{other.label}` instead of `{min(rules.labels)}`", other.line
         else:
-            yield _broken("no-block")
+            yield "no-block", "", 0
     elif len(actions) > 1:
-        yield _broken("several-blocks", f"{len(actions)} blocks", actions[1].line)
+        yield "several-blocks", f"{len(actions)} blocks", actions[1].line
     for block in actions[:1]:
         if not block.closed:
-            yield _broken("open-block", line=block.line)
+            yield "open-block", "", block.line
         elif not block.text.strip():
-            yield _broken("empty-block", line=block.line)
+            yield "empty-block", "", block.line
     if turn.format_problem(reply) == "leaked-tool-tokens":
-        yield _broken("leaked-tool-tokens")
+        yield "leaked-tool-tokens", "", 0
     if rules.thought and actions and not "\n".join(reply.split("\n")[: actions[0].line - 1]).strip():
-        yield _broken("no-thought", line=1)
+        yield "no-thought", "", 1
 
 
-def _commands(script: shell.Script, line: int, rules: PromptRules) -> Iterator[BrokenRule]:
+def _commands(script: shell.Script, line: int, rules: PromptRules) -> Iterator[Broken]:
     if not script.valid:
-        yield _broken("syntax", line=line + script.error)
+        yield "syntax", "", line + script.error
     if rules.no_comment and script.leading_comment:
-        yield _broken("comment", line=line + 1)
+        yield "comment", "", line + 1
     if rules.no_cd and any(name in {"cd", "pushd"} for name in script.names):
-        yield _broken("cd", line=line)
+        yield "cd", "", line
     if rules.one_command and script.statements > 1:
-        yield _broken("several-commands", f"{script.statements} commands", line)
+        yield "several-commands", f"{script.statements} commands", line
     if rules.operators is not None:
         for operator in sorted(script.operators - rules.operators - {"|", "|&", ";", "&"}):
-            yield _broken("chaining", operator, line)
+            yield "chaining", operator, line
     named: set[str] = set()
     for command in script.commands:
-        problem = _tool_problem(command, rules)
-        if problem and command.name not in named:
-            named.add(command.name)
-            yield _broken(problem, command.name, line)
-
-
-def _tool_problem(command: shell.Command, rules: PromptRules) -> str:
-    name = command.name
-    uses = {f"{name} {word}" for word in command.words[1:3]}
-    if name in rules.forbidden or uses & rules.forbidden:
-        return "forbidden-tool"
-    if not rules.allowed or name in _SHELL_WORDS or name in rules.allowed or not re.fullmatch(r"[\w.+-]+", name):
-        return ""
-    return "" if name == "cd" or uses & rules.allowed else "tool-not-allowed"
-
-
-def _submission(command: str, script: shell.Script, submits: bool, rules: PromptRules) -> Iterator[BrokenRule]:
-    if submits and rules.submit_alone and len(script.commands) > 1:
-        yield _broken("submit-not-alone")
-    if not submits and any(re.search(rf"\becho ['\"]?{sentinel}\b", command) for sentinel in rules.sentinels):
-        yield _broken("submit-not-first", "the line that ends the task is not the first that is printed")
+        name, uses = command.name, {f"{command.name} {word}" for word in command.words[1:3]}
+        free = not rules.allowed or name in _SHELL_WORDS or name == "cd" or not re.fullmatch(r"[\w.+-]+", name)
+        problem = "" if free or (uses | {name}) & rules.allowed else "tool-not-allowed"
+        if name in rules.forbidden or uses & rules.forbidden:
+            problem = "forbidden-tool"
+        if problem and name not in named:
+            named.add(name)
+            yield problem, name, line
 
 
 def is_repetition(command: str, messages: Sequence[Message]) -> bool:
@@ -156,14 +254,8 @@ def is_repetition(command: str, messages: Sequence[Message]) -> bool:
         earlier = turn.command(message.content)
         if earlier.split() == wanted:
             return bool(wanted)
-        if _changes(earlier):
+        script = shell.parse(earlier)
+        git = [c.words[1] for c in script.commands if c.name == "git" and len(c.words) > 1]
+        if shell.script_style(script) in {"edit", "run"} or not _LOOKING_GIT.issuperset(git):
             return False
     return False
-
-
-def _changes(command: str) -> bool:
-    """True where a command may have changed what others print."""
-    script = shell.parse(command)
-    if shell.script_style(script) in {"edit", "run"}:
-        return True
-    return any(c.name == "git" and len(c.words) > 1 and c.words[1] not in _LOOKING_GIT for c in script.commands)

@@ -5,7 +5,7 @@ looked up for the few that a reply tells.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -83,28 +83,32 @@ class Names:
 
     def __init__(self, pattern: re.Pattern[str], kind: str, lines: list[DiffLine], description: str = "") -> None:
         self._pattern, self._kind, self._lines, self._description = pattern, kind, lines, description
-        self._keys = self._names(line.text for line in lines)
-        self._described = self._names([description]) if description else set()
         self._found: dict[str, Fact | None] = {}
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(self._pattern.findall("\n".join(line.text for line in self._lines).casefold()))
+
+    @cached_property
+    def _described(self) -> frozenset[str]:
+        return frozenset(self._pattern.findall(self._description.casefold()))
+
+    @cached_property
+    def _folded(self) -> list[str]:
+        return [line.text.casefold() for line in self._lines]
 
     def __contains__(self, key: str) -> bool:
         return key in self._keys or key in self._described
 
     def get(self, key: str) -> Fact | None:
         """The fact that `key` (casefolded) is, or None; on a changed line where it stands on one."""
-        if key not in self:
-            return None
-        if key not in self._found:
+        if key in self and key not in self._found:
             self._found[key] = self._on_lines(key) if key in self._keys else self._in_description(key)
-        return self._found[key]
-
-    @cached_property
-    def _folded(self) -> list[str]:
-        return [line.text.casefold() for line in self._lines]
+        return self._found.get(key)
 
     def _on_lines(self, key: str) -> Fact | None:
         pairs = zip(self._lines, self._folded, strict=True)
-        holding = [line for line, text in pairs if key in text and key in self._names([text])]
+        holding = [line for line, text in pairs if key in text and key in self._pattern.findall(text)]
         if not holding:
             return None
         line, kind = holding[0], self._kind
@@ -123,9 +127,6 @@ class Names:
                 return None if single else Fact(self._kind, value, "description", "", number, changed=False)
         return None
 
-    def _names(self, texts: Iterable[str]) -> set[str]:
-        return set(self._pattern.findall("\n".join(texts).casefold()))
-
 
 class Facts:
     """Everything that one pull request tells. The issue is none of it: the agent was given that.
@@ -141,24 +142,16 @@ class Facts:
             key=lambda line: line.sign not in "+-",
         )
         self._changed = [line for line in self._lines if line.sign in "+-"]
+        self._text = "\n".join(line.text for line in self._lines)
         self._description = commit.description[:MAX_DIFF]
         self._files = [*(line.path for line in diff), *(changed.path for changed in commit.files)]
         hashes = [commit.commit, *(h for pair in _INDEX.findall(f"{commit.patch}\n{commit.test_patch}") for h in pair)]
         self.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
         self.project = commit.repo.rsplit("/", 1)[-1].casefold()
         self.pull_number = str(commit.pull_number or "")
-
-    @cached_property
-    def words(self) -> Names:
-        return Names(WORD, "identifier", self._lines, self._description)
-
-    @cached_property
-    def chunks(self) -> Names:
-        return Names(CHUNK, "identifier", self._lines, self._description)
-
-    @cached_property
-    def numbers(self) -> Names:
-        return Names(NUMBER, "number", self._changed)
+        self.words = Names(WORD, "identifier", self._lines, self._description)
+        self.chunks = Names(CHUNK, "identifier", self._lines, self._description)
+        self.numbers = Names(NUMBER, "number", self._changed)
 
     @cached_property
     def squeezed(self) -> str:
@@ -176,10 +169,6 @@ class Facts:
             if line.sign != "@":
                 found.setdefault(plain(line.text), line)
         return found
-
-    @cached_property
-    def _text(self) -> str:
-        return "\n".join(line.text for line in self._lines)
 
     @cached_property
     def line_numbers(self) -> dict[int, list[DiffLine]]:
@@ -245,7 +234,7 @@ class Facts:
         for line in self._changed:
             if run in "".join(line.text.casefold().split()):
                 return fact_on(line, "line", line.text.strip())
-        return Fact("line", run, "patch", "", 0, changed=True)
+        return Fact("line", run, "patch")
 
     def sentence_of(self, words: str) -> Fact:
         """The line of the diffs or the description that holds `words`, casefolded and one blank apart."""

@@ -13,10 +13,11 @@ import sysconfig
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import DuelError, ItemError
@@ -66,14 +67,17 @@ class Rarity:
         and itself take what was counted over the whole.
         """
         for shared in (workspace.private / SHARED_FILE, workspace.root / SHARDS_FOLDER / SHARED_FILE):
-            rarity, index = _read(shared)
-            if index.shared:
-                return rarity
+            if kept := _read(shared):
+                return kept[0]
         return _counted(workspace)
 
-    def save_shared(self, workspace: Workspace, path: Path) -> None:
-        """Keep the table for the shards of `workspace`."""
-        _save(workspace, path, self, _Counted(shared=True))
+    def save(self, workspace: Workspace, path: Path, counted: _Counted | None = None) -> None:
+        """Keep the table, with what it has counted; without that it is for the shards of `workspace`, as it is."""
+        import orjson
+
+        packed = zlib.compress(self.counts.tobytes(), 1)
+        fields = {"rules": _RULES, "digest": _digest(packed), "records": self.records, "counted": counted or {}}
+        workspace.save(path, orjson.dumps(fields) + b"\n" + packed)
 
     def exchange(self, before: set[int], after: set[int]) -> None:
         """Count one record's cells anew: `before` as it was counted (empty: not at all), `after` as it is."""
@@ -101,13 +105,13 @@ class Rarity:
         return (1 + rarity) / (2 * rarity) if rarity else 1.0
 
 
-def names(text: str) -> set[str]:
-    folded = text.casefold()
-    return {*WORD.findall(folded), *CHUNK.findall(folded)}
+def _cell(name: str) -> int:
+    return zlib.crc32(name.encode("utf-8", "replace")) % CELLS
 
 
 def _cells_of(text: str) -> set[int]:
-    return {_cell(name) for name in names(text)}
+    folded = text.casefold()
+    return {_cell(name) for name in {*WORD.findall(folded), *CHUNK.findall(folded)}}
 
 
 def _text_of(commit: Commit) -> str:
@@ -117,30 +121,15 @@ def _text_of(commit: Commit) -> str:
 
 # -- what was counted before ---------------------------------------------------------------------------------------
 
+# Stem of a pull request's file -> its size and the time of its last change in nanoseconds (none: there is no such
+# file), and the stems of the answers in the sample that are about it.
+_Counted: TypeAlias = dict[str, tuple[list[int], list[str]]]
 # Histories that are counted beside the pull requests. 400 of 40 KB take 0.6 s.
 HISTORIES = 400
 FILE = "names.counted"
 SHARED_FILE = "names.shared"  # what was counted over the whole of a workspace that is split into shards
 # A table that was counted by other rules is counted anew.
-_RULES = hashlib.sha256(f"{CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
-
-
-@dataclass
-class _Counted:
-    """Which files a table has counted."""
-
-    commits: dict[str, list[int]] = field(default_factory=dict)
-    """Stem of each pull request's file -> its size and the time of its last change, in nanoseconds."""
-    histories: dict[str, str] = field(default_factory=dict)
-    """Stem of each answer in the sample -> stem of its pull request's file."""
-    shared: bool = False  # the table stands as it is, whatever files there are
-
-    def stems_by_record(self) -> dict[str, list[str]]:
-        """The answers of each record, in the order of their names."""
-        found: dict[str, list[str]] = {}
-        for stem, record in sorted(self.histories.items()):
-            found.setdefault(record, []).append(stem)
-        return found
+_RULES = hashlib.sha256(f"2 {CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
 
 
 def _counted(workspace: Workspace) -> Rarity:
@@ -148,50 +137,48 @@ def _counted(workspace: Workspace) -> Rarity:
     answers = {path.stem: path for path in workspace.answer_paths()}
     commits = {path.stem: path for path in workspace.commit_paths()}
     stats = {stem: path.stat() for stem, path in commits.items()}
-    now = _Counted({stem: [found.st_size, found.st_mtime_ns] for stem, found in stats.items()})
-    rarity, kept = _read(workspace.private / FILE)
+    now: _Counted = {stem: ([found.st_size, found.st_mtime_ns], []) for stem, found in stats.items()}
+    nothing: tuple[list[int], list[str]] = ([], [])
+    rarity, kept = _read(workspace.private / FILE) or (Rarity(), {})
+    about = {stem: record for record, (_, stems) in kept.items() for stem in stems}
     # Cells can be taken back only of what still can be read as it was.
-    changed = any(now.commits.get(stem) != mark for stem, mark in kept.commits.items())
-    if changed or kept.histories.keys() - answers.keys():
-        rarity, kept = Rarity(), _Counted()
-    texts: dict[str, str] = {}
-    for stem in sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]:
-        if record := kept.histories.get(stem) or _read_history(workspace, answers[stem], texts):
-            now.histories[stem] = record
-    before, after = kept.stems_by_record(), now.stems_by_record()
+    changed = any(mark and now.get(record, nothing)[0] != mark for record, (mark, _) in kept.items())
+    if changed or about.keys() - answers.keys():
+        rarity, kept, about = Rarity(), {}, {}
+    read: dict[str, tuple[str, str]] = {}
 
-    def cells(record: str, index: _Counted, stems: list[str]) -> set[int]:
-        found: set[int] = set()
-        if record in index.commits:
+    def history(stem: str) -> tuple[str, str]:
+        """The stem of the pull request's file of an answer, and what its agent has seen; ("", "") if it is damaged."""
+        if stem not in read:
+            read[stem] = ("", "")
+            with contextlib.suppress(ItemError):
+                answer = workspace.read(answers[stem], Answer)
+                text = "\n".join(message.content for message in answer.messages)
+                read[stem] = (file_name(answer.instance_id), text)
+        return read[stem]
+
+    for stem in sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]:
+        if record := about.get(stem) or history(stem)[0]:
+            now.setdefault(record, ([], []))[1].append(stem)
+
+    def cells(record: str, mark: list[int], stems: list[str]) -> set[int]:
+        found = {cell for stem in stems for cell in _cells_of(history(stem)[1])}
+        if mark:
             with contextlib.suppress(ItemError):
                 found |= _cells_of(_text_of(workspace.read(commits[record], Commit)))
-        for stem in stems:
-            if stem in texts or _read_history(workspace, answers[stem], texts):
-                found |= _cells_of(texts[stem])
         return found
 
-    # A new pull request, or one of whose histories another sample is taken.
-    resampled = {record for record in {*before, *after} if before.get(record) != after.get(record)}
-    for record in sorted(resampled | (now.commits.keys() - kept.commits.keys())):
-        rarity.exchange(cells(record, kept, before.get(record, [])), cells(record, now, after.get(record, [])))
-    if now != kept:
+    changes = {record for record in {*kept, *now} if kept.get(record, nothing) != now.get(record, nothing)}
+    for record in sorted(changes):
+        rarity.exchange(cells(record, *kept.get(record, nothing)), cells(record, *now.get(record, nothing)))
+    if changes:
         with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
-            _save(workspace, workspace.private / FILE, rarity, now)
+            rarity.save(workspace, workspace.private / FILE, now)
     return rarity
 
 
-def _read_history(workspace: Workspace, path: Path, texts: dict[str, str]) -> str:
-    """Read what an answer's agent has seen; returns the stem of its pull request's file, "" for a damaged answer."""
-    try:
-        answer = workspace.read(path, Answer)
-    except ItemError:
-        return ""
-    texts[path.stem] = "\n".join(message.content for message in answer.messages)
-    return file_name(answer.instance_id)
-
-
-def _read(path: Path) -> tuple[Rarity, _Counted]:
-    """The kept table with its index; empty ones where there is none, or another, or a damaged one."""
+def _read(path: Path) -> tuple[Rarity, _Counted] | None:
+    """The kept table with what it has counted; None where there is none, or another, or a damaged one."""
     import orjson
 
     try:
@@ -199,18 +186,11 @@ def _read(path: Path) -> tuple[Rarity, _Counted]:
         fields = orjson.loads(head)
         counts = array("H", zlib.decompress(packed))
         if fields["rules"] != _RULES or len(counts) != CELLS or fields["digest"] != _digest(packed):
-            return Rarity(), _Counted()
-        return Rarity(fields["records"], counts), _Counted(**fields["files"])
-    except (OSError, ValueError, KeyError, TypeError, zlib.error):
-        return Rarity(), _Counted()
-
-
-def _save(workspace: Workspace, path: Path, rarity: Rarity, index: _Counted) -> None:
-    import orjson
-
-    packed = zlib.compress(rarity.counts.tobytes(), 1)
-    fields = {"rules": _RULES, "digest": _digest(packed), "records": rarity.records, "files": asdict(index)}
-    workspace.save(path, orjson.dumps(fields) + b"\n" + packed)
+            return None
+        counted = {record: (mark, stems) for record, (mark, stems) in fields["counted"].items()}
+        return Rarity(fields["records"], counts), counted
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        return None
 
 
 def _digest(packed: bytes) -> str:
@@ -218,7 +198,6 @@ def _digest(packed: bytes) -> str:
 
 
 # -- the background ------------------------------------------------------------------------------------------------
-
 
 _BACKGROUND: list[Counter[str]] = []
 
@@ -251,19 +230,10 @@ def commonness(word: str) -> int:
     known, folded = background(), word.casefold()
     if folded in known or not folded.isalpha() or len(folded) <= 4:
         return known.get(folded, 0)
-    return max((known.get(form, 0) for form in _forms(folded)), default=0)
-
-
-def _forms(word: str) -> Iterator[str]:
-    """The forms of an English word that share its stem."""
-    for ending in _ENDINGS:
-        stem = word.removesuffix(ending)
-        if len(stem) >= 4 and (stem != word or not ending):
-            for other in ("", "s", "e", "y", "ed", "ing", "ion"):
-                yield stem + other
-            if stem.endswith("i"):
-                yield stem[:-1] + "y"
-
-
-def _cell(name: str) -> int:
-    return zlib.crc32(name.encode("utf-8", "replace")) % CELLS
+    stems = [folded.removesuffix(ending) for ending in _ENDINGS if not ending or folded.endswith(ending)]
+    found = 0
+    for stem in (stem for stem in stems if len(stem) >= 4):
+        forms = [stem + ending for ending in ("", "s", "e", "y", "ed", "ing", "ion")]
+        forms += [stem[:-1] + "y"] if stem.endswith("i") else []
+        found = max(found, *(known.get(form, 0) for form in forms))
+    return found

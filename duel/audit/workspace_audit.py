@@ -8,19 +8,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from duel import standing, untrusted
 from duel.audit import outside_checks
+from duel.audit.audit_summary import Tally
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.licenses import refused
-from duel.audit.processes import spread
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
+from duel.processes import spread
 from duel.records import Answer, Audit, Candidate, Commit, Side
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -43,15 +44,6 @@ def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
     return digest.digest()
 
 
-def _rests_on(base: bytes, reply: str, answer: Answer, commit: Commit | None) -> str:
-    """What the audit of one reply rests on: `base`, the reply, its history and its pull request."""
-    digest = hashlib.blake2b(base, digest_size=8)
-    digest.update(commit.dump() if commit is not None else b"")
-    for text in (reply, *(part for message in answer.messages for part in (message.role, message.content))):
-        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class Examiner:
     """What every turn is held against."""
@@ -70,24 +62,22 @@ class Examiner:
         base = ground(settings, benchmarks) + rarity.digest()
         return cls(workspace, settings, side, rarity, benchmarks, base)
 
-    def _commit(self, instance_id: str) -> Commit | None:
-        """The pull request of a turn; the last ones are kept, since several turns can share one."""
-        if instance_id not in self._kept:
-            if len(self._kept) >= KEPT_COMMITS:
-                self._kept.clear()
-            self._kept[instance_id] = self.workspace.commit(instance_id)
-        return self._kept[instance_id]
-
     def audit(self, answer: Answer) -> Audit:
         """Everything that can be said of the turn of one side by itself: all but `duplicates_of`.
 
         An audit that rests on the very same texts, settings and lists is taken as it is.
         """
-        commit = self._commit(answer.instance_id)
-        reply = str(getattr(answer, self.side))
-        before = answer.audit(self.side)
-        rests_on = _rests_on(self.base, reply, answer, commit)
-        if before is not None and before.rests_on == rests_on:
+        if answer.instance_id not in self._kept:  # several turns can share a pull request
+            if len(self._kept) >= KEPT_COMMITS:
+                self._kept.clear()
+            self._kept[answer.instance_id] = self.workspace.commit(answer.instance_id)
+        commit = self._kept[answer.instance_id]
+        reply, before = str(getattr(answer, self.side)), answer.audit(self.side)
+        digest = hashlib.blake2b(self.base, digest_size=8)
+        digest.update(commit.dump() if commit is not None else b"")
+        for text in (reply, *(part for message in answer.messages for part in (message.role, message.content))):
+            digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+        if before is not None and before.rests_on == digest.hexdigest():
             return before.model_copy()
         leaks = Leaks()
         if commit is not None:
@@ -95,7 +85,7 @@ class Examiner:
         record = commit or Commit(instance_id=answer.instance_id)
         return leaks.audit(reply).model_copy(
             update={
-                "rests_on": rests_on,
+                "rests_on": digest.hexdigest(),
                 "reworded": before is not None and before.reworded,
                 "attempts": untrusted.attempts(reply),
                 "minded": outside_checks.minded(reply, answer, commit),
@@ -114,71 +104,72 @@ class Examiner:
         group = turn.duplicates_of if turn is not None else ""
         return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
 
+    def count(self, tally: Tally, path: Path, answer: Answer) -> None:
+        """Add to `tally` what the answer's audit found."""
+        if found := answer.audit(self.side):
+            has_commit = self.workspace.commit_path(answer.instance_id).exists()
+            tally.take(path.stem, answer.instance_id, found, self.settings, has_commit)
 
-@dataclass
-class AuditedTurn:
-    path: Path
-    instance_id: str
-    found: Audit
+    def counted_again(self, tally: Tally) -> Tally:
+        """`tally` of the audits as they now lie in the answers."""
+        found = Tally(damage=tally.damage)
+        found.counts["without", ""] = tally.counts["without", ""]
+        for path, answer in self.workspace.answers([]):
+            self.count(found, path, answer)
+        return found
+
+
+class Comparable(NamedTuple):
+    """What is held of an audited turn, so that memory hardly grows with them: its words and its group so far."""
+
     words: NDArray[np.uint32]
-    has_commit: bool = True
-    duplicate_of: str = ""
+    duplicates_of: str
 
 
-@dataclass
-class Audited:
-    turns: list[AuditedTurn] = field(default_factory=list)
-    without: int = 0  # answers that have no reply of this side yet
-    damage: list[ItemError] = field(default_factory=list)
+def audit_answers(examiner: Examiner) -> tuple[Tally, dict[str, str]]:
+    """Audit every answer and save its `audit`; returns what was found, and {stem: that of the turn it duplicates}.
+
+    A file whose audit is what it was keeps its bytes.
+    """
+    tally = Tally()
+    turns: list[tuple[Path, Comparable]] = []
+    for paths, found, told in _each_chunk(examiner):
+        tally.add(told)
+        turns += [(path, turn) for path, turn in zip(paths, found, strict=True) if turn is not None]
+    groups = similar_groups([turn.words for _, turn in turns], examiner.settings.audit.near_duplicate)
+    duplicates = {turns[i][0].stem: turns[first][0].stem for i, first in sorted(groups.items())}
+    for path, turn in turns:
+        group = duplicates.get(path.stem, "")
+        if turn.duplicates_of != group:
+            answer = examiner.workspace.read(path, Answer)
+            audit = answer.audit(examiner.side) or Audit()
+            answer.examine(examiner.side, audit.model_copy(update={"duplicates_of": group}))
+            examiner.workspace.save(path, answer)
+    return tally, duplicates
 
 
-def audit_answers(examiner: Examiner) -> Audited:
-    """Audit every answer and save its `audit`. A file whose audit is what it was keeps its bytes."""
-    audited = Audited()
-    for result in _each_chunk(examiner):
-        for turn in result:
-            if isinstance(turn, AuditedTurn):
-                audited.turns.append(turn)
-            elif isinstance(turn, ItemError):
-                audited.damage.append(turn)
-            else:
-                audited.without += 1
-    _mark_duplicates(examiner, audited.turns)
-    return audited
-
-
-def audit_file(examiner: Examiner, path: Path) -> AuditedTurn | ItemError | None:
-    """Audit one answer in place. None where its side has no reply yet; an ItemError where it cannot be read."""
+def _audit_file(examiner: Examiner, path: Path, tally: Tally) -> Comparable | None:
+    """Audit one answer in place. None where its side has no reply yet, or it cannot be read."""
     try:
         answer = examiner.workspace.read(path, Answer)
         reply = getattr(answer, examiner.side)
         if not reply:
+            tally.counts["without", ""] += 1
             return None
         found = examiner.audit(answer)
         rewrites = answer.rewrites() if examiner.side == "challenger" else []
         audits = [(rewrite, examiner.audit_rewrite(answer, rewrite)) for rewrite in rewrites]
     except ItemError as error:
-        return error
+        tally.damage.append(error)
+        return None
     changed = [answer.audit(examiner.side) != found, *(rewrite.audit != audit for rewrite, audit in audits)]
     if any(changed):
         answer.examine(examiner.side, found)
         for rewrite, audit in audits:
             answer.put(rewrite.model_copy(update={"audit": audit}))
         examiner.workspace.save(path, answer)
-    has_commit = examiner.workspace.commit_path(answer.instance_id).exists()
-    return AuditedTurn(path, answer.instance_id, found, hashed_words(reply), has_commit)
-
-
-def _mark_duplicates(examiner: Examiner, turns: list[AuditedTurn]) -> None:
-    """Write `duplicates_of` where it is not yet what it should be."""
-    found = similar_groups([turn.words for turn in turns], examiner.settings.audit.near_duplicate)
-    for i, turn in enumerate(turns):
-        turn.duplicate_of = turns[found[i]].path.stem if i in found else ""
-        if turn.found.duplicates_of != turn.duplicate_of:
-            turn.found.duplicates_of = turn.duplicate_of
-            answer = examiner.workspace.read(turn.path, Answer)
-            answer.examine(examiner.side, turn.found)
-            examiner.workspace.save(turn.path, answer)
+    examiner.count(tally, path, answer)
+    return Comparable(hashed_words(reply), found.duplicates_of)
 
 
 # -- processes -----------------------------------------------------------------------------------------------------
@@ -186,19 +177,19 @@ def _mark_duplicates(examiner: Examiner, turns: list[AuditedTurn]) -> None:
 _EXAMINER: list[Examiner] = []
 
 
-def _each_chunk(examiner: Examiner) -> Iterator[list[AuditedTurn | ItemError | None]]:
+def _each_chunk(examiner: Examiner) -> Iterator[tuple[list[Path], list[Comparable | None], Tally]]:
     """The audits of the answers, some at a time; what was saved for them counts as saved by this process."""
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
         _EXAMINER[:] = [examiner]
-        results: Iterator[tuple[list[AuditedTurn | ItemError | None], Counter[str]]] = map(_audit_chunk, chunks)
+        results: Iterator[tuple[list[Comparable | None], Tally, Counter[str]]] = map(_audit_chunk, chunks)
     else:
         results = spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
-    for found, saved in results:
+    for chunk, (found, tally, saved) in zip(chunks, results, strict=True):
         examiner.workspace.saves.take(saved)
-        yield found
+        yield chunk, found, tally
 
 
 def _prepare(examiner: Examiner, known: Counter[str]) -> None:
@@ -206,7 +197,8 @@ def _prepare(examiner: Examiner, known: Counter[str]) -> None:
     take_background(known)
 
 
-def _audit_chunk(paths: list[Path]) -> tuple[list[AuditedTurn | ItemError | None], Counter[str]]:
+def _audit_chunk(paths: list[Path]) -> tuple[list[Comparable | None], Tally, Counter[str]]:
     """The audits, and what saving them added to the sums of the files."""
+    tally = Tally()
     with _EXAMINER[0].workspace.saves.apart() as saved:
-        return [audit_file(_EXAMINER[0], path) for path in paths], saved
+        return [_audit_file(_EXAMINER[0], path, tally) for path in paths], tally, saved

@@ -44,7 +44,7 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
         replacing.replace(part, settings.store.answers_per_dir)
     _bring_records(whole, parts, stems)
     rarity = whole.root / SHARDS_FOLDER / SHARED_FILE
-    rarity_of(whole, settings).save_shared(whole, rarity)
+    rarity_of(whole, settings).save(whole, rarity)
     for number, part in enumerate(parts):
         bring(rarity, part.private / SHARED_FILE)
         mark = {"number": number, "of": shards, "prompts": len(stems[number])}

@@ -12,13 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from duel.errors import UserError, printable
 from duel.execution import changes, checkouts, syscalls, toolbox
-from duel.execution.executor import ExecutionError, Limits, Outcome, Start, checked
+from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
 from duel.execution.room import BARE_ENVIRONMENT, Room, give_tree, remove
 from duel.execution.supervision import supervise
 
@@ -60,46 +60,77 @@ class Bubblewrap:
         self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
         self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
         self.scratch, self._count = new_scratch(), 0
+        self._bases: dict[Start, asyncio.Task[Path]] = {}
+        self._users: Counter[Start] = Counter()
         try:
             self._filter = self.scratch / "system-calls"
             self._filter.write_bytes(syscalls.program())
             root = None if whole_machine else toolbox.build(self.scratch / "root")
             self._shown = [*toolbox.mounts(root), *self._limiting(root)]
             self.version = bwrap_version()
-            self.forks, self.room = self._probe(forks)
+            self._probe(forks)
         except BaseException:
             remove(self.scratch)
             raise
-        self._bases: dict[Start, asyncio.Task[Path]] = {}
-        self._users: dict[Start, int] = {}
 
     def describe(self) -> str:
         return f"{self.name} {self.version}, {self.forks} forks"
 
-    # -- states ----------------------------------------------------------------------------------------------------
+    def _limiting(self, root: Path | None) -> list[str]:
+        """Write the limits where bash reads them before its command, and the words that show them where they must be.
+
+        They are set inside, where processes are counted from none: outside, those of the user's other programs count
+        too. A program of its own for them (prlimit) costs 1.1 ms a command.
+        """
+        most = self.limits
+        # Interpreters reserve terabytes that they never touch; for them the watch over memory in use must do.
+        memory = "" if self.whole_machine else f" -v {most.memory_mb << 10}"
+        disk, seconds = most.disk_mb << 10, int(most.seconds) + 5
+        file = root / LIMITS[1:] if root else self.scratch / "limits"
+        file.write_text(f"ulimit -u {most.processes} -f {disk} -n 1024 -c 0 -t {seconds}{memory}\nunset BASH_ENV\n")
+        return [] if root else ["--ro-bind", f"{file}", LIMITS]
+
+    def _probe(self, asked: str) -> None:
+        """Find by trying how states fork (`forks`) and the room for them. Raises UserError where nothing runs."""
+        base = self.scratch / "probe"
+        (base / "folder").mkdir(parents=True)
+        (base / "folder" / "file").write_text("before\n")
+        give_tree(base)
+        tried = []
+        for forks, private in (("overlay", True), ("copy", True), ("copy", False)):
+            if asked and forks != asked:
+                continue
+            self._count += 1
+            try:
+                self.forks, self.room = forks, Room(self.scratch / f"room-{self._count}", private)
+            except (ExecutionError, OSError) as error:
+                tried.append(str(error))
+                continue
+            try:
+                state = Sandbox(self, Start("probe", "probe"), (str(base),))
+                made = state._run("rm -r folder && mkdir folder && ls -A folder", self.limits, merged=True)
+                state.discard()
+                if (made.exit, made.stdout.text) == (0, ""):
+                    return
+                tried.append(printable(made.stdout.text.strip(), 300))
+            except ExecutionError as error:
+                tried.append(str(error))
+            self.room.close()
+        raise UserError("bubblewrap cannot run a command here", value=tried[0], hint=INSTALL)
 
     async def state(self, start: Start) -> Sandbox:
-        """A fresh state at the start of a task. Raises ExecutionError where the checkout cannot be had."""
-        base = await self._take(start)
-        try:
-            return await asyncio.to_thread(self._open, start, base)
-        except BaseException:
-            self.release(start)
-            raise
+        """A fresh state at the start of a task, laid out once for all that begin there.
 
-    def _open(self, start: Start, base: Path) -> Sandbox:
-        kind = Overlay if self.forks == "overlay" else Copy
-        return kind(self, start, self.room, (str(base),))
-
-    async def _take(self, start: Start) -> Path:
-        """The folder with the start of a task, laid out once for all that begin there."""
-        self._users[start] = self._users.get(start, 0) + 1
-        if start not in self._bases:
-            self._count += 1
-            folder = self.scratch / f"base-{self._count}"
-            self._bases[start] = asyncio.create_task(asyncio.to_thread(self._lay_out, start, folder))
+        Raises ExecutionError where the checkout cannot be had.
+        """
+        self._users[start] += 1
         try:
-            return await asyncio.shield(self._bases[start])
+            if start not in self._bases:
+                self._count += 1
+                folder = self.scratch / f"base-{self._count}"
+                self._bases[start] = asyncio.create_task(asyncio.to_thread(self._lay_out, start, folder))
+            base = await asyncio.shield(self._bases[start])
+            return await asyncio.to_thread(Sandbox, self, start, (str(base),))
         except BaseException:
             self.release(start)
             raise
@@ -132,16 +163,14 @@ class Bubblewrap:
         self.room.close()
         await asyncio.to_thread(remove, self.scratch)
 
-    # -- commands --------------------------------------------------------------------------------------------------
-
-    def words(self, room: Room, folder: str, place: str, command: str, refused: int, told: int) -> list[str]:
+    def words(self, folder: str, place: str, command: str, refused: int, told: int) -> list[str]:
         """The words that run `command` in the sandbox with `folder` of the room at `place`.
 
         `refused` is a handle of the filter of system calls; to `told` goes the process id of the sandbox.
         """
         environment = {**self.environment, "HOME": place, "REPO_PATH": place}
         return [
-            *room.enter,
+            *self.room.enter,
             *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--hostname", "sandbox", "--uid", "0", "--gid", "0"),
             *self._shown,
@@ -150,31 +179,17 @@ class Bubblewrap:
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
             *("--info-fd", str(told)),
             *(("--seccomp", str(refused)) if self._filter.stat().st_size else ()),
-            *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
+            *("--bind", f"{self.room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
             *("--setenv", "BASH_ENV", LIMITS, "/bin/bash", "-c", command),
         ]
 
-    def _limiting(self, root: Path | None) -> list[str]:
-        """Write the limits where bash reads them before its command, and the words that show them where they must be.
-
-        They are set inside, where processes are counted from none: outside, those of the user's other programs count
-        too. A program of its own for them (prlimit) costs 1.1 ms a command.
-        """
-        most = self.limits
-        # Interpreters reserve terabytes that they never touch; for them the watch over memory in use must do.
-        memory = "" if self.whole_machine else f" -v {most.memory_mb << 10}"
-        disk, seconds = most.disk_mb << 10, int(most.seconds) + 5
-        file = root / LIMITS[1:] if root else self.scratch / "limits"
-        file.write_text(f"ulimit -u {most.processes} -f {disk} -n 1024 -c 0 -t {seconds}{memory}\nunset BASH_ENV\n")
-        return [] if root else ["--ro-bind", f"{file}", LIMITS]
-
-    def run(self, room: Room, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
-        disk = None if room.private else room.folder / folder
+    def run(self, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
+        disk = None if self.room.private else self.room.folder / folder
         with self._filter.open("rb") as refused:
             handle = refused.fileno()
             return supervise(
-                lambda told: self.words(room, folder, place, command, handle, told),
+                lambda told: self.words(folder, place, command, handle, told),
                 limits,
                 merged=merged,
                 disk=disk,
@@ -182,156 +197,81 @@ class Bubblewrap:
                 environment=BARE_ENVIRONMENT,
             )
 
-    # -- what this machine can do ----------------------------------------------------------------------------------
 
-    def _probe(self, asked: str) -> tuple[str, Room]:
-        """(how states fork, the room for them), by trying. Raises UserError where nothing runs."""
-        tried = []
-        for forks, private in (("overlay", True), ("copy", True), ("copy", False)):
-            if asked and forks != asked:
-                continue
-            self._count += 1
-            try:
-                room = Room(self.scratch / f"room-{self._count}", private)
-            except (ExecutionError, OSError) as error:
-                tried.append(str(error))
-                continue
-            problem = self._try(forks, room)
-            if not problem:
-                return forks, room
-            room.close()
-            tried.append(problem)
-        raise UserError("bubblewrap cannot run a command here", value=tried[0], hint=INSTALL)
+class Sandbox(State):
+    """A state in a room: layers of a checkout, of which commands write the topmost.
 
-    def _try(self, forks: str, room: Room) -> str:
-        """What goes wrong with this kind of fork in this room, or ""."""
-        base = Path(tempfile.mkdtemp(prefix="probe-", dir=self.scratch))
-        (base / "folder").mkdir()
-        (base / "folder" / "file").write_text("before\n")
-        give_tree(base)
-        try:
-            state = (Overlay if forks == "overlay" else Copy)(self, Start("probe", "probe"), room, (str(base),))
-            command = "rm -r folder && mkdir folder && ls -A folder"
-            made = self.run(room, state.folder, "/repo", command, self.limits, True)
-            state.discard()
-        except ExecutionError as error:
-            return str(error)
-        return "" if (made.exit, made.stdout.text) == (0, "") else printable(made.stdout.text.strip(), 300)
+    With an overlay, forking freezes the topmost and costs nothing, however large the checkout; where the kernel has
+    none for us, layers are copies. `lower` is what lies below, the nearest first; the last is the common checkout.
+    """
 
-
-class Sandbox:
-    """A state in a room: layers of a checkout, of which commands write the topmost."""
-
-    def __init__(self, executor: Bubblewrap, start: Start, room: Room, lower: Sequence[str]) -> None:
-        self.executor, self.start, self.room = executor, start, room
-        self.lower: tuple[str, ...] = tuple(lower)
-        """What lies below, the nearest first; the last is the common checkout."""
-        self.top = self.folder = ""
-        room.hold(*self._layers(self.lower[:-1]))
+    def __init__(self, executor: Bubblewrap, start: Start, lower: tuple[str, ...]) -> None:
+        self.executor, self.start, self.limits, self.lower = executor, start, executor.limits, lower
+        self._room, self._overlay = executor.room, executor.forks == "overlay"
+        self._room.hold(*self._layers())
         self._grow()
-        room.hold(self.top)
+
+    def _layers(self) -> list[str]:
+        return [path.partition("/")[0] for path in self.lower[:-1]]
 
     def _grow(self) -> None:
-        """Put a fresh topmost layer on `lower` and show it in `folder`."""
-        raise NotImplementedError
+        """Put a fresh topmost layer on `lower`, of a size of its own where the room is private; show it in `folder`."""
+        self.top = self.folder = name = self._room.name()
+        size = f"size={self.limits.disk_mb}m,mode=755"
+        sized = f"mount -t tmpfs -o {size} layer {name} && " if self._room.private else ""
+        if self._overlay:
+            self.folder = f"{name}m"
+            options = f"lowerdir={':'.join(self.lower)},upperdir={name}/u,workdir={name}/w,userxattr"
+            self._room.tell(f"{sized}mkdir {name}/u {name}/w && mount -t overlay overlay -o {options} {name}m")
+        else:
+            self._room.tell(f"{sized}cp -a {self.lower[0]}/. {name}")
+        self._room.hold(self.top)
 
-    def _freeze(self) -> str:
-        """Take the topmost layer off `folder` so that it can be shared; returns its path in the room."""
-        raise NotImplementedError
+    def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
+        return self.executor.run(self.folder, self.start.place, command, limits, merged)
 
-    @staticmethod
-    def _layers(paths: Sequence[str]) -> list[str]:
-        return [path.partition("/")[0] for path in paths]
-
-    def _disk(self, name: str) -> str:
-        """The words that give a layer a size of its own, where the room is private."""
-        size = f"size={self.executor.limits.disk_mb}m,mode=755"
-        return f"mount -t tmpfs -o {size} layer {name} && " if self.room.private else ""
-
-    async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
-        command, limits = checked(command), self.executor.limits
-        limits = replace(limits, seconds=seconds) if seconds else limits
-        return await asyncio.to_thread(
-            self.executor.run, self.room, self.folder, self.start.place, command, limits, merged
-        )
-
-    async def fork(self) -> Sandbox:
-        twin = await asyncio.to_thread(self._fork)
+    async def fork(self) -> State:
+        twin = await super().fork()
         self.executor.share(self.start)
         return twin
 
     def _fork(self) -> Sandbox:
-        self.lower = (self._freeze(), *self.lower)
+        if self._overlay:
+            self._room.tell(f"umount {self.folder}")
+        self.lower = (f"{self.top}/u" if self._overlay else self.top, *self.lower)
         self._grow()
-        self.room.hold(self.top)
-        return type(self)(self.executor, self.start, self.room, self.lower)
+        return Sandbox(self.executor, self.start, self.lower)
+
+    def _changes(self) -> str:
+        outside = self._room.outside
+        if self._overlay:
+            return changes.of_overlay(outside / self.top / "u", [outside / one for one in self.lower])
+        return changes.of_copy(outside / self.top, outside / self.lower[0])
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.discard)
+        await super().close()
         self.executor.release(self.start)
 
     def discard(self) -> None:
-        shown = [self.folder] if self.folder != self.top else []
-        self.room.let_go(shown, [self.top, *self._layers(self.lower[:-1])])
-
-    async def changes(self) -> str:
-        raise NotImplementedError
-
-
-class Overlay(Sandbox):
-    """Layers of an overlay: forking freezes the topmost and costs nothing, however large the checkout is."""
-
-    def _grow(self) -> None:
-        name = self.room.name()
-        options = f"lowerdir={':'.join(self.lower)},upperdir={name}/u,workdir={name}/w,userxattr"
-        self.room.tell(f"{self._disk(name)}mkdir {name}/u {name}/w && mount -t overlay overlay -o {options} {name}m")
-        self.top, self.folder = name, f"{name}m"
-
-    def _freeze(self) -> str:
-        self.room.tell(f"umount {self.folder}")
-        return f"{self.top}/u"
-
-    async def changes(self) -> str:
-        outside = self.room.outside
-        upper, below = outside / self.top / "u", [outside / one for one in self.lower]
-        return await asyncio.to_thread(changes.of_overlay, upper, below)
-
-
-class Copy(Sandbox):
-    """Whole copies, where the kernel has no overlay for us: forking costs as much as copying."""
-
-    def _grow(self) -> None:
-        name = self.room.name()
-        self.room.tell(f"{self._disk(name)}cp -a {self.lower[0]}/. {name}")
-        self.top = self.folder = name
-
-    def _freeze(self) -> str:
-        return self.top
-
-    async def changes(self) -> str:
-        outside = self.room.outside
-        return await asyncio.to_thread(changes.of_copy, outside / self.top, outside / self.lower[0])
+        self._room.let_go([self.folder] if self._overlay else [], [self.top, *self._layers()])
 
 
 def bwrap_version() -> str:
     """The version of the installed bubblewrap. Raises UserError where there is none."""
+    words = ["bwrap", "--version"]
     try:
-        said = subprocess.run(
-            ["bwrap", "--version"],  # noqa: S607 - the machine's bubblewrap
-            capture_output=True,
-            text=True,
-            check=True,
-            env=BARE_ENVIRONMENT,
-        ).stdout
+        done = subprocess.run(words, capture_output=True, text=True, check=True, env=BARE_ENVIRONMENT)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         raise UserError("bubblewrap is not installed", hint=INSTALL) from None
-    return said.split()[-1] if said.split() else "?"
+    return (done.stdout.split() or ["?"])[-1]
 
 
 def new_scratch() -> Path:
     """A folder for checkouts and rooms: in memory where that is possible, else on disk. Sweeps what dead runs left."""
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
-    parent = memory if _fit(memory) else Path(tempfile.gettempdir())
+    fits = os.access(memory, os.W_OK | os.X_OK) and not os.statvfs(memory).f_flag & os.ST_NOEXEC
+    # A container's /dev/shm has no room, and runs no program.
+    parent = memory if fits and shutil.disk_usage(memory).free > 1 << 30 else Path(tempfile.gettempdir())
     for old in parent.glob("duel-execution-*"):
         match = re.fullmatch(r"duel-execution-(\d+)-\w+", old.name)
         if match and not Path(f"/proc/{match[1]}").exists() and old.lstat().st_uid == os.geteuid():
@@ -340,10 +280,3 @@ def new_scratch() -> Path:
     if os.geteuid() == 0:
         scratch.chmod(0o711)  # nobody must find its way to the rooms
     return scratch
-
-
-def _fit(folder: Path) -> bool:
-    """True if programs can be run from `folder` and it has room (a container's /dev/shm has neither)."""
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return False
-    return not os.statvfs(folder).f_flag & os.ST_NOEXEC and shutil.disk_usage(folder).free > 1 << 30

@@ -8,15 +8,16 @@ import contextlib
 import difflib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 MOST_BYTES = 65_536
 MOST_FILES = 200
 """Files that one diff shows; a command that touches more is told by the count of the others."""
 _OPAQUE = "user.overlay.opaque"
 # The path of a changed file, and what became of it.
-Piece = tuple[str, str]
+Piece: TypeAlias = tuple[str, str]
 
 
 def of_overlay(upper: Path, below: Sequence[Path]) -> str:
@@ -26,10 +27,14 @@ def of_overlay(upper: Path, below: Sequence[Path]) -> str:
 
 def of_copy(folder: Path, before: Path) -> str:
     """The diff between a folder and the copy `before` that it was made from."""
-    return _joined(_copy_pieces(folder, before))
+    now, then = (_listing(tree) for tree in (folder, before))
+    gone = [_deleted(Path(path)) for path in then.keys() - now.keys()]
+    changed = [path for path in now if now[path] != then.get(path)]
+    shown = [(path, _described(Path(path), folder, before if path in then else None)) for path in changed]
+    return _joined([*gone, *shown])
 
 
-def _joined(pieces: Iterator[Piece]) -> str:
+def _joined(pieces: Iterable[Piece]) -> str:
     """The pieces by the path of their file, so that every back end shows the same diff."""
     shown = sorted(piece for piece in pieces if piece[1])
     more = len(shown) - MOST_FILES
@@ -40,29 +45,18 @@ def _overlay_pieces(upper: Path, below: Sequence[Path]) -> Iterator[Piece]:
     for root, folders, files in os.walk(upper):
         here = Path(root)
         inside = here.relative_to(upper)
-        folders[:] = sorted(name for name in folders if (inside / name).parts != (".git",))
+        folders[:] = [name for name in folders if (inside / name).parts != (".git",)]
         if str(inside) != "." and _is_opaque(here):
             kept = {*folders, *files}
             gone = _files_of(below, inside)
             yield from (_deleted(path) for path in gone if path.relative_to(inside).parts[0] not in kept)
-        links = [name for name in folders if (here / name).is_symlink()]
-        for name in sorted([*files, *links]):
+        for name in [*files, *(name for name in folders if (here / name).is_symlink())]:
             path = inside / name
-            info = os.lstat(here / name)
             layer = _holder(below, path)
-            if _is_whiteout(info):
-                yield from map(_deleted, (_files_of(below, path) or {path}) if layer else ())
-            else:
-                yield str(path), describe(path, upper, layer)
-
-
-def _copy_pieces(folder: Path, before: Path) -> Iterator[Piece]:
-    now, then = (_listing(tree) for tree in (folder, before))
-    for path in now.keys() | then.keys():
-        if path not in now:
-            yield _deleted(Path(path))
-        elif now[path] != then.get(path):
-            yield path, describe(Path(path), folder, before if path in then else None)
+            if not _is_whiteout(os.lstat(here / name)):
+                yield str(path), _described(path, upper, layer)
+            elif layer:
+                yield from map(_deleted, _files_of(below, path) or {path})
 
 
 def _listing(tree: Path) -> dict[str, tuple[int, ...]]:
@@ -81,7 +75,7 @@ def _deleted(path: Path) -> Piece:
     return str(path), f"deleted: {path}\n"
 
 
-def describe(path: Path, after: Path, before: Path | None) -> str:
+def _described(path: Path, after: Path, before: Path | None) -> str:
     """What became of the file `path` in the tree `after`; `before` is the tree that held it, or None for a new file."""
     info = os.lstat(after / path)
     if stat.S_ISLNK(info.st_mode):
@@ -92,16 +86,12 @@ def describe(path: Path, after: Path, before: Path | None) -> str:
     if new is None or old is None:
         return f"{'changed' if before else 'new'}, not shown: {path} ({info.st_size} bytes)\n"
     if new != old:
-        return _diff(path, old, new, new_file=before is None)
+        lines = difflib.unified_diff(old, new, f"a/{path}" if before else "/dev/null", f"b/{path}")
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
     if before is None:
         return f"new, empty: {path}\n"
     mode = os.lstat(before / path).st_mode
     return f"mode: {path} {mode & 0o777:o} -> {info.st_mode & 0o777:o}\n" if mode != info.st_mode else ""
-
-
-def _diff(path: Path, old: list[str], new: list[str], new_file: bool) -> str:
-    lines = difflib.unified_diff(old, new, "/dev/null" if new_file else f"a/{path}", f"b/{path}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def read(tree: Path, path: Path) -> list[str] | None:
@@ -111,7 +101,8 @@ def read(tree: Path, path: Path) -> list[str] | None:
     repository may hold `docs -> /root`, and a command may put a folder of its own in that link's place.
     """
     try:
-        handle = _open(tree, path, os.O_RDONLY | os.O_NONBLOCK)
+        with _folder(tree, path.parent) as folder:
+            handle = os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
     except OSError:
         return None
     with os.fdopen(handle, "rb") as file:
@@ -121,12 +112,6 @@ def read(tree: Path, path: Path) -> list[str] | None:
     if len(raw) > MOST_BYTES or b"\0" in raw:
         return None
     return raw.decode("utf-8", "replace").splitlines(keepends=True)
-
-
-def _open(tree: Path, path: Path, flags: int) -> int:
-    """Open `path` below `tree` without following a link. Raises OSError."""
-    with _folder(tree, path.parent) as folder:
-        return os.open(path.name, flags | os.O_NOFOLLOW, dir_fd=folder)
 
 
 @contextlib.contextmanager
@@ -146,25 +131,21 @@ def _folder(tree: Path, path: Path) -> Iterator[int]:
 def _holder(layers: Sequence[Path], path: Path) -> Path | None:
     """The nearest of `layers` that holds `path`, or None where none does or a nearer one hides it."""
     for layer in layers:
-        there = _look(layer, path)
-        if there is not None:
-            return layer if there else None
+        opaque = False
+        for step in [*reversed(path.parents[:-1]), path]:
+            try:
+                with _folder(layer, step.parent) as folder:
+                    info = os.stat(step.name, dir_fd=folder, follow_symlinks=False)
+            except OSError:  # it says nothing of the path, unless it hides what the layers below say
+                if opaque:
+                    return None
+                break
+            if _is_whiteout(info) or (step != path and not stat.S_ISDIR(info.st_mode)):
+                return None
+            opaque = opaque or _is_opaque(layer / step)
+        else:
+            return layer
     return None
-
-
-def _look(layer: Path, path: Path) -> bool | None:
-    """True if `layer` holds `path`, False if it hides that of the layers below, None if it says nothing of it."""
-    opaque = False
-    for step in [*reversed(path.parents[:-1]), path]:
-        try:
-            with _folder(layer, step.parent) as folder:
-                info = os.stat(step.name, dir_fd=folder, follow_symlinks=False)
-        except OSError:
-            return False if opaque else None
-        if _is_whiteout(info) or (step != path and not stat.S_ISDIR(info.st_mode)):
-            return False
-        opaque = opaque or _is_opaque(layer / step)
-    return True
 
 
 def _is_whiteout(info: os.stat_result) -> bool:
@@ -176,8 +157,7 @@ def _files_below(tree: Path, path: Path) -> Iterator[Path]:
     """The files of the folder `path` below `tree`; none where it is no folder, or lies behind a link."""
     try:
         with _folder(tree, path) as folder:
-            names = sorted(os.scandir(f"/proc/self/fd/{folder}"), key=lambda entry: entry.name)
-            for entry in names:
+            for entry in list(os.scandir(f"/proc/self/fd/{folder}")):
                 if entry.is_dir(follow_symlinks=False):
                     yield from _files_below(tree, path / entry.name)
                 else:

@@ -12,7 +12,9 @@ import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from duel.errors import printable
 from duel.execution.executor import ExecutionError, Start
@@ -23,30 +25,6 @@ FETCH_SECONDS = 900
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _NO_COMMIT = re.compile(r"not our ref|unadvertised object|couldn't find remote ref|bad object|unable to read tree")
-# Nothing of the machine's or a repository's configuration may start a program or reach out.
-_CONFIG = """\
-[safe]
-\tdirectory = *
-[core]
-\thooksPath = /dev/null
-\tfsmonitor = false
-\tautocrlf = false
-[advice]
-\tdetachedHead = false
-[protocol]
-\tallow = never
-[protocol "file"]
-\tallow = always
-[protocol "https"]
-\tallow = always
-[http]
-\tlowSpeedLimit = 1000
-\tlowSpeedTime = 60
-[gc]
-\tauto = 0
-[fetch]
-\trecurseSubmodules = false
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +58,27 @@ class Sources:
             origin = self.find(start.repository, start.commit)
         folder.mkdir(parents=True)
         self._check_out(origin, start, folder)
-        how = self._tests(start.test_patch, folder)
+        how = self._lay_tests(start.test_patch, folder)
         order(folder)
         return how
 
     def find(self, name: str, commit: str) -> Origin:
         """The repository `name` with `commit` in it. Raises ExecutionError (`no-repository`, `no-commit`)."""
-        url = self.mirrors if "{repo}" in self.mirrors else CODE_HOST
-        remote = CODE_HOST.format(repo=name)
-        known = [Origin(folder, remote=remote) for folder in self._mirrors(name)]
+        is_address, flat, remote = "{repo}" in self.mirrors, name.replace("/", "__"), CODE_HOST.format(repo=name)
+        folders = [Path(self.mirrors) / one for one in (name, f"{name}.git", flat, f"{flat}.git")]
+        known = [Origin(one, remote=remote) for one in folders if self.mirrors and not is_address and one.is_dir()]
+        if self.mirrors and not is_address and not known and self.offline:
+            raise ExecutionError("no-repository", f"{name} is not among the mirrors", where=self.mirrors)
         known += [self._bundled(name)] if name in _bundled_names() else []
         for origin in known:
             if self._has(origin.folder, commit):
                 return origin
         if known:
             raise ExecutionError("no-commit", f"{name} has no commit {commit[:12]}", where=known[0].folder)
-        cached = self.cache / f"{name.replace('/', '__')}.git"
+        cached = self.cache / f"{flat}.git"
         if not self._has(cached, commit):
-            self._fetch(cached, name, commit, url.format(repo=name))
+            self._fetch(cached, name, commit, (self.mirrors if is_address else CODE_HOST).format(repo=name))
         return Origin(cached, remote=remote)
-
-    def _mirrors(self, name: str) -> list[Path]:
-        if not self.mirrors or "{repo}" in self.mirrors:
-            return []
-        flat = name.replace("/", "__")
-        folders = [Path(self.mirrors) / one for one in (name, f"{name}.git", flat, f"{flat}.git")]
-        found = [folder for folder in folders if folder.is_dir()]
-        if not found and self.offline:
-            raise ExecutionError("no-repository", f"{name} is not among the mirrors", where=self.mirrors)
-        return found
 
     def _has(self, folder: Path, commit: str) -> bool:
         return folder.is_dir() and not self._git("cat-file", "-e", f"{commit}^{{commit}}", at=folder).returncode
@@ -130,7 +100,6 @@ class Sources:
         from duel.offline import sample_repositories
 
         folder = self.cache / "bundled" / name.replace("/", "__")
-        settings = sample_repositories.GIT_SETTINGS
         if not (folder / ".git" / "complete").exists():
             remove(folder)
             folder.mkdir(parents=True)
@@ -138,27 +107,29 @@ class Sources:
             for _base, _row in sample_repositories.bases(described, folder):
                 pass  # walking through the history makes it
             (folder / ".git" / "complete").touch()
-        return Origin(folder, depth=0, branch="main", settings=settings)
+        return Origin(folder, depth=0, branch="main", settings=sample_repositories.GIT_SETTINGS)
 
     def _check_out(self, origin: Origin, start: Start, folder: Path) -> None:
         begin = ["--template=", f"--initial-branch={origin.branch}"] if origin.branch else []
         self._git("init", "--quiet", *begin, at=folder)
-        config = "".join(_setting(one) for one in origin.settings)
-        if origin.remote:
-            config += f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
         with (folder / ".git" / "config").open("a") as file:
-            file.write(config)
+            for line in origin.settings:  # `core.abbrev=7`
+                name, _, value = line.partition("=")
+                section, _, key = name.partition(".")
+                file.write(f"[{section}]\n\t{key} = {value}\n")
+            if origin.remote:
+                refs = "+refs/heads/*:refs/remotes/origin/*"
+                file.write(f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = {refs}\n')
         depth = [f"--depth={max(origin.depth, start.history)}"] if origin.depth else []
-        fetched = self._git(
-            "fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit, at=folder, seconds=FETCH_SECONDS
-        )
+        fetch = ["fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit]
         to = ["reset", "--quiet", "--hard"] if origin.branch else ["checkout", "--quiet"]
-        done = fetched if fetched.returncode else self._git(*to, "FETCH_HEAD", at=folder, seconds=FETCH_SECONDS)
+        done = self._git(*fetch, at=folder, seconds=FETCH_SECONDS)
+        if not done.returncode:
+            done = self._git(*to, "FETCH_HEAD", at=folder, seconds=FETCH_SECONDS)
         if done.returncode:
             remove(folder)
-            raise ExecutionError(
-                "no-commit", f"{start.commit[:12]} cannot be checked out: {printable(done.stderr, 300)}"
-            )
+            said = printable(done.stderr, 300)
+            raise ExecutionError("no-commit", f"{start.commit[:12]} cannot be checked out: {said}")
         # It names a folder of this machine; the agents' named the code host.
         head = folder / ".git" / "FETCH_HEAD"
         if origin.remote:
@@ -166,7 +137,7 @@ class Sources:
         else:
             head.unlink(missing_ok=True)
 
-    def _tests(self, test_patch: str, folder: Path) -> str:
+    def _lay_tests(self, test_patch: str, folder: Path) -> str:
         """Lay the tests over the checkout as the dataset's generator did; where no way works it went on without."""
         if not test_patch.strip():
             return "none"
@@ -174,22 +145,14 @@ class Sources:
         if not self._git(*apply, at=folder, given=test_patch).returncode:
             return "applied"
         # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
-        done = subprocess.run(
-            ["patch", "--unified", "-p1", "--forward", "--batch"],  # noqa: S607
-            cwd=folder,
-            env=self._environment,
-            input=test_patch,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return "failed" if done.returncode else "patched"
+        words = ("--unified", "-p1", "--forward", "--batch")
+        return "failed" if self._git(*words, at=folder, given=test_patch, program="patch").returncode else "patched"
 
     @cached_property
     def _environment(self) -> dict[str, str]:
         config = self.cache / "gitconfig"
         config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(_CONFIG)
+        config.write_bytes(_configuration())
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": "/nonexistent",
@@ -201,33 +164,22 @@ class Sources:
         }
 
     def _git(
-        self, *words: str, at: Path, given: str | None = None, seconds: float = 120
+        self, *words: str, at: Path, given: str = "", seconds: float = 120, program: str = "git"
     ) -> subprocess.CompletedProcess[str]:
+        """Run it with words of this module and checked names. Raises ExecutionError (`no-repository`)."""
+        how: dict[str, Any] = {"cwd": at, "env": self._environment, "timeout": seconds, "input": given, "check": False}
         try:
-            return subprocess.run(  # noqa: S603 - git, with words of this module and checked names
-                ["git", *words],  # noqa: S607
-                cwd=at,
-                env=self._environment,
-                input=given if given is not None else "",
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
+            return subprocess.run([program, *words], capture_output=True, text=True, errors="replace", **how)  # noqa: S603
         except subprocess.TimeoutExpired:
-            raise ExecutionError(
-                "no-repository", f"git {words[0]} took longer than {seconds:.0f} s", where=at
-            ) from None
+            what = f"{program} {words[0]} took longer than {seconds:.0f} s"
+            raise ExecutionError("no-repository", what, where=at) from None
         except OSError as error:
-            raise ExecutionError("no-repository", f"git cannot be run: {error}") from None
+            raise ExecutionError("no-repository", f"{program} cannot be run: {error}") from None
 
 
-def _setting(line: str) -> str:
-    """`core.abbrev=7` as a configuration file has it."""
-    name, _, value = line.partition("=")
-    section, _, key = name.partition(".")
-    return f"[{section}]\n\t{key} = {value}\n"
+@cache
+def _configuration() -> bytes:
+    return resources.files(__package__).joinpath("gitconfig").read_bytes()
 
 
 @cache
@@ -244,11 +196,15 @@ def order(folder: Path) -> None:
     newer kernels' tmpfs lists the newest first, so entries are renamed in reverse. Other file systems are left alone.
     """
     aside = folder.with_name(f"{folder.name}.aside")
-    if not _lists_newest_first(aside):
+    aside.mkdir()
+    for name in "abc":
+        (aside / name).touch()
+    listed_newest_first = os.listdir(aside) == ["c", "b", "a"]
+    remove(aside)
+    if not listed_newest_first:
         return
     listed = {root: os.listdir(root) for root, _folders, _files in os.walk(folder)}
-    for root in reversed(listed):
-        names = listed[root]
+    for root, names in reversed(listed.items()):
         if len(names) < 2:
             continue
         was = os.stat(root)
@@ -258,12 +214,3 @@ def order(folder: Path) -> None:
         os.rmdir(root)
         os.rename(aside, root)
         os.utime(root, ns=(was.st_atime_ns, was.st_mtime_ns))
-
-
-def _lists_newest_first(probe: Path) -> bool:
-    probe.mkdir()
-    for name in "abc":
-        (probe / name).touch()
-    listed = os.listdir(probe)
-    remove(probe)
-    return listed == ["c", "b", "a"]

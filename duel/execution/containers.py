@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -20,9 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from duel.errors import UserError, printable
-from duel.execution import changes, images
+from duel.execution import changes
 from duel.execution.checkouts import Sources
-from duel.execution.executor import ExecutionError, Limits, Outcome, Start, checked
+from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
 from duel.execution.room import remove
 from duel.execution.supervision import supervise
 
@@ -44,6 +45,35 @@ _FORGET = (
     " git reflog expire --expire=now --all; git gc -q --prune=now"
 )
 INSTALL = 'is its daemon running, and may you use it? `[execute] backend = "bubblewrap"` needs neither'
+# What the client needs to find its daemon; nothing of it reaches a container.
+_CLIENT = (
+    "PATH HOME XDG_RUNTIME_DIR DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY".split()
+)
+IMAGE_COLUMNS = ("image_name", "docker_image")  # of a data set; they come before the names below (docs/execution.md)
+# What an image's name tells of the place of its repository; {name} is the repository's own, in its own case.
+_PLACES = (
+    (re.compile(r"(^|/)swerebenchv2/"), "/{name}"),
+    (re.compile(r"(^|/)mswebench/"), "/home/{name}"),
+    (re.compile(r"sweap-images"), "/app"),
+)
+_SWE_BENCH = "docker.io/swebench/sweb.eval.x86_64.{instance}:latest"
+
+
+def image_of(instance: Mapping[str, object], asked: str = "") -> str:
+    """The image of an instance: the settings' own, the dataset's column, else the name that SWE-bench gives it."""
+    name = str(instance.get("instance_id") or "")
+    slug = name.replace("__", "_1776_").lower()
+    if asked:
+        repo = str(instance.get("repo") or "")
+        return asked.replace("{instance}", slug).replace("{repo}", repo.replace("/", "__").lower())
+    named = next((str(instance[column]) for column in IMAGE_COLUMNS if instance.get(column)), "")
+    return named or (_SWE_BENCH.format(instance=slug) if "__" in name else "")
+
+
+def place_of(image: str, repository: str) -> str:
+    """The folder of the repository in an image."""
+    name = repository.rpartition("/")[2]
+    return next((place.format(name=name) for pattern, place in _PLACES if pattern.search(image)), "/testbed")
 
 
 class Containers:
@@ -81,22 +111,9 @@ class Containers:
         return await asyncio.to_thread(self._open, start)
 
     def _open(self, start: Start) -> Container:
-        instance = {"repo": start.repository, **start.instance}
-        image = images.image_of(instance, self.image)
+        image = image_of({"repo": start.repository, **start.instance}, self.image)
         if not image:
             raise ExecutionError("no-image", f"no column and no rule names an image for {start.repository}")
-        place = images.place_of(image, start.repository)
-        self.pull(image)
-        container = Container(self, image, start, place, fresh=True)
-        try:
-            container.begin()
-        except BaseException:
-            container.discard()
-            raise
-        return container
-
-    def pull(self, image: str) -> None:
-        """Make sure that an image is there. Raises ExecutionError (`no-image`) with what the registry said."""
         try:
             self.call("image", "inspect", "--format", "{{.Id}}", image)
         except ExecutionError:
@@ -104,6 +121,13 @@ class Containers:
                 self.call("pull", "--quiet", image, seconds=1800)
             except ExecutionError as error:
                 raise ExecutionError("no-image", f"{image} does not pull: {error.what}") from None
+        container = Container(self, image, start, place_of(image, start.repository), own=False)
+        try:
+            container.begin()
+        except BaseException:
+            container.discard()
+            raise
+        return container
 
     def fresh(self) -> str:
         self._count += 1
@@ -118,15 +142,15 @@ class Containers:
             if found:
                 self.call(*removed.split(), *dict.fromkeys(found))
 
-    def call(self, *words: str, seconds: float = 300, given: bytes | None = None) -> str:
+    def call(self, *words: str, seconds: float = 300, given: bytes = b"") -> str:
         """Run the program. Raises ExecutionError (`sandbox`) with what it said."""
         return self.bytes(*words, seconds=seconds, given=given).decode("utf-8", "replace")
 
-    def bytes(self, *words: str, seconds: float = 300, given: bytes | None = None) -> bytes:
+    def bytes(self, *words: str, seconds: float = 300, given: bytes = b"") -> bytes:
         """As `call`, for what is no text."""
         try:
             done = subprocess.run(  # noqa: S603 - the words are this module's; a command is one argument among them
-                [self.name, *words], input=given or b"", capture_output=True, timeout=seconds, check=False
+                [self.name, *words], input=given, capture_output=True, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired:
             raise ExecutionError("sandbox", f"{self.name} {words[0]} took longer than {seconds:.0f} s") from None
@@ -136,15 +160,15 @@ class Containers:
         return done.stdout
 
 
-class Container:
-    """One state: a running container, and the image that it started from."""
+class Container(State):
+    """One state: a running container, and the image that it started from; `own` images go with their last user."""
 
-    def __init__(self, back: Containers, image: str, start: Start, place: str, *, fresh: bool = False) -> None:
-        self.back, self.start, self.place = back, start, place
-        self._start(image, own=not fresh)
+    def __init__(self, back: Containers, image: str, start: Start, place: str, *, own: bool = True) -> None:
+        self.back, self.start, self.place, self.limits = back, start, place, back.limits
+        self._begin_in(image, own)
 
-    def _start(self, image: str, own: bool) -> None:
-        back, limits = self.back, self.back.limits
+    def _begin_in(self, image: str, own: bool) -> None:
+        back, limits = self.back, self.limits
         self.image, self.own, self.name = image, own, back.fresh()
         back.call(
             *("run", "--detach", "--init", "--name", self.name, "--label", f"duel={back.session}"),
@@ -161,46 +185,37 @@ class Container:
     def begin(self) -> None:
         """Bring the repository to its base commit with the tests on top; where the image has none, copy one in."""
         back, place = self.back, self.place
-        if self._exit("test", "-e", f"{place}/.git"):
+        if not self._succeeds("test", "-e", f"{place}/.git"):
             with tempfile.TemporaryDirectory() as folder:
                 checkout = Path(folder) / "checkout"
                 back.sources.lay_out(self.start, checkout)
-                self._exit("mkdir", "-p", place)
+                self._succeeds("mkdir", "-p", place)
                 back.call("cp", "--archive", f"{checkout}/.", f"{self.name}:{place}")
-                self._exit("chown", "-R", "0:0", place)
+                self._succeeds("chown", "-R", "0:0", place)
         else:
-            self._exit("bash", "-c", f"cd {place} && {_FORGET}")
+            self._succeeds("bash", "-c", f"cd {place} && {_FORGET}")
             if self.start.test_patch.strip():
                 apply = ["exec", "-i", "-w", place, self.name, "git", "apply", "--whitespace=nowarn", "-"]
                 back.call(*apply, given=self.start.test_patch.encode())
         self._commit()
 
-    def _exit(self, *words: str) -> int:
-        """The exit code of a program in the container."""
+    def _succeeds(self, *words: str) -> bool:
+        """Run a program in the container; True where its exit code is 0."""
         try:
             self.back.call("exec", self.name, *words, seconds=600)
         except ExecutionError:
-            return 1
-        return 0
+            return False
+        return True
 
     def _commit(self) -> None:
         """Go on in a container of an image of this one: `diff` tells what differs from a container's own image."""
         image = f"{self.back.fresh()}-image"
         self.back.call("commit", "--change", f"LABEL duel={self.back.session}", self.name, image, seconds=600)
         self.discard()
-        self._start(image, own=True)
+        self._begin_in(image, own=True)
 
-    def _let_go(self) -> None:
-        self.back.users[self.image] -= 1
-        if self.own and not self.back.users[self.image]:
-            self.back.call("rmi", "--force", self.image)
-
-    async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
-        return await asyncio.to_thread(self._run, checked(command), merged, seconds)
-
-    def _run(self, command: str, merged: bool, seconds: float | None) -> Outcome:
+    def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
         back = self.back
-        limits = replace(back.limits, seconds=seconds) if seconds else back.limits
         environment = [word for name, value in back.environment.items() for word in ("--env", f"{name}={value}")]
         # Whoever kills the client leaves the command running: `timeout` stands inside, and what it leaves is ended.
         words = [back.name, "exec", "--workdir", self.place, *environment, self.name]
@@ -212,26 +227,16 @@ class Container:
             environment={name: os.environ[name] for name in _CLIENT if name in os.environ},
             disk=self.written,
         )
-        self._end_all()
+        # All but the container's first two processes, init and its sleep, were left running by the command.
+        if len(back.call("top", self.name, "-eo", "pid").split()) > 3:
+            back.call("restart", "--time", "0", self.name)
         if outcome.exit in (124, 137) and outcome.seconds >= limits.seconds:
             return replace(outcome, exit=124, ended_by="time")
         return outcome
 
-    def _end_all(self) -> None:
-        """End what the command left running: all but the container's first two processes, init and its sleep."""
-        listed = self.back.call("top", self.name, "-eo", "pid").split()[1:]
-        if len(listed) > 2:
-            self.back.call("restart", "--time", "0", self.name)
-
-    async def fork(self) -> Container:
-        return await asyncio.to_thread(self._fork)
-
     def _fork(self) -> Container:
         self._commit()
         return Container(self.back, self.image, self.start, self.place)
-
-    async def changes(self) -> str:
-        return await asyncio.to_thread(self._changes)
 
     def _changes(self) -> str:
         prefix = f"{self.place}/"
@@ -259,40 +264,24 @@ class Container:
         folders = {path.rpartition("/")[0] for path in paths}
         for path in paths[: changes.MOST_FILES]:
             target = folder / path
-            if path in folders or {"", ".", ".."} & set(path.split("/")) or _behind_link(target, folder):
+            above = [parent for parent in target.parents if parent.is_relative_to(folder)]
+            if path in folders or {"", ".", ".."} & set(path.split("/")) or any(map(Path.is_symlink, above)):
                 continue
             try:
                 packed = self.back.bytes("cp", f"{container}:{self.place}/{path}", "-")
             except ExecutionError:  # it is not there
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-                _unpack(tar, target)
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self.discard)
+            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:  # one file or link, whatever name it has in there
+                member = tar.next()
+                if member is not None and member.issym():
+                    target.symlink_to(member.linkname)
+                elif member is not None and member.isreg() and (content := tar.extractfile(member)):
+                    target.write_bytes(content.read())
+                    target.chmod(member.mode & 0o777)
 
     def discard(self) -> None:
-        """As `close`. Blocks."""
         self.back.call("rm", "--force", self.name)
-        self._let_go()
-
-
-# What the client needs to find its daemon; nothing of it reaches a container.
-_CLIENT = (
-    "PATH HOME XDG_RUNTIME_DIR DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY".split()
-)
-
-
-def _behind_link(target: Path, folder: Path) -> bool:
-    return any(parent.is_symlink() for parent in target.parents if parent.is_relative_to(folder))
-
-
-def _unpack(tar: tarfile.TarFile, target: Path) -> None:
-    """Put the one file or link of an archive at `target`, whatever name it has in there."""
-    member = tar.next()
-    if member is not None and member.issym():
-        target.symlink_to(member.linkname)
-    elif member is not None and member.isreg() and (packed := tar.extractfile(member)):
-        target.write_bytes(packed.read())
-        target.chmod(member.mode & 0o777)
+        self.back.users[self.image] -= 1
+        if self.own and not self.back.users[self.image]:
+            self.back.call("rmi", "--force", self.image)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from duel.errors import ItemError
 
+MAX_COMMAND_BYTES = 131_000  # Linux takes at most 128 KiB as one argument
 # Where a checkout lies for the commands that run in it, unless the recorded history shows another place.
 PLACE = "/repo"
 
@@ -75,24 +77,51 @@ class Outcome:
         return "\n".join(stream.text for stream in (self.stdout, self.stderr) if stream.text)
 
 
-class State(Protocol):
-    """One state of a checkout. Commands change it; nothing else does, and nothing of it outlives `close`."""
+class State:
+    """One state of a checkout. Commands change it; nothing else does, and nothing of it outlives `close`.
+
+    A back end says how by what blocks (`_run`, `_fork`, `_changes`, `discard`), or makes a class with these methods.
+    """
+
+    start: Start
+    limits: Limits
 
     async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
         """Run one command in a fresh shell at the root of the checkout.
 
         `merged` sends standard error to standard output, as it comes; `seconds` replaces the limit of the settings.
-        Raises ExecutionError for a command that no shell can be given (a NUL byte, a megabyte of text).
+        Raises ExecutionError (`not-a-command`) for what no shell can be given (a NUL byte, a megabyte of text).
         """
+        if "\0" in command:
+            raise ExecutionError("not-a-command", "the command holds a NUL byte")
+        if len(command.encode("utf-8", "surrogatepass")) > MAX_COMMAND_BYTES:
+            raise ExecutionError("not-a-command", f"the command is longer than {MAX_COMMAND_BYTES} bytes")
+        limits = replace(self.limits, seconds=seconds) if seconds else self.limits
+        return await asyncio.to_thread(self._run, command.encode("utf-8", "replace").decode(), limits, merged)
 
     async def fork(self) -> State:
         """A state that starts where this one stands and goes its own way."""
+        return await asyncio.to_thread(self._fork)
 
     async def changes(self) -> str:
         """A diff of what changed since the last fork, or since the start; read from outside, running nothing inside."""
+        return await asyncio.to_thread(self._changes)
 
     async def close(self) -> None:
+        await asyncio.to_thread(self.discard)
+
+    def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
+        raise NotImplementedError
+
+    def _fork(self) -> State:
+        raise NotImplementedError
+
+    def _changes(self) -> str:
+        raise NotImplementedError
+
+    def discard(self) -> None:
         """Give back what the state holds."""
+        raise NotImplementedError
 
 
 class Executor(Protocol):
@@ -115,16 +144,3 @@ class ExecutionError(ItemError):
 
     Reasons: `no-repository`, `no-commit`, `no-image`, `not-a-command`, `sandbox`.
     """
-
-
-# Linux takes at most 128 KiB as one argument.
-MAX_COMMAND_BYTES = 131_000
-
-
-def checked(command: str) -> str:
-    """`command`, if a shell can be given it. Raises ExecutionError (`not-a-command`) that says why not."""
-    if "\0" in command:
-        raise ExecutionError("not-a-command", "the command holds a NUL byte")
-    if len(command.encode("utf-8", "surrogatepass")) > MAX_COMMAND_BYTES:
-        raise ExecutionError("not-a-command", f"the command is longer than {MAX_COMMAND_BYTES} bytes")
-    return command.encode("utf-8", "replace").decode()

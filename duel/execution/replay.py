@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from typing import Any, TypeVar
 
 from duel import shell
 from duel.execution import harness as harnesses
-from duel.execution.comparison import alike
 from duel.execution.executor import ExecutionError, Executor, Start, State
 from duel.execution.harness import Harness, Step
 from duel.records import Message, Observed
@@ -18,6 +18,21 @@ from duel.records.observed import cut
 
 MIN_FAITHFUL = 0.8
 """Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
+_MODE = r"[bcdlps-][rwxsStT-]{9}[.+@]?"
+_LS_DATE = re.compile(
+    rf"^((?:Observation: )?(?:\s*\d+ +)?)({_MODE})\s+(\d+)\s+(\S+)\s+(\S+)\s+(\d+(?:,\s*\d+)?[KMG]?)\s+"
+    r"(?:[A-Z][a-z]{2}\s+\d{1,2}\s+(?:\d{2}:\d{2}|\d{4})|\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d\.\d+ [+-]\d{4})?)\s",
+    re.MULTILINE,
+)
+_TOTAL = re.compile(r"^((?:Observation: )?)total \d+\S*$", re.MULTILINE)
+_STAMP = re.compile(
+    r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?: ?[+-]\d{4}|Z)?\b"  # dates
+    r"|\b[A-Z][a-z]{2} [A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d (?:[A-Z]+ )?\d{4}\b"
+    r"|\b\d+\.\d+ ?s(?:ec(?:onds?)?)?\b"  # durations
+    r"|\b0x[0-9a-f]{6,}\b"  # addresses
+)
+_CHECKOUT = re.compile(r"/tmp/swe_zero_worktrees/[\w.-]+|(?<![\w.-])/(?:repo|testbed)(?![\w.-])")  # noqa: S108
+_SHELL = re.compile(r"^((?:Observation: )?)(?:/usr)?/bin/bash: ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +68,14 @@ class Replayed:
     def faithful(self) -> float | None:
         return (self.steps - len(self.differs)) / self.steps if self.steps else None
 
-    def problem(self, min_faithful: float) -> str:
-        """Why the state cannot be trusted, or ""."""
+    def check(self, min_faithful: float) -> None:
+        """Raise ExecutionError (`edit-differs`, `unfaithful`) where the state cannot be trusted."""
         if self.edit is not None:
-            return (
-                f"edit-differs: command {self.edit + 1} of the history changes files and ended otherwise than recorded"
-            )
+            what = f"command {self.edit + 1} of the history changes files and ended otherwise than recorded"
+            raise ExecutionError("edit-differs", what)
         if self.faithful is not None and self.faithful < min_faithful:
             came = self.steps - len(self.differs)
-            return f"unfaithful: {came} of {self.steps} observations came back"
-        return ""
+            raise ExecutionError("unfaithful", f"{came} of {self.steps} observations came back")
 
 
 async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Replayed:
@@ -80,35 +93,45 @@ async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Repla
     return told
 
 
+def normal(text: str) -> str:
+    """`text` without what no replay repeats: dates, sizes of folders, block counts, durations, addresses, places."""
+    text = _LS_DATE.sub(lambda m: f"{m[1]}{m[2]} {'' if m[2][0] == 'd' else m[6]} <date> ", text)
+    text = _STAMP.sub("<time>", _TOTAL.sub(r"\1total <n>", text))
+    return _SHELL.sub(r"\1bash: ", _CHECKOUT.sub("<checkout>", text)).rstrip()
+
+
+def alike(ours: str, recorded: str) -> str:
+    """How alike two observations are: "exact", "normal" (dates and the like apart), "order" (of lines), or ""."""
+    if ours == recorded:
+        return "exact"
+    mine, theirs = normal(ours), normal(recorded)
+    if mine == theirs:
+        return "normal"
+    mine, theirs = (text.removeprefix("Observation:").strip() for text in (mine, theirs))
+    return "order" if sorted(mine.splitlines()) == sorted(theirs.splitlines()) else ""
+
+
 async def observe(executor: Executor, task: Task, rules: EvidenceRules = EvidenceRules()) -> dict[str, Observed]:
     """What each candidate's command did. One turn's trouble is told in its records and never raised."""
     harness = harnesses.of(task.messages, rules.output_chars)
-    about = Observed(executor=executor.describe(), base=task.start.commit)
-    found = {
-        name: about.model_copy(update={"plan": plan(executor, task, text, rules)})
-        for name, text in task.candidates.items()
-    }
-    commands = {}
+    found, commands = {}, {}
     for name, text in task.candidates.items():
+        about = plan(executor, task, text, rules)
+        found[name] = Observed(executor=executor.describe(), base=task.start.commit, plan=about)
         try:
             commands[name] = harness.command(text)
         except ExecutionError as error:
             found[name].why_not = f"{error.reason}: {error.what}"
     steps = harnesses.steps(task.messages, harness)
-    if steps and not rules.replay:
-        _tell(found, commands, "no-replay: the history's commands are not replayed ([execute] replay)")
-    elif commands:
-        try:
+    try:
+        if steps and not rules.replay:
+            raise ExecutionError("no-replay", "the history's commands are not replayed ([execute] replay)")
+        if commands:
             await _run(executor, task, steps, harness, rules, found, commands)
-        except ExecutionError as error:
-            _tell(found, commands, f"{error.reason}: {error.what}")
+    except ExecutionError as error:
+        for one in (found[name] for name in commands if not found[name].ran):
+            one.why_not = one.why_not or f"{error.reason}: {error.what}"
     return found
-
-
-def _tell(found: dict[str, Observed], names: Iterable[str], why_not: str) -> None:
-    for name in names:
-        if not found[name].ran:
-            found[name].why_not = found[name].why_not or why_not
 
 
 async def _run(
@@ -127,8 +150,7 @@ async def _run(
         for name in commands:
             one = found[name]
             one.replayed, one.differs, one.faithful = told.steps, told.differs, told.faithful
-        if problem := told.problem(rules.min_faithful):
-            return _tell(found, commands, problem)
+        told.check(rules.min_faithful)
         history = await state.changes() if steps else ""
         states = [state]
         # A fork freezes what the history wrote, so that a candidate's own layer holds what its command wrote.
@@ -136,22 +158,16 @@ async def _run(
             states.append(await state.fork())
             stack.push_async_callback(states[-1].close)
         for side, (name, command) in zip(states, commands.items(), strict=False):
+            one = found[name]
             try:
-                await _side(side, command, harness, rules, found[name], history)
+                outcome = await side.run(command, merged=harness.merged)
+                changed = await side.changes()
             except ExecutionError as error:
-                found[name].why_not = f"{error.reason}: {error.what}"
-    return None
-
-
-async def _side(
-    state: State, command: str, harness: Harness, rules: EvidenceRules, found: Observed, history: str
-) -> None:
-    outcome = await state.run(command, merged=harness.merged)
-    changed = await state.changes()
-    found.submits = harnesses.submits(outcome)
-    found.ran, found.exit, found.ended_by = True, outcome.exit, outcome.ended_by
-    found.printed = harness.show(outcome)
-    found.changed = cut(history + changed if found.submits else changed, rules.output_chars)
+                one.why_not = f"{error.reason}: {error.what}"
+                continue
+            one.ran, one.exit, one.ended_by = True, outcome.exit, outcome.ended_by
+            one.submits, one.printed = harnesses.submits(outcome), harness.show(outcome)
+            one.changed = cut(history + changed if one.submits else changed, rules.output_chars)
 
 
 def plan(executor: Executor, task: Task, text: str, rules: EvidenceRules) -> str:

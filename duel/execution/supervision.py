@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from duel.execution.executor import Limits, Outcome, Printed
 
@@ -19,9 +18,9 @@ from duel.execution.executor import Limits, Outcome, Printed
 GLANCE_S = 0.25
 # How long the kernel may take to end a sandbox that was killed.
 END_SECONDS = 10
-_CHILD = re.compile(rb'"child-pid":\s*(\d+)')
-PAGE = os.sysconf("SC_PAGE_SIZE")
 EXIT_OF = {"time": 124, "memory": 137, "output": 137, "disk": 137}
+_CHILD = re.compile(rb'"child-pid":\s*(\d+)')
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Capture:
@@ -36,10 +35,9 @@ class Capture:
         text = self._decode(chunk, not chunk)
         self.size += len(chunk)
         self.total += len(text)
-        room = self.keep - len(self.head)
-        self.head += text[:room] if room > 0 else ""
-        rest = text[max(room, 0) :]
-        if rest:
+        room = max(self.keep - len(self.head), 0)
+        self.head += text[:room]
+        if rest := text[room:]:
             self.tail = (self.tail + rest)[-self.keep :]
 
     @property
@@ -67,14 +65,25 @@ def supervise(
         if callable(words):
             told, tell = os.pipe()
             stack.callback(os.close, told)
+            handles = (*handles, tell)
             with os.fdopen(tell, "wb"):
-                process = _start(words(tell), merged, environment, (*handles, tell))
+                process = _started(words(tell), merged, environment, handles)
         else:
-            process = _start(words, merged, environment, handles)
-        return _supervised(stack.enter_context(process), limits, merged, disk, told)
+            process = _started(words, merged, environment, handles)
+        stack.enter_context(process)
+        started = time.monotonic()
+        out, err = Capture(limits.keep), Capture(limits.keep)
+        try:
+            ended_by = _watch(process, out, err, limits, started, disk, told)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+        exit_code = EXIT_OF.get(ended_by, code if code >= 0 else 128 - code)
+        return Outcome(out.printed, err.printed, exit_code, ended_by, time.monotonic() - started)
 
 
-def _start(
+def _started(
     words: Sequence[str], merged: bool, environment: Mapping[str, str], handles: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - the words are a sandbox's; what it runs is untrusted and shut in
@@ -89,95 +98,71 @@ def _start(
     )
 
 
-def _supervised(
-    process: subprocess.Popen[bytes], limits: Limits, merged: bool, disk: Path | None, told: int | None
-) -> Outcome:
-    started = time.monotonic()
-    streams = [Capture(limits.keep) for _ in range(1 if merged else 2)]
-    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe]
-    try:
-        ended_by = _watch(process, list(zip(pipes, streams, strict=True)), limits, started, disk, told)
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait()
-    return Outcome(
-        stdout=streams[0].printed,
-        stderr=Printed() if merged else streams[1].printed,
-        exit=EXIT_OF.get(ended_by, code if code >= 0 else 128 - code),
-        ended_by=ended_by,
-        seconds=time.monotonic() - started,
-    )
-
-
 def _watch(
     process: subprocess.Popen[bytes],
-    streams: list[tuple[IO[bytes], Capture]],
+    out: Capture,
+    err: Capture,
     limits: Limits,
     started: float,
     disk: Path | None,
     told: int | None,
 ) -> str:
-    """Read until the process has ended and its streams are dry; returns the limit that was exceeded, or ""."""
+    """Read until the process has ended and its streams are dry; returns the limit that was exceeded, or "".
+
+    On the way out the process group is killed where a limit was exceeded, and its end is waited for.
+    """
     deadline, glance = started + limits.seconds, started + GLANCE_S
+    exceeded = ""
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         _follow(selector, stack, process.pid)
         if told is not None:
             selector.register(told, selectors.EVENT_READ, "child")
-        for pipe, capture in streams:
-            selector.register(pipe, selectors.EVENT_READ, capture)
-        while selector.get_map():
+        for pipe, capture in ((process.stdout, out), (process.stderr, err)):
+            if pipe:
+                selector.register(pipe, selectors.EVENT_READ, capture)
+        while selector.get_map() and not exceeded:
             now = time.monotonic()
             if now >= deadline:
-                return _killed(process, "time")
+                exceeded = "time"
+                break
             if now >= glance:
                 glance = now + GLANCE_S
                 if resident_bytes(process.pid) > limits.memory_mb << 20:
-                    return _killed(process, "memory")
-                if disk and used_bytes(disk) > limits.disk_mb << 20:
-                    return _killed(process, "disk")
-            for key, _ in selector.select(max(0.0, min(deadline, glance) - now)):
-                if key.data == "child":
-                    selector.unregister(key.fileobj)
-                    if match := _CHILD.search(os.read(key.fd, 4096)):
-                        _follow(selector, stack, int(match[1]))
-                elif not _read(key, selector, limits):
-                    return _killed(process, "output")
-    return ""
-
-
-def _killed(process: subprocess.Popen[bytes], limit: str) -> str:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    return limit
+                    exceeded = "memory"
+                elif disk and _used_bytes(disk) > limits.disk_mb << 20:
+                    exceeded = "disk"
+            for key, _ in () if exceeded else selector.select(max(0.0, min(deadline, glance) - now)):
+                if isinstance(key.data, Capture):
+                    chunk = os.read(key.fd, 1 << 16)
+                    key.data.add(chunk)
+                    if chunk and key.data.size > limits.output_mb << 20:
+                        exceeded = "output"
+                        break
+                    if chunk:
+                        continue
+                selector.unregister(key.fileobj)  # a stream is dry, or a process that was followed has ended
+                if key.data == "child" and (match := _CHILD.search(os.read(key.fd, 4096))):
+                    _follow(selector, stack, int(match[1]))
+        if exceeded:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return exceeded
 
 
 def _follow(selector: selectors.BaseSelector, stack: contextlib.ExitStack, pid: int) -> None:
     """Wait for the end of a process too, in the loop and behind it; one that has ended already is passed over."""
+
+    def await_end(handle: int) -> None:
+        poll = select.poll()  # the first process of a sandbox ends after all others in it
+        poll.register(handle, select.POLLIN)
+        poll.poll(1000 * END_SECONDS)
+        os.close(handle)
+
     with contextlib.suppress(OSError):
         handle = os.pidfd_open(pid)
-        selector.register(handle, selectors.EVENT_READ, None)
-        stack.callback(os.close, handle)
-        stack.callback(_await_end, handle)
-
-
-def _await_end(handle: int) -> None:
-    """Wait until a killed process is gone; the first process of a sandbox ends after all others in it."""
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    poll.poll(1000 * END_SECONDS)
-
-
-def _read(key: selectors.SelectorKey, selector: selectors.BaseSelector, limits: Limits) -> bool:
-    if key.data is None:  # a process that was followed has ended
-        selector.unregister(key.fileobj)
-        return True
-    chunk = os.read(key.fd, 1 << 16)
-    key.data.add(chunk)
-    if not chunk:
-        selector.unregister(key.fileobj)
-    return bool(key.data.size <= limits.output_mb << 20)
+        selector.register(handle, selectors.EVENT_READ)
+        stack.callback(await_end, handle)
 
 
 def resident_bytes(pid: int) -> int:
@@ -186,13 +171,13 @@ def resident_bytes(pid: int) -> int:
     while waiting:
         one = waiting.pop()
         with contextlib.suppress(OSError, ValueError, IndexError):
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * PAGE
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * _PAGE
             for task in Path(f"/proc/{one}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
     return total
 
 
-def used_bytes(folder: Path) -> int:
+def _used_bytes(folder: Path) -> int:
     """Bytes that a tree occupies; links are not followed."""
     total = 0
     for root, _folders, files in os.walk(folder):

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from duel.execution import harness as harnesses
 from duel.execution.executor import ExecutionError, Executor, Outcome, Start, State
 from duel.execution.replay import MIN_FAITHFUL, replay
-from duel.execution.test_log import judged, results
 from duel.records import Message
 
 TEST_SECONDS = 1800.0
@@ -28,6 +27,21 @@ _TEST_FILES = ("test/*", "tests/*", "*/test/*", "*/tests/*", "test_*", "*/test_*
 _CHUNK = 90_000
 _PATCH_FILE = ".duel-patch"
 _TOUCHED = re.compile(r"^(?:\+\+\+ b/|--- a/|rename (?:from|to) )(.+?)\t?$", re.MULTILINE)
+# One line a test: pytest -rA and -v, unittest -v, go test -v, cargo test, node --test and TAP, mocha and vitest, ctest.
+_LINES = (
+    re.compile(r"^(?P<state>PASSED|FAILED|ERROR|XFAIL|XPASS|SKIPPED) (?:\[\d+\] )?(?P<name>\S+(?:\[.*\])?)(?: - .*)?$"),
+    re.compile(r"^(?P<name>\S+::\S.*?) (?P<state>PASSED|FAILED|ERROR|XFAIL|XPASS|SKIPPED)\b.*$"),
+    re.compile(r"^(?P<name>\w+) \([\w.]+\)(?: \.\.\.| .*\.\.\.) (?P<state>ok|FAIL|ERROR|skipped\b.*)$"),
+    re.compile(r"^\s*--- (?P<state>PASS|FAIL|SKIP): (?P<name>\S+)"),
+    re.compile(r"^test (?P<name>\S+)(?: - should panic)? \.\.\. (?P<state>ok|FAILED|ignored)$"),
+    re.compile(r"^\s*(?P<state>not ok|ok) \d+ (?:- )?(?P<name>.*?)(?: # .*)?$"),
+    re.compile(r"^\s*(?P<state>[✓✔√✖✗×]) (?P<name>.*?)(?: \(?\d[\d.]* ?m?s\)?)?$"),
+    re.compile(r"^\s*\d+/\d+ Test +#\d+: (?P<name>\S+) \.+ +(?P<state>Passed|\*\*\*Failed)\b"),
+    re.compile(r"^(?P<state>ok|PASS|FAIL|not ok):? (?P<name>\w[\w.-]*)$"),
+)
+_GOOD = frozenset({"PASSED", "XFAIL", "ok", "PASS", "✓", "✔", "√", "Passed"})
+_PARTS = re.compile(r"::|[./]")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,7 @@ class Verifier:
 
     def __init__(self, executor: Executor, replayer: Executor | None = None, seconds: float = TEST_SECONDS) -> None:
         self.executor, self.replayer, self.seconds = executor, replayer or executor, seconds
-        self._problems: dict[tuple[Start, str], asyncio.Task[str]] = {}
+        self._problems: dict[tuple[Start, str], asyncio.Task[tuple[str, str] | None]] = {}
 
     async def verify(self, attempt: Attempt) -> Verified:
         """What the tests say of one rollout. What goes wrong with it is told, never raised."""
@@ -77,8 +91,7 @@ class Verifier:
             if key not in self._problems:
                 self._problems[key] = asyncio.ensure_future(self._problem_of_tests(attempt))
             if problem := await self._problems[key]:
-                reason, _, detail = problem.partition(": ")
-                raise ExecutionError(reason, detail)
+                raise ExecutionError(*problem)
             outcome = await self._tested(attempt, diff)
             found.seconds = round(outcome.seconds, 3)
             found.passed, found.failed, found.resolved = decide(attempt, outcome)
@@ -97,43 +110,37 @@ class Verifier:
         if last.lstrip().startswith("diff --git "):
             return last
         harness = harnesses.of(attempt.messages)
-        steps = harnesses.steps(attempt.messages, harness)
         async with AsyncExitStack() as stack:
             state = await self.replayer.state(attempt.start)
             stack.push_async_callback(state.close)
-            told = await replay(state, steps, harness)
-            if problem := told.problem(MIN_FAITHFUL):
-                reason, _, detail = problem.partition(": ")
-                raise ExecutionError(reason, detail)
+            told = await replay(state, harnesses.steps(attempt.messages, harness), harness)
+            told.check(MIN_FAITHFUL)
             outcome = await state.run(_DIFF.format(commit=attempt.start.commit))
         if outcome.exit or outcome.stdout.total > len(outcome.stdout.text):
             raise ExecutionError("no-diff", f"the change cannot be read: {outcome.stderr.text.strip()[:200]}")
         return outcome.stdout.text
 
-    async def _problem_of_tests(self, attempt: Attempt) -> str:
-        """Why the tests of an instance can tell nothing, from how they end without any change and with the right one;
-        "" where they can.
-        """
+    async def _problem_of_tests(self, attempt: Attempt) -> tuple[str, str] | None:
+        """(reason, detail) why the tests of an instance can tell nothing, without any change and with the right one."""
         outcome = await self._tested(attempt, "")
         said = outcome.stderr.text.strip()[-200:]
         if outcome.timed_out:
-            return f"tests-hang: longer than {self.seconds:g} s without any change"
+            return "tests-hang", f"longer than {self.seconds:g} s without any change"
         if outcome.exit == 127 or "command not found" in said:
-            return f"no-toolchain: {said}"
+            return "no-toolchain", said
         if decide(attempt, outcome)[2]:
-            return "tests-cannot-tell: they pass without any change"
+            return "tests-cannot-tell", "they pass without any change"
         if attempt.fix:
             outcome = await self._tested(attempt, attempt.fix)
             if not decide(attempt, outcome)[2]:
                 last = (outcome.stderr.text.strip() or outcome.stdout.text.strip())[-200:]
-                return f"tests-cannot-tell: they fail with the pull request's own change: {last}"
-        return ""
+                return "tests-cannot-tell", f"they fail with the pull request's own change: {last}"
+        return None
 
     async def _tested(self, attempt: Attempt, diff: str) -> Outcome:
         """The test command's outcome on a fresh checkout with `diff` and the pull request's tests in it."""
-        bare = replace(attempt.start, test_patch="")
         async with AsyncExitStack() as stack:
-            state = await self.executor.state(bare)
+            state = await self.executor.state(replace(attempt.start, test_patch=""))
             stack.push_async_callback(state.close)
             tests = [file for file in _TOUCHED.findall(attempt.start.test_patch) if file != "/dev/null"]
             await apply(state, diff, without=[*tests, *_TEST_FILES], what="the rollout's change")
@@ -153,6 +160,28 @@ async def apply(state: State, patch: str, *, without: Sequence[str] = (), what: 
     done = await state.run(f"base64 -d {_PATCH_FILE} | git apply {options} - ; code=$?; rm {_PATCH_FILE}; exit $code")
     if done.exit:
         raise ExecutionError("no-patch", f"{what} does not apply: {done.stderr.text.strip()[:200]}")
+
+
+def results(printed: str) -> dict[str, bool]:
+    """Each test's name and whether it passed; a test that is told twice passed if it passed each time."""
+    found: dict[str, bool] = {}
+    for line in _ESCAPES.sub("", printed).splitlines():
+        if match := next(filter(None, (pattern.match(line) for pattern in _LINES)), None):
+            name = match["name"].strip()
+            found[name] = found.get(name, True) and match["state"] in _GOOD
+    return found
+
+
+def judged(asked: Sequence[str], found: dict[str, bool]) -> tuple[list[str], list[str], list[str]]:
+    """The asked tests that (passed, failed, are not told of). A name may be the last part of the printed one."""
+    told: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for name in asked:
+        good = found.get(name)
+        if good is None:
+            ends = [one for full, one in found.items() if full.endswith(f" {name}") or _PARTS.split(full)[-1] == name]
+            good = all(ends) if ends else None
+        told[good].append(name)
+    return told[True], told[False], told[None]
 
 
 def decide(attempt: Attempt, outcome: Outcome) -> tuple[list[str], list[str], bool]:

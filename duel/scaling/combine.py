@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 
 from duel.audit.contamination import Benchmarks
-from duel.audit.processes import spread
 from duel.command import say
 from duel.errors import SettingsError, SourceError
 from duel.exports import formats, splits
@@ -23,6 +22,7 @@ from duel.exports.dataset import Export, FormatFolder, Written
 from duel.exports.example import Division, Dropped
 from duel.exports.formats import Format
 from duel.exports.handover import Handover
+from duel.processes import spread
 from duel.scaling import diversity, row_reading, scaled_card
 from duel.scaling.near_copies import Bands
 from duel.scaling.row_reading import ReadBatch, digest

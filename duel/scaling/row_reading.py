@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from duel.audit import duplicates
 from duel.audit.contamination import Benchmarks
-from duel.audit.processes import spread
 from duel.errors import ItemError
 from duel.exports.example import Dropped
 from duel.history import estimate_tokens
+from duel.processes import spread
 from duel.scaling.near_copies import bands_of
 from duel.scaling.row_checks import RowChecks, facets
 from duel.scaling.scaled_rows import Kind, ScaledRow

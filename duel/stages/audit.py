@@ -13,7 +13,7 @@ must quote, for each claim, the line of the conversation from which it follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel import calls, standing
 from duel.bookkeeping import Result
@@ -24,10 +24,6 @@ from duel.records import Side
 from duel.settings import Settings
 from duel.stages import command_line
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.audit.audit_summary import AuditFindings
-    from duel.audit.workspace_audit import Audited, Examiner
 
 
 def run(
@@ -57,43 +53,35 @@ def run(
         on = workspace_audit.ground(settings, benchmarks).hex()
         known = None if again else standing.recall(workspace, name, on, files)
         if known is not None:
-            found = audit_summary.AuditFindings(known["summary"], known["dropped"])
-            save(workspace, found, side)
-            return Result("audit", found=found.summary)
+            save(workspace, known["summary"], known["dropped"], side)
+            return Result("audit", found=known["summary"])
         examiner = workspace_audit.Examiner.of(workspace, settings, side, benchmarks)
-        audited = workspace_audit.audit_answers(examiner)
+        tally, duplicates = workspace_audit.audit_answers(examiner)
+        asked = Result("auditor")
         try:
-            asked = ask_auditor(examiner, audited, again=again, budget=budget, offline=offline)
+            if settings.audit.auditor and side == "challenger":
+                from duel.stages import suspects
+
+                stage = suspects.Suspects(suspects.NAME, workspace, settings, again=again)
+                asked = stage.finish(suspects.ask(stage, budget=budget, offline=offline))
         finally:
-            found = audit_summary.findings(audited, examiner)
-            save(workspace, found, side)
+            if settings.audit.auditor and side == "challenger":
+                tally = examiner.counted_again(tally)
+            found = audit_summary.summary(tally, settings, side, benchmarks, duplicates)
+            save(workspace, found, tally.dropped, side)
             standing.carry(workspace, ("king", "challenger"), files)
-        if asked.exit_code == EXIT_FINISHED and not found.damage:
-            standing.keep(workspace, name, on, files, {"summary": found.summary, "dropped": found.dropped})
-    for problem in found.damage:
+        if asked.exit_code == EXIT_FINISHED and not tally.damage:
+            standing.keep(workspace, name, on, files, {"summary": found, "dropped": tally.dropped})
+    for problem in tally.damage:
         say_error(problem)
-    code = asked.exit_code or (EXIT_OPEN if found.damage else EXIT_FINISHED)
-    return Result("audit", code, found.summary, asked.calls)
+    code = asked.exit_code or (EXIT_OPEN if tally.damage else EXIT_FINISHED)
+    return Result("audit", code, found, asked.calls)
 
 
-def ask_auditor(examiner: Examiner, audited: Audited, *, again: bool, **paid: Any) -> Result:
-    """Where the settings name an auditor, ask it, and take its findings into `audited`."""
-    if not examiner.settings.audit.auditor or examiner.side != "challenger":
-        return Result("auditor")
-    from duel.stages import suspects
-
-    stage = suspects.Suspects(suspects.NAME, examiner.workspace, examiner.settings, again=again)
-    try:
-        return stage.finish(suspects.ask(stage, **paid))
-    finally:
-        for turn in audited.turns:
-            turn.found = stage.audits.get(turn.path.stem, turn.found)
-
-
-def save(workspace: Workspace, found: AuditFindings, side: Side) -> None:
-    workspace.save_page(workspace.report / "audit.json", found.summary)
+def save(workspace: Workspace, found: dict[str, Any], dropped: list[Any], side: Side) -> None:
+    workspace.save_page(workspace.report / "audit.json", found)
     if side == "challenger":
-        workspace.save_dropped("audit", found.dropped)
+        workspace.save_dropped("audit", dropped)
 
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:

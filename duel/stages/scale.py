@@ -60,7 +60,7 @@ def main(arguments: Namespace) -> int:
 
 def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
     """All sources into one set."""
-    from duel.audit import benchmark_functions
+    from duel.audit.benchmark_lists import OF_FUNCTIONS
     from duel.audit.contamination import Benchmarks
     from duel.exports import formats, splits
     from duel.scaling.combine import Wanted
@@ -69,7 +69,7 @@ def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[
     balance = [name.strip() for name in asked.balance.split(",") if name.strip()]
     words = frozenset(_words(workspace.resolve(asked.refused_words))) if asked.refused_words else frozenset()
     wanted = Wanted(formats.named(asked.format), splits.shares_of(asked.split), balance, asked.seed, words)
-    benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=benchmark_functions.NAMES)
+    benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=OF_FUNCTIONS)
     return write(workspace, settings, wanted, benchmarks)
 
 

@@ -35,8 +35,6 @@ class Suspects(asking.AskingStage):
     """One run of the auditor; the lock on answers is held by the audit around it."""
 
     NAME, COMMAND = NAME, "duel audit"
-    audits: dict[str, Audit] = field(default_factory=dict)
-    """Each audit that it has added to, by the answer's file stem."""
     most_suspicious: list[str] = field(default_factory=list)
 
     def total(self) -> int:
@@ -114,10 +112,8 @@ class Suspect:
         """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit."""
         findings = await self.findings(ask)
         settings, before = self.stage.settings, self.answer.audit("challenger") or Audit()
-        audit = auditor.with_claims(before, findings, settings)
-        self.answer.examine("challenger", audit)
+        self.answer.examine("challenger", auditor.with_claims(before, findings, settings))
         self.stage.workspace.save(self.path, self.answer)
-        self.stage.audits[self.item] = audit
 
     async def findings(self, ask: calls.Ask, attempt: int = 0) -> list[LeakFinding]:
         """What the first readable reply comes to. Raises ItemError where `format_retries` more askings bring none."""

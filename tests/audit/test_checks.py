@@ -12,8 +12,7 @@ import pytest
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import near_duplicates
 from duel.audit.licenses import refused
-from duel.audit.secret_formats import formats
-from duel.audit.secrets import kinds, scrub
+from duel.audit.secrets import formats, kinds, scrub
 from duel.errors import SettingsError
 from duel.sections import AuditSection
 from duel.settings import Settings

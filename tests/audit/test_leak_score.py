@@ -6,13 +6,12 @@ import re
 
 import pytest
 
-from duel.audit import leak_findings, leak_search, leaks
-from duel.audit.history_index import HistoryIndex
+from duel.audit import leak_findings, leaks
 from duel.audit.leak_findings import LeakFinding, Leaks, distinct
 from duel.audit.leaks import find_leaks
 from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
-from duel.audit.reply_index import ReplyIndex
+from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
 from duel.records import Commit
 from duel.settings import Settings
 from tests.audit.test_leaks import COMMIT, HISTORY
@@ -49,18 +48,18 @@ def test_lines_that_do_not_leak_alone_weigh_together_less_than_a_leak() -> None:
 
 
 def test_every_kind_of_evidence_leaks_alone_and_none_survives_two_doubts() -> None:
-    doubts = (leak_search.IN_REPOSITORY, leak_search.UNCHANGED, leak_search.IN_CODE, leak_search.MADE_HERE)
+    doubts = (leak_findings.IN_REPOSITORY, leak_findings.UNCHANGED, leak_findings.IN_CODE, leak_findings.MADE_HERE)
     assert doubts == (0.85, 0.6, 0.75, 0.6)
     strong = {"test": 1.6, "path": 1.5, "identifier": 1.5, "hash": 1.5, "literal": 1.4, "number": 1.2}
     others = "line, line number, pull, talk, blind edit, window, other history, claim".split(", ")
-    assert dict.fromkeys(others, 1.3) | strong == leak_search.BASE
-    assert all(weight * leak_search.UNCHANGED < 1.0 < weight for weight in leak_search.BASE.values())
+    assert dict.fromkeys(others, 1.3) | strong == leak_findings.BASE
+    assert all(weight * leak_findings.UNCHANGED < 1.0 < weight for weight in leak_findings.BASE.values())
     assert Settings().audit.leak_max == 1.0
 
 
-def searched(reply: str, commits: list[Commit] | None = None) -> leak_search.Search:
+def searched(reply: str, commits: list[Commit] | None = None) -> leak_findings.Search:
     rarity = Rarity.from_commits(commits or [COMMIT])
-    return leak_search.Search(ReplyIndex(reply), HistoryIndex(HISTORY, COMMIT.issue), Facts(COMMIT), rarity)
+    return leak_findings.Search(ReplyIndex(reply), HistoryIndex(HISTORY, COMMIT.issue), Facts(COMMIT), rarity)
 
 
 def test_a_finding_weighs_its_kind_its_rarity_and_the_doubts() -> None:
@@ -79,7 +78,7 @@ def test_a_finding_weighs_its_kind_its_rarity_and_the_doubts() -> None:
 
 
 def test_a_name_is_met_once_whatever_its_case() -> None:
-    found = list(leak_search.first_of_each(re.compile(r"\w+"), "Basket basket cart BASKET"))
+    found = list(leak_findings.first_of_each(re.compile(r"\w+"), "Basket basket cart BASKET"))
     assert [(match[0], key) for match, key in found] == [("Basket", "basket"), ("cart", "cart")]
 
 

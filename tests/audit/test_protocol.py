@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from duel import shell, turn
-from duel.audit.prompt_rules import read_rules
-from duel.audit.protocol import check
+from duel.audit.protocol import check, read_rules
 from duel.records import Message
 from tests.audit import real
 from tests.conftest import Recorded

@@ -10,8 +10,7 @@ import pytest
 
 from duel.audit import secrets
 from duel.audit.personal_data import TESTS
-from duel.audit.secret_formats import formats, rows
-from duel.audit.secrets import Scrubbed, kinds, placeholder, scrub
+from duel.audit.secrets import Scrubbed, formats, kinds, placeholder, rows, scrub
 
 KEY = b"k" * 32
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from duel.execution import checkouts
+from duel.execution import checkouts, syscalls
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
@@ -89,7 +89,8 @@ def as_plain_user(work: Callable[[], Any]) -> Any:
     """Call `work` in a process of a plain user; in this one where it is none of root's."""
     if os.geteuid():
         return work()
-    checkouts._bundled_names()  # read now: the plain user may not be able to
+    for read in (checkouts._bundled_names, checkouts._configuration, syscalls.program):
+        read()  # now: the plain user may not be able to
     there, here = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the child starts no thread of this process's

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from duel.errors import UserError
-from duel.execution import images
 from duel.execution.checkouts import Sources
-from duel.execution.containers import Container, Containers
+from duel.execution.containers import Container, Containers, image_of, place_of
 from duel.execution.executor import ExecutionError, Limits, Start
 from duel.execution.replay import Task, observe
 from duel.records import Message
@@ -192,10 +191,10 @@ def test_where_no_daemon_answers_the_message_says_what_to_do(tmp_path: Path, mon
 def test_images_are_found_by_the_datasets_columns_and_rules(
     instance: dict[str, object], repo: str, image: str, place: str
 ) -> None:
-    assert images.image_of({"repo": repo, **instance}) == image
-    assert images.place_of(image, repo) == place
+    assert image_of({"repo": repo, **instance}) == image
+    assert place_of(image, repo) == place
 
 
 def test_the_settings_image_goes_before_and_is_filled_in() -> None:
     instance: dict[str, object] = {"instance_id": "a__b-1", "repo": "A/b", "image_name": "other"}
-    assert images.image_of(instance, "mine/{instance}:{repo}") == "mine/a_1776_b-1:a__b"
+    assert image_of(instance, "mine/{instance}:{repo}") == "mine/a_1776_b-1:a__b"

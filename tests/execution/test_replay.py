@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from duel.execution import harness as harnesses
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
-from duel.execution.comparison import alike, normal
 from duel.execution.executor import Outcome, Printed, Start
 from duel.execution.harness import MiniSweAgent, Step, SweZero
-from duel.execution.replay import EvidenceRules, Task, observe, observe_all, replay
+from duel.execution.replay import EvidenceRules, Task, alike, normal, observe, observe_all, replay
 from duel.offline import sample
 from duel.records import Message, Observed
 from duel.records.observed import same

@@ -13,8 +13,7 @@ from bench import verification
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
-from duel.execution.test_log import judged, results
-from duel.execution.verification import Attempt, Verified, Verifier
+from duel.execution.verification import Attempt, Verified, Verifier, judged, results
 from duel.offline import sample_repositories
 from duel.records import Message
 from tests.execution.conftest import make_repository

@@ -1,26 +1,116 @@
-"""What the agent has seen: the history as text that can be asked for a name, a phrase, a line number."""
+"""A turn as the leak audit asks it: where a name stands in the reply, and what its author has seen before."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
-from duel import turn
+from duel import shell, turn
 from duel.audit.pull_facts import PROSE_WORD, WORD, plain, subwords
 from duel.records import Message
 
+_DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
+_LOOKERS = frozenset({"ls", "find", "tree", "fd", "stat", "test", "["})
+_GREPS = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack", "zgrep", "sed", "awk", "log"})
+_GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)
 _RANGE = re.compile(r"(?<!\d)(\d{1,7}),\s?(\d{1,7})p|\bl(?:ines? )?(\d{1,7})\s?(?:-|–|to|and|through)\s?l?(\d{1,7})")
 _HEAD = re.compile(r"\bhead\b[^|\n]{0,200}?-(?:n\s?|-lines=)?(\d{1,7})")
 _NUMBERED = re.compile(
     r"^[ \t]*(?:[^\s:]{1,200}[:-])?(\d{1,7})(?:[:\t|-]|[ ]{1,2}(?=\S))|:(\d{1,7})\b|\blines? (\d{1,7})|#l(\d{1,7})",
     re.MULTILINE,
 )
-# A line this close to one whose number was shown is counted off without help.
-NEAR = 12
+NEAR = 12  # a line this close to one whose number was shown is counted off without help
+
+
+class ReplyIndex:
+    """The audited reply, and what its command makes or looks for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def plain(self) -> str:
+        return plain(self.text)
+
+    @cached_property
+    def command(self) -> str:
+        return turn.command(self.text).casefold()
+
+    @cached_property
+    def script(self) -> shell.Script:
+        return shell.parse(turn.command(self.text))
+
+    @cached_property
+    def grepped(self) -> frozenset[str]:
+        """The words of the patterns that the command searches files or history for, casefolded."""
+        commands = [c for c in self.script.commands if c.name in _GREPS or (c.name == "git" and _GREPS & {*c.words})]
+        words = [word for c in commands for word in c.words[1:] if c.name != "sed" or "/" in word]
+        return frozenset(name.casefold() for word in words for name in WORD.findall(word.removeprefix("-S")))
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """Names that the command itself makes: files it writes, and what is defined in what it writes."""
+        made = {part for c in self.script.commands for path in c.writes for part in WORD.findall(path)}
+        if made:
+            made.update(name for found in _DEFINED.findall(turn.command(self.text)) for name in found if name)
+        return frozenset(name.casefold() for name in made)
+
+    @cached_property
+    def _fences(self) -> list[int]:
+        return [match.start() for match in re.finditer(r"^```", self.text, re.MULTILINE)]
+
+    def in_code(self, start: int) -> bool:
+        return bisect_right(self._fences, start) % 2 == 1
+
+    def prose(self) -> list[tuple[int, int]]:
+        """The spans outside of fenced blocks."""
+        return list(pairwise([0, *self._fences, len(self.text)]))[::2]
+
+    @cached_property
+    def _looked_for(self) -> list[str]:
+        return " ".join(" ".join(c.words[1:]) for c in self.script.commands if c.name in _LOOKERS).casefold().split()
+
+    def looks_for(self, key: str) -> bool:
+        """True where the command looks whether a file is there: by its path, its folder, or a pattern for its name."""
+        folder, _, name = key.rpartition("/")
+        return any(
+            pattern.rstrip("/").removeprefix("./") in (key, folder) or ("*" in pattern and fnmatchcase(name, pattern))
+            for pattern in (word.strip("\"'") for word in self._looked_for)
+            if len(pattern.strip("./*")) > 2 and not pattern.startswith("*.")
+        )
+
+    def lists_folder_of(self, path: str) -> bool:
+        """True where the command lists the very folder that `path` lies in, to see what is there."""
+        folder = path.rpartition("/")[0]
+        return bool(folder) and any(word.rstrip("/").removeprefix("./") == folder for word in self._looked_for)
+
+    def is_quoted(self, start: int) -> bool:
+        """True where what starts at `start` is marked as code: in quotes, behind a dot, a dash or a dollar."""
+        return self.text[max(0, start - 1) : start] in set("`'\".-#$/<“‘«")
+
+    def is_marked(self, start: int, end: int) -> bool:
+        """True where prose marks what stands there as a name: `x`, .x, --x, x()."""
+        return self.text[max(0, start - 1) : start] in set("`.-$@") or self.text[end : end + 1] in set("(`")
+
+    def is_guess(self, start: int, end: int) -> bool:
+        return _GUESS.search(self.text, max(0, start - 30), end + 20) is not None
+
+    def place(self, start: int) -> dict[str, Any]:
+        around = self.text[max(0, start - 40) : start + 60]
+        return {"offset": start, "line": self.text.count("\n", 0, start) + 1, "text": " ".join(around.split())}
+
+    def find(self, text: str) -> int:
+        """Where `text` starts, white space and case aside; 0 where that cannot be told."""
+        pattern = r"\s+".join(re.escape(part) for part in text.split()[:8])
+        found = re.search(pattern, self.text, re.IGNORECASE)
+        return found.start() if found else 0
 
 
 class HistoryIndex:
-    """Everything in the history, without regard to case."""
+    """Everything that the agent has seen, without regard to case."""
 
     def __init__(self, messages: Sequence[Message], issue: str = "") -> None:
         self._messages = messages
@@ -58,7 +148,7 @@ class HistoryIndex:
     def has_opened_module(self, stem: str) -> bool:
         """True where an earlier command or thought of the agent names a file `stem.…` or a module `….stem`."""
         named = re.compile(rf"(?<!\w){re.escape(stem)}\.\w|[./]{re.escape(stem)}(?!\w)")
-        return any(named.search(text.casefold()) for text in self._said)
+        return any(named.search(text) for text in self._said)
 
     def has_parts(self, name: str) -> bool:
         """True where every word that `name` is put together from was seen, so that it could be guessed."""
@@ -75,7 +165,7 @@ class HistoryIndex:
         return plain(line) in self._plain
 
     def unseen_pairs(self, line: str) -> int:
-        """How many neighbouring pairs of names in `line` the history never had side by side."""
+        """How many neighboring pairs of names in `line` the history never had side by side."""
         tokens = WORD.findall(line.casefold())
         return sum(f" {a} {b} " not in self._names for a, b in pairwise(tokens))
 
@@ -87,11 +177,12 @@ class HistoryIndex:
 
     @cached_property
     def _said(self) -> list[str]:
-        return [message.content for message in self._messages if message.role == "assistant"]
+        return [message.content.casefold() for message in self._messages if message.role == "assistant"]
 
     @cached_property
-    def commands(self) -> tuple[str, ...]:
-        return tuple(turn.command(text).casefold() for text in self._said)
+    def commands(self) -> list[str]:
+        said = (message.content for message in self._messages if message.role == "assistant")
+        return [turn.command(text).casefold() for text in said]
 
     @cached_property
     def _plain(self) -> str:
