@@ -17,7 +17,7 @@ from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
-from duel.exports.quality import Scrubber
+from duel.exports.rewriting import Scrubber
 from duel.scaling import refused_commands
 from duel.scaling.agent_tools import validators
 from duel.scaling.scaled_rows import ScaledRow

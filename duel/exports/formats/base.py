@@ -1,14 +1,18 @@
-"""What every training format has: a schema, a writer, a reader, and which rows an example becomes."""
+"""What every training format has: a table in `formats.toml`, a schema, a writer, a reader, rows of an example."""
 
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 from types import GenericAlias
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from duel.errors import ItemError
+from duel.exports import example
 from duel.exports.example import Example, Turns
 from duel.records import Message
 from duel.registry import Registry
@@ -112,8 +116,22 @@ class Format:
 FORMATS = Registry[Format]("export_format", home=__package__)
 
 
-def add(form: Format) -> None:
-    FORMATS.add(form.name, form)
+@cache
+def tables() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(resources.files(__package__).joinpath("formats.toml").read_text("utf-8"))
+
+
+def add(name: str, schema: type[Shape], write: Any, read: Any, check: Any) -> None:
+    """Register a format: these, and what its table says of it."""
+    told = {key: value for key, value in tables()[name].items() if key not in {"rows", "columns", "check"}}
+    rows = getattr(example, tables()[name]["rows"])
+    FORMATS.add(name, Format(name=name, schema=schema, rows_of=rows, write=write, read=read, check=check, **told))
+
+
+def require(held: bool, reason: str, what: str) -> None:
+    """Raise ItemError unless a rule held."""
+    if not held:
+        raise ItemError(reason, what)
 
 
 def provenance(example: Example) -> Row:

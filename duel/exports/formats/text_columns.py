@@ -1,24 +1,19 @@
 """Formats of text: TRL's and LLaMA-Factory's columns of messages, and ChatML, a conversation as one rendered text.
 
-A format is a table in `text_columns.toml`: its columns, each made of an example in one way. One reader serves all: what
-a trainer tokenizes of a row (`sequences`) is the conversation, and its second sequence ends on the losing turn.
+What a trainer tokenizes of a row (`sequences`) is the conversation, and its second sequence ends on the losing turn.
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
-from typing import Any, TypeAlias
+from typing import Any
 
 from duel.conversation import dialogue
 from duel.errors import ItemError
-from duel.exports import checks, example
 from duel.exports.example import Example, Turns
 from duel.exports.formats import base
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage
+from duel.exports.formats.base import Provenance, Row, TextMessage, require
 from duel.records import Message
 
-Column: TypeAlias = tuple[Any, Callable[[Example], Any]]  # its type, and how it is made of an example
 _START, _END = "<|im_start|>", "<|im_end|>"
 _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 
@@ -43,16 +38,23 @@ def _conversations(row: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _chat(row: Mapping[str, Any]) -> None:
+    """System messages first, then a user message; an assistant message last."""
     for messages in _conversations(row):
-        checks.text_chat(messages)
+        roles = [message["role"] for message in messages]
+        spoken = [role for role in roles if role != "system"]
+        require(bool(spoken), "empty-conversation", "there is no message of a user")
+        require(spoken == roles[len(roles) - len(spoken) :], "late-system", "a system message stands inside the talk")
+        require(spoken[0] == "user", "starts-with-assistant", "the first message is not the user's")
+        require(spoken[-1] == "assistant", "ends-without-turn", "the last message is not the assistant's")
+        require(bool(messages[-1]["content"].strip()), "empty-turn", "the last message is empty")
 
 
 def _alternating(row: Mapping[str, Any]) -> None:
     """LLaMA-Factory skips a conversation in which user and assistant do not strictly alternate."""
     messages = _conversations(row)[0]
     roles = [message["role"] for message in messages[messages[0]["role"] == "system" :]]
-    if not roles or len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise ItemError("roles-not-alternating", "user and assistant do not alternate")
+    held = bool(roles) and roles == ["user", "assistant"] * (len(roles) // 2)
+    require(held, "roles-not-alternating", "user and assistant do not alternate")
 
 
 def _rows(messages: Sequence[Message]) -> list[Row]:
@@ -63,7 +65,7 @@ def _answer(text: str) -> Row:
     return {"role": "assistant", "content": text}
 
 
-COLUMNS: Mapping[str, Column] = {
+COLUMNS: Mapping[str, tuple[Any, Callable[[Example], Any]]] = {
     "chat": (list[TextMessage], lambda one: _rows(one.messages)),
     "prompt": (list[TextMessage], lambda one: _rows(one.prompt)),
     "accepted": (list[TextMessage], lambda one: _rows(one.completion)),
@@ -74,20 +76,17 @@ COLUMNS: Mapping[str, Column] = {
     "margin": (float, lambda one: one.margin),
     "rendered": (str, rendered),
 }
-CHECKS = {"chat": _chat, "alternating": _alternating}
+"""What a column may be: its type, and how it is made of an example."""
 
 
-def _format(
-    name: str, summary: str, rows: str, columns: Mapping[str, str], check: str = "chat", **known: Any
-) -> Format:
-    made = {column: COLUMNS[key] for column, key in columns.items()}
-
+def _add(name: str, made: Mapping[str, tuple[Any, Callable[[Example], Any]]], check: str) -> None:
     def write(one: Example) -> Row:
         return {**base.provenance(one), **{column: make(one) for column, (_, make) in made.items()}}
 
     schema = base.shape(name, {column: kind for column, (kind, _) in made.items()}, Provenance)
-    return Format(name, summary, schema, getattr(example, rows), write, read, CHECKS[check], **known)
+    base.add(name, schema, write, read, {"chat": _chat, "alternating": _alternating}[check])
 
 
-for name, told in tomllib.loads(resources.files(__package__).joinpath("text_columns.toml").read_text("utf-8")).items():
-    base.add(_format(name, **told))
+for _name, _told in base.tables().items():
+    if "columns" in _told:
+        _add(_name, {column: COLUMNS[key] for column, key in _told["columns"].items()}, _told.get("check", "chat"))
