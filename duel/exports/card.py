@@ -50,7 +50,6 @@ def gather(
     benchmarks: Benchmarks,
     secrets: Counter[str],
 ) -> dict[str, Any]:
-    """All facts of one export, as plain JSON; the same run gives the same facts."""
     examples = [example for part in division.parts.values() for example in part]
     groups = groups_by_split(division)
     duels = any(not example.recorded for example in examples)
@@ -133,7 +132,6 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
 
 
 def template(package: str, **filters: Any) -> Template:
-    """The card of a room, with the filters of both cards and its own."""
     from jinja2 import Environment, StrictUndefined
 
     kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)

@@ -23,8 +23,6 @@ MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl",
 
 @dataclass
 class Written:
-    """What one format came to: rows and tokens of each split."""
-
     format: Format
     rows: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
@@ -114,7 +112,6 @@ class Export:
         return FormatFolder(self._new, written, self.files, self.handover.counts, self.handover.left_out)
 
     def adopt(self, format: Format, made: FormatFolder) -> Written:
-        """Take in what another process wrote."""
         done = Written(format, *made.written)
         with self._disk(), (self._new / ROWS).open("ab") as index:
             (made.folder / format.name).replace(self._new / format.name)
@@ -184,14 +181,12 @@ class Export:
         self._note(name)
 
     def _note(self, name: str) -> None:
-        """Take down the hash and the size of a file that is complete."""
         with (self._new / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             self.files[name] = {"sha256": digest, "bytes": file.tell()}
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """A full disk or a closed folder is told as everywhere else."""
         try:
             yield
         except OSError as error:

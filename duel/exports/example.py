@@ -127,7 +127,6 @@ class Example:
         return longest + losing + history_tokens(self.lost)
 
     def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
-        """The example with every message and every losing turn changed."""
         said = tuple(map(message, self.messages))
         return replace(
             self,
@@ -167,8 +166,6 @@ class Dropped:
 
 @dataclass
 class Division:
-    """The splits, and what a reader should know of how they came out."""
-
     parts: dict[str, Sequence[Example]]
     by: str  # what stays whole: "repo" or "pr"
     notes: list[str] = field(default_factory=list)
@@ -190,7 +187,6 @@ def recorded(example: Example) -> list[Example]:
 
 
 def recorded_calls(example: Example) -> list[Example]:
-    """As `recorded`, with the tools as they were really called, where the source kept that."""
     return recorded(replace(example, messages=example.native or example.messages))
 
 
@@ -273,7 +269,6 @@ def pair(example: Example) -> list[Example]:
 
 
 def scored_pair(example: Example) -> list[Example]:
-    """The pair that the panel saw, with a margin, which every row of a reward set must have."""
     if example.margin is None:
         raise ItemError("no-score", "the panel gave no score")
     return pair(example)[:1]
@@ -292,13 +287,11 @@ def labelled(example: Example) -> list[Example]:
 
 
 def pair_of_turns(example: Example) -> list[Example]:
-    """As `pair`, for formats that hold one message a side."""
     if example.lost:
         raise ItemError("pair-of-runs", "this format holds one message a side, and this is a pair of whole runs")
     return pair(example)
 
 
 def labelled_turns(example: Example) -> list[Example]:
-    """As `labelled`, for formats that train the last message alone."""
     pair_of_turns(example)
     return labelled(example)

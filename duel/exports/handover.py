@@ -35,13 +35,11 @@ class Handover:
         return loaded.examples
 
     def through(self, name: str, examples: list[Example], step: Step) -> list[Example]:
-        """Run one step over all examples."""
         kept, dropped = step(examples)
         self.record(name, len(examples), len(kept), dropped)
         return kept
 
     def across(self, division: Division, dropped: Sequence[Dropped]) -> None:
-        """Note what was taken out of the splits."""
         left = sum(map(len, division.parts.values()))
         self.record("copies across splits", left + len(dropped), left, dropped)
 
@@ -55,7 +53,6 @@ class Handover:
         self.left_out += [(name, drop) for drop in dropped]
 
     def must_be_some(self, examples: list[Example]) -> list[Example]:
-        """The examples. Raises ExportError that says why none is left."""
         if not examples:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons().most_common(5))
             what, hint = "nothing is left to export", "loosen the filters or the audit"

@@ -75,8 +75,6 @@ class Tokenizer(Estimate):
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A row, the example that it was made of, and the tokens of each sequence that a trainer makes of it."""
-
     fields: Mapping[str, Any]
     example: Example
     lengths: tuple[int, ...]
@@ -110,7 +108,6 @@ class Measure:
         return [MeasuredRow(row, part, self.lengths(form, row)) for row, part in parts]
 
     def lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
-        """Tokens of each sequence that a trainer makes of a row."""
         row = rewriting.as_reasoning(row) if self.reasoning else row
         tools = as_object(row["tools"]) if row.get("tools") else ()
         frame = EMPTY_THOUGHT if form.trl_flags.get("assistant_only_loss") else 0

@@ -76,6 +76,5 @@ def asker(yes: bool) -> Callable[[str], bool]:
 
 
 def check(repository: str) -> None:
-    """Raise UserError where `repository` is no Hub id."""
     if not _REPOSITORY.fullmatch(repository):
         raise UserError("not a repository of the Hub", where="--push", value=repository, hint="write it as owner/name")

@@ -27,8 +27,6 @@ PAIR_FORMATS = frozenset({"dpo", "kto", "reward"})
 
 
 def kept_where(verdict: Verdict) -> Step:
-    """A step that asks `verdict` of each example."""
-
     def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         kept, dropped = [], []
         for example in examples:
@@ -72,7 +70,6 @@ def with_recovery(example: Example) -> tuple[str, str] | None:
 
 
 def successful(example: Example) -> tuple[str, str] | None:
-    """Tests showed that the run solved its issue."""
     outcome, evidence = recovery.outcome_of(example)
     return None if outcome == "success" else (f"outcome-{outcome}", evidence)
 
@@ -81,7 +78,6 @@ FILTERS: dict[str, Verdict] = {"error-recovery": with_recovery, "success": succe
 
 
 def filters_of(text: str) -> dict[str, Verdict]:
-    """The filters of a comma-separated list. Raises UserError for an unknown one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in [name for name in names if name not in FILTERS]:
         raise UserError("unknown filter", where="--filter", value=name, hint=f"known: {', '.join(FILTERS)}")
@@ -89,14 +85,12 @@ def filters_of(text: str) -> dict[str, Verdict]:
 
 
 def within(max_tokens: int) -> Step:
-    """Examples of at most `max_tokens` estimated tokens."""
     return kept_where(
         lambda example: None if example.tokens <= max_tokens else ("too-long", f"{example.tokens} estimated tokens")
     )
 
 
 def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-    """Exact copies go; the first stays."""
     first: dict[bytes, str] = {}
 
     def verdict(example: Example) -> tuple[str, str] | None:

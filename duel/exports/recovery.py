@@ -135,8 +135,6 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
 
 @dataclass(frozen=True)
 class _Deed:
-    """What the commands of one kind in a step acted on."""
-
     names: frozenset[str]
     files: frozenset[str]
     operands: frozenset[str] = frozenset()
@@ -219,7 +217,6 @@ def _deed(commands: Sequence[shell.Command]) -> _Deed:
 
 
 def _arguments(command: shell.Command) -> tuple[str, ...]:
-    """The words after the program that really runs."""
     return command.words[3 if command.words[1:2] == ("-m",) else 1 :]
 
 

@@ -138,7 +138,6 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
 
 
 def groups_by_split(division: Division) -> dict[str, set[str]]:
-    """The groups that lie in each split, in whole or in part."""
     names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
     return {split: {next(names) for _ in part} for split, part in division.parts.items()}
 

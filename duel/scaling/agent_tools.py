@@ -23,7 +23,6 @@ _LISTING = "an MCP server's answer to tools/list, a list of functions, or rows o
 
 
 def ours() -> list[dict[str, Any]]:
-    """Our own tools, as rows declare them."""
     found: list[dict[str, Any]] = table("agent_tools")["tools"]
     return found
 
@@ -69,7 +68,6 @@ class Toolset:
         return PlannedCall(name, made)
 
     def meant(self, name: str, arguments: dict[str, Any]) -> PlannedCall:
-        """Our call behind a row's. Raises ItemError (`no-tool`)."""
         for ours, (theirs, spelled) in self.names.items():
             back = {value: key for key, value in spelled.items()}
             if theirs == name and {key for key in arguments if not _TOLD.fullmatch(key)} <= back.keys():
@@ -78,7 +76,6 @@ class Toolset:
 
 
 def shell_form(call: PlannedCall) -> str | None:
-    """The command that gives what the call gives; None for an edit."""
     asked = {key: shlex.quote(str(value)) for key, value in call.arguments.items()}
     if call.tool == "read":
         first = call.arguments.get("offset", 1)

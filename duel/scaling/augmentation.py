@@ -61,7 +61,6 @@ Change = Callable[[Parent, random.Random], Child]
 
 
 def tool_swapped(parent: Parent, draw: random.Random) -> Child:
-    """A tool's equivalent in the shell."""
     at, n, call = parent.drawn(draw, "read", "grep", "glob")
     command = agent_tools.shell_form(call) or ""
     return Child(parent.instead(at, n, PlannedCall("bash", {"command": command})))
@@ -84,7 +83,6 @@ def context_added(parent: Parent, draw: random.Random) -> Child:
 
 
 def context_taken_away(parent: Parent, draw: random.Random) -> Child:
-    """A read shows half as much."""
     at, n, call = parent.drawn(draw, "read")
     shown = int(call.arguments.get("limit", 200))
     if shown == 1:
@@ -167,7 +165,6 @@ def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[tuple[in
 
 
 def _copy(parent: Parent, number: int) -> ScaledRow:
-    """The parent itself, whose request only is put in other words."""
     row = parent.row
     source = row.source.model_copy(update={"kind": "augmented", "row": number})
     made = row.made | {"by": "duel scale augment", "change": "paraphrase"}

@@ -1,8 +1,7 @@
 """Code pairs out of git repositories: what a comment asks for and the code that does it, a function and its test.
 
-Blobs of one commit are read without a checkout, and nothing of them is run. The rules are after CodeSearchNet (Husain et
-al. 2019, arXiv 1909.09436, section 2), The Vault (Nguyen et al. 2023, arXiv 2305.06156, section 3) and the docstring
-filters of StarCoder2's self-instruct.
+Blobs of one commit are read without a checkout; nothing of them is run. The rules follow CodeSearchNet (Husain et al.,
+arXiv 1909.09436, section 2), The Vault (Nguyen et al., arXiv 2305.06156, section 3) and StarCoder2's docstring filters.
 """
 
 from __future__ import annotations
@@ -42,8 +41,6 @@ _TELLS_LICENSE = re.compile(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, class, interface or error handler: where it stands, what its comment says, its code without that."""
-
     kind: str
     language: str
     name: str
@@ -191,7 +188,6 @@ def definitions(root: Node, path: str, source: bytes) -> Iterator[Definition]:
 
 @cache
 def _kinds() -> dict[str, str]:
-    """{type of a node: what it defines}."""
     return {node: kind for kind, nodes in table("code_pairs")["nodes"].items() for node in nodes.split()}
 
 
@@ -246,7 +242,6 @@ def _text(node: Node) -> str:
 
 @cache
 def pattern(name: str) -> re.Pattern[str]:
-    """One of the patterns of `pair_rules.toml`."""
     return re.compile(table("pair_rules")[name])
 
 
@@ -285,7 +280,6 @@ def refusal(doc: str, code: str, name: str, kind: str) -> str:
 
 
 def suffixes() -> dict[str, list[str]]:
-    """{suffix: its language, the module of the grammar, the function that gives it}."""
     found: dict[str, list[str]] = table("code_pairs")["suffixes"]
     return found
 
@@ -299,7 +293,6 @@ def _parser(suffix: str) -> Parser:
 
 
 def parse(suffix: str, source: bytes) -> Node:
-    """The tree of a file. Raises UserError where the grammars are not installed."""
     try:
         return _parser(suffix).parse(source).root_node
     except ModuleNotFoundError as error:

@@ -37,8 +37,6 @@ SHOWN = 40
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for."""
-
     formats: list[Format]
     shares: Mapping[str, float]
     balance: Sequence[str] = ()
@@ -190,7 +188,6 @@ def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
 def _written(
     workspace: Workspace, export: Export, wanted: Sequence[Format], division: Division, apart: bool
 ) -> list[Written]:
-    """Every format in the export; of many rows each is written in a process of its own."""
     if not apart or len(wanted) == 1:
         return [export.add(form, division) for form in wanted]
     names = (form.name for form in wanted)

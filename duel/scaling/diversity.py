@@ -47,7 +47,6 @@ def varied(rows: Iterable[ScaledRow], drops: LeftOut) -> Iterator[ScaledRow]:
 
 
 def figures(rows: Sequence[ScaledRow]) -> dict[str, float]:
-    """The figures of a sample of synthetic rows."""
     requests = [request_of(row) for row in rows]
     words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in requests]
     pairs = [pair for text in words for pair in pairwise(text)]

@@ -37,8 +37,6 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Beat:
-    """One message that is no observation: what was asked, said, and called."""
-
     role: str
     text: str
     calls: tuple[PlannedCall, ...] = ()
@@ -75,7 +73,6 @@ async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> 
 
 
 def bundled() -> list[tuple[Start, str]]:
-    """Every base commit of the bundled sample, with its license."""
     import pyarrow.parquet as pq
 
     columns = ["repo", "base_commit", "license"]
@@ -85,7 +82,6 @@ def bundled() -> list[tuple[Start, str]]:
 
 
 def start_of(place: str) -> tuple[Start, str]:
-    """(where plans start, license) of `OWNER/NAME@COMMIT:LICENSE`."""
     found = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{7,64})(?::([\w.+-]+))?", place)
     if not found:
         hint = "OWNER/NAME@COMMIT or OWNER/NAME@COMMIT:LICENSE; [execute] repositories says where mirrors lie"
@@ -134,8 +130,6 @@ async def _edit(state: State, asked: dict[str, Any], path: str) -> Seen:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A plan that was drawn, and where it is carried out."""
-
     id: str
     number: int
     start: Start
@@ -215,7 +209,6 @@ async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
 
 
 async def _episode(executor: Executor, plan: _Drawn, tools: Toolset) -> tuple[list[Beat], list[Seen], LastWords]:
-    """One plan that passes every gate. Raises ItemError that names the gate."""
     beats = [Beat("user", plan.request)]
     made: list[Seen] = []
 
@@ -246,8 +239,6 @@ async def _episode(executor: Executor, plan: _Drawn, tools: Toolset) -> tuple[li
 
 
 async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:
-    """What the calls give from a fresh checkout, and the diff that they leave."""
-
     async def work(state: State) -> tuple[list[Seen], str]:
         return [await carry_out(state, call) for call in calls], await state.changes()
 
@@ -261,7 +252,6 @@ def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
 
 
 def messages(beats: Sequence[Beat], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
-    """The conversation as rows have it, with every observation behind its call."""
     told: list[dict[str, Any]] = []
     count, results = 0, iter(seen)
     for beat in beats:

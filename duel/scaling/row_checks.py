@@ -130,7 +130,6 @@ def parses_as(label: str, code: str) -> bool | None:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, but for keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -139,7 +138,6 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
-    """What is too little or too much to learn from."""
     replies = [message.content for message in row.messages if message.role == "assistant"]
     if not replies:
         raise ItemError("no-reply", "nobody answers in it")

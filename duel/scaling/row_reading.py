@@ -59,7 +59,6 @@ def read(
     key: bytes,
     refused_words: frozenset[str] = frozenset(),
 ) -> Iterator[ReadBatch]:
-    """All rows in the order of the files."""
     given = settings, benchmarks, key, refused_words
     if not are_many(files):
         _prepare(*given)
@@ -134,5 +133,4 @@ def _batch(batch: RowBatch) -> ReadBatch:
 
 
 def digest(text: bytes) -> bytes:
-    """128 bits that tell texts apart."""
     return hashlib.blake2b(text, digest_size=16).digest()

@@ -21,8 +21,6 @@ Shared = TypeVar("Shared")
 
 @dataclass
 class RowLines:
-    """The rows' lines in one file, and where each begins."""
-
     path: Path
     starts: array[int] = field(default_factory=lambda: array("q", [0]))
 
@@ -60,14 +58,12 @@ class Spool:
         self.scrubbed.update(row.scrubbed)
 
     def _one(self, value: Shared) -> Shared:
-        """The one copy in memory of what many rows share."""
         return cast(Shared, self._shared.setdefault(value, value))
 
     def drop(self, place: int, reason: str, detail: str) -> Dropped:
         return Dropped(self.ids[place], self.facets[place][0], reason, detail)
 
     def statistics(self, places: Sequence[int]) -> dict[str, Any]:
-        """Rows and estimated tokens of every combination of facets, and rows of each facet alone."""
         rows: Counter[tuple[str, ...]] = Counter()
         tokens: Counter[tuple[str, ...]] = Counter()
         for place in places:

@@ -5,13 +5,14 @@ What a trainer tokenizes of a row (`sequences`) is the conversation, and its sec
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from duel.conversation import dialogue
 from duel.errors import ItemError
 from duel.exports.example import Example, Turns
 from duel.exports.formats import base
-from duel.exports.formats.base import Provenance, Row, TextMessage, require
+from duel.exports.formats.base import Row, require
 from duel.records import Message
 
 _START, _END = "<|im_start|>", "<|im_end|>"
@@ -65,28 +66,27 @@ def _answer(text: str) -> Row:
     return {"role": "assistant", "content": text}
 
 
-COLUMNS: Mapping[str, tuple[Any, Callable[[Example], Any]]] = {
-    "chat": (list[TextMessage], lambda one: _rows(one.messages)),
-    "prompt": (list[TextMessage], lambda one: _rows(one.prompt)),
-    "accepted": (list[TextMessage], lambda one: _rows(one.completion)),
-    "rejected": (list[TextMessage], lambda one: _rows(one.lost) or [_answer(one.rejected)]),
-    "accepted turn": (TextMessage, lambda one: _answer(one.accepted)),
-    "rejected turn": (TextMessage, lambda one: _answer(one.rejected)),
-    "label": (bool, lambda one: one.label),  # KTO sums it
-    "margin": (float, lambda one: one.margin),
-    "rendered": (str, rendered),
+COLUMNS: Mapping[str, tuple[str, Callable[[Example], Any]]] = {
+    "chat": ("messages", lambda one: _rows(one.messages)),
+    "prompt": ("messages", lambda one: _rows(one.prompt)),
+    "accepted": ("messages", lambda one: _rows(one.completion)),
+    "rejected": ("messages", lambda one: _rows(one.lost) or [_answer(one.rejected)]),
+    "accepted turn": ("message", lambda one: _answer(one.accepted)),
+    "rejected turn": ("message", lambda one: _answer(one.rejected)),
+    "label": ("flag", lambda one: one.label),  # KTO sums it
+    "margin": ("number", lambda one: one.margin),
+    "rendered": ("text", rendered),
 }
-"""What a column may be: its type, and how it is made of an example."""
+"""What a column may be: its kind, and how it is made of an example."""
 
 
-def _add(name: str, made: Mapping[str, tuple[Any, Callable[[Example], Any]]], check: str) -> None:
-    def write(one: Example) -> Row:
-        return {**base.provenance(one), **{column: make(one) for column, (_, make) in made.items()}}
-
-    schema = base.shape(name, {column: kind for column, (kind, _) in made.items()}, Provenance)
-    base.add(name, schema, write, read, {"chat": _chat, "alternating": _alternating}[check])
+def _write(made: Mapping[str, Callable[[Example], Any]], one: Example) -> Row:
+    return {**base.provenance(one), **{column: make(one) for column, make in made.items()}}
 
 
 for _name, _told in base.tables().items():
     if "columns" in _told:
-        _add(_name, {column: COLUMNS[key] for column, key in _told["columns"].items()}, _told.get("check", "chat"))
+        _made = {column: COLUMNS[key] for column, key in _told["columns"].items()}
+        _kinds = {column: kind for column, (kind, _) in _made.items()}
+        _writer = partial(_write, {column: make for column, (_, make) in _made.items()})
+        base.add(_name, _writer, read, _alternating if _told.get("alternating") else _chat, _kinds)

@@ -9,49 +9,16 @@ Each rule raises ItemError whose reason is a short slug.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.exports.example import Example, Turns
-from duel.exports.formats.base import Provenance, Row, add, as_messages, as_object, provenance, require, shape
+from duel.exports.formats.base import Row, add, as_messages, as_object, provenance, require
 
 # The narrower of the two vendors' rules (OpenAI: the same alphabet; Anthropic: at most 64, later 128).
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ANTHROPIC_ID = re.compile(r"[a-zA-Z0-9_-]+")
-
-
-def _messages(arguments: Any, **further: Any) -> list[Any]:
-    """The shape of messages whose calls have such `arguments`."""
-    call = {"id": str, "type": Literal["function"], "function": {"name": str, "arguments": arguments}}
-    role = Literal["system", "user", "assistant", "tool"]
-    return [{"role": role, "content": str, "tool_calls?": [call], "tool_call_id?": str, **further}]
-
-
-_FUNCTION = {"name": str, "description": (str, ""), "parameters": dict[str, Any]}
-# A line of OpenAI's supervised fine-tuning file; the endpoint takes no further keys. `weight` 0: not trained.
-OPENAI_ROW = {
-    "messages": _messages(str, **{"weight?": Literal[0, 1]}),
-    "tools": [{"type": Literal["function"], "function": _FUNCTION}],
-    "parallel_tool_calls": bool,
-}
-# TRL's `messages` + `tools`; the tools are JSON text, which every reader of Arrow files keeps as it is.
-TRL_ROW = {"messages": _messages(dict[str, Any], **{"name?": str}), "tools": str}
-_BLOCK = {  # which keys it has depends on `type`
-    "type": Literal["text", "tool_use", "tool_result"],
-    "text?": str,
-    "id?": str,
-    "name?": str,
-    "input?": dict[str, Any],
-    "tool_use_id?": str,
-    "content?": str,
-}
-# Like the body of a request, the answer as its last message.
-ANTHROPIC_ROW = {
-    "system": str,
-    "messages": [{"role": Literal["user", "assistant"], "content": [_BLOCK]}],
-    "tools": [{"name": str, "description": (str, ""), "input_schema": dict[str, Any]}],
-}
 
 
 def write_openai(example: Example) -> Row:
@@ -82,12 +49,10 @@ def write_trl(example: Example) -> Row:
 
 
 def read(row: Mapping[str, Any]) -> Turns:
-    """The turns of a row of OpenAI's or TRL's."""
     return Turns(dialogue.parse(as_messages(row["messages"])))
 
 
 def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The declared tools of a row, whichever way the file holds them."""
     return list(as_object(row["tools"]))
 
 
@@ -214,6 +179,6 @@ def _declared(functions: Sequence[Mapping[str, Any]]) -> set[str]:
     return names
 
 
-add("anthropic", shape("MessagesRow", ANTHROPIC_ROW), write_anthropic, read_anthropic, anthropic_chat)
-add("openai-tools", shape("OpenAIRow", OPENAI_ROW), write_openai, read, tool_chat)
-add("trl-tools", shape("TRLRow", TRL_ROW, Provenance), write_trl, read, tool_chat)
+add("anthropic", write_anthropic, read_anthropic, anthropic_chat)
+add("openai-tools", write_openai, read, tool_chat)
+add("trl-tools", write_trl, read, tool_chat)

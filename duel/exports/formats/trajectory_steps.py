@@ -12,55 +12,13 @@ success on the same target.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.exports import recovery
 from duel.exports.example import Example, Turns
-from duel.exports.formats.base import Provenance, Row, TextMessage, add, as_object, present, provenance, require, shape
-
-ATIF = {
-    "schema_version": Literal["ATIF-v1.7"],
-    "session_id": str,
-    "trajectory_id": str,
-    "agent": {"name": str, "version": str, "model_name?": str, "tool_definitions": [dict[str, Any]]},
-    "steps": [
-        {  # one message of the system or the user, or one agent turn with its calls and their results
-            "step_id": int,
-            "source": Literal["system", "user", "agent"],
-            "message": str,
-            "model_name?": str,
-            "tool_calls?": [{"tool_call_id": str, "function_name": str, "arguments": dict[str, Any]}],
-            "observation?": {"results": [{"source_call_id": str, "content": str}]},
-        },
-        ...,
-    ],
-    "extra": dict[str, Any],
-}
-"""`extra` holds where it comes from and, for a duel's turn, that only the last step was chosen."""
-CODEACT = {
-    "prompt": [TextMessage],
-    "steps": [
-        {  # steps of one `turn` were asked for in one agent message
-            "step": int,
-            "turn": int,
-            "thought": str,
-            "tool": str,
-            "action": str,
-            "observation": str | None,
-            "return_code": int | None,
-            "error": str,
-            "said": [TextMessage],  # what the user or the system said after the step that is no observation
-        }
-    ],
-    "outcome": Literal["success", "failure", "unknown"],
-    "outcome_evidence": str,
-    "has_error_recovery": bool,
-    "error_recovery_spans": [  # step `start` shows the error, step `end` the success
-        {"start": int, "end": int, "kind": str, "target": str, "error": str, "success": str}
-    ],
-}
+from duel.exports.formats.base import Row, add, as_object, present, provenance, require
 
 
 def write_atif(example: Example) -> Row:
@@ -200,5 +158,5 @@ def _check_codeact(row: Mapping[str, Any]) -> None:
         require(bool(held), "bad-span", "a recovery must begin at an error and end at a success")
 
 
-add("atif", shape("AtifDocument", ATIF), write_atif, read_atif, _check_atif)
-add("codeact", shape("CodeActRow", CODEACT, Provenance), write_codeact, read_codeact, _check_codeact)
+add("atif", write_atif, read_atif, _check_atif)
+add("codeact", write_codeact, read_codeact, _check_codeact)

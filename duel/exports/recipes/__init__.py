@@ -28,7 +28,6 @@ _ROLES = {
 
 
 def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict[str, str]:
-    """{file name: text} of every recipe of a format."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
@@ -42,12 +41,10 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
 
 
 def dataset_name(form: Format) -> str:
-    """What LLaMA-Factory calls the set."""
     return f"duel_{form.name.replace('-', '_')}"
 
 
 def dataset_info(forms: list[Format]) -> dict[str, Any]:
-    """LLaMA-Factory's `dataset_info.json` for those formats that it reads."""
     entries = {}
     for form in [form for form in forms if "llamafactory" in form.recipes]:
         columns = [name for name in ("messages", "chosen", "rejected", "tools") if name in form.schema.model_fields]
