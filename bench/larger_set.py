@@ -28,7 +28,7 @@ from duel import offline, settings  # noqa: E402
 from duel.bookkeeping import LeftOut  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
-from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes, synthesis  # noqa: E402
+from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes  # noqa: E402
 from duel.scaling.agent_tools import Toolset  # noqa: E402
 from duel.scaling.phrasing import Phrasing  # noqa: E402
 from duel.scaling.scaled_rows import ScaledRow  # noqa: E402
@@ -119,7 +119,7 @@ async def measure_requests(count: int) -> None:
     machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
-        async for plan in episodes._drawn(machine, synthesis.bundled(), count, 0, drops):
+        async for plan in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
             source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
             made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
             messages = [{"role": "user", "content": plan.request}]
@@ -130,7 +130,7 @@ async def measure_requests(count: int) -> None:
         shutil.rmtree(workspace.root)
     for row, job in zip(rows, Phrasing(chosen, b"secret", drops).jobs(rows), strict=True):
         row.messages[0].content = row_words.reply(job.requests()[0].messages)
-    say_diversity([*synthesis.varied(rows, drops)])
+    say_diversity([*diversity.varied(rows, drops)])
 
 
 def measure_pairs(repositories: list[str]) -> None:

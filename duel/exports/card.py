@@ -4,24 +4,29 @@ The facts are the manifest's too: where turns come from, who wrote and judged th
 repositories, models and licenses come from outside: they are escaped, so that none becomes markup.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duel.audit.audit_summary import ranked
 from duel.audit.contamination import Benchmarks
 from duel.errors import UserError
 from duel.exports import recipes
-from duel.exports.dataset import Export, Written
+from duel.exports.dataset import Export
 from duel.exports.example import Division
 from duel.exports.handover import Handover
 from duel.exports.splits import groups_by_split
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _OPTIONS = (
     "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance fit thought weights offline"
@@ -45,7 +50,6 @@ def gather(
     benchmarks: Benchmarks,
     secrets: Counter[str],
 ) -> dict[str, Any]:
-    """All facts of one export, as plain JSON; the same run gives the same facts."""
     examples = [example for part in division.parts.values() for example in part]
     groups = groups_by_split(division)
     duels = any(not example.recorded for example in examples)
@@ -54,6 +58,11 @@ def gather(
         verdict = workspace.verdict().model_dump(mode="json", include=set(_VERDICT_KEYS)) if duels else {}
     # Nothing of this machine, and no file by more than its name.
     named = {name: Path(asked[name]).name for name in ("source", "outcomes", "system") if asked.get(name)}
+    earlier = Counter((str(row.get("stage")), str(row.get("reason"))) for row in workspace.dropped() if duels)
+    before: dict[str, dict[str, int]] = {}
+    for (stage, reason), count in sorted(earlier.items()):
+        if stage != "export":
+            before.setdefault(stage, {})[reason] = count
     return {
         "options": {name: asked[name] for name in _OPTIONS if name in asked} | named,
         "settings": settings.model_dump(mode="json", include={"audit", "report"}),
@@ -69,7 +78,7 @@ def gather(
         "offline": any("offline-stand-in/" in example.model for example in examples),
         "handover": handover.counts,
         "dropped": dict(sorted(handover.reasons().items())),
-        "dropped_before": _dropped_before(workspace) if duels else {},
+        "dropped_before": before,
         "never_audited": sum(example.audit is None for example in examples if not example.recorded),
         "secrets": dict(sorted(secrets.items())),
         "contamination": {"checked": dict(benchmarks.checked), "unchecked": dict(benchmarks.unchecked)},
@@ -90,36 +99,21 @@ def gather(
     }
 
 
-def _dropped_before(workspace: Workspace) -> dict[str, dict[str, int]]:
-    """What the earlier stages left out, by stage and reason."""
-    stages: dict[str, Counter[str]] = {}
-    for row in workspace.dropped():
-        if row.get("stage") != "export":
-            stages.setdefault(str(row.get("stage")), Counter())[str(row.get("reason"))] += 1
-    return {stage: dict(sorted(counts.items())) for stage, counts in sorted(stages.items())}
-
-
 def render(export: Export, facts: Mapping[str, Any]) -> str:
-    from jinja2 import Environment
-
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 Markdown
-    environment.filters |= {
-        "n": "{:,}".format,
-        "text": escaped,
-        "plain": _plain,
-        "figure": _figure,
-        "counted": lambda names: _counts({escaped(name): count for name, count in names.items()}),
-    }
-    template = environment.from_string(resources.files(__package__).joinpath("card.md.txt").read_text("utf-8"))
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
-    text = template.render(
+    text = template(
+        __package__,
+        plain=lambda value: "".join(c for c in str(value) if c.isprintable() and c != "`")[:100],
+        figure=_figure,
+        counted=lambda names: _counts({escaped(name): count for name, count in names.items()}),
+    ).render(
         facts=facts,
         written=export.written,
         names={done.format.name for done in export.written},
         header=_header(export, facts, title),
         title=title,
         total=sum(part["examples"] for part in facts["splits"].values()),
-        notes=lambda done: _notes(done, export),
+        notes=lambda done: recipes.notes(done.format, done.figures(), export.measure.tokens.name, folder=True),
         gates=[
             (gate["name"], _figure(gate["value"]), _figure(gate["threshold"]), "yes" if gate["held"] else "no")
             for gate in facts["verdict"].get("gates") or ()
@@ -137,6 +131,15 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
+def template(package: str, **filters: Any) -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment = Environment(**kept)  # noqa: S701 Markdown
+    environment.filters |= {"n": "{:,}".format, "text": escaped, **filters}
+    return environment.from_string(resources.files(package).joinpath("card.md.txt").read_text("utf-8"))
+
+
 def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
     from huggingface_hub import DatasetCardData
 
@@ -144,6 +147,17 @@ def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
     # A name with a slash can be a local path as well; local files have a revision of their own kind, or none.
     known = [source for source in facts["sources"] if source["revision"] and "/" in source["dataset"]]
     on_hub = [source["dataset"] for source in known if not source["revision"].startswith("local-")]
+    configs: list[dict[str, Any]] = []
+    infos: list[dict[str, Any]] = []
+    for done in export.written:
+        name = done.format.name
+        files = {split: f"{name}/{split}.parquet" for split in done.rows}
+        configs.append({"config_name": name, "data_files": [{"split": s, "path": path} for s, path in files.items()]})
+        sizes = {split: int(export.files[path]["bytes"]) for split, path in files.items()}
+        splits = [{"name": s, "num_bytes": sizes[s], "num_examples": count} for s, count in done.rows.items()]
+        size = sum(sizes.values())
+        infos.append({"config_name": name, "splits": splits, "download_size": size, "dataset_size": size})
+    configs[0]["default"] = True
     data = DatasetCardData(
         language=["en"],
         license="other",
@@ -154,31 +168,10 @@ def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
         task_categories=["text-generation"],
         tags=["agent", "code", "swe", *(done.format.name for done in export.written)],
         source_datasets=on_hub or None,
-        configs=[_config(done, default=order == 0) for order, done in enumerate(export.written)],
-        dataset_info=[_info(done, export.files) for done in export.written],
+        configs=configs,
+        dataset_info=infos,
     )
     return f"{data.to_yaml()}\n"
-
-
-def _config(done: Written, *, default: bool) -> dict[str, Any]:
-    files = [{"split": split, "path": f"{done.format.name}/{split}.parquet"} for split in done.rows]
-    return {"config_name": done.format.name, "data_files": files} | ({"default": True} if default else {})
-
-
-def _info(done: Written, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    splits = [
-        {"name": split, "num_bytes": files[f"{done.format.name}/{split}.parquet"]["bytes"], "num_examples": count}
-        for split, count in done.rows.items()
-    ]
-    size = sum(split["num_bytes"] for split in splits)
-    return {"config_name": done.format.name, "splits": splits, "download_size": size, "dataset_size": size}
-
-
-def _notes(done: Written, export: Export) -> list[str]:
-    """Who reads a format, who misreads it, how long its rows are, and what trains on it."""
-    found = recipes.notes(done.format, done.figures(), export.measure.tokens.name)
-    made = [f"`{done.format.name}/{name}`" for trainer in done.format.recipes for name in recipes.FILES[trainer]]
-    return [*found, *([f"recipes: {', '.join(made)}"] if made else [])]
 
 
 def _counts(reasons: Mapping[str, int]) -> str:
@@ -193,8 +186,3 @@ def escaped(value: object) -> str:
     """Outside text on one line, without markup."""
     line = "".join(c if c.isprintable() else " " for c in str(value))[:200]
     return _MARKUP.sub(r"\\\1", line)
-
-
-def _plain(value: object) -> str:
-    """Outside text between backticks."""
-    return "".join(c for c in str(value) if c.isprintable() and c != "`")[:100]

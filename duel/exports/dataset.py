@@ -11,23 +11,18 @@ from typing import Any, Self
 
 from duel import __version__
 from duel.errors import ItemError
-from duel.exports import files, lengths, recipes, thoughts
+from duel.exports import files, lengths, recipes, rewriting
 from duel.exports.example import Division, Dropped, Example
 from duel.exports.formats import Format
 from duel.exports.formats.base import Provenance, provenance
 from duel.exports.handover import ExportError, Handover
 from duel.workspace import Workspace, cannot_write
 
-MANIFEST = "manifest.json"
-CARD = "README.md"
-ROWS = "rows.jsonl"
-DATASET_INFO = "dataset_info.json"
+MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl", "dataset_info.json"
 
 
 @dataclass
 class Written:
-    """What one format came to: rows and tokens of each split."""
-
     format: Format
     rows: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
@@ -47,9 +42,7 @@ class FormatFolder:
     """A format that another process wrote: where, and what `Written`, the manifest and the hand-over say of it."""
 
     folder: Path
-    rows: dict[str, int]
-    tokens: dict[str, int]
-    lengths: list[int]
+    written: tuple[dict[str, int], dict[str, int], list[int]]
     files: dict[str, dict[str, Any]]
     counts: list[dict[str, Any]]
     left_out: list[tuple[str, Dropped]]
@@ -90,26 +83,36 @@ class Export:
             self.folder.rmdir()  # nothing is in it: nothing was exported
 
     def add(self, format: Format, division: Division) -> Written:
-        """Write every split in one format. Raises ExportError where it can hold none, or counts do not agree."""
-        self._must_have_place(format)
+        """Write every split in one format, and configurations of the trainers that read it.
+
+        Raises ExportError where it can hold none, has no place for a column, or counts do not agree.
+        """
+        what = f"`{format.name}` has no place for this"
+        if self.extra.weights and not issubclass(format.schema, Provenance):
+            raise ExportError(what, where="--weights", hint="use a format of TRL's")
+        if self.extra.reasoning and not format.reasoning:
+            raise ExportError(what, where="--thought reasoning_content", hint="use --thought think")
         done = Written(format)
         with self._disk():
             (self._new / format.name).mkdir()
             for split, part in division.parts.items():
                 self._add_split(done, split, part)
-            self._add_recipes(done)
+            known, counted_by = done.figures(), self.measure.tokens.name
+            longest = known["longest"]
+            made = recipes.render(format, lengths.max_length(longest, self.measure.limit), longest, counted_by)
+            for name, text in (made | {CARD: recipes.readme(format, known, counted_by)}).items():
+                self.write(f"{format.name}/{name}", text)
         self.written.append(done)
         return done
 
     def apart(self, format: Format, division: Division) -> FormatFolder:
         """One format alone, for an export in another process to adopt."""
         done = self.__enter__().add(format, division)
-        counts, left_out = self.handover.counts, self.handover.left_out
-        return FormatFolder(self._new, done.rows, done.tokens, done.lengths, self.files, counts, left_out)
+        written = done.rows, done.tokens, done.lengths
+        return FormatFolder(self._new, written, self.files, self.handover.counts, self.handover.left_out)
 
     def adopt(self, format: Format, made: FormatFolder) -> Written:
-        """Take in what another process wrote."""
-        done = Written(format, made.rows, made.tokens, made.lengths)
+        done = Written(format, *made.written)
         with self._disk(), (self._new / ROWS).open("ab") as index:
             (made.folder / format.name).replace(self._new / format.name)
             with (made.folder / ROWS).open("rb") as lines:
@@ -127,8 +130,7 @@ class Export:
             if info := recipes.dataset_info([done.format for done in self.written]):
                 self.write(DATASET_INFO, json.dumps(info, indent=2) + "\n")
             self.write(CARD, card)
-            (self._new / MANIFEST).write_bytes(self._manifest(facts))
-            self._note(MANIFEST)
+            self.write(MANIFEST, self._manifest(facts))
             stale = set(_listed(self.folder)) - set(self.files)
             for name in self.files:
                 (self.folder / name).parent.mkdir(exist_ok=True)
@@ -139,11 +141,10 @@ class Export:
                     (self.folder / name).parent.rmdir()  # a format that this export does not have
 
     def _add_split(self, done: Written, split: str, part: Sequence[Example]) -> None:
-        folder = self._new / done.format.name
-        dropped: list[Dropped] = []
-        tokens = 0
+        name, dropped = done.format.name, list[Dropped]()
+        done.tokens[split] = 0
         with (
-            files.writing(folder, split, done.format.schema, self.extra) as rows,
+            files.writing(self._new / name, split, done.format.schema, self.extra) as rows,
             (self._new / ROWS).open("ab") as index,
         ):
             for example in part:
@@ -153,86 +154,53 @@ class Export:
                     dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
                     continue
                 for row in made:
-                    fields = thoughts.as_reasoning(row.fields) if self.extra.reasoning else row.fields
+                    fields = rewriting.as_reasoning(row.fields) if self.extra.reasoning else row.fields
                     rows.add({**fields, **row.example.weights()} if self.extra.weights else fields)
                     # Where the row comes from: some formats' readers take no further columns.
-                    told = {"format": done.format.name, "split": split, "tokens": row.longest}
+                    told = {"format": name, "split": split, "tokens": row.longest}
                     index.write(files.json_line(told | provenance(row.example)))
-                    tokens += sum(row.lengths)
+                    done.tokens[split] += sum(row.lengths)
                     done.lengths.append(row.longest)
-        self.handover.record(f"write {done.format.name}/{split}", len(part), len(part) - len(dropped), dropped)
+        self.handover.record(f"write {name}/{split}", len(part), len(part) - len(dropped), dropped)
         if not rows.count:
             reasons = ", ".join(sorted({drop.reason for drop in dropped})) or "there is nothing to write"
-            what = f"`{done.format.name}` can hold no example of {split}"
-            raise ExportError(what, where="--format", value=reasons, hint=_hint(reasons))
-        done.rows[split], done.tokens[split] = rows.count, tokens
-        for name in (f"{done.format.name}/{split}.jsonl", f"{done.format.name}/{split}.parquet"):
-            if (found := files.count(self._new / name)) != rows.count:
-                raise ExportError("a file holds other rows than were written", where=name, value=found)
-            self._note(name)
-
-    def _must_have_place(self, format: Format) -> None:
-        """Raise ExportError where a column that was asked for has no place in the format."""
-        what = f"`{format.name}` has no place for this"
-        if self.extra.weights and not issubclass(format.schema, Provenance):
-            raise ExportError(what, where="--weights", hint="use a format of TRL's")
-        if self.extra.reasoning and not format.reasoning:
-            raise ExportError(what, where="--thought reasoning_content", hint="use --thought think")
-
-    def _add_recipes(self, done: Written) -> None:
-        """Configurations of the trainers that read the format, and what it says of itself."""
-        known, counted_by = done.figures(), self.measure.tokens.name
-        longest = known["longest"]
-        made = recipes.render(done.format, lengths.max_length(longest, self.measure.limit), longest, counted_by)
-        made[CARD] = recipes.readme(done.format, known, counted_by)
-        for name, text in made.items():
-            self.write(f"{done.format.name}/{name}", text)
+            hint = "report/dropped.jsonl names each example with its reason"
+            if "no-pair" in reasons or "no-score" in reasons:
+                hint = "pairs come out of duels (final/, refined/, --defeat-pairs), or out of runs with --outcomes"
+            elif "native-tool-calls" in reasons:
+                hint = "use trl-tools, openai-tools, anthropic, atif or codeact"
+            raise ExportError(f"`{name}` can hold no example of {split}", where="--format", value=reasons, hint=hint)
+        done.rows[split] = rows.count
+        for file in (f"{name}/{split}.jsonl", f"{name}/{split}.parquet"):
+            if (found := files.count(self._new / file)) != rows.count:
+                raise ExportError("a file holds other rows than were written", where=file, value=found)
+            self._note(file)
 
     def write(self, name: str, text: str) -> None:
         (self._new / name).write_bytes(text.encode())
         self._note(name)
 
     def _note(self, name: str) -> None:
-        """Take down the hash and the size of a file that is complete."""
         with (self._new / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             self.files[name] = {"sha256": digest, "bytes": file.tell()}
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """A full disk or a closed folder is told as everywhere else."""
         try:
             yield
         except OSError as error:
             raise cannot_write(self.folder, error) from None
 
-    def _manifest(self, facts: Mapping[str, Any]) -> bytes:
-        manifest = {
-            "format": "duel-export/1",
-            "made_by": f"duel-curation {__version__}",
-            **facts,
-            "formats": {
-                done.format.name: {
-                    "rows": done.rows,
-                    "tokens": done.tokens,
-                    "lengths": done.figures(),
-                    "summary": done.format.summary,
-                }
-                for done in self.written
-            },
-            "counted_by": self.measure.tokens.name,
-            "fit": self.measure.limit,
-            "files": dict(sorted(self.files.items())),
+    def _manifest(self, facts: Mapping[str, Any]) -> str:
+        formats = {
+            done.format.name: {"rows": done.rows, "tokens": done.tokens, "lengths": done.figures()}
+            | {"summary": done.format.summary}
+            for done in self.written
         }
-        return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _hint(reasons: str) -> str:
-    if "no-pair" in reasons or "no-score" in reasons:
-        return "pairs come out of duels (final/, refined/, --defeat-pairs), or out of runs with --outcomes"
-    if "native-tool-calls" in reasons:
-        return "use trl-tools, openai-tools, anthropic, atif or codeact"
-    return "report/dropped.jsonl names each example with its reason"
+        manifest = {"format": "duel-export/1", "made_by": f"duel-curation {__version__}", **facts, "formats": formats}
+        manifest |= {"counted_by": self.measure.tokens.name, "fit": self.measure.limit}
+        return json.dumps(manifest | {"files": dict(sorted(self.files.items()))}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _listed(folder: Path) -> list[str]:

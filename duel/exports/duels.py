@@ -28,83 +28,28 @@ def buckets_of(text: str, *, defeat_pairs: bool = False) -> list[Bucket]:
 def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) -> list[Loaded]:
     """The turns of each bucket. Raises ExportError where a bucket that was asked for is empty."""
     spill = Spill(workspace.private)
-    loaded = [_bucket(workspace, settings, bucket, spill) for bucket in buckets]
-    for found, bucket in zip(loaded, buckets, strict=True):
-        if not found.found:
+    folders = workspace.answer_folders()
+    everything = []
+    for bucket in buckets:
+        loaded = Loaded(len(paths := workspace.kept_paths(bucket)), origin=bucket)
+        everything.append(loaded)
+        for path in paths:
+            instance_id = ""
+            try:
+                kept = workspace.read(path, Kept)
+                instance_id = kept.instance_id
+                made = _example(
+                    workspace, settings, bucket, path.stem, _freshly_audited(workspace, kept, path, folders)
+                )
+                loaded.examples.append(replace(made, messages=SpilledMessages(made.messages, spill)))
+            except ItemError as error:
+                loaded.dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
+    for loaded in everything:
+        if not loaded.found:
             filled = [name for name in BUCKETS if workspace.kept_paths(name)]
             hint = f"these hold turns: {', '.join(filled)} (--buckets)" if filled else "run report.py first"
-            raise ExportError("the bucket is empty", where=workspace.root / bucket, hint=hint)
-    return loaded
-
-
-def _bucket(workspace: Workspace, settings: Settings, bucket: Bucket, spill: Spill) -> Loaded:
-    loaded = Loaded(len(paths := workspace.kept_paths(bucket)), origin=bucket)
-    folders = workspace.answer_folders()
-    for path in paths:
-        instance_id = ""
-        try:
-            kept = workspace.read(path, Kept)
-            instance_id = kept.instance_id
-            fresh = _freshly_audited(workspace, kept, path, folders)
-            made = _example(workspace, settings, bucket, path.stem, fresh)
-            loaded.examples.append(replace(made, messages=SpilledMessages(made.messages, spill)))
-        except ItemError as error:
-            loaded.dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
-    return loaded
-
-
-def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str, kept: Kept) -> Example:
-    """One turn. The challenger is accepted over its opponent; out of `defeat/` the opponent over the challenger."""
-    score = _score(workspace, stem)
-    opponent: Side = "king" if (score.mode if score else settings.duel.mode) == 2 else "assistant"
-    sides: tuple[Side, Side] = (opponent, "challenger") if bucket == "defeat" else ("challenger", opponent)
-    winner, loser = sides
-    points = _from_the_winner(kept.score, bucket)
-    if bucket == "defeat" and (points is None or points < settings.report.final_min):
-        # Half of a defeat is a tie: the king is worth learning from where it wins by what final/ asks of a challenger.
-        raise ItemError("opponent-did-not-win", f"score {kept.score} leaves {opponent} below final_min")
-    accepted = str(getattr(kept, winner))
-    if problem := turn.format_problem(accepted):
-        raise ItemError(f"malformed-{problem}", f"the accepted turn ({winner}) is not one well-formed turn")
-    commit = workspace.commit(kept.instance_id) or Commit(instance_id=kept.instance_id)
-    made = kept.made(winner)
-    return Example(
-        id=stem,
-        instance_id=kept.instance_id,
-        repo=kept.repo or commit.repo or repository_of(kept.instance_id),
-        license=commit.license,
-        base_commit=commit.commit,
-        messages=(*kept.messages, Message(role="assistant", content=accepted)),
-        rejected=str(getattr(kept, loser)),
-        others=_other_losers(kept, settings),
-        score=points,
-        score_expected=_from_the_winner(kept.score_expected, bucket),
-        bucket=bucket,
-        style=shell.style(turn.command(accepted)),
-        model=made.model if made else "",
-        template=made.template_hash if made else "",
-        agent="mini-swe-agent-1",
-        dataset=kept.source.dataset,
-        revision=kept.source.revision,
-        audit=kept.audit(winner),
-    )
-
-
-def _other_losers(kept: Kept, settings: Settings) -> tuple[str, ...]:
-    """The texts of candidates that were not chosen; one that leaks is nothing to learn from, on either side.
-
-    Nor is one that does the same as another: it may do what the accepted turn does; nor a rewrite (`duel refine`) that
-    does not stand there: it may well be the better one.
-    """
-    unproven = {one.id for one in kept.candidates if one.selection and one.selection.outcome == "same"}
-    unproven |= {one.id for one in kept.rewrites()}
-    others = [one for one in kept.candidates if not one.chosen and one.text.strip() and one.id not in unproven]
-    clean = [candidate.text for candidate in others if placement.obstacle(candidate.audit, settings) is None]
-    return tuple(dict.fromkeys(clean))
-
-
-def _from_the_winner(score: float | None, bucket: Bucket) -> float | None:
-    return score if score is None or bucket != "defeat" else round(100 - score, 6)
+            raise ExportError("the bucket is empty", where=workspace.root / loaded.origin, hint=hint)
+    return everything
 
 
 def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:
@@ -117,10 +62,49 @@ def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list
     return kept
 
 
-def _score(workspace: Workspace, stem: str) -> Score | None:
+def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str, kept: Kept) -> Example:
+    """One turn. The challenger is accepted over its opponent; out of `defeat/` the opponent over the challenger."""
+    mode: int = settings.duel.mode
     with suppress(ItemError):
-        return workspace.read(workspace.score_path(stem), Score)
-    return None
+        mode = workspace.read(workspace.score_path(stem), Score).mode
+    opponent: Side = "king" if mode == 2 else "assistant"
+    winner, loser = (opponent, "challenger") if bucket == "defeat" else ("challenger", opponent)
+    points, expected = kept.score, kept.score_expected
+    if bucket == "defeat":
+        points, expected = (None if score is None else round(100 - score, 6) for score in (points, expected))
+        if points is None or points < settings.report.final_min:
+            # Half of a defeat is a tie: the king is worth learning from where it wins by what final/ asks for.
+            raise ItemError("opponent-did-not-win", f"score {kept.score} leaves {opponent} below final_min")
+    accepted = str(getattr(kept, winner))
+    if problem := turn.format_problem(accepted):
+        raise ItemError(f"malformed-{problem}", f"the accepted turn ({winner}) is not one well-formed turn")
+    # Candidates that were not chosen are further losers. One that leaks is nothing to learn from; one that does the
+    # same as another may do what the accepted turn does; a rewrite (`duel refine`) that does not stand may be better.
+    unproven = {one.id for one in kept.candidates if one.selection and one.selection.outcome == "same"}
+    unproven |= {one.id for one in kept.rewrites()}
+    others = [one for one in kept.candidates if not one.chosen and one.text.strip() and one.id not in unproven]
+    commit = workspace.commit(kept.instance_id) or Commit(instance_id=kept.instance_id)
+    made = kept.made(winner)
+    return Example(
+        id=stem,
+        instance_id=kept.instance_id,
+        repo=kept.repo or commit.repo or repository_of(kept.instance_id),
+        license=commit.license,
+        base_commit=commit.commit,
+        messages=(*kept.messages, Message(role="assistant", content=accepted)),
+        rejected=str(getattr(kept, loser)),
+        others=tuple(dict.fromkeys(one.text for one in others if placement.obstacle(one.audit, settings) is None)),
+        score=points,
+        score_expected=expected,
+        bucket=bucket,
+        style=shell.style(turn.command(accepted)),
+        model=made.model if made else "",
+        template=made.template_hash if made else "",
+        agent="mini-swe-agent-1",
+        dataset=kept.source.dataset,
+        revision=kept.source.revision,
+        audit=kept.audit(winner),
+    )
 
 
 def repository_of(instance_id: str) -> str:

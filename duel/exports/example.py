@@ -29,19 +29,16 @@ class SpilledMessages(Sequence[Message]):
         self._place = spill.put([message.model_dump() for message in messages])
 
     def rewritten(self, messages: Sequence[Message]) -> SpilledMessages:
-        return self if self._all() == tuple(messages) else SpilledMessages(messages, self._spill)
-
-    def _all(self) -> tuple[Message, ...]:
-        return _read(self._place)
+        return self if _read(self._place) == tuple(messages) else SpilledMessages(messages, self._spill)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, place: Any) -> Any:
-        return self._all()[place]
+        return _read(self._place)[place]
 
     def __iter__(self) -> Iterator[Message]:
-        return iter(self._all())
+        return iter(_read(self._place))
 
 
 @lru_cache(maxsize=1)  # looked at again and again, then never
@@ -130,7 +127,6 @@ class Example:
         return longest + losing + history_tokens(self.lost)
 
     def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
-        """The example with every message and every losing turn changed."""
         said = tuple(map(message, self.messages))
         return replace(
             self,
@@ -142,14 +138,16 @@ class Example:
             refused=tuple((place, text(said)) for place, said in self.refused),
         )
 
+    def task(self) -> str:
+        return next((message.content for message in self.messages if message.role == "user"), "")
+
     def turns(self) -> Turns:
-        """What must survive writing and reading back: who said what, what was run, what came of it."""
         return Turns(dialogue.parse(self.messages), self.rejected, self.label)
 
 
 @dataclass(frozen=True)
 class Turns:
-    """The content of one row, whatever shape it has on disk."""
+    """What must survive writing and reading back: who said what, what was run, what came of it."""
 
     entries: list[Entry]
     rejected: str = ""
@@ -168,8 +166,6 @@ class Dropped:
 
 @dataclass
 class Division:
-    """The splits, and what a reader should know of how they came out."""
-
     parts: dict[str, Sequence[Example]]
     by: str  # what stays whole: "repo" or "pr"
     notes: list[str] = field(default_factory=list)
@@ -185,19 +181,13 @@ class Loaded:
     origin: str = ""  # what was read, for the card: "final" or a file's name
 
 
-def recorded_calls(example: Example) -> list[Example]:
-    """As `recorded`, with the tools as they were really called, where the source kept that."""
-    return recorded(replace(example, messages=example.native or example.messages))
-
-
-def calls_ending_on_turn(example: Example) -> list[Example]:
-    """As `ending_on_turn`, with the tools as they were really called, where the source kept that."""
-    return ending_on_turn(replace(example, messages=example.native or example.messages))
-
-
 def recorded(example: Example) -> list[Example]:
     """One row with the conversation as it was recorded, a last observation included."""
     return [replace(example, native=(), rejected="", others=())]
+
+
+def recorded_calls(example: Example) -> list[Example]:
+    return recorded(replace(example, messages=example.native or example.messages))
 
 
 def ending_on_turn(example: Example) -> list[Example]:
@@ -207,7 +197,11 @@ def ending_on_turn(example: Example) -> list[Example]:
         end -= 1
     if not end:
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
-    return [replace(example, messages=example.messages[:end], native=(), rejected="", others=())]
+    return recorded(replace(example, messages=example.messages[:end]))
+
+
+def calls_ending_on_turn(example: Example) -> list[Example]:
+    return ending_on_turn(replace(example, messages=example.native or example.messages))
 
 
 def text_only(example: Example) -> list[Example]:
@@ -254,20 +248,27 @@ def pair(example: Example) -> list[Example]:
 
     Of a guided run: a row for each proposal that did not run beside the turn that did, behind what the agent saw.
     """
+    rows = []
     if example.refused and not example.lost:
-        return _refused_pairs(example)
+        for place, text in example.refused:
+            bare = replace(example, messages=example.messages[: place + 1], refused=(), native=(), recorded=False)
+            style = shell.style(turn.command(bare.accepted))
+            if text.strip() != bare.accepted.strip():
+                rows.append(replace(bare, id=f"{example.id}@{place}", rejected=text, style=style))
+        if not rows:
+            raise ItemError("same-text", "every proposal says what ran")
+        return rows
     if not example.rejected:
         raise ItemError("no-pair", "there is no second candidate")
     texts = dict.fromkeys((example.rejected, *example.others))
-    judged, *others = (replace(example, rejected=text, others=()) for text in texts)
-    rows = [row for row in (judged, *others) if row.rejected.strip() != row.accepted.strip()]
-    if judged not in rows:
+    accepted = example.accepted.strip()
+    rows = [replace(example, rejected=text, others=()) for text in texts if text.strip() != accepted]
+    if not rows or rows[0].rejected != example.rejected:
         raise ItemError("same-text", "both candidates say the same")
-    return [judged, *(replace(row, score=None, score_expected=None) for row in rows[1:])]
+    return [rows[0], *(replace(row, score=None, score_expected=None) for row in rows[1:])]
 
 
 def scored_pair(example: Example) -> list[Example]:
-    """The pair that the panel saw, with a margin, which every row of a reward set must have."""
     if example.margin is None:
         raise ItemError("no-score", "the panel gave no score")
     return pair(example)[:1]
@@ -285,33 +286,12 @@ def labelled(example: Example) -> list[Example]:
     return rows
 
 
-def _refused_pairs(example: Example) -> list[Example]:
-    """A row for each proposal of a guided run that did not run, ending on the turn that ran instead."""
-    bare = replace(example, refused=(), native=(), recorded=False)
-    rows = [
-        replace(
-            bare,
-            id=f"{example.id}@{place}",
-            messages=example.messages[: place + 1],
-            rejected=text,
-            style=shell.style(turn.command(example.messages[place].content)),
-        )
-        for place, text in example.refused
-        if text.strip() != example.messages[place].content.strip()
-    ]
-    if not rows:
-        raise ItemError("same-text", "every proposal says what ran")
-    return rows
-
-
 def pair_of_turns(example: Example) -> list[Example]:
-    """As `pair`, for formats that hold one message a side."""
     if example.lost:
         raise ItemError("pair-of-runs", "this format holds one message a side, and this is a pair of whole runs")
     return pair(example)
 
 
 def labelled_turns(example: Example) -> list[Example]:
-    """As `labelled`, for formats that train the last message alone."""
     pair_of_turns(example)
     return labelled(example)

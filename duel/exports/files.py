@@ -30,8 +30,6 @@ WEIGHTS = ("weight", "margin", "score_expected")
 
 @dataclass(frozen=True)
 class Extra:
-    """Columns that only some exports ask for."""
-
     weights: bool = False
     reasoning: bool = False
 
@@ -54,8 +52,6 @@ class Extra:
 
 
 class Rows:
-    """The rows of one split on their way to both files; those of one row group are in memory."""
-
     def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
         self.count = 0
         self._lines, self._columns = lines, columns
@@ -97,7 +93,6 @@ def writing(folder: Path, split: str, shape: type[BaseModel], extra: Extra | Non
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    """One JSON object on a line, keys in the order of the writer."""
     import orjson
 
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

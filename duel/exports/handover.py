@@ -20,7 +20,10 @@ class ExportError(UserError):
 
 
 class Handover:
-    """The chain of counts of one export, and everything that was left out on the way."""
+    """The chain of counts of one export, and everything that was left out on the way.
+
+    Its methods raise ExportError where a source held more or less, or a step lost or invented an example.
+    """
 
     def __init__(self) -> None:
         self.counts: list[dict[str, Any]] = []
@@ -28,57 +31,47 @@ class Handover:
         self.left_out: list[tuple[str, Dropped]] = []
 
     def read(self, loaded: Loaded) -> list[Example]:
-        """Take what a source gave. Raises ExportError where the source held more or less."""
         self.record(f"read {loaded.origin}", loaded.found, len(loaded.examples), loaded.dropped)
         return loaded.examples
 
     def through(self, name: str, examples: list[Example], step: Step) -> list[Example]:
-        """Run one step over all examples. Raises ExportError where it loses or invents one."""
         kept, dropped = step(examples)
         self.record(name, len(examples), len(kept), dropped)
         return kept
 
+    def across(self, division: Division, dropped: Sequence[Dropped]) -> None:
+        left = sum(map(len, division.parts.values()))
+        self.record("copies across splits", left + len(dropped), left, dropped)
+
     def record(self, name: str, taken: int, given: int, dropped: Sequence[Dropped]) -> None:
-        """Note one step. Raises ExportError where taken is not given plus dropped."""
         if taken != given + len(dropped):
-            raise ExportError(
-                "the counts of a step do not add up",
-                where=name,
-                value=f"{taken} in, {given} out, {len(dropped)} dropped",
-                hint="nothing was exported; this is a fault of the exporter or of a file that changed meanwhile",
-            )
+            counts = f"{taken} in, {given} out, {len(dropped)} dropped"
+            hint = "nothing was exported; this is a fault of the exporter or of a file that changed meanwhile"
+            raise ExportError("the counts of a step do not add up", where=name, value=counts, hint=hint)
         reasons = dict(sorted(Counter(drop.reason for drop in dropped).items()))
         self.counts.append({"step": name, "taken": taken, "given": given, "dropped": reasons})
         self.left_out += [(name, drop) for drop in dropped]
 
-    def across(self, division: Division, dropped: Sequence[Dropped]) -> None:
-        """Note what was taken out of the splits."""
-        left = sum(map(len, division.parts.values()))
-        self.record("copies across splits", left + len(dropped), left, dropped)
-
     def must_be_some(self, examples: list[Example]) -> list[Example]:
-        """The examples. Raises ExportError that says why none is left."""
         if not examples:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons().most_common(5))
             what, hint = "nothing is left to export", "loosen the filters or the audit"
             raise ExportError(what, value=reasons or "the source is empty", hint=hint)
         return examples
 
+    def reasons(self) -> Counter[str]:
+        return Counter(drop.reason for _, drop in self.left_out)
+
     def say(self) -> None:
         for reason, count in sorted(self.reasons().items()):
             say(f"{count:,} dropped: {reason}")
 
     def rows(self) -> list[Mapping[str, Any]]:
-        """What was left out, as rows of report/dropped.jsonl."""
-
-        def plain(text: str) -> str:
-            return text.encode("utf-8", "replace").decode()  # a lone surrogate becomes a question mark
-
-        return [
-            {"file": one.id, "instance_id": plain(one.instance_id), "reason": one.reason, "detail": plain(detail)}
-            for step, one in self.left_out
-            for detail in [f"{step}: {one.detail}"]
-        ]
-
-    def reasons(self) -> Counter[str]:
-        return Counter(drop.reason for _, drop in self.left_out)
+        """What was left out, as rows of report/dropped.jsonl; a lone surrogate becomes a question mark."""
+        rows = list[Mapping[str, Any]]()
+        for step, one in self.left_out:
+            name, detail = (
+                text.encode("utf-8", "replace").decode() for text in (one.instance_id, f"{step}: {one.detail}")
+            )
+            rows.append({"file": one.id, "instance_id": name, "reason": one.reason, "detail": detail})
+        return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 from duel import history
 from duel.errors import ItemError, UserError
-from duel.exports import thoughts
+from duel.exports import rewriting
 from duel.exports.example import Example
 from duel.exports.formats.base import Format, as_object, sequences
 from duel.records import Message
@@ -33,10 +33,9 @@ class Estimate:
         return framed + (history.estimate_tokens(json.dumps(tools, ensure_ascii=False)) if tools else 0)
 
     def _message(self, message: Mapping[str, Any]) -> int:
-        extra = [message.get("reasoning_content") or "", _calls(message)]
-        content = message.get("content") or ""
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        return sum(history.estimate_tokens(part) for part in (text, *extra) if part)
+        parts = message.get("content"), message.get("reasoning_content"), message.get("tool_calls")
+        texts = [part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts if part]
+        return sum(map(history.estimate_tokens, texts))
 
 
 class Tokenizer(Estimate):
@@ -69,25 +68,19 @@ class Tokenizer(Estimate):
         return super().count(sequence, tools)
 
     def _message(self, message: Mapping[str, Any]) -> int:
-        text = f"{message.get('reasoning_content') or ''}{message.get('content') or ''}{_calls(message)}"
+        calls = json.dumps(message["tool_calls"], ensure_ascii=False) if message.get("tool_calls") else ""
+        text = f"{message.get('reasoning_content') or ''}{message.get('content') or ''}{calls}"
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _calls(message: Mapping[str, Any]) -> str:
-    return json.dumps(message["tool_calls"], ensure_ascii=False) if message.get("tool_calls") else ""
 
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A row, the example that it was made of, and the tokens of each sequence that a trainer makes of it."""
-
     fields: Mapping[str, Any]
     example: Example
     lengths: tuple[int, ...]
 
     @property
     def longest(self) -> int:
-        """What `max_length` must hold."""
         return max(self.lengths)
 
 
@@ -107,7 +100,7 @@ class Measure:
         rows = self._measured(form, example)
         longest = max(row.longest for row in rows)
         if self.limit is not None and longest > self.limit:
-            rows = self._measured(form, self._fitted(form, example, longest))
+            rows = self._measured(form, self._fitted(form, example, longest, self.limit))
         return rows
 
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
@@ -115,48 +108,43 @@ class Measure:
         return [MeasuredRow(row, part, self.lengths(form, row)) for row, part in parts]
 
     def lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
-        """Tokens of each sequence that a trainer makes of a row."""
-        row = thoughts.as_reasoning(row) if self.reasoning else row
+        row = rewriting.as_reasoning(row) if self.reasoning else row
         tools = as_object(row["tools"]) if row.get("tools") else ()
         frame = EMPTY_THOUGHT if form.trl_flags.get("assistant_only_loss") else 0
-
-        def framed(sequence: list[Any] | str) -> int:
+        found = []
+        for sequence in sequences(row):
             chat = [] if isinstance(sequence, str) else sequence
-            return frame * [message["role"] for message in chat].count("assistant")
+            framed = frame * sum(message["role"] == "assistant" for message in chat)
+            found.append(self.tokens.count(sequence, tools) + framed)
+        return tuple(found)
 
-        return tuple(self.tokens.count(each, tools) + framed(each) for each in sequences(row))
-
-    def _fitted(self, form: Format, example: Example, longest: int) -> Example:
+    def _fitted(self, form: Format, example: Example, longest: int, limit: int) -> Example:
         """The example with a shorter history: the room goes down by what is too much until the rows fit."""
-        assert self.limit is not None
         room = history.history_tokens(_before_last(example.native or example.messages))
         scale = room / longest  # the history's rule counts in estimated tokens
         for _ in range(ROUNDS):
-            room -= max(32, int((longest - self.limit) * scale))
+            room -= max(32, int((longest - limit) * scale))
             messages, native = _fit(example.messages, room), _fit(example.native, room)
             if example.lost or messages is None or native is None:
                 break  # the task would be cut
             shorter = replace(example, messages=messages, native=native)
             longest = max(max(self.lengths(form, form.write(part))) for part in form.rows_of(shorter))
-            if longest <= self.limit:
+            if longest <= limit:
                 return shorter
             # Whole turns go: what is left can be far below the room that it was given.
             room = min(room, history.history_tokens(_before_last(shorter.native or shorter.messages)))
-        raise ItemError("does-not-fit", f"more than {self.limit} tokens with the shortest history")
+        raise ItemError("does-not-fit", f"more than {limit} tokens with the shortest history")
 
 
 def _fit(conversation: Sequence[Message], room: int) -> tuple[Message, ...] | None:
+    """The conversation with less before its last turn; None where instructions and task would not stay whole."""
     before = _before_last(conversation)
-    if not before:
-        return tuple(conversation)
-    if room <= 0:
-        return None
+    if not before or room <= 0:
+        return None if before else tuple(conversation)
     fitted = history.fit(before, room)
     head = next((i for i, message in enumerate(before) if message.role == "assistant"), len(before))
-    for old, new in zip(before[:head], fitted, strict=False):
-        if not new.content.startswith(old.content):
-            return None
-    return (*fitted, *conversation[len(before) :])
+    whole = all(new.content.startswith(old.content) for old, new in zip(before[:head], fitted, strict=False))
+    return (*fitted, *conversation[len(before) :]) if whole else None
 
 
 def _before_last(conversation: Sequence[Message]) -> Sequence[Message]:

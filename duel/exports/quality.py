@@ -1,21 +1,20 @@
-"""What is left out before anything is written, each with its reason: leaks, contamination, licenses, copies, excess."""
+"""What is left out before anything is written, each with its reason: leaks, contamination, licenses, copies, excess.
+
+And runs in pairs: one that resolved its pull request against one that failed it, nearest in length first.
+"""
 
 import hashlib
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import attrgetter
-from typing import Any
 
-from duel import chat_tokens, placement
+from duel import placement
 from duel.audit.contamination import Benchmarks
 from duel.audit.licenses import refused
-from duel.audit.secrets import scrub
 from duel.errors import ItemError, UserError
 from duel.exports import recovery
-from duel.exports.example import Dropped, Example
+from duel.exports.example import Dropped, Example, text_only
 from duel.exports.handover import Step
 from duel.records import Message
 from duel.settings import Settings
@@ -24,11 +23,10 @@ from duel.settings import Settings
 Verdict = Callable[[Example], tuple[str, str] | None]
 
 BALANCED_BY: dict[str, Callable[[Example], str]] = {name: attrgetter(name) for name in ("style", "repo", "license")}
+PAIR_FORMATS = frozenset({"dpo", "kto", "reward"})
 
 
 def kept_where(verdict: Verdict) -> Step:
-    """A step that asks `verdict` of each example."""
-
     def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         kept, dropped = [], []
         for example in examples:
@@ -49,12 +47,10 @@ def clean(settings: Settings, benchmarks: Benchmarks) -> Step:
     """What the audit keeps out of every bucket goes, and what benchmarks and licenses refuse by now."""
 
     def verdict(example: Example) -> tuple[str, str] | None:
-        kept_out = placement.obstacle(example.audit, settings)
-        if kept_out is not None:
+        if (kept_out := placement.obstacle(example.audit, settings)) is not None:
             return kept_out.slug, kept_out.reason
-        task = next((message.content for message in example.messages if message.role == "user"), "")
-        if contaminated := benchmarks.reason(example.instance_id, example.repo, example.base_commit, task):
-            return "contaminated", contaminated
+        if why := benchmarks.reason(example.instance_id, example.repo, example.base_commit, example.task()):
+            return "contaminated", why
         license_refused = refused(example.license, settings)
         return ("license", license_refused) if license_refused else None
 
@@ -70,12 +66,10 @@ def unchecked(benchmarks: Benchmarks) -> list[str]:
 
 
 def with_recovery(example: Example) -> tuple[str, str] | None:
-    """`--filter error-recovery`: an error and a later success on the same target."""
     return None if recovery.examine(example).spans else ("no-error-recovery", "no error was followed by its success")
 
 
 def successful(example: Example) -> tuple[str, str] | None:
-    """`--filter success`: tests showed that the run solved its issue."""
     outcome, evidence = recovery.outcome_of(example)
     return None if outcome == "success" else (f"outcome-{outcome}", evidence)
 
@@ -84,7 +78,6 @@ FILTERS: dict[str, Verdict] = {"error-recovery": with_recovery, "success": succe
 
 
 def filters_of(text: str) -> dict[str, Verdict]:
-    """The filters of a comma-separated list. Raises UserError for an unknown one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in [name for name in names if name not in FILTERS]:
         raise UserError("unknown filter", where="--filter", value=name, hint=f"known: {', '.join(FILTERS)}")
@@ -92,18 +85,19 @@ def filters_of(text: str) -> dict[str, Verdict]:
 
 
 def within(max_tokens: int) -> Step:
-    """Examples of at most `max_tokens` estimated tokens."""
     return kept_where(
         lambda example: None if example.tokens <= max_tokens else ("too-long", f"{example.tokens} estimated tokens")
     )
 
 
 def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-    """Exact copies go; the first stays."""
     first: dict[bytes, str] = {}
 
     def verdict(example: Example) -> tuple[str, str] | None:
-        original = first.setdefault(_digest(example), example.id)
+        parts = [message.model_dump_json() for message in (*example.messages, *example.native)]
+        parts += [example.rejected, *example.others, *(message.content for message in example.lost)]
+        digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+        original = first.setdefault(digest, example.id)
         return None if original == example.id else ("duplicate", f"the same as {original}")
 
     return kept_where(verdict)(examples)
@@ -125,65 +119,6 @@ def balanced(by: str, seed: int) -> Step:
     return step
 
 
-@dataclass
-class Scrubber:
-    """Replaces secrets in everything that is written, and counts them by kind."""
-
-    key: bytes = field(default=b"", repr=False)
-    """The workspace's secret, without which a placeholder tells only the kind."""
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-        """All examples without secrets; none is dropped."""
-        return [rewritten(example, self._text) for example in examples], []
-
-    def _text(self, text: str) -> str:
-        scrubbed = _scrubbed(text, self.key)
-        self.counts.update(scrubbed.counts)
-        return scrubbed.text
-
-
-# Histories share their system prompts and tasks; what only one of them holds is not kept.
-_scrubbed = lru_cache(maxsize=1024)(scrub)
-
-
-@dataclass
-class TokenBreaker:
-    """Breaks control tokens of chat templates, which a trainer's tokenizer would take for a switch of role."""
-
-    family: str = "all"  # of `chat_tokens.FAMILIES`, or "all"
-    broken: int = 0
-
-    def step(self, examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-        """All examples with these tokens as plain characters; none is dropped."""
-        return [rewritten(example, self._text) for example in examples], []
-
-    def _text(self, text: str) -> str:
-        family = "" if self.family == "all" else self.family
-        # Tags of tool calls are how some agents act: the formats read them.
-        found = [token for token in chat_tokens.tokens(text, family) if "tool" not in token.lower()]
-        self.broken += len(found)
-        for token in found:
-            text = text.replace(token, chat_tokens.broken(token, family))
-        return text
-
-
-def rewritten(example: Example, change: Callable[[str], str]) -> Example:
-    """`example` with `change` made to each text in its messages, tool calls and losing turns."""
-
-    def value(part: Any) -> Any:
-        if isinstance(part, str):
-            return change(part)
-        if isinstance(part, Mapping):
-            return {key: value(inner) for key, inner in part.items()}
-        return [value(inner) for inner in part] if isinstance(part, list) else part
-
-    def message(said: Message) -> Message:
-        return Message.model_validate(value(said.model_dump()))
-
-    return example.mapped(message, change)
-
-
 def _capped(
     examples: Sequence[Example], key: Callable[[Example], str], limit: int, seed: int, reason: str
 ) -> tuple[list[Example], list[Dropped]]:
@@ -199,7 +134,48 @@ def _capped(
     )
 
 
-def _digest(example: Example) -> bytes:
-    parts = [message.model_dump_json() for message in (*example.messages, *example.native)]
-    parts += [example.rejected, *example.others, *(message.content for message in example.lost)]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+def in_pairs(limit: int = 0) -> Step:
+    """A step: each resolved run takes the nearest failed run of its pull request; no run is used twice.
+
+    `limit` bounds the pairs of one pull request; 0: none. A failed run that stands in a pair is counted as `paired`.
+    """
+
+    def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+        kept, dropped = [], []
+        groups: dict[str, list[Example]] = {}
+        for example in examples:
+            try:
+                groups.setdefault(example.instance_id, []).extend(text_only(example))
+            except ItemError as error:
+                dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
+        for group in groups.values():
+            runs = {one.id: one for one in group}
+            near = sorted(
+                (abs(won.tokens - lost.tokens), won.id, lost.id)
+                for won in group
+                for lost in group
+                if won.resolved and lost.resolved is False and _opening(won) == _opening(lost)
+            )
+            paired: dict[str, str] = {}
+            for _, won, lost in near:
+                if not paired.keys() & {won, lost} and not 0 < limit <= len(paired) // 2:
+                    paired |= {won: lost, lost: won}
+                    opening = len(_opening(runs[won]))
+                    rest = runs[lost].messages[opening:]
+                    kept.append(replace(runs[won], opening=opening, lost=rest, rejected=rest[-1].content))
+                    dropped.append(Dropped(lost, runs[lost].instance_id, "paired", f"the failed side of {won}"))
+            outcomes = {one.resolved for one in group}
+            for one in [one for one in group if one.id not in paired]:
+                alone = "no-failed-run" if one.resolved else "no-resolved-run"
+                reason = "no-partner" if (not one.resolved) in outcomes - {None} else alone
+                reason = "outcome-unknown" if one.resolved is None else reason
+                dropped.append(Dropped(one.id, one.instance_id, reason))
+        return kept, dropped
+
+    return step
+
+
+def _opening(example: Example) -> tuple[Message, ...]:
+    """What stands before the first turn: instructions and task."""
+    first = next(place for place, message in enumerate(example.messages) if message.role == "assistant")
+    return example.messages[:first]

@@ -14,7 +14,7 @@ from itertools import pairwise, zip_longest
 
 from duel import shell
 from duel.conversation import dialogue, shown_output
-from duel.conversation.model import AgentCall, AgentReply, Entry, Outcome, Said
+from duel.conversation.model import AgentReply, Entry, Outcome, Said
 from duel.conversation.shown_output import Shown
 from duel.conversation.values import text
 from duel.exports.example import Example
@@ -69,8 +69,7 @@ class Recovery:
 def examine(example: Example) -> Recovery:
     """The steps, recovery spans and outcome of an example. Raises ItemError where its calls cannot be matched."""
     steps = steps_of(dialogue.parse(example.messages))
-    outcome, evidence = outcome_of(example)
-    return Recovery(steps, spans_of(steps), outcome, evidence)
+    return Recovery(steps, spans_of(steps), *outcome_of(example))
 
 
 def outcome_of(example: Example) -> tuple[Outcome, str]:
@@ -101,7 +100,15 @@ def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
             steps.append(ActionStep(turn, entry.text, "", "", told, "", seen))
         results = {result.id: result.text for result in entry.results}
         for order, call in enumerate(entry.calls):
-            steps.append(_step(turn, entry.text if order == 0 else "", call, results.get(call.id)))
+            observation = results.get(call.id)
+            given = call.arguments.get("command")
+            command = given if isinstance(given, str) and call.name.lower() in _SHELLS else ""
+            plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
+            action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)
+            seen = shown_output.shown(observation, command) if observation is not None else Shown()
+            path = text(call.arguments, "file_path", "path", "notebook_path", "filename")
+            thought = entry.text if order == 0 else ""
+            steps.append(ActionStep(turn, thought, call.name, action, observation, command, seen, path))
     return steps
 
 
@@ -128,8 +135,6 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
 
 @dataclass(frozen=True)
 class _Deed:
-    """What the commands of one kind in a step acted on."""
-
     names: frozenset[str]
     files: frozenset[str]
     operands: frozenset[str] = frozenset()
@@ -164,7 +169,8 @@ class _Action:
     def met_by(self, later: _Action) -> str:
         """The target that `later` has in common with this failed action; "" where it is about something else.
 
-        Of a script that does several things, the program that it runs is what failed.
+        Of a script that does several things, the program that it runs is what failed. Of several files the one counts
+        in which the observation names a failed test.
         """
         kind = next((kind for kind in (*_DECISIVE, *self.deeds) if kind in self.deeds), "")
         if kind not in later.deeds:
@@ -174,24 +180,20 @@ class _Action:
         both_test = kind == "run" and mine.names & tests and other.names & tests
         if kind not in {"read", "edit"} and not mine.names & other.names and not both_test:
             return ""  # another program
+        narrower = other.selection not in {"", mine.selection}
         if mine.files:
-            return self._common_file(mine, other)
-        if self.error == "test" and (other.files or other.selection not in {"", mine.selection}):
+            if narrower and self.error in {"test", "exception"}:
+                return ""
+            failed = {file for file in mine.files if any(_same_file(file, name) for name in self.failing)}
+            by_name = self.error == "missing-file"
+            met = (f for f in sorted(failed or mine.files) if any(_same_file(f, o, by_name) for o in other.files))
+            return next(met, "")
+        if self.error == "test" and (other.files or narrower):
             return ""  # fewer tests than those that failed
         if not mine.operands or not other.operands:  # a bare command: only the very same one is about the same
             return " ".join(mine.words) if mine.words == other.words else ""
         common = len(mine.operands & other.operands) / len(mine.operands | other.operands)
         return " ".join(sorted(mine.names)) if common >= _SAME_WORDS else ""
-
-    def _common_file(self, mine: _Deed, other: _Deed) -> str:
-        """The file that both are about: of several, one in which the observation names a failed test."""
-        if self.error in {"test", "exception"} and other.selection not in {"", mine.selection}:
-            return ""
-        failed = {file for file in mine.files if any(_same_file(file, name) for name in self.failing)}
-        for file in sorted(failed or mine.files):
-            if any(_same_file(file, name, by_name=self.error == "missing-file") for name in other.files):
-                return file
-        return ""
 
 
 def _deed(commands: Sequence[shell.Command]) -> _Deed:
@@ -214,18 +216,7 @@ def _deed(commands: Sequence[shell.Command]) -> _Deed:
     )
 
 
-def _step(turn: int, thought: str, call: AgentCall, observation: str | None) -> ActionStep:
-    given = call.arguments.get("command")
-    command = given if isinstance(given, str) and call.name.lower() in _SHELLS else ""
-    plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
-    action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)
-    seen = shown_output.shown(observation, command) if observation is not None else Shown()
-    path = text(call.arguments, "file_path", "path", "notebook_path", "filename")
-    return ActionStep(turn, thought, call.name, action, observation, command, seen, path)
-
-
 def _arguments(command: shell.Command) -> tuple[str, ...]:
-    """The words after the program that really runs."""
     return command.words[3 if command.words[1:2] == ("-m",) else 1 :]
 
 
@@ -233,9 +224,8 @@ def _operands(command: shell.Command) -> list[str]:
     """The words of a command that are no options. The text of inline programs counts word by word."""
     words: list[str] = []
     for word in _arguments(command):
-        if word.startswith("-") and len(word) > 1:
-            continue
-        words += re.findall(r"\w+", word) if any(c.isspace() for c in word) else [word]
+        if not word.startswith("-") or len(word) == 1:
+            words += re.findall(r"\w+", word) if any(c.isspace() for c in word) else [word]
     return words
 
 
@@ -252,7 +242,7 @@ def _plain(path: str) -> str:
     return re.sub(r"^(?:\./)+|/+$", "", path)
 
 
-def _same_file(one: str, other: str, *, by_name: bool = False) -> bool:
+def _same_file(one: str, other: str, by_name: bool = False) -> bool:
     """Equal, or one an absolute form of the other; `by_name` for a path that was mistaken: its last part decides."""
     if one == other or one.endswith(f"/{other}") or other.endswith(f"/{one}"):
         return True

@@ -8,7 +8,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from duel.audit.contamination import canonical_id, canonical_repo, issue_part, repo_of
 from duel.audit.duplicates import near_duplicates
@@ -46,11 +46,27 @@ def groups_of(examples: Sequence[Example], by: str) -> list[str]:
     What shares a repository (`by` "repo": under its present address, in any case) or a pull request ("pr") is one
     group, and so is what shares a base commit or an issue text: a fork, a copy under another id, a mirror.
     """
-    keys = [[*_keys(example, by)] for example in examples]
+    owners, ties = [], []
     repos: dict[str, set[str]] = {}
-    for example, own in zip(examples, keys, strict=True):
-        for key in own[1:]:
-            repos.setdefault(key, set()).add(canonical_repo(example.repo))
+    for example in examples:
+        repo, commit = canonical_repo(example.repo), example.base_commit.lower()
+        pull = canonical_id(example.instance_id) or example.id
+        owners.append((repo or repo_of(example.instance_id) or pull) if by == "repo" else pull)
+        words = re.findall(r"\w+", issue_part(example.task()).casefold())
+        own = [f"=commit {commit}"] if re.fullmatch(r"[0-9a-f]{12,64}", commit) else []
+        if len(words) >= _LEAST_WORDS:
+            own.append(f"=issue {hashlib.sha256(' '.join(words).encode()).hexdigest()}")
+        ties.append(own)
+        for key in own:
+            repos.setdefault(key, set()).add(repo)
+    find = united(
+        (owner, key) for owner, own in zip(owners, ties, strict=True) for key in own if len(repos[key]) <= _TEMPLATE
+    )
+    return [find(owner) for owner in owners]
+
+
+def united(ties: Iterable[tuple[str, str]]) -> Callable[[str], str]:
+    """The group of a key, by the least of its keys; one that begins with "=" names a group where no other does."""
     root: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -58,25 +74,10 @@ def groups_of(examples: Sequence[Example], by: str) -> list[str]:
             root[key] = key = root[root[key]]
         return key
 
-    for own in keys:
-        for key in own[1:]:
-            if len(repos[key]) <= _TEMPLATE:
-                first, second = sorted((find(own[0]), find(key)), key=lambda name: (name.startswith("="), name))
-                root[second] = first
-    return [find(own[0]) for own in keys]
-
-
-def _keys(example: Example, by: str) -> Iterator[str]:
-    """The name of an example's own group, then whatever else ties it to others."""
-    named = canonical_repo(example.repo) or repo_of(example.instance_id)
-    pull = canonical_id(example.instance_id) or example.id
-    yield named or pull if by == "repo" else pull
-    if re.fullmatch(r"[0-9a-f]{12,64}", example.base_commit.lower()):
-        yield f"=commit {example.base_commit.lower()}"
-    task = next((message.content for message in example.messages if message.role == "user"), "")
-    words = re.findall(r"\w+", issue_part(task).casefold())
-    if len(words) >= _LEAST_WORDS:
-        yield f"=issue {hashlib.sha256(' '.join(words).encode()).hexdigest()}"
+    for one, other in ties:
+        first, second = sorted((find(one), find(other)), key=lambda name: (name.startswith("="), name))
+        root[second] = first
+    return find
 
 
 def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: int) -> Division:
@@ -86,17 +87,16 @@ def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: 
     that room; where none has room, the split that misses most takes it.
     """
     names = groups_of(examples, by)
-    groups: dict[str, list[Example]] = {}
+    tokens = Counter[str]()
     for name, example in zip(names, examples, strict=True):
-        groups.setdefault(name, []).append(example)
-    if len(groups) < len(shares):
+        tokens[name] += example.tokens
+    if len(tokens) < len(shares):
         raise UserError(
             f"{len(shares)} splits need at least {len(shares)} {GROUP_NAMES[by]}",
             where="--split",
-            value=f"{len(groups)} found: {', '.join(sorted(groups)[:5])}",
+            value=f"{len(tokens)} found: {', '.join(sorted(tokens)[:5])}",
             hint="--group pr splits by pull request, --split 100 does not split" if by == "repo" else "--split 100",
         )
-    tokens = {name: sum(example.tokens for example in group) for name, group in groups.items()}
     placed = place(tokens, shares, seed)
     parts: dict[str, list[Example]] = {split: [] for split in shares}
     for name, example in zip(names, examples, strict=True):
@@ -105,24 +105,30 @@ def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: 
 
 
 def without_shared_copies(division: Division, threshold: float) -> list[Dropped]:
-    """Take near-duplicates out of all splits but the one that holds most of their tokens; returns what went."""
+    """Take near-duplicates out of all splits but the one that holds most of their tokens; returns what went.
+
+    Compared is everything but the system prompt, which all of them share.
+    """
     everything = [(split, example) for split, part in division.parts.items() for example in part]
     if len(division.parts) < 2:
         return []
-    representative = near_duplicates(((example.id, _text(example)) for _, example in everything), threshold)
+    texts = (
+        (example.id, "\n".join(message.content for message in example.messages if message.role != "system"))
+        for _, example in everything
+    )
+    find = united(near_duplicates(texts, threshold).items())
     clusters: dict[str, list[tuple[str, Example]]] = {}
     for split, example in everything:
-        clusters.setdefault(_root(representative, example.id), []).append((split, example))
+        clusters.setdefault(find(example.id), []).append((split, example))
     dropped: dict[str, Dropped] = {}
     for members in clusters.values():
         tokens = Counter[str]()
         for split, example in members:
             tokens[split] += example.tokens
         home = max(division.parts, key=tokens.__getitem__)
-        for split, example in members:
-            if split != home:
-                detail = f"a near-duplicate lies in {home}"
-                dropped[example.id] = Dropped(example.id, example.instance_id, "near-duplicate-across-splits", detail)
+        detail = f"a near-duplicate lies in {home}"
+        for example in [example for split, example in members if split != home]:
+            dropped[example.id] = Dropped(example.id, example.instance_id, "near-duplicate-across-splits", detail)
     for split, part in division.parts.items():
         division.parts[split] = [example for example in part if example.id not in dropped]
         if not division.parts[split]:
@@ -132,7 +138,6 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
 
 
 def groups_by_split(division: Division) -> dict[str, set[str]]:
-    """The groups that lie in each split, in whole or in part."""
     names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
     return {split: {next(names) for _ in part} for split, part in division.parts.items()}
 
@@ -152,7 +157,10 @@ def check(division: Division) -> None:
 
 
 def place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """{group: split} for the tokens of each group, as `divide` describes it."""
+    """{group: split} for the tokens of each group, as `divide` describes it.
+
+    Few, large groups can leave a split without any: it gets the smallest of the split that has most groups.
+    """
     draw = random.Random(f"{seed}/split")
     total = sum(tokens.values())
     room = {split: share * total for split, share in shares.items()}
@@ -163,18 +171,13 @@ def place(tokens: Mapping[str, int], shares: Mapping[str, float], seed: int) -> 
         split = draw.choices(fitting, weights)[0] if fitting else max(shares, key=lambda name: room[name])
         placed[group] = split
         room[split] -= tokens[group]
-    _fill_empty(placed, tokens, shares)
-    return placed
-
-
-def _fill_empty(placed: dict[str, str], tokens: Mapping[str, int], shares: Mapping[str, float]) -> None:
-    """Few, large groups can leave a split without any: it gets the smallest of the split that has most groups."""
     for split in shares:
         if split not in placed.values():
             groups = list(placed.values())
             richest = max(shares, key=groups.count)
             smallest = min((g for g in placed if placed[g] == richest), key=lambda name: (tokens[name], name))
             placed[smallest] = split
+    return placed
 
 
 def _notes(tokens: Mapping[str, int], placed: Mapping[str, str], shares: Mapping[str, float], by: str) -> list[str]:
@@ -195,16 +198,3 @@ def _notes(tokens: Mapping[str, int], placed: Mapping[str, str], shares: Mapping
         became = " / ".join(f"{split} {share:.1%}" for split, share in got.items())
         notes.append(f"groups stay whole, so the shares of tokens became {became}")
     return notes
-
-
-def _root(representative: Mapping[str, str], key: str) -> str:
-    seen = {key}
-    while key in representative and representative[key] not in seen:
-        key = representative[key]
-        seen.add(key)
-    return key
-
-
-def _text(example: Example) -> str:
-    """What two examples are compared by: everything but the system prompt, which all of them share."""
-    return "\n".join(message.content for message in example.messages if message.role != "system")

@@ -56,7 +56,6 @@ def find(source: str, here: Path) -> dict[str, Path]:
 
 
 def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
-    """The trajectories with what tests said of their runs, by instance id. Raises SourceError."""
     known = outcomes(file)
     found = []
     for example in examples:
@@ -126,7 +125,6 @@ def _file(path: Path, name: str) -> Loaded:
 
 
 def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Example:
-    """One row as an example. Raises ItemError that says why it cannot be one."""
     messages, native, session = _conversation(record, identity)
     native = _kept_calls(record) or native
     if not any(message.role == "assistant" for message in (*messages, *native)):
@@ -164,7 +162,6 @@ def _refused(record: Mapping[str, Any], messages: list[Message]) -> tuple[tuple[
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
-    """Every row of a file, an ItemError in the place of one that cannot be read."""
     try:
         for record in record_files.records(path):
             if isinstance(record, record_files.Hole):
@@ -210,7 +207,6 @@ def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
 
 
 def _style(messages: list[Message]) -> str:
-    """The style of the last action, as for a duel's turn."""
     last = next((message for message in reversed(messages) if message.role == "assistant"), None)
     calls = dialogue.calls_in(last) if last else ()
     return calls[-1].name if calls else shell.style(turn.command(last.content)) if last else ""

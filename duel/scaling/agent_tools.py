@@ -19,10 +19,10 @@ from duel.errors import ItemError, SourceError
 from duel.scaling import table
 
 _TOLD = re.compile(r"description|explanation|reason|summary|justification")
+_LISTING = "an MCP server's answer to tools/list, a list of functions, or rows of `duel scale sessions`"
 
 
 def ours() -> list[dict[str, Any]]:
-    """Our own tools, as rows declare them."""
     found: list[dict[str, Any]] = table("agent_tools")["tools"]
     return found
 
@@ -68,7 +68,6 @@ class Toolset:
         return PlannedCall(name, made)
 
     def meant(self, name: str, arguments: dict[str, Any]) -> PlannedCall:
-        """Our call behind a row's. Raises ItemError (`no-tool`)."""
         for ours, (theirs, spelled) in self.names.items():
             back = {value: key for key, value in spelled.items()}
             if theirs == name and {key for key in arguments if not _TOLD.fullmatch(key)} <= back.keys():
@@ -77,7 +76,6 @@ class Toolset:
 
 
 def shell_form(call: PlannedCall) -> str | None:
-    """The command that gives what the call gives; None for an edit."""
     asked = {key: shlex.quote(str(value)) for key, value in call.arguments.items()}
     if call.tool == "read":
         first = call.arguments.get("offset", 1)
@@ -94,59 +92,57 @@ def _properties(tool: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def of_declared(declared: list[dict[str, Any]]) -> Toolset:
-    """Which of these tools does what ours do, by the words of its name and by its arguments."""
-    names: dict[str, tuple[str, dict[str, str]]] = {}
-    for tool_of_ours in ours():
-        own, needed = tool_of_ours["function"]["name"], _required(tool_of_ours)
-        for tool in declared:
-            spelled = {key: found for key in _properties(tool_of_ours) if (found := _spelling(key, tool))}
-            words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
-            theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
-            fits = set(needed) <= spelled.keys() and theirs <= set(spelled.values())
-            if fits and set(table("agent_tools")["words"][own].split()) & {word.lower() for word in words}:
-                names.setdefault(own, (tool["function"]["name"], spelled))
-    return Toolset(declared, names)
-
-
 def _required(tool: dict[str, Any]) -> list[str]:
     found = tool["function"].get("parameters", {}).get("required")
     return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 
-def _spelling(key: str, tool: dict[str, Any]) -> str:
-    return next((name for name in table("agent_tools")["spelled"][key].split() if name in _properties(tool)), "")
+def of_declared(declared: list[dict[str, Any]]) -> Toolset:
+    """Which of these tools does what ours do, by the words of its name and by its arguments."""
+    names: dict[str, tuple[str, dict[str, str]]] = {}
+    known = table("agent_tools")
+    for mine in ours():
+        own = mine["function"]["name"]
+        for tool in declared:
+            spelled = {}
+            for key in _properties(mine):
+                for name in [name for name in known["spelled"][key].split() if name in _properties(tool)][:1]:
+                    spelled[key] = name
+            words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
+            theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
+            fits = set(_required(mine)) <= spelled.keys() and theirs <= set(spelled.values())
+            if fits and set(known["words"][own].split()) & {word.lower() for word in words}:
+                names.setdefault(own, (tool["function"]["name"], spelled))
+    return Toolset(declared, names)
 
 
 def of_file(path: Path) -> Toolset:
     """The tools of a listing or of sessions. Raises SourceError where they have no shell, or the file has no tools."""
-    hint = "an MCP server's answer to tools/list, a list of functions, or rows of `duel scale sessions`"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SourceError("cannot be read", where=path, value=error.strerror, hint=hint) from None
+        raise SourceError("cannot be read", where=path, value=error.strerror, hint=_LISTING) from None
     try:
         listings = [orjson.loads(data)]
     except orjson.JSONDecodeError:
         try:
             listings = [orjson.loads(line) for line in data.splitlines() if line.strip()]
         except orjson.JSONDecodeError as error:
-            raise SourceError("not JSON", where=path, value=error, hint=hint) from None
+            raise SourceError("not JSON", where=path, value=error, hint=_LISTING) from None
+    declared: dict[str, dict[str, Any]] = {}
     for listing in listings:
         if isinstance(listing, dict) and (refusal := listing.get("error")):
             told = refusal.get("message") if isinstance(refusal, dict) else refusal
-            raise SourceError("the server answered with an error and lists no tools", where=path, value=told, hint=hint)
-    declared = {tool["function"]["name"]: tool for listing in listings for tool in envelopes(_listed(listing))}
+            what = "the server answered with an error and lists no tools"
+            raise SourceError(what, where=path, value=told, hint=_LISTING)
+        for key in ("result", "tools"):
+            listing = listing.get(key, listing) if isinstance(listing, dict) else listing
+        declared |= {tool["function"]["name"]: tool for tool in envelopes(listing)}
     tools = of_declared([*declared.values()])
     if "bash" not in tools.names:
-        raise SourceError("no tool that runs a command", where=path, value=", ".join(declared) or "no tools", hint=hint)
+        value = ", ".join(declared) or "no tools"
+        raise SourceError("no tool that runs a command", where=path, value=value, hint=_LISTING)
     return tools
-
-
-def _listed(listing: Any) -> Any:
-    for key in ("result", "tools"):
-        listing = listing.get(key, listing) if isinstance(listing, dict) else listing
-    return listing
 
 
 def envelopes(tools: Any) -> list[dict[str, Any]]:

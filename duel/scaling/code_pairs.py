@@ -1,7 +1,7 @@
 """Code pairs out of git repositories: what a comment asks for and the code that does it, a function and its test.
 
-Blobs of one commit are read without a checkout, and nothing of them is run. Python, JavaScript, TypeScript, Go, Rust
-and Java, by tree-sitter.
+Blobs of one commit are read without a checkout; nothing of them is run. The rules follow CodeSearchNet (Husain et al.,
+arXiv 1909.09436, section 2), The Vault (Nguyen et al., arXiv 2305.06156, section 3) and StarCoder2's docstring filters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from duel.bookkeeping import LeftOut
 from duel.errors import SourceError, UserError
 from duel.records import Message
 from duel.scaling import table
-from duel.scaling.pair_rules import pattern, refusal
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.sources.mining.own_commits import spdx_of
 
@@ -30,16 +29,18 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 LARGEST_FILE = 400_000
+LONGEST_CODE = 200, 12_000
+"""Lines and characters."""
+_FILLER = frozenset("the a an of and to for this".split())
 _WRAPPERS = {"export_statement", "decorated_definition"}
 _MARKS = {"attribute_item", "decorator", "annotation", "marker_annotation"}
 _SPDX = re.compile(rb"SPDX-License-Identifier:\s*([\w.+() -]+?)\s*(?:\*/|-->|\r?\n|$)")
 _DECLARED = re.compile(r"""(?m)^\s*"?license"?\s*[:=]\s*(?:\{\s*text\s*=\s*)?["']([\w.+() -]{2,60})["']""")
+_TELLS_LICENSE = re.compile(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)")
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, class, interface or error handler: where it stands, what its comment says, its code without that."""
-
     kind: str
     language: str
     name: str
@@ -49,129 +50,116 @@ class Definition:
     line: int
 
 
-@dataclass(frozen=True)
-class Blob:
-    """A file of a commit."""
-
-    path: str
-    source: bytes
-
-    @property
-    def suffix(self) -> str:
-        return self.path.rpartition(".")[2]
-
-
-class Repository:
-    """A git repository at its HEAD."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.commit = self._git("rev-parse", "HEAD").decode().strip()
-        remote = self._git("config", "--get", "remote.origin.url", may_fail=True).decode().strip()
-        self.name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{folder.resolve().name}"
-
-    def _git(self, *words: str, may_fail: bool = False) -> bytes:
-        done = subprocess.run(["git", "-C", self.folder, *words], capture_output=True, check=False)  # noqa: S603, S607
-        if done.returncode and not may_fail:
-            raise SourceError("not a git repository with a commit", where=self.folder, hint="`git init` and commit")
-        return done.stdout
-
-    def blobs(self) -> Iterator[Blob]:
-        """The files that may hold pairs or tell the license, in the order of their paths."""
-        listed = [
-            line.split(None, 4) for line in self._git("ls-tree", "-rlz", "HEAD").decode("utf-8", "replace").split("\0")
-        ]
-        wanted = [(sha, path) for _, kind, sha, size, path in filter(None, listed)
-                  if kind == "blob" and int(size) <= LARGEST_FILE and _is_wanted(path)]  # fmt: skip
-        ids = b"\n".join(sha.encode() for sha, _ in wanted)
-        command = ["git", "-C", str(self.folder), "cat-file", "--batch"]
-        out = subprocess.run(command, input=ids, capture_output=True, check=False).stdout  # noqa: S603
-        at = 0
-        for _, path in wanted:
-            head, _, _ = out[at : at + 120].partition(b"\n")
-            size = int(head.split()[2])
-            at += len(head) + 1
-            yield Blob(path, out[at : at + size])
-            at += size + 1
-
-
-def _is_wanted(path: str) -> bool:
-    if "/" not in path and re.match(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)", path):
-        return True
-    return path.rpartition(".")[2] in suffixes() and not pattern("skipped").search(path)
-
-
-@cache
-def _kinds() -> dict[str, str]:
-    """{type of a node: what it defines}."""
-    return {node: kind for kind, nodes in table("code_pairs")["nodes"].items() for node in nodes.split()}
-
-
 def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
     """The pairs of one repository as rows; what is left out is counted in `drops`. Raises SourceError, UserError."""
-    repository = Repository(folder)
-    blobs = list(repository.blobs())
-    license = _license([blob for blob in blobs if "/" not in blob.path])
+    commit = _git(folder, "rev-parse", "HEAD").decode().strip()
+    remote = _git(folder, "config", "--get", "remote.origin.url", may_fail=True).decode().strip()
+    name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{folder.resolve().name}"
+    blobs = _blobs(folder)
+    license = _license({path: source.decode("utf-8", "replace") for path, source in blobs.items() if "/" not in path})
     seen: set[bytes] = set()
-    licenses = {blob.path: _own_license(blob.source) or license for blob in blobs}
-    for pair in _pairs(blobs, drops, repository.name):
+    for pair in _pairs(blobs, drops, name):
         key = hashlib.sha256(re.sub(r"\W+", "", pair.code).encode()).digest()
         if key in seen:
-            drops.drop(f"{pair.path}#{pair.line}", repository.name, "the same code again")
+            drops.drop(f"{pair.path}#{pair.line}", name, "the same code again")
             continue
         seen.add(key)
-        yield _row(pair, repository, licenses[pair.path])
+        place = f"{name}/{pair.path}#{pair.line}"
+        asks = table("code_pairs")["asked"][pair.kind]
+        ask = asks[hashlib.sha256(place.encode()).digest()[0] % len(asks)]
+        request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
+        answer = f"```{pair.language}\n{pair.code}\n```"
+        own = _SPDX.search(blobs[pair.path][:2000])
+        source = RowSource(
+            kind="pairs",
+            name=name,
+            revision=commit,
+            file=pair.path,
+            row=pair.line,
+            license=own[1].decode().strip() if own else license,
+        )
+        yield ScaledRow(
+            id=f"pairs/{place}/{pair.kind.replace(' ', '-')}",
+            messages=[Message(role="user", content=request), Message(role="assistant", content=answer)],
+            source=source,
+            group=[f"repository {name}", f"commit {commit}"],
+            made={"by": "duel scale pairs", "kind": pair.kind, "language": pair.language},
+        )
 
 
-def _pairs(blobs: list[Blob], drops: LeftOut, repository: str) -> Iterator[Definition]:
-    functions: list[Definition] = []
+def _git(folder: Path, *words: str, given: bytes = b"", may_fail: bool = False) -> bytes:
+    done = subprocess.run(["git", "-C", folder, *words], input=given, capture_output=True, check=False)  # noqa: S603, S607
+    if done.returncode and not may_fail:
+        raise SourceError("not a git repository with a commit", where=folder, hint="`git init` and commit")
+    return done.stdout
+
+
+def _blobs(folder: Path) -> dict[str, bytes]:
+    """The files at HEAD that may hold pairs or tell the license, in the order of their paths."""
+    wanted: dict[str, bytes] = {}
+    for line in filter(None, _git(folder, "ls-tree", "-rlz", "HEAD").decode("utf-8", "replace").split("\0")):
+        _, kind, sha, size, path = line.split(None, 4)
+        code = path.rpartition(".")[2] in suffixes() and not pattern("skipped").search(path)
+        if kind == "blob" and int(size) <= LARGEST_FILE and (code or ("/" not in path and _TELLS_LICENSE.match(path))):
+            wanted[path] = sha.encode()
+    out = _git(folder, "cat-file", "--batch", given=b"\n".join(wanted.values()), may_fail=True)
+    found, at = {}, 0
+    for path in wanted:
+        head, _, _ = out[at : at + 120].partition(b"\n")
+        size_there = int(head.split()[2])
+        at += len(head) + 1
+        found[path] = out[at : at + size_there]
+        at += size_there + 1
+    return found
+
+
+def _license(top: dict[str, str]) -> str:
+    """What the repository says: license files, several joined by AND, else the field of its package."""
+    files = [text for path, text in top.items() if re.match(r"(?i)licen[sc]e|copying", path)]
+    named = sorted({found for text in files if (found := spdx_of(text))})
+    declared = [match[1] for text in top.values() if (match := _DECLARED.search(text))]
+    return declared[0].replace("/", " OR ") if declared and len(named) != 1 else " AND ".join(named)
+
+
+def _pairs(blobs: dict[str, bytes], drops: LeftOut, repository: str) -> Iterator[Definition]:
+    functions: defaultdict[tuple[str, str], list[Definition]] = defaultdict(list)
     tests: list[Definition] = []
-    for blob in blobs:
-        if blob.suffix not in suffixes():
+    for path, source in blobs.items():
+        suffix = path.rpartition(".")[2]
+        if suffix not in suffixes():
             continue
-        if pattern("generated").search(blob.source[:2000].decode("latin-1")):
-            drops.drop(blob.path, repository, "generated file")
+        if pattern("generated").search(source[:2000].decode("latin-1")):
+            drops.drop(path, repository, "generated file")
             continue
-        root = parse(blob.suffix, blob.source)
+        root = parse(suffix, source)
         if root.has_error:
-            drops.drop(blob.path, repository, "file does not parse")
+            drops.drop(path, repository, "file does not parse")
             continue
-        found = list(definitions(root, blob))
+        found = list(definitions(root, path, source))
         lines = [d for d in found if d.kind == "function" and d.name and 3 <= d.code.count("\n") + 1 <= 120]
-        if pattern("test").search(blob.path):
+        if pattern("test").search(path):
             tests += lines
             continue
-        functions += lines
-        for definition in found:
-            why = (
-                refusal(definition.doc, definition.code, definition.name, definition.kind)
-                if definition.doc
-                else "no comment"
-            )
+        for function in lines:
+            functions[function.language, function.name.lower().replace("_", "")].append(function)
+        for one in found:
+            why = refusal(one.doc, one.code, one.name, one.kind) if one.doc else "no comment"
             if why:
-                drops.drop(f"{definition.path}#{definition.line}", repository, why, definition.name)
+                drops.drop(f"{path}#{one.line}", repository, why, one.name)
             else:
-                yield definition
-    yield from _tests(functions, tests)
-
-
-def _tests(functions: list[Definition], tests: list[Definition]) -> Iterator[Definition]:
-    """A test with the one function that both its name and its body name."""
-    by_name: defaultdict[tuple[str, str], list[Definition]] = defaultdict(list)
-    for function in functions:
-        by_name[function.language, function.name.lower().replace("_", "")].append(function)
-    for test in tests:
+                yield one
+    for test in tests:  # with the one function that both its name and its body name
         wanted = re.sub(r"(?i)^test_?", "", test.name).lower().replace("_", "")
         for end in range(len(wanted), 3, -1):
-            found = by_name.get((test.language, wanted[:end]), [])
-            if len(found) == 1 and re.search(rf"\b{re.escape(found[0].name)}\b", test.code):
-                yield Definition("test", test.language, found[0].name, found[0].code, test.code, test.path, test.line)
+            named = functions.get((test.language, wanted[:end]), [])
+            if len(named) == 1 and re.search(rf"\b{re.escape(named[0].name)}\b", test.code):
+                yield Definition("test", test.language, named[0].name, named[0].code, test.code, test.path, test.line)
                 break
 
 
-def definitions(root: Node, blob: Blob) -> Iterator[Definition]:
+def definitions(root: Node, path: str, source: bytes) -> Iterator[Definition]:
     """Everything in a file that has a name or handles an error, with its comment; `doc` is "" where it has none."""
-    language = suffixes()[blob.suffix][0]
+    language = suffixes()[path.rpartition(".")[2]][0]
     stack = [root]
     while stack:
         node = stack.pop()
@@ -181,8 +169,26 @@ def definitions(root: Node, blob: Blob) -> Iterator[Definition]:
             continue
         kind, name = named
         outer = node.parent if node.parent is not None and node.parent.type in _WRAPPERS else node
-        doc, code = _doc_and_code(node, outer, kind, language, blob.source)
-        yield Definition(kind, language, name, doc, code, blob.path, outer.start_point[0] + 1)
+        whole, code = outer, _text(outer)
+        if kind == "error handler":
+            body = node.child_by_field_name("body") or node.named_children[-1]
+            within = [child for child in (*node.named_children, *body.named_children[:1]) if "comment" in child.type]
+            doc = _plain(_text(within[0])) if within else ""
+            whole, code = node, _text(node.parent or node)
+        elif language == "python" and (inside := _docstring(node)) is not None:
+            doc = inspect.cleandoc(re.sub(r"^[rRuUbB]*(\"\"\"|'''|\"|')|(\"\"\"|'''|\"|')$", "", _text(inside)))
+            parts = source[outer.start_byte : inside.start_byte].rstrip(), source[inside.end_byte : outer.end_byte]
+            code = b"".join(parts).decode("utf-8", "replace")
+        else:
+            doc = _comment_before(outer)
+        if indent := whole.start_point[1]:  # the code without the indentation that it has in its file
+            code = re.sub(rf"(?m)^[ \t]{{{indent}}}", "", code)
+        yield Definition(kind, language, name, doc, code, path, outer.start_point[0] + 1)
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    return {node: kind for kind, nodes in table("code_pairs")["nodes"].items() for node in nodes.split()}
 
 
 def _named(node: Node, kind: str) -> tuple[str, str] | None:
@@ -198,18 +204,6 @@ def _named(node: Node, kind: str) -> tuple[str, str] | None:
         kind = "interface" if inner is not None and inner.type == "interface_type" else kind
     name = node.child_by_field_name("name")
     return kind, _text(name) if name is not None else ""
-
-
-def _doc_and_code(node: Node, outer: Node, kind: str, language: str, source: bytes) -> tuple[str, str]:
-    if kind == "error handler":
-        body = node.child_by_field_name("body") or node.named_children[-1]
-        within = [child for child in (*node.named_children, *body.named_children[:1]) if "comment" in child.type]
-        return (_plain(_text(within[0])) if within else ""), _dedented(_text(node.parent or node), node)
-    if language == "python" and (inside := _docstring(node)) is not None:
-        raw = re.sub(r"^[rRuUbB]*(\"\"\"|'''|\"|')|(\"\"\"|'''|\"|')$", "", _text(inside))
-        code = source[outer.start_byte : inside.start_byte].rstrip() + source[inside.end_byte : outer.end_byte]
-        return inspect.cleandoc(raw), _dedented(code.decode("utf-8", "replace"), outer)
-    return _comment_before(outer), _dedented(_text(outer), outer)
 
 
 def _docstring(node: Node) -> Node | None:
@@ -246,51 +240,46 @@ def _text(node: Node) -> str:
     return (node.text or b"").decode("utf-8", "replace")
 
 
-def _dedented(code: str, node: Node) -> str:
-    """The code without the indentation that it has in its file."""
-    return re.sub(rf"(?m)^[ \t]{{{node.start_point[1]}}}", "", code) if node.start_point[1] else code
+@cache
+def pattern(name: str) -> re.Pattern[str]:
+    return re.compile(table("pair_rules")[name])
 
 
-def _license(top: list[Blob]) -> str:
-    """What the repository says: license files, several joined by AND, else the field of its package."""
-    files = [blob for blob in top if re.match(r"(?i)licen[sc]e|copying", blob.path)]
-    named = sorted({found for blob in files if (found := spdx_of(blob.source.decode("utf-8", "replace")))})
-    declared = [m[1] for blob in top if (m := _DECLARED.search(blob.source.decode("utf-8", "replace")))]
-    if declared and (len(named) != 1):
-        return declared[0].replace("/", " OR ")
-    return " AND ".join(named)
-
-
-def _own_license(source: bytes) -> str:
-    found = _SPDX.search(source[:2000])
-    return found[1].decode().strip() if found else ""
-
-
-def _row(pair: Definition, repository: Repository, license: str) -> ScaledRow:
-    place = f"{repository.name}/{pair.path}#{pair.line}"
-    asks = table("code_pairs")["asked"][pair.kind]
-    ask = asks[hashlib.sha256(place.encode()).digest()[0] % len(asks)]
-    request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
-    answer = f"```{pair.language}\n{pair.code}\n```"
-    source = RowSource(
-        kind="pairs",
-        name=repository.name,
-        revision=repository.commit,
-        file=pair.path,
-        row=pair.line,
-        license=license,
-    )
-    return ScaledRow(
-        id=f"pairs/{place}/{pair.kind.replace(' ', '-')}",
-        messages=[Message(role="user", content=request), Message(role="assistant", content=answer)],
-        source=source,
-        group=[f"repository {repository.name}", f"commit {repository.commit}"],
-        made={"by": "duel scale pairs", "kind": pair.kind, "language": pair.language},
-    )
+def refusal(doc: str, code: str, name: str, kind: str) -> str:
+    """Why this is no pair to learn from, a reason that is counted; "" where it is one."""
+    first = pattern("paragraph").split(doc, maxsplit=1)[0]
+    words = re.findall(r"[A-Za-z][A-Za-z'-]+", first)
+    if len(words) < (3 if kind == "error handler" else 5):
+        return "comment too short"
+    if len(doc.split()) > 500:
+        return "comment too long"
+    if sum(not c.isascii() for c in doc) > 0.1 * len(doc):
+        return "comment not in English letters"
+    for known in table("pair_rules")["in_comments"]:
+        if re.search(known["words"], doc[: known["within"]]):
+            return str(known["reason"])
+    if len(words) < 8 and "://" in first:
+        return "a link, no description"
+    if len(pattern("code_like").findall(doc)) > max(1, 0.4 * doc.count("\n")):
+        return "commented-out code"
+    if any(not re.search(rf"\b{parameter}\b", code) for parameter in pattern("parameter").findall(doc)):
+        return "a parameter that is not there"
+    told = {word.lower() for word in words} - _FILLER
+    if told <= {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}:
+        return "the name again"
+    lines = sum(bool(line.strip()) for line in code.splitlines())
+    if lines < 3:
+        return "code under 3 lines"
+    if lines > LONGEST_CODE[0] or len(code) > LONGEST_CODE[1]:
+        return "code too long"
+    if kind == "constructor" or re.fullmatch(r"__\w+__|toString|hashCode|equals|String|Error|constructor|new", name):
+        return "a method that every class has"
+    if kind == "function" and lines <= 3 and re.fullmatch(r"(?:get|set|is)(?:[A-Z_]\w*)", name):
+        return "getter or setter"
+    return "a stub" if lines <= 5 and pattern("stub").search(code) else ""
 
 
 def suffixes() -> dict[str, list[str]]:
-    """{suffix: its language, the module of the grammar, the function that gives it}."""
     found: dict[str, list[str]] = table("code_pairs")["suffixes"]
     return found
 
@@ -304,7 +293,6 @@ def _parser(suffix: str) -> Parser:
 
 
 def parse(suffix: str, source: bytes) -> Node:
-    """The tree of a file. Raises UserError where the grammars are not installed."""
     try:
         return _parser(suffix).parse(source).root_node
     except ModuleNotFoundError as error:
@@ -315,9 +303,7 @@ def parse(suffix: str, source: bytes) -> Node:
 def parses(label: str, source: bytes) -> bool | None:
     """Whether code parses in the language of its label; None where the language or its grammar is not there."""
     suffix = table("code_pairs")["labels"].get(label, label)
-    if suffix not in suffixes():
-        return None
     try:
-        return not _parser(suffix).parse(source).root_node.has_error
-    except ModuleNotFoundError:
+        return not parse(suffix, source).has_error if suffix in suffixes() else None
+    except UserError:
         return None

@@ -1,13 +1,12 @@
 """One set out of all sources: rows checked one by one, copies out, balanced, split by group, written.
 
-Rows pass through a file in the scratch folder; memory holds a few hundred bytes of each. Nothing is drawn but by hashes
-of ids, and the set appears as a whole at the end: a run that was killed leaves the earlier set, and the next gives the
-same bytes.
+Rows pass through a file in the scratch folder. Nothing is drawn but by hashes of ids, and the set appears as a whole at
+the end: a run that was killed leaves the earlier set, and the next gives the same bytes.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -17,25 +16,27 @@ import orjson
 from duel.audit.contamination import Benchmarks
 from duel.command import say
 from duel.errors import SettingsError, SourceError
-from duel.exports import formats, splits
+from duel.exports import card, formats, splits
 from duel.exports.dataset import Export, FormatFolder, Written
 from duel.exports.example import Division, Dropped
 from duel.exports.formats import Format
 from duel.exports.handover import Handover
 from duel.processes import spread
-from duel.scaling import diversity, row_reading, scaled_card
+from duel.scaling import diversity, row_reading
 from duel.scaling.near_copies import Bands
+from duel.scaling.row_checks import FACETS
 from duel.scaling.row_reading import ReadBatch, digest
 from duel.scaling.scaled_rows import home, source_files
-from duel.scaling.spool import FACETS, RowLines, Spool, SpoolPart
+from duel.scaling.spool import RowLines, Spool, SpoolPart
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+SHOWN = 40
+"""Sources in the card's table; statistics.json has all."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for."""
-
     formats: list[Format]
     shares: Mapping[str, float]
     balance: Sequence[str] = ()
@@ -63,9 +64,7 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
         batches = row_reading.read(files, settings, benchmarks, workspace.secret(), wanted.refused_words)
         spool, bands = Spool(RowLines(scratch / "rows.jsonl")), Bands(scratch)
         _read(spool, bands, batches, handover)
-        places = _distinct(spool, bands, range(len(spool.ids)), settings.audit.near_duplicate, handover)
-        for name in wanted.balance:
-            places = _balanced(spool, places, name, wanted.seed, handover)
+        places = _chosen(spool, bands, settings.audit.near_duplicate, wanted, handover)
         division = _divided(spool, places, wanted)
         with Export(workspace, handover, folder=home(workspace) / "combined") as export:
             written = _written(workspace, export, wanted.formats, division, apart=row_reading.are_many(files))
@@ -80,14 +79,24 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
                 "notes": division.notes,
                 **_diversity(spool, places),
             }
-            figures = scaled_card.statistics(spool, places)
+            figures = spool.statistics(places)
             export.write("statistics.json", orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
             export.write("dropped.jsonl", "".join(orjson.dumps(row).decode() + "\n" for row in handover.rows()))
-            export.save(scaled_card.render(written, facts, figures, scaled_card.sources(spool, places)), facts)
+            origins: Counter[tuple[str, ...]] = Counter()
+            for source in (spool.lines.row(place).source for place in places):
+                origins[source.kind, source.name, source.revision, source.license or "unknown"] += 1
+            told = {"written": written, "facts": facts, "figures": figures, "shown": SHOWN}
+            told["origins"] = [(*key, f"{count:,}") for key, count in sorted(origins.items())]
+            export.save(card.template(__package__, counted=_counted).render(told), facts)
         handover.say()
         return [form.line().replace("export/", "combined/", 1) for form in written]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{card.escaped(name)} {count:,}" for name, count in counts.items()]
+    return ", ".join(shown[:12]) + (f", {len(shown) - 12:,} more" if len(shown) > 12 else "")
 
 
 def _read(spool: Spool, bands: Bands, batches: Iterable[ReadBatch], handover: Handover) -> None:
@@ -110,80 +119,52 @@ def _read(spool: Spool, bands: Bands, batches: Iterable[ReadBatch], handover: Ha
             handover.record(f"check {kind}/{name}", taken, len(spool.ids) - first, dropped)
 
 
-def _written(
-    workspace: Workspace, export: Export, wanted: Sequence[Format], division: Division, apart: bool
-) -> list[Written]:
-    """Every format in the export; of many rows each is written in a process of its own."""
-    if not apart or len(wanted) == 1:
-        return [export.add(form, division) for form in wanted]
-    given = workspace, division
-    names = (form.name for form in wanted)
-    made = spread(_written_apart, names, min(len(wanted), row_reading.processes()), _prepare, given)
-    return [export.adopt(form, folder) for form, folder in zip(wanted, made, strict=True)]
+def _chosen(spool: Spool, bands: Bands, threshold: float, wanted: Wanted, handover: Handover) -> list[int]:
+    """Without exact copies, then without near-duplicates; the first of each stays. Then balanced.
 
+    No value of a facet to balance by holds more than an even share; a row's id decides whether it stays.
+    """
+    places = list(range(len(spool.ids)))
 
-_given: tuple[Workspace, Division]
+    def without(step: str, reason: str, out: Mapping[int, str]) -> list[int]:
+        kept = [place for place in places if place not in out]
+        dropped = [spool.drop(place, reason, out[place]) for place in places if place in out]
+        handover.record(step, len(places), len(kept), dropped)
+        return kept
 
-
-def _prepare(workspace: Workspace, division: Division) -> None:
-    global _given
-    _given = workspace, division
-
-
-def _written_apart(name: str) -> FormatFolder:
-    workspace, division = _given
-    [form] = formats.named(name)
-    return Export(workspace, Handover(), folder=workspace.private / "combine" / name).apart(form, division)
-
-
-def _distinct(spool: Spool, bands: Bands, places: Sequence[int], threshold: float, handover: Handover) -> list[int]:
-    """Without exact copies, then without near-duplicates; the first of each stays."""
     first: dict[bytes, int] = {}
+    copies = {}
     for place in places:
-        first.setdefault(spool.digests[place], place)
-    copies = {place: first[spool.digests[place]] for place in places if first[spool.digests[place]] != place}
-    places = _without(spool, places, copies, "duplicate", "copies", handover)
-    near = bands.groups(places, threshold)
-    return _without(spool, places, near, "near-duplicate", "near-copies", handover)
-
-
-def _without(
-    spool: Spool, places: Sequence[int], copies: Mapping[int, int], reason: str, step: str, handover: Handover
-) -> list[int]:
-    dropped = [spool.drop(place, reason, f"of {spool.ids[copies[place]]}") for place in places if place in copies]
-    kept = [place for place in places if place not in copies]
-    handover.record(step, len(places), len(kept), dropped)
-    return kept
-
-
-def _balanced(spool: Spool, places: list[int], name: str, seed: int, handover: Handover) -> list[int]:
-    """No value of a facet holds more than an even share; a row's id decides whether it stays."""
-    at = FACETS.index(name)
-    groups: dict[str, list[int]] = {}
-    for place in sorted(places, key=lambda place: digest(f"{seed}/{name}/{spool.ids[place]}".encode())):
-        groups.setdefault(spool.facets[place][at], []).append(place)
-    share = -(-len(places) // max(1, len(groups)))
-    over = {place for group in groups.values() for place in group[share:]}
-    reason = f"over-even-share-of-{name}"
-    dropped = [spool.drop(place, reason, spool.facets[place][at]) for place in places if place in over]
-    kept = [place for place in places if place not in over]
-    handover.record(f"balance {name}", len(places), len(kept), dropped)
-    return kept
+        if (original := first.setdefault(spool.digests[place], place)) != place:
+            copies[place] = f"of {spool.ids[original]}"
+    places = without("copies", "duplicate", copies)
+    near = {place: f"of {spool.ids[original]}" for place, original in bands.groups(places, threshold).items()}
+    places = without("near-copies", "near-duplicate", near)
+    for name in wanted.balance:
+        at = FACETS.index(name)
+        groups: dict[str, list[int]] = {}
+        for place in sorted(places, key=lambda place: digest(f"{wanted.seed}/{name}/{spool.ids[place]}".encode())):
+            groups.setdefault(spool.facets[place][at], []).append(place)
+        share = -(-len(places) // max(1, len(groups)))
+        over = {place: value for value, group in groups.items() for place in group[share:]}
+        places = without(f"balance {name}", f"over-even-share-of-{name}", over)
+    return places
 
 
 def _divided(spool: Spool, places: list[int], wanted: Wanted) -> Division:
     """Every group in one split: rows that share a repository, commit, plan, template or parent, through others too."""
-    root = _united(spool, places)
+    find = splits.united((f"row {spool.ids[place]}", key) for place in places for key in spool.keys[place])
+    group = {place: find(f"row {spool.ids[place]}") for place in places}
     tokens: Counter[str] = Counter()
     for place in places:
-        tokens[root(place)] += spool.tokens[place]
+        tokens[group[place]] += spool.tokens[place]
     if len(tokens) < len(wanted.shares):
         hint = "more sources, or --split 100"
         raise SourceError("there are fewer groups than splits", where="--split", value=len(tokens), hint=hint)
     placed = splits.place(tokens, wanted.shares, wanted.seed)
     parts: dict[str, list[int]] = {split: [] for split in wanted.shares}
     for place in places:
-        parts[placed[root(place)]].append(place)
+        parts[placed[group[place]]].append(place)
     largest = max(tokens.values()) / sum(tokens.values())
     note = f"{len(tokens):,} groups, none in two splits; the largest holds {largest:.1%} of the tokens"
     got = {name: sum(spool.tokens[place] for place in part) / sum(tokens.values()) for name, part in parts.items()}
@@ -204,18 +185,25 @@ def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
     return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}
 
 
-def _united(spool: Spool, places: list[int]) -> Callable[[int], str]:
-    """The group of a place, by the least key that its rows are tied by."""
-    parents: dict[str, str] = {}
+def _written(
+    workspace: Workspace, export: Export, wanted: Sequence[Format], division: Division, apart: bool
+) -> list[Written]:
+    if not apart or len(wanted) == 1:
+        return [export.add(form, division) for form in wanted]
+    names = (form.name for form in wanted)
+    made = spread(_written_apart, names, min(len(wanted), row_reading.processes()), _prepare, (workspace, division))
+    return [export.adopt(form, folder) for form, folder in zip(wanted, made, strict=True)]
 
-    def find(key: str) -> str:
-        while parents.setdefault(key, key) != key:
-            parents[key] = key = parents[parents[key]]
-        return key
 
-    for place in places:
-        own = f"row {spool.ids[place]}"
-        for key in spool.keys[place]:
-            low, high = sorted((find(own), find(key)))
-            parents[high] = low
-    return lambda place: find(f"row {spool.ids[place]}")
+_given: tuple[Workspace, Division]
+
+
+def _prepare(workspace: Workspace, division: Division) -> None:
+    global _given
+    _given = workspace, division
+
+
+def _written_apart(name: str) -> FormatFolder:
+    workspace, division = _given
+    [form] = formats.named(name)
+    return Export(workspace, Handover(), folder=workspace.private / "combine" / name).apart(form, division)

@@ -6,14 +6,17 @@ Thresholds lie where requests of real users lie (BFCL v4 live: distinct-2 0.54, 
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import exp, log
 
 from duel.audit import duplicates
+from duel.bookkeeping import LeftOut
 from duel.scaling.scaled_rows import ScaledRow
 
 SAMPLE, COMPARED, NEAR = 500, 200, 0.85
+FRAME_SHARE = 0.002
+"""Share of the rows that may be asked in one frame; at least one may."""
 WANTED = {
     "distinct frames": (0.9, 1.0),
     "near-duplicates": (0.0, 0.02),
@@ -26,26 +29,41 @@ WANTED = {
 _NAME = re.compile(r"\b\w*(?:[A-Z_./]\w*)+\b|[\w-]+(?:[./]\w+)+|\b\w*\d\w*\b")
 
 
+def varied(rows: Iterable[ScaledRow], drops: LeftOut) -> Iterator[ScaledRow]:
+    """Without requests that say the same in nearly the same words, and without more of one frame than its share."""
+    rows = list(rows)
+    alike = duplicates.similar_groups([duplicates.hashed_words(request_of(row)) for row in rows], NEAR)
+    frames: Counter[str] = Counter()
+    most = max(1, int(FRAME_SHARE * len(rows)))
+    for place, row in enumerate(rows):
+        frame = frame_of(row)
+        if place in alike:
+            drops.drop(row.id, row.source.name, "request-like-another", rows[alike[place]].id)
+        elif frames[frame] >= most:
+            drops.drop(row.id, row.source.name, "frame-used-up", frame)
+        else:
+            frames[frame] += 1
+            yield row
+
+
 def figures(rows: Sequence[ScaledRow]) -> dict[str, float]:
-    """The figures of a sample of synthetic rows."""
     requests = [request_of(row) for row in rows]
-    frames = {frame(text, row.made.get("names", ())) for text, row in zip(requests, rows, strict=True)}
     words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in requests]
     pairs = [pair for text in words for pair in pairwise(text)]
     near = duplicates.similar_groups([duplicates.hashed_words(text) for text in requests], NEAR)
     total = len(rows)
-    return {
-        "distinct frames": round(len(frames) / total, 3),
-        "near-duplicates": round(len(near) / total, 3),
-        "distinct-2": round(len(set(pairs)) / max(1, len(pairs)), 3),
-        "self-BLEU-4": round(_self_bleu(words[:COMPARED]), 3),
-        "with a failed call": round(sum(bool(row.made.get("failed_calls")) for row in rows) / total, 3),
-        "without a call": round(sum(not row.calls() for row in rows) / total, 3),
+    found = {
+        "distinct frames": len({frame_of(row) for row in rows}) / total,
+        "near-duplicates": len(near) / total,
+        "distinct-2": len(set(pairs)) / max(1, len(pairs)),
+        "self-BLEU-4": _self_bleu(words[:COMPARED]),
+        "with a failed call": sum(bool(row.made.get("failed_calls")) for row in rows) / total,
+        "without a call": sum(not row.calls() for row in rows) / total,
     }
+    return {name: round(figure, 3) for name, figure in found.items()}
 
 
 def missed(found: dict[str, float]) -> list[str]:
-    """Each figure outside of what is wanted, as a sentence for people."""
     return [
         f"{name} is {found[name]:g}, wanted is {low:g} to {high:g}"
         for name, (low, high) in WANTED.items()
@@ -57,9 +75,10 @@ def request_of(row: ScaledRow) -> str:
     return next(message.content for message in row.messages if message.role == "user")
 
 
-def frame(text: str, names: Sequence[str]) -> str:
+def frame_of(row: ScaledRow) -> str:
     """A request without what is particular to it: the names that its plan put in, and whatever else looks like one."""
-    for name in sorted(names, key=len, reverse=True):
+    text = request_of(row)
+    for name in sorted(row.made.get("names", ()), key=len, reverse=True):
         text = text.replace(name, "X")
     return _NAME.sub("X", text).replace("`", "").lower()
 

@@ -1,4 +1,4 @@
-"""Plans carried out: every observation of a row happened, in a sandboxed checkout, and happens again.
+"""The synthetic source: plans carried out in a sandbox, so that every observation happened, and happens again.
 
 Gates, each a reason that is counted: the tools' schemas, what the answer needs was observed, a second execution from a
 fresh checkout gives the same, and without any one call that did not fail the answer cannot be known.
@@ -6,6 +6,7 @@ fresh checkout gives the same, and without any one call that did not fail the an
 
 import asyncio
 import random
+import re
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,20 @@ from itertools import islice
 from typing import Any
 
 from duel.bookkeeping import LeftOut
-from duel.errors import ItemError
+from duel.command import say
+from duel.errors import ItemError, SettingsError
+from duel.execution import backends
 from duel.execution.executor import Executor, Start, State
+from duel.offline import sample
 from duel.records import Message
 from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.plans import Ground, LastWords, Seen, Steps, plans, survey
 from duel.scaling.scaled_rows import RowSource, ScaledRow
+from duel.settings import Settings
+from duel.workspace import Workspace
 
+HISTORY = 2
+"""Commits of a checkout: a long task undoes the last one."""
 SHOWN = 60
 """Lines of a search that are shown."""
 LONGEST = 20_000
@@ -29,19 +37,64 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Beat:
-    """One message that is no observation: what was asked, said, and called."""
-
     role: str
     text: str
     calls: tuple[PlannedCall, ...] = ()
 
 
+async def drafts(
+    workspace: Workspace,
+    settings: Settings,
+    places: Sequence[str],
+    count: int,
+    seed: int,
+    drops: LeftOut,
+    tools: Toolset,
+    *,
+    offline: bool,
+) -> list[ScaledRow]:
+    """Rows in plain words. Raises SettingsError where no sandbox is set, or a place is no commit."""
+    starts = [start_of(place) for place in places] or bundled()
+    executor = await opened(workspace, settings, offline=offline)
+    try:
+        say(f"carrying out {count:,} plans with {executor.describe()} …")
+        return [row async for row in rows(executor, starts, count, seed, drops, tools)]
+    finally:
+        await executor.close()
+
+
+async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> Executor:
+    """The sandbox of the settings, with compilers. Raises SettingsError where none is set."""
+    if settings.execute.backend == "off":
+        hint = '`backend = "bubblewrap"` on Linux, or "docker"'
+        raise SettingsError("no back end is set to run plans", where="[execute] backend", value="off", hint=hint)
+    most = backends.limits(settings)
+    return await asyncio.to_thread(backends.open_machine, workspace, settings, most, offline=offline)
+
+
+def bundled() -> list[tuple[Start, str]]:
+    import pyarrow.parquet as pq
+
+    columns = ["repo", "base_commit", "license"]
+    found = pq.read_table(sample.folder() / "pulls.parquet", columns=columns).to_pylist()
+    known = {(row["repo"], row["base_commit"]): row["license"] for row in found}
+    return [(Start(*key, history=HISTORY), license) for key, license in sorted(known.items())]
+
+
+def start_of(place: str) -> tuple[Start, str]:
+    found = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{7,64})(?::([\w.+-]+))?", place)
+    if not found:
+        hint = "OWNER/NAME@COMMIT or OWNER/NAME@COMMIT:LICENSE; [execute] repositories says where mirrors lie"
+        raise SettingsError("not a repository at a commit", value=place, hint=hint)
+    return Start(found[1], found[2], history=HISTORY), found[3] or ""
+
+
 async def carry_out(state: State, call: PlannedCall) -> Seen:
     """One call in a checkout, as its tool words what came of it."""
     asked = call.arguments
-    if call.tool == "edit":
-        return await _edit(state, asked)
     path = shlex.quote(str(asked.get("path", ".")))
+    if call.tool == "edit":
+        return await _edit(state, asked, path)
     if call.tool == "read":
         first = asked.get("offset", 1)
         last = first + asked.get("limit", 200) - 1
@@ -61,8 +114,7 @@ async def carry_out(state: State, call: PlannedCall) -> Seen:
     return Seen(done.stdout.text.rstrip("\n") or "(nothing was printed)", done.exit != 0)
 
 
-async def _edit(state: State, asked: dict[str, Any]) -> Seen:
-    path = shlex.quote(asked["path"])
+async def _edit(state: State, asked: dict[str, Any], path: str) -> Seen:
     before = await state.run(f"cat {path}")
     text = before.stdout.text
     if before.exit or len(text) != before.stdout.total or not text.endswith("\n"):
@@ -78,8 +130,6 @@ async def _edit(state: State, asked: dict[str, Any]) -> Seen:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A plan that was drawn, and where it is carried out."""
-
     id: str
     number: int
     start: Start
@@ -107,10 +157,21 @@ async def rows(
         for plan, found in zip(batch, done, strict=True):
             if isinstance(found, ItemError):
                 drops.drop(plan.id, plan.start.repository, found.reason, found.what)
-            elif isinstance(found, BaseException):
+                continue
+            if isinstance(found, BaseException):
                 raise found
-            else:
-                yield _row(plan, seed, tools, *found)
+            beats, seen, said = found
+            name, commit = plan.start.repository, plan.start.commit
+            source = {"name": name, "revision": commit, "row": plan.number, "license": plan.license}
+            yield ScaledRow(
+                id=plan.id,
+                messages=messages(beats, seen, tools),
+                tools=tools.declared,
+                source=RowSource(kind="synthetic", **source),
+                group=[f"repository {name}", f"commit {commit}", f"plan {seed}/{plan.number}"],
+                made={"by": "duel scale synthesize", "kind": plan.kind, "asked": [plan.request], "names": plan.names}
+                | {"needs": said.needs, "failed_calls": sum(one.failed for one in seen)},
+            )
 
 
 async def _drawn(
@@ -121,6 +182,7 @@ async def _drawn(
     weights = [weight for weight, _ in plans().values()]
     for number in range(tries):
         start, license = starts[number % len(starts)]
+        name = f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{number}"
         draw = random.Random(f"{seed}/{number}")
         kind = draw.choices([*plans()], weights)[0]
         try:
@@ -132,30 +194,10 @@ async def _drawn(
             if (once := f"{start.repository} {request}") in asked:
                 raise ItemError("asked-before", request)
         except ItemError as error:
-            drops.drop(_id(start, seed, number), start.repository, error.reason, f"{kind}: {error.what}")
+            drops.drop(name, start.repository, error.reason, f"{kind}: {error.what}")
             continue
         asked.add(once)
-        yield _Drawn(_id(start, seed, number), number, start, license, kind, request, names, steps)
-
-
-def _id(start: Start, seed: int, number: int) -> str:
-    return f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{number}"
-
-
-def _row(
-    plan: _Drawn, seed: int, tools: Toolset, beats: list[Beat], made: list[tuple[PlannedCall, Seen]], said: LastWords
-) -> ScaledRow:
-    start = plan.start
-    source = {"name": start.repository, "revision": start.commit, "row": plan.number, "license": plan.license}
-    return ScaledRow(
-        id=plan.id,
-        messages=messages(beats, [seen for _, seen in made], tools),
-        tools=tools.declared,
-        source=RowSource(kind="synthetic", **source),
-        group=[f"repository {start.repository}", f"commit {start.commit}", f"plan {seed}/{plan.number}"],
-        made={"by": "duel scale synthesize", "kind": plan.kind, "asked": [plan.request], "names": plan.names}
-        | {"needs": said.needs, "failed_calls": sum(seen.failed for _, seen in made)},
-    )
+        yield _Drawn(name, number, start, license, kind, request, names, steps)
 
 
 async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
@@ -166,12 +208,9 @@ async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
         await state.close()
 
 
-async def _episode(
-    executor: Executor, plan: _Drawn, tools: Toolset
-) -> tuple[list[Beat], list[tuple[PlannedCall, Seen]], LastWords]:
-    """One plan that passes every gate. Raises ItemError that names the gate."""
+async def _episode(executor: Executor, plan: _Drawn, tools: Toolset) -> tuple[list[Beat], list[Seen], LastWords]:
     beats = [Beat("user", plan.request)]
-    made: list[tuple[PlannedCall, Seen]] = []
+    made: list[Seen] = []
 
     async def first(state: State) -> tuple[LastWords, str]:
         try:
@@ -180,28 +219,26 @@ async def _episode(
                 calls = [tools.adapted(call) for call in planned]
                 seen = [await carry_out(state, call) for call in calls]
                 beats.append(Beat("assistant", thought, tuple(calls)))
-                made.extend(zip(calls, seen, strict=True))
+                made.extend(seen)
                 thought, planned = plan.steps.send(seen)
         except StopIteration as end:
             return end.value, await state.changes()
 
     said, diff = await in_fresh(executor, plan.start, first)
-    calls = [call for call, _ in made]
-    if not are_observed(said.needs, [seen for _, seen in made]):
+    calls = [call for beat in beats for call in beat.calls]
+    if not are_observed(said.needs, made):
         raise ItemError("answer-not-observed", said.answer)
-    if await again(executor, plan.start, calls) != ([seen for _, seen in made], diff):
+    if await again(executor, plan.start, calls) != (made, diff):
         raise ItemError("not-reproduced", plan.request)
-    for left, (call, seen) in enumerate(made):
+    for left, seen in enumerate(made):
         if not seen.failed:
             without, changed = await again(executor, plan.start, calls[:left] + calls[left + 1 :])
             if are_observed(said.needs, without) and changed == diff:
-                raise ItemError("call-not-needed", call.tool)
+                raise ItemError("call-not-needed", calls[left].tool)
     return [*beats, Beat("assistant", said.answer)], made, said
 
 
 async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:
-    """What the calls give from a fresh checkout, and the diff that they leave."""
-
     async def work(state: State) -> tuple[list[Seen], str]:
         return [await carry_out(state, call) for call in calls], await state.changes()
 
@@ -215,7 +252,6 @@ def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
 
 
 def messages(beats: Sequence[Beat], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
-    """The conversation as rows have it, with every observation behind its call."""
     told: list[dict[str, Any]] = []
     count, results = 0, iter(seen)
     for beat in beats:
@@ -236,10 +272,9 @@ def beats_of(row: ScaledRow, tools: Toolset) -> list[Beat]:
     """A row's messages without its observations, requests in plain words. Raises ItemError (`no-tool`)."""
     found = []
     asked = iter(row.made.get("asked", ()))
-    for message in row.messages:
-        if message.role != "tool":
-            made = (message.model_extra or {}).get("tool_calls") or ()
-            calls = (tools.meant(call["function"]["name"], call["function"]["arguments"]) for call in made)
-            text = next(asked, message.content) if message.role == "user" else message.content
-            found.append(Beat(message.role, text, tuple(calls)))
+    for message in [message for message in row.messages if message.role != "tool"]:
+        made = (message.model_extra or {}).get("tool_calls") or ()
+        calls = (tools.meant(call["function"]["name"], call["function"]["arguments"]) for call in made)
+        text = next(asked, message.content) if message.role == "user" else message.content
+        found.append(Beat(message.role, text, tuple(calls)))
     return found

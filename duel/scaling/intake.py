@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -15,7 +14,7 @@ from duel.scaling.agent_tools import envelopes
 from duel.scaling.scaled_rows import Kind, RowSource, ScaledRow
 from duel.settings import Settings
 from duel.sources.mining import mined
-from duel.sources.mining.sweep import Mine, MinedSession
+from duel.sources.mining.sweep import Mine
 from duel.workspace import Workspace
 
 
@@ -31,31 +30,25 @@ def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Itera
     """
     seen: Counter[str] = Counter()
     for found in mine.sessions():
-        row = mined.row(found, keep_tools=True)
-        row["license"] = row["license"] or license
-        identity = f"{kind}/{name}/{row['source_file']}#{found.trajectory.session.row}/{row['session_id']}"
+        session, row = found.trajectory.session, mined.row(found, keep_tools=True)
+        identity = f"{kind}/{name}/{row['source_file']}#{session.row}/{row['session_id']}"
         seen[identity] += 1
-        yield _row(found, row, kind, name, identity if seen[identity] == 1 else f"{identity}~{seen[identity]}")
+        source = {"kind": kind, "name": name, "revision": row["source_revision"] or "", "file": row["source_file"]}
+        source |= {"row": max(session.row, 0), "license": row["license"] or license}
+        made = {"by": f"duel scale {kind}", "format": session.format, "model": session.model}
+        known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
+        yield ScaledRow.model_validate(
+            {
+                "id": identity if seen[identity] == 1 else f"{identity}~{seen[identity]}",
+                "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
+                "tools": envelopes(orjson.loads(row["tools"] or "[]")),
+                "source": source,
+                # a folder without a name ties nothing
+                "group": [f"{key} {value}" for key, value in known.items() if value and value != "local/unknown"],
+                "made": {key: value for key, value in made.items() if value},
+            }
+        )
     mine.account.say()
-
-
-def _row(found: MinedSession, row: dict[str, Any], kind: Kind, name: str, identity: str) -> ScaledRow:
-    session = found.trajectory.session
-    source = {"kind": kind, "name": name, "revision": row["source_revision"] or "", "file": row["source_file"]}
-    source |= {"row": max(session.row, 0), "license": row["license"] or ""}
-    made = {"by": f"duel scale {kind}", "format": session.format, "model": session.model}
-    known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
-    return ScaledRow.model_validate(
-        {
-            "id": identity,
-            "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
-            "tools": envelopes(orjson.loads(row["tools"] or "[]")),
-            "source": source,
-            # a folder without a name ties nothing
-            "group": [f"{key} {value}" for key, value in known.items() if value and value != "local/unknown"],
-            "made": {key: value for key, value in made.items() if value},
-        }
-    )
 
 
 def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]) -> Iterator[ScaledRow]:

@@ -104,7 +104,6 @@ class _Words:
 
 
 def _buckets(hashes: NDArray[np.uint64], positions: NDArray[np.int64]) -> Iterator[list[int]]:
-    """The positions that share a hash, in order, two or more at a time."""
     import numpy as np
 
     order = np.argsort(hashes, kind="stable")

@@ -127,7 +127,6 @@ class Phrasing:
     occurrences: Occurrences = field(default_factory=Occurrences)
 
     def jobs(self, rows: Sequence[ScaledRow]) -> list[PhrasedRow]:
-        """A job for each row: its requests, and where its calls were executed its thoughts too."""
         made = []
         for row in rows:
             try:
@@ -193,7 +192,6 @@ class Phrasing:
 
 
 def _told(message: Message) -> str:
-    """A message as it is shown: what was said, or only what was called, or what was observed."""
     made: Any = (message.model_extra or {}).get("tool_calls")
     text = orjson.dumps([call["function"] for call in made]).decode() if made else message.content
     return f"[{message.role}]\n{text[:SHOWN]}"

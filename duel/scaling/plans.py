@@ -23,8 +23,6 @@ from duel.scaling.agent_tools import PlannedCall
 
 @dataclass(frozen=True)
 class Seen:
-    """What a call gave."""
-
     text: str
     failed: bool
 
@@ -75,8 +73,6 @@ class Ground:
 
 @dataclass
 class LastWords:
-    """A plan's answer, and what must have been observed for it to be true."""
-
     answer: str
     needs: list[str] = field(default_factory=list)
 
@@ -97,7 +93,6 @@ _FIRST = {"read": "path", "grep": "pattern", "glob": "pattern", "edit": "path", 
 
 
 def _call(told: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> PlannedCall:
-    """A call as `plans.toml` tells it: {tool: its first argument, argument: value}."""
     made = {key: value.format_map(names) if names and isinstance(value, str) else value for key, value in told.items()}
     tool = next(iter(made))
     numbers = {key: int(made[key]) for key in ("offset", "limit") if key in made}
@@ -105,7 +100,6 @@ def _call(told: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> Pl
 
 
 def _facts(place: Place) -> SimpleNamespace:
-    """What the texts of `plans.toml` say of a place."""
     return SimpleNamespace(
         **vars(place),
         base=place.path.rpartition("/")[2],
@@ -135,7 +129,6 @@ def _place(ground: Ground, draw: random.Random, of: str = "") -> Place:
 
 
 def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: random.Random) -> dict[str, Any]:
-    """The names that a plan's texts are filled with."""
     first = _place(ground, draw, of)
     names: dict[str, Any] = {"a": _facts(first)}
     names["b"] = _facts(draw.choice([place for place in ground.places if place != first]))
@@ -145,7 +138,6 @@ def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: ra
 
 
 def _told(text: Mapping[str, Any], ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    """A plan of `plans.toml`."""
     names = _drawn(text.get("of", ""), table("plans")["draw"] | text.get("draw", {}), ground, draw)
 
     def steps() -> Steps:
@@ -248,7 +240,6 @@ def _hunks(diff: str) -> Sequence[tuple[str, str]]:
 
 @cache
 def plans() -> dict[str, tuple[int, Plan]]:
-    """{kind: (its share of the tries, the plan)}."""
     return {
         **{kind: (text["share"], partial(_told, text)) for kind, text in table("plans").items() if kind != "draw"},
         "multi-file read": (7, several_files),

@@ -25,7 +25,6 @@ _SHELL_KEYS = ("command", "cmd", "script", "keystrokes", "commands")
 
 
 def commands_in(calls: list[AgentCall]) -> Iterator[str]:
-    """The shell commands among tool calls, whatever their tool is named."""
     for call in calls:
         for key in _SHELL_KEYS:
             value = call.arguments.get(key)

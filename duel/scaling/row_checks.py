@@ -17,12 +17,13 @@ from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
-from duel.exports.quality import Scrubber
+from duel.exports.rewriting import Scrubber
 from duel.scaling import refused_commands
 from duel.scaling.agent_tools import validators
 from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
 
+FACETS = ("source", "type", "license", "language", "tool", "complexity")
 LONGEST = 2_000_000
 """Characters of a row; what is longer is a log, no example."""
 FEWEST_WORDS = 5
@@ -36,6 +37,7 @@ _SUFFIX = re.compile(r"[\w/-]\.(py|js|jsx|mjs|ts|tsx|go|rs|java|rb|php|c|cc|cpp|
 _OF_SUFFIX = {"py": "python", "js": "javascript", "jsx": "javascript", "mjs": "javascript", "ts": "typescript"} | {
     "tsx": "typescript", "rs": "rust", "rb": "ruby", "cc": "cpp", "hpp": "cpp", "h": "c", "sh": "bash"
 }  # fmt: skip
+_COMPLEXITY = ((0, "no call"), (2, "1-2 calls"), (7, "3-7 calls"), (10**9, "8 calls and more"))
 
 
 @dataclass
@@ -55,15 +57,15 @@ class RowChecks:
         calls = row.calls()
         self._rights(row)
         _floor(row, calls)
-        self._characters(row)
-        self._schemas(row, calls)
-        self._code(row)
-        for message in row.messages if self.refused_words else ():
-            if said := self.refused_words.intersection(re.findall(r"\w+", message.content.casefold())):
-                raise ItemError("refused-word", ", ".join(sorted(said)))
-        for command in refused_commands.commands_in(calls):
-            if why := refused_commands.reason(command):
-                raise ItemError("malicious-command", why)
+        for message in row.messages:
+            self._text(message.role, message.content)
+        self._calls(row, calls)
+        # The code of the last reply alone: before it, a call that failed has its answer in the next message.
+        for label, code in _FENCE.findall(row.messages[-1].content if row.messages[-1].role == "assistant" else ""):
+            parses = parses_as(label.lower(), code)
+            if parses is False:
+                raise ItemError("code-does-not-parse", f"a block of {label} in the last reply")
+            self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
         if not scrub("\n".join(_leaves([message.model_dump() for message in row.messages]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
         scrubber = Scrubber(self.key)  # of this row alone: it keeps every text that it has seen
@@ -75,43 +77,36 @@ class RowChecks:
         if why := refused(row.source.license, self.settings):
             raise ItemError("license", why)
         task = next((message.content for message in row.messages if message.role == "user"), "")
-        known = row.value("instance"), row.value("repository"), row.value("commit"), task
-        if why := self.benchmarks.reason(*known):
+        why = self.benchmarks.reason(row.value("instance"), row.value("repository"), row.value("commit"), task)
+        for message in row.messages:
+            if not why and "def " in message.content:
+                why = self.benchmarks.of_functions(message.content)
+        if why:
             raise ItemError("contaminated", why)
-        for message in row.messages:
-            if "def " in message.content and (why := self.benchmarks.of_functions(message.content)):
-                raise ItemError("contaminated", why)
 
-    def _characters(self, row: ScaledRow) -> None:
+    def _text(self, role: str, text: str) -> None:
         """Text that reads otherwise than it runs is out; code is never rewritten, so the rest is counted only."""
-        for message in row.messages:
-            text = message.content
-            if text.isascii():
-                continue
-            if message.role == "assistant" and _BIDI.search(text):
+        if self.refused_words and (said := self.refused_words.intersection(re.findall(r"\w+", text.casefold()))):
+            raise ItemError("refused-word", ", ".join(sorted(said)))
+        if not text.isascii():
+            if role == "assistant" and _BIDI.search(text):
                 raise ItemError("bidi-control", "characters that reverse what is read")
             self.notes["zero-width character"] += bool(_ZERO_WIDTH.search(text))
             self.notes["not in NFC"] += not unicodedata.is_normalized("NFC", text)
 
-    def _schemas(self, row: ScaledRow, calls: list[AgentCall]) -> None:
-        if not row.tools:
-            return
-        known = validators(orjson.dumps(row.tools))
-        for call in calls:
+    def _calls(self, row: ScaledRow, calls: list[AgentCall]) -> None:
+        """Calls that their tools' schemas do not take are out, and commands that nobody should learn."""
+        known = validators(orjson.dumps(row.tools)) if row.tools else {}
+        for call in calls if row.tools else ():
             if call.name not in known:
                 self.notes["call of an undeclared tool"] += 1
             elif (validator := known[call.name]) is None:
                 self.notes["schema that is none"] += 1
             elif error := next(validator.iter_errors(call.arguments), None):
                 raise ItemError("schema", f"{call.name}: {error.message[:200]}")
-
-    def _code(self, row: ScaledRow) -> None:
-        """The code of the last reply, where nothing ran it: a call that failed has its answer in the next message."""
-        for label, code in _FENCE.findall(row.messages[-1].content if row.messages[-1].role == "assistant" else ""):
-            parses = parses_as(label.lower(), code)
-            if parses is False:
-                raise ItemError("code-does-not-parse", f"a block of {label} in the last reply")
-            self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
+        for command in refused_commands.commands_in(calls):
+            if why := refused_commands.reason(command):
+                raise ItemError("malicious-command", why)
 
 
 def parses_as(label: str, code: str) -> bool | None:
@@ -120,10 +115,9 @@ def parses_as(label: str, code: str) -> bool | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                ast.parse(code)
+                return bool(ast.parse(code))
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return False
-        return True
     if label == "json":
         try:
             orjson.loads(code)
@@ -136,7 +130,6 @@ def parses_as(label: str, code: str) -> bool | None:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, but for keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -145,7 +138,6 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
-    """What is too little or too much to learn from."""
     replies = [message.content for message in row.messages if message.role == "assistant"]
     if not replies:
         raise ItemError("no-reply", "nobody answers in it")
@@ -163,25 +155,22 @@ def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
         raise ItemError("repeats-itself", f"one call with one result is made {most} of {len(said)} times")
 
 
-def facets(row: ScaledRow, calls: list[AgentCall]) -> dict[str, str]:
-    """By what a set is counted and balanced: source, type, license, language, tool, complexity."""
+def facets(row: ScaledRow, calls: list[AgentCall]) -> tuple[str, ...]:
+    """By what a set is counted and balanced, in the order of FACETS.
+
+    The language is the one whose files and blocks are named most often, unless the row itself tells it.
+    """
+    language = str(row.made.get("language") or "")
+    if not language:
+        text = "\n".join(message.content[:20_000] for message in row.messages[:12])
+        named = Counter(_OF_SUFFIX.get(suffix, suffix) for suffix in _SUFFIX.findall(text))
+        language = max(named, key=lambda name: (named[name], name)) if named else "none"
     used = Counter(call.name for call in calls)
-    complexity = next(name for most, name in _COMPLEXITY if len(calls) <= most)
-    return {
-        "source": row.source.kind,
-        "type": str(row.made.get("kind") or ("tool use" if calls else "talk")),
-        "license": row.source.license or "unknown",
-        "language": str(row.made.get("language") or _language(row)),
-        "tool": used.most_common(1)[0][0] if used else "none",
-        "complexity": complexity,
-    }
-
-
-_COMPLEXITY = ((0, "no call"), (2, "1-2 calls"), (7, "3-7 calls"), (10**9, "8 calls and more"))
-
-
-def _language(row: ScaledRow) -> str:
-    """The programming language whose files and blocks are named most often; "none" where none is."""
-    text = "\n".join(message.content[:20_000] for message in row.messages[:12])
-    named = Counter(_OF_SUFFIX.get(suffix, suffix) for suffix in _SUFFIX.findall(text))
-    return max(named, key=lambda name: (named[name], name)) if named else "none"
+    return (
+        row.source.kind,
+        str(row.made.get("kind") or ("tool use" if calls else "talk")),
+        row.source.license or "unknown",
+        language,
+        used.most_common(1)[0][0] if used else "none",
+        next(name for most, name in _COMPLEXITY if len(calls) <= most),
+    )

@@ -19,7 +19,6 @@ from duel.processes import spread
 from duel.scaling.near_copies import bands_of
 from duel.scaling.row_checks import RowChecks, facets
 from duel.scaling.scaled_rows import Kind, ScaledRow
-from duel.scaling.spool import FACETS
 from duel.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ ALONE = 30_000_000
 
 @dataclass(slots=True)
 class ReadRow:
-    """A row that passed its checks, and what later steps ask for."""
+    """A row that passed its checks, and what later steps ask for; bands are made for all of a batch at once."""
 
     id: str
     line: bytes
@@ -60,7 +59,6 @@ def read(
     key: bytes,
     refused_words: frozenset[str] = frozenset(),
 ) -> Iterator[ReadBatch]:
-    """All rows in the order of the files."""
     given = settings, benchmarks, key, refused_words
     if not are_many(files):
         _prepare(*given)
@@ -101,6 +99,7 @@ def _prepare(*given: Any) -> None:
 
 def _batch(batch: RowBatch) -> ReadBatch:
     kind, file, first, lines = batch
+    no_bands = bands_of([])
     found: list[ReadRow | Dropped] = []
     for number, line in enumerate(lines, first):
         name = f"{kind}/{file}:{number}"
@@ -109,7 +108,22 @@ def _batch(batch: RowBatch) -> ReadBatch:
             name = row.id
             if row.source.kind != kind:
                 raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
-            found.append(_described(row))
+            row, calls = _checks(row)
+            text = row.text()
+            found.append(
+                ReadRow(
+                    id=row.id,
+                    line=row.line(),
+                    tokens=estimate_tokens(text),
+                    facets=facets(row, calls),
+                    keys=row.tied_by(),
+                    digest=digest(text.encode("utf-8", "replace")),
+                    words=duplicates.hashed_words(text),
+                    notes=+_checks.notes,
+                    scrubbed=_checks.scrubbed,
+                    bands=no_bands,
+                )
+            )
         except ItemError as error:
             found.append(Dropped(name, kind, error.reason, error.what))
     rows = [one for one in found if isinstance(one, ReadRow)]
@@ -118,26 +132,5 @@ def _batch(batch: RowBatch) -> ReadBatch:
     return kind, file, found
 
 
-def _described(row: ScaledRow) -> ReadRow:
-    """The row but for its bands, which many rows have at once. Raises ItemError where a check refuses it."""
-    import numpy as np
-
-    row, calls = _checks(row)
-    text, kinds = row.text(), facets(row, calls)
-    return ReadRow(
-        id=row.id,
-        line=row.line(),
-        tokens=estimate_tokens(text),
-        facets=tuple(kinds[name] for name in FACETS),
-        keys=row.tied_by(),
-        digest=digest(text.encode("utf-8", "replace")),
-        words=duplicates.hashed_words(text),
-        notes=+_checks.notes,
-        scrubbed=_checks.scrubbed,
-        bands=np.zeros(0, np.uint64),
-    )
-
-
 def digest(text: bytes) -> bytes:
-    """128 bits that tell texts apart."""
     return hashlib.blake2b(text, digest_size=16).digest()

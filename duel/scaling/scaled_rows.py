@@ -52,7 +52,6 @@ class ScaledRow(BaseModel):
 
     @classmethod
     def of_line(cls, line: bytes) -> ScaledRow:
-        """A row out of its line. Raises ItemError (`damaged`)."""
         try:
             return cls.model_validate(orjson.loads(line))
         except ValidationError as error:
@@ -62,7 +61,6 @@ class ScaledRow(BaseModel):
             raise ItemError("damaged", f"not a JSON object: {error}") from None
 
     def line(self) -> bytes:
-        """Its line in a file."""
         return orjson.dumps(self.model_dump(exclude_unset=True), option=orjson.OPT_APPEND_NEWLINE)
 
     def calls(self) -> list[AgentCall]:
@@ -81,7 +79,6 @@ class ScaledRow(BaseModel):
         return [*named, f"row {self.id}", *([f"row {self.parent}"] if self.parent else [])]
 
     def value(self, kind: str) -> str:
-        """What `group` says under `kind` ("repository"); "" where it says nothing."""
         return next((key.partition(" ")[2] for key in self.group if key.startswith(f"{kind} ")), "")
 
     def example(self) -> Example:
@@ -108,7 +105,6 @@ def _canonical(key: str) -> str:
 
 
 def home(workspace: Workspace) -> Path:
-    """The folder of the larger set: a folder for each source, and `combined`."""
     return workspace.root / "training-data" / "scaled"
 
 

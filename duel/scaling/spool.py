@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from duel.exports.example import Dropped, Example
+from duel.scaling.row_checks import FACETS
 from duel.scaling.scaled_rows import ScaledRow
 
 if TYPE_CHECKING:
     from duel.scaling.row_reading import ReadRow
 
 Shared = TypeVar("Shared")
-FACETS = ("source", "type", "license", "language", "tool", "complexity")
 
 
 @dataclass
 class RowLines:
-    """The rows' lines in one file, and where each begins."""
-
     path: Path
     starts: array[int] = field(default_factory=lambda: array("q", [0]))
 
@@ -46,7 +44,6 @@ class Spool:
     notes: Counter[str] = field(default_factory=Counter)
     """What was noticed of them and kept."""
     scrubbed: Counter[str] = field(default_factory=Counter)
-
     _shared: dict[Any, Any] = field(default_factory=dict)
 
     def add(self, row: ReadRow, out: BinaryIO) -> None:
@@ -61,12 +58,30 @@ class Spool:
         self.scrubbed.update(row.scrubbed)
 
     def _one(self, value: Shared) -> Shared:
-        """The one copy in memory of what many rows share."""
         return cast(Shared, self._shared.setdefault(value, value))
 
     def drop(self, place: int, reason: str, detail: str) -> Dropped:
-        """The account of a row that a later step leaves out."""
-        return Dropped(self.ids[place], dict(zip(FACETS, self.facets[place], strict=True))["source"], reason, detail)
+        return Dropped(self.ids[place], self.facets[place][0], reason, detail)
+
+    def statistics(self, places: Sequence[int]) -> dict[str, Any]:
+        rows: Counter[tuple[str, ...]] = Counter()
+        tokens: Counter[tuple[str, ...]] = Counter()
+        for place in places:
+            rows[self.facets[place]] += 1
+            tokens[self.facets[place]] += self.tokens[place]
+        alone = {name: Counter[str]() for name in FACETS}
+        for values, count in rows.items():
+            for name, value in zip(FACETS, values, strict=True):
+                alone[name][value] += count
+        return {
+            "rows": len(places),
+            "tokens": sum(tokens.values()),
+            "by": {name: dict(sorted(c.items(), key=lambda item: (-item[1], item[0]))) for name, c in alone.items()},
+            "cells": [
+                {**dict(zip(FACETS, values, strict=True)), "rows": rows[values], "tokens": tokens[values]}
+                for values in sorted(rows)
+            ],
+        }
 
 
 class SpoolPart(Sequence[Example]):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from duel import chat_tokens
 from duel.bookkeeping import Result
 from duel.command import Parser, say
-from duel.exports import formats, thoughts
+from duel.exports import formats
 from duel.settings import Settings
 from duel.stages import command_line, options
 from duel.workspace import Workspace
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from duel.audit.contamination import Benchmarks
     from duel.exports.example import Example
     from duel.exports.handover import Handover
-    from duel.exports.quality import Scrubber, TokenBreaker
+    from duel.exports.rewriting import Scrubber, TokenBreaker
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
     from duel.audit.contamination import Benchmarks
-    from duel.exports import card, files, lengths, push, quality, splits
+    from duel.exports import card, files, lengths, push, quality, rewriting, splits
     from duel.exports.dataset import Export
     from duel.exports.handover import Handover
 
@@ -48,10 +48,10 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, reasoning)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber = quality.Scrubber(workspace.secret())
+        scrubber = rewriting.Scrubber(workspace.secret())
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
-        breaker = quality.TokenBreaker(asked.chat_tokens)
+        breaker = rewriting.TokenBreaker(asked.chat_tokens)
         examples = choose(asked, settings, handover, benchmarks, (scrubber, breaker), examples)
         division = splits.divide(examples, shares, asked.group, asked.seed)
         handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
@@ -94,7 +94,12 @@ def _flags(parser: Parser) -> None:
     add("--max-tokens", type=positive, metavar="N", help="leave out examples longer than this (estimated tokens)")
     add("--fit", type=positive, metavar="N", help="shorten histories so that each accepted turn is whole in N tokens")
     add("--tokenizer", default="", metavar="NAME", help="count with this model's tokenizer (a folder or a Hub name)")
-    add("--thought", default="text", choices=thoughts.PLACES, help="where thoughts stand (default: text)")
+    add(
+        "--thought",
+        default="text",
+        choices=("text", "think", "reasoning_content"),
+        help="where thoughts stand (default: text)",
+    )
     add(
         "--chat-tokens",
         default="all",
@@ -137,16 +142,13 @@ def choose(
     examples: list[Example],
 ) -> list[Example]:
     """What is fit to train on, step by step; each step's counts must add up."""
-    from duel.exports import quality, run_pairs
+    from duel.exports import quality, rewriting
 
     steps = {"audit": quality.clean(settings, benchmarks)}
     told = asked.source and any(example.resolved is not None for example in examples)
-    if (
-        told
-        and not any(example.refused for example in examples)
-        and run_pairs.PAIR_FORMATS.issuperset(asked.format.split(","))
-    ):
-        steps["pairs of runs"] = run_pairs.RunPairs(asked.pairs_per_instance).step
+    guided = any(example.refused for example in examples)
+    if told and not guided and quality.PAIR_FORMATS.issuperset(asked.format.split(",")):
+        steps["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)
     if settings.audit.scrub_secrets:
@@ -161,7 +163,7 @@ def choose(
     if asked.balance:
         steps["balance"] = quality.balanced(asked.balance, asked.seed)
     if asked.thought != "text":
-        steps["thoughts"] = thoughts.in_think_blocks
+        steps["thoughts"] = rewriting.in_think_blocks
     for name, step in steps.items():
         examples = handover.through(name, examples, step)
     return handover.must_be_some(examples)

@@ -152,12 +152,12 @@ def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
 
 def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
     """Plans carried out in the sandbox that [execute] names."""
-    from duel.scaling import agent_tools, synthesis
+    from duel.scaling import agent_tools, episodes
 
     tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
     drops = LeftOut()
     wanted = asked.place, asked.count, asked.seed, drops, tools
-    rows = synchronous(synthesis.drafts)(workspace, settings, *wanted, offline=asked.offline)
+    rows = synchronous(episodes.drafts)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "synthetic", rows, drops)
 
 
@@ -178,9 +178,9 @@ def _worded(
     workspace: Workspace, settings: Settings, asked: Namespace, kind: Kind, rows: list[ScaledRow], drops: LeftOut
 ) -> Result:
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
+    from duel.scaling.diversity import varied
     from duel.scaling.phrasing import Phrasing
     from duel.scaling.scaled_rows import save
-    from duel.scaling.synthesis import varied
 
     stage = Stage("scale", workspace, settings, again=asked.again)
     drafts, summary = len(rows), None

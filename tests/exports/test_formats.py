@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from duel.conversation import dialogue
 from duel.conversation.model import AgentReply
 from duel.errors import ItemError, UserError
-from duel.exports import checks, files
+from duel.exports import files
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS, named
+from duel.exports.formats.tool_calls import anthropic_chat
 from duel.records import Message
 from tests.exports.conftest import example, turn
 
@@ -187,7 +188,7 @@ def test_our_checker_finds_what_the_types_of_anthropic_let_pass(change: Any, rea
     [row] = FORMATS["anthropic"].rows(example())
     change(row)
     with pytest.raises(ItemError) as caught:
-        checks.anthropic_chat(row)
+        anthropic_chat(row)
     assert caught.value.reason == reason
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from duel.exports import checks
 from duel.exports.formats import FORMATS
 from duel.exports.formats.base import as_object, present
-from duel.exports.formats.tool_calls import tools_of
+from duel.exports.formats.tool_calls import anthropic_chat, tool_chat, tools_of
 from tests.conftest import run_command
 from tests.exports.conftest import filled, needs
 
@@ -150,7 +149,7 @@ def test_openai_rows_are_of_openais_types_to_the_bottom(exported: Path) -> None:
     for row in rows_of(exported, "openai-tools"):
         assert len(deep(messages.validate_python(row["messages"]))) == len(row["messages"])
         assert deep(tools.validate_python(row["tools"])) == row["tools"]
-        checks.tool_chat(row["messages"], row["tools"])
+        tool_chat(row)
     row["messages"][2]["tool_calls"][0]["function"]["arguments"] = {"command": "ls"}
     with pytest.raises(ValidationError):  # the walk does find what lazy types let pass
         deep(messages.validate_python(row["messages"]))
@@ -167,7 +166,7 @@ def test_anthropic_rows_are_of_anthropics_types_to_the_bottom(exported: Path) ->
         request = request_of(row)
         assert deep(messages.validate_python(request["messages"])) == request["messages"]
         assert deep(tools.validate_python(request["tools"])) == request["tools"]
-        checks.anthropic_chat(row)
+        anthropic_chat(row)
     request["messages"][1]["content"][1]["input"] = "ls"
     with pytest.raises(ValidationError):
         deep(messages.validate_python(request["messages"]))

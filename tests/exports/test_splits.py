@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.errors import UserError
-from duel.exports import quality, splits
+from duel.exports import quality, rewriting, splits
 from duel.exports.example import Division, Dropped, Example, Loaded
 from duel.exports.handover import ExportError, Handover
 from duel.records import Message
@@ -229,7 +229,7 @@ def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
         Message(role="user", content="ask ann.blythe@orchard-tools.io"),
         Message.model_validate({"role": "assistant", "content": "", "tool_calls": [call]}),
     )
-    scrubber = quality.Scrubber()
+    scrubber = rewriting.Scrubber()
     [clean], dropped = scrubber.step([example(messages=talk, rejected="cc ann.blythe@orchard-tools.io")])
     assert dropped == []
     assert "@orchard-tools.io" not in str(clean)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from duel.scaling.pair_rules import refusal
+from duel.scaling.code_pairs import refusal
 from tests.conftest import Finished
 
 Script = Callable[..., Finished]

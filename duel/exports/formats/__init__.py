@@ -1,4 +1,4 @@
-"""The registry of training formats: a table in text_columns.toml each, or a module with a shape, a writer, a reader."""
+"""The registry of training formats: a table in formats.toml each; a module writes and reads those of one kind."""
 
 from dataclasses import replace
 from functools import partial

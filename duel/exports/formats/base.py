@@ -1,14 +1,18 @@
-"""What every training format has: a schema, a writer, a reader, and which rows an example becomes."""
+"""What every training format has: a table in `formats.toml`, a schema, a writer, a reader, rows of an example."""
 
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 from types import GenericAlias
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from duel.errors import ItemError
+from duel.exports import example
 from duel.exports.example import Example, Turns
 from duel.records import Message
 from duel.registry import Registry
@@ -20,29 +24,6 @@ class Shape(BaseModel):
     """A row, or a part of one: exactly these keys, of exactly these types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
-
-
-def shape(name: str, columns: Mapping[str, Any], base: type[Shape] = Shape) -> type[Shape]:
-    """The shape of a row that looks like `columns`: types, `{…}` an object, `[one]` a list, `[one, ...]` no empty one.
-
-    A key with a question mark may be missing or null; `(type, default)` may be missing.
-    """
-
-    def kind(key: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            return shape(f"{name}.{key}", value)
-        if isinstance(value, list):
-            many = GenericAlias(list, (kind(key, value[0]),))
-            return Annotated[many, Field(min_length=1)] if value[1:] else many
-        return value
-
-    fields: dict[str, Any] = {}
-    for key, value in columns.items():
-        of_key = kind(key, value)
-        fields[key.rstrip("?")] = (
-            (of_key | None, None) if key[-1] == "?" else value if type(value) is tuple else (of_key, ...)
-        )
-    return create_model(name, __base__=base, **fields)
 
 
 class Provenance(Shape):
@@ -60,6 +41,38 @@ class Provenance(Shape):
 class TextMessage(Shape):
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+_KINDS: Mapping[str, Any] = {
+    "text": str,
+    "flag": bool,
+    "integer": int,
+    "number": float,
+    "object": dict[str, Any],
+    "text or null": str | None,
+    "integer or null": int | None,
+    "message": TextMessage,
+    "messages": list[TextMessage],
+}
+
+
+def shape(name: str, columns: Mapping[str, Any], base: type[Shape] = Shape) -> type[Shape]:
+    """The shape of a row as `formats.toml` tells it."""
+    fields: dict[str, Any] = {}
+    for key, told in columns.items():
+        kind = _kind(f"{name}.{key}", told)
+        fields[key.rstrip("?~")] = {"?": (kind | None, None), "~": (kind, "")}.get(key[-1], (kind, ...))
+    return create_model(name, __base__=base, **fields)
+
+
+def _kind(name: str, told: Any) -> Any:
+    if isinstance(told, dict):
+        return shape(name, told)
+    if isinstance(told, list):
+        many = GenericAlias(list, (_kind(name, told[0]),))
+        return Annotated[many, Field(min_length=1)] if told[1:] else many
+    words = tuple(int(word) if word.isdigit() else word for word in told.split("|"))
+    return _KINDS[told] if told in _KINDS else Literal[words]
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,6 @@ class Format:
         return rows
 
     def validate(self, row: Mapping[str, Any]) -> None:
-        """Raise ItemError where `row` is not of this format."""
         try:
             self.schema.model_validate(row)
         except ValidationError as error:
@@ -109,11 +121,27 @@ class Format:
         self.check(row)
 
 
+_TOLD = frozenset("recipes trl_flags caution purpose reasoning".split())
 FORMATS = Registry[Format]("export_format", home=__package__)
 
 
-def add(form: Format) -> None:
-    FORMATS.add(form.name, form)
+@cache
+def tables() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(resources.files(__package__).joinpath("formats.toml").read_text("utf-8"))
+
+
+def add(name: str, write: Any, read: Any, check: Any, columns: Mapping[str, Any] | None = None) -> None:
+    """Register a format of `formats.toml`; `columns` is its shape where the table holds none."""
+    table = tables()[name]
+    schema = shape(name, columns or table["shape"], Provenance if table.get("provenance") else Shape)
+    told = {key: value for key, value in table.items() if key in _TOLD}
+    rows = getattr(example, table["rows"])
+    FORMATS.add(name, Format(name, table["summary"], schema, rows, write, read, check, **told))
+
+
+def require(held: bool, reason: str, what: str) -> None:
+    if not held:
+        raise ItemError(reason, what)
 
 
 def provenance(example: Example) -> Row:

@@ -1,24 +1,20 @@
 """Formats of text: TRL's and LLaMA-Factory's columns of messages, and ChatML, a conversation as one rendered text.
 
-A format is a table in `text_columns.toml`: its columns, each made of an example in one way. One reader serves all: what
-a trainer tokenizes of a row (`sequences`) is the conversation, and its second sequence ends on the losing turn.
+What a trainer tokenizes of a row (`sequences`) is the conversation, and its second sequence ends on the losing turn.
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 from duel.conversation import dialogue
 from duel.errors import ItemError
-from duel.exports import checks, example
 from duel.exports.example import Example, Turns
 from duel.exports.formats import base
-from duel.exports.formats.base import Format, Provenance, Row, TextMessage
+from duel.exports.formats.base import Row, require
 from duel.records import Message
 
-Column: TypeAlias = tuple[Any, Callable[[Example], Any]]  # its type, and how it is made of an example
 _START, _END = "<|im_start|>", "<|im_end|>"
 _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 
@@ -43,16 +39,23 @@ def _conversations(row: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _chat(row: Mapping[str, Any]) -> None:
+    """System messages first, then a user message; an assistant message last."""
     for messages in _conversations(row):
-        checks.text_chat(messages)
+        roles = [message["role"] for message in messages]
+        spoken = [role for role in roles if role != "system"]
+        require(bool(spoken), "empty-conversation", "there is no message of a user")
+        require(spoken == roles[len(roles) - len(spoken) :], "late-system", "a system message stands inside the talk")
+        require(spoken[0] == "user", "starts-with-assistant", "the first message is not the user's")
+        require(spoken[-1] == "assistant", "ends-without-turn", "the last message is not the assistant's")
+        require(bool(messages[-1]["content"].strip()), "empty-turn", "the last message is empty")
 
 
 def _alternating(row: Mapping[str, Any]) -> None:
     """LLaMA-Factory skips a conversation in which user and assistant do not strictly alternate."""
     messages = _conversations(row)[0]
     roles = [message["role"] for message in messages[messages[0]["role"] == "system" :]]
-    if not roles or len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise ItemError("roles-not-alternating", "user and assistant do not alternate")
+    held = bool(roles) and roles == ["user", "assistant"] * (len(roles) // 2)
+    require(held, "roles-not-alternating", "user and assistant do not alternate")
 
 
 def _rows(messages: Sequence[Message]) -> list[Row]:
@@ -63,31 +66,27 @@ def _answer(text: str) -> Row:
     return {"role": "assistant", "content": text}
 
 
-COLUMNS: Mapping[str, Column] = {
-    "chat": (list[TextMessage], lambda one: _rows(one.messages)),
-    "prompt": (list[TextMessage], lambda one: _rows(one.prompt)),
-    "accepted": (list[TextMessage], lambda one: _rows(one.completion)),
-    "rejected": (list[TextMessage], lambda one: _rows(one.lost) or [_answer(one.rejected)]),
-    "accepted turn": (TextMessage, lambda one: _answer(one.accepted)),
-    "rejected turn": (TextMessage, lambda one: _answer(one.rejected)),
-    "label": (bool, lambda one: one.label),  # KTO sums it
-    "margin": (float, lambda one: one.margin),
-    "rendered": (str, rendered),
+COLUMNS: Mapping[str, tuple[str, Callable[[Example], Any]]] = {
+    "chat": ("messages", lambda one: _rows(one.messages)),
+    "prompt": ("messages", lambda one: _rows(one.prompt)),
+    "accepted": ("messages", lambda one: _rows(one.completion)),
+    "rejected": ("messages", lambda one: _rows(one.lost) or [_answer(one.rejected)]),
+    "accepted turn": ("message", lambda one: _answer(one.accepted)),
+    "rejected turn": ("message", lambda one: _answer(one.rejected)),
+    "label": ("flag", lambda one: one.label),  # KTO sums it
+    "margin": ("number", lambda one: one.margin),
+    "rendered": ("text", rendered),
 }
-CHECKS = {"chat": _chat, "alternating": _alternating}
+"""What a column may be: its kind, and how it is made of an example."""
 
 
-def _format(
-    name: str, summary: str, rows: str, columns: Mapping[str, str], check: str = "chat", **known: Any
-) -> Format:
-    made = {column: COLUMNS[key] for column, key in columns.items()}
-
-    def write(one: Example) -> Row:
-        return {**base.provenance(one), **{column: make(one) for column, (_, make) in made.items()}}
-
-    schema = base.shape(name, {column: kind for column, (kind, _) in made.items()}, Provenance)
-    return Format(name, summary, schema, getattr(example, rows), write, read, CHECKS[check], **known)
+def _write(made: Mapping[str, Callable[[Example], Any]], one: Example) -> Row:
+    return {**base.provenance(one), **{column: make(one) for column, make in made.items()}}
 
 
-for name, told in tomllib.loads(resources.files(__package__).joinpath("text_columns.toml").read_text("utf-8")).items():
-    base.add(_format(name, **told))
+for _name, _told in base.tables().items():
+    if "columns" in _told:
+        _made = {column: COLUMNS[key] for column, key in _told["columns"].items()}
+        _kinds = {column: kind for column, (kind, _) in _made.items()}
+        _writer = partial(_write, {column: make for column, (_, make) in _made.items()})
+        base.add(_name, _writer, read, _alternating if _told.get("alternating") else _chat, _kinds)

@@ -28,7 +28,6 @@ _ROLES = {
 
 
 def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict[str, str]:
-    """{file name: text} of every recipe of a format."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
@@ -42,25 +41,22 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
 
 
 def dataset_name(form: Format) -> str:
-    """What LLaMA-Factory calls the set."""
     return f"duel_{form.name.replace('-', '_')}"
 
 
 def dataset_info(forms: list[Format]) -> dict[str, Any]:
-    """LLaMA-Factory's `dataset_info.json` for those formats that it reads."""
-    return {dataset_name(form): _entry(form) for form in forms if "llamafactory" in form.recipes}
-
-
-def _entry(form: Format) -> dict[str, Any]:
-    columns = [name for name in ("messages", "chosen", "rejected", "tools") if name in form.schema.model_fields]
-    label = {"kto_tag": "label"} if "kto" in form.recipes.values() else {}
-    return {
-        "file_name": f"{form.name}/train.jsonl",
-        "formatting": "openai" if "tools" in columns else "sharegpt",
-        "columns": {name: name for name in columns} | label,
-        "tags": _ROLES,
-        **({"ranking": True} if "chosen" in columns else {}),
-    }
+    entries = {}
+    for form in [form for form in forms if "llamafactory" in form.recipes]:
+        columns = [name for name in ("messages", "chosen", "rejected", "tools") if name in form.schema.model_fields]
+        label = {"kto_tag": "label"} if "kto" in form.recipes.values() else {}
+        entries[dataset_name(form)] = {
+            "file_name": f"{form.name}/train.jsonl",
+            "formatting": "openai" if "tools" in columns else "sharegpt",
+            "columns": {name: name for name in columns} | label,
+            "tags": _ROLES,
+            **({"ranking": True} if "chosen" in columns else {}),
+        }
+    return entries
 
 
 def readme(form: Format, figures: Mapping[str, Any], counted_by: str) -> str:
@@ -72,14 +68,13 @@ def readme(form: Format, figures: Mapping[str, Any], counted_by: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def notes(form: Format, figures: Mapping[str, Any], counted_by: str) -> list[str]:
-    """The same for the card, a line each."""
+def notes(form: Format, figures: Mapping[str, Any], counted_by: str, folder: bool = False) -> list[str]:
+    """The same for the card, a line each; with `folder` also where its recipes lie."""
     whole = ", ".join(f"{count:,} at {int(window):,}" for window, count in figures["whole_at"].items())
     readers = ", ".join(f"{trainer} ({kind})" for trainer, kind in form.recipes.items())
     lines = [f"read by: {readers}" if readers else "no trainer reads this format: it is for " + form.purpose]
-    if form.caution:
-        lines.append(f"**careful**: {form.caution}")
-    lines.append(
-        f"tokens a row ({counted_by}): median {figures['p50']:,}, longest {figures['longest']:,}; whole: {whole}"
-    )
-    return lines
+    lines += [f"**careful**: {form.caution}"] if form.caution else []
+    length = f"median {figures['p50']:,}, longest {figures['longest']:,}; whole: {whole}"
+    made = [f"`{form.name}/{name}`" for trainer in form.recipes for name in FILES[trainer]]
+    recipes = [f"recipes: {', '.join(made)}"] if folder and made else []
+    return [*lines, f"tokens a row ({counted_by}): {length}", *recipes]
