@@ -273,10 +273,9 @@ class SharedLevel(Level):
 
     def _take_in(self, cells: memoryview[float], rows: list[int]) -> None:
         """The others' calls since the last look, as if they were this process's own."""
-        level = super()
         for base in [base for base in self._others if base not in rows]:
             for number in self._others.pop(base).numbers:
-                level.failed(number)
+                super().failed(number)
         for base in rows:
             if base == self._base:
                 continue
@@ -287,14 +286,15 @@ class SharedLevel(Level):
                 known = self._others[base] = _Neighbor(cells[base + JOINED], begun)
             sent, answered, refused, failed = (int(new - old) for new, old in zip(counts, known.read, strict=True))
             known.read = counts
-            known.numbers.extend(level.sent() for _ in range(sent))
+            for _ in range(sent):
+                known.numbers.append(super().sent())
             for _ in range(min(answered, len(known.numbers))):
-                level.answered(known.numbers.popleft())
+                super().answered(known.numbers.popleft())
             for _ in range(min(refused, len(known.numbers))):
-                if pause := level.refused(known.numbers.pop(), 0.0):  # a refusal comes sooner than a reply
+                if pause := super().refused(known.numbers.pop(), 0.0):  # a refusal comes sooner than a reply
                     self._count_at = self._clock() + pause
             for _ in range(min(failed, len(known.numbers))):
-                level.failed(known.numbers.popleft())
+                super().failed(known.numbers.popleft())
             cells[base + SEEN] = counts[2]
 
 
