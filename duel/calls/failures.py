@@ -35,39 +35,27 @@ class Meaning(Enum):
 
     REFUSED = "refused"
     """No capacity now (429, 503, 529, a timeout): the level backs off, the request waits and asks again."""
-    FAULT = "fault"
-    """This call went wrong; the next may not."""
-    ITEM = "item"
-    """This request will never be answered (400, 422); others may."""
-    RUN = "run"
-    """Every further call to this model would fail the same way, unless it has answered others."""
+    FAULT = "fault"  # this call went wrong; the next may not
+    ITEM = "item"  # this request will never be answered (400, 422); others may
+    RUN = "run"  # every further call to this model would fail the same way, unless it has answered others
 
 
 @dataclass(frozen=True)
 class Failure:
     """One call without a usable reply."""
 
-    kind: str
-    """Counted under this name: "http-429", "timeout", "connection", "truncated", "empty", …"""
+    kind: str  # counted under this name: "http-429", "timeout", "connection", "truncated", "empty", …
     meaning: Meaning
-    words: str = ""
-    """The endpoint's own words, or the transport's."""
+    words: str = ""  # the endpoint's own words, or the transport's
     status: int = 0
     retry_after_s: float | None = None
-    usage: Mapping[str, int] = field(default_factory=dict)
-    """What the endpoint says it billed for the call."""
-    billed: bool = False
-    """The endpoint worked for it, so that it costs money although no usage says how much."""
-    unsent: bool = False
-    """The call never reached an endpoint (no connection)."""
-    too_long: bool = False
-    """The request does not fit the model, which says nothing about other requests."""
-    no_model: bool = False
-    """The endpoint does not know the model."""
-    spent: bool = False
-    """The quota is used up, and no wait within a run brings it back."""
-    per_time: bool = False
-    """The refusal speaks of calls or tokens per time, not of how many are out."""
+    usage: Mapping[str, int] = field(default_factory=dict)  # what the endpoint says it billed for the call
+    billed: bool = False  # the endpoint worked for it, so that it costs money although no usage says how much
+    unsent: bool = False  # the call never reached an endpoint (no connection)
+    too_long: bool = False  # the request does not fit the model, which says nothing about other requests
+    no_model: bool = False  # the endpoint does not know the model
+    spent: bool = False  # the quota is used up, and no wait within a run brings it back
+    per_time: bool = False  # the refusal speaks of calls or tokens per time, not of how many are out
     rates: Rates | None = None
 
     @property

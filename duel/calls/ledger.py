@@ -62,8 +62,7 @@ class _Entry(NamedTuple):
 
     statement: str
     values: tuple[Any, ...]
-    durable: asyncio.Future[None] | None = None
-    """Of a reply, whose statement is `INSERT`: whoever asked waits for it."""
+    durable: asyncio.Future[None] | None = None  # of a reply, whose statement is `INSERT`: whoever asked waits for it
     can_wait: bool = True
     """It goes with the next commit: by itself it is not worth the 300 µs, or the 20 ms on a slow disk."""
 
@@ -73,10 +72,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.generation = 0
-        """Replies older than this are not looked at: set by `begin_again`."""
-        self.damaged = 0
-        """Rows that were met and cannot be used; their requests are asked anew."""
+        self.generation = 0  # replies older than this are not looked at: set by `begin_again`
+        self.damaged = 0  # rows that were met and cannot be used; their requests are asked anew
         self._file = LedgerFile(path)
         self._room = SpareRoom(path.with_name(path.name + ".room"))
         self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()

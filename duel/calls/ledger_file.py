@@ -154,8 +154,7 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.suspect = False
-        """True once reading met damage: the next run checks the whole file."""
+        self.suspect = False  # once reading met damage: the next run checks the whole file
         self._stamp = path.with_name(path.name + ".closed")
 
     def prepare(self) -> None:

@@ -21,14 +21,10 @@ class ModelPlan:
     """What is planned for one model."""
 
     calls: int = 0
-    tokens_in: int = 0
-    """Estimated on the safe side, at three bytes a token."""
-    tokens_out: int = 0
-    """At most: the whole budget of every reply."""
-    cost: float | None = 0.0
-    """Dollars at most; None where the price is unknown."""
-    batch: float = 1.0
-    """What a batch costs, as a share of that."""
+    tokens_in: int = 0  # estimated on the safe side, at three bytes a token
+    tokens_out: int = 0  # at most: the whole budget of every reply
+    cost: float | None = 0.0  # dollars at most; None where the price is unknown
+    batch: float = 1.0  # what a batch costs, as a share of that
 
     def times(self, weight: float) -> ModelPlan:
         """The same with each call standing for `weight` of them."""
@@ -46,8 +42,7 @@ class Plan:
     items: int = 0
     from_ledger: int = 0
     models: dict[str, ModelPlan] = field(default_factory=dict)
-    batch_h: float = 0.0
-    """Hours that one round waits at most where the stage goes by batches; 0: it does not."""
+    batch_h: float = 0.0  # hours that one round waits at most where the stage goes by batches; 0: it does not
 
     @property
     def calls(self) -> int:

@@ -53,8 +53,7 @@ class Spending:
 
     limit: float | None = None
     spent: float = 0.0
-    reserved: float = 0.0
-    """Worst case of the calls in flight."""
+    reserved: float = 0.0  # worst case of the calls in flight
     out: int = 0
     """Calls in flight. Counted, because the dollars above leave 1e-17 behind when they are taken back one by one."""
     _freed: asyncio.Event = field(default_factory=asyncio.Event)

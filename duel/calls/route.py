@@ -26,8 +26,7 @@ class Provider:
     """As `base_url` returns it: ends in the version, no slash behind; a query (Azure's `api-version`) may follow."""
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    offline: bool = False
-    """The stand-in endpoint: its replies cost nothing."""
+    offline: bool = False  # the stand-in endpoint: its replies cost nothing
 
     @property
     def name(self) -> str:
@@ -44,10 +43,8 @@ class Provider:
 class Limit:
     """What the user allows one model."""
 
-    max_concurrency: int = 0
-    """Calls in flight at most; 0: find the level."""
-    min_interval_s: float = 0.0
-    """Seconds between the starts of two calls."""
+    max_concurrency: int = 0  # calls in flight at most; 0: find the level
+    min_interval_s: float = 0.0  # seconds between the starts of two calls
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,8 @@ class Route:
 
     provider: Provider
     fallback: Provider | None = None
-    model_map: Mapping[str, str] = field(default_factory=dict)
-    """The provider's model id -> the fallback's."""
-    concurrency: int = 0
-    """0: find the level; N: start at N and never exceed it, for each model."""
+    model_map: Mapping[str, str] = field(default_factory=dict)  # the provider's model id -> the fallback's
+    concurrency: int = 0  # 0: find the level; N: start at N and never exceed it, for each model
     default_limit: Limit = Limit()
     limits: Mapping[str, Limit] = field(default_factory=dict)
     """Limits of single models; they take the place of `default_limit`."""
@@ -71,16 +66,11 @@ class Route:
     retry_initial_backoff_s: float = 1.5
     max_429_retries: int = 8
     max_429_wait_s: float = 60.0
-    outage_s: float = 300.0
-    """How long a model that has answered may be out before it is given up."""
-    hung_s: float = 15.0
-    """A call is never given up sooner than this, however fast its neighbors were."""
-    max_tokens_cap: int = 32768
-    """A reply that was cut is asked again with twice the budget, up to this many tokens."""
-    models: Sequence[str] = ()
-    """The models of the run, where it can do without some of them; (): those that are asked."""
-    needed: int = 1
-    """So many models must be left for the run to go on."""
+    outage_s: float = 300.0  # how long a model that has answered may be out before it is given up
+    hung_s: float = 15.0  # a call is never given up sooner than this, however fast its neighbors were
+    max_tokens_cap: int = 32768  # a reply that was cut is asked again with twice the budget, up to this many tokens
+    models: Sequence[str] = ()  # the models of the run, where it can do without some of them; (): those that are asked
+    needed: int = 1  # so many models must be left for the run to go on
     elsewhere: Mapping[str, Provider] = field(default_factory=dict)
     """Models that another endpoint serves; they have no fallback."""
 

@@ -27,52 +27,35 @@ class Summary:
     """What a run did. It is counted up while the run goes, so that progress and the last word are one."""
 
     stage: str
-    contest: str = ""
-    """Of several under one name, which."""
-    done: int = 0
-    """Items that are complete."""
-    finished_before: int = 0
-    """Items that an earlier run had finished."""
-    left_out: int = 0
-    """Items whose replies could not be used; the stage counts them by reason."""
-    failed: Counter[str] = field(default_factory=Counter)
-    """Items that failed, by reason."""
+    contest: str = ""  # of several under one name, which
+    done: int = 0  # items that are complete
+    finished_before: int = 0  # items that an earlier run had finished
+    left_out: int = 0  # items whose replies could not be used; the stage counts them by reason
+    failed: Counter[str] = field(default_factory=Counter)  # items that failed, by reason
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     """(item, reason, what happened) of the failed items, the first 1,000: memory stays flat where all of them fail."""
-    calls: int = 0
-    """Calls that went out, refusals and faults included."""
-    faults: Counter[str] = field(default_factory=Counter)
-    """Calls that brought no reply, by kind; most were retried."""
-    last_fault: str = ""
-    """What the last of them said."""
-    replies: int = 0
-    """Replies that were paid for."""
-    from_ledger: int = 0
-    """Requests answered without a call."""
-    batched: int = 0
-    """Replies that came with batches."""
-    pending: int = 0
-    """Items that wait for replies out of batches."""
-    waiting: int = 0
-    """Requests that go out in batches; once they are back the stage runs once more."""
+    calls: int = 0  # calls that went out, refusals and faults included
+    faults: Counter[str] = field(default_factory=Counter)  # calls that brought no reply, by kind; most were retried
+    last_fault: str = ""  # what the last of them said
+    replies: int = 0  # replies that were paid for
+    from_ledger: int = 0  # requests answered without a call
+    batched: int = 0  # replies that came with batches
+    pending: int = 0  # items that wait for replies out of batches
+    waiting: int = 0  # requests that go out in batches; once they are back the stage runs once more
     tokens_in: int = 0
     tokens_out: int = 0
-    cost: float = 0.0
-    """Dollars, of the replies whose price is known."""
-    unknown_price: set[str] = field(default_factory=set)
-    """Models whose price is unknown."""
+    cost: float = 0.0  # dollars, of the replies whose price is known
+    unknown_price: set[str] = field(default_factory=set)  # models whose price is unknown
     unsure_cost: float = 0.0
     """Dollars of that which are the worst case of calls that failed without telling what they took."""
     down: dict[str, str] = field(default_factory=dict)
     """Models that were given up, and why: what is owed by them stays open."""
     adapted: list[str] = field(default_factory=list)
     """Parameters that models refuse and that are left out or renamed for them."""
-    dropped: int = 0
-    """Calls in flight that were not waited for."""
+    dropped: int = 0  # calls in flight that were not waited for
     interrupted: bool = False
     budget_spent: bool = False
-    stopped: str = ""
-    """Why the run ended early where no exception says so."""
+    stopped: str = ""  # why the run ended early where no exception says so
 
     def count_reply(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
         self.replies += 1

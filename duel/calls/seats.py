@@ -91,8 +91,7 @@ class Share:
         self.calls: float | None = None
         self.dollars: float | None = None
         self.budget_usd: float | None = None
-        self.trouble = ""
-        """Why the file cannot be followed now."""
+        self.trouble = ""  # why the file cannot be followed now
         self._seen: tuple[int, int, int] | None = None
         self.look()
         if self.trouble:

@@ -37,8 +37,7 @@ class _Way:
     url: URL
     headers: dict[str, str] = field(repr=False)
     proxy: str | None = field(repr=False)
-    answers: bool = False
-    """True once any response has come from there."""
+    answers: bool = False  # once any response has come from there
 
 
 class HttpTransport:

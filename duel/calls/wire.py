@@ -45,8 +45,7 @@ _INSIDE = {
 class Dialect:
     """How one model wants to be asked: parameters that it refuses or knows under another name."""
 
-    without: set[str] = field(default_factory=set)
-    """Parameters that are left out."""
+    without: set[str] = field(default_factory=set)  # parameters that are left out
     renamed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -88,8 +87,7 @@ class Completion:
     finish_reason: str
     model: str
     usage: dict[str, int] = field(default_factory=dict)
-    rates: Rates | None = None
-    """What the endpoint's headers say of its limits."""
+    rates: Rates | None = None  # what the endpoint's headers say of its limits
 
     @property
     def thought_only(self) -> bool:
