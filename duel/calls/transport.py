@@ -17,8 +17,7 @@ from yarl import URL
 from duel.calls.failures import Failure, Meaning, from_status
 from duel.calls.rates import Rates, retry_after
 from duel.calls.route import LOOPBACK, Provider
-from duel.calls.stream import StreamReader
-from duel.calls.wire import Completion, decode
+from duel.calls.wire import Completion, StreamReader, decode
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
