@@ -270,7 +270,7 @@ class Client:
         if failure.billed and usage.get("completion_tokens") is None:
             usage = call.line.estimate(call.body_bytes, call.max_tokens)
         dollars = prices.cost(call.line.price, usage) if usage else None
-        self.summary.count_failed_call(failure.kind, usage, dollars, call.line.model)
+        self.summary.count(usage, dollars, call.line.model, failure.kind)
         self.ledger.count_fault(call.request, failure.kind, usage, dollars)
         return dollars
 
@@ -291,7 +291,7 @@ class Client:
             await self.ledger.put(call.request, reply)
         finally:
             line.lane.saved()
-        self.summary.count_reply(completion.usage, dollars, line.model)
+        self.summary.count(completion.usage, dollars, line.model)
         self.aftermath.answered(call, completion, final=not rejected)
         return reply
 

@@ -42,7 +42,7 @@ def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
 
 
 def batch_cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
-    """Dollars of one reply that came with a batch; None where the price is unknown."""
+    """Of one that came with a batch."""
     dollars = cost(price, usage)
     return None if price is None or dollars is None else dollars * price.batch
 
