@@ -37,19 +37,11 @@ class Request:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes that identify the question itself: model, messages and parameters."""
-        question = (
-            self.model,
-            list(self.messages),
-            self.max_tokens,
-            self.temperature,
-            self.thinking,
-            self.response_format,
-            dict(self.parameters),
-        )
-        if self.reminder:
-            question = (*question, self.reminder)  # type: ignore[assignment]
+        sampling = (self.max_tokens, self.temperature, self.thinking, self.response_format, dict(self.parameters))
+        reminder = (self.reminder,) if self.reminder else ()
         # OPT_SORT_KEYS: a dict built in another order is the same question.
-        return hashlib.sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).digest()[:16]
+        question = orjson.dumps((self.model, list(self.messages), *sampling, *reminder), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(question).digest()[:16]
 
     @cached_property
     def key(self) -> str:
@@ -58,8 +50,9 @@ class Request:
 
     def again(self, attempt: int, reminder: str = "") -> Request:
         """The same question, asked anew on purpose, with a `reminder` of what the last reply lacked."""
-        same = (attempt, reminder) == (self.attempt, self.reminder)
-        return self if same else self.variant(attempt, reminder, self.occurrence)
+        if (attempt, reminder) == (self.attempt, self.reminder):
+            return self
+        return self.variant(attempt, reminder, self.occurrence)
 
     def variant(self, attempt: int, reminder: str, occurrence: int) -> Request:
         """A copy that need not be hashed again where the question is the same: 0.1 ms at 20 KB."""

@@ -14,6 +14,8 @@ from duel.workspace import Workspace
 Role = Literal["writer", "judge", "guide"]
 OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# Where the key of a well-known provider belongs, unless an address is given.
+ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
 # A query that holds a key would stand in every record.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 
@@ -44,7 +46,7 @@ class Limit:
     """What the user allows one model."""
 
     max_concurrency: int = 0  # calls in flight at most; 0: find the level
-    min_interval_s: float = 0.0  # seconds between the starts of two calls
+    min_interval_s: float = 0.0  # between the starts of two calls
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,7 @@ class Route:
     model_map: Mapping[str, str] = field(default_factory=dict)  # the provider's model id -> the fallback's
     concurrency: int = 0  # 0: find the level; N: start at N and never exceed it, for each model
     default_limit: Limit = Limit()
-    limits: Mapping[str, Limit] = field(default_factory=dict)
-    """Limits of single models; they take the place of `default_limit`."""
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # of single models, in place of `default_limit`
     timeout_s: float = 300.0
     connect_timeout_s: float = 20.0
     stall_timeout_s: float = 60.0
@@ -71,8 +72,7 @@ class Route:
     max_tokens_cap: int = 32768  # a reply that was cut is asked again with twice the budget, up to this many tokens
     models: Sequence[str] = ()  # the models of the run, where it can do without some of them; (): those that are asked
     needed: int = 1  # so many models must be left for the run to go on
-    elsewhere: Mapping[str, Provider] = field(default_factory=dict)
-    """Models that another endpoint serves; they have no fallback."""
+    elsewhere: Mapping[str, Provider] = field(default_factory=dict)  # models of another endpoint; they have no fallback
 
     def limit(self, model: str) -> Limit:
         return self.limits.get(model, self.default_limit)
@@ -147,10 +147,6 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         needed=settings.quorum if judge else max(1, len(both)),
         max_tokens_cap=settings.generate.max_model_len,
     )
-
-
-# Where the key of a well-known provider belongs, unless an address is given.
-ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
 
 
 def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:
