@@ -24,16 +24,12 @@ __all__ = [
 ]  # fmt: skip
 
 # Where the names live that are imported when they are first used: the HTTP client alone takes 170 ms.
-_HOMES = {
-    "planning": "Plan plan",
-    "route": "Limit Provider Route route_for",
-    "run_summary": "Summary",
-    "runner": "Ask Job drive drive_async",
-}
+_HOMES = {"Plan": "planning", "plan": "planning", "Summary": "run_summary"}
+_HOMES |= dict.fromkeys(("Limit", "Provider", "Route", "route_for"), "route")
+_HOMES |= dict.fromkeys(("Ask", "Job", "drive", "drive_async"), "runner")
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names.split():
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

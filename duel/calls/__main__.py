@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,10 +55,6 @@ class Figures:
     providers: dict[str, int] = field(default_factory=dict)
 
     @property
-    def calls(self) -> int:
-        return self.replies + sum(self.failed_calls.values())
-
-    @property
     def cached_share(self) -> float | None:
         """Share of the prompt tokens that the endpoint served from its cache."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
@@ -71,8 +66,10 @@ def collect(ledger: Ledger) -> list[Figures]:
     found: dict[tuple[str, str], Figures] = {}
     for *told, latencies in ledger.query(_REPLIES):
         row = found[told[0], told[1]] = Figures(*told)
-        taken = sorted(orjson.loads(latencies))
-        row.latency_p50, row.latency_p90, row.latency_p99 = (_percentile(taken, share) for share in (0.5, 0.9, 0.99))
+        if taken := sorted(orjson.loads(latencies)):  # replies that came with batches have none
+            row.latency_p50, row.latency_p90, row.latency_p99 = (
+                taken[min(len(taken) - 1, int(share * len(taken)))] for share in (0.5, 0.9, 0.99)
+            )
     for stage, model, provider, count in ledger.query(_PROVIDERS):
         found[stage, model].providers[provider] = count
     for stage, model, kind, calls, tokens_in, tokens_out, cost in ledger.query(_FAULTS):
@@ -84,27 +81,11 @@ def collect(ledger: Ledger) -> list[Figures]:
     return [found[key] for key in sorted(found)]
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float | None:
-    """None where all replies came with batches, which have no latency."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
-
-
-def show_table(rows: Sequence[Figures]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*HEADINGS)
-    for row in rows:
-        table.add_row(*map(Text, _cells(row)))
-    Console().print(table)
-
-
-def _cells(row: Figures) -> tuple[str, ...]:
+def _cells(row: Figures) -> list[str]:
     from duel.calls.run_summary import listed
 
     cost = f"${row.cost:.4f}"
-    return (
+    return [
         row.stage,
         printable(row.model),
         f"{row.replies:,}",
@@ -116,7 +97,7 @@ def _cells(row: Figures) -> tuple[str, ...]:
         f"{row.reasoning_tokens:,}",
         f"{cost} + {row.unpriced_replies:,} unpriced" if row.unpriced_replies else cost,
         *("" if value is None else f"{value:.2f} s" for value in (row.latency_p50, row.latency_p90, row.latency_p99)),
-    )
+    ]
 
 
 def add_arguments(parser: Parser) -> None:
@@ -136,12 +117,26 @@ def main(arguments: Namespace) -> int:
     with Ledger(path) as ledger:
         rows = collect(ledger)
     if arguments.json:
-        shown = [{**asdict(row), "calls": row.calls, "cached_share": row.cached_share} for row in rows]
+        shown = [
+            {
+                **asdict(row),
+                "calls": row.replies + sum(row.failed_calls.values()),
+                "cached_share": row.cached_share,
+            }
+            for row in rows
+        ]
         print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
     elif sys.stdout.isatty():
-        show_table(rows)
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*HEADINGS)
+        for row in rows:
+            table.add_row(*map(Text, _cells(row)))
+        Console().print(table)
     else:
-        print("\n".join("\t".join(cells) for cells in [HEADINGS, *map(_cells, rows)]))
+        print("\n".join("\t".join(cells) for cells in [list(HEADINGS), *map(_cells, rows)]))
     return EXIT_FINISHED
 
 

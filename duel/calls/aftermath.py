@@ -1,21 +1,32 @@
-"""What a failed call asks for: another try, another budget or provider, the end of its item, its model or the run."""
+"""A call, its line to a model, and what a failure asks for: another try, budget or provider; the end of item or run."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import orjson
 
+from duel.calls import prices
 from duel.calls.failures import THOUGHT_ALONE, Failure, Meaning, down_error, fitting_tokens
-from duel.calls.line import GONE, HUNG, PROBE_AGAIN_S, Call, Line
-from duel.calls.wire import Completion, encode
+from duel.calls.lane import Lane
+from duel.calls.prices import BYTES_PER_TOKEN
+from duel.calls.request import Request
+from duel.calls.route import Provider
+from duel.calls.wire import Completion, Dialect, encode
 from duel.errors import DuelError, ItemError
+from duel.price_sections import Price
 
 if TYPE_CHECKING:
     from duel.calls.client import Client
 
+GONE = Failure("model-down", Meaning.REFUSED, "held back for too long without one reply")
+# The kind of a call that was given up because its neighbors took far less time.
+HUNG = "hung"
+# A model that is down is tried again so often by a single call, as long as the run goes on without it.
+PROBE_AGAIN_S = 60.0
 # Requests in a row that fail for good: where none was ever answered; where some were (a few prompts may be filtered, or
 # too long for the model); refusals that concern the account or the model (401, 402, 403, 404); a spent quota.
 FAILED_IN_A_ROW, FAILED_AMONG_GOOD, REFUSED_AMONG_GOOD, SPENT_AMONG_GOOD = 3, 20, 5, 2
@@ -28,39 +39,133 @@ _ALWAYS = frozenset({"tls", "address", "proxy-scheme"})
 
 
 @dataclass
+class Line:
+    """One model of one provider, as calls meet it."""
+
+    provider: Provider
+    model: str
+    lane: Lane
+    price: Price | None
+    dialect: Dialect = field(default_factory=Dialect)
+    last_failure: Failure = GONE
+    down: asyncio.Task[DuelError] | None = None  # why it is given up; the task looks up what helps the user
+    down_at: float = 0.0
+    probe_at: float = 0.0
+    reached: bool = False  # anything came back, so that the address is right
+    cut_for_good: int = 0  # replies in a row that were thought alone, at the largest budget
+    complete: bool = False  # a reply was complete
+    _tokens_per_byte: float = 1 / BYTES_PER_TOKEN
+
+    def worst_case(self, body_bytes: int, max_tokens: int) -> float:
+        """Dollars that one call costs at most; 0 where the price is unknown."""
+        usage = {"prompt_tokens": int(body_bytes / BYTES_PER_TOKEN), "completion_tokens": max_tokens}
+        return prices.cost(self.price, usage) or 0.0
+
+    def estimate(self, body_bytes: int, completion_tokens: int) -> dict[str, int]:
+        """The usage of a call of which nobody told, marked as an estimate."""
+        prompt = max(1, round(body_bytes * self._tokens_per_byte))
+        return {"prompt_tokens": prompt, "completion_tokens": completion_tokens, "estimated": 1}
+
+    def usage_of(self, completion: Completion, body_bytes: int) -> dict[str, int]:
+        """What a reply took; an endpoint that names no usage gets an estimate, so that a budget holds all the same."""
+        if completion.usage.get("completion_tokens") is None:
+            return self.estimate(body_bytes, completion.tokens_said)
+        if told := completion.usage.get("prompt_tokens"):
+            self._tokens_per_byte += 0.1 * (told / body_bytes - self._tokens_per_byte)
+        return completion.usage
+
+
+@dataclass
+class Call:
+    """One request on its way to an answer."""
+
+    request: Request
+    max_tokens: int
+    line: Line = field(init=False)  # where it goes now
+    cut_tokens: int = 0  # the budget at which the last reply was cut; 0: none was
+    most_tokens: int = 0  # the largest budget that fits the model's window; 0: not known
+    refusals: int = 0
+    faults: int = 0
+    hung: int = 0
+    tries: int = 0
+    charged_at: int = -1  # replies of the model when this call was last charged with a failure
+    latency_s: float = 0.0
+    body_bytes: int = 0
+    asked_in: int = 0  # changes that the model's dialect had seen when the body was made
+    sent_at: float = 0.0
+    limit: asyncio.Timeout | None = None  # ends the exchange that is going on; None: none is
+    sent: bool = False  # from the moment it costs money until its reply is durable
+
+    def jitter(self) -> float:
+        """0 to 1, the same in every run."""
+        return zlib.crc32(f"{self.request.key} {self.tries}".encode()) / 2**32
+
+    def charge(self, failure: Failure) -> int:
+        """Count a failure against this call, and return how many of its kind there were.
+
+        Not while the model is out for everybody: then no call is to blame.
+        """
+        answered, refused = self.line.lane.answered_calls, failure.meaning is Meaning.REFUSED
+        if not self.line.lane.out or answered != self.charged_at:
+            self.charged_at = answered
+            self.refusals += refused
+            self.faults += not refused and failure.kind != HUNG
+        if failure.kind == HUNG:
+            return self.hung
+        return self.refusals if refused else self.faults
+
+
+@dataclass
 class Aftermath:
     """Decides for one client. A model that is given up fails its own calls; the run ends where too few are left."""
 
     client: Client
 
-    async def wait_after(self, call: Call, line: Line, failure: Failure) -> float:
+    async def wait_after(self, call: Call, failure: Failure) -> float:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
+        line, route, refused = call.line, self.client.route, failure.meaning is Meaning.REFUSED
         if failure is GONE:
-            return await self._after_gone(call, line)
+            if line.lane.gone:
+                self._take_down(call, line.last_failure)
+            if line.down is not None:
+                return await self.meet_down(call)
+            if self.client.choose(call, line) is not line:
+                return 0.0
+            raise ItemError("model-out", f"{line.model} is out: {line.last_failure.told}", where=call.request.item)
         line.reached = line.reached or not failure.unsent
-        if failure.status in (400, 422) and self._adapts(call, line, failure):
+        if failure.status in (400, 422) and self._adapts(call, failure):
             return 0.0
         if failure.too_long:
             return self._fit(call, failure)
-        route = self.client.route
         # An endpoint that asks to wait for longer than a run does has nothing left for today.
-        longest_s = max(route.outage_s, route.max_429_wait_s)
-        if failure.meaning is Meaning.REFUSED and (failure.retry_after_s or 0.0) > longest_s:
-            failure = replace(failure, meaning=Meaning.RUN, spent=True)
-        if self._is_for_good(call, line, failure):
-            self._take_down(call, line, failure)
+        if refused and (failure.retry_after_s or 0.0) > max(route.outage_s, route.max_429_wait_s):
+            failure, refused = replace(failure, meaning=Meaning.RUN, spent=True), False
+        if self._is_for_good(call, failure):
+            self._take_down(call, failure)
         if line.down is not None:
-            return await self.meet_down(call, line)
-        if failure.meaning in (Meaning.ITEM, Meaning.RUN):
-            return await self._fail_item(call, line, failure)
-        count = call.charge(failure)
-        most = route.max_429_retries if failure.meaning is Meaning.REFUSED else route.retry_max
-        if count > (3 * most if failure.kind == HUNG else most):
-            return await self._fail_item(call, line, failure)
-        return 0.0 if line.lane.out else self._delay(call, failure, count)
+            return await self.meet_down(call)
+        passing = failure.meaning not in (Meaning.ITEM, Meaning.RUN)
+        count = call.charge(failure) if passing else 0
+        most = route.max_429_retries if refused else route.retry_max * (3 if failure.kind == HUNG else 1)
+        if not passing or count > most:
+            line.lane.given_up += 1
+            if line.lane.given_up < (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
+                raise ItemError(failure.kind, failure.words, where=call.request.item)
+            self._take_down(call, failure)
+            return await self.meet_down(call)
+        if line.lane.out:
+            return 0.0
+        # As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try.
+        if failure.retry_after_s is not None:
+            return min(failure.retry_after_s, route.max_429_wait_s) * (1 + 0.03 * call.jitter())
+        longest = route.retry_initial_backoff_s * 2.0 ** (max(count, 1) - 1)
+        if failure.status in (0, 200):  # a broken connection or reply: no sign of load, which backing off would ease
+            longest /= 4
+        return min(longest, route.max_429_wait_s) * call.jitter()
 
-    def answered(self, call: Call, line: Line, completion: Completion, *, final: bool) -> None:
+    def answered(self, call: Call, completion: Completion, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
+        line = call.line
         line.reached = True
         if line.down is not None and call.sent_at > line.down_at:
             line.down = None
@@ -70,28 +175,22 @@ class Aftermath:
         elif final:
             line.cut_for_good += 1
             if line.cut_for_good >= FAILED_IN_A_ROW and not line.complete and line.down is None:
-                self._take_down(call, line, THOUGHT_ALONE)
+                self._take_down(call, THOUGHT_ALONE)
 
-    async def meet_down(self, call: Call, line: Line) -> float:
+    async def meet_down(self, call: Call) -> float:
         """A call to a model that is down goes elsewhere, or now and then tries it; else it fails."""
+        line, now = call.line, asyncio.get_running_loop().time()
+        assert line.down is not None
         if self.client.choose(call, line).down is None:
             return 0.0
-        now = asyncio.get_running_loop().time()
         if now >= line.probe_at:
             line.probe_at = now + PROBE_AGAIN_S
             line.lane.revive()
             return 0.0
-        assert line.down is not None
         error = await asyncio.shield(line.down)
-        if self.models_left < self.client.route.needed:
+        if self._models_left < self.client.route.needed:
             raise error
         raise ItemError("model-down", f"{line.model}: {error.value}", where=call.request.item)
-
-    @property
-    def models_left(self) -> int:
-        client = self.client
-        models = {*client.route.models, *(model for first, model in client.lines if first)}
-        return sum(not self._is_down(model) for model in models)
 
     def verdict(self) -> DuelError | None:
         """At the end of a run: the error of a model that answered nothing, if no other answered either."""
@@ -100,41 +199,16 @@ class Aftermath:
         for line in silent:
             self.client.summary.down.setdefault(line.model, line.last_failure.told)
         down = [line.down for line in lines if line.down is not None and line.down.done()]
-        if down and self.models_left < self.client.route.needed:
+        if down and self._models_left < self.client.route.needed:
             return down[0].result()
         if silent and not any(line.lane.answered_calls for line in lines):
             return down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
 
-    # -- the model -------------------------------------------------------------------------------------------------
-
-    def _is_for_good(self, call: Call, line: Line, failure: Failure) -> bool:
-        """True if every further call to this model would fail the same way."""
-        answered = line.lane.answered_calls
-        if failure.unsent and failure.meaning is Meaning.FAULT:
-            reached = any(other.reached for other in self.client.lines.values() if other.provider is line.provider)
-            return not reached and call.tries >= FIRST_TRIES
-        if failure.kind == HUNG:
-            return not answered
-        if failure.meaning is not Meaning.RUN:
-            return False
-        if not answered or failure.kind in _ALWAYS:
-            return True
-        return line.lane.given_up + 1 >= (SPENT_AMONG_GOOD if failure.spent else REFUSED_AMONG_GOOD)
-
-    def _take_down(self, call: Call, line: Line, failure: Failure) -> None:
-        if line.down is None:
-            line.down_at = asyncio.get_running_loop().time()
-            line.probe_at = line.down_at + PROBE_AGAIN_S
-            line.down = asyncio.create_task(self._explain(line, failure))
-            line.lane.out = True
-            line.lane.give_up()
-            if self._is_down(call.request.model):
-                self.client.summary.down[line.model] = failure.told
-
-    async def _explain(self, line: Line, failure: Failure) -> DuelError:
-        listed = await self.client.transport.models(line.provider) if failure.no_model else []
-        return down_error(failure, line.provider, line.model, listed)
+    @property
+    def _models_left(self) -> int:
+        models = {*self.client.route.models, *(model for first, model in self.client.lines if first)}
+        return sum(not self._is_down(model) for model in models)
 
     def _is_down(self, model: str) -> bool:
         route, lines = self.client.route, self.client.lines
@@ -143,34 +217,45 @@ class Aftermath:
             keys.append((False, route.model_map.get(model, model)))
         return all(key in lines and lines[key].down is not None for key in keys)
 
-    # -- the item --------------------------------------------------------------------------------------------------
+    def _is_for_good(self, call: Call, failure: Failure) -> bool:
+        """True if every further call to this model would fail the same way."""
+        line = call.line
+        if failure.unsent and failure.meaning is Meaning.FAULT:
+            reached = any(other.reached for other in self.client.lines.values() if other.provider is line.provider)
+            return not reached and call.tries >= FIRST_TRIES
+        if failure.kind == HUNG:
+            return not line.lane.answered_calls
+        if failure.meaning is not Meaning.RUN:
+            return False
+        most = SPENT_AMONG_GOOD if failure.spent else REFUSED_AMONG_GOOD
+        return not line.lane.answered_calls or failure.kind in _ALWAYS or line.lane.given_up + 1 >= most
 
-    async def _after_gone(self, call: Call, line: Line) -> float:
-        if line.lane.gone:
-            self._take_down(call, line, line.last_failure)
+    def _take_down(self, call: Call, failure: Failure) -> None:
+        line = call.line
         if line.down is not None:
-            return await self.meet_down(call, line)
-        if self.client.choose(call, line) is not line:
-            return 0.0
-        raise ItemError("model-out", f"{line.model} is out: {line.last_failure.told}", where=call.request.item)
+            return
 
-    async def _fail_item(self, call: Call, line: Line, failure: Failure) -> float:
-        """The item fails; after several in a row the model is given up."""
-        line.lane.given_up += 1
-        if line.lane.given_up >= (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
-            self._take_down(call, line, failure)
-            return await self.meet_down(call, line)
-        raise ItemError(failure.kind, failure.words, where=call.request.item)
+        async def explain() -> DuelError:
+            listed = await self.client.transport.models(line.provider) if failure.no_model else []
+            return down_error(failure, line.provider, line.model, listed)
 
-    def _adapts(self, call: Call, line: Line, failure: Failure) -> bool:
+        line.down_at = asyncio.get_running_loop().time()
+        line.probe_at = line.down_at + PROBE_AGAIN_S
+        line.down = asyncio.create_task(explain())
+        line.lane.out = True
+        line.lane.give_up()
+        if self._is_down(call.request.model):
+            self.client.summary.down[line.model] = failure.told
+
+    def _adapts(self, call: Call, failure: Failure) -> bool:
         """True if the model was asked in a way that it refuses and that can be changed."""
+        line, stream = call.line, self.client.route.stream
         if call.asked_in != line.dialect.changes:  # another call has met the same refusal
             return True
-        client = self.client
-        body = encode(call.request, line.model, call.max_tokens, stream=client.route.stream, dialect=line.dialect)
+        body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
         change = line.dialect.learn(failure.words, orjson.loads(body))
         if change:
-            client.summary.adapted.append(f"{line.model}: {change}")
+            self.client.summary.adapted.append(f"{line.model}: {change}")
         return bool(change)
 
     def _fit(self, call: Call, failure: Failure) -> float:
@@ -183,15 +268,3 @@ class Aftermath:
             raise ItemError("too-long", failure.words, where=call.request.item)
         call.max_tokens = call.most_tokens = fitting
         return 0.0
-
-    # -- the wait --------------------------------------------------------------------------------------------------
-
-    def _delay(self, call: Call, failure: Failure, count: int) -> float:
-        """As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try."""
-        route = self.client.route
-        if failure.retry_after_s is not None:
-            return min(failure.retry_after_s, route.max_429_wait_s) * (1 + 0.03 * call.jitter())
-        longest = route.retry_initial_backoff_s * 2.0 ** (max(count, 1) - 1)
-        if failure.status in (0, 200):  # a broken connection or reply: no sign of load, which backing off would ease
-            longest /= 4
-        return min(longest, route.max_429_wait_s) * call.jitter()

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from duel.calls import prices
-from duel.calls.aftermath import Aftermath
+from duel.calls.aftermath import GONE, HUNG, Aftermath, Call, Line
 from duel.calls.failures import Failure, Meaning
 from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone, Patience
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
-from duel.calls.line import GONE, HUNG, Call, Line
 from duel.calls.neighbors import SharedLevel, lease_path
 from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
@@ -44,8 +43,7 @@ class Client:
     transport: HttpTransport
     spending: Spending
     summary: Summary
-    on_stop: Callable[[DuelError], None]
-    """Called with the error that ends the run; may be called more than once."""
+    on_stop: Callable[[DuelError], None]  # called with the error that ends the run; may be called more than once
     stopped: bool = False
     lines: dict[tuple[bool, str], Line] = field(default_factory=dict)
     """By whether the provider is the first, and the model's id there."""
@@ -101,9 +99,8 @@ class Client:
     @property
     def hanging(self) -> int:
         """Calls in flight that take far longer than any neighbor took."""
-        now = asyncio.get_running_loop().time()
-        flying = [call for call in self._calls.values() if call.limit is not None and call.line is not None]
-        return sum(call.line.lane.patience.is_slow(now - call.sent_at) for call in flying if call.line is not None)
+        now, flying = asyncio.get_running_loop().time(), [call for call in self._calls.values() if call.limit]
+        return sum(call.line.lane.patience.is_slow(now - call.sent_at) for call in flying)
 
     @property
     def models_out(self) -> Iterable[str]:
@@ -151,37 +148,34 @@ class Client:
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         if self.share is not None:
             self.share.look()
-        longest = {key: self._longest_s(line) for key, line in self.lines.items()}
+        # A model that never answered is measured by the others.
+        known = [line.lane.patience.longest_s for line in self.lines.values() if line.lane.answered_calls]
         for call in self._calls.values():
-            if call.limit is None or call.line is None:
+            if call.limit is None:
                 continue
-            patience = longest[call.line.provider is not self.route.fallback, call.line.model]
-            if call.line.lane.over or now - call.sent_at > patience * 2 ** min(call.hung, 1):
+            lane = call.line.lane
+            unknown = max([*known, lane.outage_s * NEVER_ANSWERED]) if known else float("inf")
+            longest_s = lane.patience.longest_s if lane.answered_calls else unknown
+            if lane.over or now - call.sent_at > longest_s * 2 ** min(call.hung, 1):
                 with contextlib.suppress(RuntimeError):  # it is ending already: the others are looked at all the same
                     call.limit.reschedule(now)
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
                 line.lane.give_up()
 
-    def _longest_s(self, line: Line) -> float:
-        """Seconds that a call to this model may take; one that never answered is measured by the others."""
-        if line.lane.answered_calls:
-            return line.lane.patience.longest_s
-        others = [other.lane.patience.longest_s for other in self.lines.values() if other.lane.answered_calls]
-        return max([*others, line.lane.outage_s * NEVER_ANSWERED]) if others else float("inf")
-
-    # -- one request -----------------------------------------------------------------------------------------------
+    # -- the path of a call ----------------------------------------------------------------------------------------
 
     async def _answer(self, call: Call) -> Reply:
+        """Ask until there is a reply that no larger budget would improve."""
         cut: Reply | None = None
         try:
             while True:
-                line, completion = await self._complete(call)
+                completion = await self._complete(call)
                 most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
                 larger = larger_budget(completion, call.request.max_tokens, call.max_tokens, most)
                 if larger is None:
-                    return await self._keep(call, line, completion)
-                cut = await self._keep(call, line, completion, rejected=CUT)
+                    return await self._keep(call, completion)
+                cut = await self._keep(call, completion, rejected=CUT)
                 call.cut_tokens, call.max_tokens, call.sent = call.max_tokens, larger, False
                 self._budgets[call.request.stage, call.request.item, call.request.model] = larger
         except ItemError as error:
@@ -193,27 +187,27 @@ class Client:
             self.on_stop(error)
             raise asyncio.CancelledError from None
 
-    async def _complete(self, call: Call) -> tuple[Line, Completion]:
+    async def _complete(self, call: Call) -> Completion:
         """Try until there is a completion. Raises ItemError where retries are used up, EndpointError, BudgetSpent."""
-        line = self.choose(call, None)
+        call.line = self.choose(call, None)
         while True:
-            call.line = line
-            if line.down is not None:
-                await self.aftermath.meet_down(call, line)
-            outcome = await self._try(call, line)
+            if call.line.down is not None:
+                await self.aftermath.meet_down(call)
+            outcome = await self._try(call)
             if isinstance(outcome, Completion):
-                return line, outcome
+                return outcome
             call.sent = False
-            wait = await self.aftermath.wait_after(call, line, outcome)
+            wait = await self.aftermath.wait_after(call, outcome)
             away = outcome.meaning is Meaning.REFUSED or outcome.unsent or call.faults > 1
-            following = self.choose(call, line if away else None)
-            if following is line and wait > 0:
+            following = self.choose(call, call.line if away else None)
+            if following is call.line and wait > 0:
                 await asyncio.sleep(wait)
                 following = self.choose(call, None)
-            line = following
+            call.line = following
 
-    async def _try(self, call: Call, line: Line) -> Completion | Failure:
+    async def _try(self, call: Call) -> Completion | Failure:
         """One call, from its turn in the lane to what came back."""
+        line = call.line
         try:
             start = await line.lane.enter(retry=call.tries > 0)
         except ModelGone:
@@ -224,7 +218,7 @@ class Client:
             worst_case = line.worst_case(len(body), call.max_tokens)
             self.ledger.keep_room(self.in_flight)
             await self.spending.reserve(worst_case)
-            outcome = await self._send(call, line, body, start)
+            outcome = await self._send(call, body, start)
         except BaseException:
             line.lane.left(start)
             raise
@@ -236,55 +230,52 @@ class Client:
         else:
             line.last_failure = outcome
             self.summary.last_fault = outcome.told
-            self.spending.settle(worst_case, self._bill(call, line, outcome))
-            self._tell_lane(line, start, outcome)
+            self.spending.settle(worst_case, self._bill(call, outcome))
+            if outcome.kind == "no-file":
+                self.seats.shrink()
+            if outcome.meaning is Meaning.REFUSED:
+                if outcome.per_time:
+                    line.lane.is_paced()
+                line.lane.refused(start, outcome.retry_after_s, limited=outcome.status == 429)
+            elif outcome.meaning is Meaning.FAULT and not (outcome.kind == HUNG and line.lane.answered_at > start.at):
+                line.lane.failed(start)
+            else:
+                line.lane.left(start)
         return outcome
 
-    async def _send(self, call: Call, line: Line, body: bytes, start: Departure) -> Completion | Failure:
+    async def _send(self, call: Call, body: bytes, start: Departure) -> Completion | Failure:
         """One exchange, ended where it takes many times what its neighbors took."""
-        loop = asyncio.get_running_loop()
+        loop, lane = asyncio.get_running_loop(), call.line.lane
         start.at = call.sent_at = loop.time()
         call.sent, call.tries = True, call.tries + 1
         self.summary.calls += 1
         outcome: Completion | Failure
         try:
             async with asyncio.timeout(None) as call.limit:
-                outcome = await self.transport.send(line.provider, body, stream=self.route.stream)
+                outcome = await self.transport.send(call.line.provider, body, stream=self.route.stream)
         except TimeoutError:
             call.hung += 1
-            words = f"no reply for {loop.time() - start.at:.1f} s; others took {line.lane.patience.slowest_s:.1f} s"
+            words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.patience.slowest_s:.1f} s"
             outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
         finally:
             call.limit = None
         call.latency_s = loop.time() - start.at
         if outcome.rates is not None:
-            line.lane.pace.observe(outcome.rates, start.before, loop.time())
+            lane.pace.observe(outcome.rates, start.before, loop.time())
         return outcome
 
-    def _tell_lane(self, line: Line, start: Departure, failure: Failure) -> None:
-        if failure.kind == "no-file":
-            self.seats.shrink()
-        if failure.meaning is Meaning.REFUSED:
-            if failure.per_time:
-                line.lane.is_paced()
-            line.lane.refused(start, failure.retry_after_s, limited=failure.status == 429)
-        elif failure.meaning is Meaning.FAULT and not (failure.kind == HUNG and line.lane.answered_at > start.at):
-            line.lane.failed(start)
-        else:
-            line.lane.left(start)
-
-    def _bill(self, call: Call, line: Line, failure: Failure) -> float | None:
+    def _bill(self, call: Call, failure: Failure) -> float | None:
         """Count what a failed call cost: as told, or the worst case where the endpoint worked for it."""
         usage = dict(failure.usage)
         if failure.billed and usage.get("completion_tokens") is None:
-            usage = line.estimate(call.body_bytes, call.max_tokens)
-        dollars = prices.cost(line.price, usage) if usage else None
-        self.summary.count_failed_call(failure.kind, usage, dollars, line.model)
+            usage = call.line.estimate(call.body_bytes, call.max_tokens)
+        dollars = prices.cost(call.line.price, usage) if usage else None
+        self.summary.count(usage, dollars, call.line.model, failure.kind)
         self.ledger.count_fault(call.request, failure.kind, usage, dollars)
         return dollars
 
-    async def _keep(self, call: Call, line: Line, completion: Completion, rejected: str = "") -> Reply:
-        dollars = prices.cost(line.price, completion.usage)
+    async def _keep(self, call: Call, completion: Completion, rejected: str = "") -> Reply:
+        line, dollars = call.line, prices.cost(call.line.price, completion.usage)
         reply = completion.as_reply(
             line.model,
             provider=line.provider.name,
@@ -300,14 +291,12 @@ class Client:
             await self.ledger.put(call.request, reply)
         finally:
             line.lane.saved()
-        self.summary.count_reply(completion.usage, dollars, line.model)
-        self.aftermath.answered(call, line, completion, final=not rejected)
+        self.summary.count(completion.usage, dollars, line.model)
+        self.aftermath.answered(call, completion, final=not rejected)
         return reply
 
-    # -- budgets of tokens -----------------------------------------------------------------------------------------
-
     def first_budget(self, request: Request, known: Reply | None) -> int:
-        """What was asked for; more where a reply to this item was cut before."""
+        """Tokens: what was asked for; more where a reply to this item was cut before."""
         budget = self._budgets.get((request.stage, request.item, request.model), request.max_tokens)
         if known is not None and known.rejected == CUT:
             used = 0 if known.usage.get("estimated") else int(known.usage.get("completion_tokens") or 0)
@@ -318,22 +307,20 @@ class Client:
 
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
-        first = self.line(self.route.elsewhere.get(call.request.model, self.route.provider), call.request.model)
-        if self.route.fallback is None or call.request.model in self.route.elsewhere:
+        model = call.request.model
+        first = self.line(self.route.elsewhere.get(model, self.route.provider), model)
+        if self.route.fallback is None or model in self.route.elsewhere:
             return first
-        model = self.route.model_map.get(call.request.model, call.request.model)
-        second = self.line(self.route.fallback, model)
+        second = self.line(self.route.fallback, self.route.model_map.get(model, model))
         order = [second, first] if failed_at is first else [first, second]
         ready = [line for line in order if line.down is None and not line.lane.out and not line.lane.held_s]
         return next(iter(ready or [line for line in order if line.down is None] or order))
 
     def line(self, provider: Provider, model: str) -> Line:
+        """Raises SettingsError where a budget is to hold and the model has no price."""
         key = (provider is not self.route.fallback, model)
-        if key not in self.lines:
-            self.lines[key] = self._new_line(provider, model)
-        return self.lines[key]
-
-    def _new_line(self, provider: Provider, model: str) -> Line:
+        if key in self.lines:
+            return self.lines[key]
         price = prices.price_of(model, self.settings, offline=provider.offline)
         if price is None and self.spending.limit is not None:
             what, where = "a budget needs a price for every model", "chain.toml [prices]"
@@ -353,7 +340,8 @@ class Client:
             seats=self.seats,
             reroutes=self.route.fallback is not None,
         )
-        return Line(provider, model, lane, price)
+        self.lines[key] = Line(provider, model, lane, price)
+        return self.lines[key]
 
 
 def larger_budget(completion: Completion, asked: int, sent: int, most: int) -> int | None:

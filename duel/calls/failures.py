@@ -35,39 +35,27 @@ class Meaning(Enum):
 
     REFUSED = "refused"
     """No capacity now (429, 503, 529, a timeout): the level backs off, the request waits and asks again."""
-    FAULT = "fault"
-    """This call went wrong; the next may not."""
-    ITEM = "item"
-    """This request will never be answered (400, 422); others may."""
-    RUN = "run"
-    """Every further call to this model would fail the same way, unless it has answered others."""
+    FAULT = "fault"  # this call went wrong; the next may not
+    ITEM = "item"  # this request will never be answered (400, 422); others may
+    RUN = "run"  # every further call to this model would fail the same way, unless it has answered others
 
 
 @dataclass(frozen=True)
 class Failure:
     """One call without a usable reply."""
 
-    kind: str
-    """Counted under this name: "http-429", "timeout", "connection", "truncated", "empty", …"""
+    kind: str  # counted under this name: "http-429", "timeout", "connection", "truncated", "empty", …
     meaning: Meaning
-    words: str = ""
-    """The endpoint's own words, or the transport's."""
+    words: str = ""  # the endpoint's own words, or the transport's
     status: int = 0
     retry_after_s: float | None = None
-    usage: Mapping[str, int] = field(default_factory=dict)
-    """What the endpoint says it billed for the call."""
-    billed: bool = False
-    """The endpoint worked for it, so that it costs money although no usage says how much."""
-    unsent: bool = False
-    """The call never reached an endpoint (no connection)."""
-    too_long: bool = False
-    """The request does not fit the model, which says nothing about other requests."""
-    no_model: bool = False
-    """The endpoint does not know the model."""
-    spent: bool = False
-    """The quota is used up, and no wait within a run brings it back."""
-    per_time: bool = False
-    """The refusal speaks of calls or tokens per time, not of how many are out."""
+    usage: Mapping[str, int] = field(default_factory=dict)  # what the endpoint says it billed for the call
+    billed: bool = False  # the endpoint worked for it, so that it costs money although no usage says how much
+    unsent: bool = False  # the call never reached an endpoint (no connection)
+    too_long: bool = False  # the request does not fit the model, which says nothing about other requests
+    no_model: bool = False  # the endpoint does not know the model
+    spent: bool = False  # the quota is used up, and no wait within a run brings it back
+    per_time: bool = False  # the refusal speaks of calls or tokens per time, not of how many are out
     rates: Rates | None = None
 
     @property
@@ -103,41 +91,34 @@ def from_status(status: int, body: Any, retry_after_s: float | None = None, rate
 def from_error_object(error: Any, now: float, usage: Mapping[str, int] | None = None) -> Failure:
     """An error that came with HTTP 200, in the body or as an event of the stream."""
     fields = error if isinstance(error, dict) else {}
-    status = _status(fields.get("code")) or _status(fields.get("status"))
-    if status:
-        return replace(from_status(status, {"error": error}), usage=usage or {})
+    for code in (fields.get("code"), fields.get("status")):
+        if isinstance(code, str) and code.isdecimal() and len(code) < 4:
+            code = int(code)
+        if isinstance(code, int) and 400 <= code <= 599:
+            return replace(from_status(code, {"error": error}), usage=usage or {})
     words, label = error_words({"error": error})
-    limited = _LIMITED.search(f"{label} {words}")
-    meaning = Meaning.REFUSED if limited else Meaning.FAULT
+    meaning = Meaning.REFUSED if _LIMITED.search(f"{label} {words}") else Meaning.FAULT
     return Failure("error-in-reply", meaning, words, usage=usage or {}, retry_after_s=wait_in_words(words))
-
-
-def _status(code: Any) -> int:
-    if isinstance(code, str) and code.isdecimal() and len(code) < 4:
-        code = int(code)
-    return code if isinstance(code, int) and 400 <= code <= 599 else 0
 
 
 def error_words(body: Any) -> tuple[str, str]:
     """(the endpoint's own words on one line, its error code) out of an error body of any shape, bytes or parsed."""
     try:
-        return _words_in(orjson.loads(body) if isinstance(body, bytes) else body)
+        parsed = orjson.loads(body) if isinstance(body, bytes) else body
+        error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+        if not isinstance(error, dict):
+            return printable(error, 300), ""
+        words = printable(error.get("message") or error.get("detail") or error.get("error") or error, 300)
+        metadata = error.get("metadata")
+        if raw := metadata.get("raw") if isinstance(metadata, dict) else None:  # of the provider behind OpenRouter
+            behind, _ = error_words(raw.encode("utf-8", "replace") if isinstance(raw, str) else raw)
+            words += f" ({printable(behind, 300)})"
+        return words, str(error.get("code") or error.get("type") or "")
     except RecursionError:
         return "nested too deep", ""
     except ValueError:
         text = re.sub(r"<[^>]*>", " ", body[:4000].decode("utf-8", "replace"))
         return printable(" ".join(text.split()), 300), ""
-
-
-def _words_in(parsed: Any) -> tuple[str, str]:
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    if not isinstance(error, dict):
-        return printable(error, 300), ""
-    words = printable(error.get("message") or error.get("detail") or error.get("error") or error, 300)
-    metadata = error.get("metadata")
-    if raw := metadata.get("raw") if isinstance(metadata, dict) else None:  # of the provider behind OpenRouter
-        words += f" ({printable(error_words(raw.encode('utf-8', 'replace') if isinstance(raw, str) else raw)[0], 300)})"
-    return words, str(error.get("code") or error.get("type") or "")
 
 
 def wait_in_words(words: str) -> float | None:
@@ -183,10 +164,9 @@ def down_error(failure: Failure, provider: Provider, model: str, listed: Sequenc
     name = printable(model)
     if failure is THOUGHT_ALONE:
         what = f"{name} thinks until every reply is cut"
-    elif failure.meaning is Meaning.RUN and failure.status:
-        what = f"the endpoint refuses every call to {name}"
     elif failure.meaning is Meaning.RUN:
-        what = f"the endpoint cannot be called for {name}"
+        refused = f"the endpoint refuses every call to {name}"
+        what = refused if failure.status else f"the endpoint cannot be called for {name}"
     else:
         what = f"no call to {name} is answered"
     return EndpointError(what, where=provider.name, value=failure.told, hint=_hint(failure, provider, model, listed))
@@ -198,8 +178,14 @@ def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str
             "raise [generate] max_tokens (for a judge: name it in thinking_models and raise thinking_max_tokens), "
             "or set [generate] thinking = false"
         )
+    if failure.no_model and not listed:
+        return "the endpoint lists no models: is the base URL right, such as https://host/v1, and the model's id?"
+    if failure.no_model and model in listed:
+        return "the endpoint lists this model and yet does not find it: is the base URL right?"
     if failure.no_model:
-        return _model_hint(model, listed)
+        near = difflib.get_close_matches(model, listed, n=LISTED_MODELS, cutoff=0.3) or list(listed)
+        names = ", ".join(printable(name, 100) for name in near[:LISTED_MODELS])
+        return f"the endpoint lists {len(listed):,} models; nearest: {names}"
     if failure.spent and failure.retry_after_s:
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + failure.retry_after_s))
         return f"it can go on at {until}: run the same command again then, what was paid for is kept"
@@ -216,16 +202,6 @@ def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str
     return "is the model up? Run the same command again later: what was paid for is kept"
 
 
-def _model_hint(model: str, listed: Sequence[str]) -> str:
-    if not listed:
-        return "the endpoint lists no models: is the base URL right, such as https://host/v1, and the model's id?"
-    if model in listed:
-        return "the endpoint lists this model and yet does not find it: is the base URL right?"
-    near = difflib.get_close_matches(model, listed, n=LISTED_MODELS, cutoff=0.3) or list(listed)
-    names = ", ".join(printable(name, 100) for name in near[:LISTED_MODELS])
-    return f"the endpoint lists {len(listed):,} models; nearest: {names}"
-
-
 def _unreached(provider: Provider) -> str:
     """The address may be wrong, or the proxy that the environment names, whose own key stays out of sight."""
     from duel.calls.transport import proxy_for
@@ -234,8 +210,7 @@ def _unreached(provider: Provider) -> str:
     if not proxy:
         return "is the base URL right, and is the network there?"
     address = urlsplit(proxy)
-    host = address.hostname or "?"
-    shown = f"{address.scheme}://{host}:{address.port}" if address.port else f"{address.scheme}://{host}"
+    shown = f"{address.scheme}://{address.hostname or '?'}" + (f":{address.port}" if address.port else "")
     return (
         f"the environment names the proxy {printable(shown)} (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): is it there, and is "
         "the base URL right? NO_PROXY names hosts that need none"

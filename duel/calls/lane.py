@@ -39,13 +39,12 @@ class ModelGone(Exception):
 
 @dataclass(slots=True)
 class Departure:
-    """A call that went out: its ticket, when, and what the pace had counted before it."""
+    """A call that went out."""
 
     ticket: int
     at: float
-    before: tuple[float, float]
-    early: bool = False
-    """True if the pace would have had it wait for longer than anybody does."""
+    before: tuple[float, float]  # what the pace had counted until then
+    early: bool = False  # the pace would have had it wait for longer than anybody does
     beyond: tuple[int, int, float] | None = None
     """Of a call beyond the level: replies and epoch at which its fate says something, and how long the next waits."""
 
@@ -64,9 +63,7 @@ class Patience:
         self._seen += 1
         dropped = self._last[0] if len(self._last) == LATENCIES else 0.0
         self._last.append(latency_s)
-        if latency_s >= self.slowest_s:
-            self.slowest_s = latency_s
-        elif dropped >= self.slowest_s:
+        if latency_s >= self.slowest_s or dropped >= self.slowest_s:
             self.slowest_s = max(self._last)
 
     @property
@@ -88,22 +85,16 @@ class Lane:
     min_interval_s: float = 0.0
     first_hold_s: float = 1.5
     longest_hold_s: float = 60.0
-    outage_s: float = 300.0
-    """How long a model that has answered may be out."""
+    outage_s: float = 300.0  # how long a model that has answered may be out
     seats: Seats = field(default_factory=lambda: Seats(WANTED))
-    reroutes: bool = False
-    """True if what waits while the model is held can be asked elsewhere."""
+    reroutes: bool = False  # what waits while the model is held can be asked elsewhere
     pace: Pace = field(default_factory=Pace)
     patience: Patience = field(default_factory=Patience)
     answered_calls: int = 0
-    answered_at: float = 0.0
-    """When the last reply came (loop time)."""
-    given_up: int = 0
-    """Requests that failed for good since the last reply."""
-    out: bool = False
-    """True while the model counts as out: one call at a time tries it."""
-    gone: bool = False
-    """True once it has been out for longer than anybody waits; `revive` lets one call try it all the same."""
+    answered_at: float = 0.0  # when the last reply came (loop time)
+    given_up: int = 0  # requests that failed for good since the last reply
+    out: bool = False  # the model counts as out: one call at a time tries it
+    gone: bool = False  # it has been out for longer than anybody waits; `revive` lets one call try it all the same
     _retries: deque[asyncio.Future[Departure]] = field(default_factory=deque)
     _fresh: deque[asyncio.Future[Departure]] = field(default_factory=deque)
     _began: float = 0.0
@@ -112,8 +103,7 @@ class Lane:
     _holds: int = 0
     _failed_in_a_row: int = 0
     _silent_since: float | None = None
-    _failures: float = 0.0
-    """Failures and, below, all calls before the present row, the older the lighter."""
+    _failures: float = 0.0  # like all calls in `_outcomes`: before the present row, the older the lighter
     _outcomes: float = 1.0
     _answered_since_hold: int = FEW_ANSWERS
     _first_start_since_hold: float = 0.0
@@ -194,14 +184,14 @@ class Lane:
     def failed(self, start: Departure) -> None:
         """The call went wrong in a way that says nothing about capacity, unless all of them do."""
         self.level.failed(start.ticket)
-        self._failed()
+        self._fail()
         if self.out or (self._is_outage and self.answered_calls):
             self._hold(None)
         self._release()
 
     def refused(self, start: Departure, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
-        self._failed()
+        self._fail()
         asked = None if retry_after_s is None else min(retry_after_s, self.longest_hold_s)
         paced = limited and self.pace.learnt and not self.out and not self._is_outage
         if limited:
@@ -214,8 +204,7 @@ class Lane:
         elif paced:
             self.level.failed(start.ticket)
         else:
-            pause = self.level.refused(start.ticket, _now() - start.at)
-            if pause:
+            if pause := self.level.refused(start.ticket, _now() - start.at):
                 _later(pause, self._count, self.answered_calls, asked, limited)
             self._settle(retry_after_s, limited)
         self._release()
@@ -235,7 +224,7 @@ class Lane:
             return False
         return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
 
-    def _failed(self) -> None:
+    def _fail(self) -> None:
         self._failed_in_a_row += 1
         if self._silent_since is None:
             self._silent_since = _now()
@@ -265,23 +254,24 @@ class Lane:
             self.is_paced()
             self._dispatch()
 
-    def _settle(self, retry_after_s: float | None, limited: bool) -> None:
-        if (self.level.exhausted or (self.out and not self.level.in_flight)) and not self.held_s:
-            # A model that takes a few calls and then none, again and again, is limited in calls per time.
-            if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
-                until = _now() + self._hold_s(retry_after_s)
-                apart = (until - self._first_start_since_hold) / self._answered_since_hold
-                self.pace.learn(_now(), min(apart, self.longest_hold_s))
-            self._hold(retry_after_s)
-
     # -- holding back ----------------------------------------------------------------------------------------------
 
+    def _settle(self, retry_after_s: float | None, limited: bool) -> None:
+        """Hold the model back where nothing is to be had."""
+        if self.held_s or not (self.level.exhausted or (self.out and not self.level.in_flight)):
+            return
+        # A model that takes a few calls and then none, again and again, is limited in calls per time.
+        if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
+            until = _now() + self._hold_s(retry_after_s)
+            apart = (until - self._first_start_since_hold) / self._answered_since_hold
+            self.pace.learn(_now(), min(apart, self.longest_hold_s))
+        self._hold(retry_after_s)
+
     def _hold(self, retry_after_s: float | None) -> None:
-        """Nothing is to be had: wait as long as the endpoint says, longer each time, then try with a single call."""
+        """Wait as long as the endpoint says, longer each time, then try with a single call."""
         if self.held_s:
             return
-        self.out = True
-        self._answered_since_hold = 0
+        self.out, self._answered_since_hold = True, 0
         self._held_until = _now() + self._hold_s(retry_after_s)
         self._holds += 1
         self.level.collapse()
@@ -289,6 +279,11 @@ class Lane:
             self.give_up()
         elif self.reroutes:
             self.send_away()
+
+    def _hold_s(self, retry_after_s: float | None) -> float:
+        growing = min(self.first_hold_s * 2.0 ** min(self._holds - 1, 20), LONGEST_PROBE_S) if self._holds else 0.0
+        asked = self.first_hold_s if retry_after_s is None else retry_after_s
+        return min(max(asked, growing), self.longest_hold_s)
 
     def give_up(self) -> None:
         """Nobody waits for this model any longer."""
@@ -299,13 +294,8 @@ class Lane:
         """Let one call try a model that is gone."""
         self.gone, self._held_until = False, 0.0
 
-    def _hold_s(self, retry_after_s: float | None) -> float:
-        growing = min(self.first_hold_s * 2.0 ** min(self._holds - 1, 20), LONGEST_PROBE_S) if self._holds else 0.0
-        asked = self.first_hold_s if retry_after_s is None else retry_after_s
-        return min(max(asked, growing), self.longest_hold_s)
-
     def send_away(self) -> None:
-        """Give up on waiting: every request in the queue meets ModelGone."""
+        """Every request in the queue meets ModelGone."""
         for turn in (*self._retries, *self._fresh):
             if not turn.done():
                 turn.set_exception(ModelGone())
@@ -339,9 +329,10 @@ class Lane:
                 self._start(turn)
 
     def _start(self, turn: asyncio.Future[Departure]) -> Departure:
-        self._next_start = _now() + self.min_interval_s
-        early = self.pace.wait(_now()) > SHORTEST_S
-        start = Departure(self.level.sent(), _now(), self.pace.sent(_now()), early)
+        now = _now()
+        self._next_start = now + self.min_interval_s
+        early = self.pace.wait(now) > SHORTEST_S
+        start = Departure(self.level.sent(), now, self.pace.sent(now), early)
         self.seats.taken += 1
         turn.set_result(start)
         return start

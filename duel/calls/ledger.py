@@ -33,6 +33,10 @@ _FIND = (
     f"SELECT {COLUMNS} FROM replies "  # noqa: S608 - constants alone
     "WHERE digest = ? AND attempt = ? AND occurrence = ? AND generation >= ? ORDER BY id DESC"
 )
+# The columns from the eighth, but for the proof.
+_TOLD = (
+    "text", "reasoning", "finish_reason", "model", "provider", "usage", "cost", "latency_s", "tries", "at", "rejected",
+)  # fmt: skip
 _REJECT = (
     "UPDATE replies SET rejected = ? WHERE id = "
     "(SELECT MAX(id) FROM replies WHERE digest = ? AND attempt = ? AND occurrence = ?)"
@@ -62,8 +66,7 @@ class _Entry(NamedTuple):
 
     statement: str
     values: tuple[Any, ...]
-    durable: asyncio.Future[None] | None = None
-    """Of a reply, whose statement is `INSERT`: whoever asked waits for it."""
+    durable: asyncio.Future[None] | None = None  # of a reply, whose statement is `INSERT`: whoever asked waits for it
     can_wait: bool = True
     """It goes with the next commit: by itself it is not worth the 300 µs, or the 20 ms on a slow disk."""
 
@@ -73,10 +76,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.generation = 0
-        """Replies older than this are not looked at: set by `begin_again`."""
-        self.damaged = 0
-        """Rows that were met and cannot be used; their requests are asked anew."""
+        self.generation = 0  # replies older than this are not looked at: set by `begin_again`
+        self.damaged = 0  # rows that were met and cannot be used; their requests are asked anew
         self._file = LedgerFile(path)
         self._room = SpareRoom(path.with_name(path.name + ".room"))
         self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
@@ -127,9 +128,11 @@ class Ledger:
             self._file.suspect = True
             rows = [()]
         whole = [row for row in rows if row and is_whole(row)]
-        if len(whole) < len(rows):
-            self.damaged += len(rows) - len(whole)
-        return _reply(whole[0], request.key) if whole else None
+        self.damaged += len(rows) - len(whole)
+        if not whole:
+            return None
+        told = dict(zip(_TOLD, whole[0][7:-1], strict=True))
+        return Reply(**{**told, "usage": orjson.loads(told["usage"])}, key=request.key, from_ledger=True)
 
     def spent(self) -> float:
         return float(self.query(_SPENT)[0][0])
@@ -159,7 +162,6 @@ class Ledger:
         await durable
 
     def reject(self, key: str, reason: str) -> None:
-        """Remember why the reply to the request of this key was not taken."""
         digest, attempt, occurrence = key.split("-")
         self._add(_Entry(_REJECT, (reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
 
@@ -185,7 +187,7 @@ class Ledger:
         self._execute("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", (stage, self.generation))
 
     def finish_again(self, stage: str) -> None:
-        """Everything was asked anew; the next `--again` begins a new generation."""
+        """The next `--again` begins a new generation."""
         self._execute("UPDATE generations SET finished = 1 WHERE stage = ?", (stage,))
 
     def take_over(self, path: Path, items: Collection[str] | None = None, of: str = "") -> int:
@@ -249,9 +251,19 @@ class Ledger:
         try:
             if self._broken is not None:
                 raise self._broken
-            self._write(batch)
+            try:
+                self._write(batch)
+            except Exception as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._writing.rollback()
+                if not ledger_file.is_full(error) or self._full:
+                    raise
+                # Use the room that was kept for what is in flight; no further call goes out.
+                self._full = True
+                self._room.give_back()
+                self._write(batch)
         except Exception as error:  # whatever it is: nobody may wait for a thread that has ended
-            self._broken = self._broken or self._write_into_room(batch, error)
+            self._broken = self._broken or error
         failure = None if self._broken is None else cannot_use(self.path, self._broken)
         waiting = [entry.durable for entry in batch if entry.durable is not None]
         for loop in {durable.get_loop() for durable in waiting}:
@@ -266,20 +278,6 @@ class Ledger:
             if entry.durable is None:
                 self._writing.execute(entry.statement, entry.values)
         self._writing.commit()
-
-    def _write_into_room(self, batch: list[_Entry], error: Exception) -> Exception | None:
-        """On a full disk use the room that was kept for what is in flight; no further call goes out."""
-        with contextlib.suppress(sqlite3.Error):
-            self._writing.rollback()
-        if not ledger_file.is_full(error) or self._full:
-            return error
-        self._full = True
-        self._room.give_back()
-        try:
-            self._write(batch)
-        except sqlite3.Error as again:
-            return again
-        return None
 
 
 def spent(path: Path) -> float:
@@ -320,9 +318,3 @@ def reply_row(asked: Request, reply: Reply, generation: int) -> tuple[Any, ...]:
 def _storable(text: str) -> str:
     """SQLite keeps UTF-8; a lone surrogate out of broken JSON escapes is replaced."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _reply(row: tuple[Any, ...], key: str) -> Reply:
-    names = ("text", "reasoning", "finish_reason", "model", "provider", "usage", "cost", "latency_s", "tries", "at")
-    told = dict(zip((*names, "rejected"), row[7:-1], strict=True))
-    return Reply(**{**told, "usage": orjson.loads(told["usage"])}, key=key, from_ledger=True)

@@ -13,6 +13,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +21,6 @@ from duel import command
 from duel.errors import WorkspaceError
 
 SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS replies (
-    id INTEGER PRIMARY KEY,
-    digest BLOB NOT NULL, attempt INTEGER NOT NULL, occurrence INTEGER NOT NULL, generation INTEGER NOT NULL,
-    stage TEXT NOT NULL, item TEXT NOT NULL, asked_model TEXT NOT NULL,
-    text TEXT NOT NULL, reasoning TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    model TEXT NOT NULL, provider TEXT NOT NULL, usage TEXT NOT NULL, cost REAL,
-    latency_s REAL NOT NULL, tries INTEGER NOT NULL, at TEXT NOT NULL, rejected TEXT NOT NULL, proof BLOB
-);
-CREATE INDEX IF NOT EXISTS replies_by_request ON replies (digest, attempt, occurrence);
-CREATE TABLE IF NOT EXISTS faults (
-    stage TEXT NOT NULL, asked_model TEXT NOT NULL, kind TEXT NOT NULL, calls INTEGER NOT NULL,
-    tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0, cost REAL NOT NULL DEFAULT 0,
-    PRIMARY KEY (stage, asked_model, kind)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS generations (
-    stage TEXT NOT NULL, generation INTEGER NOT NULL, finished INTEGER NOT NULL, PRIMARY KEY (stage, generation)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batches (
-    id TEXT PRIMARY KEY NOT NULL, stage TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
-    address TEXT NOT NULL, path TEXT NOT NULL, requests INTEGER NOT NULL, worst_cost REAL NOT NULL,
-    generation INTEGER NOT NULL, at TEXT NOT NULL, state TEXT NOT NULL, file TEXT NOT NULL DEFAULT '',
-    batch TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT '', others TEXT NOT NULL DEFAULT ''
-);
-CREATE TABLE IF NOT EXISTS batch_requests (
-    home TEXT NOT NULL, key TEXT NOT NULL, item TEXT NOT NULL, asked_tokens INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    outcome TEXT NOT NULL DEFAULT '', PRIMARY KEY (home, key)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS batch_requests_by_key ON batch_requests (key);
-"""
 # What version 1 lacks. Its rows have no proof and are taken as they are.
 _FROM_1 = (
     "ALTER TABLE replies ADD COLUMN proof BLOB",
@@ -106,10 +77,9 @@ def is_full(error: Exception) -> bool:
 
 
 def cannot_use(path: Path, error: object) -> WorkspaceError:
-    """What to tell a user whose ledger cannot be read or written."""
     if isinstance(error, WorkspaceError):
         return error
-    if isinstance(error, sqlite3.Error) and is_full(error):
+    if isinstance(error, Exception) and is_full(error):
         return disk_full(path)
     hint = "run the same command again: a damaged ledger is then set aside, its readable replies kept"
     if isinstance(error, sqlite3.Error) and not is_damage(error):
@@ -154,9 +124,8 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.suspect = False
-        """True once reading met damage: the next run checks the whole file."""
-        self._stamp = path.with_name(path.name + ".closed")
+        self.suspect = False  # once reading met damage: the next run checks the whole file
+        self._stamp = _beside(path, ".closed")
 
     def prepare(self) -> None:
         """Set a damaged file aside and go on with what can be read of it.
@@ -170,7 +139,15 @@ class LedgerFile:
         copy, new = _beside(self.path, ".copy"), _beside(self.path, ".new")
         _remove(new)  # of a run that was killed over this
         try:
-            _copy_whole(self.path, copy)
+            for companion in ("", "-wal"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(_beside(self.path, companion), _beside(copy, companion))
+            # As long as its header says: SQLite reads no row of a file that was cut, but reads around missing pages.
+            with copy.open("r+b") as file:
+                header = file.read(32)
+                size = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big")
+                if file.seek(0, 2) < size < MOST_BYTES:
+                    file.truncate(size)
             kept = LedgerFile(new)._carry_over(copy)
         finally:
             _remove(copy)
@@ -194,24 +171,24 @@ class LedgerFile:
             with contextlib.suppress(sqlite3.OperationalError), database:  # another stage may have been first
                 for statement in _FROM_1:
                     database.execute(statement)
-        database.executescript(_SCHEMA)
+        database.executescript((resources.files("duel.calls") / "ledger.sql").read_text())
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return database
 
     def closed(self) -> None:
         """Remember how the file was left, unless it is suspect or another stage still writes."""
-        if self.suspect or self._log_exists():
-            self._stamp.unlink(missing_ok=True)
-            return
         with contextlib.suppress(OSError):
-            self._stamp.write_text(self._state())
+            if self.suspect or self._log_exists():
+                self._stamp.unlink(missing_ok=True)
+            else:
+                self._stamp.write_text(self._state())
 
     def _state(self) -> str:
         status = self.path.stat()
         return f"{status.st_size} {status.st_mtime_ns}"
 
     def _log_exists(self) -> bool:
-        log = self.path.with_name(self.path.name + "-wal")
+        log = _beside(self.path, "-wal")
         return log.exists() and log.stat().st_size > 0
 
     def _what_is_wrong(self) -> str:
@@ -220,10 +197,8 @@ class LedgerFile:
                 header = file.read(100)
         except OSError as error:
             raise cannot_use(self.path, error.strerror) from None
-        if not header:
-            return "the file is empty"
         if not header.startswith(_MAGIC):
-            return "the file is not a database"
+            return "the file is not a database" if header else "the file is empty"
         self._refuse_newer(int.from_bytes(header[60:64]))
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if not self._log_exists() and self._stamp.read_text() == self._state():
@@ -236,7 +211,6 @@ class LedgerFile:
             raise WorkspaceError(what, where=self.path, hint="update this project")
 
     def _check(self) -> str:
-        """What a look at the whole file finds."""
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as database:
                 found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -273,18 +247,6 @@ def _beside(path: Path, companion: str) -> Path:
 def _remove(path: Path) -> None:
     for companion in _COMPANIONS:
         _beside(path, companion).unlink(missing_ok=True)
-
-
-def _copy_whole(damaged: Path, copy: Path) -> None:
-    """A copy as long as its header says: SQLite reads no row of a file that was cut, but reads around missing pages."""
-    for companion in ("", "-wal"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(_beside(damaged, companion), _beside(copy, companion))
-    with copy.open("r+b") as file:
-        header = file.read(32)
-        size = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big")
-        if file.seek(0, 2) < size < MOST_BYTES:
-            file.truncate(size)
 
 
 def _readable(damaged: Path, table: str) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -49,36 +49,24 @@ class Level:
     def __init__(self, cap: int = 0, start: int = START) -> None:
         self.cap = float(min(cap, HIGHEST) if cap else HIGHEST)
         self.limit = min(float(start), self.cap)
-        self.background = CHANCE
-        """Share of refusals that have nothing to do with the level."""
-        self.exhausted = False
-        """True when nothing is to be had; `collapse` ends it."""
-        self.unsaved = 0
-        """Replies that are not durable yet: they count against the level, because a kill would lose them as well."""
-        self._flying: set[int] = set()
-        """Numbers of the calls that are out, in the order of sending."""
+        self.background = CHANCE  # share of refusals that have nothing to do with the level
+        self.exhausted = False  # nothing is to be had; `collapse` ends it
+        self.unsaved = 0  # replies that are not durable yet: they count against the level, a kill would lose them too
+        self.crowded = False  # nearly all calls beyond those that stood were refused when the level last fell
+        self.epoch = 0  # number of the first call sent after the last change of the level
+        self._flying: set[int] = set()  # numbers of the calls that are out, in the order of sending
         self._next = 0
-        self._full = -1
-        """Number of the newest call that filled the level: one that is not used need not grow."""
-        self._settled_at = self.cap
-        """Up to here the level doubles; above it is probed."""
+        self._full = -1  # number of the newest call that filled the level: one that is not used need not grow
+        self._settled_at = self.cap  # up to here the level doubles; above it is probed
         self._evidence = _evidence(CHANCE)
         self._suspicion = 0.0
-        self.crowded = False
-        """True if nearly all calls beyond those that stood were refused when the level last fell."""
-        self.epoch = 0
-        """Number of the first call sent after the last change of the level."""
-        self._taken = 0
-        """Calls of this epoch that were answered."""
-        self._refused: list[int] = []
-        """Numbers of the calls of this epoch that were refused."""
+        self._taken = 0  # calls of this epoch that were answered
+        self._refused: list[int] = []  # numbers of the calls of this epoch that were refused
         self._newest_refused = -1
-        self._since = 0
-        """Number of the refused call with which suspicion began."""
+        self._since = 0  # number of the refused call with which suspicion began
         self._slowest_refusal_s = 0.0
         self._counting: set[int] | None = None
-        self._trial: float | None = None
-        """The level before a fall that waits for its verdict."""
+        self._trial: float | None = None  # the level before a fall that waits for its verdict
         self._before_probe = 0.0
         self._fruitless = 0
         self._quiet = QUIET_ROUNDS
@@ -90,10 +78,7 @@ class Level:
 
     @property
     def free(self) -> bool:
-        return self.has_room
-
-    @property
-    def has_room(self) -> bool:
+        """True if another call may go out."""
         return self._counting is None and len(self._flying) + self.unsaved < int(self.limit)
 
     def wait(self, dispatch: Callable[[], None]) -> None:
@@ -105,7 +90,7 @@ class Level:
     def sent(self) -> int:
         number, self._next = self._next, self._next + 1
         self._flying.add(number)
-        if not self.has_room:
+        if self._counting is not None or len(self._flying) + self.unsaved >= int(self.limit):
             self._full = number
         return number
 
@@ -135,10 +120,19 @@ class Level:
         self._fruitless = 0
         if self._trial is not None:
             self._judge_trial(self._trial, number)
-        elif self._before_probe and number >= self.epoch + self.limit:
-            self._keep_probe()
-        elif self._full >= number:
-            self._grow()
+        elif self._before_probe and number >= self.epoch + self.limit:  # the probe held
+            self._settled_at = self.limit
+            self._step, self._quiet = min(self._step * 2, BIGGEST_STEP), 1
+            self._change()
+        elif self._full >= number and self.limit < self._settled_at:
+            self.limit = min(self.limit + GROWTH, self._settled_at)
+        elif self._full >= number and self.limit < self.cap and self._taken >= self._quiet * self.limit:
+            before = self.limit
+            self.limit = min(before + max(1, int(before * self._step)), self.cap)
+            self._change()
+            self._before_probe = before
+            # One refusal ends a probe, unless refusals are common here anyway.
+            self._suspicion = SUSPICIOUS - 1 if self.background <= CHANCE else 0.0
 
     def refused(self, number: int, took_s: float) -> float:
         """A call was not taken, which took `took_s` to learn. Where this returns seconds, call `count` after them."""
@@ -152,20 +146,7 @@ class Level:
         if number < self.epoch:
             return 0.0
         self._slowest_refusal_s = max(self._slowest_refusal_s, took_s)
-        self._suspect(number)
-        if self._suspicion < SUSPICIOUS and not self._is_fruitless:
-            return 0.0
-        self._counting = set(self._flying)
-        return self.patience_s
-
-    @property
-    def _is_fruitless(self) -> bool:
-        """True if a trial has refusals alone to show, which no reply comes to judge: count again."""
-        refused = len(self._refused)
-        return self._trial is not None and not self._taken and refused >= max(SHORTEST_TRIAL, self.limit)
-
-    def _suspect(self, number: int) -> None:
-        """Weigh one more refusal, after the calls between it and the one before it, which were not refused."""
+        # Weigh it after the calls between it and the last refused one, which were not refused.
         between = max(0, number - max(self._newest_refused + 1, self.epoch))
         self._newest_refused = max(self._newest_refused, number)
         self._suspicion = max(0.0, self._suspicion + between * self._evidence[False])
@@ -173,6 +154,12 @@ class Level:
             self._since = number
         self._suspicion += self._evidence[True]
         self._refused.append(number)
+        # A trial that has refusals alone to show is judged by no reply: count again.
+        alone = self._trial is not None and not self._taken
+        if self._suspicion < SUSPICIOUS and not (alone and len(self._refused) >= max(SHORTEST_TRIAL, self.limit)):
+            return 0.0
+        self._counting = set(self._flying)
+        return self.patience_s
 
     def count(self) -> None:
         """Every call in flight is old enough to have been refused if it were to be: fall to what stands."""
@@ -210,27 +197,9 @@ class Level:
         self.exhausted, self._fruitless, self._counting = False, 0, None
         self._change()
 
-    def _grow(self) -> None:
-        if self.limit < self._settled_at:
-            self.limit = min(self.limit + GROWTH, self._settled_at)
-        elif self.limit < self.cap and self._taken >= self._quiet * self.limit:
-            before = self.limit
-            self.limit = min(before + max(1, int(before * self._step)), self.cap)
-            self._change()
-            self._before_probe = before
-            # One refusal ends a probe, unless refusals are common here anyway.
-            self._suspicion = SUSPICIOUS - 1 if self.background <= CHANCE else 0.0
-
-    def _keep_probe(self) -> None:
-        self._settled_at = self.limit
-        self._step = min(self._step * 2, BIGGEST_STEP)
-        self._quiet = 1
-        self._change()
-
     def _judge_trial(self, trial: float, number: int) -> None:
         """One round after the fall: did it help?"""
-        sent = number - self.epoch
-        if sent < max(SHORTEST_TRIAL, self.limit):
+        if number - self.epoch < max(SHORTEST_TRIAL, self.limit):
             return
         share = self._share(self.epoch, number)
         if share < max(1.5 * self.background, HELPED):
@@ -244,11 +213,9 @@ class Level:
 
     def _change(self) -> None:
         """A new epoch begins: what was sent before says nothing about the level from here."""
-        self.epoch = self._next
-        self._taken = 0
+        self.epoch, self._taken = self._next, 0
         self._trial, self._before_probe = None, 0.0
-        self._evidence = _evidence(self.background)
-        self._suspicion = 0.0
+        self._evidence, self._suspicion = _evidence(self.background), 0.0
         self._refused.clear()
 
     def _share(self, first: int, end: int) -> float:

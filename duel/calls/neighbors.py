@@ -109,10 +109,8 @@ class _Neighbor:
     """Another process as the leader knows it."""
 
     joined: float
-    read: list[float]
-    """Its counts of sent, answered, refused and failed calls, as far as they were taken in."""
-    numbers: deque[int] = field(default_factory=deque)
-    """The numbers that its calls in flight have in the leader's level, in the order of sending."""
+    read: list[float]  # its counts of sent, answered, refused and failed calls, as far as they were taken in
+    numbers: deque[int] = field(default_factory=deque)  # those of its calls in flight in the leader's level, in order
 
 
 class SharedLevel(Level):
@@ -123,7 +121,6 @@ class SharedLevel(Level):
         self.leads = True
         self._path, self._clock = path, clock
         self._file: LeaseFile | None = None
-        self._joined = False
         self._base = 0
         self._own: set[int] = set()
         self._others: dict[int, _Neighbor] = {}
@@ -132,7 +129,7 @@ class SharedLevel(Level):
         self._slots = START
         self._unseen_since = 0.0
         self._count_at = 0.0
-        self._wake: Callable[[], None] = lambda: None
+        self._wake: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -143,9 +140,8 @@ class SharedLevel(Level):
     def free(self) -> bool:
         if self._file is None or self._alone:
             return super().free
-        now = self._clock()
-        self._set(HUNGRY_AT, now)
-        cells = self._file.cells
+        now, cells = self._clock(), self._file.cells
+        cells[self._base + HUNGRY_AT] = now
         if cells[COUNTING] or now - self._unseen_since < UNSEEN_S:
             return False
         # Somebody may still have more out than its share.
@@ -154,17 +150,16 @@ class SharedLevel(Level):
 
     def wait(self, dispatch: Callable[[], None]) -> None:
         """Have `dispatch` called whenever the share may have grown. The first time this joins the others."""
-        self._wake = dispatch
-        if self._joined:
+        joined, self._wake = self._wake is not None, dispatch
+        if joined:
             return
-        self._joined = True
         try:
-            self._file = LeaseFile(self._path)
-            self._base = self._file.join(self._clock())
+            file = LeaseFile(self._path)
+            self._base = file.join(self._clock())
         except (OSError, ValueError, StopIteration):  # no folder to meet in, or too many: each for itself
-            self._file = None
             return
-        self._look(self._file)
+        self._file = file
+        self._look(file)
         self._timer = asyncio.get_running_loop().call_later(ALONE_S if self._alone else TICK_S, self._tick)
 
     def leave(self) -> None:
@@ -172,7 +167,7 @@ class SharedLevel(Level):
         if self._timer is not None:
             self._timer.cancel()
         if self._file is not None:
-            self._set(BEAT, 0.0)
+            self._file.cells[self._base + BEAT] = 0.0
             self._file.close()
             self._file = None
 
@@ -181,19 +176,19 @@ class SharedLevel(Level):
     def sent(self) -> int:
         number = super().sent()
         self._own.add(number)
-        self._count_own(SENT)
+        self._tell(SENT)
         return number
 
     def failed(self, number: int) -> None:
-        self._count_own(FAILED, number)
+        self._tell(FAILED, number)
         super().failed(number)
 
     def answered(self, number: int) -> None:
-        self._count_own(ANSWERED, number)
+        self._tell(ANSWERED, number)
         super().answered(number) if self.leads else super().failed(number)
 
     def refused(self, number: int, took_s: float) -> float:
-        self._count_own(REFUSED, number)
+        self._tell(REFUSED, number)
         if self.leads:
             pause = super().refused(number, took_s)
             self._publish()
@@ -223,18 +218,31 @@ class SharedLevel(Level):
             super().collapse()
             self._publish()
 
+    def _tell(self, cell: int, ended: int = -1) -> None:
+        """Count one more call that was sent, or the one of this number, which has ended."""
+        self._own.discard(ended)
+        if self._file is not None:
+            self._file.cells[self._base + cell] += 1
+            self._file.cells[self._base + IN_FLIGHT] = len(self._own)
+
+    def _publish(self) -> None:
+        if self._file is not None:
+            cells = self._file.cells
+            cells[LIMIT], cells[SETTLED] = self.limit, self._settled_at
+            cells[COUNTING] = float(self._counting is not None)
+
     # -- the others ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         # The next tick first: what goes wrong in this one may not be the last that waiting calls hear of.
         self._timer = asyncio.get_running_loop().call_later(ALONE_S if self._alone else TICK_S, self._tick)
-        if self._file is not None:
+        if self._file is not None and self._wake is not None:
             self._look(self._file)
             self._wake()
 
     def _look(self, file: LeaseFile) -> None:
         now, cells = self._clock(), file.cells
-        self._set(BEAT, now)
+        cells[self._base + BEAT] = now
         rows = file.alive(now)
         if self._base not in rows:  # suspended for so long that the row is another's
             self._base = file.join(now)
@@ -247,21 +255,24 @@ class SharedLevel(Level):
             self._change()
         self.leads = leads
         if leads:
-            self._take_in(file, rows)
+            self._take_in(cells, rows)
             if self._count_at and now >= self._count_at:
                 self._count_at = 0.0
                 super().count()
             self._publish()
         elif cells[self._base + SEEN] >= cells[self._base + REFUSED]:
             self._unseen_since = 0.0
-        self._slots = self._fair(cells, rows, now)
+        # Equal shares for all with work, of the level less what those without still have out.
+        hungry = [row for row in rows if row == self._base or now - cells[row + HUNGRY_AT] < HUNGRY_S]
+        left = int(cells[LIMIT]) - int(sum(cells[row + IN_FLIGHT] for row in rows if row not in hungry))
+        each, over = divmod(max(0, left), len(hungry))
+        self._slots = each + ((hungry.index(self._base) + int(now / TURN_S)) % len(hungry) < over)
         if not leads:
             self._others.clear()
             self.limit = float(max(1, self._slots))
 
-    def _take_in(self, file: LeaseFile, rows: list[int]) -> None:
+    def _take_in(self, cells: memoryview[float], rows: list[int]) -> None:
         """The others' calls since the last look, as if they were this process's own."""
-        cells = file.cells
         for base in [base for base in self._others if base not in rows]:
             for number in self._others.pop(base).numbers:
                 super().failed(number)
@@ -275,7 +286,8 @@ class SharedLevel(Level):
                 known = self._others[base] = _Neighbor(cells[base + JOINED], begun)
             sent, answered, refused, failed = (int(new - old) for new, old in zip(counts, known.read, strict=True))
             known.read = counts
-            known.numbers.extend(super(SharedLevel, self).sent() for _ in range(sent))
+            for _ in range(sent):
+                known.numbers.append(super().sent())
             for _ in range(min(answered, len(known.numbers))):
                 super().answered(known.numbers.popleft())
             for _ in range(min(refused, len(known.numbers))):
@@ -285,39 +297,9 @@ class SharedLevel(Level):
                 super().failed(known.numbers.popleft())
             cells[base + SEEN] = counts[2]
 
-    def _fair(self, cells: memoryview[float], rows: list[int], now: float) -> int:
-        """This process's share of the level: that of all with work, less what those without still have out."""
-        hungry = [row for row in rows if row == self._base or now - cells[row + HUNGRY_AT] < HUNGRY_S]
-        left = int(cells[LIMIT]) - int(sum(cells[row + IN_FLIGHT] for row in rows if row not in hungry))
-        each, over = divmod(max(0, left), len(hungry))
-        place = (hungry.index(self._base) + int(now / TURN_S)) % len(hungry)
-        return each + (place < over)
-
-    # -- the row ---------------------------------------------------------------------------------------------------
-
-    def _publish(self) -> None:
-        if self._file is not None:
-            cells = self._file.cells
-            cells[LIMIT], cells[SETTLED] = self.limit, self._settled_at
-            cells[COUNTING] = float(self._counting is not None)
-
-    def _count_own(self, cell: int, ended: int | None = None) -> None:
-        """One more call was sent, or the one of this number has ended."""
-        self._own.discard(-1 if ended is None else ended)
-        if self._file is not None:
-            self._file.cells[self._base + cell] += 1
-            self._file.cells[self._base + IN_FLIGHT] = len(self._own)
-
-    def _set(self, cell: int, value: float) -> None:
-        if self._file is not None:
-            self._file.cells[self._base + cell] = value
-
 
 def lease_path(provider: Provider, model: str) -> Path | None:
-    """The file of all processes that ask `model` at this endpoint with this key; only a hash of the three names it.
-
-    None where there is no home folder.
-    """
+    """The file of all processes that ask `model` at this endpoint with this key; None where there is no home folder."""
     base = Path(environment("XDG_CACHE_HOME", Path()) or expanded("~/.cache"))
     told = hashlib.sha256("\0".join((provider.base_url, provider.api_key, model)).encode())
     return base / "duel-curation" / "neighbors" / told.hexdigest()[:32] if base.is_absolute() else None

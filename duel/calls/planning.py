@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from duel.calls import prices
 from duel.calls.ledger import CUT, Ledger
 from duel.calls.prices import BYTES_PER_TOKEN
-from duel.calls.request import Request
 from duel.calls.runner import Job
 from duel.calls.wire import encode
 from duel.errors import printable
@@ -21,21 +21,10 @@ class ModelPlan:
     """What is planned for one model."""
 
     calls: int = 0
-    tokens_in: int = 0
-    """Estimated on the safe side, at three bytes a token."""
-    tokens_out: int = 0
-    """At most: the whole budget of every reply."""
-    cost: float | None = 0.0
-    """Dollars at most; None where the price is unknown."""
-    batch: float = 1.0
-    """What a batch costs, as a share of that."""
-
-    def times(self, weight: float) -> ModelPlan:
-        """The same with each call standing for `weight` of them."""
-        calls, tokens_in, tokens_out = (
-            round(count * weight) for count in (self.calls, self.tokens_in, self.tokens_out)
-        )
-        return ModelPlan(calls, tokens_in, tokens_out, None if self.cost is None else self.cost * weight, self.batch)
+    tokens_in: int = 0  # estimated on the safe side, at three bytes a token
+    tokens_out: int = 0  # at most: the whole budget of every reply
+    cost: float | None = 0.0  # dollars at most; None where the price is unknown
+    batch: float = 1.0  # what a batch costs, as a share of that
 
 
 @dataclass
@@ -46,12 +35,11 @@ class Plan:
     items: int = 0
     from_ledger: int = 0
     models: dict[str, ModelPlan] = field(default_factory=dict)
-    batch_h: float = 0.0
-    """Hours that one round waits at most where the stage goes by batches; 0: it does not."""
+    batch_h: float = 0.0  # hours that one round waits at most where the stage goes by batches; 0: it does not
 
     @property
     def calls(self) -> int:
-        """Calls in all, where every first reply is taken."""
+        """Where every first reply is taken."""
         return sum(model.calls for model in self.models.values())
 
     @property
@@ -67,7 +55,11 @@ class Plan:
 
     def times(self, weight: float) -> Plan:
         """The plan of a run of which this one is a sample: each item stands for `weight` of them."""
-        models = {name: model.times(weight) for name, model in self.models.items()}
+        models = {}
+        for name, model in self.models.items():
+            calls, told, said = (round(count * weight) for count in (model.calls, model.tokens_in, model.tokens_out))
+            cost = None if model.cost is None else model.cost * weight
+            models[name] = ModelPlan(calls, told, said, cost, model.batch)
         return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models, self.batch_h)
 
     def say(self) -> None:
@@ -89,31 +81,21 @@ def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage
     """What `drive` would do with these jobs; no call is made, nothing is written, no key is needed."""
     by_batch = settings.batch.provider not in ("off", "file")
     made = Plan(stage, batch_h=settings.batch.deadline_h if by_batch else 0.0)
-    if workspace.ledger.exists():
-        with Ledger(workspace.ledger) as ledger:
-            _count(made, jobs, settings, offline, ledger)
-    else:
-        _count(made, jobs, settings, offline, None)
+    with Ledger(workspace.ledger) if workspace.ledger.exists() else nullcontext() as ledger:
+        for job in jobs:
+            made.items += 1
+            for request in job.requests():
+                known = ledger.find(request) if ledger is not None else None
+                if known is not None and known.rejected != CUT:
+                    made.from_ledger += 1
+                    continue
+                model = made.models.setdefault(request.model, ModelPlan())
+                tokens_in = int(len(encode(request, request.model, request.max_tokens)) / BYTES_PER_TOKEN)
+                model.calls += 1
+                model.tokens_in += tokens_in
+                model.tokens_out += request.max_tokens
+                price = prices.price_of(request.model, settings, offline=offline)
+                model.batch = price.batch if price is not None else 1.0
+                cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
+                model.cost = None if cost is None or model.cost is None else model.cost + cost
     return made
-
-
-def _count(made: Plan, jobs: Iterable[Job], settings: Settings, offline: bool, ledger: Ledger | None) -> None:
-    for job in jobs:
-        made.items += 1
-        for request in job.requests():
-            known = ledger.find(request) if ledger is not None else None
-            if known is not None and known.rejected != CUT:
-                made.from_ledger += 1
-            else:
-                _add(made.models.setdefault(request.model, ModelPlan()), request, settings, offline)
-
-
-def _add(model: ModelPlan, request: Request, settings: Settings, offline: bool) -> None:
-    tokens_in = int(len(encode(request, request.model, request.max_tokens)) / BYTES_PER_TOKEN)
-    model.calls += 1
-    model.tokens_in += tokens_in
-    model.tokens_out += request.max_tokens
-    price = prices.price_of(request.model, settings, offline=offline)
-    model.batch = price.batch if price is not None else 1.0
-    cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
-    model.cost = None if cost is None or model.cost is None else model.cost + cost

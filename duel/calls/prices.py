@@ -42,7 +42,7 @@ def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
 
 
 def batch_cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
-    """Dollars of one reply that came with a batch; None where the price is unknown."""
+    """Of one that came with a batch."""
     dollars = cost(price, usage)
     return None if price is None or dollars is None else dollars * price.batch
 
@@ -53,8 +53,7 @@ class Spending:
 
     limit: float | None = None
     spent: float = 0.0
-    reserved: float = 0.0
-    """Worst case of the calls in flight."""
+    reserved: float = 0.0  # worst case of the calls in flight
     out: int = 0
     """Calls in flight. Counted, because the dollars above leave 1e-17 behind when they are taken back one by one."""
     _freed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-_PART = re.compile(r"([\d.]+) ?(ms|h|m|s|)")
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?(ms|h|m|s|(?![\d.]))\s*")
+_SPAN = re.compile(rf"(?:{_PART.pattern})+")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 # A number above this is a point in time (seconds, or milliseconds, since the epoch), not a span.
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12
-_PARTS = ("limit", "remaining", "reset")
-_HEADERS = {
-    "requests": [[f"x-ratelimit-{part}-requests" for part in _PARTS], [f"x-ratelimit-{part}" for part in _PARTS]],
-    "tokens": [[f"x-ratelimit-{part}-tokens" for part in _PARTS]],
-}
+# The limit, and the names of what it allows, leaves and when it is whole again; the first that is there counts.
+_HEADERS = (
+    ("requests", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    ("requests", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("tokens", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+)
 
 # A learnt pace is tried faster with each call: quickly until it is refused once, then the quicker the more calls were
 # taken since, so that one in ten or so is refused at the limit; 1.06 back and 0.997 forth stay within 3 % of it.
@@ -56,22 +58,23 @@ class Rates:
     @staticmethod
     def read(headers: Mapping[str, str], now: float) -> Rates | None:
         """The limits in `headers`, or None. `now` in seconds since the epoch."""
-        found = {name: _left(headers, spellings, now) for name, spellings in _HEADERS.items()}
-        return Rates(**found) if any(found.values()) else None
+        found: dict[str, Left] = {}
+        for name, *spelling in _HEADERS:
+            limit, remaining = _number(headers.get(spelling[0])), _number(headers.get(spelling[1]))
+            if name in found or not limit or remaining is None:
+                continue
+            reset = seconds_in(headers.get(spelling[2]) or "60")  # a minute where it does not say
+            reset = 60.0 if reset is None else reset / 1000 if reset > _EPOCH_MS else reset
+            found[name] = Left(limit, remaining, max(0.0, reset - now) if reset > _EPOCH_S else reset)
+        return Rates(**found) if found else None
 
 
 def seconds_in(text: str) -> float | None:
     """`1m30s`, `250ms`, `2.5` in seconds; None where it is none of these."""
-    total, place = 0.0, 0
-    text = text.strip().lower().rstrip(".")
-    text = re.sub(r"sec\w*", "s", re.sub(r"min\w*", "m", text))
-    while place < len(text):
-        part = _PART.match(text, place)
-        if part is None or part[1].count(".") > 1 or part[1] == ".":
-            return None
-        total += float(part[1]) * _UNITS[part[2]]
-        place = part.end() + len(text[part.end() :]) - len(text[part.end() :].lstrip())
-    return total if text else None
+    text = re.sub(r"sec\w*", "s", re.sub(r"min\w*", "m", text.strip().lower().rstrip(".")))
+    if not _SPAN.fullmatch(text):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -91,16 +94,6 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
 
 
-def _left(headers: Mapping[str, str], spellings: list[list[str]], now: float) -> Left | None:
-    for limit_name, remaining_name, reset_name in spellings:
-        limit = _number(headers.get(limit_name))
-        if limit and (remaining := _number(headers.get(remaining_name))) is not None:
-            seconds = seconds_in(headers.get(reset_name) or "60")  # a minute where it does not say
-            seconds = 60.0 if seconds is None else seconds / 1000 if seconds > _EPOCH_MS else seconds
-            return Left(limit, remaining, max(0.0, seconds - now) if seconds > _EPOCH_S else seconds)
-    return None
-
-
 def _number(value: str | None) -> float | None:
     try:
         number = float(value) if value else -1.0
@@ -113,15 +106,13 @@ def _number(value: str | None) -> float | None:
 class _Bucket:
     """One limit as headers tell of it, refilled evenly until a refusal shows that it is refilled all at once."""
 
-    limit: float = 0.0
-    """0: no header has told of it."""
-    used: float = 0.0
-    """What has been sent in all, so that an older response does not bring back what was sent after its call."""
+    limit: float = 0.0  # 0: no header has told of it
+    used: float = 0.0  # sent in all, so that an older response does not bring back what was sent after its call
     _left: float = 0.0
     _at: float = 0.0
     _rate: float = 0.0
     _whole_at: float = 0.0
-    _at_once: bool = False
+    at_once: bool = False
 
     def observe(self, told: Left, used_before: float, now: float) -> None:
         """Headers that came now with the response to a call before which `used_before` had been sent."""
@@ -135,7 +126,7 @@ class _Bucket:
         if missing <= 0:
             return 0.0
         until_whole = max(self._whole_at - now, 0.0)
-        return until_whole if self._at_once or not self._rate else min(missing / self._rate, until_whole)
+        return until_whole if self.at_once or not self._rate else min(missing / self._rate, until_whole)
 
     def take(self, cost: float, now: float) -> None:
         self.used += cost
@@ -144,39 +135,26 @@ class _Bucket:
     def _now_left(self, now: float) -> float:
         if now >= self._whole_at > self._at:
             return self.limit
-        return self._left if self._at_once and now < self._whole_at else self._left + (now - self._at) * self._rate
-
-    def refused(self) -> None:
-        """A call that fitted was refused all the same: the limit does not refill evenly."""
-        self._at_once = self.limit > 0
+        return self._left if self.at_once and now < self._whole_at else self._left + (now - self._at) * self._rate
 
 
 @dataclass
 class Pace:
     """The pace of the calls to one model."""
 
-    interval_s: float = 0.0
-    """Seconds between two starts, learnt from refusals; 0: none."""
-    tokens: float = 0.0
-    """What a call takes of a limit on tokens, on average."""
+    interval_s: float = 0.0  # between two starts, learnt from refusals; 0: none
+    tokens: float = 0.0  # what a call takes of a limit on tokens, on average
     _calls: _Bucket = field(default_factory=_Bucket)
     _tokens: _Bucket = field(default_factory=_Bucket)
-    _next: float = 0.0
-    """When the next call may start."""
-    _taken: int = 0
-    """Calls since the last refusal."""
-    _in_a_row: int = 0
-    """Refusals without a call between them."""
+    _next: float = 0.0  # when the next call may start
+    _taken: int = 0  # calls since the last refusal
+    _in_a_row: int = 0  # refusals without a call between them
     _refused_at: float = 0.0
-    _met: bool = False
-    """True once the learnt pace was refused, so that the limit is near."""
-    _window: tuple[int, float] = (0, 0.0)
-    """Calls taken lately, and since when."""
-    _best_s: float = float("inf")
-    """Seconds a call that was taken, in the best window near the limit."""
+    _met: bool = False  # the learnt pace was refused once, so that the limit is near
+    _window: tuple[int, float] = (0, 0.0)  # calls taken lately, and since when
+    _best_s: float = float("inf")  # seconds a call that was taken, in the best window near the limit
     _answered: int = 0
-    _doubted_until: int = 0
-    """Replies up to which no pace is learnt, because the last one had nothing to do with the refusals."""
+    _doubted_until: int = 0  # replies up to which no pace is learnt: the last had nothing to do with the refusals
     _doubt: int = DOUBT
 
     @property
@@ -216,8 +194,8 @@ class Pace:
 
     def refused(self, started: float, now: float, retry_after_s: float | None) -> None:
         """A call that kept to the pace was refused: the bucket is empty. One of an older pace tells nothing."""
-        self._calls.refused()
-        self._tokens.refused()
+        for bucket in (self._calls, self._tokens):  # a call that fitted was refused: it does not refill evenly
+            bucket.at_once = bucket.limit > 0
         if not self.interval_s or started < self._refused_at:
             return
         taken = self._taken - 1
@@ -228,16 +206,12 @@ class Pace:
             self.interval_s *= BACK if taken >= FEW_TAKEN else BACK_SOON
         else:
             self.interval_s *= FIRST_BACK
-        if taken > 0 and not self._met:
             self._met, self._window, taken = True, (0, now), 0
         pause = self.interval_s * PAUSE * 4.0 ** min(self._in_a_row - 1, 6)
         self._next = now + max(pause, (retry_after_s or 0.0) - ROUNDED_UP_S)
         self._refused_at, self._taken = now, 0
-        self._weigh(max(taken, 0), now)
-
-    def _weigh(self, taken: int, now: float) -> None:
-        """Forget a pace that has nothing to do with the refusals: they come however slow the calls are."""
-        count, since = self._window[0] + taken, self._window[1]
+        # Forget a pace that has nothing to do with the refusals: they come however slow the calls are.
+        count, since = self._window[0] + max(taken, 0), self._window[1]
         if count >= WINDOW:
             self._best_s = min(self._best_s, (now - since) / count)
             count, since = 0, now

@@ -37,19 +37,11 @@ def content_parts(content: Any) -> tuple[str, str]:
             answer.append(part)
         elif isinstance(part, dict):
             kind = part.get("type")
+            texts = [part[name] for name in ("text", "thinking", "reasoning") if isinstance(part.get(name), str | list)]
+            said = texts[0] if texts else ""
             told = thought if isinstance(kind, str) and kind in _THOUGHT_PARTS else answer
-            told.append(_part_text(part))
+            told.append(said if isinstance(said, str) else "".join(content_parts(said)))
     return "".join(answer), "".join(thought)
-
-
-def _part_text(part: dict[str, Any]) -> str:
-    for name in ("text", "thinking", "reasoning"):
-        value = part.get(name)
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list):
-            return "".join(content_parts(value))
-    return ""
 
 
 def split_thought(content: str) -> tuple[str, str]:
@@ -57,25 +49,23 @@ def split_thought(content: str) -> tuple[str, str]:
 
     A tag that stands in quotes or in a code block is part of the text, and a JSON object has no thought before it.
     """
-    opened = content.lstrip().startswith(_THOUGHT_START)
+    start = content.lstrip()
     end = content.rfind(_THOUGHT_END)
-    while end >= 0 and _is_text(content, end):
+    while end >= 0 and (start.startswith("{") or _is_text(content, end)):
         end = content.rfind(_THOUGHT_END, 0, end)
     if end >= 0:
         thought, answer = content[:end], content[end + len(_THOUGHT_END) :]
         return answer.lstrip("\n"), thought.lstrip().removeprefix(_THOUGHT_START).strip("\n")
-    if opened:
-        return "", content.lstrip().removeprefix(_THOUGHT_START).strip("\n")
+    if start.startswith(_THOUGHT_START):
+        return "", start.removeprefix(_THOUGHT_START).strip("\n")
     return content, ""
 
 
 def _is_text(content: str, start: int) -> bool:
-    """True if the tag at `start` is quoted, inside a code block that closes after it, or inside a JSON object."""
+    """True if the tag at `start` is quoted, or inside a code block that closes after it."""
     end = start + len(_THOUGHT_END)
     before, after = content[start - 1 : start], content[end : end + 1]
     if before == after and before in _QUOTES:
-        return True
-    if content.lstrip().startswith("{"):
         return True
     # An odd count on both sides: a block is open here. A thought may break off inside a block of its own.
     return len(_FENCE.findall(content[:start])) % 2 == 1 and len(_FENCE.findall(content[end:])) % 2 == 1

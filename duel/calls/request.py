@@ -15,10 +15,8 @@ import orjson
 class Request:
     """One question to one model. Everything that reaches the wire is part of `key`; `stage` and `item` are not."""
 
-    stage: str
-    """"king", "challenger", "judge", …: how the ledger groups its figures."""
-    item: str
-    """The file stem of the turn it is asked for."""
+    stage: str  # "king", "challenger", "judge", …: how the ledger groups its figures
+    item: str  # the file stem of the turn it is asked for
     model: str
     messages: Sequence[Mapping[str, Any]]
     max_tokens: int
@@ -29,8 +27,7 @@ class Request:
     """Structured output; dropped without loss where the endpoint does not take it."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Further sampling parameters as the wire spells them (seed, top_p, …)."""
-    attempt: int = 0
-    """Which asking this is: 0 first; a rejected reply, or `--again`, asks with a higher number."""
+    attempt: int = 0  # which asking this is: 0 first; a rejected reply, or `--again`, asks with a higher number
     occurrence: int = 0
     """Which of several items with the very same question this is, so that deliberate duplicates both get replies."""
     reminder: str = ""
@@ -40,19 +37,11 @@ class Request:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes that identify the question itself: model, messages and parameters."""
-        question = (
-            self.model,
-            list(self.messages),
-            self.max_tokens,
-            self.temperature,
-            self.thinking,
-            self.response_format,
-            dict(self.parameters),
-        )
-        if self.reminder:
-            question = (*question, self.reminder)  # type: ignore[assignment]
+        sampling = (self.max_tokens, self.temperature, self.thinking, self.response_format, dict(self.parameters))
+        reminder = (self.reminder,) if self.reminder else ()
         # OPT_SORT_KEYS: a dict built in another order is the same question.
-        return hashlib.sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).digest()[:16]
+        question = orjson.dumps((self.model, list(self.messages), *sampling, *reminder), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(question).digest()[:16]
 
     @cached_property
     def key(self) -> str:
@@ -61,8 +50,9 @@ class Request:
 
     def again(self, attempt: int, reminder: str = "") -> Request:
         """The same question, asked anew on purpose, with a `reminder` of what the last reply lacked."""
-        same = (attempt, reminder) == (self.attempt, self.reminder)
-        return self if same else self.variant(attempt, reminder, self.occurrence)
+        if (attempt, reminder) == (self.attempt, self.reminder):
+            return self
+        return self.variant(attempt, reminder, self.occurrence)
 
     def variant(self, attempt: int, reminder: str, occurrence: int) -> Request:
         """A copy that need not be hashed again where the question is the same: 0.1 ms at 20 KB."""
@@ -76,25 +66,18 @@ class Request:
 class Reply:
     """What one call brought back, as the ledger keeps it."""
 
-    text: str
-    """The answer: content without reasoning."""
+    text: str  # the answer: content without reasoning
     reasoning: str = ""
     finish_reason: str = "stop"
-    model: str = ""
-    """The model that answered, as the endpoint names it."""
-    provider: str = ""
-    """The endpoint's address that answered, without the key."""
+    model: str = ""  # the model that answered, as the endpoint names it
+    provider: str = ""  # the endpoint's address that answered, without the key
     usage: Mapping[str, Any] = field(default_factory=dict)
     """prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens where the endpoint says."""
-    cost: float | None = None
-    """Dollars, or None where the price is unknown."""
+    cost: float | None = None  # dollars, or None where the price is unknown
     latency_s: float = 0.0
-    tries: int = 1
-    """Calls it took, refusals and faults included."""
-    at: str = ""
-    """When it arrived, ISO 8601 in UTC."""
-    rejected: str = ""
-    """Why the stage did not take it ("two-blocks", "unparsed: …"); kept so that a rerun knows."""
+    tries: int = 1  # calls it took, refusals and faults included
+    at: str = ""  # when it arrived, ISO 8601 in UTC
+    rejected: str = ""  # why the stage did not take it ("two-blocks", "unparsed: …"); kept so that a rerun knows
     key: str = ""
     from_ledger: bool = False
 

@@ -14,6 +14,8 @@ from duel.workspace import Workspace
 Role = Literal["writer", "judge", "guide"]
 OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# Where the key of a well-known provider belongs, unless an address is given.
+ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
 # A query that holds a key would stand in every record.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 
@@ -26,8 +28,7 @@ class Provider:
     """As `base_url` returns it: ends in the version, no slash behind; a query (Azure's `api-version`) may follow."""
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    offline: bool = False
-    """The stand-in endpoint: its replies cost nothing."""
+    offline: bool = False  # the stand-in endpoint: its replies cost nothing
 
     @property
     def name(self) -> str:
@@ -44,10 +45,8 @@ class Provider:
 class Limit:
     """What the user allows one model."""
 
-    max_concurrency: int = 0
-    """Calls in flight at most; 0: find the level."""
-    min_interval_s: float = 0.0
-    """Seconds between the starts of two calls."""
+    max_concurrency: int = 0  # calls in flight at most; 0: find the level
+    min_interval_s: float = 0.0  # between the starts of two calls
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,10 @@ class Route:
 
     provider: Provider
     fallback: Provider | None = None
-    model_map: Mapping[str, str] = field(default_factory=dict)
-    """The provider's model id -> the fallback's."""
-    concurrency: int = 0
-    """0: find the level; N: start at N and never exceed it, for each model."""
+    model_map: Mapping[str, str] = field(default_factory=dict)  # the provider's model id -> the fallback's
+    concurrency: int = 0  # 0: find the level; N: start at N and never exceed it, for each model
     default_limit: Limit = Limit()
-    limits: Mapping[str, Limit] = field(default_factory=dict)
-    """Limits of single models; they take the place of `default_limit`."""
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # of single models, in place of `default_limit`
     timeout_s: float = 300.0
     connect_timeout_s: float = 20.0
     stall_timeout_s: float = 60.0
@@ -71,18 +67,12 @@ class Route:
     retry_initial_backoff_s: float = 1.5
     max_429_retries: int = 8
     max_429_wait_s: float = 60.0
-    outage_s: float = 300.0
-    """How long a model that has answered may be out before it is given up."""
-    hung_s: float = 15.0
-    """A call is never given up sooner than this, however fast its neighbors were."""
-    max_tokens_cap: int = 32768
-    """A reply that was cut is asked again with twice the budget, up to this many tokens."""
-    models: Sequence[str] = ()
-    """The models of the run, where it can do without some of them; (): those that are asked."""
-    needed: int = 1
-    """So many models must be left for the run to go on."""
-    elsewhere: Mapping[str, Provider] = field(default_factory=dict)
-    """Models that another endpoint serves; they have no fallback."""
+    outage_s: float = 300.0  # how long a model that has answered may be out before it is given up
+    hung_s: float = 15.0  # a call is never given up sooner than this, however fast its neighbors were
+    max_tokens_cap: int = 32768  # a reply that was cut is asked again with twice the budget, up to this many tokens
+    models: Sequence[str] = ()  # the models of the run, where it can do without some of them; (): those that are asked
+    needed: int = 1  # so many models must be left for the run to go on
+    elsewhere: Mapping[str, Provider] = field(default_factory=dict)  # models of another endpoint; they have no fallback
 
     def limit(self, model: str) -> Limit:
         return self.limits.get(model, self.default_limit)
@@ -157,10 +147,6 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         needed=settings.quorum if judge else max(1, len(both)),
         max_tokens_cap=settings.generate.max_model_len,
     )
-
-
-# Where the key of a well-known provider belongs, unless an address is given.
-ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
 
 
 def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.5
 SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
+BAR = 24
 
 
 @dataclass
@@ -27,65 +28,45 @@ class Summary:
     """What a run did. It is counted up while the run goes, so that progress and the last word are one."""
 
     stage: str
-    contest: str = ""
-    """Of several under one name, which."""
-    done: int = 0
-    """Items that are complete."""
-    finished_before: int = 0
-    """Items that an earlier run had finished."""
-    left_out: int = 0
-    """Items whose replies could not be used; the stage counts them by reason."""
-    failed: Counter[str] = field(default_factory=Counter)
-    """Items that failed, by reason."""
+    contest: str = ""  # of several under one name, which
+    done: int = 0  # items that are complete
+    finished_before: int = 0  # items that an earlier run had finished
+    left_out: int = 0  # items whose replies could not be used; the stage counts them by reason
+    failed: Counter[str] = field(default_factory=Counter)  # items that failed, by reason
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     """(item, reason, what happened) of the failed items, the first 1,000: memory stays flat where all of them fail."""
-    calls: int = 0
-    """Calls that went out, refusals and faults included."""
-    faults: Counter[str] = field(default_factory=Counter)
-    """Calls that brought no reply, by kind; most were retried."""
-    last_fault: str = ""
-    """What the last of them said."""
-    replies: int = 0
-    """Replies that were paid for."""
-    from_ledger: int = 0
-    """Requests answered without a call."""
-    batched: int = 0
-    """Replies that came with batches."""
-    pending: int = 0
-    """Items that wait for replies out of batches."""
-    waiting: int = 0
-    """Requests that go out in batches; once they are back the stage runs once more."""
+    calls: int = 0  # calls that went out, refusals and faults included
+    faults: Counter[str] = field(default_factory=Counter)  # calls that brought no reply, by kind; most were retried
+    last_fault: str = ""  # what the last of them said
+    replies: int = 0  # replies that were paid for
+    from_ledger: int = 0  # requests answered without a call
+    batched: int = 0  # replies that came with batches
+    pending: int = 0  # items that wait for replies out of batches
+    waiting: int = 0  # requests that go out in batches; once they are back the stage runs once more
     tokens_in: int = 0
     tokens_out: int = 0
-    cost: float = 0.0
-    """Dollars, of the replies whose price is known."""
-    unknown_price: set[str] = field(default_factory=set)
-    """Models whose price is unknown."""
+    cost: float = 0.0  # dollars, of the replies whose price is known
+    unknown_price: set[str] = field(default_factory=set)  # models whose price is unknown
     unsure_cost: float = 0.0
     """Dollars of that which are the worst case of calls that failed without telling what they took."""
     down: dict[str, str] = field(default_factory=dict)
     """Models that were given up, and why: what is owed by them stays open."""
     adapted: list[str] = field(default_factory=list)
     """Parameters that models refuse and that are left out or renamed for them."""
-    dropped: int = 0
-    """Calls in flight that were not waited for."""
+    dropped: int = 0  # calls in flight that were not waited for
     interrupted: bool = False
     budget_spent: bool = False
-    stopped: str = ""
-    """Why the run ended early where no exception says so."""
+    stopped: str = ""  # why the run ended early where no exception says so
 
-    def count_reply(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
-        self.replies += 1
-        self._count_usage(usage, cost, model)
-
-    def count_failed_call(self, kind: str, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
-        """Count a call that brought no reply, with what it cost where it cost anything."""
-        self.faults[kind] += 1
-        if usage:
-            self._count_usage(usage, cost, model)
+    def count(self, usage: Mapping[str, Any], cost: float | None, model: str, fault: str = "") -> None:
+        """Count a reply, or a call that brought none for a `fault`, with what it took and cost."""
+        if not fault:
+            self.replies += 1
+        else:
+            self.faults[fault] += 1
             self.unsure_cost += (cost or 0.0) if usage.get("estimated") else 0.0
-
-    def _count_usage(self, usage: Mapping[str, Any], cost: float | None, model: str) -> None:
+            if not usage:
+                return
         self.tokens_in += int(usage.get("prompt_tokens") or 0)
         self.tokens_out += int(usage.get("completion_tokens") or 0)
         if cost is None:
@@ -150,25 +131,23 @@ class Summary:
         kept = f"{self.from_ledger:,} replies from the ledger"
         if not self.calls and not self.batched:
             return f"; no call, {kept}" if self.from_ledger else ""
-        tokens = f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out"
         kept += f", {self.batched:,} from batches" if self.batched else ""
-        return f"; {self.calls:,} calls, {kept}, {tokens}, {self.spent}"
+        return f"; {self.calls:,} calls, {kept}, {self.tokens_in:,} tokens in, {self.tokens_out:,} out, {self.spent}"
 
     @property
     def _ending(self) -> str:
+        on = "Run the same command again to go on."
         if self.interrupted and self.dropped:
-            return (
-                f"interrupted; {self.dropped:,} calls in flight were not waited for, and what they cost is not known. "
-                "Run the same command again to go on."
-            )
+            lost = f"{self.dropped:,} calls in flight were not waited for, and what they cost is not known."
+            return f"interrupted; {lost} {on}"
         if self.interrupted:
-            return "interrupted; the replies that were in flight are kept. Run the same command again to go on."
+            return f"interrupted; the replies that were in flight are kept. {on}"
         if self.budget_spent:
             return "the budget is spent; what was paid for is kept. Raise it and run the same command again to go on."
         if self.waiting:
             return f"{self.waiting:,} requests go out in batches; the next round follows once they are back"
         if self.stopped:
-            return f"stopped early: {self.stopped}. Run the same command again to go on."
+            return f"stopped early: {self.stopped}. {on}"
         return "run the same command again to take up what failed." if self.failed or self.down else ""
 
 
@@ -199,15 +178,17 @@ class Progress:
 
     def line(self) -> str:
         """Done, rate, in flight, what is held back, dropped, failures by kind, tokens, cost, time left."""
-        return printable(" | ".join([self._share(), *self._figures(), *self._troubles()]), 2000)
+        return printable(" | ".join([*self._figures(), *self._troubles()]), 2000)
 
     def live(self) -> str:
         """The same for a terminal: a bar, and what goes wrong in lines of its own with the last failure's words."""
-        summary = self._summary
-        last = [f"last failure: {summary.last_fault}"] if summary.last_fault else []
-        troubles = [printable(f"  {trouble}", 300) for trouble in [*self._troubles(), *last]]
-        bar = _bar(self._at / self._total) + " " if self._total else ""
-        return "\n".join([bar + printable(" | ".join([self._share(), *self._figures()]), 300), *troubles])
+        last = [f"last failure: {self._summary.last_fault}"] if self._summary.last_fault else []
+        lines = [printable(" | ".join(self._figures()), 300)]
+        if self._total:  # in ASCII where standard error takes nothing else
+            full, rest = "━─" if "utf" in (sys.stderr.encoding or "").lower() else "#-"
+            filled = round(self._at / self._total * BAR)
+            lines[0] = f"{full * filled}{rest * (BAR - filled)} {lines[0]}"
+        return "\n".join([*lines, *(printable(f"  {trouble}", 300) for trouble in [*self._troubles(), *last])])
 
     @property
     def _at(self) -> int:
@@ -215,20 +196,20 @@ class Progress:
         at = self._passed() + self._summary.done + self._summary.failed.total()
         return min(at, self._total) if self._total else at
 
-    def _share(self) -> str:
-        if not self._total:
-            return f"{self._summary.title}: {self._at:,}"
-        return f"{self._summary.title}: {self._at:,} of {self._total:,} ({math.floor(100 * self._at / self._total)}%)"
-
     def _figures(self) -> Iterator[str]:
-        summary, seconds = self._summary, max(time.monotonic() - self._began, 1e-9)
+        summary, seconds, at = self._summary, max(time.monotonic() - self._began, 1e-9), self._at
+        of_all = f" of {self._total:,} ({math.floor(100 * at / self._total)}%)" if self._total else ""
+        yield f"{summary.title}: {at:,}{of_all}"
         finished = summary.done + summary.left_out + summary.failed.total()
         yield f"{60 * finished / seconds:,.0f} a minute"
         yield f"{self._client.in_flight:,} in flight"
         yield f"{summary.tokens_in + summary.tokens_out:,} tokens"
         yield summary.spent
         if self._total and finished:
-            yield f"{_duration(seconds / finished * (self._total - self._at))} left"
+            left_s = seconds / finished * (self._total - at)
+            minutes = round(left_s / 60)
+            long = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+            yield f"{long if minutes else f'{left_s:.0f} s'} left"
 
     def _troubles(self) -> Iterator[str]:
         summary = self._summary
@@ -253,24 +234,9 @@ class Progress:
             from rich.text import Text
 
             self._live.update(Text(self.live()), refresh=True)
-            self._timer = loop.call_later(LIVE_EVERY_S, self._again)
-        else:
-            if time.monotonic() - self._began > 1:
-                command.say(self.line())
-            self._timer = loop.call_later(PLAIN_EVERY_S, self._again)
-
-
-def _bar(share: float, cells: int = 24) -> str:
-    """`━━━━━━━━────`; in ASCII where standard error takes nothing else."""
-    full, rest = "━─" if "utf" in (sys.stderr.encoding or "").lower() else "#-"
-    return full * round(share * cells) + rest * (cells - round(share * cells))
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+        elif time.monotonic() - self._began > 1:
+            command.say(self.line())
+        self._timer = loop.call_later(PLAIN_EVERY_S if self._live is None else LIVE_EVERY_S, self._again)
 
 
 def dollars(amount: float) -> str:

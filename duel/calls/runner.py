@@ -23,7 +23,7 @@ from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
-# Python collects after 700 new objects, which took a quarter of the CPU of a reply; cycles are few here.
+# Python looks for cyclic garbage after 700 new objects, which took a quarter of the CPU of a reply; it is rare here.
 COLLECTING = (20_000, 20, 20)
 # How long the run looks away while nothing can be taken up: a model may go out meanwhile.
 LOOK_AGAIN_S = 0.5
@@ -60,9 +60,7 @@ class Job(Protocol):
     @property
     def item(self) -> str: ...
 
-    def requests(self) -> Sequence[Request]:
-        """The requests it will make at least."""
-        ...
+    def requests(self) -> Sequence[Request]: ...  # those that it will make at least
 
     async def work(self, ask: Ask) -> bool | None:
         """Ask, then save; False: the item was dropped. Raises ItemError when the item fails."""
@@ -99,27 +97,20 @@ async def drive_async(
         if settings.endpoint.budget_usd is not None:
             limits.append(settings.endpoint.budget_usd - ledger.spent())
         run = _Run(summary, ledger, route, settings, Spending(min(limits, default=None)), total, passed, asker)
-        with _seldom_collecting():
+        before = gc.get_threshold()
+        gc.freeze()
+        gc.set_threshold(*COLLECTING)
+        try:
             await run.all(iter(jobs))
+        finally:
+            gc.set_threshold(*before)
+            gc.unfreeze()
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
     return summary
 
 
 drive = synchronous(drive_async)
-
-
-@contextlib.contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Keep the collector of cyclic garbage from walking through all modules again and again."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*COLLECTING)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 @dataclass
@@ -201,8 +192,7 @@ class _Run:
 
     def _stop_for(self, error: BaseException) -> None:
         """End the run because of `error`: no further call, no further job."""
-        if self._error is None:
-            self._error = error
+        self._error = self._error or error
         self._stop()
 
     def _stop(self, *, at_once: bool = False) -> None:

@@ -91,8 +91,7 @@ class Share:
         self.calls: float | None = None
         self.dollars: float | None = None
         self.budget_usd: float | None = None
-        self.trouble = ""
-        """Why the file cannot be followed now."""
+        self.trouble = ""  # why the file cannot be followed now
         self._seen: tuple[int, int, int] | None = None
         self.look()
         if self.trouble:
@@ -101,7 +100,6 @@ class Share:
 
     @property
     def told(self) -> str:
-        """What the user should know of it now."""
         if self.trouble:
             return printable(f"the share {self.path} {self.trouble}: what it said before holds", 200)
         return printable(f"waiting: the share {self.path} allows no call", 200) if self.calls == 0 else ""
@@ -119,10 +117,11 @@ class Share:
             self._seen = None
             return False
         named = told if isinstance(told, dict) else {}
-        found = {name: _number(named.get(name)) for name in ("calls", "dollars", "budget_usd")}
-        self._seen, self.trouble = seen, "" if any(found.values()) or 0 in found.values() else SAYS_NOTHING
+        values = [named.get(name) for name in ("calls", "dollars", "budget_usd")]
+        found = [float(it) if isinstance(it, int | float) and 0 <= it < float("inf") else None for it in values]
+        self._seen, self.trouble = seen, "" if found != [None] * 3 else SAYS_NOTHING
         if not self.trouble:
-            self.calls, self.dollars, self.budget_usd = found.values()
+            self.calls, self.dollars, self.budget_usd = found
         return not self.trouble
 
 
@@ -134,14 +133,12 @@ class ShareOfRun:
         self.share, self._seats, self._spending, self._paid = share, seats, spending, paid
         self._most_calls, self._most_dollars = seats.limit, spending.limit
         self._before: float | None = None
-        self._follow()
+        self.look(anew=True)
 
-    def look(self) -> None:
-        if self.share.look():
-            self._follow()
-
-    def _follow(self) -> None:
+    def look(self, *, anew: bool = False) -> None:
         share, spending = self.share, self._spending
+        if not share.look() and not anew:
+            return
         if share.calls is not None:
             self._seats.resize(min(int(share.calls), self._most_calls))
         limit = None if share.dollars is None else spending.spent + share.dollars
@@ -151,8 +148,3 @@ class ShareOfRun:
             limit = share.budget_usd - self._before
         if limit is not None:
             spending.allow(limit if self._most_dollars is None else min(limit, self._most_dollars))
-
-
-def _number(value: object) -> float | None:
-    """A number of zero or more; None for anything else, NaN included."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < float("inf") else None

@@ -4,11 +4,11 @@ Why aiohttp and not the openai SDK: at 128 in flight a 20 KB request costs 0.37 
 `chat.completions.create` (it walks every message) and httpx 0.28 collapses under the connections (34 s for 2,000).
 """
 
-import asyncio
 import errno
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,8 +17,7 @@ from yarl import URL
 from duel.calls.failures import Failure, Meaning, from_status
 from duel.calls.rates import Rates, retry_after
 from duel.calls.route import LOOPBACK, Provider
-from duel.calls.stream import StreamReader
-from duel.calls.wire import Completion, decode
+from duel.calls.wire import Completion, StreamReader, decode
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
@@ -37,8 +36,7 @@ class _Way:
     url: URL
     headers: dict[str, str] = field(repr=False)
     proxy: str | None = field(repr=False)
-    answers: bool = False
-    """True once any response has come from there."""
+    answers: bool = False  # once any response has come from there
 
 
 class HttpTransport:
@@ -92,34 +90,29 @@ class HttpTransport:
             return replace(failure, billed=failure.billed or started)
 
     async def models(self, provider: Provider) -> list[str]:
-        parts = urlsplit(provider.base_url)
-        root = f"{parts.scheme}://{parts.netloc}"
-        named = provider.base_url.partition("?")[0]
+        way, parts = self._way(provider), urlsplit(provider.base_url)
+        root, named = f"{parts.scheme}://{parts.netloc}", provider.base_url.partition("?")[0]
         # Where an endpoint may list its models, the likeliest first.
         for url in dict.fromkeys([f"{named}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]):
-            if names := await self._listed(provider, url):
+            try:
+                async with self._session.get(
+                    url,
+                    params=way.url.query,
+                    headers=way.headers,
+                    proxy=way.proxy,
+                    timeout=aiohttp.ClientTimeout(total=5),
+                    allow_redirects=False,
+                ) as response:
+                    listed = await response.json(content_type=None) if response.status == 200 else {}
+            except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
+                continue
+            if isinstance(listed, dict):
+                listed = listed.get("data") or listed.get("models")
+            rows = listed if isinstance(listed, list) else []
+            ids = [row.get("id") or row.get("name") if isinstance(row, dict) else row for row in rows]
+            if names := [name for name in ids if isinstance(name, str)]:
                 return names
         return []
-
-    async def _listed(self, provider: Provider, url: str) -> list[str]:
-        way = self._way(provider)
-        try:
-            async with self._session.get(
-                url,
-                params=way.url.query,
-                headers=way.headers,
-                proxy=way.proxy,
-                timeout=aiohttp.ClientTimeout(total=5),
-                allow_redirects=False,
-            ) as response:
-                listed = await response.json(content_type=None) if response.status == 200 else {}
-        except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
-            return []
-        if isinstance(listed, dict):
-            listed = listed.get("data") or listed.get("models")
-        rows = listed if isinstance(listed, list) else []
-        named = [row.get("id") or row.get("name") if isinstance(row, dict) else row for row in rows]
-        return [name for name in named if isinstance(name, str)]
 
     def _way(self, provider: Provider) -> _Way:
         way = self._ways.get(id(provider))
@@ -192,30 +185,32 @@ async def _outcome(response: aiohttp.ClientResponse, key: str) -> Completion | F
 
 def failure_of(error: Exception, late: str = "no answer in time") -> Failure:
     """What an exchange that ended with `error` comes to; `late` says so of one that took too long as a whole."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Failure("connection", Meaning.FAULT, "the connection takes too long", unsent=True)
-    if isinstance(error, aiohttp.SocketTimeoutError):
-        return Failure("stalled", Meaning.FAULT, "no byte came for too long", billed=True)
-    if isinstance(error, TimeoutError):
-        return Failure("timeout", Meaning.REFUSED, late, billed=True)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return Failure("tls", Meaning.RUN, f"the endpoint's certificate is not trusted: {error}", unsent=True)
-    if isinstance(error, aiohttp.InvalidURL):
-        return Failure("address", Meaning.RUN, f"not an address: {error}", unsent=True)
     if getattr(error, "errno", 0) in _NO_FILE:
         return Failure("no-file", Meaning.REFUSED, "too many open files", unsent=True)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return Failure("proxy", Meaning.FAULT, f"the proxy answers {error.status}", unsent=True)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Failure("connection", Meaning.FAULT, _reason(error), unsent=True)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return Failure("truncated", Meaning.FAULT, "the connection closed before the reply was complete")
-    if isinstance(error, asyncio.IncompleteReadError):
-        return Failure("truncated", Meaning.FAULT, "the reply ended early")
-    return Failure("connection", Meaning.FAULT, _reason(error))
+    for kinds, kind, meaning, words, happened in _ENDINGS:
+        if isinstance(error, kinds):
+            status = getattr(error, "status", "")
+            # What broke without the address, which stands in the message around it.
+            cause = getattr(error, "os_error", None) or error
+            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+            said = words.format(error=error, late=late, status=status, reason=reason)
+            return Failure(kind, meaning, said, billed=happened == "billed", unsent=happened == "unsent")
+    raise error
 
 
-def _reason(error: Any) -> str:
-    """What broke, without the address (it stands in the message around it)."""
-    cause = getattr(error, "os_error", None) or error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+# Ways in which an exchange ends without a reply, the first that fits: their kind, their meaning, how to say it, and
+# whether the endpoint worked for it or never saw it.
+_ENDINGS: Sequence[tuple[type | tuple[type, ...], str, Meaning, str, str]] = (
+    (aiohttp.ConnectionTimeoutError, "connection", Meaning.FAULT, "the connection takes too long", "unsent"),
+    (aiohttp.SocketTimeoutError, "stalled", Meaning.FAULT, "no byte came for too long", "billed"),
+    (TimeoutError, "timeout", Meaning.REFUSED, "{late}", "billed"),
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
+        "tls", Meaning.RUN, "the endpoint's certificate is not trusted: {error}", "unsent",
+    ),
+    (aiohttp.InvalidURL, "address", Meaning.RUN, "not an address: {error}", "unsent"),
+    (aiohttp.ClientHttpProxyError, "proxy", Meaning.FAULT, "the proxy answers {status}", "unsent"),
+    (aiohttp.ClientConnectorError, "connection", Meaning.FAULT, "{reason}", "unsent"),
+    (aiohttp.ClientPayloadError, "truncated", Meaning.FAULT, "the connection closed before the reply was complete", ""),
+    (Exception, "connection", Meaning.FAULT, "{reason}", ""),
+)  # fmt: skip

@@ -5,9 +5,9 @@ Whatever an endpoint sends is untrusted: every field may be missing, null or of 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -45,20 +45,12 @@ _INSIDE = {
 class Dialect:
     """How one model wants to be asked: parameters that it refuses or knows under another name."""
 
-    without: set[str] = field(default_factory=set)
-    """Parameters that are left out."""
+    without: set[str] = field(default_factory=set)  # parameters that are left out
     renamed: dict[str, str] = field(default_factory=dict)
 
     @property
     def changes(self) -> int:
         return len(self.without) + len(self.renamed)
-
-    def apply(self, body: dict[str, Any]) -> None:
-        for name in self.without:
-            body.pop(name, None)
-        for name, other in self.renamed.items():
-            if name in body:
-                body[other] = body.pop(name)
 
     def learn(self, words: str, body: Mapping[str, Any]) -> str:
         """What to do about a refusal that says `words` of `body`, as the user is told; "" if it is not about a name."""
@@ -88,8 +80,7 @@ class Completion:
     finish_reason: str
     model: str
     usage: dict[str, int] = field(default_factory=dict)
-    rates: Rates | None = None
-    """What the endpoint's headers say of its limits."""
+    rates: Rates | None = None  # what the endpoint's headers say of its limits
 
     @property
     def thought_only(self) -> bool:
@@ -127,7 +118,7 @@ def encode(
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    dialect.apply(body)
+    body = {dialect.renamed.get(name, name): value for name, value in body.items() if name not in dialect.without}
     return orjson.dumps(body, default=list)
 
 
@@ -137,6 +128,9 @@ def reminded(messages: Sequence[Mapping[str, Any]], reminder: str) -> list[Mappi
     if last.get("role") == "user" and isinstance(last.get("content"), str):
         return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{reminder}"}]
     return [*messages, {"role": "user", "content": reminder}]
+
+
+# -- a reply in one piece ----------------------------------------------------------------------------------------------
 
 
 def parse_json(data: bytes) -> Any:
@@ -154,8 +148,7 @@ def decode(body: bytes, now: float) -> Completion | Failure:
     try:
         parsed = parse_json(body)
     except ValueError:
-        shown = body[:80].decode("utf-8", "replace")
-        return broken_reply("malformed", f"the reply is not JSON: {shown!r}")
+        return broken_reply("malformed", f"the reply is not JSON: {body[:80].decode('utf-8', 'replace')!r}")
     if not isinstance(parsed, dict):
         return broken_reply("malformed", "the reply is not a JSON object")
     return read(parsed, now)
@@ -163,22 +156,20 @@ def decode(body: bytes, now: float) -> Completion | Failure:
 
 def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
     """What a whole reply says; `now` in seconds since the epoch."""
-    usage = read_usage(parsed.get("usage"))
-    choice = first_choice(parsed)
-    if (error := error_of(parsed, choice or {})) is not None:
-        return from_error_object(error, now, usage)
-    if choice is None:
+    usage, said = read_usage(parsed.get("usage")), _Said.of(parsed)
+    if said.error is not None:
+        return from_error_object(said.error, now, usage)
+    if said.choice is None:
         return broken_reply("malformed", "the reply holds no choice", usage)
-    message = mapping(choice.get("message"))
-    content, thought = content_parts(message.get("content"))
-    content = content or tool_arguments(message.get("tool_calls"))
-    reasoning, reason = reasoning_of(message) or thought, finish_reason_of(choice) or "stop"
+    reason, reasoning = said.finish_reason or "stop", said.reasoning
     if reason == "error":
         return broken_reply("error-in-reply", "the reply ends with finish reason 'error'", usage)
     if reason == "content_filter":
         return broken_reply("content-filter", "the endpoint's filter cut the reply", usage)
     reason = CUT if reason in _CUT_WORDS else reason
-    text = clean(content)
+    # Some endpoints send structured output as the arguments of a tool call.
+    functions = [string(mapping(call.get("function")).get("arguments")) for call in said.tool_calls]
+    text = clean(said.content or "\n".join(filter(None, functions)))
     # Where reasoning has a field of its own, a tag in the content is part of the answer.
     if not reasoning.strip() or text.lstrip().startswith("<think>"):
         text, thought = split_thought(text)
@@ -188,15 +179,39 @@ def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
     return Completion(text, clean(reasoning), clean(reason), clean(string(parsed.get("model"))), usage)
 
 
+class _Said(NamedTuple):
+    """What a body, or one event of a stream, says."""
+
+    choice: Mapping[str, Any] | None
+    error: Any  # stands in place of a reply; None: there is none
+    content: str
+    reasoning: str
+    finish_reason: str  # in lower case; "" where it does not say
+    tool_calls: list[Mapping[str, Any]]
+
+    @staticmethod
+    def of(parsed: Mapping[str, Any]) -> "_Said":
+        choices = parsed.get("choices")
+        found = isinstance(choices, list) and choices and isinstance(choices[0], dict)
+        choice = choices[0] if found else {}  # type: ignore[index]
+        error = parsed if parsed.get("object") == "error" else parsed.get("error") or choice.get("error") or None
+        message = mapping(choice.get("delta")) or mapping(choice.get("message"))
+        content, thought = content_parts(message.get("content"))
+        reasoning = string(message.get("reasoning_content")) or string(message.get("reasoning")) or thought
+        reason = string(choice.get("finish_reason")) or string(choice.get("finishReason"))
+        calls = message.get("tool_calls")
+        tool_calls = [mapping(call) for call in calls if call] if isinstance(calls, list) else []
+        return _Said(choice if found else None, error, content, reasoning, reason.lower(), tool_calls)
+
+
 def read_usage(usage: Any) -> dict[str, int]:
     """The token counts that the endpoint named, flat; reasoning that is billed beside the completion is added to it."""
     usage = mapping(usage)
-    completion = mapping(usage.get("completion_tokens_details"))
     named = {
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
         "cached_tokens": mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
-        "reasoning_tokens": completion.get("reasoning_tokens"),
+        "reasoning_tokens": mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"),
     }
     found = {name: count for name, value in named.items() if (count := _count(value)) is not None}
     asked, written, thought = (found.get(f"{name}_tokens", 0) for name in ("prompt", "completion", "reasoning"))
@@ -213,42 +228,103 @@ def _count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
-def tool_arguments(tool_calls: Any) -> str:
-    """The arguments of a message's tool calls: some endpoints send structured output this way."""
-    functions = (
-        [mapping(mapping(call).get("function")) for call in tool_calls if call] if isinstance(tool_calls, list) else []
-    )
-    return "\n".join(text for function in functions if (text := string(function.get("arguments"))))
-
-
-def error_of(parsed: Mapping[str, Any], choice: Mapping[str, Any]) -> Any:
-    """The error object that stands in a body or an event in place of a reply, or None."""
-    if parsed.get("object") == "error":
-        return parsed
-    return parsed.get("error") or choice.get("error") or None
-
-
-def reasoning_of(message: Mapping[str, Any]) -> str:
-    """The thought that came in a field of its own."""
-    return string(message.get("reasoning_content")) or string(message.get("reasoning"))
-
-
-def finish_reason_of(choice: Mapping[str, Any]) -> str:
-    """Why the reply ended, in lower case; "" where it does not say."""
-    return (string(choice.get("finish_reason")) or string(choice.get("finishReason"))).lower()
-
-
-def first_choice(parsed: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The first choice of a body or an event, or None."""
-    choices = parsed.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
-    return None
-
-
 def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
 def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+# -- a reply in server-sent events -------------------------------------------------------------------------------------
+
+# A line ends with LF, CR or CRLF. A CR that is the last byte so far may be half of a CRLF.
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+_DECODER = json.JSONDecoder()
+
+
+class StreamReader:
+    """Events, fed as they arrive, become one completion or a failure.
+
+    An event that does not parse is a fault of the whole reply: what it carried is missing from the text. The rest is
+    read all the same, because the usage comes last.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._arguments: dict[int, list[str]] = {}
+        self._finish_reason = self._model = ""
+        self._usage: Any = None
+        self._damaged = b""
+        self._error: Any = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; afterwards `done` tells whether the last event has come."""
+        *lines, self._rest = _LINE_END.split(self._rest + data)
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif not line:  # ends an event, whose data lines belong together
+                event, self._data = self._data, []
+                self._take(event)
+
+    def _take(self, lines: list[bytes]) -> None:
+        event = b"\n".join(lines).strip()
+        if event == b"[DONE]":
+            self.done = True
+        elif event and not event.startswith(b":"):  # a comment that a proxy has wrapped
+            try:
+                parsed = list(_objects(event))
+            except ValueError:
+                parsed = []
+                self._damaged = self._damaged or (event[:80] if len(lines) == 1 else b"")
+                for line in lines if len(lines) > 1 else ():  # events that no empty line keeps apart
+                    self._take([line])
+            for value in parsed:
+                self._add(value)
+
+    def _add(self, parsed: dict[str, Any]) -> None:
+        said = _Said.of(parsed)
+        self._model = string(parsed.get("model")) or self._model
+        self._usage = parsed.get("usage") or self._usage
+        self._error = self._error or said.error
+        self._content.append(said.content)
+        self._reasoning.append(said.reasoning)
+        self._finish_reason = said.finish_reason or self._finish_reason
+        for call in said.tool_calls:
+            index = call.get("index")
+            pieces = self._arguments.setdefault(index if isinstance(index, int) else 0, [])
+            pieces.append(string(mapping(call.get("function")).get("arguments")))
+
+    def result(self, now: float) -> Completion | Failure:
+        self.feed(b"\n\n")
+        if not self._error and self._damaged:
+            words = f"an event of the stream is damaged: {self._damaged.decode('utf-8', 'replace')!r}"
+            return broken_reply("damaged-event", words, read_usage(self._usage))
+        if not self._error and not self._finish_reason:
+            return broken_reply("incomplete", "the stream ended without a finish reason", read_usage(self._usage))
+        calls = [{"function": {"arguments": "".join(pieces)}} for pieces in self._arguments.values()]
+        said = {"content": "".join(self._content), "reasoning": "".join(self._reasoning), "tool_calls": calls}
+        choice = {"message": said, "finish_reason": self._finish_reason, "error": self._error}
+        return read({"choices": [choice], "model": self._model, "usage": self._usage}, now)
+
+
+def _objects(event: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects of one event; some gateways run two together. Raises ValueError."""
+    try:
+        values = [parse_json(event)]
+    except ValueError:
+        values, text, place = [], event.decode("utf-8"), 0
+        while place < len(text):
+            value, end = _DECODER.raw_decode(text, place)
+            values.append(value if value is not None else [])
+            place = end + len(text[end:]) - len(text[end:].lstrip())
+    for value in values:
+        if isinstance(value, dict):
+            yield value
+        elif value is not None:
+            raise ValueError("not an object")

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from duel.calls import Request
 from duel.calls.failures import Failure
 from duel.calls.reply_text import clean, split_thought
-from duel.calls.stream import StreamReader
-from duel.calls.wire import Completion, Dialect, decode, encode
+from duel.calls.wire import Completion, Dialect, StreamReader, decode, encode
 
 FIELDS = ["choices", "message", "content", "usage", "error", "delta", "finish_reason", "code"]
 ANYTHING: st.SearchStrategy[Any] = st.recursive(

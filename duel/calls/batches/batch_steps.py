@@ -183,7 +183,7 @@ class Passage:
             known, strange = known + len(found), strange + len(read) - len(found)
             for reply in self.rows.absorb(batch, found):
                 self.summary.batched += 1
-                self.summary.count_reply(reply.usage, reply.cost, batch.model)
+                self.summary.count(reply.usage, reply.cost, batch.model)
         if strange and known:
             say(f"batch {batch.id}: {strange:,} results name no request of it and are left out")
         return known, strange
