@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         """Add what every stage that pays for replies takes; `batches`: it can ask in batches."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
         self.add_argument(
-            "--budget", type=_dollars, metavar="USD", help="stop cleanly once this run has spent this much"
+            "--budget", type=dollars, metavar="USD", help="stop cleanly once this run has spent this much"
         )
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
         if batches:
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         raise errors.SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
 
 
-def _dollars(text: str) -> float:
+def dollars(text: str) -> float:
     """An amount of money."""
     amount = float(text)
     if not 0 <= amount < math.inf:

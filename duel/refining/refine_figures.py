@@ -92,23 +92,26 @@ def looks(workspace: Workspace, settings: Settings) -> list[dict[str, Any]]:
     paths = (workspace.find_answer(score.stem, folders) for score in workspace.side_scores(contest("king", 1).name))
     for path, answer in workspace.read_all([path for path in paths if path], Answer, damage):
         found.add(answer.instance_id, panels.trials(path, answer))
-    return [_look(row, found.rounds[row["round"]], settings) for row in found.summary() if row["helped"] is not None]
-
-
-def _look(row: dict[str, Any], trials: list[tuple[str, Trial]], settings: Settings) -> dict[str, Any]:
-    models = sorted({trial.rewrite.candidate.made.model for _, trial in trials if trial.rewrite.candidate.made})
-    parent = row["against_parent"]
-    return {
-        "challenger": short_hash(["refine", row["round"], models]),
-        "writers": models,
-        "mode": settings.duel.mode,
-        "turns": row["rewritten"],
-        "parsed": parent["turns"],
-        "clusters": parent["clusters"],
-        "alpha": (1 - CONFIDENCE) / 2,
-        "margin": 2 * parent["mean"] - 100,
-        "lcb": (parent["mean"] - parent["error"] - 50) / 100,
-        "decision": "helped" if row["helped"] else "did not help",
-        "votes": short_hash([[trial.points, trial.against_parent] for _, trial in trials]),
-        "statistic": "refine",
-    }
+    rows = []
+    for row in found.summary():
+        trials, parent = [trial for _, trial in found.rounds[row["round"]]], row["against_parent"]
+        if row["helped"] is None:
+            continue
+        models = sorted({trial.rewrite.candidate.made.model for trial in trials if trial.rewrite.candidate.made})
+        rows.append(
+            {
+                "challenger": short_hash(["refine", row["round"], models]),
+                "writers": models,
+                "mode": settings.duel.mode,
+                "turns": row["rewritten"],
+                "parsed": parent["turns"],
+                "clusters": parent["clusters"],
+                "alpha": (1 - CONFIDENCE) / 2,
+                "margin": 2 * parent["mean"] - 100,
+                "lcb": (parent["mean"] - parent["error"] - 50) / 100,
+                "decision": "helped" if row["helped"] else "did not help",
+                "votes": short_hash([[trial.points, trial.against_parent] for trial in trials]),
+                "statistic": "refine",
+            }
+        )
+    return rows

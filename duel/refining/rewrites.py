@@ -16,12 +16,12 @@ from typing import Literal
 
 from duel import placement, turn
 from duel.bookkeeping import Stage
+from duel.errors import SettingsError
 from duel.judging import rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.panel import OpenPair, Panel
 from duel.judging.rubric import JudgedPair
-from duel.records import Answer, Candidate, Promotion, Score, fingerprint
-from duel.refining import roles
+from duel.records import RULE, Answer, Candidate, Promotion, Score, fingerprint
 from duel.settings import Settings
 
 Kind = Literal["coach", "king", "parent", "control"]
@@ -30,9 +30,45 @@ text it was rewritten from, and that text, unchanged, with the king."""
 KINDS: tuple[Kind, ...] = ("coach", "king", "parent", "control")
 JUDGED_AS = "refine-judge"
 """How the ledger groups the votes on rewrites."""
+STAND_IN = "offline-stand-in/"
 # Twins set a question apart from the duel's very same one: a rewrite that changes nothing gets fresh votes, and so does
 # the control arm. Room for 10,000 turns with the very same texts in each round.
 FRESH_VOTES, CONTROL_VOTES, ROUND = 600_000, 800_000, 10_000
+
+
+def roles(settings: Settings) -> tuple[list[str], list[str]]:
+    """(coaches, held-out judges), without a common member.
+
+    Raises SettingsError where nobody is left to decide, or a coach has not judged.
+    """
+    panel = settings.judge.models
+    coaches, held_out = settings.refine.judges, settings.refine.held_out
+    if all(model.startswith(STAND_IN) for model in panel):  # offline no other judge is there
+        coaches, held_out = ([m for m in named if m.startswith(STAND_IN)] for named in (coaches, held_out))
+    models = [model for model in panel if not model.startswith(RULE)]
+    held_out = held_out or ([m for m in panel if m not in coaches] if coaches else models[-1:])
+    coaches = coaches or [model for model in panel if model not in held_out]
+    if not held_out or not coaches:
+        hint = "name a further model in `held_out`"
+        raise SettingsError("no judge is left over", where="[refine]", value=f"{len(panel)} in the panel", hint=hint)
+    if both := set(coaches) & set(held_out):
+        hint = "a judge whose reasons the writer has read is no judge of what it wrote"
+        raise SettingsError("a judge both coaches and decides", where="[refine]", value=", ".join(both), hint=hint)
+    if others := [model for model in coaches if model not in panel]:
+        hint = "coaches are judges of the panel: their reasons are in score/ already"
+        raise SettingsError("a coach has not judged", where="[refine] judges", value=", ".join(others), hint=hint)
+    return coaches, held_out
+
+
+def coaching(settings: Settings) -> Settings:
+    """The settings of a panel of the coaches alone."""
+    return settings.with_keys(judge={"strategy": "full", "models": roles(settings)[0]})
+
+
+def deciding(settings: Settings) -> Settings:
+    """The settings of the held-out panel: every one of its votes must be there."""
+    held_out = roles(settings)[1]
+    return settings.with_keys(judge={"strategy": "full", "models": held_out, "quorum": len(held_out)})
 
 
 @dataclass(frozen=True)
@@ -56,7 +92,6 @@ def of_answer(answer: Answer) -> list[Rewrite]:
 
 
 def first_challenger(answer: Answer) -> Candidate:
-    """The challenger of the duel."""
     return answer.chosen("challenger") or Candidate(id="challenger-1", side="challenger", chosen=True)
 
 
@@ -133,7 +168,6 @@ class Trial:
         return self.decided and self.better and (self.points or 0.0) >= settings.report.final_min
 
     def promotion(self) -> Promotion:
-        """As the kept record tells it."""
         assert self.held_out is not None and self.points is not None and self.against_parent is not None
         return Promotion(
             round=self.rewrite.round,
@@ -164,7 +198,7 @@ class RefiningPanels:
 
     def panel(self, kind: Kind, number: int) -> Panel:
         """The judges of one kind in round `number`."""
-        return self._panel(contest(kind, number), roles.coaching if kind == "coach" else roles.deciding)
+        return self._panel(contest(kind, number), coaching if kind == "coach" else deciding)
 
     def _panel(self, asked: Contest, of: Callable[[Settings], Settings]) -> Panel:
         if asked.name not in self._panels:
@@ -178,31 +212,32 @@ class RefiningPanels:
 
     def trials(self, path: Path, answer: Answer) -> list[Trial]:
         """Every rewrite of one turn, with what the judges have said of it so far."""
-        return [self._trial(rewrite, path, answer) for rewrite in of_answer(answer)]
-
-    def _trial(self, rewrite: Rewrite, path: Path, answer: Answer) -> Trial:
-        found = {kind: _standing(self.panel(kind, rewrite.round), path, answer) for kind in KINDS}
-        parent, control = (score.score if (score := found[kind]) else None for kind in ("parent", "control"))
-        if reason := refused(rewrite, answer, self.stage.settings):
-            return Trial(rewrite, reason, control=control)
-        same = answer.text_of(rewrite.parent).strip() == rewrite.candidate.text.strip()
-        return Trial(rewrite, "", found["coach"], found["king"], 50.0 if same else parent, control)
+        trials = []
+        for rewrite in of_answer(answer):
+            found = {kind: _standing(self.panel(kind, rewrite.round), path, answer) for kind in KINDS}
+            parent, control = (score.score if (score := found[kind]) else None for kind in ("parent", "control"))
+            if reason := refused(rewrite, answer, self.stage.settings):
+                trials.append(Trial(rewrite, reason, control=control))
+                continue
+            same = answer.text_of(rewrite.parent).strip() == rewrite.candidate.text.strip()
+            trials.append(Trial(rewrite, "", found["coach"], found["king"], 50.0 if same else parent, control))
+        return trials
 
     def jobs(self, rounds: Mapping[Path, int]) -> Iterator[OpenPair]:
         """A pair for every vote that is missing; `rounds` are the answers with rewrites, and how many each has."""
-        workspace, control = self.stage.workspace, self.stage.settings.refine.control
+        workspace, settings = self.stage.workspace, self.stage.settings
         for number in range(1, max(rounds.values(), default=0) + 1):
-            # The control arm is drawn by a keyed hash: a larger one keeps those of a smaller one.
-            rank = partial(_rank, f"{self.stage.settings.duel.seed}:refine-{number}")
+            key = f"{settings.duel.seed}:refine-{number}"
+
+            def rank(path: Path, key: str = key) -> bytes:
+                """The control arm is drawn by a keyed hash: a larger one keeps those of a smaller one."""
+                return hashlib.sha256(f"{key}:{path.stem}".encode("utf-8", "surrogatepass")).digest()
+
             paths = [path for path, last in rounds.items() if last >= number]
             for kind in KINDS:
-                asked = sorted(paths, key=rank)[:control] if kind == "control" else paths
+                asked = sorted(paths, key=rank)[: settings.refine.control] if kind == "control" else paths
                 answers = ((path, workspace.read(path, Answer)) for path in asked)
                 yield from self.panel(kind, number).open_turns(answers)
-
-
-def _rank(key: str, path: Path) -> bytes:
-    return hashlib.sha256(f"{key}:{path.stem}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _standing(panel: Panel, path: Path, answer: Answer) -> Score | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from duel.bookkeeping import Result
     from duel.calls import Plan
 
-NO_WORKSPACE = "run prompt.py first, or name the folder of a run with --workspace"
+Flags = Callable[[command.Parser], object]
 
 
 def opened(
@@ -40,21 +40,39 @@ def opened(
     """
     workspace = Workspace(arguments.workspace)
     if not begins and not workspace.root.is_dir():
-        raise UserError("there is no such workspace", where=workspace.root, hint=NO_WORKSPACE)
+        hint = "run prompt.py first, or name the folder of a run with --workspace"
+        raise UserError("there is no such workspace", where=workspace.root, hint=hint)
     forced, defaults = overrides(arguments.offline)
     chosen = settings.load(workspace.root, forced | dict(flags or {}), defaults)
     workspace.folders.most = chosen.store.answers_per_dir
     if chosen.unused:
         command.say(f"chain.toml, not used here: {printable(', '.join(chosen.unused))}")
-    return workspace, _as_asked(chosen, arguments)
+    asked = vars(arguments)
+    provider, out, absorb = (asked.get(name) or "" for name in ("batch", "batch_out", "absorb"))
+    if arguments.offline and (provider not in ("", "off") or out or absorb):
+        raise SettingsError("the stand-in takes no batches", value="--offline", hint="leave one of the two out")
+    if out or absorb:
+        provider = "file"
+    elif provider == "on":
+        provider = chosen.batch.provider if chosen.batch.provider != "off" else "openai"
+    provider = "off" if arguments.offline else provider or chosen.batch.provider
+    if provider not in ("off", "file"):
+        from duel.calls.batches import PROVIDERS
+
+        _ = PROVIDERS[provider]  # a misspelt one is told before anything is done
+    return workspace, chosen.with_keys(
+        batch={"provider": provider, "out": out, "absorb": absorb},
+        endpoint={"share": asked.get("share") or chosen.endpoint.share},
+        execute={"backend": asked.get("backend") or chosen.execute.backend},
+    )
 
 
 def command_line(
     run: Callable[..., Result],
     plan: Callable[..., Plan] | None = None,
     *,
-    flags: Callable[[command.Parser], object] = lambda parser: None,
-    show: Callable[[Any], object] = lambda found: None,
+    flags: Flags = lambda parser: None,
+    show: Callable[[Any, Namespace], object] = lambda found, arguments: None,
     begins: Callable[[Namespace], object] = lambda arguments: None,
 ) -> tuple[Callable[[command.Parser], None], Callable[[Namespace], int]]:
     """`add_arguments` and `main` of a stage: `--offline`, where it has a `plan` what paying stages take, and `flags`.
@@ -69,45 +87,21 @@ def command_line(
             parser.with_spending()
         flags(parser)
 
+    def taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str, Any]:
+        parameters = signature(function).parameters
+        open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+        return {name: value for name, value in given(arguments).items() if open_ended or name in parameters}
+
     def main(arguments: Namespace) -> int:
         workspace, chosen = opened(arguments, begins=bool(begins(arguments)))
         if plan is not None and arguments.plan:
-            plan(workspace, chosen, **_taken_by(plan, arguments)).say()
+            plan(workspace, chosen, **taken_by(plan, arguments)).say()
             return EXIT_FINISHED
-        result = run(workspace, chosen, **_taken_by(run, arguments))
-        show(result.found)
+        result = run(workspace, chosen, **taken_by(run, arguments))
+        show(result.found, arguments)
         return result.exit_code
 
     return add_arguments, main
-
-
-def _taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str, Any]:
-    """The options of a command line that `function` has parameters for."""
-    parameters = signature(function).parameters
-    open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
-    return {name: value for name, value in given(arguments).items() if open_ended or name in parameters}
-
-
-def _as_asked(chosen: Settings, arguments: Namespace) -> Settings:
-    """`chosen` with what flags say of batches, of shares and of where commands run."""
-    flags = vars(arguments)
-    provider, out, absorb = (flags.get(name) or "" for name in ("batch", "batch_out", "absorb"))
-    if arguments.offline and (provider not in ("", "off") or out or absorb):
-        raise SettingsError("the stand-in takes no batches", value="--offline", hint="leave one of the two out")
-    if out or absorb:
-        provider = "file"
-    elif provider == "on":
-        provider = chosen.batch.provider if chosen.batch.provider != "off" else "openai"
-    provider = "off" if arguments.offline else provider or chosen.batch.provider
-    if provider not in ("off", "file"):
-        from duel.calls.batches import PROVIDERS
-
-        _ = PROVIDERS[provider]  # a misspelt one is told before anything is done
-    return chosen.with_keys(
-        batch={"provider": provider, "out": out, "absorb": absorb},
-        endpoint={"share": flags.get("share") or chosen.endpoint.share},
-        execute={"backend": flags.get("backend") or chosen.execute.backend},
-    )
 
 
 def given(arguments: Namespace) -> dict[str, Any]:
@@ -115,7 +109,7 @@ def given(arguments: Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(arguments).items() if name != "workspace"}
 
 
-def options(add_arguments: Callable[[command.Parser], None], named: dict[str, Any]) -> Namespace:
+def options(add_arguments: Flags, named: dict[str, Any]) -> Namespace:
     """What a caller gives by name, with the command line's defaults for the rest. Raises TypeError for other names."""
     parser = command.Parser(None)
     add_arguments(parser)
@@ -126,7 +120,6 @@ def options(add_arguments: Callable[[command.Parser], None], named: dict[str, An
 
 
 def __getattr__(name: str) -> Any:
-    """A stage's module, imported when it is first used."""
     if name in {module.name for module in pkgutil.iter_modules(__path__)}:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

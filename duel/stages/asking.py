@@ -138,11 +138,9 @@ async def drive(
     `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,
     `outdated` a file that goes before the first new reply comes.
     """
-    jobs = iter(jobs)
-    first = next(jobs, None)
-    name = name or stage.name
+    jobs, name = iter(jobs), name or stage.name
     contest = stage.name if stage.name not in (name, "validate") else ""
-    if first is None:
+    if (first := next(jobs, None)) is None:
         return calls.Summary(name, contest)
     if (stage.workspace.root / SHARDS_FOLDER).is_dir():
         say("this workspace is split: what its shards have paid for is known here after `duel shard merge`")

@@ -13,17 +13,32 @@ must quote, for each claim, the line of the conversation from which it follows.
 
 from __future__ import annotations
 
+import contextlib
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from duel import calls, standing
+from duel import calls, fence, placement, prompts, pull, standing
+from duel.audit import auditor
 from duel.bookkeeping import Result
 from duel.command import Parser, say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, WorkspaceError
 from duel.file_sums import Snapshot
-from duel.records import Side
+from duel.history import estimate_tokens
+from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
-from duel.stages import command_line
+from duel.stages import asking, command_line
+from duel.synchronous import synchronous
 from duel.workspace import Workspace
+
+AUDITOR = "auditor"
+MAX_TOKENS = 4096
+"""Budget of one reply: a turn makes few claims, but a model that thinks first needs room for it."""
+REMINDER = "Answer with the JSON object alone."
+SLACK_TOKENS = 256
+"""Fence lines and role markers around what is counted."""
 
 
 def run(
@@ -43,6 +58,11 @@ def run(
     from duel.audit import audit_summary, workspace_audit
     from duel.audit.contamination import Benchmarks
 
+    def save(found: dict[str, Any], dropped: list[Any]) -> None:
+        workspace.save_page(workspace.report / "audit.json", found)
+        if side == "challenger":
+            workspace.save_dropped("audit", dropped)
+
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to audit", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel audit"):
@@ -53,22 +73,20 @@ def run(
         on = workspace_audit.ground(settings, benchmarks).hex()
         known = None if again else standing.recall(workspace, name, on, files)
         if known is not None:
-            save(workspace, known["summary"], known["dropped"], side)
+            save(known["summary"], known["dropped"])
             return Result("audit", found=known["summary"])
         examiner = workspace_audit.Examiner.of(workspace, settings, side, benchmarks)
         tally, duplicates = workspace_audit.audit_answers(examiner)
-        asked = Result("auditor")
+        asked, asks = Result(AUDITOR), bool(settings.audit.auditor) and side == "challenger"
         try:
-            if settings.audit.auditor and side == "challenger":
-                from duel.stages import suspects
-
-                stage = suspects.Suspects(suspects.NAME, workspace, settings, again=again)
-                asked = stage.finish(suspects.ask(stage, budget=budget, offline=offline))
+            if asks:
+                stage = Suspects(AUDITOR, workspace, settings, again=again)
+                asked = stage.finish(stage.ask(budget=budget, offline=offline))
         finally:
-            if settings.audit.auditor and side == "challenger":
+            if asks:
                 tally = examiner.counted_again(tally)
             found = audit_summary.summary(tally, settings, side, benchmarks, duplicates)
-            save(workspace, found, tally.dropped, side)
+            save(found, tally.dropped)
             standing.carry(workspace, ("king", "challenger"), files)
         if asked.exit_code == EXIT_FINISHED and not tally.damage:
             standing.keep(workspace, name, on, files, {"summary": found, "dropped": tally.dropped})
@@ -78,31 +96,106 @@ def run(
     return Result("audit", code, found, asked.calls)
 
 
-def save(workspace: Workspace, found: dict[str, Any], dropped: list[Any], side: Side) -> None:
-    workspace.save_page(workspace.report / "audit.json", found)
-    if side == "challenger":
-        workspace.save_dropped("audit", dropped)
-
-
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
     """What the auditor would be asked, and at most cost; nothing where the settings name none."""
-    from duel.stages import suspects
-
     if not settings.audit.auditor:
-        return calls.Plan(suspects.NAME)
-    return suspects.plan(workspace, settings, offline=offline)
+        return calls.Plan(AUDITOR)
+    return asking.plan(Suspects, workspace, settings, offline=offline)
+
+
+@dataclass
+class Suspects(asking.AskingStage):
+    """The auditor's part: what does a suspicious challenger claim that follows from nothing it was shown?
+
+    It reads the audits that were just made; the lock on answers is held by the audit around it.
+    """
+
+    NAME, COMMAND = AUDITOR, "duel audit"
+    most_suspicious: list[str] = field(default_factory=list)
+
+    def total(self) -> int:
+        return len(self.most_suspicious)
+
+    def open_turns(self) -> Iterator[Suspect]:
+        """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
+        self.finished, paths = 0, {}
+        ranked: list[tuple[str, float, bool]] = []
+        for path, answer in self.workspace.answers([]):  # the audit has named what cannot be read
+            commit = None
+            with contextlib.suppress(ItemError):
+                commit = self.workspace.commit(answer.instance_id)
+            if commit is None or not answer.challenger:
+                continue
+            audit = auditor.without_claims(answer.audit("challenger") or Audit(), self.settings)
+            if placement.obstacle(audit, self.settings) is None:
+                suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
+                ranked.append((path.stem, suspicion, audit.reworded))
+                paths[path.stem] = path
+        self.most_suspicious = auditor.chosen(ranked)
+        for stem in self.most_suspicious:
+            answer = self.workspace.read(paths[stem], Answer)
+            commit = self.workspace.commit(answer.instance_id)
+            audit = answer.audit("challenger") or Audit()
+            if audit.auditor == self.settings.audit.auditor and not self.again:
+                self.finished += 1
+            elif commit is not None:
+                asked = request(self.settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
+                yield Suspect(self, stem, paths[stem], answer, commit, asked)
+
+    @synchronous
+    @asking.in_rounds
+    async def ask(self, *, budget: float | None = None, offline: bool = False) -> calls.Summary:
+        return await self.driven(self.open_turns(), budget, offline)
+
+
+def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:
+    """The question about one turn. The history's oldest turns give way where the model's window is too small."""
+    fixed = estimate_tokens(prompts.load("auditor").text + answer.challenger) + pull.tokens(commit) + SLACK_TOKENS
+    messages = auditor.question(answer, commit, mark, settings.generate.max_model_len - MAX_TOKENS - fixed)
+    asked = [message.model_dump() for message in messages]
+    return calls.Request(AUDITOR, stem, settings.audit.auditor, asked, max_tokens=MAX_TOKENS)
+
+
+@dataclass
+class Suspect:
+    """One turn that waits for the auditor."""
+
+    stage: Suspects
+    item: str
+    path: Path
+    answer: Answer
+    commit: Commit
+    request: calls.Request
+
+    def requests(self) -> list[calls.Request]:
+        return [self.request]
+
+    async def work(self, ask: calls.Ask) -> None:
+        """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit.
+
+        Raises ItemError where `format_retries` more askings bring no list.
+        """
+        settings, attempt, findings = self.stage.settings, 0, None
+        while findings is None:
+            reply = await ask(self.request.again(attempt, REMINDER if attempt else ""))
+            try:
+                findings = auditor.findings(reply.text, self.answer, self.commit)
+            except ItemError as error:
+                ask.reject(reply, error.reason)
+                if attempt >= settings.generate.format_retries:
+                    raise
+            attempt += 1
+        before = self.answer.audit("challenger") or Audit()
+        self.answer.examine("challenger", auditor.with_claims(before, findings, settings))
+        self.stage.workspace.save(self.path, self.answer)
 
 
 def _flags(parser: Parser) -> None:
-    parser.add_argument(
-        "--side",
-        choices=["king", "challenger", "assistant"],
-        default="challenger",
-        help="whose turns are audited (default: challenger, whose audit decides on `final/`)",
-    )
+    what = "whose turns are audited (default: challenger, whose audit decides on `final/`)"
+    parser.add_argument("--side", choices=["king", "challenger", "assistant"], default="challenger", help=what)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any], _: Namespace) -> None:
     from duel.audit.audit_summary import table
 
     print(table(found))

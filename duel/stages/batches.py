@@ -57,7 +57,8 @@ def told(batch: Batch) -> str:
     return "\t".join(printable(word) for word in words)
 
 
-async def wait_async(rows: BatchRows, workspace: Workspace, settings: Settings, running: list[Batch]) -> None:
+@synchronous
+async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, running: list[Batch]) -> None:
     """Take in what comes, endpoint by endpoint."""
     from duel.calls.batches.prefill import bring_home
 
@@ -68,10 +69,8 @@ async def wait_async(rows: BatchRows, workspace: Workspace, settings: Settings, 
             say(f"{summary.batched:,} replies, {summary.spent}; run the stages with --batch again to go on")
 
 
-wait = synchronous(wait_async)
-
-
-async def cancel_async(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
+@synchronous
+async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
     from duel.calls.batches.batch_link import Link, LinkFailed
     from duel.calls.batches.batch_steps import Passage
 
@@ -87,6 +86,3 @@ async def cancel_async(rows: BatchRows, workspace: Workspace, settings: Settings
             command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
         else:
             say(f"batch {batch.id} is called off")
-
-
-cancel = synchronous(cancel_async)

@@ -62,27 +62,27 @@ class Challengers(writing.WritingStage):
         self, ask: calls.Ask, turn: writing.OpenTurn, name: str, question: candidates.Question
     ) -> Candidate:
         """The better of at most two well-formed replies, with what the audit found in it."""
+
+        def leaks_of(reply: str) -> Leaks:
+            if turn.commit is None:
+                return Leaks()
+            leak_max = self.settings.audit.leak_max
+            return find_leaks(reply, turn.answer.messages, turn.commit, self.rarity, leak_max=leak_max)
+
         retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
         reply, made = await candidates.ask_for_turn(ask, question, retries, form)
-        leaks = await self.beside(self.leaks, reply.text, turn)
+        leaks = await self.beside(leaks_of, reply.text)
         if leaks.leaking:
             ask.reject(reply, "leak")
             told = [finding.sentence() for finding in leaks.findings]
             with contextlib.suppress(candidates.Refused):
                 asked = candidates.asked_again(question, reply, told)
                 second, second_made = await candidates.ask_for_turn(ask, asked, retries)
-                found = await self.beside(self.leaks, second.text, turn)
+                found = await self.beside(leaks_of, second.text)
                 if found.score < leaks.score:
                     second_made.plan = made.plan
                     reply, made, leaks = second, second_made, replace(found, reworded=True)
         return Candidate(id=name, side=self.SIDE, text=reply.text, made=made, audit=leaks.audit(reply.text))
-
-    def leaks(self, reply: str, turn: writing.OpenTurn) -> Leaks:
-        """What the reply tells that stands in the pull request and nowhere in what the agent has seen."""
-        if turn.commit is None:
-            return Leaks()
-        leak_max = self.settings.audit.leak_max
-        return find_leaks(reply, turn.answer.messages, turn.commit, self.rarity, leak_max=leak_max)
 
     def discard(self, turn: writing.OpenTurn, had: bool) -> None:
         if had:

@@ -43,8 +43,6 @@ def judged_by_choosers(settings: Settings) -> Settings:
 
 @dataclass
 class Choosing(asking.AskingStage):
-    """The stage."""
-
     NAME, COMMAND, ROLE = NAME, NAME, "judge"
     failed: set[str] = field(default_factory=set)
     """The file stems of turns for which a duel brought no score."""

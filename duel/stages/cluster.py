@@ -14,17 +14,15 @@ writes  what the stages write in shards/, then what `duel shard merge` writes
 
 from __future__ import annotations
 
-import math
 import os
-from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.command import Parser, dollars, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SettingsError
 from duel.settings import Settings
-from duel.stages import opened, shard
+from duel.stages import command_line, shard
 from duel.workspace import SHARD_FILE, SHARDS_FOLDER, Workspace
 
 if TYPE_CHECKING:
@@ -43,6 +41,8 @@ def run(
     merge: bool = True,
 ) -> Result:
     """Run every stage of every shard, then merge. `budget`, in dollars, and `[endpoint] share` are those of all."""
+    if workers < 0:
+        raise SettingsError("--workers takes a number of stages", value=workers)
     from duel.calls.seats import Share
     from duel.cluster import ray_engine, shards
     from duel.cluster.allotment import Allotment
@@ -54,6 +54,14 @@ def run(
     # Choosing among candidates and refining are steps of `duel run`, which goes on from there.
     plan += ["audit", "validate"] if settings.most_candidates == 1 and not settings.refine.held_out else ["run"]
     flags = ["--offline"] if offline else []
+
+    def say_ended(part: Shard, stage: str, ended: Ended) -> None:
+        say(f"shard {part.name}  {stage:9} exit {ended.code} after {ended.seconds:.1f} s on node {ended.node}")
+        if ended.code not in (EXIT_FINISHED, EXIT_OPEN):
+            log = part.workspace.private / ray_engine.LOG
+            lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+            say("\n".join(f"    {line}" for line in [*lines[-4:], f"all of it: {log}"]))
+
     allotment = Allotment(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
         engine = ray_engine.Engine(plan, str(workspace.root), allotment, flags, say_ended)
@@ -64,33 +72,14 @@ def run(
     return Result("cluster", max(code, merged.exit_code), merged.found)
 
 
-def say_ended(part: Shard, stage: str, ended: Ended) -> None:
-    from duel.cluster.ray_engine import LOG
-
-    say(f"shard {part.name}  {stage:9} exit {ended.code} after {ended.seconds:.1f} s on node {ended.node}")
-    if ended.code not in (EXIT_FINISHED, EXIT_OPEN):
-        log = part.workspace.private / LOG
-        lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
-        say("\n".join(f"    {line}" for line in lines[-4:]))
-        say(f"    all of it: {log}")
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
-    parser.add_argument("action", choices=["run"])
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="stages at a time (default: one a core)")
-    parser.add_argument("--address", help="of a running cluster; without it one is started on this machine")
-    parser.add_argument("--budget", type=float, metavar="USD", help="stop cleanly once all shards have spent this")
-    parser.add_argument("--share", metavar="FILE", help="a file { calls, dollars } that all shards divide")
-    parser.add_argument("--no-merge", action="store_true", help="leave the merge to `duel shard merge`")
+def _flags(parser: Parser) -> None:
+    add = parser.add_argument
+    add("action", choices=["run"])
+    add("--workers", type=int, default=0, metavar="N", help="stages at a time (default: one a core)")
+    add("--address", help="of a running cluster; without it one is started on this machine")
+    add("--budget", type=dollars, metavar="USD", help="stop cleanly once all shards have spent this")
+    add("--share", metavar="FILE", help="a file { calls, dollars } that all shards divide")
+    add("--no-merge", dest="merge", action="store_false", help="leave the merge to `duel shard merge`")
 
 
-def main(arguments: Namespace) -> int:
-    if arguments.workers < 0:
-        raise SettingsError("--workers takes a number of stages", value=arguments.workers)
-    if arguments.budget is not None and not 0 <= arguments.budget < math.inf:
-        raise SettingsError("--budget takes dollars", value=arguments.budget)
-    workspace, settings = opened(arguments)
-    names = ("workers", "address", "budget", "offline")
-    given = {name: getattr(arguments, name) for name in names}
-    return run(workspace, settings, merge=not arguments.no_merge, **given).exit_code
+add_arguments, main = command_line(run, flags=_flags)

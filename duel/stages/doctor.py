@@ -7,17 +7,23 @@ reads   chain.toml, .env; asks the endpoint for its models and the Hub for its s
 writes  nothing; exits with 2 where something is missing that a run needs
 """
 
+from __future__ import annotations
+
+import difflib
 import platform
 import shutil
 import sys
 import webbrowser
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from duel import __version__
 from duel.bookkeeping import Result
 from duel.environment import environment, hub_is_off, hub_token
-from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError
+from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError, EndpointError
+from duel.records import RULE
 from duel.settings import Settings
 from duel.stages import command_line
 from duel.synchronous import synchronous
@@ -25,6 +31,11 @@ from duel.workspace import Workspace
 
 # A run of 2,000 turns takes about 400 MB beside the dataset's files (20 files of 100 MB).
 ENOUGH_DISK = 3_000_000_000
+# An endpoint that answers at all does so within seconds; a thinking model may take longer for its first token.
+ANSWER_S = 60.0
+# Key, money, right, model: every further call would be refused as well.
+REFUSALS = {401, 402, 403, 404}
+ASK_DOCTOR = "`duel doctor` tells what works here"
 
 
 @dataclass(frozen=True)
@@ -45,18 +56,40 @@ def run(workspace: Workspace, settings: Settings, *, offline: bool = False) -> R
 
 
 def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterator[DoctorFinding]:
+    def tried(look: Callable[[], str]) -> tuple[bool, str]:
+        try:
+            return True, look()
+        except Exception as error:
+            return False, str(error) or type(error).__name__
+
     version = platform.python_version()
     yield DoctorFinding("Python", sys.version_info >= (3, 11), f"{version}, duel-curation {__version__}")
     if offline:
         yield DoctorFinding("endpoint", True, "the stand-in, with the bundled sample in the Hub's place")
     else:
-        yield from endpoint(workspace, settings)
-        yield hub(workspace)
-    yield sandbox(workspace, settings)
-    browser = _try(lambda: webbrowser.get().__class__.__name__)
-    yield DoctorFinding(
-        "browser", browser[0], "for `report.py --open`" if browser[0] else "none: open the page by hand", False
-    )
+        try:
+            for model, standing in check(workspace, settings, ask_models=True).items():
+                yield DoctorFinding(f"model {model}", True, standing)
+        except DuelError as error:
+            told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {ASK_DOCTOR}")
+            yield DoctorFinding("endpoint", False, told)
+        if hub_is_off(workspace.root):
+            yield DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
+        else:
+            from urllib.parse import urlsplit
+
+            address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
+            host, (reached, why) = urlsplit(address).hostname or "", tried(lambda: _status(address))
+            closed = "without a token: private and gated datasets stay closed"
+            token = "with a token" if hub_token(workspace.root) else closed
+            yield DoctorFinding("Hub", reached, f"{host}, {token}" if reached else f"{host}: {why}")
+    if settings.execute.backend == "off":
+        yield DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
+    else:
+        yield DoctorFinding("sandbox", *tried(lambda: _sandbox(workspace, settings)))
+    there, _ = tried(lambda: webbrowser.get().__class__.__name__)
+    what = "for `report.py --open`" if there else "none: open the page by hand"
+    yield DoctorFinding("browser", there, what, needed=False)
     place = workspace.root
     while not place.exists():
         place = place.parent
@@ -64,48 +97,15 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
     yield DoctorFinding("disk", free >= ENOUGH_DISK, f"{free / 1e9:,.1f} GB free at {place}")
 
 
-def endpoint(workspace: Workspace, settings: Settings) -> Iterator[DoctorFinding]:
-    """Key, address, and each model."""
-    from duel.stages import preflight
-
-    try:
-        found = preflight.check(workspace, settings, ask_models=True)
-    except DuelError as error:
-        told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {preflight.ASK_DOCTOR}")
-        yield DoctorFinding("endpoint", False, told)
-        return
-    for model, standing in found.items():
-        yield DoctorFinding(f"model {model}", True, standing)
-
-
-def hub(workspace: Workspace) -> DoctorFinding:
-    """Whether datasets can be fetched."""
-    if hub_is_off(workspace.root):
-        return DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
-    from urllib.parse import urlsplit
+def _status(address: str) -> str:
     from urllib.request import Request, urlopen
 
-    address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
-    host = urlsplit(address).hostname or ""
-
-    def reach() -> str:
-        with urlopen(Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 - the address of the Hub
-            return str(answer.status)
-
-    reached, why = _try(reach)
-    token = "with a token" if hub_token(workspace.root) else "without a token: private and gated datasets stay closed"
-    return DoctorFinding("Hub", reached, f"{host}, {token}" if reached else f"{host}: {why}")
-
-
-def sandbox(workspace: Workspace, settings: Settings) -> DoctorFinding:
-    """Whether commands can be run."""
-    if settings.execute.backend == "off":
-        return DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
-    return DoctorFinding("sandbox", *_try(lambda: _tried_out(workspace, settings)))
+    with urlopen(Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 (the address of the Hub)
+        return str(answer.status)
 
 
 @synchronous
-async def _tried_out(workspace: Workspace, settings: Settings) -> str:
+async def _sandbox(workspace: Workspace, settings: Settings) -> str:
     from duel.execution.backends import open_executor
 
     executor = open_executor(workspace, settings)
@@ -113,15 +113,44 @@ async def _tried_out(workspace: Workspace, settings: Settings) -> str:
     return executor.describe()
 
 
-def _try(look: Callable[[], str]) -> tuple[bool, str]:
-    """Whether `look` works, and what it says."""
-    try:
-        return True, look()
-    except Exception as error:
-        return False, str(error) or type(error).__name__
+@synchronous
+async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = False) -> dict[str, str]:
+    """What was found of each model: "listed", "not listed" or "answers"; before anything is downloaded or paid.
+
+    The endpoint is asked once for the models it lists. One that it does not list is asked for one token, because some
+    answer under further names; with `ask_models` each model is.
+    Raises SettingsError for a missing key or address, EndpointError for a model that the endpoint does not have.
+    """
+    from duel.calls import Request, route_for
+    from duel.calls.failures import Failure
+    from duel.calls.transport import HttpTransport
+    from duel.calls.wire import encode
+
+    writers = [*settings.writers("king"), *settings.writers("challenger"), settings.audit.auditor]
+    judges = [*settings.judge.asked_models, *(model for model in settings.choosers if not model.startswith(RULE))]
+    wanted: dict[Literal["writer", "judge"], list[str]] = {"writer": writers, "judge": judges}
+    found: dict[str, str] = {}
+    routes = {role: route_for(settings, workspace, role) for role in wanted}
+    async with HttpTransport(ANSWER_S, settings.endpoint.connect_timeout_s, ANSWER_S) as transport:
+        for role, models in wanted.items():
+            provider = routes[role].provider
+            listed = await transport.models(provider)
+            for model in filter(None, dict.fromkeys(models)):
+                found[model] = "listed" if model in listed else "not listed"
+                if not ask_models and (model in listed or any("*" in name for name in listed)):
+                    continue
+                request = Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
+                outcome = await transport.send(provider, encode(request, model, 1), stream=False)
+                if isinstance(outcome, Failure) and (outcome.unsent or outcome.no_model or outcome.status in REFUSALS):
+                    near = difflib.get_close_matches(model, listed, n=3, cutoff=0.4) or sorted(listed)[:5]
+                    hint = f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR
+                    value = f"{model}: {outcome.told}"
+                    raise EndpointError("a model does not answer", where=provider.name, value=value, hint=hint)
+                found[model] = "answers"
+    return found
 
 
-def _show(found: list[DoctorFinding]) -> None:
+def _show(found: list[DoctorFinding], _: Namespace) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         state = "ok" if finding.works else "no" if finding.needed else "--"

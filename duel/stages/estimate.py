@@ -12,9 +12,9 @@ from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
 from duel.records import RULE, Answer, Commit, Message
-from duel.refining import roles
+from duel.refining import rewrites as refining
 from duel.settings import Settings
-from duel.stages import choose, suspects
+from duel.stages import audit, choose
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -138,7 +138,7 @@ def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expecte
     known = ((turn, turn.commit) for turn in turns if turn.commit is not None)
     for turn, commit in islice(known, 0, None, round(1 / auditor.SHARE)):
         answer = Answer(instance_id=turn.instance_id, king="", challenger="x" * REPLY_BYTES, messages=turn.history)
-        asked = suspects.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))
+        asked = audit.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))
         yield Expected(turn.item, [asked])
 
 
@@ -172,8 +172,8 @@ def rewrites(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expec
 def rewrite_votes(item: str, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
     """The votes on a rewrite of `own`: by coaches, by held-out judges against king and parent, and on the control."""
     opponent = answer.king if settings.duel.mode == 2 else answer.assistant
-    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), roles.deciding(settings)
+    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), refining.deciding(settings)
     control = [replace(pair, challenger=own)] * (place < settings.refine.control)
-    votes = rubric.requests(pair, roles.coaching(settings), b"")
+    votes = rubric.requests(pair, refining.coaching(settings), b"")
     asked = [rubric.requests(each, deciding, b"") for each in (pair, replace(pair, opponent=own), *control)]
     return [request for each in (votes, *asked) for (judge, _), request in each.items() if not judge.startswith(RULE)]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, WorkspaceError, printable
-from duel.records import Answer, Commit, Message, Observed
+from duel.records import Answer, Candidate, Commit, Message, Observed
 from duel.settings import Settings
 from duel.stages import command_line
 from duel.synchronous import synchronous
@@ -101,7 +101,8 @@ class Work(Stage):
 
     def tasks(self) -> Iterator[Task]:
         """What is to be executed, ordered by checkout; one answer in memory at a time."""
-        for _start, path in sorted(self._starts()):
+        by_pull_request = sorted((answer.instance_id, path) for path, answer in self.workspace.answers(self.damage))
+        for _, path in by_pull_request:
             try:
                 answer = self.workspace.read(path, Answer)
                 commit = self.workspace.commit(answer.instance_id)
@@ -116,37 +117,27 @@ class Work(Stage):
                 self.finished += 1
                 self._count(path, answer)
 
-    def _starts(self) -> Iterator[tuple[str, Path]]:
-        """Each answer's file with the pull request that it is about, which decides on its checkout."""
-        for path in self.workspace.answer_paths():
-            try:
-                yield self.workspace.read(path, Answer).instance_id, path
-            except ItemError as error:
-                self.damage.append(error)
-
     def _task(self, path: Path, answer: Answer, commit: Commit | None) -> Task:
         from duel.execution.replay import Task, plan
 
-        known_commit = commit or Commit(instance_id=answer.instance_id, repo=answer.repo)
-        start = start_of(known_commit, answer.messages)
-        texts = {one.id: answer.text_of(one) for one in answer.candidates}
-        task = Task(str(path), start, answer.messages, {name: text for name, text in texts.items() if text})
-        known = {one.id: one.observed for one in answer.candidates}
-        stale = {
-            name: text
-            for name, text in task.candidates.items()
-            if self.again or not _stands(known[name], plan(self.executor, task, text, self.rules))
-        }
+        start = start_of(commit or Commit(instance_id=answer.instance_id, repo=answer.repo), answer.messages)
+        texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
+        task = Task(str(path), start, answer.messages, texts)
+
+        def stands(one: Candidate) -> bool:
+            seen = one.observed
+            plan_now = plan(self.executor, task, texts[one.id], self.rules)
+            return seen is not None and seen.plan == plan_now and seen.reason not in OPEN
+
         # One stale candidate: the history is replayed anyway, and the others come back from the same state.
+        stale = self.again or not all(stands(one) for one in answer.candidates if one.id in texts)
         return task if stale else Task(task.key, start, answer.messages, {})
 
     def keep(self, path: Path, found: dict[str, Observed]) -> None:
-        """Put what was observed into an answer."""
         answer = self.workspace.read(path, Answer)
-        for name, observed in found.items():
-            candidate = next((one for one in answer.candidates if one.id == name), None)
-            if candidate is not None:
-                answer.put(candidate.model_copy(update={"observed": observed}))
+        for one in list(answer.candidates):
+            if one.id in found:
+                answer.put(one.model_copy(update={"observed": found[one.id]}))
         self.workspace.save(path, answer)
         self._count(path, answer)
 
@@ -193,11 +184,6 @@ def start_of(commit: Commit, messages: Sequence[Message]) -> Start:
     columns = {"instance_id": commit.instance_id, "repo": commit.repo, **(commit.model_extra or {})}
     place = harness.place(messages, harness.of(messages))
     return Start(commit.repo, commit.commit, commit.test_patch, place, instance=columns)
-
-
-def _stands(observed: Observed | None, plan: str) -> bool:
-    """True if what is known of a candidate is what a run would find."""
-    return observed is not None and observed.plan == plan and observed.reason not in OPEN
 
 
 def backend_flag(parser: Parser) -> None:

@@ -177,5 +177,5 @@ def positive(text: str) -> int:
 
 
 add_arguments, main = command_line(
-    run, flags=_flags, show=lambda lines: print("\n".join(lines)), begins=lambda asked: asked.source
+    run, flags=_flags, show=lambda lines, _: print("\n".join(lines)), begins=lambda asked: asked.source
 )

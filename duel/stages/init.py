@@ -28,8 +28,12 @@ CHUTES_API_KEY=
 
 def run(workspace: Workspace) -> Result:
     """Write both files; `found` lists those that were written."""
+    lines = ["# Every key is optional and stands here with its default. docs/settings.md has the same as a table."]
+    for section, about, keys in told():
+        lines += ["", f"# {about}", f"# [{section}]" if section.startswith("prices") else f"[{section}]"]
+        lines += [f"# {key} = {default}".rstrip() + f"  # {words}" for key, default, words in keys]
     written = []
-    for name, text in ((SETTINGS_FILE, template()), (".env.example", ENVIRONMENT)):
+    for name, text in ((SETTINGS_FILE, "\n".join(lines) + "\n"), (".env.example", ENVIRONMENT)):
         path = workspace.root / name
         if path.exists():
             say(f"{path} is there already and stays as it is")
@@ -38,16 +42,6 @@ def run(workspace: Workspace) -> Result:
         written.append(path)
         say(f"wrote {path}")
     return Result("init", found=written)
-
-
-def template() -> str:
-    """chain.toml with every key at its default, commented out."""
-    lines = ["# Every key is optional and stands here with its default. docs/settings.md has the same as a table."]
-    for section, about, keys in told():
-        lines += ["", f"# {about}", f"# [{section}]" if section.startswith("prices") else f"[{section}]"]
-        for key, default, words in keys:
-            lines += [f"# {key} = {default}".rstrip() + f"  # {words}"]
-    return "\n".join(lines) + "\n"
 
 
 def add_arguments(parser: Parser) -> None:

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from duel import candidates
 from duel.errors import ItemError, UserError
-from duel.records import Answer, Message, Prompt
+from duel.records import Answer
 from duel.stages import asking, command_line, writing
 from duel.synchronous import synchronous
 
@@ -38,40 +37,26 @@ class Kings(writing.WritingStage):
             if self.is_left_out(stem, prompt.instance_id, commit):
                 continue
             history = candidates.fitted_history(prompt.messages, self.settings, commit)
-            path = workspace.find_answer(stem, folders)
-            before, fresh = self.existing(path), blank(prompt, history)
-            known = before if before is not None and before.instance_id == prompt.instance_id else fresh
+            known = prompt.model_dump(include={"instance_id", "assistant", "repo", "turn"})
+            fresh = Answer(king="", messages=history, source=prompt.source, **known)
+            before, path = fresh, workspace.find_answer(stem, folders)
+            try:
+                saved = workspace.read(path, Answer) if path is not None else None
+                before = saved if saved is not None and saved.instance_id == prompt.instance_id else fresh
+            except ItemError as error:
+                self.redone.append(error)
+            if before.challenger and before.messages == history and before is not fresh:
+                fresh.challenger = before.challenger
+                fresh.candidates += before.of_side("challenger")
             path = path or workspace.new_answer_path(stem, position, self.settings.store.answers_per_dir)
-            turn = writing.OpenTurn(self, stem, path, carried(fresh, known))
-            yield from self.opened(turn, known, numbered.of("king", stem, history))
-
-    def existing(self, path: Path | None) -> Answer | None:
-        """What an earlier run saved. A file that cannot be read is noted and written again."""
-        try:
-            return self.workspace.read(path, Answer) if path is not None else None
-        except ItemError as error:
-            self.redone.append(error)
-            return None
+            questions = numbered.of("king", stem, history)
+            yield from self.opened(writing.OpenTurn(self, stem, path, fresh), before, questions)
 
     def total(self) -> int:
         return self.workspace.count_prompts()
 
     def discard(self, turn: writing.OpenTurn, had: bool) -> None:
         turn.path.unlink(missing_ok=True)
-
-
-def blank(prompt: Prompt, history: list[Message]) -> Answer:
-    """The answer to a prompt before anything is written."""
-    known = prompt.model_dump(include={"instance_id", "assistant", "repo", "turn"})
-    return Answer(king="", messages=history, source=prompt.source, **known)
-
-
-def carried(fresh: Answer, before: Answer) -> Answer:
-    """`fresh` with the challengers of an answer to the same history."""
-    if before.challenger and before.messages == fresh.messages:
-        fresh.challenger = before.challenger
-        fresh.candidates += before.of_side("challenger")
-    return fresh
 
 
 run_async = partial(asking.run_async, Kings)

@@ -32,7 +32,7 @@ from duel.errors import UserError
 from duel.history import estimate_tokens, fit
 from duel.judging.survey import Survey
 from duel.records import Answer, Candidate, Commit, Message, Refinement, Score, Vote, fingerprint
-from duel.refining import rewrites, roles
+from duel.refining import rewrites
 from duel.refining.coach_reasons import for_writer
 from duel.settings import Settings
 from duel.stages import asking, command_line
@@ -67,7 +67,7 @@ class Rewriting(asking.AskingStage):
     """The stage, with what it holds every rewrite against."""
 
     NAME, COMMAND = "refine", "duel refine"
-    examiner: Examiner | None = None
+    examiner: Examiner = field(init=False)
     form: candidates.FormKept = field(default_factory=candidates.FormKept)
     to_execute: list[Path] = field(default_factory=list)
     """Answers with a new rewrite of a turn that was executed."""
@@ -110,7 +110,7 @@ class Rewriting(asking.AskingStage):
 
     def open_turns(self) -> Iterator[RewrittenTurn]:
         """Every borderline turn whose next rewrite is not there yet, in the order of the answer files."""
-        coaches, _ = roles.panels(self.settings)
+        coaches, _ = rewrites.roles(self.settings)
         if not self.workspace.score_paths():
             raise UserError("there are no scores", where=self.workspace.root / "score", hint="run validate.py first")
         place = 0
@@ -120,7 +120,7 @@ class Rewriting(asking.AskingStage):
             trials = self.panels.trials(path, answer)
             if trials and (last := trials[-1].rewrite).parent.observed and not last.candidate.observed:
                 self.to_execute.append(path)  # an earlier run was killed before it came to that
-            due = next_round(trials, self.settings, again=self.again)
+            due = self.next_round(trials)
             for trial in trials[: None if due is None else due - 1]:
                 if trial.refused:
                     self.drop(path.stem, answer.instance_id, f"refine-{trial.refused}")
@@ -148,13 +148,15 @@ class Rewriting(asking.AskingStage):
             place += 1
             yield turn
 
+    def next_round(self, trials: list[rewrites.Trial]) -> int | None:
+        """The round that is due: the last one where it is not judged yet (its question may have changed), or the next.
 
-def next_round(trials: list[rewrites.Trial], settings: Settings, *, again: bool) -> int | None:
-    """The round that is due: the last one where it is not judged yet (its question may have changed), else the next."""
-    if trials and (again or not trials[-1].settled):
-        return len(trials)
-    over = rewrites.lineage(trials, settings) or len(trials) >= settings.refine.rounds
-    return None if over else len(trials) + 1
+        None where the turn is in `final/`, or has had all its rounds.
+        """
+        if trials and (self.again or not trials[-1].settled):
+            return len(trials)
+        over = rewrites.lineage(trials, self.settings) or len(trials) >= self.settings.refine.rounds
+        return None if over else len(trials) + 1
 
 
 @dataclass
@@ -175,17 +177,13 @@ class RewrittenTurn:
     question: candidates.Question = field(init=False)
 
     def __post_init__(self) -> None:
+        self.own = self.answer.text_of(self.parent)
         self.refine.parent = fingerprint(self.own)
-        asked, unmarked = self._request(self.mark), self._request(candidates.NO_MARK)
-        self.question = candidates.Question(asked, unmarked.key)
+        self.question = candidates.Question(self._request(self.mark), self._request(candidates.NO_MARK).key)
 
     @property
     def item(self) -> str:
         return self.path.stem
-
-    @property
-    def own(self) -> str:
-        return self.answer.text_of(self.parent)
 
     def _request(self, mark: str) -> calls.Request:
         """The challenger's question, its own turn, and the reasons between lines that carry `mark`."""
@@ -194,8 +192,9 @@ class RewrittenTurn:
         told = for_writer(self.votes, self.own, opponent, answer.messages)
         asked = prompts.load("refine").render(mark=mark, reasons=fence.fence("REASONS", told, mark))
         own = chat_tokens.broken(self.own)
-        room = candidates.room_for_history(settings, self.commit) - estimate_tokens(own + asked)
-        history = fit(answer.messages, room)
+        history = fit(
+            answer.messages, candidates.room_for_history(settings, self.commit) - estimate_tokens(own + asked)
+        )
         shown = history if self.commit is None else candidates.informed(history, self.commit, mark)
         messages = [*shown, Message(role="assistant", content=own), Message(role="user", content=asked)]
         # A round that starts from the same text and reasons asks the same; it gets a reply of its own.
@@ -208,34 +207,28 @@ class RewrittenTurn:
 
     async def work(self, ask: calls.Ask) -> bool:
         """Ask until the reply is one well-formed turn, audit it, and keep it as a further candidate."""
-        stage = self.stage
+        stage, answer, number = self.stage, self.answer, self.refine.round
         try:
-            reply, made = await candidates.ask_for_turn(
-                ask, self.question, stage.settings.generate.format_retries, stage.form
-            )
+            retries = stage.settings.generate.format_retries
+            reply, made = await candidates.ask_for_turn(ask, self.question, retries, stage.form)
         except candidates.Refused as problem:
-            stage.drop(self.item, self.answer.instance_id, f"refine-format: {problem.reason}")
+            stage.drop(self.item, answer.instance_id, f"refine-format: {problem.reason}")
             return False
         made.refine, made.template_hash = self.refine, prompts.load("refine").hash
-        rewrite = Candidate(id=self._id(), side="challenger", text=reply.text, made=made)
-        assert stage.examiner is not None
-        rewrite.audit = await stage.beside(stage.examiner.audit_rewrite, self.answer, rewrite)
-        self.answer.put(rewrite)
-        lineage = rewrites.Rewrite(self.refine.round, rewrite, self.parent)
-        if reason := rewrites.refused(lineage, self.answer, stage.settings):
-            stage.drop(self.item, self.answer.instance_id, f"refine-{reason}")
+        # This round's rewrite, where one is there already, gives way.
+        earlier = (one for one in answer.rewrites() if one.made and one.made.refine)
+        same = next((one.id for one in earlier if one.made and one.made.refine and one.made.refine.round == number), "")
+        taken = [one.id.rpartition("-")[2] for one in answer.of_side("challenger")]
+        free = 1 + max([1, *(int(name) for name in taken if name.isdigit())])
+        rewrite = Candidate(id=same or f"challenger-{free}", side="challenger", text=reply.text, made=made)
+        rewrite.audit = await stage.beside(stage.examiner.audit_rewrite, answer, rewrite)
+        answer.put(rewrite)
+        if reason := rewrites.refused(rewrites.Rewrite(number, rewrite, self.parent), answer, stage.settings):
+            stage.drop(self.item, answer.instance_id, f"refine-{reason}")
         if self.parent.observed is not None:
             stage.to_execute.append(self.path)
-        stage.workspace.save(self.path, self.answer)
+        stage.workspace.save(self.path, answer)
         return True
-
-    def _id(self) -> str:
-        """The id of this round's rewrite where one is there already, else the next free one."""
-        for other in self.answer.rewrites():
-            if other.made and other.made.refine and other.made.refine.round == self.refine.round:
-                return other.id
-        numbers = [one.id.rpartition("-")[2] for one in self.answer.of_side("challenger")]
-        return f"challenger-{1 + max([1, *(int(number) for number in numbers if number.isdigit())])}"
 
 
 run = synchronous(run_async)

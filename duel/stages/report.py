@@ -8,11 +8,12 @@ reads   score/*.json, score/_duel.json, answer_*/*.json
 writes  report/report.md, report/index.html, report/*.svg, final/*.json, refined/*.json, defeat/*.json
 """
 
+from __future__ import annotations
+
 import sys
 import webbrowser
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from duel import standing
@@ -21,7 +22,7 @@ from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
 from duel.file_sums import Snapshot
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages import command_line
 from duel.workspace import BUCKETS, Workspace
 
 PAGES = ("*.html", "*.md", "*.svg", "turns/*.js")
@@ -100,44 +101,31 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     workspace.save(workspace.report / "report.md", text.encode())
     if removed:
         say(f"{removed:,} turns have left their bucket")
-    told = [*what_was_done(workspace, summary, reader, shelves)]
+    told = []
+    if summary["offline"]:
+        told.append("OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing")
+    told.append(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
+    told.append(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
+    missing = Counter(turn["reason"] for turn in reader.missing)
+    told += [f"{items:,} left out: {reason}" for reason, items in sorted(missing.items())]
+    told += [f"damaged and left out: {error}" for error in reader.damage]
+    told += [f"left as it is, because it is not ours: {name}" for name in shelves.in_the_way]
+    told += [f"the report: {workspace.report / 'report.md'}", f"the page:   {workspace.report / 'index.html'}"]
     return {"summary": summary, "told": told, "whole": not reader.damage}
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
+def _flags(parser: Parser) -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
-    result = run(workspace, settings)
+def _show(summary: dict[str, Any], arguments: Namespace) -> None:
     if arguments.json:
-        print_json(result.found)
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if arguments.open:
-        webbrowser.open((workspace.report / "index.html").as_uri())
-    return result.exit_code
+        webbrowser.open((Workspace(arguments.workspace).report / "index.html").as_uri())
 
 
-def what_was_done(workspace: Workspace, summary: dict[str, Any], reader: Any, shelves: Any) -> Iterator[str]:
-    """The outcome in a few lines."""
-    if summary["offline"]:
-        yield "OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"
-    yield f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns"
-    yield ", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"])
-    for reason, items in sorted(Counter(turn["reason"] for turn in reader.missing).items()):
-        yield f"{items:,} left out: {reason}"
-    for error in reader.damage:
-        yield f"damaged and left out: {error}"
-    for name in shelves.in_the_way:
-        yield f"left as it is, because it is not ours: {name}"
-    yield f"the report: {workspace.report / 'report.md'}"
-    yield f"the page:   {workspace.report / 'index.html'}"
-
-
-def print_json(summary: dict[str, Any]) -> None:
-    """The summary on standard output."""
-    import orjson
-
-    sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+add_arguments, main = command_line(run, flags=_flags, show=_show)

@@ -13,13 +13,11 @@ writes  shards/; for the merge what the stages write: answer_*/, score/, review/
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 from duel.bookkeeping import Result
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SettingsError
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages import command_line
 from duel.workspace import Workspace
 
 
@@ -27,6 +25,8 @@ def split(workspace: Workspace, settings: Settings, shards: int) -> Result:
     """Make the shards; `found` is how many turns each has."""
     from duel.cluster import splitting
 
+    if not 1 <= shards <= 9999:
+        raise SettingsError("takes 1 to 9,999 shards", value=shards)
     with workspace.lock("prompt", "duel shard split"), workspace.lock("answer", "duel shard split"):
         found = splitting.split(workspace, settings, shards)
     say(f"{sum(found):,} turns in {shards:,} shards of {min(found):,} to {max(found):,}")
@@ -34,10 +34,14 @@ def split(workspace: Workspace, settings: Settings, shards: int) -> Result:
 
 
 def status(workspace: Workspace) -> Result:
-    """How far each shard is; `found` has a row for each."""
+    """Print how far each shard is; `found` has a row for each."""
     from duel.cluster import shards
 
     rows = [shard.figures() for shard in shards.there(workspace)]
+    for row in rows:
+        state = "decided" if row["decided"] else "open"
+        told = ", ".join(f"{row[name]:,} {name}" for name in ("turns", "kings", "challengers", "judged"))
+        print(f"{row['shard']}  {state:8}{told}, ${row['dollars']:,.2f}")
     return Result("status", EXIT_FINISHED if all(row["decided"] for row in rows) else EXIT_OPEN, rows)
 
 
@@ -57,28 +61,17 @@ def merge(workspace: Workspace, settings: Settings, *, offline: bool = False) ->
     return Result("merge", max(result.exit_code for result in results), results[-1].found)
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
+def run(
+    workspace: Workspace, settings: Settings, *, action: str, shards: int | None = None, offline: bool = False
+) -> Result:
+    if action == "split":
+        return split(workspace, settings, settings.store.shards if shards is None else shards)
+    return merge(workspace, settings, offline=offline) if action == "merge" else status(workspace)
+
+
+def _flags(parser: Parser) -> None:
     parser.add_argument("action", choices=["split", "status", "merge"])
     parser.add_argument("shards", type=int, nargs="?", help="how many, for split (default: [store] shards)")
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
-    if arguments.action == "split":
-        number = settings.store.shards if arguments.shards is None else arguments.shards
-        if not 1 <= number <= 9999:
-            raise SettingsError("takes 1 to 9,999 shards", value=number)
-        return split(workspace, settings, number).exit_code
-    if arguments.action == "merge":
-        return merge(workspace, settings, offline=arguments.offline).exit_code
-    result = status(workspace)
-    say_status(result.found)
-    return result.exit_code
-
-
-def say_status(rows: list[dict[str, object]]) -> None:
-    for row in rows:
-        state = "decided" if row["decided"] else "open"
-        told = ", ".join(f"{row[name]:,} {name}" for name in ("turns", "kings", "challengers", "judged"))
-        print(f"{row['shard']}  {state:8}{told}, ${row['dollars']:,.2f}")
+add_arguments, main = command_line(run, flags=_flags)

@@ -19,9 +19,9 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,22 +29,21 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
-from duel.file_sums import Snapshot
-from duel.judging import noise_floor, rubric
-from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
+from duel.judging import noise_floor as floor
+from duel.judging import rubric
+from duel.judging.contests import CANARY, CONFIRM, NOISE
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels
 from duel.settings import Settings
-from duel.stages import asking, choose, opened
+from duel.stages import asking, choose, command_line
 from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.calls import Summary
     from duel.judging.evidence import Case
 
 
@@ -69,27 +68,35 @@ async def run_async(
     """
     from duel.judging import held_case
 
+    for flag, turns in {"--noise-floor": noise_floor, "--canary": canary}.items():
+        if turns < 0:
+            raise SettingsError(f"{flag} takes a number of turns: {turns}")
     stage = Stage("validate", workspace, settings, again=again)
-    panel, survey = Panel(stage), Survey(stage)
+    panel, survey, failure, still_open = Panel(stage), Survey(stage), None, EXIT_FINISHED
     further = bool(noise_floor or canary or confirm or settings.most_candidates > 1 or settings.refine.held_out)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-        asked, still_open = PanelRun(panel, survey, budget, url), EXIT_FINISHED
         files, summary = held_case.snapshot(panel), calls.Summary("validate" if regate else "judge")
         case = held_case.load(panel, files) if regate or not (again or further) else None
         if regate and case is None:
-            case = regated(panel, survey, files)
+            waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
+            stage.stale, case = 0, case_of(panel, survey)
+            if waiting:
+                say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
+            else:
+                held_case.store(panel, case, files, stage.finished)
         elif case is None:
             if settings.most_candidates > 1:
                 chosen = await choose.run_async(workspace, settings, again=again, budget=budget, offline=offline)
                 if chosen.calls is not None and ended_early(chosen.calls):
                     return chosen
-                asked.less(chosen.calls.cost if chosen.calls else 0.0)
                 survey.not_chosen, still_open = chosen.found, chosen.exit_code
-            summary = await asked.all(noise_floor, canary, confirm)
+                if budget is not None and chosen.calls is not None:
+                    budget = max(0.0, budget - chosen.calls.cost)
+            summary, failure = await judged(panel, survey, budget, url, noise_floor, canary, confirm)
             if ended_early(summary):
                 return stage.finish(summary)
             case = case_of(panel, survey)
-            if summary.exit_code == EXIT_FINISHED and asked.failure is None and not further:
+            if summary.exit_code == EXIT_FINISHED and failure is None and not further:
                 held_case.store(panel, case, files, stage.finished + summary.done)
         before_verdict()
         verdict = decide(panel, case)
@@ -99,8 +106,8 @@ async def run_async(
     from duel.reporting import verdict_lines
 
     verdict_lines.say(verdict, workspace.duel)
-    if asked.failure is not None:
-        say(f"the verdict is by the judges that answered: {asked.failure}")
+    if failure is not None:
+        say(f"the verdict is by the judges that answered: {failure}")
         still_open = EXIT_OPEN
     return replace(result, exit_code=result.exit_code or still_open)
 
@@ -108,154 +115,62 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, second_kings: int = 0) -> calls.Plan:
-    """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    stage = Stage("validate", workspace, settings)
-    survey = Survey(stage)
-    turns = Panel(stage).open_turns(survey.judgeable())
-    several = settings.most_candidates > 1
-    choices: Iterable[calls.Job] = choose.Choosing(choose.NAME, workspace, settings).open_turns() if several else ()
-    jobs = chain(choices, turns, noise_jobs(stage, second_kings), rewrite_jobs(stage, survey))
-    return calls.plan(jobs, workspace=workspace, settings=settings, stage="judge", offline=offline)
+async def judged(
+    panel: Panel, survey: Survey, budget: float | None, url: str, noise: int, canary: int, confirm: bool
+) -> tuple[calls.Summary, EndpointError | None]:
+    """The duel, then whatever further contests are wanted, each unless the one before ended early.
 
+    The error is of a judge that answered nothing, where the others made a quorum of every turn.
+    """
+    stage, workspace, settings = panel.stage, panel.workspace, panel.settings
 
-def noise_jobs(stage: Stage, count: int) -> Iterator[calls.Job]:
-    """What the noise floor asks for: the second kings that are missing, and the votes on each of them."""
-    if not count:
-        return
-    drawn = list(noise_floor.drawn(stage, count))
-    yield from noise_floor.open_answers(drawn, stage)
-    for path, answer in drawn:
-        pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
-        yield Expected(path.stem, list(rubric.requests(pair, stage.settings, b"").values()))
+    async def ask(jobs: Iterable[calls.Job], name: str, by: Panel = panel) -> calls.Summary:
+        role: asking.Asked = "judge" if name in ("judge", JUDGED_AS) else "writer"
+        total = len(workspace.answer_paths())
+        # The verdict that lies there goes first, because it is about other votes.
+        told: dict[str, Any] = {"total": total, "budget": budget, "url": url, "outdated": workspace.duel}
+        return await asking.drive(jobs, by.stage, role=role, name=name, **told)
 
+    def quorate(item: str) -> bool:
+        """Under the screen a turn rests on one vote: what is missing is made good."""
+        kept = panel.kept(item)
+        return kept is not None and (kept.parsed or settings.judge.strategy == "screen")
 
-def rewrite_jobs(stage: Stage, survey: Survey) -> Iterator[calls.Job]:
-    """The votes on rewrites, known once all turns have come by."""
-    yield from RefiningPanels(Stage("refine", stage.workspace, stage.settings)).jobs(survey.rewritten)
+    failure = None
+    try:
+        summary = await ask(panel.open_turns(survey.judgeable()), "judge")
+    except EndpointError as error:
+        if not all(quorate(item) for item in panel.candidates):
+            raise
+        summary, failure = calls.Summary("judge"), error
 
+    def contest(which: Any, answers: Callable[[], Iterable[tuple[Path, Answer]]]) -> tuple[Any, ...]:
+        apart = of_contest(panel, which)
+        return (lambda: apart.open_turns(answers()), "judge", apart)
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending()
-    parser.add_argument("--check", action="store_true", help="exit with code 4 where the challenger is not accepted")
-    parser.add_argument("--regate", action="store_true", help="the verdict anew from score/, without a call")
-    parser.add_argument("--noise-floor", type=int, default=0, metavar="N", help="judge N kings against themselves")
-    parser.add_argument("--canary", type=int, default=0, metavar="N", help="judge N kings with an attack added")
-    parser.add_argument("--confirm", action="store_true", help="judge the final turns once more on fresh replies")
-
-
-def main(arguments: Namespace) -> int:
-    for name in ("noise_floor", "canary"):
-        if getattr(arguments, name) < 0:
-            raise SettingsError(f"--{name.replace('_', '-')} takes a number of turns: {getattr(arguments, name)}")
-    workspace, settings = opened(arguments)
-    if arguments.plan:
-        plan(workspace, settings, offline=arguments.offline, second_kings=arguments.noise_floor).say()
-        return EXIT_FINISHED
-    names = ("again", "budget", "offline", "regate", "noise_floor", "canary", "confirm")
-    result = run(workspace, settings, **{name: getattr(arguments, name) for name in names})
-    if arguments.check and result.found is not None and not result.found.accepted:
-        raise NotAccepted("the challenger is not accepted", value=result.found.decision)
-    return result.exit_code
-
-
-def regated(panel: Panel, survey: Survey, files: Snapshot) -> Case:
-    """The case that stands under the present settings; nothing is asked."""
-    from duel.judging import held_case
-
-    waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
-    panel.stage.stale = 0
-    case = case_of(panel, survey)
-    if waiting:
-        say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
-    else:
-        held_case.store(panel, case, files, panel.stage.finished)
-    return case
-
-
-@dataclass
-class PanelRun:
-    """The duel, then whatever further contests are wanted."""
-
-    panel: Panel
-    survey: Survey
-    budget: float | None
-    url: str
-    failure: EndpointError | None = None
-    """A judge that answered nothing, where the others made a quorum of every turn."""
-
-    async def all(self, noise: int, canary: int, confirm: bool) -> Summary:
-        """Everything that is wanted, in order."""
-        summary = await self.duel()
-        if noise:
-            summary = await self.second_kings(noise, summary)
-            summary = await self.contest(NOISE, noise_floor.drawn(self.panel.stage, noise), summary)
-        if canary:
-            summary = await self.contest(CANARY, noise_floor.drawn(self.panel.stage, canary), summary)
-        if confirm:
-            summary = await self.contest(CONFIRM, final_turns(self.panel), summary)
-        return await self.rewrites(summary) if self.survey.rewritten else summary
-
-    async def rewrites(self, before: Summary) -> Summary:
-        """Coaches and held-out judges on what `duel refine` wrote, and on the control arm."""
-        panels = RefiningPanels(Stage("refine", self.panel.workspace, self.panel.settings, self.panel.stage.again))
-        return await self.more(self.panel, panels.jobs(self.survey.rewritten), JUDGED_AS, before)
-
-    async def duel(self) -> Summary:
-        """The duel itself. A judge that is down does not end it where the others gave every turn its quorum."""
-        try:
-            return await self.ask(self.panel, self.panel.open_turns(self.survey.judgeable()), "judge")
-        except EndpointError as failure:
-            if not all(self.quorate(item) for item in self.panel.candidates):
-                raise
-            self.failure = failure
-            return calls.Summary("judge")
-
-    def quorate(self, item: str) -> bool:
-        """True when the turn has a score. Under the screen a turn rests on one vote: what is missing is made good."""
-        kept = self.panel.kept(item)
-        return kept is not None and (kept.parsed or self.panel.settings.judge.strategy == "screen")
-
-    async def second_kings(self, count: int, before: Summary) -> Summary:
-        """Have the king answer `count` turns once more."""
-        stage = self.panel.stage
-        with stage.workspace.lock("answer", "validate.py"):
-            jobs = noise_floor.open_answers(noise_floor.drawn(stage, count), stage)
-            return await self.more(self.panel, jobs, "noise", before)
-
-    async def contest(self, contest: Contest, answers: Iterable[tuple[Path, Answer]], before: Summary) -> Summary:
-        """Judge the pairs of a further contest."""
-        apart = of_contest(self.panel, contest)
-        return await self.more(apart, apart.open_turns(answers), "judge", before)
-
-    async def more(self, panel: Panel, jobs: Iterable[calls.Job], name: str, before: Summary) -> Summary:
-        """Go on with `jobs` after `before`, unless that ended early."""
-        if ended_early(before):
-            return before
-        if before.done:
-            before.say()
-        self.less(before.cost)
-        found = await self.ask(panel, jobs, name)
-        found.failed, found.down = before.failed + found.failed, before.down | found.down
-        return found
-
-    def less(self, dollars: float) -> None:
-        """So much of the budget is spent."""
-        if self.budget is not None:
-            self.budget = max(0.0, self.budget - dollars)
-
-    async def ask(self, panel: Panel, jobs: Iterable[calls.Job], name: str) -> Summary:
-        """Drive `jobs`; the verdict that lies there goes first, because it is about other votes."""
-        return await asking.drive(
-            jobs,
-            panel.stage,
-            role="judge" if name in ("judge", JUDGED_AS) else "writer",
-            name=name,
-            total=len(panel.workspace.answer_paths()),
-            budget=self.budget,
-            url=self.url,
-            outdated=panel.workspace.duel,
-        )
+    further: list[tuple[Any, ...]] = []
+    if noise:
+        further.append((lambda: floor.open_answers(floor.drawn(stage, noise), stage), "noise", panel))
+        further.append(contest(NOISE, lambda: floor.drawn(stage, noise)))
+    if canary:
+        further.append(contest(CANARY, lambda: floor.drawn(stage, canary)))
+    if confirm:
+        further.append(contest(CONFIRM, lambda: final_turns(panel)))
+    if survey.rewritten:
+        apart = RefiningPanels(Stage("refine", workspace, settings, stage.again))
+        further.append((lambda: apart.jobs(survey.rewritten), JUDGED_AS, panel))
+    for jobs, name, by in further:
+        if ended_early(summary):
+            break
+        if summary.done:
+            summary.say()
+        if budget is not None:
+            budget = max(0.0, budget - summary.cost)
+        with workspace.lock("answer", "validate.py") if name == "noise" else nullcontext():
+            found = await ask(jobs(), name, by)
+        found.failed, found.down = summary.failed + found.failed, summary.down | found.down
+        summary = found
+    return summary, failure
 
 
 def final_turns(panel: Panel) -> Iterator[tuple[Path, Answer]]:
@@ -267,37 +182,73 @@ def final_turns(panel: Panel) -> Iterator[tuple[Path, Answer]]:
             yield path, answer
 
 
-def ended_early(summary: Summary) -> bool:
+def ended_early(summary: calls.Summary) -> bool:
     """True where a verdict would rest on a part of what was to be asked."""
     return bool(summary.interrupted or summary.budget_spent or summary.stopped)
 
 
 def decide(panel: Panel, case: Case) -> Verdict:
-    """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done."""
-    from duel.judging import gate, looks
-    from duel.refining import refine_figures
+    """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done.
 
-    earlier: Sequence[Mapping[str, Any]] = case.earlier
-    for look in refine_figures.looks(panel.workspace, panel.settings):
-        earlier = looks.joined(earlier, look)
-    verdict = with_people(gate.decide(replace(case, earlier=earlier)), panel, case.kept_out)
-    looks.save(panel.workspace, verdict.looks.history if verdict.looks else [])
-    panel.workspace.save(panel.workspace.duel, verdict)
-    return verdict
-
-
-def with_people(verdict: Verdict, panel: Panel, kept_out: Collection[str]) -> Verdict:
-    """The verdict with what people's votes say of it, where anyone has voted or the settings require it."""
+    People's votes stand in it where anyone has voted or the settings require it.
+    """
     import numpy as np
 
+    from duel.judging import gate, looks
+    from duel.refining import refine_figures
     from duel.review.ballot_box import read_votes
     from duel.review.calibration import calibrate
     from duel.review.weighing import weighed
 
-    votes = read_votes(panel.workspace, panel.stage.damage)
-    if not votes and panel.settings.review.weight != "require":
-        return verdict
-    standing = ((path, score) for path, score in panel.scores() if path.stem not in kept_out)
-    scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
-    points = np.array([np.nan if score.score is None else score.score for score in scores])
-    return weighed(verdict, calibrate(scores, votes, panel.settings), panel.settings, points)
+    workspace, settings = panel.workspace, panel.settings
+    earlier: Sequence[Mapping[str, Any]] = case.earlier
+    for look in refine_figures.looks(workspace, settings):
+        earlier = looks.joined(earlier, look)
+    verdict = gate.decide(replace(case, earlier=earlier))
+    votes = read_votes(workspace, panel.stage.damage)
+    if votes or settings.review.weight == "require":
+        standing = ((path, score) for path, score in panel.scores() if path.stem not in case.kept_out)
+        scores = [score for path, score in standing if not panel.unlike(score, path.stem, bool(panel.candidates))]
+        points = np.array([np.nan if score.score is None else score.score for score in scores])
+        verdict = weighed(verdict, calibrate(scores, votes, settings), settings, points)
+    looks.save(workspace, verdict.looks.history if verdict.looks else [])
+    workspace.save(workspace.duel, verdict)
+    return verdict
+
+
+def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noise_floor: int = 0) -> calls.Plan:
+    """What `run` would ask, and at most cost. No call is made, nothing is written."""
+    stage = Stage("validate", workspace, settings)
+    survey = Survey(stage)
+
+    def jobs() -> Iterator[calls.Job]:
+        if settings.most_candidates > 1:
+            yield from choose.Choosing(choose.NAME, workspace, settings).open_turns()
+        yield from Panel(stage).open_turns(survey.judgeable())
+        if noise_floor > 0:
+            drawn = list(floor.drawn(stage, noise_floor))
+            yield from floor.open_answers(drawn, stage)
+            for path, answer in drawn:
+                pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
+                yield Expected(path.stem, list(rubric.requests(pair, settings, b"").values()))
+        # The rewrites are known once all turns have come by.
+        yield from RefiningPanels(Stage("refine", workspace, settings)).jobs(survey.rewritten)
+
+    return calls.plan(jobs(), workspace=workspace, settings=settings, stage="judge", offline=offline)
+
+
+def _flags(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--check", action="store_true", help="exit with code 4 where the challenger is not accepted")
+    add("--regate", action="store_true", help="the verdict anew from score/, without a call")
+    add("--noise-floor", type=int, default=0, metavar="N", help="judge N kings against themselves")
+    add("--canary", type=int, default=0, metavar="N", help="judge N kings with an attack added")
+    add("--confirm", action="store_true", help="judge the final turns once more on fresh replies")
+
+
+def _show(verdict: Verdict | None, arguments: Namespace) -> None:
+    if arguments.check and verdict is not None and not verdict.accepted:
+        raise NotAccepted("the challenger is not accepted", value=verdict.decision)
+
+
+add_arguments, main = command_line(run, plan, flags=_flags, show=_show)

@@ -53,6 +53,10 @@ async def run_async(
 
     if settings.execute.backend == "off":
         raise execute.no_backend("tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
+
+    def save() -> None:
+        workspace.save_page(workspace.root / OUTCOMES, dict(sorted(outcomes.items())))
+
     with workspace.lock("outcomes", "duel verify"):
         outcomes = {} if again else known(workspace)
         repositories: dict[str, str] = {}
@@ -68,18 +72,27 @@ async def run_async(
                 repositories[attempt.key] = attempt.start.repository
                 outcomes[attempt.key] = asdict(found)
                 if len(outcomes) % SAVE_EVERY == 0:
-                    save(workspace, outcomes)
+                    save()
         finally:
-            save(workspace, outcomes)
+            save()
             await verifier.close()
-    reasons = Counter(str(row["why_not"]).partition(":")[0] for row in outcomes.values() if row["why_not"])
-    say_table(outcomes, repositories)
+    counted: defaultdict[str, Counter[object]] = defaultdict(Counter)
+    for key, outcome in outcomes.items():
+        counted[repositories.get(key, "verified before")][outcome["resolved"]] += 1
+    print(f"{'repository':<40}{'resolved':>9}{'not':>6}{'unknown':>9}")
+    for name, number in sorted(counted.items()):
+        print(f"{name:<40}{number[True]:>9}{number[False]:>6}{number[None]:>9}")
+    reasons = Counter(reason_of(row) for row in outcomes.values() if row["why_not"])
     for reason, count in sorted(reasons.items()):
         say(f"{count:,} not verified: {reason}")
     return Result("verify", EXIT_OPEN if execute.OPEN & reasons.keys() else EXIT_FINISHED, outcomes, dropped=reasons)
 
 
 run = synchronous(run_async)
+
+
+def reason_of(row: Mapping[str, Any]) -> str:
+    return str(row["why_not"]).partition(":")[0]
 
 
 def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
@@ -90,15 +103,9 @@ def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
         rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
     except (OSError, ValueError):
         return {}
-    return {
-        key: row
-        for key, row in (rows.items() if isinstance(rows, dict) else ())
-        if isinstance(row, dict) and "why_not" in row and str(row["why_not"]).partition(":")[0] not in execute.OPEN
-    }
-
-
-def save(workspace: Workspace, outcomes: Mapping[str, Any]) -> None:
-    workspace.save_page(workspace.root / OUTCOMES, dict(sorted(outcomes.items())))
+    told = rows.items() if isinstance(rows, dict) else ()
+    known_rows = {key: row for key, row in told if isinstance(row, dict) and "why_not" in row}
+    return {key: row for key, row in known_rows.items() if reason_of(row) not in execute.OPEN}
 
 
 def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
@@ -126,12 +133,9 @@ def pull_requests(workspace: Workspace, settings: Settings, instances: list[str]
 
 
 def _hub(workspace: Workspace, offline: bool) -> Callable[[], Hub] | None:
-    def hub() -> Hub:
-        from duel.sources.hub import Hub
+    from duel.sources.hub import Hub
 
-        return Hub(workspace)
-
-    return None if offline else hub
+    return None if offline else lambda: Hub(workspace)
 
 
 def attempts(
@@ -156,35 +160,20 @@ def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt
 
     extras = commit.model_extra or {}
     config = extras.get("install_config")
-    command = _command(config.get("test_cmd") if isinstance(config, dict) else "")
-    tests = _names(extras.get("FAIL_TO_PASS")), _names(extras.get("PASS_TO_PASS"))
-    return Attempt(key, execute.start_of(commit, messages), messages, command, *tests, fix=commit.patch)
-
-
-def _command(value: object) -> str:
-    return " && ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-
-
-def _names(value: object) -> list[str]:
-    return [str(name) for name in value] if isinstance(value, list) else []
-
-
-def say_table(outcomes: Mapping[str, Mapping[str, Any]], repositories: Mapping[str, str]) -> None:
-    """One line a repository: how many rollouts resolved their issue, of those that could be verified."""
-    counted: defaultdict[str, Counter[object]] = defaultdict(Counter)
-    for key, row in outcomes.items():
-        counted[repositories.get(key, "verified before")][row["resolved"]] += 1
-    print(f"{'repository':<40}{'resolved':>9}{'not':>6}{'unknown':>9}")
-    for name, found in sorted(counted.items()):
-        print(f"{name:<40}{found[True]:>9}{found[False]:>6}{found[None]:>9}")
+    told = config.get("test_cmd") if isinstance(config, dict) else ""
+    command = " && ".join(map(str, told)) if isinstance(told, list) else str(told or "")
+    columns = (extras.get(name) for name in ("FAIL_TO_PASS", "PASS_TO_PASS"))
+    failing, passing = ([str(name) for name in column] if isinstance(column, list) else [] for column in columns)
+    return Attempt(key, execute.start_of(commit, messages), messages, command, failing, passing, commit.patch)
 
 
 def _flags(parser: Parser) -> None:
-    parser.add_argument("--from", dest="source", default="", metavar="FILE", help="trajectories, in place of [sample]")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="verify at most N rollouts")
-    parser.add_argument("--seconds", type=float, default=1800.0, metavar="S", help="what one run of tests may take")
-    parser.add_argument("--again", action="store_true", help="verify anew what is known")
-    parser.add_argument("--backend", metavar="NAME", help="where tests run, in place of [execute] backend")
+    add = parser.add_argument
+    add("--from", dest="source", default="", metavar="FILE", help="trajectories, in place of [sample]")
+    add("--limit", type=int, default=0, metavar="N", help="verify at most N rollouts")
+    add("--seconds", type=float, default=1800.0, metavar="S", help="what one run of tests may take")
+    add("--again", action="store_true", help="verify anew what is known")
+    execute.backend_flag(parser)
 
 
 add_arguments, main = command_line(run, flags=_flags, begins=lambda _: True)

@@ -60,9 +60,9 @@ def run(
         return {"again": again, "budget": left, "offline": offline}
 
     if not offline and (check_models or not workspace.prompt_files()):
-        from duel.stages import preflight
+        from duel.stages import doctor
 
-        preflight.check(workspace, settings, ask_models=check_models)
+        doctor.check(workspace, settings, ask_models=check_models)
     if settings.execute.backend != "off":
         from duel.execution.backends import BACKENDS
 

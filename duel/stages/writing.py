@@ -29,12 +29,7 @@ class WritingStage(AskingStage):
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
     """How each model keeps the form."""
 
-    def open_turns(self) -> Iterator[OpenTurn]:
-        """Every turn with candidates that the settings ask for and that are not there, in the order of the files."""
-        raise NotImplementedError
-
     def recalled(self) -> bool:
-        """Nothing has changed since everything was there: no record need be opened."""
         self.files = Snapshot.take(self.workspace, "prompt", "commit", "answer")
         self.rests_on = standing.ground(self.settings)
         known = None if self.again else standing.recall(self.workspace, self.SIDE, self.rests_on, self.files)
@@ -104,8 +99,15 @@ class OpenTurn:
 
     async def work(self, ask: calls.Ask) -> bool:
         """Ask until each reply is one well-formed turn, then save the answer; one candidate is enough for a turn."""
+
+        async def tried(name: str, question: candidates.Question) -> Candidate | Exception:
+            try:
+                return await self.stage.write(ask, self, name, question)
+            except (candidates.Refused, ItemError) as error:
+                return error
+
         side, answer = self.stage.SIDE, self.answer
-        tries = await asyncio.gather(*(self._candidate(ask, *asked) for asked in self.questions.items()))
+        tries = await asyncio.gather(*(tried(*asked) for asked in self.questions.items()))
         had = bool(getattr(answer, side))
         answer.remove(side, self.keep)
         for one in tries:
@@ -127,9 +129,3 @@ class OpenTurn:
         if failed is not None:
             raise failed
         return bool(there)
-
-    async def _candidate(self, ask: calls.Ask, name: str, question: candidates.Question) -> Candidate | Exception:
-        try:
-            return await self.stage.write(ask, self, name, question)
-        except (candidates.Refused, ItemError) as error:
-            return error
