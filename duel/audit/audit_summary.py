@@ -15,7 +15,7 @@ LISTED = 200  # leaking turns that report/audit.json tells one by one
 
 
 @dataclass
-class Tally:
+class AuditTally:
     """What is known of the turns so far: counts, and a row for each that a reader may want to look at."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what is counted, of which kind)
@@ -57,7 +57,7 @@ class Tally:
             row = {"file": stem, "instance_id": instance_id, "reason": why.slug, "detail": why.reason}
             self.dropped.append(row)
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "AuditTally") -> None:
         self.counts += other.counts
         self.scores += other.scores
         self.contaminated |= other.contaminated
@@ -69,7 +69,7 @@ class Tally:
 
 
 def summary(
-    tally: Tally, settings: Settings, side: Side, benchmarks: Benchmarks, duplicates: Mapping[str, str]
+    tally: AuditTally, settings: Settings, side: Side, benchmarks: Benchmarks, duplicates: Mapping[str, str]
 ) -> dict[str, Any]:
     """`report/audit.json`. `duplicates` is {file stem of a turn: that of the turn which stands for it}."""
     counts, without, audited = tally.counts, tally.counts["without", ""], tally.counts["audited", ""]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from duel import standing, untrusted
 from duel.audit import outside_checks
-from duel.audit.audit_summary import Tally
+from duel.audit.audit_summary import AuditTally
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
 from duel.audit.leaks import Leaks, find_leaks
@@ -104,15 +104,15 @@ class Examiner:
         group = turn.duplicates_of if turn is not None else ""
         return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
 
-    def count(self, tally: Tally, path: Path, answer: Answer) -> None:
+    def count(self, tally: AuditTally, path: Path, answer: Answer) -> None:
         """Add to `tally` what the answer's audit found."""
         if found := answer.audit(self.side):
             has_commit = self.workspace.commit_path(answer.instance_id).exists()
             tally.take(path.stem, answer.instance_id, found, self.settings, has_commit)
 
-    def counted_again(self, tally: Tally) -> Tally:
+    def counted_again(self, tally: AuditTally) -> AuditTally:
         """`tally` of the audits as they now lie in the answers."""
-        found = Tally(damage=tally.damage)
+        found = AuditTally(damage=tally.damage)
         found.counts["without", ""] = tally.counts["without", ""]
         for path, answer in self.workspace.answers([]):
             self.count(found, path, answer)
@@ -126,12 +126,12 @@ class Comparable(NamedTuple):
     duplicates_of: str
 
 
-def audit_answers(examiner: Examiner) -> tuple[Tally, dict[str, str]]:
+def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     """Audit every answer and save its `audit`; returns what was found, and {stem: that of the turn it duplicates}.
 
     A file whose audit is what it was keeps its bytes.
     """
-    tally = Tally()
+    tally = AuditTally()
     turns: list[tuple[Path, Comparable]] = []
     for paths, found, told in _each_chunk(examiner):
         tally.add(told)
@@ -148,7 +148,7 @@ def audit_answers(examiner: Examiner) -> tuple[Tally, dict[str, str]]:
     return tally, duplicates
 
 
-def _audit_file(examiner: Examiner, path: Path, tally: Tally) -> Comparable | None:
+def _audit_file(examiner: Examiner, path: Path, tally: AuditTally) -> Comparable | None:
     """Audit one answer in place. None where its side has no reply yet, or it cannot be read."""
     try:
         answer = examiner.workspace.read(path, Answer)
@@ -177,14 +177,14 @@ def _audit_file(examiner: Examiner, path: Path, tally: Tally) -> Comparable | No
 _EXAMINER: list[Examiner] = []
 
 
-def _each_chunk(examiner: Examiner) -> Iterator[tuple[list[Path], list[Comparable | None], Tally]]:
+def _each_chunk(examiner: Examiner) -> Iterator[tuple[list[Path], list[Comparable | None], AuditTally]]:
     """The audits of the answers, some at a time; what was saved for them counts as saved by this process."""
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
         _EXAMINER[:] = [examiner]
-        results: Iterator[tuple[list[Comparable | None], Tally, Counter[str]]] = map(_audit_chunk, chunks)
+        results: Iterator[tuple[list[Comparable | None], AuditTally, Counter[str]]] = map(_audit_chunk, chunks)
     else:
         results = spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
     for chunk, (found, tally, saved) in zip(chunks, results, strict=True):
@@ -197,8 +197,8 @@ def _prepare(examiner: Examiner, known: Counter[str]) -> None:
     take_background(known)
 
 
-def _audit_chunk(paths: list[Path]) -> tuple[list[Comparable | None], Tally, Counter[str]]:
+def _audit_chunk(paths: list[Path]) -> tuple[list[Comparable | None], AuditTally, Counter[str]]:
     """The audits, and what saving them added to the sums of the files."""
-    tally = Tally()
+    tally = AuditTally()
     with _EXAMINER[0].workspace.saves.apart() as saved:
         return [_audit_file(_EXAMINER[0], path, tally) for path in paths], tally, saved
