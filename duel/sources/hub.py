@@ -30,8 +30,6 @@ DEFAULT_WAIT_S = 30.0
 _SHA = re.compile(r"[0-9a-f]{40}")
 _RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
 
-_LIMITED = "set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept"
-
 Sleep = Callable[[float], None]
 
 
@@ -39,12 +37,7 @@ class Hub:
     """The Hub as one user sees it. Making the object imports the client and touches no network."""
 
     def __init__(
-        self,
-        workspace: Workspace,
-        *,
-        again: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
-        cache: Path | None = None,
+        self, workspace: Workspace, *, again: bool = False, sleep: Sleep = time.sleep, cache: Path | None = None
     ) -> None:
         # Both are read when the client is imported; a user's own choice stands.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -93,9 +86,10 @@ class Hub:
         if not self.is_cached(dataset, revision, name):
             say(f"downloading {printable(name, 120)} of {dataset}, {size / 1e6:,.0f} MB")
         with _in_plain_words(dataset, revision, name):
-            return Path(
-                self.api.hf_hub_download(dataset, name, repo_type="dataset", revision=revision, cache_dir=self.cache)
+            found = self.api.hf_hub_download(
+                dataset, name, repo_type="dataset", revision=revision, cache_dir=self.cache
             )
+            return Path(found)
 
     def is_cached(self, dataset: str, revision: str, name: str) -> bool:
         from huggingface_hub import try_to_load_from_cache as find
@@ -134,7 +128,8 @@ def _be_patient(sleep: Sleep) -> None:
                 waits += 1
                 if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
                     what = "the Hub still answers 429 after every wait that it asked for"
-                    raise SourceError(what, where=request.url.host, hint=_LIMITED)
+                    hint = "set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept"
+                    raise SourceError(what, where=request.url.host, hint=hint)
                 say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
                 sleep(seconds)
             return response

@@ -6,7 +6,7 @@ again takes them back. Every step can be repeated after a kill.
 """
 
 import hashlib
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from duel.command import say
@@ -17,12 +17,34 @@ from duel.workspace import Workspace
 
 def replace(workspace: Workspace, answers_per_dir: int) -> None:
     wanted = {stem: (position, turn_of(prompt)) for stem, position, prompt in workspace.prompts([])}
-    retired = sum(_retire(workspace, wanted))
-    recalled = sum(_recall(workspace, wanted, answers_per_dir))
+    attic, retired, recalled = workspace.attic, 0, 0
+    for path, answer in workspace.answers([]):
+        turn = turn_of(answer)
+        if wanted.get(path.stem, (0, ""))[1] != turn:
+            name = f"{turn}~{path.stem}.json"
+            _move(path, attic / "answer" / name)
+            _move(workspace.score_path(path.stem), attic / "score" / name)
+            retired += 1
+    for path in workspace.score_paths():  # of an answer that is gone
+        if path.stem not in wanted:
+            _move(path, attic / "score" / f"{'0' * 16}~{path.stem}.json")
+
+    newest_last = sorted((attic / "answer").glob("*~*.json"), key=lambda path: path.stat().st_mtime)
+    kept = {path.name.partition("~")[0]: path for path in newest_last}
+    folders = workspace.answer_folders()
+    for stem, (position, turn) in wanted.items():
+        if turn not in kept or workspace.find_answer(stem, folders) is not None:
+            continue
+        score = attic / "score" / kept[turn].name
+        with suppress(ItemError):
+            workspace.save(workspace.score_path(stem), workspace.read(score, Score).model_copy(update={"file": stem}))
+            score.unlink()
+        _move(kept[turn], workspace.new_answer_path(stem, position, answers_per_dir))
+        recalled += 1
     if recalled:
         say(f"{recalled:,} turns of an earlier draw are in this one as well: their answers and votes are kept")
     if retired > recalled:
-        say(f"{retired - recalled:,} turns of an earlier draw are not in this one: moved to {workspace.attic}")
+        say(f"{retired - recalled:,} turns of an earlier draw are not in this one: moved to {attic}")
 
 
 def turn_of(record: Prompt | Answer) -> str:
@@ -32,40 +54,6 @@ def turn_of(record: Prompt | Answer) -> str:
     if source.row < 0:  # from elsewhere: only its text tells it from others
         parts.append(record.assistant)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _retire(workspace: Workspace, wanted: dict[str, tuple[int, str]]) -> Iterator[int]:
-    for path, answer in workspace.answers([]):
-        turn = turn_of(answer)
-        if wanted.get(path.stem, (0, ""))[1] == turn:
-            continue
-        name = f"{turn}~{path.stem}.json"
-        _move(path, workspace.attic / "answer" / name)
-        _move(workspace.score_path(path.stem), workspace.attic / "score" / name)
-        yield 1
-    for path in workspace.score_paths():  # of an answer that is gone
-        if path.stem not in wanted:
-            _move(path, workspace.attic / "score" / f"{'0' * 16}~{path.stem}.json")
-
-
-def _recall(workspace: Workspace, wanted: dict[str, tuple[int, str]], answers_per_dir: int) -> Iterator[int]:
-    kept: dict[str, Path] = {}
-    for path in sorted((workspace.attic / "answer").glob("*~*.json"), key=lambda path: path.stat().st_mtime):
-        kept[path.name.partition("~")[0]] = path
-    folders = workspace.answer_folders()
-    for stem, (position, turn) in wanted.items():
-        if turn not in kept or workspace.find_answer(stem, folders) is not None:
-            continue
-        answer, score = kept[turn], workspace.attic / "score" / kept[turn].name
-        try:
-            found = workspace.read(score, Score).model_copy(update={"file": stem})
-        except ItemError:
-            found = None
-        if found is not None:
-            workspace.save(workspace.score_path(stem), found)
-            score.unlink()
-        _move(answer, workspace.new_answer_path(stem, position, answers_per_dir))
-        yield 1
 
 
 def _move(path: Path, to: Path) -> None:
