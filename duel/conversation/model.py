@@ -21,7 +21,7 @@ class AgentCall:
     folder: str = ""  # the working directory in which it was made; "" where the log does not say
     prefix: str | None = ""  # where `folder` lies below the top of its repository; None outside of it
     at: float | None = None  # when it was made, in seconds since 1970
-    result: str | None = None
+    result: str | None = None  # None where nothing ever came back
     is_error: bool = False
     images: int = 0  # images in the result, left out
     before: str | None = None  # an edited file's whole content before the edit, where the log has it
@@ -81,16 +81,13 @@ class Session:
     model: str = ""
     system: str = ""  # the system prompt, where the log has it
     tools: list[Any] = field(default_factory=list)  # the tool schemas, where the log has them
-    keeps_protocol: bool = False
-    """True where `system` and the replies are already the bash-block protocol and stay as they are."""
+    keeps_protocol: bool = False  # `system` and the replies are already the bash-block protocol and stay as they are
     compactions: int = 0  # times the harness replaced the history by a summary; the full history is kept here
     instance_id: str = ""  # the dataset's own id of the task; "" for a session of one's own
     repo: str = ""
     base_commit: str = ""
     exit_status: str = ""
-    task: str = (
-        "bash-block"  # what its replies are, as `duel.conversation.tasks` names it: `chat` has no actions at all
-    )
+    task: str = "bash-block"  # what its replies are, as `tasks` beside it names them: `chat` has no actions at all
     acts_in_text: bool = False  # actions are read out of the replies' text: one may hide in what is taken for prose
     refusal: str = ""  # why the whole session cannot be used ("unknown-role"); "" where it can
     detail: str = ""  # what `refusal` is about, for people

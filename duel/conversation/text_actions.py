@@ -110,15 +110,12 @@ def _hermes(found: re.Match[str]) -> _Told | None:
     return (name, arguments) if name and isinstance(arguments, dict) else None
 
 
-_TOOL_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
-
-
 def _hermes_results(content: str) -> list[tuple[str, bool]]:
     """JSON or text in `<tool_response>`; an exit code other than 0 and an `error` in it say that the call failed."""
     import orjson
 
     results = []
-    for raw in _TOOL_RESPONSE.findall(content):
+    for raw in re.findall(r"<tool_response>\s*(.*?)\s*</tool_response>", content, re.DOTALL):
         held = loaded(raw)
         held = table(held).get("content", held)
         fields = table(held)
@@ -236,10 +233,7 @@ DIALECTS = {
     "bash_block": TextDialect(_bash_block),
     # `<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls.
     "function_tags": TextDialect(
-        _marked(
-            r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)",
-            _function,
-        )
+        _marked(r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)", _function)
     ),
     # JSON in `<tool_call>`: an object with a name is a call; what is none stays where it stands.
     "hermes": TextDialect(_marked(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", _hermes), _hermes_results),

@@ -66,8 +66,9 @@ class Pulls:
 
     def changed(self) -> dict[str, list[str]]:
         sql = (
-            r"SELECT instance_id, regexp_extract_all(patch, '(?m)^\+\+\+ b/([^\t\r\n]+)', 1) FROM read_parquet(?)"
-            " WHERE instance_id IS NOT NULL AND patch IS NOT NULL"
+            r"SELECT instance_id, regexp_extract_all(patch, '(?m)^\+\+\+ b/([^\t\r\n]+)', 1)"
+            " FROM read_parquet(?, file_row_number = true)"
+            " WHERE instance_id IS NOT NULL AND patch IS NOT NULL ORDER BY file_row_number"
         )
         return dict(row for name, path in self.paths.items() for row in self._execute(name, sql, [_literal(path)]))
 

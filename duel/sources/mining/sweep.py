@@ -62,10 +62,8 @@ class SessionChoice:
         if self.not_before is not None and (session.ended is None or session.ended < self.not_before):
             return "older" if session.ended is not None else "without-a-date"
         folder = session.folder.rstrip("/")
-        names = (folder, folder.rpartition("/")[2], repo)
-        if self.project and not any(fnmatchcase(name, self.project) for name in names if name):
-            return "other-project"
-        return ""
+        names = filter(None, (folder, folder.rpartition("/")[2], repo))
+        return "other-project" if self.project and not any(fnmatchcase(n, self.project) for n in names) else ""
 
     def refuses(self, trajectory: MinedTrajectory, outcome: str) -> str:
         if not trajectory.task:

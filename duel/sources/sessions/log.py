@@ -191,22 +191,19 @@ class HubRows(Log):
         self.license = stated[0] if isinstance(stated, list) and stated else str(stated or "")
         self.revision = found.sha or ""
         if not accept_license and (not self.license or _NOT_FREE.search(self.license)):
-            raise SourceError(
-                "the dataset's license does not let everybody train on it" if self.license else "no license is stated",
-                where=self.name,
-                value=self.license or None,
-                hint="read its card; `--accept-license` takes it all the same, and every row says what it is",
+            what = (
+                "the dataset's license does not let everybody train on it" if self.license else "no license is stated"
             )
+            hint = "read its card; `--accept-license` takes it all the same, and every row says what it is"
+            raise SourceError(what, where=self.name, value=self.license or None, hint=hint)
 
     def raw(self) -> Iterator[Record]:
         try:
             from datasets import load_dataset
         except ImportError:
-            raise SourceError(
-                "reading a dataset of the Hub needs the package `datasets`",
-                where=self.name,
-                hint="pip install datasets, or download the parquet files and name their folder",
-            ) from None
+            what = "reading a dataset of the Hub needs the package `datasets`"
+            hint = "pip install datasets, or download the parquet files and name their folder"
+            raise SourceError(what, where=self.name, hint=hint) from None
         try:
             yield from load_dataset(self.name, split=self.split, streaming=True, revision=self.revision or None)
         except (OSError, ValueError, RuntimeError) as error:
