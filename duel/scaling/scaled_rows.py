@@ -75,7 +75,10 @@ class ScaledRow(BaseModel):
 
     def tied_by(self) -> list[str]:
         """What ties it to other rows: its groups in canonical form, its own id and its parent's."""
-        named = [_canonical(key) for key in self.group]
+        named = []
+        for key in self.group:
+            kind, _, value = key.partition(" ")
+            named.append(f"{kind} {canonical_repo(value) if kind == 'repository' else value.strip().lower()}")
         return [*named, f"row {self.id}", *([f"row {self.parent}"] if self.parent else [])]
 
     def value(self, kind: str) -> str:
@@ -97,11 +100,6 @@ class ScaledRow(BaseModel):
             bucket=self.source.kind,
             recorded=self.source.kind != "duels",
         )
-
-
-def _canonical(key: str) -> str:
-    kind, _, value = key.partition(" ")
-    return f"{kind} {canonical_repo(value) if kind == 'repository' else value.strip().lower()}"
 
 
 def home(workspace: Workspace) -> Path:
