@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 LARGEST_FILE = 400_000
-LONGEST_CODE = 200, 12_000
-"""Lines and characters."""
+LONGEST_CODE = 200, 12_000  # lines and characters
 _FILLER = frozenset("the a an of and to for this".split())
 _WRAPPERS = {"export_statement", "decorated_definition"}
 _MARKS = {"attribute_item", "decorator", "annotation", "marker_annotation"}

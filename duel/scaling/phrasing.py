@@ -29,10 +29,8 @@ from duel.settings import Settings
 if TYPE_CHECKING:
     from duel.calls import Ask
 
-LONGEST = 1_500
-"""Characters of a request that is worded anew, and of what a model may say for one."""
-SHOWN = 3_000
-"""Characters of a message that whoever words a thought is shown."""
+LONGEST = 1_500  # characters of a request that is worded anew, and of what a model may say for one
+SHOWN = 3_000  # characters of a message that whoever words a thought is shown
 _KEPT = re.compile(
     r"`[^`\n]+`|[\w.-]*\w/[\w./-]*\w|\w+(?:_\w+)+|\w*[a-z][A-Z]\w*|(?<![\w.])\d+(?:\.\d+)*(?!\w)"
     r"|[\w-]+\.(?:py|js|ts|tsx|go|rs|java|c|h|sh|md|toml|json|ya?ml|txt)\b"

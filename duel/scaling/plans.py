@@ -78,8 +78,7 @@ class LastWords:
 
 
 Steps: TypeAlias = Generator[tuple[str, list[PlannedCall]], list[Seen], LastWords]
-Request: TypeAlias = tuple[str, list[str]]
-"""What is asked, and the names in it."""
+Request: TypeAlias = tuple[str, list[str]]  # what is asked, and the names in it
 Plan: TypeAlias = Callable[[Ground, random.Random], tuple[Request, Steps]]
 
 
