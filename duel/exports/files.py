@@ -33,23 +33,6 @@ class Extra:
     weights: bool = False
     reasoning: bool = False
 
-    def columns(self, schema: pyarrow.Schema) -> pyarrow.Schema:
-        """`schema` with them: weights of the row, and `reasoning_content` of each message."""
-        import pyarrow as pa
-
-        def extended(field: pyarrow.Field) -> pyarrow.Field:
-            is_chat = pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)
-            parts = list(field.type.value_type) if is_chat else []
-            if not any(part.name == "role" for part in parts):
-                return field
-            return pa.field(field.name, pa.list_(pa.struct([*parts, pa.field("reasoning_content", pa.string())])))
-
-        fields = [extended(field) if self.reasoning else field for field in schema]
-        if self.weights:
-            known = {field.name for field in fields}
-            fields += [pa.field(name, pa.float64()) for name in WEIGHTS if name not in known]
-        return pa.schema(fields)
-
 
 class Rows:
     def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
@@ -84,10 +67,10 @@ def writing(folder: Path, split: str, shape: type[BaseModel], extra: Extra | Non
     import pyarrow.parquet as pq
 
     extra = extra or Extra()
-    schema = extra.columns(schema_of(shape, pa.json_()))
+    schema = schema_of(shape, pa.json_(), extra)
     lines, columns = folder / f"{split}.jsonl", folder / f"{split}.parquet"
     with lines.open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
-        rows = Rows(text, table, extra.columns(schema_of(shape, pa.string())))
+        rows = Rows(text, table, schema_of(shape, pa.string(), extra))
         yield rows
         rows.flush()
 
@@ -108,14 +91,15 @@ def count(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType) -> pyarrow.Schema:
+def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, extra: Extra) -> pyarrow.Schema:
     """The Arrow schema of a row's model; `json_type` stands for objects with free keys."""
     import pyarrow as pa
 
     plain = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
-    def fields(model: type[BaseModel]) -> list[tuple[str, pyarrow.DataType]]:
-        return [(name, kind(field.annotation)) for name, field in model.model_fields.items()]
+    def fields(model: type[BaseModel]) -> dict[str, pyarrow.DataType]:
+        found = {name: kind(field.annotation) for name, field in model.model_fields.items()}
+        return found | ({"reasoning_content": pa.string()} if extra.reasoning and "role" in found else {})
 
     def kind(annotation: Any) -> pyarrow.DataType:
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -128,9 +112,10 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType) -> pyarrow.Sc
             return pa.list_(kind(arguments[0]))
         if origin is dict:
             return json_type
-        return plain[annotation] if annotation in plain else pa.struct(fields(annotation))
+        return plain[annotation] if annotation in plain else pa.struct([*fields(annotation).items()])
 
-    return pa.schema(fields(shape))
+    weights = dict.fromkeys(WEIGHTS if extra.weights else (), pa.float64())
+    return pa.schema([*(fields(shape) | weights).items()])
 
 
 def _fitted(value: Any, kind: pyarrow.DataType) -> Any:

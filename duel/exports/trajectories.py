@@ -3,7 +3,7 @@
 import glob
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,6 @@ def load(source: str, here: Path) -> list[Loaded]:
 
     A single file that cannot be read is the user's mistake; one of many is dropped by its name, and the rest goes on.
     """
-    files = find(source, here)
-    if len(files) == 1:
-        return [_file(path, path.name) for path in files.values()]
-    repeated = Counter(path.name for path in files.values())
-    loaded = []
-    for place, path in files.items():
-        name = place if repeated[path.name] > 1 else path.name
-        try:
-            loaded.append(_file(path, name))
-        except SourceError as error:
-            loaded.append(Loaded(1, [], [Dropped(name, "", "unreadable-file", str(error.value or error.what))], name))
-    return loaded
-
-
-def find(source: str, here: Path) -> dict[str, Path]:
-    """The files that `source` names, in order, by their place in it. Raises SourceError."""
     files = record_files.find(source, (here,), SUFFIXES)
     known = ", ".join(SUFFIXES)
     if not files and not glob.has_magic(source) and not (here / expanded(source)).is_dir():
@@ -52,11 +36,37 @@ def find(source: str, here: Path) -> dict[str, Path]:
     for file in files.values():
         if file.suffix not in SUFFIXES:
             raise SourceError("not a kind of trajectory file that is known", where=file, hint=f"known: {known}")
-    return files
+    repeated = Counter(path.name for path in files.values())
+    loaded = []
+    for place, path in files.items():
+        name = place if repeated[path.name] > 1 else path.name
+        try:
+            loaded.append(_file(path, name))
+        except SourceError as error:
+            if len(files) == 1:
+                raise
+            loaded.append(Loaded(1, [], [Dropped(name, "", "unreadable-file", str(error.value or error.what))], name))
+    return loaded
 
 
 def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
-    known = outcomes(file)
+    """The trajectories with what tests said of their runs, by instance id or instance id#row. Raises SourceError.
+
+    Values of the JSON object are true and false, or, as `duel verify` writes them, objects whose `resolved` is true,
+    false or null.
+    """
+    try:
+        table = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SourceError("cannot read the outcomes", where=file, value=error) from None
+    known = {}
+    for name, value in (table if isinstance(table, dict) else {"": ""}).items():
+        told = value.get("resolved", "") if isinstance(value, dict) else value
+        if isinstance(told, bool):
+            known[name] = told
+        elif told is not None or not isinstance(value, dict):
+            what = "outcomes must be a JSON object of instance id and true or false, or an object with `resolved`"
+            raise SourceError(what, where=file, value=name)
     found = []
     for example in examples:
         name = example.instance_id
@@ -87,49 +97,46 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
     return [changed(example) for example in examples]
 
 
-def outcomes(file: Path) -> dict[str, bool]:
-    """{instance id, or instance id#row: whether its run solved the issue} out of a JSON file. Raises SourceError.
-
-    Values are true and false, or, as `duel verify` writes them, objects whose `resolved` is true, false or null.
-    """
-    try:
-        table = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SourceError("cannot read the outcomes", where=file, value=error) from None
-    rows = table if isinstance(table, dict) else {"": ""}
-    told = {name: value.get("resolved", "") if isinstance(value, dict) else value for name, value in rows.items()}
-    for name, value in rows.items():
-        if not isinstance(told[name], bool) and not (isinstance(value, dict) and told[name] is None):
-            what = "outcomes must be a JSON object of instance id and true or false, or an object with `resolved`"
-            raise SourceError(what, where=file, value=name)
-    return {name: value for name, value in told.items() if isinstance(value, bool)}
-
-
 def _file(path: Path, name: str) -> Loaded:
     examples: list[Example] = []
     dropped: list[Dropped] = []
-    found = 0
     if not path.is_file():
         raise SourceError("not a file", where=path, value="a link to nowhere, or a device")
-    for row, record in enumerate(_records(path)):
-        found += 1
-        identity = f"{name}#{row}"
-        instance_id = str(record.get("instance_id") or "") if isinstance(record, Mapping) else ""
-        try:
-            if isinstance(record, ItemError):
-                raise record
-            examples.append(example_of(record, identity, path.name.split(".")[0]))
-        except ItemError as error:
-            dropped.append(Dropped(identity, instance_id, error.reason, error.what))
-    return Loaded(found, examples, dropped, origin=name)
+    try:
+        for row, record in enumerate(record_files.records(path)):
+            identity, instance_id = f"{name}#{row}", ""
+            try:
+                if isinstance(record, record_files.Hole):
+                    raise ItemError("damaged", f"line {record.line} is no JSON object")
+                info = record.get("info")
+                told = {**info, **record} if isinstance(info, dict) else record
+                instance_id = str(told.get("instance_id") or "")
+                examples.append(example_of(told, identity, path.name.split(".")[0]))
+            except ItemError as error:
+                dropped.append(Dropped(identity, instance_id, error.reason, error.what))
+    except ItemError as error:
+        raise SourceError("the file cannot be read", where=path, value=error.what, hint=_HINT) from None
+    except OSError as error:
+        raise SourceError("cannot read the file", where=path, value=error.strerror) from None
+    return Loaded(len(examples) + len(dropped), examples, dropped, origin=name)
 
 
 def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Example:
     messages, native, session = _conversation(record, identity)
-    native = _kept_calls(record) or native
+    kept = loaded(record.get("native_messages"))
+    if isinstance(kept, list) and kept:
+        # What mine.py kept beside the text: the same session with its tool calls, under its own system prompt.
+        native, _, _ = _conversation({"messages": kept}, "")
+        system = text(record, "system_prompt")
+        own = [Message(role="system", content=system)] if system and native[0].role != "system" else []
+        native = [*own, *native]
     if not any(message.role == "assistant" for message in (*messages, *native)):
         raise ItemError("no-agent-turn", "the conversation holds no agent turn")
     instance_id = text(record, "instance_id") or name
+    # What `duel guide` marked: the proposals that did not run, each with the place of the turn that did.
+    rows = given if isinstance(given := loaded(record.get("interventions")), list) else []
+    told = [(row.get("message"), text(row, "proposal")) for row in rows if isinstance(row, Mapping)]
+    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
     return Example(
         id=identity,
         instance_id=instance_id,
@@ -146,33 +153,10 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         exit_status=text(record, "exit_status"),
         guess=text(record, "outcome_guess", "outcome"),
         evidence=text(record, "resolved_evidence"),
-        refused=_refused(record, messages),
+        refused=tuple((place, said) for place, said in told if said.strip() and place in places),
         resolved={"success": True, "failure": False}.get(session.verdict),
         recorded=True,
     )
-
-
-def _refused(record: Mapping[str, Any], messages: list[Message]) -> tuple[tuple[int, str], ...]:
-    """What `duel guide` marked: the proposals that did not run, each with the place of the turn that did."""
-    rows = loaded(record.get("interventions"))
-    rows = rows if isinstance(rows, list) else []
-    told = [(row.get("message"), text(row, "proposal")) for row in rows if isinstance(row, Mapping)]
-    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
-    return tuple((place, said) for place, said in told if said.strip() and place in places)
-
-
-def _records(path: Path) -> Iterator[Mapping[str, Any] | ItemError]:
-    try:
-        for record in record_files.records(path):
-            if isinstance(record, record_files.Hole):
-                yield ItemError("damaged", f"line {record.line} is no JSON object")
-            else:
-                info = record.get("info")
-                yield {**info, **record} if isinstance(info, dict) else record
-    except ItemError as error:
-        raise SourceError("the file cannot be read", where=path, value=error.what, hint=_HINT) from None
-    except OSError as error:
-        raise SourceError("cannot read the file", where=path, value=error.strerror) from None
 
 
 def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Message], list[Message], Session]:
@@ -196,17 +180,8 @@ def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Messag
     return said, [] if session.keeps_protocol or not session.calls else native, session
 
 
-def _kept_calls(record: Mapping[str, Any]) -> list[Message]:
-    """What mine.py kept beside the text: the same session with its tool calls, under its own system prompt."""
-    rows = loaded(record.get("native_messages"))
-    if not isinstance(rows, list) or not rows:
-        return []
-    messages, _, _ = _conversation({"messages": rows}, "")
-    system = text(record, "system_prompt")
-    return [Message(role="system", content=system), *messages] if system and messages[0].role != "system" else messages
-
-
 def _style(messages: list[Message]) -> str:
+    """The style of the last action, as for a duel's turn."""
     last = next((message for message in reversed(messages) if message.role == "assistant"), None)
     calls = dialogue.calls_in(last) if last else ()
     return calls[-1].name if calls else shell.style(turn.command(last.content)) if last else ""

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 LARGEST_FILE = 400_000
-LONGEST_CODE = 200, 12_000
-"""Lines and characters."""
+LONGEST_CODE = 200, 12_000  # lines and characters
 _FILLER = frozenset("the a an of and to for this".split())
 _WRAPPERS = {"export_statement", "decorated_definition"}
 _MARKS = {"attribute_item", "decorator", "annotation", "marker_annotation"}
@@ -175,7 +174,7 @@ def definitions(root: Node, path: str, source: bytes) -> Iterator[Definition]:
             within = [child for child in (*node.named_children, *body.named_children[:1]) if "comment" in child.type]
             doc = _plain(_text(within[0])) if within else ""
             whole, code = node, _text(node.parent or node)
-        elif language == "python" and (inside := _docstring(node)) is not None:
+        elif language == "python" and (inside := _docstring(node)):
             doc = inspect.cleandoc(re.sub(r"^[rRuUbB]*(\"\"\"|'''|\"|')|(\"\"\"|'''|\"|')$", "", _text(inside)))
             parts = source[outer.start_byte : inside.start_byte].rstrip(), source[inside.end_byte : outer.end_byte]
             code = b"".join(parts).decode("utf-8", "replace")
@@ -208,23 +207,23 @@ def _named(node: Node, kind: str) -> tuple[str, str] | None:
 
 def _docstring(node: Node) -> Node | None:
     body = node.child_by_field_name("body")
-    first = body.named_children[0] if body is not None and body.named_child_count else None
-    if first is not None and first.type == "expression_statement" and first.named_child_count:
-        first = first.named_children[0]
-    return first if first is not None and first.type == "string" else None
+    first = next(iter(body.named_children), None) if body else None
+    if first and first.type == "expression_statement":
+        first = next(iter(first.named_children), None)
+    return first if first and first.type == "string" else None
 
 
 def _comment_before(node: Node) -> str:
     """The comments that end on the line above, with nothing between; attributes and decorators are passed over."""
-    while node.prev_named_sibling is not None and node.prev_named_sibling.type in _MARKS:
+    while node.prev_named_sibling and node.prev_named_sibling.type in _MARKS:
         node = node.prev_named_sibling
     found: list[str] = []
     line, before = node.start_point[0], node.prev_named_sibling
-    while before is not None and "comment" in before.type:
+    while before and "comment" in before.type:
         end = before.end_point[0] - (before.end_point[1] == 0)
         code = before.prev_sibling
-        behind_code = code is not None and "comment" not in code.type and code.end_point[0] == before.start_point[0]
-        if end < line - 1 or (behind_code and code is not None and code.end_point[1]):
+        behind = code and "comment" not in code.type and code.end_point[0] == before.start_point[0]
+        if end < line - 1 or (behind and code and code.end_point[1]):
             break
         found.insert(0, _text(before))
         line, before = before.start_point[0], before.prev_named_sibling

@@ -31,8 +31,7 @@ from duel.scaling.spool import RowLines, Spool, SpoolPart
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-SHOWN = 40
-"""Sources in the card's table; statistics.json has all."""
+SHOWN = 40  # sources in the card's table; statistics.json has all
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class Wanted:
     shares: Mapping[str, float]
     balance: Sequence[str] = ()
     seed: int = 0
-    refused_words: frozenset[str] = frozenset()
-    """Casefolded words that cost a row."""
+    refused_words: frozenset[str] = frozenset()  # casefolded words that cost a row
 
     def __post_init__(self) -> None:
         for name in self.balance:

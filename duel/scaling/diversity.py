@@ -15,8 +15,7 @@ from duel.bookkeeping import LeftOut
 from duel.scaling.scaled_rows import ScaledRow
 
 SAMPLE, COMPARED, NEAR = 500, 200, 0.85
-FRAME_SHARE = 0.002
-"""Share of the rows that may be asked in one frame; at least one may."""
+FRAME_SHARE = 0.002  # share of the rows that may be asked in one frame; at least one may
 WANTED = {
     "distinct frames": (0.9, 1.0),
     "near-duplicates": (0.0, 0.02),

@@ -26,13 +26,10 @@ from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-HISTORY = 2
-"""Commits of a checkout: a long task undoes the last one."""
-SHOWN = 60
-"""Lines of a search that are shown."""
+HISTORY = 2  # commits of a checkout: a long task undoes the last one
+SHOWN = 60  # lines of a search that are shown
 LONGEST = 20_000
-AT_ONCE = 4
-"""Plans that are carried out side by side."""
+AT_ONCE = 4  # plans that are carried out side by side
 
 
 @dataclass(frozen=True)

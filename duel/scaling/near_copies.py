@@ -9,7 +9,7 @@ wrong. With bands of 6 so many more pairs were compared at 40,000 rows that it t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -65,12 +65,12 @@ class Bands:
     def _write(self) -> None:
         import numpy as np
 
-        if not self._waiting:
-            return
-        words, bands = zip(*self._waiting, strict=True)
-        for path, data in zip((self._words, *self._bands), (np.concatenate(words), *np.stack(bands).T), strict=True):
-            with path.open("ab") as file:
-                file.write(data.tobytes())
+        if self._waiting:
+            words, bands = zip(*self._waiting, strict=True)
+            data = (np.concatenate(words), *np.stack(bands).T)
+            for path, part in zip((self._words, *self._bands), data, strict=True):
+                with path.open("ab") as file:
+                    file.write(part.tobytes())
         self._waiting = []
 
     def groups(self, positions: Sequence[int], threshold: float) -> dict[int, int]:
@@ -85,8 +85,13 @@ class Bands:
         with self._words.open("rb") as file:
             words = _Words(file, self._starts)
             for band in self._bands:
-                for bucket in _buckets(np.fromfile(band, np.uint64)[chosen], chosen):
-                    duplicates.join_similar(bucket, words, threshold, groups)
+                hashes = np.fromfile(band, np.uint64)[chosen]
+                order = np.argsort(hashes, kind="stable")
+                ends = np.flatnonzero(np.diff(hashes[order])) + 1
+                starts, stops = np.concatenate(([0], ends)), np.concatenate((ends, [len(order)]))
+                shared = stops - starts > 1
+                for start, stop in zip(starts[shared].tolist(), stops[shared].tolist(), strict=True):
+                    duplicates.join_similar(chosen[order[start:stop]].tolist(), words, threshold, groups)
         return {i: first for i in positions if (first := groups.find(i)) != i}
 
 
@@ -101,14 +106,3 @@ class _Words:
 
         self._file.seek(4 * self._starts[i])
         return np.frombuffer(self._file.read(4 * (self._starts[i + 1] - self._starts[i])), np.uint32)
-
-
-def _buckets(hashes: NDArray[np.uint64], positions: NDArray[np.int64]) -> Iterator[list[int]]:
-    import numpy as np
-
-    order = np.argsort(hashes, kind="stable")
-    ends = np.flatnonzero(np.diff(hashes[order])) + 1
-    starts = np.concatenate(([0], ends))
-    stops = np.concatenate((ends, [len(order)]))
-    for start, stop in zip(starts[stops - starts > 1].tolist(), stops[stops - starts > 1].tolist(), strict=True):
-        yield positions[order[start:stop]].tolist()

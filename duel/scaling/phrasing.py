@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -29,10 +29,8 @@ from duel.settings import Settings
 if TYPE_CHECKING:
     from duel.calls import Ask
 
-LONGEST = 1_500
-"""Characters of a request that is worded anew, and of what a model may say for one."""
-SHOWN = 3_000
-"""Characters of a message that whoever words a thought is shown."""
+LONGEST = 1_500  # characters of a request that is worded anew, and of what a model may say for one
+SHOWN = 3_000  # characters of a message that whoever words a thought is shown
 _KEPT = re.compile(
     r"`[^`\n]+`|[\w.-]*\w/[\w./-]*\w|\w+(?:_\w+)+|\w*[a-z][A-Z]\w*|(?<![\w.])\d+(?:\.\d+)*(?!\w)"
     r"|[\w-]+\.(?:py|js|ts|tsx|go|rs|java|c|h|sh|md|toml|json|ya?ml|txt)\b"
@@ -67,12 +65,13 @@ class TextAsked:
             return "wording-loses-a-name"
         if any(name not in self.known for name in names_in(said)):
             return "wording-names-more"
-        patch = "--- a/what.follows\n+++ b/what.follows\n@@ -1 +1 @@\n" + "".join(
-            f"+{line}\n" for text in self.hidden for line in text.splitlines()
-        )
+        if not self.hidden:
+            return ""
+        lines = "".join(f"+{line}\n" for text in self.hidden for line in text.splitlines())
+        patch = f"--- a/what.follows\n+++ b/what.follows\n@@ -1 +1 @@\n{lines}"
         later = Commit(instance_id=self.request.item, description="\n".join(self.hidden), patch=patch)
-        leaks = find_leaks(said, self.before, later, Rarity(), leak_max) if self.hidden else None
-        return "thought-tells-what-follows" if leaks and leaks.leaking else ""
+        leaks = find_leaks(said, self.before, later, Rarity(), leak_max)
+        return "thought-tells-what-follows" if leaks.leaking else ""
 
 
 @dataclass
@@ -93,8 +92,19 @@ class PhrasedRow:
         return [wanted.request for wanted in self.wanted]
 
     async def work(self, ask: Ask) -> bool:
+        async def one(wanted: TextAsked) -> str:
+            problem = ""
+            for attempt in range(self.settings.generate.format_retries + 1):
+                reply = await ask(wanted.request.again(attempt))
+                said = re.sub(r"^[\"“]|[\"”]$", "", reply.text.strip())
+                problem = wanted.problem(said, self.settings.audit.leak_max)
+                if not problem:
+                    return said
+                ask.reject(reply, problem)
+            raise ItemError(problem, diversity.request_of(self.draft))
+
         try:
-            said = await asyncio.gather(*(self._one(ask, wanted) for wanted in self.wanted))
+            said = await asyncio.gather(*map(one, self.wanted))
         except ItemError as refused:
             self.drops.drop(self.item, self.draft.source.name, refused.reason, refused.what)
             return False
@@ -104,17 +114,6 @@ class PhrasedRow:
         made = self.draft.made | {"worded": len(said)}
         self.row = self.draft.model_copy(update={"messages": messages, "made": made})
         return True
-
-    async def _one(self, ask: Ask, wanted: TextAsked) -> str:
-        problem = ""
-        for attempt in range(self.settings.generate.format_retries + 1):
-            reply = await ask(wanted.request.again(attempt))
-            said = re.sub(r"^[\"“]|[\"”]$", "", reply.text.strip())
-            problem = wanted.problem(said, self.settings.audit.leak_max)
-            if not problem:
-                return said
-            ask.reject(reply, problem)
-        raise ItemError(problem, diversity.request_of(self.draft))
 
 
 @dataclass
@@ -129,7 +128,7 @@ class Phrasing:
     def jobs(self, rows: Sequence[ScaledRow]) -> list[PhrasedRow]:
         made = []
         for row in rows:
-            try:
+            try:  # where its calls were executed, its thoughts are worded too
                 wanted = [*self._requests(row), *(self._thoughts(row) if "needs" in row.made else ())]
             except ItemError as error:
                 self.drops.drop(row.id, row.source.name, error.reason, error.what)
@@ -146,52 +145,51 @@ class Phrasing:
             named = (name for name in row.made.get("names", ()) if name in draft)
             kept = list(dict.fromkeys([*named, *names_in(draft)]))
             drawn = hashlib.sha256(f"{row.id}/{place}".encode()).digest()
-            manner = ", ".join(
-                list_[drawn[at] % len(list_)] for at, list_ in enumerate(ways.split("|") for ways in _MANNERS)
-            )
+            manner = [ways[drawn[at] % len(ways)] for at, ways in enumerate(ways.split("|") for ways in _MANNERS)]
             mark = fence.nonce(self.secret, draft)
-            text = prompts.load("word_request").render(
+            request = self._asked(
+                row,
+                "word_request",
                 mark=mark,
                 draft=fence.fence("REQUEST TO WORD", chat_tokens.broken(draft), mark),
                 kind=str(row.made.get("kind") or "request"),
-                manner=manner,
+                manner=", ".join(manner),
                 names="\n".join(f"- {name}" for name in kept) or "- (nothing)",
             )
-            yield TextAsked(place, self._asked(row, text), kept, "\n".join([draft, *kept]))
+            yield TextAsked(place, request, kept, "\n".join([draft, *kept]))
 
     def _thoughts(self, row: ScaledRow) -> Iterator[TextAsked]:
-        told = [_told(message) for message in row.messages]
-        for place, message in enumerate(row.messages):
-            if not (calls := (message.model_extra or {}).get("tool_calls")):
-                continue
-            before, call = told[:place], orjson.dumps([made["function"] for made in calls]).decode()
+        told, acts = [], {}
+        for place, message in enumerate(row.messages):  # a message is shown as what was said, called or observed
+            if functions := [call["function"] for call in (message.model_extra or {}).get("tool_calls") or ()]:
+                acts[place] = functions
+            shown = orjson.dumps(functions).decode() if functions else message.content
+            told.append(f"[{message.role}]\n{shown[:SHOWN]}")
+        for place, functions in acts.items():
+            before, call = told[:place], orjson.dumps(functions).decode()
             mark = fence.nonce(self.secret, "\n".join([*before, call]))
-            text = prompts.load("word_thought").render(
+            request = self._asked(
+                row,
+                "word_thought",
                 mark=mark,
                 conversation=fence.fence("CONVERSATION", chat_tokens.broken("\n\n".join(before)), mark),
                 call=fence.fence("NEXT CALL", chat_tokens.broken(call), mark),
             )
             seen = [*row.messages[:place], Message(role="assistant", content=call)]
-            given = (str(value) for made in calls for value in made["function"]["arguments"].values())
+            given = (str(value) for made in functions for value in made["arguments"].values())
             known = "\n".join([*(m.content for m in seen), *before, *given])
-            yield TextAsked(place, self._asked(row, text), (), known, seen, told[place + 1 :])
+            yield TextAsked(place, request, (), known, seen, told[place + 1 :])
 
-    def _asked(self, row: ScaledRow, text: str) -> Request:
+    def _asked(self, row: ScaledRow, prompt: str, **told: str) -> Request:
         generate = self.settings.generate
         request = Request(
             stage="scale",
             item=row.id,
             model=self.settings.king_model,
-            messages=[{"role": "user", "content": text}],
+            messages=[{"role": "user", "content": prompts.load(prompt).render(**told)}],
             max_tokens=generate.max_tokens,
             temperature=1.0,  # the same wish in other words is what is asked for
             thinking=generate.thinking,
             parameters=generate.parameters,
         )
         return self.occurrences.number(request)
-
-
-def _told(message: Message) -> str:
-    made: Any = (message.model_extra or {}).get("tool_calls")
-    text = orjson.dumps([call["function"] for call in made]).decode() if made else message.content
-    return f"[{message.role}]\n{text[:SHOWN]}"

@@ -78,8 +78,7 @@ class LastWords:
 
 
 Steps: TypeAlias = Generator[tuple[str, list[PlannedCall]], list[Seen], LastWords]
-Request: TypeAlias = tuple[str, list[str]]
-"""What is asked, and the names in it."""
+Request: TypeAlias = tuple[str, list[str]]  # what is asked, and the names in it
 Plan: TypeAlias = Callable[[Ground, random.Random], tuple[Request, Steps]]
 
 
@@ -118,17 +117,18 @@ def _facts(place: Place) -> SimpleNamespace:
 def _place(ground: Ground, draw: random.Random, of: str = "") -> Place:
     """A definition: any, one with `a line of code` below its head, or one with `a name in no other`."""
     names = [place.name for place in ground.places]
-    fit: Callable[[Place], bool] = {
-        "": lambda place: True,
-        "a line of code": lambda place: len(place.below.strip()) > 12 and "`" not in place.below,
-        "a name in no other": lambda place: sum(place.name in name for name in names) == 1,
-    }[of]
-    fitting = [place for place in ground.places if fit(place)]
+    fitting = [
+        place
+        for place in ground.places
+        if of != "a line of code" or (len(place.below.strip()) > 12 and "`" not in place.below)
+        if of != "a name in no other" or sum(place.name in name for name in names) == 1
+    ]
     _must(bool(fitting), "no-definitions", of)
     return draw.choice(fitting)
 
 
 def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: random.Random) -> dict[str, Any]:
+    """The names that a plan's texts are filled with."""
     first = _place(ground, draw, of)
     names: dict[str, Any] = {"a": _facts(first)}
     names["b"] = _facts(draw.choice([place for place in ground.places if place != first]))
@@ -250,14 +250,9 @@ def plans() -> dict[str, tuple[int, Plan]]:
 
 
 async def survey(state: State) -> Ground:
-    """What there is in a checkout; its tests are run twice in it."""
+    """What there is in a checkout: definitions whose name occurs once, in files that are no tests; tests run twice."""
     found = await state.run("git rev-parse --short=10 HEAD && git rev-parse -q --verify HEAD^")
     commit = found.stdout.text.split()[0] if found.exit == 0 else ""
-    return Ground(await places_in(state), commit, await _tests(state))
-
-
-async def places_in(state: State) -> list[Place]:
-    """The definitions whose name occurs once, in files that are no tests."""
     defined = table("ground")["defined"]
     includes = " ".join(f"--include=*.{suffix}" for known in defined for suffix in known["suffixes"].split())
     found = await state.run(f"grep -rnE {includes} '[A-Za-z_]{{4}}' . | sort -t: -k1,1 -k2,2n")
@@ -270,7 +265,7 @@ async def places_in(state: State) -> list[Place]:
             if fits and (name := re.match(known["head"], text)):
                 places.append(Place(name[1], path, number, text, texts.get((path, number + 1), "")))
     names = Counter(place.name for place in places)
-    return [place for place in places if names[place.name] == 1]
+    return Ground([place for place in places if names[place.name] == 1], commit, await _tests(state))
 
 
 async def _tests(state: State) -> str:

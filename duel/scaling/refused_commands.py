@@ -19,6 +19,7 @@ _FORK_BOMB = re.compile(r"([\w:.]+)\s*\(\)\s*\{\s*\1\s*\|\s*\1\s*&\s*;?\s*\}")
 _ROOTS = re.compile(
     r"(?:/|~|\$HOME|\$\{HOME\}|/(?:etc|usr|var|bin|lib|boot|home|root|opt|sys|dev)/?|/\*|~/\*?|\$HOME/\*?)"
 )
+_RECURSIVE = re.compile(r"-\w*[rR]\w*|--recursive")
 # They print or search their words: nothing in them is run.
 _DATA = frozenset("echo printf grep egrep fgrep rg ag cat sed awk".split())
 _SHELL_KEYS = ("command", "cmd", "script", "keystrokes", "commands")
@@ -53,21 +54,18 @@ def reason(command: str) -> str:
 
 
 def _of_command(command: shell.Command) -> str:
-    for target in command.writes:
-        for known in table("refused_commands")["writes"]:
-            if re.search(known["file"], target):
-                return str(known["reason"])
+    refused = table("refused_commands")
+    for known in refused["writes"]:
+        if any(re.search(known["file"], target) for target in command.writes):
+            return str(known["reason"])
     if command.name in _DATA - {"sed"}:
         return ""
     words = command.words
-    if command.name in {"rm", "chmod", "chown"} and _recursive(words) and any(map(_ROOTS.fullmatch, words)):
+    recursive = any(map(_RECURSIVE.fullmatch, words))
+    if command.name in {"rm", "chmod", "chown"} and recursive and any(map(_ROOTS.fullmatch, words)):
         return "a system is destroyed"
     text = " ".join(words)
-    for known in table("refused_commands")["words"]:
+    for known in refused["words"]:
         if re.fullmatch(known["name"], command.name) and re.search(known["words"], text, re.IGNORECASE):
             return str(known["reason"])
     return ""
-
-
-def _recursive(words: tuple[str, ...]) -> bool:
-    return any(re.fullmatch(r"-\w*[rR]\w*|--recursive", word) for word in words)

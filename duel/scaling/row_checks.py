@@ -24,10 +24,8 @@ from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
 
 FACETS = ("source", "type", "license", "language", "tool", "complexity")
-LONGEST = 2_000_000
-"""Characters of a row; what is longer is a log, no example."""
-FEWEST_WORDS = 5
-"""Words that all replies of a row without a call must have together."""
+LONGEST = 2_000_000  # characters of a row; what is longer is a log, no example
+FEWEST_WORDS = 5  # words that all replies of a row without a call must have together
 LEAST_ENTROPY = 0.03
 """Share of its size to which a reply of 2,000 characters may shrink: loops do so below 0.02, code at 0.15 and more."""
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH, BATCH_BYTES = 500, 4_000_000
-ALONE = 30_000_000
-"""Bytes of rows that one process reads; from there on it pays to start others."""
+ALONE = 30_000_000  # bytes of rows that one process reads; from there on it pays to start others
 
 
 @dataclass(slots=True)
@@ -46,10 +45,8 @@ class ReadRow:
     bands: NDArray[np.uint64]
 
 
-RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]
-"""Source, file, number of the first line, lines."""
-ReadBatch: TypeAlias = tuple[Kind, str, list[ReadRow | Dropped]]
-"""Source, file, its rows or why they are none."""
+RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]  # source, file, number of the first line, lines
+ReadBatch: TypeAlias = tuple[Kind, str, list[ReadRow | Dropped]]  # source, file, its rows or why they are none
 
 
 def read(

@@ -19,8 +19,7 @@ from duel.records import Message
 from duel.workspace import Workspace, cannot_write, natural_order
 
 Kind: TypeAlias = Literal["duels", "sessions", "public", "synthetic", "augmented", "pairs"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The sources, in the order in which one of two copies is kept."""
+KINDS: tuple[Kind, ...] = get_args(Kind)  # the sources, in the order in which one of two copies is kept
 
 
 class RowSource(BaseModel):
@@ -43,12 +42,10 @@ class ScaledRow(BaseModel):
     messages: list[Message]
     tools: list[dict[str, Any]] = []
     source: RowSource
-    parent: str = ""
-    """The id of the row that this one was made from."""
+    parent: str = ""  # the id of the row that this one was made from
     group: list[str] = []
     """What it shares with other rows, as "repository psf/requests", "commit 1a2b…", "plan 17": never split apart."""
-    made: dict[str, Any] = {}
-    """How it was made: the command, and what that says of the row."""
+    made: dict[str, Any] = {}  # how it was made: the command, and what that says of the row
 
     @classmethod
     def of_line(cls, line: bytes) -> ScaledRow:
@@ -75,7 +72,10 @@ class ScaledRow(BaseModel):
 
     def tied_by(self) -> list[str]:
         """What ties it to other rows: its groups in canonical form, its own id and its parent's."""
-        named = [_canonical(key) for key in self.group]
+        named = []
+        for key in self.group:
+            kind, _, value = key.partition(" ")
+            named.append(f"{kind} {canonical_repo(value) if kind == 'repository' else value.strip().lower()}")
         return [*named, f"row {self.id}", *([f"row {self.parent}"] if self.parent else [])]
 
     def value(self, kind: str) -> str:
@@ -97,11 +97,6 @@ class ScaledRow(BaseModel):
             bucket=self.source.kind,
             recorded=self.source.kind != "duels",
         )
-
-
-def _canonical(key: str) -> str:
-    kind, _, value = key.partition(" ")
-    return f"{kind} {canonical_repo(value) if kind == 'repository' else value.strip().lower()}"
 
 
 def home(workspace: Workspace) -> Path:

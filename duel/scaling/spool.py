@@ -38,11 +38,9 @@ class Spool:
     tokens: array[int] = field(default_factory=lambda: array("q"))
     ids: list[str] = field(default_factory=list)
     facets: list[tuple[str, ...]] = field(default_factory=list)
-    keys: list[list[str]] = field(default_factory=list)
-    """What ties each to others, but for its own id."""
+    keys: list[list[str]] = field(default_factory=list)  # what ties each to others, but for its own id
     digests: list[bytes] = field(default_factory=list)
-    notes: Counter[str] = field(default_factory=Counter)
-    """What was noticed of them and kept."""
+    notes: Counter[str] = field(default_factory=Counter)  # what was noticed of them and kept
     scrubbed: Counter[str] = field(default_factory=Counter)
     _shared: dict[Any, Any] = field(default_factory=dict)
 

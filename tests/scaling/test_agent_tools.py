@@ -12,8 +12,7 @@ from duel.errors import ItemError, SourceError
 from duel.execution.executor import Start
 from duel.scaling.agent_tools import PlannedCall, Toolset, of_file, ours
 from duel.scaling.row_checks import validators
-from tests.execution.conftest import mirrors, place  # noqa: F401
-from tests.scaling.test_synthesis import carried_out, shop  # noqa: F401
+from tests.scaling.conftest import carried_out
 
 
 def listing(path: Path, shape: str = "mcp") -> Path:
@@ -57,8 +56,8 @@ def test_what_the_tools_cannot_do_the_shell_does_or_the_plan_is_left_out(tmp_pat
 
 def test_rows_call_the_tools_of_the_listing_and_fit_their_schemas(
     tmp_path: Path,
-    mirrors: Path,  # noqa: F811
-    shop: Start,  # noqa: F811
+    mirrors: Path,
+    shop: Start,
 ) -> None:
     made, _ = carried_out(mirrors, shop, 20, of_file(listing(tmp_path / "tools.json")))
     calls = [(row, call) for row in made for call in row.calls()]

@@ -19,21 +19,25 @@ from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.augmentation import CHANGES, Child, Parent
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
-from tests.execution.conftest import mirrors, place  # noqa: F401
+from tests.scaling.conftest import Made, machine
 from tests.scaling.rows import put, row
-from tests.scaling.test_synthesis import carried_out, machine, shop  # noqa: F401
 
 Script = Callable[..., Finished]
+CHILDREN = 3
+"""Of each change that are executed."""
 
 
-def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Path, shop: Start) -> None:  # noqa: F811
-    made, _ = carried_out(mirrors, shop, 40)
+def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Path, shop: Start, made: Made) -> None:
     children: dict[str, list[tuple[ScaledRow, ScaledRow]]] = {name: [] for name in CHANGES}
     drops = LeftOut()
 
     async def work() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
-        for number, parent, draw in augmentation.drawn(made, 3 * len(made), 1):
+        for number, parent, draw in augmentation.drawn(made[0], 3 * len(made[0]), 1):
+            state = draw.getstate()
+            if len(children[draw.choice([*CHANGES])]) >= CHILDREN:
+                continue
+            draw.setstate(state)
             try:
                 child = await augmentation._child(executor, parent, number, draw)
             except ItemError as error:
@@ -59,12 +63,12 @@ def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Pa
 
 
 def test_a_change_that_hides_what_the_answer_needs_or_leaves_another_diff_is_no_child(
-    mirrors: Path,  # noqa: F811
-    shop: Start,  # noqa: F811
+    mirrors: Path,
+    shop: Start,
+    made: Made,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, _ = carried_out(mirrors, shop, 40)
-    edited = next(one for one in made if one.made["kind"] == "edit and check")
+    edited = next(one for one in made[0] if one.made["kind"] == "edit and check")
 
     def outcome(parent: Parent, change: Callable[[Parent, random.Random], Child]) -> str:
         monkeypatch.setattr(augmentation, "CHANGES", {"x": change})

@@ -8,76 +8,38 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from duel.bookkeeping import LeftOut
 from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
-from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.scaling import diversity, episodes
 from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.plans import Ground, LastWords, Place, Steps, plans
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
-from tests.execution.conftest import make_repository, mirrors, place  # noqa: F401
+from tests.scaling.conftest import Made, machine
 from tests.scaling.rows import put, row
 
 Script = Callable[..., Finished]
-SHOP = {
-    "shop/cart.py": "def total_price(goods):\n    net = sum(goods)\n    return net\n\n\n"
-    "def empty_cart(goods):\n    goods.clear()\n",
-    "shop/show.py": "from shop.cart import total_price\n\n\ndef show_price(goods):\n    print(total_price(goods))\n",
-    "shop/tax.py": "class TaxRate:\n    rate = 19\n\n"
-    "    def tax_due(self, net):\n        return net * self.rate / 100\n",
-}
 
 
-def machine(mirrors: Path) -> Sources:  # noqa: F811
-    return Sources(mirrors.parent / "cache", str(mirrors), offline=True)
-
-
-@pytest.fixture
-def shop(mirrors: Path) -> Start:  # noqa: F811
-    return make_repository(mirrors, "acme/shop", SHOP)
-
-
-def carried_out(
-    mirrors: Path,  # noqa: F811
-    shop: Start,
-    tries: int,
-    tools: Toolset | None = None,
-) -> tuple[list[ScaledRow], LeftOut]:
-    drops = LeftOut()
-
-    async def work() -> list[ScaledRow]:
-        executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
-        try:
-            return [made async for made in episodes.rows(executor, [(shop, "MIT")], tries, 3, drops, tools)]
-        finally:
-            await executor.close()
-
-    return asyncio.run(work()), drops
-
-
-def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, shop: Start) -> None:  # noqa: F811
-    made, drops = carried_out(mirrors, shop, 40)
-    assert len(made) + drops.total() == 40 and len({row.made["kind"] for row in made}) >= 8
+def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, shop: Start, made: Made) -> None:
+    rows, drops = made
+    assert len(rows) + drops.total() == 40 and len({row.made["kind"] for row in rows}) >= 8
 
     async def repeat() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
-        for one in made:
+        for one in rows:
             calls = [PlannedCall(call.name, call.arguments) for call in one.calls()]
             seen, _ = await episodes.again(executor, shop, calls)
             assert [found.text for found in seen] == [call.result for call in one.calls()]
         await executor.close()
 
     asyncio.run(repeat())
-    assert all(one.made["failed_calls"] for one in made if one.made["kind"] in {"failed path", "wrong flag"})
-    assert not any(one.calls() for one in made if one.made["kind"] == "ask back")
+    assert all(one.made["failed_calls"] for one in rows if one.made["kind"] in {"failed path", "wrong flag"})
+    assert not any(one.calls() for one in rows if one.made["kind"] == "ask back")
 
 
-def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors: Path, shop: Start) -> None:  # noqa: F811
+def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors: Path, shop: Start) -> None:
     def plan(*calls: PlannedCall, needs: str) -> Steps:
         for call in calls:
             yield "I look.", [call]
@@ -127,11 +89,11 @@ def test_a_set_of_little_variety_says_so_in_the_cards_first_line(script: Script,
     )
 
 
-def test_a_plan_that_is_left_out_is_listed_with_its_reason(mirrors: Path, shop: Start) -> None:  # noqa: F811
-    made, drops = carried_out(mirrors, shop, 40)
+def test_a_plan_that_is_left_out_is_listed_with_its_reason(made: Made) -> None:
+    rows, drops = made
     assert drops and len(drops.rows) == drops.total()
     assert all(left["file"].startswith("synthetic/acme/shop@") and left["instance_id"] for left in drops.rows)
-    assert not {left["file"] for left in drops.rows} & {one.id for one in made}
+    assert not {left["file"] for left in drops.rows} & {one.id for one in rows}
 
 
 def test_names_do_not_fool_the_count_of_frames() -> None:
