@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duel.judging.agreement import krippendorff_alpha, winner
+from duel.judging.scoring import mean
 from duel.judging.statistics import finite
-from duel.judging.vote_table import mean
 from duel.records import DIMENSIONS, Score
 from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.text import shorten

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.vote_table import mean
+from duel.judging.scoring import mean
 from duel.records import DIMENSIONS, Score
 from duel.records.people import PersonVote
 from duel.settings import Settings
