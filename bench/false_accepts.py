@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from duel.judging import gate, looks
 from duel.judging.columns import MISSING, Columns
 from duel.judging.evidence import Case, Evidence
-from duel.judging.vote_table import VoteTable
+from duel.judging.scoring import VoteTable
 from duel.records import DIMENSIONS
 from duel.settings import Settings
 

@@ -37,7 +37,7 @@ def measure(what: str, turns: int, single: bool) -> None:
     import numpy as np
 
     from duel.judging import bounds, gate
-    from duel.judging.vote_table import VoteTable
+    from duel.judging.scoring import VoteTable
     from duel.settings import Settings
     from tests.judging.panels import HEAVY_TIES, case_of, scores_of, simulate
 

@@ -19,9 +19,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from duel.judging.columns import Columns
-from duel.judging.scoring import settle
+from duel.judging.scoring import VoteTable, settle
 from duel.judging.screen import next_votes
-from duel.judging.vote_table import VoteTable
 from duel.records import Score, Vote
 from duel.settings import Settings
 from tests.judging.panels import challengers, score_of

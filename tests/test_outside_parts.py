@@ -94,8 +94,8 @@ def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
 
 
 def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run() -> None:
+    from duel.judging.panel import attempt
     from duel.judging.rubric import JudgedPair
-    from duel.judging.rule_judges import attempt
 
     vote = attempt("rule:broken", lambda history, first, second: 7, JudgedPair("one", [], "a", "b"), "king_first")
     assert (vote.parsed, vote.error.split(":")[0]) == (False, "rule-failed")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from duel.judging.columns import Floats
-from duel.judging.vote_table import VoteTable, correlation, mean
+from duel.judging.scoring import VoteTable, correlation, mean
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:
@@ -18,27 +18,22 @@ def krippendorff_alpha(ratings: ArrayLike) -> float:
     """
     table = np.asarray(ratings, dtype=np.float64)
     levels = np.unique(table[np.isfinite(table)])
-    # (units, levels): how often a unit was given each level.
     if not len(levels):
         return float("nan")
+    # (units, levels): how often a unit was given each level.
     given = np.stack([(table == level).sum(1) for level in levels], axis=1).astype(float)
     given = given[given.sum(1) >= 2]
     if not len(given):
         return float("nan")
-    raters = given.sum(1)
     pairs = np.einsum("uv,uw->uvw", given, given) - np.einsum("uv,vw->uvw", given, np.eye(len(levels)))
-    coincidences = (pairs / (raters - 1)[:, None, None]).sum(0)
-    distance = _ordinal_distance(coincidences.sum(1))
+    coincidences = (pairs / (given.sum(1) - 1)[:, None, None]).sum(0)
     totals = coincidences.sum(1)
+    # Squared distance of two levels: the ratings from one to the other, half of each end's own.
+    ends = np.cumsum(totals) - totals / 2
+    distance = (ends[:, None] - ends[None, :]) ** 2
     expected = float((np.outer(totals, totals) - np.diag(totals)).ravel() @ distance.ravel()) / (totals.sum() - 1)
     observed = float(coincidences.ravel() @ distance.ravel())
     return 1 - observed / expected if expected > 0 else float("nan")
-
-
-def _ordinal_distance(totals: Floats) -> Floats:
-    """Squared distance of two levels: the ratings from one to the other, half of each end's own."""
-    ends = np.cumsum(totals) - totals / 2
-    return np.asarray((ends[:, None] - ends[None, :]) ** 2)
 
 
 def effective_votes(judges: int, correlation_of_errors: float) -> float:
@@ -59,17 +54,15 @@ def pair_correlations(values: Floats, truth: Floats | float = 0.0) -> NDArray[np
     the correlation of the values themselves is then an upper bound of that of the errors.
     """
     errors = values - np.reshape(truth, (-1, 1))
-    judges = values.shape[1]
-    table = np.eye(judges)
-    for one, two in combinations(range(judges), 2):
+    table = np.eye(values.shape[1])
+    for one, two in combinations(range(len(table)), 2):
         table[one, two] = table[two, one] = correlation(errors[:, one], errors[:, two])
     return table
 
 
 def mean_correlation(table: NDArray[np.float64]) -> float:
     """The mean over distinct pairs of judges, NaN where no pair can be compared."""
-    pairs = table[np.triu_indices(len(table), 1)]
-    return float(mean(pairs, axis=0))
+    return float(mean(table[np.triu_indices(len(table), 1)], axis=0))
 
 
 def winner(values: Floats) -> Floats:
@@ -77,23 +70,10 @@ def winner(values: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(values), np.nan, np.sign(np.round(values - 0.5, 9))))
 
 
-def agreement_with_rest(table: VoteTable) -> list[float]:
-    """For each judge the share of turns on which it names the winner that the mean of the other judges names."""
-    shares = []
-    for judge in range(len(table.judges)):
-        rest = mean(np.delete(table.turn_values, judge, axis=1), axis=1)
-        shares.append(_same(winner(table.turn_values[:, judge]), winner(rest)))
-    return shares
-
-
-def pair_agreement(table: VoteTable, one: int, two: int) -> float:
-    """The share of turns on which two judges name the same winner."""
-    return _same(winner(table.turn_values[:, one]), winner(table.turn_values[:, two]))
-
-
-def _same(first: Floats, second: Floats) -> float:
+def same_winner(first: Floats, second: Floats) -> float:
+    """The share of turns on which two values (T,) name the same winner, of those where both are; NaN without any."""
     both = np.isfinite(first) & np.isfinite(second)
-    return float((first[both] == second[both]).mean()) if both.any() else float("nan")
+    return float((winner(first[both]) == winner(second[both])).mean()) if both.any() else float("nan")
 
 
 def flips(table: VoteTable) -> tuple[NDArray[np.int_], NDArray[np.float64]]:

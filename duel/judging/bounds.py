@@ -10,8 +10,7 @@ each is turned into one value a turn whose mean it is (its linearization), so th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import numpy as np
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 
 from duel.judging import statistics
 from duel.judging.columns import Columns, Flags, Floats
+from duel.judging.scoring import VoteTable
 from duel.judging.statistics import Clusters, finite
-from duel.judging.vote_table import VoteTable
 from duel.records import DIMENSIONS, Bound
 from duel.settings import Settings
 
@@ -28,17 +27,10 @@ LOST = -0.5
 # History lengths are cut into at most this many strata of at least this many turns. With deciles 8 % of nulls still
 # passed where votes miss with length; with twenty strata 5 %.
 STRATA, LEAST_IN_STRATUM = 20, 25
-
 # Bounds that stand beside the gate's are the t bound from so many clusters on: 10,000 resamples of 122,908 take 77 s,
 # and the two differ by less than a hundredth of a standard error.
 MOST_RESAMPLED = 20_000
-
 Codes = NDArray[np.intp]
-LABELS: dict[str, Callable[[Columns], list[str]]] = {
-    "repo": lambda columns: [name.rsplit("-", 1)[0].lower() for name in columns.instances],
-    "instance_id": lambda columns: list(columns.instances),
-    "file": lambda columns: [PurePath(name).stem.rsplit("_", 1)[0] for name in columns.files],
-}
 
 
 @dataclass(frozen=True)
@@ -46,26 +38,29 @@ class Units:
     """What counts as one independent unit."""
 
     by: str
-    codes: Codes
-    """(T,): the unit of each turn."""
-    count: int
-    """Units with a parsed turn."""
+    codes: Codes  # (T,): the unit of each turn
+    count: int  # units with a parsed turn
 
     @classmethod
     def of(cls, columns: Columns, parsed: Flags, by: str) -> Units:
-        _, codes = np.unique(np.array(LABELS[by](columns), dtype=np.str_), return_inverse=True)
+        if by == "file":
+            labels = [PurePath(name).stem.rsplit("_", 1)[0] for name in columns.files]
+        else:
+            labels = list(columns.instances)
+        if by == "repo":
+            labels = [name.rsplit("-", 1)[0].lower() for name in labels]
+        _, codes = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
         return cls(by, codes, len(np.unique(codes[parsed])))
 
 
 def choose(columns: Columns, parsed: Flags, settings: Settings) -> tuple[Units, Units]:
     """(the gate's units, those that are shown beside): "auto" takes repositories where there are `min_clusters`."""
-    asked, least = settings.duel.cluster_by, settings.duel.min_clusters
-    repos, pulls = (Units.of(columns, parsed, by) for by in ("repo", "instance_id"))
-    if asked == "auto":
-        return (repos, pulls) if repos.count >= least else (pulls, repos)
-    if asked == "repo":
-        return repos, pulls
-    return Units.of(columns, parsed, asked), repos
+    repos, by = Units.of(columns, parsed, "repo"), settings.duel.cluster_by
+    if by == "auto":
+        by = "repo" if repos.count >= settings.duel.min_clusters else "instance_id"
+    if by == "repo":
+        return repos, Units.of(columns, parsed, "instance_id")
+    return Units.of(columns, parsed, by), repos
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,8 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
     together = Clusters.of(np.column_stack([deltas, table.metric_deltas[parsed], linear]), units.codes[parsed])
     boot = statistics.studentized(together, duel.bootstrap_resamples, duel.seed)
     error, lower = float(total.errors()[0]), boot.lower(level) if level > 0 else np.full(7, -np.inf)
-    bounds = Bounds(
+    everyone = np.ones(len(parsed), dtype=bool)
+    return Bounds(
         mean=center,
         error=finite(error),
         studentized=finite(lower[0]),
@@ -118,11 +114,8 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
             lcb=finite(lower[6]),
             slope=finite(slope),
         ),
+        missing=Bound() if table.whole else bound(made_good(table), everyone, units, settings, level),
     )
-    if table.whole:
-        return bounds
-    everyone = np.ones(len(table.parsed), dtype=bool)
-    return replace(bounds, missing=bound(made_good(table), everyone, units, settings, level))
 
 
 def bound(deltas: Floats, rows: Flags, units: Units, settings: Settings, level: float) -> Bound:
@@ -130,20 +123,23 @@ def bound(deltas: Floats, rows: Flags, units: Units, settings: Settings, level: 
     if not rows.any():
         return Bound()
     clusters = Clusters.of(deltas[rows], units.codes[rows])
-    known: dict[str, float | None] = {"margin": finite(200 * clusters.means()[0])}
-    if clusters.count > 1:
-        known["se"] = finite(clusters.errors()[0])
-        if level > 0:
-            known["lcb"] = known["lcb_t"] = finite(statistics.t_lower(clusters, level)[0])
-            if clusters.count <= MOST_RESAMPLED:
-                boot = statistics.studentized(clusters, settings.duel.bootstrap_resamples, settings.duel.seed)
-                known["lcb"] = finite(boot.lower(level)[0])
-    return Bound(clusters=clusters.count, turns=int(rows.sum()), **known)
+    lower = robust = finite(statistics.t_lower(clusters, level)[0]) if level > 0 else None
+    if level > 0 and 1 < clusters.count <= MOST_RESAMPLED:
+        boot = statistics.studentized(clusters, settings.duel.bootstrap_resamples, settings.duel.seed)
+        lower = finite(boot.lower(level)[0])
+    return Bound(
+        clusters=clusters.count,
+        turns=int(rows.sum()),
+        margin=finite(200 * clusters.means()[0]),
+        se=finite(clusters.errors()[0]),
+        lcb=lower,
+        lcb_t=robust,
+    )
 
 
 def length_difference(columns: Columns) -> Floats:
     """(T,): (challenger - opponent) / the longer of the two, in characters; 0 where lengths are unknown."""
-    opponent, challenger = columns.lengths[:, 0].astype(float), columns.lengths[:, 1].astype(float)
+    opponent, challenger = columns.lengths[:, :2].T.astype(float)
     longer = np.maximum(np.maximum(opponent, challenger), 1)
     known = (opponent >= 0) & (challenger >= 0)
     return np.asarray(np.where(known, (challenger - opponent) / longer, 0.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from sys import intern
 from typing import Any
 
@@ -17,10 +17,8 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 ORDERS = ("king_first", "challenger_first")
-MISSING = 255
-"""No vote, or none that parsed."""
-AT_ONCE = 500
-"""Records that are turned into columns at a time: 12.5 KB each, a row of columns takes 0.5 KB."""
+MISSING = 255  # no vote, or none that parsed
+AT_ONCE = 500  # records that are turned into columns at a time: 12.5 KB each, a row of columns takes 0.5 KB
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 LENGTHS = ("opponent", "challenger", "history")
 
@@ -32,29 +30,18 @@ class Columns:
     judges: tuple[str, ...]
     files: NDArray[np.object_]
     instances: NDArray[np.object_]
-    votes: NDArray[np.uint8]
-    """(T, J, 2, 5): twice the value from the challenger's side, or MISSING."""
-    asked: NDArray[np.int32]
-    """(T, J, 2): replies that the vote took; -1 where it was not asked."""
-    tokens: NDArray[np.int64]
-    """(T, J, 4), in the order of TOKENS."""
-    cost: Floats
-    """(T, J): dollars, NaN where no price is known."""
-    lengths: NDArray[np.int64]
-    """(T, 3): characters in the order of LENGTHS, -1 where unknown."""
-    opponents: NDArray[np.object_]
-    """(T,): the model that wrote the opponent."""
+    votes: NDArray[np.uint8]  # (T, J, 2, 5): twice the value from the challenger's side, or MISSING
+    asked: NDArray[np.int32]  # (T, J, 2): replies that the vote took; -1 where it was not asked
+    tokens: NDArray[np.int64]  # (T, J, 4), in the order of TOKENS
+    cost: Floats  # (T, J): dollars, NaN where no price is known
+    lengths: NDArray[np.int64]  # (T, 3): characters in the order of LENGTHS, -1 where unknown
+    opponents: NDArray[np.object_]  # (T,): the model that wrote the opponent
     challengers: NDArray[np.object_]
-    made_by: NDArray[np.object_]
-    """(T,): fingerprint of the challenger's writer and prompt."""
-    candidates: NDArray[np.object_]
-    """(T,): fingerprint of the texts that were judged."""
-    errors: NDArray[np.object_]
-    """(T,): {judge's place: [slug, …]} of votes that did not parse, or None."""
-    models: NDArray[np.object_]
-    """(T,): {judge's place: model as the endpoint names it}, or None."""
-    attempts: NDArray[np.object_]
-    """(T,): kinds of attempts in either reply, or ()."""
+    made_by: NDArray[np.object_]  # (T,): fingerprint of the challenger's writer and prompt
+    candidates: NDArray[np.object_]  # (T,): fingerprint of the texts that were judged
+    errors: NDArray[np.object_]  # (T,): {judge's place: [slug, …]} of votes that did not parse, or None
+    models: NDArray[np.object_]  # (T,): {judge's place: model as the endpoint names it}, or None
+    attempts: NDArray[np.object_]  # (T,): kinds of attempts in either reply, or ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -84,7 +71,10 @@ class Columns:
                     votes[row, place, order] = [round(2 * value) for value in values]
                 if vote.error:
                     errors[row] = errors[row] or {}
-                    errors[row].setdefault(place, []).append(_slug(vote.error))
+                    # `unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`
+                    parts = vote.error.split(": ")
+                    slug = ": ".join(parts[: 2 if parts[0] == "unparsed" else 1])
+                    errors[row].setdefault(place, []).append(slug)
             named = {place_of[vote.judge]: vote.model for vote in score.votes if vote.model and vote.judge in place_of}
             models[row] = shared.setdefault(tuple(named.items()), named) if named else None
         return cls(
@@ -107,19 +97,15 @@ class Columns:
 
     def where(self, rows: Any) -> Columns:
         """The rows that a mask, or a list of places, picks."""
-        picked = {f.name: getattr(self, f.name)[rows] for f in _arrays()}
-        return Columns(judges=self.judges, **picked)
+        return Columns(self.judges, *(getattr(self, name)[rows] for name in ARRAYS))
 
     @classmethod
     def stacked(cls, parts: Sequence[Columns], judges: Sequence[str]) -> Columns:
         """The rows of all `parts`, which have the same judges."""
-        if not parts:
-            return cls.of([], judges)
-        rows = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in _arrays()}
-        return cls(judges=tuple(judges), **rows)
+        parts = parts or [cls.of([], judges)]
+        return cls(tuple(judges), *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
 
     def joined(self, other: Columns) -> Columns:
-        """These rows, then those of `other`."""
         return Columns.stacked([self, other], self.judges)
 
     @property
@@ -145,20 +131,14 @@ class Filling:
     def add(self, score: Score) -> None:
         self._waiting.append(score)
         if len(self._waiting) == AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
             self._parts.append(Columns.of(self._waiting, self.judges))
             self._waiting = []
 
     def columns(self) -> Columns:
-        self._flush()
-        return Columns.stacked(self._parts, self.judges)
+        return Columns.stacked([*self._parts, Columns.of(self._waiting, self.judges)], self.judges)
 
 
-def _arrays() -> Iterable[Field[Any]]:
-    return [f for f in fields(Columns) if f.name != "judges"]
+ARRAYS = tuple(one.name for one in fields(Columns) if one.name != "judges")
 
 
 def objects(values: Iterable[Any]) -> NDArray[np.object_]:
@@ -167,9 +147,3 @@ def objects(values: Iterable[Any]) -> NDArray[np.object_]:
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
-
-
-def _slug(error: str) -> str:
-    """`unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`."""
-    parts = error.split(": ")
-    return ": ".join(parts[: 2 if parts[0] == "unparsed" else 1])

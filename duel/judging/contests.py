@@ -33,23 +33,18 @@ ATTACKS = {
 
 @dataclass(frozen=True)
 class Contest:
-    """One kind of comparison. `folder` lies under `score/`; "" is the duel's own place."""
+    """One kind of comparison; its scores lie in `score/`, those of the further ones in folders there."""
 
     name: str
-    pair: Callable[[str, Answer, Settings], JudgedPair | None]
-    """The two texts of a turn, or None where it has no such pair."""
+    pair: Callable[[str, Answer, Settings], JudgedPair | None]  # the texts of a turn, None where it has no such pair
     twins: int = 0
-    stage: str = "judge"
-    """How the ledger groups what its judges are asked."""
+    stage: str = "judge"  # how the ledger groups what its judges are asked
 
     def path(self, workspace: Workspace, item: str) -> Path:
         return workspace.score_path(item, "" if self.name == "duel" else self.name)
 
     def paths(self, workspace: Workspace) -> list[Path]:
-        """Every score of this contest, in natural order."""
-        if self.name == "duel":
-            return workspace.score_paths()
-        return workspace.side_scores(self.name)
+        return workspace.score_paths() if self.name == "duel" else workspace.side_scores(self.name)
 
 
 def _noise_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | None:

@@ -7,45 +7,35 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from duel.judging import bounds, looks
 from duel.judging.bounds import Bounds, Units
 from duel.judging.columns import Columns, Floats
 from duel.judging.rubric import short_hash
+from duel.judging.scoring import VoteTable
 from duel.judging.statistics import finite
-from duel.judging.vote_table import VoteTable
 from duel.registry import Registry
 from duel.settings import Settings
 
+# Obstacles that count towards the leak fraction: the challenger tells what it may not, or speaks to the judges.
 LEAKING = ("leak", "attempt")
-"""Obstacles that count towards the leak fraction: the challenger tells what it may not, or speaks to the judges."""
 
 
 @dataclass(frozen=True)
 class Case:
     """What is brought before the gate: the votes on one mode's pairs, and what is known of them."""
 
-    columns: Columns
-    """The turns that could be kept."""
+    columns: Columns  # the turns that could be kept
     settings: Settings
     mode: int = 2
-    made_with: Mapping[str, str] = field(default_factory=dict)
-    """Fingerprints of rubric and panel."""
-    noise: Columns | None = None
-    """The king against its own second answer."""
-    canary: Columns | None = None
-    """The king against itself with an attack added; `attacks` names the kind of each."""
+    made_with: Mapping[str, str] = field(default_factory=dict)  # fingerprints of rubric and panel
+    noise: Columns | None = None  # the king against its own second answer
+    canary: Columns | None = None  # the king against itself with an attack added, of the kinds in `attacks`
     attacks: Sequence[str] = ()
-    confirmed: Mapping[str, float] = field(default_factory=dict)
-    """File -> the score of a second, independent look."""
-    ineligible: Columns | None = None
-    """Turns that were judged although they cannot be kept (`[judge] ineligible`)."""
-    kept_out: Mapping[str, str] = field(default_factory=dict)
-    """File -> slug of what keeps the turn out of every bucket, judged or not."""
+    confirmed: Mapping[str, float] = field(default_factory=dict)  # file -> score of a second, independent look
+    ineligible: Columns | None = None  # judged although they cannot be kept (`[judge] ineligible`)
+    kept_out: Mapping[str, str] = field(default_factory=dict)  # file -> slug of what keeps it out of every bucket
     left_out: Mapping[str, int] = field(default_factory=dict)
-    earlier: Sequence[Mapping[str, Any]] = ()
-    """The looks taken in this workspace before this one."""
+    earlier: Sequence[Mapping[str, Any]] = ()  # the looks taken in this workspace before this one
 
 
 @dataclass(frozen=True)
@@ -53,20 +43,14 @@ class Evidence:
     """A case with its tables and bounds."""
 
     case: Case
-    table: VoteTable
-    """What the gate rests on: all votes, or under the screen the first vote of each turn."""
-    panel: VoteTable
-    """The full panel's votes, from which buckets and agreement follow."""
+    table: VoteTable  # what the gate rests on: all votes, or under the screen the first vote of each turn
+    panel: VoteTable  # the full panel's votes, from which buckets and agreement follow
     units: Units
     other_units: Units
-    challenger: str
-    """The challenger's fingerprint."""
+    challenger: str  # its fingerprint, as those of all votes and of the settings that make the tested figures
     votes: str
-    """The fingerprint of all votes."""
     statistic: str
-    """The fingerprint of the settings that turn votes into the figures that are tested."""
-    level: float
-    """What the bound of this look may use of alpha."""
+    level: float  # what the bound of this look may use of alpha
     bounds: Bounds
 
     @classmethod
@@ -89,7 +73,6 @@ class Evidence:
 
     @property
     def columns(self) -> Columns:
-        """The turns that could be kept."""
         return self.case.columns
 
     @cached_property
@@ -106,12 +89,10 @@ class Evidence:
 
     @property
     def margin(self) -> float | None:
-        """challenger_score - king_score."""
         return None if self.points is None else 2 * self.points - 100
 
     @property
     def leak_fraction(self) -> float | None:
-        """The share of turns whose challenger leaks or speaks to the judges."""
         turns = len(self.columns) + len(self.case.kept_out)
         return sum(slug in LEAKING for slug in self.case.kept_out.values()) / turns if turns else None
 
@@ -120,10 +101,10 @@ class Evidence:
         found = self.case.noise
         return VoteTable.of(found, self.settings) if found is not None and len(found) else None
 
-    @cached_property
+    @property
     def scores(self) -> Floats:
         """(T,): the full panel's points, NaN where a turn has none: what buckets are made of."""
-        return np.asarray(self.panel.standings.scores)
+        return self.panel.standings.scores
 
 
 def statistic(settings: Settings, clustered: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from duel.judging import looks
 from duel.judging.evidence import FIGURES, Case, Evidence
 from duel.judging.rubric import short_hash
-from duel.records import Gate, Looks, Verdict, WhatIf, WinMargin
+from duel.records import Gate, Verdict, WhatIf, WinMargin
 from duel.records.decision import Decision
 from duel.settings import Settings
 
@@ -20,15 +20,30 @@ UNITS = {"repo": "repositories", "instance_id": "pull requests", "file": "prompt
 def decide(case: Case) -> Verdict:
     """The verdict on `case`. No call, no clock: the same case gives the same verdict."""
     evidence, gates, decision = judged(case)
-    fields = {
+    duel = case.settings.duel
+    look = {
+        "challenger": evidence.challenger,
+        "writers": sorted(set(case.columns.challengers)),
+        "mode": case.mode,
+        "turns": len(case.columns),
+        "parsed": evidence.parsed,
+        "clusters": evidence.units.count,
+        "alpha": evidence.level,
+        "margin": evidence.margin,
+        "lcb": evidence.bounds.studentized,
+        "decision": decision,
+        "votes": evidence.votes,
+        "statistic": evidence.statistic,
+    }
+    fields: dict[str, Any] = {
         "accepted": decision == "accepted",
         "decision": decision,
         "gates": gates,
         "why": reasons(gates, decision, evidence),
         "mode": case.mode,
         "opponent": "king" if case.mode == 2 else "assistant",
-        "win_margin": case.settings.duel.win_margin,
-        "looks": _looks(evidence, decision),
+        "win_margin": duel.win_margin,
+        "looks": looks.summary(looks.joined(case.earlier, look), duel.looks, evidence.challenger),
         "left_out": dict(sorted(case.left_out.items())),
         "made_with": {
             "rubric": case.made_with.get("rubric", ""),
@@ -44,7 +59,10 @@ def decide(case: Case) -> Verdict:
         more |= found.pop("figures", {})
         fields |= found
     verdict = Verdict(**fields, figures=more)
-    margins = [_at(evidence, win) for win in sorted({*WHAT_IF_MARGINS, case.settings.duel.win_margin})]
+    margins = [
+        WinMargin(win_margin=win, decision=decide_by(gates_at(evidence, win), evidence), current=win == duel.win_margin)
+        for win in sorted({*WHAT_IF_MARGINS, duel.win_margin})
+    ]
     return verdict.model_copy(update={"what_if": WhatIf(thresholds=verdict.what_if.thresholds, margins=margins)})
 
 
@@ -65,7 +83,7 @@ def gates_at(evidence: Evidence, win_margin: float) -> list[Gate]:
         at_least("margin", evidence.margin, win_margin),
         Gate(name="lcb", value=lcb, threshold=reach, held=lcb is not None and lcb > 0 and lcb >= reach - ROUNDING),
         at_least("clusters", evidence.units.count, duel.min_clusters),
-        _most("leak_fraction", evidence.leak_fraction, duel.max_leak_frac),
+        at_most("leak_fraction", evidence.leak_fraction, duel.max_leak_frac),
         Gate(name="missing_votes", value=missing, threshold=0.0, held=missing is not None and missing > 0),
     ]
 
@@ -75,7 +93,7 @@ def at_least(name: str, value: float | None, threshold: float) -> Gate:
     return Gate(name=name, value=value, threshold=threshold, held=value is not None and value >= threshold - ROUNDING)
 
 
-def _most(name: str, value: float | None, threshold: float) -> Gate:
+def at_most(name: str, value: float | None, threshold: float) -> Gate:
     return Gate(name=name, value=value, threshold=threshold, held=value is not None and value <= threshold + ROUNDING)
 
 
@@ -96,12 +114,14 @@ def length_explains(evidence: Evidence) -> bool:
 
 def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> list[str]:
     """The verdict in sentences."""
-    units, least = evidence.units, evidence.settings.duel.min_clusters
+    units, duel = evidence.units, evidence.settings.duel
+    lower = f"The lower bound does not exceed {'win_margin' if duel.margin_bound else '0'}: what is seen may be noise."
+    used_up = "The planned looks at this challenger are used up: another look, or statistic, can accept nothing."
     words = {
         "parsed_fraction": "Too few turns are parsed.",
         "margin": "The margin is under the one that is asked for.",
-        "lcb": _why_the_bound_fails(evidence),
-        "clusters": f"{units.count} {UNITS[units.by]} are too few to decide on; {least} are needed.",
+        "lcb": lower if evidence.level > 0 else used_up,
+        "clusters": f"{units.count} {UNITS[units.by]} are too few to decide on; {duel.min_clusters} are needed.",
         "leak_fraction": "Too many challengers leak the pull request or speak to the judges.",
         "missing_votes": "With the missing votes made good, the lower bound is not above 0: votes that miss where"
         " the challenger does worse may explain the win.",
@@ -111,54 +131,17 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
         said.append("Every condition holds, but at equal length the lower bound is not above 0: length may explain it.")
     if not said:
         said.append("Every condition of the gate holds.")
-    if units.by == "instance_id" and evidence.settings.duel.cluster_by == "auto":
+    if units.by == "instance_id" and duel.cluster_by == "auto":
         said.append(
-            f"The turns come from {evidence.other_units.count} repositories, fewer than {least}: the verdict speaks of"
-            " these repositories alone."
+            f"The turns come from {evidence.other_units.count} repositories, fewer than {duel.min_clusters}: the"
+            " verdict speaks of these repositories alone."
         )
-    if decision == "accepted" and not evidence.settings.duel.margin_bound:
+    if decision == "accepted" and not duel.margin_bound:
         said.append(
             "The margin is the one that was seen; the bound is tested against 0. With margin_bound = true the bound"
             " itself must reach win_margin."
         )
     return said
-
-
-def _why_the_bound_fails(evidence: Evidence) -> str:
-    if evidence.level > 0:
-        reach = "win_margin" if evidence.settings.duel.margin_bound else "0"
-        return f"The lower bound does not exceed {reach}: what is seen may be noise."
-    return "The planned looks at this challenger are used up: another statistic, or another look, can accept nothing."
-
-
-def _at(evidence: Evidence, win_margin: float) -> WinMargin:
-    decision = decide_by(gates_at(evidence, win_margin), evidence)
-    current = win_margin == evidence.settings.duel.win_margin
-    return WinMargin(win_margin=win_margin, decision=decision, current=current)
-
-
-def _looks(evidence: Evidence, decision: Decision) -> Looks:
-    history = looks.joined(evidence.case.earlier, look_of(evidence, decision))
-    return looks.summary(history, evidence.settings.duel.looks, evidence.challenger)
-
-
-def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
-    """This verdict as the history of looks keeps it."""
-    columns = evidence.columns
-    return {
-        "challenger": evidence.challenger,
-        "writers": sorted(set(columns.challengers)),
-        "mode": evidence.case.mode,
-        "turns": len(columns),
-        "parsed": evidence.parsed,
-        "clusters": evidence.units.count,
-        "alpha": evidence.level,
-        "margin": evidence.margin,
-        "lcb": evidence.bounds.studentized,
-        "decision": decision,
-        "votes": evidence.votes,
-        "statistic": evidence.statistic,
-    }
 
 
 def gate_hash(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from duel.judging import gate, rubric
 from duel.judging.columns import Columns
 from duel.judging.evidence import Case
-from duel.judging.rule_judges import PairJudge, cast_vote
+from duel.judging.panel import PairJudge, cast_vote
 from duel.judging.scoring import settle
 from duel.records import Answer, Message, Score, Verdict
 from duel.settings import Settings
@@ -21,18 +21,19 @@ def judge(
     pull request of its own. Raises ValueError for a judge that gives anything but 0, 1 and 2.
     """
     settings = panel_of(judges, settings)
-    scores = []
+    mode, scores = settings.duel.mode, []
     for number, given in enumerate(pairs, start=1):
-        answer = given if isinstance(given, Answer) else _answer(number, *given)
-        pair = rubric.pair_of(f"pair_{number}", answer, settings.duel.mode, settings.judge.observed)
-        votes = [
-            cast_vote(name, judges[name], pair, order)
-            for name in judges
-            for order in rubric.orders(pair.item, settings)
-        ]
+        name = f"pair_{number}"
+        if isinstance(given, Answer):
+            answer = given
+        else:
+            asked = [Message(role="user", content="")]
+            answer = Answer(instance_id=name, king=given[0], challenger=given[1], messages=asked)
+        pair = rubric.pair_of(name, answer, mode, settings.judge.observed)
+        votes = [cast_vote(judge, judges[judge], pair, order) for judge, order in rubric.owed_votes(name, settings)]
         lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
-        blank = Score(file=pair.item, instance_id=answer.instance_id, mode=settings.duel.mode, lengths=lengths)
-        scores.append(settle(blank.model_copy(update={"votes": votes}), settings))
+        score = Score(file=name, instance_id=answer.instance_id, mode=mode, votes=votes, lengths=lengths)
+        scores.append(settle(score, settings))
     return scores
 
 
@@ -47,9 +48,3 @@ def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Set
     """`settings` with these judges as the panel, each asked in full."""
     settings = settings or Settings()
     return settings.with_keys(judge={"models": list(judges), "thinking_models": [], "strategy": "full"})
-
-
-def _answer(number: int, king: str, challenger: str) -> Answer:
-    return Answer(
-        instance_id=f"pair_{number}", king=king, challenger=challenger, messages=[Message(role="user", content="")]
-    )

@@ -1,4 +1,4 @@
-"""Pairs of turns whose better side is known without asking anyone: a benchmark of judges, its pairs and its scores.
+"""Pairs of turns whose better side is known without asking anyone: the pairs of a benchmark of judges.
 
 By construction: the good side is the recorded turn of a run where its own observation bears it out; the other side is
 the same turn with one flaw. By execution: both commands ran from one state, and one failed, edited nothing or flooded.
@@ -8,9 +8,8 @@ Controls have no better side: a judge must call them draws.
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
 from random import Random
 
 from duel import shell, turn
@@ -29,11 +28,8 @@ _FLAGS = {
     "cat": "--line-numbers",
     "head": "--rows=20",
 }
-_CERTAIN = re.compile(
-    r"No such file|unrecognized option|unknown option|invalid option|command not found|syntax error|EOF"
-)
+_CERTAIN = re.compile(r"No such file|(?:unrecognized|unknown|invalid) option|command not found|syntax error|EOF")
 _SUBMIT = f"echo {shell.SENTINELS[0]}"
-_Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +44,7 @@ class KnownPair:
     better: str
     worse: str
     why: str = ""
-    evidence: tuple[Observed, Observed] | None = None
-    """What the commands of `better` and `worse` did, where both were run from one state."""
+    evidence: tuple[Observed, Observed] | None = None  # of `better` and `worse`, where both were run from one state
 
     @property
     def control(self) -> bool:
@@ -140,28 +135,23 @@ def by_construction(instance_id: str, messages: Sequence[Message], row: str = ""
         about.seen = "\n".join(message.content for message in messages[:at])
         about.edits_later = any(styles[later] == "edit" for later in replies if later > at)
         if _sound(command, messages[at + 1].content, about):
-            key = f"{instance_id}{row}#{at}"
+            key, history = f"{instance_id}{row}#{at}", messages[:at]
             for kind, (flaw, dimension) in FLAWS.items():
                 if (found := flaw(command, about)) and found[0] != command:
-                    worse = _with_command(text, command, found[0])
-                    yield KnownPair(f"{key}#{kind}", kind, dimension, instance_id, messages[:at], text, worse, found[1])
-            two = f"{text}\n\n```bash\nls\n```"
-            yield KnownPair(
-                f"{key}#two-blocks", "two-blocks", "protocol", instance_id, messages[:at], text, two, "two blocks"
-            )
-            for kind, other in (("control-same", text), ("control-blanks", f"{text}\n")):
-                yield KnownPair(f"{key}#{kind}", kind, "", instance_id, messages[:at], text, other)
+                    # In its block alone: the thought may hold the same words.
+                    start, end = turn.BLOCK.search(text).span(1)  # type: ignore[union-attr]
+                    worse = text[:start] + text[start:end].replace(command, found[0], 1) + text[end:]
+                    yield KnownPair(f"{key}#{kind}", kind, dimension, instance_id, history, text, worse, found[1])
+            for kind, dimension, other, why in (
+                ("two-blocks", "protocol", f"{text}\n\n```bash\nls\n```", "two blocks"),
+                ("control-same", "", text, ""),
+                ("control-blanks", "", f"{text}\n", ""),
+            ):
+                yield KnownPair(f"{key}#{kind}", kind, dimension, instance_id, history, text, other, why)
         if styles[at] in ("edit", "version control", "run"):
             about.before = [(old, True) for old, _ in about.before]
             about.edited = about.edited or styles[at] == "edit"
         about.before.append((command, False))
-
-
-def _with_command(text: str, command: str, other: str) -> str:
-    """The same turn with another command in its block; its thought may hold the same words."""
-    block = turn.BLOCK.search(text)
-    assert block
-    return text[: block.start(1)] + block[1].replace(command, other, 1) + text[block.end(1) :]
 
 
 def _sound(command: str, observation: str, about: Context) -> bool:
@@ -226,59 +216,3 @@ def draw(pairs: Iterable[KnownPair], each: int, seed: int = 0) -> list[KnownPair
 def better_is_challenger(pair: KnownPair) -> bool:
     """Which side the better turn is asked as: half of the pairs, drawn by their name."""
     return hashlib.sha256(pair.id.encode()).digest()[0] % 2 == 0
-
-
-@dataclass(slots=True)
-class KnownTruthFigures:
-    """One judge on one kind of pair. Of controls, a draw is right and any preference is wrong."""
-
-    pairs: int = 0
-    right: int = 0
-    drawn: int = 0
-    wrong: int = 0
-    flips: int = 0
-    unparsed: int = 0
-    clusters: set[str] = field(default_factory=set)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Right answers, a draw counted half, of the parsed pairs; None without any."""
-        parsed = self.pairs - self.unparsed
-        return (self.right + self.drawn / 2) / parsed if parsed else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval over pull requests: pairs of one are not independent."""
-        share, count = self.accuracy, min(len(self.clusters), self.pairs - self.unparsed)
-        if share is None or not count:
-            return None
-        middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-        half = _Z * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-
-# (judge, pair's id) -> what each order said: 1.0 for the better side, 0.5 drawn, 0.0 for the worse, None unparsed.
-Said = Mapping[tuple[str, str], Sequence[float | None]]
-
-
-def score(pairs: Iterable[KnownPair], said: Said) -> dict[tuple[str, str], KnownTruthFigures]:
-    """(judge, kind) -> how often the judge knew. A preference that turns with the order is a draw, and a flip."""
-    known = {pair.id: pair for pair in pairs}
-    table: defaultdict[tuple[str, str], KnownTruthFigures] = defaultdict(KnownTruthFigures)
-    for (judge, item), orders in said.items():
-        pair = known.get(item)
-        if pair is None:
-            continue
-        row = table[judge, pair.kind]
-        row.pairs += 1
-        values = [value for value in orders if value is not None]
-        if len(values) < len(orders) or not values:
-            row.unparsed += 1
-            continue
-        row.clusters.add(pair.instance_id)
-        mean = sum(values) / len(values)
-        row.flips += min(values) < 0.5 < max(values)
-        right = mean == 0.5 if pair.control else mean > 0.5
-        drawn = mean == 0.5 and not pair.control
-        row.right, row.drawn, row.wrong = row.right + right, row.drawn + drawn, row.wrong + (not right and not drawn)
-    return dict(table)

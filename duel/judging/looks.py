@@ -23,6 +23,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import orjson
 
 from duel.errors import UserError
 from duel.records import Looks
@@ -47,8 +48,6 @@ def path(workspace: Workspace) -> Path:
 
 def read(workspace: Workspace) -> list[dict[str, Any]]:
     """The looks taken in this workspace, oldest first. Raises UserError where the file is damaged."""
-    import orjson
-
     file = path(workspace)
     try:
         kept = orjson.loads(file.read_bytes())
@@ -66,8 +65,6 @@ def read(workspace: Workspace) -> list[dict[str, Any]]:
 
 def save(workspace: Workspace, looks: Sequence[Mapping[str, Any]]) -> None:
     """Keep the history, if it has changed."""
-    import orjson
-
     option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     data = orjson.dumps({"format": FORMAT, "looks": list(looks)}, option=option)
     if not path(workspace).exists() or path(workspace).read_bytes() != data:
@@ -80,7 +77,7 @@ def level(
     alpha: float,
     planned: int,
     tested: str = "",
-    parsed: int | None = None,
+    parsed: float = math.inf,
 ) -> float:
     """The level that the next look at a challenger may use; 0 beyond the plan.
 
@@ -89,8 +86,8 @@ def level(
     best of many statistics is no test.
     """
     if planned == 1:
-        shopped = any(other_statistic(look, tested) and _hardly_more(look, parsed) for look in earlier)
-        return 0.0 if shopped else alpha
+        others = (look for look in earlier if other_statistic(look, tested))
+        return 0.0 if any(parsed < _GROWTH * int(look.get("parsed") or 0) for look in others) else alpha
     number = len(earlier) + 1
     if number > planned:
         return 0.0
@@ -113,27 +110,12 @@ def other_statistic(look: Mapping[str, Any], tested: str) -> bool:
     return bool(tested) and look.get("statistic", tested) != tested
 
 
-def _hardly_more(look: Mapping[str, Any], parsed: int | None) -> bool:
-    return parsed is not None and parsed < _GROWTH * int(look.get("parsed") or 0)
-
-
 def _spent(share: float, alpha: float) -> float:
-    if share <= 0:
-        return 0.0
-    return 2 - 2 * _NORMAL.cdf(_NORMAL.inv_cdf(1 - alpha / 2) / share**0.5)
+    return 2 - 2 * _NORMAL.cdf(_NORMAL.inv_cdf(1 - alpha / 2) / share**0.5) if share > 0 else 0.0
 
 
 def _bound(alpha: float) -> float:
     return _NORMAL.inv_cdf(1 - alpha) if alpha > 0 else _SPAN
-
-
-def crossing(information: Sequence[float], bounds: Sequence[float]) -> list[float]:
-    """For each look the chance that a walk without drift first exceeds its bound there.
-
-    `information` grows from look to look (clusters, or any unit in which variance grows); `bounds` are quantiles.
-    """
-    walk = _Walk()
-    return [walk.cut(seen, bound) for seen, bound in zip(information, bounds, strict=True)]
 
 
 class _Walk:
@@ -163,23 +145,15 @@ def chances(looks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     bound = min(1.0, sum(float(look["alpha"]) for look in looks))
     clear = 1.0
     for challenger in dict.fromkeys(look["challenger"] for look in looks):
-        own = [look for look in looks if look["challenger"] == challenger]
-        clear *= 1 - _chance(own)
+        walk, seen, chance, extra = _Walk(), 0.0, 0.0, 0.0
+        for look in (look for look in looks if look["challenger"] == challenger):
+            if seen and look["clusters"] < _GROWTH * seen:
+                extra += float(look["alpha"])  # hardly any new pull requests: its level in full
+            elif look["clusters"] > 0:
+                seen = float(look["clusters"])
+                chance += walk.cut(seen, _bound(float(look["alpha"])))
+        clear *= 1 - min(1.0, chance + extra)
     return bound, min(bound, 1 - clear)
-
-
-def _chance(looks: Sequence[Mapping[str, Any]]) -> float:
-    """One challenger's chance; a look that saw hardly any new pull requests adds its level in full."""
-    information: list[float] = []
-    bounds: list[float] = []
-    extra = 0.0
-    for look in looks:
-        if information and look["clusters"] < _GROWTH * information[-1]:
-            extra += float(look["alpha"])
-        elif look["clusters"] > 0:
-            information.append(float(look["clusters"]))
-            bounds.append(_bound(float(look["alpha"])))
-    return min(1.0, sum(crossing(information, bounds)) + extra)
 
 
 def before(

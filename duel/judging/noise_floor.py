@@ -40,7 +40,6 @@ def drawn(stage: Stage, count: int, fits: Callable[[Answer], bool] = lambda _: T
 
 
 def open_answers(answers: Iterable[tuple[Path, Answer]], stage: Stage) -> Iterator[SecondAnswer]:
-    """A job for every turn that has no second answer to the question of today."""
     for path, answer in answers:
         if stage.again or second_king(path.stem, answer, stage.settings) is None:
             yield SecondAnswer(stage, path, answer)
@@ -58,28 +57,23 @@ class SecondAnswer:
     def item(self) -> str:
         return self.path.stem
 
-    @property
-    def request(self) -> Request:
-        settings = self.stage.settings
-        return writer_request(
-            settings, "noise", self.item, settings.king_model, self.answer.messages, occurrence=SECOND
-        )
-
     def requests(self) -> list[Request]:
-        return [self.request]
+        settings, messages = self.stage.settings, self.answer.messages
+        return [writer_request(settings, "noise", self.item, settings.king_model, messages, occurrence=SECOND)]
 
     async def work(self, ask: Ask) -> None:
         """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
-        question = Question(self.request, self.request.key)
+        [request] = self.requests()
         try:
-            reply, made = await ask_for_turn(ask, question, self.stage.settings.generate.format_retries)
+            reply, made = await ask_for_turn(
+                ask, Question(request, request.key), self.stage.settings.generate.format_retries
+            )
         except Refused as refused:
             raise ItemError(refused.reason, "no well-formed second answer") from None
         answer = self.answer
-        before = next((c for c in answer.of_side("king") if c.made and is_second(c.made.plan) and not c.chosen), None)
-        number = 1 + max(
-            (int(c.id.rpartition("-")[2]) for c in answer.of_side("king") if c.id[-1].isdigit()), default=1
-        )
+        kings = answer.of_side("king")
+        before = next((c for c in kings if c.made and is_second(c.made.plan) and not c.chosen), None)
+        number = 1 + max((int(c.id.rpartition("-")[2]) for c in kings if c.id[-1].isdigit()), default=1)
         answer.put(Candidate(id=before.id if before else f"king-{number}", side="king", text=reply.text, made=made))
         self.stage.workspace.save(self.path, answer)
 

@@ -1,22 +1,27 @@
-"""The panel at work: which pairs are to be judged, one job a pair, its score saved once its votes are in."""
+"""The panel at work: which pairs are to be judged, one job a pair, its score saved once its votes are in.
+
+A judge is a model, or a plain function: `rule:<name>` in `[judge] models` is a part from outside, and costs nothing.
+Its votes count like those of any other judge, so a length rule or a linter may sit beside models.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import judge_replies, rubric, rule_judges, screen
+from duel.judging import judge_replies, rubric, screen
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
-from duel.records import RULE, Answer, PairIds, Score, Vote
+from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Vote
+from duel.registry import Registry
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -25,6 +30,11 @@ if TYPE_CHECKING:
 
 COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
+PairJudge: TypeAlias = Callable[[Sequence[Message], str, str], int | Mapping[str, int]]
+"""(history, first reply, second reply) -> 1 for the first, 2 for the second, 0 for a draw, or these by dimension."""
+
+JUDGES: Registry[PairJudge] = Registry("judge")
+
 
 @dataclass
 class Panel:
@@ -32,12 +42,11 @@ class Panel:
 
     stage: Stage
     contest: Contest = DUEL
+    # Of every turn that came by, by file stem: the fingerprint of its candidates; and those whose judges are shown what
+    # the commands did, because their rubric is another one.
     candidates: dict[str, str] = field(default_factory=dict)
-    """Fingerprint of the candidates of every turn that came by, by file stem."""
     with_evidence: set[str] = field(default_factory=set)
-    """Those whose judges are shown what the commands did: their rubric is another one."""
-    asked_anew: Counter[str] = field(default_factory=Counter)
-    """Why scores that lie there cannot be used."""
+    asked_anew: Counter[str] = field(default_factory=Counter)  # why scores that lie there cannot be used
 
     @property
     def workspace(self) -> Workspace:
@@ -53,15 +62,10 @@ class Panel:
         return self.settings.duel.mode if self.contest.pair is DUEL.pair else 2
 
     @cached_property
-    def secret(self) -> bytes:
-        """What keys the nonces of this workspace."""
-        return self.workspace.secret()
-
-    @cached_property
-    def rules(self) -> dict[str, rule_judges.PairJudge]:
+    def rules(self) -> dict[str, PairJudge]:
         """The judges that are functions. Raises SettingsError for one that is not there."""
         named = [model for model in self.settings.judge.models if model.startswith(RULE)]
-        return {model: rule_judges.JUDGES[model.removeprefix(RULE)] for model in named}
+        return {model: JUDGES[model.removeprefix(RULE)] for model in named}
 
     @cached_property
     def made_with(self) -> dict[str, str]:
@@ -154,6 +158,11 @@ class Panel:
 
 def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
     """A score without votes: everything that is known of the pair before a judge has seen it."""
+    chosen = answer.chosen("challenger")
+    written = chosen.made if chosen else None
+    # Its model, its prompt template and how it was chosen make the challenger this one and no other.
+    how = [chosen.selection.method] if chosen and chosen.selection else []
+    writer = short_hash([written.model, written.template_hash, *how] if written else [])
     opponent = "king" if mode == 2 else "assistant"
     sides = {opponent: pair.opponent, "challenger": pair.challenger}
     made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
@@ -174,18 +183,10 @@ def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[
             **made_with,
             "rubric": rubric.rubric_hash(pair.has_evidence),
             "candidates": rubric.fingerprint(pair),
-            "challenger": _writer(answer),
+            "challenger": writer,
         },
         evidence="same" if pair.same else "shown" if pair.has_evidence else pair.unobserved,
     )
-
-
-def _writer(answer: Answer) -> str:
-    """Who wrote the challenger: its model, its prompt template and how it was chosen make it this one and no other."""
-    chosen = answer.chosen("challenger")
-    made = chosen.made if chosen else None
-    how = [chosen.selection.method] if chosen and chosen.selection else []
-    return short_hash([made.model, made.template_hash, *how] if made else [])
 
 
 @dataclass
@@ -196,8 +197,7 @@ class OpenPair:
     pair: JudgedPair
     answer: Answer
     kept: Score | None
-    twins: int = 0
-    """Pairs before this one with the very same texts."""
+    twins: int = 0  # pairs before this one with the very same texts
 
     @property
     def item(self) -> str:
@@ -207,7 +207,7 @@ class OpenPair:
     def questions(self) -> dict[Key, Request]:
         """The request for every vote that may be asked; built when the pair comes up, because it is long."""
         panel = self.panel
-        return rubric.requests(self.pair, panel.settings, panel.secret, self.twins, panel.contest.stage)
+        return rubric.requests(self.pair, panel.settings, panel.workspace.secret(), self.twins, panel.contest.stage)
 
     def requests(self) -> list[Request]:
         there = [vote for vote in self.kept.votes if self.panel.is_settled(vote)] if self.kept else []
@@ -246,11 +246,11 @@ class OpenPair:
         """One judge's vote in one order, asked again while it does not parse, `rescore_passes` times at most."""
         judge, order = key
         if judge in self.panel.rules:
-            return by_rule(rule_judges.attempt(judge, self.panel.rules[judge], self.pair, order), self.pair)
+            return by_rule(attempt(judge, self.panel.rules[judge], self.pair, order), self.pair)
         vote = before or Vote(judge=judge, order=order)
-        for attempt in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
+        for number in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
             try:
-                reply = await ask(rubric.asking(self.questions[key], attempt))
+                reply = await ask(rubric.asking(self.questions[key], number))
             except ItemError as error:
                 return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
             vote = counted(vote, reply)
@@ -281,3 +281,24 @@ def counted(vote: Vote, reply: Reply) -> Vote:
     }
     cost = None if reply.cost is None and vote.cost is None else (vote.cost or 0.0) + (reply.cost or 0.0)
     return vote.model_copy(update={"usage": usage, "cost": cost, "model": reply.model, "asked": vote.asked + 1})
+
+
+def cast_vote(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
+    """The vote of one function on one pair in one order. Raises ValueError for anything but 0, 1 and 2."""
+    king_first = order == "king_first"
+    first, second = (pair.opponent, pair.challenger) if king_first else (pair.challenger, pair.opponent)
+    said = judge(pair.history, first, second)
+    choices = dict.fromkeys(DIMENSIONS, said) if isinstance(said, int) else dict(said)
+    if choices.keys() != set(DIMENSIONS) or not set(choices.values()) <= {0, 1, 2}:
+        raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(DIMENSIONS)}")
+    challenger = 2 if king_first else 1
+    values = {key: 0.5 if choice == 0 else float(choice == challenger) for key, choice in choices.items()}
+    return Vote(judge=name, order=order, asked=1, **values)
+
+
+def attempt(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
+    """As `cast_vote`; whatever the function raises is the vote's error, so that one bad rule ends no run."""
+    try:
+        return cast_vote(name, judge, pair, order)
+    except Exception as error:
+        return Vote(judge=name, order=order, error=f"rule-failed: {type(error).__name__}: {error}"[:300])

@@ -6,7 +6,7 @@ with it). Every part stands between lines with a nonce that no author of a reply
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +15,8 @@ import orjson
 from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
-from duel.judging import shown_outcomes
 from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side
-from duel.records.observed import same
+from duel.records.observed import cut, same
 from duel.settings import Settings
 from duel.untrusted import visible
 
@@ -27,6 +26,10 @@ DEFAULT_TOKENS = 768
 # A reply may take this share of the window at most: 1,024 tokens of 32,768 are the default, so only a reply that
 # another tool made, or a hostile megabyte, is ever cut (in its middle, visibly, the same for every judge).
 REPLY_SHARE = 4
+# Characters of what a command printed, and of its diff. Two sides of both are at most 2,400 tokens a question.
+PRINTED, CHANGED = 1500, 3000
+# Facts about a reply. For any other reason (no repository, a broken sandbox) a side would look worse than it is.
+OWN_FAULT = frozenset({"no-command", "several-blocks", "not-a-command"})
 VERDICT_SCHEMA: dict[str, Any] = {
     "type": "json_schema",
     "json_schema": {
@@ -44,7 +47,6 @@ VERDICT_SCHEMA: dict[str, Any] = {
     },
 }
 
-
 Key = tuple[str, Order]
 """(judge, order): which vote of a pair."""
 
@@ -57,18 +59,13 @@ class JudgedPair:
     history: Sequence[Message]
     opponent: str
     challenger: str
-    ids: tuple[str, str] = ("", "")
-    """Of opponent and challenger, as the answer names its candidates."""
-    observed: tuple[str, str] = ("", "")
-    """What came of their commands, as judges are shown it; two empty texts where there is no evidence."""
-    same: bool = False
-    """Both commands did the same: a draw in correctness by rule."""
-    unobserved: str = ""
-    """Why the turn has no evidence, "" where nothing was executed."""
+    ids: tuple[str, str] = ("", "")  # of opponent and challenger, as the answer names its candidates
+    observed: tuple[str, str] = ("", "")  # what came of their commands, as judges are shown it; "" without evidence
+    same: bool = False  # both commands did the same: a draw in correctness by rule
+    unobserved: str = ""  # why the turn has no evidence, "" where nothing was executed
 
     @property
     def has_evidence(self) -> bool:
-        """True if judges are shown what the commands did."""
         return self.observed != ("", "")
 
 
@@ -80,19 +77,42 @@ def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> Judg
     opponent = answer.king if mode == 2 else answer.assistant
     ids = (candidate_id(answer, "king") if mode == 2 else "assistant", candidate_id(answer, "challenger"))
     pair = JudgedPair(item, answer.messages, opponent, answer.challenger, ids)
+    if not observed or mode != 2:
+        return pair
     sides: tuple[Side, Side] = ("king", "challenger")
     king, challenger = (chosen.observed if (chosen := answer.chosen(side)) else None for side in sides)
-    return with_evidence(pair, king, challenger) if observed and mode == 2 else pair
+    return with_evidence(pair, king, challenger)
 
 
 def with_evidence(pair: JudgedPair, opponent: Observed | None, challenger: Observed | None) -> JudgedPair:
     """`pair` with what its commands did, where both were executed and can be shown."""
     if not opponent or not challenger:
         return pair
-    if not shown_outcomes.fair(opponent, challenger):
-        return replace(pair, unobserved=shown_outcomes.why_not(opponent, challenger))
-    shown = shown_outcomes.told(opponent), shown_outcomes.told(challenger)
-    return replace(pair, observed=shown, same=same(opponent, challenger))
+    if not fair(opponent, challenger):  # the reason of a broken sandbox goes before that of a broken reply
+        reasons = [one.reason for one in (opponent, challenger) if not one.ran]
+        return replace(pair, unobserved=min(reasons, key=lambda reason: reason in OWN_FAULT, default=""))
+    return replace(pair, observed=(told(opponent), told(challenger)), same=same(opponent, challenger))
+
+
+def fair(opponent: Observed, challenger: Observed) -> bool:
+    """True if both sides can be shown: one ran at least, and the other too or by its own fault not."""
+    sides = (opponent, challenger)
+    return any(one.ran for one in sides) and all(one.ran or one.reason in OWN_FAULT for one in sides)
+
+
+def told(one: Observed) -> str:
+    """One side in words. Nothing here says which side it is."""
+    if not one.ran:
+        return f"ran: no ({one.reason})"
+    ended = f" (stopped: {one.ended_by})" if one.ended_by else ""
+    whole = "changed, with all earlier commands, because this one ends the task" if one.submits else "changed"
+    return "\n".join(
+        [
+            f"ran: yes\nexit code: {one.exit}{ended}",
+            f"printed:\n{cut(one.printed.removeprefix('Observation: ').rstrip(), PRINTED) or '(nothing)'}",
+            f"{whole}:\n{cut(one.changed.rstrip(), CHANGED) or '(nothing)'}",
+        ]
+    )
 
 
 def candidate_id(answer: Answer, side: Side) -> str:
@@ -128,6 +148,8 @@ def requests(
     Nothing in it depends on the file's name: the same turn in a larger sample is the same question, and is not paid for
     again. `twins` counts the turns before this one that are its equals to the letter; each gets votes of its own.
     """
+    chosen = settings.judge
+    budget = chosen.score_max_tokens or chosen.max_tokens or DEFAULT_TOKENS
     shown = {order: _messages(pair, order, settings, secret) for order in orders(pair.item, settings)}
     same = pair.opponent == pair.challenger  # then both orders are the very same question, asked twice on purpose
     return {
@@ -136,14 +158,14 @@ def requests(
             item=pair.item,
             model=judge,
             messages=messages,
-            max_tokens=_budget(judge, settings),
-            temperature=settings.judge.temperature,
-            parameters=settings.judge.parameters,
-            response_format=VERDICT_SCHEMA if settings.judge.structured_output else None,
+            max_tokens=chosen.thinking_max_tokens if judge in chosen.thinking_models else budget,
+            temperature=chosen.temperature,
+            parameters=chosen.parameters,
+            response_format=VERDICT_SCHEMA if chosen.structured_output else None,
             occurrence=2 * twins + (place if same else 0),
         )
         for place, (order, messages) in enumerate(shown.items())
-        for judge in settings.judge.asked_models
+        for judge in chosen.asked_models
     }
 
 
@@ -167,22 +189,19 @@ def asking(question: Request, attempt: int) -> Request:
     return question.again(attempt, prompts.load("verdict_again").text) if attempt else question
 
 
-def _budget(judge: str, settings: Settings) -> int:
-    chosen = settings.judge
-    if judge in chosen.thinking_models:
-        return chosen.thinking_max_tokens
-    return chosen.score_max_tokens or chosen.max_tokens or DEFAULT_TOKENS
-
-
 def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
     window = settings.generate.max_model_len
     conversation = [message.model_copy(update={"content": visible(message.content)}) for message in pair.history]
     if history_tokens(conversation) > window:
         conversation = fit(conversation, window)
-    opponent, challenger = (_cut(visible(text), window // REPLY_SHARE) for text in (pair.opponent, pair.challenger))
+    texts = [visible(text) for text in (pair.opponent, pair.challenger)]
+    for place, text in enumerate(texts):
+        if estimate_tokens(text) > window // REPLY_SHARE:
+            texts[place] = fit([Message(role="assistant", content=text)], window // REPLY_SHARE)[0].content
     mark = _mark(pair, secret)
-    replies = [(opponent, pair.observed[0]), (challenger, pair.observed[1])]
-    parts = [fence.fence("CONVERSATION", "\n".join(_rendered(conversation, mark)), mark)]
+    replies = list(zip(texts, pair.observed, strict=True))
+    rendered = "\n".join(f"--- {message.role} {mark} ---\n{message.content}" for message in conversation)
+    parts = [fence.fence("CONVERSATION", rendered, mark)]
     for number, (reply, observed) in enumerate(replies if order == "king_first" else replies[::-1], start=1):
         parts.append(fence.fence(f"REPLY {number}", reply, mark))
         if pair.has_evidence:
@@ -203,16 +222,3 @@ def _mark(pair: JudgedPair, secret: bytes) -> str:
         if not any(mark in text for text in texts):
             return mark
     raise AssertionError("a thousand keyed hashes all stand in the text")
-
-
-def _rendered(conversation: Sequence[Message], mark: str) -> Iterator[str]:
-    for message in conversation:
-        yield f"--- {message.role} {mark} ---"
-        yield message.content
-
-
-def _cut(text: str, limit: int) -> str:
-    """`text` within `limit` tokens, its middle left out visibly. Raises nothing: short texts come back unchanged."""
-    if estimate_tokens(text) <= limit:
-        return text
-    return fit([Message(role="assistant", content=text)], limit)[0].content

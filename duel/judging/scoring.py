@@ -4,32 +4,35 @@ A judge's dimension is the mean over its orders, so a verdict that flips with th
 every order it is owed parsed; a turn is parsed when a quorum of judges counts. What did not parse is no score.
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duel.judging import rubric, screen
 from duel.judging.columns import ORDERS, Columns, Flags, Floats
-from duel.records import DIMENSIONS, Score, Vote
+from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 
 
 @dataclass(frozen=True)
 class Standings:
-    """What the votes on T turns by J judges add up to."""
+    """What the votes on T turns by J judges add up to; NaN where a judge does not count or a turn is not parsed."""
 
     values: Floats
-    """(T, J, 5): a judge's dimensions, the mean over its orders; NaN where an order it is owed is missing."""
+    """(T, J, 5): a judge's dimensions, the mean over its orders."""
     flipped: Flags
     """(T, J): the judge preferred one side in one order and the other side in the other."""
     parsed: Flags
     """(T,): a quorum of judges counts."""
     scores: Floats
-    """(T,): points, NaN where a turn is not parsed."""
+    """(T,): points."""
     metrics: Floats
-    """(T, 5): points, NaN where a turn is not parsed."""
+    """(T, 5): points."""
 
     @property
     def counts(self) -> Flags:
@@ -74,15 +77,21 @@ def counted_keys(settings: Settings) -> NDArray[np.intp]:
 
 def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
-    columns = Columns.of([score], settings.judge.models)
-    due = np.broadcast_to(owed([score.file], settings)[:, None, :], columns.asked.shape)
-    found = add_up(columns.values, due, counted_keys(settings), settings.quorum)
-    parsed = bool(found.parsed[0])
+    table = VoteTable.of(Columns.of([score], settings.judge.models), settings)
+    found, parsed = table.standings, bool(table.parsed[0])
     points = float(found.scores[0]) if parsed else None
     metrics = [float(value) if parsed else None for value in found.metrics[0]]
-    missing = [judge for judge, counts in zip(columns.judges, found.counts[0], strict=True) if not counts]
     halted = not parsed and settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings)
-    why_not = _why_not(len(columns.judges), missing, settings.quorum)
+    told = [vote for vote in score.votes if vote.parsed]
+    if parsed:
+        reason = "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in told if vote.reason)
+    elif halted:
+        said = ", ".join(f"{vote.judge} {screen.points(vote, settings):.0f}" for vote in told)
+        reason = f"stopped by the screen after {said} points: too low to ask the rest of the panel"
+    else:
+        missing = [judge for judge, counts in zip(table.judges, found.counts[0], strict=True) if not counts]
+        count = f"{len(table.judges) - len(missing)} of {len(table.judges)} judges count"
+        reason = f"{count}, {settings.quorum} are needed; missing: {', '.join(missing)}"
     return score.model_copy(
         update={
             "parsed": parsed,
@@ -91,20 +100,107 @@ def settle(score: Score, settings: Settings) -> Score:
             "metrics": dict(zip(DIMENSIONS, metrics, strict=True)),
             "flips": int(found.flipped[0].sum()),
             "stopped": halted,
-            "reason": _reason(score.votes) if parsed else _stopped(score, settings) if halted else why_not,
+            "reason": reason,
         }
     )
 
 
-def _reason(votes: Iterable[Vote]) -> str:
-    return "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in votes if vote.reason and vote.parsed)
+@dataclass(frozen=True)
+class VoteTable:
+    """The votes of all turns with what they add up to, from which every figure of the verdict is computed.
+
+    T turns, J judges, the two orders, five dimensions. Values are from the challenger's side, 0, 0.5 or 1.
+    """
+
+    columns: Columns
+    keys: NDArray[np.intp]
+    """Places in DIMENSIONS of those that count towards the score."""
+    votes: Floats
+    """(T, J, 2, 5), NaN where there is no vote."""
+    due: Flags
+    """(T, J, 2): the votes that are owed."""
+    standings: Standings
+
+    @classmethod
+    def of(cls, columns: Columns, settings: Settings) -> VoteTable:
+        """The table of the full panel's votes."""
+        keys, votes = counted_keys(settings), columns.values
+        due = np.broadcast_to(owed(columns.files, settings)[:, None, :], votes.shape[:3])
+        return cls(columns, keys, votes, due, add_up(votes, due, keys, settings.quorum))
+
+    @classmethod
+    def screened(cls, columns: Columns, settings: Settings) -> VoteTable:
+        """The table of round one: one vote a turn, drawn without regard to the turn."""
+        keys, due = counted_keys(settings), screen.first_votes(columns, settings)
+        votes = np.where(due[..., None], columns.values, np.nan)
+        return cls(columns, keys, votes, due, add_up(votes, due, keys, 1))
+
+    @property
+    def judges(self) -> Sequence[str]:
+        return self.columns.judges
+
+    @property
+    def parsed(self) -> Flags:
+        return self.standings.parsed
+
+    @property
+    def whole(self) -> bool:
+        """True when every vote that is owed is there."""
+        return bool(np.isfinite(self.votes[..., 0][self.due]).all())
+
+    @cached_property
+    def counts(self) -> Flags:
+        """(T, J): the judge counts, in a turn that is parsed."""
+        return self.standings.counts & self.parsed[:, None]
+
+    @cached_property
+    def values(self) -> Floats:
+        """(T, J, 5): a judge's dimensions, NaN where it does not count or the turn is not parsed."""
+        return np.where(self.counts[..., None], self.standings.values, np.nan)
+
+    @cached_property
+    def deltas(self) -> Floats:
+        """(T,): score/100 - 0.5, NaN where a turn is not parsed."""
+        return self.standings.scores / 100 - 0.5
+
+    @cached_property
+    def metric_deltas(self) -> Floats:
+        """(T, 5): the same for each dimension."""
+        return self.standings.metrics / 100 - 0.5
+
+    @cached_property
+    def turn_values(self) -> Floats:
+        """(T, J): a judge's value of a turn over the dimensions that count."""
+        return np.asarray(self.values[:, :, self.keys].mean(2))
+
+    @cached_property
+    def vote_values(self) -> Floats:
+        """(T, J, 2): the value of each single vote over the dimensions that count."""
+        return np.asarray(self.votes[:, :, :, self.keys].mean(3))
+
+    @cached_property
+    def by_judge_and_metric(self) -> Floats:
+        """(J, 5): the mean over the parsed turns for which the judge counts, NaN where it counts for none."""
+        return mean(self.values, axis=0)
+
+    def challenger_score(self) -> float:
+        """Metric-first: per judge and metric the mean over turns, then over metrics, then over judges, x 100."""
+        return float(100 * mean(self.by_judge_and_metric[:, self.keys].mean(1), axis=0))
 
 
-def _stopped(score: Score, settings: Settings) -> str:
-    said = ", ".join(f"{v.judge} {screen.points(v, settings):.0f}" for v in score.votes if v.parsed)
-    return f"stopped by the screen after {said} points: too low to ask the rest of the panel"
+def mean(values: Floats, axis: int) -> Floats:
+    """The mean along `axis` over what is there, NaN where nothing is (and no warning)."""
+    there = np.isfinite(values)
+    count = there.sum(axis)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, values, 0.0).sum(axis) / count)
 
 
-def _why_not(judges: int, missing: Sequence[str], quorum: int) -> str:
-    count = judges - len(missing)
-    return f"{count} of {judges} judges count, {quorum} are needed; missing: {', '.join(missing)}"
+def correlation(first: Floats, second: Floats) -> float:
+    """Pearson's correlation over the places where both are there; NaN under three of them or without spread."""
+    both = np.isfinite(first) & np.isfinite(second)
+    if both.sum() < 3:
+        return float("nan")
+    one, two = first[both] - first[both].mean(), second[both] - second[both].mean()
+    spread = float(np.sqrt((one @ one) * (two @ two)))
+    return float(one @ two) / spread if spread > 1e-12 else float("nan")

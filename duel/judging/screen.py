@@ -21,13 +21,10 @@ from duel.records import Vote
 from duel.settings import Settings
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from duel.judging.columns import Columns, Flags
 
 
 def first_vote(item: str, settings: Settings) -> Key:
-    """The vote of round one."""
     votes = owed_votes(item, settings)
     key = str(settings.duel.seed).encode()
     digest = hashlib.blake2b(item.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
@@ -36,10 +33,9 @@ def first_vote(item: str, settings: Settings) -> Key:
 
 def second_vote(item: str, settings: Settings) -> Key | None:
     """The second opinion: another judge in the other order, if possible; None where the first is the only vote."""
-    votes = owed_votes(item, settings)
-    first = first_vote(item, settings)
+    votes, first = owed_votes(item, settings), first_vote(item, settings)
     place = votes.index(first)
-    others = [votes[(place + step) % len(votes)] for step in range(1, len(votes))]
+    others = [*votes[place + 1 :], *votes[:place]]
     return max(others, key=lambda key: (key[0] != first[0]) + (key[1] != first[1]), default=None)
 
 
@@ -53,7 +49,7 @@ def next_votes(item: str, votes: Sequence[Vote], settings: Settings) -> list[Key
     said = [points(cast[key], settings) for key in (first, second) if key in cast and cast[key].parsed]
     if first not in cast:
         return [first]
-    if not cast[first].parsed or points(cast[first], settings) < settings.report.defeat_min:
+    if not cast[first].parsed or said[0] < settings.report.defeat_min:
         return []
     if second is not None and second not in cast:
         return [second]
@@ -69,7 +65,6 @@ def stopped(item: str, votes: Sequence[Vote], settings: Settings) -> bool:
 
 
 def points(vote: Vote, settings: Settings) -> float:
-    """What one vote gives, in points."""
     keys = settings.judge.metric_keys
     return 100 * float(sum(getattr(vote, name) for name in keys)) / len(keys)
 
@@ -81,7 +76,7 @@ def first_votes(columns: Columns, settings: Settings) -> Flags:
     from duel.judging.columns import ORDERS
 
     place_of = {judge: place for place, judge in enumerate(columns.judges)}
-    due: NDArray[np.bool_] = np.zeros(columns.asked.shape, dtype=bool)
+    due: Flags = np.zeros(columns.asked.shape, dtype=bool)
     for row, item in enumerate(columns.files):
         judge, order = first_vote(item, settings)
         due[row, place_of[judge], ORDERS.index(order)] = True

@@ -68,7 +68,6 @@ class Clusters:
         return np.asarray(np.sqrt(self.count / (self.count - 1) * (residuals**2).sum(0)) / self.sizes.sum())
 
     def with_pseudo_turn(self) -> Clusters:
-        """One more cluster that holds a single lost turn."""
         lost = np.full((1, self.sums.shape[1]), PSEUDO_DELTA)
         return Clusters(np.vstack([self.sums, lost]), np.append(self.sizes, 1.0))
 
@@ -79,8 +78,7 @@ class Studentized:
 
     means: Floats
     errors: Floats
-    pivots: Floats
-    """Shape (B, K), sorted along B."""
+    pivots: Floats  # (B, K), sorted along B
 
     def lower(self, alpha: float) -> Floats:
         """The one-sided lower bound of each mean at level 1 - `alpha`, shape (K,); without spread the mean itself."""
@@ -112,26 +110,17 @@ def studentized(clusters: Clusters, resamples: int, seed: int, guard: bool = Tru
         size = min(rows, resamples - start)
         picks = draw.integers(0, count, size=(size, count), dtype=np.int32) + offsets[:size]
         weights = np.bincount(picks.ravel(), minlength=size * count).reshape(size, count)
-        pivots[start : start + size] = _pivots(weights.astype(np.float64) @ moments, errors, count)
+        first, second, mixed, turns = np.split(weights.astype(np.float64) @ moments, (kinds, 2 * kinds, 3 * kinds), 1)
+        shift = first / turns[:, :1]
+        variance = second - 2 * shift * mixed + shift**2 * turns[:, 1:]
+        error = np.sqrt(count / (count - 1) * np.maximum(variance, 0.0)) / turns[:, :1]
+        # A resample without any spread (a challenger that wins every turn) is measured by the error of the sample: an
+        # infinite pivot would forbid to accept what never lost. Rounding leaves about 1e-15 where all drawn clusters
+        # are alike; a real spread is at least (1/300)^2 a cluster.
+        error = np.where(variance > 1e-9, error, np.where(errors > 0, errors, 1.0))
+        pivots[start : start + size] = shift / error
     pivots.sort(axis=0)
     return Studentized(means, errors, pivots)
-
-
-def _pivots(sums: Floats, errors: Floats, count: int) -> Floats:
-    """(t* - t) / se* of resamples whose weighted moments are `sums`; here the sums are those of S - t m.
-
-    A resample without any spread (a challenger that wins every turn) is measured by the error of the sample itself: it
-    has none of its own, and an infinite pivot would forbid to accept what never lost.
-    """
-    kinds = len(errors)
-    first, second, mixed = sums[:, :kinds], sums[:, kinds : 2 * kinds], sums[:, 2 * kinds : 3 * kinds]
-    turns, squares = sums[:, 3 * kinds, None], sums[:, 3 * kinds + 1, None]
-    shift = first / turns
-    variance = second - 2 * shift * mixed + shift**2 * squares
-    error = np.sqrt(count / (count - 1) * np.maximum(variance, 0.0)) / turns
-    # Rounding leaves about 1e-15 where all drawn clusters are alike; a real spread is at least (1/300)^2 a cluster.
-    error = np.where(variance > 1e-9, error, np.where(errors > 0, errors, 1.0))
-    return np.asarray(shift / error)
 
 
 def t_lower(clusters: Clusters, alpha: float) -> Floats:
@@ -147,7 +136,7 @@ def student_quantile(level: float, freedom: int) -> float:
     With T = sqrt(df) tan(angle) the density is a power of the cosine, which Gauss and Legendre's rule integrates to 10
     digits; bisection finds the quantile. (To import scipy.special for it would cost 0.2 to 0.3 s of the gate's 0.5.)
     """
-    nodes, weights = _nodes()
+    nodes, weights = legendre(64)
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
     def share_up_to(angle: float) -> float:
@@ -161,8 +150,9 @@ def student_quantile(level: float, freedom: int) -> float:
 
 
 @cache
-def _nodes() -> tuple[Floats, Floats]:
-    nodes, weights = np.polynomial.legendre.leggauss(64)
+def legendre(points: int) -> tuple[Floats, Floats]:
+    """Nodes in -1..1 and weights of Gauss and Legendre's rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(points)
     return nodes, weights
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import random
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
-from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote
-from duel.records.people import LONGEST_REASON, LONGEST_SECONDS, PERSON
+from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote, Score
+from duel.records.people import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
 from duel.review.showings import Showing
 
 
@@ -24,8 +26,7 @@ class Cast(BaseModel):
     rater: str = Field(max_length=40)
     id: str = Field(max_length=64)
     pair: str = Field(max_length=64)
-    choices: dict[str, int] | None = None
-    """Dimension -> 1 the first shown is better, 2 the second, 0 neither; None for a skip."""
+    choices: dict[str, int] | None = None  # dimension -> 1 the first shown, 2 the second, 0 neither; None for a skip
     skipped: str = Field("", max_length=LONGEST_REASON)
     reason: str = Field("", max_length=LONGEST_REASON)
     seconds: float = Field(0.0, ge=0)
@@ -60,8 +61,7 @@ class Ballot:
     id: str
     pair_id: str
     order: Order
-    printed: tuple[str, str] | None
-    """What the commands of opponent and challenger printed, where both were executed faithfully."""
+    printed: tuple[str, str] | None  # by the commands of opponent and challenger, where both were executed
 
     @classmethod
     def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> Ballot:
@@ -141,3 +141,28 @@ def _printed(candidate: Candidate | None) -> str | None:
 
 def _keyed(secret: bytes, *parts: str) -> bytes:
     return hmac.digest(secret, "\0".join(("review", *parts)).encode("utf-8", "surrogatepass"), "sha256")
+
+
+# -- rules that vote in place of people where no person takes part: offline runs show what the figures look like ------
+
+STAND_INS = (f"{STAND_IN}-1", f"{STAND_IN}-2")
+AT = "1970-01-01T00:00:00Z"
+OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
+
+
+def stand_in_casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:
+    """One vote a ballot: mostly the panel's, now and then a lot; the same for the same ballot."""
+    found = []
+    for ballot in ballots:
+        rater, item = ballot.showing.rater, ballot.showing.item
+        if item in scores:
+            draw = random.Random(f"{rater} {item}")
+            button = {1: ballot.mine, -1: 3 - ballot.mine, 0: 0}
+            choices = {}
+            for name in DIMENSIONS:
+                points = scores[item].metrics.get(name) or 0.0
+                lean = draw.choice((1, 0, -1)) if draw.random() < OWN_MIND else (points > 55) - (points < 45)
+                choices[name] = button[lean]
+            said = "A rule voted here."
+            found.append(Cast(rater=rater, id=ballot.id, pair=ballot.pair_id, choices=choices, reason=said, at=AT))
+    return found

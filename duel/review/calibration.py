@@ -7,15 +7,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.agreement import krippendorff_alpha, winner
+from duel.judging.agreement import krippendorff_alpha, same_winner, winner
+from duel.judging.scoring import mean
 from duel.judging.statistics import finite
-from duel.judging.vote_table import mean
 from duel.records import DIMENSIONS, Score
 from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.text import shorten
 from duel.review import estimator
-from duel.review.agreed_threshold import agreed_thresholds
-from duel.review.estimator import Phases
+from duel.review.estimator import Phases, agreed_thresholds
 from duel.review.labeled import Labeled
 from duel.settings import Settings
 
@@ -50,7 +49,44 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     )
     if not phases.labels:
         return found
-    return found.model_copy(update=_mean(labeled, phases, settings) | _tables(labeled, settings))
+    alpha = settings.duel.gate_alpha
+    lcb, bias, mean_of_people = finite(phases.lower(alpha)), phases.bias(), phases.people()
+    people, people_by_metric = labeled.people, mean(labeled.said, axis=1)
+    won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
+    points, report = 100 * (labeled.panel + 0.5), settings.report
+    buckets = {
+        "final": points >= report.final_min,
+        "refined": (points >= report.defeat_min) & (points < report.final_min),
+        "defeat": points < report.defeat_min,
+    }
+    by_bucket = [_figure(labeled, name, labeled.panel, people, among) for name, among in buckets.items()]
+    agreement = {name: finite(krippendorff_alpha(labeled.said[:, :, i])) for i, name in enumerate(DIMENSIONS)}
+    enough = phases.labeled_clusters >= settings.review.labels_min
+    return found.model_copy(
+        update={
+            "decision": "undecided" if not enough or lcb is None else "ahead" if lcb > 0 else "not-shown",
+            "margin": finite(MARGIN * mean_of_people.mean),
+            "lcb": lcb,
+            "margin_alone": finite(MARGIN * phases.people(0.0).mean),
+            "lcb_alone": finite(phases.lower(alpha, slope=0.0)),
+            "lcb_raters": rater_bound(labeled, phases, alpha),
+            "slope": mean_of_people.slope,
+            "bias": finite(MARGIN * bias.mean),
+            "bias_error": finite(MARGIN * bias.half_width()),
+            "by_judge": [_figure(labeled, name, labeled.judged[:, i], people) for i, name in enumerate(labeled.judges)],
+            "by_metric": [
+                _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i] - 0.5)
+                for i, name in enumerate(DIMENSIONS)
+            ],
+            # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
+            "by_bucket": [row.model_copy(update={"alpha": None}) for row in by_bucket],
+            "agreement": agreement | {"total": finite(krippendorff_alpha(winner(labeled.by_person + 0.5)))},
+            "by_rater": [_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
+            "confusion": _confusion(labeled, settings),
+            "final_min": agreed_thresholds(points, won, 1 / labeled.chance, alpha),
+            "differ": _differ(labeled),
+        }
+    )
 
 
 def scope(raters: int) -> str:
@@ -60,25 +96,6 @@ def scope(raters: int) -> str:
     if raters < RATERS_FOR_PEOPLE:
         return f"for {'this rater' if raters == 1 else 'these two raters'} only; three or more speak for others"
     return f"for these {raters} raters; `lcb_raters` is the bound for people like them"
-
-
-def _mean(labeled: Labeled, phases: Phases, settings: Settings) -> dict[str, object]:
-    """The corrected margin, the same from people alone, and the panel's bias."""
-    alpha = settings.duel.gate_alpha
-    lcb, bias = finite(phases.lower(alpha)), phases.bias()
-    people = phases.people()
-    enough = phases.labeled_clusters >= settings.review.labels_min
-    return {
-        "decision": "undecided" if not enough or lcb is None else "ahead" if lcb > 0 else "not-shown",
-        "margin": finite(MARGIN * people.mean),
-        "lcb": lcb,
-        "margin_alone": finite(MARGIN * phases.people(0.0).mean),
-        "lcb_alone": finite(phases.lower(alpha, slope=0.0)),
-        "lcb_raters": rater_bound(labeled, phases, alpha),
-        "slope": people.slope,
-        "bias": finite(MARGIN * bias.mean),
-        "bias_error": finite(MARGIN * bias.half_width()),
-    }
 
 
 def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
@@ -99,27 +116,6 @@ def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
     return finite(min(people.mean - estimator.quantile(1 - alpha, freedom) * error, phases.lower(alpha)))
 
 
-def _tables(labeled: Labeled, settings: Settings) -> dict[str, object]:
-    people, people_by_metric = labeled.people, mean(labeled.said, axis=1)
-    won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
-    scores = 100 * (labeled.panel + 0.5)
-    return {
-        "by_judge": [
-            _figure(labeled, judge, labeled.judged[:, place], people) for place, judge in enumerate(labeled.judges)
-        ],
-        "by_metric": [
-            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i] - 0.5)
-            for i, name in enumerate(DIMENSIONS)
-        ],
-        "by_bucket": _by_bucket(labeled, settings),
-        "agreement": agreement(labeled),
-        "by_rater": [_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
-        "confusion": _confusion(labeled, settings),
-        "final_min": agreed_thresholds(scores, won, 1 / labeled.chance, settings.duel.gate_alpha),
-        "differ": _differ(labeled),
-    }
-
-
 def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags | None = None) -> PeopleFigure:
     """Panel against people over the turns that have a panel's delta, or those of them that are `among`."""
     there = np.isfinite(panel) if among is None else np.isfinite(panel) & among
@@ -135,23 +131,10 @@ def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: F
             "people": finite(MARGIN * phases.people().mean),
             "bias": finite(MARGIN * bias.mean),
             "error": finite(MARGIN * bias.half_width()),
-            "agreement": same_winner(ours, theirs),
+            "agreement": finite(same_winner(panel[there] + 0.5, people[there] + 0.5)),
             "alpha": finite(krippendorff_alpha(np.stack([ours, theirs], axis=1))),
         }
     )
-
-
-def _by_bucket(labeled: Labeled, settings: Settings) -> list[PeopleFigure]:
-    """By what the score alone makes of a turn."""
-    scores, report = 100 * (labeled.panel + 0.5), settings.report
-    among = {
-        "final": scores >= report.final_min,
-        "refined": (scores >= report.defeat_min) & (scores < report.final_min),
-        "defeat": scores < report.defeat_min,
-    }
-    found = [_figure(labeled, name, labeled.panel, labeled.people, turns) for name, turns in among.items()]
-    # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
-    return [row.model_copy(update={"alpha": None}) for row in found]
 
 
 def _confusion(labeled: Labeled, settings: Settings) -> list[ScoreBucketRow]:
@@ -195,8 +178,12 @@ def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
     side = np.array([1.0 if vote.order == "challenger_first" else -1.0 for vote in own])
     preferred = winner(deltas + 0.5)
     decided = preferred != 0
-    again = [_same_again(labeled, number, vote) for vote in labeled.repeats if vote.rater == name]
-    known = [same for same in again if same is not None]
+    known = []  # of the repeats whose first vote counts: was the same winner named again?
+    for vote in (vote for vote in labeled.repeats if vote.rater == name):
+        before = labeled.by_person[labeled.place[vote.item], number]
+        if not np.isnan(before):
+            now, then = winner(np.array([np.array(vote.values)[labeled.keys].mean(), before + 0.5]))
+            known.append(bool(now == then))
     return RaterFigures(
         rater=name,
         votes=len(own),
@@ -206,26 +193,5 @@ def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
         first_shown=finite(np.mean((preferred * side > 0)[decided])) if decided.any() else None,
         repeats=len(known),
         self_agreement=float(np.mean(known)) if known else None,
-        with_panel=same_winner(winner(labeled.by_person[:, number] + 0.5), winner(labeled.panel + 0.5)),
+        with_panel=finite(same_winner(labeled.by_person[:, number] + 0.5, labeled.panel + 0.5)),
     )
-
-
-def _same_again(labeled: Labeled, number: int, vote: PersonVote) -> bool | None:
-    """True where a person names the same winner the second time; None where the first vote does not count."""
-    before = labeled.by_person[labeled.place[vote.item], number]
-    if np.isnan(before):
-        return None
-    now, then = winner(np.array([np.array(vote.values)[labeled.keys].mean(), before + 0.5]))
-    return bool(now == then)
-
-
-def same_winner(one: Floats, two: Floats) -> float | None:
-    """The share of turns on which both name the same winner, over the turns for which both are there."""
-    both = np.isfinite(one) & np.isfinite(two)
-    return float((one[both] == two[both]).mean()) if both.any() else None
-
-
-def agreement(labeled: Labeled) -> dict[str, float | None]:
-    """Krippendorff's alpha among people: by dimension, and `total` for the winner over all that count."""
-    found = {name: finite(krippendorff_alpha(labeled.said[:, :, i])) for i, name in enumerate(DIMENSIONS)}
-    return found | {"total": finite(krippendorff_alpha(winner(labeled.by_person + 0.5)))}

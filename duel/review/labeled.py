@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.vote_table import mean
+from duel.judging.scoring import mean
 from duel.records import DIMENSIONS, Score
 from duel.records.people import PersonVote
 from duel.settings import Settings
@@ -49,14 +49,23 @@ class Labeled:
         place = {score.file: row for row, score in enumerate(parsed)}
         first, repeats, skips = list[PersonVote](), list[PersonVote](), list[PersonVote]()
         aside = Counter[str]()
-        for vote in newest(_under_present_names(votes, parsed)):
+        texts = {score.file: score.made_with.get("candidates", "") for score in parsed}
+        named = {pair: file for file, pair in texts.items() if pair}
+        last: dict[tuple[str, str, str, bool], PersonVote] = {}
+        for vote in votes:
+            same = texts.get(vote.item) in ("", vote.pair)
+            item = vote.item if same else named.get(vote.pair, vote.item)
+            showing = (vote.judge, item, vote.pair, vote.repeat)
+            if showing not in last or vote.at >= last[showing].at:
+                last[showing] = vote if same else vote.model_copy(update={"item": item})
+        for vote in last.values():
             if vote.skipped or vote.values is None:
                 skips.append(vote)
             elif vote.drawn is None:
                 aside["browsed"] += 1
             elif vote.item not in place:
                 aside["not-judged"] += 1
-            elif parsed[place[vote.item]].made_with.get("candidates") not in {None, "", vote.pair}:
+            elif texts[vote.item] not in ("", vote.pair):
                 aside["texts-changed"] += 1
             else:
                 (repeats if vote.repeat else first).append(vote)
@@ -69,6 +78,19 @@ class Labeled:
             said[row, raters.index(vote.rater)] = vote.values
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
+        judges = settings.judge.models
+        judged, reasons = np.full((len(parsed), len(judges)), np.nan), []
+        for row, score in enumerate(parsed):
+            told: dict[str, str] = {}
+            for cast in score.votes:
+                if cast.reason:
+                    told.setdefault(cast.judge, cast.reason)
+            reasons.append("\n".join(f"{judge}: {reason}" for judge, reason in told.items()))
+            for at, judge in enumerate(judges):
+                own = [cast for cast in score.votes if cast.judge == judge]
+                values = [getattr(cast, name) for cast in own for name in settings.judge.metric_keys]
+                if values and None not in values:
+                    judged[row, at] = np.mean(values) - 0.5
         metrics = [[score.metrics.get(name) for name in DIMENSIONS] for score in parsed]
         return cls(
             turns=[score.file for score in parsed],
@@ -76,9 +98,9 @@ class Labeled:
             keys=np.array([DIMENSIONS.index(name) for name in settings.judge.metric_keys]),
             panel=np.array([score.delta for score in parsed], dtype=np.float64),
             panel_by_metric=np.array(metrics, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100,
-            judges=settings.judge.models,
-            judged=np.array([_judged(score, settings) for score in parsed]).reshape(-1, len(settings.judge.models)),
-            reasons=[_reason(score) for score in parsed],
+            judges=judges,
+            judged=judged,
+            reasons=reasons,
             raters=raters,
             said=said,
             chance=np.where(chance == 0, 1.0, chance),
@@ -90,7 +112,6 @@ class Labeled:
 
     @cached_property
     def place(self) -> dict[str, int]:
-        """The row of each turn."""
         return {turn: row for row, turn in enumerate(self.turns)}
 
     @cached_property
@@ -102,40 +123,6 @@ class Labeled:
     def people(self) -> Floats:
         """(T,): the mean delta over people, NaN without a vote."""
         return mean(self.by_person, axis=1)
-
-
-def newest(votes: Iterable[PersonVote]) -> list[PersonVote]:
-    """The last word on each showing, in the order in which they were first voted on."""
-    last: dict[tuple[str, str, str, bool], PersonVote] = {}
-    for vote in votes:
-        showing = (vote.judge, vote.item, vote.pair, vote.repeat)
-        if showing not in last or vote.at >= last[showing].at:
-            last[showing] = vote
-    return list(last.values())
-
-
-def _under_present_names(votes: Iterable[PersonVote], parsed: Sequence[Score]) -> Iterator[PersonVote]:
-    """The votes, each with the name that the turn of its texts has now."""
-    texts = {score.file: score.made_with.get("candidates", "") for score in parsed}
-    named = {pair: file for file, pair in texts.items() if pair}
-    for vote in votes:
-        same = texts.get(vote.item) in ("", vote.pair)
-        yield vote if same else vote.model_copy(update={"item": named.get(vote.pair, vote.item)})
-
-
-def _judged(score: Score, settings: Settings) -> list[float]:
-    """One delta a judge: the mean over its orders and the dimensions that count."""
-    deltas = []
-    for judge in settings.judge.models:
-        votes = [vote for vote in score.votes if vote.judge == judge]
-        values = [getattr(vote, name) for vote in votes for name in settings.judge.metric_keys]
-        deltas.append(np.mean(values) - 0.5 if values and None not in values else np.nan)
-    return deltas
-
-
-def _reason(score: Score) -> str:
-    first = {vote.judge: vote.reason for vote in reversed(score.votes) if vote.reason}
-    return "\n".join(f"{judge}: {reason}" for judge, reason in reversed(first.items()))
 
 
 def _clusters(scores: Sequence[Score], drawn: NDArray[np.bool_], settings: Settings) -> NDArray[np.str_]:

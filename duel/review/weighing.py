@@ -24,23 +24,21 @@ def weighed(verdict: Verdict, people: People, settings: Settings, scores: NDArra
     if scores is not None and wished:  # a row for every `final_min` that people's votes support
         what_if = what_if.model_copy(update={"thresholds": thresholds(scores, settings, wished)})
     found = verdict.model_copy(update={"people": people, "what_if": what_if})
-    return _required(found, people, settings) if weight == "require" else found
-
-
-def _required(verdict: Verdict, people: People, settings: Settings) -> Verdict:
+    if weight != "require":
+        return found
     gates = _gates_at(verdict, people, settings, settings.duel.win_margin)
     decision = _decision(gates, people)
     margins = [
         row.model_copy(update={"decision": _decision(_gates_at(verdict, people, settings, row.win_margin), people)})
-        for row in verdict.what_if.margins
+        for row in what_if.margins
     ]
-    return verdict.model_copy(
+    return found.model_copy(
         update={
             "gates": gates,
             "accepted": decision == "accepted",
             "decision": decision,
             "why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)],
-            "what_if": verdict.what_if.model_copy(update={"margins": margins}),
+            "what_if": what_if.model_copy(update={"margins": margins}),
         }
     )
 
@@ -48,27 +46,19 @@ def _required(verdict: Verdict, people: People, settings: Settings) -> Verdict:
 def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: float) -> list[Gate]:
     """The verdict's gates with those on the panel's margin and bounds replaced by people's."""
     reach = win_margin / 200 if settings.duel.margin_bound else 0.0
-    lcb, missing = people.lcb, _missing(verdict, people)
-    enough = people.decision != "undecided"
-    own = {
-        "margin": at_least("people_margin", people.margin, win_margin),
-        "lcb": _above("people_lcb", lcb, reach, enough),
-        "missing_votes": _above("people_missing", missing, 0.0, enough),
-    }
+    missing, panel = people.lcb, verdict.missing.lcb if verdict.missing else None
+    if missing is not None and panel is not None and verdict.lcb is not None:
+        # It rests on parsed turns like the panel's, and so it loses what the missing votes take from that.
+        missing += min(0.0, panel - verdict.lcb)
+    own = {"margin": at_least("people_margin", people.margin, win_margin)}
+    for name, mine, value, threshold in (
+        ("lcb", "people_lcb", people.lcb, reach),
+        ("missing_votes", "people_missing", missing, 0.0),
+    ):
+        found = at_least(mine, value, threshold)
+        held = found.held and people.decision != "undecided" and value is not None and value > 0
+        own[name] = found.model_copy(update={"held": held})
     return [own.get(gate.name, gate) for gate in verdict.gates]
-
-
-def _above(name: str, value: float | None, threshold: float, enough: bool) -> Gate:
-    found = at_least(name, value, threshold)
-    return found.model_copy(update={"held": found.held and enough and value is not None and value > 0})
-
-
-def _missing(verdict: Verdict, people: People) -> float | None:
-    """People's bound, less what the missing votes take from the panel's: it rests on parsed turns like that."""
-    missing = verdict.missing.lcb if verdict.missing else None
-    if people.lcb is None or missing is None or verdict.lcb is None:
-        return people.lcb
-    return people.lcb + min(0.0, missing - verdict.lcb)
 
 
 def _decision(gates: list[Gate], people: People) -> Decision:

@@ -25,8 +25,8 @@ from duel import calls
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
-from duel.judging import known_labels, known_truth, rubric
-from duel.judging.judge_figures import ALL, judge_table, panel_figures
+from duel.judging import judge_figures, known_truth, rubric
+from duel.judging.judge_figures import ALL, Said, judge_table, panel_figures
 from duel.judging.known_truth import KnownPair
 from duel.judging.panel import OpenPair, Panel
 from duel.offline import endpoint_url
@@ -81,7 +81,7 @@ async def run_async(
 ) -> Result:
     """Ask, then count; `found` is what report/judges.json holds."""
     if labels:
-        pairs, said = known_labels.read(Path(labels))
+        pairs, said = judge_figures.read_labels(Path(labels))
         found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
         tell(workspace, found)
         return Result("bench-judges", found=found)
@@ -164,8 +164,6 @@ async def with_observations(
 
 def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
     """A question for each pair without, and where it was run another with what both commands did."""
-    from duel.judging import shown_outcomes
-
     panel, made = Panel(stage), []
     for known in pairs:
         better = known_truth.better_is_challenger(known)
@@ -175,8 +173,8 @@ def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
             instance_id=known.instance_id, king=texts[0], challenger=texts[1], messages=list(known.messages)
         )
         made.append(KnownQuestion(panel, pair, answer, None, known=known, arm="without"))
-        if known.evidence and shown_outcomes.fair(*known.evidence):
-            good, bad = map(shown_outcomes.told, known.evidence)
+        if known.evidence and rubric.fair(*known.evidence):
+            good, bad = map(rubric.told, known.evidence)
             seen = replace(pair, item=f"{known.id}#observed", observed=(bad, good) if better else (good, bad))
             made.append(KnownQuestion(panel, seen, answer, None, known=known, arm="with"))
     return made
@@ -191,7 +189,7 @@ def _of_arm(jobs: Sequence[KnownQuestion]) -> dict[str, Any]:
     return _figures([job.known for job in jobs], said, costs)
 
 
-def _figures(pairs: Sequence[KnownPair], said: known_truth.Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
+def _figures(pairs: Sequence[KnownPair], said: Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
     return {"judges": judge_table(pairs, said, costs), "panels": panel_figures(pairs, said)}
 
 

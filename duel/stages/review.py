@@ -59,15 +59,15 @@ def run(
     Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
     """
     from duel.review.ballot_box import read_showings, read_votes
+    from duel.review.ballots import STAND_INS, stand_in_casts
     from duel.review.review_page import page as page_of
-    from duel.review.stand_in_raters import STAND_INS, casts
 
     scores = judged(workspace, settings)
     damage: list[ItemError] = []
     if offline:
         for name in STAND_INS:
             shown = drawn_for(name, count, (), workspace, settings, scores)
-            box_of(workspace, shown).take(casts(shown, {score.file: score for score in scores}))
+            box_of(workspace, shown).take(stand_in_casts(shown, {score.file: score for score in scores}))
     if take is not None:
         shown = ballots(workspace, settings, read_showings(workspace, damage))
         taken = box_of(workspace, shown).take(rows_of(take))

@@ -229,6 +229,6 @@ def test_krippendorffs_alpha_is_that_of_his_own_example() -> None:
 
 @pytest.mark.parametrize(("name", "held"), [("margin", [False, True, True]), ("leak_fraction", [True, True, False])])
 def test_a_figure_at_its_very_threshold_holds_and_rounding_does_not_decide(name: str, held: list[bool]) -> None:
-    condition = gate.at_least if name == "margin" else gate._most
+    condition = gate.at_least if name == "margin" else gate.at_most
     assert [condition(name, value, 2.0).held for value in (1.99, 1.9999999999999858, 2.01)] == held
     assert condition(name, 2.0, 2.0).held and not condition(name, None, 2.0).held

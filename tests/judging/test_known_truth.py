@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel import turn
-from duel.judging.known_truth import KnownPair, KnownTruthFigures, by_construction, by_execution, draw, score
+from duel.judging.judge_figures import KnownTruthFigures, score
+from duel.judging.known_truth import KnownPair, by_construction, by_execution, draw
 from duel.offline import sample
 from duel.records import Answer, Candidate, Message, Observed
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from duel.judging import rubric, shown_outcomes
+from duel.judging import rubric
 from duel.records import DIMENSIONS, Answer, Candidate, Message, Observed, Score
 from duel.settings import Settings
 from duel.untrusted import visible
@@ -70,7 +70,7 @@ def test_outputs_are_cut_alike_for_both() -> None:
     text = prompts_of(answer_of(ran(long, changed=long), ran(longer, changed=longer)))["king_first"]
     for letter in "ab":
         assert len(re.findall(f"{letter}{{500,}}", text)) == 4
-        assert sum(map(len, re.findall(f"{letter}{{500,}}", text))) == shown_outcomes.PRINTED + shown_outcomes.CHANGED
+        assert sum(map(len, re.findall(f"{letter}{{500,}}", text))) == rubric.PRINTED + rubric.CHANGED
 
 
 def test_an_output_that_speaks_to_the_judge_stays_in_its_fence() -> None:

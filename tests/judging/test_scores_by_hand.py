@@ -9,8 +9,7 @@ import pytest
 
 from duel.judging import rubric, scoring, screen
 from duel.judging.columns import ORDERS, Columns
-from duel.judging.scoring import add_up, settle
-from duel.judging.vote_table import VoteTable, correlation, mean
+from duel.judging.scoring import VoteTable, add_up, correlation, mean, settle
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 

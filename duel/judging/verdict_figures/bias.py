@@ -1,7 +1,7 @@
-"""What a panel should not look at and sometimes does: position, length, and who wrote a reply."""
+"""What a panel should not look at and sometimes does: position, length, who wrote a reply, who chose it."""
 
+import math
 import re
-from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -11,8 +11,8 @@ from duel.judging.agreement import winner
 from duel.judging.bounds import length_difference
 from duel.judging.columns import Floats
 from duel.judging.evidence import FIGURES, Evidence
+from duel.judging.scoring import VoteTable, correlation, mean
 from duel.judging.statistics import finite
-from duel.judging.vote_table import VoteTable, correlation, mean
 from duel.records import FamilyBias, LengthBias, LengthBin
 
 # Edges of the length table: (challenger - opponent) / the longer of the two.
@@ -26,27 +26,29 @@ LENGTH_LABELS = (
     "25 to 50 % longer",
     "over twice as long",
 )
+# Whoever chose a challenger for what it liked about it likes the same in the duel. Simulated with three judges whose
+# errors correlate as measured (0.35), the choosers' own score of the chosen is too high by 3.5 points of 100 at n = 4
+# and by 4.9 at n = 8, about log2(n) times 1.7; a single judge's by two to four times that (`bench/selection.py`).
+POINTS_A_DOUBLING = 1.7
 
 
 @FIGURES.register("biases")
 def figures(evidence: Evidence) -> dict[str, Any]:
-    """What length and family do to the votes."""
-    tie_band = evidence.settings.judge.tie_band
-    return {"length_bias": length_bias(evidence.table, tie_band), "family_bias": family_bias(evidence.panel)}
-
-
-def length_bias(table: VoteTable, tie_band: float) -> LengthBias:
-    """The challenger's fate by length difference in characters, and how often the longer reply won."""
+    """What length and family do to the votes, by length difference in characters and by who wrote both sides."""
+    table = evidence.table
     share = length_difference(table.columns)
     places = np.digitize(share, LENGTH_EDGES[1:-1])
-    outcome = outcomes(table.deltas, tie_band)
-    return LengthBias(
-        longer_won=finite(_longer_won(share, outcome)),
+    outcome = outcomes(table.deltas, evidence.settings.judge.tie_band)
+
+    def longer_won(outcome: Floats) -> float | None:
+        """Among turns with a winner and unequal lengths, how often the longer reply won."""
+        told = (share != 0) & np.isfinite(outcome) & (outcome != 0)
+        return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else None
+
+    length = LengthBias(
+        longer_won=longer_won(outcome),
         correlation=finite(correlation(share, table.deltas)),
-        by_judge={
-            judge: finite(_longer_won(share, winner(table.turn_values[:, place])))
-            for place, judge in enumerate(table.judges)
-        },
+        by_judge={judge: longer_won(winner(table.turn_values[:, at])) for at, judge in enumerate(table.judges)},
         bins=[
             LengthBin(
                 label=label,
@@ -58,6 +60,7 @@ def length_bias(table: VoteTable, tie_band: float) -> LengthBias:
             for place, label in enumerate(LENGTH_LABELS)
         ],
     )
+    return {"length_bias": length, "family_bias": family_bias(evidence.panel)}
 
 
 def outcomes(deltas: Floats, tie_band: float) -> Floats:
@@ -75,12 +78,6 @@ def tally(outcome: Floats) -> dict[str, Any]:
     return {"turns": turns, "wins": wins, "ties": ties, "losses": losses, "win_rate": rate}
 
 
-def _longer_won(share: Floats, outcome: Floats) -> float:
-    """Among turns with a winner and unequal lengths, how often the longer reply won; NaN without any."""
-    told = (share != 0) & np.isfinite(outcome) & (outcome != 0)
-    return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else float("nan")
-
-
 @cache
 def family(model: str) -> str:
     """The house a model comes from: its vendor where the id names one, or the letters its name starts with."""
@@ -94,20 +91,21 @@ def family_bias(table: VoteTable) -> list[FamilyBias]:
     columns = table.columns
     families = [(family(king), family(c)) for king, c in zip(columns.opponents, columns.challengers, strict=True)]
     rows = []
-    for pair in sorted(Counter(families)):
+    for pair in sorted(set(families)):
         turns = np.array([own == pair for own in families])
         for place, judge in enumerate(table.judges):
             own = table.turn_values[turns, place]
             others = mean(np.delete(table.turn_values[turns], place, axis=1), axis=1)
             both = np.isfinite(own) & np.isfinite(others)
             score, rest = (finite(100 * mean(values[both], axis=0)) for values in (own, others))
+            wrote = [side for side, writer in zip(("king", "challenger"), pair, strict=True) if writer == family(judge)]
             rows.append(
                 FamilyBias(
                     judge=judge,
                     family=family(judge),
                     king_family=pair[0],
                     challenger_family=pair[1],
-                    own=_own(family(judge), *pair),
+                    own="both" if len(wrote) == 2 else wrote[0] if wrote else "neither",
                     turns=int(both.sum()),
                     score=score,
                     others=rest,
@@ -117,7 +115,19 @@ def family_bias(table: VoteTable) -> list[FamilyBias]:
     return rows
 
 
-def _own(judge: str, king: str, challenger: str) -> str:
-    """Whose side is of the judge's own family. Where both are, a bias cannot show."""
-    sides = [side for side, writer in (("king", king), ("challenger", challenger)) if writer == judge]
-    return "both" if len(sides) == 2 else sides[0] if sides else "neither"
+@FIGURES.register("best-of-n")
+def best_of(evidence: Evidence) -> dict[str, Any]:
+    """Who chose among several candidates, and by how much that may make the score too high."""
+    settings, judges = evidence.settings, evidence.settings.judge.models
+    if settings.most_candidates == 1:
+        return {}
+    rows = [("candidates of a side", str(settings.most_candidates), f"chosen by {settings.generate.select}")]
+    if settings.choosers:
+        both = sum(model in settings.choosers for model in judges)
+        lead = POINTS_A_DOUBLING * math.log2(len(settings.writers("challenger"))) * both / len(judges)
+        alone = ", a single judge's by two to four times that" if len(judges) == 1 else ""
+        told = f"so much too high may the score be{alone}: no other judge was left"
+        meaning = told if both else "others judged the duel"
+        rows += [("choosers", ", ".join(settings.choosers), "the judges that chose")]
+        rows += [("winner's curse", f"{lead:.1f} points", meaning)]
+    return {"figures": {"best of n": [dict(zip(("what", "figure", "meaning"), row, strict=True)) for row in rows]}}

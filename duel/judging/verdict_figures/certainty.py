@@ -9,9 +9,9 @@ from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
 from duel.judging.columns import MISSING, Floats
 from duel.judging.evidence import FIGURES, Evidence
+from duel.judging.scoring import VoteTable
 from duel.judging.statistics import Clusters, finite
 from duel.judging.verdict_figures import bias
-from duel.judging.vote_table import VoteTable
 from duel.records import Bound, NoiseFloor, Thresholds, WhatIf
 from duel.settings import Settings
 
@@ -23,10 +23,23 @@ WHAT_IF_DEFEAT = (50.0, 55.0, 60.0, 66.0, 70.0)
 @FIGURES.register("certainty")
 def figures(evidence: Evidence) -> dict[str, Any]:
     """The bounds, what they rest on, how small a margin they can tell, and where the turns go by score."""
-    bounds, duel, points = evidence.bounds, evidence.settings.duel, evidence.points
+    bounds, settings, points, case = evidence.bounds, evidence.settings, evidence.points, evidence.case
+    duel, report, scores = settings.duel, settings.report, evidence.scores
     turns, units, other = len(evidence.columns), evidence.units, evidence.other_units
     own = Bound(clusters=units.count, se=bounds.error, lcb=bounds.studentized, lcb_t=bounds.t)
-    tally = bias.tally(bias.outcomes(evidence.table.deltas, evidence.settings.judge.tie_band))
+    tally = bias.tally(bias.outcomes(evidence.table.deltas, settings.judge.tie_band))
+    over_all = detectable = needed = None
+    if case.ineligible is not None and len(case.ineligible):  # some were judged that cannot be kept
+        table = VoteTable.of(evidence.columns.joined(case.ineligible), settings)
+        all_units = Units.of(table.columns, table.parsed, units.by)
+        over_all = bound(table.deltas, table.parsed, all_units, settings, evidence.level)
+    if bounds.error and bounds.quantile is not None and bounds.mean is not None:
+        detectable = 200 * statistics.detectable(bounds.error, bounds.quantile, duel.win_margin / 200)
+        needed = statistics.turns_needed(evidence.parsed, bounds.mean, bounds.error, bounds.quantile)
+    # By score alone, as `placement.by_score`.
+    final, defeat = scores >= report.final_min, scores < report.defeat_min
+    unparsed = np.isnan(scores)
+    buckets = {"final": final & ~defeat, "refined": ~(final | defeat | unparsed), "defeat": defeat}
     return {
         "challenger_score": points,
         "king_score": None if points is None else 100 - points,
@@ -50,48 +63,21 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "cluster_by": units.by,
         "by_cluster": {units.by: own, other.by: bounds.other_units},
         "leak_fraction": evidence.leak_fraction,
-        "kept_out": len(evidence.case.kept_out),
-        "over_all": _over_all(evidence),
+        "kept_out": len(case.kept_out),
+        "over_all": over_all,
         "length_controlled": bounds.length,
         "missing": bounds.missing if bounds.missing.clusters else own,
         "missing_votes": int((evidence.columns.votes[..., 0] == MISSING)[evidence.table.due].sum()),
         "worst_case_margin": None if points is None else 2 * points * evidence.parsed / turns - 100,
-        "tie_band": evidence.settings.judge.tie_band,
+        "tie_band": settings.judge.tie_band,
         **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
-        "buckets": buckets(evidence.scores, evidence.settings),
-        "what_if": WhatIf(thresholds=thresholds(evidence.scores, evidence.settings)),
-        "noise_floor": noise_floor(evidence),
-        **_power(evidence),
+        "buckets": {name: int(rows.sum()) for name, rows in (buckets | {"unparsed": unparsed}).items()},
+        "what_if": WhatIf(thresholds=thresholds(scores, settings)),
+        "noise_floor": None if evidence.noise is None else noise_floor(evidence, evidence.noise),
+        "minimum_detectable_margin": detectable,
+        "power": statistics.POWER,
+        "turns_needed": needed,
     }
-
-
-def _over_all(evidence: Evidence) -> Bound | None:
-    """The figures over all judged turns, where some were judged that cannot be kept."""
-    more = evidence.case.ineligible
-    if more is None or not len(more):
-        return None
-    table = VoteTable.of(evidence.columns.joined(more), evidence.settings)
-    units = Units.of(table.columns, table.parsed, evidence.units.by)
-    return bound(table.deltas, table.parsed, units, evidence.settings, evidence.level)
-
-
-def _power(evidence: Evidence) -> dict[str, Any]:
-    """The smallest margin that this many turns can tell, and how many turns today's margin would need."""
-    bounds = evidence.bounds
-    margin = needed = None
-    if bounds.error and bounds.quantile is not None and bounds.mean is not None:
-        least = evidence.settings.duel.win_margin / 200
-        margin = 200 * statistics.detectable(bounds.error, bounds.quantile, least)
-        needed = statistics.turns_needed(evidence.parsed, bounds.mean, bounds.error, bounds.quantile)
-    return {"minimum_detectable_margin": margin, "power": statistics.POWER, "turns_needed": needed}
-
-
-def buckets(scores: Floats, settings: Settings) -> dict[str, int]:
-    """Turns a bucket, by score alone (as `placement.by_score`)."""
-    final, defeat = scores >= settings.report.final_min, scores < settings.report.defeat_min
-    unparsed = np.isnan(scores)
-    found = {"final": final & ~defeat, "refined": ~final & ~defeat & ~unparsed, "defeat": defeat, "unparsed": unparsed}
-    return {name: int(rows.sum()) for name, rows in found.items()}
 
 
 def thresholds(scores: Floats, settings: Settings, more: Iterable[float] = ()) -> list[Thresholds]:
@@ -112,14 +98,11 @@ def thresholds(scores: Floats, settings: Settings, more: Iterable[float] = ()) -
     ]
 
 
-def noise_floor(evidence: Evidence) -> NoiseFloor | None:
+def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
     """The margin of the noise in points, with a 95 % interval, beside the real one on the same turns."""
-    table, settings = evidence.noise, evidence.settings
-    if table is None:
-        return None
+    settings, parsed = evidence.settings, table.parsed
     same = np.isin(evidence.columns.files.astype(str), table.columns.files.astype(str))
     real = VoteTable.of(evidence.columns.where(same), settings)
-    parsed = table.parsed
     clusters = Clusters.of(table.deltas[parsed], table.columns.instances[parsed].astype(np.str_))
     points = finite(table.challenger_score()) if parsed.any() else None
     error = finite(200 * clusters.errors()[0]) if clusters.count > 1 else None

@@ -19,36 +19,30 @@ import numpy as np
 from duel.judging import agreement
 from duel.judging.columns import Floats
 from duel.judging.evidence import FIGURES, Evidence
+from duel.judging.scoring import VoteTable, correlation, mean
 from duel.judging.statistics import finite
-from duel.judging.vote_table import VoteTable, correlation, mean
 from duel.records import Canary, JudgeMoved, Repeats
 
-BIN = 10.0
-"""Points."""
+BIN = 10.0  # points
 
 
 @FIGURES.register("repeats")
 def figures(evidence: Evidence) -> dict[str, Any]:
-    """How far scores repeat, and the canary."""
-    return {"repeats": repeats(evidence), "canary": canary(evidence)}
-
-
-def repeats(evidence: Evidence) -> Repeats:
-    """Reliability, and what it means for the turns of `final/`."""
+    """Reliability and what it means for the turns of `final/`, and how far an attack moves each judge."""
     table, final_min = evidence.panel, evidence.settings.report.final_min
     scores = table.standings.scores[table.parsed]
     orders, judges = reliability(table)
     final = scores[scores >= final_min]
     center, spread = (float(scores.mean()), float(scores.std())) if len(scores) else (math.nan, math.nan)
     fresh = np.array([evidence.case.confirmed[str(f)] for f in evidence.columns.files if f in evidence.case.confirmed])
-    known: dict[str, Any] = {}
+    known: dict[str, float] = {}
     for name, r, noise in zip(("same", "other"), (orders, judges), errors(table), strict=True):
         if len(final) and np.isfinite(r):
             expected = center + r * (final - center)
             spread_there = np.sqrt((1 + r) * near(scores, noise)[scores >= final_min])
             known[f"expected_{name}"] = float(expected.mean())
             known[f"again_{name}"] = float(_chance(expected, spread_there, final_min).mean())
-    return Repeats(
+    repeats = Repeats(
         turns=len(scores),
         reliability_orders=finite(orders),
         reliability_judges=finite(judges),
@@ -61,6 +55,7 @@ def repeats(evidence: Evidence) -> Repeats:
         confirmed_share=float((fresh >= final_min).mean()) if len(fresh) else None,
         **known,
     )
+    return {"repeats": repeats, "canary": canary(evidence)}
 
 
 def reliability(table: VoteTable) -> tuple[float, float]:
@@ -69,12 +64,9 @@ def reliability(table: VoteTable) -> tuple[float, float]:
     half = correlation(halves[:, 0], halves[:, 1])
     judges = len(table.judges)
     shared = agreement.mean_correlation(agreement.pair_correlations(table.turn_values)) if judges > 1 else math.nan
-    return _lengthened(half, 2), _lengthened(shared, judges)
-
-
-def _lengthened(one: float, times: int) -> float:
-    """Spearman and Brown's reliability of `times` parts that correlate at `one`; no part knows less than nothing."""
-    return times * max(one, 0.0) / (1 + (times - 1) * max(one, 0.0)) if np.isfinite(one) else math.nan
+    parts = ((max(half, 0.0), 2), (max(shared, 0.0), judges))  # Spearman and Brown; max() keeps NaN in first place
+    orders, others = (times * one / (1 + (times - 1) * one) for one, times in parts)
+    return orders, others
 
 
 def errors(table: VoteTable) -> tuple[Floats, Floats]:
@@ -90,7 +82,7 @@ def errors(table: VoteTable) -> tuple[Floats, Floats]:
 
 
 def near(scores: Floats, variance: Floats) -> Floats:
-    """For each turn the mean of `variance` over turns whose score lies within half a BIN."""
+    """(T,): the mean of `variance` over turns whose score lies within half a BIN."""
     order = np.argsort(scores, kind="stable")
     ranked, sums = scores[order], np.concatenate([[0.0], np.cumsum(variance[order])])
     low, high = np.searchsorted(ranked, scores - BIN / 2), np.searchsorted(ranked, scores + BIN / 2, side="right")
