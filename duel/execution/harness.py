@@ -23,8 +23,6 @@ _BUNDLED = "You repair software. You work at a shell, one step at a time"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of a history, and the message that the agent was then shown."""
-
     command: str
     seen: str
 
@@ -53,7 +51,6 @@ class SweZero:
         return message.startswith("Observation:")
 
     def show(self, outcome: Outcome) -> str:
-        """The message that the agent reads after a command."""
         text, half = outcome.printed, self.half
         total = outcome.stdout.total + outcome.stderr.total + bool(outcome.stdout.total and outcome.stderr.total)
         if total > 2 * half:
@@ -139,7 +136,6 @@ def steps(messages: Sequence[Message], harness: Harness) -> list[Step]:
 
 
 def place(messages: Sequence[Message], harness: Harness) -> str:
-    """Where the checkout lay for the agent: the path that its observations show, else the harness's own."""
     if isinstance(harness, MiniSweAgent):
         return "/testbed"
     for message in messages:
@@ -149,5 +145,4 @@ def place(messages: Sequence[Message], harness: Harness) -> str:
 
 
 def submits(outcome: Outcome) -> bool:
-    """True if the first line that is not blank ends the task."""
     return (outcome.stdout.text.lstrip().splitlines() or [""])[0].strip() in SENTINELS
