@@ -16,8 +16,6 @@ LISTED = 200  # leaking turns that report/audit.json tells one by one
 
 @dataclass
 class AuditTally:
-    """What is known of the turns so far: counts, and a row for each that a reader may want to look at."""
-
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what is counted, of which kind)
     scores: Counter[float] = field(default_factory=Counter)
     leaking: list[dict[str, Any]] = field(default_factory=list)
@@ -28,7 +26,6 @@ class AuditTally:
     damage: list[ItemError] = field(default_factory=list)
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
-        """Count the audit of one turn."""
         broken = {problem.rule for problem in found.protocol.problems} if found.protocol else set()
         kinds = {leak.kind for leak in found.leaks}
         counted = {
@@ -127,7 +124,6 @@ def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """`report/audit.json` as lines of three columns: check, turns it holds for, what was found."""
     rows = [("check", "turns", "what was found"), *_rows(summary)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{check:<{widths[0]}}  {turns:>{widths[1]}}  {found}".rstrip() for check, turns, found in rows]
@@ -164,7 +160,6 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _listed(counts: Mapping[str, Any], before: str = "") -> str:
-    """`a 3, b 1`; at most eight."""
     shown = [f"{printable(name, 40)} {printable(count, 80)}" for name, count in counts.items() if count]
     more = f", and {len(shown) - 8} more" if len(shown) > 8 else ""
     return f"{before}{', '.join(shown[:8])}{more}" if shown else ""

@@ -55,7 +55,6 @@ def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_scor
 
 
 def _stems(text: str) -> Iterable[str]:
-    """Words of at least four letters without the commonest endings."""
     for word in PROSE_WORD.findall(text.casefold()):
         if len(word) > 3:
             yield re.sub(r"(?:'s|ing|ies|ed|es|s)$", "", word)
@@ -71,7 +70,6 @@ def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> li
 
 
 def question(answer: Answer, commit: Commit, mark: str, room: int) -> list[Message]:
-    """What the auditor is asked of one turn, with at most `room` tokens of its history; `mark` is a nonce."""
     history = "\n\n".join(f"[{message.role}]\n{message.content}" for message in fit(answer.messages, room))
     fields = {"conversation": history, "pull": pull.render(commit), "turn": answer.challenger}
     labels = {"conversation": "CONVERSATION", "pull": "PULL REQUEST", "turn": "TURN"}
@@ -126,7 +124,6 @@ def _comparable(text: str) -> str:
 
 
 def without_claims(audit: Audit, settings: Settings) -> Audit:
-    """`audit` as it was before any auditor was asked."""
     return _with_leaks(audit, [leak for leak in audit.leaks if leak.kind != "claim"], "", settings)
 
 

@@ -74,7 +74,6 @@ def rows_of_file(file: Path) -> list[dict[str, Any]]:
 
 
 def _records(file: Path) -> Iterable[Any]:
-    """What a file lists, by its ending: rows, or ids alone."""
     import orjson
 
     match file.suffix.lower():
@@ -94,7 +93,6 @@ def _records(file: Path) -> Iterable[Any]:
 
 
 def _of_parquet(file: Any) -> list[dict[str, Any]]:
-    """Its rows with the columns that name an instance or hold its issue."""
     import pyarrow.parquet as parquet
 
     table = parquet.ParquetFile(file)
@@ -103,7 +101,6 @@ def _of_parquet(file: Any) -> list[dict[str, Any]]:
 
 
 def _instances(records: Iterable[Any]) -> list[dict[str, Any]]:
-    """Those that have an id, with what they are known by."""
     rows = []
     for row in records:
         if not isinstance(row, Mapping):

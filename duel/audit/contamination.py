@@ -102,7 +102,6 @@ class Benchmarks:
         return benchmarks
 
     def add(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Take in one list: rows with `instance_id`, and maybe `repo`, `base_commit`, `problem_statement`."""
         count = 0
         for row in rows:
             instance_id = str(row.get("instance_id") or "").strip()
@@ -162,7 +161,6 @@ class Benchmarks:
 
 
 def issue_part(task: str) -> str:
-    """The issue in a task message: what its tags or headings mark as one, else all of it."""
     found = _ISSUE.search(task)
     return (found[2] or found[3] or "") if found else task
 
@@ -201,7 +199,6 @@ def canonical_id(instance_id: str) -> str:
 
 
 def repo_of(instance_id: str) -> str:
-    """`owner/name` that an id tells; "" where it tells none."""
     plain = canonical_id(instance_id)
     found = _ID.fullmatch(plain) or _MADE.search(plain)
     return canonical_repo(f"{found['owner']}/{found['name']}") if found else ""

@@ -75,7 +75,6 @@ def similarity(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:
 
 
 def _buckets(words: list[NDArray[np.uint32]], jaccard: float) -> Iterator[list[int]]:
-    """Groups of turns that share a band of their signatures; one band's table is in memory at a time."""
     import numpy as np
 
     signatures = _signatures(words)
@@ -106,7 +105,6 @@ def _signatures(words: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
 
 
 def join_similar(bucket: list[int], words: Words, threshold: float, groups: Groups) -> None:
-    """Join the turns of one bucket that are similar; each is compared with one member of every group so far."""
     members: dict[int, int] = {}
     for i in bucket:
         for other in islice(members.values(), COMPARED):

@@ -85,7 +85,6 @@ class Leaks:
     reworded: bool = False  # the reply was written after the leaks of an earlier one had been named
 
     def audit(self, reply: str) -> Audit:
-        """An audit of `reply` that holds these findings and no other check yet."""
         leaks = [finding.record() for finding in self.findings]
         scored = {"leak_score": self.score, "leaking": self.leaking, "reworded": self.reworded}
         return Audit(text=fingerprint(reply), leaks=leaks, **scored)

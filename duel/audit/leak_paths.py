@@ -37,8 +37,6 @@ _PATCHED = re.compile(r"^(?:\+\+\+ b/|\*\*\* (?:Update|Add|Delete) File: )(\S+)"
 
 
 class Spelled(NamedTuple):
-    """One path of the pull request as a reply spells it."""
-
     fact: Fact
     key: str  # the end of the path (casefolded) that the spelling tells
     text: str
@@ -47,8 +45,8 @@ class Spelled(NamedTuple):
 
 
 def paths(search: Search) -> Findings:
-    """Files of the pull request of which the history has no word."""
     reply, seen = search.reply, search.seen
+    listed = {word.rstrip("/").removeprefix("./") for word in reply.looked_for}
     for spelled in spelled_paths(reply.text, search.facts):
         key, name = spelled.key, spelled.key.rsplit("/", 1)[-1]
         if spelled.pattern and all(piece.casefold() in seen.text for piece in _letters(spelled.text)):
@@ -60,7 +58,7 @@ def paths(search: Search) -> Findings:
         )
         if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
             doubt = MADE_HERE
-        elif reply.lists_folder_of(key):
+        elif "/" in key and key.rpartition("/")[0] in listed:
             doubt = GUESSED_AND_OPENED
         else:
             guessed = opened and _is_guessable(search, key, spelled.text.casefold() == key)
@@ -77,7 +75,8 @@ def _is_guessable(search: Search, path: str, bare: bool) -> bool:
     """
     folder, _, name = path.rpartition("/")
     stem, _, ending = name.partition(".")
-    if ending in _SOURCES and search.seen.task_has(stem):
+    # The task or the issue may hold the stem alone or in a name that is put together.
+    if ending in _SOURCES and re.search(rf"(?<![^\W\d_]){re.escape(stem)}s?(?![^\W\d_])", search.seen.task):
         return True
     tested = _TEST_AFFIX.sub("", stem)
     home, _, last = folder.rpartition("/")
@@ -88,8 +87,10 @@ def _is_guessable(search: Search, path: str, bare: bool) -> bool:
         return False
     # `find tests -name '*cpp*'` looks for `test_domain_cpp.py`, the test of `domains/cpp.py`.
     words = tested.split("_") if search.reply.looks_for(path) else [tested]
-    ends = ("_".join(words[start:]) for start in range(len(words)))
-    return any(len(end) > 2 and search.seen.has_opened_module(end) for end in ends)
+    ends = [re.escape(end) for start in range(len(words)) if len(end := "_".join(words[start:])) > 2]
+    # A command or thought of the agent names a file `end.…` or a module `….end`.
+    named = [re.compile(rf"(?<!\w){end}\.\w|[./]{end}(?!\w)") for end in ends]
+    return any(pattern.search(text) for pattern in named for text in search.seen.said)
 
 
 def spelled_paths(text: str, facts: Facts, bare: bool = False) -> Iterator[Spelled]:
@@ -134,7 +135,6 @@ def _end_of_path(path: str, facts: Facts) -> tuple[str, Fact] | None:
 
 
 def _matching(pattern: str, facts: Facts) -> Iterator[tuple[str, Fact]]:
-    """The first path that a shell pattern means; of braces each alternative's."""
     if not _letters(pattern):
         return
     found = re.search(r"\{([^{}]*)\}", pattern)
@@ -159,7 +159,6 @@ def _letters(pattern: str) -> list[str]:
 
 
 def blind_edits(search: Search) -> Findings:
-    """Edits of a file of the pull request of which nothing was ever printed."""
     script, command = search.reply.script, search.reply.command
     edited = [path for c in script.commands for path in c.writes]
     for c in script.commands:
@@ -176,7 +175,6 @@ def blind_edits(search: Search) -> Findings:
 
 
 def windows(search: Search) -> Findings:
-    """A narrow window on changed lines of a file that nobody has opened."""
     command = search.reply.command
     spans = []
     for match in (match for pattern in _windows() for match in pattern.finditer(command)):

@@ -41,6 +41,8 @@ _LINE_NUMBER = re.compile(
 )
 _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)", re.ASCII)
 _SED_POINT = re.compile(r"(?<![\w.,$])(\d{1,6})(?:,\d{1,6})?(?:[siacd]\b|[sc][/|#\\])")
+_SUBWORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)
 _CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 
@@ -73,13 +75,15 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
         factor = PLAIN if marked and common <= (PLAIN_MOST if fact.added else PLAIN_MOST // 5) else 0.0
     if len(key) == 3:
         factor *= 0.5
-    if compound and search.seen.has_parts(fact.value):
+    # Was every word seen that it is put together from? `HTTPDigestAuth_v2`: http, digest, auth, v, 2.
+    parts = [part.casefold() for part in _SUBWORD.findall(fact.value) if compound and len(part) > 2]
+    if parts and all(part in search.seen.text or part.removesuffix("s") in search.seen.text for part in parts):
         factor *= GUESSABLE
     factor *= _place_factor(fact)
     if not in_code:
         if fact.changed and (common < HALF_MOST or search.reply.is_marked(start, end)):
             factor *= search.rarity.half(key)
-        factor *= GUESSED if search.reply.is_guess(start, end) else 1.0
+        factor *= GUESSED if _GUESS.search(search.reply.text, max(0, start - 30), end + 20) else 1.0
     if grepped:
         return factor
     if key in search.reply.made or search.reply.looks_for(key):
@@ -88,7 +92,6 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
 
 
 def _place_factor(fact: Fact) -> float:
-    """The less a name belongs to the change, the more likely a model knows it from elsewhere."""
     if fact.added:
         return 1.0
     return IN_REPOSITORY if fact.changed else UNCHANGED
@@ -232,7 +235,6 @@ def runs(search: Search) -> Findings:
 
 
 def sentences(search: Search) -> Findings:
-    """Sentences of comments, docstrings and the description, taken over word for word."""
     text, prose = search.reply.text, search.facts.prose
     words = list(PROSE_WORD.finditer(text))
     folded = [word[0].casefold() for word in words]

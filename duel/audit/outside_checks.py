@@ -16,7 +16,6 @@ CHECKS: Registry[AuditCheck] = Registry("audit_check")
 
 
 def minded(reply: str, answer: Answer, commit: Commit | None) -> dict[str, str]:
-    """What each check that minds the reply says of it."""
     told = {name: check(reply, answer, commit) for name, check in CHECKS.items()}
     return {name: words for name, words in told.items() if words}
 

@@ -60,7 +60,6 @@ class Fact(NamedTuple):
 
 
 def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:
-    """The lines of a unified diff. Whatever is no diff yields nothing or less; nothing raises."""
     path, old, new, inside = "", 0, 0, False
     for number, text in enumerate(diff[:MAX_DIFF].split("\n"), start=1):
         if text.startswith("diff --git ") or (not inside and text.startswith(("--- ", "+++ "))):
@@ -155,7 +154,6 @@ class Facts:
 
     @cached_property
     def squeezed(self) -> str:
-        """The changed lines casefolded and without white space, one a line."""
         return "\n".join("".join(line.text.casefold().split()) for line in self._changed)
 
     @cached_property
@@ -224,7 +222,6 @@ class Facts:
         return {path: lines for path, lines in found.items() if any(line.sign != "+" for line in lines)}
 
     def literal(self, value: str) -> Fact:
-        """The fact that a value of `literals` is: the title of a test, or a string."""
         line = next(line for line in self._lines if value in line.text)
         is_title = any(value == title for _, title in _TEST_TITLE.findall(line.text))
         return fact_on(line, "test" if is_title else "literal", value)
@@ -261,8 +258,3 @@ def is_compound(word: str) -> bool:
     core = word.strip("_")
     mixed = re.search(r"[a-z0-9][A-Z]|[A-Z]{2,}[a-z]{2}|[A-Za-z]\d|\d[A-Za-z]", core)
     return "_" in core or word.startswith("_") or mixed is not None
-
-
-def subwords(name: str) -> list[str]:
-    """The words that a name is put together from, casefolded: `HTTPDigestAuth_v2` → http, digest, auth, v, 2."""
-    return [part.casefold() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)]

@@ -31,8 +31,6 @@ _compiled = cache(re.compile)  # few of the patterns are ever needed
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """A text without secrets, and how many of each kind were in it."""
-
     text: str
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -120,7 +118,6 @@ def formats() -> list[tuple[str, tuple[str, ...], str]]:
 
 
 def kinds() -> Sequence[str]:
-    """Every kind that is counted."""
     return list(dict.fromkeys(rule.kind for rule in _rules()))
 
 

@@ -9,13 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 from duel import shell, turn
-from duel.audit.pull_facts import PROSE_WORD, WORD, plain, subwords
+from duel.audit.pull_facts import PROSE_WORD, WORD, plain
 from duel.records import Message
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
 _LOOKERS = frozenset({"ls", "find", "tree", "fd", "stat", "test", "["})
 _GREPS = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack", "zgrep", "sed", "awk", "log"})
-_GUESS = re.compile(r"\bor similar\b|\blikely\b|\bI (?:assume|guess|suppose)\b|\bprobably\b", re.IGNORECASE)
 _RANGE = re.compile(r"(?<!\d)(\d{1,7}),\s?(\d{1,7})p|\bl(?:ines? )?(\d{1,7})\s?(?:-|–|to|and|through)\s?l?(\d{1,7})")
 _HEAD = re.compile(r"\bhead\b[^|\n]{0,200}?-(?:n\s?|-lines=)?(\d{1,7})")
 _NUMBERED = re.compile(
@@ -70,7 +69,7 @@ class ReplyIndex:
         return list(pairwise([0, *self._fences, len(self.text)]))[::2]
 
     @cached_property
-    def _looked_for(self) -> list[str]:
+    def looked_for(self) -> list[str]:
         return " ".join(" ".join(c.words[1:]) for c in self.script.commands if c.name in _LOOKERS).casefold().split()
 
     def looks_for(self, key: str) -> bool:
@@ -78,14 +77,9 @@ class ReplyIndex:
         folder, _, name = key.rpartition("/")
         return any(
             pattern.rstrip("/").removeprefix("./") in (key, folder) or ("*" in pattern and fnmatchcase(name, pattern))
-            for pattern in (word.strip("\"'") for word in self._looked_for)
+            for pattern in (word.strip("\"'") for word in self.looked_for)
             if len(pattern.strip("./*")) > 2 and not pattern.startswith("*.")
         )
-
-    def lists_folder_of(self, path: str) -> bool:
-        """True where the command lists the very folder that `path` lies in, to see what is there."""
-        folder = path.rpartition("/")[0]
-        return bool(folder) and any(word.rstrip("/").removeprefix("./") == folder for word in self._looked_for)
 
     def is_quoted(self, start: int) -> bool:
         """True where what starts at `start` is marked as code: in quotes, behind a dot, a dash or a dollar."""
@@ -94,9 +88,6 @@ class ReplyIndex:
     def is_marked(self, start: int, end: int) -> bool:
         """True where prose marks what stands there as a name: `x`, .x, --x, x()."""
         return self.text[max(0, start - 1) : start] in set("`.-$@") or self.text[end : end + 1] in set("(`")
-
-    def is_guess(self, start: int, end: int) -> bool:
-        return _GUESS.search(self.text, max(0, start - 30), end + 20) is not None
 
     def place(self, start: int) -> dict[str, Any]:
         around = self.text[max(0, start - 40) : start + 60]
@@ -115,7 +106,7 @@ class HistoryIndex:
     def __init__(self, messages: Sequence[Message], issue: str = "") -> None:
         self._messages = messages
         self.text = "\n".join([*(message.content for message in messages), issue]).casefold()
-        self._task = "\n".join([*(message.content for message in messages[:2]), issue]).casefold()
+        self.task = "\n".join([*(message.content for message in messages[:2]), issue]).casefold()
 
     def has(self, name: str) -> bool:
         """True where `name` (casefolded) stands in the history as a whole word; a digit before it is no part of it."""
@@ -141,20 +132,6 @@ class HistoryIndex:
         module = ".".join([*parts[:-1], parts[-1].split(".")[0]])
         return all(self.has(part) for part in parts) or (len(parts) > 1 and self.has(module))
 
-    def task_has(self, word: str) -> bool:
-        """True where the task or the issue holds `word`, alone or in a name that is put together."""
-        return re.search(rf"(?<![^\W\d_]){re.escape(word)}s?(?![^\W\d_])", self._task) is not None
-
-    def has_opened_module(self, stem: str) -> bool:
-        """True where an earlier command or thought of the agent names a file `stem.…` or a module `….stem`."""
-        named = re.compile(rf"(?<!\w){re.escape(stem)}\.\w|[./]{re.escape(stem)}(?!\w)")
-        return any(named.search(text) for text in self._said)
-
-    def has_parts(self, name: str) -> bool:
-        """True where every word that `name` is put together from was seen, so that it could be guessed."""
-        parts = [part for part in subwords(name) if len(part) > 2]
-        return bool(parts) and all(part in self.text or part.removesuffix("s") in self.text for part in parts)
-
     def has_phrase(self, text: str) -> bool:
         """True where the same words stand in a row, whatever stands between them."""
         words = PROSE_WORD.findall(text.casefold())
@@ -176,7 +153,7 @@ class HistoryIndex:
         return any(low - NEAR <= number <= high + NEAR for low, high in shown)
 
     @cached_property
-    def _said(self) -> list[str]:
+    def said(self) -> list[str]:
         return [message.content.casefold() for message in self._messages if message.role == "assistant"]
 
     @cached_property

@@ -105,7 +105,6 @@ class Examiner:
         return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
 
     def count(self, tally: AuditTally, path: Path, answer: Answer) -> None:
-        """Add to `tally` what the answer's audit found."""
         if found := answer.audit(self.side):
             has_commit = self.workspace.commit_path(answer.instance_id).exists()
             tally.take(path.stem, answer.instance_id, found, self.settings, has_commit)
@@ -198,7 +197,6 @@ def _prepare(examiner: Examiner, known: Counter[str]) -> None:
 
 
 def _audit_chunk(paths: list[Path]) -> tuple[list[Comparable | None], AuditTally, Counter[str]]:
-    """The audits, and what saving them added to the sums of the files."""
     tally = AuditTally()
     with _EXAMINER[0].workspace.saves.apart() as saved:
         return [_audit_file(_EXAMINER[0], path, tally) for path in paths], tally, saved

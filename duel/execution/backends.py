@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,25 +32,21 @@ def _bubblewrap(settings: Settings, sources: Sources) -> Executor:
     return Bubblewrap(sources, limits(settings))
 
 
-def _containers(program: str) -> Make:
-    def make(settings: Settings, sources: Sources) -> Executor:
-        from duel.execution.containers import Containers
+def _containers(program: str, settings: Settings, sources: Sources) -> Executor:
+    from duel.execution.containers import Containers
 
-        return Containers(sources, limits(settings), program=program, image=settings.execute.image)
-
-    return make
+    return Containers(sources, limits(settings), program=program, image=settings.execute.image)
 
 
 BACKENDS: Registry[Make] = Registry("executor")
 BACKENDS.add("bubblewrap", _bubblewrap)
-BACKENDS.add("docker", _containers("docker"))
-BACKENDS.add("podman", _containers("podman"))
+BACKENDS.add("docker", partial(_containers, "docker"))
+BACKENDS.add("podman", partial(_containers, "podman"))
 
 
 def open_executor(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Executor:
     """The executor of the settings, tried out. Raises UserError that says why it cannot run, and how to get it."""
-    make = BACKENDS[settings.execute.backend]
-    return make(settings, sources(workspace, settings, offline=offline))
+    return BACKENDS[settings.execute.backend](settings, sources(workspace, settings, offline=offline))
 
 
 def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> Verifier:

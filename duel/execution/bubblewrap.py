@@ -145,7 +145,6 @@ class Bubblewrap:
         return folder
 
     def share(self, start: Start) -> None:
-        """One user more of a checkout that is laid out."""
         self._users[start] += 1
 
     def release(self, start: Start) -> None:

@@ -149,7 +149,6 @@ def _holder(layers: Sequence[Path], path: Path) -> Path | None:
 
 
 def _is_whiteout(info: os.stat_result) -> bool:
-    """True for what an overlay puts in the place of a file that was removed."""
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
@@ -167,7 +166,6 @@ def _files_below(tree: Path, path: Path) -> Iterator[Path]:
 
 
 def _files_of(layers: Sequence[Path], path: Path) -> set[Path]:
-    """The files of the folder `path` that show through the layers."""
     found = {one for layer in layers for one in _files_below(layer, path)}
     return {one for one in found if _holder(layers, one)}
 

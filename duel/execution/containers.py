@@ -71,7 +71,6 @@ def image_of(instance: Mapping[str, object], asked: str = "") -> str:
 
 
 def place_of(image: str, repository: str) -> str:
-    """The folder of the repository in an image."""
     name = repository.rpartition("/")[2]
     return next((place.format(name=name) for pattern, place in _PLACES if pattern.search(image)), "/testbed")
 
@@ -147,7 +146,6 @@ class Containers:
         return self.bytes(*words, seconds=seconds, given=given).decode("utf-8", "replace")
 
     def bytes(self, *words: str, seconds: float = 300, given: bytes = b"") -> bytes:
-        """As `call`, for what is no text."""
         try:
             done = subprocess.run(  # noqa: S603 - the words are this module's; a command is one argument among them
                 [self.name, *words], input=given, capture_output=True, timeout=seconds, check=False
@@ -200,7 +198,6 @@ class Container(State):
         self._commit()
 
     def _succeeds(self, *words: str) -> bool:
-        """Run a program in the container; True where its exit code is 0."""
         try:
             self.back.call("exec", self.name, *words, seconds=600)
         except ExecutionError:

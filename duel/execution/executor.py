@@ -120,7 +120,6 @@ class State:
         raise NotImplementedError
 
     def discard(self) -> None:
-        """Give back what the state holds."""
         raise NotImplementedError
 
 

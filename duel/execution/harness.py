@@ -8,7 +8,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 from duel import turn
 from duel.execution.executor import PLACE, ExecutionError, Outcome
@@ -23,30 +23,16 @@ _BUNDLED = "You repair software. You work at a shell, one step at a time"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of a history, and the message that the agent was then shown."""
-
     command: str
     seen: str
 
 
-class Harness(Protocol):
-    """A dataset's rules. `merged`: standard error went into standard output as it came."""
-
-    name: str
-    merged: bool
-
-    def command(self, reply: str) -> str:
-        """What the harness runs of a reply. Raises ExecutionError (`no-command`, `several-blocks`)."""
-
-    def observed(self, message: str) -> bool:
-        """True if `message` shows what a command printed; False if it refuses a reply."""
-
-    def show(self, outcome: Outcome) -> str:
-        """The message that the agent reads after a command."""
-
-
 class SweZero:
-    """SWE-ZERO-12M: the first of several blocks is run; standard error follows standard output; no exit code."""
+    """SWE-ZERO-12M: the first of several blocks is run; standard error follows standard output; no exit code.
+
+    Each harness has these names. `merged`: standard error went into standard output as it came. Outputs are cut in the
+    middle to twice `half` characters.
+    """
 
     name, merged = "swe-zero", False
 
@@ -54,21 +40,21 @@ class SweZero:
         self.half = characters // 2
 
     def command(self, reply: str) -> str:
+        """What the harness runs of a reply. Raises ExecutionError (`no-command`, `several-blocks`)."""
         found = turn.command(reply).strip()
         if not found:
             raise ExecutionError("no-command", "the reply holds no command")
         return found
 
     def observed(self, message: str) -> bool:
+        """True if `message` shows what a command printed; False if it refuses a reply."""
         return message.startswith("Observation:")
 
     def show(self, outcome: Outcome) -> str:
-        """Cut in the middle from 8,000 characters."""
-        text = outcome.printed
+        text, half = outcome.printed, self.half
         total = outcome.stdout.total + outcome.stderr.total + bool(outcome.stdout.total and outcome.stderr.total)
-        if total > 2 * self.half:
-            elided = f"\n\n... (output truncated, {total - 2 * self.half} chars elided) ...\n\n"
-            text = f"{text[: self.half]}{elided}{text[-self.half :]}"
+        if total > 2 * half:
+            text = f"{text[:half]}\n\n... (output truncated, {total - 2 * half} chars elided) ...\n\n{text[-half:]}"
         if outcome.timed_out:
             text = f"{text}\n\n[command timed out]".strip()
         return f"Observation: {text}"
@@ -80,20 +66,18 @@ class BundledSample(SweZero):
     name, merged = "bundled-sample", True
 
     def show(self, outcome: Outcome) -> str:
-        """Cut in the middle from 8,000 characters."""
-        printed = outcome.stdout
+        printed, half = outcome.stdout, self.half
         text = printed.text.replace("/bin/bash: ", "bash: ")
-        if len(text) > 2 * self.half:
-            left_out = printed.total - len(printed.text) + len(text) - 2 * self.half
-            text = f"{text[: self.half]}\n[{left_out} characters in the middle are not shown]\n{text[-self.half :]}"
+        if len(text) > 2 * half:
+            left_out = printed.total - len(printed.text) + len(text) - 2 * half
+            text = f"{text[:half]}\n[{left_out} characters in the middle are not shown]\n{text[-half:]}"
         return f"Observation: {text}"
 
 
-class MiniSweAgent:
+class MiniSweAgent(SweZero):
     """mini-swe-agent 1.x: exactly one block is run, else the reply is refused; exit code and merged output."""
 
     name, merged = "mini-swe-agent", True
-    half = 5000
     _WARNING = (
         "The output of your last command was too long.\n"
         "Please try a different command that produces less output.\n"
@@ -103,28 +87,30 @@ class MiniSweAgent:
         " then search in that file.\n"
     )
 
+    def __init__(self) -> None:
+        super().__init__(characters=10_000)
+
     def command(self, reply: str) -> str:
-        found = turn.blocks(reply)
-        if len(found) > 1:
+        if len(found := turn.blocks(reply)) > 1:
             raise ExecutionError("several-blocks", f"the reply holds {len(found)} blocks, and the harness runs none")
-        if not found or not found[0].strip():
-            raise ExecutionError("no-command", "the reply holds no command")
-        return found[0].strip()
+        return super().command(reply)
 
     def observed(self, message: str) -> bool:
         return "<returncode>" in message[:200]
 
     def show(self, outcome: Outcome) -> str:
-        """Cut in the middle from 10,000 characters."""
-        text, total = outcome.stdout.text, outcome.stdout.total
+        text, total, half = outcome.stdout.text, outcome.stdout.total, self.half
         code = f"<returncode>{outcome.exit}</returncode>\n"
-        if total < 2 * self.half:
+        if total < 2 * half:
             return f"{code}<output>\n{text}</output>"
         return (
-            f"{code}<warning>\n{self._WARNING}</warning><output_head>\n{text[: self.half]}\n</output_head>\n"
-            f"<elided_chars>\n{total - 2 * self.half} characters elided\n</elided_chars>\n"
-            f"<output_tail>\n{text[-self.half :]}\n</output_tail>"
+            f"{code}<warning>\n{self._WARNING}</warning><output_head>\n{text[:half]}\n</output_head>\n"
+            f"<elided_chars>\n{total - 2 * half} characters elided\n</elided_chars>\n"
+            f"<output_tail>\n{text[-half:]}\n</output_tail>"
         )
+
+
+Harness: TypeAlias = SweZero
 
 
 def of(messages: Sequence[Message], characters: int = 8000) -> Harness:
@@ -150,7 +136,6 @@ def steps(messages: Sequence[Message], harness: Harness) -> list[Step]:
 
 
 def place(messages: Sequence[Message], harness: Harness) -> str:
-    """Where the checkout lay for the agent: the path that its observations show, else the harness's own."""
     if isinstance(harness, MiniSweAgent):
         return "/testbed"
     for message in messages:
@@ -160,5 +145,4 @@ def place(messages: Sequence[Message], harness: Harness) -> str:
 
 
 def submits(outcome: Outcome) -> bool:
-    """True if the first line that is not blank ends the task."""
     return (outcome.stdout.text.lstrip().splitlines() or [""])[0].strip() in SENTINELS

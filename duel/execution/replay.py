@@ -56,8 +56,6 @@ class EvidenceRules:
 
 @dataclass(slots=True)
 class Replayed:
-    """How a replay went: the commands run, those that printed something else, and how alike the others were."""
-
     steps: int = 0
     differs: list[int] = field(default_factory=list)
     alike: list[str] = field(default_factory=list)
@@ -79,7 +77,6 @@ class Replayed:
 
 
 async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Replayed:
-    """Run a history's commands in `state` and compare what each prints with what was recorded."""
     told = Replayed()
     for number, step in enumerate(steps):
         shown = harness.show(await state.run(step.command, merged=harness.merged)) if step.command else ""

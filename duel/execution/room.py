@@ -25,16 +25,6 @@ _SHELL = (
 )
 
 
-def as_nobody() -> list[str]:
-    """The words that come before a program which must not run as root; none where this process is not root.
-
-    Popen's own `user=` would do the same, but then it cannot use vfork: 10 ms a command in a process of 150 MB.
-    """
-    if os.geteuid():
-        return []
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-
-
 class Room:
     """One room in the empty folder `folder`; `private` asks for a namespace. Raises ExecutionError (`sandbox`)."""
 
@@ -42,13 +32,15 @@ class Room:
         self.folder, self.private, self._names, self._lock = folder, private, 0, threading.Lock()
         self._users: Counter[str] = Counter()
         folder.mkdir(mode=0o700)
-        give(folder)
-        words = ["sh", "-c", f"cd {folder} && echo ok && {_SHELL}"]
-        if private:
-            inner = f"mount -t tmpfs -o size=1m,mode=755 room {folder} && cd {folder} && echo ok && {_SHELL}"
-            words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner]
+        give_tree(folder)
+        # Popen's own `user=` would do the same, but then it cannot use vfork: 10 ms a command in a process of 150 MB.
+        self._as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        self._as_nobody = [] if os.geteuid() else self._as_nobody
+        mount = f"mount -t tmpfs -o size=1m,mode=755 room {folder} && " if private else ""
+        apart = ["unshare", "--user", "--map-root-user", "--mount"] if private else []
+        words = [*self._as_nobody, *apart, "sh", "-c", f"{mount}cd {folder} && echo ok && {_SHELL}"]
         self._shell = subprocess.Popen(  # noqa: S603 - words of this module's own
-            [*as_nobody(), *words],
+            words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -67,7 +59,7 @@ class Room:
     def enter(self) -> list[str]:
         """The words that come before a command that runs in the room, as the room's user."""
         if not self.private:
-            return as_nobody()
+            return self._as_nobody
         # Root becomes the room's user on entering; a plain user is it already.
         keep = ["--preserve-credentials"] if os.geteuid() else []
         return ["nsenter", *keep, "--user", "--mount", f"--target={self._shell.pid}"]
@@ -134,16 +126,10 @@ class Room:
         remove(self.folder)
 
 
-def give(path: Path) -> None:
-    """Give a file or folder to the user that the sandbox runs as."""
-    if os.geteuid() == 0:
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-
-
 def give_tree(folder: Path) -> None:
-    """Give a whole tree; links are given, not followed."""
+    """Give a whole tree to the user that the sandbox runs as; links are given, not followed."""
     if os.geteuid() == 0:
-        give(folder)
+        os.chown(folder, NOBODY, NOBODY, follow_symlinks=False)
         for root, folders, files in os.walk(folder):
             for name in (*folders, *files):
                 os.chown(f"{root}/{name}", NOBODY, NOBODY, follow_symlinks=False)

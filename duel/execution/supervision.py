@@ -178,7 +178,6 @@ def resident_bytes(pid: int) -> int:
 
 
 def _used_bytes(folder: Path) -> int:
-    """Bytes that a tree occupies; links are not followed."""
     total = 0
     for root, _folders, files in os.walk(folder):
         for name in files:

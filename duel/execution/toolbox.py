@@ -43,44 +43,33 @@ def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
     missing = [name for name in NEEDED if not found[name]]
     if missing:
         raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))
-    allowed = folder / ALLOWED[1:]
-    allowed.mkdir(parents=True)
     programs = {name: _in_usr(os.path.realpath(path)) for name, path in found.items() if path}
+    binaries = sorted({*programs.values(), *(str(p) for p in [Path("/usr/lib/git-core/git")] if p.exists())})
+    words = ["ldd", *binaries]
+    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout  # noqa: S603 - this machine's own
+    libraries = sorted({_in_usr(library) for library in _LIBRARY.findall(listed)})
+    for source in map(Path, [*binaries, *libraries, *_DATA]):
+        target = folder / str(source)[1:]
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, symlinks=True)
+            else:
+                shutil.copy2(source, target)
+    for part in (ALLOWED[1:], "usr/bin", "etc"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     for name, path in programs.items():
         if name not in _UNSEEN:
-            (allowed / name).symlink_to(path)
-    binaries = sorted({*programs.values(), *(str(p) for p in [Path("/usr/lib/git-core/git")] if p.exists())})
-    listed = subprocess.run(  # noqa: S603 - paths of this machine's own tools
-        ["ldd", *binaries],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    for path in [*binaries, *sorted({_in_usr(library) for library in _LIBRARY.findall(listed)}), *_DATA]:
-        _copy(Path(path), folder)
-    (folder / "usr/bin").mkdir(parents=True, exist_ok=True)
+            (folder / ALLOWED[1:] / name).symlink_to(path)
     (folder / "usr/bin/bash").chmod(0o755)
-    etc = folder / "etc"
-    etc.mkdir()
     for name, text in _ETC.items():
-        (etc / name).write_text(text)
+        (folder / "etc" / name).write_text(text)
     return folder
 
 
 def _in_usr(path: str) -> str:
     """The path below /usr, where /bin and /lib are links into it."""
     return path if path.startswith("/usr/") or not Path(f"/usr{path}").exists() else f"/usr{path}"
-
-
-def _copy(source: Path, folder: Path) -> None:
-    target = folder / str(source)[1:]
-    if target.exists() or not source.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copy2(source, target)
 
 
 def mounts(root: Path | None) -> list[str]:

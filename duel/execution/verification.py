@@ -138,7 +138,6 @@ class Verifier:
         return None
 
     async def _tested(self, attempt: Attempt, diff: str) -> Outcome:
-        """The test command's outcome on a fresh checkout with `diff` and the pull request's tests in it."""
         async with AsyncExitStack() as stack:
             state = await self.executor.state(replace(attempt.start, test_patch=""))
             stack.push_async_callback(state.close)
@@ -163,7 +162,6 @@ async def apply(state: State, patch: str, *, without: Sequence[str] = (), what: 
 
 
 def results(printed: str) -> dict[str, bool]:
-    """Each test's name and whether it passed; a test that is told twice passed if it passed each time."""
     found: dict[str, bool] = {}
     for line in _ESCAPES.sub("", printed).splitlines():
         if match := next(filter(None, (pattern.match(line) for pattern in _LINES)), None):
