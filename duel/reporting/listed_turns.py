@@ -62,7 +62,7 @@ class ListedTurn:
     """What the opponent and the challenger did, in one line each."""
 
     def dropped(self) -> dict[str, Any]:
-        """The row of `report/dropped.jsonl` for a turn that goes nowhere."""
+        """The row of `report/dropped.jsonl`."""
         return {"file": self.file, "instance_id": self.instance_id, "reason": self.reason, "detail": self.why}
 
 

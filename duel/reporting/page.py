@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import page_file, report_sections, svg, trust
+from duel.reporting import page_file, report_sections, svg
 from duel.reporting.details import Details, budget
 from duel.reporting.listed_turns import Judged, ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
@@ -190,7 +190,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         **{name: summary[name] for name in ("offline", "buckets", "thresholds")},
         "opponent": verdict.opponent_name,
         "lcb": None if verdict.lcb is None else 200 * verdict.lcb,
-        "level": trust.confidence(verdict),
+        "level": report_sections.confidence(verdict),
         "turns": summary["turns"]["judged"],
         "judges": [judge.judge for judge in verdict.judges],
         "next": next_step(verdict.decision, summary),
