@@ -30,8 +30,7 @@ def endpoint_url(active: bool) -> Iterator[str]:
 
 
 def endpoint(port: int = 0, **options: Any) -> AbstractContextManager[StandIn]:
-    """A stand-in endpoint on loopback while the body runs; `options` are those of `duel.offline.server`."""
-    from duel.offline import loopback
-    from duel.offline.server import Options, Server
+    """A stand-in endpoint while the body runs; `options` are those of `duel.offline.loopback`."""
+    from duel.offline.loopback import Options, Server, serving
 
-    return loopback.serving(Server(Options(**options)), port)
+    return serving(Server(Options(**options)), port)

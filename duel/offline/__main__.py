@@ -6,19 +6,13 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from typing import TYPE_CHECKING
 
 from duel import command
 from duel.errors import SettingsError
 
-if TYPE_CHECKING:
-    from duel.offline.server import Server
-
 
 def main() -> None:
     """Listen until interrupted."""
-    from duel.offline.server import Options, Server
-
     parser = argparse.ArgumentParser(
         prog="python -m duel.offline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,25 +21,22 @@ def main() -> None:
     parser.add_argument("--capacity", type=int, default=0, metavar="K", help="429 beyond K in flight")
     parser.add_argument("--key", default="", help="the bearer key to ask for; without it any is taken")
     parser.add_argument("--model", action="append", default=[], help="a model to know; without it any is known")
-    given = parser.parse_args()
-    options = Options(
-        latency_s=given.latency_ms / 1000, capacity=given.capacity, expected_key=given.key, models=tuple(given.model)
-    )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(Server(options), given.port))
+        asyncio.run(_serve(parser.parse_args()))
 
 
-async def _serve(server: Server, port: int) -> None:
-    from duel.offline.loopback import listening
+async def _serve(given: argparse.Namespace) -> None:
+    from duel.offline.loopback import Options, Server, listening
 
+    server = Server(Options(given.latency_ms / 1000, given.capacity, given.key, tuple(given.model)))
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     try:
-        async with listening(server, port) as taken:
+        async with listening(server, given.port) as taken:
             print(f"http://127.0.0.1:{taken}/v1", flush=True)
             await end.wait()
     except OSError as error:
-        raise SettingsError("cannot listen", where="--port", value=error.strerror or port) from None
+        raise SettingsError("cannot listen", where="--port", value=error.strerror or given.port) from None
 
 
 if __name__ == "__main__":

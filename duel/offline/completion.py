@@ -26,22 +26,19 @@ class StandInReply:
     prompt_tokens: int = 0
     cached_tokens: int = 0
 
-    @property
-    def completion_tokens(self) -> int:
-        return tokens(self.content or "") + tokens(self.reasoning)
-
     def usage(self) -> dict[str, Any]:
+        completion = tokens(self.content or "") + tokens(self.reasoning)
         return {
             "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "completion_tokens": completion,
+            "total_tokens": self.prompt_tokens + completion,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": tokens(self.reasoning)},
         }
 
     def within(self, max_tokens: int) -> StandInReply:
         """This completion, cut where it exceeds the token budget of its request."""
-        if self.content is None or self.completion_tokens <= max_tokens:
+        if self.content is None or self.usage()["completion_tokens"] <= max_tokens:
             return self
         return replace(self, content=self.content[: max_tokens * CHARACTERS_PER_TOKEN], finish_reason="length")
 
@@ -50,32 +47,28 @@ class StandInReply:
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
-        return orjson.dumps({**self._head("chat.completion"), "choices": [choice], "usage": self.usage()})
+        return orjson.dumps(self._told("chat.completion", [choice], usage=self.usage()))
 
     def events(self, with_usage: bool) -> Iterator[bytes]:
         """The server-sent events of a streamed response, `[DONE]` included."""
-        yield self._event({"role": "assistant", "content": ""})
-        for piece in _pieces(self.reasoning):
-            yield self._event({"reasoning_content": piece})
-        for piece in _pieces(self.content or ""):
-            yield self._event({"content": piece})
+        deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
+        for name, text in (("reasoning_content", self.reasoning), ("content", self.content or "")):
+            pieces = (text[start : start + EVENT_CHARACTERS] for start in range(0, len(text), EVENT_CHARACTERS))
+            deltas += [({name: piece}, None) for piece in pieces]
         if self.finish_reason is not None:
-            yield self._event({}, self.finish_reason)
+            deltas.append(({}, self.finish_reason))
+        for delta, finish_reason in deltas:
+            choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+            yield event(self._told("chat.completion.chunk", [choice]))
         if with_usage:
-            head = self._head("chat.completion.chunk")
-            yield event({**head, "choices": [], "usage": self.usage()})
+            yield event(self._told("chat.completion.chunk", [], usage=self.usage()))
         yield b"data: [DONE]\n\n"
 
-    def _event(self, delta: Mapping[str, str], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return event({**self._head("chat.completion.chunk"), "choices": [choice]})
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": 0, "model": self.model}
+    def _told(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": 0, "model": self.model, "choices": choices, **more}
 
 
 def tokens(text: str) -> int:
-    """Tokens of `text`, by its length."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
@@ -91,7 +84,3 @@ def error_body(status: int, message: str, code: str = "") -> bytes:
 def stand_in_name(asked: str) -> str:
     """How the stand-in names itself when it was asked for model `asked`: never as that model."""
     return asked if asked.startswith(OWN_PREFIX) else OWN_PREFIX + asked
-
-
-def _pieces(text: str) -> Iterator[str]:
-    return (text[i : i + EVENT_CHARACTERS] for i in range(0, len(text), EVENT_CHARACTERS))

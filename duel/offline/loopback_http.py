@@ -1,7 +1,7 @@
-"""HTTP/1.1 as a server speaks it: requests parsed from a connection, responses written to it, and nothing more.
+"""HTTP/1.1 as a server speaks it, on bare asyncio.
 
-A protocol on bare asyncio, because the stand-in must be able to cut, stall and damage what it sends, and because a
-server in the same process must leave the processor to the client that is measured against it.
+The stand-in must be able to cut, stall and damage what it sends, and a server in the same process must leave the
+processor to the client that is measured against it.
 """
 
 from __future__ import annotations
@@ -109,9 +109,12 @@ class Connection(asyncio.Protocol):
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _next(self) -> None:
-        call = self._parse()
-        if call is not None:
-            self._task = asyncio.get_running_loop().create_task(self._answer(call))
+        found = self._parse()
+        if isinstance(found, int):
+            self.respond(found, b"", {"Connection": "close"})
+            self.close()
+        elif found is not None:
+            self._task = asyncio.get_running_loop().create_task(self._answer(found))
 
     async def _answer(self, call: HttpCall) -> None:
         try:
@@ -124,31 +127,28 @@ class Connection(asyncio.Protocol):
         elif self.open:
             self._next()
 
-    def _parse(self) -> HttpCall | None:
+    def _parse(self) -> HttpCall | int | None:
+        """The next request; None where it has not all arrived, a status where it is refused."""
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
-            if len(self._buffer) > MAX_HEAD_BYTES:
-                self._refuse(413)
-            return None
+            return 413 if len(self._buffer) > MAX_HEAD_BYTES else None
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
         parts = lines[0].split(" ")
         fields = (line.partition(":") for line in lines[1:])
         headers = {name.strip().lower(): value.strip() for name, _, value in fields}
         length = headers.get("content-length", "0")
-        malformed = len(parts) != 3 or not length.isdecimal()
-        if malformed or "transfer-encoding" in headers or int(length) > MAX_BODY_BYTES:
-            self._refuse(400 if malformed else 411 if "transfer-encoding" in headers else 413)
-            return None
-        start, stop = end + 4, end + 4 + int(length)
+        if len(parts) != 3 or not length.isdecimal():
+            return 400
+        if "transfer-encoding" in headers:
+            return 411
+        if int(length) > MAX_BODY_BYTES:
+            return 413
+        stop = end + 4 + int(length)
         if len(self._buffer) < stop:
             return None
-        body = bytes(self._buffer[start:stop])
+        body = bytes(self._buffer[end + 4 : stop])
         del self._buffer[:stop]
         return HttpCall(parts[0], parts[1], headers, body)
-
-    def _refuse(self, status: int) -> None:
-        self.respond(status, b"", {"Connection": "close"})
-        self.close()
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:

@@ -1,15 +1,14 @@
 """The charts of the report: drawn once, kept as SVG files beside report.md and inline in the page."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import wording, yield_section
+from duel.reporting import wording
+from duel.reporting.report_sections import confidence, units
 from duel.reporting.svg import Drawing
-from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, Tally
+from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, SourceCounts, Tally
 from duel.reporting.text import shorten
-from duel.reporting.trust import confidence, units
-from duel.reporting.yield_section import SourceCounts
 from duel.settings import Settings
 
 # The width of a card of the page at 1,280 pixels, so that a chart's text is as large as it is meant to be.
@@ -34,7 +33,7 @@ def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str,
         "metrics": metrics(verdict),
         "order": order(verdict),
         "length": length(tally),
-        "yield": yield_section.chart(costs, WIDTH),
+        "yield": yields(costs),
     }
     return {name: chart for name, chart in charts.items() if chart is not None}
 
@@ -54,13 +53,19 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
     chart = Drawing("Scores of the turns", words, WIDTH, 238)
     left, right, top, ground = 34, WIDTH - 6, 48, 198  # the thresholds stand below the legend
     x = scale(0, 100, left, right)
-    ceiling = nice_ceiling(highest)
+    ceiling = _ceiling(highest)
     y = scale(0, ceiling, ground, top)
     for value in (0, ceiling / 2, ceiling):
         chart.line(left, y(value), right, y(value), "rule")
         chart.text(left - 6, y(value) + 4, f"{value:,.0f}", "small muted end")
     for number, bar in enumerate(tally.histogram):
-        _stacked_bar(chart, bar, number * SCORE_BIN, x, y)
+        start, height = number * SCORE_BIN, 0
+        for name in STACK:
+            if turns := bar.get(name, 0):
+                hint = f"{start} to {start + SCORE_BIN} points, {LABELS[name]}: {turns:,} turns"
+                top_of_it, width = y(height + turns), x(start + SCORE_BIN) - x(start) - 2
+                chart.rect(x(start) + 1, top_of_it, width, y(height) - top_of_it, f"fill-{name}", hint)
+                height += turns
     for value in (0, 25, 50, 75, 100):
         chart.text(x(value), ground + 17, value, "small muted middle")
     words = "score, 0 to 100 from the challenger's side · 50 is a tie"
@@ -68,29 +73,16 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
     for value in sorted({settings.report.defeat_min, settings.report.final_min}):
         chart.line(x(value), top - 8, x(value), ground, "threshold")
         chart.text(x(value), top - 13, f"{value:g}", "small middle")
-    _legend(chart, [name for name in STACK if any(bar[name] for bar in tally.histogram)], left, 12)
+    at: float = left
+    for name in STACK:
+        if any(bar[name] for bar in tally.histogram):
+            chart.rect(at, 4, 9, 9, f"fill-{name}")
+            chart.text(at + 14, 12, LABELS[name], "small")
+            at += 26 + 6.4 * len(LABELS[name])
     return chart
 
 
-def _stacked_bar(chart: Drawing, bar: dict[str, int], start: int, x: Scale, y: Scale) -> None:
-    height = 0
-    for name in STACK:
-        turns = bar.get(name, 0)
-        if turns:
-            hint = f"{start} to {start + SCORE_BIN} points, {LABELS[name]}: {turns:,} turns"
-            top = y(height + turns)
-            chart.rect(x(start) + 1, top, x(start + SCORE_BIN) - x(start) - 2, y(height) - top, f"fill-{name}", hint)
-            height += turns
-
-
-def _legend(chart: Drawing, names: Sequence[str], x: float, y: float) -> None:
-    for name in names:
-        chart.rect(x, y - 8, 9, 9, f"fill-{name}")
-        chart.text(x + 14, y, LABELS[name], "small")
-        x += 26 + 6.4 * len(LABELS[name])
-
-
-def nice_ceiling(value: float) -> float:
+def _ceiling(value: float) -> float:
     """The next round even number at or above `value`."""
     step = 10.0 ** math.floor(math.log10(max(value, 1)))
     return next(round_up for m in (1, 2, 4, 6, 8, 10) if (round_up := m * step) >= max(value, 2) and round_up % 2 == 0)
@@ -100,18 +92,17 @@ def margin(verdict: Verdict) -> Drawing | None:
     """The margin with its lower bounds, on one axis with zero and the margin that is asked for."""
     if verdict.margin is None:
         return None
+    v, over, noise = verdict, units(verdict), verdict.noise_floor
+    deltas = (
+        (f"Lower bound, {confidence(v)}", v.lcb, f"the gate's: studentized bootstrap over {over}"),
+        ("Cluster t bound", v.lcb_t, f"the same level, Student's t over {over}"),
+        ("Bound over turns", v.lcb_iid, "takes turns as independent: too hopeful"),
+    )
     rows = [
-        (
-            f"Lower bound, {confidence(verdict)}",
-            _points(verdict.lcb),
-            f"the gate's: studentized bootstrap over {units(verdict)}",
-        ),
-        ("Cluster t bound", _points(verdict.lcb_t), f"the same level, Student's t over {units(verdict)}"),
-        ("Bound over turns", _points(verdict.lcb_iid), "takes turns as independent: too hopeful"),
-        ("Worst case", verdict.worst_case_margin, "if every unparsed turn had been lost"),
+        *((name, None if delta is None else 200 * delta, words) for name, delta, words in deltas),
+        ("Worst case", v.worst_case_margin, "if every unparsed turn had been lost"),
+        ("Noise floor", noise.margin if noise else None, "the king judged against itself"),
     ]
-    if verdict.noise_floor and verdict.noise_floor.margin is not None:
-        rows.append(("Noise floor", verdict.noise_floor.margin, "the king judged against itself"))
     shown = [(name, value, words) for name, value, words in rows if value is not None]
     words = ", ".join(f"{name} {wording.points(value)}" for name, value, _ in [("margin", verdict.margin, ""), *shown])
     chart = Drawing("Margin and its bounds", words, WIDTH, 74 + 30 * len(shown))
@@ -126,22 +117,16 @@ def margin(verdict: Verdict) -> Drawing | None:
         below = 30 if abs(x(verdict.win_margin) - x(0)) < 96 else 16
         chart.text(x(verdict.win_margin), ground + below, f"asked for: {verdict.win_margin:+g}", "small muted middle")
     chart.text(0, 36, "Margin", "strong")
-    _forest_dot(chart, x, 32, verdict.margin, "fill-challenger", 6, "challenger − opponent")
+    dots = [(32, verdict.margin, "fill-challenger", 6, "challenger − opponent")]
     for number, (name, value, words) in enumerate(shown):
         y = 62 + 30 * number
         chart.text(0, y + 4, name, "small")
         chart.line(x(value), y, x(verdict.margin), y, "axis")
-        _forest_dot(chart, x, y, value, "fill-challenger" if number == 0 else "fill-none", 4, words)
+        dots.append((y, value, "fill-challenger" if number == 0 else "fill-none", 4, words))
+    for y, value, classes, radius, hint in dots:
+        chart.circle(x(value), y, radius, classes, f"{wording.points(value)}: {hint}")
+        chart.text(x(value), y - radius - 3, wording.signed(value, 1), "small middle")
     return chart
-
-
-def _forest_dot(chart: Drawing, x: Scale, y: float, value: float, classes: str, radius: float, hint: str) -> None:
-    chart.circle(x(value), y, radius, classes, f"{wording.points(value)}: {hint}")
-    chart.text(x(value), y - radius - 3, wording.signed(value, 1), "small middle")
-
-
-def _points(delta: float | None) -> float | None:
-    return None if delta is None else 200 * delta
 
 
 def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
@@ -160,7 +145,14 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
         stacks[slot].append(f"{instance}: {wording.points(value)} over {tally.clusters[instance].number} turns")
     step = min((ground - top) / max(map(len, stacks)), (right - left) / CLUSTER_SLOTS)
     for number, stack in enumerate(stacks):
-        _cluster_stack(chart, stack, -reach + (number + 0.5) * 2 * reach / CLUSTER_SLOTS, x, ground, step)
+        middle = -reach + (number + 0.5) * 2 * reach / CLUSTER_SLOTS
+        side = "fill-challenger" if middle > 0 else "fill-king"
+        if step >= SMALLEST_DOT:  # dots large enough to be seen and counted, else one bar
+            for level, hint in enumerate(stack):
+                chart.circle(x(middle), ground - (level + 0.5) * step, step / 2 - 0.4, side, hint)
+        elif stack:
+            hint = f"around {wording.points(middle)}: {len(stack):,} pull requests"
+            chart.rect(x(middle) - 3.4, ground - len(stack) * step, 6.8, len(stack) * step, side, hint)
     chart.line(left, ground, right, ground, "axis")
     for value in (-reach, -reach / 2, 0, reach / 2, reach):
         chart.text(x(value), ground + 17, f"{value:+g}".replace("-", "−") if value else "0", "small muted middle")
@@ -170,17 +162,6 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
         chart.line(x(verdict.margin), top - 8, x(verdict.margin), ground, "threshold")
         chart.text(x(verdict.margin) + 5, top, f"margin {wording.signed(verdict.margin, 1)}", "small")
     return chart
-
-
-def _cluster_stack(chart: Drawing, hints: list[str], middle: float, x: Scale, ground: float, step: float) -> None:
-    """Dots where they are large enough to be seen and counted, else one bar."""
-    side = "fill-challenger" if middle > 0 else "fill-king"
-    if step >= SMALLEST_DOT:
-        for level, hint in enumerate(hints):
-            chart.circle(x(middle), ground - (level + 0.5) * step, step / 2 - 0.4, side, hint)
-    elif hints:
-        hint = f"around {wording.points(middle)}: {len(hints):,} pull requests"
-        chart.rect(x(middle) - 3.4, ground - len(hints) * step, 6.8, len(hints) * step, side, hint)
 
 
 def metrics(verdict: Verdict) -> Drawing | None:
@@ -270,4 +251,25 @@ def length(tally: Tally) -> Drawing | None:
     chart.text(right, ground + 36, "challenger longer →", "small muted end")
     if means:
         chart.text(min(means[-1][0] + 8, right - 62), means[-1][1] - 8, "mean score", "small")
+    return chart
+
+
+def yields(counts: Mapping[str, SourceCounts]) -> Drawing | None:
+    """A bar for each source and each measure; one source alone has nothing to be compared with."""
+    measures = ("calls", "dollars", "minutes")
+    kept = {name: one for name, one in counts.items() if one.kept}
+    if len(kept) < 2:
+        return None
+    told = (f"{name}: {', '.join(f'{one.told(what)} {what}' for what in measures)}" for name, one in kept.items())
+    chart = Drawing("What a kept turn costs", "; ".join(told), WIDTH, len(measures) * (24 * len(kept) + 30))
+    y = 14.0
+    for what in measures:
+        chart.text(0, y, f"{what} a kept turn", "strong")
+        most = max(one.each(what) or 0.0 for one in kept.values()) or 1.0
+        for name, one in kept.items():
+            y, width = y + 24, (WIDTH - 160) * (one.each(what) or 0.0) / most
+            chart.text(0, y, name, "small")
+            chart.rect(80, y - 11, width, 14, "fill-final", f"{name}: {one.told(what)} {what}")
+            chart.text(86 + width, y, one.told(what), "small muted")
+        y += 30
     return chart

@@ -48,14 +48,13 @@ class Details:
 
     def of(self, judged: Judged) -> dict[str, Any]:
         """The details of one turn as JSON."""
-        turn, answer, score = judged.turn, judged.answer, judged.score
-        each = self.limit // 8
-        replies = {side: cut(getattr(answer, side), each) for side in ("king", "challenger", "assistant")}
+        answer, score, each, small = judged.answer, judged.score, self.limit // 8, self.limit // 10
+        replies = {side: cut(getattr(answer, side), each) for side in SIDES}
         audit, source = answer.audit("challenger"), answer.source
         problems = audit.protocol.problems if audit and audit.protocol else []
         row = f"row {source.row}" if source.row >= 0 else ""
         where = (source.dataset, source.revision[:12], source.file, row, source.exit_status)
-        spent = sum(min(len(getattr(answer, side)), each) for side in replies)
+        spent = sum(min(len(getattr(answer, side)), each) for side in SIDES)
         return {
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
@@ -63,12 +62,20 @@ class Details:
             "others": _others(answer, self.limit // 30),
             "leaks": findings(answer, replies["challenger"]),
             "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
-            "votes": [_vote(vote) for vote in score.votes],
-            "why": shorten(turn.why, REASON_CHARACTERS),
+            "votes": [
+                [
+                    vote.judge,
+                    vote.order == "challenger_first",
+                    [getattr(vote, name) for name in DIMENSIONS],
+                    shorten(vote.reason or vote.error, REASON_CHARACTERS),
+                ]
+                for vote in score.votes
+            ],
+            "why": shorten(judged.turn.why, REASON_CHARACTERS),
             "attempts": [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in score.attempts[:20]],
-            "issue": cut(issue_of(answer, judged.commit), self.limit // 10),
-            "pull": _pull(judged.commit, self.limit // 10),
-            "observed": {side: seen for side in SIDES if (seen := _observed(answer.chosen(side), self.limit // 10))},
+            "issue": cut(issue_of(answer, judged.commit), small),
+            "pull": _pull(judged.commit, small),
+            "observed": {side: seen for side in SIDES if (seen := _observed(answer.chosen(side), small))},
             "source": shorten(" · ".join(part for part in where if part), 300),
             "history": self._history(answer.messages, self.limit // 2 - spent),
         }
@@ -77,15 +84,17 @@ class Details:
         """[role, text] of each message, [number of messages left out] once, [role, number of the system prompt]."""
         shown: list[Message | int] = list(messages)
         if len(messages) > MESSAGES:
-            end = MESSAGES - START
-            shown = [*messages[:START], len(messages) - MESSAGES, *messages[-end:]]
+            shown = [*messages[:START], len(messages) - MESSAGES, *messages[START - MESSAGES :]]
         lengths = [len(m.content) for m in shown if isinstance(m, Message) and self._pooled(m) is None]
         limit = fair_share(lengths, room)
-        return [[part] if isinstance(part, int) else [part.role, self._content(part, limit)] for part in shown]
-
-    def _content(self, message: Message, limit: int) -> Text | int:
-        pooled = self._pooled(message)
-        return cut(message.content, limit) if pooled is None else pooled
+        rows: list[Any] = []
+        for part in shown:
+            if isinstance(part, int):
+                rows.append([part])
+            else:
+                pooled = self._pooled(part)
+                rows.append([part.role, cut(part.content, limit) if pooled is None else pooled])
+        return rows
 
     def _pooled(self, message: Message) -> int | None:
         if message.role != "system":
@@ -107,15 +116,11 @@ def fair_share(lengths: list[int], room: int) -> int:
 def _others(answer: Answer, limit: int) -> list[list[Any]]:
     """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
     found = ((one, one.selection) for one in answer.candidates if one.selection and not one.chosen)
-    return [
-        [
-            one.side,
-            shorten(one.id, 40),
-            shorten(f"{why.outcome} to {why.to}" if why.to else why.outcome, 60),
-            cut(one.text, limit),
-        ]
-        for one, why in islice(found, 6)
-    ]
+    rows = []
+    for one, why in islice(found, 6):
+        outcome = shorten(f"{why.outcome} to {why.to}" if why.to else why.outcome, 60)
+        rows.append([one.side, shorten(one.id, 40), outcome, cut(one.text, limit)])
+    return rows
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
@@ -177,9 +182,3 @@ def _observed(candidate: Candidate | None, limit: int) -> dict[str, Any] | None:
     why_not = "" if seen.ran else shorten(seen.why_not or "not said", 200)
     changed = cut(seen.changed, limit)
     return {"printed": cut(seen.printed, limit), "changed": changed, "exit": seen.exit, "why_not": why_not}
-
-
-def _vote(vote: Any) -> list[Any]:
-    values = [getattr(vote, name) for name in DIMENSIONS]
-    reason = shorten(vote.reason or vote.error, REASON_CHARACTERS)
-    return [vote.judge, vote.order == "challenger_first", values, reason]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from duel.records import Kept
 from duel.reporting.listed_turns import Judged
 from duel.workspace import BUCKETS, Workspace, cannot_write
@@ -27,7 +29,11 @@ class Shelves:
     """Users' own files that lie where a turn should go."""
 
     def __post_init__(self) -> None:
-        self._before = _listed(self.workspace.private / MANIFEST)
+        # A damaged manifest lists nothing, and no name in it leads out of the buckets.
+        with contextlib.suppress(OSError, ValueError):
+            names = orjson.loads((self.workspace.private / MANIFEST).read_bytes())
+            if isinstance(names, list):
+                self._before = {name for name in names if isinstance(name, str) and _IN_A_BUCKET.fullmatch(name)}
 
     def put(self, judged: Judged) -> None:
         """Write the turn into its bucket; one that has none is only remembered."""
@@ -37,42 +43,33 @@ class Shelves:
             return
         path = self.workspace.kept_path(turn.bucket, turn.file)
         turn.kept = name = self._name(path)
-        if name not in self._before and path.exists() and not _is_kept_record(path):
+        before = _bytes(path)
+        if name not in self._before and before is not None and not _is_kept_record(before):
             self.in_the_way.append(name)
             return
         self._now.add(name)
         payload = enriched(judged).dump()
-        if not _holds(path, payload):
+        if before != payload:
             self.workspace.save(path, payload)
 
     def tidy(self) -> int:
         """Remove the turns that have left a bucket, remember what is there; returns how many were removed."""
-        gone = sorted((self._before | self._unlisted()) - self._now)
-        for name in gone:
+        gone = self._before - self._now
+        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket)):
+            name = self._name(path)
+            if path.stem in self._judged and name not in self._now | gone and _is_kept_record(_bytes(path)):
+                gone.add(name)  # no manifest lists it
+        for name in sorted(gone):
             path = self.workspace.root / name
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise cannot_write(path, error) from None
-        import orjson
-
-        manifest = orjson.dumps(sorted(self._now), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        self.workspace.save(self.workspace.private / MANIFEST, manifest)
+        self.workspace.save_page(self.workspace.private / MANIFEST, sorted(self._now))
         return len(gone)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.workspace.root).as_posix()
-
-    def _unlisted(self) -> set[str]:
-        """Kept records of turns judged here that no manifest lists."""
-        found = set()
-        for bucket in BUCKETS:
-            for path in self.workspace.kept_paths(bucket):
-                name = self._name(path)
-                known = name in self._before or name in self._now or path.stem not in self._judged
-                if not known and _is_kept_record(path):
-                    found.add(name)
-        return found
 
 
 def enriched(judged: Judged) -> Kept:
@@ -97,30 +94,16 @@ def enriched(judged: Judged) -> Kept:
     )
 
 
-def _listed(manifest: Path) -> set[str]:
-    """The names in the manifest that are files of a bucket: a damaged one lists nothing, and none leads elsewhere."""
-    import orjson
-
-    with contextlib.suppress(OSError, ValueError):
-        names = orjson.loads(manifest.read_bytes())
-        if isinstance(names, list):
-            return {name for name in names if isinstance(name, str) and _IN_A_BUCKET.fullmatch(name)}
-    return set()
+def _bytes(path: Path) -> bytes | None:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return None
 
 
-def _is_kept_record(path: Path) -> bool:
-    import orjson
-
+def _is_kept_record(payload: bytes | None) -> bool:
     try:
-        record = orjson.loads(path.read_bytes())
-    except (ValueError, OSError):
+        record = orjson.loads(payload or b"")
+    except ValueError:
         return False
     tag = record.get("format") if isinstance(record, dict) else None
     return isinstance(tag, str) and tag.split("/")[0] == Kept.FORMAT.split("/")[0]
-
-
-def _holds(path: Path, payload: bytes) -> bool:
-    try:
-        return path.stat().st_size == len(payload) and path.read_bytes() == payload
-    except OSError:
-        return False

@@ -62,7 +62,7 @@ class ListedTurn:
     """What the opponent and the challenger did, in one line each."""
 
     def dropped(self) -> dict[str, Any]:
-        """The row of `report/dropped.jsonl` for a turn that goes nowhere."""
+        """The row of `report/dropped.jsonl`."""
         return {"file": self.file, "instance_id": self.instance_id, "reason": self.reason, "detail": self.why}
 
 
@@ -104,9 +104,7 @@ class Reader:
 
     def best_first(self) -> list[Path]:
         """The score files: highest score first, unparsed ones last, equals in natural order."""
-        ranked = [(_rank(path), number, path) for number, path in enumerate(self.workspace.score_paths())]
-        ranked.sort()
-        return [path for _, _, path in ranked]
+        return sorted(self.workspace.score_paths(), key=_rank)
 
     def judged(self, paths: list[Path]) -> Iterator[Judged]:
         """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
@@ -118,24 +116,23 @@ class Reader:
                 yield judged
 
     def _read(self, path: Path, answer_path: Path | None) -> Judged | None:
-        stem = path.stem
         try:
             score = self.workspace.read(path, Score)
-            if answer_path is None:
-                self.missing.append(_row(stem, score, "no-answer", "the score has no answer in answer_*/"))
-                return None
-            answer = self.workspace.read(answer_path, Answer)
+            answer = self.workspace.read(answer_path, Answer) if answer_path else None
         except ItemError as error:
             self.damage.append(error)
             return None
-        if difference := differs(stem, score, answer, self.verdict, self.settings.judge.observed):
-            self.missing.append(
-                _row(stem, score, difference, "the score is not of this verdict; validate.py asks anew")
-            )
+        reason, detail = "no-answer", "the score has no answer in answer_*/"
+        if answer is not None:
+            reason = differs(path.stem, score, answer, self.verdict, self.settings.judge.observed)
+            detail = "the score is not of this verdict; validate.py asks anew"
+        if reason or answer is None or answer_path is None:
+            names = {"file": path.stem, "instance_id": score.instance_id}
+            self.missing.append({**names, "reason": reason, "detail": detail})
             return None
         place = f"{answer_path.parent.name}/{answer_path.name}"
         commit = self._commit(answer.instance_id)
-        judged = Judged(self._turn(stem, score, answer, commit, place), score, answer, commit)
+        judged = Judged(self._turn(path.stem, score, answer, commit, place), score, answer, commit)
         if answer.rewrites():
             self._take_rewrite(judged, self._panels.trials(answer_path, answer))
         return judged
@@ -143,13 +140,13 @@ class Reader:
     def _take_rewrite(self, judged: Judged, trials: list[Trial]) -> None:
         """Count the rewrites; the one that the held-out judges promoted takes the challenger's place in `final/`."""
         self.refined.add(judged.answer.instance_id, trials)
-        line = lineage(trials, self.settings)
-        if line and judged.turn.bucket in ("refined", "defeat"):
+        line, turn = lineage(trials, self.settings), judged.turn
+        if line and turn.bucket in ("refined", "defeat"):
             judged.lineage, last = line, line[-1]
             told = f"refined: held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
             final = placement.Placement("final", told)
-            placed = self._finals.place(judged.turn.file, final, last.rewrite.candidate.audit)
-            judged.turn.bucket, judged.turn.why, judged.turn.reason = placed.bucket, placed.reason, placed.slug
+            placed = self._finals.place(turn.file, final, last.rewrite.candidate.audit)
+            turn.bucket, turn.why, turn.reason = placed.bucket, placed.reason, placed.slug
 
     def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> ListedTurn:
         audit = answer.audit("challenger")
@@ -227,7 +224,3 @@ def differs(stem: str, score: Score, answer: Answer, verdict: Verdict, observed:
     if judged and judged != rubric.fingerprint(rubric.pair_of(stem, answer, score.mode, observed)):
         return "other-candidates"
     return ""
-
-
-def _row(stem: str, score: Score, reason: str, detail: str) -> dict[str, Any]:
-    return {"file": stem, "instance_id": score.instance_id, "reason": reason, "detail": detail}

@@ -47,10 +47,10 @@ class Listed:
             if turn.flips:
                 self.disputed.append(turn)
         if len(self.disputed) > ALL_TURNS:
-            self.sort_disputed()
+            self.disputed = self.most_disputed()
 
-    def sort_disputed(self) -> None:
-        self.disputed = sorted(self.disputed, key=lambda turn: -turn.flips)[:LISTED]
+    def most_disputed(self) -> list[ListedTurn]:
+        return sorted(self.disputed, key=lambda turn: -turn.flips)[:LISTED]
 
 
 def write(
@@ -61,38 +61,23 @@ def write(
     listed: Listed,
 ) -> str:
     """The whole page. The turns came best first."""
-    parts = [head(verdict, summary["offline"]), pictures(charts), *map(section, sections), turn_table(listed)]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def head(verdict: Verdict, offline: bool) -> str:
-    """Title, banner, the verdict in words, the gates."""
     decision = prose(verdict.decision, 40)
+    pictures = [f"![{chart.title}]({name}.svg)" for name, chart in charts.items()]
     parts = [
-        f"# Duel report: {decision}" + OFFLINE_TITLE * offline,
-        BANNER * offline,
-        headline(verdict),
+        f"# Duel report: {decision}" + OFFLINE_TITLE * summary["offline"],
+        BANNER * summary["offline"],
+        f"**{decision.capitalize()}.** The challenger scored"
+        f" {wording.score(verdict.challenger_score)}, the {verdict.opponent_name} {wording.score(verdict.king_score)}:"
+        f" a margin of **{wording.points(verdict.margin)}** over {wording.count(verdict.parsed)} judged turns from"
+        f" {wording.count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie.",
         table(gates(verdict)),
         "\n".join(f"- {prose(sentence)}" for sentence in verdict.why),
         "Every turn side by side: open [index.html](index.html) in a browser; it needs no network.",
+        "\n".join(["## Charts", "", *pictures]) if pictures else "",
+        *map(section, sections),
+        turn_table(listed),
     ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def headline(verdict: Verdict) -> str:
-    """The verdict in two sentences."""
-    return (
-        f"**{prose(verdict.decision, 40).capitalize()}.** The challenger scored"
-        f" {wording.score(verdict.challenger_score)}, the {verdict.opponent_name} {wording.score(verdict.king_score)}:"
-        f" a margin of **{wording.points(verdict.margin)}** over {wording.count(verdict.parsed)} judged turns from"
-        f" {wording.count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie."
-    )
-
-
-def pictures(charts: dict[str, Drawing]) -> str:
-    """The charts beside the page."""
-    shown = [f"![{chart.title}]({name}.svg)" for name, chart in charts.items()]
-    return "\n".join(["## Charts", "", *shown]) if shown else ""
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def section(section: ReportPart) -> str:
@@ -100,26 +85,21 @@ def section(section: ReportPart) -> str:
     parts = [f"## {section.title}"]
     for shown in section.tables:
         parts += [f"{shown.caption}:"] * bool(shown.caption) + [table(shown)]
-    parts += section.notes
-    return "\n\n".join(parts)
+    return "\n\n".join(parts + section.notes)
 
 
 def table(table: Table) -> str:
     """A Markdown table whose columns line up in a terminal."""
-    rows = [list(table.columns), *([_cell(cell) for cell in row] for row in table.rows)]
+    shown = [[code(cell, CELL_CHARACTERS) if isinstance(cell, Outside) else cell for cell in row] for row in table.rows]
+    rows = [list(table.columns), *shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_padded(row, widths, table.right) for row in rows]
+    lines = []
+    for row in rows:
+        sized = enumerate(zip(row, widths, strict=True))
+        cells = (cell.rjust(width) if i in table.right else cell.ljust(width) for i, (cell, width) in sized)
+        lines.append(f"| {' | '.join(cells)} |")
     rule = ("-" * (width + 1) + (":" if i in table.right else "-") for i, width in enumerate(widths))
     return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
-
-
-def _cell(cell: str) -> str:
-    return code(cell, CELL_CHARACTERS) if isinstance(cell, Outside) else cell
-
-
-def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
-    cells = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-    return f"| {' | '.join(cells)} |"
 
 
 def turn_table(listed: Listed) -> str:
@@ -127,11 +107,10 @@ def turn_table(listed: Listed) -> str:
     if listed.count <= ALL_TURNS:
         lead = "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket."
         return "\n".join(["## Every turn", "", lead, "", *_rows(listed.turns)])
-    listed.sort_disputed()
     kinds = {
         "The best": [turn for turn in listed.turns if turn.score is not None][:LISTED],
         "The worst": list(listed.worst),
-        "The most disputed (judges flip with the order)": listed.disputed,
+        "The most disputed (judges flip with the order)": listed.most_disputed(),
         "Leaks": listed.leaks,
     }
     parts = [
@@ -147,19 +126,17 @@ def turn_table(listed: Listed) -> str:
 def _rows(turns: Sequence[ListedTurn]) -> list[str]:
     """Head and rows, not padded: there may be hundreds."""
     names = ("score", "file", "issue", "bucket", "action style", *DIMENSIONS, "leak", "flips")
-    rule = f"|--:|---|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|"
-    return [f"|{'|'.join(names)}|", rule, *map(_turn_row, turns)]
-
-
-def _turn_row(turn: ListedTurn) -> str:
-    score = "–" if turn.score is None else f"{turn.score:.1f}"
-    metrics = "|".join("–" if value is None else f"{value:.0f}" for value in turn.metrics)
-    leak = {None: "not checked", True: "**leak**", False: "no"}[turn.leaking]
-    bucket = turn.bucket or code(turn.reason)
-    return (
-        f"|{score}|{_link(turn)}|{code(turn.title, 60)}|{bucket}|{code(turn.style, 24)}|{metrics}|{leak}|{turn.flips}|"
-    )
-
-
-def _link(turn: ListedTurn) -> str:
-    return f"[{code(turn.file)}](../{quote(turn.kept or turn.path)})"
+    lines = [f"|{'|'.join(names)}|", f"|--:|---|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|"]
+    for turn in turns:
+        cells = (
+            wording.score(turn.score) if turn.score is not None else "–",
+            f"[{code(turn.file)}](../{quote(turn.kept or turn.path)})",
+            code(turn.title, 60),
+            turn.bucket or code(turn.reason),
+            code(turn.style, 24),
+            *("–" if value is None else f"{value:.0f}" for value in turn.metrics),
+            {None: "not checked", True: "**leak**", False: "no"}[turn.leaking],
+            str(turn.flips),
+        )
+        lines.append(f"|{'|'.join(cells)}|")
+    return lines

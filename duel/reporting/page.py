@@ -10,8 +10,9 @@ are all that a page from disk may load. The policy then lets the page's own scri
 
 import base64
 import hashlib
+import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import orjson
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import page_file, report_sections, svg, trust
+from duel.reporting import page_file, report_sections, svg
 from duel.reporting.details import Details, budget
 from duel.reporting.listed_turns import Judged, ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
@@ -75,6 +76,8 @@ class Page:
         self._rows.append(judged.turn)
         if len(self._open) == CHUNK_TURNS:
             self._close_chunk()
+        if self.beside and len(self._packed) == FILE_CHUNKS:
+            self._close_file()
         if self.beside and len(self._rows) == PART_TURNS:
             self._close_part()
 
@@ -82,8 +85,6 @@ class Page:
         if self._open:
             self._packed.append((str(self._chunks), self._pool.submit(pack, self._open)))
             self._chunks, self._open = self._chunks + 1, []
-        if self.beside and len(self._packed) == FILE_CHUNKS:
-            self._close_file()
 
     def _close_file(self) -> None:
         if self._packed:
@@ -93,7 +94,8 @@ class Page:
 
     def _close_part(self) -> None:
         if self._rows:
-            self._write(f"rows-{self._parts}", [(f"rows-{self._parts}", pack(columns(self._rows)))])
+            name = f"rows-{self._parts}"
+            self._write(name, [(name, pack(columns(self._rows)))])
             self._parts, self._rows = self._parts + 1, []
 
     def _write(self, name: str, blocks: list[tuple[str, bytes]]) -> None:
@@ -129,7 +131,14 @@ class Page:
         blocks = [*rows, ("systems", pack(self._details.systems))]
         blocks += [(name, packed.result()) for name, packed in self._packed]
         before, _, after = _filled(page_file("page.html"), fields).partition("{{blocks}}")
-        return b"".join([before.encode(), *_elements(blocks), after.encode()])
+        pieces = [before.encode()]
+        for name, payload in blocks:
+            pieces += [
+                b'<script type="application/octet-stream" id="data-%s">' % name.encode(),
+                payload,
+                b"</script>\n",
+            ]
+        return b"".join([*pieces, after.encode()])
 
 
 def pack(value: Any) -> bytes:
@@ -156,11 +165,11 @@ def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
 
 def plain_table(turns: Sequence[ListedTurn]) -> str:
     """Every turn as a row of plain HTML, for a reader without script."""
-    rows = (
-        f"<tr><td>{'–' if turn.score is None else f'{turn.score:.1f}'}<td>{xml(turn.bucket or turn.reason)}"
-        f"<td>{xml(turn.file)}<td>{xml(turn.title)}<td>{xml(turn.repo)}"
-        for turn in turns
-    )
+    rows = []
+    for turn in turns:
+        cells = (turn.bucket or turn.reason, turn.file, turn.title, turn.repo)
+        score = "–" if turn.score is None else f"{turn.score:.1f}"
+        rows.append("<td>".join([f"<tr><td>{score}", *map(xml, cells)]))
     return "<tr><th>score<th>bucket<th>turn<th>issue<th>repository\n" + "\n".join(rows)
 
 
@@ -190,7 +199,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         **{name: summary[name] for name in ("offline", "buckets", "thresholds")},
         "opponent": verdict.opponent_name,
         "lcb": None if verdict.lcb is None else 200 * verdict.lcb,
-        "level": trust.confidence(verdict),
+        "level": report_sections.confidence(verdict),
         "turns": summary["turns"]["judged"],
         "judges": [judge.judge for judge in verdict.judges],
         "next": next_step(verdict.decision, summary),
@@ -213,18 +222,6 @@ def next_step(decision: str, summary: Mapping[str, Any]) -> list[str]:
     return ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"]
 
 
-def _elements(blocks: Iterable[tuple[str, bytes]]) -> Iterable[bytes]:
-    for name, payload in blocks:
-        yield b'<script type="application/octet-stream" id="data-' + name.encode() + b'">'
-        yield payload
-        yield b"</script>\n"
-
-
 def _filled(template: str, fields: dict[str, str]) -> str:
     """The template with its fields; what a field holds is not searched for further fields."""
-    pieces = template.split("{{")
-    filled = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        filled += [fields.get(name, "{{" + name + "}}"), rest]
-    return "".join(filled)
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields.get(found[1], found[0]), template)

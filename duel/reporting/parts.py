@@ -30,13 +30,15 @@ class Table:
     def of(cls, name: str, records: Iterable[Any], about: str = "", caption: str = "") -> Table:
         """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
         heads = [(head.format(about), *told.split()) for head, told in _tables()[name].items()]
-        rows = [tuple(_cell(record, unit, field) for _, unit, field in heads) for record in records]
+        rows = []
+        for record in records:
+            fields = record if isinstance(record, Mapping) else vars(record)
+            rows.append([_cell(fields[key], unit) for _, unit, key in heads])
         right = [place for place, (_, unit, _) in enumerate(heads) if unit not in ("text", "words")]
         return cls([head for head, *_ in heads], rows, right, caption)
 
 
-def _cell(record: Any, unit: str, field: str) -> str:
-    value = record[field] if isinstance(record, Mapping) else getattr(record, field)
+def _cell(value: Any, unit: str) -> str:
     if unit == "text":
         return Outside(value)
     told: str = value if unit in ("words", "figure") else getattr(wording, unit)(value)
@@ -62,13 +64,8 @@ class ReportPart:
 
     def plain(self) -> dict[str, Any]:
         """The section as JSON for the page; a cell from outside becomes a list of one, to be set in monospace."""
-        tables = [
-            {
-                "columns": list(table.columns),
-                "rows": [[[cell] if isinstance(cell, Outside) else cell for cell in row] for row in table.rows],
-                "right": list(table.right),
-                "caption": table.caption,
-            }
-            for table in self.tables
-        ]
+        tables = []
+        for table in self.tables:
+            rows = [[[cell] if isinstance(cell, Outside) else cell for cell in row] for row in table.rows]
+            tables.append(vars(table) | {"rows": rows, "right": list(table.right)})
         return {"title": self.title, "tables": tables, "notes": self.notes}

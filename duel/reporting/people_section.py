@@ -1,31 +1,35 @@
 """The sections on people's votes: what they say of the challenger and of the panel, and who cast them."""
 
 from duel.records import People
-from duel.records.people import PeopleFigure
 from duel.reporting import wording
 from duel.reporting.parts import ReportPart, Table
 
 
 def people_sections(people: People) -> list[ReportPart]:
     """Everything that people's votes say, in reading order; one line on how to begin where nobody has voted."""
+    needed = people.labels_needed.items()
     if not people.labels:
-        needed = ", ".join(f"{count:,} labels show a lead of {lead} score points" for lead, count in _needed(people))
-        hint = f"Nobody has voted. `duel review` opens a blind page. With a chance of 80 %: {needed}."
+        leads = ", ".join(f"{count:,} labels show a lead of {lead} score points" for lead, count in needed)
+        hint = f"Nobody has voted. `duel review` opens a blind page. With a chance of 80 %: {leads}."
         return [ReportPart("People", notes=[hint])]
-    found = [corrected(people), by_part(people), raters(people), threshold(people), differences(people)]
+    first = corrected(people)
+    leads = ", ".join(f"{count:,} for {lead}" for lead, count in needed)
+    first.notes.append(f"Labels that show a lead with a chance of 80 %, by score points: {leads}.")
+    reasons = ("panel_reason", "people_reason")
+    differ = [vars(row) | {name: getattr(row, name) or "–" for name in reasons} for row in people.differ]
+    last = ReportPart("Where people and panel differ most")
+    last.add(Table.of("differences", differ))
+    found = [first, by_part(people), raters(people), threshold(people), last]
     return [section for section in found if section.tables]
 
 
 def corrected(people: People) -> ReportPart:
     """People's margin with the panel's help, and what it says of the panel."""
     bias = f"{wording.signed(people.bias, 1)} ± {wording.plain(people.bias_error, 1)} points"
+    decided = wording.known("people_decision").get(people.decision, people.decision)
     rows = [
         ("margin by people", wording.points(people.margin), "the panel on all turns, corrected by people on some"),
-        (
-            "lower bound",
-            wording.delta_points(people.lcb),
-            wording.known("people_decision").get(people.decision, people.decision),
-        ),
+        ("lower bound", wording.delta_points(people.lcb), decided),
         ("people alone", wording.points(people.margin_alone), f"bound {wording.delta_points(people.lcb_alone)}"),
         ("the panel alone", wording.points(people.panel_margin), f"{wording.plain(people.slope)} of it is used"),
         ("the panel is kinder by", bias, "than people; 95 % interval"),
@@ -42,32 +46,22 @@ def corrected(people: People) -> ReportPart:
         why = wording.known("votes_set_aside")
         told = [f"{count:,} {why.get(reason, reason)}" for reason, count in people.set_aside.items()]
         section.notes.append(f"Votes that do not count: {', '.join(told)}.")
-    needed = ", ".join(f"{count:,} for {lead}" for lead, count in _needed(people))
-    section.notes.append(f"Labels that show a lead with a chance of 80 %, by score points: {needed}.")
     return section
-
-
-def _needed(people: People) -> list[tuple[str, int]]:
-    return list(people.labels_needed.items())
 
 
 def by_part(people: People) -> ReportPart:
     """Panel against people for each judge, dimension and bucket; and what people preferred at which score."""
     section = ReportPart("People and the panel")
-    for name, rows in (
-        ("judge", people.by_judge),
-        ("dimension", people.by_metric),
-        ("bucket by score", people.by_bucket),
-    ):
-        section.add(Table.of("against", [vars(row) | {"kinder": _kinder(row)} for row in rows], name))
+    parts = {"judge": people.by_judge, "dimension": people.by_metric, "bucket by score": people.by_bucket}
+    for name, rows in parts.items():
+        shown = []
+        for row in rows:
+            kinder = f"{wording.signed(row.bias, 1)} ± {wording.plain(row.error, 1)}"
+            shown.append(vars(row) | {"kinder": wording.NO_DATA if row.bias is None else kinder})
+        section.add(Table.of("against", shown, name))
     section.add(Table.of("confusion", people.confusion))
     section.notes.append("Kinder: the panel's margin less people's, with its 95 % interval; over all judged turns.")
     return section
-
-
-def _kinder(row: PeopleFigure) -> str:
-    known = row.bias is not None
-    return f"{wording.signed(row.bias, 1)} ± {wording.plain(row.error, 1)}" if known else wording.NO_DATA
 
 
 def raters(people: People) -> ReportPart:
@@ -97,13 +91,4 @@ def threshold(people: People) -> ReportPart:
     section = ReportPart("What final_min would people choose")
     section.add(Table(columns, rows, right=range(6)))
     section.notes.append("Tested from the top down until a threshold fails; set it as `[report] final_min`.")
-    return section
-
-
-def differences(people: People) -> ReportPart:
-    """The turns on which people and panel are furthest apart."""
-    reasons = ("panel_reason", "people_reason")
-    rows = [vars(row) | {name: getattr(row, name) or "–" for name in reasons} for row in people.differ]
-    section = ReportPart("Where people and panel differ most")
-    section.add(Table.of("differences", rows))
     return section

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duel.records import Gate, People, Thresholds, Verdict
+from duel.records import Gate, Thresholds, Verdict
 from duel.reporting import wording
-from duel.reporting.execution_section import execution
 from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.refine_section import refining
-from duel.reporting.trust import certainty, repeats
-from duel.reporting.yield_section import SourceCounts, yields
+from duel.reporting.people_section import people_sections
+from duel.reporting.run_sections import execution, refining, yields
+from duel.reporting.tally import SourceCounts
 
 # Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
 SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
 DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
+MEANING = ("what", "figure", "meaning")
 
 
 def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, SourceCounts]) -> list[ReportPart]:
@@ -31,6 +31,7 @@ def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, Sour
         *groups(summary),
         bias(verdict),
         made_of(verdict, summary),
+        *(people_sections(verdict.people) if verdict.people is not None else ()),
     ]
     return [section for section in found if section.tables or section.notes]
 
@@ -40,8 +41,8 @@ def gates(verdict: Verdict) -> Table:
     rows = [
         {
             "name": wording.known("gates").get(gate.name) or Outside(gate.name),
-            "figure": gate_figure(gate.name, gate.value),
-            "rule": gate_rule(gate),
+            "figure": _gate_figure(gate.name, gate.value),
+            "rule": _gate_rule(gate),
             "held": "held" if gate.held else "NOT held",
         }
         for gate in verdict.gates
@@ -49,8 +50,7 @@ def gates(verdict: Verdict) -> Table:
     return Table.of("gates", rows)
 
 
-def gate_figure(name: str, value: float | None) -> str:
-    """A gate's figure or threshold, in its unit."""
+def _gate_figure(name: str, value: float | None) -> str:
     if name in SHARES:
         return wording.share(value)
     if name in POINTS:
@@ -60,16 +60,14 @@ def gate_figure(name: str, value: float | None) -> str:
     return wording.count(value) if name == "clusters" else wording.plain(value, 4)
 
 
-def gate_rule(gate: Gate) -> str:
-    """What the gate asks for."""
+def _gate_rule(gate: Gate) -> str:
     if gate.threshold is not None and gate.name in POINTS | DELTAS:
         points = gate.threshold * (200 if gate.name in DELTAS else 1)
         return f"{'>' if gate.name in DELTAS and not points else '≥'} {points:g} points"
-    return ("≤ " if gate.name == "leak_fraction" else "≥ ") + gate_figure(gate.name, gate.threshold)
+    return ("≤ " if gate.name == "leak_fraction" else "≥ ") + _gate_figure(gate.name, gate.threshold)
 
 
 def buckets(summary: dict[str, Any]) -> ReportPart:
-    """Where the turns went, and what was left out on the way."""
     section = ReportPart("Where the turns went", [Table.of("buckets", summary["buckets"])])
     turns, auditor = summary["turns"], summary["auditor"]
     if turns["leaking"] is None:
@@ -83,6 +81,97 @@ def buckets(summary: dict[str, Any]) -> ReportPart:
     section.add(Table.of("auditor", [auditor] * bool(auditor.get("model")), caption=caption))
     caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
     section.add(Table.of("left_out", summary["left_out"], caption=caption))
+    return section
+
+
+def certainty(verdict: Verdict) -> ReportPart:
+    """The bounds of the margin, and what they rest on."""
+    v, level = verdict, confidence(verdict)
+    rows = [
+        ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
+        (f"lower bound, {level} one-sided", wording.delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
+    ]
+    named = wording.known("units")
+    others = [
+        (f"lower bound over {named.get(by, 'pull requests')}", found, f"{wording.count(found.clusters)} of them")
+        for by, found in v.by_cluster.items()
+        if by != v.cluster_by
+    ]
+    for name, found, words in (
+        *others,
+        ("lower bound at equal length", v.length_controlled, "what is left where both replies are as long"),
+        ("lower bound, missing votes made good", v.missing, "by judge and history length"),
+        ("lower bound over all judged turns", v.over_all, "with those that cannot be kept"),
+    ):
+        if found is not None:
+            meaning = f"margin {wording.points(found.margin)}, {words}" if found.margin else words
+            rows.append((name, wording.delta_points(found.lcb), meaning))
+    floor, noise = "`validate.py --noise-floor 200` judges the king against itself", v.noise_floor
+    if noise is not None:
+        span = f"{wording.signed(noise.low, 1)} to {wording.signed(noise.high, 1)}"
+        floor = f"the king against itself over {wording.count(noise.turns)} turns, 95 % interval {span}"
+    judged = f"{wording.count(v.parsed)} judged, {wording.share(v.parsed_fraction)}"
+    power = f"found with a chance of {wording.share(v.power)} at this size"
+    strict = "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else "")
+    decided = f"{wording.count(v.wins)} · {wording.count(v.ties)} · {wording.count(v.losses)}"
+    rows += [
+        ("cluster t bound", wording.delta_points(v.lcb_t), "the same level, for comparison"),
+        ("bound over turns", wording.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
+        ("strict bound", wording.delta_points(v.lcb_strict), strict),
+        ("worst case", wording.points(v.worst_case_margin), "if every unparsed turn had been lost"),
+        ("turns", wording.count(v.turns), judged),
+        (units(v), wording.count(v.clusters), "the independent units"),
+        ("minimum detectable margin", wording.size(v.minimum_detectable_margin), power),
+        ("turns needed", wording.count(v.turns_needed), "to decide a margin like today's"),
+        ("wins · ties · losses", decided, "turns"),
+        ("noise floor", wording.points(noise.margin if noise else None), floor),
+    ]
+    if v.looks is not None:
+        looked = f"challengers judged here: {wording.count(v.looks.challengers)}, looks: {wording.count(v.looks.total)}"
+        rows.append(("chance of a false accept by now", wording.share(v.looks.false_accept_chance), looked))
+    rows += [
+        (Outside(name), Outside(row.get("figure", "")), Outside(f"{row.get('what', '')}: {row.get('meaning', '')}"))
+        for name, added in v.figures.items()
+        for row in added
+    ]
+    return ReportPart("How sure this is", [Table(MEANING, rows, right=(1,))])
+
+
+def confidence(verdict: Verdict) -> str:
+    """The level of the gate's bound, as a percentage."""
+    return f"{100 * (1 - (verdict.alpha_used or verdict.gate_alpha or 0.05)):.4g} %"
+
+
+def units(verdict: Verdict) -> str:
+    """What the gate takes for independent, in words."""
+    return str(wording.known("units").get(verdict.cluster_by, "pull requests"))
+
+
+def repeats(verdict: Verdict) -> ReportPart:
+    """What a score is worth on a second look, and how far an attack moves a judge."""
+    found, section = verdict.repeats, ReportPart("Would it come out again?")
+    if found is not None and found.final:
+        rows = [
+            ("now", wording.score(found.final_mean), wording.share(1.0), f"{found.final:,} turns by score"),
+            ("the same panel", wording.score(found.expected_same), wording.share(found.again_same), "expected"),
+            ("another panel", wording.score(found.expected_other), wording.share(found.again_other), "expected"),
+        ]
+        if found.confirmed:
+            share = wording.share(found.confirmed_share)
+            seen = f"measured on {found.confirmed:,} turns"
+            rows.append(("second look (`--confirm`)", wording.score(found.confirmed_mean), share, seen))
+        section.tables.append(Table(("final, judged by", "mean score", "final again", "of"), rows, right=(1, 2)))
+        section.notes.append(
+            f"Reliability: {wording.plain(found.reliability_orders)} before the same panel,"
+            f" {wording.plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
+            " `score_expected` in each kept turn is the score that a second look is expected to give."
+        )
+    if verdict.noise_floor is not None and verdict.noise_floor.final_share is not None:
+        share = wording.share(verdict.noise_floor.final_share)
+        section.notes.append(f"Of the king's answers judged against each other {share} reach `final_min`.")
+    if verdict.canary is not None:
+        caption = "Canary: a king with an attack on the judges added, against the very same king without"
+        section.add(Table.of("canary", verdict.canary.judges, caption=caption))
     return section
 
 
@@ -102,10 +191,11 @@ def judges(verdict: Verdict) -> ReportPart:
 
 
 def what_if(verdict: Verdict) -> ReportPart:
-    """The same verdict under other thresholds."""
+    """The same verdict under other thresholds; where people voted, what they say of a `final_min`."""
     section = ReportPart("What if")
     if rows := verdict.what_if.thresholds:
-        section.tables.append(_threshold_table(rows, verdict.people))
+        agreed = {row.final_min: row.share for row in verdict.people.final_min} if verdict.people else {}
+        section.tables.append(_threshold_table(rows, agreed))
         section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
     margins = verdict.what_if.margins
     tried = [(f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in margins]
@@ -118,20 +208,18 @@ def what_if(verdict: Verdict) -> ReportPart:
     return section
 
 
-def _threshold_table(rows: Sequence[Thresholds], people: People | None) -> Table:
-    """A row for each `final_min` and a column for each `defeat_min`; where people voted, what they say of a row."""
+def _threshold_table(rows: Sequence[Thresholds], agreed: Mapping[float | None, float]) -> Table:
+    """A row for each `final_min` and a column for each `defeat_min`; `agreed`: the share of people behind a row."""
     cells = {(row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in rows}
     finals = {row.final_min: row.final for row in rows}
     lows = sorted({row.defeat_min for row in rows})
-    agreed = {row.final_min: f"in {100 * row.share:.0f} %" for row in people.final_min} if people else {}
-    columns = ["final from", "final", *(f"refined from {low:g}" for low in lows)]
-    lines = [
-        [f"{high:g}", wording.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
-        for high in sorted(finals)
-    ]
-    if any(high in agreed for high in finals):
-        columns.append("people prefer it")
-        lines = [[*line, agreed.get(high, "–")] for line, high in zip(lines, sorted(finals), strict=True)]
+    by_people = any(high in agreed for high in finals)
+    columns = ["final from", "final", *(f"refined from {low:g}" for low in lows), *["people prefer it"] * by_people]
+    lines = []
+    for high in sorted(finals):
+        line = [f"{high:g}", wording.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
+        told = f"in {100 * agreed[high]:.0f} %" if high in agreed else "–"
+        lines.append([*line, *[told] * by_people])
     return Table(columns, lines, right=range(len(columns)))
 
 
@@ -144,21 +232,16 @@ def groups(summary: dict[str, Any]) -> list[ReportPart]:
             groups = sorted(groups, key=lambda row: int(row["name"] or 0))
         rows = [g | {"name": Outside(g["name"]) if g["name"] else "not recorded"} for g in groups[:GROUP_ROWS]]
         if more := groups[GROUP_ROWS:]:
-            rows.append(_summed(more) | {"name": f"{len(more):,} more"})
+            total = {key: sum(row[key] for row in more) for key in ("turns", "parsed", "final", "refined", "defeat")}
+            weighted = sum((row["score"] or 0.0) * row["parsed"] for row in more)
+            score = weighted / total["parsed"] if total["parsed"] else None
+            rows.append({**total, "name": f"{len(more):,} more", "score": score})
         found.append(ReportPart(title))
         found[-1].add(Table.of("groups", rows, column))
     return found
 
 
-def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    counted = ("turns", "parsed", "final", "refined", "defeat")
-    total: dict[str, Any] = {key: sum(row[key] for row in rows) for key in counted}
-    weighted = sum((row["score"] or 0.0) * row["parsed"] for row in rows)
-    return total | {"score": weighted / total["parsed"] if total["parsed"] else None}
-
-
 def bias(verdict: Verdict) -> ReportPart:
-    """What should not matter, and whether it does."""
     lengths = verdict.length_bias
     section = ReportPart("What should not matter")
     section.notes.append(

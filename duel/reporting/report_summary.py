@@ -1,12 +1,14 @@
 """The summary of a run as plain data: what `report.py --json` prints and what the page shows at its head."""
 
-import contextlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from duel.calls import prices
 from duel.records import Verdict
-from duel.reporting.tally import Group, Tally
+from duel.reporting.tally import Group, Tally, share
 from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
 
@@ -16,27 +18,21 @@ ORDER = ("prompt", "king", "challenger", "audit", "validate", "report")
 
 
 def summarise(
-    verdict: Verdict,
-    tally: Tally,
-    dropped: list[dict[str, Any]],
-    sampling: dict[str, Any],
-    settings: Settings,
-    executed: dict[str, Any] | None = None,
-    audited: dict[str, Any] | None = None,
-    refining: list[dict[str, Any]] | None = None,
+    verdict: Verdict, tally: Tally, workspace: Workspace, settings: Settings, rounds: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """All figures that stand on the pages above the table of turns. Null means that there is no data.
 
-    `sampling`, `executed` and `audited` are what those stages left in report/, `refining` is a row for each round.
+    `rounds`: a row for each round of refining. What the other stages left in report/ is read there.
     """
+    report = settings.report
     return {
         "format": "duel-report/1",
-        "offline": is_offline(verdict),
+        "offline": _is_offline(verdict),
         "mode": verdict.mode,
         "opponent": verdict.opponent_name,
         "verdict": verdict.model_dump(mode="json", exclude={"format"}),
-        "buckets": buckets(tally, settings, promoted=any(row["promoted"] for row in refining or [])),
-        "left_out": left_out(dropped),
+        "buckets": _buckets(tally, settings, promoted=any(row["promoted"] for row in rounds)),
+        "left_out": left_out(workspace.dropped()),
         "turns": {
             "judged": tally.turns,
             "audited": tally.audited,
@@ -45,34 +41,32 @@ def summarise(
         },
         "groups": {name: _rows(groups) for name, groups in tally.groups.items()},
         "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
-        "execution": tally.executed.summary(executed or {}),
-        "refining": refining or [],
-        "costs": costs(verdict, tally, settings),
-        "sampling": sampling,
-        "auditor": (audited or {}).get("auditor") or {},
-        "thresholds": {"final_min": settings.report.final_min, "defeat_min": settings.report.defeat_min},
+        "execution": tally.executed.summary(recorded(workspace, "execute.json")),
+        "refining": rounds,
+        "costs": _costs(verdict, tally, settings),
+        "sampling": recorded(workspace, "sampling.json"),
+        "auditor": recorded(workspace, "audit.json").get("auditor") or {},
+        "thresholds": {"final_min": report.final_min, "defeat_min": report.defeat_min},
     }
 
 
 def recorded(workspace: Workspace, name: str) -> dict[str, Any]:
     """What a stage left in report/`name`; nothing where it is not there or cannot be read."""
-    import orjson
-
-    with contextlib.suppress(OSError, ValueError):
+    try:
         found = orjson.loads((workspace.report / name).read_bytes())
-        if isinstance(found, dict):
-            return found
-    return {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def is_offline(verdict: Verdict) -> bool:
+def _is_offline(verdict: Verdict) -> bool:
     """True where a stand-in took part, whatever the verdict's own flag says."""
     models = [model for side in verdict.writers.values() for model in side]
     models += [judge.judge for judge in verdict.judges]
     return verdict.offline or any(model.startswith(OFFLINE_MARK) for model in models)
 
 
-def buckets(tally: Tally, settings: Settings, *, promoted: bool = False) -> list[dict[str, Any]]:
+def _buckets(tally: Tally, settings: Settings, *, promoted: bool) -> list[dict[str, Any]]:
     """Each bucket with its rule, its turns and its share of all judged turns."""
     final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
     rules = {
@@ -81,13 +75,9 @@ def buckets(tally: Tally, settings: Settings, *, promoted: bool = False) -> list
         "defeat": f"score < {defeat_min:g}",
         "": "in no bucket",
     }
+    turns = tally.buckets
     return [
-        {
-            "bucket": name or "none",
-            "rule": rule,
-            "turns": tally.buckets[name],
-            "share": tally.buckets[name] / tally.turns if tally.turns else None,
-        }
+        {"bucket": name or "none", "rule": rule, "turns": turns[name], "share": share(turns[name], tally.turns)}
         for name, rule in rules.items()
     ]
 
@@ -105,22 +95,17 @@ def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"stage": stage, "reason": reason, "items": number} for (stage, reason), number in ordered]
 
 
-def costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str, Any]]:
+def _costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str, Any]]:
     """Calls, tokens and dollars: each writer's accepted replies, then each judge's calls."""
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for side, models in sorted(tally.writer_tokens.items(), key=lambda item: (item[0] != "king", item[0])):
         for model, tokens in sorted(models.items()):
             price = prices.price_of(model, settings, offline=model.startswith(OFFLINE_MARK))
             prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
-            rows.append(_cost_row(side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
-    return rows + [
-        _cost_row("judge", judge.judge, judge.calls, judge.input_tokens, judge.output_tokens, judge.cost)
-        for judge in verdict.judges
-    ]
-
-
-def _cost_row(*cells: Any) -> dict[str, Any]:
-    return dict(zip(("role", "model", "calls", "input_tokens", "output_tokens", "cost"), cells, strict=True))
+            rows.append((side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
+    rows += [("judge", j.judge, j.calls, j.input_tokens, j.output_tokens, j.cost) for j in verdict.judges]
+    names = ("role", "model", "calls", "input_tokens", "output_tokens", "cost")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _rows(groups: dict[str, Group]) -> list[dict[str, Any]]:

@@ -1,12 +1,17 @@
-"""Counting over all judged turns, one at a time: buckets, groups, judges by metric, clusters, the charts' bins."""
+"""Counting over all judged turns, one at a time, for what the verdict's own figures do not say."""
+
+from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
 
-from duel.records import Side
-from duel.reporting.execution_section import Executed
+from duel.calls.ledger import Ledger
+from duel.records import DIMENSIONS, Answer, Score, Side
+from duel.reporting import wording
 from duel.reporting.listed_turns import Judged, ListedTurn
-from duel.reporting.yield_section import Yields
+from duel.workspace import Workspace
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
 # that no bin is higher than its neighbour only because more scores can fall into it.
@@ -15,12 +20,17 @@ SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
 WRITERS: tuple[Side, ...] = ("king", "challenger")
 GROUPINGS = ("style", "repo", "position", "license")
+SEEN = ("shown", "same")
+FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")
+BY_STAGE = {"refine": REFINED, "guide": GUIDED}
+"""Stages of the ledger whose calls belong to one source, as do those of `refine-…`: a judge's, say."""
+_SPENT = (
+    "SELECT stage, item, COUNT(*), SUM(cost), SUM(cost IS NULL), SUM(latency_s) / 60 FROM replies GROUP BY stage, item"
+)
 
 
 @dataclass(slots=True)
 class Mean:
-    """A sum and how many it is the sum of."""
-
     total: float = 0.0
     number: int = 0
 
@@ -49,6 +59,64 @@ class Group:
 
 
 @dataclass
+class Executed:
+    """The judged turns by what is known of their commands, and how far judges agree with and without it."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    counted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(what, "with" or "without" evidence): turns, pairs of judges that agreed of all, judges that flipped of all."""
+
+    def add(self, score: Score) -> None:
+        """Count who names the same winner, and who turns with the order."""
+        orders: dict[str, list[float]] = {}
+        for vote in score.votes:
+            if vote.parsed:
+                values = [value for name in DIMENSIONS if (value := getattr(vote, name)) is not None]
+                orders.setdefault(vote.judge, []).append(sum(values) / len(values) - 0.5)
+        pairs = [one == two for one, two in combinations([_sign(sum(values)) for values in orders.values()], 2)]
+        flips = [_sign(both[0]) * _sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
+        told = {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": sum(flips), "asked": len(flips)}
+        for name, number in told.items():
+            self.counted[name, "with" if score.evidence in SEEN else "without"] += number
+        self.kinds[score.evidence] += 1
+
+    def summary(self, run: dict[str, Any]) -> dict[str, Any]:
+        """As plain data; `run` is report/execute.json."""
+        counted, kinds = self.counted, ("with", "without")
+        return {
+            "evidence": sum(self.kinds[kind] for kind in SEEN),
+            "same": self.kinds["same"],
+            "without": {kind: count for kind, count in sorted(self.kinds.items()) if kind and kind not in SEEN},
+            "executor": str(run.get("executor", "")),
+            "why_not": str(run.get("why_not", "")),
+            "agreement": {kind: share(counted["agreed", kind], counted["pairs", kind]) for kind in kinds},
+            "flip_rate": {kind: share(counted["flipped", kind], counted["asked", kind]) for kind in kinds},
+            "turns": {kind: counted["turns", kind] for kind in kinds},
+        }
+
+
+@dataclass
+class SourceCounts:
+    """What one source of kept turns tried, kept and took. `dollars` is None where a price is unknown."""
+
+    turns: int = 0
+    kept: int = 0
+    calls: int = 0
+    dollars: float | None = 0.0
+    minutes: float = 0.0
+
+    def each(self, what: str) -> float | None:
+        """Calls, dollars or minutes by kept turn; None where it is not known, or nothing was kept."""
+        total: float | None = getattr(self, what)
+        return total / self.kept if self.kept and total is not None else None
+
+    def told(self, what: str) -> str:
+        if not self.kept:
+            return "none kept"
+        return wording.dollars(self.each(what)) if what == "dollars" else wording.plain(self.each(what), 1)
+
+
+@dataclass
 class Tally:
     """Everything the pages count for themselves; the verdict's own figures come from `_duel.json`."""
 
@@ -69,7 +137,10 @@ class Tally:
     writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     """Side -> model -> prompt and completion tokens, and the replies they were for."""
     executed: Executed = field(default_factory=Executed)
-    yields: Yields = field(default_factory=Yields)
+    sources: dict[str, str] = field(default_factory=dict)
+    """File -> how its first challenger came about, whatever became of it later."""
+    kept: Counter[str] = field(default_factory=Counter)
+    """Source -> turns in `final/`."""
 
     def add(self, judged: Judged) -> None:
         turn = judged.turn
@@ -79,33 +150,68 @@ class Tally:
         self.audited += turn.leaking is not None
         self.flipped += turn.flips > 0
         for name in GROUPINGS:
-            value = str(getattr(turn, name) or "")
-            self.groups[name].setdefault(value, Group()).add(turn)
-        self._add_writers(judged)
+            self.groups[name].setdefault(str(getattr(turn, name) or ""), Group()).add(turn)
+        self._add_written(judged.answer)
         self.executed.add(judged.score)
-        self.yields.add(judged)
+        answer = judged.answer
+        best = BEST if any(one.selection for one in answer.candidates) else FIRST
+        self.sources[turn.file] = source = GUIDED if "guided" in answer.source.dataset.split("/") else best
+        if turn.bucket == "final":
+            made = judged.kept().made("challenger")
+            self.kept[REFINED if made is not None and made.refine is not None else source] += 1
         if turn.score is not None:
-            self._add_score(turn, turn.score)
+            self.clusters.setdefault(turn.instance_id, Mean()).add(turn.score / 100 - 0.5)
+            score_bin = _bin(turn.score / 100, SCORE_BINS)
+            self.histogram[score_bin][turn.bucket or "none"] += 1
+            if turn.length_difference is not None:
+                length_bin = _bin((turn.length_difference + 1) / 2, LENGTH_BINS)
+                self.score_by_length[length_bin, score_bin] += 1
+                self.length_means[length_bin].add(turn.score)
 
-    def _add_score(self, turn: ListedTurn, score: float) -> None:
-        self.clusters.setdefault(turn.instance_id, Mean()).add(score / 100 - 0.5)
-        score_bin = _bin(score / 100, SCORE_BINS)
-        self.histogram[score_bin][turn.bucket or "none"] += 1
-        if turn.length_difference is not None:
-            length_bin = _bin((turn.length_difference + 1) / 2, LENGTH_BINS)
-            self.score_by_length[length_bin, score_bin] += 1
-            self.length_means[length_bin].add(score)
-
-    def _add_writers(self, judged: Judged) -> None:
+    def _add_written(self, answer: Answer) -> None:
         for side in WRITERS:
-            made = judged.answer.made(side)
-            if made is None:
-                continue
-            tokens = self.writer_tokens.setdefault(side, {}).setdefault(made.model or "unknown", Counter())
-            tokens["replies"] += 1
-            for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
-                value = made.usage.get(name)
-                tokens[name] += value if isinstance(value, int) else 0
+            made = answer.made(side)
+            if made is not None:
+                tokens = self.writer_tokens.setdefault(side, {}).setdefault(made.model or "unknown", Counter())
+                tokens["replies"] += 1
+                for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+                    value = made.usage.get(name)
+                    tokens[name] += value if isinstance(value, int) else 0
+
+    def yields(self, workspace: Workspace) -> dict[str, SourceCounts]:
+        """Each source with what the ledger says it took; {} for a workspace without a ledger.
+
+        A call for a turn that was never judged belongs to the commonest source: it was made to get that.
+        """
+        if not workspace.ledger.exists():
+            return {}
+        turns = Counter(self.sources.values())
+        found = {name: SourceCounts(turns[name], self.kept[name]) for name in SOURCES}
+        commonest = max(turns, key=lambda name: turns[name], default=FIRST)
+        with Ledger(workspace.ledger) as ledger:
+            for stage, item, calls, dollars, unpriced, minutes in ledger.query(_SPENT):
+                later = BY_STAGE.get(stage.partition("-")[0])
+                one = found[later or self.sources.get(item) or commonest]
+                one.turns += stage in BY_STAGE
+                one.calls, one.minutes = one.calls + calls, one.minutes + minutes
+                one.dollars = None if unpriced or one.dollars is None else one.dollars + dollars
+        return {name: one for name, one in found.items() if one.turns or one.calls}
+
+
+def last_reply(workspace: Workspace) -> int:
+    """The number of the last reply that was paid for: what the counts rest on."""
+    if not workspace.ledger.exists():
+        return 0
+    with Ledger(workspace.ledger) as ledger:
+        return int(ledger.query("SELECT COALESCE(MAX(id), 0) FROM replies")[0][0])
+
+
+def share(count: int, of: int) -> float | None:
+    return count / of if of else None
+
+
+def _sign(value: float) -> int:
+    return (value > 1e-9) - (value < -1e-9)
 
 
 def _bin(share: float, bins: int) -> int:

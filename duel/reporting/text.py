@@ -6,8 +6,6 @@ from typing import Any
 # A token that no Markdown dialect reads as more than a word. `@` would become a mail link and `://` or `www.` a link.
 _PLAIN_WORD = re.compile(r"(?:[^\W_]|[.,;:()%+'\"±−–—=/-])+")
 _LINK_START = re.compile(r"://|www\.", re.IGNORECASE)
-# Characters that would end a code span, a table cell or a line. They are shown as escapes, like invisible ones.
-_SPAN_BREAKERS = {"`": r"\x60", "|": r"\x7c"}
 
 
 def visible(text: str) -> str:
@@ -34,21 +32,18 @@ def code(text: object, limit: int = 120) -> str:
 
     Inside a code span nothing is markup, link, image or HTML. What could end the span or the table cell is escaped.
     """
-    shown = visible(shorten(str(text), limit)).strip()
-    shown = "".join(_SPAN_BREAKERS.get(c, c) for c in shown)
+    shown = visible(shorten(str(text), limit)).strip().replace("`", r"\x60").replace("|", r"\x7c")
     return f"`{shown}`" if shown else "–"
 
 
 def prose(text: str, limit: int = 600) -> str:
     """A sentence for Markdown: plain words stay as they are, every other token becomes a code span."""
-    return " ".join(_word(token) for token in shorten(text, limit).split())
-
-
-def _word(token: str) -> str:
-    if _PLAIN_WORD.fullmatch(token) and not _LINK_START.search(token):
-        return token
-    core = token.rstrip(".,;:")
-    return code(core) + token[len(core) :]
+    told = []
+    for token in shorten(text, limit).split():
+        core = token.rstrip(".,;:")
+        plain = _PLAIN_WORD.fullmatch(token) and not _LINK_START.search(token)
+        told.append(token if plain else code(core) + token[len(core) :])
+    return " ".join(told)
 
 
 def xml(text: object) -> str:

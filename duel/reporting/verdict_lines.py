@@ -6,8 +6,7 @@ from duel.command import say as tell
 from duel.errors import printable
 from duel.records import Verdict
 from duel.reporting import wording
-from duel.reporting.report_sections import gates
-from duel.reporting.trust import units
+from duel.reporting.report_sections import gates, units
 
 
 def say(verdict: Verdict, path: Path) -> None:

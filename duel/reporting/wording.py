@@ -21,12 +21,12 @@ def count(value: int | float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    return NO_DATA if value is None else f"{value:.1f}"
+    return plain(value, 1)
 
 
 def points(value: float | None) -> str:
     """A margin in points, signed."""
-    return NO_DATA if value is None else f"{_signed(value, 1)} points"
+    return NO_DATA if value is None else f"{signed(value, 1)} points"
 
 
 def size(value: float | None) -> str:
@@ -44,7 +44,7 @@ def share(value: float | None) -> str:
 
 
 def signed(value: float | None, decimals: int = 2) -> str:
-    return NO_DATA if value is None else _signed(value, decimals)
+    return NO_DATA if value is None else f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def plain(value: float | None, decimals: int = 2) -> str:
@@ -55,7 +55,3 @@ def dollars(value: float | None) -> str:
     if value is None:
         return "price unknown"
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
-
-
-def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "−")

@@ -51,7 +51,7 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
     pages = sorted((path.name, found.st_size, found.st_mtime_ns) for path in shown for found in [path.stat()])
     told = [path.read_bytes() for path in [workspace.duel, *sorted(workspace.report.glob("*.json"))] if path.exists()]
     dropped = [row for row in workspace.dropped() if row.get("stage") != "report"]
-    from duel.reporting.yield_section import last_reply
+    from duel.reporting.tally import last_reply
 
     return standing.ground(settings, pages, told, dropped, last_reply(workspace))
 
@@ -62,8 +62,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from duel.reporting.kept import Shelves
     from duel.reporting.listed_turns import Reader
     from duel.reporting.page import Page
-    from duel.reporting.people_section import people_sections
-    from duel.reporting.report_summary import recorded, summarise
+    from duel.reporting.report_summary import summarise
     from duel.reporting.tally import Tally
 
     duel = workspace.verdict()
@@ -85,14 +84,10 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     removed = shelves.tidy()
     workspace.save_dropped("report", [*dropped, *reader.missing])
 
-    sampled, executed, audited = (recorded(workspace, f"{name}.json") for name in ("sampling", "execute", "audit"))
-    refined = reader.refined.summary()
-    summary = summarise(duel, tally, workspace.dropped(), sampled, settings, executed, audited, refined)
-    costs = tally.yields.counts(workspace)
+    summary = summarise(duel, tally, workspace, settings, reader.refined.summary())
+    costs = tally.yields(workspace)
     summary["yield"] = {name: vars(one) for name, one in costs.items()}
     tables = report_sections.sections(duel, summary, costs)
-    if duel.people is not None:
-        tables += people_sections(duel.people)
     drawings = charts.draw(duel, tally, settings, costs)
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())

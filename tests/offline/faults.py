@@ -19,9 +19,8 @@ import orjson
 
 from duel.errors import SettingsError
 from duel.offline.completion import StandInReply, error_body, event
-from duel.offline.loopback import StandIn, serving
+from duel.offline.loopback import Exchange, Options, Server, StandIn, serving
 from duel.offline.rules.conversation import fraction
-from duel.offline.server import Exchange, Options, Server
 
 # name -> what the client sees
 KINDS: dict[str, str] = {

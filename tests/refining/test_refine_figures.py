@@ -7,7 +7,7 @@ import numpy as np
 from duel.records import Candidate, Score
 from duel.refining.refine_figures import LEAST, RefineRounds, estimate
 from duel.refining.rewrites import Rewrite, Trial
-from duel.reporting.refine_section import refining, told
+from duel.reporting.run_sections import refining, told
 from duel.settings import Settings
 
 TEXT = Candidate(id="challenger-2", side="challenger")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from duel.records import DIMENSIONS, Score, Vote
-from duel.reporting.execution_section import Executed, execution
+from duel.reporting.run_sections import execution
+from duel.reporting.tally import Executed
 
 
 def score(evidence: str, *values: tuple[float, float]) -> Score:
@@ -33,8 +34,8 @@ def test_turns_with_evidence_reasons_and_agreement_are_counted() -> None:
     assert found["agreement"] == {"with": 4 / 6, "without": 0.0}
     assert found["flip_rate"] == {"with": 1 / 6, "without": 1 / 4}
     turns, judges = execution(found).tables
-    assert turns.rows[0] == ("judges saw what both commands did", "2", "50.0 %")
-    assert [row[1:] for row in judges.rows] == [("2", "66.7 %", "16.7 %"), ("2", "0.0 %", "25.0 %")]
+    assert turns.rows[0] == ["judges saw what both commands did", "2", "50.0 %"]
+    assert [row[1:] for row in judges.rows] == [["2", "66.7 %", "16.7 %"], ["2", "0.0 %", "25.0 %"]]
 
 
 def test_a_report_says_so_where_nothing_could_run_or_nothing_was_asked_to() -> None:

@@ -15,7 +15,7 @@ import pytest
 from duel.offline import endpoint
 from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
-from duel.reporting import yield_section
+from duel.reporting import tally
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished, ended, forked_command
 from tests.stages.conftest import SETTINGS
@@ -64,7 +64,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     script: Script, fill: Fill, monkeypatch: pytest.MonkeyPatch, how: signal.Signals, candidates: int
 ) -> None:
     # How long the calls took, which the report tells, is no more the same than when they were made.
-    monkeypatch.setattr(yield_section, "_SPENT", yield_section._SPENT.replace("SUM(latency_s) / 60", "0.0"))
+    monkeypatch.setattr(tally, "_SPENT", tally._SPENT.replace("SUM(latency_s) / 60", "0.0"))
     settings = SETTINGS.replace("[generate]", f"[generate]\nchallengers = {candidates}")
     whole, broken = (fill(TURNS, folder=folder, settings=settings) for folder in ("whole", "broken"))
     with endpoint(latency_s=0.03) as stand_in:

@@ -33,7 +33,7 @@ def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
 
 def reply(body: Mapping[str, Any]) -> str:
     """The content of the reply to one chat completion request."""
-    from duel.offline.rules import agent, auditing, guided_work, judge, planted, row_words
+    from duel.offline.rules import agent, guided_work, judge, planted, row_words
 
     messages, seed, model = body["messages"], int(body.get("seed") or 0), str(body["model"])
     match role(messages, model):
@@ -46,7 +46,7 @@ def reply(body: Mapping[str, Any]) -> str:
         case "agent":
             return guided_work.agent(messages, int(model.rpartition("-")[2]))
         case "auditor":
-            return auditing.reply(messages)
+            return judge.claims(messages)
         case "wording":
             return row_words.reply(messages)
         case "reviser":

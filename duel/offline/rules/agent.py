@@ -22,15 +22,8 @@ GENERIC = ("TODO", "return", "error", "import", "main")
 GUESSES = ("src/utils", "src/helpers", "lib/core", "src/main")
 # Shares of the king's and the challenger's decisions. Set so that a demo run has all three buckets well filled.
 KING_SHARES = {"good": 0.42, "broad": 0.16, "generic": 0.12, "repeat": 0.14, "guess": 0.10, "stray": 0.06}
-CHALLENGER_SHARES = {
-    "informed": 0.52,
-    "good": 0.12,
-    "broad": 0.09,
-    "generic": 0.05,
-    "repeat": 0.08,
-    "stray": 0.03,
-    "leak": 0.11,
-}
+CHALLENGER_SHARES = {"informed": 0.52, "good": 0.12, "broad": 0.09, "generic": 0.05, "repeat": 0.08, "stray": 0.03}
+CHALLENGER_SHARES |= {"leak": 0.11}
 # Of the challengers that are told of their leak, this share leaks again.
 LEAKS_AGAIN = 0.4
 # What a rewrite is. A model whose name ends so writes nothing else: the truth is then known.
@@ -63,14 +56,12 @@ class Writer:
         self._seed = "\0".join(str(message["content"]) for message in messages[1:])
 
     def draw(self, purpose: str) -> float:
-        """A number in [0, 1) for one choice."""
         return fraction(self._name, purpose, self._seed)
 
     def choose(self, purpose: str, options: Sequence[str]) -> str:
         return options[int(self.draw(purpose) * len(options))]
 
     def decision(self, shares: Mapping[str, float]) -> str:
-        """One of several by their shares."""
         left = self.draw("decision")
         for name, share in shares.items():
             left -= share
@@ -79,7 +70,6 @@ class Writer:
         return next(iter(shares))
 
     def step(self, name: str) -> str:
-        """The reply of one of the steps below."""
         return str(getattr(self, name)())
 
     def turn(self, thought: str, command: str, **slots: str) -> str:
@@ -166,14 +156,14 @@ class Writer:
 
 def king(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
     """The next turn, blind; `seed` as the request has it."""
-    writer = Writer(messages, _named("king", seed))
+    writer = Writer(messages, f"king {seed}" if seed else "king")
     return writer.step(writer.decision(KING_SHARES))
 
 
 def challenger(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
     """The next turn with the pull request in hand. Told of a leak, it mostly mends its ways."""
     told = len(messages) > 3 and messages[-1]["role"] == "user" and bool(_ASKED_AGAIN.search(messages[-1]["content"]))
-    writer = _informed(messages[:-2] if told else messages, _named("challenger", seed))
+    writer = _informed(messages[:-2] if told else messages, f"challenger {seed}" if seed else "challenger")
     decision = writer.decision(CHALLENGER_SHARES)
     if told and decision == "leak" and writer.draw("again") >= LEAKS_AGAIN:
         decision = "informed"
@@ -196,8 +186,3 @@ def _informed(messages: Sequence[Mapping[str, Any]], name: str) -> Writer:
     found = {label: text for label, _, text in _HIDDEN.findall(str(messages[0]["content"]))}
     head = {"role": "system", "content": found.get("AGENT SYSTEM PROMPT", "")}
     return Writer([head, *messages[1:]], name, Hidden.of(found.get("HIDDEN PULL REQUEST", "")))
-
-
-def _named(side: str, seed: int) -> str:
-    """What the choices of one candidate are drawn by."""
-    return f"{side} {seed}" if seed else side

@@ -47,7 +47,7 @@ class ShownConversation:
     @cached_property
     def words(self) -> list[str]:
         """The issue's telling words, those that it repeats first."""
-        plain = _plain_words()
+        plain = {word for line in phrases("plain_words.txt")["in every issue"] for word in line.split()}
         counts = Counter(word for word in _WORD.findall(self.issue) if word.lower() not in plain)
         return [word for word, _ in counts.most_common()]
 
@@ -107,15 +107,6 @@ def fence_of(*labels: str) -> re.Pattern[str]:
 @cache
 def phrases(name: str) -> dict[str, list[str]]:
     """The lines of a file of this folder, by the `[heading]` above them."""
-    parts = re.split(r"(?m)^\[(.+)\]\n", _file(name))[1:]
+    text = resources.files(__package__).joinpath(name).read_text("utf-8")
+    parts = re.split(r"(?m)^\[(.+)\]\n", text)[1:]
     return {heading: lines.splitlines() for heading, lines in zip(parts[::2], parts[1::2], strict=True)}
-
-
-@cache
-def _plain_words() -> frozenset[str]:
-    """Words that are in every issue and in every repository."""
-    return frozenset(_file("plain_words.txt").split())
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -82,11 +82,8 @@ def _solutions() -> dict[str, list[str]]:
     for row in pq.read_table(sample.folder() / "trajectories.parquet").to_pylist():
         said = [message["content"] for message in row["messages"]]
         base = _BASE.search(said[1])
-        turns = [
-            text
-            for text, shown in zip(said[2::2], [*said[3::2], ""], strict=False)
-            if "not found" not in shown[:200] and turn.format_ok(text)
-        ]
+        shown = zip(said[2::2], [*said[3::2], ""], strict=False)
+        turns = [text for text, seen in shown if "not found" not in seen[:200] and turn.format_ok(text)]
         if base and row["exit_status"] == "Submitted" and len(turns) < len(found.get(base[1], turns * 2)):
             found[base[1]] = turns
     return found

@@ -1,4 +1,4 @@
-"""The panel: three judges that compare two replies by rules, each with its own strictness, noise and lean."""
+"""Who compares and who checks: three judges with their own strictness, noise and lean, and the auditor of a turn."""
 
 import json
 import re
@@ -11,12 +11,31 @@ from duel.offline.rules.conversation import ShownConversation, fence_of, fractio
 from duel.records import DIMENSIONS
 
 _FENCED = fence_of("REPLY 1", "OBSERVED 1", "REPLY 2", "OBSERVED 2")
+_AUDITED = fence_of("CONVERSATION", "TURN")
 _FORBIDDEN = re.compile(
     r"(?:^|[|&;]\s*)(?:cd|python3?|pytest|pip|node|npm|npx|cargo|go|make|gcc|java|mvn|ruby|perl|bash|sh|eval|source)\b",
     re.MULTILINE,
 )
 # Prints more than anyone wants to read.
 _BROAD = re.compile(r"ls -R|grep -r\w* \"(?:return|import|error|main|TODO)\"|cat \S+ \S+|git log")
+_CONCLUDES = re.compile(
+    r"\b(?:because|since|cause|culprit|(?:problem|issue|bug|reason|fix|error) (?:is|lies)|should|must|needs?|instead of"
+    r"|rather than|never|missing|lacks?|fails?|forgets?|ignores?|wrongly|without)\b",
+    re.IGNORECASE,
+)
+# A step that looks for something states nothing.
+_LOOKS = re.compile(
+    r"\b(?:let me|i'll|i will|i want|i need|i would|i'd|maybe|probably|may|might|could|where|whether)\b", re.IGNORECASE
+)
+SHARED = 0.5
+"""Share of a conclusion's words that a line must hold to count as its ground."""
+REMARKS = {
+    "correctness": "the {worse} reply's command is less likely to do what it says",
+    "grounding": "the {worse} reply relies on what was not observed",
+    "progress": "the {better} reply does more for the issue",
+    "protocol": "the {worse} reply departs from the required form",
+    "efficiency": "the {better} reply gets there with less",
+}
 
 
 class Temper(NamedTuple):
@@ -49,21 +68,24 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
         preferred = planted.better(first, second, model)
         return json.dumps({"reason": "Rule-made, by planted quality.", **dict.fromkeys(DIMENSIONS, preferred)})
     shown = asked[: found[0].start()].replace(mark, "")
-    qualities = [
-        {**assess(told[f"REPLY {n}"], ShownConversation(shown)), **seen(told.get(f"OBSERVED {n}"))} for n in (1, 2)
-    ]
+    one, two = (assess(told[f"REPLY {n}"], ShownConversation(shown), told.get(f"OBSERVED {n}", "")) for n in (1, 2))
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
     seed = "\0".join([model, shown, first, second])
-    verdict: dict[str, Any] = {"reason": _reason(*qualities)}
-    for dimension in DIMENSIONS:
-        off = temper.noise * (2 * fraction(seed, dimension) - 1) + temper.lean
-        difference = qualities[0][dimension] - qualities[1][dimension] + off
-        verdict[dimension] = 0 if abs(difference) < temper.band else (1 if difference > 0 else 2)
+    gaps = {name: one[name] - two[name] for name in DIMENSIONS}
+    widest = max(gaps, key=lambda name: abs(gaps[name]))
+    better, worse = ("first", "second") if gaps[widest] > 0 else ("second", "first")
+    remark = REMARKS[widest].format(better=better, worse=worse)
+    if abs(gaps[widest]) < 0.05:
+        remark = "the two replies are about equally good"
+    verdict: dict[str, Any] = {"reason": f"Rule-made: {remark}."}
+    for name, gap in gaps.items():
+        off = temper.noise * (2 * fraction(seed, name) - 1) + temper.lean
+        verdict[name] = 0 if abs(gap + off) < temper.band else (1 if gap + off > 0 else 2)
     return json.dumps(verdict, ensure_ascii=False)
 
 
-def assess(text: str, conversation: ShownConversation) -> dict[str, float]:
-    """The quality of one reply in each dimension, from 0 to 1."""
+def assess(text: str, conversation: ShownConversation, observed: str = "") -> dict[str, float]:
+    """The quality of one reply in each dimension, from 0 to 1; one that was run is as correct as its exit code."""
     command = turn.command(text)
     named = paths_in(command)
     unseen = [path for path in named if path not in conversation.paths]
@@ -72,23 +94,16 @@ def assess(text: str, conversation: ShownConversation) -> dict[str, float]:
     well_formed = turn.format_ok(text)
     telling = _telling(command, named, conversation)
     grounded = 1.0 - 0.7 * len(unseen) / max(1, len(named)) if named else 0.75
-    return {
-        "correctness": _bounded(0.35 * well_formed + 0.35 * (not unseen) + 0.3 * telling - 0.4 * forbidden),
-        "grounding": _bounded(grounded - 0.15 * repeated + 0.1 * telling - 0.3 * forbidden),
-        "progress": _bounded(0.15 + 0.75 * telling - 0.5 * repeated - 0.2 * bool(unseen)),
-        "protocol": _bounded(0.6 * well_formed + 0.3 * (not forbidden) + 0.1 * text.lstrip().startswith("THOUGHT:")),
-        "efficiency": _bounded(
-            0.9 - 0.5 * repeated - 0.25 * bool(_BROAD.search(command)) - len(text) / 2500 + 0.2 * telling
-        ),
+    qualities = {
+        "correctness": 0.35 * well_formed + 0.35 * (not unseen) + 0.3 * telling - 0.4 * forbidden,
+        "grounding": grounded - 0.15 * repeated + 0.1 * telling - 0.3 * forbidden,
+        "progress": 0.15 + 0.75 * telling - 0.5 * repeated - 0.2 * bool(unseen),
+        "protocol": 0.6 * well_formed + 0.3 * (not forbidden) + 0.1 * text.lstrip().startswith("THOUGHT:"),
+        "efficiency": (0.9 - 0.5 * repeated - 0.25 * bool(_BROAD.search(command)) - len(text) / 2500 + 0.2 * telling),
     }
-
-
-def seen(observed: str | None) -> dict[str, float]:
-    """The correctness of a command that was run, by its exit code; nothing where it was not."""
-    if not observed:
-        return {}
-    worked = bool(re.search(r"\Aran: yes\nexit code: 0\n", observed))
-    return {"correctness": 0.8 if worked else 0.3}
+    if observed:
+        qualities["correctness"] = 0.8 if re.search(r"\Aran: yes\nexit code: 0\n", observed) else 0.3
+    return {name: min(1.0, max(0.0, value)) for name, value in qualities.items()}
 
 
 def _telling(command: str, named: Sequence[str], conversation: ShownConversation) -> float:
@@ -102,22 +117,20 @@ def _telling(command: str, named: Sequence[str], conversation: ShownConversation
     return min(1.0, max(searched, read, changes, 0.5 * (not conversation.paths)))
 
 
-def _bounded(value: float) -> float:
-    return min(1.0, max(0.0, value))
+def claims(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The auditor: each conclusion of a turn with the line that shares most words with it, as one JSON object."""
+    found = {label: text for label, _, text in _AUDITED.findall(str(messages[-1]["content"]))}
+    lines = [(line.strip(), _stems(line)) for line in found.get("CONVERSATION", "").splitlines() if line.strip()]
+    told = []
+    for sentence in re.findall(r"[^.!?\n]{12,400}", turn.thought(found.get("TURN", ""))):
+        said = sentence.strip()
+        if _CONCLUDES.search(said) and not _LOOKS.search(said):
+            wanted = _stems(said)
+            line, words = max(lines, key=lambda line: len(wanted & line[1]), default=("", frozenset()))
+            grounded = wanted and len(wanted & words) >= SHARED * len(wanted)
+            told.append({"said": said, "quote": line if grounded else ""})
+    return json.dumps({"claims": told})
 
 
-def _reason(first: Mapping[str, float], second: Mapping[str, float]) -> str:
-    """One sentence that names the largest difference."""
-    dimension = max(DIMENSIONS, key=lambda name: abs(first[name] - second[name]))
-    gap = first[dimension] - second[dimension]
-    if abs(gap) < 0.05:
-        return "Rule-made: the two replies are about equally good."
-    better, worse = ("first", "second") if gap > 0 else ("second", "first")
-    remark = {
-        "correctness": f"the {worse} reply's command is less likely to do what it says",
-        "grounding": f"the {worse} reply relies on what was not observed",
-        "progress": f"the {better} reply does more for the issue",
-        "protocol": f"the {worse} reply departs from the required form",
-        "efficiency": f"the {better} reply gets there with less",
-    }[dimension]
-    return f"Rule-made: {remark}."
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(re.sub(r"(?:ing|ed|es|s)$", "", word) for word in re.findall(r"[a-z]{4,}", text.casefold()))
