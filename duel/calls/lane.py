@@ -79,8 +79,6 @@ class Patience:
 
 @dataclass
 class Lane:
-    """The calls to one model of one provider."""
-
     level: Level = field(default_factory=Level)
     min_interval_s: float = 0.0
     first_hold_s: float = 1.5

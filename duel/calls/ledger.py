@@ -62,8 +62,6 @@ _READS = 3
 
 
 class _Entry(NamedTuple):
-    """A statement on its way to disk."""
-
     statement: str
     values: tuple[Any, ...]
     durable: asyncio.Future[None] | None = None  # of a reply, whose statement is `INSERT`: whoever asked waits for it
@@ -166,7 +164,6 @@ class Ledger:
         self._add(_Entry(_REJECT, (reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
 
     def count_fault(self, request: Request, kind: str, usage: Mapping[str, int], cost: float | None) -> None:
-        """Count a call that brought no reply, with what it took and cost."""
         tokens = (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
         if self._broken is None:
             self._add(_Entry(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
