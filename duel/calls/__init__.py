@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from duel.calls.request import Occurrences, Reply, Request
 
 if TYPE_CHECKING:
-    from duel.calls.planning import Plan, plan
     from duel.calls.route import Limit, Provider, Route, route_for
-    from duel.calls.run_summary import Summary
-    from duel.calls.runner import Ask, Job, drive, drive_async
+    from duel.calls.run_summary import Plan, Summary
+    from duel.calls.runner import Ask, Job, drive, drive_async, plan
 
 __all__ = [
     "Ask", "Job", "Limit", "Occurrences", "Plan", "Provider", "Reply", "Request", "Route", "Summary", "drive",
@@ -24,9 +23,11 @@ __all__ = [
 ]  # fmt: skip
 
 # Where the names live that are imported when they are first used: the HTTP client alone takes 170 ms.
-_HOMES = {"Plan": "planning", "plan": "planning", "Summary": "run_summary"}
-_HOMES |= dict.fromkeys(("Limit", "Provider", "Route", "route_for"), "route")
-_HOMES |= dict.fromkeys(("Ask", "Job", "drive", "drive_async"), "runner")
+_HOMES = {
+    **dict.fromkeys(("Plan", "Summary"), "run_summary"),
+    **dict.fromkeys(("Limit", "Provider", "Route", "route_for"), "route"),
+    **dict.fromkeys(("Ask", "Job", "drive", "drive_async", "plan"), "runner"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from duel.command import Parser, call, run
@@ -53,11 +53,8 @@ class Figures:
     latency_p90: float | None = None
     latency_p99: float | None = None
     providers: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def cached_share(self) -> float | None:
-        """Share of the prompt tokens that the endpoint served from its cache."""
-        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+    calls: int = 0
+    cached_share: float | None = None  # of the prompt tokens, what the endpoint served from its cache
 
 
 def collect(ledger: Ledger) -> list[Figures]:
@@ -78,6 +75,9 @@ def collect(ledger: Ledger) -> list[Figures]:
         row.prompt_tokens += tokens_in
         row.completion_tokens += tokens_out
         row.cost += cost
+    for row in found.values():
+        row.calls = row.replies + sum(row.failed_calls.values())
+        row.cached_share = row.cached_tokens / row.prompt_tokens if row.prompt_tokens else None
     return [found[key] for key in sorted(found)]
 
 
@@ -117,15 +117,7 @@ def main(arguments: Namespace) -> int:
     with Ledger(path) as ledger:
         rows = collect(ledger)
     if arguments.json:
-        shown = [
-            {
-                **asdict(row),
-                "calls": row.replies + sum(row.failed_calls.values()),
-                "cached_share": row.cached_share,
-            }
-            for row in rows
-        ]
-        print(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
     elif sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

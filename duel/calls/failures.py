@@ -31,8 +31,6 @@ _NO_MODEL = re.compile(
 
 
 class Meaning(Enum):
-    """What a failure asks for."""
-
     REFUSED = "refused"
     """No capacity now (429, 503, 529, a timeout): the level backs off, the request waits and asks again."""
     FAULT = "fault"  # this call went wrong; the next may not

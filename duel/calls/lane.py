@@ -79,8 +79,6 @@ class Patience:
 
 @dataclass
 class Lane:
-    """The calls to one model of one provider."""
-
     level: Level = field(default_factory=Level)
     min_interval_s: float = 0.0
     first_hold_s: float = 1.5
@@ -247,12 +245,13 @@ class Lane:
         if undecided and self.queued and self.seats.free and not self.held_s and not (turn := self._next_turn()).done():
             start = self._start(turn)
             start.beyond = (replies, epoch, delay)
-            _later(self.level.patience_s, self._took_one_more, start)
 
-    def _took_one_more(self, start: Departure) -> None:
-        if self.level.is_out(start.ticket):
-            self.is_paced()
-            self._dispatch()
+            def look() -> None:
+                if self.level.is_out(start.ticket):
+                    self.is_paced()
+                    self._dispatch()
+
+            _later(self.level.patience_s, look)
 
     # -- holding back ----------------------------------------------------------------------------------------------
 

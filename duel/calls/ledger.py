@@ -58,12 +58,9 @@ _TAKE_FAULTS = (
     "FROM other.faults"
 )
 _TAKE_GENERATIONS = "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
-_READS = 3
 
 
 class _Entry(NamedTuple):
-    """A statement on its way to disk."""
-
     statement: str
     values: tuple[Any, ...]
     durable: asyncio.Future[None] | None = None  # of a reply, whose statement is `INSERT`: whoever asked waits for it
@@ -120,8 +117,9 @@ class Ledger:
         Raises ItemError where the disk does not answer: to ask anew would pay twice.
         """
         key = (request.digest, request.attempt, request.occurrence, self.generation)
+        rows: list[tuple[Any, ...]]
         try:
-            rows = self._read(_FIND, key)
+            rows = self._database.execute(_FIND, key).fetchall()
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise ItemError("ledger-unreadable", str(error), where=self.path) from None
@@ -139,20 +137,10 @@ class Ledger:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         try:
-            return self._read(statement, ())
+            return self._database.execute(statement).fetchall()
         except sqlite3.Error as error:
             self._file.suspect = self._file.suspect or is_damage(error)
             raise cannot_use(self.path, error) from None
-
-    def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """The rows; what may pass is tried again."""
-        for last in range(_READS):
-            try:
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                if is_damage(error) or last == _READS - 1:
-                    raise
-        raise AssertionError("the last try returns or raises")
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -166,7 +154,6 @@ class Ledger:
         self._add(_Entry(_REJECT, (reason, bytes.fromhex(digest), int(attempt), int(occurrence))))
 
     def count_fault(self, request: Request, kind: str, usage: Mapping[str, int], cost: float | None) -> None:
-        """Count a call that brought no reply, with what it took and cost."""
         tokens = (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
         if self._broken is None:
             self._add(_Entry(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
@@ -178,11 +165,11 @@ class Ledger:
 
     def begin_again(self, stage: str) -> None:
         """Only replies from here on answer; an earlier `--again` of this stage that did not finish is gone on with."""
-        newest, finished = self._read(
+        newest, finished = self._database.execute(
             "SELECT COALESCE(MAX(generation), 0), COALESCE(MAX(finished), 1) FROM generations WHERE stage = ? AND "
             "generation = (SELECT MAX(generation) FROM generations WHERE stage = ?)",
             (stage, stage),
-        )[0]
+        ).fetchone()
         self.generation = newest if not finished else newest + 1
         self._execute("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", (stage, self.generation))
 

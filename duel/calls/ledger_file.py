@@ -120,8 +120,6 @@ class SpareRoom:
 
 
 class LedgerFile:
-    """One ledger on disk."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self.suspect = False  # once reading met damage: the next run checks the whole file

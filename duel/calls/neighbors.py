@@ -66,10 +66,10 @@ class LeaseFile:
         with self._lock:
             taken = set(self.alive(now))
             base = next(base for base in range(WIDTH, len(self.cells), WIDTH) if base not in taken)
+            row = dict.fromkeys((JOINED, HUNGRY_AT, BEAT), now)
+            row[PROCESS] = float(_machine() << PROCESS_BITS | os.getpid())
             for cell in range(WIDTH):
-                self.cells[base + cell] = 0.0
-            self.cells[base + JOINED] = self.cells[base + HUNGRY_AT] = self.cells[base + BEAT] = now
-            self.cells[base + PROCESS] = float(_machine() << PROCESS_BITS | os.getpid())
+                self.cells[base + cell] = row.get(cell, 0.0)
         return base
 
     def alive(self, now: float) -> list[int]:

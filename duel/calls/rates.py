@@ -140,8 +140,6 @@ class _Bucket:
 
 @dataclass
 class Pace:
-    """The pace of the calls to one model."""
-
     interval_s: float = 0.0  # between two starts, learnt from refusals; 0: none
     tokens: float = 0.0  # what a call takes of a limit on tokens, on average
     _calls: _Bucket = field(default_factory=_Bucket)

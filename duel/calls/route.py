@@ -43,8 +43,6 @@ class Provider:
 
 @dataclass(frozen=True)
 class Limit:
-    """What the user allows one model."""
-
     max_concurrency: int = 0  # calls in flight at most; 0: find the level
     min_interval_s: float = 0.0  # between the starts of two calls
 

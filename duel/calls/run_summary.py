@@ -1,4 +1,4 @@
-"""What a run says: on a terminal a live line, elsewhere a plain one every few seconds, and its last word."""
+"""What a run says: its plan beforehand, a live line on a terminal, a plain one elsewhere, and its last word."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from duel import command, errors
+from duel.calls.prices import PRICES_READ_ON
 from duel.errors import printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,65 @@ PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.5
 SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
 BAR = 24
+
+
+@dataclass
+class ModelPlan:
+    calls: int = 0
+    tokens_in: int = 0  # estimated on the safe side, at three bytes a token
+    tokens_out: int = 0  # at most: the whole budget of every reply
+    cost: float | None = 0.0  # dollars at most; None where the price is unknown
+    batch: float = 1.0  # what a batch costs, as a share of that
+
+
+@dataclass
+class Plan:
+    """Calls, tokens and dollars by model."""
+
+    stage: str
+    items: int = 0
+    from_ledger: int = 0
+    models: dict[str, ModelPlan] = field(default_factory=dict)
+    batch_h: float = 0.0  # hours that one round waits at most where the stage goes by batches; 0: it does not
+
+    @property
+    def calls(self) -> int:
+        """Where every first reply is taken."""
+        return sum(model.calls for model in self.models.values())
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars at most in all; None where a price is unknown."""
+        costs = [model.cost for model in self.models.values()]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    @property
+    def batch_cost(self) -> float:
+        """Dollars at most in all, at the price of batches."""
+        return sum((model.cost or 0.0) * model.batch for model in self.models.values())
+
+    def times(self, weight: float) -> Plan:
+        """The plan of a run of which this one is a sample: each item stands for `weight` of them."""
+        models = {}
+        for name, model in self.models.items():
+            calls, told, said = (round(count * weight) for count in (model.calls, model.tokens_in, model.tokens_out))
+            cost = None if model.cost is None else model.cost * weight
+            models[name] = ModelPlan(calls, told, said, cost, model.batch)
+        return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models, self.batch_h)
+
+    def say(self) -> None:
+        print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")
+        for name, model in self.models.items():
+            unknown = "unknown price (give it in chain.toml [prices])"
+            price = unknown if model.cost is None else f"at most ${model.cost:,.2f}"
+            print(
+                f"  {printable(name)}: {model.calls:,} calls, about {model.tokens_in:,} tokens in, "
+                f"at most {model.tokens_out:,} out, {price}"
+            )
+        total = "unknown" if self.cost is None else f"at most ${self.cost:,.2f}"
+        print(f"  cost: {total}, plus what is asked again; prices of {PRICES_READ_ON} or [prices], they change")
+        if self.batch_h and self.cost is not None:
+            print(f"  by batch: at most ${self.batch_cost:,.2f}; the longest wait is {self.batch_h:g} h a round")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Drives many jobs through one client: few at a time in memory, each finished on its own, none lost."""
+"""Drives many jobs through one client, few at a time in memory, none lost; or tells beforehand what that will cost."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from duel.calls import prices
 from duel.calls.client import Client
-from duel.calls.ledger import Ledger
-from duel.calls.prices import Spending
+from duel.calls.ledger import CUT, Ledger
+from duel.calls.prices import BYTES_PER_TOKEN, Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
-from duel.calls.run_summary import Progress, Summary
+from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
 from duel.calls.transport import HttpTransport
+from duel.calls.wire import encode
 from duel.errors import BudgetSpent, ItemError
 from duel.settings import Settings
 from duel.synchronous import synchronous
@@ -55,8 +57,6 @@ class Pending(BaseException):
 
 
 class Job(Protocol):
-    """One item's work."""
-
     @property
     def item(self) -> str: ...
 
@@ -96,12 +96,13 @@ async def drive_async(
         limits = [] if budget is None else [budget]
         if settings.endpoint.budget_usd is not None:
             limits.append(settings.endpoint.budget_usd - ledger.spent())
-        run = _Run(summary, ledger, route, settings, Spending(min(limits, default=None)), total, passed, asker)
+        transport = HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s)
+        client = Client(route, settings, ledger, transport, Spending(min(limits, default=None)), summary)
         before = gc.get_threshold()
         gc.freeze()
         gc.set_threshold(*COLLECTING)
         try:
-            await run.all(iter(jobs))
+            await _Run(client, asker(client), total, passed).all(iter(jobs))
         finally:
             gc.set_threshold(*before)
             gc.unfreeze()
@@ -113,40 +114,57 @@ async def drive_async(
 drive = synchronous(drive_async)
 
 
+def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage: str, offline: bool = False) -> Plan:
+    """What `drive` would do with these jobs; no call is made, nothing is written, no key is needed."""
+    by_batch = settings.batch.provider not in ("off", "file")
+    made = Plan(stage, batch_h=settings.batch.deadline_h if by_batch else 0.0)
+    with Ledger(workspace.ledger) if workspace.ledger.exists() else contextlib.nullcontext() as ledger:
+        for job in jobs:
+            made.items += 1
+            for request in job.requests():
+                known = ledger.find(request) if ledger is not None else None
+                if known is not None and known.rejected != CUT:
+                    made.from_ledger += 1
+                    continue
+                model = made.models.setdefault(request.model, ModelPlan())
+                tokens_in = int(len(encode(request, request.model, request.max_tokens)) / BYTES_PER_TOKEN)
+                model.calls += 1
+                model.tokens_in += tokens_in
+                model.tokens_out += request.max_tokens
+                price = prices.price_of(request.model, settings, offline=offline)
+                model.batch = price.batch if price is not None else 1.0
+                cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
+                model.cost = None if cost is None or model.cost is None else model.cost + cost
+    return made
+
+
 @dataclass
 class _Run:
-    """One run of one stage."""
-
-    summary: Summary
-    ledger: Ledger
-    route: Route
-    settings: Settings
-    spending: Spending
+    client: Client
+    ask: Ask
     total: int | None
     passed: Callable[[], int]
-    asker: Callable[[Client], Ask]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _error: BaseException | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def all(self, jobs: Iterator[Job]) -> None:
         """Run every job, then raise what ended the run, if anything did."""
-        route, summary = self.route, self.summary
-        async with HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s) as transport:
-            self.client = Client(route, self.settings, self.ledger, transport, self.spending, summary, self._stop_for)
-            self.ask = self.asker(self.client)
-            with self._interrupts(), Progress(summary, self.client, self.total, self.passed):
+        client, summary = self.client, self.client.summary
+        client.on_stop = self._stop
+        async with client.transport:
+            with self._interrupts(), Progress(summary, client, self.total, self.passed):
                 try:
                     await self._admit(jobs)
                     if self._tasks:
                         await asyncio.wait(self._tasks)
                 finally:
-                    await self.client.drain()
+                    await client.drain()
         if isinstance(self._error, BudgetSpent):
             summary.budget_spent = True
         elif self._error is not None:
             raise self._error
-        elif not summary.interrupted and (verdict := self.client.aftermath.verdict()) is not None:
+        elif not summary.interrupted and (verdict := client.aftermath.verdict()) is not None:
             raise verdict
 
     async def _admit(self, jobs: Iterator[Job]) -> None:
@@ -172,30 +190,28 @@ class _Run:
                 await asyncio.sleep(0)
 
     async def _work(self, job: Job) -> None:
+        summary = self.client.summary
         try:
             dropped = await job.work(self.ask) is False
-            self.summary.left_out += dropped
-            self.summary.done += not dropped
+            summary.left_out += dropped
+            summary.done += not dropped
         except Pending:
-            self.summary.pending += 1
+            summary.pending += 1
         except ItemError as error:
-            self.summary.count_failure(job.item, error)
+            summary.count_failure(job.item, error)
         except asyncio.CancelledError:
             if not self.client.stopped:
                 raise
         except Exception as error:  # a full disk, or a mistake of this program: end the run, keep what is in flight
-            self._stop_for(error)
+            self._stop(error)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._room.set()
 
-    def _stop_for(self, error: BaseException) -> None:
-        """End the run because of `error`: no further call, no further job."""
+    def _stop(self, error: BaseException | None = None, *, at_once: bool = False) -> None:
+        """No further call, no further job; the first error is raised in the end."""
         self._error = self._error or error
-        self._stop()
-
-    def _stop(self, *, at_once: bool = False) -> None:
         self.client.stop(at_once=at_once)
         self._room.set()
 
@@ -206,7 +222,8 @@ class _Run:
         before: dict[int, Any] = {}
 
         def interrupt(drain_s: float | None) -> None:
-            at_once, self.summary.interrupted = self.summary.interrupted, True
+            summary = self.client.summary
+            at_once, summary.interrupted = summary.interrupted, True
             self._stop(at_once=at_once)
             if drain_s is not None:
                 loop.call_later(drain_s, lambda: self._stop(at_once=True))

@@ -86,7 +86,6 @@ class Share:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises SettingsError where there is no share."""
         self.path = path
         self.calls: float | None = None
         self.dollars: float | None = None
