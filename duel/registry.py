@@ -29,7 +29,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
     """The parts of one kind by name. They are imported when they are first asked for.
 
     `kind` is in the singular, with underscores: it names the entry points' group, `duel.<kind>`, and stands in errors.
-    `home` is the package whose modules register this project's own parts, in the order of their names.
+    `home` is the package whose modules, or the module that, registers this project's own parts, ordered by name.
     """
 
     def __init__(self, kind: str, home: str = "") -> None:
@@ -80,7 +80,9 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self._complete = True
         if self.home:
             package = import_module(self.home)
-            for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
+            for module in sorted(
+                pkgutil.iter_modules(getattr(package, "__path__", ())), key=lambda module: module.name
+            ):
                 import_module(f"{self.home}.{module.name}")
         self._outside = {entry.name: entry for entry in entry_points(group=f"duel.{self.kind}")}
 

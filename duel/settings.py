@@ -10,7 +10,7 @@ import difflib
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +20,8 @@ from pydantic.fields import FieldInfo
 from duel import sections, wordlists
 from duel.environment import environment, hand_on
 from duel.errors import SettingsError
-from duel.generate_section import GenerateSection
-from duel.price_sections import BatchSection, Price
 from duel.records import Side
-from duel.sections import FrozenSection
+from duel.sections import FrozenSection, Price
 
 SETTINGS_FILE = "chain.toml"
 # What the field's public validator keeps in the same file and nothing here reads: sections, and keys by section.
@@ -51,7 +49,7 @@ class Settings(FrozenSection):
 
     sample: sections.SampleSection = Field(default_factory=sections.SampleSection)
     endpoint: sections.EndpointSection = Field(default_factory=sections.EndpointSection)
-    generate: GenerateSection = Field(default_factory=GenerateSection)
+    generate: sections.GenerateSection = Field(default_factory=sections.GenerateSection)
     judge: sections.JudgeSection = Field(default_factory=sections.JudgeSection)
     duel: sections.DuelSection = Field(default_factory=sections.DuelSection)
     report: sections.ReportSection = Field(default_factory=sections.ReportSection)
@@ -60,7 +58,7 @@ class Settings(FrozenSection):
     refine: sections.RefineSection = Field(default_factory=sections.RefineSection)
     guide: sections.GuideSection = Field(default_factory=sections.GuideSection)
     review: sections.ReviewSection = Field(default_factory=sections.ReviewSection)
-    batch: BatchSection = Field(default_factory=BatchSection)
+    batch: sections.BatchSection = Field(default_factory=sections.BatchSection)
     store: sections.StoreSection = Field(default_factory=sections.StoreSection)
     prices: dict[str, Price] = Field(default_factory=dict)
     _unused: list[str] = PrivateAttr(default_factory=list)
@@ -294,31 +292,16 @@ def reference() -> str:
 
 def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
     """Each section: its name, what it is about, and its keys as (key, default in TOML, what it does)."""
+    words = tomllib.loads(resources.files(wordlists).joinpath("settings.toml").read_text("utf-8"))
     for section, field in Settings.model_fields.items():
         kind = field.annotation if section != "prices" else Price
         assert isinstance(kind, type) and issubclass(kind, FrozenSection)
-        words = _docstrings(kind)
-        defaults = {
-            key: "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
-            for key, entry in keys_of(kind).items()
-        }
-        keys = [(key, default, " ".join(words.get(key, "").split())) for key, default in defaults.items()]
+        known = words["sampling"] | words[section] if issubclass(kind, sections.Sampling) else words[section]
+        keys = []
+        for key, entry in keys_of(kind).items():
+            default = "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
+            keys.append((key, default, known[key]))
         yield section if section != "prices" else 'prices."model"', (kind.__doc__ or "").strip(), keys
-
-
-def _docstrings(section: type[FrozenSection]) -> dict[str, str]:
-    """What stands below each key in the code. Read here only: pydantic would read it at each start, for 70 ms."""
-    import ast
-    import inspect
-
-    told = {}
-    for kind in section.__mro__[: section.__mro__.index(FrozenSection)]:
-        (tree,) = ast.parse(inspect.getsource(kind)).body
-        assert isinstance(tree, ast.ClassDef)
-        for above, line in pairwise(tree.body):
-            if isinstance(above, ast.AnnAssign) and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
-                told[ast.unparse(above.target).rstrip("_")] = str(line.value.value)
-    return told
 
 
 def _as_toml(value: Any) -> str:

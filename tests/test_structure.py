@@ -24,8 +24,6 @@ FLOORS = [
         "errors",
         "records",
         "sections",
-        "generate_section",
-        "price_sections",
         "settings",
         "environment",
         "registry",

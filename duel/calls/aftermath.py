@@ -17,7 +17,7 @@ from duel.calls.request import Request
 from duel.calls.route import Provider
 from duel.calls.wire import Completion, Dialect, encode
 from duel.errors import DuelError, ItemError
-from duel.price_sections import Price
+from duel.sections import Price
 
 if TYPE_CHECKING:
     from duel.calls.client import Client

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from duel.errors import BudgetSpent
-from duel.price_sections import Price
+from duel.sections import Price
 from duel.settings import Settings
 
 # Dollars a million tokens at Chutes, read on this date. Prices change: `[prices]` in chain.toml takes precedence.

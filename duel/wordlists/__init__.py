@@ -1,4 +1,4 @@
-"""Long lists of words and regular expressions in text files: those beside this module, and the reader of all."""
+"""Long lists of words and regular expressions in files beside this module, and the reader of all lists."""
 
 import re
 from functools import cache

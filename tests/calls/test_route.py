@@ -15,7 +15,7 @@ from duel.calls.prices import cost, price_of
 from duel.calls.route import base_url
 from duel.calls.transport import proxy_for
 from duel.errors import SettingsError
-from duel.price_sections import Price
+from duel.sections import Price
 from duel.workspace import Workspace
 from tests.calls.jobs import House
 from tests.calls.jobs import house as make_house

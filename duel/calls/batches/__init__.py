@@ -18,4 +18,4 @@ from duel.registry import Registry
 if TYPE_CHECKING:
     from duel.calls.batches.batch_rows import BatchProvider
 
-PROVIDERS: Registry[BatchProvider] = Registry("batch_provider", home="duel.calls.batches.providers")
+PROVIDERS: Registry[BatchProvider] = Registry("batch_provider", home="duel.calls.batches.batch_shapes")

@@ -1,1 +1,0 @@
-"""The shapes in which providers take batches, one a module."""
