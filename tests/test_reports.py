@@ -123,21 +123,21 @@ GUARDS: dict[int, tuple[str, list[str]]] = {
     16: (
         "a broken line in a session log",
         [
-            "sessions/test_public_shapes.py::test_a_broken_line_costs_no_more_than_itself_and_no_rest_is_a_session",
-            "sessions/test_public_shapes.py::test_a_lost_reply_ends_the_trajectory_and_the_followup_is_no_task",
+            "sessions/test_log_files.py::test_a_broken_line_costs_no_more_than_itself_and_no_rest_is_a_session",
+            "sessions/test_log_files.py::test_a_lost_reply_ends_the_trajectory_and_the_followup_is_no_task",
         ],
     ),
     17: (
         "a message that was typed while the agent worked",
         [
-            "sessions/test_public_shapes.py::test_what_was_typed_while_the_agent_worked_is_the_persons",
+            "sessions/test_log_files.py::test_what_was_typed_while_the_agent_worked_is_the_persons",
         ],
     ),
     18: (
         "Parquet of today's libraries",
         [
             "sessions/test_one_conversation.py::test_prompt_mine_and_export_read_what_todays_libraries_write",
-            "sources/test_sampling.py::test_messages_may_be_lists_or_json_and_columns_may_be_more",
+            "sources/test_bad_sources.py::test_messages_may_be_lists_or_json_and_columns_may_be_more",
         ],
     ),
     19: (
@@ -147,7 +147,7 @@ GUARDS: dict[int, tuple[str, list[str]]] = {
             "test_no_home.py::test_mine_finds_nothing_and_says_so",
             "test_packaging.py::test_a_terminal_that_takes_ascii_alone_breaks_nothing",
             "test_workspace.py::test_without_locks_in_the_file_system_a_marker_of_a_dead_run_is_taken_over",
-            "sessions/test_public_shapes.py::test_stream_json_and_a_linked_folder",
+            "sessions/test_log_files.py::test_stream_json_and_a_linked_folder",
         ],
     ),
     20: (
