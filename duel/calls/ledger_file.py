@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,8 @@ class LedgerFile:
             kept = LedgerFile(new)._carry_over(copy)
         finally:
             _remove(copy)
-        number = 1
-        while (damaged := _beside(self.path, f".damaged-{number}")).exists():
-            number += 1
+        names = (_beside(self.path, f".damaged-{number}") for number in count(1))
+        damaged = next(path for path in names if not path.exists())
         for companion in _COMPANIONS:
             with contextlib.suppress(FileNotFoundError):
                 _beside(self.path, companion).rename(_beside(damaged, companion))
@@ -223,10 +223,8 @@ class LedgerFile:
         return "" if found == "ok" else found
 
     def _carry_over(self, damaged: Path) -> str:
-        """Take in what can be read of a damaged ledger; in words how much that is.
-
-        What a constraint of its table forbids is no row: in a page that was lost columns are empty that never are.
-        """
+        """Take in what can be read of a damaged ledger; in words how much that is."""
+        # What a constraint of its table forbids is no row: in a page that was lost columns are empty that never are.
         with contextlib.closing(self.open()) as database, database:
             for table in _CARRIED:
                 for names, row in _readable(damaged, table):

@@ -84,8 +84,7 @@ class Level:
     def wait(self, dispatch: Callable[[], None]) -> None:
         """Calls wait for this level. One that is found with others calls `dispatch` when theirs may have changed it."""
 
-    def leave(self) -> None:
-        """The run ends."""
+    def leave(self) -> None: ...  # the run ends
 
     def sent(self) -> int:
         number, self._next = self._next, self._next + 1

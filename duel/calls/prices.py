@@ -21,12 +21,9 @@ BYTES_PER_TOKEN = 3.0
 
 
 def price_of(model: str, settings: Settings, *, offline: bool = False) -> Price | None:
-    """The price of `model`, or None where nobody knows it; `"*"` is the user's price of every model without its own.
-
-    The stand-in's replies cost nothing.
-    """
+    """The price of `model`, or None where nobody knows it; `"*"` is the user's price of every model without its own."""
     known = settings.prices.get(model) or settings.prices.get("*")
-    if known is None and offline:
+    if known is None and offline:  # the stand-in's replies cost nothing
         return Price(input=0, output=0)
     return known or DEFAULT_PRICES.get(model)
 
@@ -69,7 +66,6 @@ class Spending:
         self.out += 1
 
     def allow(self, limit: float) -> None:
-        """From now on so much in all."""
         self.limit = limit
         self._freed.set()
 

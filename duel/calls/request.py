@@ -83,10 +83,7 @@ class Reply:
 
 
 class Occurrences:
-    """Numbers equal questions in the order in which the stage's items come.
-
-    A stage numbers every item's first request, finished or not, so that a rerun gives each the number it had.
-    """
+    """Numbers equal questions of a stage, every item's first, finished or not: a rerun gives each the number it had."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, int] = {}

@@ -77,10 +77,7 @@ class Route:
 
 
 def base_url(address: str, where: str) -> str:
-    """`address` with its version and without a trailing slash: https://host, …/v1/ and …/v1/chat/completions are one.
-
-    `where` names the setting for the message. Raises SettingsError.
-    """
+    """`address` (of setting `where`): https://host, …/v1/ and …/v1/chat/completions are one. Raises SettingsError."""
     url, mark, query = address.strip().partition("?")
     url = url.rstrip("/").removesuffix("/chat/completions")
     parts = urlsplit(url)

@@ -60,7 +60,7 @@ class Seats:
             self._waiting.append(dispatch)
 
     def give_back(self) -> None:
-        """A call has ended; the lanes that wait take turns, and one that may not go now passes its turn on."""
+        """The lanes that wait take turns, and one that may not go now passes its turn on."""
         self.taken -= 1
         while self._waiting and self.free:
             self._waiting.popleft()()
