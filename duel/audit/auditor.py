@@ -98,14 +98,13 @@ def findings(reply: str, answer: Answer, commit: Commit) -> list[LeakFinding]:
 
     Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
     """
-    text = answer.challenger
+    text, where = answer.challenger, {"part": "record", "path": "", "line": 0}
     read, said_so_far = ReplyIndex(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
     found = []
     for claim in claims(reply):
         stated = _comparable(claim.said)
         if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
             start = read.find(claim.said)
-            where = {"part": "record", "path": "", "line": 0}
             place, in_code = read.place(start), read.in_code(start)
             found.append(LeakFinding("claim", claim.said, start, place, where, 1.0, 0, BASE["claim"], in_code))
     return found

@@ -5,19 +5,7 @@ import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from duel.audit.leak_findings import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Findings, Search, first_of_each
-from duel.audit.pull_facts import (
-    CHUNK,
-    HEX,
-    NUMBER,
-    PROSE_WORD,
-    SHINGLE,
-    TOKEN,
-    WORD,
-    Fact,
-    fact_on,
-    is_compound,
-    plain,
-)
+from duel.audit.pull_facts import CHUNK, HEX, NUMBER, PROSE_WORD, TOKEN, WORD, Fact, fact_on, is_compound, plain
 from duel.audit.rarity import commonness
 
 GUESSABLE = 0.85  # every word it is put together from was seen
@@ -30,6 +18,7 @@ PLAIN_MOST = 100  # the same for a single word, and only where it is marked as c
 HALF_MOST = 7
 """Modules of the background from which a name must be marked as code, or other records' use counts in full."""
 PLAIN = 0.9  # a single word that is marked as code
+SHINGLE = 6  # words of prose in a row that nobody writes twice by chance
 RUN = 5  # tokens of code in a row that are looked up; names and marks count as one each
 RUN_CHARACTERS = 14
 LEAST_RUN = 0.77  # shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof

@@ -21,7 +21,6 @@ HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
 TOKEN = re.compile(r"\w+|[^\w\s`]")
-SHINGLE = 6  # words of prose in a row that nobody writes twice by chance
 MAX_DIFF = 400_000  # characters of a diff that are looked at. The largest of 39 real ones has 21,000
 
 LINE = 2000  # characters of one line that are looked at; longer ones are no source code

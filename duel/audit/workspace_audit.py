@@ -119,7 +119,7 @@ class Examiner:
 
 
 class Comparable(NamedTuple):
-    """What is held of an audited turn, so that memory hardly grows with them: its words and its group so far."""
+    """What is held of an audited turn, so that memory grows little with them: its words and its group so far."""
 
     words: NDArray[np.uint32]
     duplicates_of: str

@@ -63,8 +63,8 @@ class Bubblewrap:
         self._bases: dict[Start, asyncio.Task[Path]] = {}
         self._users: Counter[Start] = Counter()
         try:
-            self._filter = self.scratch / "system-calls"
-            self._filter.write_bytes(syscalls.program())
+            self.filter = self.scratch / "system-calls"
+            self.filter.write_bytes(syscalls.program())
             root = None if whole_machine else toolbox.build(self.scratch / "root")
             self._shown = [*toolbox.mounts(root), *self._limiting(root)]
             self.version = bwrap_version()
@@ -177,24 +177,11 @@ class Bubblewrap:
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
             *("--info-fd", str(told)),
-            *(("--seccomp", str(refused)) if self._filter.stat().st_size else ()),
+            *(("--seccomp", str(refused)) if self.filter.stat().st_size else ()),
             *("--bind", f"{self.room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
             *("--setenv", "BASH_ENV", LIMITS, "/bin/bash", "-c", command),
         ]
-
-    def run(self, folder: str, place: str, command: str, limits: Limits, merged: bool) -> Outcome:
-        disk = None if self.room.private else self.room.folder / folder
-        with self._filter.open("rb") as refused:
-            handle = refused.fileno()
-            return supervise(
-                lambda told: self.words(folder, place, command, handle, told),
-                limits,
-                merged=merged,
-                disk=disk,
-                handles=(handle,),
-                environment=BARE_ENVIRONMENT,
-            )
 
 
 class Sandbox(State):
@@ -227,7 +214,16 @@ class Sandbox(State):
         self._room.hold(self.top)
 
     def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
-        return self.executor.run(self.folder, self.start.place, command, limits, merged)
+        with self.executor.filter.open("rb") as refused:
+            handle = refused.fileno()
+            return supervise(
+                lambda told: self.executor.words(self.folder, self.start.place, command, handle, told),
+                limits,
+                merged=merged,
+                disk=None if self._room.private else self._room.folder / self.folder,
+                handles=(handle,),
+                environment=BARE_ENVIRONMENT,
+            )
 
     async def fork(self) -> State:
         twin = await super().fork()
