@@ -62,18 +62,14 @@ class Example:
     dataset: str = ""  # where the conversation comes from: a Hub id or a file's name
     revision: str = ""
     messages: tuple[Message, ...] | SpilledMessages
-    native: tuple[Message, ...] = ()
-    """The same conversation with its native tool calls, where the source kept both; tool formats take it."""
+    native: tuple[Message, ...] = ()  # the same conversation with its native calls, where the source kept both
     rejected: str = ""
-    others: tuple[str, ...] = ()
-    """Further losing candidates: they were not chosen, and no panel compared them with the last message."""
-    lost: tuple[Message, ...] = ()
-    """Of a pair of trajectories: what the failed run said and saw behind the common `opening` messages."""
+    others: tuple[str, ...] = ()  # further losing candidates, which no panel compared with the last message
+    lost: tuple[Message, ...] = ()  # of a pair of trajectories: what the failed run said and saw behind `opening`
     refused: tuple[tuple[int, str], ...] = ()
     """Of a guided run: (place of a message, the agent's proposal that did not run and that the message replaced)."""
     opening: int = 0  # how many messages both runs of a pair share; 0: only the last message is what is to be learned
-    label: bool | None = None
-    """For unpaired preferences: whether the last message is wanted. None: the format has no labels."""
+    label: bool | None = None  # for unpaired preferences: whether the last message is wanted
     score: float | None = None  # panel score of the last message against `rejected`, 0-100; None where no panel saw it
     score_expected: float | None = None  # the score that a second look is expected to give
     bucket: str = ""
@@ -88,8 +84,7 @@ class Example:
     guess: str = ""  # what mine.py guesses of the run: "success", "failure" or "unknown". Nothing is chosen by it
     evidence: str = ""  # what `resolved` rests on, where the source tells
     audit: Audit | None = None  # of the accepted turn; None: it was never audited
-    recorded: bool = False
-    """True for a whole trajectory, every turn of which is to be learned; False where only the last turn is."""
+    recorded: bool = False  # True for a whole trajectory, every turn of which is to be learned, not the last alone
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -106,9 +101,7 @@ class Example:
 
     @property
     def margin(self) -> float | None:
-        """How much of the panel preferred the last message over `rejected`, -1 (all lost) to 1 (all won); 1 where tests
-        told a resolved run from a failed one.
-        """
+        """How much of the panel preferred the last message, -1 to 1; 1 where tests told both runs apart."""
         if self.score is None:
             return 1.0 if self.lost else None  # by the issue's own tests
         return round((self.score - 50) / 50, 6)

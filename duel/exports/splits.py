@@ -1,7 +1,6 @@
 """Splits by group, never by row: a repository (or a pull request) lies in one split, under whatever name.
 
-Rows of one repository share files, conventions and often the fix itself; a random split by row leaks them into the
-test set (10 % wrong and leaked variants in a corpus that a neighbour split so). The splits are balanced in tokens.
+Rows of one repository share files and often the fix itself: a neighbour's random split by row leaked 10 % of its set.
 """
 
 import hashlib

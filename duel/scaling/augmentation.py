@@ -57,9 +57,6 @@ class Child:
     other: ScaledRow | None = None
 
 
-Change = Callable[[Parent, random.Random], Child]
-
-
 def tool_swapped(parent: Parent, draw: random.Random) -> Child:
     at, n, call = parent.drawn(draw, "read", "grep", "glob")
     command = agent_tools.shell_form(call) or ""
@@ -98,7 +95,7 @@ def second_task(parent: Parent, draw: random.Random) -> Child:
     return Child([*parent.beats, *episodes.beats_of(other, parent.tools)], other)
 
 
-CHANGES: dict[str, Change] = {
+CHANGES: dict[str, Callable[[Parent, random.Random], Child]] = {
     "tool swapped": tool_swapped,
     "failure inserted": failure_inserted,
     "context added": context_added,

@@ -1,7 +1,6 @@
 """Near-duplicates among any number of rows: MinHash bands on disk, the exact rule on candidates.
 
-A row's hashed words and one 64-bit hash for each of its 80 bands lie on disk (about 1.8 KB for 300 words): memory
-holds one band at a time. Signatures come from rensa, one pass over the rows. With 640 hashes in bands of 8 a pair at
+About 1.8 KB a row lie on disk (for 300 words): memory holds one band at a time. With 640 hashes in bands of 8 a pair at
 0.85 shares no band with a chance of 0.0006; what shares one is decided by `duplicates.similarity`, which is never
 wrong. With bands of 6 so many more pairs were compared at 40,000 rows that it took five times as long.
 """

@@ -154,10 +154,7 @@ def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
 
 
 def facets(row: ScaledRow, calls: list[AgentCall]) -> tuple[str, ...]:
-    """By what a set is counted and balanced, in the order of FACETS.
-
-    The language is the one whose files and blocks are named most often, unless the row itself tells it.
-    """
+    """By what a set is counted and balanced, in the order of FACETS; the language is that of most files named."""
     language = str(row.made.get("language") or "")
     if not language:
         text = "\n".join(message.content[:20_000] for message in row.messages[:12])

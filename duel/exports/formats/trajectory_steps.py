@@ -3,10 +3,8 @@
 ATIF-v1.7 is the Agent Trajectory Interchange Format (Harbor RFC 0001). Harbor takes 1.0 to 1.8, the Agent Data Protocol
 only 1.7, and the two name a step's cost differently: so version 1.7 and no cost. Every model forbids unknown keys.
 
-CodeAct's shape follows its idea (act by running code, read what it printed). CodeActInstruct itself is {id,
-conversations: [{role, content}]} with Python in `<execute>` tags; here the action is bash, so the steps are columns. It
-keeps successful trajectories with at least one clean execution; `has_error_recovery` is stricter: an error and a later
-success on the same target.
+CodeAct's steps are columns, for its action is bash, where CodeActInstruct has Python in `<execute>` tags. That keeps
+successful trajectories with at least one clean execution; `has_error_recovery` is stricter.
 """
 
 import json
