@@ -48,7 +48,6 @@ class Columns:
 
     @classmethod
     def of(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
-        """The rows of `scores`; votes of others than `judges` are left out."""
         size, panel = len(scores), len(judges)
         place_of = {judge: place for place, judge in enumerate(judges)}
         votes = np.full((size, panel, 2, len(DIMENSIONS)), MISSING, dtype=np.uint8)

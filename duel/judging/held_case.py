@@ -47,7 +47,6 @@ def rests_on(panel: Panel) -> str:
 
 
 def snapshot(panel: Panel) -> Snapshot:
-    """The files that a case is read from."""
     return Snapshot.take(panel.workspace, "answer", "score")
 
 

@@ -6,6 +6,7 @@ no verdict: a guess would be a vote that nobody cast. Judges also quote shell in
 where the choices stand side by side in one object, they are read all the same.
 """
 
+import contextlib
 import json
 import re
 import unicodedata
@@ -76,6 +77,10 @@ class Unparsed(ItemError):
     """No verdict. `reason`: empty · no-json · no-verdict · bad-value · only-in-reasoning · too-tangled."""
 
 
+class _Tangled(Unparsed):
+    """Reading all of the reply's objects would take too long."""
+
+
 @dataclass(frozen=True)
 class Choices:
     """What a judge chose for each dimension: 1 the reply shown first, 2 the one shown second, 0 a draw."""
@@ -115,7 +120,10 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_members)  # judges 
 
 def parse(content: str) -> Choices:
     """The last complete verdict in `content`. Raises Unparsed. The work is linear in the length of `content`."""
-    content = _unquoted(content)
+    if content.lstrip().startswith('"'):  # a verdict that came as a JSON string, its quotes escaped
+        with contextlib.suppress(ValueError, RecursionError):
+            inner = json.loads(content)
+            content = inner if isinstance(inner, str) else content
     if not content.strip():
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
@@ -131,45 +139,42 @@ def parse(content: str) -> Choices:
         if unclosed or any(found.end <= place for place in ends):
             raise Unparsed("only-in-reasoning", "the only verdict stands inside the reasoning")
         after = max((place for place in ends if place <= found.start), default=0)
-        return _the_last_word(content, found, objects, after)
+        with contextlib.suppress(_Tangled):  # then what was read so far counts
+            for count, other in enumerate(objects):
+                if other.start < after or count > LOOK_BACK:
+                    break
+                if other.end >= found.end:  # around it
+                    if not _missing(other.members):
+                        found = other
+                    elif any(
+                        _REPLY_NAME.match(key) and isinstance(value, dict) for key, value in other.members.items()
+                    ):
+                        raise Unparsed("bad-value", "a verdict for each reply is no choice between them")
+                elif not _missing(other.members) and other.end <= found.start:
+                    found = _of_two(content, other, found)
+                    break
+        return _verdict(found.members)
     raise problem
 
 
-def _unquoted(content: str) -> str:
-    """A verdict that came as a JSON string, its quotes escaped, is read as what it says."""
-    if not content.lstrip().startswith('"'):
-        return content
-    try:
-        inner = json.loads(content)
-    except (ValueError, RecursionError):
-        return content
-    return inner if isinstance(inner, str) else content
-
-
 def _objects(content: str) -> Iterator[_Found]:
-    """Every object, the last one first. Raises Unparsed where that takes too long."""
     work = WORK
     for start in [match.start() for match in _OBJECT_START.finditer(content)][::-1]:
         piece = content[start : start + MAX_VERDICT_CHARACTERS]
-        found, end = _decode(piece, start)
-        work -= WORK_PER_ATTEMPT + end - start
+        found = None
+        try:
+            found, looked = _DECODER.raw_decode(piece)
+        except json.JSONDecodeError as error:
+            looked = error.pos
+        except (RecursionError, ValueError):  # ValueError: an integer of more digits than Python converts
+            looked = len(piece)
+        work -= WORK_PER_ATTEMPT + looked
         if work < 0:
-            raise Unparsed("too-tangled", "too many nested or broken objects")
-        if found is not None:
-            yield _Found(start, end, found)
+            raise _Tangled("too-tangled", "too many nested or broken objects")
+        if isinstance(found, dict):
+            yield _Found(start, start + looked, found)
         elif (broken := _choices_side_by_side(piece, start)) is not None:
             yield broken
-
-
-def _decode(piece: str, start: int) -> tuple[dict[str, Any] | None, int]:
-    """The JSON object that `piece` begins with (None where there is none) and how far it was looked at."""
-    try:
-        found, length = _DECODER.raw_decode(piece)
-    except json.JSONDecodeError as error:
-        return None, start + error.pos
-    except (RecursionError, ValueError):  # ValueError: an integer of more digits than Python converts
-        return None, start + len(piece)
-    return (found if isinstance(found, dict) else None), start + length
 
 
 def _choices_side_by_side(piece: str, start: int) -> _Found | None:
@@ -214,31 +219,13 @@ def _missing(found: Mapping[str, Any]) -> list[str]:
     return [name for name in DIMENSIONS if name not in named]
 
 
-def _the_last_word(content: str, last: _Found, before: Iterator[_Found], reasoned_to: int) -> Choices:
-    """The verdict that `last` is, unless it stands inside another object or beside one that says otherwise."""
-    for count, found in enumerate(_as_far_as_possible(before)):
-        if found.start < reasoned_to or count > LOOK_BACK:
-            break
-        if found.end >= last.end:  # around it
-            if not _missing(found.members):
-                last = found
-            elif any(_REPLY_NAME.match(key) and isinstance(value, dict) for key, value in found.members.items()):
-                raise Unparsed("bad-value", "a verdict for each reply is no choice between them")
-        elif not _missing(found.members) and found.end <= last.start:
-            return _verdict(_of_two(content, found, last).members)
-    return _verdict(last.members)
-
-
-def _as_far_as_possible(objects: Iterator[_Found]) -> Iterator[_Found]:
-    try:
-        yield from objects
-    except Unparsed:
-        return
-
-
 def _of_two(content: str, first: _Found, second: _Found) -> _Found:
     """The one of two verdicts that counts. Raises Unparsed where they stand side by side and disagree."""
-    if _raw_choices(first.members) == _raw_choices(second.members):
+    one, two = (
+        {name: _choice(value) for key, value in found.members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
+        for found in (first, second)
+    )
+    if one == two:
         return second
     between = content[first.end : second.start]
     if _LABEL.search(between):
@@ -247,10 +234,6 @@ def _of_two(content: str, first: _Found, second: _Found) -> _Found:
     if revises and quotes:
         raise Unparsed("bad-value", "two verdicts disagree, and which one counts is not said")
     return first if quotes else second
-
-
-def _raw_choices(members: Mapping[str, Any]) -> dict[str, int | None]:
-    return {name: _choice(value) for key, value in members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
 
 
 def _verdict(found: Mapping[str, Any]) -> Choices:

@@ -63,7 +63,6 @@ class Panel:
 
     @cached_property
     def rules(self) -> dict[str, PairJudge]:
-        """The judges that are functions. Raises SettingsError for one that is not there."""
         named = [model for model in self.settings.judge.models if model.startswith(RULE)]
         return {model: JUDGES[model.removeprefix(RULE)] for model in named}
 
@@ -101,7 +100,6 @@ class Panel:
                 yield OpenPair(self, pair, answer, kept, twins + self.contest.twins)
 
     def kept(self, item: str) -> Score | None:
-        """The score that lies there, if its votes can still be used."""
         path = self.contest.path(self.workspace, item)
         if not path.exists():
             return None
@@ -215,7 +213,6 @@ class OpenPair:
         return [self.questions[key] for key in wanted if key[0] not in self.panel.rules]
 
     async def work(self, ask: Ask) -> None:
-        """Ask for the votes that are missing, then save the score. Raises ItemError where some stay missing."""
         panel, score = self.panel, await self.score(ask)
         panel.workspace.save(panel.contest.path(panel.workspace, self.item), score)
         self.must_be_whole(score)
@@ -227,7 +224,6 @@ class OpenPair:
             raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
 
     async def score(self, ask: Ask) -> Score:
-        """What the votes come to once those that are missing were asked for."""
         import asyncio
 
         from duel.judging.scoring import settle

@@ -116,7 +116,6 @@ def told(one: Observed) -> str:
 
 
 def candidate_id(answer: Answer, side: Side) -> str:
-    """The id of the chosen candidate of `side`; a text from elsewhere is its side's first."""
     chosen = answer.chosen(side)
     return chosen.id if chosen else f"{side}-1"
 

@@ -36,7 +36,6 @@ class Standings:
 
     @property
     def counts(self) -> Flags:
-        """(T, J): every order that the judge is owed parsed."""
         return np.isfinite(self.values[:, :, 0])
 
 
@@ -123,7 +122,6 @@ class VoteTable:
 
     @classmethod
     def of(cls, columns: Columns, settings: Settings) -> VoteTable:
-        """The table of the full panel's votes."""
         keys, votes = counted_keys(settings), columns.values
         due = np.broadcast_to(owed(columns.files, settings)[:, None, :], votes.shape[:3])
         return cls(columns, keys, votes, due, add_up(votes, due, keys, settings.quorum))
@@ -145,7 +143,6 @@ class VoteTable:
 
     @property
     def whole(self) -> bool:
-        """True when every vote that is owed is there."""
         return bool(np.isfinite(self.votes[..., 0][self.due]).all())
 
     @cached_property

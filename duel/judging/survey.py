@@ -25,12 +25,9 @@ class Survey:
     """The answers of a workspace as they come by: those that cannot be judged, or could not be kept, are noted."""
 
     stage: Stage
-    kept_out: dict[str, str] = field(default_factory=dict)
-    """File -> slug of what keeps the turn out of every bucket, whatever its score."""
-    not_chosen: Collection[str] = ()
-    """Files of which no candidate could be chosen yet."""
-    rewritten: dict[Path, int] = field(default_factory=dict)
-    """Answers with rewrites (`duel refine`), and how many each has."""
+    kept_out: dict[str, str] = field(default_factory=dict)  # file -> slug of what keeps it out of every bucket
+    not_chosen: Collection[str] = ()  # files of which no candidate could be chosen yet
+    rewritten: dict[Path, int] = field(default_factory=dict)  # answers with rewrites (`duel refine`), how many each
 
     def judgeable(self) -> Iterator[tuple[Path, Answer]]:
         """Every answer with both sides that could be kept; the others are dropped with their reason.
@@ -90,7 +87,6 @@ def scores_of(panel: Panel) -> Iterator[Score]:
 
 
 def left_out(panel: Panel, counted: Collection[str]) -> Counter[str]:
-    """How many turns are not among the `counted` files, by reason."""
     stage = panel.stage
     found = Counter(str(row["reason"]) for row in stage.dropped)
     found["damaged"] = len(stage.damage)

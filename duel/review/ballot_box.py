@@ -22,8 +22,6 @@ RowType = TypeVar("RowType", bound=Record)
 
 @dataclass
 class Taken:
-    """What became of the votes that came in."""
-
     new: int = 0
     there_before: int = 0
     set_aside: list[tuple[str, str]] = field(default_factory=list)  # (which, why)
@@ -77,7 +75,6 @@ def read_votes(workspace: Workspace, damage: list[ItemError]) -> list[PersonVote
 
 
 def read_showings(workspace: Workspace, damage: list[ItemError]) -> list[Showing]:
-    """What was drawn so far, for everyone."""
     return _read(workspace, DRAWS_FILE, Showing, damage)
 
 

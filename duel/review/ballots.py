@@ -106,7 +106,6 @@ class Ballot:
         return _keyed(secret, "vote", self.id, self.fingerprint).hex()[:24]
 
     def vote(self, cast: Cast, secret: bytes) -> PersonVote:
-        """The vote that `cast` is, seen from the challenger's side."""
         value = {self.mine: 1.0, 3 - self.mine: 0.0, 0: 0.5}
         return PersonVote(
             key=self.key(secret),
@@ -151,7 +150,6 @@ OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
 
 
 def stand_in_casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:
-    """One vote a ballot: mostly the panel's, now and then a lot; the same for the same ballot."""
     found = []
     for ballot in ballots:
         rater, item = ballot.showing.rater, ballot.showing.item

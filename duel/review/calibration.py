@@ -90,7 +90,6 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
 
 
 def scope(raters: int) -> str:
-    """Whom the figures speak of."""
     if not raters:
         return "nobody has voted"
     if raters < RATERS_FOR_PEOPLE:
@@ -151,7 +150,6 @@ def _confusion(labeled: Labeled, settings: Settings) -> list[ScoreBucketRow]:
 
 
 def _differ(labeled: Labeled) -> list[Disagreement]:
-    """The labeled turns on which people and panel are furthest apart, with what both said."""
     apart = np.abs(np.nan_to_num(labeled.panel - labeled.people, nan=-1.0))
     apart[np.isnan(labeled.people)] = -1.0
     rows = [int(row) for row in np.argsort(-apart, kind="stable")[:DIFFERENCES] if apart[row] > 0]
@@ -172,7 +170,6 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
 
 
 def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
-    """Time, ties, lean and constancy of one person."""
     own = [vote for vote in labeled.first if vote.rater == name]
     deltas = np.array([labeled.by_person[labeled.place[vote.item], number] for vote in own])
     side = np.array([1.0 if vote.order == "challenger_first" else -1.0 for vote in own])

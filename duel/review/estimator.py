@@ -66,7 +66,6 @@ class Phases:
 
     @property
     def labeled_clusters(self) -> int:
-        """C_L: clusters with a label."""
         return int((self.sums[:, LABELS] > 0).sum())
 
     def slope(self) -> float:
@@ -146,7 +145,6 @@ class MeanEstimate:
     freedom: int
 
     def lower(self, alpha: float) -> float:
-        """The one-sided t bound at level 1 - `alpha`."""
         return self.mean - quantile(1 - alpha, self.freedom) * self.error
 
     def half_width(self) -> float:

@@ -29,10 +29,10 @@ COLORS = {name: name for name in "page paper raised ink muted rule final refined
     "challenger-tint": "accent-tint",
     "king": "word",
 }
+# Characters of a reply, and of a message of a conversation: there the first that keeps a file to hand over under
+# FILE_BYTES. More is cut in the middle and said to be.
 LONGEST_REPLY = 60_000
-"""Characters; as for a message, more is cut in the middle and said to be."""
 MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
-"""Characters of one message of a conversation: the first that keeps a file to hand over under FILE_BYTES."""
 FILE_BYTES = 480_000
 
 

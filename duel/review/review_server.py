@@ -15,8 +15,8 @@ from duel.errors import DuelError, WorkspaceError
 from duel.review.ballot_box import BallotBox, Taken
 
 HOST = "127.0.0.1"
+# Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere).
 FIRST_PORT, PORTS = 20_000, 12_000
-"""Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere)."""
 MOST_BYTES = 256_000
 HEADERS = {
     "Cache-Control": "no-store",
@@ -96,16 +96,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif int(length) > MOST_BYTES:
             self._reply(413)
         else:
-            self._take(self.rfile.read(int(length)))
+            try:
+                rows = orjson.loads(self.rfile.read(int(length)))
+            except ValueError:
+                rows = None
+            if isinstance(rows, list):
+                self._take(rows)
+            else:
+                self._reply(400)
 
-    def _take(self, body: bytes) -> None:
-        try:
-            rows = orjson.loads(body)
-        except ValueError:
-            rows = None
-        if not isinstance(rows, list):
-            self._reply(400)
-            return
+    def _take(self, rows: list[Any]) -> None:
         try:
             with self.writing:
                 taken = self.box.take(rows)

@@ -75,32 +75,20 @@ def draw_for(rater: str, count: int, seed: int, turns: Mapping[str, str], earlie
     wanted = min(count - len(own), len(order))
     if wanted <= 0:
         return []
-    shared = [name for name in order if name in others]
-    fresh = [name for name in order if name not in others]
-    chosen = _interleaved(shared, fresh, wanted)
+    shared = iter([name for name in order if name in others])
+    fresh = iter([name for name in order if name not in others])
+    # Every OVERLAP-th from those shared, as far as there are any of either.
+    both = [chain(shared, fresh) if place % OVERLAP == 0 else chain(fresh, shared) for place in range(wanted)]
+    chosen = [next(source) for source in both]
     chance = chances(turns, len(own | others | set(chosen)))
     lots = {name: Lot(probability=chance[name], seed=seed) for name in chosen}
-    return [Showing(rater=rater, item=name, repeat=again, drawn=lots[name]) for name, again in _with_repeats(chosen)]
-
-
-def _interleaved(shared: Sequence[str], fresh: Sequence[str], wanted: int) -> list[str]:
-    """Every OVERLAP-th from `shared`, the others from `fresh`; from the other list where one runs out."""
-    first, second = iter(shared), iter(fresh)
-    picked = []
-    for place in range(wanted):
-        source = chain(first, second) if place % OVERLAP == 0 else chain(second, first)
-        picked.append(next(source))
-    return picked
-
-
-def _with_repeats(chosen: Sequence[str]) -> list[tuple[str, bool]]:
-    """(name, is a repeat): behind every fifth turn of the second half one of the first half once more."""
     half, step = len(chosen) // 2, REPEATS // 2
     shown = []
     for place, name in enumerate(chosen):
-        shown.append((name, False))
-        if place >= half and (place - half) % step == step - 1:
-            shown.append((chosen[place - half - step + 1], True))
+        shown.append(Showing(rater=rater, item=name, drawn=lots[name]))
+        if place >= half and (place - half) % step == step - 1:  # behind every fifth one of the first half once more
+            again = chosen[place - half - step + 1]
+            shown.append(Showing(rater=rater, item=again, repeat=True, drawn=lots[again]))
     return shown
 
 

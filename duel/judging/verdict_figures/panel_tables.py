@@ -20,7 +20,6 @@ NAMED_ATTEMPTS = 50
 
 @FIGURES.register("judges and dimensions")
 def figures(evidence: Evidence) -> dict[str, Any]:
-    """Judges, dimensions and how far they agree."""
     table, panel, noise = evidence.table, evidence.panel, evidence.noise
     found = judges(table, panel)
     points = 100 * mean(table.by_judge_and_metric, axis=0)
