@@ -37,7 +37,6 @@ def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, Sour
 
 
 def gates(verdict: Verdict) -> Table:
-    """The conditions of acceptance: figure, threshold, held or not."""
     rows = [
         {
             "name": wording.known("gates").get(gate.name) or Outside(gate.name),
@@ -85,7 +84,6 @@ def buckets(summary: dict[str, Any]) -> ReportPart:
 
 
 def certainty(verdict: Verdict) -> ReportPart:
-    """The bounds of the margin, and what they rest on."""
     v, level = verdict, confidence(verdict)
     rows = [
         ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
@@ -143,7 +141,6 @@ def confidence(verdict: Verdict) -> str:
 
 
 def units(verdict: Verdict) -> str:
-    """What the gate takes for independent, in words."""
     return str(wording.known("units").get(verdict.cluster_by, "pull requests"))
 
 
@@ -176,7 +173,6 @@ def repeats(verdict: Verdict) -> ReportPart:
 
 
 def judges(verdict: Verdict) -> ReportPart:
-    """The panel and the dimensions."""
     if not verdict.judges:
         return ReportPart("Judges", notes=["Not measured."])
     section = ReportPart("Judges", [Table.of("judges", verdict.judges)])
@@ -224,7 +220,6 @@ def _threshold_table(rows: Sequence[Thresholds], agreed: Mapping[float | None, f
 
 
 def groups(summary: dict[str, Any]) -> list[ReportPart]:
-    """Turns by action style, repository, turn position and license."""
     found = []
     for name, (title, column) in wording.known("groups").items():
         groups = summary["groups"][name]
@@ -256,7 +251,6 @@ def bias(verdict: Verdict) -> ReportPart:
 
 
 def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
-    """Models, calls, tokens, money, and where the turns were drawn from."""
     section = ReportPart("Calls, cost and sources")
     if summary["costs"]:
         section.tables.append(Table.of("costs", summary["costs"]))

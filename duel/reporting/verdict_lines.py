@@ -10,7 +10,6 @@ from duel.reporting.report_sections import gates, units
 
 
 def say(verdict: Verdict, path: Path) -> None:
-    """Print the verdict, its conditions with their figures, and what else decides how far to trust it."""
     tell(f"\n{'OFFLINE, stand-in judges: ' if verdict.offline else ''}{verdict.decision.upper()}")
     for name, *figures in gates(verdict).rows:
         tell(f"  {printable(name):<48} {figures[0]:>12}  {figures[1]:>10}  {figures[2]}")
