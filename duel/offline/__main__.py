@@ -12,7 +12,6 @@ from duel.errors import SettingsError
 
 
 def main() -> None:
-    """Listen until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m duel.offline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

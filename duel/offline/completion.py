@@ -77,7 +77,6 @@ def event(fields: Mapping[str, Any]) -> bytes:
 
 
 def error_body(status: int, message: str, code: str = "") -> bytes:
-    """An error object as OpenAI-compatible endpoints word it."""
     return orjson.dumps({"error": {"message": message, "type": "error", "code": code or str(status)}})
 
 

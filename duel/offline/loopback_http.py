@@ -68,11 +68,9 @@ class Connection(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """True while the client is there."""
         return not self.transport.is_closing()
 
     def respond(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Write one whole response."""
         self.write(_head(status, {"Content-Length": str(len(body)), **(headers or {})}) + body)
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:

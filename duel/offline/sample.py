@@ -9,7 +9,6 @@ PROMPTS = 132
 
 
 def folder() -> Path:
-    """The folder that holds the bundled parquet files."""
     return Path(__file__).parent / "data"
 
 

@@ -58,8 +58,17 @@ class Pull(BaseModel, frozen=True):
         changed: dict[str, str] = {}
         for edit in self.edits:
             path = edit["file"]
-            if bool(_TEST_PATH.search(path)) == tests:
-                changed[path] = _apply(edit, changed.get(path, files.get(path, "")))
+            if bool(_TEST_PATH.search(path)) != tests:
+                continue
+            text = changed.get(path, files.get(path, ""))
+            if "create" in edit:
+                changed[path] = edit["create"]
+            elif "append" in edit:
+                changed[path] = text + edit["append"]
+            elif text.count(edit["old"]) == 1:
+                changed[path] = text.replace(edit["old"], edit["new"])
+            else:
+                raise ValueError(f"{path}: fits {text.count(edit['old'])} times: {edit['old']!r}")
         return changed
 
 
@@ -83,7 +92,6 @@ class Checkout:
         self.folder = folder
 
     def begin(self) -> None:
-        """Make the first commits."""
         self.git("init", "--quiet", "--template=", "--initial-branch=main")
         for name_and_value in GIT_SETTINGS:
             self.git("config", *name_and_value.split("=", 1))
@@ -115,7 +123,6 @@ class Checkout:
         return diff
 
     def git(self, *arguments: str, **environment: str) -> str:
-        """Run git; returns its output."""
         done = subprocess.run(  # noqa: S603 - arguments of this package's own
             ["git", *arguments],  # noqa: S607 - the machine's git
             cwd=self.folder,
@@ -140,7 +147,6 @@ class Base:
 
     @property
     def instance_id(self) -> str:
-        """The id of the pull request, as the datasets write it."""
         return f"{self.repository.name.replace('/', '__')}-{self.pull.number}"
 
     @cached_property
@@ -160,7 +166,6 @@ class Base:
 
     @cached_property
     def fix(self) -> dict[str, str]:
-        """The other files as the pull request leaves them."""
         return self.pull.edited(self.files, tests=False)
 
 
@@ -211,13 +216,3 @@ def pull_row(base: Base) -> dict[str, Any]:
         "install_config": {"test_cmd": base.repository.test_command},
         "meta": {"language": base.repository.language, "made_by": "duel.offline.recorder"},
     }
-
-
-def _apply(edit: Mapping[str, str], text: str) -> str:
-    if "create" in edit:
-        return edit["create"]
-    if "append" in edit:
-        return text + edit["append"]
-    if text.count(edit["old"]) != 1:
-        raise ValueError(f"{edit['file']}: fits {text.count(edit['old'])} times: {edit['old']!r}")
-    return text.replace(edit["old"], edit["new"])

@@ -6,5 +6,4 @@ from importlib import resources
 
 @cache
 def page_file(name: str) -> str:
-    """A file of the page."""
     return (resources.files(__name__) / "page" / name).read_text(encoding="utf-8")

@@ -25,7 +25,6 @@ Scale = Callable[[float], float]
 
 
 def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str, SourceCounts]) -> dict[str, Drawing]:
-    """Every chart that has data, by the stem of its file."""
     charts = {
         "score": scores(tally, settings),
         "margin": margin(verdict),
@@ -39,12 +38,10 @@ def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str,
 
 
 def scale(low: float, high: float, start: float, end: float) -> Scale:
-    """Data to pixels, linear."""
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 def scores(tally: Tally, settings: Settings) -> Drawing | None:
-    """How the scores are spread, each bar coloured by where its turns went."""
     highest = max((sum(bar.values()) for bar in tally.histogram), default=0)
     if not highest:
         return None
@@ -83,13 +80,11 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
 
 
 def _ceiling(value: float) -> float:
-    """The next round even number at or above `value`."""
     step = 10.0 ** math.floor(math.log10(max(value, 1)))
     return next(round_up for m in (1, 2, 4, 6, 8, 10) if (round_up := m * step) >= max(value, 2) and round_up % 2 == 0)
 
 
 def margin(verdict: Verdict) -> Drawing | None:
-    """The margin with its lower bounds, on one axis with zero and the margin that is asked for."""
     if verdict.margin is None:
         return None
     v, over, noise = verdict, units(verdict), verdict.noise_floor
@@ -165,7 +160,6 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
 
 
 def metrics(verdict: Verdict) -> Drawing | None:
-    """The score of each dimension by each judge, as figures on a tint."""
     judges = [judge for judge in verdict.judges if judge.by_metric]
     if not judges:
         return None
@@ -188,7 +182,6 @@ def metrics(verdict: Verdict) -> Drawing | None:
 
 
 def order(verdict: Verdict) -> Drawing | None:
-    """How far each judge leans to the reply that it is shown first, and how often its verdict flips."""
     judges = [judge for judge in verdict.judges if judge.first_shown_lean is not None]
     if not judges:
         return None

@@ -26,7 +26,6 @@ Text = str | list[Any]
 
 
 def budget(turns: int) -> int:
-    """Characters that each of `turns` turns may take on the page."""
     return min(max(PAGE_CHARACTERS // max(turns, 1), LEAST), MOST)
 
 
@@ -47,7 +46,6 @@ class Details:
     _known: dict[str, int] = field(default_factory=dict)
 
     def of(self, judged: Judged) -> dict[str, Any]:
-        """The details of one turn as JSON."""
         answer, score, each, small = judged.answer, judged.score, self.limit // 8, self.limit // 10
         replies = {side: cut(getattr(answer, side), each) for side in SIDES}
         audit, source = answer.audit("challenger"), answer.source
@@ -161,7 +159,6 @@ def _utf16(text: str) -> int:
 
 
 def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
-    """What the challenger knew: number, files, description and diff."""
     if commit is None:
         return None
     files = [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]]
@@ -175,7 +172,6 @@ def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
 
 
 def _observed(candidate: Candidate | None, limit: int) -> dict[str, Any] | None:
-    """What a candidate's command printed and changed where it was executed, or why it was not."""
     seen = candidate.observed if candidate is not None else None
     if seen is None:
         return None

@@ -62,7 +62,6 @@ class ListedTurn:
     """What the opponent and the challenger did, in one line each."""
 
     def dropped(self) -> dict[str, Any]:
-        """The row of `report/dropped.jsonl`."""
         return {"file": self.file, "instance_id": self.instance_id, "reason": self.reason, "detail": self.why}
 
 
@@ -206,7 +205,6 @@ def issue_of(answer: Answer, commit: Commit | None) -> str:
 
 
 def _command(reply: str) -> str:
-    """The first line of a turn's command, "" where it has none."""
     lines = turn.command(reply).strip().split("\n")
     return text.shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1)
 

@@ -81,7 +81,6 @@ def write(
 
 
 def section(section: ReportPart) -> str:
-    """A heading, its tables with their captions, its notes."""
     parts = [f"## {section.title}"]
     for shown in section.tables:
         parts += [f"{shown.caption}:"] * bool(shown.caption) + [table(shown)]

@@ -71,7 +71,6 @@ class Page:
         return self.turns > PART_TURNS
 
     def add(self, judged: Judged) -> None:
-        """Take in the next turn."""
         self._open.append(self._details.of(judged))
         self._rows.append(judged.turn)
         if len(self._open) == CHUNK_TURNS:
@@ -182,17 +181,15 @@ def policy(style: str, script: str, beside: bool = False) -> str:
 
     `beside`: this very script may add others, its own data files; no text on the page can.
     """
-    scripts = f"script-src '{_digest(script)}'" + " 'strict-dynamic'" * beside
-    parts = ("default-src 'none'", f"style-src '{_digest(style)}'", scripts)
+    style_digest, script_digest = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    scripts = f"script-src 'sha256-{script_digest}'" + " 'strict-dynamic'" * beside
+    parts = ("default-src 'none'", f"style-src 'sha256-{style_digest}'", scripts)
     return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
 
 
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPart]) -> dict[str, Any]:
-    """What the head of the page is made of."""
     as_they_are = "decision mode margin challenger_score king_score parsed clusters cost calls why writers".split()
     return {
         **{name: getattr(verdict, name) for name in as_they_are},

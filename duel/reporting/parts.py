@@ -59,7 +59,6 @@ class ReportPart:
     notes: list[str] = field(default_factory=list)
 
     def add(self, table: Table) -> None:
-        """Take in a table that has rows."""
         self.tables += [table] * bool(table.rows)
 
     def plain(self) -> dict[str, Any]:

@@ -24,7 +24,6 @@ def people_sections(people: People) -> list[ReportPart]:
 
 
 def corrected(people: People) -> ReportPart:
-    """People's margin with the panel's help, and what it says of the panel."""
     bias = f"{wording.signed(people.bias, 1)} ± {wording.plain(people.bias_error, 1)} points"
     decided = wording.known("people_decision").get(people.decision, people.decision)
     rows = [
@@ -65,7 +64,6 @@ def by_part(people: People) -> ReportPart:
 
 
 def raters(people: People) -> ReportPart:
-    """How each person votes, and how far people agree."""
     rows = []
     for row in people.by_rater:
         time = wording.NO_DATA if row.median_seconds is None else f"{row.median_seconds:.0f} s"
@@ -79,7 +77,6 @@ def raters(people: People) -> ReportPart:
 
 
 def threshold(people: People) -> ReportPart:
-    """Which `final_min` people's votes support."""
     rows = []
     for row in people.final_min:
         found = ["no score", *"–" * 4]

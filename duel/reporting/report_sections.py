@@ -1,8 +1,11 @@
 """The tables above the list of turns, as data: report.md and index.html show the same ones."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from duel.command import say
+from duel.errors import printable
 from duel.records import Gate, Thresholds, Verdict
 from duel.reporting import wording
 from duel.reporting.parts import Outside, ReportPart, Table
@@ -37,7 +40,6 @@ def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, Sour
 
 
 def gates(verdict: Verdict) -> Table:
-    """The conditions of acceptance: figure, threshold, held or not."""
     rows = [
         {
             "name": wording.known("gates").get(gate.name) or Outside(gate.name),
@@ -85,7 +87,6 @@ def buckets(summary: dict[str, Any]) -> ReportPart:
 
 
 def certainty(verdict: Verdict) -> ReportPart:
-    """The bounds of the margin, and what they rest on."""
     v, level = verdict, confidence(verdict)
     rows = [
         ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
@@ -143,7 +144,6 @@ def confidence(verdict: Verdict) -> str:
 
 
 def units(verdict: Verdict) -> str:
-    """What the gate takes for independent, in words."""
     return str(wording.known("units").get(verdict.cluster_by, "pull requests"))
 
 
@@ -176,7 +176,6 @@ def repeats(verdict: Verdict) -> ReportPart:
 
 
 def judges(verdict: Verdict) -> ReportPart:
-    """The panel and the dimensions."""
     if not verdict.judges:
         return ReportPart("Judges", notes=["Not measured."])
     section = ReportPart("Judges", [Table.of("judges", verdict.judges)])
@@ -224,7 +223,6 @@ def _threshold_table(rows: Sequence[Thresholds], agreed: Mapping[float | None, f
 
 
 def groups(summary: dict[str, Any]) -> list[ReportPart]:
-    """Turns by action style, repository, turn position and license."""
     found = []
     for name, (title, column) in wording.known("groups").items():
         groups = summary["groups"][name]
@@ -256,7 +254,6 @@ def bias(verdict: Verdict) -> ReportPart:
 
 
 def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
-    """Models, calls, tokens, money, and where the turns were drawn from."""
     section = ReportPart("Calls, cost and sources")
     if summary["costs"]:
         section.tables.append(Table.of("costs", summary["costs"]))
@@ -285,3 +282,39 @@ def _flat(values: dict[str, Any]) -> list[tuple[str, str]]:
         elif isinstance(value, str | int | float) and value != "":
             rows.append((key, str(value)))
     return rows
+
+
+def say_verdict(verdict: Verdict, path: Path) -> None:
+    """Print the verdict in a few lines for the person who watches."""
+    say(f"\n{'OFFLINE, stand-in judges: ' if verdict.offline else ''}{verdict.decision.upper()}")
+    for name, *figures in gates(verdict).rows:
+        say(f"  {printable(name):<48} {figures[0]:>12}  {figures[1]:>10}  {figures[2]}")
+    for sentence in verdict.why:
+        say(f"  {sentence}")
+    say(
+        f"  {verdict.parsed:,} of {verdict.turns:,} turns parsed, {verdict.clusters:,} {units(verdict)};"
+        f" by score final {verdict.buckets['final']:,}, refined {verdict.buckets['refined']:,},"
+        f" defeat {verdict.buckets['defeat']:,}"
+    )
+    if verdict.minimum_detectable_margin is not None:
+        say(
+            f"  the smallest margin that this many turns can tell: {verdict.minimum_detectable_margin:.1f} points"
+            f" (power {verdict.power:g})"
+        )
+    if verdict.noise_floor:
+        say(f"  noise alone: {wording.points(verdict.noise_floor.margin)}; real: {wording.points(verdict.margin)}")
+    repeats = verdict.repeats
+    if repeats and repeats.final and repeats.again_same is not None:
+        say(
+            f"  of {repeats.final:,} final turns the same panel would make {repeats.again_same:.0%} final again:"
+            f" mean {repeats.final_mean:.1f}, expected {repeats.expected_same:.1f}"
+        )
+    for judge in verdict.canary.judges if verdict.canary else ():
+        moved = f"moved by {wording.points(judge.margin)}, {judge.moved} of {judge.turns} turns"
+        say(f"  canary, {printable(judge.judge)}: {moved}")
+    looks = verdict.looks
+    if looks and (looks.total or 0) > 1:
+        say(f"  look {looks.total} in this workspace: chance of a false accept by now {looks.false_accept_chance:.0%}")
+    if verdict.missing_votes:
+        say(f"  {verdict.missing_votes:,} votes are missing; run the same command again to ask for them")
+    say(f"  all of it: {path}")

@@ -67,7 +67,6 @@ def _is_offline(verdict: Verdict) -> bool:
 
 
 def _buckets(tally: Tally, settings: Settings, *, promoted: bool) -> list[dict[str, Any]]:
-    """Each bucket with its rule, its turns and its share of all judged turns."""
     final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
     rules = {
         "final": f"score ≥ {final_min:g}" + ", or promoted by refining" * promoted,
@@ -109,7 +108,6 @@ def _costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str,
 
 
 def _rows(groups: dict[str, Group]) -> list[dict[str, Any]]:
-    """The groups of one kind, the largest first."""
     ordered = sorted(groups.items(), key=lambda item: (-item[1].turns, item[0]))
     return [
         {"name": name, "turns": group.turns, "parsed": group.scores.number, "score": group.scores.value}

@@ -25,7 +25,6 @@ def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
 
 
 def execution(found: Mapping[str, Any]) -> ReportPart:
-    """What running the commands told; one sentence where nothing was run."""
     section = ReportPart("What the commands did")
     if found["why_not"]:
         section.notes.append(f"Nothing could be run: {found['why_not']}. Judges saw no output of any command.")

@@ -71,7 +71,6 @@ class Drawing:
 
 @cache
 def _palettes() -> list[dict[str, str]]:
-    """The colours by name, on light and on dark paper."""
     rows = [line.split() for line in page_file("palette.txt").splitlines() if not line.startswith("#")]
     return [{name: colours[dark] for name, *colours in rows} for dark in (0, 1)]
 

@@ -25,7 +25,6 @@ def score(value: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """A margin in points, signed."""
     return NO_DATA if value is None else f"{signed(value, 1)} points"
 
 

@@ -103,9 +103,9 @@ async def run_async(
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
             say(f"  {count:,} scores made with other settings: {reason}")
-    from duel.reporting import verdict_lines
+    from duel.reporting.report_sections import say_verdict
 
-    verdict_lines.say(verdict, workspace.duel)
+    say_verdict(verdict, workspace.duel)
     if failure is not None:
         say(f"the verdict is by the judges that answered: {failure}")
         still_open = EXIT_OPEN

@@ -32,7 +32,6 @@ def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
 
 
 def reply(body: Mapping[str, Any]) -> str:
-    """The content of the reply to one chat completion request."""
     from duel.offline.rules import agent, guided_work, judge, planted, row_words
 
     messages, seed, model = body["messages"], int(body.get("seed") or 0), str(body["model"])

@@ -77,7 +77,6 @@ class Writer:
         return f"THOUGHT: {text}\n\n```bash\n{command}\n```"
 
     def good(self) -> str:
-        """What a sensible agent would do."""
         seen = self.conversation
         if not seen.paths or (seen.failed and self.draw("relist") < 0.5):
             return self.turn("list", 'find . -type f -not -path "./.git/*" | sort | head -60')
@@ -103,14 +102,12 @@ class Writer:
         return self.good()
 
     def broad(self) -> str:
-        """A step that shows more than is needed."""
         unread = self.unread()
         if len(unread) > 1:
             return self.turn("read", f"cat {unread[-1]} {unread[0]}", path=unread[-1])
         return self.turn("relist", "ls -R . && git log --oneline")
 
     def generic(self) -> str:
-        """A search for something that is everywhere."""
         word = self.choose("word", GENERIC)
         return self.turn("generic", f'grep -rn "{word}" .', word=word)
 
@@ -121,7 +118,6 @@ class Writer:
         return self.turn("repeat", commands[-1 if self.draw("which") < 0.5 else -2])
 
     def guess(self) -> str:
-        """A path that nobody has seen."""
         endings = [path.rpartition(".")[2] for path in self.conversation.paths if not path.endswith(".md")]
         path = f"{self.choose('guess', GUESSES)}.{max(endings, key=endings.count) if endings else 'py'}"
         return self.turn("guess", f"cat {path}", path=path)

@@ -32,7 +32,6 @@ class ShownConversation:
 
     @cached_property
     def issue(self) -> str:
-        """The task's own words."""
         start = _ISSUE_START.search(self.text)
         begin = start.end() if start else 0
         end = _ISSUE_END.search(self.text, begin)
@@ -57,7 +56,6 @@ class ShownConversation:
 
     @cached_property
     def failed(self) -> bool:
-        """True where the last command failed."""
         head, block, printed = self.text.rpartition("\n```\n")
         return bool(block and self.commands and head and _FAILED.search(printed[:400]))
 
@@ -68,7 +66,6 @@ class ShownConversation:
 
     @cached_property
     def read(self) -> set[str]:
-        """Paths that a command of the agent has named."""
         return {path for command in self.commands for path in paths_in(command)}
 
     def relevance(self, path: str) -> float:
