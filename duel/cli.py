@@ -65,7 +65,6 @@ def call(words: list[str]) -> int:
 
 
 def overview() -> str:
-    """Every command with the first line of its story."""
     lines = [f"  {name:12} {first_line(module)}" for name, module in COMMANDS.items()]
     return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])
 

@@ -36,7 +36,6 @@ class Parser(argparse.ArgumentParser):
         )
 
     def with_offline(self) -> Parser:
-        """Add `--offline`."""
         self.add_argument(
             "--offline",
             action="store_true",
@@ -62,12 +61,10 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def error(self, message: str) -> NoReturn:
-        """Report a usage error as one line with a hint."""
         raise errors.SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
 
 
 def dollars(text: str) -> float:
-    """An amount of money."""
     amount = float(text)
     if not 0 <= amount < math.inf:
         raise argparse.ArgumentTypeError(f"takes dollars: {text}")
@@ -132,7 +129,6 @@ def code_of(main: Callable[[], int | None], *, installed: bool = False) -> int:
 
 
 def _crashed(error: Exception) -> int:
-    """Tell what nobody foresaw: where it happened, and what to send to whom."""
     say("".join(traceback.format_exception(error)).rstrip())
     where = f"Python {platform.python_version()} on {platform.platform()}"
     say(f"\nerror: an unforeseen failure, {type(error).__name__}; what was paid for is kept")
@@ -162,5 +158,4 @@ def say(text: Any = "") -> None:
 
 
 def say_error(error: errors.DuelError) -> None:
-    """Print one error the way all errors look."""
     say(f"error: {error}")

@@ -61,14 +61,12 @@ class Saves:
 
     @contextlib.contextmanager
     def counted(self, path: Path) -> Iterator[None]:
-        """Count what the body makes of the file at `path`."""
         inside = str(path)[len(str(self.root)) + 1 :].replace(os.sep, "/")
         before = _term_of(inside, path)
         yield
         self.take({inside.partition("/")[0].partition("_")[0]: _term_of(inside, path) - before})
 
     def take(self, added: Mapping[str, int]) -> None:
-        """Count what was added elsewhere."""
         self.added.update(added)
         self.last = time.time()
 

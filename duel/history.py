@@ -18,7 +18,6 @@ def estimate_tokens(text: str) -> int:
 
 
 def history_tokens(messages: Sequence[Message]) -> int:
-    """An upper estimate of the tokens of a conversation."""
     return sum(estimate_tokens(message.content) + TOKENS_PER_MESSAGE for message in messages)
 
 

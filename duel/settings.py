@@ -85,17 +85,14 @@ class Settings(FrozenSection):
 
     @property
     def king_model(self) -> str:
-        """The first model that writes kings."""
         return self.writers("king")[0]
 
     @property
     def challenger_model(self) -> str:
-        """The first model that writes challengers."""
         return self.writers("challenger")[0]
 
     @property
     def most_candidates(self) -> int:
-        """How many candidates the larger side of a turn has."""
         return max(len(self.writers("king")), len(self.writers("challenger")))
 
     @property
@@ -107,12 +104,10 @@ class Settings(FrozenSection):
 
     @property
     def agent_model(self) -> str:
-        """The model that acts under an overseer."""
         return self.guide.agent_model or self.generate.model
 
     @property
     def overseer_model(self) -> str:
-        """The model that rules on the agent's proposals."""
         return self.guide.overseer_model or next(iter(self.judge.asked_models), "")
 
     @property
@@ -160,7 +155,6 @@ def load(
 
 
 def _judged_by_others(settings: Settings) -> Settings:
-    """Whoever chose among a turn's candidates does not judge the duel, if another judge is left."""
     others = [model for model in settings.judge.models if model not in settings.choosers]
     if not settings.choosers or not others:
         return settings
@@ -233,7 +227,6 @@ def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list
 
 
 def _sections_with(key: str) -> list[str]:
-    """The sections that have this key."""
     kinds = {name: _kind_at([name])[0] for name in Settings.model_fields if name != "prices"}
     return [name for name, kind in kinds.items() if kind is not None and key in keys_of(kind)]
 

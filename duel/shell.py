@@ -57,7 +57,6 @@ class Script:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all commands, in order."""
         return tuple(command.name for command in self.commands)
 
 
@@ -107,7 +106,6 @@ def submits(script: Script, sentinels: Collection[str] = SENTINELS) -> bool:
 
 
 def _is_silent(command: Command) -> bool:
-    """True for a command that prints nothing when it succeeds."""
     if command.name == "git":
         return len(command.words) > 1 and command.words[1] in {"add", "rm", "mv", "config"}
     return command.name in _SILENT or _command_style(command) == "edit"
@@ -119,7 +117,6 @@ def style(command: str) -> Style:
 
 
 def script_style(script: Script) -> Style:
-    """The style of what is already parsed."""
     if submits(script):
         return "submit"
     return max((_command_style(c) for c in script.commands), key=STYLES.index, default="other")
@@ -136,7 +133,6 @@ def _command_style(command: Command) -> Style:
 
 
 def _plain_style(name: str, words: tuple[str, ...]) -> Style:
-    """The style of a command that redirects nothing."""
     if not name:
         return "other"
     if (name in {"sed", "perl"} and _in_place(words)) or (name == "find" and "-delete" in words):

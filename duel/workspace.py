@@ -91,7 +91,6 @@ class Workspace:
         return self.root / expanded(path)
 
     def commit_path(self, instance_id: str, position: int = 0) -> Path:
-        """Where the pull request of `instance_id` is mirrored; a new one is at `position` among them, from 0."""
         return self.folders.place(self.root / "commit", f"{file_name(instance_id)}.json", position)
 
     def score_path(self, stem: str, contest: str = "") -> Path:
@@ -99,31 +98,25 @@ class Workspace:
         return self._place(self.root / "score" / f"_{contest}" if contest else self.root / "score", stem)
 
     def guided_path(self, task: str) -> Path:
-        """Where the guided runs of `task` are kept."""
         return self.root / "guided" / f"{file_name(task)}.json"
 
     def guided(self, damage: list[ItemError]) -> Iterator[tuple[Path, Guided]]:
-        """Each readable guided task with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self._sorted(self.root / "guided"), Guided, damage)
 
     def kept_path(self, bucket: Bucket, stem: str) -> Path:
-        """Where the turn `stem` lies once it is in `bucket`."""
         return self._place(self.root / bucket, stem)
 
     def _place(self, folder: Path, stem: str) -> Path:
-        """The position of a turn among all follows from its stem."""
         turn = _TURN.search(stem)
         position = (int(turn[1]) - 1) * PROMPTS_PER_FILE + int(turn[2]) - 1 if turn else 0
         return self.folders.place(folder, f"{stem}.json", position)
 
     def kept_paths(self, bucket: Bucket) -> list[Path]:
-        """Every file of `bucket` in natural order."""
         return self._sorted(self.root / bucket)
 
     # -- prompts ---------------------------------------------------------------------------------------------------
 
     def prompt_files(self) -> list[Path]:
-        """The prompt files in their natural order."""
         found = [p for p in self._listing(self.root / "prompt") if _PROMPT_FILE.fullmatch(p.stem)]
         return sorted(found, key=lambda path: natural_order(path.stem))
 
@@ -181,7 +174,6 @@ class Workspace:
         return [self.root / name for name in sorted(names, key=lambda n: (n == "answer", natural_order(n)))]
 
     def new_answer_path(self, stem: str, position: int, answers_per_dir: int) -> Path:
-        """Where a new answer goes: `answers_per_dir` positions to a folder."""
         return self.root / f"answer_{position // answers_per_dir}" / f"{stem}.json"
 
     def find_answer(self, stem: str, folders: list[Path] | None = None) -> Path | None:
@@ -198,7 +190,6 @@ class Workspace:
         return [found[stem] for stem in sorted(found, key=natural_order)]
 
     def answers(self, damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:
-        """Each readable answer with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self.answer_paths(), Answer, damage)
 
     # -- commits, scores, buckets ----------------------------------------------------------------------------------
@@ -217,7 +208,6 @@ class Workspace:
         return self._sorted(self.root / "commit")
 
     def commits(self, damage: list[ItemError]) -> Iterator[tuple[Path, Commit]]:
-        """Each readable commit with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self.commit_paths(), Commit, damage)
 
     def score_paths(self) -> list[Path]:
@@ -229,11 +219,9 @@ class Workspace:
         return sorted(path.name[1:] for path in (self.root / "score").glob("_*") if path.is_dir())
 
     def side_scores(self, contest: str) -> list[Path]:
-        """Every score of a further contest ("noise", "confirm", …) in natural order."""
         return self._sorted(self.root / "score" / f"_{contest}")
 
     def scores(self, damage: list[ItemError]) -> Iterator[tuple[Path, Score]]:
-        """Each readable score with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self.score_paths(), Score, damage)
 
     def verdict(self) -> Verdict:

@@ -105,7 +105,6 @@ class Engine:
     """Exit code of each shard: that of the stage at which it stopped, or the highest of all."""
 
     def run(self) -> int:
-        """Run everything; returns the exit code of the whole."""
         import ray
 
         task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)

@@ -133,11 +133,9 @@ class Answer(Record):
         return next((c for c in self.candidates if c.side == side and c.chosen), None)
 
     def text_of(self, candidate: Candidate) -> str:
-        """The candidate's text, wherever it stands."""
         return str(getattr(self, candidate.side)) if candidate.chosen else candidate.text
 
     def of_side(self, side: Side) -> list[Candidate]:
-        """All candidates of a side, in the order in which they were written."""
         return [candidate for candidate in self.candidates if candidate.side == side]
 
     def rewrites(self) -> list[Candidate]:

@@ -86,5 +86,4 @@ class Audit(Part):
         return self.protocol is not None
 
     def about(self, text: str) -> bool:
-        """True when the findings are about `text`."""
         return self.text == fingerprint(text)
