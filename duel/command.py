@@ -24,31 +24,21 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose help is a stage's story and whose errors look like all others."""
 
     def __init__(self, story: str | None, prog: str | None = None) -> None:
-        super().__init__(
-            prog, description=story, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
-        self.add_argument(
-            "--workspace",
-            type=Path,
-            default=Path(),
-            metavar="DIR",
-            help="the folder that holds the run and its chain.toml (default: here)",
-        )
+        plain = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=story, formatter_class=plain, allow_abbrev=False)
+        what = "the folder that holds the run and its chain.toml (default: here)"
+        self.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=what)
 
     def with_offline(self) -> Parser:
-        self.add_argument(
-            "--offline",
-            action="store_true",
-            help="no key, no network: the bundled sample and the stand-in endpoint take the place of Hub and models",
-        )
+        what = "no key, no network: the bundled sample and the stand-in endpoint take the place of Hub and models"
+        self.add_argument("--offline", action="store_true", help=what)
         return self
 
     def with_spending(self, *, batches: bool = True) -> Parser:
         """Add what every stage that pays for replies takes; `batches`: it can ask in batches."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
-        self.add_argument(
-            "--budget", type=dollars, metavar="USD", help="stop cleanly once this run has spent this much"
-        )
+        what = "stop cleanly once this run has spent this much"
+        self.add_argument("--budget", type=dollars, metavar="USD", help=what)
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
         if batches:
             what = "ask in batches: half the price, up to a day a round"
@@ -74,15 +64,13 @@ def dollars(text: str) -> float:
 def call(module: str, prog: str, words: Sequence[str]) -> int:
     """Run the command in `module` (its story, `add_arguments` and `main`) on a command line; gives the exit code."""
     stage = import_module(module)
-    parser = Parser(_as_typed(stage.__doc__ or "", prog), prog)
+    story = stage.__doc__ or ""  # with its examples as they are typed after an installation, or in a checkout
+    as_typed = (
+        re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story) if prog.endswith(".py") else as_installed(story)
+    )
+    parser = Parser(as_typed, prog)
     stage.add_arguments(parser)
     return int(stage.main(parser.parse_args(words)))
-
-
-def _as_typed(story: str, prog: str) -> str:
-    """The examples of a story as they are typed in a checkout (`python king.py`) or after an installation."""
-    installed = not prog.endswith(".py")
-    return as_installed(story) if installed else re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story)
 
 
 def as_installed(text: str) -> str:
@@ -95,10 +83,14 @@ def run(main: Callable[[], int | None], *, installed: bool = False) -> NoReturn:
 
     `installed`: hints name commands (`duel king`), not scripts.
     """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
     _mend_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+            signal.signal(getattr(signal, name), interrupt)
     code = code_of(main, installed=installed)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -134,10 +126,6 @@ def _crashed(error: Exception) -> int:
     say(f"\nerror: an unforeseen failure, {type(error).__name__}; what was paid for is kept")
     say(f"\nhint: please report it with the lines above, the command and this: {where}")
     return errors.EXIT_CRASHED
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _mend_streams() -> None:

@@ -40,15 +40,13 @@ def total(root: Path, folders: Iterable[Path]) -> int:
     for folder in folders:
         inside = folder.relative_to(root).as_posix()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-            found += sum(term(f"{inside}/{entry.name}", _stat(entry)) for entry in entries)
+            for entry in entries:
+                try:
+                    told = entry.stat()
+                except FileNotFoundError:  # a link that leads nowhere
+                    told = entry.stat(follow_symlinks=False)
+                found += term(f"{inside}/{entry.name}", told)
     return found % MODULUS
-
-
-def _stat(entry: os.DirEntry[str]) -> os.stat_result:
-    try:
-        return entry.stat()
-    except FileNotFoundError:  # a link that leads nowhere
-        return entry.stat(follow_symlinks=False)
 
 
 @dataclass

@@ -73,9 +73,8 @@ def _plain_texts(text: str) -> Iterator[str]:
     yield unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).replace("\u2019", "'")
     for match in islice(_ENCODED.finditer(text), _MOST_ENCODED):
         decoded = _decoded(match[0])
-        if decoded and sum(character.isprintable() or character in "\n\t" for character in decoded) > 0.9 * len(
-            decoded
-        ):
+        readable = sum(character.isprintable() or character in "\n\t" for character in decoded)
+        if readable > 0.9 * len(decoded):
             yield unicodedata.normalize("NFKC", decoded)
 
 
