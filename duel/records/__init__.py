@@ -4,40 +4,14 @@ Records are read and written nowhere else in other shapes. Unknown keys survive 
 format tag, so that a reader can tell a record of its own kind from any other JSON.
 """
 
+# isort: off
 from duel.records.answer import (
-    Answer,
-    Audit,
-    BrokenRule,
-    Candidate,
-    Kept,
-    Leak,
-    Made,
-    Promotion,
-    ProtocolCheck,
-    Refinement,
-    Selection,
+    Answer, Audit, BrokenRule, Candidate, Kept, Leak, Made, Promotion, ProtocolCheck, Refinement, Selection,
     fingerprint,
 )  # fmt: skip
 from duel.records.decision import (
-    Asked,
-    Attempts,
-    Bound,
-    Canary,
-    FamilyBias,
-    Gate,
-    JudgeFigures,
-    JudgeMoved,
-    JudgePair,
-    LengthBias,
-    LengthBin,
-    Looks,
-    MetricFigures,
-    NoiseFloor,
-    Repeats,
-    Thresholds,
-    Verdict,
-    WhatIf,
-    WinMargin,
+    Asked, Attempts, Bound, Canary, FamilyBias, Gate, JudgeFigures, JudgeMoved, JudgePair, LengthBias, LengthBin,
+    Looks, MetricFigures, NoiseFloor, Repeats, Thresholds, Verdict, WhatIf, WinMargin,
 )  # fmt: skip
 from duel.records.guided import Guided, GuidedRun, GuidedStep, Ran
 from duel.records.observed import Observed
@@ -45,6 +19,7 @@ from duel.records.people import Lot, People, PersonVote
 from duel.records.record import DIMENSIONS, RULE, Bucket, Message, Order, Record, Role, Side
 from duel.records.sampled import ChangedFile, Commit, Prompt, Source
 from duel.records.score import PairIds, Score, Vote
+# isort: on
 
 __all__ = [
     "DIMENSIONS", "RULE", "Answer", "Asked", "Attempts", "Audit", "Bound", "BrokenRule", "Bucket", "Canary",
