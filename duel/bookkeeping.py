@@ -89,7 +89,6 @@ class Stage:
         return True
 
     def finish(self, summary: Summary, found: Any = None) -> Result:
-        """Save what was left out and say how it went."""
         self.workspace.save_dropped(self.name, self.dropped)
         if self.stale and summary.calls:
             say(f"{self.stale:,} had been made with other settings and were asked anew")

@@ -140,7 +140,6 @@ def room_for_history(settings: Settings, commit: Commit | None) -> int:
 
 
 def fitted_history(messages: Sequence[Message], settings: Settings, commit: Commit | None) -> list[Message]:
-    """The history that every side is shown."""
     return fit(messages, room_for_history(settings, commit))
 
 

@@ -56,22 +56,16 @@ def call(words: list[str]) -> int:
         return EXIT_FINISHED
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        raise SettingsError(
-            "there is no such command",
-            value=name,
-            hint=f"did you mean `{near[0]}`?" if near else f"one of {', '.join(COMMANDS)}",
-        )
+        hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(COMMANDS)}"
+        raise SettingsError("there is no such command", value=name, hint=hint)
     return command.call(COMMANDS[name], f"duel {name}", rest)
 
 
 def overview() -> str:
-    """Every command with the first line of its story."""
-    lines = [f"  {name:12} {first_line(module)}" for name, module in COMMANDS.items()]
+    lines = []
+    for name, module in COMMANDS.items():  # which need not be imported for it
+        path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        with path.open(encoding="utf-8") as text:
+            story = next(text).strip().strip('"')
+        lines.append(f"  {name:12} {story}")
     return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])
-
-
-def first_line(module: str) -> str:
-    """The first line of a module's docstring, without importing the module."""
-    path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    with path.open(encoding="utf-8") as lines:
-        return next(lines).strip().strip('"')

@@ -24,32 +24,21 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose help is a stage's story and whose errors look like all others."""
 
     def __init__(self, story: str | None, prog: str | None = None) -> None:
-        super().__init__(
-            prog, description=story, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
-        self.add_argument(
-            "--workspace",
-            type=Path,
-            default=Path(),
-            metavar="DIR",
-            help="the folder that holds the run and its chain.toml (default: here)",
-        )
+        plain = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=story, formatter_class=plain, allow_abbrev=False)
+        what = "the folder that holds the run and its chain.toml (default: here)"
+        self.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=what)
 
     def with_offline(self) -> Parser:
-        """Add `--offline`."""
-        self.add_argument(
-            "--offline",
-            action="store_true",
-            help="no key, no network: the bundled sample and the stand-in endpoint take the place of Hub and models",
-        )
+        what = "no key, no network: the bundled sample and the stand-in endpoint take the place of Hub and models"
+        self.add_argument("--offline", action="store_true", help=what)
         return self
 
     def with_spending(self, *, batches: bool = True) -> Parser:
         """Add what every stage that pays for replies takes; `batches`: it can ask in batches."""
         self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
-        self.add_argument(
-            "--budget", type=dollars, metavar="USD", help="stop cleanly once this run has spent this much"
-        )
+        what = "stop cleanly once this run has spent this much"
+        self.add_argument("--budget", type=dollars, metavar="USD", help=what)
         self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
         if batches:
             what = "ask in batches: half the price, up to a day a round"
@@ -62,12 +51,10 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def error(self, message: str) -> NoReturn:
-        """Report a usage error as one line with a hint."""
         raise errors.SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
 
 
 def dollars(text: str) -> float:
-    """An amount of money."""
     amount = float(text)
     if not 0 <= amount < math.inf:
         raise argparse.ArgumentTypeError(f"takes dollars: {text}")
@@ -77,15 +64,13 @@ def dollars(text: str) -> float:
 def call(module: str, prog: str, words: Sequence[str]) -> int:
     """Run the command in `module` (its story, `add_arguments` and `main`) on a command line; gives the exit code."""
     stage = import_module(module)
-    parser = Parser(_as_typed(stage.__doc__ or "", prog), prog)
+    story = stage.__doc__ or ""  # with its examples as they are typed after an installation, or in a checkout
+    as_typed = (
+        re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story) if prog.endswith(".py") else as_installed(story)
+    )
+    parser = Parser(as_typed, prog)
     stage.add_arguments(parser)
     return int(stage.main(parser.parse_args(words)))
-
-
-def _as_typed(story: str, prog: str) -> str:
-    """The examples of a story as they are typed in a checkout (`python king.py`) or after an installation."""
-    installed = not prog.endswith(".py")
-    return as_installed(story) if installed else re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story)
 
 
 def as_installed(text: str) -> str:
@@ -98,10 +83,14 @@ def run(main: Callable[[], int | None], *, installed: bool = False) -> NoReturn:
 
     `installed`: hints name commands (`duel king`), not scripts.
     """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
     _mend_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+            signal.signal(getattr(signal, name), interrupt)
     code = code_of(main, installed=installed)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -132,16 +121,11 @@ def code_of(main: Callable[[], int | None], *, installed: bool = False) -> int:
 
 
 def _crashed(error: Exception) -> int:
-    """Tell what nobody foresaw: where it happened, and what to send to whom."""
     say("".join(traceback.format_exception(error)).rstrip())
     where = f"Python {platform.python_version()} on {platform.platform()}"
     say(f"\nerror: an unforeseen failure, {type(error).__name__}; what was paid for is kept")
     say(f"\nhint: please report it with the lines above, the command and this: {where}")
     return errors.EXIT_CRASHED
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _mend_streams() -> None:
@@ -162,5 +146,4 @@ def say(text: Any = "") -> None:
 
 
 def say_error(error: errors.DuelError) -> None:
-    """Print one error the way all errors look."""
     say(f"error: {error}")

@@ -28,7 +28,6 @@ def hub_token(workspace: Path) -> str:
 
 
 def hub_is_off(workspace: Path) -> bool:
-    """True when HF_HUB_OFFLINE forbids the network."""
     return environment("HF_HUB_OFFLINE", workspace).lower() in {"1", "true", "yes", "on"}
 
 
@@ -45,7 +44,6 @@ def expanded(path: Path | str) -> Path:
 
 
 def _from_files(workspace: Path) -> dict[str, str]:
-    """The names that `.env` files set; the workspace's wins over the current folder's."""
     return {**_dotenv(Path(".env")), **_dotenv(workspace / ".env")}
 
 

@@ -40,15 +40,13 @@ def total(root: Path, folders: Iterable[Path]) -> int:
     for folder in folders:
         inside = folder.relative_to(root).as_posix()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-            found += sum(term(f"{inside}/{entry.name}", _stat(entry)) for entry in entries)
+            for entry in entries:
+                try:
+                    told = entry.stat()
+                except FileNotFoundError:  # a link that leads nowhere
+                    told = entry.stat(follow_symlinks=False)
+                found += term(f"{inside}/{entry.name}", told)
     return found % MODULUS
-
-
-def _stat(entry: os.DirEntry[str]) -> os.stat_result:
-    try:
-        return entry.stat()
-    except FileNotFoundError:  # a link that leads nowhere
-        return entry.stat(follow_symlinks=False)
 
 
 @dataclass
@@ -61,14 +59,12 @@ class Saves:
 
     @contextlib.contextmanager
     def counted(self, path: Path) -> Iterator[None]:
-        """Count what the body makes of the file at `path`."""
         inside = str(path)[len(str(self.root)) + 1 :].replace(os.sep, "/")
         before = _term_of(inside, path)
         yield
         self.take({inside.partition("/")[0].partition("_")[0]: _term_of(inside, path) - before})
 
     def take(self, added: Mapping[str, int]) -> None:
-        """Count what was added elsewhere."""
         self.added.update(added)
         self.last = time.time()
 

@@ -18,7 +18,6 @@ def estimate_tokens(text: str) -> int:
 
 
 def history_tokens(messages: Sequence[Message]) -> int:
-    """An upper estimate of the tokens of a conversation."""
     return sum(estimate_tokens(message.content) + TOKENS_PER_MESSAGE for message in messages)
 
 
@@ -44,17 +43,13 @@ def fit(messages: Sequence[Message], limit: int) -> list[Message]:
         tail_tokens -= history_tokens(fitted[start:end])
         start = end
     if start > head:
-        fitted = _with_marker(fitted[:head], fitted[start:], start - head)
+        told, before, after = MARKER.format(count=start - head), fitted[:head], fitted[start:]
+        if not before or before[-1].role == "system":
+            before.append(Message(role="user", content=told))
+        else:  # the marker joins the last message of the head, so that roles keep alternating
+            before[-1] = before[-1].model_copy(update={"content": f"{before[-1].content}\n\n{told}"})
+        fitted = before + after
     return _shorten(fitted, limit)
-
-
-def _with_marker(head: list[Message], tail: list[Message], count: int) -> list[Message]:
-    """The marker joins the last message of the head, so that roles keep alternating."""
-    marker = MARKER.format(count=count)
-    if not head or head[-1].role == "system":
-        return [*head, Message(role="user", content=marker), *tail]
-    last = head[-1].model_copy(update={"content": f"{head[-1].content}\n\n{marker}"})
-    return [*head[:-1], last, *tail]
 
 
 def _shorten(messages: list[Message], limit: int) -> list[Message]:

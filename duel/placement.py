@@ -57,7 +57,6 @@ def place(score: float | None, audit: Audit | None, settings: Settings, confirme
 
 
 def by_score(score: float | None, settings: Settings) -> Placement:
-    """Where a turn goes by its score alone."""
     final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
     if score is None:
         return Placement(None, "not parsed: too few judges gave a verdict", "unparsed")

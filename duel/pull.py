@@ -29,7 +29,6 @@ def render(commit: Commit) -> str:
 
 
 def tokens(commit: Commit) -> int:
-    """An upper estimate of the tokens of the rendered pull request."""
     return estimate_tokens(render(commit))
 
 

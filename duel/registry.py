@@ -52,7 +52,13 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """The part `name`. Raises SettingsError, which names the nearest known one; KeyError never reaches a user."""
         self._find()
         if name in self._outside and name not in self._parts:
-            self._parts[name] = self._load(self._outside[name])
+            entry = self._outside[name]
+            try:
+                self._parts[name] = entry.load()
+            except Exception as error:
+                source = entry.dist.name if entry.dist is not None else entry.value
+                what = f"the {self.kind.replace('_', ' ')} `{name}` cannot be loaded"
+                raise SettingsError(what, where=source, value=f"{type(error).__name__}: {error}") from None
         if name not in self._parts:
             near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.4)
             hint = f"did you mean `{near[0]}`? " if near else ""
@@ -80,17 +86,6 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self._complete = True
         if self.home:
             package = import_module(self.home)
-            for module in sorted(
-                pkgutil.iter_modules(getattr(package, "__path__", ())), key=lambda module: module.name
-            ):
-                import_module(f"{self.home}.{module.name}")
+            for name in sorted(module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))):
+                import_module(f"{self.home}.{name}")
         self._outside = {entry.name: entry for entry in entry_points(group=f"duel.{self.kind}")}
-
-    def _load(self, entry: EntryPoint) -> Part:
-        try:
-            loaded: Part = entry.load()
-        except Exception as error:
-            source = entry.dist.name if entry.dist is not None else entry.value
-            what = f"the {self.kind.replace('_', ' ')} `{entry.name}` cannot be loaded"
-            raise SettingsError(what, where=source, value=f"{type(error).__name__}: {error}") from None
-        return loaded

@@ -7,6 +7,7 @@ that hold them, and `duel.environment.secret` looks one up at the moment it is u
 """
 
 import difflib
+import json
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -85,17 +86,14 @@ class Settings(FrozenSection):
 
     @property
     def king_model(self) -> str:
-        """The first model that writes kings."""
         return self.writers("king")[0]
 
     @property
     def challenger_model(self) -> str:
-        """The first model that writes challengers."""
         return self.writers("challenger")[0]
 
     @property
     def most_candidates(self) -> int:
-        """How many candidates the larger side of a turn has."""
         return max(len(self.writers("king")), len(self.writers("challenger")))
 
     @property
@@ -107,12 +105,10 @@ class Settings(FrozenSection):
 
     @property
     def agent_model(self) -> str:
-        """The model that acts under an overseer."""
         return self.guide.agent_model or self.generate.model
 
     @property
     def overseer_model(self) -> str:
-        """The model that rules on the agent's proposals."""
         return self.guide.overseer_model or next(iter(self.judge.asked_models), "")
 
     @property
@@ -138,9 +134,9 @@ def load(
     for section, table in _from_file(file, unused).items():
         tables.setdefault(section, {}).update(table)
     mode = environment("DUEL_MODE", workspace)
+    if mode not in {"", "1", "2"}:
+        raise SettingsError("DUEL_MODE must be 1 or 2", where="DUEL_MODE", value=mode)
     if mode:
-        if mode not in {"1", "2"}:
-            raise SettingsError("DUEL_MODE must be 1 or 2", where="DUEL_MODE", value=mode)
         tables.setdefault("duel", {})["mode"] = int(mode)
     for (section, key), value in (flags or {}).items():
         if value is not None:
@@ -154,17 +150,11 @@ def load(
         if low > high:
             where, what = f"{file.name} [{section}]", f"`{least}` is above `{most}`"
             raise SettingsError(what, where=where, value=f"{low:g} > {high:g}", hint=hint)
-    settings = _judged_by_others(settings)
+    others = [model for model in settings.judge.models if model not in settings.choosers]
+    if settings.choosers and others:  # who chose among a turn's candidates does not judge the duel
+        settings = settings.with_keys(generate={"select_model": settings.choosers}, judge={"models": others})
     settings._unused.extend(unused)
     return settings
-
-
-def _judged_by_others(settings: Settings) -> Settings:
-    """Whoever chose among a turn's candidates does not judge the duel, if another judge is left."""
-    others = [model for model in settings.judge.models if model not in settings.choosers]
-    if not settings.choosers or not others:
-        return settings
-    return settings.with_keys(generate={"select_model": settings.choosers}, judge={"models": others})
 
 
 def _from_file(file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:
@@ -179,12 +169,8 @@ def _from_file(file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise SettingsError("the settings are not UTF-8", where=file, value=f"byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            "the settings are not valid TOML",
-            where=file,
-            value=error,
-            hint="strings need quotes, tables need [brackets]",
-        ) from None
+        hint = "strings need quotes, tables need [brackets]"
+        raise SettingsError("the settings are not valid TOML", where=file, value=error, hint=hint) from None
     return _known_sections(tables, file, unused)
 
 
@@ -197,15 +183,16 @@ def _known_sections(tables: dict[str, Any], file: Path, unused: list[str]) -> di
             continue
         if section != "dataset" and section not in Settings.model_fields:
             _refuse_misspelt("section", section, [*Settings.model_fields, "dataset"], file.name)
-            if homes := [] if isinstance(table, dict) else _sections_with(section):
+            kinds = {name: _kind_at([name])[0] for name in Settings.model_fields if name != "prices"}
+            homes = [name for name, kind in kinds.items() if kind is not None and section in keys_of(kind)]
+            if homes and not isinstance(table, dict):
                 hint = f"put it under {' or '.join(f'[{home}]' for home in homes)}"
                 raise SettingsError("a key stands outside of any section", where=file, value=section, hint=hint)
             unused.append(f"[{section}]")
             continue
         if not isinstance(table, dict):
-            raise SettingsError(
-                f"`{section}` must be a table", where=file, value=table, hint=f"write it as a section: [{section}]"
-            )
+            hint = f"write it as a section: [{section}]"
+            raise SettingsError(f"`{section}` must be a table", where=file, value=table, hint=hint)
         moved |= {SYNONYMS[section, key]: table[key] for key in table if (section, key) in SYNONYMS}
         own = {key: value for key, value in table.items() if (section, key) not in SYNONYMS}
         known[section] = _known_keys(own, [section], file, unused)
@@ -230,12 +217,6 @@ def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list
             _refuse_misspelt("key", key, names, f"{file.name} [{where}]")
         unused.append(f"[{where}] {key}")
     return known
-
-
-def _sections_with(key: str) -> list[str]:
-    """The sections that have this key."""
-    kinds = {name: _kind_at([name])[0] for name in Settings.model_fields if name != "prices"}
-    return [name for name, kind in kinds.items() if kind is not None and key in keys_of(kind)]
 
 
 def keys_of(section: type[FrozenSection]) -> dict[str, FieldInfo]:
@@ -276,12 +257,8 @@ def _explain(error: ValidationError, file: Path, flags: Mapping[tuple[str, str],
 
 def reference() -> str:
     """Every key with its default and what it does, as Markdown: `docs/settings.md`, which a test holds against this."""
-    lines = [
-        "# Settings",
-        "",
-        "Made by `python -m duel.settings` from the code. Every key of `chain.toml` is optional.",
-        "",
-    ]
+    about = "Made by `python -m duel.settings` from the code. Every key of `chain.toml` is optional."
+    lines = ["# Settings", "", about, ""]
     for name, about, keys in told():
         lines += [f"## [{name}]", "", about, "", "| key | default | what it does |", "|---|---|---|"]
         for key, default, words in keys:
@@ -291,7 +268,7 @@ def reference() -> str:
 
 
 def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
-    """Each section: its name, what it is about, and its keys as (key, default in TOML, what it does)."""
+    """Each section: its name, what it is about, and its keys as (key, default in TOML or "", what it does)."""
     words = tomllib.loads(resources.files(wordlists).joinpath("settings.toml").read_text("utf-8"))
     for section, field in Settings.model_fields.items():
         kind = field.annotation if section != "prices" else Price
@@ -299,18 +276,10 @@ def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
         known = words["sampling"] | words[section] if issubclass(kind, sections.Sampling) else words[section]
         keys = []
         for key, entry in keys_of(kind).items():
-            default = "" if entry.is_required() else _as_toml(entry.get_default(call_default_factory=True))
+            value = None if entry.is_required() else entry.get_default(call_default_factory=True)
+            default = "" if value is None or isinstance(value, dict | FrozenSection) else json.dumps(value)
             keys.append((key, default, known[key]))
         yield section if section != "prices" else 'prices."model"', (kind.__doc__ or "").strip(), keys
-
-
-def _as_toml(value: Any) -> str:
-    """A default as it would stand in chain.toml; an unset one, or a table, is left blank."""
-    import json
-
-    if value is None or isinstance(value, dict | FrozenSection):
-        return ""
-    return json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,6 @@ class Script:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all commands, in order."""
         return tuple(command.name for command in self.commands)
 
 
@@ -96,21 +95,18 @@ def parse(command: str) -> Script:
 
 
 def submits(script: Script, sentinels: Collection[str] = SENTINELS) -> bool:
-    """True where the first line that the script prints is one that ends a task."""
+    """True where the first line that the script prints, if all goes well, is one that ends a task."""
     for command in script.commands:
         if command.name in {"echo", "printf"} and not command.writes:
             printed = " ".join(word for word in command.words[1:] if not word.startswith("-"))
             return printed.replace("\\n", "\n").strip().split("\n")[0].strip() in sentinels
-        if not _is_silent(command):
+        if command.name == "git":
+            silent = command.words[1:2] in {("add",), ("rm",), ("mv",), ("config",)}
+        else:
+            silent = command.name in _SILENT or _command_style(command) == "edit"
+        if not silent:
             return False
     return False
-
-
-def _is_silent(command: Command) -> bool:
-    """True for a command that prints nothing when it succeeds."""
-    if command.name == "git":
-        return len(command.words) > 1 and command.words[1] in {"add", "rm", "mv", "config"}
-    return command.name in _SILENT or _command_style(command) == "edit"
 
 
 def style(command: str) -> Style:
@@ -119,7 +115,6 @@ def style(command: str) -> Style:
 
 
 def script_style(script: Script) -> Style:
-    """The style of what is already parsed."""
     if submits(script):
         return "submit"
     return max((_command_style(c) for c in script.commands), key=STYLES.index, default="other")
@@ -127,25 +122,13 @@ def script_style(script: Script) -> Style:
 
 def _command_style(command: Command) -> Style:
     name, words = command.name, command.words
-    plain = _plain_style(name, words)
-    if plain in {"run", "version control", "edit"}:
-        return plain
-    if any(path not in _NO_FILES for path in command.writes):
+    in_place = any(word.startswith("--in-place") or re.match(r"-[A-Za-hj-z]*i", word) for word in words[1:])
+    if (name in {"sed", "perl"} and in_place) or (name == "find" and "-delete" in words):
+        return "edit"
+    plain = STYLE_OF.get(name, "run") if name else "other"
+    if plain not in {"run", "version control"} and any(path not in _NO_FILES for path in command.writes):
         return "edit"
     return plain
-
-
-def _plain_style(name: str, words: tuple[str, ...]) -> Style:
-    """The style of a command that redirects nothing."""
-    if not name:
-        return "other"
-    if (name in {"sed", "perl"} and _in_place(words)) or (name == "find" and "-delete" in words):
-        return "edit"
-    return STYLE_OF.get(name, "run")
-
-
-def _in_place(words: tuple[str, ...]) -> bool:
-    return any(word.startswith("--in-place") or re.match(r"-[A-Za-hj-z]*i", word) for word in words[1:])
 
 
 # -- the tree ------------------------------------------------------------------------------------------------------

@@ -14,9 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from duel.file_sums import Snapshot
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+STANDING_FILE = "standing.json"
 
 
 def ground(settings: Settings, *further: object) -> str:
@@ -50,25 +54,17 @@ def carry(workspace: Workspace, names: Iterable[str], files: Snapshot) -> None:
         _write(workspace, kept)
 
 
-def _path(workspace: Workspace) -> Path:
-    return workspace.private / "standing.json"
-
-
 def _read(workspace: Workspace) -> dict[str, Any]:
-    import orjson
-
     with contextlib.suppress(OSError, ValueError):
-        kept = orjson.loads(_path(workspace).read_bytes())
+        kept = orjson.loads((workspace.private / STANDING_FILE).read_bytes())
         if isinstance(kept, dict):
             return kept
     return {}
 
 
 def _write(workspace: Workspace, kept: dict[str, Any]) -> None:
-    import orjson
-
     workspace.saves.let_the_clock_move()
-    workspace.save(_path(workspace), orjson.dumps(kept))
+    workspace.save(workspace.private / STANDING_FILE, orjson.dumps(kept))
 
 
 @cache

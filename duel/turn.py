@@ -18,7 +18,6 @@ _LEAKED_TOKENS = re.compile(
 
 
 def blocks(text: str) -> list[str]:
-    """The commands of all bash blocks in `text`, in order."""
     return [match.strip("\n") for match in BLOCK.findall(text)]
 
 

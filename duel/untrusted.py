@@ -70,18 +70,15 @@ def attempts(text: str) -> list[str]:
 
 
 def _plain_texts(text: str) -> Iterator[str]:
-    """`text` as it reads, and what encoded parts of it say."""
     yield unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).replace("\u2019", "'")
     for match in islice(_ENCODED.finditer(text), _MOST_ENCODED):
         decoded = _decoded(match[0])
-        if decoded and sum(character.isprintable() or character in "\n\t" for character in decoded) > 0.9 * len(
-            decoded
-        ):
+        readable = sum(character.isprintable() or character in "\n\t" for character in decoded)
+        if readable > 0.9 * len(decoded):
             yield unicodedata.normalize("NFKC", decoded)
 
 
 def _decoded(text: str) -> str:
-    """What an encoded text says; "" where it is not one."""
     try:
         if text.startswith("%"):
             return unquote(text, errors="strict")

@@ -11,14 +11,16 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from duel.environment import expanded
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.file_sums import Saves
-from duel.numbered_folders import NumberedFolders
 from duel.records import Answer, Bucket, Commit, Guided, Prompt, Record, Score, Verdict
 
 PROMPTS_PER_FILE = 200
@@ -58,6 +60,40 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part]
 
 
+@dataclass
+class NumberedFolders:
+    """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it.
+
+    Readers find files also where `most` was another when they were written.
+    """
+
+    most: int = 5000
+    """Files in one folder: `[store] answers_per_dir`."""
+    _last: dict[Path, int] = field(default_factory=dict)
+
+    def place(self, folder: Path, file: str, position: int) -> Path:
+        """Where `file` lies, else where it goes as the one at `position`, from 0."""
+        number = max(position, 0) // self.most
+        wanted = folder / str(number) / file if number else folder / file
+        if wanted.exists():
+            return wanted
+        return next((path for inside in self.inside(folder) if (path := inside / file).exists()), wanted)
+
+    def inside(self, folder: Path) -> list[Path]:
+        """`folder`, and the numbered ones in it."""
+        last = self._last.get(folder, 0)
+        while (folder / str(last + 1)).is_dir():
+            last += 1
+        self._last[folder] = last
+        return [folder, *(folder / str(number) for number in range(1, last + 1))]
+
+    def make(self, folder: Path) -> None:
+        """Make `folder`; the numbered ones before it as well, so that none is missed by counting up."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, int(folder.name) if folder.name.isdecimal() else 0):
+            (folder.parent / str(number)).mkdir(exist_ok=True)
+
+
 class Workspace:
     """One folder with everything a run reads and writes. Making the object touches no file."""
 
@@ -66,11 +102,8 @@ class Workspace:
         self.folders = NumberedFolders()
         self.saves = Saves(self.root)
         self.private = self.root / PRIVATE_FOLDER
-        """The folder for what users need not read."""
         self.ledger = self.private / "ledger.sqlite"
-        """The embedded store of paid replies."""
         self.duel = self.root / "score" / DUEL_FILE
-        """The verdict."""
         self.report = self.root / "report"
         """The folder of pages and lists for people."""
         self.dropped_path = self.report / "dropped.jsonl"
@@ -84,14 +117,11 @@ class Workspace:
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
 
-    # -- where things are ------------------------------------------------------------------------------------------
-
     def resolve(self, path: str | Path) -> Path:
         """A path from the settings: relative ones are relative to the workspace."""
         return self.root / expanded(path)
 
     def commit_path(self, instance_id: str, position: int = 0) -> Path:
-        """Where the pull request of `instance_id` is mirrored; a new one is at `position` among them, from 0."""
         return self.folders.place(self.root / "commit", f"{file_name(instance_id)}.json", position)
 
     def score_path(self, stem: str, contest: str = "") -> Path:
@@ -99,31 +129,23 @@ class Workspace:
         return self._place(self.root / "score" / f"_{contest}" if contest else self.root / "score", stem)
 
     def guided_path(self, task: str) -> Path:
-        """Where the guided runs of `task` are kept."""
         return self.root / "guided" / f"{file_name(task)}.json"
 
     def guided(self, damage: list[ItemError]) -> Iterator[tuple[Path, Guided]]:
-        """Each readable guided task with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self._sorted(self.root / "guided"), Guided, damage)
 
     def kept_path(self, bucket: Bucket, stem: str) -> Path:
-        """Where the turn `stem` lies once it is in `bucket`."""
         return self._place(self.root / bucket, stem)
 
     def _place(self, folder: Path, stem: str) -> Path:
-        """The position of a turn among all follows from its stem."""
         turn = _TURN.search(stem)
         position = (int(turn[1]) - 1) * PROMPTS_PER_FILE + int(turn[2]) - 1 if turn else 0
         return self.folders.place(folder, f"{stem}.json", position)
 
     def kept_paths(self, bucket: Bucket) -> list[Path]:
-        """Every file of `bucket` in natural order."""
         return self._sorted(self.root / bucket)
 
-    # -- prompts ---------------------------------------------------------------------------------------------------
-
     def prompt_files(self) -> list[Path]:
-        """The prompt files in their natural order."""
         found = [p for p in self._listing(self.root / "prompt") if _PROMPT_FILE.fullmatch(p.stem)]
         return sorted(found, key=lambda path: natural_order(path.stem))
 
@@ -135,8 +157,6 @@ class Workspace:
         `files`: only these, and the position is the one among them.
         What cannot be read is appended to `damage`; the others go on.
         """
-        import orjson
-
         position = -1
         for path in self.prompt_files() if files is None else files:
             try:
@@ -159,8 +179,6 @@ class Workspace:
 
     def count_prompts(self) -> int:
         """How many prompts there are, from the names of the full files and the length of each series' last."""
-        import orjson
-
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return int(orjson.loads((self.root / SHARD_FILE).read_bytes())["prompts"])
         last: dict[str, Path] = {path.stem.rsplit("_", 1)[0]: path for path in self.prompt_files()}
@@ -169,8 +187,6 @@ class Workspace:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 count += len(orjson.loads(path.read_bytes()))
         return count
-
-    # -- answers ---------------------------------------------------------------------------------------------------
 
     def answer_folders(self) -> list[Path]:
         """`answer_0/`, `answer_1/`, … and a plain `answer/`, which comes last."""
@@ -181,13 +197,12 @@ class Workspace:
         return [self.root / name for name in sorted(names, key=lambda n: (n == "answer", natural_order(n)))]
 
     def new_answer_path(self, stem: str, position: int, answers_per_dir: int) -> Path:
-        """Where a new answer goes: `answers_per_dir` positions to a folder."""
         return self.root / f"answer_{position // answers_per_dir}" / f"{stem}.json"
 
     def find_answer(self, stem: str, folders: list[Path] | None = None) -> Path | None:
         """The file of the answer `stem`, wherever it lies. Pass `answer_folders()` when asking often."""
-        paths = (folder / f"{stem}.json" for folder in (self.answer_folders() if folders is None else folders))
-        return next((path for path in paths if path.exists()), None)
+        inside = self.answer_folders() if folders is None else folders
+        return next((path for folder in inside if (path := folder / f"{stem}.json").exists()), None)
 
     def answer_paths(self) -> list[Path]:
         """Every answer file in natural order of its stem; a stem that lies in two folders counts once."""
@@ -198,10 +213,7 @@ class Workspace:
         return [found[stem] for stem in sorted(found, key=natural_order)]
 
     def answers(self, damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:
-        """Each readable answer with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self.answer_paths(), Answer, damage)
-
-    # -- commits, scores, buckets ----------------------------------------------------------------------------------
 
     def commit(self, instance_id: str) -> Commit | None:
         """The mirrored pull request of `instance_id`, or None. Raises ItemError where the file is damaged."""
@@ -217,7 +229,6 @@ class Workspace:
         return self._sorted(self.root / "commit")
 
     def commits(self, damage: list[ItemError]) -> Iterator[tuple[Path, Commit]]:
-        """Each readable commit with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self.commit_paths(), Commit, damage)
 
     def score_paths(self) -> list[Path]:
@@ -229,11 +240,9 @@ class Workspace:
         return sorted(path.name[1:] for path in (self.root / "score").glob("_*") if path.is_dir())
 
     def side_scores(self, contest: str) -> list[Path]:
-        """Every score of a further contest ("noise", "confirm", …) in natural order."""
         return self._sorted(self.root / "score" / f"_{contest}")
 
     def scores(self, damage: list[ItemError]) -> Iterator[tuple[Path, Score]]:
-        """Each readable score with its file; what cannot be read is appended to `damage`."""
         yield from self.read_all(self.score_paths(), Score, damage)
 
     def verdict(self) -> Verdict:
@@ -245,8 +254,6 @@ class Workspace:
         except ItemError as error:
             hint = "`validate.py --regate` writes it anew from score/, without a call"
             raise UserError(f"the verdict cannot be read: {error.what}", where=self.duel, hint=hint) from None
-
-    # -- reading and saving ----------------------------------------------------------------------------------------
 
     def read(self, path: Path, kind: type[RecordType]) -> RecordType:
         """One record of its kind. Raises ItemError (reason `damaged`) that names the file."""
@@ -275,8 +282,6 @@ class Workspace:
 
     def save_page(self, path: Path, value: Any) -> None:
         """Save plain data as JSON that people can read, too."""
-        import orjson
-
         self.save(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
     def set_aside(self, path: Path) -> None:
@@ -308,8 +313,6 @@ class Workspace:
                 yield path, self.read(path, kind)
             except ItemError as error:
                 damage.append(error)
-
-    # -- one run at a time, one secret -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def lock(self, what: str, command: str) -> Iterator[None]:
@@ -361,21 +364,15 @@ class Workspace:
             path.chmod(0o600)
         return fresh
 
-    # -- what was left out -----------------------------------------------------------------------------------------
-
     def save_dropped(self, stage: str, rows: list[Mapping[str, Any]]) -> None:
         """Replace what `stage` had left out by `rows`, each {file, instance_id, reason, detail}; others' rows stay."""
-        import orjson
-
-        kept = [row for row in self.dropped() if row.get("stage") != stage]
-        lines = [orjson.dumps(row) for row in [*kept, *({"stage": stage, **row} for row in rows)]]
-        if lines or self.dropped_path.exists():
-            self.save(self.dropped_path, b"".join(line + b"\n" for line in lines))
+        kept: list[Mapping[str, Any]] = [row for row in self.dropped() if row.get("stage") != stage]
+        kept += [{"stage": stage, **row} for row in rows]
+        if kept or self.dropped_path.exists():
+            self.save(self.dropped_path, b"".join(orjson.dumps(row) + b"\n" for row in kept))
 
     def dropped(self) -> list[dict[str, Any]]:
         """What the stages have left out so far; a line that cannot be read is passed over."""
-        import orjson
-
         rows = []
         with contextlib.suppress(OSError):
             for line in self.dropped_path.read_bytes().splitlines():

@@ -32,7 +32,6 @@ FLOORS = [
     },
     {
         "workspace",
-        "numbered_folders",
         "file_sums",
         "spill",
         "processes",

@@ -78,13 +78,11 @@ class Allotment:
         return min(self._fair, self._left) > self._unspent.get(shard.name, 0.0) + LEAST_PART * self.budget
 
     def follow(self) -> None:
-        """Look whether the whole has changed."""
         if self.share is not None and self.share.look():
             self._cut()
             self.divide()
 
     def divide(self) -> None:
-        """Write the part of each shard at work."""
         for number, shard in enumerate(self._at_work):
             part: dict[str, float] = {}
             if self.calls is not None:

@@ -48,24 +48,19 @@ def run_stage(words: Sequence[str], root: str, folder: str) -> Ended:
     import ray
 
     workspace, start = Workspace(root), time.monotonic()
-    _wait_for_locks(workspace)
-    call = [sys.executable, "-m", leash.__name__, str(os.getpid()), *words, "--workspace", root]
-    path = os.pathsep.join(filter(None, [str(Path(duel.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
-    with (workspace.private / LOG).open("ab") as log:
-        done = subprocess.run(call, cwd=folder, env={**os.environ, "PYTHONPATH": path}, stdout=log, stderr=log)  # noqa: S603
-    return Ended(done.returncode, time.monotonic() - start, ray.get_runtime_context().get_node_id()[:6])
-
-
-def _wait_for_locks(workspace: Workspace) -> None:
-    """Wait for a stage whose worker died to keep its replies in flight. One that takes longer is told by the stage."""
-    until = time.monotonic() + LOCK_S
+    # A stage whose worker died may be keeping its replies in flight; one that takes longer is told by the stage itself.
     for what in ("answer", "score"):
-        while time.monotonic() < until:
+        while time.monotonic() < start + LOCK_S:
             try:
                 with workspace.lock(what, "duel cluster run"):
                     break
             except WorkspaceError:
                 time.sleep(0.25)
+    call = [sys.executable, "-m", leash.__name__, str(os.getpid()), *words, "--workspace", root]
+    path = os.pathsep.join(filter(None, [str(Path(duel.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+    with (workspace.private / LOG).open("ab") as log:
+        done = subprocess.run(call, cwd=folder, env={**os.environ, "PYTHONPATH": path}, stdout=log, stderr=log)  # noqa: S603
+    return Ended(done.returncode, time.monotonic() - start, ray.get_runtime_context().get_node_id()[:6])
 
 
 @contextmanager
@@ -105,7 +100,6 @@ class Engine:
     """Exit code of each shard: that of the stage at which it stopped, or the highest of all."""
 
     def run(self) -> int:
-        """Run everything; returns the exit code of the whole."""
         import ray
 
         task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)

@@ -1,25 +1,44 @@
-"""A shard: a plain workspace `shards/0007/` with the turns of some repositories, on which every stage runs unchanged.
+"""Shards: plain workspaces `shards/0007/` with the turns of some repositories, on which every stage runs unchanged.
 
-A repository, and so a pull request, lies in one shard only: its turns are one cluster of the verdict's bound.
+A repository, and so a pull request, lies in one shard only: its turns are one cluster of the verdict's bound. Every
+shard must know of the whole: the secret (another secret would be another question to every judge, and paid anew), the
+settings with the files that they name, and how rare a name is in all pull requests. A prompt keeps its file and its
+place in it, so that its turn has one name everywhere: the rows of other shards are null.
+
+Merging adds nothing up: the whole workspace's own stages run on what came back. So 1, 4 or 16 shards give the figures
+of one workspace, to the last bit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from duel import candidates, pull
 from duel.audit.contamination import canonical_repo, repo_of
-from duel.calls.ledger import spent
-from duel.errors import WorkspaceError
-from duel.workspace import SHARD_FILE, SHARDS_FOLDER, Workspace
+from duel.audit.rarity import HISTORIES, SHARED_FILE, Rarity
+from duel.calls.ledger import Ledger, spent
+from duel.errors import ItemError, UserError, WorkspaceError
+from duel.judging import looks
+from duel.reporting.report_summary import recorded
+from duel.review.ballot_box import DRAWS_FILE, VOTES_FILE
+from duel.settings import SETTINGS_FILE, Settings
+from duel.sources import replacing
+from duel.workspace import PRIVATE_FOLDER, SHARD_FILE, SHARDS_FOLDER, Workspace
+
+OF_THE_WHOLE = ("prompt", "audit", "validate", "report")
+"""Stages that run on the whole; what others have left out comes from the shards."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,11 @@ class Shard:
 
     def figures(self) -> dict[str, Any]:
         """How far its stages have come. Every answer is read: 0.1 ms each."""
-        challengers = [_has_challenger(path) for path in self.workspace.answer_paths()]
+        challengers = []
+        for path in self.workspace.answer_paths():
+            challengers.append(False)
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                challengers[-1] = bool(orjson.loads(path.read_bytes()).get("challenger"))
         return {
             "shard": self.name,
             "turns": self.prompts,
@@ -91,12 +114,6 @@ def found(whole: Workspace) -> Iterator[Shard]:
             yield Shard(int(told["number"]), int(told["of"]), int(told["prompts"]), Workspace(mark.parent.parent))
 
 
-def _has_challenger(path: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return bool(orjson.loads(path.read_bytes()).get("challenger"))
-    return False
-
-
 def bring(source: Path, target: Path) -> bool:
     """Make `target` the same file as `source`, unless it is already, or newer; copied where no link can be made."""
     try:
@@ -113,3 +130,192 @@ def bring(source: Path, target: Path) -> bool:
         shutil.copy2(source, part)
     part.replace(target)
     return True
+
+
+# -- splitting ---------------------------------------------------------------------------------------------------------
+
+
+def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
+    """Make `shards` shards, or bring them up to date; returns how many turns each has.
+
+    Answers and scores that are there already go along, and so do the replies they were made of. Raises WorkspaceError
+    where the workspace is split into another number of shards.
+    """
+    if not whole.prompt_files():
+        raise UserError("there are no prompts to split", where=whole.root / "prompt", hint="run prompt.py first")
+    marks = (whole.root / SHARDS_FOLDER).glob(f"*/{PRIVATE_FOLDER}")
+    others = sorted(mark.parent.name for mark in marks if mark.parent.name not in {f"{n:04d}" for n in range(shards)})
+    known = next((shard.of for shard in found(whole) if shard.of != shards), shards)
+    if others or known != shards:
+        raise WorkspaceError(
+            "the workspace is split into another number of shards",
+            where=whole.root / SHARDS_FOLDER,
+            value=known if known != shards else ", ".join(others),
+            hint="`duel shard merge`, then remove the folder, and split again",
+        )
+    secret, parts = whole.secret(), [place(whole, number) for number in range(shards)]
+    for part in parts:
+        (part.root / SHARD_FILE).unlink(missing_ok=True)
+        part.save(part.private / "secret", secret)
+        (part.private / "secret").chmod(0o600)
+        _bring_settings(whole, part, settings)
+    stems = _split_prompts(whole, parts)
+    for part in parts:  # answers to prompts of an earlier draw
+        replacing.replace(part, settings.store.answers_per_dir)
+    _bring_records(whole, parts, stems)
+    rarity = whole.root / SHARDS_FOLDER / SHARED_FILE
+    rarity_of(whole, settings).save(whole, rarity)
+    for number, part in enumerate(parts):
+        bring(rarity, part.private / SHARED_FILE)
+        mark = {"number": number, "of": shards, "prompts": len(stems[number])}
+        part.save(part.root / SHARD_FILE, orjson.dumps(mark))
+    return [len(owned) for owned in stems]
+
+
+def _bring_settings(whole: Workspace, part: Workspace, settings: Settings) -> None:
+    """chain.toml, and a link to whatever it names by a path that is relative to the workspace."""
+    if (whole.root / SETTINGS_FILE).exists():
+        part.save(part.root / SETTINGS_FILE, (whole.root / SETTINGS_FILE).read_bytes())
+    for name in [*settings.audit.decontaminate, settings.execute.repositories]:
+        named, link = whole.resolve(name), part.root / name
+        if name and not Path(name).is_absolute() and named.exists() and not link.exists() and ".." not in link.parts:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(named)
+
+
+def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
+    stems: list[set[str]] = [set() for _ in parts]
+    wanted = set()
+    for path in whole.prompt_files():
+        wanted.add(path.name)
+        try:
+            rows = orjson.loads(path.read_bytes())
+            # A row that is no prompt goes to the first shard, whose stages name it as damaged.
+            known = [row if isinstance(row, dict) else {} for row in rows]
+            names = [(str(row.get("instance_id") or ""), str(row.get("repo") or "")) for row in known]
+            owners = [number_of(*name, len(parts)) for name in names]
+        except (OSError, ValueError, TypeError) as error:
+            raise WorkspaceError("a prompt file cannot be read", where=path, value=error, hint="draw it anew") from None
+        for number, part in enumerate(parts):
+            own = [row if owner == number else None for row, owner in zip(rows, owners, strict=True)]
+            part.save(part.root / "prompt" / path.name, orjson.dumps(own))
+            stems[number] |= {f"{path.stem}_{order}" for order, row in enumerate(own, start=1) if row is not None}
+    for part in parts:
+        for path in part.prompt_files():
+            if path.name not in wanted:
+                path.unlink()
+    return stems
+
+
+def _bring_records(whole: Workspace, parts: list[Workspace], stems: list[set[str]]) -> None:
+    """The pull requests of each shard, and the answers, scores and replies that are there before the split."""
+    for path, commit in whole.commits([]):
+        part = parts[number_of(commit.instance_id, commit.repo, len(parts))]
+        bring(path, part.root / path.relative_to(whole.root))
+    for source in [
+        *whole.answer_paths(),
+        *whole.score_paths(),
+        *chain.from_iterable(map(whole.side_scores, whole.side_contests())),
+    ]:
+        for part, owned in zip(parts, stems, strict=True):
+            if source.stem in owned:
+                bring(source, part.root / source.relative_to(whole.root))
+    if whole.ledger.exists():
+        for part, owned in zip(parts, stems, strict=True):
+            with Ledger(part.ledger) as ledger:
+                ledger.take_over(whole.ledger, owned)
+
+
+def rarity_of(whole: Workspace, settings: Settings) -> Rarity:
+    """What `Rarity.of_workspace` gives once every prompt has its answer, counted before the first one is asked."""
+    left_out = {commit.instance_id for _, commit in whole.commits([]) if pull.is_huge(commit, settings)}
+    left_out |= set(settings.generate.exclude_ids)
+    shown = (
+        (hashlib.sha256(stem.encode()).digest(), prompt.instance_id, prompt.messages)
+        for stem, _, prompt in whole.prompts([])
+        if prompt.instance_id not in left_out
+    )
+    histories = []
+    for _, instance_id, messages in heapq.nsmallest(HISTORIES, shown, key=lambda row: row[0]):
+        try:
+            commit = whole.commit(instance_id)
+        except ItemError:
+            commit = None
+        fitted = candidates.fitted_history(messages, settings, commit)
+        histories.append((instance_id, "\n".join(message.content for message in fitted)))
+    return Rarity.from_commits((commit for _, commit in whole.commits([])), histories)
+
+
+# -- merging -----------------------------------------------------------------------------------------------------------
+
+
+def merge(whole: Workspace) -> Counter[str]:
+    """Bring back what the shards have made; returns how many files and replies are new, by kind.
+
+    Can be repeated, also after more work in the shards: what is newer here stays. Raises WorkspaceError where a shard
+    is missing or at work, or where a turn lies in two of them.
+    """
+    parts, new = there(whole), Counter[str]()
+    with whole.lock("answer", "duel shard merge"), whole.lock("score", "duel shard merge"):
+        owners: dict[str, str] = {}
+        for shard in parts:
+            for path in shard.workspace.answer_paths():
+                if (other := owners.setdefault(path.stem, shard.name)) != shard.name:
+                    what, value = "a turn lies in two shards", f"{other} and {shard.name}"
+                    hint = "remove the copy that does not belong there; `duel shard split` puts each turn into one"
+                    raise WorkspaceError(what, where=path, value=value, hint=hint)
+        for shard in parts:
+            part = shard.workspace
+            with part.lock("answer", "duel shard merge"), part.lock("score", "duel shard merge"):
+                kinds = {"answers": part.answer_paths(), "scores": part.score_paths()}
+                kinds |= {f"{name} scores": part.side_scores(name) for name in part.side_contests()}
+                for kind, paths in kinds.items():
+                    new[kind] += sum(bring(path, whole.root / path.relative_to(part.root)) for path in paths)
+                with Ledger(whole.ledger) as ledger:
+                    new["replies"] += ledger.take_over(part.ledger, of=f"shard {shard.name}")
+                new["votes of people"] += _lines(whole, part, VOTES_FILE)
+                _lines(whole, part, DRAWS_FILE)
+        history = looks.read(whole)
+        for (
+            shard
+        ) in parts:  # its first look is a part of the one that the whole is about to take; any further one counts
+            for look in looks.read(shard.workspace)[1:]:
+                history = looks.joined(history, look)
+        if history:
+            looks.save(whole, history)
+        _dropped(whole, parts)
+        _add_figures(whole, parts)
+    return +new
+
+
+def _lines(whole: Workspace, part: Workspace, name: str) -> int:
+    """Append the lines of a file of people's votes that are not here yet."""
+    ours, theirs = whole.review / name, part.review / name
+    if not theirs.exists():
+        return 0
+    known = ours.read_bytes().splitlines() if ours.exists() else []
+    new = [line for line in theirs.read_bytes().splitlines() if line not in set(known)]
+    if new:
+        whole.save(ours, b"".join(line + b"\n" for line in [*known, *new]))
+    return len(new)
+
+
+def _dropped(whole: Workspace, parts: list[Shard]) -> None:
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for shard in parts:
+        for row in shard.workspace.dropped():
+            rows.setdefault(str(row.pop("stage", "")), []).append(row)
+    before = {str(row.get("stage", "")) for row in whole.dropped()}
+    for stage in sorted((rows.keys() | before) - set(OF_THE_WHOLE)):
+        whole.save_dropped(stage, rows.get(stage, []))
+
+
+def _add_figures(whole: Workspace, parts: list[Shard]) -> None:
+    found = [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]
+    if found:
+        counts, without = Counter[str](), Counter[str]()
+        for told in found:
+            counts.update({name: count for name, count in told.items() if isinstance(count, int)})
+            without.update(told.get("without") or {})
+        total = {**found[0], **counts, "without": dict(sorted(without.items()))}
+        whole.save_page(whole.report / "execute.json", total)

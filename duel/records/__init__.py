@@ -4,36 +4,22 @@ Records are read and written nowhere else in other shapes. Unknown keys survive 
 format tag, so that a reader can tell a record of its own kind from any other JSON.
 """
 
-from duel.records.answer import Answer, Candidate, Kept, Made, Promotion, Refinement, Selection
-from duel.records.audited import Audit, BrokenRule, Leak, ProtocolCheck, fingerprint
+# isort: off
+from duel.records.answer import (
+    Answer, Audit, BrokenRule, Candidate, Kept, Leak, Made, Promotion, ProtocolCheck, Refinement, Selection,
+    fingerprint,
+)  # fmt: skip
 from duel.records.decision import (
-    Asked,
-    Attempts,
-    Bound,
-    Canary,
-    FamilyBias,
-    Gate,
-    JudgeFigures,
-    JudgeMoved,
-    JudgePair,
-    LengthBias,
-    LengthBin,
-    Looks,
-    MetricFigures,
-    NoiseFloor,
-    Repeats,
-    Thresholds,
-    Verdict,
-    WhatIf,
-    WinMargin,
+    Asked, Attempts, Bound, Canary, FamilyBias, Gate, JudgeFigures, JudgeMoved, JudgePair, LengthBias, LengthBin,
+    Looks, MetricFigures, NoiseFloor, Repeats, Thresholds, Verdict, WhatIf, WinMargin,
 )  # fmt: skip
 from duel.records.guided import Guided, GuidedRun, GuidedStep, Ran
 from duel.records.observed import Observed
 from duel.records.people import Lot, People, PersonVote
-from duel.records.pull_request import ChangedFile, Commit
 from duel.records.record import DIMENSIONS, RULE, Bucket, Message, Order, Record, Role, Side
-from duel.records.sampled import Prompt, Source
+from duel.records.sampled import ChangedFile, Commit, Prompt, Source
 from duel.records.score import PairIds, Score, Vote
+# isort: on
 
 __all__ = [
     "DIMENSIONS", "RULE", "Answer", "Asked", "Attempts", "Audit", "Bound", "BrokenRule", "Bucket", "Canary",

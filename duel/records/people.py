@@ -48,7 +48,6 @@ class PersonVote(Preference, Record):
 
     @property
     def rater(self) -> str:
-        """The person's name."""
         return self.judge.removeprefix(PERSON)
 
 
@@ -87,7 +86,6 @@ class RaterFigures(Part):
 
     @property
     def stand_in(self) -> bool:
-        """True for a rule that voted in place of a person."""
         return self.rater.startswith(STAND_IN)
 
 

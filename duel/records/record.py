@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from duel.errors import ItemError
@@ -55,8 +56,6 @@ class Record(Part):
 
     def dump(self) -> bytes:
         """The bytes of this record's file: UTF-8 JSON, two-space indent, fields in declared order, newline last."""
-        import orjson
-
         fields = self.model_dump(mode="json", by_alias=True)
         return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 

@@ -1,4 +1,4 @@
-"""A sampled turn before anyone has answered it: the history up to it, and where it came from."""
+"""A sampled turn before anyone has answered it: the history up to it, where it came from, its hidden pull request."""
 
 from typing import ClassVar
 
@@ -28,4 +28,32 @@ class Prompt(Record):
     messages: list[Message] = Field(min_length=1)
     assistant: str = ""
     turn: int = 0
+    source: Source = Field(default_factory=Source)
+
+
+class ChangedFile(Part):
+    """One file of a diff."""
+
+    path: str
+    status: str = "modified"
+    additions: int = 0
+    deletions: int = 0
+
+
+class Commit(Record):
+    """The hidden pull request of a prompt: what the challenger is shown and the king is not."""
+
+    FORMAT: ClassVar[str] = "duel-commit/1"
+    format: str = FORMAT
+    instance_id: str = Field(min_length=1)
+    repo: str = ""
+    pull_number: int | None = None
+    commit: str = ""
+    issue: str = ""
+    description: str = ""
+    files: list[ChangedFile] = Field(default_factory=list)
+    patch: str = ""
+    test_patch: str = ""
+    license: str = ""
+    created_at: str = ""
     source: Source = Field(default_factory=Source)

@@ -20,8 +20,7 @@ from duel.judging.contests import Contest
 from duel.judging.panel import OpenPair, Panel
 from duel.judging.rubric import JudgedPair
 from duel.records import Answer, Candidate, Score, Selection, Side
-from duel.selection.contenders import Running, pool, running
-from duel.selection.knockout import knockout
+from duel.selection.contenders import Running, knockout, pool, running
 from duel.settings import Settings
 from duel.stages import asking
 from duel.synchronous import synchronous

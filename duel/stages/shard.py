@@ -23,12 +23,12 @@ from duel.workspace import Workspace
 
 def split(workspace: Workspace, settings: Settings, shards: int) -> Result:
     """Make the shards; `found` is how many turns each has."""
-    from duel.cluster import splitting
+    from duel.cluster.shards import split as split_workspace
 
     if not 1 <= shards <= 9999:
         raise SettingsError("takes 1 to 9,999 shards", value=shards)
     with workspace.lock("prompt", "duel shard split"), workspace.lock("answer", "duel shard split"):
-        found = splitting.split(workspace, settings, shards)
+        found = split_workspace(workspace, settings, shards)
     say(f"{sum(found):,} turns in {shards:,} shards of {min(found):,} to {max(found):,}")
     return Result("split", found=found)
 
@@ -47,10 +47,10 @@ def status(workspace: Workspace) -> Result:
 
 def merge(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Result:
     """Bring back what the shards made, then audit, decide and report on the whole; `found` is the report's summary."""
-    from duel.cluster import merging
+    from duel.cluster import shards
     from duel.stages import audit, report, validate
 
-    new = merging.merge(workspace)
+    new = shards.merge(workspace)
     say("from the shards: " + (", ".join(f"{count:,} {kind}" for kind, count in new.items()) or "nothing new"))
     results = []
     if settings.audit.auditor:  # it is paid

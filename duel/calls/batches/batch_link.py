@@ -49,7 +49,6 @@ class Link:
         await self._session.close()
 
     async def ask(self, method: str, path: str, **sent: Any) -> Mapping[str, Any]:
-        """The JSON object that the route answers with."""
         body = b"".join([chunk async for chunk in self._bytes(method, path, MAX_REPLY_BYTES, **sent)])
         try:
             parsed = parse_json(without_key(body, self.provider.api_key))
@@ -95,7 +94,6 @@ def too_large(path: str, most: int) -> Failure:
 
 
 def identity(answer: Mapping[str, Any], name: str = "id") -> str:
-    """The id in an answer, fit to stand in an address."""
     found = answer.get(name)
     if not isinstance(found, str) or not _ID.fullmatch(found):
         raise LinkFailed(Failure("malformed", Meaning.FAULT, f"the answer has no usable {name}"))
@@ -103,6 +101,5 @@ def identity(answer: Mapping[str, Any], name: str = "id") -> str:
 
 
 def rows_of(page: Mapping[str, Any], name: str = "data") -> list[Mapping[str, Any]]:
-    """The objects that an answer lists."""
     rows = page.get(name)
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -166,13 +166,11 @@ class BatchRows:
             )
 
     def set(self, row: Batch, **changes: str) -> Batch:
-        """`row` with these changes, durable."""
         names = ", ".join(f"{name} = ?" for name in changes)
         self._run(f"UPDATE batches SET {names} WHERE id = ?", *changes.values(), row.id)  # noqa: S608 - own names
         return replace(row, **changes)  # type: ignore[arg-type]
 
     def asked(self, batch: Batch) -> dict[str, BatchAsked]:
-        """The requests of `batch` by key."""
         rows = self._run("SELECT key, item, asked_tokens, tokens FROM batch_requests WHERE home = ?", batch.id)
         return {row[0]: BatchAsked(*row) for row in rows}
 
@@ -202,7 +200,6 @@ class BatchRows:
         return open_requests
 
     def drop(self, batch: Batch) -> None:
-        """Forget a batch of which the provider knows nothing."""
         with self._told(), self._database:
             self._database.execute("DELETE FROM batch_requests WHERE home = ?", (batch.id,))
             self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))

@@ -123,7 +123,6 @@ class OpenRouterInline(OpenAIFiles):
         return page_of(batch, rows_of(page), taken, "total")
 
     async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
-        """Results stand in the batch itself, or in pages where there are too many."""
         path, answer = f"/batches/{batch.batch}/results", standing.answer or {}
         with (into / f"{batch.id}.results.jsonl").open("wb") as file:
             name = "results" if isinstance(answer.get("results"), list) else "data"

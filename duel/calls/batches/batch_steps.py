@@ -170,7 +170,6 @@ class Passage:
         return False
 
     def _over_s(self, batch: Batch) -> float:
-        """Seconds since the batch should have ended."""
         return time.time() - datetime.fromisoformat(batch.at).timestamp() - 3600 * self.settings.batch.deadline_h
 
     def absorb(self, batch: Batch, path: Path) -> tuple[int, int]:
@@ -189,7 +188,6 @@ class Passage:
         return known, strange
 
     def _outcome(self, batch: Batch, asked: BatchAsked, told: Completion | Failure) -> Reply | str:
-        """The reply as the ledger keeps it, or why there is none."""
         if isinstance(told, Failure):
             return printable(told.told, 300)
         usage = dict(told.usage)

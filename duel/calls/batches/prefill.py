@@ -226,7 +226,6 @@ class Prefill:
             summary.stopped = f"{count:,} requests {told}"
 
     def discard(self) -> None:
-        """Take back what was not handed in."""
         for out in self.written:
             out.file.close()
             out.path.unlink(missing_ok=True)
