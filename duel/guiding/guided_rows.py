@@ -43,7 +43,6 @@ def row(record: Guided) -> dict[str, Any]:
 
 
 def save(path: Path, records: Iterable[Guided]) -> int:
-    """Write the file of these runs where there are any; the same runs give the same bytes."""
     with RowWriter(path, _COLUMNS) as rows:
         for record in records:
             rows.add(row(record))

@@ -40,8 +40,6 @@ def touched(steps: Sequence[GuidedStep]) -> list[bool]:
 
 @dataclass(frozen=True)
 class InterventionRates:
-    """One round's figures."""
-
     tasks: int
     steps: int
     rate: float
@@ -67,7 +65,11 @@ def measure(runs: Sequence[GuidedRun]) -> InterventionRates:
     """The figures of one round over its tasks, of which there is at least one."""
     from duel.judging.statistics import student_quantile
 
-    clusters = _clusters(runs)
+    def known(answers: list[bool | None]) -> tuple[int, int]:
+        told = [answer for answer in answers if answer is not None]
+        return sum(told), len(told)
+
+    clusters = clusters_of(runs)
     rate, error, count = float(clusters.means()[0]), float(clusters.errors()[0]), len(runs)
     reach = student_quantile((1 + LEVEL) / 2, count - 1) * error if count > 1 else 1.0
     # Without any spread the error says nothing: what may still be true of tasks of which all agree.
@@ -87,10 +89,19 @@ def measure(runs: Sequence[GuidedRun]) -> InterventionRates:
         written=mean(step.ruling == "replace" for step in ran),
         kinds=Counter(step.kind for step in steps if step.kind),
         submitted=mean(run.outcome == "submitted" for run in runs),
-        resolved=_known([run.resolved for run in runs]),
+        resolved=known([run.resolved for run in runs]),
         solo_submitted=mean(run.solo_outcome == "submitted" for run in alone) if alone else None,
-        solo_resolved=_known([run.solo_resolved for run in alone]),
+        solo_resolved=known([run.solo_resolved for run in alone]),
     )
+
+
+def clusters_of(runs: Sequence[GuidedRun]) -> Clusters:
+    import numpy as np
+
+    from duel.judging.statistics import Clusters
+
+    marks = [touched(run.steps) for run in runs]
+    return Clusters(np.array([[float(sum(one))] for one in marks]), np.array([float(len(one)) for one in marks]))
 
 
 def fall(before: Sequence[GuidedRun], after: Sequence[GuidedRun]) -> tuple[float, float]:
@@ -102,7 +113,7 @@ def fall(before: Sequence[GuidedRun], after: Sequence[GuidedRun]) -> tuple[float
 
     from duel.judging.statistics import student_quantile
 
-    both, count = (_clusters(before), _clusters(after)), len(before)
+    both, count = (clusters_of(before), clusters_of(after)), len(before)
     first, second = ((one.sums[:, 0] - one.means()[0] * one.sizes) / one.sizes.sum() for one in both)
     error = math.sqrt(count / (count - 1) * float(np.square(first - second).sum()))
     fell = float(both[0].means()[0] - both[1].means()[0])
@@ -117,17 +128,3 @@ def tasks_needed(before: float, after: float, steps: float = 10.0, correlation: 
     quantiles = NormalDist().inv_cdf(LEVEL) + NormalDist().inv_cdf(0.8)
     independent = quantiles**2 * (before * (1 - before) + after * (1 - after)) / (before - after) ** 2
     return math.ceil(independent * (1 + (steps - 1) * correlation) / steps)
-
-
-def _clusters(runs: Sequence[GuidedRun]) -> Clusters:
-    import numpy as np
-
-    from duel.judging.statistics import Clusters
-
-    marks = [touched(run.steps) for run in runs]
-    return Clusters(np.array([[float(sum(one))] for one in marks]), np.array([float(len(one)) for one in marks]))
-
-
-def _known(answers: Sequence[bool | None]) -> tuple[int, int]:
-    told = [answer for answer in answers if answer is not None]
-    return sum(told), len(told)

@@ -38,7 +38,6 @@ class Ruling:
 
 
 def prompt_hash() -> str:
-    """One hash of everything that the overseer is asked with, and of how the agent is told."""
     names = ("agent_aside", "overseer", *(f"overseer_{task}" for task in _TASKS))
     return hashlib.sha256("".join(prompts.load(name).hash for name in names).encode()).hexdigest()[:16]
 
@@ -70,7 +69,10 @@ def request(
 
 
 def read(reply: str, task: str) -> Ruling:
-    """The last ruling in a reply that `task` allows. Raises ItemError (`unparsable`) where there is none."""
+    """The last ruling in a reply that `task` allows. Raises ItemError (`unparsable`) where there is none.
+
+    One that replaces has a turn that can run, one that rejects or suggests a reason.
+    """
     for start in reversed([match.start() for match in _RULING.finditer(reply)][-20:]):
         try:
             told, end = json.JSONDecoder(strict=False).raw_decode(reply, start)
@@ -79,18 +81,11 @@ def read(reply: str, task: str) -> Ruling:
         word, kind, reason = (str(told.get(name) or "").strip() for name in ("ruling", "kind", "reason"))
         if word not in _TASKS[task]:
             continue
+        if word in ("reject", "suggest") and not reason:
+            raise ItemError("unparsable", "the overseer gives no reason")
+        written = reply[end:].strip() if word == "replace" else ""
+        if word == "replace" and (wrong := problem(written)):
+            raise ItemError("unparsable", f"the overseer's turn cannot be taken: {wrong}", value=written[:200])
         kind = "" if word == "approve" else kind if kind in KINDS else "other"
-        return _with_turn(Ruling(word, kind, reason[:MOST_REASON]), reply[end:])
+        return Ruling(word, kind, reason[:MOST_REASON], written)
     raise ItemError("unparsable", f"the overseer's reply holds no ruling ({task})", value=reply[:200])
-
-
-def _with_turn(ruling: Ruling, below: str) -> Ruling:
-    """A ruling that replaces has a turn that can run, one that rejects or suggests a reason."""
-    if ruling.word in ("reject", "suggest") and not ruling.reason:
-        raise ItemError("unparsable", "the overseer gives no reason")
-    if ruling.word != "replace":
-        return ruling
-    written = below.strip()
-    if wrong := problem(written):
-        raise ItemError("unparsable", f"the overseer's turn cannot be taken: {wrong}", value=written[:200])
-    return Ruling(ruling.word, ruling.kind, ruling.reason, written)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from duel.errors import ItemError, UserError
 from duel.guiding.intervention_rates import EARLY, InterventionRates, fall, measure, tasks_needed
-from duel.records import Guided, GuidedRun
+from duel.records import GuidedRun
 from duel.reporting import markdown, wording
 from duel.reporting.charts import WIDTH, scale
 from duel.reporting.parts import Outside, ReportPart, Table
@@ -26,10 +26,15 @@ _COLUMNS = (
 def save(workspace: Workspace) -> list[Path]:
     """Write both files; returns their paths. Raises UserError where no round has been measured."""
     damage: list[ItemError] = []
-    series = _series([record for _, record in workspace.guided(damage) if record.held_out])
+    series: dict[str, dict[int, dict[str, GuidedRun]]] = {}
+    records = [record for _, record in workspace.guided(damage) if record.held_out]
+    every = ((record.task, run) for record in records for run in record.every_round())
+    for task, run in sorted(every, key=lambda one: (one[1].round, one[0])):
+        series.setdefault(run.series, {}).setdefault(run.round, {})[task] = run
     if not series:
         hint = "run duel guide first; [guide] held_out says how many tasks measure"
         raise UserError("no held-out task has been guided to its end", where=workspace.root / "guided", hint=hint)
+    series = dict(sorted(series.items(), key=lambda item: max(item[1])))  # the newest last
     offline = any("offline-stand-in/" in _agent(runs) for rounds in series.values() for runs in rounds.values())
     parts = [markdown.section(_part(name, rounds)) for name, rounds in series.items()]
     lost = [f"{len(damage)} files could not be read and are left out."] * bool(damage)
@@ -41,26 +46,23 @@ def save(workspace: Workspace) -> list[Path]:
     return [workspace.report / name for name in files]
 
 
-def _series(records: Sequence[Guided]) -> dict[str, Rounds]:
-    """The rounds of each series, the newest series last."""
-    found: dict[str, dict[int, dict[str, GuidedRun]]] = {}
-    every = ((record.task, run) for record in records for run in record.every_round())
-    for task, run in sorted(every, key=lambda one: (one[1].round, one[0])):
-        found.setdefault(run.series, {}).setdefault(run.round, {})[task] = run
-    return dict(sorted(found.items(), key=lambda item: max(item[1])))
-
-
 def _agent(runs: Mapping[str, GuidedRun]) -> str:
     return next(iter(runs.values())).agent_model
 
 
 def _part(series: str, rounds: Rounds) -> ReportPart:
     rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
-    rows: list[Sequence[str]] = [_row(number, _agent(rounds[number]), one) for number, one in rates.items()]
-    newest = rates[max(rates)]
+    first, last = min(rounds), max(rounds)
+    newest, both = rates[last], [task for task in rounds[first] if task in rounds[last]]
     notes = ["A falling rate means something only while the agent solves no less alone: an overseer may nod."]
-    if len(rounds) > 1:
-        notes.append(_fall_words(rounds, min(rounds), max(rounds)))
+    if first < last and len(both) < 2:
+        alike = f"Rounds {first} and {last} have fewer than two tasks in common"
+        notes.append(f"{alike}: their rates are not compared.")
+    elif first < last:
+        fell, bound = fall(*([rounds[number][task] for task in both] for number in (first, last)))
+        sure = "a fall" if bound > 0 else "not shown to be a fall"
+        words = f"From round {first} to {last} the rate fell by {fell:.3f}, at least {wording.signed(bound, 3)}"
+        notes.append(f"{words} (one-sided 95 %, {len(both):,} tasks): {sure}.")
     if newest.rate > 0:
         after_it = max(newest.rate - 0.05, 0.0)
         needed = tasks_needed(newest.rate, after_it, newest.steps / newest.tasks)
@@ -68,37 +70,25 @@ def _part(series: str, rounds: Rounds) -> ReportPart:
             f"To show a fall from {newest.rate:.2f} to {after_it:.2f} (power 80 %, one-sided 5 %, correlation of steps"
             f" within a task 0.1) takes about {needed:,} tasks a round; there are {newest.tasks:,}."
         )
-    overseer = code(next(iter(rounds[max(rounds)].values())).overseer_model)
+    rows: list[Sequence[str]] = [_row(number, _agent(rounds[number]), one) for number, one in rates.items()]
+    overseer = code(next(iter(rounds[last].values())).overseer_model)
     return ReportPart(f"Series {series}: overseer {overseer}", [Table(_COLUMNS, rows, (0, *range(2, 13)))], notes)
 
 
 def _row(number: int, agent: str, one: InterventionRates) -> list[str]:
+    def of(told: tuple[int, int]) -> str:
+        return f"{told[0]} of {told[1]}" if told[1] else wording.NO_DATA
+
     alone = "not run" if one.solo_submitted is None else wording.share(one.solo_submitted)
     return [
         *(str(number), Outside(agent), wording.count(one.tasks), wording.count(one.steps), f"{one.rate:.3f}"),
         *(f"{one.low:.3f} to {one.high:.3f}", f"{one.early:.3f}", wording.share(one.refused)),
-        *(wording.share(one.written), wording.share(one.submitted), _of(one.resolved), alone, _of(one.solo_resolved)),
+        *(wording.share(one.written), wording.share(one.submitted), of(one.resolved), alone, of(one.solo_resolved)),
         ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common()),
     ]
 
 
-def _of(told: tuple[int, int]) -> str:
-    return f"{told[0]} of {told[1]}" if told[1] else wording.NO_DATA
-
-
-def _fall_words(rounds: Rounds, first: int, last: int) -> str:
-    """By how much the rate fell, over the tasks that both rounds hold."""
-    both = [task for task in rounds[first] if task in rounds[last]]
-    if len(both) < 2:
-        return f"Rounds {first} and {last} have fewer than two tasks in common: their rates are not compared."
-    fell, bound = fall(*([rounds[number][task] for task in both] for number in (first, last)))
-    sure = "a fall" if bound > 0 else "not shown to be a fall"
-    words = f"From round {first} to {last} the rate fell by {fell:.3f}, at least {wording.signed(bound, 3)}"
-    return f"{words} (one-sided 95 %, {len(both):,} tasks): {sure}."
-
-
 def chart(rounds: Rounds) -> Drawing:
-    """The rate of each round with its interval, and the share of tasks that the agent does alone."""
     rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
     words = ", ".join(f"round {number}: {one.rate:.3f}" for number, one in rates.items())
     drawing = Drawing("Interventions a step by round", words, WIDTH, 212)

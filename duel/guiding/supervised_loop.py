@@ -8,12 +8,12 @@ a rerun replays the commands, shows what was shown before, and every question of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from duel import calls, prompts, turn
-from duel.calls import Reply, Request
+from duel.calls import Request
 from duel.candidates import SLACK_TOKENS, writer_request
 from duel.errors import ItemError
 from duel.execution.executor import ExecutionError, State
@@ -31,6 +31,7 @@ MOST_REJECTIONS = 2
 LOOKED_AT = 6
 """Last commands that are looked at for circles."""
 _NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
+Proposer = Callable[[Sequence[Message]], Awaitable[list[GuidedStep]]]
 # What SWE-ZERO's generator says to a reply without a block.
 _REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
 
@@ -61,17 +62,9 @@ class Episode:
         self.messages += said(action, ran)
         return ran
 
-    async def catch_up(self, steps: Sequence[GuidedStep]) -> None:
-        """Come to where an earlier run stopped."""
-        for step in steps:
-            if step.action:
-                await self.act(step.action, step.outcome)
-
 
 @dataclass
 class Supervision:
-    """One task's questions to agent and overseer, and its record."""
-
     record: Guided
     settings: Settings
     mark: str
@@ -81,20 +74,27 @@ class Supervision:
 
     async def solo(self, episode: Episode) -> str:
         """The agent alone; returns how it ended."""
-        steps = self.record.solo_steps
-        await episode.catch_up(steps)
-        while not (outcome := ended(steps, self.settings)):
-            action = (await self._agent(episode.messages)).text
-            steps.append(GuidedStep(by="nobody", action=action, outcome=await episode.act(action)))
-            self.save()
-        return outcome
+
+        async def propose(messages: Sequence[Message]) -> list[GuidedStep]:
+            return [GuidedStep(by="nobody", action=(await self._agent(messages)).text)]
+
+        return await self._run(episode, self.record.solo_steps, propose)
 
     async def guided(self, episode: Episode) -> str:
         """The agent under the overseer; returns how it ended."""
         steps = self.record.steps
-        await episode.catch_up(steps)
+
+        async def propose(messages: Sequence[Message]) -> list[GuidedStep]:
+            return await self.decide(messages, [step.action for step in steps if step.action])
+
+        return await self._run(episode, steps, propose)
+
+    async def _run(self, episode: Episode, steps: list[GuidedStep], propose: Proposer) -> str:
+        """Come to where an earlier run stopped, then go on to the end."""
+        for step in [step for step in steps if step.action]:
+            await episode.act(step.action, step.outcome)
         while not (outcome := ended(steps, self.settings)):
-            decided = await self.decide(episode.messages, [step.action for step in steps if step.action])
+            decided = await propose(episode.messages)
             decided[-1].outcome = await episode.act(decided[-1].action)
             steps += decided
             self.save()
@@ -123,23 +123,25 @@ class Supervision:
             shown.append(Message(role="user", content=_aside(f"this turn was not run. {ruling.reason}")))
         return [*found, _step(await self._overseer("write", messages, *(step.proposal for step in found)))]
 
-    async def _agent(self, messages: Sequence[Message]) -> Reply:
+    async def _agent(self, messages: Sequence[Message]) -> calls.Reply:
         generate = self.settings.generate
         shown = fit(messages, generate.max_model_len - generate.max_tokens - SLACK_TOKENS)
         return await self.ask(question(self.settings, self.record, shown))
 
-    async def _overseer(self, task: str, messages: Sequence[Message], *proposals: str, attempt: int = 0) -> Ruling:
+    async def _overseer(self, task: str, messages: Sequence[Message], *proposals: str) -> Ruling:
         """A ruling that can be read. Raises ItemError where `format_retries` more askings bring none."""
         asked = overseer.request(self.settings, self.record.task, self.mark, task, messages, proposals)
-        asked = asked.variant(attempt, overseer.REMINDER if attempt else "", self.record.round - 1)
-        reply = await self.ask(asked)
-        try:
-            return overseer.read(reply.text, task)
-        except ItemError as error:
-            self.ask.reject(reply, error.reason)
-            if attempt >= self.settings.generate.format_retries:
-                raise
-        return await self._overseer(task, messages, *proposals, attempt=attempt + 1)
+        attempt = 0
+        while True:
+            reminder = overseer.REMINDER if attempt else ""
+            reply = await self.ask(asked.variant(attempt, reminder, self.record.round - 1))
+            try:
+                return overseer.read(reply.text, task)
+            except ItemError as error:
+                self.ask.reject(reply, error.reason)
+                if attempt >= self.settings.generate.format_retries:
+                    raise
+            attempt += 1
 
 
 def question(settings: Settings, record: Guided, messages: Sequence[Message]) -> Request:

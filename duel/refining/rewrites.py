@@ -61,7 +61,6 @@ def roles(settings: Settings) -> tuple[list[str], list[str]]:
 
 
 def coaching(settings: Settings) -> Settings:
-    """The settings of a panel of the coaches alone."""
     return settings.with_keys(judge={"strategy": "full", "models": roles(settings)[0]})
 
 
@@ -73,8 +72,6 @@ def deciding(settings: Settings) -> Settings:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One text of a lineage and the one before it."""
-
     round: int
     candidate: Candidate
     parent: Candidate
@@ -197,7 +194,6 @@ class RefiningPanels:
     _panels: dict[str, Panel] = field(default_factory=dict)
 
     def panel(self, kind: Kind, number: int) -> Panel:
-        """The judges of one kind in round `number`."""
         return self._panel(contest(kind, number), coaching if kind == "coach" else deciding)
 
     def _panel(self, asked: Contest, of: Callable[[Settings], Settings]) -> Panel:

@@ -37,7 +37,6 @@ class AskingStage(Stage):
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def open_turns(self) -> Iterator[calls.Job]:
-        """A job for everything that is not there yet, in the order of the files."""
         raise NotImplementedError
 
     def recalled(self) -> bool:

@@ -158,8 +158,6 @@ def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark:
 
 @dataclass
 class Suspect:
-    """One turn that waits for the auditor."""
-
     stage: Suspects
     item: str
     path: Path

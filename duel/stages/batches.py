@@ -46,20 +46,17 @@ def main(arguments: Namespace) -> int:
         elif arguments.wait:
             wait(rows, workspace, settings, [batch for batch in running if batch.state != "out"])
         else:
-            print("\n".join(map(told, running)) or "no batch is out")
+            for batch in running:
+                state, cost = batch.status or batch.state, f"at most ${batch.worst_cost:,.2f}"
+                words = (batch.id, batch.stage, batch.model, batch.provider, f"{batch.requests:,} requests")
+                print("\t".join(printable(word) for word in (*words, state, batch.at, cost)))
+            if not running:
+                print("no batch is out")
     return EXIT_FINISHED
-
-
-def told(batch: Batch) -> str:
-    status = batch.status or batch.state
-    cost = f"at most ${batch.worst_cost:,.2f}"
-    words = (batch.id, batch.stage, batch.model, batch.provider, f"{batch.requests:,} requests", status, batch.at, cost)
-    return "\t".join(printable(word) for word in words)
 
 
 @synchronous
 async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, running: list[Batch]) -> None:
-    """Take in what comes, endpoint by endpoint."""
     from duel.calls.batches.prefill import bring_home
 
     for role in ("writer", "judge"):

@@ -15,6 +15,7 @@ commands, once without and once with what they printed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -33,6 +34,7 @@ from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
 from duel.stages import asking, command_line, execute
+from duel.stages.verify import pull_requests, rollouts_of
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -50,11 +52,7 @@ class KnownQuestion(OpenPair):
     votes: list[Any] = field(default_factory=list)
 
     async def work(self, ask: calls.Ask) -> None:
-        """Ask for every vote."""
-        import asyncio
-
-        keys = list(self.questions)
-        self.votes = await asyncio.gather(*(self._vote(ask, key, None) for key in keys))
+        self.votes = await asyncio.gather(*(self._vote(ask, key, None) for key in list(self.questions)))
 
     @property
     def said(self) -> dict[str, tuple[float | None, ...]]:
@@ -79,7 +77,6 @@ async def run_async(
     budget: float | None = None,
     offline: bool = False,
 ) -> Result:
-    """Ask, then count; `found` is what report/judges.json holds."""
     if labels:
         pairs, said = judge_figures.read_labels(Path(labels))
         found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
@@ -90,7 +87,15 @@ async def run_async(
         pairs = drawn(workspace, settings, each, rollouts, offline)
         jobs = questions(stage, await with_observations(workspace, settings, pairs, offline))
         summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), budget=budget, url=url)
-    found = {arm: _of_arm([job for job in jobs if job.arm == arm and job.votes]) for arm in ARMS}
+    found = {}
+    for arm in ARMS:
+        asked = [job for job in jobs if job.arm == arm and job.votes]
+        spoken = {(judge, job.known.id): values for job in asked for judge, values in job.said.items()}
+        costs: dict[tuple[str, str], float] = {}
+        for job in asked:
+            for vote in job.votes:
+                costs[vote.judge, job.known.id] = costs.get((vote.judge, job.known.id), 0.0) + (vote.cost or 0.0)
+        found[arm] = _figures([job.known for job in asked], spoken, costs)
     tell(workspace, found)
     result = stage.finish(summary, found)
     open_votes = any(row["unparsed"] for arm in ARMS for row in found.get(arm, {}).get("judges", ()))
@@ -118,8 +123,6 @@ def plan(
 
 def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, offline: bool) -> list[KnownPair]:
     """At most `each` pairs of a kind. Raises SourceError where there are none."""
-    from duel.stages.verify import rollouts_of
-
     told = (known_truth.by_execution(path.stem, answer) for path, answer in workspace.answers([]))
     pairs = [pair for pair in told if pair is not None]
     for row in islice(rollouts_of(workspace, settings, "", offline), rollouts):
@@ -132,10 +135,8 @@ def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, of
 async def with_observations(
     workspace: Workspace, settings: Settings, pairs: Sequence[KnownPair], offline: bool
 ) -> list[KnownPair]:
-    """The pairs with what both commands did, where this machine can run them."""
     from duel.execution import backends
     from duel.execution.replay import Task, observe_all
-    from duel.stages.verify import pull_requests
 
     if settings.execute.backend == "off":
         return list(pairs)
@@ -167,26 +168,16 @@ def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
     panel, made = Panel(stage), []
     for known in pairs:
         better = known_truth.better_is_challenger(known)
-        texts = (known.worse, known.better) if better else (known.better, known.worse)
-        pair = rubric.JudgedPair(known.id, known.messages, *texts)
-        answer = Answer(
-            instance_id=known.instance_id, king=texts[0], challenger=texts[1], messages=list(known.messages)
-        )
+        king, challenger = (known.worse, known.better) if better else (known.better, known.worse)
+        pair = rubric.JudgedPair(known.id, known.messages, king, challenger)
+        told = {"instance_id": known.instance_id, "king": king, "challenger": challenger}
+        answer = Answer(**told, messages=list(known.messages))
         made.append(KnownQuestion(panel, pair, answer, None, known=known, arm="without"))
         if known.evidence and rubric.fair(*known.evidence):
             good, bad = map(rubric.told, known.evidence)
             seen = replace(pair, item=f"{known.id}#observed", observed=(bad, good) if better else (good, bad))
             made.append(KnownQuestion(panel, seen, answer, None, known=known, arm="with"))
     return made
-
-
-def _of_arm(jobs: Sequence[KnownQuestion]) -> dict[str, Any]:
-    said = {(judge, job.known.id): values for job in jobs for judge, values in job.said.items()}
-    costs: dict[tuple[str, str], float] = {}
-    for job in jobs:
-        for vote in job.votes:
-            costs[vote.judge, job.known.id] = costs.get((vote.judge, job.known.id), 0.0) + (vote.cost or 0.0)
-    return _figures([job.known for job in jobs], said, costs)
 
 
 def _figures(pairs: Sequence[KnownPair], said: Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:

@@ -61,8 +61,6 @@ class Challengers(writing.WritingStage):
     async def write(
         self, ask: calls.Ask, turn: writing.OpenTurn, name: str, question: candidates.Question
     ) -> Candidate:
-        """The better of at most two well-formed replies, with what the audit found in it."""
-
         def leaks_of(reply: str) -> Leaks:
             if turn.commit is None:
                 return Leaks()

@@ -35,7 +35,6 @@ def sides(settings: Settings) -> tuple[Side, ...]:
 
 
 def judged_by_choosers(settings: Settings) -> Settings:
-    """The settings under which candidates of one side are compared."""
     models = settings.choosers or settings.judge.models
     return settings.with_keys(judge={"models": models, "orders": "both", "strategy": "full"})
 
@@ -51,7 +50,6 @@ class Choosing(asking.AskingStage):
         self.panel = Panel(self, CHOICE)
 
     async def driven(self, jobs: Iterable[calls.Job], budget: float | None, offline: bool) -> calls.Summary:
-        """Without choosers, the rules choose."""
         if self.settings.choosers:
             say(f"chosen by {', '.join(self.settings.choosers)}; the duel is judged by {', '.join(self.judges)}")
             return await super().driven(jobs, budget, offline)
@@ -87,8 +85,6 @@ class Choosing(asking.AskingStage):
 
 @dataclass
 class OpenChoice:
-    """One turn whose candidates wait to be chosen among."""
-
     stage: Choosing
     path: Path
     answer: Answer

@@ -49,7 +49,6 @@ class DoctorFinding:
 
 
 def run(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Result:
-    """Look at everything; `found` are the findings."""
     found = list(findings(workspace, settings, offline))
     healthy = all(finding.works or not finding.needed for finding in found)
     return Result("doctor", EXIT_FINISHED if healthy else EXIT_USER, found)

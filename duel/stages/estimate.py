@@ -23,8 +23,8 @@ from duel.workspace import Workspace
 # fixes; the dataset also holds features, so twice that and more.
 HISTORY_BYTES = 17_000
 PULL_BYTES = 12_000
-# A candidate as the judges see it, in bytes: the mean of 1,250 real turns.
-REPLY_BYTES = 850
+# A candidate as the judges see it: the mean of 1,250 real turns has 850 bytes.
+REPLY = "x" * 850
 # Every so many turns end in refined/, as a plan assumes before anything is judged: a quarter to a fifth did in trials.
 REFINED_EVERY = 4
 # Of a large draw at least so many files of 200 turns are looked at: at 100,000 turns all of them took 139 s.
@@ -33,13 +33,10 @@ SAMPLED_FILES = 10
 
 @dataclass(frozen=True)
 class Expected:
-    """One turn of one stage: the requests that it will make at least."""
-
     item: str
     asked: list[Request]
 
     def requests(self) -> list[Request]:
-        """What `duel.calls.plan` counts."""
         return self.asked
 
     async def work(self, ask: object) -> None:
@@ -48,8 +45,6 @@ class Expected:
 
 @dataclass(frozen=True)
 class PlannedTurn:
-    """A turn as far as it is known: its history and the pull request behind it."""
-
     item: str
     instance_id: str
     history: list[Message]
@@ -68,7 +63,7 @@ def sample(workspace: Workspace, settings: Settings) -> TurnSample:
     """The prompts that are there, of a large draw some; where none are drawn yet, a typical one for all."""
     every = workspace.prompt_files()
     if not every:
-        return TurnSample([typical()], settings.sample.n)
+        return typical(settings)
     files = every[:: max(1, len(every) // SAMPLED_FILES)]
     stage = Stage("plan", workspace, settings)
     looked_at, turns = 0, []
@@ -82,13 +77,19 @@ def sample(workspace: Workspace, settings: Settings) -> TurnSample:
     return TurnSample(turns, 1.0 if whole else workspace.count_prompts() / looked_at)
 
 
+def typical(settings: Settings) -> TurnSample:
+    history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
+    turn = PlannedTurn("a turn", "a turn", history, Commit(instance_id="a turn", patch="x" * PULL_BYTES))
+    return TurnSample([turn], settings.sample.n)
+
+
 def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask of these turns. Nothing is asked or written."""
     jobs = {"king": kings, "challenger": challengers, "judge": judges}
     if settings.choosers:
         jobs[choose.NAME] = choices
     if settings.audit.auditor:
-        jobs["auditor"] = audits
+        jobs[audit.AUDITOR] = audits
     if settings.refine.held_out:
         jobs["refine"] = rewrites
     common = {"workspace": workspace, "settings": settings, "offline": offline}
@@ -99,32 +100,19 @@ def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offli
 
 
 def cost_of(plans: list[calls.Plan]) -> str:
-    """What plans cost at most, in words."""
     known = [plan.cost for plan in plans if plan.cost is not None]
     unknown = "" if len(known) == len(plans) else " and what has an unknown price"
     return f"at most ${sum(known):,.2f}{unknown}"
 
 
-def cost_of_a_draw(workspace: Workspace, settings: Settings) -> str:
-    """What it costs at most to answer and judge a draw of typical turns."""
-    return cost_of(plans(TurnSample([typical()], settings.sample.n), workspace, settings))
-
-
-def typical() -> PlannedTurn:
-    """A turn of the dataset's average length."""
-    history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
-    return PlannedTurn("a turn", "a turn", history, Commit(instance_id="a turn", patch="x" * PULL_BYTES))
-
-
 def kings(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """What king.py will ask."""
     numbered = candidates.Numbered(settings)
     for turn in turns:
         yield Expected(turn.item, [question.request for question in numbered.of("king", turn.item, turn.history)])
 
 
 def challengers(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """What ch.py will ask: without a pull request it drops the turn, or asks a second blind writer in mode 1."""
+    """Without a pull request ch.py drops the turn, or asks a second blind writer in mode 1."""
     numbered = candidates.Numbered(settings)
     for turn in turns:
         if turn.commit is not None or settings.duel.mode == 1:
@@ -134,38 +122,35 @@ def challengers(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Ex
 
 
 def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """What `duel audit` will ask the auditor, if nothing keeps a turn out: every fifth of the turns."""
+    """What the auditor is asked if nothing keeps a turn out: every fifth of the turns."""
     known = ((turn, turn.commit) for turn in turns if turn.commit is not None)
     for turn, commit in islice(known, 0, None, round(1 / auditor.SHARE)):
-        answer = Answer(instance_id=turn.instance_id, king="", challenger="x" * REPLY_BYTES, messages=turn.history)
-        asked = audit.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))
-        yield Expected(turn.item, [asked])
+        answer = Answer(instance_id=turn.instance_id, king="", challenger=REPLY, messages=turn.history)
+        yield Expected(turn.item, [audit.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))])
 
 
 def choices(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """What the choosers will be asked: a duel less than there are candidates, on each side."""
+    """A duel less than there are candidates, on each side."""
     duels = sum(len(settings.writers(side)) - 1 for side in choose.sides(settings))
     judged = choose.judged_by_choosers(settings)
     for turn in turns:
-        pair = rubric.JudgedPair(turn.item, turn.history, "x" * REPLY_BYTES, "x" * REPLY_BYTES + ".")
+        pair = rubric.JudgedPair(turn.item, turn.history, REPLY, REPLY + ".")
         yield Expected(turn.item, list(rubric.requests(pair, judged, b"").values()) * duels)
 
 
 def judges(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """What validate.py will ask of the panel, with candidates of typical length where none are written."""
-    reply = "x" * REPLY_BYTES
     for turn in turns:
-        answer = Answer(instance_id=turn.instance_id, king=reply, challenger=reply + ".", messages=turn.history)
+        answer = Answer(instance_id=turn.instance_id, king=REPLY, challenger=REPLY + ".", messages=turn.history)
         pair = rubric.pair_of(turn.item, answer, settings.duel.mode)
         yield Expected(turn.item, list(rubric.requests(pair, settings, b"").values()))
 
 
 def rewrites(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """What `duel refine` will ask in all its rounds, and the judges of what it writes."""
-    chosen, reply = list(islice(turns, 0, None, REFINED_EVERY)), "x" * REPLY_BYTES
+    chosen = list(islice(turns, 0, None, REFINED_EVERY))
     for place, (turn, asked) in enumerate(zip(chosen, challengers(chosen, settings), strict=False)):
-        answer = Answer(instance_id=turn.instance_id, king=reply, messages=turn.history)
-        votes = rewrite_votes(asked.item, answer, reply, settings, place)
+        answer = Answer(instance_id=turn.instance_id, king=REPLY, messages=turn.history)
+        votes = rewrite_votes(asked.item, answer, REPLY, settings, place)
         yield Expected(asked.item, [asked.asked[0], *votes] * settings.refine.rounds)
 
 

@@ -125,9 +125,9 @@ class Work(Stage):
         task = Task(str(path), start, answer.messages, texts)
 
         def stands(one: Candidate) -> bool:
-            seen = one.observed
-            plan_now = plan(self.executor, task, texts[one.id], self.rules)
-            return seen is not None and seen.plan == plan_now and seen.reason not in OPEN
+            if one.observed is None or one.observed.reason in OPEN:
+                return False
+            return one.observed.plan == plan(self.executor, task, texts[one.id], self.rules)
 
         # One stale candidate: the history is replayed anyway, and the others come back from the same state.
         stale = self.again or not all(stands(one) for one in answer.candidates if one.id in texts)
@@ -155,7 +155,6 @@ class Work(Stage):
             self.drop(path.name, answer.instance_id, reason, detail)
 
     def result(self) -> Result:
-        """Save the figures and what has no evidence, and say how it went."""
         found = {
             "executor": self.executor.describe(),
             "turns": self.turns,

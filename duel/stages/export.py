@@ -75,10 +75,9 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
 
 
 def _flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add(
-        "--format", default="sft", metavar="NAMES", help=f"with commas, of: {', '.join(formats.FORMATS)} (default: sft)"
-    )
+    add, families = parser.add_argument, ", ".join(chat_tokens.FAMILIES)
+    names = f"with commas, of: {', '.join(formats.FORMATS)} (default: sft)"
+    add("--format", default="sft", metavar="NAMES", help=names)
     add("--from", dest="source", metavar="PATH", help="a trajectory file, folder or glob in place of the duel's turns")
     add("--buckets", default="final", metavar="NAMES", help="final, refined (default: final)")
     add("--defeat-pairs", action="store_true", help="also the turns of defeat/ that the king won as clearly")
@@ -100,14 +99,9 @@ def _flags(parser: Parser) -> None:
         choices=("text", "think", "reasoning_content"),
         help="where thoughts stand (default: text)",
     )
-    add(
-        "--chat-tokens",
-        default="all",
-        choices=("all", "none", *chat_tokens.FAMILIES),
-        metavar="FAMILY",
-        help=f"break the control tokens of this family of chat templates: all, none, {', '.join(chat_tokens.FAMILIES)}"
-        " (default: all)",
-    )
+    known = ("all", "none", *chat_tokens.FAMILIES)
+    what = f"break the control tokens of this family of chat templates: all, none, {families} (default: all)"
+    add("--chat-tokens", default="all", choices=known, metavar="FAMILY", help=what)
     add("--weights", action="store_true", help="columns `weight`, `margin` and `score_expected` in each row")
     add("--balance", choices=("style", "repo", "license"), help="none holds more than an even share")
     add("--system", type=Path, metavar="FILE", help="the system prompt to write in place of the recorded one")
@@ -117,7 +111,6 @@ def _flags(parser: Parser) -> None:
 
 
 def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: Handover) -> list[Example]:
-    """Every example of the source that was asked for."""
     from duel.exports import duels, trajectories
 
     if asked.source:
@@ -146,8 +139,8 @@ def choose(
 
     steps = {"audit": quality.clean(settings, benchmarks)}
     told = asked.source and any(example.resolved is not None for example in examples)
-    guided = any(example.refused for example in examples)
-    if told and not guided and quality.PAIR_FORMATS.issuperset(asked.format.split(",")):
+    paired = quality.PAIR_FORMATS.issuperset(asked.format.split(","))
+    if told and paired and not any(example.refused for example in examples):
         steps["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
     for name, verdict in quality.filters_of(asked.filter).items():
         steps[f"filter {name}"] = quality.kept_where(verdict)
@@ -170,7 +163,6 @@ def choose(
 
 
 def positive(text: str) -> int:
-    """A number of at least one."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"must be a number of at least 1: {text}")
     return int(text)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from argparse import Namespace
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -78,7 +78,7 @@ class Guiding(asking.AskingStage):
 
     @asynccontextmanager
     async def at_work(self, offline: bool) -> AsyncIterator[None]:
-        """What runs commands, and what runs tests. Raises UserError that says how to get them."""
+        """Open what runs commands and tests. Raises UserError that says how to get them."""
         from duel.execution import backends
 
         settings = self.settings
@@ -124,7 +124,17 @@ class Guiding(asking.AskingStage):
                 continue
             record = workspace.read(workspace.guided_path(name), Guided) if name in made else None
             if record is None or self.again or made[name] != (self.round, True):
-                record = fresh(self, commit, openings.get(name, ()), record)
+                record = Guided(
+                    **self.made,
+                    round=self.round,
+                    task=name,
+                    repo=commit.repo,
+                    base_commit=commit.commit,
+                    license=commit.license,
+                    held_out=chance(settings.sample.seed, "held out", name) < settings.guide.held_out,
+                    opening=opening(commit, openings.get(name, ())),
+                    rounds=[run for run in (record.every_round() if record else ()) if run.round < self.round],
+                )
             if record.is_done:
                 self.finished += 1
                 continue
@@ -149,21 +159,6 @@ class Guiding(asking.AskingStage):
         return found
 
 
-def fresh(stage: Guiding, commit: Commit, told: Sequence[Message], before: Guided | None) -> Guided:
-    """A record at its beginning, with the rounds before it."""
-    return Guided(
-        **stage.made,
-        round=stage.round,
-        task=commit.instance_id,
-        repo=commit.repo,
-        base_commit=commit.commit,
-        license=commit.license,
-        held_out=chance(stage.settings.sample.seed, "held out", commit.instance_id) < stage.settings.guide.held_out,
-        opening=opening(commit, told),
-        rounds=[run for run in (before.every_round() if before else ()) if run.round < stage.round],
-    )
-
-
 def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
     """Instructions and issue: `told` by the dataset where a prompt of the pull request was drawn, else our own."""
     if [message.role for message in told] == ["system", "user"]:
@@ -175,8 +170,6 @@ def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
 
 @dataclass
 class GuidedTask:
-    """One task that waits to be guided."""
-
     stage: Guiding
     item: str
     commit: Commit
@@ -201,42 +194,34 @@ class GuidedTask:
     async def work(self, ask: calls.Ask) -> None:
         """Both runs to their ends; the agent alone comes first, where it is to be measured."""
         record, stage = self.record, self.stage
-        supervision = Supervision(record, stage.settings, self.mark, ask, self._save)
+
+        def save() -> None:
+            stage.workspace.save(stage.workspace.guided_path(self.item), record)
+
+        supervision = Supervision(record, stage.settings, self.mark, ask, save)
         async with stage.states:
             if record.held_out and not record.solo_outcome:
-                async with self._episode(ask) as alone:
-                    outcome = await supervision.solo(alone)
-                record.solo_resolved = await self._resolved(outcome, alone.messages)
-                record.solo_outcome = outcome
-            async with self._episode(ask) as episode:
-                outcome = await supervision.guided(episode)
-            record.resolved = await self._resolved(outcome, episode.messages)
-            record.outcome = outcome
-            self._save()
+                record.solo_outcome, record.solo_resolved = await self._run(ask, supervision.solo)
+            record.outcome, record.resolved = await self._run(ask, supervision.guided)
+            save()
 
-    @asynccontextmanager
-    async def _episode(self, ask: calls.Ask) -> AsyncIterator[Episode]:
+    async def _run(self, ask: calls.Ask, run: Callable[[Episode], Awaitable[str]]) -> tuple[str, bool | None]:
+        """How a run in a fresh sandbox ended, and whether the issue's own tests pass: None where they say nothing."""
         from duel.execution import harness as harnesses
 
         if ask.stopped:  # before a checkout is laid out for nothing
             raise asyncio.CancelledError
-        messages = list(self.record.opening)
-        harness = harnesses.of(messages, self.stage.settings.execute.output_chars)
-        state = await self.stage.executor.state(start_of(self.commit, messages))
+        stage, messages = self.stage, list(self.record.opening)
+        harness = harnesses.of(messages, stage.settings.execute.output_chars)
+        state = await stage.executor.state(start_of(self.commit, messages))
         try:
-            yield Episode(state, harness, messages, self.stage.commands)
+            outcome = await run(Episode(state, harness, messages, stage.commands))
         finally:
             await state.close()
-
-    async def _resolved(self, outcome: str, messages: Sequence[Message]) -> bool | None:
-        """True if a run was submitted and the issue's own tests pass; None where tests say nothing."""
-        if self.stage.verifier is None:
-            return None
-        found = await self.stage.verifier.verify(attempt_of(self.item, self.commit, messages))
-        return None if found.resolved is None else found.resolved and outcome == "submitted"
-
-    def _save(self) -> None:
-        self.stage.workspace.save(self.stage.workspace.guided_path(self.item), self.record)
+        if stage.verifier is None:
+            return outcome, None
+        found = await stage.verifier.verify(attempt_of(self.item, self.commit, messages))
+        return outcome, None if found.resolved is None else found.resolved and outcome == "submitted"
 
 
 run_async = partial(asking.run_async, Guiding)

@@ -27,7 +27,6 @@ CHUTES_API_KEY=
 
 
 def run(workspace: Workspace) -> Result:
-    """Write both files; `found` lists those that were written."""
     lines = ["# Every key is optional and stands here with its default. docs/settings.md has the same as a table."]
     for section, about, keys in told():
         lines += ["", f"# {about}", f"# [{section}]" if section.startswith("prices") else f"[{section}]"]

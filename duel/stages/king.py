@@ -23,8 +23,6 @@ from duel.synchronous import synchronous
 
 
 class Kings(writing.WritingStage):
-    """The stage: blind candidates for every prompt."""
-
     NAME, SIDE, COMMAND = "king", "king", "king.py"
 
     def open_turns(self) -> Iterator[writing.OpenTurn]:

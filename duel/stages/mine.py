@@ -36,18 +36,29 @@ if TYPE_CHECKING:
 
 
 def run(workspace: Workspace, settings: Settings | None = None, **named: Any) -> Result:
-    """Mine sessions. `named` are the options of the command line by name."""
+    from duel.sources.mining import mined
+
     asked = options(add_arguments, named)
     if (asked.min_turns is not None and asked.min_turns < 1) or asked.limit < 0:
         raise SettingsError("`--min-turns` and `--limit` count sessions and turns", hint="give a positive number")
     out = asked.out or workspace.root / "mined.parquet"
+    beside = out.with_name(f"{out.stem}-pulls{out.suffix}")
     mine = sessions(asked)
     if asked.dry_run:
         mine.show()
         mine.account.say()
         return Result("mine")
     with workspace.lock("mined", "duel mine"):
-        write(mine, out, asked.keep_tools)
+        # Both files appear whole or not at all; a run that takes nothing leaves an earlier run's files as they were.
+        rows, pulls = mined.RowWriter(out, mined.TRAJECTORY_COLUMNS), mined.RowWriter(beside, mined.PULL_COLUMNS)
+        with rows, pulls:
+            for found in mine.sessions():
+                row = mined.row(found, asked.keep_tools)
+                rows.add(row)
+                if found.commit is not None:
+                    pulls.add(mined.pull_row(row, found, found.commit))
+        if rows.rows and not pulls.rows:
+            beside.unlink(missing_ok=True)  # the commits of other sessions than those that were written
         workspace.save_dropped("mine", [*mine.account.dropped])
     mine.account.say()
     if not mine.account.taken:
@@ -56,7 +67,7 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
             value=", ".join(mine.places) or "the agents' own folders",
             hint="`--dry-run` shows what is there; report/dropped.jsonl says why each was left out",
         )
-    say(f"wrote {out}" + (f" and {pulls_path(out).name}" if mine.account.commits else ""))
+    say(f"wrote {out}" + (f" and {beside.name}" if mine.account.commits else ""))
     return Result("mine", found=out)
 
 
@@ -76,36 +87,12 @@ def sessions(asked: Namespace) -> Mine:
 
 
 def recovers(trajectory: MinedTrajectory) -> bool:
-    """True where an action failed and a later one on the same target succeeded."""
     from duel.conversation import dialogue
     from duel.exports import recovery
     from duel.records import Message
 
     messages = [Message.model_validate(message) for message in trajectory.messages]
     return bool(recovery.spans_of(recovery.steps_of(dialogue.parse(messages))))
-
-
-def write(mine: Mine, out: Path, keep_tools: bool) -> None:
-    """Write the rows, and beside them the commits that followed; both files appear whole or not at all.
-
-    A run that takes nothing leaves an earlier run's files as they were.
-    """
-    from duel.sources.mining import mined
-
-    rows = mined.RowWriter(out, mined.TRAJECTORY_COLUMNS)
-    pulls = mined.RowWriter(pulls_path(out), mined.PULL_COLUMNS)
-    with rows, pulls:
-        for found in mine.sessions():
-            row = mined.row(found, keep_tools)
-            rows.add(row)
-            if found.commit is not None:
-                pulls.add(mined.pull_row(row, found, found.commit))
-    if rows.rows and not pulls.rows:
-        pulls_path(out).unlink(missing_ok=True)  # the commits of other sessions than those that were written
-
-
-def pulls_path(out: Path) -> Path:
-    return out.with_name(f"{out.stem}-pulls{out.suffix}")
 
 
 def codes(trajectory: MinedTrajectory) -> bool:
@@ -118,27 +105,23 @@ FILTERS = {"error-recovery": recovers, "coding": codes}
 def add_arguments(parser: Parser) -> None:
     from duel.sources.sessions import session_formats
 
-    known = ", ".join(session_formats.formats())
-    parser.add_argument("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
-    parser.add_argument(
-        "--format", choices=session_formats.formats(), default="", metavar="NAME", help=f"read as {known}"
-    )
-    parser.add_argument("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
-    parser.add_argument("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
-    parser.add_argument("--project", metavar="GLOB", default="", help="only this folder or repository")
-    parser.add_argument(
-        "--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)"
-    )
-    parser.add_argument("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
-    parser.add_argument("--filter", choices=tuple(FILTERS), help="recovered from an error; holds code")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
-    parser.add_argument("--split", default="train", help="split of a Hub dataset")
-    parser.add_argument("--all-branches", action="store_true", help="also what was rewound or left")
-    parser.add_argument("--thinking", action="store_true", help="open each thought with what the model thought")
-    parser.add_argument("--keep-tools", action="store_true", help="also keep the native tool calls, for duel export")
-    parser.add_argument("--no-commits", action="store_true", help="do not look for the commit that followed")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be taken and write nothing")
+    add, known = parser.add_argument, session_formats.formats()
+    add("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
+    add("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
+    add("--format", choices=known, default="", metavar="NAME", help=f"read as {', '.join(known)}")
+    add("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
+    add("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
+    add("--project", metavar="GLOB", default="", help="only this folder or repository")
+    add("--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)")
+    add("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
+    add("--filter", choices=tuple(FILTERS), help="recovered from an error; holds code")
+    add("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
+    add("--split", default="train", help="split of a Hub dataset")
+    add("--all-branches", action="store_true", help="also what was rewound or left")
+    add("--thinking", action="store_true", help="open each thought with what the model thought")
+    add("--keep-tools", action="store_true", help="also keep the native tool calls, for duel export")
+    add("--no-commits", action="store_true", help="do not look for the commit that followed")
+    add("--dry-run", action="store_true", help="show what would be taken and write nothing")
 
 
 def main(arguments: Namespace) -> int:

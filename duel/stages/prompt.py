@@ -162,8 +162,9 @@ def remembered(workspace: Workspace, settings: Settings) -> Settings:
     if usual | mark["configured"] != configured:
         from duel.stages import estimate
 
+        cost = estimate.cost_of(estimate.plans(estimate.typical(settings), workspace, settings))
         say("[sample] has changed since the draw that lies here: it is drawn anew")
-        say(f"to answer and judge {configured['n']:,} turns costs {estimate.cost_of_a_draw(workspace, settings)}")
+        say(f"to answer and judge {configured['n']:,} turns costs {cost}")
         return settings
     try:
         sample = SampleSection.model_validate(mark["sample"])

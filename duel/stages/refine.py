@@ -74,7 +74,6 @@ class Rewriting(asking.AskingStage):
 
     @asynccontextmanager
     async def at_work(self, offline: bool) -> AsyncIterator[None]:
-        """The checks of `duel audit` are made ready."""
         from duel.audit.contamination import Benchmarks
         from duel.audit.workspace_audit import Examiner
 
@@ -161,8 +160,6 @@ class Rewriting(asking.AskingStage):
 
 @dataclass
 class RewrittenTurn:
-    """One turn that waits for its rewrite."""
-
     stage: Rewriting
     path: Path
     answer: Answer
@@ -186,7 +183,6 @@ class RewrittenTurn:
         return self.path.stem
 
     def _request(self, mark: str) -> calls.Request:
-        """The challenger's question, its own turn, and the reasons between lines that carry `mark`."""
         settings, answer = self.stage.settings, self.answer
         opponent = answer.king if settings.duel.mode == 2 else answer.assistant
         told = for_writer(self.votes, self.own, opponent, answer.messages)

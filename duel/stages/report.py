@@ -57,7 +57,6 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
 
 
 def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
-    """Everything anew: the summary, what to tell, and whether all of it could be read."""
     from duel.reporting import charts, markdown, report_sections
     from duel.reporting.kept import Shelves
     from duel.reporting.listed_turns import Reader

@@ -91,7 +91,6 @@ def serve(
     port: int | None,
     until: Callable[[str], None],
 ) -> Result:
-    """Draw and serve the page of `rater` while `until`, called with its address, has not returned."""
     from duel.review.ballot_box import read_votes
     from duel.review.review_page import page
     from duel.review.review_server import serving
@@ -110,27 +109,23 @@ def serve(
 
 def judged(workspace: Workspace, settings: Settings) -> list[Score]:
     """The turns that may be drawn: those that the gate counts, whose score is on the texts that are there now."""
-    scores = {path.stem: score for path, score in workspace.scores([]) if score.parsed}
-    answers = workspace.answers([]) if scores else ()
-    found = [
-        scores[path.stem]
-        for path, answer in answers
-        if path.stem in scores and counts(scores[path.stem], answer, settings)
-    ]
-    if not found:
-        raise UserError("there are no judged turns", where=workspace.root / "score", hint="run validate.py first")
-    return found
-
-
-def counts(score: Score, answer: Answer, settings: Settings) -> bool:
-    """True for a score on the present texts of a turn that could be kept."""
     from duel import placement
     from duel.judging.rubric import fingerprint, pair_of
 
-    if score.mode != settings.duel.mode or placement.obstacle(answer.audit("challenger"), settings):
-        return False
-    texts = fingerprint(pair_of(score.file, answer, score.mode, settings.judge.observed))
-    return score.made_with.get("candidates", texts) == texts
+    scores = {path.stem: score for path, score in workspace.scores([]) if score.parsed}
+    found = []
+    for path, answer in workspace.answers([]) if scores else ():
+        score = scores.get(path.stem)
+        if score is None or score.mode != settings.duel.mode:
+            continue
+        if placement.obstacle(answer.audit("challenger"), settings):
+            continue
+        texts = fingerprint(pair_of(score.file, answer, score.mode, settings.judge.observed))
+        if score.made_with.get("candidates", texts) == texts:
+            found.append(score)
+    if not found:
+        raise UserError("there are no judged turns", where=workspace.root / "score", hint="run validate.py first")
+    return found
 
 
 def drawn_for(
@@ -181,20 +176,20 @@ def rows_of(file: Path) -> list[object]:
     """The lines of a file of votes; one that is no JSON stays text, which is set aside as no vote."""
     import orjson
 
-    def row(line: bytes) -> object:
-        try:
-            return orjson.loads(line)
-        except ValueError:
-            return line[:200]
-
+    rows: list[object] = []
     try:
-        return [row(line) for line in file.read_bytes().splitlines() if line.strip()]
+        lines = file.read_bytes().splitlines()
     except OSError as error:
         raise UserError("cannot read the votes", where=file, value=error.strerror) from None
+    for line in filter(bytes.strip, lines):
+        try:
+            rows.append(orjson.loads(line))
+        except ValueError:
+            rows.append(line[:200])
+    return rows
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:
-    """What all votes in the workspace say of `scores`."""
     from duel.review.ballot_box import read_votes
     from duel.review.calibration import calibrate
 
@@ -213,7 +208,6 @@ def say_refused(taken: Taken) -> None:
 
 
 def say_people(people: People) -> None:
-    """What people's votes come to, in a few lines."""
     from duel.reporting import wording
 
     if not people.labels:
@@ -228,33 +222,32 @@ def say_people(people: People) -> None:
 
 
 def say_labels_needed(people: People, settings: Settings) -> None:
-    """What voting can show, before anyone starts."""
     needed = ", ".join(f"{people.labels_needed[lead]:,} labels a lead of {lead}" for lead in LEADS)
     say(f"with a chance of 80 % and in score points: {needed}; under {settings.review.labels_min} nothing is decided")
 
 
 def add_arguments(parser: Parser) -> None:
     parser.with_offline()
-    parser.add_argument("--rater", default="", metavar="NAME", help="who votes (default: the name of the account)")
-    parser.add_argument("--count", type=int, default=COUNT, help=f"turns drawn for this person (default: {COUNT})")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page as one file")
-    parser.add_argument("--take", type=Path, metavar="FILE", help="take the votes that such a page gave back")
-    parser.add_argument("--browse", nargs="+", default=[], metavar="TURN", help="also show these turns; never counted")
-    parser.add_argument("--figures", action="store_true", help="say what people's votes make of the panel")
-    parser.add_argument("--port", type=int, help="where the page is served (default: one of this person's own)")
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    parser.add_argument("--json", action="store_true", help="print people's figures as JSON on standard output")
+    add = parser.add_argument
+    add("--rater", default="", metavar="NAME", help="who votes (default: the name of the account)")
+    add("--count", type=int, default=COUNT, help=f"turns drawn for this person (default: {COUNT})")
+    add("--page", type=Path, metavar="FILE", help="write the page as one file")
+    add("--take", type=Path, metavar="FILE", help="take the votes that such a page gave back")
+    add("--browse", nargs="+", default=[], metavar="TURN", help="also show these turns; never counted")
+    add("--figures", action="store_true", help="say what people's votes make of the panel")
+    add("--port", type=int, help="where the page is served (default: one of this person's own)")
+    add("--open", action="store_true", help="open the page in the browser")
+    add("--json", action="store_true", help="print people's figures as JSON on standard output")
 
 
 def main(arguments: Namespace) -> int:
-    rater = arguments.rater or account()
+    rater, count, browse = arguments.rater or account(), arguments.count, arguments.browse
     if not RATER_NAME.fullmatch(rater) or (rater.startswith(STAND_IN) and not arguments.offline):
         raise SettingsError("this is no name for a rater", where="--rater", value=rater, hint="letters, digits, . _ -")
-    if arguments.count < 1:
-        raise SettingsError("--count takes a number of turns", value=arguments.count)
+    if count < 1:
+        raise SettingsError("--count takes a number of turns", value=count)
     workspace, settings = opened(arguments)
-    quiet = arguments.page or arguments.take or arguments.figures or arguments.offline
-    if quiet:
+    if arguments.page or arguments.take or arguments.figures or arguments.offline:
         names = ("count", "page", "take", "browse", "offline")
         result = run(workspace, settings, rater=rater, **{name: getattr(arguments, name) for name in names})
     else:
@@ -269,7 +262,7 @@ def main(arguments: Namespace) -> int:
                     time.sleep(3600)
             say()
 
-        result = serve(workspace, settings, rater, arguments.count, arguments.browse, arguments.port, wait)
+        result = serve(workspace, settings, rater, count, browse, arguments.port, wait)
     say_people(result.found)
     if arguments.json:
         print(result.found.model_dump_json(indent=2))
@@ -277,7 +270,6 @@ def main(arguments: Namespace) -> int:
 
 
 def account() -> str:
-    """The name of the account, as far as it can be a rater's."""
     try:
         return re.sub(r"[^A-Za-z0-9._-]", "", getpass.getuser()).lstrip("._-") or "me"
     except (KeyError, OSError):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,15 @@ from duel.bookkeeping import LeftOut, Result, Stage
 from duel.command import Parser, say
 from duel.errors import SettingsError
 from duel.offline import endpoint_url
-from duel.stages import asking, given, opened, options
+from duel.settings import Settings
+from duel.stages import asking, command_line, options
 from duel.synchronous import synchronous
-from duel.workspace import file_name
+from duel.workspace import Workspace, file_name
 
 if TYPE_CHECKING:
     from duel.scaling.scaled_rows import Kind, ScaledRow
-    from duel.settings import Settings
-    from duel.workspace import Workspace
+
+CHILDREN_OF: list[Kind] = ["synthetic", "public", "sessions"]
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
@@ -51,103 +52,71 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         return found if isinstance(found, Result) else Result("scale", found=found)
 
 
-def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments, begins=True)
-    result = run(workspace, settings, **given(arguments))
-    print("\n".join(result.found))
-    return result.exit_code
-
-
 def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    """All sources into one set."""
     from duel.audit.benchmark_lists import OF_FUNCTIONS
     from duel.audit.contamination import Benchmarks
     from duel.exports import formats, splits
     from duel.scaling.combine import Wanted
     from duel.scaling.combine import combine as write
 
+    words: list[str] = []
+    if asked.refused_words:
+        path, hint = workspace.resolve(asked.refused_words), "a text file with one word a line, without spaces"
+        try:
+            words = [*filter(None, (line.strip().casefold() for line in path.read_text("utf-8").splitlines()))]
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError("cannot be read", where="--refused-words", value=error, hint=hint) from None
+        if wrong := [word for word in words if not re.fullmatch(r"\w+", word)]:
+            raise SettingsError("no single word", where=path, value=wrong[0], hint=hint)
     balance = [name.strip() for name in asked.balance.split(",") if name.strip()]
-    words = frozenset(_words(workspace.resolve(asked.refused_words))) if asked.refused_words else frozenset()
-    wanted = Wanted(formats.named(asked.format), splits.shares_of(asked.split), balance, asked.seed, words)
+    shares, wanted_formats = splits.shares_of(asked.split), formats.named(asked.format)
+    wanted = Wanted(wanted_formats, shares, balance, asked.seed, frozenset(words))
     benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=OF_FUNCTIONS)
     return write(workspace, settings, wanted, benchmarks)
 
 
-def _words(path: Path) -> list[str]:
-    """The words of a file, one a line."""
-    try:
-        found = [line.strip().casefold() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "a text file with one word a line"
-        raise SettingsError("cannot be read", where="--refused-words", value=error, hint=hint) from None
-    if wrong := [word for word in found if word and not re.fullmatch(r"\w+", word)]:
-        raise SettingsError("no single word", where=path, value=wrong[0], hint="one word a line, without spaces")
-    return [*filter(None, found)]
-
-
 def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    """A file of code pairs for each repository."""
     from duel.scaling import code_pairs
-    from duel.scaling.scaled_rows import save
 
     if not asked.place:
         hint = "as in `duel scale pairs ~/src/requests`; bare repositories are taken too"
         raise SettingsError("`duel scale pairs` takes the folders of git repositories", value="no folder", hint=hint)
-    lines, drops = [], LeftOut()
+    drops, places = LeftOut(), [Path(place) for place in asked.place]
     try:
-        for place in map(Path, asked.place):
-            path, count = save(workspace, "pairs", file_name(place.resolve().name), code_pairs.rows(place, drops))
-            lines.append(f"{path.relative_to(workspace.root)}: {count:,} rows")
+        return [_saved(workspace, "pairs", place.resolve().name, code_pairs.rows(place, drops)) for place in places]
     finally:
         _say_left_out(workspace, asked, drops)
-    return lines
 
 
 def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
     """Sessions of one's own, or rows of public sets: a file for each place."""
     from duel.scaling import intake
-    from duel.scaling.scaled_rows import save
     from duel.stages import mine
 
     if not asked.place and asked.what == "public":
         hint = "as in `duel scale public rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers"
         raise SettingsError("`duel scale public` takes files or Hub datasets", value="no place", hint=hint)
+    common = {"format": asked.reader, "limit": asked.limit, "accept_license": asked.accept_license}
+    common |= {"keep_tools": True, "no_commits": True}
     lines: list[str] = []
     left: list[Mapping[str, Any]] = []
     for place in asked.place or [""]:
-        found = mine.sessions(
-            options(
-                mine.add_arguments,
-                {
-                    "place": [place] if place else [],
-                    "format": asked.reader,
-                    "limit": asked.limit,
-                    "keep_tools": True,
-                    "accept_license": asked.accept_license,
-                    "no_commits": True,
-                },
-            )
-        )
+        found = mine.sessions(options(mine.add_arguments, {"place": [place] if place else [], **common}))
         name = intake.name_of(place) if place else "agents"
         rows = intake.from_sessions(found, asked.what, name, asked.license)
         try:
-            path, count = save(workspace, asked.what, file_name(name.removesuffix(".jsonl")), rows)
+            lines.append(_saved(workspace, asked.what, name.removesuffix(".jsonl"), rows))
         finally:
             left += found.account.dropped
             workspace.save_dropped(f"scale {asked.what}", left)
-        lines.append(f"{path.relative_to(workspace.root)}: {count:,} rows")
     return lines
 
 
 def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    """The turns of the buckets."""
     from duel.exports.duels import buckets_of
     from duel.scaling import intake
-    from duel.scaling.scaled_rows import save
 
-    rows = intake.from_buckets(workspace, settings, buckets_of(asked.buckets))
-    path, count = save(workspace, "duels", "turns", rows)
-    return [f"{path.relative_to(workspace.root)}: {count:,} rows"]
+    return [_saved(workspace, "duels", "turns", intake.from_buckets(workspace, settings, buckets_of(asked.buckets)))]
 
 
 def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
@@ -155,8 +124,7 @@ def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Re
     from duel.scaling import agent_tools, episodes
 
     tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
-    drops = LeftOut()
-    wanted = asked.place, asked.count, asked.seed, drops, tools
+    wanted = asked.place, asked.count, asked.seed, (drops := LeftOut()), tools
     rows = synchronous(episodes.drafts)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "synthetic", rows, drops)
 
@@ -165,11 +133,10 @@ def augment(workspace: Workspace, settings: Settings, asked: Namespace) -> Resul
     """Children of the rows of these sources; those of executed rows are executed."""
     from duel.scaling import augmentation
 
-    if unknown := set(asked.place) - {"synthetic", "public", "sessions"}:
-        hint = "`duel scale augment` takes synthetic, public, sessions"
+    if unknown := set(asked.place).difference(CHILDREN_OF):
+        hint = f"`duel scale augment` takes {', '.join(CHILDREN_OF)}"
         raise SettingsError("not a source whose rows have children", value=min(unknown), hint=hint)
-    drops = LeftOut()
-    wanted = asked.place or ["synthetic", "public", "sessions"], asked.count, asked.seed, drops
+    wanted = asked.place or CHILDREN_OF, asked.count, asked.seed, (drops := LeftOut())
     rows = synchronous(augmentation.children)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "augmented", rows, drops)
 
@@ -180,7 +147,6 @@ def _worded(
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
     from duel.scaling.diversity import varied
     from duel.scaling.phrasing import Phrasing
-    from duel.scaling.scaled_rows import save
 
     stage = Stage("scale", workspace, settings, again=asked.again)
     drafts, summary = len(rows), None
@@ -196,9 +162,15 @@ def _worded(
     _say_left_out(workspace, asked, drops)
     if summary and summary.exit_code and not rows:
         return stage.finish(summary, [])
-    path, kept = save(workspace, kind, "plans" if kind == "synthetic" else "children", rows)
-    found = [f"{path.relative_to(workspace.root)}: {kept:,} rows of {drafts:,} drafts"]
+    found = [f"{_saved(workspace, kind, 'plans' if kind == 'synthetic' else 'children', rows)} of {drafts:,} drafts"]
     return stage.finish(summary, found) if summary else Result("scale", found=found, dropped=drops)
+
+
+def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> str:
+    from duel.scaling.scaled_rows import save
+
+    path, count = save(workspace, kind, file_name(name), rows)
+    return f"{path.relative_to(workspace.root)}: {count:,} rows"
 
 
 def _say_left_out(workspace: Workspace, asked: Namespace, drops: LeftOut) -> None:
@@ -218,17 +190,12 @@ SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace], list[str] | Re
 }
 
 
-def add_arguments(parser: Parser) -> None:
-    """The options of the command line."""
-    parser.with_offline().with_spending()
+def _flags(parser: Parser) -> None:
+    parser.with_spending()
     add = parser.add_argument
     add("what", nargs="?", choices=tuple(SUBCOMMANDS), default="combine", help="what to do (default: combine)")
-    add(
-        "place",
-        nargs="*",
-        help="pairs: git repositories; public, sessions: files, folders, Hub ids; synthesize: OWNER/NAME@COMMIT; "
-        "augment: synthetic, public, sessions",
-    )
+    what = "pairs: git repositories; public, sessions: files, folders, Hub ids; synthesize: OWNER/NAME@COMMIT"
+    add("place", nargs="*", help=f"{what}; augment: {', '.join(CHILDREN_OF)}")
     add("--format", default="trl-tools,openai-tools", metavar="NAMES", help="combine: formats of duel export")
     add("--reader", default="", metavar="NAME", help="public, sessions: read as this format of duel mine")
     add("--limit", type=int, default=0, metavar="N", help="public, sessions: stop after N")
@@ -240,10 +207,10 @@ def add_arguments(parser: Parser) -> None:
     add("--plain", action="store_true", help="synthesize, augment: ask no model for words")
     add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
     add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
-    add(
-        "--refused-words",
-        default="",
-        metavar="FILE",
-        help="combine: words, one a line, that cost a row",
-    )
+    add("--refused-words", default="", metavar="FILE", help="combine: words, one a line, that cost a row")
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")
+
+
+add_arguments, main = command_line(
+    run, flags=_flags, show=lambda lines, _: print("\n".join(lines)), begins=lambda _: True
+)

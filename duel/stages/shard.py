@@ -22,7 +22,6 @@ from duel.workspace import Workspace
 
 
 def split(workspace: Workspace, settings: Settings, shards: int) -> Result:
-    """Make the shards; `found` is how many turns each has."""
     from duel.cluster.shards import split as split_workspace
 
     if not 1 <= shards <= 9999:

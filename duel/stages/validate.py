@@ -174,7 +174,6 @@ async def judged(
 
 
 def final_turns(panel: Panel) -> Iterator[tuple[Path, Answer]]:
-    """The answers whose score puts them into `final/`."""
     for path, answer in Survey(Stage("confirm", panel.workspace, panel.settings)).judgeable():
         kept = panel.kept(path.stem)
         score = kept.score if kept is not None else None

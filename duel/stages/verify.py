@@ -155,7 +155,6 @@ def attempts(
 
 
 def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt:
-    """A run with the tests of its pull request's further columns."""
     from duel.execution.verification import Attempt
 
     extras = commit.model_extra or {}

@@ -46,13 +46,12 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.stages import audit, challenger, choose, execute, king, refine, report, review, validate
+    from duel.calls.ledger import spent
+    from duel.stages import audit, challenger, choose, doctor, execute, king, refine, report, review, validate
 
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
         return Result("run")
-    from duel.calls.ledger import spent
-
     before = 0.0 if budget is None else spent(workspace.ledger)
 
     def paying() -> dict[str, Any]:
@@ -60,21 +59,16 @@ def run(
         return {"again": again, "budget": left, "offline": offline}
 
     if not offline and (check_models or not workspace.prompt_files()):
-        from duel.stages import doctor
-
         doctor.check(workspace, settings, ask_models=check_models)
     if settings.execute.backend != "off":
         from duel.execution.backends import BACKENDS
 
         _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
 
-    def judge() -> Result:
-        if not offline:
-            return validate.run(workspace, settings, **paying())
-        # Every further contest costs nothing here; rules vote in place of people.
-        further: dict[str, Any] = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True}
-        people = partial(review.run, workspace, settings, offline=True)
-        return validate.run(workspace, settings, before_verdict=people, **further, **paying())
+    further: dict[str, Any] = {}
+    if offline:  # every further contest costs nothing here, and rules vote in place of people
+        further = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True}
+        further["before_verdict"] = partial(review.run, workspace, settings, offline=True)
 
     stages: dict[str, Callable[[], Result]] = {
         "prompt": lambda: draw(workspace, settings, offline, configured),
@@ -85,7 +79,8 @@ def run(
         stages["execute"] = lambda: execute.where_possible(workspace, settings, offline=offline)
     if settings.most_candidates > 1:
         stages["choose"] = lambda: choose.run(workspace, settings, **paying())
-    stages |= {"audit": lambda: audit.run(workspace, settings, **paying()), "validate": judge}
+    stages["audit"] = lambda: audit.run(workspace, settings, **paying())
+    stages["validate"] = lambda: validate.run(workspace, settings, **further, **paying())
     for number in range(1, settings.refine.rounds + 1 if settings.refine.held_out else 1):
         stages[f"refine, round {number}"] = lambda: refine.run(workspace, settings, **paying())
         stages[f"validate, round {number}"] = lambda: validate.run(workspace, settings, **paying())

@@ -82,8 +82,6 @@ class WritingStage(AskingStage):
 
 @dataclass
 class OpenTurn:
-    """One turn that waits for candidates of one side."""
-
     stage: WritingStage
     item: str
     path: Path
