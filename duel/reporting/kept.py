@@ -57,8 +57,9 @@ class Shelves:
         gone = self._before - self._now
         for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket)):
             name = self._name(path)
-            if path.stem in self._judged and name not in self._now | gone and _is_kept_record(_bytes(path)):
-                gone.add(name)  # no manifest lists it
+            known = name in self._now or name in gone or path.stem not in self._judged
+            if not known and _is_kept_record(_bytes(path)):  # no manifest lists it
+                gone.add(name)
         for name in sorted(gone):
             path = self.workspace.root / name
             try:
