@@ -18,7 +18,7 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -68,9 +68,9 @@ async def run_async(
     """
     from duel.judging import held_case
 
-    for flag, turns in {"--noise-floor": noise_floor, "--canary": canary}.items():
-        if turns < 0:
-            raise SettingsError(f"{flag} takes a number of turns: {turns}")
+    for name, number in {"noise_floor": noise_floor, "canary": canary}.items():
+        if number < 0:
+            raise SettingsError(f"`{name}` takes a number of turns", value=number)
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey, failure, still_open = Panel(stage), Survey(stage), None, EXIT_FINISHED
     further = bool(noise_floor or canary or confirm or settings.most_candidates > 1 or settings.refine.held_out)
@@ -224,7 +224,7 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
         if settings.most_candidates > 1:
             yield from choose.Choosing(choose.NAME, workspace, settings).open_turns()
         yield from Panel(stage).open_turns(survey.judgeable())
-        if noise_floor > 0:
+        if noise_floor:
             drawn = list(floor.drawn(stage, noise_floor))
             yield from floor.open_answers(drawn, stage)
             for path, answer in drawn:
@@ -236,12 +236,19 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
     return calls.plan(jobs(), workspace=workspace, settings=settings, stage="judge", offline=offline)
 
 
+def turns(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ArgumentTypeError(f"takes a number of turns: {text}")
+    return number
+
+
 def _flags(parser: Parser) -> None:
     add = parser.add_argument
     add("--check", action="store_true", help="exit with code 4 where the challenger is not accepted")
     add("--regate", action="store_true", help="the verdict anew from score/, without a call")
-    add("--noise-floor", type=int, default=0, metavar="N", help="judge N kings against themselves")
-    add("--canary", type=int, default=0, metavar="N", help="judge N kings with an attack added")
+    add("--noise-floor", type=turns, default=0, metavar="N", help="judge N kings against themselves")
+    add("--canary", type=turns, default=0, metavar="N", help="judge N kings with an attack added")
     add("--confirm", action="store_true", help="judge the final turns once more on fresh replies")
 
 
