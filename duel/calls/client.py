@@ -43,9 +43,8 @@ class Client:
     transport: HttpTransport
     spending: Spending
     summary: Summary
-    on_stop: Callable[[DuelError], None] = lambda error: (
-        None
-    )  # called with the error that ends the run; may be called more than once
+    on_stop: Callable[[DuelError], None] = lambda error: None
+    """Called with the error that ends the run; may be called more than once."""
     stopped: bool = False
     lines: dict[tuple[bool, str], Line] = field(default_factory=dict)
     """By whether the provider is the first, and the model's id there."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?(ms|h|m|s|(?![\d.]))\s*")
+# A text reads in one way only: in two ways, a header of a kilobyte would take longer to refuse than the run lasts.
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?: ?(ms|h|m|s)|(?![\d.]))\s*")
 _SPAN = re.compile(rf"(?:{_PART.pattern})+")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 # A number above this is a point in time (seconds, or milliseconds, since the epoch), not a span.

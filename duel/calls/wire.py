@@ -156,7 +156,7 @@ def decode(body: bytes, now: float) -> Completion | Failure:
 
 def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
     """What a whole reply says; `now` in seconds since the epoch."""
-    usage, said = read_usage(parsed.get("usage")), _Said.of(parsed)
+    usage, said = read_usage(parsed.get("usage")), _Said.of(parsed, "message")
     if said.error is not None:
         return from_error_object(said.error, now, usage)
     if said.choice is None:
@@ -190,12 +190,13 @@ class _Said(NamedTuple):
     tool_calls: list[Mapping[str, Any]]
 
     @staticmethod
-    def of(parsed: Mapping[str, Any]) -> "_Said":
+    def of(parsed: Mapping[str, Any], *places: str) -> "_Said":
+        """`places`: where the message may stand, the likeliest first; some endpoints send an empty one beside it."""
         choices = parsed.get("choices")
         found = isinstance(choices, list) and choices and isinstance(choices[0], dict)
         choice = choices[0] if found else {}  # type: ignore[index]
         error = parsed if parsed.get("object") == "error" else parsed.get("error") or choice.get("error") or None
-        message = mapping(choice.get("delta")) or mapping(choice.get("message"))
+        message = next(filter(None, (mapping(choice.get(place)) for place in places)), {})
         content, thought = content_parts(message.get("content"))
         reasoning = string(message.get("reasoning_content")) or string(message.get("reasoning")) or thought
         reason = string(choice.get("finish_reason")) or string(choice.get("finishReason"))
@@ -288,7 +289,7 @@ class StreamReader:
                 self._add(value)
 
     def _add(self, parsed: dict[str, Any]) -> None:
-        said = _Said.of(parsed)
+        said = _Said.of(parsed, "delta", "message")
         self._model = string(parsed.get("model")) or self._model
         self._usage = parsed.get("usage") or self._usage
         self._error = self._error or said.error

@@ -61,16 +61,15 @@ class Shard:
 
     def figures(self) -> dict[str, Any]:
         """How far its stages have come. Every answer is read: 0.1 ms each."""
-        challengers = []
-        for path in self.workspace.answer_paths():
-            challengers.append(False)
+        paths, challengers = self.workspace.answer_paths(), 0
+        for path in paths:
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                challengers[-1] = bool(orjson.loads(path.read_bytes()).get("challenger"))
+                challengers += bool(orjson.loads(path.read_bytes()).get("challenger"))
         return {
             "shard": self.name,
             "turns": self.prompts,
-            "kings": len(challengers),
-            "challengers": sum(challengers),
+            "kings": len(paths),
+            "challengers": challengers,
             "judged": len(self.workspace.score_paths()),
             "decided": self.decided,
             "dollars": round(self.spent(), 4),
@@ -276,9 +275,8 @@ def merge(whole: Workspace) -> Counter[str]:
                 new["votes of people"] += _lines(whole, part, VOTES_FILE)
                 _lines(whole, part, DRAWS_FILE)
         history = looks.read(whole)
-        for (
-            shard
-        ) in parts:  # its first look is a part of the one that the whole is about to take; any further one counts
+        # A shard's first look is a part of the one that the whole is about to take; any further one counts by itself.
+        for shard in parts:
             for look in looks.read(shard.workspace)[1:]:
                 history = looks.joined(history, look)
         if history:

@@ -124,7 +124,8 @@ def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Re
     from duel.scaling import agent_tools, episodes
 
     tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
-    wanted = asked.place, asked.count, asked.seed, (drops := LeftOut()), tools
+    drops = LeftOut()
+    wanted = asked.place, asked.count, asked.seed, drops, tools
     rows = synchronous(episodes.drafts)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "synthetic", rows, drops)
 
@@ -136,7 +137,8 @@ def augment(workspace: Workspace, settings: Settings, asked: Namespace) -> Resul
     if unknown := set(asked.place).difference(CHILDREN_OF):
         hint = f"`duel scale augment` takes {', '.join(CHILDREN_OF)}"
         raise SettingsError("not a source whose rows have children", value=min(unknown), hint=hint)
-    wanted = asked.place or CHILDREN_OF, asked.count, asked.seed, (drops := LeftOut())
+    drops = LeftOut()
+    wanted = asked.place or CHILDREN_OF, asked.count, asked.seed, drops
     rows = synchronous(augmentation.children)(workspace, settings, *wanted, offline=asked.offline)
     return _worded(workspace, settings, asked, "augmented", rows, drops)
 

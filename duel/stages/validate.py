@@ -18,9 +18,8 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
 from duel.judging import noise_floor as floor
 from duel.judging import rubric
-from duel.judging.contests import CANARY, CONFIRM, NOISE
+from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
@@ -68,11 +67,12 @@ async def run_async(
     """
     from duel.judging import held_case
 
-    for flag, turns in {"--noise-floor": noise_floor, "--canary": canary}.items():
-        if turns < 0:
-            raise SettingsError(f"{flag} takes a number of turns: {turns}")
+    for name, number in {"noise_floor": noise_floor, "canary": canary}.items():
+        if number < 0:
+            raise SettingsError(f"`{name}` takes a number of turns", value=number)
     stage = Stage("validate", workspace, settings, again=again)
-    panel, survey, failure, still_open = Panel(stage), Survey(stage), None, EXIT_FINISHED
+    panel, survey = Panel(stage), Survey(stage)
+    failure, still_open = None, EXIT_FINISHED
     further = bool(noise_floor or canary or confirm or settings.most_candidates > 1 or settings.refine.held_out)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
         files, summary = held_case.snapshot(panel), calls.Summary("validate" if regate else "judge")
@@ -124,52 +124,58 @@ async def judged(
     """
     stage, workspace, settings = panel.stage, panel.workspace, panel.settings
 
-    async def ask(jobs: Iterable[calls.Job], name: str, by: Panel = panel) -> calls.Summary:
-        role: asking.Asked = "judge" if name in ("judge", JUDGED_AS) else "writer"
-        total = len(workspace.answer_paths())
-        # The verdict that lies there goes first, because it is about other votes.
-        told: dict[str, Any] = {"total": total, "budget": budget, "url": url, "outdated": workspace.duel}
-        return await asking.drive(jobs, by.stage, role=role, name=name, **told)
+    async def ask(jobs: Iterable[calls.Job], name: str, by: Panel) -> calls.Summary:
+        return await asking.drive(
+            jobs,
+            by.stage,
+            role="judge" if name in ("judge", JUDGED_AS) else "writer",
+            name=name,
+            total=len(workspace.answer_paths()),
+            budget=budget,
+            url=url,
+            outdated=workspace.duel,  # the verdict that lies there is about other votes
+        )
 
     def quorate(item: str) -> bool:
         """Under the screen a turn rests on one vote: what is missing is made good."""
         kept = panel.kept(item)
         return kept is not None and (kept.parsed or settings.judge.strategy == "screen")
 
-    failure = None
-    try:
-        summary = await ask(panel.open_turns(survey.judgeable()), "judge")
-    except EndpointError as error:
-        if not all(quorate(item) for item in panel.candidates):
-            raise
-        summary, failure = calls.Summary("judge"), error
-
-    def contest(which: Any, answers: Callable[[], Iterable[tuple[Path, Answer]]]) -> tuple[Any, ...]:
-        apart = of_contest(panel, which)
-        return (lambda: apart.open_turns(answers()), "judge", apart)
-
-    further: list[tuple[Any, ...]] = []
-    if noise:
-        further.append((lambda: floor.open_answers(floor.drawn(stage, noise), stage), "noise", panel))
-        further.append(contest(NOISE, lambda: floor.drawn(stage, noise)))
-    if canary:
-        further.append(contest(CANARY, lambda: floor.drawn(stage, canary)))
-    if confirm:
-        further.append(contest(CONFIRM, lambda: final_turns(panel)))
-    if survey.rewritten:
-        apart = RefiningPanels(Stage("refine", workspace, settings, stage.again))
-        further.append((lambda: apart.jobs(survey.rewritten), JUDGED_AS, panel))
-    for jobs, name, by in further:
+    async def more(jobs: Iterable[calls.Job], name: str, by: Panel = panel) -> calls.Summary:
+        """Go on with `jobs`, unless what came before ended early."""
+        nonlocal budget
         if ended_early(summary):
-            break
+            return summary
         if summary.done:
             summary.say()
         if budget is not None:
             budget = max(0.0, budget - summary.cost)
-        with workspace.lock("answer", "validate.py") if name == "noise" else nullcontext():
-            found = await ask(jobs(), name, by)
+        found = await ask(jobs, name, by)
         found.failed, found.down = summary.failed + found.failed, summary.down | found.down
-        summary = found
+        return found
+
+    async def contest(which: Contest, answers: Iterable[tuple[Path, Answer]]) -> calls.Summary:
+        apart = of_contest(panel, which)
+        return await more(apart.open_turns(answers), "judge", apart)
+
+    failure = None
+    try:
+        summary = await ask(panel.open_turns(survey.judgeable()), "judge", panel)
+    except EndpointError as error:
+        if not all(quorate(item) for item in panel.candidates):
+            raise
+        summary, failure = calls.Summary("judge"), error
+    if noise:
+        with workspace.lock("answer", "validate.py"):
+            summary = await more(floor.open_answers(floor.drawn(stage, noise), stage), "noise")
+        summary = await contest(NOISE, floor.drawn(stage, noise))
+    if canary:
+        summary = await contest(CANARY, floor.drawn(stage, canary))
+    if confirm:
+        summary = await contest(CONFIRM, final_turns(panel))
+    if survey.rewritten:
+        rewrites = RefiningPanels(Stage("refine", workspace, settings, stage.again))
+        summary = await more(rewrites.jobs(survey.rewritten), JUDGED_AS)
     return summary, failure
 
 
@@ -224,7 +230,7 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
         if settings.most_candidates > 1:
             yield from choose.Choosing(choose.NAME, workspace, settings).open_turns()
         yield from Panel(stage).open_turns(survey.judgeable())
-        if noise_floor > 0:
+        if noise_floor:
             drawn = list(floor.drawn(stage, noise_floor))
             yield from floor.open_answers(drawn, stage)
             for path, answer in drawn:
@@ -236,12 +242,19 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
     return calls.plan(jobs(), workspace=workspace, settings=settings, stage="judge", offline=offline)
 
 
+def turns(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ArgumentTypeError(f"takes a number of turns: {text}")
+    return number
+
+
 def _flags(parser: Parser) -> None:
     add = parser.add_argument
     add("--check", action="store_true", help="exit with code 4 where the challenger is not accepted")
     add("--regate", action="store_true", help="the verdict anew from score/, without a call")
-    add("--noise-floor", type=int, default=0, metavar="N", help="judge N kings against themselves")
-    add("--canary", type=int, default=0, metavar="N", help="judge N kings with an attack added")
+    add("--noise-floor", type=turns, default=0, metavar="N", help="judge N kings against themselves")
+    add("--canary", type=turns, default=0, metavar="N", help="judge N kings with an attack added")
     add("--confirm", action="store_true", help="judge the final turns once more on fresh replies")
 
 

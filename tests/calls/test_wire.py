@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from duel.calls import Request
 from duel.calls.failures import Failure
+from duel.calls.rates import seconds_in
 from duel.calls.reply_text import clean, split_thought
 from duel.calls.wire import Completion, Dialect, StreamReader, decode, encode
 
@@ -90,3 +92,29 @@ def test_cached_and_reasoning_tokens_are_kept_and_nonsense_is_not() -> None:
     message = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
     result = decode(orjson.dumps(message), 0)
     assert isinstance(result, Completion) and result.usage == {"prompt_tokens": 10, "cached_tokens": 7}
+
+
+def test_a_whole_reply_is_its_message_whatever_stands_beside_it() -> None:
+    choice = {"message": {"content": "x"}, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
+    result = decode(orjson.dumps({"choices": [choice]}), 0)
+    assert isinstance(result, Completion) and result.text == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1m30s", 90.0), ("250ms", 0.25), ("1 h  2 min 3", 3723.0), ("2.5", 2.5), ("1.", 1.0), (".5s", 0.5)],
+)
+def test_a_span_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert seconds_in(text) == seconds
+
+
+LONG = {"spaces": "1  " * 2000 + "x", "digits": "1" * 8000 + "x", "parts": "1h 2m " * 1000 + "x"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "1.2.3", "1..5", "s", *(pytest.param(text, id=i) for i, text in LONG.items())]
+)
+def test_what_is_no_span_is_refused_at_once(text: str) -> None:
+    started = time.process_time()
+    assert seconds_in(text) is None
+    assert time.process_time() - started < 1
