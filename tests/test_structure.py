@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -201,6 +203,24 @@ def test_every_command_can_be_imported_where_unix_modules_are_missing() -> None:
     code = f"import sys\nsys.modules.update(dict.fromkeys({missing}))\n"
     code += "\n".join(f"import {module}" for module in [*COMMANDS.values(), "duel.workspace", "duel.calls.runner"])
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_uses_names_that_are_there(path: Path) -> None:
+    """No other check reads `bench/`: a name that the package has lost would be told by the next run alone."""
+    modules: dict[str, ModuleType] = {}
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "duel":
+            home = importlib.import_module(str(node.module))
+            for name in node.names:
+                there = hasattr(home, name.name)
+                found = getattr(home, name.name) if there else importlib.import_module(f"{node.module}.{name.name}")
+                if isinstance(found, ModuleType):
+                    modules[name.asname or name.name] = found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), f"line {node.lineno}: {ast.unparse(node)}"
 
 
 def test_the_overview_tells_of_every_command_in_its_own_first_line() -> None:

@@ -24,6 +24,8 @@ class AuditTally:
     dropped: list[Mapping[str, Any]] = field(default_factory=list)
     """Rows for `report/dropped.jsonl`: the turns that cannot be kept."""
     damage: list[ItemError] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    """Stems of the answers that `damage` kept from being audited: an older audit may lie in them."""
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
         broken = {problem.rule for problem in found.protocol.problems} if found.protocol else set()
@@ -58,6 +60,7 @@ class AuditTally:
         self.counts += other.counts
         self.scores += other.scores
         self.contaminated |= other.contaminated
+        self.unread |= other.unread
         for name in ("leaking", "reworded", "dropped", "damage"):
             getattr(self, name).extend(getattr(other, name))
 

@@ -110,11 +110,12 @@ class Examiner:
             tally.take(path.stem, answer.instance_id, found, self.settings, has_commit)
 
     def counted_again(self, tally: AuditTally) -> AuditTally:
-        """`tally` of the audits as they now lie in the answers."""
-        found = AuditTally(damage=tally.damage)
+        """`tally` of the audits as they now lie in the answers that it counted."""
+        found = AuditTally(damage=tally.damage, unread=tally.unread)
         found.counts["without", ""] = tally.counts["without", ""]
         for path, answer in self.workspace.answers([]):
-            self.count(found, path, answer)
+            if path.stem not in tally.unread and getattr(answer, self.side):
+                self.count(found, path, answer)
         return found
 
 
@@ -160,6 +161,7 @@ def _audit_file(examiner: Examiner, path: Path, tally: AuditTally) -> Comparable
         audits = [(rewrite, examiner.audit_rewrite(answer, rewrite)) for rewrite in rewrites]
     except ItemError as error:
         tally.damage.append(error)
+        tally.unread.add(path.stem)
         return None
     changed = [answer.audit(examiner.side) != found, *(rewrite.audit != audit for rewrite, audit in audits)]
     if any(changed):

@@ -173,7 +173,7 @@ def results(printed: str) -> dict[str, bool]:
 def judged(asked: Sequence[str], found: dict[str, bool]) -> tuple[list[str], list[str], list[str]]:
     """The asked tests that (passed, failed, are not told of). A name may be the last part of the printed one."""
     told: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for name in asked:
+    for name in dict.fromkeys(asked):
         good = found.get(name)
         if good is None:
             ends = [one for full, one in found.items() if full.endswith(f" {name}") or _PARTS.split(full)[-1] == name]

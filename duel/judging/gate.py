@@ -20,21 +20,7 @@ UNITS = {"repo": "repositories", "instance_id": "pull requests", "file": "prompt
 def decide(case: Case) -> Verdict:
     """The verdict on `case`. No call, no clock: the same case gives the same verdict."""
     evidence, gates, decision = judged(case)
-    duel = case.settings.duel
-    look = {
-        "challenger": evidence.challenger,
-        "writers": sorted(set(case.columns.challengers)),
-        "mode": case.mode,
-        "turns": len(case.columns),
-        "parsed": evidence.parsed,
-        "clusters": evidence.units.count,
-        "alpha": evidence.level,
-        "margin": evidence.margin,
-        "lcb": evidence.bounds.studentized,
-        "decision": decision,
-        "votes": evidence.votes,
-        "statistic": evidence.statistic,
-    }
+    duel, look = case.settings.duel, look_of(evidence, decision)
     fields: dict[str, Any] = {
         "accepted": decision == "accepted",
         "decision": decision,
@@ -64,6 +50,25 @@ def decide(case: Case) -> Verdict:
         for win in sorted({*WHAT_IF_MARGINS, duel.win_margin})
     ]
     return verdict.model_copy(update={"what_if": WhatIf(thresholds=verdict.what_if.thresholds, margins=margins)})
+
+
+def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
+    """This verdict as the history of looks keeps it."""
+    columns = evidence.columns
+    return {
+        "challenger": evidence.challenger,
+        "writers": sorted(set(columns.challengers)),
+        "mode": evidence.case.mode,
+        "turns": len(columns),
+        "parsed": evidence.parsed,
+        "clusters": evidence.units.count,
+        "alpha": evidence.level,
+        "margin": evidence.margin,
+        "lcb": evidence.bounds.studentized,
+        "decision": decision,
+        "votes": evidence.votes,
+        "statistic": evidence.statistic,
+    }
 
 
 def judged(case: Case) -> tuple[Evidence, list[Gate], Decision]:

@@ -206,3 +206,17 @@ def test_an_endpoint_that_refuses_leaves_the_audit_itself_in_place(
     assert refused.code not in (0, 70)
     assert summary(workspace)["asked"] == 0
     assert all(audit.complete for audit in audits(workspace).values())
+
+
+def test_an_old_audit_of_a_turn_whose_pull_request_is_damaged_is_not_counted(tmp_path: Path, script: Run) -> None:
+    workspace = planted(tmp_path)
+    script("audit", "--workspace", tmp_path, "--offline", code=0)
+    other = "other__project-7"
+    moved = tmp_path / "answer_0" / "prompts_30_1_29.json"
+    workspace.save(moved, workspace.read(moved, Answer).model_copy(update={"instance_id": other}))
+    workspace.commit_path(other).write_bytes(b"{")
+    script("audit", "--workspace", tmp_path, "--offline", code=1)
+    found = json.loads((workspace.report / "audit.json").read_bytes())
+    assert workspace.read(moved, Answer).audit("challenger") is not None
+    assert (found["turns"], found["audited"], len(found["damaged"])) == (30, 29, 1)
+    assert sum(found["licenses"].values()) == 29

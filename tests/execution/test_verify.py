@@ -142,3 +142,7 @@ def test_the_frameworks_lines_are_read(printed: str, expected: dict[str, bool]) 
     passed, failed, untold = judged(list(expected), results(printed))
     assert untold == []
     assert dict.fromkeys(passed, True) | dict.fromkeys(failed, False) == expected
+
+
+def test_a_test_that_is_asked_for_twice_is_told_once() -> None:
+    assert judged(["a", "b", "a", "b"], {"m::a": True, "b": False}) == (["a"], ["b"], [])
