@@ -24,6 +24,17 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_the_tree_in_the_readme_names_what_is_there() -> None:
+    tree = (ROOT / "README.md").read_text("utf-8").split("```text\n", 1)[1].split("```")[0]
+    above = ""
+    for line in tree.splitlines():
+        indent, name, told = re.findall(r"^( *)(\S+) *(.*)", line)[0]
+        above = above if indent else name
+        folder = ROOT / above if indent else ROOT
+        missing = [file for file in (name, *re.findall(r"[\w/]+\.(?:py|txt)\b", told)) if not (folder / file).exists()]
+        assert missing == [], line
+
+
 def test_the_page_of_floors_names_every_room() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     table = page.split("## Floors")[1].split("## The life of a turn")[0]

@@ -44,7 +44,7 @@ class Shelves:
         path = self.workspace.kept_path(turn.bucket, turn.file)
         turn.kept = name = self._name(path)
         before = _bytes(path)
-        if name not in self._before and before is not None and not _is_kept_record(before):
+        if name not in self._before and path.exists() and not _is_kept_record(before):
             self.in_the_way.append(name)
             return
         self._now.add(name)

@@ -28,6 +28,8 @@ CHUNK_BYTES = 1 << 20
 # Waits where a 429 says nothing about how long.
 DEFAULT_WAIT_S = 30.0
 _SHA = re.compile(r"[0-9a-f]{40}")
+_HTTP = frozenset("httpx httpx2 httpcore httpcore2".split())
+"""The libraries that the client speaks HTTP with, by its version."""
 _RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
 
 Sleep = Callable[[float], None]
@@ -171,7 +173,7 @@ def _plain(error: Exception, where: str, revision: str) -> Exception | None:
     unreachable = (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
     if isinstance(error, OSError) and not isinstance(error, unreachable):
         return cannot_write(Path(error.filename or "the Hub's cache"), error)
-    if isinstance(error, unreachable) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore"):
+    if isinstance(error, unreachable) or type(error).__module__.split(".")[0] in _HTTP:
         hint = "run the same command again: what was downloaded is kept; or give local files with --source and --pulls"
         return SourceError("the Hub cannot be reached", where=where, value=error, hint=hint)
     return None

@@ -190,28 +190,30 @@ def _form(kind: Any) -> str:
 
 
 def _texts(column: Any) -> list[str | None]:
-    """A column as text; a value that is not UTF-8 (parquet does not check) counts as null."""
-    decode = decoder_of(column.type) or (lambda value: value)
+    """A column as text; a value that is not UTF-8 counts as null."""
     if str(column.type) in _TEXT:
         with suppress(UnicodeDecodeError):
             return list(column.to_pylist())
+    return [None if told is None else str(told) for told in _values(column)]
 
-    def one(value: Any) -> str | None:
+
+def _values(column: Any) -> Iterator[Any]:
+    """A column's plain values, one by one: parquet does not check that text is UTF-8, and one that is not is null."""
+    decode = decoder_of(column.type) or (lambda value: value)
+    for value in column:
+        told = None
         with suppress(UnicodeDecodeError):
-            return None if (told := decode(value.as_py())) is None else str(told)
-        return None
-
-    return [one(value) for value in column]
+            told = decode(value.as_py())
+        yield told
 
 
 def _as_columns(column: Any) -> Any:
     """The list column of conversations in any other clothes; what is none has no messages."""
     import pyarrow
 
-    decode = decoder_of(column.type) or (lambda value: value)
     starts, roles, contents = [0], list[str](), list[str | None]()
-    for row in column.to_pylist():
-        for message in message_rows.conversation({"messages": decode(row)}):
+    for row in _values(column):
+        for message in message_rows.conversation({"messages": row}):
             said, images = parts(message["content"])
             usable = isinstance(message["content"], str) or (said and not images)
             roles.append(without_surrogates(message["role"]))

@@ -127,6 +127,18 @@ def test_a_users_file_in_the_place_of_a_turn_is_left_and_named(small: Path, scri
     assert f"final/{stem}.json" in done.err
 
 
+def test_what_cannot_be_read_in_the_place_of_a_turn_is_left_and_named(small: Path, script: Script) -> None:
+    write(small)
+    stem = next(iter(kept(small, "final")))
+    (small / ".duel" / "kept.json").unlink()
+    own = small / "final" / f"{stem}.json"
+    own.unlink()
+    own.mkdir()
+    done = script("report.py", "--workspace", small, code=0)
+    assert own.is_dir()
+    assert f"left as it is, because it is not ours: final/{stem}.json" in done.err
+
+
 def test_a_manifest_that_was_tampered_with_removes_nothing_elsewhere(small: Path) -> None:
     precious = small / "chain.toml"
     precious.write_text("")

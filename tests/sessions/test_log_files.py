@@ -14,7 +14,7 @@ import pytest
 from duel.conversation import text_actions
 from duel.exports import trajectories
 from duel.registry import Registry
-from duel.sources.mining.sweep import Ticker
+from duel.sources.mining.sweep import Ticker, first_words
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, figures, mined, write_lines
 from tests.sessions.test_public_shapes import SHAPES
@@ -250,3 +250,28 @@ def test_progress_is_said_after_two_seconds_and_then_ever_more_rarely(capsys: py
     for number in range(4):
         tell(f"at {number}")
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("<uploaded_files>\n/r\n</uploaded_files>\n<issue>\nIt is slow.\n</issue>\nPlease", "It is slow."),
+        ("We solve the following issue:\nISSUE:\nA crash\nin x.py", "A crash in x.py"),
+        ("<issue>Consider the following PR description:\nA method name</issue>", "A method name"),
+        ("Please solve this issue: \nGitHub Issue: it fails", "GitHub Issue: it fails"),
+        ("<system-reminder>be nice</system-reminder>Fix\nit.", "Fix it."),
+        ("<ide_file>a.py</ide_file>", "<ide_file>a.py</ide_file>"),
+        ("", ""),
+    ],
+)
+def test_a_dry_run_shows_the_tasks_own_words_and_not_the_harnesss(task: str, words: str) -> None:
+    assert first_words(task) == words
+
+
+def test_a_log_behind_many_broken_lines_is_still_told_by_its_format(tmp_path: Path) -> None:
+    log = ClaudeCode()
+    log.says("Fix it.")
+    log.runs("u-1", "ls", "a.py")
+    path = write_lines(tmp_path / "log.jsonl", ["{}", *["{broken"] * 60, *log.lines])
+    mine, _ = mined(path)
+    assert mine.account.formats == {"claude-code": 1}

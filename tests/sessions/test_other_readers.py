@@ -321,3 +321,14 @@ def test_what_no_reader_knows_is_said(tmp_path: Path) -> None:
         (log,) = session_formats.logs([str(path)])
         with pytest.raises(ItemError):
             session_formats.reader_of(log)
+
+
+def test_what_codex_did_behind_a_result_whose_call_is_gone_is_not_taken(tmp_path: Path) -> None:
+    asked = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Fix it."}]}
+    call = {"type": "function_call", "name": "shell", "call_id": "c", "arguments": '{"command": ["ls"]}'}
+    outputs = [{"type": "function_call_output", "call_id": name, "output": "a.py"} for name in ("c", "gone")]
+    done = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Done."}]}
+    items = [{"type": "response_item", "payload": item} for item in (asked, call, *outputs, done)]
+    [session] = read(write_lines(tmp_path / "rollout-1.jsonl", items), "codex")
+    trajectory = normalize(session)
+    assert (trajectory.turns, trajectory.ended_by) == (1, "result without a call")

@@ -246,3 +246,10 @@ def test_lines_are_inserted_as_the_editor_does(tmp_path: Path) -> None:
         ]
     ]
     assert wrong(cases, tmp_path) == []
+
+
+def test_one_new_line_in_a_long_file_of_few_different_lines_is_a_short_patch() -> None:
+    before = "".join(f"row {number % 7}\n" for number in range(2000))
+    patch = shell_forms.apply_patch("a.txt", before, before[:6000] + "new\n" + before[6000:])
+    assert "@@ -998,6 +998,7 @@\n" in patch
+    assert patch.count("\n") == 12

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from duel.sources import rollouts
 from tests.sources.tables import (
     TRAJECTORIES,
     configure,
@@ -53,6 +55,28 @@ def test_rows_that_cannot_be_used_are_counted_and_listed(tmp_path: Path, sampler
         "no-eligible-turn": 1, "no-instance-id": 1, "no-messages": 1, "null-content": 1, "role-tool": 1
     }  # fmt: skip
     assert len((tmp_path / "report" / "dropped.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("shape", ["json of a row", "json of a message", "dictionary"])
+def test_a_conversation_that_is_not_utf8_costs_only_itself(tmp_path: Path, shape: str) -> None:
+    said = messages("o__r-1", 2)
+    texts = [json.dumps(said)] if shape == "json of a row" else list(map(json.dumps, said))
+    if shape == "dictionary":
+        texts = [message["content"] for message in said]
+    count = len(texts)
+    column = pa.array([*(text.encode() for text in texts), b"\xff", *(text.encode() for text in texts[1:])])
+    column = column.view(pa.string())
+    if shape == "dictionary":
+        roles = pa.array([message["role"] for message in said] * 2).dictionary_encode()
+        column = pa.StructArray.from_arrays([roles, column], ["role", "content"])
+    if shape != "json of a row":
+        column = pa.ListArray.from_arrays([0, count, 2 * count], column)
+    table = pa.table({"instance_id": ["o__r-1", "o__r-2"], "repo": ["o/r"] * 2, "messages": column})
+    pq.write_table(table, tmp_path / "runs.parquet")
+    found = list(rollouts.read(tmp_path / "runs.parquet", "runs.parquet"))
+    assert [(one.instance_id, one.eligible, one.problem) for one in found] == [
+        ("o__r-1", 2, ""), ("o__r-2", 0, "no-messages")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", ["json", "large", "extra", "dictionary"])

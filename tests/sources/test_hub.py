@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from duel.errors import SourceError
+from duel.sources import hub as hub_client
 from duel.sources.hub import Hub, seconds_to_wait
 from duel.sources.parquet_tables import HubTable, open_table
 from duel.workspace import Workspace
@@ -214,6 +215,13 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_message(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match="the Hub cannot be reached"):
         connect().commit("someone/rollouts", "")
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2", "httpcore", "httpcore2"])
+def test_an_error_of_whichever_http_library_the_client_has_is_told_in_plain_words(library: str) -> None:
+    lost = type("ReadError", (Exception,), {"__module__": f"{library}._exceptions"})
+    with pytest.raises(SourceError, match="the Hub cannot be reached"), hub_client._in_plain_words("a/b", ""):
+        raise lost("gone")
 
 
 def test_a_relative_path_is_looked_up_in_the_workspace_and_then_here(tmp_path: Path) -> None:

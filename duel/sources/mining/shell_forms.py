@@ -282,9 +282,18 @@ def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
     if not plain or before == after or len(old) + len(new) > LARGEST_DIFF_LINES:
         return ""
     patch = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n"
-    for line in islice(difflib.unified_diff(old, new), 2, None):
+    # difflib sees only what differs and its context: in long files it takes lines that are often there for no anchor.
+    start = _common(old, new)
+    head, tail = max(start - 3, 0), max(_common(old[start:][::-1], new[start:][::-1]) - 3, 0)
+    for line in islice(difflib.unified_diff(old[head : len(old) - tail], new[head : len(new) - tail]), 2, None):
+        if line.startswith("@@"):
+            line = re.sub(r"(?<=[-+])\d+", lambda number: str(int(number[0]) + head), line)
         patch += line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
     return heredoc("git apply" + (f" --directory={shlex.quote(prefix)}" if prefix else ""), patch)
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _lines(text: str) -> list[str]:

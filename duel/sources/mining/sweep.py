@@ -25,10 +25,17 @@ from duel.sources.sessions.log import Log
 LISTED = 12
 # By so many rows of a file it is judged whether its actions are known.
 JUDGED_ROWS = 40
-# Where harnesses and sets put the task itself.
+# Where harnesses and sets put the task itself: in a tag, or behind a heading; and what else they open it with.
 _TASK = re.compile(
     r"<(pr_description|issue|issue_description|problem_statement|task|user_query)>\s*(.*?)(?:</\1>|\Z)", re.DOTALL
 )
+_HEADING = re.compile(
+    r"(?:^|\s)(?:ISSUE|Task(?: Description)?|Problem statement|#+ (?:Task|Issue)):?[ \t]*\n[\s*]*(?:Title)?[\s*]*"
+)
+_BLOCKS = re.compile(
+    r"<(system-reminder|uploaded_files|environment_context|user_instructions|ide_\w+|command-\w+)>.*?</\1>", re.DOTALL
+)
+_INTRO = re.compile(r"^(?:Consider the following PR description:|Please solve (?:this|the following) issue[^\n]*\n)\s*")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")
 # Runs that a harness stopped for a limit or an error, as SWE-agent, mini-swe-agent and OpenHands name them.
@@ -45,6 +52,16 @@ def seconds_of(age: str) -> float:
     if not found:
         raise SettingsError("not an age", where="--since", value=age, hint="a number and m, h, d or w: 7d, 12h, 2w")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def first_words(task: str) -> str:
+    """What was asked for, on one line, behind the words with which harnesses open every task."""
+    if inside := _TASK.search(task):
+        task = inside[2]
+    elif heading := _HEADING.search(task):
+        task = task[heading.end() :]
+    words = _INTRO.sub("", _BLOCKS.sub(" ", task).strip()).split()
+    return " ".join(words or task.split())[:60]
 
 
 @dataclass(frozen=True)
@@ -112,8 +129,7 @@ class MinedSession:
         tools = Counter(call.name for call in trajectory.session.calls).most_common(3)
         used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
         size = sum(len(message["content"]) for message in trajectory.messages) / 1000
-        task = found[2] if (found := _TASK.search(trajectory.task)) else trajectory.task
-        label = printable(self.scrub(f"{self.repo}: {' '.join(task.split())[:60]}"), 100)
+        label = printable(self.scrub(f"{self.repo}: {first_words(trajectory.task)}"), 100)
         sizes = f"{trajectory.session.format:15} {trajectory.turns:6,} {size:8,.0f}"
         return f"{sizes}  {used:34}  {self.guess[0]:8}  {commit:12}  {ended:30}  {label}"
 

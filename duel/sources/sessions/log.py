@@ -43,7 +43,7 @@ class Log:
     def sample(self) -> list[dict[str, Any]]:
         if self.is_database:
             return [{"tables": [name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]}]
-        return [record for record in islice(self.raw(), SNIFFED_RECORDS) if not isinstance(record, Hole)]
+        return list(islice((record for record in self.raw() if not isinstance(record, Hole)), SNIFFED_RECORDS))
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query on an SQLite file, which is opened to read only. Raises ItemError (`damaged`)."""

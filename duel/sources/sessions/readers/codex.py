@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from duel.conversation.model import AgentCall, AgentReply, Said, Session
+from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.values import loaded, parts, table, tables, text
 from duel.sources.sessions.log import Log, SessionBuilder, SessionReader
 
@@ -64,7 +64,8 @@ def _add(item: dict[str, Any], builder: SessionBuilder) -> None:
         if not isinstance(content, str):
             content = str(output.get("content") or "") if isinstance(output, dict) else parts(output)[0]
             failed = content.startswith("exec error") or table(output).get("success") is False
-        builder.answer(text(item, "call_id"), content, failed)
+        if builder.answer(text(item, "call_id"), content, failed) is None:
+            session.entries.append(Lost("result without a call"))  # what follows may rest on it
     elif kind.endswith("_call"):
         call = _call(item, session.folder)
         builder.calls[call.id] = call
