@@ -80,6 +80,11 @@ def test_a_verdict_names_what_failed(scores: list[Score], duel: dict[str, Any], 
     assert not verdict.accepted and not any("Every condition" in sentence for sentence in verdict.why)
 
 
+def test_as_many_clusters_as_are_asked_for_are_enough() -> None:
+    assert decided(won(), chosen(min_clusters=12)).decision == "accepted"
+    assert decided(won(), chosen(min_clusters=13)).decision == "undecided"
+
+
 def test_a_verdict_beyond_the_plan_says_that_the_looks_are_used_up() -> None:
     first = decided(won(), chosen(looks=2)).looks
     assert first is not None
