@@ -75,7 +75,7 @@ def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
             revision=commit,
             file=pair.path,
             row=pair.line,
-            license=own[1].decode().strip() if own else license,
+            license=(own[1].decode().strip() if own else "") or license,
         )
         yield ScaledRow(
             id=f"pairs/{place}/{pair.kind.replace(' ', '-')}",

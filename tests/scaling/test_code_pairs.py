@@ -147,6 +147,12 @@ def test_a_license_in_the_file_stands_over_the_repositorys(script: Script, tmp_p
     assert {row["source"]["license"] for row in rows if row["source"]["file"].startswith("shop")} == {"MIT"}
 
 
+def test_a_blank_license_line_of_a_file_leaves_the_repositorys(script: Script, tmp_path: Path) -> None:
+    blank = FILES | {"store/store.go": FILES["store/store.go"].replace("BSD-3-Clause", "  */")}
+    rows, _ = pairs(script, tmp_path / "out", repository(tmp_path / "shop", blank))
+    assert {row["source"]["file"]: row["source"]["license"] for row in rows}["store/store.go"] == "MIT"
+
+
 def test_what_is_left_out_is_listed_by_file_and_line(script: Script, tmp_path: Path) -> None:
     pairs(script, tmp_path / "w", repository(tmp_path / "shop", FILES))
     left = [json.loads(line) for line in (tmp_path / "w/report/dropped.jsonl").read_text().splitlines()]
