@@ -62,6 +62,10 @@ class Panel:
         return self.settings.duel.mode if self.contest.pair is DUEL.pair else 2
 
     @cached_property
+    def secret(self) -> bytes:
+        return self.workspace.secret()
+
+    @cached_property
     def rules(self) -> dict[str, PairJudge]:
         named = [model for model in self.settings.judge.models if model.startswith(RULE)]
         return {model: JUDGES[model.removeprefix(RULE)] for model in named}
@@ -205,7 +209,7 @@ class OpenPair:
     def questions(self) -> dict[Key, Request]:
         """The request for every vote that may be asked; built when the pair comes up, because it is long."""
         panel = self.panel
-        return rubric.requests(self.pair, panel.settings, panel.workspace.secret(), self.twins, panel.contest.stage)
+        return rubric.requests(self.pair, panel.settings, panel.secret, self.twins, panel.contest.stage)
 
     def requests(self) -> list[Request]:
         there = [vote for vote in self.kept.votes if self.panel.is_settled(vote)] if self.kept else []
