@@ -64,8 +64,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 class NumberedFolders:
     """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it.
 
-    Readers find files also where `most` was another when they were written.
-    """
+    Readers find files also where `most` was another when they were written."""
 
     most: int = 5000  # files in one folder: `[store] answers_per_dir`
     _last: dict[Path, int] = field(default_factory=dict)
@@ -77,13 +76,17 @@ class NumberedFolders:
         wanted = folder / str(number) / file if number else folder / file
         if wanted.exists():
             return wanted
-        # Each folder is listed once: to look for a file in twenty of them takes 0.2 ms.
+        # Each folder is listed once: to look for a file in twenty of them takes 0.2 ms. The first that has it counts.
         lay, listed = self._lay.setdefault(folder, ({}, set()))
-        for inside in filter(Path.is_dir, {*self.inside(folder)} - listed):
-            listed.add(inside)
-            lay |= {entry.name: inside for entry in os.scandir(inside)}
-        found = lay.setdefault(file, wanted.parent) / file  # if it is nowhere, it will be written as wanted
-        return found if found.exists() else wanted
+        for inside in reversed(self.inside(folder)):
+            if inside not in listed and inside.is_dir():
+                listed.add(inside)
+                lay |= {entry.name: inside for entry in os.scandir(inside)}
+        if (found := lay.get(file, folder) / file).exists():
+            return found
+        if number:  # it will be written there, and asked for without its position
+            lay[file] = wanted.parent
+        return wanted
 
     def inside(self, folder: Path) -> list[Path]:
         """`folder`, and the numbered ones in it."""
@@ -111,11 +114,9 @@ class Workspace:
         self.ledger = self.private / "ledger.sqlite"
         self.duel = self.root / "score" / DUEL_FILE
         self.report = self.root / "report"  # pages and lists for people
-        self.dropped_path = self.report / "dropped.jsonl"
-        """One JSON line for each item that a stage left out, with the reason."""
+        self.dropped_path = self.report / "dropped.jsonl"  # a line for each item that a stage left out, with the reason
         self.review = self.root / "review"  # people's votes, and what was drawn for whom
-        self.attic = self.root / "attic"
-        """What an older draw left behind: kept, never judged."""
+        self.attic = self.root / "attic"  # what an older draw left behind: kept, never judged
         self._folders_made: set[Path] = set()
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from duel.errors import ItemError, WorkspaceError
 from duel.records import Answer, Message, Prompt
-from duel.workspace import Workspace, file_name, natural_order
+from duel.workspace import NumberedFolders, Workspace, file_name, natural_order
 
 
 def answer(instance_id: str = "a__b-1", king: str = "k") -> Answer:
@@ -41,6 +41,25 @@ def test_two_ids_never_share_a_file_name(names: list[str]) -> None:
     first, second = map(file_name, names)
     assert first != second
     assert not {"/", "\\", "\0"} & set(first)
+
+
+def test_a_file_in_a_numbered_folder_is_found_by_who_asked_before_it_was_there(tmp_path: Path) -> None:
+    folders = NumberedFolders(most=1)
+    for name in ("0.json", "1.json"):
+        assert not folders.place(tmp_path, name, 0).exists()
+    for position in range(4):
+        path = folders.place(tmp_path, f"{position}.json", position)
+        folders.make(path.parent)
+        path.write_bytes(b"{}")
+    found = [folders.place(tmp_path, f"{position}.json", 0) for position in range(4)]
+    assert found == [tmp_path / name for name in ("0.json", "1/1.json", "2/2.json", "3/3.json")]
+
+
+def test_of_two_files_of_one_name_the_first_folders_counts(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "a.json").write_bytes(b"{}")
+    assert NumberedFolders().place(tmp_path, "a.json", 0) == tmp_path / "1" / "a.json"
 
 
 def test_names_come_in_the_order_a_person_expects() -> None:
