@@ -103,7 +103,6 @@ HEAVY = {
     "numpy",
     "scipy",
     "pyarrow",
-    "duckdb",
     "datasets",
     "aiohttp",
     "huggingface_hub",

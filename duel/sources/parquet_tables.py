@@ -3,18 +3,22 @@
 import fnmatch
 import glob
 import hashlib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from duel.conversation import record_files
+from duel.conversation.record_files import decoder_of
 from duel.environment import expanded
 from duel.errors import SourceError
 from duel.sources.hub import Hub
 from duel.workspace import Workspace
+
+TEXT = ("string", "large_string")
+"""Arrow's types of which a value is a text as it is."""
 
 
 @dataclass
@@ -102,8 +106,6 @@ def open_table(
     A relative path is looked up in the workspace, then in the current folder. Without a `hub` (offline) only local
     files will do. Raises SourceError where `spec` is neither.
     """
-    # Arrow's own allocator keeps what a file took, 60 MB of it after 20 files, when DuckDB needs its own.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if paths := record_files.find(spec, (workspace.root, Path.cwd())):
         # Records travel, and a home folder's name should not: the last two parts name the table.
         return LocalTable("/".join(Path(spec).parts[-2:]).lstrip("/") or spec, paths)
@@ -157,3 +159,21 @@ def footer(path: Path, shown: str, needed: Iterable[str] = ()) -> Footer:
         hint = f"the columns there are: {', '.join(columns) or 'none'}"
         raise SourceError("a needed column is missing", where=shown, value=missing, hint=hint)
     return found
+
+
+def texts(column: Any) -> list[str | None]:
+    """A column as text; a value that is not UTF-8 counts as null."""
+    if str(column.type) in TEXT:
+        with suppress(UnicodeDecodeError):
+            return list(column.to_pylist())
+    return [None if told is None else str(told) for told in values(column)]
+
+
+def values(column: Any) -> Iterator[Any]:
+    """A column's plain values, one by one: parquet does not check that text is UTF-8, and one that is not is null."""
+    decode = decoder_of(column.type) or (lambda value: value)
+    for value in column:
+        told = None
+        with suppress(UnicodeDecodeError):
+            told = decode(value.as_py())
+        yield told

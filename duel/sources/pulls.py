@@ -1,31 +1,35 @@
-"""Pull requests out of parquet files, with DuckDB: looked up by instance id, read only where they are wanted.
+"""Pull requests out of parquet files, looked up by instance id: what is not wanted is never made a Python value.
 
 Where an `instance_id` repeats, the last row counts (files in the order of their names, then rows), as it did for the
 builder of the trajectories.
 """
 
-import contextlib
+import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import UTC, datetime
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import orjson
 
 from duel.conversation.diffs import changed_files
+from duel.conversation.record_files import decoder_of
 from duel.errors import SourceError
 from duel.records import Commit, Source
-from duel.sources.parquet_tables import ParquetTable, footer
+from duel.sources.parquet_tables import ParquetTable, footer, texts
 
 NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
 # Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
 EXTRAS = tuple("hints_text interface FAIL_TO_PASS PASS_TO_PASS install_config meta image_name docker_image".split())
-# Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
-WINDOW = 100
-# What DuckDB may take at first and at most. The limit doubles where it is reached: a query needs one row group, and
-# 1,000 such rows fit in 160 MB, but a file may have larger ones.
-MEMORY_MB, MOST_MEMORY_MB = 160, 6400
+# Wanted rows that are in memory at a time: of 50 KB each, 10 MB. A row group is read once for every so many.
+WINDOW = 200
+# Rows decoded at a time, and the piece in which a column chunk is read.
+BATCH_ROWS, BUFFER_BYTES = 64, 1 << 18
+_CHANGED = re.compile(r"^\+\+\+ b/([^\t\r\n]+)", re.MULTILINE)
 
 
 class Head(NamedTuple):
@@ -37,102 +41,107 @@ class Head(NamedTuple):
 
 @dataclass
 class Pulls:
-    """A table of pull requests. `damaged` collects ids whose row cannot be read, with DuckDB's words."""
+    """A table of pull requests. `damaged` collects ids whose row cannot be read, with Arrow's words."""
 
     table: ParquetTable
     damaged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        import duckdb
-
         self.paths = {name: self.table.fetch(name) for name in self.table.names}
         self.columns = {name: footer(path, name, NEEDED).columns for name, path in self.paths.items()}
-        # One thread: two hold two row groups at once, and ran out of 300 MB where one took 270 MB. Each query says its
-        # order; where DuckDB is to keep that of the rows as well, it takes 20 MB more.
-        config: dict[str, Any] = {"threads": 1, "temp_directory": "", "preserve_insertion_order": False}
-        self.database = duckdb.connect(":memory:", config=config)
-        self._allow(MEMORY_MB)
-        # Read ahead serves remote files; here it cost 50 MB and saved no time.
-        self.database.execute("SET disable_parquet_prefetching = true")
-        self.database.execute("SET TimeZone = 'UTC'")  # times read the same on every machine
-
-    def _allow(self, megabytes: int) -> None:
-        self.memory_mb = megabytes
-        self.database.execute(f"SET memory_limit = '{megabytes}MB'")
 
     def heads(self, ids: Collection[str]) -> dict[str, Head]:
         rows = self._rows(ids, ("instance_id", *Head._fields))
         return {row["instance_id"]: Head(*(_text(row.get(name)) for name in Head._fields)) for _, row in rows}
 
     def changed(self) -> dict[str, list[str]]:
-        sql = (
-            r"SELECT instance_id, regexp_extract_all(patch, '(?m)^\+\+\+ b/([^\t\r\n]+)', 1)"
-            " FROM read_parquet(?, file_row_number = true)"
-            " WHERE instance_id IS NOT NULL AND patch IS NOT NULL ORDER BY file_row_number"
-        )
-        return dict(row for name, path in self.paths.items() for row in self._execute(name, sql, [_literal(path)]))
+        """The files that each pull request changes."""
+        found: dict[str, list[str]] = {}
+        for name in self.paths:
+            with self._opened(name) as file:
+                for batch in file.iter_batches(BATCH_ROWS, columns=["instance_id", "patch"], use_threads=False):
+                    ids, patches = texts(batch.column("instance_id")), texts(batch.column("patch"))
+                    told = zip(ids, patches, strict=True)
+                    found |= {name: _CHANGED.findall(patch) for name, patch in told if name and patch}
+        return found
 
     def commits(self, ids: Collection[str]) -> Iterator[Commit]:
         for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
             yield _commit(row, source)
 
     def _rows(self, ids: Collection[str], columns: Sequence[str]) -> Iterator[tuple[Source, Mapping[str, Any]]]:
-        for name, rows in self._locate(ids).items():
+        for name, wanted in self._locate(ids).items():
             there = [column for column in columns if column in self.columns[name]]
-            for start in range(0, len(rows), WINDOW):
-                for number, row in self._read(name, rows[start : start + WINDOW], there):
-                    yield Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number), row
+            for number, row in self._read(name, wanted, there):
+                yield Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number), row
 
-    def _locate(self, ids: Collection[str]) -> dict[str, list[tuple[int, str]]]:
-        last: dict[str, tuple[str, int]] = {}
-        for name, path in self.paths.items():
-            sql = (
-                "SELECT instance_id, file_row_number FROM read_parquet(?, file_row_number = true) "
-                "SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS instance_id) USING (instance_id) ORDER BY file_row_number"
-            )
-            for instance_id, row in self._execute(name, sql, [_literal(path), list(ids)]):
-                last[instance_id] = (name, row)
-        places: dict[str, list[tuple[int, str]]] = {name: [] for name in self.paths}
-        for instance_id, (name, row) in last.items():
-            places[name].append((row, instance_id))
-        return {name: sorted(rows) for name, rows in places.items()}
+    def _locate(self, ids: Collection[str]) -> dict[str, dict[int, str]]:
+        """The wanted rows of each file: the id by the row's number, in the order of the rows."""
+        wanted, last = frozenset(ids), dict[str, tuple[str, int]]()
+        for name in self.paths:
+            with self._opened(name) as file:
+                batches = file.iter_batches(columns=["instance_id"], use_threads=False)
+                for row, instance_id in enumerate(chain.from_iterable(texts(batch.column(0)) for batch in batches)):
+                    if instance_id in wanted:
+                        last[instance_id] = (name, row)
+        places: dict[str, dict[int, str]] = {name: {} for name in self.paths}
+        for instance_id, (name, row) in sorted(last.items(), key=lambda found: found[1]):
+            places[name][row] = instance_id
+        return places
 
     def _read(
-        self, name: str, wanted: list[tuple[int, str]], columns: Sequence[str]
+        self, name: str, wanted: Mapping[int, str], columns: Sequence[str]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The wanted rows of one file; where one of them breaks the query, the others are still read."""
-        chosen = ", ".join(f'to_json("{c}")' if c in EXTRAS else f'CAST("{c}" AS VARCHAR)' for c in columns)
-        sql = (
-            f"SELECT file_row_number, {chosen} FROM read_parquet(?, file_row_number = true) "  # noqa: S608 - own names
-            "WHERE file_row_number BETWEEN ? AND ? "  # lets DuckDB pass over row groups
-            "AND file_row_number IN (SELECT unnest(?::BIGINT[])) ORDER BY file_row_number"
-        )
-        numbers = [row for row, _ in wanted]
-        try:
-            rows = self._execute(name, sql, [_literal(self.paths[name]), numbers[0], numbers[-1], numbers])
-        except SourceError as error:
-            if len(wanted) == 1:
-                self.damaged[wanted[0][1]] = f"{name} row {numbers[0]}: {error.value}"
-                return
-            middle = len(wanted) // 2
-            yield from self._read(name, wanted[:middle], columns)
-            yield from self._read(name, wanted[middle:], columns)
-            return
-        for number, *values in rows:
-            yield number, dict(zip(columns, values, strict=True))
+        """The wanted rows of one file. One that cannot be read costs itself, a row group those of its rows."""
+        import pyarrow
 
-    def _execute(self, name: str, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        import duckdb
+        rows, decoders = list(wanted), [decoder_of(self.columns[name][column]) for column in columns]
+        with self._opened(name) as file:
+            ends = accumulate((file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)), initial=0)
+            for group, (start, end) in enumerate(pairwise(ends)):
+                inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
+                for window in (inside[at : at + WINDOW] for at in range(0, len(inside), WINDOW)):
+                    try:
+                        taken = [_taken(file, group, column, [row - start for row in window]) for column in columns]
+                    except (pyarrow.ArrowException, OSError) as error:
+                        self.damaged |= {wanted[row]: f"{name} row {row}: {error}" for row in window}
+                        continue
+                    for row, *values in zip(window, *taken, strict=True):
+                        try:
+                            told = [value.as_py() for value in values]
+                        except UnicodeDecodeError as error:
+                            self.damaged[wanted[row]] = f"{name} row {row}: {error}"
+                            continue
+                        plain = (decode(v) if decode else v for decode, v in zip(decoders, told, strict=True))
+                        yield row, dict(zip(columns, plain, strict=True))
+                if inside:
+                    pyarrow.default_memory_pool().release_unused()
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Any]:
+        import pyarrow
+        import pyarrow.parquet as pq
 
         try:
-            return list(self.database.execute(sql, parameters).fetchall())
-        except duckdb.OutOfMemoryException as error:
-            if self.memory_mb >= MOST_MEMORY_MB:
-                raise SourceError("the pull requests need too much memory", where=name, value=error) from None
-            self._allow(2 * self.memory_mb)
-            return self._execute(name, sql, parameters)
-        except (duckdb.Error, UnicodeDecodeError) as error:
+            with pq.ParquetFile(self.paths[name], buffer_size=BUFFER_BYTES) as file:
+                yield file
+        except (pyarrow.ArrowException, OSError) as error:
             raise SourceError("the pull requests cannot be read", where=name, value=error) from None
+
+
+def _taken(file: Any, group: int, column: str, rows: Sequence[int]) -> list[Any]:
+    """One column's values in these rows of a row group, undecoded.
+
+    A column at a time: its pages are all in memory, 60 MB where those of all columns took 104 MB.
+    """
+    import pyarrow
+
+    taken, start, found = list[Any](), 0, 0
+    for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column], use_threads=False):
+        end = bisect_left(rows, start + batch.num_rows, found)
+        taken += batch.column(0).take(pyarrow.array([row - start for row in rows[found:end]], pyarrow.int64()))
+        start, found = start + batch.num_rows, end
+    return taken
 
 
 def _commit(row: Mapping[str, Any], source: Source) -> Commit:
@@ -143,9 +152,10 @@ def _commit(row: Mapping[str, Any], source: Source) -> Commit:
     for name in EXTRAS:
         if row.get(name) is not None:
             # A string that holds a list or an object as JSON is that list or object.
-            value = extras[name] = orjson.loads(row[name])
+            told_as = orjson.dumps(row[name], default=_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
+            value = extras[name] = orjson.loads(told_as)
             if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-                with contextlib.suppress(ValueError):
+                with suppress(ValueError):
                     extras[name] = orjson.loads(value)
     return Commit(
         instance_id=told["instance_id"],
@@ -164,10 +174,7 @@ def _commit(row: Mapping[str, Any], source: Source) -> Commit:
     )
 
 
-def _literal(path: Path) -> str:
-    """A path for read_parquet, which takes a glob: its special characters stand for themselves."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path))
-
-
 def _text(value: Any) -> str:
+    if isinstance(value, datetime):  # the same on every machine
+        value = value.astimezone(UTC).isoformat(" ").removesuffix(":00") if value.tzinfo else value.isoformat(" ")
     return "" if value is None else str(value)

@@ -7,21 +7,20 @@ of the few that are drawn.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from duel.conversation import message_rows
-from duel.conversation.record_files import decoder_of, without_surrogates
+from duel.conversation.record_files import without_surrogates
 from duel.conversation.tasks import BASH_BLOCK, of_format
 from duel.conversation.values import parts
 from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from duel.records import Message
 from duel.sections import SampleSection
-from duel.sources.parquet_tables import Footer, footer
+from duel.sources.parquet_tables import TEXT, Footer, footer, texts, values
 
 COLUMNS = ("instance_id", "repo", "messages")
 OPTIONAL = ("exit_status", "trajectory_format")
@@ -30,7 +29,6 @@ BATCH_ROWS = 128
 # A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
 BUFFER_BYTES = 1 << 20
 ROLES = ("system", "user", "assistant")
-_TEXT = ("string", "large_string")
 
 
 @dataclass(slots=True)
@@ -112,8 +110,8 @@ def read(path: Path, shown: str, sample: SampleSection | None = None) -> Iterato
 
 def _rollouts(batch: Any, shown: str, first_row: int, sample: SampleSection) -> Iterator[Rollout]:
     names = batch.schema.names
-    ids, repos = _texts(batch.column("instance_id")), _texts(batch.column("repo"))
-    statuses, tasks = (_texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
+    ids, repos = texts(batch.column("instance_id")), texts(batch.column("repo"))
+    statuses, tasks = (texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
     ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}  # talk that mine.py took is another task
     talk = _talk(batch.column("messages"), sample)
     usable, sums = not talk.bad.any(), [0, *talk.eligible.cumsum().tolist()]
@@ -165,7 +163,7 @@ def _problem(talk: _Talk, start: int, end: int) -> str:
     bad = talk.bad[start:end].nonzero()[0]
     if not len(bad):
         return ""
-    (role,) = _texts(talk.roles.slice(start + int(bad[0]), 1))
+    (role,) = texts(talk.roles.slice(start + int(bad[0]), 1))
     if role in ROLES:
         return "null-content"
     return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
@@ -186,25 +184,7 @@ def _form(kind: Any) -> str:
     held = [field.type for field in kind.value_type if field.name in ("role", "content")]
     if len(held) < 2 or not all(map(is_text, held)):
         return ""
-    return "columns" if all(str(one) in _TEXT for one in held) else "values"
-
-
-def _texts(column: Any) -> list[str | None]:
-    """A column as text; a value that is not UTF-8 counts as null."""
-    if str(column.type) in _TEXT:
-        with suppress(UnicodeDecodeError):
-            return list(column.to_pylist())
-    return [None if told is None else str(told) for told in _values(column)]
-
-
-def _values(column: Any) -> Iterator[Any]:
-    """A column's plain values, one by one: parquet does not check that text is UTF-8, and one that is not is null."""
-    decode = decoder_of(column.type) or (lambda value: value)
-    for value in column:
-        told = None
-        with suppress(UnicodeDecodeError):
-            told = decode(value.as_py())
-        yield told
+    return "columns" if all(str(one) in TEXT for one in held) else "values"
 
 
 def _as_columns(column: Any) -> Any:
@@ -212,7 +192,7 @@ def _as_columns(column: Any) -> Any:
     import pyarrow
 
     starts, roles, contents = [0], list[str](), list[str | None]()
-    for row in _values(column):
+    for row in values(column):
         for message in message_rows.conversation({"messages": row}):
             said, images = parts(message["content"])
             usable = isinstance(message["content"], str) or (said and not images)
