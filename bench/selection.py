@@ -3,7 +3,7 @@
     python -m bench.selection [--turns 1000]
 
 Each turn has a king and n challengers whose quality is drawn (standard deviation 1). Judges see it with a taste of
-their own for each reply (`duel.offline.rules.planted`). `duel.stages.choose` itself chooses, its panel and its rubric
+their own for each reply (`bench.planted`). `duel.stages.choose` itself chooses, its panel and its rubric
 ask every question; only the wire is left out. Printed: quality gained over one candidate, share of the best possible
 gain, duels and calls a turn, and the score of the chosen against the king: the truth, by three other judges, by those
 who chose.
@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import planted
 from duel import calls
 from duel.bookkeeping import Stage
 from duel.judging import rubric
 from duel.judging.contests import DUEL
 from duel.judging.panel import OpenPair, Panel
-from duel.offline import rules
-from duel.offline.rules import planted
 from duel.records import Answer, Candidate, Made, Message
 from duel.settings import Settings
 from duel.stages.choose import Choosing, OpenChoice
@@ -41,14 +40,14 @@ POINTS = {0: 50.0, 1: 0.0, 2: 100.0}
 
 
 class Rules:
-    """Answers by the stand-in's rules, without a wire; counts what is asked."""
+    """Judges of planted quality, without a wire; counts what is asked."""
 
     def __init__(self) -> None:
         self.asked = 0
 
     async def __call__(self, request: calls.Request) -> calls.Reply:
         self.asked += 1
-        return calls.Reply(rules.reply({"model": request.model, "messages": request.messages}))
+        return calls.Reply(planted.verdict(request.messages, request.model))
 
     def reject(self, reply: calls.Reply, reason: str) -> None:
         raise AssertionError(reason)

@@ -21,11 +21,12 @@ from duel.execution.checkouts import Sources
 from duel.execution.executor import ExecutionError, Limits
 from duel.execution.replay import as_done
 from duel.execution.verification import Attempt, Verified, Verifier
-from duel.offline import sample, sample_repositories
+from duel.offline import sample
 from duel.records import Message
 from duel.sources.parquet_tables import LocalTable
 from duel.sources.pulls import Pulls
 from duel.stages.verify import attempt_of
+from tools.recording import sample_repositories
 
 
 class Known(NamedTuple):

@@ -1,10 +1,11 @@
 """Record the bundled sample anew: `python -m tools.recorder --out DIR`.
 
-Builds the small repositories under `duel/offline/repositories/` with git, lets agents work on each pull request by
+Builds the small repositories under `tools/recording/repositories/` with git, lets agents work on each pull request by
 really executing shell commands in a checkout of its base commit, and writes
 
     trajectories.parquet   the rollouts, in the columns of AlienKevin/SWE-ZERO-12M-trajectories
     pulls.parquet          the pull requests, in the columns of nebius/SWE-rebench-V2-PRs
+    *.bundle               the repositories with the whole of their history
 
 Needs git and bash. The same sources give the same bytes.
 """
@@ -20,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from duel import command
 from duel.errors import SourceError
-from duel.offline.sample import ROLLOUTS
+from duel.offline.sample import ROLLOUTS, bundle
 from duel.prompts import Template
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from duel.offline.sample_repositories import Base
     from tools.recording.explorer import Case
+    from tools.recording.sample_repositories import Base
 
 # A rollout has 4 to 32 messages: system prompt, task, and up to 15 turns with what was observed after each.
 MAX_TURNS = 15
@@ -50,18 +51,19 @@ def main() -> None:
     for tool in ("git", "bash"):
         if not shutil.which(tool):
             raise SourceError(f"recording needs {tool}", hint="the package ships the recorded sample")
-    rollouts, pulls = record(given.only)
+    rollouts, pulls = record(given.out, given.only)
     if not pulls:
         raise SourceError("no such repository", where="--only", value=given.only)
     write(rollouts, pulls, given.out)
     command.say(f"{len(rollouts)} rollouts of {len(pulls)} pull requests in {given.out}")
 
 
-def record(only: str = "") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of both files, for all repositories or the one named `only`."""
-    from duel.offline import sample_repositories
+def record(out: Path, only: str = "") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of both tables, for all repositories or the one named `only`; their bundles are written into `out`."""
+    from tools.recording import sample_repositories
 
     rollouts, pulls = [], []
+    out.mkdir(parents=True, exist_ok=True)
     for one in sample_repositories.load(only):
         with tempfile.TemporaryDirectory(prefix="recorder-") as name:
             folder = Path(name)
@@ -69,6 +71,7 @@ def record(only: str = "") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             for base, row in sample_repositories.bases(one, folder / "repository"):
                 pulls.append(row)
                 rollouts += [rollout(base, number, folder) for number in range(ROLLOUTS)]
+            base.checkout.bundle(out / bundle(one.name).name)
     return rollouts, pulls
 
 

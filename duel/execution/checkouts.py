@@ -19,6 +19,7 @@ from typing import Any
 from duel.errors import printable
 from duel.execution.executor import ExecutionError, Start
 from duel.execution.room import remove
+from duel.offline import sample
 
 CODE_HOST = "https://github.com/{repo}.git"
 FETCH_SECONDS = 900
@@ -69,7 +70,7 @@ class Sources:
         known = [Origin(one, remote=remote) for one in folders if self.mirrors and not is_address and one.is_dir()]
         if self.mirrors and not is_address and not known and self.offline:
             raise ExecutionError("no-repository", f"{name} is not among the mirrors", where=self.mirrors)
-        known += [self._bundled(name)] if name in _bundled_names() else []
+        known += [self._bundled(bundle, flat)] if (bundle := sample.bundle(name)).is_file() else []
         for origin in known:
             if self._has(origin.folder, commit):
                 return origin
@@ -95,19 +96,15 @@ class Sources:
             reason = "no-commit" if _NO_COMMIT.search(done.stderr) else "no-repository"
             raise ExecutionError(reason, f"{name} at {commit[:12]}: {printable(done.stderr.strip(), 300)}", where=url)
 
-    def _bundled(self, name: str) -> Origin:
-        """A repository of the bundled sample, built on first use; its agents had the history up to the base commit."""
-        from duel.offline import sample_repositories
-
-        folder = self.cache / "bundled" / name.replace("/", "__")
-        if not (folder / ".git" / "complete").exists():
-            remove(folder)
-            folder.mkdir(parents=True)
-            described = next(one for one in sample_repositories.load(name.rpartition("/")[2]) if one.name == name)
-            for _base, _row in sample_repositories.bases(described, folder):
-                pass  # walking through the history makes it
-            (folder / ".git" / "complete").touch()
-        return Origin(folder, depth=0, branch="main", settings=sample_repositories.GIT_SETTINGS)
+    def _bundled(self, bundle: Path, flat: str) -> Origin:
+        """A repository of the sample, unpacked on first use; its agents had the history up to the base commit."""
+        folder = self.cache / "bundled" / f"{flat}.git"
+        if not folder.is_dir():
+            part = folder.with_suffix(f".{os.getpid()}")
+            part.mkdir(parents=True)
+            self._git("clone", "--quiet", "--bare", "--template=", str(bundle), ".", at=part)
+            part.rename(folder)
+        return Origin(folder, depth=0, branch="main", settings=sample.GIT_SETTINGS)
 
     def _check_out(self, origin: Origin, start: Start, folder: Path) -> None:
         begin = ["--template=", f"--initial-branch={origin.branch}"] if origin.branch else []
@@ -180,13 +177,6 @@ class Sources:
 @cache
 def _configuration() -> bytes:
     return resources.files(__package__).joinpath("gitconfig").read_bytes()
-
-
-@cache
-def _bundled_names() -> frozenset[str]:
-    from duel.offline import sample_repositories
-
-    return frozenset(one.name for one in sample_repositories.load())
 
 
 def order(folder: Path) -> None:

@@ -12,7 +12,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,24 +27,19 @@ GROUP_BYTES = 8 << 20
 WEIGHTS = ("weight", "margin", "score_expected")
 
 
-@dataclass(frozen=True)
-class Extra:
-    weights: bool = False
-    reasoning: bool = False
-
-
 class Rows:
+    """The rows of one split on their way into both files; memory holds one row group."""
+
     def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
         self.count = 0
-        self._lines, self._columns = lines, columns
-        self._plain = schema
+        self._lines, self._columns, self._schema = lines, columns, schema
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         line = json_line(row)
         self._lines.write(line)
-        self._waiting.append({field.name: _fitted(row.get(field.name), field.type) for field in self._plain})
+        self._waiting.append({field.name: _fitted(row.get(field.name), field.type) for field in self._schema})
         self.count += 1
         self._bytes += len(line)
         if self._bytes >= GROUP_BYTES:
@@ -55,22 +49,26 @@ class Rows:
         import pyarrow as pa
 
         if self._waiting:
-            table = pa.Table.from_pylist(self._waiting, schema=self._plain)
+            table = pa.Table.from_pylist(self._waiting, schema=self._schema)
             self._columns.write_table(table.cast(self._columns.schema))
         self._waiting, self._bytes = [], 0
 
 
 @contextmanager
-def writing(folder: Path, split: str, shape: type[BaseModel], extra: Extra | None = None) -> Iterator[Rows]:
-    """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`, while the body adds rows."""
+def writing(
+    folder: Path, split: str, shape: type[BaseModel], *, weights: bool = False, reasoning: bool = False
+) -> Iterator[Rows]:
+    """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`, while the body adds rows.
+
+    `weights` adds columns to each row, `reasoning` a key `reasoning_content` to each message.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    extra = extra or Extra()
-    schema = schema_of(shape, pa.json_(), extra)
-    lines, columns = folder / f"{split}.jsonl", folder / f"{split}.parquet"
-    with lines.open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
-        rows = Rows(text, table, schema_of(shape, pa.string(), extra))
+    plain, schema = (schema_of(shape, json_type, weights, reasoning) for json_type in (pa.string(), pa.json_()))
+    columns = folder / f"{split}.parquet"
+    with (folder / f"{split}.jsonl").open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
+        rows = Rows(text, table, plain)
         yield rows
         rows.flush()
 
@@ -91,7 +89,7 @@ def count(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, extra: Extra) -> pyarrow.Schema:
+def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool, reasoning: bool) -> pyarrow.Schema:
     """The Arrow schema of a row's model; `json_type` stands for objects with free keys."""
     import pyarrow as pa
 
@@ -99,7 +97,7 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, extra: Extra)
 
     def fields(model: type[BaseModel]) -> dict[str, pyarrow.DataType]:
         found = {name: kind(field.annotation) for name, field in model.model_fields.items()}
-        return found | ({"reasoning_content": pa.string()} if extra.reasoning and "role" in found else {})
+        return found | ({"reasoning_content": pa.string()} if reasoning and "role" in found else {})
 
     def kind(annotation: Any) -> pyarrow.DataType:
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -114,8 +112,7 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, extra: Extra)
             return json_type
         return plain[annotation] if annotation in plain else pa.struct([*fields(annotation).items()])
 
-    weights = dict.fromkeys(WEIGHTS if extra.weights else (), pa.float64())
-    return pa.schema([*(fields(shape) | weights).items()])
+    return pa.schema([*(fields(shape) | dict.fromkeys(WEIGHTS if weights else (), pa.float64())).items()])
 
 
 def _fitted(value: Any, kind: pyarrow.DataType) -> Any:

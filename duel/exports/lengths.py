@@ -75,9 +75,9 @@ class Tokenizer(Estimate):
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any]  # as they are written
     example: Example
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...]  # tokens of each sequence that a trainer makes of it
 
     @property
     def longest(self) -> int:
@@ -91,6 +91,7 @@ class Measure:
     tokens: Estimate = field(default_factory=Estimate)
     limit: int | None = None
     reasoning: bool = False  # thoughts are written as `reasoning_content`
+    weights: bool = False  # rows have the columns of `Example.weights`
 
     def rows(self, form: Format, example: Example) -> list[MeasuredRow]:
         """The rows of one example.
@@ -104,11 +105,13 @@ class Measure:
         return rows
 
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
-        parts = zip(form.rows(example), form.rows_of(example), strict=True)
-        return [MeasuredRow(row, part, self.lengths(form, row)) for row, part in parts]
+        rows = []
+        for fields, part in zip(form.rows(example), form.rows_of(example), strict=True):
+            row = rewriting.as_reasoning(fields) if self.reasoning else fields
+            rows.append(MeasuredRow({**row, **part.weights()} if self.weights else row, part, self._lengths(form, row)))
+        return rows
 
-    def lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
-        row = rewriting.as_reasoning(row) if self.reasoning else row
+    def _lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
         tools = as_object(row["tools"]) if row.get("tools") else ()
         frame = EMPTY_THOUGHT if form.trl_flags.get("assistant_only_loss") else 0
         found = []
@@ -128,7 +131,9 @@ class Measure:
             if example.lost or messages is None or native is None:
                 break  # the task would be cut
             shorter = replace(example, messages=messages, native=native)
-            longest = max(max(self.lengths(form, form.write(part))) for part in form.rows_of(shorter))
+            written = (form.write(part) for part in form.rows_of(shorter))
+            rows = map(rewriting.as_reasoning, written) if self.reasoning else written
+            longest = max(max(self._lengths(form, row)) for row in rows)
             if longest <= limit:
                 return shorter
             # Whole turns go: what is left can be far below the room that it was given.
@@ -159,8 +164,3 @@ def figures(lengths: Iterable[int]) -> dict[str, Any]:
     quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99) if ordered}
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}
     return {"longest": max(ordered, default=0), **quantiles, "whole_at": whole}
-
-
-def max_length(longest: int, limit: int | None) -> int:
-    """What to tell a trainer: the limit that was asked for, else the next multiple of 1,024 that holds every row."""
-    return limit or -(-longest // 1024) * 1024

@@ -74,12 +74,3 @@ def tokens(text: str) -> int:
 
 def event(fields: Mapping[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(fields) + b"\n\n"
-
-
-def error_body(status: int, message: str, code: str = "") -> bytes:
-    return orjson.dumps({"error": {"message": message, "type": "error", "code": code or str(status)}})
-
-
-def stand_in_name(asked: str) -> str:
-    """How the stand-in names itself when it was asked for model `asked`: never as that model."""
-    return asked if asked.startswith(OWN_PREFIX) else OWN_PREFIX + asked

@@ -9,20 +9,21 @@ import asyncio
 import concurrent.futures
 import hashlib
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from aiohttp import web
 
 from duel.offline import rules
-from duel.offline.completion import StandInReply, error_body, stand_in_name, tokens
-from duel.offline.loopback_http import Connection, HttpCall
+from duel.offline.completion import OWN_PREFIX, StandInReply, tokens
 
-MODELS = tuple(f"offline-stand-in/{name}" for name in "king challenger judge-a judge-b judge-c auditor".split())
+MODELS = tuple(OWN_PREFIX + name for name in "king challenger judge-a judge-b judge-c auditor".split())
 DEFAULT_MAX_TOKENS = 4096
+MAX_BODY_BYTES = 64 * 1024 * 1024
 # Requests whose particulars are kept for tests to look at; counts are kept of all.
 SEEN_AT_MOST = 10_000
 
@@ -40,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """One request to the completions route, as it arrived."""
+    """One request to the completions route, as it arrived, and what became of it."""
 
     key: str
     attempt: int
@@ -57,10 +58,7 @@ class Counts:
 
     asked: Counter[str] = field(default_factory=Counter)  # requests by key, refused and faulty ones included
     delivered: Counter[str] = field(default_factory=Counter)  # replies by key that were written in full
-    outcomes: Counter[str] = field(default_factory=Counter)
-    by_role: Counter[str] = field(default_factory=Counter)
-    by_model: Counter[str] = field(default_factory=Counter)
-    authorizations: Counter[str] = field(default_factory=Counter)
+    by: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     seen: deque[SeenRequest] = field(default_factory=lambda: deque(maxlen=SEEN_AT_MOST))
     asked_after_delivery: int = 0
     client_aborted: int = 0
@@ -76,7 +74,7 @@ class Counts:
             "requests_after_ok": self.asked_after_delivery,
             "by_key": dict(self.asked),
             **{name: getattr(self, name) for name in ("client_aborted", "inflight", "max_inflight")},
-            **{name: dict(getattr(self, name)) for name in ("by_role", "by_model", "outcomes", "authorizations")},
+            **{name: dict(self.by[name]) for name in ("by_role", "by_model", "outcomes", "authorizations")},
         }
 
 
@@ -84,8 +82,7 @@ class Counts:
 class Exchange:
     """One asking of one request."""
 
-    call: HttpCall
-    connection: Connection
+    call: web.Request
     body: Mapping[str, Any]
     model: str
     role: str
@@ -96,9 +93,8 @@ class Exchange:
     def streams(self) -> bool:
         return bool(self.body.get("stream"))
 
-    @property
-    def with_usage(self) -> bool:
-        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+    def events(self, completion: StandInReply) -> Iterator[bytes]:
+        return completion.events(bool((self.body.get("stream_options") or {}).get("include_usage")))
 
 
 class Server:
@@ -108,69 +104,73 @@ class Server:
         self.options = options
         self.counts = Counts()
 
-    async def handle(self, call: HttpCall, connection: Connection) -> None:
-        path = call.path.split("?")[0].removeprefix("/v1").rstrip("/")
-        match call.method, path:
-            case "POST", "/chat/completions":
-                await self._completions(call, connection)
-            case "GET", "/models":
-                names = self.options.models or (*MODELS, "*")
-                listing = [{"id": name, "object": "model", "created": 0, "owned_by": "offline"} for name in names]
-                connection.respond(200, orjson.dumps({"object": "list", "data": listing}))
-            case "GET", "/stats":
-                connection.respond(200, orjson.dumps(self.counts.stats()))
-            case "POST", "/reset":
-                self.reset()
-                connection.respond(200, b"{}")
-            case _:
-                connection.respond(404, error_body(404, f"the stand-in has no {call.method} {path[:80]}"))
+    def application(self) -> web.Application:
+        async def models(_: web.Request) -> web.Response:
+            names = self.options.models or (*MODELS, "*")
+            listing = [{"id": name, "object": "model", "created": 0, "owned_by": "offline"} for name in names]
+            return web.json_response({"object": "list", "data": listing})
+
+        async def stats(_: web.Request) -> web.Response:
+            return web.json_response(self.counts.stats())
+
+        async def reset(_: web.Request) -> web.Response:
+            self.reset()
+            return web.json_response({})
+
+        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        for prefix in ("", "/v1"):
+            application.router.add_post(f"{prefix}/chat/completions", self._completions)
+            application.router.add_get(f"{prefix}/models", models)
+            application.router.add_get(f"{prefix}/stats", stats)
+            application.router.add_post(f"{prefix}/reset", reset)
+        return application
 
     def reset(self) -> None:
         """Forget all counts; what is in flight is still counted down."""
         self.counts = Counts(inflight=self.counts.inflight)
 
-    async def _completions(self, call: HttpCall, connection: Connection) -> None:
-        counts = self.counts
+    async def _completions(self, call: web.Request) -> web.StreamResponse:
         try:
-            body = orjson.loads(call.body)
+            body = orjson.loads(await call.read())
             model = str(body["model"])
             role = rules.role(body["messages"], model)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            connection.respond(400, error_body(400, f"not a chat completion request: {type(error).__name__}"))
-            return
+            return error_response(400, f"not a chat completion request: {type(error).__name__}")
         # A request is the same whether it is streamed or not.
         said = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
         key = hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
-        asking = Exchange(call, connection, body, model, role, key, counts.asked[key])
+        counts = self.counts
+        asking = Exchange(call, body, model, role, key, counts.asked[key])
         counts.asked[key] += 1
         counts.asked_after_delivery += key in counts.delivered
-        counts.by_role[role] += 1
-        counts.by_model[model] += 1
-        counts.authorizations[call.headers.get("authorization", "")] += 1
+        counts.by["by_role"][role] += 1
+        counts.by["by_model"][model] += 1
+        counts.by["authorizations"][call.headers.get("Authorization", "")] += 1
         if refusal := self._refusal(asking):
             status, message, code = refusal
             self._note(asking, f"refused-{code}")
-            connection.respond(status, error_body(status, message, code))
-            return
+            return error_response(status, message, code)
         counts.inflight += 1
         counts.max_inflight = max(counts.max_inflight, counts.inflight)
         try:
-            await self._answer(asking)
+            return await self._answer(asking)
         except asyncio.CancelledError:
             counts.client_aborted += 1
             raise
+        except Exception as error:  # a rule's mistake is the client's 500
+            return error_response(500, f"{type(error).__name__} in the stand-in")
         finally:
             self.counts.inflight -= 1
 
     def _note(self, asking: Exchange, outcome: str) -> None:
-        self.counts.outcomes[outcome] += 1
+        self.counts.by["outcomes"][outcome] += 1
         told = (asking.key, asking.attempt, asking.role, asking.model, asking.call.headers, asking.streams, outcome)
         self.counts.seen.append(SeenRequest(*told))
 
     def _refusal(self, asking: Exchange) -> tuple[int, str, str] | None:
         """Status, message and code of a refusal that the endpoint's own state asks for."""
         options = self.options
-        if options.expected_key and asking.call.headers.get("authorization") != f"Bearer {options.expected_key}":
+        if options.expected_key and asking.call.headers.get("Authorization") != f"Bearer {options.expected_key}":
             return 401, "incorrect API key provided", "invalid_api_key"
         if options.models and asking.model not in options.models:
             return 404, f"the model `{asking.model[:200]}` does not exist", "model_not_found"
@@ -178,37 +178,45 @@ class Server:
             return 429, "infrastructure is at maximum capacity, try again later", "capacity"
         return None
 
-    async def _answer(self, asking: Exchange) -> None:
+    async def _answer(self, asking: Exchange) -> web.StreamResponse:
         self._note(asking, "ok")
         await asyncio.sleep(self.options.latency_s)
-        await self._send(asking, self._completion(asking))
+        return await self._sent(asking, self._completion(asking))
 
     def _completion(self, asking: Exchange) -> StandInReply:
         body = asking.body
         prompt = [tokens(_text(message)) for message in body["messages"]]
         whole = StandInReply(
             id=f"chatcmpl-offline-{asking.key[:12]}-{asking.attempt}",
-            model=stand_in_name(asking.model),
+            # never as the model that was asked for
+            model=OWN_PREFIX + asking.model.removeprefix(OWN_PREFIX),
             content=(self.options.reply or rules.reply)(body),
             prompt_tokens=sum(prompt),
             cached_tokens=prompt[0] if body["messages"][0].get("role") == "system" else 0,
         )
         return whole.within(int(body.get("max_tokens") or body.get("max_completion_tokens") or DEFAULT_MAX_TOKENS))
 
-    async def _send(self, asking: Exchange, completion: StandInReply) -> None:
+    async def _sent(self, asking: Exchange, completion: StandInReply) -> web.StreamResponse:
         """A good reply is counted before its last byte is written: the client may look at the counts right after."""
-        connection = asking.connection
-        if asking.streams:
-            connection.start(200, {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-            for data in completion.events(asking.with_usage):
-                connection.chunk(data)
-                await connection.drain()
-        self.counts.delivered.update([asking.key] * connection.open)
-        if asking.streams:
-            connection.chunk(b"")
-        else:
-            connection.respond(200, completion.body())
-            await connection.drain()
+        if not asking.streams:
+            self.counts.delivered[asking.key] += 1
+            return web.Response(body=completion.body(), content_type="application/json")
+        response = await event_stream(asking)
+        for data in asking.events(completion):
+            await response.write(data)
+        self.counts.delivered[asking.key] += 1
+        return response
+
+
+async def event_stream(asking: Exchange) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    await response.prepare(asking.call)
+    return response
+
+
+def error_response(status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None) -> web.Response:
+    error = {"message": message, "type": "error", "code": code or str(status)}
+    return web.json_response({"error": error}, status=status, headers=headers)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -268,13 +276,11 @@ def serving(server: Server, port: int = 0) -> Iterator[StandIn]:
 @asynccontextmanager
 async def listening(server: Server, port: int = 0) -> AsyncIterator[int]:
     """Listen on `port` of 127.0.0.1 while the body runs; yields the port that was taken."""
-    connections: set[Connection] = set()
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: Connection(server.handle, connections), "127.0.0.1", port, backlog=1024)
+    # A client that goes away ends its request; the end of the body ends all of them.
+    runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=0)
+    await runner.setup()
     try:
-        yield listener.sockets[0].getsockname()[1]
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+        yield runner.addresses[0][1]
     finally:
-        listener.close()
-        for connection in list(connections):
-            await connection.stop()
-        await asyncio.sleep(0)  # transports close their sockets on the loop's next round
+        await runner.cleanup()

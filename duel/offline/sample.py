@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+# How git was set in the checkouts in which the rollouts were recorded.
+GIT_SETTINGS = ("core.abbrev=7", "core.autocrlf=false", "core.pager=cat", "diff.algorithm=histogram", "gc.auto=0")
 # Rollouts recorded for each pull request; all of them are drawn, so that the demo judges well over 100 turns.
 ROLLOUTS = 3
 PROMPTS = 132
@@ -10,6 +12,11 @@ PROMPTS = 132
 
 def folder() -> Path:
     return Path(__file__).parent / "data"
+
+
+def bundle(repository: str) -> Path:
+    """The git bundle of one of the sample's repositories; a file that is not there for any other."""
+    return folder() / f"{repository.replace('/', '__')}.bundle"
 
 
 def defaults() -> dict[str, dict[str, Any]]:

@@ -21,10 +21,11 @@ from duel.audit.contamination import Benchmarks
 from duel.command import say
 from duel.errors import SettingsError, SourceError
 from duel.exports import card, formats, splits
-from duel.exports.dataset import Export, FormatFolder, Written
+from duel.exports.dataset import Export, Written, write_format
 from duel.exports.example import Division, Dropped, Example
 from duel.exports.formats import Format
 from duel.exports.handover import Handover
+from duel.exports.lengths import Measure
 from duel.processes import spread
 from duel.scaling import diversity, row_reading
 from duel.scaling.near_copies import Bands
@@ -147,7 +148,7 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
         places = _chosen(spool, bands, settings.audit.near_duplicate, wanted, handover)
         division = _divided(spool, places, wanted)
         with Export(workspace, handover, folder=home(workspace) / "combined") as export:
-            written = _written(workspace, export, wanted.formats, division, apart=row_reading.are_many(files))
+            written = _written(export, wanted.formats, division, apart=row_reading.are_many(files))
             facts = {
                 "settings": {"near_duplicate": settings.audit.near_duplicate, "balance": list(wanted.balance)}
                 | {"split": dict(wanted.shares), "seed": wanted.seed, "refused_words": len(wanted.refused_words)},
@@ -265,25 +266,22 @@ def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
     return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}
 
 
-def _written(
-    workspace: Workspace, export: Export, wanted: Sequence[Format], division: Division, apart: bool
-) -> list[Written]:
+def _written(export: Export, wanted: Sequence[Format], division: Division, apart: bool) -> list[Written]:
     if not apart or len(wanted) == 1:
         return [export.add(form, division) for form in wanted]
     names = (form.name for form in wanted)
-    made = spread(_written_apart, names, min(len(wanted), row_reading.processes()), _prepare, (workspace, division))
-    return [export.adopt(form, folder) for form, folder in zip(wanted, made, strict=True)]
+    made = spread(_written_apart, names, min(len(wanted), row_reading.processes()), _prepare, (export.new, division))
+    return [export.take(written) for written in made]
 
 
-_given: tuple[Workspace, Division]
+_given: tuple[Path, Division]
 
 
-def _prepare(workspace: Workspace, division: Division) -> None:
+def _prepare(folder: Path, division: Division) -> None:
     global _given
-    _given = workspace, division
+    _given = folder, division
 
 
-def _written_apart(name: str) -> FormatFolder:
-    workspace, division = _given
-    [form] = formats.named(name)
-    return Export(workspace, Handover(), folder=workspace.private / "combine" / name).apart(form, division)
+def _written_apart(name: str) -> Written:
+    folder, division = _given
+    return write_format(folder, formats.FORMATS[name], division, Measure())

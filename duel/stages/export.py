@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
     from duel.audit.contamination import Benchmarks
-    from duel.exports import card, files, lengths, push, quality, rewriting, splits
+    from duel.exports import card, lengths, push, quality, rewriting, splits
     from duel.exports.dataset import Export
     from duel.exports.handover import Handover
 
@@ -43,9 +43,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     shares = splits.shares_of(asked.split)
     if asked.push:
         push.check(asked.push)
-    reasoning = asked.thought == "reasoning_content"
     tokens = lengths.Tokenizer(asked.tokenizer) if asked.tokenizer else lengths.Estimate()
-    measure = lengths.Measure(tokens, asked.fit, reasoning)
+    measure = lengths.Measure(tokens, asked.fit, asked.thought == "reasoning_content", asked.weights)
     with workspace.lock("export", "duel export"):
         handover = Handover()
         scrubber = rewriting.Scrubber(workspace.secret())
@@ -59,7 +58,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
             say(note)
 
-        with Export(workspace, handover, measure, files.Extra(asked.weights, reasoning)) as export:
+        with Export(workspace, handover, measure) as export:
             written = [export.add(format, division) for format in wanted]
             known = card.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
             export.save(card.render(export, known), known)

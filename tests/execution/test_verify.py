@@ -14,9 +14,9 @@ from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
 from duel.execution.verification import Attempt, Verified, Verifier, judged, results
-from duel.offline import sample_repositories
 from duel.records import Message
 from tests.execution.conftest import make_repository
+from tools.recording import sample_repositories
 
 TEST = "test -f tests/t.sh && sh tests/t.sh"
 TEST_PATCH = (

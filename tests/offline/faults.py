@@ -7,6 +7,9 @@ a run against a faulty endpoint can be repeated.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,11 +18,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import orjson
+from aiohttp import web
 
 from duel.errors import SettingsError
-from duel.offline.completion import StandInReply, error_body, event
-from duel.offline.loopback import Exchange, Options, Server, StandIn, serving
+from duel.offline.completion import StandInReply, event
+from duel.offline.loopback import Exchange, Options, Server, StandIn, error_response, event_stream, serving
 from duel.offline.rules.conversation import fraction
 
 # name -> what the client sees
@@ -104,49 +107,45 @@ class FaultyServer(Server):
         self.faults = faults
         self.met: Counter[str] = Counter()
 
-    async def _answer(self, asking: Exchange) -> None:
+    async def _answer(self, asking: Exchange) -> web.StreamResponse:
         faults = self.faults
         fault = faults.meets(asking.key, asking.attempt, self.met[asking.key])
         self.met[asking.key] += bool(fault)
         self._note(asking, fault or "ok")
         await asyncio.sleep(self.options.latency_s + (faults.slow_s if fault == "slow" else 0))
-        if await self._fails(asking, fault):
-            return
+        if (failed := await self._failed(asking, fault)) is not None:
+            return failed
         completion = damaged(fault, self._completion(asking), asking.role, faults.huge_bytes)
         if fault in {"", "slow"}:
-            await self._send(asking, completion)
-        elif asking.streams:
-            await self._send_events(asking, list(completion.events(asking.with_usage)), fault)
-        else:
-            await self._send_body(asking, completion.body(), fault)
+            return await self._sent(asking, completion)
+        if asking.streams:
+            return await self._damaged_events(asking, list(asking.events(completion)), fault)
+        return await self._damaged_body(asking, completion.body(), fault)
 
-    async def _fails(self, asking: Exchange, fault: str) -> bool:
-        """Act out a fault that leaves no completion; False where there is one."""
-        connection, faults = asking.connection, self.faults
+    async def _failed(self, asking: Exchange, fault: str) -> web.Response | None:
+        """Act out a fault that leaves no completion; None where there is one."""
         if fault.startswith("429"):
-            connection.respond(429, error_body(429, "rate limit reached", "rate_limit"), self._retry_after(fault))
-        elif fault == "502":
-            connection.respond(502, b"<html><h1>502 Bad Gateway</h1></html>", {"Content-Type": "text/html"})
-        elif fault == "503":
-            connection.respond(503, error_body(503, "No instances available (yet) for this model"))
-        elif fault == "402":
-            connection.respond(402, error_body(402, "quota exceeded and account balance is 0, please add funds"))
-        elif fault.isdecimal():
-            connection.respond(int(fault), error_body(int(fault), f"the stand-in was told to answer {fault}"))
-        elif fault == "redirect":
-            connection.respond(307, b"", {"Location": faults.redirect_to})
-        elif fault == "reset":
-            connection.abort()
-        elif fault == "malformed":
-            connection.respond(200, b'{"id": "chatcmpl-offline", "choices": [{"message": {"role": "assis')
-        elif fault == "error-200" or (fault == "sse-error" and not asking.streams):
-            connection.respond(200, error_body(500, "the model worker has failed"))
-        elif fault == "hang":
-            await asyncio.sleep(faults.hang_s)
-            connection.abort()
-        else:
-            return False
-        return True
+            return error_response(429, "rate limit reached", "rate_limit", self._retry_after(fault))
+        if fault == "502":
+            return web.Response(status=502, text="<html><h1>502 Bad Gateway</h1></html>", content_type="text/html")
+        if fault == "503":
+            return error_response(503, "No instances available (yet) for this model")
+        if fault == "402":
+            return error_response(402, "quota exceeded and account balance is 0, please add funds")
+        if fault.isdecimal():
+            return error_response(int(fault), f"the stand-in was told to answer {fault}")
+        if fault == "redirect":
+            return web.Response(status=307, headers={"Location": self.faults.redirect_to})
+        if fault == "malformed":
+            half = '{"id": "chatcmpl-offline", "choices": [{"message": {"role": "assis'
+            return web.Response(text=half, content_type="application/json")
+        if fault == "error-200" or (fault == "sse-error" and not asking.streams):
+            return web.json_response({"error": FAILED})
+        if fault in {"reset", "hang"}:
+            await asyncio.sleep(self.faults.hang_s if fault == "hang" else 0)
+            abort(asking)
+            return web.Response()
+        return None
 
     def _retry_after(self, fault: str) -> dict[str, str]:
         seconds = self.faults.retry_after_s
@@ -157,32 +156,45 @@ class FaultyServer(Server):
             return {"Retry-After": format_datetime(at, usegmt=True)}
         return {"Retry-After": f"{seconds:g}"}
 
-    async def _send_body(self, asking: Exchange, body: bytes, fault: str) -> None:
-        connection = asking.connection
+    async def _damaged_body(self, asking: Exchange, body: bytes, fault: str) -> web.StreamResponse:
         if fault not in {"truncated", "stall"}:
-            connection.respond(200, body)
-            await connection.drain()
-            return
+            return web.Response(body=body, content_type="application/json")
         # The head promises all of the body; half of it comes.
-        connection.respond(200, body[: len(body) // 2], {"Content-Length": str(len(body))})
-        if fault == "stall":
-            await asyncio.sleep(self.faults.hang_s)
-        connection.close()
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+        await response.prepare(asking.call)
+        await response.write(body[: len(body) // 2])
+        await asyncio.sleep(self.faults.hang_s if fault == "stall" else 0)
+        close(asking)
+        return response
 
-    async def _send_events(self, asking: Exchange, events: list[bytes], fault: str) -> None:
-        connection = asking.connection
-        connection.start(200, {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    async def _damaged_events(self, asking: Exchange, events: list[bytes], fault: str) -> web.StreamResponse:
+        response = await event_stream(asking)
         for data in events[: len(events) // 2] if fault in {"truncated", "stall", "sse-error"} else events:
-            connection.chunk(data)
-            await connection.drain()
-        if fault == "stall":
-            await asyncio.sleep(self.faults.hang_s)
+            await response.write(data)
+        await asyncio.sleep(self.faults.hang_s if fault == "stall" else 0)
         if fault in {"truncated", "stall"}:
-            connection.close()
-            return
-        if fault == "sse-error":
-            connection.chunk(event(orjson.loads(error_body(500, "the model worker has failed"))))
-        connection.chunk(b"")
+            close(asking)
+        elif fault == "sse-error":
+            await response.write(event({"error": FAILED}))
+        return response
+
+
+FAILED = {"message": "the model worker has failed", "type": "error", "code": "500"}
+
+
+def close(asking: Exchange) -> None:
+    if asking.call.transport is not None:
+        asking.call.transport.close()
+
+
+def abort(asking: Exchange) -> None:
+    """End the connection at once, as a crash does: without lingering the kernel sends RST and not FIN."""
+    transport = asking.call.transport
+    if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+        with contextlib.suppress(OSError):  # the client was faster, and the socket is closed already
+            wire = transport.get_extra_info("socket")
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def endpoint(

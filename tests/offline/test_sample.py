@@ -8,11 +8,11 @@ import pytest
 
 from duel import settings
 from duel.offline import defaults, forced
-from duel.offline import sample_repositories as repository
-from duel.offline.sample import PROMPTS, ROLLOUTS, folder
+from duel.offline.sample import PROMPTS, ROLLOUTS, bundle, folder
 from duel.turn import command, format_ok
 from tools.recorder import pull_schema, rollout, task, trajectory_schema, write
 from tools.recording import edits
+from tools.recording import sample_repositories as repository
 from tools.recording.shell import Shell, tools
 
 needs_git = pytest.mark.skipif(not shutil.which("git") or not shutil.which("bash"), reason="recording needs git, bash")
@@ -146,6 +146,8 @@ def test_the_repositories_are_those_that_were_recorded(pulls, tmp_path):
             assert row["base_commit"] == pulls[row["instance_id"]]["base_commit"]
             assert row["problem_statement"] == pulls[row["instance_id"]]["problem_statement"]
             assert row["problem_statement"] in task(base)
+        made = base.checkout.git("rev-parse", "HEAD").strip()
+        assert base.checkout.git("bundle", "list-heads", str(bundle(one.name))) == f"{made} refs/heads/main\n"
 
 
 @needs_git

@@ -10,9 +10,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from random import Random
 
-from duel.offline.sample_repositories import Base
 from tools.recording import edits
 from tools.recording.prose import Prose
+from tools.recording.sample_repositories import Base
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 # Words that say nothing about where a bug is.

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from duel.offline.sample_repositories import GIT_ENVIRONMENT
+from tools.recording.sample_repositories import GIT_ENVIRONMENT
 
 TOOLS = (
     "cat head tail nl wc ls find stat file grep sed awk cut sort uniq diff tr tee echo printf cp mv rm mkdir git "

@@ -32,14 +32,12 @@ def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
 
 
 def reply(body: Mapping[str, Any]) -> str:
-    from duel.offline.rules import agent, guided_work, judge, planted, row_words
+    from duel.offline.rules import agent, guided_work, judge, row_words
 
     messages, seed, model = body["messages"], int(body.get("seed") or 0), str(body["model"])
     match role(messages, model):
         case "judge":
             return judge.reply(messages, model)
-        case "king" | "challenger" if planted.plays(model):
-            return planted.turn(messages, model, seed)
         case "overseer":
             return guided_work.overseer(str(messages[0]["content"]))
         case "agent":

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from duel import turn
-from duel.offline.rules import planted
 from duel.offline.rules.conversation import ShownConversation, fence_of, fraction, paths_in
 from duel.records import DIMENSIONS
 
@@ -56,18 +55,10 @@ TEMPERS = {
 
 def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     """The verdict as one JSON object; a remark that it is rule-made stands in its reason."""
-    asked = str(messages[-1]["content"])
-    found = list(_FENCED.finditer(asked))
-    mark = found[-1][2] if found else ""
-    found = [fenced for fenced in found if fenced[2] == mark]
-    told = {fenced[1]: fenced[3] for fenced in found}
+    shown, told = replies(str(messages[-1]["content"]))
     if not {"REPLY 1", "REPLY 2"} <= told.keys():
         return "I cannot find the two replies."
     first, second = told["REPLY 1"], told["REPLY 2"]
-    if planted.plays(model):
-        preferred = planted.better(first, second, model)
-        return json.dumps({"reason": "Rule-made, by planted quality.", **dict.fromkeys(DIMENSIONS, preferred)})
-    shown = asked[: found[0].start()].replace(mark, "")
     one, two = (assess(told[f"REPLY {n}"], ShownConversation(shown), told.get(f"OBSERVED {n}", "")) for n in (1, 2))
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
     seed = "\0".join([model, shown, first, second])
@@ -82,6 +73,14 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
         off = temper.noise * (2 * fraction(seed, name) - 1) + temper.lean
         verdict[name] = 0 if abs(gap + off) < temper.band else (1 if gap + off > 0 else 2)
     return json.dumps(verdict, ensure_ascii=False)
+
+
+def replies(asked: str) -> tuple[str, dict[str, str]]:
+    """What stands before the last fenced replies of a judge's prompt, and their texts by label."""
+    found = list(_FENCED.finditer(asked))
+    found = [fenced for fenced in found if fenced[2] == found[-1][2]]
+    shown = asked[: found[0].start()].replace(found[0][2], "") if found else ""
+    return shown, {fenced[1]: fenced[3] for fenced in found}
 
 
 def assess(text: str, conversation: ShownConversation, observed: str = "") -> dict[str, float]:

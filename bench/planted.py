@@ -1,25 +1,24 @@
 """Turns of planted quality, and judges that see it with an error of known size: the truth about a choice is known.
 
-Models whose names hold `planted` play them. A writer draws the quality of each turn (mean 0, standard deviation 1) and
-says it; a judge `planted-0.8…` sees quality plus a taste of its own for each reply, of standard deviation 0.8. The
-taste for a reply is the same in every pair and order, as a real judge's: so who chose by it scores the chosen too high.
+A writer draws the quality of each turn (mean 0, standard deviation 1) and says it; a judge `planted-0.8…` sees quality
+plus a taste of its own for each reply, of standard deviation 0.8. The taste for a reply is the same in every pair and
+order, as a real judge's: so who chose by it scores the chosen too high.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
+from duel.offline.rules import judge
 from duel.offline.rules.conversation import fraction
+from duel.records import DIMENSIONS
 
 _QUALITY = re.compile(r"\(planted quality ([+-]\d+\.\d+)\)")
 _TASTE = re.compile(r"planted-(\d+(?:\.\d+)?)")
 BAND = 0.1
 """Replies that look nearer to each other than this are a draw."""
-
-
-def plays(model: str) -> bool:
-    return "planted" in model
 
 
 def turn(messages: Sequence[Mapping[str, Any]], model: str, seed: int) -> str:
@@ -36,11 +35,18 @@ def quality(text: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def better(first: str, second: str, judge: str) -> int:
-    """1 or 2: the reply that `judge` prefers; 0 for a draw."""
-    found = _TASTE.search(judge)
+def verdict(messages: Sequence[Mapping[str, Any]], model: str) -> str:
+    """What `model` answers as a judge."""
+    _, told = judge.replies(str(messages[-1]["content"]))
+    preferred = better(told["REPLY 1"], told["REPLY 2"], model)
+    return json.dumps({"reason": "Rule-made, by planted quality.", **dict.fromkeys(DIMENSIONS, preferred)})
+
+
+def better(first: str, second: str, model: str) -> int:
+    """1 or 2: the reply that the judge `model` prefers; 0 for a draw."""
+    found = _TASTE.search(model)
     taste = float(found[1]) if found else 0.0
-    seen = [quality(text) + taste * _normal(judge, text.strip()) for text in (first, second)]
+    seen = [quality(text) + taste * _normal(model, text.strip()) for text in (first, second)]
     return 0 if abs(seen[0] - seen[1]) < BAND else 1 + (seen[1] > seen[0])
 
 

@@ -1,5 +1,7 @@
 """The small repositories of the sample: described in `repositories/*.toml`, built with git, one pull request a bug.
 
+The package ships what this makes, as git bundles; users run nothing of it.
+
 Each starts with all its bugs; each pull request repairs one, in order, so that the base commit of a pull request is the
 state before it and the history behind it is real.
 """
@@ -11,11 +13,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
+
+from duel.offline.sample import GIT_SETTINGS
 
 # Whatever git would take from the machine is fixed, so that the same files give the same commit ids everywhere.
 GIT_ENVIRONMENT = {
@@ -27,7 +30,6 @@ GIT_ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
 }
-GIT_SETTINGS = ("core.abbrev=7", "core.autocrlf=false", "core.pager=cat", "diff.algorithm=histogram", "gc.auto=0")
 _TEST_PATH = re.compile(r"(^|/)tests?/|(^|/)test_|_test\.\w+$|\.test\.\w+$|/src/test/")
 _TEST_NAME = re.compile(
     r"^\+\s*(?:def (test_\w+)|test\(\"([^\"]+)\"|func (Test\w+)|(?:pub )?fn (\w+)\(\) \{|void (\w+)\(\)"
@@ -122,6 +124,10 @@ class Checkout:
         self.git("reset", "--quiet", "--hard")
         return diff
 
+    def bundle(self, path: Path) -> None:
+        """Write the whole history into one file."""
+        self.git("-c", "pack.threads=1", "bundle", "create", "--quiet", str(path.absolute()), "main")
+
     def git(self, *arguments: str, **environment: str) -> str:
         done = subprocess.run(  # noqa: S603 - arguments of this package's own
             ["git", *arguments],  # noqa: S607 - the machine's git
@@ -171,8 +177,7 @@ class Base:
 
 def load(only: str = "") -> list[SampleRepository]:
     """The repositories of the sample in alphabetical order, or the one that is named `only`."""
-    folder = resources.files("duel.offline") / "repositories"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    files = sorted((Path(__file__).parent / "repositories").glob("*.toml"))
     return [
         SampleRepository.model_validate(tomllib.loads(file.read_text("utf-8")))
         for file in files
