@@ -7,7 +7,7 @@ Controls have no better side: a judge must call them draws.
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -21,34 +21,30 @@ _FAILED = re.compile(
 _CODE = re.compile(r"<returncode>(-?\d+)</returncode>")
 _PATH = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)+[\w-]+\.\w{1,4}\b")
 _SUBSTITUTION = re.compile(r"sed -i[^\n]*?s([/|#])(.+?)\1(.*?)\1")
-_FLAGS = {
+_CERTAIN = re.compile(r"No such file|(?:unrecognized|unknown|invalid) option|command not found|syntax error|EOF")
+_NO_FLAGS = {
     "grep": "--recursive-dirs",
     "sed": "--print-lines",
     "ls": "--long-list",
     "cat": "--line-numbers",
     "head": "--rows=20",
 }
-_CERTAIN = re.compile(r"No such file|(?:unrecognized|unknown|invalid) option|command not found|syntax error|EOF")
-_SUBMIT = f"echo {shell.SENTINELS[0]}"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPair:
-    """Two turns of one history; `why` says how it is known that `better` is better. Of controls, neither is."""
+    """Two turns of one history. Of controls, neither is better."""
 
     id: str
     kind: str
-    dimension: str
     instance_id: str
     messages: Sequence[Message]
     better: str
     worse: str
-    why: str = ""
     evidence: tuple[Observed, Observed] | None = None  # of `better` and `worse`, where both were run from one state
 
     @property
     def control(self) -> bool:
-        """True if neither side is better."""
         return self.kind.startswith("control")
 
 
@@ -63,136 +59,123 @@ class Context:
     edits_later: bool = False
 
 
-Flaw = Callable[[str, Context], tuple[str, str] | None]
-
-
-def redundant(command: str, about: Context) -> tuple[str, str] | None:
+def redundant(command: str, about: Context) -> str | None:
+    """A command whose very output stands in the history, no file changed since."""
     for old, changed in about.before:
         if not changed and old != command and len(old) < 300 and shell.style(old) in ("read", "search"):
-            return old, "the output of this very command stands in the history, and no file changed since"
+            return old
     return None
 
 
-def ghost_file(command: str, about: Context) -> tuple[str, str] | None:
+def ghost_file(command: str, about: Context) -> str | None:
+    """A file that is in no listing, no search and no diff of this run."""
     if shell.style(command) not in ("read", "search"):
         return None
     for path in _PATH.findall(command):
         stem, _, ending = path.rpartition(".")
         for ghost in (f"{stem}_utils.{ending}", f"{stem}_helper.{ending}"):
             if path in about.seen and ghost not in about.everything:
-                return command.replace(path, ghost), f"{ghost} is in no listing, no search and no diff of this run"
+                return command.replace(path, ghost)
     return None
 
 
-def wrong_flag(command: str, _about: Context) -> tuple[str, str] | None:
+def wrong_flag(command: str, _about: Context) -> str | None:
+    """An option that the command does not have."""
     name = command.split(" ", 1)[0]
-    if name not in _FLAGS or "\n" in command:
-        return None
-    return command.replace(name, f"{name} {_FLAGS[name]}", 1), f"`{name}` has no option `{_FLAGS[name]}`"
+    return command.replace(name, f"{name} {_NO_FLAGS[name]}", 1) if name in _NO_FLAGS and "\n" not in command else None
 
 
-def edits_nothing(command: str, _about: Context) -> tuple[str, str] | None:
+def edits_nothing(command: str, _about: Context) -> str | None:
+    """A substitution of a text by itself."""
     match = _SUBSTITUTION.search(command)
     if not match or match[2] == match[3] or re.search(r"[\\.*\[\]^$]", match[2]):
         return None
-    return command[: match.start(3)] + match[2] + command[match.end(3) :], "the text is replaced by itself"
+    return command[: match.start(3)] + match[2] + command[match.end(3) :]
 
 
-def broken_quote(command: str, _about: Context) -> tuple[str, str] | None:
-    if command.count("'") != 2 or '"' in command:
-        return None
-    at = command.rfind("'")
-    broken = command[:at] + command[at + 1 :]
-    return None if shell.parse(broken).valid else (broken, "an unterminated quote: a syntax error")
+def broken_quote(command: str, _about: Context) -> str | None:
+    """An unterminated quote: a syntax error."""
+    start, quote, end = command.rpartition("'")
+    fits = command.count(quote or "'") == 2 and '"' not in command and not shell.parse(start + end).valid
+    return start + end if fits else None
 
 
-def early_submit(_command: str, about: Context) -> tuple[str, str] | None:
-    return (_SUBMIT, "nothing is changed yet") if not about.edited and about.edits_later else None
+def early_submit(_command: str, about: Context) -> str | None:
+    """The end of the task, where nothing is changed yet."""
+    return f"echo {shell.SENTINELS[0]}" if not about.edited and about.edits_later else None
 
 
-FLAWS: dict[str, tuple[Flaw, str]] = {
-    "repeats": (redundant, "progress"),
-    "no-such-file": (ghost_file, "grounding"),
-    "wrong-flag": (wrong_flag, "correctness"),
-    "edits-nothing": (edits_nothing, "progress"),
-    "broken-quote": (broken_quote, "correctness"),
-    "early-submit": (early_submit, "progress"),
+FLAWS: dict[str, Callable[[str, Context], str | None]] = {
+    "repeats": redundant,
+    "no-such-file": ghost_file,
+    "wrong-flag": wrong_flag,
+    "edits-nothing": edits_nothing,
+    "broken-quote": broken_quote,
+    "early-submit": early_submit,
 }
 
 
 def by_construction(instance_id: str, messages: Sequence[Message], row: str = "") -> Iterator[KnownPair]:
     """The pairs that one run yields: each sound turn with each flaw that fits it, and its controls."""
-    replies = [
-        at
+    commands = {
+        at: turn.command(message.content).strip()
         for at, message in enumerate(messages[:-1])
         if message.role == "assistant" and len(turn.blocks(message.content)) == 1
-    ]
-    commands = {at: turn.command(messages[at].content).strip() for at in replies}
+    }
     styles = {at: shell.style(command) for at, command in commands.items()}
     about = Context(everything="\n".join(message.content for message in messages))
-    for at in replies:
-        text, command = messages[at].content, commands[at]
+    for at, command in commands.items():
+        text, style = messages[at].content, styles[at]
         about.seen = "\n".join(message.content for message in messages[:at])
-        about.edits_later = any(styles[later] == "edit" for later in replies if later > at)
-        if _sound(command, messages[at + 1].content, about):
-            key, history = f"{instance_id}{row}#{at}", messages[:at]
-            for kind, (flaw, dimension) in FLAWS.items():
-                if (found := flaw(command, about)) and found[0] != command:
+        about.edits_later = any(style == "edit" for later, style in styles.items() if later > at)
+        again = any(command == old for old, _ in about.before)
+        if style != "submit" and not again and _sound(command, style, messages[at + 1].content):
+            others = {}
+            for kind, flaw in FLAWS.items():
+                if (found := flaw(command, about)) and found != command:
                     # In its block alone: the thought may hold the same words.
                     start, end = turn.BLOCK.search(text).span(1)  # type: ignore[union-attr]
-                    worse = text[:start] + text[start:end].replace(command, found[0], 1) + text[end:]
-                    yield KnownPair(f"{key}#{kind}", kind, dimension, instance_id, history, text, worse, found[1])
-            for kind, dimension, other, why in (
-                ("two-blocks", "protocol", f"{text}\n\n```bash\nls\n```", "two blocks"),
-                ("control-same", "", text, ""),
-                ("control-blanks", "", f"{text}\n", ""),
-            ):
-                yield KnownPair(f"{key}#{kind}", kind, dimension, instance_id, history, text, other, why)
-        if styles[at] in ("edit", "version control", "run"):
+                    others[kind] = text[:start] + text[start:end].replace(command, found, 1) + text[end:]
+            others |= {"two-blocks": f"{text}\n\n```bash\nls\n```", "control-same": text, "control-blanks": f"{text}\n"}
+            for kind, other in others.items():
+                yield KnownPair(f"{instance_id}{row}#{at}#{kind}", kind, instance_id, messages[:at], text, other)
+        if style in ("edit", "version control", "run"):
             about.before = [(old, True) for old, _ in about.before]
-            about.edited = about.edited or styles[at] == "edit"
+            about.edited = about.edited or style == "edit"
         about.before.append((command, False))
 
 
-def _sound(command: str, observation: str, about: Context) -> bool:
-    """True if the turn's own observation bears it out."""
+def _sound(command: str, style: str, observation: str) -> bool:
+    """True if a command's own observation bears it out."""
     code = _CODE.search(observation)
     body = re.sub(r"</?(?:returncode|output)>[^\n]*", "", observation.removeprefix("Observation:")).strip()
-    style = shell.style(command)
-    return (
-        (code is None or code[1] == "0")
-        and style != "submit"
-        and command not in (old for old, _ in about.before)
-        and bool(body or style == "edit")
-        and not _FAILED.search(observation)
-        and shell.parse(command).valid
-    )
+    succeeded = (code is None or code[1] == "0") and not _FAILED.search(observation)
+    return bool(succeeded and (body or style == "edit")) and shell.parse(command).valid
 
 
 def by_execution(item: str, answer: Answer) -> KnownPair | None:
     """The pair that an executed answer is, where what its two commands did leaves no doubt; else None."""
-    king, challenger = answer.chosen("king"), answer.chosen("challenger")
-    if not king or not challenger or not king.observed or not challenger.observed:
+    sides = [
+        (answer.text_of(chosen), chosen.observed)
+        for chosen in (answer.chosen("king"), answer.chosen("challenger"))
+        if chosen is not None and chosen.observed is not None
+    ]
+    if len(sides) < 2:
         return None
-    sides = [(answer.king, king.observed), (answer.challenger, challenger.observed)]
     for (text, good), (other, bad) in (sides, sides[::-1]):
-        if found := _difference(text, good, other, bad):
-            kind, dimension, why = found
-            key, about = f"{item}#{kind}", answer.instance_id
-            return KnownPair(key, kind, dimension, about, answer.messages, text, other, why, (good, bad))
-    return None
-
-
-def _difference(text: str, good: Observed, other: str, bad: Observed) -> tuple[str, str, str] | None:
-    if not good.ran or not bad.ran or good.exit != 0 or good.ended_by:
-        return None
-    styles = [shell.style(turn.command(one)) for one in (text, other)]
-    if bad.exit and _CERTAIN.search(bad.printed) and (good.changed or len(good.printed) > len("Observation: ")):
-        return "executed-fails", "correctness", f"it ended with {bad.exit}"
-    if styles == ["edit", "edit"] and good.changed and not bad.changed:
-        return "executed-edits-nothing", "progress", "no file changed"
-    if bad.ended_by or ("chars elided" in bad.printed and len(good.printed) < 4000 and styles[0] == styles[1]):
-        return "executed-floods", "efficiency", "its output was cut"
+        if not good.ran or not bad.ran or good.exit != 0 or good.ended_by:
+            continue
+        styles = [shell.style(turn.command(one)) for one in (text, other)]
+        flooded = "chars elided" in bad.printed and len(good.printed) < 4000 and styles[0] == styles[1]
+        if bad.exit and _CERTAIN.search(bad.printed) and (good.changed or len(good.printed) > len("Observation: ")):
+            kind = "executed-fails"
+        elif styles == ["edit", "edit"] and good.changed and not bad.changed:
+            kind = "executed-edits-nothing"
+        elif bad.ended_by or flooded:
+            kind = "executed-floods"
+        else:
+            continue
+        return KnownPair(f"{item}#{kind}", kind, answer.instance_id, answer.messages, text, other, (good, bad))
     return None
 
 
@@ -204,12 +187,12 @@ def draw(pairs: Iterable[KnownPair], each: int, seed: int = 0) -> list[KnownPair
     chosen = []
     for kind, found in sorted(kinds.items()):
         Random(f"{seed}/{kind}").shuffle(found)
-        rank: defaultdict[str, int] = defaultdict(int)
-        order: list[tuple[int, int, KnownPair]] = []
+        met: Counter[str] = Counter()
+        ranked = []
         for pair in found:
-            order.append((rank[pair.instance_id], len(order), pair))
-            rank[pair.instance_id] += 1
-        chosen += [pair for *_, pair in sorted(order, key=lambda row: row[:2])[:each]]
+            ranked.append((met[pair.instance_id], pair))
+            met[pair.instance_id] += 1
+        chosen += [pair for _, pair in sorted(ranked, key=lambda row: row[0])[:each]]
     return chosen
 
 

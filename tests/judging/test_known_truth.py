@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel import turn
-from duel.judging.judge_figures import KnownTruthFigures, score
+from duel.judging.judge_figures import judge_table
 from duel.judging.known_truth import KnownPair, by_construction, by_execution, draw
 from duel.offline import sample
 from duel.records import Answer, Candidate, Message, Observed
@@ -99,7 +99,7 @@ def test_what_ran_tells_the_better_side() -> None:
 
 def test_a_judges_figures_are_what_it_said() -> None:
     def pair(name: str, kind: str = "repeats") -> KnownPair:
-        return KnownPair(name, kind, "", name, [], "a", "b")
+        return KnownPair(name, kind, name, [], "a", "b")
 
     said = {
         ("j", "one"): (1.0, 1.0),
@@ -109,11 +109,15 @@ def test_a_judges_figures_are_what_it_said() -> None:
         ("j", "same"): (0.5, 0.5),
         ("j", "gone"): (1.0, 1.0),
     }
-    table = score([pair("one"), pair("two"), pair("three"), pair("four"), pair("same", "control-same")], said)
-    row = table["j", "repeats"]
-    assert (row.pairs, row.right, row.drawn, row.wrong, row.flips, row.unparsed) == (4, 1, 1, 1, 1, 1)
-    assert row.accuracy == 0.5
-    low, high = row.interval or (0, 0)
+    pairs = [pair("one"), pair("two"), pair("three"), pair("four"), pair("same", "control-same")]
+    rows = {row["kind"]: row for row in judge_table(pairs, said, {("j", "one"): 0.5})}
+    row = rows["repeats"]
+    counts = tuple(row[name] for name in ("pairs", "right", "drawn", "wrong", "flips", "unparsed"))
+    assert counts == (4, 1, 1, 1, 1, 1)
+    assert (row["accuracy"], row["pull_requests"], row["cost"], row["known_a_dollar"]) == (0.5, 3, 0.5, 3.0)
+    low, high = row["interval"]
     assert 0.0 < low < 0.5 < high < 1.0
-    assert table["j", "control-same"].right == 1
-    assert KnownTruthFigures().accuracy is None and KnownTruthFigures().interval is None
+    assert rows["control-same"]["right"] == 1
+    assert rows["all"] == row | {"kind": "all"}
+    [nothing] = judge_table([pair("same", "control-same")], {("j", "same"): (None, 0.5)}, {})
+    assert nothing["accuracy"] is None and nothing["interval"] is None
