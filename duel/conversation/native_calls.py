@@ -2,11 +2,11 @@
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duel.conversation.model import AgentCall, AgentReply
-from duel.conversation.values import joined, loaded, table, tables, text
+from duel.conversation.model import AgentCall
+from duel.conversation.values import loaded, table, tables, text
 
 BAD_ARGUMENTS = "the arguments are not an object"
 _PYTHON_NAME = re.compile(r"\s*([A-Za-z_][\w.\-/ ]*?)\s*\(")
@@ -42,25 +42,6 @@ def calls_of(message: Mapping[str, Any], prefix: str) -> list[AgentCall]:
 def _listed(value: Any) -> list[dict[str, Any]]:
     value = loaded(value)
     return [one for item in (value if isinstance(value, list) else [value]) if (one := table(loaded(item)))]
-
-
-def add_blocks(
-    reply: AgentReply, content: Any, folder: str, at: float | None, note: Callable[[str], None]
-) -> list[AgentCall]:
-    """Add an assistant's text, thinking and calls in Anthropic's or pi's blocks to its reply; returns the new calls."""
-    known = len(reply.calls)
-    for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
-        kind = text(block, "type")
-        if kind == "text":
-            reply.text = joined(reply.text, text(block, "text").strip())
-        elif kind in ("thinking", "redacted_thinking"):
-            reply.thinking = joined(reply.thinking, text(block, "thinking").strip())
-        elif kind in ("tool_use", "toolCall"):
-            given = table(block.get("input" if kind == "tool_use" else "arguments"))
-            reply.calls.append(AgentCall(text(block, "id"), text(block, "name"), given, folder, at=at))
-        else:
-            note(f"unknown block `{kind}`")
-    return reply.calls[known:]
 
 
 def waiting_for(calls: Sequence[AgentCall], identity: str) -> AgentCall | None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from duel.conversation import record_files
 from duel.conversation.model import AgentCall, AgentReply, Lost, Session
 from duel.conversation.record_files import Hole, Record
-from duel.conversation.values import parts, seconds
+from duel.conversation.values import joined, parts, seconds, table, tables, text
 from duel.errors import ItemError, SourceError
 from duel.workspace import natural_order
 
@@ -119,6 +119,26 @@ class SessionBuilder:
             self.session.entries.append(self._replies[response])
         return self._replies[response]
 
+    def call(self, reply: AgentReply, call: AgentCall) -> None:
+        reply.calls.append(call)
+        self.calls[call.id] = call
+
+    def add_blocks(self, reply: AgentReply, content: Any, folder: str, at: float | None) -> list[AgentCall]:
+        """Add an assistant's text, thinking and calls in Anthropic's or pi's blocks to its reply; the new calls."""
+        known = len(reply.calls)
+        for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
+            kind = text(block, "type")
+            if kind == "text":
+                reply.text = joined(reply.text, text(block, "text").strip())
+            elif kind in ("thinking", "redacted_thinking"):
+                reply.thinking = joined(reply.thinking, text(block, "thinking").strip())
+            elif kind in ("tool_use", "toolCall"):
+                given = table(block.get("input" if kind == "tool_use" else "arguments"))
+                self.call(reply, AgentCall(text(block, "id"), text(block, "name"), given, folder, at=at))
+            else:
+                self.log.note(f"unknown block `{kind}`")
+        return reply.calls[known:]
+
     def answer(self, identity: str, content: Any, failed: bool = False) -> AgentCall | None:
         call = self.calls.get(identity)
         if call is None:
@@ -129,32 +149,58 @@ class SessionBuilder:
         return call
 
 
-def path_to(parents: Mapping[str, str | None], leaf: str | None) -> list[str]:
+@dataclass(slots=True)
+class TreeEntry:
+    """An entry of a log whose entries name their parents, or a hole where one cannot be read."""
+
+    key: str
+    parent: str | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    hole: bool = False
+
+
+Node = TypeVar("Node", bound=TreeEntry)
+
+
+def mended(entries: Iterable[Node], hole_of: Callable[[str, str | None], Node]) -> list[Node]:
+    """Hang an entry whose parent the log lacks on the hole in front of it, so that what it follows is not forgotten."""
+    whole: list[Node] = []
+    given = list(entries)
+    known, last_hole = {entry.key for entry in given}, ""
+    for entry in given:
+        if entry.parent is not None and entry.parent not in known:
+            if not last_hole:
+                whole.append(hole_of(f"hole before {entry.key}", whole[-1].key if whole else None))
+            entry.parent = last_hole or whole[-1].key
+        last_hole = entry.key if entry.hole else last_hole
+        whole.append(entry)
+    return whole
+
+
+def path_to(entries: Mapping[str, TreeEntry], leaf: str | None) -> list[str]:
     """The ids from the root to `leaf`. A parent that is not there ends the walk, and so does a circle."""
     walked: dict[str, None] = {}
-    while leaf is not None and leaf in parents and leaf not in walked:
+    while leaf is not None and leaf in entries and leaf not in walked:
         walked[leaf] = None
-        leaf = parents[leaf]
+        leaf = entries[leaf].parent
     return list(walked)[::-1]
 
 
 def branches(
-    parents: Mapping[str, str | None],
+    entries: Mapping[str, TreeEntry],
     leaf: str,
     all_branches: bool,
     widened: Callable[[list[str]], Iterable[str]] = list,
 ) -> Iterator[tuple[str, list[str]]]:
     """(name, ids) of the branch that ends on `leaf`, named "", then on request of each that tells something new.
 
-    `widened` adds to a path what belongs to it.
+    `widened` adds to a path what belongs to it. Nothing can be read behind a hole.
     """
     told: set[str] = set()
-    inner = {parent for parent in parents.values() if parent is not None}
-    others = [entry for entry in parents if entry not in inner] if all_branches else []
-    for number, end in enumerate([leaf, *others]):
-        if number and end.startswith("hole"):  # nothing can be read behind it
-            continue
-        ids = list(widened(path_to(parents, end)))
+    inner = {entry.parent for entry in entries.values()}
+    ends = [key for key, entry in entries.items() if key not in inner and not entry.hole] if all_branches else []
+    for number, end in enumerate([leaf, *ends]):
+        ids = list(widened(path_to(entries, end)))
         if not number or set(ids) - told:
             told |= set(ids)
             yield f"branch-{number}" if number else "", ids

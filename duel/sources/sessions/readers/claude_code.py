@@ -1,21 +1,29 @@
 """Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`, sub-agents in `<session>/subagents/agent-<id>.jsonl`.
 
 Also what `claude -p --output-format stream-json` prints. User and assistant lines form a tree by `parentUuid`, which
-also passes through progress and system lines, so all ids are indexed before walking; a compaction is bridged by
-`logicalParentUuid`. One API response is spread over several lines with one `message.id`, with results of parallel calls
-between them; calls and results are paired by their ids. What the person rewound is another branch.
+also passes through progress and system lines; a compaction is bridged by `logicalParentUuid`. One API response is
+spread over several lines with one `message.id`, with results of parallel calls between them; calls and results are
+paired by their ids. What the person rewound is another branch.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from duel.conversation.model import AgentReply, Said, Session
-from duel.conversation.native_calls import add_blocks
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, any_record, branches, path_to
+from duel.sources.sessions.log import (
+    Log,
+    SessionBuilder,
+    SessionReader,
+    TreeEntry,
+    any_record,
+    branches,
+    mended,
+    path_to,
+)
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
@@ -23,6 +31,8 @@ _SILENT = frozenset(
     "progress file-history-snapshot queue-operation summary ai-title custom-title last-prompt mode permission-mode"
     " bridge-session result stream_event rate_limit_event".split()
 )
+# What is kept of the harness's own notes of a tool's run: they may hold whole files several times.
+_OUTCOME = ("originalFile", "userModified", "isImage", "backgroundTaskId")
 # What the harness writes in the person's name about its own commands; the model is told not to answer it.
 _LOCAL_COMMAND = re.compile(r"<local-command-(?:stdout|stderr|caveat)>|Caveat: The messages below were generated")
 # A command of the person's own: a stored prompt, which follows in a meta line. Built-in commands have no such line.
@@ -33,24 +43,31 @@ _INLINE = "inline"
 
 
 @dataclass(slots=True)
-class _Line:
-    """One user or assistant line, without what no reader needs."""
+class _Line(TreeEntry):
+    """One line of the tree; only those of user and assistant keep their record."""
 
-    key: str
-    parent: str | None
-    role: str = "lost"  # a line that cannot be read
-    message: dict[str, Any] = field(default_factory=dict)
-    outcome: Any = None  # `toolUseResult`: what the harness itself noted of a tool's run
     folder: str = ""
-    moment: float | None = None
-    hidden: bool = False  # written by the harness: meta text, a compaction's summary, an API error
     side: str = ""  # the sub-agent's id on side-chain lines; "" on the main chain
     queued: bool = False
     """Typed while the agent worked: it belongs to the branch that it came in on, whether or not a line names it."""
 
     @property
-    def message_id(self) -> str:
+    def role(self) -> str:
+        return text(self.record, "type")
+
+    @property
+    def response(self) -> str:
         return text(self.message, "id") or self.key
+
+    @property
+    def message(self) -> dict[str, Any]:
+        return table(self.record.get("message"))
+
+    @property
+    def hidden(self) -> bool:
+        """Written by the harness: meta text, a compaction's summary, an API error."""
+        flags = ("isMeta", "isCompactSummary", "isVisibleInTranscriptOnly")
+        return any(map(self.record.get, flags)) or self.message.get("model") == "<synthetic>"
 
     def blocks(self, kind: str) -> Iterable[dict[str, Any]]:
         return (block for block in tables(self.message.get("content")) if block.get("type") == kind)
@@ -58,100 +75,68 @@ class _Line:
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The branch that the last message stands on, then, on request, each that tells something new; then sub-agents."""
-    lines, parents, head = _index(log)
-    main = [line for line in lines if not line.side]
-    if any(line.role != "lost" for line in main):
-        last = next((line for line in reversed(main) if line.role != "lost" and not line.queued), main[-1])
-        for branch, keys in branches(parents, last.key, all_branches, lambda way: _with_siblings(main, set(way))):
+    head: dict[str, Any] = {"compactions": 0}
+    lines = mended(_lines(log, head), lambda key, parent: _Line(key, parent, hole=True))
+    tree = {line.key: line for line in lines}
+    for line in lines:
+        # Old versions wrote sub-agents into the main file without an id: their first line's stands for it.
+        if line.side == _INLINE:
+            line.side = next((tree[key].side for key in path_to(tree, line.parent) if tree[key].side), line.key)
+        if (above := tree.get(line.parent or "")) and above.hole:  # a hole is a part of what hangs on it
+            above.side = above.side or line.side
+    said = [line for line in lines if line.record or line.hole]
+    main = [line for line in said if not line.side]
+    if any(line.record for line in main):
+        last = next((line for line in reversed(main) if line.record and not line.queued), main[-1])
+        for branch, keys in branches(tree, last.key, all_branches, lambda way: _with_siblings(main, set(way))):
             kept = set(keys)
             session = _session([line for line in main if line.key in kept], head, log)
             session.branch = branch
             yield session
-    # Sub-agents' lines, one list a sub-agent. Old versions wrote them into the main file, without an agent id.
-    chains: dict[str, list[_Line]] = {}
-    chain_of: dict[str, str] = {}
-    for line in lines:
-        if line.side:
-            way = path_to(parents, line.parent)
-            chain = next((chain_of[key] for key in reversed(way) if key in chain_of), line.side)
-            line.side = line.side if line.side != _INLINE else chain if chain != _INLINE else line.key
-            chain_of[line.key] = line.side
-            chains.setdefault(line.side, []).append(line)
-    for side in chains.values():
-        yield _session(side, head, log)
+    for side in dict.fromkeys(line.side for line in said if line.side):
+        yield _session([line for line in said if line.side == side], head, log)
 
 
-def _index(log: Log) -> tuple[list[_Line], dict[str, str | None], dict[str, Any]]:
-    lines: list[_Line] = []
-    parents: dict[str, str | None] = {}
-    head: dict[str, Any] = {"compactions": 0}
+def _lines(log: Log, head: dict[str, Any]) -> Iterator[_Line]:
+    """The lines that take part in the tree; what the others tell of the session goes into `head`."""
     previous: str | None = None
-    hole = ""  # the last line that cannot be read
-    before: dict[str, tuple[str, str | None]] = {}
     folder = ""  # a line that does not say where it was written was written where the one before it was
     for number, record in enumerate(log.entries()):
         if isinstance(record, Hole):
-            hole = f"hole {number}"
-            parents[hole], previous = previous, hole
-            lines.append(_Line(hole, parents[hole]))
+            yield _Line(f"hole {number}", previous, hole=True)
+            previous = f"hole {number}"
             continue
         kind, attachment = text(record, "type"), table(record.get("attachment"))
         folder = text(record, "cwd") or folder
-        key = text(record, "uuid") or f"line {number}"
-        queued = attachment.get("type") == "queued_command" and attachment.get("commandMode", "prompt") == "prompt"
-        if "uuid" in record or kind in _MESSAGES or queued:
-            # A line that does not name its parent at all (other tools' files) follows the one before it.
-            parent = record.get("parentUuid") or record.get("logicalParentUuid")
-            parents[key] = previous if "parentUuid" not in record else parent if isinstance(parent, str) else None
-            if "uuid" in record or not queued:
-                before[key], previous = (hole, previous), key
         for name, *spellings in (("sessionId", "sessionId", "session_id"), ("gitBranch", "gitBranch")):
-            if name not in head and text(record, *spellings):
-                head[name] = text(record, *spellings)
-        if kind in _MESSAGES and isinstance(record.get("message"), dict):
-            lines.append(_line(record, key, parents[key], folder))
+            head[name] = head.get(name) or text(record, *spellings)
+        queued = attachment.get("type") == "queued_command" and attachment.get("commandMode", "prompt") == "prompt"
+        if queued:
+            record |= {"type": "user", "message": {"role": "user", "content": attachment.get("prompt")}}
         elif kind == "system":
             head["compactions"] += record.get("subtype") == "compact_boundary"
-        elif queued:
-            said = {**record, "type": "user", "message": {"role": "user", "content": attachment.get("prompt")}}
-            lines.append(_line(said, key, parents[key], folder))
-            lines[-1].queued = True
         elif attachment.get("type") == "prompt_snapshot":
             prompt = attachment.get("systemPrompt")
             head["system"] = "\n\n".join(map(str, prompt)) if isinstance(prompt, list) else str(prompt or "")
             head["tools"] = [_tool(tool) for tool in tables(attachment.get("tools"))]
         elif kind == "attachment":
             log.note(f"attachment `{attachment.get('type')}`")
-        elif kind not in _SILENT:
+        elif kind not in _SILENT | _MESSAGES:
             log.note(f"unknown entry type `{kind}`")
-    _bridge(lines, parents, before)
-    return lines, parents, head
-
-
-def _bridge(lines: list[_Line], parents: dict[str, str | None], before: dict[str, tuple[str, str | None]]) -> None:
-    """Hang a line whose parent the log lacks on the hole in front of it, so that what it follows is not forgotten."""
-    known = {line.key: line for line in lines}
-    for key in [key for key, parent in parents.items() if parent is not None and parent not in parents]:
-        hole, previous = before.get(key, ("", None))
-        if not hole:
-            hole = f"hole before {key}"
-            parents[hole], known[hole] = previous, _Line(hole, previous)
-            lines.insert(next((i for i, line in enumerate(lines) if line.key == key), 0), known[hole])
-        parents[key] = hole
-        if key in known:
-            known[key].parent, known[hole].side = hole, known[key].side
-
-
-def _line(record: dict[str, Any], key: str, parent: str | None, folder: str) -> _Line:
-    message, outcome = record["message"], record.get("toolUseResult")
-    if isinstance(outcome, dict):
-        kept = ("originalFile", "userModified", "isImage", "backgroundTaskId")
-        outcome = {name: outcome[name] for name in kept if name in outcome}
-    hidden = any(record.get(flag) for flag in ("isMeta", "isCompactSummary", "isVisibleInTranscriptOnly"))
-    hidden = hidden or message.get("model") == "<synthetic>"
-    inline = (text(record, "agentId") or _INLINE) if record.get("isSidechain") else ""
-    side, moment = inline or text(record, "parent_tool_use_id"), seconds(record.get("timestamp"))
-    return _Line(key, parent, record["type"], message, outcome, folder, moment, hidden, side)
+        if "uuid" in record or kind in _MESSAGES or queued:
+            # A line that does not name its parent at all (other tools' files) follows the one before it.
+            parent = record.get("parentUuid") or record.get("logicalParentUuid")
+            parent = previous if "parentUuid" not in record else parent if isinstance(parent, str) else None
+            line = _Line(text(record, "uuid") or f"line {number}", parent, folder=folder, queued=queued)
+            if queued or (kind in _MESSAGES and isinstance(record.get("message"), dict)):
+                outcome = record.get("toolUseResult")
+                if isinstance(outcome, dict):
+                    record["toolUseResult"] = {name: outcome[name] for name in _OUTCOME if name in outcome}
+                line.record = record
+                inline = text(record, "agentId") or _INLINE if record.get("isSidechain") else ""
+                line.side = inline or text(record, "parent_tool_use_id")
+            yield line
+            previous = line.key if "uuid" in record or not queued else previous
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
@@ -161,8 +146,8 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 def _with_siblings(lines: list[_Line], on_path: set[str]) -> set[str]:
     """The lines of a path, with the other lines of its API responses and the results of all their calls."""
-    responses = {line.message_id for line in lines if line.key in on_path and line.role == "assistant"}
-    replies = [line for line in lines if line.role == "assistant" and line.message_id in responses]
+    responses = {line.response for line in lines if line.key in on_path and line.role == "assistant"}
+    replies = [line for line in lines if line.role == "assistant" and line.response in responses]
     calls = {text(block, "id") for line in replies for block in line.blocks("tool_use")}
     return {line.key for line in replies} | {
         line.key
@@ -174,7 +159,7 @@ def _with_siblings(lines: list[_Line], on_path: set[str]) -> set[str]:
 
 
 def _session(lines: list[_Line], head: dict[str, Any], log: Log) -> Session:
-    side = lines[0].side
+    side, models = lines[0].side, (text(line.message, "model") for line in lines)
     session = Session(
         "claude-code",
         head.get("sessionId") or log.path.stem,
@@ -182,28 +167,28 @@ def _session(lines: list[_Line], head: dict[str, Any], log: Log) -> Session:
         agent=side,
         folder=next((line.folder for line in lines if line.folder), ""),
         git_branch=head.get("gitBranch", ""),
-        model=next((found for line in lines if (found := text(line.message, "model")) not in ("", "<synthetic>")), ""),
-        system="" if side else head.get("system", ""),
-        tools=[] if side else head.get("tools", []),
-        compactions=0 if side else head["compactions"],
+        model=next((model for model in models if model not in ("", "<synthetic>")), ""),
     )
+    if not side:
+        session.system, session.tools = head.get("system", ""), head.get("tools", [])
+        session.compactions = head["compactions"]
     builder = SessionBuilder(session, log)
     command = ""  # the line of a stored command whose text is still to come
     for line in lines:
-        session.saw(line.moment)
-        if line.role == "lost":
+        moment = seconds(line.record.get("timestamp"))
+        session.saw(moment)
+        if line.hole:
             builder.lose()
         elif line.role == "assistant" and line.hidden:
             log.note("error message of the harness")
         elif line.role == "assistant":
-            reply = builder.reply(line.message_id)
-            for call in add_blocks(reply, line.message.get("content"), line.folder, line.moment, log.note):
-                builder.calls[call.id] = call
+            reply = builder.reply(line.response)
+            for call in builder.add_blocks(reply, line.message.get("content"), line.folder, moment):
                 if call.arguments.get("run_in_background"):
                     call.obstacle = "runs in the background"
         else:
             for block in line.blocks("tool_result"):
-                _answer(block, line.outcome, builder)
+                _answer(block, line.record.get("toolUseResult"), builder)
             command = _add_said(line, session, command, log)
     return session.tally()
 
@@ -212,16 +197,15 @@ def _answer(block: dict[str, Any], outcome: Any, builder: SessionBuilder) -> Non
     call = builder.answer(text(block, "tool_use_id"), block.get("content"), block.get("is_error") is True)
     if call is None:
         return
+    told = table(outcome)
+    call.images += told.get("isImage") is True and not call.images
+    call.before = text(told, "originalFile") if isinstance(told.get("originalFile"), str) else None
     if outcome == "User rejected tool use":
         call.obstacle = "rejected by the person"
-    outcome = table(outcome)
-    call.images += outcome.get("isImage") is True and not call.images
-    if outcome.get("userModified") is True:
+    elif told.get("userModified") is True:
         call.obstacle = "changed by the person"
-    elif outcome.get("backgroundTaskId"):
+    elif told.get("backgroundTaskId"):
         call.obstacle = "runs in the background"
-    before = outcome.get("originalFile")
-    call.before = before if isinstance(before, str) else None
 
 
 def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
@@ -231,8 +215,8 @@ def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
         return command
     spoken, images = parts([b for b in tables(content) if b.get("type") != "tool_result"] or content)
     last, name = session.last, _COMMAND.search(spoken)
-    is_local, follows = _LOCAL_COMMAND.match(spoken), bool(command) and command == line.parent
-    if line.hidden and follows and isinstance(last, Said) and not is_local:
+    is_local = _LOCAL_COMMAND.match(spoken)
+    if line.hidden and command and command == line.parent and isinstance(last, Said) and not is_local:
         last.text = f"{last.text}\n\n{spoken.strip()}"
     elif line.hidden:
         log.note("hidden message (meta, summary)")

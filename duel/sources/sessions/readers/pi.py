@@ -9,15 +9,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from duel.conversation import record_files
-from duel.conversation.model import AgentReply, Said, Session
-from duel.conversation.native_calls import add_blocks
+from duel.conversation.model import Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.errors import ItemError
-from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, branches
+from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, TreeEntry, branches, mended
 
 # Entries that are no part of the conversation. Any other unknown type is noted by its name.
-_SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom"}
+_SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom", "branch_summary"}
 # The database knows the active branch; large events are packed.
 _EVENTS = "SELECT e.event_json, e.event_zstd, e.event_utf8_bytes, e.seq FROM transcript_events e"
 _EVERY = f"{_EVENTS} WHERE e.session_id = ? ORDER BY e.seq"
@@ -39,31 +38,28 @@ def _pi(log: Log, all_branches: bool = False) -> Iterator[Session]:
 
 def _branches(records: Iterable[Record], log: Log, all_branches: bool) -> Iterator[Session]:
     header: dict[str, Any] = {}
-    entries: dict[str, dict[str, Any]] = {}
-    parents: dict[str, str | None] = {}
-    previous: str | None = None
-    leaf: str | None = None
-    hole = ""
+    entries: list[TreeEntry] = []
     for number, record in enumerate(records):
+        previous = entries[-1].key if entries else None
         if isinstance(record, Hole):
-            hole = f"hole {number}"
-            entries[hole], parents[hole], previous = {"type": "lost"}, previous, hole
-            continue
-        if record.get("type") == "session":
+            entries.append(TreeEntry(f"hole {number}", previous, hole=True))
+        elif record.get("type") == "session":
             header = header or record
-            continue
-        key = text(record, "id") or f"entry {number}"
-        parent = record.get("parentId") if "parentId" in record else previous
-        entries[key], parents[key] = record, parent if isinstance(parent, str) else None
-        if parents[key] is not None and parents[key] not in parents and hole:
-            parents[key] = hole
-        leaf = previous = key
-    for branch, keys in branches(parents, leaf, all_branches) if leaf is not None else ():
+        else:
+            parent = record.get("parentId") if "parentId" in record else previous
+            key = text(record, "id") or f"entry {number}"
+            entries.append(TreeEntry(key, parent if isinstance(parent, str) else None, record))
+    tree = {entry.key: entry for entry in mended(entries, lambda key, parent: TreeEntry(key, parent, hole=True))}
+    leaf = next((entry.key for entry in reversed(entries) if not entry.hole), None)
+    for branch, keys in branches(tree, leaf, all_branches) if leaf is not None else ():
         session = Session("pi", text(header, "id") or log.path.stem, branch=branch)
         session.folder, session.model = text(header, "cwd"), text(header, "modelId")
         builder = SessionBuilder(session, log)
         for key in keys:
-            _add(entries[key], builder)
+            if tree[key].hole:
+                builder.lose()
+            else:
+                _add(tree[key].record, builder)
         yield session.tally()
 
 
@@ -72,33 +68,29 @@ def _add(entry: dict[str, Any], builder: SessionBuilder) -> None:
     at, message = seconds(entry.get("timestamp")), table(entry.get("message"))
     session.saw(at)
     kind, role, content = text(entry, "type"), text(message, "role"), message.get("content")
-    if kind == "lost":
-        builder.lose()
-    elif kind == "compaction":
+    if kind == "compaction":
         session.compactions += 1
     elif kind == "custom_message":
         session.entries.append(Said(*parts(entry.get("content"))))
-    elif kind == "branch_summary":
-        log.note("summary of a branch that was left")
-    elif kind in _SILENT:
-        return
     elif kind != "message":
-        log.note(f"unknown entry type `{kind}`")
+        if kind not in _SILENT:
+            log.note(
+                "summary of a branch that was left" if kind == "branch_summary" else f"unknown entry type `{kind}`"
+            )
     elif role in ("user", "custom", "hookMessage"):
         session.entries.append(Said(*parts(content)))
     elif role == "assistant":
         # pi itself leaves aborted and failed messages out of what the model sees next.
-        reply = AgentReply(cut=text(message, "stopReason") in ("aborted", "error"))
-        builder.calls.update({c.id: c for c in add_blocks(reply, content, session.folder, at, log.note)})
-        session.entries.append(reply)
+        reply = builder.reply()
+        reply.cut = text(message, "stopReason") in ("aborted", "error")
+        builder.add_blocks(reply, content, session.folder, at)
         session.counts["aborted replies"] += reply.cut
         session.model = text(message, "model") or session.model
     elif role == "toolResult":
         # A tool that is not pi's own may fail without the flag and say so in its details.
         details = table(message.get("details"))
         status = details.get("status")
-        failed = message.get("isError") is True or status == "error"
-        call = builder.answer(text(message, "toolCallId"), content, failed)
+        call = builder.answer(text(message, "toolCallId"), content, message.get("isError") is True or status == "error")
         if call and (status == "running" or call.arguments.get("background") is True):
             call.obstacle = "runs in the background"
         # The first versions wrote "$" where a call said "$$" (JavaScript's replace): what was written is what counts.
@@ -107,10 +99,9 @@ def _add(entry: dict[str, Any], builder: SessionBuilder) -> None:
             call.arguments["newText"] = new.replace("$$", "$")
     elif role == "bashExecution":
         session.entries.append(Said(f"Ran `{text(message, 'command')}`\n\n{text(message, 'output')}".rstrip()))
-    elif role in ("compactionSummary", "branchSummary"):
-        log.note("hidden message (summary)")
     else:
-        log.note(f"unknown message role `{role}`")
+        hidden = role in ("compactionSummary", "branchSummary")
+        log.note("hidden message (summary)" if hidden else f"unknown message role `{role}`")
 
 
 def _is_openclaw(sample: list[dict[str, Any]]) -> bool:
