@@ -1,14 +1,21 @@
 """The console command `duel`: which command, and its command line."""
 
+import argparse
+import ast
 import difflib
+import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from duel import __version__, command
 from duel.errors import EXIT_FINISHED, SettingsError
+from duel.stages.command_lines import add_options
 
-# Each module holds the command's story (its docstring), `add_arguments(parser)` and `main(arguments) -> exit code`.
+# Commands that need nothing of a workspace, not even that it is there.
+BEGIN = {"doctor", "prompt", "run", "mine", "scale", "verify", "bench-judges"}
+# Each module holds the command's story (its docstring) and `run(workspace, settings, …)`, or `main(arguments)`.
 COMMANDS = {
     "init": "duel.stages.init",
     "doctor": "duel.stages.doctor",
@@ -27,7 +34,7 @@ COMMANDS = {
     "review": "duel.stages.review",
     "export": "duel.stages.export",
     "mine": "duel.stages.mine",
-    "calls": "duel.calls.__main__",
+    "calls": "duel.calls.call_figures",
     "batches": "duel.stages.batches",
     "scale": "duel.stages.scale",
     "shard": "duel.stages.shard",
@@ -42,7 +49,7 @@ def main() -> NoReturn:
 
 def script(name: str) -> NoReturn:
     """A script at the root of the checkout: `python king.py --plan`."""
-    command.run(lambda: command.call(COMMANDS[name], f"{name}.py", sys.argv[1:]))
+    command.run(lambda: launch(name, f"{name}.py", sys.argv[1:]))
 
 
 def call(words: list[str]) -> int:
@@ -58,14 +65,44 @@ def call(words: list[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(COMMANDS)}"
         raise SettingsError("there is no such command", value=name, hint=hint)
-    return command.call(COMMANDS[name], f"duel {name}", rest)
+    return launch(name, f"duel {name}", rest)
+
+
+def launch(name: str, prog: str, words: list[str]) -> int:
+    """Run one command, called `prog`, on its command line; the module is imported once that is read."""
+    story = ast.get_docstring(ast.parse(source(COMMANDS[name]).read_bytes())) or ""
+    if prog.endswith(".py"):  # examples as they are typed in a checkout, or after an installation
+        story = re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story)
+    else:
+        story = command.as_installed(story)
+    parser = Parser(prog, description=story, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    what = "the folder that holds the run and its chain.toml (default: here)"
+    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=what)
+    add_options(name, parser)
+    arguments = parser.parse_args(words)
+    module = import_module(COMMANDS[name])
+    if hasattr(module, "main"):
+        return int(module.main(arguments))
+    from duel.stages import opening
+
+    return opening.launch(module, arguments, begins=name in BEGIN)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors look like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
+
+
+def source(module: str) -> Path:
+    return Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
 
 
 def overview() -> str:
     lines = []
     for name, module in COMMANDS.items():  # which need not be imported for it
-        path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-        with path.open(encoding="utf-8") as text:
+        with source(module).open(encoding="utf-8") as text:
             story = next(text).strip().strip('"')
         lines.append(f"  {name:12} {story}")
     return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])

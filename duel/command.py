@@ -1,76 +1,19 @@
-"""What every command line has in common: shared flags, exit codes, errors without a traceback."""
+"""What every command has in common: exit codes, errors without a traceback, where it talks."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import math
 import os
 import platform
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
 from duel import errors
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose help is a stage's story and whose errors look like all others."""
-
-    def __init__(self, story: str | None, prog: str | None = None) -> None:
-        plain = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=story, formatter_class=plain, allow_abbrev=False)
-        what = "the folder that holds the run and its chain.toml (default: here)"
-        self.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=what)
-
-    def with_offline(self) -> Parser:
-        what = "no key, no network: the bundled sample and the stand-in endpoint take the place of Hub and models"
-        self.add_argument("--offline", action="store_true", help=what)
-        return self
-
-    def with_spending(self, *, batches: bool = True) -> Parser:
-        """Add what every stage that pays for replies takes; `batches`: it can ask in batches."""
-        self.add_argument("--plan", action="store_true", help="print calls, tokens and cost, then stop")
-        what = "stop cleanly once this run has spent this much"
-        self.add_argument("--budget", type=dollars, metavar="USD", help=what)
-        self.add_argument("--again", action="store_true", help="ask anew for what is already answered")
-        if batches:
-            what = "ask in batches: half the price, up to a day a round"
-            self.add_argument("--batch", nargs="?", const="on", metavar="PROVIDER", help=what)
-            what = "write what would be asked to a file, and ask nothing"
-            self.add_argument("--batch-out", metavar="FILE", help=what)
-            what = "take the replies in a provider's file of results, and ask nothing"
-            self.add_argument("--absorb", metavar="FILE", help=what)
-        self.add_argument("--share", metavar="FILE", help="a file { calls, dollars } that says what this run may take")
-        return self
-
-    def error(self, message: str) -> NoReturn:
-        raise errors.SettingsError(message, hint=f"`{self.prog} --help` lists what it takes")
-
-
-def dollars(text: str) -> float:
-    amount = float(text)
-    if not 0 <= amount < math.inf:
-        raise argparse.ArgumentTypeError(f"takes dollars: {text}")
-    return amount
-
-
-def call(module: str, prog: str, words: Sequence[str]) -> int:
-    """Run the command in `module` (its story, `add_arguments` and `main`) on a command line; gives the exit code."""
-    stage = import_module(module)
-    story = stage.__doc__ or ""  # with its examples as they are typed after an installation, or in a checkout
-    as_typed = (
-        re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story) if prog.endswith(".py") else as_installed(story)
-    )
-    parser = Parser(as_typed, prog)
-    stage.add_arguments(parser)
-    return int(stage.main(parser.parse_args(words)))
 
 
 def as_installed(text: str) -> str:

@@ -90,7 +90,7 @@ def run_command(name: str, *arguments: object, code: int | None = None, **env: s
 
     def main() -> int:
         bare = name.removesuffix(".py")
-        return command.call(cli.COMMANDS[bare], name if name != bare else f"duel {name}", words)
+        return cli.launch(bare, name if name != bare else f"duel {name}", words)
 
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for key, value in env.items():
@@ -129,7 +129,7 @@ def forked_command(name: str, *arguments: object) -> BaseProcess:
 
     def main() -> None:
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            command.run(lambda: command.call(cli.COMMANDS[name], f"duel {name}", list(map(str, arguments))))
+            command.run(lambda: cli.launch(name, f"duel {name}", list(map(str, arguments))))
 
     return forked(main)
 

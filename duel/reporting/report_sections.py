@@ -259,7 +259,7 @@ def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
         section.tables.append(Table.of("costs", summary["costs"]))
         section.notes.append(
             "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
-            " `python -m duel.calls` lists every call, retries included."
+            " `duel calls` lists every call, retries included."
         )
     section.notes.append(f"Judging: {wording.count(verdict.calls)} calls, {wording.dollars(verdict.cost)}.")
     asked = verdict.asked

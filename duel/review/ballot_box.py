@@ -1,6 +1,5 @@
 """Votes on disk: appended, synced before anyone is told so, each exactly once."""
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -106,6 +105,8 @@ def _rows(handle: int, kind: type[RowType], damage: list[ItemError]) -> Iterator
 @contextmanager
 def _locked(workspace: Workspace, name: str) -> Iterator[int]:
     """A file of lines, opened for appending by one process at a time."""
+    import fcntl  # here, so that every command can be imported where there is none
+
     path = workspace.review / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from duel import calls, fence, placement, prompts, pull, standing
-from duel.audit import auditor
+from duel.audit import audit_summary, auditor, workspace_audit
+from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
-from duel.command import Parser, say, say_error
+from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, WorkspaceError
 from duel.file_sums import Snapshot
 from duel.history import estimate_tokens
 from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
-from duel.stages import asking, command_line
+from duel.stages import asking
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -54,9 +55,6 @@ def run(
 
     `again`, `budget` (dollars) and `offline` are for the auditor, which is asked about challengers alone.
     """
-    # Reading numpy and the parsers takes 0.3 s: not for `--help`.
-    from duel.audit import audit_summary, workspace_audit
-    from duel.audit.contamination import Benchmarks
 
     def save(found: dict[str, Any], dropped: list[Any]) -> None:
         workspace.save_page(workspace.report / "audit.json", found)
@@ -188,15 +186,5 @@ class Suspect:
         self.stage.workspace.save(self.path, self.answer)
 
 
-def _flags(parser: Parser) -> None:
-    what = "whose turns are audited (default: challenger, whose audit decides on `final/`)"
-    parser.add_argument("--side", choices=["king", "challenger", "assistant"], default="challenger", help=what)
-
-
-def _show(found: dict[str, Any], _: Namespace) -> None:
-    from duel.audit.audit_summary import table
-
-    print(table(found))
-
-
-add_arguments, main = command_line(run, plan, flags=_flags, show=_show)
+def show(found: dict[str, Any], _: Namespace) -> None:
+    print(audit_summary.table(found))

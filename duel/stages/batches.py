@@ -10,29 +10,21 @@ reads and writes  .duel/ledger.sqlite, where batches and replies lie
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from duel import calls, command
-from duel.command import Parser, say
+from duel.calls.batches.batch_link import Link, LinkFailed
+from duel.calls.batches.batch_rows import Batch, BatchRows
+from duel.calls.batches.batch_steps import Passage
+from duel.calls.batches.prefill import bring_home
+from duel.command import say
 from duel.errors import EXIT_FINISHED, UserError, printable
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages.opening import opened
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-if TYPE_CHECKING:
-    from duel.calls.batches.batch_rows import Batch, BatchRows
-
-
-def add_arguments(parser: Parser) -> None:
-    parser.add_argument("--wait", action="store_true", help="wait until all batches are back")
-    parser.add_argument("--cancel", default="", metavar="ID", help="call this batch off; `all`: each of them")
-    parser.set_defaults(offline=False)
-
 
 def main(arguments: Namespace) -> int:
-    from duel.calls.batches.batch_rows import BatchRows
-
     workspace, settings = opened(arguments)
     if not workspace.ledger.exists():
         raise UserError("no call was made in this workspace", where=workspace.root, hint="name it with --workspace")
@@ -57,8 +49,6 @@ def main(arguments: Namespace) -> int:
 
 @synchronous
 async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, running: list[Batch]) -> None:
-    from duel.calls.batches.prefill import bring_home
-
     for role in ("writer", "judge"):
         if mine := [batch for batch in running if batch.role == role]:
             summary = calls.Summary(role)
@@ -68,9 +58,6 @@ async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, runnin
 
 @synchronous
 async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
-    from duel.calls.batches.batch_link import Link, LinkFailed
-    from duel.calls.batches.batch_steps import Passage
-
     for batch in chosen:
         try:
             if batch.state == "out":

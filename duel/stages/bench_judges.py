@@ -24,8 +24,10 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
-from duel.command import Parser, say, say_error
+from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
+from duel.execution import backends
+from duel.execution.replay import Task, observe_all
 from duel.judging import judge_figures, known_truth, rubric
 from duel.judging.judge_figures import ALL, Said, judge_table, panel_figures
 from duel.judging.known_truth import KnownPair
@@ -33,7 +35,7 @@ from duel.judging.panel import OpenPair, Panel
 from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
-from duel.stages import asking, command_line, execute
+from duel.stages import asking, execute
 from duel.stages.verify import pull_requests, rollouts_of
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
@@ -135,9 +137,6 @@ def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, of
 async def with_observations(
     workspace: Workspace, settings: Settings, pairs: Sequence[KnownPair], offline: bool
 ) -> list[KnownPair]:
-    from duel.execution import backends
-    from duel.execution.replay import Task, observe_all
-
     if settings.execute.backend == "off":
         return list(pairs)
     try:
@@ -205,13 +204,3 @@ def tell(workspace: Workspace, found: dict[str, Any]) -> None:
             name = f"the panel without {row['without']}" if row["without"] else "the whole panel"
             worth = "" if row["effective_votes"] is None else f", worth {row['effective_votes']:.2f} independent votes"
             print(f"{name}: {100 * row['accuracy']:.1f} % right on {row['pairs']:,} pairs{worth}")
-
-
-def _flags(parser: Parser) -> None:
-    parser.add_argument("--labels", default="", metavar="FILE", help="published verdicts (CSV) in place of asking")
-    parser.add_argument("--each", type=int, default=EACH, metavar="N", help=f"pairs of a kind (default: {EACH})")
-    parser.add_argument("--rollouts", type=int, default=ROLLOUTS, metavar="N", help="rollouts that pairs are made from")
-    execute.backend_flag(parser)
-
-
-add_arguments, main = command_line(run, plan, flags=_flags, begins=lambda _: True)

@@ -24,7 +24,7 @@ from duel.audit.leaks import Leaks, find_leaks
 from duel.audit.rarity import Rarity, background
 from duel.errors import UserError
 from duel.records import Candidate
-from duel.stages import asking, command_line, writing
+from duel.stages import asking, writing
 from duel.synchronous import synchronous
 
 
@@ -90,4 +90,3 @@ class Challengers(writing.WritingStage):
 run_async = partial(asking.run_async, Challengers)
 run = synchronous(run_async)
 plan = partial(asking.plan, Challengers)
-add_arguments, main = command_line(run, plan)

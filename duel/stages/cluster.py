@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from duel.bookkeeping import Result
-from duel.command import Parser, dollars, say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, SettingsError
+from duel.calls.seats import Share
+from duel.cluster import ray_engine, shards
+from duel.cluster.allotment import Allotment
+from duel.cluster.ray_engine import Ended
+from duel.cluster.shards import Shard
+from duel.command import say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN
 from duel.settings import Settings
-from duel.stages import command_line, shard
+from duel.stages import shard
 from duel.workspace import SHARD_FILE, SHARDS_FOLDER, Workspace
-
-if TYPE_CHECKING:
-    from duel.cluster.ray_engine import Ended
-    from duel.cluster.shards import Shard
 
 
 def run(
@@ -38,15 +38,8 @@ def run(
     address: str | None = None,
     budget: float | None = None,
     offline: bool = False,
-    merge: bool = True,
 ) -> Result:
     """Run every stage of every shard, then merge. `budget`, in dollars, and `[endpoint] share` are those of all."""
-    if workers < 0:
-        raise SettingsError("--workers takes a number of stages", value=workers)
-    from duel.calls.seats import Share
-    from duel.cluster import ray_engine, shards
-    from duel.cluster.allotment import Allotment
-
     if not list((workspace.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}")):
         shard.split(workspace, settings, settings.store.shards)
     parts = [part for part in shards.there(workspace) if part.prompts]
@@ -66,20 +59,7 @@ def run(
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
         engine = ray_engine.Engine(plan, str(workspace.root), allotment, flags, say_ended)
         code = engine.run()
-    if code not in (EXIT_FINISHED, EXIT_OPEN) or not merge:
+    if code not in (EXIT_FINISHED, EXIT_OPEN):
         return Result("cluster", code, engine.codes)
     merged = shard.merge(workspace, settings, offline=offline)
     return Result("cluster", max(code, merged.exit_code), merged.found)
-
-
-def _flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add("action", choices=["run"])
-    add("--workers", type=int, default=0, metavar="N", help="stages at a time (default: one a core)")
-    add("--address", help="of a running cluster; without it one is started on this machine")
-    add("--budget", type=dollars, metavar="USD", help="stop cleanly once all shards have spent this")
-    add("--share", metavar="FILE", help="a file { calls, dollars } that all shards divide")
-    add("--no-merge", dest="merge", action="store_false", help="leave the merge to `duel shard merge`")
-
-
-add_arguments, main = command_line(run, flags=_flags)

@@ -13,19 +13,26 @@ import difflib
 import platform
 import shutil
 import sys
+import urllib.request
 import webbrowser
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from duel import __version__
 from duel.bookkeeping import Result
+from duel.calls import Request, route_for
+from duel.calls.failures import Failure
+from duel.calls.transport import HttpTransport
+from duel.calls.wire import encode
 from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError, EndpointError
+from duel.execution.backends import open_executor
 from duel.records import RULE
 from duel.settings import Settings
-from duel.stages import command_line
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -75,8 +82,6 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
         if hub_is_off(workspace.root):
             yield DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
         else:
-            from urllib.parse import urlsplit
-
             address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
             host, (reached, why) = urlsplit(address).hostname or "", tried(lambda: _status(address))
             closed = "without a token: private and gated datasets stay closed"
@@ -97,16 +102,12 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
 
 
 def _status(address: str) -> str:
-    from urllib.request import Request, urlopen
-
-    with urlopen(Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 (the address of the Hub)
+    with urlopen(urllib.request.Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 (the address of the Hub)
         return str(answer.status)
 
 
 @synchronous
 async def _sandbox(workspace: Workspace, settings: Settings) -> str:
-    from duel.execution.backends import open_executor
-
     executor = open_executor(workspace, settings)
     await executor.close()
     return executor.describe()
@@ -120,11 +121,6 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
     answer under further names; with `ask_models` each model is.
     Raises SettingsError for a missing key or address, EndpointError for a model that the endpoint does not have.
     """
-    from duel.calls import Request, route_for
-    from duel.calls.failures import Failure
-    from duel.calls.transport import HttpTransport
-    from duel.calls.wire import encode
-
     writers = [*settings.writers("king"), *settings.writers("challenger"), settings.audit.auditor]
     judges = [*settings.judge.asked_models, *(model for model in settings.choosers if not model.startswith(RULE))]
     wanted: dict[Literal["writer", "judge"], list[str]] = {"writer": writers, "judge": judges}
@@ -149,11 +145,8 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
     return found
 
 
-def _show(found: list[DoctorFinding], _: Namespace) -> None:
+def show(found: list[DoctorFinding], _: Namespace) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         state = "ok" if finding.works else "no" if finding.needed else "--"
         print(f"{state}  {finding.name:{width}}  {finding.detail}")
-
-
-add_arguments, main = command_line(run, show=_show, begins=lambda _: True)

@@ -15,20 +15,18 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from duel.bookkeeping import Result, Stage
-from duel.command import Parser, say, say_error
+from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, WorkspaceError, printable
+from duel.execution import backends, harness
+from duel.execution.executor import Executor, Start
+from duel.execution.replay import EvidenceRules, Task, observe_all, plan
 from duel.records import Answer, Candidate, Commit, Message, Observed
+from duel.records.observed import same
 from duel.settings import Settings
-from duel.stages import command_line
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.execution.executor import Executor, Start
-    from duel.execution.replay import EvidenceRules, Task
 
 FIGURES = "execute.json"
 # Reasons that another run may mend; the others are facts of the turn.
@@ -44,9 +42,6 @@ async def run_async(
     only: Collection[Path] | None = None,
 ) -> Result:
     """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
-    from duel.execution import backends
-    from duel.execution.replay import observe_all
-
     if settings.execute.backend == "off":
         raise no_backend("commands", '`backend = "bubblewrap"` on Linux, or "docker"')
     if not workspace.answer_folders():
@@ -118,8 +113,6 @@ class Work(Stage):
                 self._count(path, answer)
 
     def _task(self, path: Path, answer: Answer, commit: Commit | None) -> Task:
-        from duel.execution.replay import Task, plan
-
         start = start_of(commit or Commit(instance_id=answer.instance_id, repo=answer.repo), answer.messages)
         texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
         task = Task(str(path), start, answer.messages, texts)
@@ -142,8 +135,6 @@ class Work(Stage):
         self._count(path, answer)
 
     def _count(self, path: Path, answer: Answer) -> None:
-        from duel.records.observed import same
-
         self.turns += 1
         sides = [one.observed for side in ("king", "challenger") if (one := answer.chosen(side)) and one.observed]
         self.evidence += len(sides) == 2 and all(one.ran for one in sides)
@@ -177,21 +168,6 @@ class Work(Stage):
 
 def start_of(commit: Commit, messages: Sequence[Message]) -> Start:
     """Where the history of a pull request's turn starts; its further columns may name an image."""
-    from duel.execution import harness
-    from duel.execution.executor import Start
-
     columns = {"instance_id": commit.instance_id, "repo": commit.repo, **(commit.model_extra or {})}
     place = harness.place(messages, harness.of(messages))
     return Start(commit.repo, commit.commit, commit.test_patch, place, instance=columns)
-
-
-def backend_flag(parser: Parser) -> None:
-    parser.add_argument("--backend", metavar="NAME", help="where commands run, in place of [execute] backend")
-
-
-def _flags(parser: Parser) -> None:
-    parser.add_argument("--again", action="store_true", help="run anew also what is known")
-    backend_flag(parser)
-
-
-add_arguments, main = command_line(run, flags=_flags)

@@ -12,33 +12,25 @@ writes   export/<format>/<split>.jsonl and .parquet, export/README.md (the card)
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from duel import chat_tokens
+from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
-from duel.command import Parser, say
-from duel.exports import formats
+from duel.command import say
+from duel.exports import card, duels, formats, lengths, push, quality, rewriting, splits, trajectories
+from duel.exports.dataset import Export
+from duel.exports.example import Example
+from duel.exports.handover import Handover
 from duel.settings import Settings
-from duel.stages import command_line, options
+from duel.stages.command_lines import options
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.audit.contamination import Benchmarks
-    from duel.exports.example import Example
-    from duel.exports.handover import Handover
-    from duel.exports.rewriting import Scrubber, TokenBreaker
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
-    from duel.audit.contamination import Benchmarks
-    from duel.exports import card, lengths, push, quality, rewriting, splits
-    from duel.exports.dataset import Export
-    from duel.exports.handover import Handover
-
-    asked = options(add_arguments, named)
+    asked = options("export", named)
     wanted = formats.per_turn(formats.named(asked.format), asked.per_turn, asked.turns)
     shares = splits.shares_of(asked.split)
     if asked.push:
@@ -47,12 +39,12 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, asked.thought == "reasoning_content", asked.weights)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber = rewriting.Scrubber(workspace.secret())
+        scrubber, breaker = rewriting.Scrubber(workspace.secret()), rewriting.TokenBreaker(asked.chat_tokens)
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
-        breaker = rewriting.TokenBreaker(asked.chat_tokens)
-        examples = choose(asked, settings, handover, benchmarks, (scrubber, breaker), examples)
-        division = splits.divide(examples, shares, asked.group, asked.seed)
+        for name, step in steps(asked, settings, benchmarks, scrubber, breaker, examples).items():
+            examples = handover.through(name, examples, step)
+        division = splits.divide(handover.must_be_some(examples), shares, asked.group, asked.seed)
         handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
         splits.check(division)
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
@@ -73,45 +65,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     return Result("export", found=lines)
 
 
-def _flags(parser: Parser) -> None:
-    add, families = parser.add_argument, ", ".join(chat_tokens.FAMILIES)
-    names = f"with commas, of: {', '.join(formats.FORMATS)} (default: sft)"
-    add("--format", default="sft", metavar="NAMES", help=names)
-    add("--from", dest="source", metavar="PATH", help="a trajectory file, folder or glob in place of the duel's turns")
-    add("--buckets", default="final", metavar="NAMES", help="final, refined (default: final)")
-    add("--defeat-pairs", action="store_true", help="also the turns of defeat/ that the king won as clearly")
-    add("--filter", default="", metavar="NAMES", help="error-recovery, success")
-    add("--outcomes", type=Path, metavar="FILE", help="what `duel verify` wrote, or instance id: true or false")
-    add("--pairs-per-instance", type=positive, default=0, metavar="N", help="pairs of runs of one pull request at most")
-    add("--per-turn", action="store_true", help="with --from: a row for each well-formed turn (sft-completion: always)")
-    add("--turns", type=positive, default=8, metavar="N", help="turns of a style and of a third of a run (default: 8)")
-    add("--split", default="100", metavar="80/10/10", help="train/validation/test in percent (default: 100, no split)")
-    add("--group", default="repo", choices=("repo", "pr"), help="what stays whole in a split (default: repo)")
-    add("--seed", type=int, default=0, help="seed of every draw (default: 0)")
-    add("--max-per-repo", type=positive, metavar="N", help="examples of one repository at most")
-    add("--max-tokens", type=positive, metavar="N", help="leave out examples longer than this (estimated tokens)")
-    add("--fit", type=positive, metavar="N", help="shorten histories so that each accepted turn is whole in N tokens")
-    add("--tokenizer", default="", metavar="NAME", help="count with this model's tokenizer (a folder or a Hub name)")
-    add(
-        "--thought",
-        default="text",
-        choices=("text", "think", "reasoning_content"),
-        help="where thoughts stand (default: text)",
-    )
-    known = ("all", "none", *chat_tokens.FAMILIES)
-    what = f"break the control tokens of this family of chat templates: all, none, {families} (default: all)"
-    add("--chat-tokens", default="all", choices=known, metavar="FAMILY", help=what)
-    add("--weights", action="store_true", help="columns `weight`, `margin` and `score_expected` in each row")
-    add("--balance", choices=("style", "repo", "license"), help="none holds more than an even share")
-    add("--system", type=Path, metavar="FILE", help="the system prompt to write in place of the recorded one")
-    add("--push", metavar="OWNER/NAME", help="upload to the Hub; private")
-    add("--public", action="store_true", help="with --push: a public repository")
-    add("--yes", action="store_true", help="with --push: overwrite without a question")
-
-
 def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: Handover) -> list[Example]:
-    from duel.exports import duels, trajectories
-
     if asked.source:
         sources = trajectories.load(asked.source, Path.cwd())
     else:
@@ -125,48 +79,37 @@ def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: H
     return examples
 
 
-def choose(
+def steps(
     asked: Namespace,
     settings: Settings,
-    handover: Handover,
     benchmarks: Benchmarks,
-    rewriters: tuple[Scrubber, TokenBreaker],
+    scrubber: rewriting.Scrubber,
+    breaker: rewriting.TokenBreaker,
     examples: list[Example],
-) -> list[Example]:
-    """What is fit to train on, step by step; each step's counts must add up."""
-    from duel.exports import quality, rewriting
-
-    steps = {"audit": quality.clean(settings, benchmarks)}
+) -> dict[str, Any]:
+    """What leaves what is fit to train on, by name and in order; each step's counts must add up."""
+    found: dict[str, Any] = {"audit": quality.clean(settings, benchmarks)}
     told = asked.source and any(example.resolved is not None for example in examples)
     paired = quality.PAIR_FORMATS.issuperset(asked.format.split(","))
     if told and paired and not any(example.refused for example in examples):
-        steps["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
+        found["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
     for name, verdict in quality.filters_of(asked.filter).items():
-        steps[f"filter {name}"] = quality.kept_where(verdict)
+        found[f"filter {name}"] = quality.kept_where(verdict)
     if settings.audit.scrub_secrets:
-        steps["secrets"] = rewriters[0].step
+        found["secrets"] = scrubber.step
     if asked.chat_tokens != "none":
-        steps["chat tokens"] = rewriters[1].step
-    steps["copies"] = quality.unique
+        found["chat tokens"] = breaker.step
+    found["copies"] = quality.unique
     if asked.max_tokens:
-        steps["length"] = quality.within(asked.max_tokens)
+        found["length"] = quality.within(asked.max_tokens)
     if asked.max_per_repo:
-        steps["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
+        found["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
     if asked.balance:
-        steps["balance"] = quality.balanced(asked.balance, asked.seed)
+        found["balance"] = quality.balanced(asked.balance, asked.seed)
     if asked.thought != "text":
-        steps["thoughts"] = rewriting.in_think_blocks
-    for name, step in steps.items():
-        examples = handover.through(name, examples, step)
-    return handover.must_be_some(examples)
+        found["thoughts"] = rewriting.in_think_blocks
+    return found
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a number of at least 1: {text}")
-    return int(text)
-
-
-add_arguments, main = command_line(
-    run, flags=_flags, show=lambda lines, _: print("\n".join(lines)), begins=lambda asked: asked.source
-)
+def show(lines: list[str], _: Namespace) -> None:
+    print("\n".join(lines))

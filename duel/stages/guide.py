@@ -21,25 +21,27 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel import calls, fence, prompts
-from duel.command import Parser, say
+from duel.command import say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
-from duel.guiding import overseer, supervised_loop
+from duel.execution import backends
+from duel.execution.executor import Executor
+from duel.execution.harness import of as harness_of
+from duel.execution.verification import Verifier
+from duel.guiding import overseer, rounds_page, supervised_loop
+from duel.guiding.guided_rows import save
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
 from duel.offline.completion import OWN_PREFIX
 from duel.records import Commit, Guided, Message, Ran
 from duel.sources.draw import chance, shuffled
-from duel.stages import asking, opened
-from duel.stages.execute import backend_flag, no_backend, start_of
+from duel.stages import asking
+from duel.stages.execute import no_backend, start_of
+from duel.stages.opening import opened
 from duel.stages.verify import attempt_of
 from duel.synchronous import synchronous
-
-if TYPE_CHECKING:
-    from duel.execution.executor import Executor
-    from duel.execution.verification import Verifier
 
 RUNS_AT_A_TIME = 32
 """Sandboxed states that are open at a time; each waits for models most of the time."""
@@ -79,8 +81,6 @@ class Guiding(asking.AskingStage):
     @asynccontextmanager
     async def at_work(self, offline: bool) -> AsyncIterator[None]:
         """Open what runs commands and tests. Raises UserError that says how to get them."""
-        from duel.execution import backends
-
         settings = self.settings
         if settings.execute.backend == "off":
             hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
@@ -144,8 +144,6 @@ class Guiding(asking.AskingStage):
 
     def found(self) -> dict[str, Any]:
         """Write the round's rows and say its figures: of held-out tasks and of the others."""
-        from duel.guiding.guided_rows import save
-
         records = (record.model_copy(update={"rounds": []}) for _, record in self.workspace.guided([]))
         done = [record for record in records if record.is_done and record.round == self.round]
         rows = [record for record in done if not record.held_out]
@@ -195,24 +193,22 @@ class GuidedTask:
         """Both runs to their ends; the agent alone comes first, where it is to be measured."""
         record, stage = self.record, self.stage
 
-        def save() -> None:
+        def keep() -> None:
             stage.workspace.save(stage.workspace.guided_path(self.item), record)
 
-        supervision = Supervision(record, stage.settings, self.mark, ask, save)
+        supervision = Supervision(record, stage.settings, self.mark, ask, keep)
         async with stage.states:
             if record.held_out and not record.solo_outcome:
                 record.solo_outcome, record.solo_resolved = await self._run(ask, supervision.solo)
             record.outcome, record.resolved = await self._run(ask, supervision.guided)
-            save()
+            keep()
 
     async def _run(self, ask: calls.Ask, run: Callable[[Episode], Awaitable[str]]) -> tuple[str, bool | None]:
         """How a run in a fresh sandbox ended, and whether the issue's own tests pass: None where they say nothing."""
-        from duel.execution import harness as harnesses
-
         if ask.stopped:  # before a checkout is laid out for nothing
             raise asyncio.CancelledError
         stage, messages = self.stage, list(self.record.opening)
-        harness = harnesses.of(messages, stage.settings.execute.output_chars)
+        harness = harness_of(messages, stage.settings.execute.output_chars)
         state = await stage.executor.state(start_of(self.commit, messages))
         try:
             outcome = await run(Episode(state, harness, messages, stage.commands))
@@ -229,16 +225,7 @@ run = synchronous(run_async)
 plan = partial(asking.plan, Guiding)
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline().with_spending(batches=False)
-    parser.add_argument("--agent", metavar="MODEL", help="the agent, in place of [guide] agent_model")
-    backend_flag(parser)
-    parser.add_argument("--report", action="store_true", help="write report/guide.md and guide.svg, then stop")
-
-
 def main(arguments: Namespace) -> int:
-    from duel.guiding import rounds_page
-
     workspace, settings = opened(arguments)
     offline, agent = arguments.offline, arguments.agent
     if agent and offline and not agent.startswith(f"{OWN_PREFIX}agent-"):

@@ -10,7 +10,7 @@ writes  chain.toml with every key at its default, commented out, and .env.exampl
 from argparse import Namespace
 
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.command import say
 from duel.settings import SETTINGS_FILE, told
 from duel.workspace import Workspace
 
@@ -41,10 +41,6 @@ def run(workspace: Workspace) -> Result:
         written.append(path)
         say(f"wrote {path}")
     return Result("init", found=written)
-
-
-def add_arguments(parser: Parser) -> None:
-    pass
 
 
 def main(arguments: Namespace) -> int:

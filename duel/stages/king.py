@@ -18,7 +18,7 @@ from functools import partial
 from duel import candidates
 from duel.errors import ItemError, UserError
 from duel.records import Answer
-from duel.stages import asking, command_line, writing
+from duel.stages import asking, writing
 from duel.synchronous import synchronous
 
 
@@ -60,4 +60,3 @@ class Kings(writing.WritingStage):
 run_async = partial(asking.run_async, Kings)
 run = synchronous(run_async)
 plan = partial(asking.plan, Kings)
-add_arguments, main = command_line(run, plan)

@@ -20,27 +20,24 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel.bookkeeping import Result
-from duel.command import Parser, say
-from duel.errors import SettingsError, SourceError
+from duel.command import say
+from duel.conversation import dialogue
+from duel.errors import SourceError
+from duel.exports import recovery
+from duel.records import Message
 from duel.settings import Settings
-from duel.stages import given, options
+from duel.sources.mining import mined
+from duel.sources.mining.normalize import MinedTrajectory
+from duel.sources.mining.sweep import Mine, SessionChoice, seconds_of
+from duel.stages.command_lines import options
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.sources.mining.normalize import MinedTrajectory
-    from duel.sources.mining.sweep import Mine
 
 
 def run(workspace: Workspace, settings: Settings | None = None, **named: Any) -> Result:
-    from duel.sources.mining import mined
-
-    asked = options(add_arguments, named)
-    if (asked.min_turns is not None and asked.min_turns < 1) or asked.limit < 0:
-        raise SettingsError("`--min-turns` and `--limit` count sessions and turns", hint="give a positive number")
+    asked = options("mine", named)
     out = asked.out or workspace.root / "mined.parquet"
     beside = out.with_name(f"{out.stem}-pulls{out.suffix}")
     mine = sessions(asked)
@@ -72,8 +69,6 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
 
 
 def sessions(asked: Namespace) -> Mine:
-    from duel.sources.mining.sweep import Mine, SessionChoice, seconds_of
-
     choice = SessionChoice(
         not_before=time.time() - seconds_of(asked.since) if asked.since else None,
         project=asked.project,
@@ -87,10 +82,6 @@ def sessions(asked: Namespace) -> Mine:
 
 
 def recovers(trajectory: MinedTrajectory) -> bool:
-    from duel.conversation import dialogue
-    from duel.exports import recovery
-    from duel.records import Message
-
     messages = [Message.model_validate(message) for message in trajectory.messages]
     return bool(recovery.spans_of(recovery.steps_of(dialogue.parse(messages))))
 
@@ -102,27 +93,6 @@ def codes(trajectory: MinedTrajectory) -> bool:
 FILTERS = {"error-recovery": recovers, "coding": codes}
 
 
-def add_arguments(parser: Parser) -> None:
-    from duel.sources.sessions import session_formats
-
-    add, known = parser.add_argument, session_formats.formats()
-    add("place", nargs="*", help="log, folder or Hub dataset (default: where agents keep their logs)")
-    add("--out", type=Path, metavar="FILE", help="default: mined.parquet in the workspace")
-    add("--format", choices=known, default="", metavar="NAME", help=f"read as {', '.join(known)}")
-    add("--accept-license", action="store_true", help="take a Hub dataset whatever its license says")
-    add("--since", metavar="AGE", help="only sessions that ended within: 7d, 12h, 2w")
-    add("--project", metavar="GLOB", default="", help="only this folder or repository")
-    add("--min-turns", type=int, metavar="N", help="only with N eligible turns (default: 1; 0 with --keep-tools)")
-    add("--outcome", choices=("success", "failure", "unknown"), default="", help="only these")
-    add("--filter", choices=tuple(FILTERS), help="recovered from an error; holds code")
-    add("--limit", type=int, default=0, metavar="N", help="stop after N sessions")
-    add("--split", default="train", help="split of a Hub dataset")
-    add("--all-branches", action="store_true", help="also what was rewound or left")
-    add("--thinking", action="store_true", help="open each thought with what the model thought")
-    add("--keep-tools", action="store_true", help="also keep the native tool calls, for duel export")
-    add("--no-commits", action="store_true", help="do not look for the commit that followed")
-    add("--dry-run", action="store_true", help="show what would be taken and write nothing")
-
-
 def main(arguments: Namespace) -> int:
-    return run(Workspace(arguments.workspace), **given(arguments)).exit_code
+    named = {name: value for name, value in vars(arguments).items() if name != "workspace"}
+    return run(Workspace(arguments.workspace), **named).exit_code

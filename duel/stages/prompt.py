@@ -17,20 +17,24 @@ from __future__ import annotations
 
 from argparse import Namespace
 from functools import cache
-from typing import TYPE_CHECKING
 
 from duel import settings as settings_file
+from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.command import say
 from duel.errors import EXIT_FINISHED, printable
 from duel.offline import overrides
 from duel.sections import SampleSection
 from duel.settings import Settings
-from duel.stages import opened
+from duel.sources import account, replacing, sampling
+from duel.sources.admission import choose
+from duel.sources.hub import Hub
+from duel.sources.output import Output, fingerprint, read_mark
+from duel.sources.parquet_tables import ParquetTable, from_command_line, open_table
+from duel.sources.pulls import Pulls
+from duel.stages import estimate
+from duel.stages.opening import opened
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.sources.parquet_tables import ParquetTable
 
 
 def run(
@@ -45,12 +49,6 @@ def run(
 
     `configured` is what chain.toml alone asks for; a later run without flags keeps this draw as long as it is the same.
     """
-    from duel.audit.contamination import Benchmarks
-    from duel.sources import account, replacing, sampling
-    from duel.sources.admission import choose
-    from duel.sources.output import Output, fingerprint
-    from duel.sources.pulls import Pulls
-
     with workspace.lock("prompt", "prompt.py"):
         # 1. The two sources, at one revision each, and what must not be drawn from them.
         trajectories, pulls = sources(workspace, settings, again, offline)
@@ -95,9 +93,6 @@ def run(
 def sources(
     workspace: Workspace, settings: Settings, again: bool, offline: bool
 ) -> tuple[ParquetTable, ParquetTable | None]:
-    from duel.sources.hub import Hub
-    from duel.sources.parquet_tables import open_table
-
     asked = settings.sample
     hub = None if offline else cache(lambda: Hub(workspace, again=again))
     trajectories = open_table(asked.dataset, workspace, hub, revision=asked.revision, pattern=asked.shard_glob)
@@ -105,28 +100,11 @@ def sources(
     return trajectories, pulls
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
-    add_draw_arguments(parser)
-    parser.add_argument("--plan", action="store_true", help="print what would be downloaded, then stop")
-    parser.add_argument("--again", action="store_true", help="draw anew, from the newest revision")
-
-
-def add_draw_arguments(parser: Parser) -> None:
-    parser.add_argument("--source", metavar="PATH|HUB", help="trajectories: parquet file, folder, glob or Hub dataset")
-    parser.add_argument("--pulls", metavar="PATH|HUB", help='pull requests, in the same ways; "" for none')
-    parser.add_argument("--n", type=int, metavar="N", help="prompts to sample")
-    parser.add_argument("--files", type=int, metavar="F", help="parquet files to draw them from")
-    parser.add_argument("--seed", type=int, metavar="S", help="seed of every draw")
-
-
 def main(arguments: Namespace) -> int:
     workspace, settings, configured = opened_draw(arguments)
     given = {"again": arguments.again, "offline": arguments.offline}
     if not arguments.plan:
         return run(workspace, settings, configured=configured, **given).exit_code
-    from duel.sources import account
-
     account.say_plan(*sources(workspace, settings, **given), settings)
     return EXIT_FINISHED
 
@@ -137,8 +115,6 @@ def opened_draw(arguments: Namespace) -> tuple[Workspace, Settings, SampleSectio
     A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
     named on the command line wins over the bundled sample.
     """
-    from duel.sources.parquet_tables import from_command_line
-
     keys = {
         "dataset": from_command_line(arguments.source),
         "pulls": from_command_line(arguments.pulls),
@@ -153,15 +129,11 @@ def opened_draw(arguments: Namespace) -> tuple[Workspace, Settings, SampleSectio
 
 def remembered(workspace: Workspace, settings: Settings) -> Settings:
     """`settings` with the draw that lies in the workspace, if it was made from the same `[sample]` with other flags."""
-    from duel.sources.output import read_mark
-
     mark, configured = read_mark(workspace), settings.sample.model_dump(mode="json")
     usual = SampleSection().model_dump(mode="json")  # of keys that the draw is older than
     if "sample" not in mark or usual | mark["sample"] == configured:
         return settings
     if usual | mark["configured"] != configured:
-        from duel.stages import estimate
-
         cost = estimate.cost_of(estimate.plans(estimate.typical(settings), workspace, settings))
         say("[sample] has changed since the draw that lies here: it is drawn anew")
         say(f"to answer and judge {configured['n']:,} turns costs {cost}")

@@ -24,9 +24,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from duel import calls, candidates, chat_tokens, fence, placement, prompts
+from duel.audit.contamination import Benchmarks
+from duel.audit.workspace_audit import Examiner
 from duel.bookkeeping import Result, Stage
 from duel.errors import UserError
 from duel.history import estimate_tokens, fit
@@ -35,28 +36,18 @@ from duel.records import Answer, Candidate, Commit, Message, Refinement, Score, 
 from duel.refining import rewrites
 from duel.refining.coach_reasons import for_writer
 from duel.settings import Settings
-from duel.stages import asking, command_line
+from duel.stages import asking, execute
 from duel.stages.estimate import rewrite_votes
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-if TYPE_CHECKING:
-    from duel.audit.workspace_audit import Examiner
-
 
 async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
+    workspace: Workspace, settings: Settings, *, again: bool = False, budget: float | None = None, offline: bool = False
 ) -> Result:
     """Write every rewrite that is due; `found` are the files of those whose turn was executed: they are, too."""
     result = await asking.run_async(Rewriting, workspace, settings, again=again, budget=budget, offline=offline)
     if result.found and settings.execute.backend != "off":
-        from duel.stages import execute
-
         only = frozenset(result.found)
         await asyncio.to_thread(execute.where_possible, workspace, settings, offline=offline, only=only)
     return result
@@ -74,9 +65,6 @@ class Rewriting(asking.AskingStage):
 
     @asynccontextmanager
     async def at_work(self, offline: bool) -> AsyncIterator[None]:
-        from duel.audit.contamination import Benchmarks
-        from duel.audit.workspace_audit import Examiner
-
         benchmarks = await self.beside(Benchmarks.load, self.settings, self.workspace, offline)
         self.examiner = await self.beside(Examiner.of, self.workspace, self.settings, "challenger", benchmarks)
         yield
@@ -229,4 +217,3 @@ class RewrittenTurn:
 
 run = synchronous(run_async)
 plan = partial(asking.plan, Rewriting)
-add_arguments, main = command_line(run, plan)

@@ -16,13 +16,14 @@ from argparse import Namespace
 from collections import Counter
 from typing import Any
 
+import orjson
+
 from duel import standing
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
 from duel.file_sums import Snapshot
 from duel.settings import Settings
-from duel.stages import command_line
 from duel.workspace import BUCKETS, Workspace
 
 PAGES = ("*.html", "*.md", "*.svg", "turns/*.js")
@@ -108,18 +109,8 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     return {"summary": summary, "told": told, "whole": not reader.damage}
 
 
-def _flags(parser: Parser) -> None:
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
-
-
-def _show(summary: dict[str, Any], arguments: Namespace) -> None:
+def show(summary: dict[str, Any], arguments: Namespace) -> None:
     if arguments.json:
-        import orjson
-
         sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if arguments.open:
         webbrowser.open((Workspace(arguments.workspace).report / "index.html").as_uri())
-
-
-add_arguments, main = command_line(run, flags=_flags, show=_show)

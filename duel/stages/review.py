@@ -22,25 +22,29 @@ import webbrowser
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from duel.bookkeeping import Result
-from duel.command import Parser, say
+import orjson
+
+from duel import placement
+from duel.bookkeeping import NAMED_AT_MOST, Result
+from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
+from duel.judging.rubric import fingerprint, pair_of
+from duel.records import Answer, Score
 from duel.records.people import RATER_NAME, STAND_IN, People
+from duel.reporting import wording
+from duel.review import review_page
+from duel.review.ballot_box import BallotBox, Taken, add_showings, read_showings, read_votes
+from duel.review.ballots import STAND_INS, Ballot, stand_in_casts
+from duel.review.calibration import calibrate
+from duel.review.review_server import serving
+from duel.review.showings import Showing, browse_for, draw_for
 from duel.settings import Settings
-from duel.stages import opened
+from duel.stages.opening import opened, taken_by
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.records import Answer, Score
-    from duel.review.ballot_box import BallotBox, Taken
-    from duel.review.ballots import Ballot
-    from duel.review.showings import Showing
 
 COUNT = 100
 LEADS = ("10", "5", "1")
-NAMED_AT_MOST = 10
 
 
 def run(
@@ -58,10 +62,6 @@ def run(
 
     Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
     """
-    from duel.review.ballot_box import read_showings, read_votes
-    from duel.review.ballots import STAND_INS, stand_in_casts
-    from duel.review.review_page import page as page_of
-
     scores = judged(workspace, settings)
     damage: list[ItemError] = []
     if offline:
@@ -76,7 +76,7 @@ def run(
         say_refused(taken)
     elif page is not None:
         shown = drawn_for(rater, count, browse, workspace, settings, scores)
-        workspace.save(page, page_of(shown, read_votes(workspace, []), rater, workspace.secret()))
+        workspace.save(page, review_page.page(shown, read_votes(workspace, []), rater, workspace.secret()))
         say(f"{len(shown):,} pairs for {rater}: {page}")
         say("hand the file over; what comes back is taken with `duel review --take FILE`")
     return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
@@ -85,22 +85,19 @@ def run(
 def serve(
     workspace: Workspace,
     settings: Settings,
-    rater: str,
-    count: int,
-    browse: Sequence[str],
-    port: int | None,
     until: Callable[[str], None],
+    *,
+    rater: str,
+    count: int = COUNT,
+    browse: Sequence[str] = (),
+    port: int | None = None,
 ) -> Result:
-    from duel.review.ballot_box import read_votes
-    from duel.review.review_page import page
-    from duel.review.review_server import serving
-
-    scores = judged(workspace, settings)
+    """Let `rater` vote on a page on loopback, whose address `until` is handed, until that returns."""
+    scores, secret = judged(workspace, settings), workspace.secret()
     shown = drawn_for(rater, count, browse, workspace, settings, scores)
-    secret = workspace.secret()
 
     def make_page(post: str) -> bytes:
-        return page(shown, read_votes(workspace, []), rater, secret, post)
+        return review_page.page(shown, read_votes(workspace, []), rater, secret, post)
 
     with serving(box_of(workspace, shown), make_page, rater, port, say_refused) as address:
         until(address)
@@ -109,9 +106,6 @@ def serve(
 
 def judged(workspace: Workspace, settings: Settings) -> list[Score]:
     """The turns that may be drawn: those that the gate counts, whose score is on the texts that are there now."""
-    from duel import placement
-    from duel.judging.rubric import fingerprint, pair_of
-
     scores = {path.stem: score for path, score in workspace.scores([]) if score.parsed}
     found = []
     for path, answer in workspace.answers([]) if scores else ():
@@ -132,9 +126,6 @@ def drawn_for(
     rater: str, count: int, browse: Sequence[str], workspace: Workspace, settings: Settings, scores: Sequence[Score]
 ) -> list[Ballot]:
     """The ballots of `rater`; what is not drawn yet is drawn, and kept before anyone sees it."""
-    from duel.review.ballot_box import add_showings, read_showings
-    from duel.review.showings import browse_for, draw_for
-
     turns = {score.file: score.instance_id for score in scores}
     if unknown := [name for name in browse if workspace.find_answer(name) is None]:
         raise UserError("there is no such turn", where=workspace.root, value=unknown[0], hint="name an answer's file")
@@ -147,9 +138,6 @@ def drawn_for(
 
 def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing]) -> list[Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
-    from duel.records import Answer
-    from duel.review.ballots import Ballot
-
     folders, secret = workspace.answer_folders(), workspace.secret()
     answers: dict[str, Answer | None] = {}
     found = []
@@ -167,15 +155,11 @@ def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing
 
 
 def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
-    from duel.review.ballot_box import BallotBox
-
     return BallotBox(workspace, {ballot.id: ballot for ballot in shown})
 
 
 def rows_of(file: Path) -> list[object]:
     """The lines of a file of votes; one that is no JSON stays text, which is set aside as no vote."""
-    import orjson
-
     rows: list[object] = []
     try:
         lines = file.read_bytes().splitlines()
@@ -190,9 +174,6 @@ def rows_of(file: Path) -> list[object]:
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:
-    from duel.review.ballot_box import read_votes
-    from duel.review.calibration import calibrate
-
     damage: list[ItemError] = []
     votes = read_votes(workspace, damage)
     for error in damage[:NAMED_AT_MOST]:
@@ -208,8 +189,6 @@ def say_refused(taken: Taken) -> None:
 
 
 def say_people(people: People) -> None:
-    from duel.reporting import wording
-
     if not people.labels:
         say("nobody has voted yet")
         return
@@ -226,32 +205,14 @@ def say_labels_needed(people: People, settings: Settings) -> None:
     say(f"with a chance of 80 % and in score points: {needed}; under {settings.review.labels_min} nothing is decided")
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.with_offline()
-    add = parser.add_argument
-    add("--rater", default="", metavar="NAME", help="who votes (default: the name of the account)")
-    add("--count", type=int, default=COUNT, help=f"turns drawn for this person (default: {COUNT})")
-    add("--page", type=Path, metavar="FILE", help="write the page as one file")
-    add("--take", type=Path, metavar="FILE", help="take the votes that such a page gave back")
-    add("--browse", nargs="+", default=[], metavar="TURN", help="also show these turns; never counted")
-    add("--figures", action="store_true", help="say what people's votes make of the panel")
-    add("--port", type=int, help="where the page is served (default: one of this person's own)")
-    add("--open", action="store_true", help="open the page in the browser")
-    add("--json", action="store_true", help="print people's figures as JSON on standard output")
-
-
 def main(arguments: Namespace) -> int:
-    rater, count, browse = arguments.rater or account(), arguments.count, arguments.browse
+    arguments.rater = rater = arguments.rater or account()
     if not RATER_NAME.fullmatch(rater) or (rater.startswith(STAND_IN) and not arguments.offline):
         raise SettingsError("this is no name for a rater", where="--rater", value=rater, hint="letters, digits, . _ -")
-    if count < 1:
-        raise SettingsError("--count takes a number of turns", value=count)
     workspace, settings = opened(arguments)
     if arguments.page or arguments.take or arguments.figures or arguments.offline:
-        names = ("count", "page", "take", "browse", "offline")
-        result = run(workspace, settings, rater=rater, **{name: getattr(arguments, name) for name in names})
+        result = run(workspace, settings, **taken_by(run, arguments))
     else:
-        say_labels_needed(people_of(workspace, settings, judged(workspace, settings)), settings)
 
         def wait(address: str) -> None:
             say(f"{rater} votes at {address}\nCtrl-C ends it; every vote is saved as it comes")
@@ -262,7 +223,8 @@ def main(arguments: Namespace) -> int:
                     time.sleep(3600)
             say()
 
-        result = serve(workspace, settings, rater, count, browse, arguments.port, wait)
+        say_labels_needed(people_of(workspace, settings, judged(workspace, settings)), settings)
+        result = serve(workspace, settings, wait, **taken_by(serve, arguments))
     say_people(result.found)
     if arguments.json:
         print(result.found.model_dump_json(indent=2))

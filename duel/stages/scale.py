@@ -24,27 +24,34 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel import calls
+from duel.audit.benchmark_lists import OF_FUNCTIONS
+from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import LeftOut, Result, Stage
-from duel.command import Parser, say
+from duel.command import say
 from duel.errors import SettingsError
+from duel.exports import formats, splits
+from duel.exports.duels import buckets_of
 from duel.offline import endpoint_url
+from duel.scaling import agent_tools, augmentation, code_pairs, episodes, intake
+from duel.scaling import combine as combining
+from duel.scaling.diversity import varied
+from duel.scaling.phrasing import Phrasing
+from duel.scaling.scaled_rows import Kind, ScaledRow, save
 from duel.settings import Settings
-from duel.stages import asking, command_line, options
+from duel.stages import asking, mine
+from duel.stages.command_lines import options
 from duel.synchronous import synchronous
 from duel.workspace import Workspace, file_name
-
-if TYPE_CHECKING:
-    from duel.scaling.scaled_rows import Kind, ScaledRow
 
 CHILDREN_OF: list[Kind] = ["synthetic", "public", "sessions"]
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """One subcommand, which `what` names, with the options of the command line. `found` is lines to print."""
-    asked = options(add_arguments, named)
+    asked = options("scale", named)
     if asked.what in {"synthesize", "augment"} and not (asked.offline or asked.plain or asked.plan):
         calls.route_for(settings, workspace, "writer")  # a missing key is told before minutes of execution
     with workspace.lock("scale", f"duel scale {asked.what}"):
@@ -53,12 +60,6 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
 
 
 def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    from duel.audit.benchmark_lists import OF_FUNCTIONS
-    from duel.audit.contamination import Benchmarks
-    from duel.exports import formats, splits
-    from duel.scaling.combine import Wanted
-    from duel.scaling.combine import combine as write
-
     words: list[str] = []
     if asked.refused_words:
         path, hint = workspace.resolve(asked.refused_words), "a text file with one word a line, without spaces"
@@ -70,14 +71,12 @@ def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[
             raise SettingsError("no single word", where=path, value=wrong[0], hint=hint)
     balance = [name.strip() for name in asked.balance.split(",") if name.strip()]
     shares, wanted_formats = splits.shares_of(asked.split), formats.named(asked.format)
-    wanted = Wanted(wanted_formats, shares, balance, asked.seed, frozenset(words))
+    wanted = combining.Wanted(wanted_formats, shares, balance, asked.seed, frozenset(words))
     benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=OF_FUNCTIONS)
-    return write(workspace, settings, wanted, benchmarks)
+    return combining.combine(workspace, settings, wanted, benchmarks)
 
 
 def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    from duel.scaling import code_pairs
-
     if not asked.place:
         hint = "as in `duel scale pairs ~/src/requests`; bare repositories are taken too"
         raise SettingsError("`duel scale pairs` takes the folders of git repositories", value="no folder", hint=hint)
@@ -90,9 +89,6 @@ def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
 
 def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
     """Sessions of one's own, or rows of public sets: a file for each place."""
-    from duel.scaling import intake
-    from duel.stages import mine
-
     if not asked.place and asked.what == "public":
         hint = "as in `duel scale public rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers"
         raise SettingsError("`duel scale public` takes files or Hub datasets", value="no place", hint=hint)
@@ -101,7 +97,7 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
     lines: list[str] = []
     left: list[Mapping[str, Any]] = []
     for place in asked.place or [""]:
-        found = mine.sessions(options(mine.add_arguments, {"place": [place] if place else [], **common}))
+        found = mine.sessions(options("mine", {"place": [place] if place else [], **common}))
         name = intake.name_of(place) if place else "agents"
         rows = intake.from_sessions(found, asked.what, name, asked.license)
         try:
@@ -113,16 +109,11 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
 
 
 def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    from duel.exports.duels import buckets_of
-    from duel.scaling import intake
-
     return [_saved(workspace, "duels", "turns", intake.from_buckets(workspace, settings, buckets_of(asked.buckets)))]
 
 
 def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
     """Plans carried out in the sandbox that [execute] names."""
-    from duel.scaling import agent_tools, episodes
-
     tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
     drops = LeftOut()
     wanted = asked.place, asked.count, asked.seed, drops, tools
@@ -132,8 +123,6 @@ def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Re
 
 def augment(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
     """Children of the rows of these sources; those of executed rows are executed."""
-    from duel.scaling import augmentation
-
     if unknown := set(asked.place).difference(CHILDREN_OF):
         hint = f"`duel scale augment` takes {', '.join(CHILDREN_OF)}"
         raise SettingsError("not a source whose rows have children", value=min(unknown), hint=hint)
@@ -147,9 +136,6 @@ def _worded(
     workspace: Workspace, settings: Settings, asked: Namespace, kind: Kind, rows: list[ScaledRow], drops: LeftOut
 ) -> Result:
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
-    from duel.scaling.diversity import varied
-    from duel.scaling.phrasing import Phrasing
-
     stage = Stage("scale", workspace, settings, again=asked.again)
     drafts, summary = len(rows), None
     if not asked.plain:
@@ -169,8 +155,6 @@ def _worded(
 
 
 def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> str:
-    from duel.scaling.scaled_rows import save
-
     path, count = save(workspace, kind, file_name(name), rows)
     return f"{path.relative_to(workspace.root)}: {count:,} rows"
 
@@ -192,27 +176,5 @@ SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace], list[str] | Re
 }
 
 
-def _flags(parser: Parser) -> None:
-    parser.with_spending()
-    add = parser.add_argument
-    add("what", nargs="?", choices=tuple(SUBCOMMANDS), default="combine", help="what to do (default: combine)")
-    what = "pairs: git repositories; public, sessions: files, folders, Hub ids; synthesize: OWNER/NAME@COMMIT"
-    add("place", nargs="*", help=f"{what}; augment: {', '.join(CHILDREN_OF)}")
-    add("--format", default="trl-tools,openai-tools", metavar="NAMES", help="combine: formats of duel export")
-    add("--reader", default="", metavar="NAME", help="public, sessions: read as this format of duel mine")
-    add("--limit", type=int, default=0, metavar="N", help="public, sessions: stop after N")
-    add("--accept-license", action="store_true", help="public: take a Hub dataset whatever its license says")
-    add("--license", default="", metavar="SPDX", help="public: of files that do not say it themselves")
-    add("--buckets", default="final", metavar="NAMES", help="duels: final, refined (default: final)")
-    add("--count", type=int, default=200, metavar="N", help="synthesize, augment: rows to try (default: 200)")
-    add("--tools", default="", metavar="FILE", help="synthesize: the tools of your agent: tools/list as JSON, or rows")
-    add("--plain", action="store_true", help="synthesize, augment: ask no model for words")
-    add("--split", default="80/10/10", help="combine: train/validation/test in percent (default: 80/10/10)")
-    add("--balance", default="", metavar="NAMES", help="combine: even shares by source, tool, complexity, language …")
-    add("--refused-words", default="", metavar="FILE", help="combine: words, one a line, that cost a row")
-    add("--seed", type=int, default=0, help="seed of every draw (default: 0)")
-
-
-add_arguments, main = command_line(
-    run, flags=_flags, show=lambda lines, _: print("\n".join(lines)), begins=lambda _: True
-)
+def show(lines: list[str], _: Namespace) -> None:
+    print("\n".join(lines))

@@ -14,29 +14,26 @@ writes  shards/; for the merge what the stages write: answer_*/, score/, review/
 from __future__ import annotations
 
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.cluster import shards as shards_of
+from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SettingsError
 from duel.settings import Settings
-from duel.stages import command_line
+from duel.stages import audit, report, validate
 from duel.workspace import Workspace
 
 
 def split(workspace: Workspace, settings: Settings, shards: int) -> Result:
-    from duel.cluster.shards import split as split_workspace
-
     if not 1 <= shards <= 9999:
         raise SettingsError("takes 1 to 9,999 shards", value=shards)
     with workspace.lock("prompt", "duel shard split"), workspace.lock("answer", "duel shard split"):
-        found = split_workspace(workspace, settings, shards)
+        found = shards_of.split(workspace, settings, shards)
     say(f"{sum(found):,} turns in {shards:,} shards of {min(found):,} to {max(found):,}")
     return Result("split", found=found)
 
 
 def status(workspace: Workspace) -> Result:
     """Print how far each shard is; `found` has a row for each."""
-    from duel.cluster import shards
-
-    rows = [shard.figures() for shard in shards.there(workspace)]
+    rows = [shard.figures() for shard in shards_of.there(workspace)]
     for row in rows:
         state = "decided" if row["decided"] else "open"
         told = ", ".join(f"{row[name]:,} {name}" for name in ("turns", "kings", "challengers", "judged"))
@@ -46,10 +43,7 @@ def status(workspace: Workspace) -> Result:
 
 def merge(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Result:
     """Bring back what the shards made, then audit, decide and report on the whole; `found` is the report's summary."""
-    from duel.cluster import shards
-    from duel.stages import audit, report, validate
-
-    new = shards.merge(workspace)
+    new = shards_of.merge(workspace)
     say("from the shards: " + (", ".join(f"{count:,} {kind}" for kind, count in new.items()) or "nothing new"))
     results = []
     if settings.audit.auditor:  # it is paid
@@ -66,11 +60,3 @@ def run(
     if action == "split":
         return split(workspace, settings, settings.store.shards if shards is None else shards)
     return merge(workspace, settings, offline=offline) if action == "merge" else status(workspace)
-
-
-def _flags(parser: Parser) -> None:
-    parser.add_argument("action", choices=["split", "status", "merge"])
-    parser.add_argument("shards", type=int, nargs="?", help="how many, for split (default: [store] shards)")
-
-
-add_arguments, main = command_line(run, flags=_flags)

@@ -18,32 +18,37 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from duel import calls, placement
 from duel.bookkeeping import Result, Stage
-from duel.command import Parser, say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
+from duel.command import say
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
+from duel.judging import gate, held_case, looks, rubric
 from duel.judging import noise_floor as floor
-from duel.judging import rubric
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
+from duel.judging.evidence import Case
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
+from duel.refining import refine_figures
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels
+from duel.reporting.report_sections import say_verdict
+from duel.review.ballot_box import read_votes
+from duel.review.calibration import calibrate
+from duel.review.weighing import weighed
 from duel.settings import Settings
-from duel.stages import asking, choose, command_line
+from duel.stages import asking, choose
 from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.judging.evidence import Case
 
 
 @asking.in_rounds
@@ -65,11 +70,6 @@ async def run_async(
     `regate` decides on the votes that are there. `noise_floor` and `canary` are turns of the further contests of that
     name, `confirm` judges the final turns once more. `before_verdict` is called once the judges have voted.
     """
-    from duel.judging import held_case
-
-    for name, number in {"noise_floor": noise_floor, "canary": canary}.items():
-        if number < 0:
-            raise SettingsError(f"`{name}` takes a number of turns", value=number)
     stage = Stage("validate", workspace, settings, again=again)
     panel, survey = Panel(stage), Survey(stage)
     failure, still_open = None, EXIT_FINISHED
@@ -103,8 +103,6 @@ async def run_async(
         result = stage.finish(summary, verdict)
         for reason, count in panel.asked_anew.most_common():
             say(f"  {count:,} scores made with other settings: {reason}")
-    from duel.reporting.report_sections import say_verdict
-
     say_verdict(verdict, workspace.duel)
     if failure is not None:
         say(f"the verdict is by the judges that answered: {failure}")
@@ -197,14 +195,6 @@ def decide(panel: Panel, case: Case) -> Verdict:
 
     People's votes stand in it where anyone has voted or the settings require it.
     """
-    import numpy as np
-
-    from duel.judging import gate, looks
-    from duel.refining import refine_figures
-    from duel.review.ballot_box import read_votes
-    from duel.review.calibration import calibrate
-    from duel.review.weighing import weighed
-
     workspace, settings = panel.workspace, panel.settings
     earlier: Sequence[Mapping[str, Any]] = case.earlier
     for look in refine_figures.looks(workspace, settings):
@@ -242,25 +232,6 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
     return calls.plan(jobs(), workspace=workspace, settings=settings, stage="judge", offline=offline)
 
 
-def turns(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ArgumentTypeError(f"takes a number of turns: {text}")
-    return number
-
-
-def _flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--check", action="store_true", help="exit with code 4 where the challenger is not accepted")
-    add("--regate", action="store_true", help="the verdict anew from score/, without a call")
-    add("--noise-floor", type=turns, default=0, metavar="N", help="judge N kings against themselves")
-    add("--canary", type=turns, default=0, metavar="N", help="judge N kings with an attack added")
-    add("--confirm", action="store_true", help="judge the final turns once more on fresh replies")
-
-
-def _show(verdict: Verdict | None, arguments: Namespace) -> None:
+def show(verdict: Verdict | None, arguments: Namespace) -> None:
     if arguments.check and verdict is not None and not verdict.accepted:
         raise NotAccepted("the challenger is not accepted", value=verdict.decision)
-
-
-add_arguments, main = command_line(run, plan, flags=_flags, show=_show)

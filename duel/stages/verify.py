@@ -18,21 +18,26 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import orjson
 
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SourceError
+from duel.execution import backends
+from duel.execution.replay import as_done
+from duel.execution.verification import Attempt
 from duel.records import Commit, Message
 from duel.settings import Settings
-from duel.stages import command_line, execute
+from duel.sources import rollouts
+from duel.sources.hub import Hub
+from duel.sources.parquet_tables import open_table
+from duel.sources.pulls import Pulls
+from duel.sources.rollouts import Rollout
+from duel.stages import execute
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.execution.verification import Attempt
-    from duel.sources.hub import Hub
-    from duel.sources.rollouts import Rollout
 
 SAVE_EVERY, OUTCOMES = 20, "outcomes.json"
 
@@ -48,9 +53,6 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Verify every rollout that is not verified yet; `found` is what outcomes.json holds."""
-    from duel.execution import backends
-    from duel.execution.replay import as_done
-
     if settings.execute.backend == "off":
         raise execute.no_backend("tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
 
@@ -97,8 +99,6 @@ def reason_of(row: Mapping[str, Any]) -> str:
 
 def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """What an earlier run has found out, but for what another run may mend."""
-    import orjson
-
     try:
         rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
     except (OSError, ValueError):
@@ -110,9 +110,6 @@ def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
 
 def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
     """Every rollout of `source`, or of [sample] dataset, in the order of its files; one batch in memory at a time."""
-    from duel.sources import rollouts
-    from duel.sources.parquet_tables import open_table
-
     where = source or settings.sample.dataset
     table = open_table(where, workspace, _hub(workspace, offline), revision=settings.sample.revision)
     for name in table.names:
@@ -121,9 +118,6 @@ def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: 
 
 def pull_requests(workspace: Workspace, settings: Settings, instances: list[str], offline: bool) -> dict[str, Commit]:
     """The pull requests of [sample] pulls by instance. Raises SourceError where none is known."""
-    from duel.sources.parquet_tables import open_table
-    from duel.sources.pulls import Pulls
-
     sample = settings.sample
     table = open_table(sample.pulls, workspace, _hub(workspace, offline), revision=sample.pulls_revision)
     commits = {commit.instance_id: commit for commit in Pulls(table).commits(instances)}
@@ -133,8 +127,6 @@ def pull_requests(workspace: Workspace, settings: Settings, instances: list[str]
 
 
 def _hub(workspace: Workspace, offline: bool) -> Callable[[], Hub] | None:
-    from duel.sources.hub import Hub
-
     return None if offline else lambda: Hub(workspace)
 
 
@@ -155,8 +147,6 @@ def attempts(
 
 
 def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt:
-    from duel.execution.verification import Attempt
-
     extras = commit.model_extra or {}
     config = extras.get("install_config")
     told = config.get("test_cmd") if isinstance(config, dict) else ""
@@ -164,15 +154,3 @@ def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt
     columns = (extras.get(name) for name in ("FAIL_TO_PASS", "PASS_TO_PASS"))
     failing, passing = ([str(name) for name in column] if isinstance(column, list) else [] for column in columns)
     return Attempt(key, execute.start_of(commit, messages), messages, command, failing, passing, commit.patch)
-
-
-def _flags(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--from", dest="source", default="", metavar="FILE", help="trajectories, in place of [sample]")
-    add("--limit", type=int, default=0, metavar="N", help="verify at most N rollouts")
-    add("--seconds", type=float, default=1800.0, metavar="S", help="what one run of tests may take")
-    add("--again", action="store_true", help="verify anew what is known")
-    execute.backend_flag(parser)
-
-
-add_arguments, main = command_line(run, flags=_flags, begins=lambda _: True)

@@ -21,10 +21,15 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result
-from duel.command import Parser, say
+from duel.calls.ledger import spent
+from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
+from duel.execution.backends import BACKENDS
 from duel.sections import SampleSection
 from duel.settings import Settings
+from duel.sources.output import read_mark
+from duel.stages import audit, challenger, choose, estimate, execute, king, prompt, refine, report, review, validate
+from duel.stages.doctor import check
 from duel.workspace import SHARD_FILE, Workspace
 
 # Turns of the noise floor and of the canary in an offline run: enough to show what the report makes of them.
@@ -46,9 +51,6 @@ def run(
     Before the first download the key, the address and the models are checked; `check_models` also asks each model for
     one token. `configured`: see `duel.stages.prompt.run`. Prompts that were put there by hand are taken as they are.
     """
-    from duel.calls.ledger import spent
-    from duel.stages import audit, challenger, choose, doctor, execute, king, refine, report, review, validate
-
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
         return Result("run")
@@ -59,10 +61,8 @@ def run(
         return {"again": again, "budget": left, "offline": offline}
 
     if not offline and (check_models or not workspace.prompt_files()):
-        doctor.check(workspace, settings, ask_models=check_models)
+        check(workspace, settings, ask_models=check_models)
     if settings.execute.backend != "off":
-        from duel.execution.backends import BACKENDS
-
         _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
 
     further: dict[str, Any] = {}
@@ -97,9 +97,6 @@ def run(
 
 def draw(workspace: Workspace, settings: Settings, offline: bool, configured: SampleSection | None) -> Result:
     """Draw, unless prompts from elsewhere lie there; say what the turns need that the mode asks for."""
-    from duel.sources.output import read_mark
-    from duel.stages import prompt
-
     if workspace.prompt_files() and not read_mark(workspace):
         say("prompt/ holds prompts that were not drawn here: they are taken as they are")
         result = Result("prompt")
@@ -116,8 +113,6 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
-    from duel.stages import estimate
-
     sample = estimate.sample(workspace, settings)
     if not workspace.prompt_files():
         say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
@@ -126,19 +121,7 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> 
     return estimate.plans(sample, workspace, settings, offline=offline)
 
 
-def add_arguments(parser: Parser) -> None:
-    from duel.stages import prompt
-
-    parser.with_offline().with_spending()
-    prompt.add_draw_arguments(parser)
-    parser.add_argument("--check-models", action="store_true", help="first ask each model for one token")
-    what = "also run the candidates' commands, in this back end"
-    parser.add_argument("--execute", dest="backend", metavar="BACKEND", help=what)
-
-
 def main(arguments: Namespace) -> int:
-    from duel.stages import estimate, prompt
-
     workspace, settings, configured = prompt.opened_draw(arguments)
     if not arguments.plan:
         given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}

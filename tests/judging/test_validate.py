@@ -122,7 +122,7 @@ def test_a_plan_costs_nothing(script: Callable[..., Any], workspace: Workspace) 
     assert f"{192 + 3 + 3 * 6} calls" in done.out
     for flag in ("--noise-floor", "--canary"):  # not a plan that leaves it out
         done = script("validate.py", "--workspace", workspace.root, "--offline", "--plan", flag, -1, code=2)
-        assert f"{flag}: takes a number of turns: -1" in done.err
+        assert f"{flag}: must be a number of at least 0: -1" in done.err
     assert not (workspace.root / "score").exists()
 
 

@@ -155,7 +155,7 @@ def draws(duel: Callable[..., Finished], workspace: Workspace) -> list[dict[str,
         (("--rater", "a b"), "no name for a rater"),
         (("--rater", "../up"), "no name for a rater"),
         (("--rater", "stand-in-1"), "no name for a rater"),
-        (("--count", "0"), "takes a number of turns"),
+        (("--count", "0"), "must be a number of at least 1"),
         (("--take", "nowhere.jsonl"), "cannot read the votes"),
     ],
 )

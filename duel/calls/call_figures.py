@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from duel.command import Parser, call, run
 from duel.errors import EXIT_FINISHED, WorkspaceError, printable
 
 if TYPE_CHECKING:
@@ -100,10 +99,6 @@ def _cells(row: Figures) -> list[str]:
     ]
 
 
-def add_arguments(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 def main(arguments: Namespace) -> int:
     import orjson
 
@@ -130,7 +125,3 @@ def main(arguments: Namespace) -> int:
     else:
         print("\n".join("\t".join(cells) for cells in [list(HEADINGS), *map(_cells, rows)]))
     return EXIT_FINISHED
-
-
-if __name__ == "__main__":
-    run(lambda: call("duel.calls.__main__", "python -m duel.calls", sys.argv[1:]))
