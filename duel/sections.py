@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from duel.records import DIMENSIONS, RULE
 
+THINKING = ("Qwen/Qwen3-235B-A22B-Thinking-2507-TEE", "moonshotai/Kimi-K2.6-TEE")
 SELECTION_STEPS = ("audit", "execution", "majority", "judge")
 
 
@@ -32,28 +33,15 @@ def _not_the_question(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _allow_or_refuse(value: dict[str, list[str]]) -> dict[str, list[str]]:
-    if set(value) - {"allow", "refuse"}:
-        raise ValueError("takes `allow` and `refuse`, each a list of SPDX ids")
-    return value
-
-
-def _list_means_allow(value: Any) -> Any:
-    return {"allow": value} if isinstance(value, list) else value
-
-
 def _known_steps(steps: str) -> str:
     if {step.strip() for step in steps.split(",")} - {*SELECTION_STEPS, ""}:
         raise ValueError(f"must be steps out of {', '.join(SELECTION_STEPS)}, with commas between them")
     return steps
 
 
-def _one_or_more(models: Any) -> Any:
-    return [models] if isinstance(models, str) and models else models or []
-
-
 Models = Annotated[list[str], AfterValidator(distinct)]
-Licenses = Annotated[dict[str, list[str]], AfterValidator(_allow_or_refuse), BeforeValidator(_list_means_allow)]
+OneOrMore = BeforeValidator(lambda models: [models] if isinstance(models, str) and models else models or [])
+ListMeansAllow = BeforeValidator(lambda ids: {"allow": ids} if isinstance(ids, list) else ids)
 
 
 class FrozenSection(BaseModel):
@@ -82,7 +70,7 @@ class SampleSection(FrozenSection):
     max_history_tokens: int = Field(0, ge=0)
     skip_loops: bool = False
     phase: Literal["", "before", "at", "after"] = ""
-    weights: dict[Literal["before", "at", "after", "failed", "first-read"], PositiveFloat] = Field(default_factory=dict)
+    weights: dict[Literal["before", "at", "after", "failed", "first-read"], PositiveFloat] = {}
 
 
 class Fallback(FrozenSection):
@@ -91,7 +79,7 @@ class Fallback(FrozenSection):
     enabled: bool = False
     base_url: str = ""
     api_key_env: str = ""
-    model_map: dict[str, str] = Field(default_factory=dict)
+    model_map: dict[str, str] = {}
 
 
 class EndpointSection(FrozenSection):
@@ -112,8 +100,8 @@ class EndpointSection(FrozenSection):
     budget_usd: float | None = Field(None, ge=0)
     neighbors: bool = True
     share: str = ""
-    extra_headers: dict[str, str] = Field(default_factory=dict)
-    fallback: Fallback = Field(default_factory=Fallback)
+    extra_headers: dict[str, str] = {}
+    fallback: Fallback = Fallback()
 
 
 class Sampling(FrozenSection):
@@ -121,7 +109,7 @@ class Sampling(FrozenSection):
 
     top_p: float | None = Field(None, gt=0, le=1)
     reasoning_effort: str | None = None
-    extra_body: Annotated[dict[str, Any], AfterValidator(_not_the_question)] = Field(default_factory=dict)
+    extra_body: Annotated[dict[str, Any], AfterValidator(_not_the_question)] = {}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -138,15 +126,15 @@ class GenerateSection(Sampling):
     challenger_model: str = ""
     kings: int = Field(1, ge=1, le=32)
     challengers: int = Field(1, ge=1, le=32)
-    king_models: Models = Field(default_factory=list)
-    challenger_models: Models = Field(default_factory=list)
+    king_models: Models = []
+    challenger_models: Models = []
     select: Annotated[str, AfterValidator(_known_steps)] = "audit, execution, judge"
-    select_model: Annotated[Models, BeforeValidator(_one_or_more)] = Field(default_factory=list)
+    select_model: Annotated[Models, OneOrMore] = []
     temperature: float = Field(1.0, ge=0, le=2)
     max_tokens: int = Field(1024, ge=1)
     thinking: bool | None = None
     max_model_len: int = Field(32768, ge=512)
-    exclude_ids: list[str] = Field(default_factory=list)
+    exclude_ids: list[str] = []
     format_retries: int = Field(2, ge=0)
 
     @property
@@ -165,30 +153,19 @@ class RateLimit(FrozenSection):
 class JudgeSection(Sampling):
     """The panel."""
 
-    models: Models = Field(
-        default_factory=lambda: [
-            "deepseek-ai/DeepSeek-V3.2-TEE",
-            "Qwen/Qwen3-235B-A22B-Thinking-2507-TEE",
-            "moonshotai/Kimi-K2.6-TEE",
-        ],
-        min_length=1,
-    )
-    thinking_models: list[str] = Field(
-        default_factory=lambda: ["Qwen/Qwen3-235B-A22B-Thinking-2507-TEE", "moonshotai/Kimi-K2.6-TEE"]
-    )
+    models: Models = Field(["deepseek-ai/DeepSeek-V3.2-TEE", *THINKING], min_length=1)
+    thinking_models: list[str] = [*THINKING]
     base_url_env: str = ""
     api_key_env: str | None = None
     temperature: float = Field(0.0, ge=0, le=2)
     max_tokens: int | None = Field(None, ge=1)
     score_max_tokens: int | None = Field(None, ge=1)
     thinking_max_tokens: int = Field(4096, ge=1)
-    metric_keys: Annotated[list[str], AfterValidator(_known_metrics)] = Field(
-        default_factory=lambda: list(DIMENSIONS), min_length=1
-    )
+    metric_keys: Annotated[list[str], AfterValidator(_known_metrics)] = Field([*DIMENSIONS], min_length=1)
     orders: Literal["both", "king_first", "alternate"] = "both"
     quorum: int = Field(2, ge=1)
     strategy: Literal["full", "screen"] = "full"
-    confirm_models: list[str] = Field(default_factory=list)
+    confirm_models: list[str] = []
     ineligible: bool = False
     observed: bool = True
     tie_band: float = Field(0.0, ge=0, le=0.5)
@@ -200,7 +177,7 @@ class JudgeSection(Sampling):
     max_429_retries: int | None = Field(None, ge=0)
     max_concurrency_per_model: int = Field(0, ge=0)
     min_interval_s_per_model: float = Field(0.0, ge=0)
-    rate_limits: dict[str, RateLimit] = Field(default_factory=dict)
+    rate_limits: dict[str, RateLimit] = {}
     fallback: Fallback | None = None
 
     @property
@@ -242,11 +219,9 @@ class AuditSection(FrozenSection):
     leak_max: float = Field(1.0, ge=0)
     auditor: str = ""
     near_duplicate: float = Field(0.85, gt=0, le=1)
-    decontaminate: list[str] = Field(
-        default_factory=lambda: ["swe-bench", "lite", "verified", "multilingual", "multimodal", "pro"]
-    )
+    decontaminate: list[str] = ["swe-bench", "lite", "verified", "multilingual", "multimodal", "pro"]
     decontaminate_by: Literal["id", "repo"] = "id"
-    licenses: Licenses = Field(default_factory=dict)
+    licenses: Annotated[dict[Literal["allow", "refuse"], list[str]], ListMeansAllow] = {}
     scrub_secrets: bool = True
 
 
@@ -270,8 +245,8 @@ class RefineSection(FrozenSection):
 
     rounds: int = Field(1, ge=1)
     from_: float = Field(66.0, ge=0, le=100, alias="from")
-    judges: list[str] = Field(default_factory=list)
-    held_out: list[str] = Field(default_factory=list)
+    judges: list[str] = []
+    held_out: list[str] = []
     control: int = Field(50, ge=0)
 
 

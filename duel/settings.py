@@ -9,7 +9,6 @@ that hold them, and `duel.environment.secret` looks one up at the moment it is u
 import difflib
 import json
 import tomllib
-import typing
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -37,8 +36,10 @@ SYNONYMS = {
 # How much a name must resemble a known one to count as a misspelling of it (difflib's ratio). The closest pair of a
 # public file's own key and one of ours, `or_timeout_s` and `call_timeout_s`, has 0.77; `modles` and `models` have 0.83.
 MISSPELT = 0.8
-
-
+INNER: dict[str, type[FrozenSection]] = {
+    "fallback": sections.Fallback, "rate_limits": sections.RateLimit, "prices": Price
+}  # fmt: skip
+"""Tables in tables, by the key that holds one, or one for each model."""
 _ORDERED = (
     ("sample", "min_turn", "max_turn", "turns are counted from 1; the default of max_turn is 10"),
     ("report", "defeat_min", "final_min", "a turn is final from `final_min`, refined from `defeat_min`, defeat below"),
@@ -129,9 +130,9 @@ def load(
     """
     hand_on(workspace)
     file = workspace / SETTINGS_FILE
-    unused: list[str] = []
+    written, unused = _from_file(file)
     tables = {section: dict(table) for section, table in (defaults or {}).items()}
-    for section, table in _from_file(file, unused).items():
+    for section, table in written.items():
         tables.setdefault(section, {}).update(table)
     mode = environment("DUEL_MODE", workspace)
     if mode not in {"", "1", "2"}:
@@ -157,66 +158,59 @@ def load(
     return settings
 
 
-def _from_file(file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:
+def _from_file(file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What this project reads of chain.toml, by its own names, and what nothing here reads."""
     try:
-        raw = file.read_bytes()
+        tables = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        return {}
+        return {}, []
     except OSError as error:
         raise SettingsError("cannot read the settings", where=file, value=error.strerror) from None
-    try:
-        tables = tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SettingsError("the settings are not UTF-8", where=file, value=f"byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         hint = "strings need quotes, tables need [brackets]"
         raise SettingsError("the settings are not valid TOML", where=file, value=error, hint=hint) from None
-    return _known_sections(tables, file, unused)
-
-
-def _known_sections(tables: dict[str, Any], file: Path, unused: list[str]) -> dict[str, dict[str, Any]]:
-    """Only what this project reads, the field's names for the same keys moved to where they belong here."""
-    known: dict[str, dict[str, Any]] = {}
-    moved: dict[tuple[str, str], Any] = {}
-    for section, table in tables.items():
-        if section in FOREIGN_SECTIONS:
-            continue
-        if section != "dataset" and section not in Settings.model_fields:
-            _refuse_misspelt("section", section, [*Settings.model_fields, "dataset"], file.name)
-            kinds = {name: _kind_at([name])[0] for name in Settings.model_fields if name != "prices"}
-            homes = [name for name, kind in kinds.items() if kind is not None and section in keys_of(kind)]
-            if homes and not isinstance(table, dict):
-                hint = f"put it under {' or '.join(f'[{home}]' for home in homes)}"
-                raise SettingsError("a key stands outside of any section", where=file, value=section, hint=hint)
-            unused.append(f"[{section}]")
-            continue
-        if not isinstance(table, dict):
+    for section in [*Settings.model_fields, "dataset"]:
+        if not isinstance(tables.get(section, {}), dict):
             hint = f"write it as a section: [{section}]"
-            raise SettingsError(f"`{section}` must be a table", where=file, value=table, hint=hint)
-        moved |= {SYNONYMS[section, key]: table[key] for key in table if (section, key) in SYNONYMS}
-        own = {key: value for key, value in table.items() if (section, key) not in SYNONYMS}
-        known[section] = _known_keys(own, [section], file, unused)
-    known.pop("dataset", None)
+            raise SettingsError(f"`{section}` must be a table", where=file, value=tables[section], hint=hint)
+    tables = {section: table for section, table in tables.items() if section not in FOREIGN_SECTIONS}
+    moved = {
+        own: tables[section].pop(key) for (section, key), own in SYNONYMS.items() if key in tables.get(section, ())
+    }
+    unknown = [["dataset", key] for key in tables.pop("dataset", ())]
+    try:
+        Settings.model_validate(tables)
+    except ValidationError as error:
+        extra = (one["loc"] for one in error.errors(include_url=False) if one["type"] == "extra_forbidden")
+        unknown += [[str(part) for part in path] for path in extra]
+    for path in unknown:
+        inside: Any = tables
+        for part in path[:-1]:
+            inside = inside.get(part, {})
+        _refuse_misspelt(path, inside.pop(path[-1], {}), file)
     for (section, key), value in moved.items():
-        known.setdefault(section, {}).setdefault(key, value)
-    return known
+        tables.setdefault(section, {}).setdefault(key, value)
+    return tables, [f"[{'.'.join(path[:-1])}] {path[-1]}" if path[1:] else f"[{path[0]}]" for path in unknown]
 
 
-def _known_keys(table: dict[str, Any], path: list[str], file: Path, unused: list[str]) -> dict[str, Any]:
-    """The keys of a table that are ours; others are noted in `unused`. Raises SettingsError for a misspelt one."""
-    kind, by_name = _kind_at(path)
-    known = {}
-    for key, value in table.items():
-        if by_name or (kind is not None and key in keys_of(kind)):
-            inner = isinstance(value, dict) and _kind_at([*path, key])[0] is not None
-            known[key] = _known_keys(value, [*path, key], file, unused) if inner else value
-            continue
-        where = ".".join(path)
-        if key not in FOREIGN_KEYS.get(where, ()):
-            names = [*(keys_of(kind) if kind else ()), *(name for section, name in SYNONYMS if section == where)]
-            _refuse_misspelt("key", key, names, f"{file.name} [{where}]")
-        unused.append(f"[{where}] {key}")
-    return known
+def _refuse_misspelt(path: list[str], value: Any, file: Path) -> None:
+    """Raise SettingsError where an unknown key resembles a known one: it is meant for this project."""
+    *above, name = path
+    where = ".".join(above)
+    if name in FOREIGN_KEYS.get(where, ()):
+        return
+    known = [key for section, key in SYNONYMS if section == where] if above else ["dataset"]
+    known += [] if above[:1] == ["dataset"] else keys_of(_section_at(above))
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT):
+        place = f"{file.name} [{where}]" if above else file.name
+        hint = f"did you mean `{near[0]}`?"
+        raise SettingsError(f"unknown {'key' if above else 'section'}", where=place, value=name, hint=hint)
+    homes = [section for section in Settings.model_fields if name in keys_of(_section_at([section]))]
+    if not above and homes and not isinstance(value, dict):
+        hint = f"put it under {' or '.join(f'[{home}]' for home in homes)}"
+        raise SettingsError("a key stands outside of any section", where=file, value=name, hint=hint)
 
 
 def keys_of(section: type[FrozenSection]) -> dict[str, FieldInfo]:
@@ -224,25 +218,11 @@ def keys_of(section: type[FrozenSection]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
-def _kind_at(path: list[str]) -> tuple[type[FrozenSection] | None, bool]:
-    """The section that stands at `path` (None for a plain value), and whether its keys are names (`"model" = {…}`)."""
-    kind: type[FrozenSection] | None = Settings
-    by_name = False
-    for part in path:
-        if by_name:
-            by_name = False
-            continue
-        field = keys_of(kind).get(part) if kind is not None else None
-        inside = [field.annotation, *typing.get_args(field.annotation)] if field is not None else []
-        kind = next((k for k in inside if isinstance(k, type) and issubclass(k, FrozenSection)), None)
-        by_name = field is not None and typing.get_origin(field.annotation) is dict and kind is not None
-    return kind, by_name
-
-
-def _refuse_misspelt(what: str, name: str, known: list[str], where: str) -> None:
-    """Raise SettingsError if `name` resembles one of `known`: it is meant for this project and would be ignored."""
-    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT):
-        raise SettingsError(f"unknown {what}", where=where, value=name, hint=f"did you mean `{near[0]}`?")
+def _section_at(path: list[str]) -> type[FrozenSection]:
+    inner = (INNER[part] for part in path if part in INNER)
+    kind = next(inner, Settings.model_fields[path[0]].annotation if path else Settings)
+    assert isinstance(kind, type) and issubclass(kind, FrozenSection)
+    return kind
 
 
 def _explain(error: ValidationError, file: Path, flags: Mapping[tuple[str, str], Any]) -> SettingsError:
@@ -270,9 +250,8 @@ def reference() -> str:
 def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
     """Each section: its name, what it is about, and its keys as (key, default in TOML or "", what it does)."""
     words = tomllib.loads(resources.files(wordlists).joinpath("settings.toml").read_text("utf-8"))
-    for section, field in Settings.model_fields.items():
-        kind = field.annotation if section != "prices" else Price
-        assert isinstance(kind, type) and issubclass(kind, FrozenSection)
+    for section in Settings.model_fields:
+        kind = _section_at([section])
         known = words["sampling"] | words[section] if issubclass(kind, sections.Sampling) else words[section]
         keys = []
         for key, entry in keys_of(kind).items():

@@ -16,7 +16,8 @@ commands, once without and once with what they printed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -41,8 +42,7 @@ from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 ARMS = ("without", "with")
-EACH = 12
-ROLLOUTS = 200
+LINE = "{:<34}{:<24}{:>6}{:>10}{:>16}{:>7}{:>9}{:>10}"
 
 
 @dataclass
@@ -73,12 +73,13 @@ async def run_async(
     settings: Settings,
     *,
     labels: str = "",
-    each: int = EACH,
-    rollouts: int = ROLLOUTS,
+    each: int = 12,
+    rollouts: int = 200,
     again: bool = False,
     budget: float | None = None,
     offline: bool = False,
 ) -> Result:
+    """Ask about at most `each` pairs of a kind, made of that many `rollouts`; `labels` is a file of verdicts."""
     if labels:
         pairs, said = judge_figures.read_labels(Path(labels))
         found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
@@ -93,14 +94,14 @@ async def run_async(
     for arm in ARMS:
         asked = [job for job in jobs if job.arm == arm and job.votes]
         spoken = {(judge, job.known.id): values for job in asked for judge, values in job.said.items()}
-        costs: dict[tuple[str, str], float] = {}
+        costs: dict[tuple[str, str], float] = defaultdict(float)
         for job in asked:
             for vote in job.votes:
-                costs[vote.judge, job.known.id] = costs.get((vote.judge, job.known.id), 0.0) + (vote.cost or 0.0)
+                costs[vote.judge, job.known.id] += vote.cost or 0.0
         found[arm] = _figures([job.known for job in asked], spoken, costs)
     tell(workspace, found)
     result = stage.finish(summary, found)
-    open_votes = any(row["unparsed"] for arm in ARMS for row in found.get(arm, {}).get("judges", ()))
+    open_votes = any(row["unparsed"] for arm in ARMS for row in found[arm]["judges"])
     return replace(result, exit_code=result.exit_code or (EXIT_OPEN if open_votes else EXIT_FINISHED))
 
 
@@ -112,8 +113,8 @@ def plan(
     settings: Settings,
     *,
     labels: str = "",
-    each: int = EACH,
-    rollouts: int = ROLLOUTS,
+    each: int = 12,
+    rollouts: int = 200,
     offline: bool = False,
 ) -> calls.Plan:
     """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
@@ -135,27 +136,31 @@ def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, of
 
 
 async def with_observations(
-    workspace: Workspace, settings: Settings, pairs: Sequence[KnownPair], offline: bool
+    workspace: Workspace, settings: Settings, pairs: list[KnownPair], offline: bool
 ) -> list[KnownPair]:
+    """The pairs, with what both commands did where they can be run here."""
     if settings.execute.backend == "off":
-        return list(pairs)
+        return pairs
     try:
         executor = backends.open_executor(workspace, settings, offline=offline)
     except UserError as error:
         say_error(error)
         say("going on without execution: judges are asked without evidence")
-        return list(pairs)
+        return pairs
     commits = pull_requests(workspace, settings, list({pair.instance_id for pair in pairs}), offline)
     found = {pair.id: pair for pair in pairs}
-
-    def tasks() -> Iterator[Task]:
-        for pair in sorted(pairs, key=lambda pair: pair.instance_id):
-            if (commit := commits.get(pair.instance_id)) and pair.evidence is None:
-                start = execute.start_of(commit, pair.messages)
-                yield Task(pair.id, start, pair.messages, {"better": pair.better, "worse": pair.worse})
-
+    tasks = (
+        Task(
+            pair.id,
+            execute.start_of(commit, pair.messages),
+            pair.messages,
+            {SIDES[0]: pair.better, SIDES[1]: pair.worse},
+        )
+        for pair in sorted(pairs, key=lambda pair: pair.instance_id)
+        if (commit := commits.get(pair.instance_id)) and pair.evidence is None
+    )
     try:
-        async for key, seen in observe_all(executor, tasks(), backends.workers(settings), backends.rules(settings)):
+        async for key, seen in observe_all(executor, tasks, backends.workers(settings), backends.rules(settings)):
             found[key] = replace(found[key], evidence=(seen["better"], seen["worse"]))
     finally:
         await executor.close()
@@ -186,20 +191,18 @@ def _figures(pairs: Sequence[KnownPair], said: Said, costs: dict[tuple[str, str]
 def tell(workspace: Workspace, found: dict[str, Any]) -> None:
     """Save the figures, and print them: judges by kind, then the panel with and without each judge."""
     workspace.save_page(workspace.report / "judges.json", found)
-    for arm in ARMS:
-        part = found.get(arm)
-        if not part or not part["judges"]:
+    for arm, part in found.items():
+        if arm not in ARMS or not part["judges"]:
             continue
-        print(f"\n{arm} evidence" if "labels" not in found else f"\n{found['labels']}")
-        head = f"{'judge':<34}{'kind':<24}{'pairs':>6}{'accuracy':>10}{'95 %':>16}"
-        print(f"{head}{'flips':>7}{'abstain':>9}{'a dollar':>10}")
+        print(f"\n{found.get('labels') or f'{arm} evidence'}")
+        print(LINE.format("judge", "kind", "pairs", "accuracy", "95 %", "flips", "abstain", "a dollar"))
         for row in sorted(part["judges"], key=lambda row: (row["kind"] != ALL, row["kind"], -(row["accuracy"] or 0))):
             span = " - ".join(f"{100 * end:.1f}" for end in row["interval"] or ())
             dollar = "" if row["known_a_dollar"] is None else f"{row['known_a_dollar']:,.0f}"
             accuracy = "" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f} %"
-            line = f"{row['judge'][:33]:<34}{row['kind'][:23]:<24}{row['pairs']:>6}{accuracy:>10}{span:>16}"
             abstains = f"{100 * (row['abstention'] or 0):.1f} %"
-            print(f"{line}{row['flips']:>7}{abstains:>9}{dollar:>10}")
+            name, kind = row["judge"][:33], row["kind"][:23]
+            print(LINE.format(name, kind, row["pairs"], accuracy, span, row["flips"], abstains, dollar))
         for row in part["panels"]:
             name = f"the panel without {row['without']}" if row["without"] else "the whole panel"
             worth = "" if row["effective_votes"] is None else f", worth {row['effective_votes']:.2f} independent votes"

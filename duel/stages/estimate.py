@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from duel import calls, candidates, fence
 from duel.audit import auditor
 from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
-from duel.records import RULE, Answer, Commit, Message
+from duel.records import RULE, Answer, Commit, Message, Side
 from duel.refining import rewrites as refining
 from duel.settings import Settings
 from duel.stages import audit, choose
@@ -45,10 +44,20 @@ class Expected:
 
 @dataclass(frozen=True)
 class PlannedTurn:
+    """A turn with its history, its pull request, and what a king and a challenger write on average."""
+
     item: str
     instance_id: str
     history: list[Message]
     commit: Commit | None
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(instance_id=self.instance_id, king=REPLY, challenger=REPLY + ".", messages=self.history)
+
+    def votes(self, settings: Settings) -> list[Request]:
+        pair = rubric.pair_of(self.item, self.answer, settings.duel.mode)
+        return list(rubric.requests(pair, settings, b"").values())
 
 
 @dataclass(frozen=True)
@@ -85,17 +94,23 @@ def typical(settings: Settings) -> TurnSample:
 
 def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask of these turns. Nothing is asked or written."""
-    jobs = {"king": kings, "challenger": challengers, "judge": judges}
-    if settings.choosers:
-        jobs[choose.NAME] = choices
+    turns = sample.turns
+    jobs = {
+        "king": written("king", turns, settings),
+        "challenger": written("challenger", turns, settings),
+        "judge": (Expected(turn.item, turn.votes(settings)) for turn in turns),
+    }
+    if settings.choosers:  # a duel less than there are candidates, on each side
+        duels = sum(len(settings.writers(side)) - 1 for side in choose.sides(settings))
+        judged = choose.judged_by_choosers(settings)
+        jobs[choose.NAME] = (Expected(turn.item, turn.votes(judged) * duels) for turn in turns)
     if settings.audit.auditor:
-        jobs[audit.AUDITOR] = audits
+        jobs[audit.AUDITOR] = audits(turns, settings)
     if settings.refine.held_out:
-        jobs["refine"] = rewrites
-    common = {"workspace": workspace, "settings": settings, "offline": offline}
+        jobs["refine"] = rewrites(turns, settings)
     return [
-        calls.plan(make(sample.turns, settings), stage=stage, **common).times(sample.weight)  # type: ignore[arg-type]
-        for stage, make in jobs.items()
+        calls.plan(asked, workspace=workspace, settings=settings, stage=stage, offline=offline).times(sample.weight)
+        for stage, asked in jobs.items()
     ]
 
 
@@ -105,52 +120,30 @@ def cost_of(plans: list[calls.Plan]) -> str:
     return f"at most ${sum(known):,.2f}{unknown}"
 
 
-def kings(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    numbered = candidates.Numbered(settings)
-    for turn in turns:
-        yield Expected(turn.item, [question.request for question in numbered.of("king", turn.item, turn.history)])
-
-
-def challengers(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+def written(side: Side, turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """Without a pull request ch.py drops the turn, or asks a second blind writer in mode 1."""
     numbered = candidates.Numbered(settings)
     for turn in turns:
-        if turn.commit is not None or settings.duel.mode == 1:
+        if side == "king" or turn.commit is not None or settings.duel.mode == 1:
             mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
-            questions = numbered.of("challenger", turn.item, turn.history, turn.commit, mark)
+            commit = turn.commit if side == "challenger" else None
+            questions = numbered.of(side, turn.item, turn.history, commit, mark)
             yield Expected(turn.item, [question.request for question in questions])
 
 
-def audits(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """What the auditor is asked if nothing keeps a turn out: every fifth of the turns."""
-    known = ((turn, turn.commit) for turn in turns if turn.commit is not None)
-    for turn, commit in islice(known, 0, None, round(1 / auditor.SHARE)):
-        answer = Answer(instance_id=turn.instance_id, king="", challenger=REPLY, messages=turn.history)
-        yield Expected(turn.item, [audit.request(settings, turn.item, answer, commit, fence.nonce(b"", turn.item))])
+def audits(turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+    """What the auditor is asked if nothing keeps a turn out."""
+    known = [(turn, turn.commit) for turn in turns if turn.commit is not None]
+    for turn, commit in known[:: round(1 / auditor.SHARE)]:
+        asked = audit.request(settings, turn.item, turn.answer, commit, fence.nonce(b"", turn.item))
+        yield Expected(turn.item, [asked])
 
 
-def choices(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    """A duel less than there are candidates, on each side."""
-    duels = sum(len(settings.writers(side)) - 1 for side in choose.sides(settings))
-    judged = choose.judged_by_choosers(settings)
-    for turn in turns:
-        pair = rubric.JudgedPair(turn.item, turn.history, REPLY, REPLY + ".")
-        yield Expected(turn.item, list(rubric.requests(pair, judged, b"").values()) * duels)
-
-
-def judges(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
-    for turn in turns:
-        answer = Answer(instance_id=turn.instance_id, king=REPLY, challenger=REPLY + ".", messages=turn.history)
-        pair = rubric.pair_of(turn.item, answer, settings.duel.mode)
-        yield Expected(turn.item, list(rubric.requests(pair, settings, b"").values()))
-
-
-def rewrites(turns: Iterable[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+def rewrites(turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]:
     """What `duel refine` will ask in all its rounds, and the judges of what it writes."""
-    chosen = list(islice(turns, 0, None, REFINED_EVERY))
-    for place, (turn, asked) in enumerate(zip(chosen, challengers(chosen, settings), strict=False)):
-        answer = Answer(instance_id=turn.instance_id, king=REPLY, messages=turn.history)
-        votes = rewrite_votes(asked.item, answer, REPLY, settings, place)
+    chosen = turns[::REFINED_EVERY]
+    for place, (turn, asked) in enumerate(zip(chosen, written("challenger", chosen, settings), strict=False)):
+        votes = rewrite_votes(asked.item, turn.answer, REPLY, settings, place)
         yield Expected(asked.item, [asked.asked[0], *votes] * settings.refine.rounds)
 
 
