@@ -192,7 +192,10 @@ def test_the_environment_sets_the_mode(tmp_path: Path, monkeypatch: pytest.Monke
         ("[sample]\nmin_turn = 11", "`min_turn` is above `max_turn`"),
         ("[report]\nfinal_min = 50", "`defeat_min` is above `final_min`"),
         ("[prices]\n'a' = { input = 1 }", "`output`"),
-        ("[audit]\nlicenses = { deny = ['GPL-2.0'] }", "should be 'allow' or 'refuse', in `chain.toml [audit.licenses.deny]`"),
+        (
+            "[audit]\nlicenses = { deny = ['GPL-2.0'] }",
+            "should be 'allow' or 'refuse', in `chain.toml [audit.licenses.deny]`",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_one_clear_message(tmp_path: Path, text: str, said: str) -> None:

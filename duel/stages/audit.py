@@ -69,8 +69,7 @@ def run(
         say(f"auditing the {side} of each answer …")
         files, name = Snapshot.take(workspace, "prompt", "commit", "answer"), f"audit {side}"
         on = workspace_audit.ground(settings, benchmarks).hex()
-        known = None if again else standing.recall(workspace, name, on, files)
-        if known is not None:
+        if not again and (known := standing.recall(workspace, name, on, files)) is not None:
             save(known["summary"], known["dropped"])
             return Result("audit", found=known["summary"])
         examiner = workspace_audit.Examiner.of(workspace, settings, side, benchmarks)
@@ -90,8 +89,7 @@ def run(
             standing.keep(workspace, name, on, files, {"summary": found, "dropped": tally.dropped})
     for problem in tally.damage:
         say_error(problem)
-    code = asked.exit_code or (EXIT_OPEN if tally.damage else EXIT_FINISHED)
-    return Result("audit", code, found, asked.calls)
+    return Result("audit", asked.exit_code or (EXIT_OPEN if tally.damage else EXIT_FINISHED), found, asked.calls)
 
 
 def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
@@ -133,12 +131,11 @@ class Suspects(asking.AskingStage):
         for stem in self.most_suspicious:
             answer = self.workspace.read(paths[stem], Answer)
             commit = self.workspace.commit(answer.instance_id)
-            audit = answer.audit("challenger") or Audit()
-            if audit.auditor == self.settings.audit.auditor and not self.again:
+            if (answer.audit("challenger") or Audit()).auditor == self.settings.audit.auditor and not self.again:
                 self.finished += 1
             elif commit is not None:
                 asked = request(self.settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
-                yield Suspect(self, stem, paths[stem], answer, commit, asked)
+                yield Suspect(self, paths[stem], answer, commit, asked)
 
     @synchronous
     @asking.in_rounds
@@ -157,11 +154,14 @@ def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark:
 @dataclass
 class Suspect:
     stage: Suspects
-    item: str
     path: Path
     answer: Answer
     commit: Commit
     request: calls.Request
+
+    @property
+    def item(self) -> str:
+        return self.path.stem
 
     def requests(self) -> list[calls.Request]:
         return [self.request]
@@ -171,19 +171,19 @@ class Suspect:
 
         Raises ItemError where `format_retries` more askings bring no list.
         """
-        settings, attempt, findings = self.stage.settings, 0, None
-        while findings is None:
+        settings = self.stage.settings
+        for attempt in range(settings.generate.format_retries + 1):
             reply = await ask(self.request.again(attempt, REMINDER if attempt else ""))
             try:
                 findings = auditor.findings(reply.text, self.answer, self.commit)
             except ItemError as error:
                 ask.reject(reply, error.reason)
-                if attempt >= settings.generate.format_retries:
-                    raise
-            attempt += 1
-        before = self.answer.audit("challenger") or Audit()
-        self.answer.examine("challenger", auditor.with_claims(before, findings, settings))
-        self.stage.workspace.save(self.path, self.answer)
+                problem = error
+            else:
+                before = self.answer.audit("challenger") or Audit()
+                self.answer.examine("challenger", auditor.with_claims(before, findings, settings))
+                return self.stage.workspace.save(self.path, self.answer)
+        raise problem
 
 
 def show(found: dict[str, Any], _: Namespace) -> None:

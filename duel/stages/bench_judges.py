@@ -154,7 +154,7 @@ async def with_observations(
             pair.id,
             execute.start_of(commit, pair.messages),
             pair.messages,
-            {SIDES[0]: pair.better, SIDES[1]: pair.worse},
+            {"better": pair.better, "worse": pair.worse},
         )
         for pair in sorted(pairs, key=lambda pair: pair.instance_id)
         if (commit := commits.get(pair.instance_id)) and pair.evidence is None

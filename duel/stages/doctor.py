@@ -16,7 +16,7 @@ import sys
 import urllib.request
 import webbrowser
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -62,55 +62,48 @@ def run(workspace: Workspace, settings: Settings, *, offline: bool = False) -> R
 
 
 def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterator[DoctorFinding]:
-    def tried(look: Callable[[], str]) -> tuple[bool, str]:
-        try:
-            return True, look()
-        except Exception as error:
-            return False, str(error) or type(error).__name__
-
     version = platform.python_version()
     yield DoctorFinding("Python", sys.version_info >= (3, 11), f"{version}, duel-curation {__version__}")
     if offline:
         yield DoctorFinding("endpoint", True, "the stand-in, with the bundled sample in the Hub's place")
     else:
         try:
-            for model, standing in check(workspace, settings, ask_models=True).items():
-                yield DoctorFinding(f"model {model}", True, standing)
+            for model, found in check(workspace, settings, ask_models=True).items():
+                yield DoctorFinding(f"model {model}", True, found)
         except DuelError as error:
             told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {ASK_DOCTOR}")
             yield DoctorFinding("endpoint", False, told)
-        if hub_is_off(workspace.root):
-            yield DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
-        else:
-            address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
-            host, (reached, why) = urlsplit(address).hostname or "", tried(lambda: _status(address))
-            closed = "without a token: private and gated datasets stay closed"
-            token = "with a token" if hub_token(workspace.root) else closed
-            yield DoctorFinding("Hub", reached, f"{host}, {token}" if reached else f"{host}: {why}")
+        yield hub(workspace)
     if settings.execute.backend == "off":
         yield DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
     else:
-        yield DoctorFinding("sandbox", *tried(lambda: _sandbox(workspace, settings)))
-    there, _ = tried(lambda: webbrowser.get().__class__.__name__)
-    what = "for `report.py --open`" if there else "none: open the page by hand"
-    yield DoctorFinding("browser", there, what, needed=False)
-    place = workspace.root
-    while not place.exists():
-        place = place.parent
+        try:
+            executor = open_executor(workspace, settings)
+            synchronous(executor.close)()
+            yield DoctorFinding("sandbox", True, executor.describe())
+        except Exception as error:
+            yield DoctorFinding("sandbox", False, str(error) or type(error).__name__)
+    try:
+        webbrowser.get()
+        yield DoctorFinding("browser", True, "for `report.py --open`", needed=False)
+    except webbrowser.Error:
+        yield DoctorFinding("browser", False, "none: open the page by hand", needed=False)
+    place = next(folder for folder in (workspace.root, *workspace.root.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     yield DoctorFinding("disk", free >= ENOUGH_DISK, f"{free / 1e9:,.1f} GB free at {place}")
 
 
-def _status(address: str) -> str:
-    with urlopen(urllib.request.Request(address, method="HEAD"), timeout=10) as answer:  # noqa: S310 (the address of the Hub)
-        return str(answer.status)
-
-
-@synchronous
-async def _sandbox(workspace: Workspace, settings: Settings) -> str:
-    executor = open_executor(workspace, settings)
-    await executor.close()
-    return executor.describe()
+def hub(workspace: Workspace) -> DoctorFinding:
+    if hub_is_off(workspace.root):
+        return DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
+    address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
+    try:
+        with urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):  # noqa: S310 (the Hub's address)
+            closed = "without a token: private and gated datasets stay closed"
+            reached, told = True, f", {'with a token' if hub_token(workspace.root) else closed}"
+    except (OSError, ValueError) as error:
+        reached, told = False, f": {error}"
+    return DoctorFinding("Hub", reached, f"{urlsplit(address).hostname or ''}{told}")
 
 
 @synchronous

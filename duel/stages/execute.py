@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from duel.bookkeeping import Result, Stage
@@ -104,27 +105,24 @@ class Work(Stage):
             except ItemError as error:
                 self.damage.append(error)
                 continue
-            if self.only is not None and path not in self.only:
-                self._count(path, answer)
-            elif (task := self._task(path, answer, commit)).candidates:
+            start = start_of(commit or Commit(instance_id=answer.instance_id, repo=answer.repo), answer.messages)
+            texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
+            task = Task(str(path), start, answer.messages, texts)
+            wanted = self.only is None or path in self.only
+            # One stale candidate: the history is replayed anyway, and the others come back from the same state.
+            if wanted and texts and (self.again or not all(map(partial(self.stands, task), answer.candidates))):
                 yield task
             else:
-                self.finished += 1
+                self.finished += wanted
                 self._count(path, answer)
 
-    def _task(self, path: Path, answer: Answer, commit: Commit | None) -> Task:
-        start = start_of(commit or Commit(instance_id=answer.instance_id, repo=answer.repo), answer.messages)
-        texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
-        task = Task(str(path), start, answer.messages, texts)
-
-        def stands(one: Candidate) -> bool:
-            if one.observed is None or one.observed.reason in OPEN:
-                return False
-            return one.observed.plan == plan(self.executor, task, texts[one.id], self.rules)
-
-        # One stale candidate: the history is replayed anyway, and the others come back from the same state.
-        stale = self.again or not all(stands(one) for one in answer.candidates if one.id in texts)
-        return task if stale else Task(task.key, start, answer.messages, {})
+    def stands(self, task: Task, one: Candidate) -> bool:
+        """True where what is known of a candidate's command is what running it again would find."""
+        if one.id not in task.candidates:
+            return True
+        if one.observed is None or one.observed.reason in OPEN:
+            return False
+        return one.observed.plan == plan(self.executor, task, task.candidates[one.id], self.rules)
 
     def keep(self, path: Path, found: dict[str, Observed]) -> None:
         answer = self.workspace.read(path, Answer)

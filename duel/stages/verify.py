@@ -14,8 +14,9 @@ is null and `why_not` says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -101,33 +102,27 @@ def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """What an earlier run has found out, but for what another run may mend."""
     try:
         rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
-    except (OSError, ValueError):
+        return {key: row for key, row in rows.items() if reason_of(row) not in execute.OPEN}
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):  # there is none, or it is none of ours
         return {}
-    told = rows.items() if isinstance(rows, dict) else ()
-    known_rows = {key: row for key, row in told if isinstance(row, dict) and "why_not" in row}
-    return {key: row for key, row in known_rows.items() if reason_of(row) not in execute.OPEN}
 
 
 def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
     """Every rollout of `source`, or of [sample] dataset, in the order of its files; one batch in memory at a time."""
-    where = source or settings.sample.dataset
-    table = open_table(where, workspace, _hub(workspace, offline), revision=settings.sample.revision)
+    where, hub = source or settings.sample.dataset, None if offline else lambda: Hub(workspace)
+    table = open_table(where, workspace, hub, revision=settings.sample.revision)
     for name in table.names:
         yield from rollouts.read(table.fetch(name), name)
 
 
 def pull_requests(workspace: Workspace, settings: Settings, instances: list[str], offline: bool) -> dict[str, Commit]:
     """The pull requests of [sample] pulls by instance. Raises SourceError where none is known."""
-    sample = settings.sample
-    table = open_table(sample.pulls, workspace, _hub(workspace, offline), revision=sample.pulls_revision)
+    sample, hub = settings.sample, None if offline else lambda: Hub(workspace)
+    table = open_table(sample.pulls, workspace, hub, revision=sample.pulls_revision)
     commits = {commit.instance_id: commit for commit in Pulls(table).commits(instances)}
     if not commits:
         raise SourceError("no pull request of these rollouts is known", where=sample.pulls)
     return commits
-
-
-def _hub(workspace: Workspace, offline: bool) -> Callable[[], Hub] | None:
-    return None if offline else lambda: Hub(workspace)
 
 
 def attempts(
@@ -136,14 +131,9 @@ def attempts(
     """The rollouts that are not `known`, with their pull requests; `counts` says how many each instance has."""
     for row in rows:
         key = row.instance_id if counts[row.instance_id] == 1 else f"{row.instance_id}#{row.row}"
-        commit = commits.get(row.instance_id)
-        if commit is None or key in known:
-            continue
-        try:
-            messages = row.messages()
-        except ItemError:
-            continue
-        yield attempt_of(key, commit, messages)
+        if (commit := commits.get(row.instance_id)) and key not in known:
+            with contextlib.suppress(ItemError):
+                yield attempt_of(key, commit, row.messages())
 
 
 def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt:
