@@ -68,8 +68,9 @@ async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, runnin
 
 @synchronous
 async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
-    from duel.calls.batches.batch_link import Link, LinkFailed
+    from duel.calls.batches.batch_link import Link
     from duel.calls.batches.batch_steps import Passage
+    from duel.calls.transport import NoAnswer
 
     for batch in chosen:
         try:
@@ -79,7 +80,7 @@ async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chos
                 route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
                 async with Link(route.provider, route.connect_timeout_s) as link:
                     await Passage(rows, link, route, settings, calls.Summary("")).cancel(batch)
-        except LinkFailed as error:
+        except NoAnswer as error:
             command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
         else:
             say(f"batch {batch.id} is called off")
