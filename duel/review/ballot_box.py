@@ -1,11 +1,10 @@
 """Votes on disk: appended, synced before anyone is told so, each exactly once."""
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import orjson
 
@@ -38,35 +37,28 @@ class BallotBox:
     def take(self, rows: Iterable[object]) -> Taken:
         """Check each row and append what is new in one synced write. Raises WorkspaceError where that fails."""
         taken = Taken()
-        votes = []
+        votes: dict[tuple[str, str], PersonVote] = {}
         for number, row in enumerate(rows, start=1):
             try:
-                cast = row if isinstance(row, Cast) else Cast.parse(row)
+                cast = Cast.parse(row)
                 ballot = self.ballots.get(cast.id)
                 if ballot is None or ballot.showing.rater != cast.rater:
                     raise ItemError("unknown", "this workspace has drawn no such turn for this person")
                 if ballot.pair_id != cast.pair:
                     raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
-                votes.append((cast, ballot.vote(cast, self.workspace.secret())))
+                vote = ballot.vote(cast)
+                taken.there_before += (vote.key, vote.at) in votes
+                votes.setdefault((vote.key, vote.at), vote)
+                taken.acknowledged.append(f"{cast.id} {cast.at}")
             except ItemError as error:
                 taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
         if votes:
-            self._append(votes, taken)
+            with _appending(self.workspace, VOTES_FILE) as (file, lines):
+                known = {(vote.key, vote.at) for vote in _rows(lines, PersonVote, [])}
+                new = [vote for key, vote in votes.items() if key not in known]
+                _write(file, lines, new)
+            taken.new, taken.there_before = len(new), taken.there_before + len(votes) - len(new)
         return taken
-
-    def _append(self, votes: Iterable[tuple[Cast, PersonVote]], taken: Taken) -> None:
-        with _locked(self.workspace, VOTES_FILE) as handle:
-            known = {(vote.key, vote.at) for vote in _rows(handle, PersonVote, [])}
-            lines = []
-            for cast, vote in votes:
-                if (vote.key, vote.at) in known:
-                    taken.there_before += 1
-                else:
-                    known.add((vote.key, vote.at))
-                    taken.new += 1
-                    lines.append(vote)
-                taken.acknowledged.append(f"{cast.id} {cast.at}")
-            _write(handle, lines)
 
 
 def read_votes(workspace: Workspace, damage: list[ItemError]) -> list[PersonVote]:
@@ -80,55 +72,45 @@ def read_showings(workspace: Workspace, damage: list[ItemError]) -> list[Showing
 
 def add_showings(workspace: Workspace, showings: Iterable[Showing]) -> None:
     """Keep what was drawn, before anyone sees it."""
-    with _locked(workspace, DRAWS_FILE) as handle:
-        _write(handle, showings)
+    with _appending(workspace, DRAWS_FILE) as (file, lines):
+        _write(file, lines, showings)
 
 
 def _read(workspace: Workspace, name: str, kind: type[RowType], damage: list[ItemError]) -> list[RowType]:
-    try:
-        with (workspace.review / name).open("rb") as file:
-            return list(_rows(file.fileno(), kind, damage))
-    except FileNotFoundError:
-        return []
+    path = workspace.review / name
+    return list(_rows(path.read_bytes(), kind, damage)) if path.exists() else []
 
 
-def _rows(handle: int, kind: type[RowType], damage: list[ItemError]) -> Iterator[RowType]:
-    data = os.pread(handle, os.fstat(handle).st_size, 0)
-    for number, line in enumerate(data.splitlines(), start=1):
-        if not line.strip():
-            continue
+def _rows(lines: bytes, kind: type[RowType], damage: list[ItemError]) -> Iterator[RowType]:
+    for number, line in enumerate(lines.splitlines(), start=1):
         try:
-            yield kind.parse(line)
+            if line.strip():
+                yield kind.parse(line)
         except ItemError as error:
             damage.append(ItemError("damaged", error.what, where=f"review, {kind.__name__} line {number}"))
 
 
 @contextmanager
-def _locked(workspace: Workspace, name: str) -> Iterator[int]:
-    """A file of lines, opened for appending by one process at a time."""
+def _appending(workspace: Workspace, name: str) -> Iterator[tuple[BinaryIO, bytes]]:
+    """(a file of lines, opened for appending by one process at a time, and what is in it)."""
+    from filelock import FileLock
+
     path = workspace.review / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        workspace.private.mkdir(parents=True, exist_ok=True)
+        with FileLock(workspace.private / f"{name}.lock"), path.open("ab+", buffering=0) as file:
+            file.seek(0)
+            yield file, file.read()
     except OSError as error:
         raise cannot_write(path, error) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
-        os.close(handle)
 
 
-def _write(handle: int, rows: Iterable[Record]) -> None:
+def _write(file: BinaryIO, before: bytes, rows: Iterable[Record]) -> None:
     """Append and sync. A line that a power cut left half is ended first, so that it spoils no other."""
     payload = b"".join(orjson.dumps(row.model_dump(mode="json")) + b"\n" for row in rows)
-    if not payload:
-        return
-    size = os.fstat(handle).st_size
-    if size and os.pread(handle, 1, size - 1) != b"\n":
+    if payload and before and not before.endswith(b"\n"):
         payload = b"\n" + payload
     while payload:
-        payload = payload[os.write(handle, payload) :]
-    os.fsync(handle)
+        payload = payload[file.write(payload) :]
+    os.fsync(file.fileno())

@@ -28,11 +28,10 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted, SettingsError
-from duel.judging import noise_floor as floor
 from duel.judging import rubric
-from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
+from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest, SecondAnswer
 from duel.judging.panel import Panel
-from duel.judging.survey import Survey, case_of, of_contest
+from duel.judging.survey import Survey, case_of, drawn, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels
@@ -167,10 +166,10 @@ async def judged(
         summary, failure = calls.Summary("judge"), error
     if noise:
         with workspace.lock("answer", "validate.py"):
-            summary = await more(floor.open_answers(floor.drawn(stage, noise), stage), "noise")
-        summary = await contest(NOISE, floor.drawn(stage, noise))
+            summary = await more(SecondAnswer.missing(drawn(stage, noise), stage), "noise")
+        summary = await contest(NOISE, drawn(stage, noise))
     if canary:
-        summary = await contest(CANARY, floor.drawn(stage, canary))
+        summary = await contest(CANARY, drawn(stage, canary))
     if confirm:
         summary = await contest(CONFIRM, final_turns(panel))
     if survey.rewritten:
@@ -231,9 +230,9 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
             yield from choose.Choosing(choose.NAME, workspace, settings).open_turns()
         yield from Panel(stage).open_turns(survey.judgeable())
         if noise_floor:
-            drawn = list(floor.drawn(stage, noise_floor))
-            yield from floor.open_answers(drawn, stage)
-            for path, answer in drawn:
+            turns_drawn = drawn(stage, noise_floor)
+            yield from SecondAnswer.missing(turns_drawn, stage)
+            for path, answer in turns_drawn:
                 pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
                 yield Expected(path.stem, list(rubric.requests(pair, settings, b"").values()))
         # The rewrites are known once all turns have come by.

@@ -7,7 +7,7 @@ import numpy as np
 
 from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
-from duel.judging.columns import MISSING, Floats
+from duel.judging.columns import MISSING, Columns, Floats
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.scoring import VoteTable
 from duel.judging.statistics import Clusters, finite
@@ -30,7 +30,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     tally = bias.tally(bias.outcomes(evidence.table.deltas, settings.judge.tie_band))
     over_all = detectable = needed = None
     if case.ineligible is not None and len(case.ineligible):  # some were judged that cannot be kept
-        table = VoteTable.of(evidence.columns.joined(case.ineligible), settings)
+        table = VoteTable.of(Columns.stacked(evidence.columns, case.ineligible), settings)
         all_units = Units.of(table.columns, table.parsed, units.by)
         over_all = bound(table.deltas, table.parsed, all_units, settings, evidence.level)
     if bounds.error and bounds.quantile is not None and bounds.mean is not None:

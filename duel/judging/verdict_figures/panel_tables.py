@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from duel.judging import agreement
-from duel.judging.columns import TOKENS, Floats
+from duel.judging.columns import TOKENS, Columns, Floats
 from duel.judging.evidence import FIGURES, Evidence
 from duel.judging.scoring import VoteTable, mean
 from duel.judging.statistics import finite
@@ -113,7 +113,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
 def spending(evidence: Evidence) -> dict[str, Any]:
     """Who took part, what was asked, what it cost (None where no price is known), who spoke to the judges."""
     columns, due = evidence.columns, evidence.panel.due
-    spent = columns if evidence.case.ineligible is None else columns.joined(evidence.case.ineligible)
+    spent = columns if evidence.case.ineligible is None else Columns.stacked(columns, evidence.case.ineligible)
     tokens = dict(zip(TOKENS, spent.tokens.sum((0, 1)).tolist(), strict=True))
     full, asked = int(due.sum()), int((columns.asked >= 0).sum())
     whole = ((columns.asked >= 0) | ~due).all((1, 2))
