@@ -6,7 +6,6 @@ import asyncio
 import random
 import re
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from duel.scaling import diversity, episodes, table
 from duel.scaling.phrasing import Phrasing
 from duel.scaling.plans import Ground, Place
 from duel.scaling.scaled_rows import ScaledRow
+from tests.conftest import ROOT
 
 
 def bundled_grounds() -> list[Ground]:
     """The definitions of each bundled repository, read from its files without a sandbox."""
     grounds = []
-    for file in sorted((resources.files("duel.offline") / "repositories").iterdir(), key=lambda file: file.name):
+    for file in sorted((ROOT / "tools" / "recording" / "repositories").iterdir()):
         last: dict[str, str] = {}
         for commit in tomllib.loads(file.read_text("utf-8"))["commits"]:
             last |= commit.get("files", {})
