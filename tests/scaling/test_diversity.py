@@ -15,6 +15,7 @@ from duel import offline, settings
 from duel.bookkeeping import LeftOut
 from duel.execution.executor import Start
 from duel.offline.rules import row_words
+from duel.records import Message
 from duel.scaling import diversity, episodes, table
 from duel.scaling.phrasing import Phrasing
 from duel.scaling.plans import Ground, Place
@@ -52,12 +53,9 @@ def drawn_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> list[ScaledRow]:
 
     async def plans() -> list[ScaledRow]:
         rows = []
-        async for plan in episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
-            source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
-            made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
-            messages = [{"role": "user", "content": plan.request}]
-            row = {"id": plan.id, "messages": messages, "source": source, "made": made}
-            rows.append(ScaledRow.model_validate(row))
+        async for draft, _, _ in episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
+            [request] = draft.made["asked"]
+            rows.append(draft.model_copy(update={"messages": [Message(role="user", content=request)]}))
         return rows
 
     return asyncio.run(plans())
