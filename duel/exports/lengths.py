@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duel import history
+from duel.conversation import text_actions
 from duel.errors import ItemError, UserError
-from duel.exports import rewriting
 from duel.exports.example import Example
 from duel.exports.formats.base import Format, as_object, sequences
 from duel.records import Message
@@ -57,7 +57,7 @@ class Tokenizer(Estimate):
         self.name = name
 
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
-        """Tokens of one sequence as the chat template renders it; messages that it refuses are counted one by one."""
+        """Tokens of one sequence as the chat template renders it; messages that it refuses are estimated."""
         if isinstance(sequence, str):
             return len(self._tokenizer(sequence)["input_ids"])
         if self._tokenizer.chat_template:
@@ -66,11 +66,6 @@ class Tokenizer(Estimate):
                 rendered = self._tokenizer.apply_chat_template(sequence, tools=list(tools) or None, return_dict=False)
                 return len(rendered)
         return super().count(sequence, tools)
-
-    def _message(self, message: Mapping[str, Any]) -> int:
-        calls = json.dumps(message["tool_calls"], ensure_ascii=False) if message.get("tool_calls") else ""
-        text = f"{message.get('reasoning_content') or ''}{message.get('content') or ''}{calls}"
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ class Measure:
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
         rows = []
         for fields, part in zip(form.rows(example), form.rows_of(example), strict=True):
-            row = rewriting.as_reasoning(fields) if self.reasoning else fields
+            row = _as_reasoning(fields) if self.reasoning else fields
             rows.append(MeasuredRow({**row, **part.weights()} if self.weights else row, part, self._lengths(form, row)))
         return rows
 
@@ -132,7 +127,7 @@ class Measure:
                 break  # the task would be cut
             shorter = replace(example, messages=messages, native=native)
             written = (form.write(part) for part in form.rows_of(shorter))
-            rows = map(rewriting.as_reasoning, written) if self.reasoning else written
+            rows = map(_as_reasoning, written) if self.reasoning else written
             longest = max(max(self._lengths(form, row)) for row in rows)
             if longest <= limit:
                 return shorter
@@ -164,3 +159,18 @@ def figures(lengths: Iterable[int]) -> dict[str, Any]:
     quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99) if ordered}
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}
     return {"longest": max(ordered, default=0), **quantiles, "whole_at": whole}
+
+
+def _as_reasoning(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with each think block as the message's `reasoning_content`; null where a turn has none."""
+
+    def moved(message: Mapping[str, Any]) -> dict[str, Any]:
+        content = message.get("content") or ""
+        rest, thought = text_actions.without_thinking(content) if message["role"] == "assistant" else (content, "")
+        return {**message, "content": rest.lstrip("\n") if thought else content, "reasoning_content": thought or None}
+
+    def changed(value: Any) -> Any:
+        is_chat = isinstance(value, list) and value and all(isinstance(part, dict) and "role" in part for part in value)
+        return [moved(part) for part in value] if is_chat else value
+
+    return {key: changed(value) for key, value in row.items()}

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from duel.audit.contamination import Benchmarks
     from duel.exports.example import Example
     from duel.exports.handover import Handover
-    from duel.exports.rewriting import Scrubber, TokenBreaker
+    from duel.exports.quality import Scrubber, TokenBreaker
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """Write the sets. `named` are the options of the command line by name; `found` is one line a format."""
     from duel.audit.contamination import Benchmarks
-    from duel.exports import card, lengths, push, quality, rewriting, splits
+    from duel.exports import card, lengths, push, quality, splits
     from duel.exports.dataset import Export
     from duel.exports.handover import Handover
 
@@ -47,10 +47,10 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, asked.thought == "reasoning_content", asked.weights)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber = rewriting.Scrubber(workspace.secret())
+        scrubber = quality.Scrubber(workspace.secret())
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
-        breaker = rewriting.TokenBreaker(asked.chat_tokens)
+        breaker = quality.TokenBreaker(asked.chat_tokens)
         examples = choose(asked, settings, handover, benchmarks, (scrubber, breaker), examples)
         division = splits.divide(examples, shares, asked.group, asked.seed)
         handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
@@ -89,7 +89,6 @@ def _flags(parser: Parser) -> None:
     add("--group", default="repo", choices=("repo", "pr"), help="what stays whole in a split (default: repo)")
     add("--seed", type=int, default=0, help="seed of every draw (default: 0)")
     add("--max-per-repo", type=positive, metavar="N", help="examples of one repository at most")
-    add("--max-tokens", type=positive, metavar="N", help="leave out examples longer than this (estimated tokens)")
     add("--fit", type=positive, metavar="N", help="shorten histories so that each accepted turn is whole in N tokens")
     add("--tokenizer", default="", metavar="NAME", help="count with this model's tokenizer (a folder or a Hub name)")
     add(
@@ -134,7 +133,7 @@ def choose(
     examples: list[Example],
 ) -> list[Example]:
     """What is fit to train on, step by step; each step's counts must add up."""
-    from duel.exports import quality, rewriting
+    from duel.exports import quality
 
     steps = {"audit": quality.clean(settings, benchmarks)}
     told = asked.source and any(example.resolved is not None for example in examples)
@@ -148,14 +147,12 @@ def choose(
     if asked.chat_tokens != "none":
         steps["chat tokens"] = rewriters[1].step
     steps["copies"] = quality.unique
-    if asked.max_tokens:
-        steps["length"] = quality.within(asked.max_tokens)
     if asked.max_per_repo:
         steps["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
     if asked.balance:
         steps["balance"] = quality.balanced(asked.balance, asked.seed)
     if asked.thought != "text":
-        steps["thoughts"] = rewriting.in_think_blocks
+        steps["thoughts"] = quality.in_think_blocks
     for name, step in steps.items():
         examples = handover.through(name, examples, step)
     return handover.must_be_some(examples)

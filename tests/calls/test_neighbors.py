@@ -18,9 +18,9 @@ from duel.calls import Provider
 from duel.calls.lane import Lane
 from duel.calls.level import Level
 from duel.calls.neighbors import TTL_S, LeaseFile, SharedLevel, lease_path
-from duel.offline import endpoint
 from tests.calls.virtual import run
 from tests.conftest import ROOT
+from tests.offline.watched import endpoint
 
 
 @dataclass
