@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.leak_findings import BASE, LeakFinding
+from duel.audit.leak_findings import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
 from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
@@ -93,20 +93,20 @@ def claims(reply: str) -> list[Claim]:
     raise ItemError("unparsable", "the auditor's reply holds no list of claims", value=reply[:200])
 
 
-def findings(reply: str, answer: Answer, commit: Commit) -> list[LeakFinding]:
+def findings(reply: str, answer: Answer, commit: Commit) -> list[Leak]:
     """One finding for each claim of the turn whose quote does not stand in the conversation.
 
     Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
     """
-    text, where = answer.challenger, {"part": "record", "path": "", "line": 0}
+    text = answer.challenger
     read, said_so_far = ReplyIndex(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
     found = []
     for claim in claims(reply):
         stated = _comparable(claim.said)
         if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
-            start = read.find(claim.said)
-            place, in_code = read.place(start), read.in_code(start)
-            found.append(LeakFinding("claim", claim.said, start, place, where, 1.0, 0, BASE["claim"], in_code))
+            place, nowhere = read.place(read.find(claim.said)), {"part": "record", "path": "", "line": 0}
+            told = {"place": place, "pr_place": nowhere, "rarity": 1.0, "weight": BASE["claim"]}
+            found.append(Leak(kind="claim", value=claim.said, **told))
     return found
 
 
@@ -126,9 +126,9 @@ def without_claims(audit: Audit, settings: Settings) -> Audit:
     return _with_leaks(audit, [leak for leak in audit.leaks if leak.kind != "claim"], "", settings)
 
 
-def with_claims(audit: Audit, findings: Sequence[LeakFinding], settings: Settings) -> Audit:
+def with_claims(audit: Audit, findings: Sequence[Leak], settings: Settings) -> Audit:
     """`audit` with what the auditor of the settings found, in place of what an earlier one did."""
-    leaks = [*without_claims(audit, settings).leaks, *(finding.record() for finding in findings)]
+    leaks = [*without_claims(audit, settings).leaks, *findings]
     return _with_leaks(audit, leaks, settings.audit.auditor, settings)
 
 
