@@ -218,7 +218,7 @@ class Container(State):
         words = [back.name, "exec", "--workdir", self.place, *environment, self.name]
         words += ["timeout", "--signal=KILL", str(limits.seconds), "/bin/bash", "-c", command]
         outcome = supervise(
-            words,
+            lambda _told: words,
             replace(limits, seconds=limits.seconds + 10, memory_mb=1 << 20),
             merged=merged,
             environment={name: os.environ[name] for name in _CLIENT if name in os.environ},
