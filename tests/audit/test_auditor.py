@@ -67,7 +67,7 @@ def test_words_that_the_turn_does_not_hold_are_the_models_own() -> None:
     ],
 )
 def test_the_list_is_found_in_what_a_model_writes_around_it(text: str) -> None:
-    assert auditor.claims(text.replace("{claims}", reply((SAID, "q")))) == [auditor.Claim(SAID, "q")]
+    assert auditor.claims(text.replace("{claims}", reply((SAID, "q")))) == [(SAID, "q")]
 
 
 @pytest.mark.parametrize("text", ["", "Nothing to report.", '{"claims": 3}', '{"claims": [', '[{"said": "x"}]'])
