@@ -126,7 +126,7 @@ class Suspects(asking.AskingStage):
                 commit = self.workspace.commit(answer.instance_id)
             if commit is None or not answer.challenger:
                 continue
-            audit = auditor.without_claims(answer.audit("challenger") or Audit(), self.settings)
+            audit = auditor.with_claims(answer.audit("challenger") or Audit(), [], self.settings, "")
             if placement.obstacle(audit, self.settings) is None:
                 suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
                 ranked.append((path.stem, suspicion, audit.reworded))
@@ -184,7 +184,7 @@ class Suspect:
                     raise
             attempt += 1
         before = self.answer.audit("challenger") or Audit()
-        self.answer.examine("challenger", auditor.with_claims(before, findings, settings))
+        self.answer.examine("challenger", auditor.with_claims(before, findings, settings, settings.audit.auditor))
         self.stage.workspace.save(self.path, self.answer)
 
 
