@@ -1,18 +1,19 @@
-"""Pull requests out of parquet files, with DuckDB: looked up by instance id, read only where they are wanted.
+"""Pull requests out of parquet files: looked up by instance id, read only where they are wanted.
 
 Where an `instance_id` repeats, the last row counts (files in the order of their names, then rows), as it did for the
 builder of the trajectories.
 """
 
-import contextlib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from duel.conversation.diffs import changed_files
+from duel.conversation.record_files import decoder_of
 from duel.errors import SourceError
 from duel.records import Commit, Source
 from duel.sources.parquet_tables import ParquetTable, footer
@@ -21,11 +22,9 @@ NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
 # Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
 EXTRAS = tuple("hints_text interface FAIL_TO_PASS PASS_TO_PASS install_config meta image_name docker_image".split())
-# Rows of one look-up: of 20,000 rows of 50 KB, 2,000 wanted, 2.0 s at 100, 7.0 s at 50, and the memory was the same.
-WINDOW = 100
-# What DuckDB may take at first and at most. The limit doubles where it is reached: a query needs one row group, and
-# 1,000 such rows fit in 160 MB, but a file may have larger ones.
-MEMORY_MB, MOST_MEMORY_MB = 160, 6400
+# Rows are about 50 KB; a column chunk is read in pieces, since one of 1,000 rows is 50 MB.
+BATCH_ROWS, BUFFER_BYTES = 64, 1 << 20
+_CHANGED = re.compile(r"^\+\+\+ b/([^\t\r\n]+)", re.MULTILINE)
 
 
 class Head(NamedTuple):
@@ -37,102 +36,68 @@ class Head(NamedTuple):
 
 @dataclass
 class Pulls:
-    """A table of pull requests. `damaged` collects ids whose row cannot be read, with DuckDB's words."""
+    """A table of pull requests. `damaged` collects ids whose row cannot be read, and why."""
 
     table: ParquetTable
     damaged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        import duckdb
-
         self.paths = {name: self.table.fetch(name) for name in self.table.names}
         self.columns = {name: footer(path, name, NEEDED).columns for name, path in self.paths.items()}
-        # One thread: two hold two row groups at once, and ran out of 300 MB where one took 270 MB. Each query says its
-        # order; where DuckDB is to keep that of the rows as well, it takes 20 MB more.
-        config: dict[str, Any] = {"threads": 1, "temp_directory": "", "preserve_insertion_order": False}
-        self.database = duckdb.connect(":memory:", config=config)
-        self._allow(MEMORY_MB)
-        # Read ahead serves remote files; here it cost 50 MB and saved no time.
-        self.database.execute("SET disable_parquet_prefetching = true")
-        self.database.execute("SET TimeZone = 'UTC'")  # times read the same on every machine
-
-    def _allow(self, megabytes: int) -> None:
-        self.memory_mb = megabytes
-        self.database.execute(f"SET memory_limit = '{megabytes}MB'")
 
     def heads(self, ids: Collection[str]) -> dict[str, Head]:
         rows = self._rows(ids, ("instance_id", *Head._fields))
         return {row["instance_id"]: Head(*(_text(row.get(name)) for name in Head._fields)) for _, row in rows}
 
     def changed(self) -> dict[str, list[str]]:
-        sql = (
-            r"SELECT instance_id, regexp_extract_all(patch, '(?m)^\+\+\+ b/([^\t\r\n]+)', 1)"
-            " FROM read_parquet(?, file_row_number = true)"
-            " WHERE instance_id IS NOT NULL AND patch IS NOT NULL ORDER BY file_row_number"
-        )
-        return dict(row for name, path in self.paths.items() for row in self._execute(name, sql, [_literal(path)]))
+        """The paths that each pull request changes."""
+        rows = self._rows(None, ("instance_id", "patch"))
+        return {row["instance_id"]: _CHANGED.findall(_text(row["patch"])) for _, row in rows}
 
     def commits(self, ids: Collection[str]) -> Iterator[Commit]:
         for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
             yield _commit(row, source)
 
-    def _rows(self, ids: Collection[str], columns: Sequence[str]) -> Iterator[tuple[Source, Mapping[str, Any]]]:
-        for name, rows in self._locate(ids).items():
-            there = [column for column in columns if column in self.columns[name]]
-            for start in range(0, len(rows), WINDOW):
-                for number, row in self._read(name, rows[start : start + WINDOW], there):
-                    yield Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number), row
-
-    def _locate(self, ids: Collection[str]) -> dict[str, list[tuple[int, str]]]:
+    def _rows(self, ids: Collection[str] | None, columns: Sequence[str]) -> Iterator[tuple[Source, dict[str, Any]]]:
+        """The last row of each of these ids, of every id for None."""
         last: dict[str, tuple[str, int]] = {}
-        for name, path in self.paths.items():
-            sql = (
-                "SELECT instance_id, file_row_number FROM read_parquet(?, file_row_number = true) "
-                "SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS instance_id) USING (instance_id) ORDER BY file_row_number"
-            )
-            for instance_id, row in self._execute(name, sql, [_literal(path), list(ids)]):
-                last[instance_id] = (name, row)
-        places: dict[str, list[tuple[int, str]]] = {name: [] for name in self.paths}
-        for instance_id, (name, row) in last.items():
-            places[name].append((row, instance_id))
-        return {name: sorted(rows) for name, rows in places.items()}
+        for name in self.paths:
+            for number, row in self._read(name, ["instance_id"]):
+                with suppress(UnicodeDecodeError):
+                    last[_plain(row["instance_id"]) or ""] = (name, number)
+        for name, known in self.columns.items():
+            rows = {n: key for key, (file, n) in last.items() if file == name and key and (ids is None or key in ids)}
+            for number, row in self._read(name, [column for column in columns if column in known], rows):
+                source = Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number)
+                try:
+                    yield source, {column: _plain(value) for column, value in row.items()}
+                except UnicodeDecodeError as error:
+                    self.damaged[rows[number]] = f"{name} row {number}: {error}"
 
     def _read(
-        self, name: str, wanted: list[tuple[int, str]], columns: Sequence[str]
+        self, name: str, columns: list[str], wanted: Mapping[int, str] | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The wanted rows of one file; where one of them breaks the query, the others are still read."""
-        chosen = ", ".join(f'to_json("{c}")' if c in EXTRAS else f'CAST("{c}" AS VARCHAR)' for c in columns)
-        sql = (
-            f"SELECT file_row_number, {chosen} FROM read_parquet(?, file_row_number = true) "  # noqa: S608 - own names
-            "WHERE file_row_number BETWEEN ? AND ? "  # lets DuckDB pass over row groups
-            "AND file_row_number IN (SELECT unnest(?::BIGINT[])) ORDER BY file_row_number"
-        )
-        numbers = [row for row, _ in wanted]
-        try:
-            rows = self._execute(name, sql, [_literal(self.paths[name]), numbers[0], numbers[-1], numbers])
-        except SourceError as error:
-            if len(wanted) == 1:
-                self.damaged[wanted[0][1]] = f"{name} row {numbers[0]}: {error.value}"
-                return
-            middle = len(wanted) // 2
-            yield from self._read(name, wanted[:middle], columns)
-            yield from self._read(name, wanted[middle:], columns)
-            return
-        for number, *values in rows:
-            yield number, dict(zip(columns, values, strict=True))
+        """(number, Arrow's values by column) of the wanted rows. A row group that breaks costs the rest of its rows."""
+        import pyarrow
+        import pyarrow.parquet as pq
 
-    def _execute(self, name: str, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        import duckdb
-
-        try:
-            return list(self.database.execute(sql, parameters).fetchall())
-        except duckdb.OutOfMemoryException as error:
-            if self.memory_mb >= MOST_MEMORY_MB:
-                raise SourceError("the pull requests need too much memory", where=name, value=error) from None
-            self._allow(2 * self.memory_mb)
-            return self._execute(name, sql, parameters)
-        except (duckdb.Error, UnicodeDecodeError) as error:
-            raise SourceError("the pull requests cannot be read", where=name, value=error) from None
+        behind = 0
+        with pq.ParquetFile(self.paths[name], buffer_size=BUFFER_BYTES) as file:
+            for group in range(file.num_row_groups):
+                row, behind = behind, behind + file.metadata.row_group(group).num_rows
+                if wanted is not None and wanted.keys().isdisjoint(range(row, behind)):
+                    continue
+                try:
+                    for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
+                        for at in range(batch.num_rows):
+                            if wanted is None or row + at in wanted:
+                                yield row + at, {column: batch.column(column)[at] for column in columns}
+                        row += batch.num_rows
+                except (pyarrow.ArrowException, OSError) as error:
+                    if wanted is None:
+                        raise SourceError("the pull requests cannot be read", where=name, value=error) from None
+                    lost = wanted.keys() & range(row, behind)
+                    self.damaged |= {wanted[number]: f"{name} row {number}: {error}" for number in sorted(lost)}
 
 
 def _commit(row: Mapping[str, Any], source: Source) -> Commit:
@@ -142,11 +107,10 @@ def _commit(row: Mapping[str, Any], source: Source) -> Commit:
     extras: dict[str, Any] = {}
     for name in EXTRAS:
         if row.get(name) is not None:
-            # A string that holds a list or an object as JSON is that list or object.
-            value = extras[name] = orjson.loads(row[name])
-            if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-                with contextlib.suppress(ValueError):
-                    extras[name] = orjson.loads(value)
+            extras[name] = orjson.loads(orjson.dumps(row[name], default=str))
+            if isinstance(row[name], str) and row[name].lstrip()[:1] in ("[", "{"):
+                with suppress(ValueError):  # it holds a list or an object as JSON
+                    extras[name] = orjson.loads(row[name])
     return Commit(
         instance_id=told["instance_id"],
         repo=told["repo"],
@@ -164,9 +128,10 @@ def _commit(row: Mapping[str, Any], source: Source) -> Commit:
     )
 
 
-def _literal(path: Path) -> str:
-    """A path for read_parquet, which takes a glob: its special characters stand for themselves."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path))
+def _plain(value: Any) -> Any:
+    """What an Arrow value holds. Raises UnicodeDecodeError: parquet does not check that text is UTF-8."""
+    decode = decoder_of(value.type)
+    return decode(value.as_py()) if decode else value.as_py()
 
 
 def _text(value: Any) -> str:

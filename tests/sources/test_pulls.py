@@ -68,7 +68,7 @@ def test_nulls_and_other_types_become_plain_values(tmp_path: Path) -> None:
     found = mirrored(tmp_path, ["o__r-1", "o__r-2"])
     assert found["o__r-1"].pull_number == 1  # from the id
     assert found["o__r-1"].license == ""
-    assert found["o__r-1"].created_at == "2024-01-02 03:04:05+00"
+    assert found["o__r-1"].created_at == "2024-01-02 03:04:05+00:00"
     assert "hints_text" not in (found["o__r-1"].model_extra or {})
     assert found["o__r-2"].files == []
 
