@@ -25,6 +25,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -334,7 +335,8 @@ def kills(table: Table, folder: Path, count: int, seed: int) -> None:
             share = (count + position) // len(models)
             for _ in range(share):
                 moment = stand_in.stats()["requests"] + draw.randrange(1, max(2, calls[script] // (share + 1)))
-                kill_when(lambda at=moment: stand_in.stats()["requests"] >= at, script, work, stand_in.base_url)
+                reached = partial(lambda at: stand_in.stats()["requests"] >= at, moment)
+                kill_when(reached, script, work, stand_in.base_url)
             allowed += share * concurrency * models[script]
             ran = run(script, work, stand_in.base_url)
             if ran.code:

@@ -119,12 +119,9 @@ async def measure_requests(count: int) -> None:
     machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
-        async for plan in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
-            source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
-            made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
-            messages = [{"role": "user", "content": plan.request}]
-            row = {"id": str(plan.number), "messages": messages, "source": source, "made": made}
-            rows.append(ScaledRow.model_validate(row))
+        async for row, _, _ in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
+            messages = [{"role": "user", "content": row.made["asked"][0]}]
+            rows.append(ScaledRow.model_validate({**row.model_dump(), "messages": messages}))
     finally:
         await machine.close()
         shutil.rmtree(workspace.root)
@@ -146,7 +143,7 @@ def measure_pairs(repositories: list[str]) -> None:
 
 def measure_splits(folder: Path) -> None:
     """Share of the rows outside train that share a repository, a commit or a parent with one of train."""
-    sources = {}
+    sources: dict[str, ScaledRow] = {}
     for path in folder.glob("training-data/scaled/*/*.jsonl"):
         if path.parent.name != "combined":
             sources |= {row.id: row for row in map(ScaledRow.of_line, path.read_bytes().splitlines())}
