@@ -28,7 +28,7 @@ from duel import offline, settings  # noqa: E402
 from duel.bookkeeping import LeftOut  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
-from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes  # noqa: E402
+from duel.scaling import augmentation, code_pairs, diversity, episodes  # noqa: E402
 from duel.scaling.agent_tools import Toolset  # noqa: E402
 from duel.scaling.phrasing import Phrasing  # noqa: E402
 from duel.scaling.scaled_rows import ScaledRow  # noqa: E402
@@ -73,7 +73,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     same = 0
     try:
         for row in rows:
-            tools = Toolset() if row.tools == agent_tools.ours() else agent_tools.of_declared(row.tools)
+            tools = Toolset(row.tools)
             parent = augmentation.Parent(row, tools, episodes.beats_of(row, tools))
             calls = [call for beat in parent.beats for call in beat.calls]
             seen, _ = await episodes.again(machine, parent.start, calls)

@@ -72,8 +72,6 @@ class Handover:
         """What was left out, as rows of report/dropped.jsonl; a lone surrogate becomes a question mark."""
         rows = list[Mapping[str, Any]]()
         for step, one in self.left_out:
-            name, detail = (
-                text.encode("utf-8", "replace").decode() for text in (one.instance_id, f"{step}: {one.detail}")
-            )
-            rows.append({"file": one.id, "instance_id": name, "reason": one.reason, "detail": detail})
+            told = {"instance_id": one.instance_id, "reason": one.reason, "detail": f"{step}: {one.detail}"}
+            rows.append({"file": one.id} | {key: v.encode("utf-8", "replace").decode() for key, v in told.items()})
         return rows

@@ -10,7 +10,7 @@ from duel import history
 from duel.conversation import text_actions
 from duel.errors import ItemError, UserError
 from duel.exports.example import Example
-from duel.exports.formats.base import Format, as_object, sequences
+from duel.exports.formats.base import Format, Row, as_object, sequences
 from duel.records import Message
 
 WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
@@ -102,9 +102,24 @@ class Measure:
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
         rows = []
         for fields, part in zip(form.rows(example), form.rows_of(example), strict=True):
-            row = _as_reasoning(fields) if self.reasoning else fields
+            row = self._as_written(fields)
             rows.append(MeasuredRow({**row, **part.weights()} if self.weights else row, part, self._lengths(form, row)))
         return rows
+
+    def _as_written(self, row: Row) -> Row:
+        """With `reasoning`, each think block as the message's `reasoning_content`; null where a turn has none."""
+
+        def moved(message: Mapping[str, Any]) -> Row:
+            content = message.get("content") or ""
+            rest, thought = text_actions.without_thinking(content) if message["role"] == "assistant" else (content, "")
+            text = rest.lstrip("\n") if thought else content
+            return {**message, "content": text, "reasoning_content": thought or None}
+
+        def changed(value: Any) -> Any:
+            chat = isinstance(value, list) and value and all(isinstance(one, dict) and "role" in one for one in value)
+            return [moved(message) for message in value] if chat else value
+
+        return {key: changed(value) for key, value in row.items()} if self.reasoning else row
 
     def _lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
         tools = as_object(row["tools"]) if row.get("tools") else ()
@@ -126,9 +141,8 @@ class Measure:
             if example.lost or messages is None or native is None:
                 break  # the task would be cut
             shorter = replace(example, messages=messages, native=native)
-            written = (form.write(part) for part in form.rows_of(shorter))
-            rows = map(_as_reasoning, written) if self.reasoning else written
-            longest = max(max(self._lengths(form, row)) for row in rows)
+            written = [self._as_written(form.write(part)) for part in form.rows_of(shorter)]
+            longest = max(max(self._lengths(form, row)) for row in written)
             if longest <= limit:
                 return shorter
             # Whole turns go: what is left can be far below the room that it was given.
@@ -159,18 +173,3 @@ def figures(lengths: Iterable[int]) -> dict[str, Any]:
     quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99) if ordered}
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}
     return {"longest": max(ordered, default=0), **quantiles, "whole_at": whole}
-
-
-def _as_reasoning(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with each think block as the message's `reasoning_content`; null where a turn has none."""
-
-    def moved(message: Mapping[str, Any]) -> dict[str, Any]:
-        content = message.get("content") or ""
-        rest, thought = text_actions.without_thinking(content) if message["role"] == "assistant" else (content, "")
-        return {**message, "content": rest.lstrip("\n") if thought else content, "reasoning_content": thought or None}
-
-    def changed(value: Any) -> Any:
-        is_chat = isinstance(value, list) and value and all(isinstance(part, dict) and "role" in part for part in value)
-        return [moved(part) for part in value] if is_chat else value
-
-    return {key: changed(value) for key, value in row.items()}

@@ -151,7 +151,7 @@ def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[tuple[in
             siblings[row.source.name, row.source.revision].append(row)
     for number in range(count if order else 0):
         row = order[number % len(order)]
-        tools = agent_tools.of_declared(row.tools) if row.tools != agent_tools.ours() else Toolset()
+        tools = Toolset(row.tools)
         beats = episodes.beats_of(row, tools) if "needs" in row.made else []
         near = siblings[row.source.name, row.source.revision]
         yield number, Parent(row, tools, beats, near), random.Random(f"{seed}/{number}/{row.id}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BATCH, BATCH_BYTES = 500, 4_000_000
+BATCH_BYTES = 2_000_000
 ALONE = 30_000_000  # bytes of rows that one process reads; from there on it pays to start others
 
 
@@ -87,16 +87,11 @@ def processes() -> int:
 
 def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
     for kind, path in files:
-        number, lines, size = 1, list[bytes](), 0
+        number = 1
         with path.open("rb") as file:
-            for line in file:
-                lines.append(line)
-                size += len(line)
-                if len(lines) >= BATCH or size >= BATCH_BYTES:
-                    yield kind, path.name, number, lines
-                    number, lines, size = number + len(lines), [], 0
-        if lines or number == 1:
-            yield kind, path.name, number, lines
+            while (lines := file.readlines(BATCH_BYTES)) or number == 1:
+                yield kind, path.name, number, lines
+                number += len(lines) or 1
 
 
 _checks: RowChecks

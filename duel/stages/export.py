@@ -68,8 +68,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         say(f"{breaker.broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
     lines = [format.line() for format in written]
     if asked.push:
-        agree, names = push.asker(asked.yes), sorted(export.files)
-        lines.append(push.push(export.folder, names, asked.push, workspace, public=asked.public, agree=agree))
+        told = {"public": asked.public, "yes": asked.yes}
+        lines.append(push.push(export.folder, sorted(export.files), asked.push, workspace.root, **told))
     return Result("export", found=lines)
 
 
