@@ -97,7 +97,7 @@ class MiningAccount:
         formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
         say(f"{self.sessions:,} sessions in {self.files:,} files ({formats or 'none'})")
         seen = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common() if count)
-        say(f"  in them {seen or 'nothing'}")
+        say(f"  in them {seen}" if seen else "  nothing in them")
         say(f"{self.taken:,} sessions taken, {self.turns:,} turns, {self.commits:,} with the commit that followed")
         titles = "left out", "eligible part ended by", "passed over", "scrubbed"
         for title, counter in zip(titles, (self.left, self.ends, self.notes, self.scrubbed), strict=True):
