@@ -1,4 +1,7 @@
-"""What people's votes make of the panel's verdict: the corrected margin and its bound, where it errs, who votes how."""
+"""What people's votes make of the panel's verdict: the corrected margin and its bound, where it errs, who votes how.
+
+With `[review] weight = "require"` the gate speaks of people's estimate in place of the panel's.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,9 +12,12 @@ import numpy as np
 
 from duel.judging.agreement import krippendorff_alpha, same_winner, winner
 from duel.judging.columns import Flags, Floats
+from duel.judging.gate import at_least
 from duel.judging.scoring import mean
 from duel.judging.statistics import finite
-from duel.records import DIMENSIONS, Score
+from duel.judging.verdict_figures.certainty import thresholds
+from duel.records import DIMENSIONS, Gate, Score, Verdict
+from duel.records.decision import Decision
 from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.text import shorten
 from duel.review import estimator
@@ -185,3 +191,73 @@ def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
         self_agreement=finite(self_agreement),
         with_panel=finite(same_winner(deltas + 0.5, labeled.panel + 0.5)),
     )
+
+
+def weighed(verdict: Verdict, people: People, settings: Settings, scores: Floats | None = None) -> Verdict:
+    """`verdict` with `people` in it, as `[review] weight` asks; `scores` (T,) are the panel's, for the what-if table.
+
+    With "require" margin, bound and the bound with the missing votes made good are all people's: a challenger is
+    accepted only where they hold, and the decision is `undecided` under `labels_min` labeled pull requests.
+    """
+    weight = settings.review.weight
+    if weight == "none" or (weight == "report" and not people.labels):
+        return verdict
+    what_if = verdict.what_if
+    wished = [row.final_min for row in people.final_min if row.final_min is not None]
+    if scores is not None and wished:  # a row for every `final_min` that people's votes support
+        what_if = what_if.model_copy(update={"thresholds": thresholds(scores, settings, wished)})
+    found = verdict.model_copy(update={"people": people, "what_if": what_if})
+    if weight != "require":
+        return found
+    gates = _gates_at(verdict, people, settings, settings.duel.win_margin)
+    decision = _decision(gates, people)
+    margins = [
+        row.model_copy(update={"decision": _decision(_gates_at(verdict, people, settings, row.win_margin), people)})
+        for row in what_if.margins
+    ]
+    return found.model_copy(
+        update={
+            "gates": gates,
+            "accepted": decision == "accepted",
+            "decision": decision,
+            "why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)],
+            "what_if": what_if.model_copy(update={"margins": margins}),
+        }
+    )
+
+
+def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: float) -> list[Gate]:
+    """The verdict's gates with those on the panel's margin and bounds replaced by people's."""
+    missing, panel = people.lcb, verdict.missing.lcb if verdict.missing else None
+    if missing is not None and panel is not None and verdict.lcb is not None:
+        # It rests on parsed turns like the panel's, and so it loses what the missing votes take from that.
+        missing += min(0.0, panel - verdict.lcb)
+    own = {
+        "margin": at_least("people_margin", people.margin, win_margin),
+        "lcb": at_least("people_lcb", people.lcb, win_margin / 200 if settings.duel.margin_bound else 0.0),
+        "missing_votes": at_least("people_missing", missing, 0.0),
+    }
+    for gate in (own["lcb"], own["missing_votes"]):
+        gate.held = gate.held and people.decision != "undecided" and gate.value is not None and gate.value > 0
+    return [own.get(gate.name, gate) for gate in verdict.gates]
+
+
+def _decision(gates: list[Gate], people: People) -> Decision:
+    if all(gate.held for gate in gates):
+        return "accepted"
+    few = any(gate.name == "clusters" and not gate.held for gate in gates)
+    return "undecided" if few or people.decision == "undecided" else "rejected"
+
+
+def _told(people: People, gates: list[Gate]) -> list[str]:
+    told = {
+        "ahead": "People's votes show that the challenger is ahead.",
+        "not-shown": "People's votes do not show that the challenger is ahead.",
+        "undecided": f"People have voted on {people.clusters} pull requests, too few to decide on.",
+    }
+    failed = {gate.name for gate in gates if not gate.held} if people.decision == "ahead" else set()
+    more = {
+        "people_margin": "The margin by people's votes is under the one that is asked for.",
+        "people_missing": "With the missing votes made good, people's bound is not above 0.",
+    }
+    return [told[people.decision], *(sentence for name, sentence in more.items() if name in failed)]

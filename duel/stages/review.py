@@ -34,8 +34,7 @@ from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.records import Answer, Score
-    from duel.review.ballot_box import BallotBox, Taken
-    from duel.review.ballots import Ballot
+    from duel.review.ballots import Ballot, BallotBox, Taken
     from duel.review.showings import Showing
 
 COUNT = 100
@@ -58,8 +57,7 @@ def run(
 
     Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
     """
-    from duel.review.ballot_box import read_showings, read_votes
-    from duel.review.ballots import STAND_INS, stand_in_casts
+    from duel.review.ballots import STAND_INS, read_showings, read_votes, stand_in_casts
     from duel.review.review_page import page as page_of
 
     scores = judged(workspace, settings)
@@ -91,7 +89,7 @@ def serve(
     port: int | None,
     until: Callable[[str], None],
 ) -> Result:
-    from duel.review.ballot_box import read_votes
+    from duel.review.ballots import read_votes
     from duel.review.review_page import page
     from duel.review.review_server import serving
 
@@ -132,7 +130,7 @@ def drawn_for(
     rater: str, count: int, browse: Sequence[str], workspace: Workspace, settings: Settings, scores: Sequence[Score]
 ) -> list[Ballot]:
     """The ballots of `rater`; what is not drawn yet is drawn, and kept before anyone sees it."""
-    from duel.review.ballot_box import add_showings, read_showings
+    from duel.review.ballots import add_showings, read_showings
     from duel.review.showings import browse_for, draw_for
 
     turns = {score.file: score.instance_id for score in scores}
@@ -167,7 +165,7 @@ def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing
 
 
 def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
-    from duel.review.ballot_box import BallotBox
+    from duel.review.ballots import BallotBox
 
     return BallotBox(workspace, {ballot.id: ballot for ballot in shown})
 
@@ -190,7 +188,7 @@ def rows_of(file: Path) -> list[object]:
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:
-    from duel.review.ballot_box import read_votes
+    from duel.review.ballots import read_votes
     from duel.review.calibration import calibrate
 
     damage: list[ItemError] = []

@@ -200,9 +200,8 @@ def decide(panel: Panel, case: Case) -> Verdict:
 
     from duel.judging import gate, looks
     from duel.refining import refine_figures
-    from duel.review.ballot_box import read_votes
-    from duel.review.calibration import calibrate
-    from duel.review.weighing import weighed
+    from duel.review.ballots import read_votes
+    from duel.review.calibration import calibrate, weighed
 
     workspace, settings = panel.workspace, panel.settings
     earlier: Sequence[Mapping[str, Any]] = case.earlier
