@@ -25,6 +25,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -318,8 +319,8 @@ def kill_when(moment: Callable[[], bool], script: str, work: Path, url: str) -> 
 
 def kills(table: Table, folder: Path, count: int, seed: int) -> None:
     """kill -9 at random moments across king.py, ch.py and validate.py, against the stand-in endpoint."""
-    from duel import offline
     from duel.workspace import Workspace
+    from tests.offline import watched
 
     turns, concurrency, draw = 150, 8, random.Random(seed)
     work = workspace(folder / "kills", turns, concurrency=concurrency, size=3000)
@@ -329,12 +330,13 @@ def kills(table: Table, folder: Path, count: int, seed: int) -> None:
     models = {"king.py": 1, "ch.py": 1, "validate.py": 3}
     calls = {"king.py": turns, "ch.py": turns, "validate.py": 6 * turns}
     allowed = 0
-    with offline.endpoint(latency_s=0.02) as stand_in:
+    with watched.endpoint(latency_s=0.02) as stand_in:
         for position, script in enumerate(models):
             share = (count + position) // len(models)
             for _ in range(share):
                 moment = stand_in.stats()["requests"] + draw.randrange(1, max(2, calls[script] // (share + 1)))
-                kill_when(lambda at=moment: stand_in.stats()["requests"] >= at, script, work, stand_in.base_url)
+                reached = partial(lambda at: stand_in.stats()["requests"] >= at, moment)
+                kill_when(reached, script, work, stand_in.base_url)
             allowed += share * concurrency * models[script]
             ran = run(script, work, stand_in.base_url)
             if ran.code:

@@ -25,9 +25,8 @@ import orjson
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from duel.offline import endpoint  # noqa: E402
-from duel.offline.loopback import StandIn  # noqa: E402
 from duel.workspace import Workspace  # noqa: E402
+from tests.offline.watched import StandIn, endpoint  # noqa: E402
 from tests.stages.conftest import SETTINGS, commit, prompt  # noqa: E402
 
 NODES = 3

@@ -121,7 +121,7 @@ def measure_rows(count: int, formats: str) -> None:
         dropped = [json.loads(line) for line in (out / "dropped.jsonl").read_text().splitlines()]
         print("dropped", dict(Counter(row["reason"] for row in dropped)))
         gone = {row["file"] for row in dropped}
-        got, of = Counter(), Counter()
+        got, of = Counter[float](), Counter[float]()
         for copy, (original, share) in copies.items():
             of[share] += 1
             got[share] += copy in gone or original in gone
@@ -139,6 +139,8 @@ def honest_commands() -> Iterator[str]:
         *REAL.glob("public/*.jsonl"),
     ]:
         for row in record_files.records(path):
+            if isinstance(row, record_files.Hole):
+                continue
             try:
                 example = trajectories.example_of(row, "x#0")
                 entries = [*dialogue.parse(example.messages), *dialogue.parse(example.native)]

@@ -28,7 +28,7 @@ from duel import offline, settings  # noqa: E402
 from duel.bookkeeping import LeftOut  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
-from duel.scaling import agent_tools, augmentation, code_pairs, diversity, episodes  # noqa: E402
+from duel.scaling import augmentation, code_pairs, diversity, episodes  # noqa: E402
 from duel.scaling.agent_tools import Toolset  # noqa: E402
 from duel.scaling.phrasing import Phrasing  # noqa: E402
 from duel.scaling.scaled_rows import ScaledRow  # noqa: E402
@@ -73,7 +73,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     same = 0
     try:
         for row in rows:
-            tools = Toolset() if row.tools == agent_tools.ours() else agent_tools.of_declared(row.tools)
+            tools = Toolset(row.tools)
             parent = augmentation.Parent(row, tools, episodes.beats_of(row, tools))
             calls = [call for beat in parent.beats for call in beat.calls]
             seen, _ = await episodes.again(machine, parent.start, calls)
@@ -119,12 +119,9 @@ async def measure_requests(count: int) -> None:
     machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
-        async for plan in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
-            source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
-            made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
-            messages = [{"role": "user", "content": plan.request}]
-            row = {"id": str(plan.number), "messages": messages, "source": source, "made": made}
-            rows.append(ScaledRow.model_validate(row))
+        async for row, _, _ in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
+            messages = [{"role": "user", "content": row.made["asked"][0]}]
+            rows.append(ScaledRow.model_validate({**row.model_dump(), "messages": messages}))
     finally:
         await machine.close()
         shutil.rmtree(workspace.root)
@@ -146,7 +143,7 @@ def measure_pairs(repositories: list[str]) -> None:
 
 def measure_splits(folder: Path) -> None:
     """Share of the rows outside train that share a repository, a commit or a parent with one of train."""
-    sources = {}
+    sources: dict[str, ScaledRow] = {}
     for path in folder.glob("training-data/scaled/*/*.jsonl"):
         if path.parent.name != "combined":
             sources |= {row.id: row for row in map(ScaledRow.of_line, path.read_bytes().splitlines())}

@@ -229,7 +229,7 @@ def plant(kind: str, turn: Turn, commit: Commit, rng: random.Random, common) -> 
 def act(kind: str, turn: Turn, commit: Commit, rng: random.Random) -> tuple[str, str] | None:
     """(fact, the turn with a command, or a thought, that only somebody with the pull request would give)."""
     seen = "\n".join([*(message.content for message in turn.history), commit.issue]).casefold()
-    texts = {file.path: [] for file in commit.files}
+    texts: dict[str, list[pull_facts.DiffLine]] = {file.path: [] for file in commit.files}
     for line in pull_facts.diff_lines("patch", commit.patch):
         texts.setdefault(line.path, []).append(line)
     old = {path: [line for line in lines if line.sign != "+"] for path, lines in texts.items()}

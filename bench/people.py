@@ -125,14 +125,13 @@ def measure_raters(world: World, raters: int, draws: int) -> tuple[float, float,
 def told(panel: np.ndarray, said: np.ndarray, chance: np.ndarray, pulls: np.ndarray) -> Labeled:
     """What `calibrate` makes of records, made from arrays."""
     return Labeled(
-        turns=[str(turn) for turn in range(TURNS)],
+        scores=[],
         clusters=pulls.astype(str),
         keys=np.arange(5),
         panel=panel,
         panel_by_metric=np.zeros((TURNS, 5)),
         judges=[],
         judged=np.zeros((TURNS, 0)),
-        reasons=[],
         raters=[str(rater) for rater in range(said.shape[1])],
         said=said,
         chance=chance,

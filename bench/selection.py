@@ -42,6 +42,8 @@ POINTS = {0: 50.0, 1: 0.0, 2: 100.0}
 class Rules:
     """Judges of planted quality, without a wire; counts what is asked."""
 
+    stopped = False
+
     def __init__(self) -> None:
         self.asked = 0
 

@@ -98,7 +98,13 @@ def call(draw: random.Random) -> tuple[str, dict[str, Any], str, dict[str, Any]]
         arguments = {"file_path": path, "old_string": old, "new_string": old.upper()}
         return "Edit", arguments, f"The file {path} has been updated.", {"filePath": path, "originalFile": source}
     if kind == 2:
-        outcome = {"type": "create", "filePath": path, "content": source, "originalFile": None, "structuredPatch": []}
+        outcome: dict[str, Any] = {
+            "type": "create",
+            "filePath": path,
+            "content": source,
+            "originalFile": None,
+            "structuredPatch": [],
+        }
         return "Write", {"file_path": path, "content": source}, f"File created at: {path}", outcome
     output = "\n".join(prose(draw, 10) for _ in range(80))
     return "Bash", {"command": f"grep -rn {draw.choice(WORDS)} src"}, output, {"stdout": output, "stderr": ""}

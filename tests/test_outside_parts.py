@@ -10,10 +10,10 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from duel import offline
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline import watched
 
 Program = Callable[..., Finished]
 
@@ -81,7 +81,7 @@ def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
     )
     for stage in ("prompt", "king", "ch"):
         script(stage, "--offline", "--workspace", tmp_path)
-    with offline.endpoint() as stand_in:
+    with watched.endpoint() as stand_in:
         online = {"CHUTES_BASE_URL": stand_in.base_url, "PYTHONPATH": toys}
         alone = script("validate", "--workspace", tmp_path, code=2, CHUTES_BASE_URL=stand_in.base_url)
         assert "unknown judge" in alone.err

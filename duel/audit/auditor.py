@@ -5,13 +5,14 @@ turns; the model is asked of the most suspicious ones. Its word alone counts for
 the conversation, and a claim must really stand in the turn.
 """
 
+import contextlib
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.leak_findings import BASE, LeakFinding
+from duel.audit.leak_findings import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
 from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
@@ -28,13 +29,6 @@ _CONCLUDES = re.compile(
     r"|fails to|forgets? to|never|wrongly|incorrectly|actually)\b",
     re.IGNORECASE,
 )
-
-
-class Claim(NamedTuple):
-    """What the model says that the turn states, and the line from which it says that it follows ("": none)."""
-
-    said: str
-    quote: str
 
 
 def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_score: float) -> float:
@@ -77,44 +71,37 @@ def question(answer: Answer, commit: Commit, mark: str, room: int) -> list[Messa
     return [Message(role="user", content=prompts.load("auditor").render(mark=mark, **fenced))]
 
 
-def claims(reply: str) -> list[Claim]:
-    """The claims in a model's reply. Raises ItemError (`unparsable`) where it holds no list of them."""
-    import orjson
+def claims(reply: str) -> list[tuple[str, str]]:
+    """What the model says that the turn states, each with the line from which it says that it follows ("": none).
 
+    Raises ItemError (`unparsable`) where the reply holds no list of claims.
+    """
     for found in re.finditer(r"\{\s*\"claims\"", reply):
-        for end in reversed([match.end() for match in re.finditer(r"\}", reply)][-200:]):
-            try:
-                rows = orjson.loads(reply[found.start() : end])["claims"]
-            except (ValueError, KeyError):
-                continue
+        with contextlib.suppress(ValueError, RecursionError):
+            rows = json.JSONDecoder().raw_decode(reply, found.start())[0]["claims"]
             if isinstance(rows, list):
                 told = [row for row in rows if isinstance(row, dict)]
-                return [Claim(*(str(row.get(name) or "").strip() for name in Claim._fields)) for row in told]
+                return [(str(row.get("said") or "").strip(), str(row.get("quote") or "").strip()) for row in told]
     raise ItemError("unparsable", "the auditor's reply holds no list of claims", value=reply[:200])
 
 
-def findings(reply: str, answer: Answer, commit: Commit) -> list[LeakFinding]:
+def findings(reply: str, answer: Answer, commit: Commit) -> list[Leak]:
     """One finding for each claim of the turn whose quote does not stand in the conversation.
 
     Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
     """
-    text, where = answer.challenger, {"part": "record", "path": "", "line": 0}
-    read, said_so_far = ReplyIndex(text), _comparable("\n".join([*(m.content for m in answer.messages), commit.issue]))
+    read, nowhere = ReplyIndex(answer.challenger), {"part": "record", "path": "", "line": 0}
+    text = _comparable(answer.challenger)
+    conversation = _comparable("\n".join([*(message.content for message in answer.messages), commit.issue]))
     found = []
-    for claim in claims(reply):
-        stated = _comparable(claim.said)
-        if len(stated) >= LEAST_QUOTE and stated in _comparable(text) and not _stands(claim.quote, said_so_far):
-            start = read.find(claim.said)
-            place, in_code = read.place(start), read.in_code(start)
-            found.append(LeakFinding("claim", claim.said, start, place, where, 1.0, 0, BASE["claim"], in_code))
+    for said, quote in claims(reply):
+        # The parts of a quote are joined by dots of omission, and each must stand there.
+        parts = [_comparable(part) for part in re.split(r"\s*(?:\.\.\.|…|\[\.\.\.\])\s*", quote)]
+        stands = max(map(len, parts)) >= LEAST_QUOTE and all(part in conversation for part in parts)
+        if len(stated := _comparable(said)) >= LEAST_QUOTE and stated in text and not stands:
+            told = {"place": read.place(read.find(said)), "pr_place": nowhere, "rarity": 1.0, "weight": BASE["claim"]}
+            found.append(Leak(kind="claim", value=said, **told))
     return found
-
-
-def _stands(quote: str, conversation: str) -> bool:
-    """True where each part of a quote (parts are joined by dots of omission) stands in the conversation."""
-    parts = [_comparable(part) for part in re.split(r"\s*(?:\.\.\.|…|\[\.\.\.\])\s*", quote)]
-    told = [part for part in parts if part]
-    return max(map(len, told), default=0) >= LEAST_QUOTE and all(part in conversation for part in told)
 
 
 def _comparable(text: str) -> str:
@@ -122,17 +109,9 @@ def _comparable(text: str) -> str:
     return re.sub(r"[\s`\"'“”‘’]+", " ", plain(chat_tokens.broken(text))).strip(" .,;:")
 
 
-def without_claims(audit: Audit, settings: Settings) -> Audit:
-    return _with_leaks(audit, [leak for leak in audit.leaks if leak.kind != "claim"], "", settings)
-
-
-def with_claims(audit: Audit, findings: Sequence[LeakFinding], settings: Settings) -> Audit:
-    """`audit` with what the auditor of the settings found, in place of what an earlier one did."""
-    leaks = [*without_claims(audit, settings).leaks, *(finding.record() for finding in findings)]
-    return _with_leaks(audit, leaks, settings.audit.auditor, settings)
-
-
-def _with_leaks(audit: Audit, leaks: list[Leak], auditor: str, settings: Settings) -> Audit:
+def with_claims(audit: Audit, findings: Sequence[Leak], settings: Settings, auditor: str) -> Audit:
+    """`audit` with what `auditor` found, in place of what an earlier one did."""
+    leaks = [*(leak for leak in audit.leaks if leak.kind != "claim"), *findings]
     score = round(sum(leak.weight for leak in leaks), 3)
     leaking = score > settings.audit.leak_max
     return audit.model_copy(update={"leaks": leaks, "leak_score": score, "leaking": leaking, "auditor": auditor})

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from duel.workspace import natural_order
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Hashed: TypeAlias = NDArray[np.uint32]
 
 HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words
 MISSED = 0.006
@@ -38,17 +40,17 @@ def near_duplicates(items: Iterable[tuple[str, str]], threshold: float) -> dict[
     return {hashed[i][0]: hashed[first][0] for i, first in found.items()}
 
 
-def similar_groups(words: list[NDArray[np.uint32]], threshold: float) -> dict[int, int]:
+def similar_groups(words: list[Hashed], threshold: float) -> dict[int, int]:
     """{position: the first position of its group} for every text that is a near-duplicate of an earlier one."""
     # MinHash estimates the Jaccard similarity j; with s = 2j / (1 + j), a bound on one is a bound on the other.
     least_jaccard = threshold / (2 - threshold)
     groups = Groups(len(words))
     for bucket in _buckets(words, least_jaccard):
-        join_similar(bucket, words, threshold, groups)
+        join_similar(bucket, words.__getitem__, threshold, groups)
     return {i: first for i in range(len(words)) if (first := groups.find(i)) != i}
 
 
-def hashed_words(text: str) -> NDArray[np.uint32]:
+def hashed_words(text: str) -> Hashed:
     """A text as the sorted 32-bit hashes of its words, casefolded; the second "the" differs from the first."""
     import numpy as np
 
@@ -61,7 +63,7 @@ def hashed_words(text: str) -> NDArray[np.uint32]:
     return np.sort(np.fromiter(hashes, dtype=np.uint32, count=len(hashes)))
 
 
-def similarity(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:
+def similarity(first: Hashed, second: Hashed) -> float:
     """The share of words that two texts have in common (Sørensen-Dice); 1.0 for two empty ones.
 
     It falls by one part in a hundred for each word in a hundred that is changed, however short the text. The Jaccard
@@ -74,7 +76,7 @@ def similarity(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> float:
     return 2 * len(np.intersect1d(first, second, assume_unique=True)) / both if both else 1.0
 
 
-def _buckets(words: list[NDArray[np.uint32]], jaccard: float) -> Iterator[list[int]]:
+def _buckets(words: list[Hashed], jaccard: float) -> Iterator[list[int]]:
     import numpy as np
 
     signatures = _signatures(words)
@@ -87,7 +89,7 @@ def _buckets(words: list[NDArray[np.uint32]], jaccard: float) -> Iterator[list[i
         yield from (bucket for bucket in table.values() if len(bucket) > 1)
 
 
-def _signatures(words: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+def _signatures(words: list[Hashed]) -> Hashed:
     """MinHash signatures, shape (turns, HASHES): the least multiply-shift hash over a turn's words, per function."""
     import numpy as np
 
@@ -104,22 +106,17 @@ def _signatures(words: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
     return signatures
 
 
-def join_similar(bucket: list[int], words: Words, threshold: float, groups: Groups) -> None:
+def join_similar(bucket: list[int], words: Callable[[int], Hashed], threshold: float, groups: Groups) -> None:
+    """`words` gives the hashed words of the text at a position."""
     members: dict[int, int] = {}
     for i in bucket:
         for other in islice(members.values(), COMPARED):
             if groups.find(i) == groups.find(other):
                 break
-            if similarity(words[i], words[other]) >= threshold:
+            if similarity(words(i), words(other)) >= threshold:
                 groups.join(i, other)
                 break
         members.setdefault(groups.find(i), i)
-
-
-class Words(Protocol):
-    """The hashed words of each text, by its position; held in memory or read when they are asked for."""
-
-    def __getitem__(self, i: int, /) -> NDArray[np.uint32]: ...
 
 
 class Groups:

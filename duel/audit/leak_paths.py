@@ -1,16 +1,17 @@
 """Leaked files: paths in any spelling, and commands that only a reader of the pull request would give."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 from duel import shell, wordlists
-from duel.audit.leak_findings import MADE_HERE, Findings, LeakFinding, Search
+from duel.audit.leak_findings import MADE_HERE, Findings, Search
 from duel.audit.pull_facts import WORD, DiffLine, Fact, Facts, plain
 from duel.audit.turn_indexes import HistoryIndex
+from duel.records import Leak
 
 GUESSED_AND_OPENED = 0.6
 """The command opens or looks for what the task's words suggest: a module of that name, or a seen module's test."""
@@ -225,7 +226,7 @@ def other_history(search: Search) -> Findings:
                 return
 
 
-def _deed(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> LeakFinding:
+def _deed(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> Leak:
     start = max(0, search.reply.text.casefold().rfind(value.casefold()))
     return search.finding(Fact(kind, value, path=path), value, start, factor)
 
@@ -245,25 +246,28 @@ def talk(search: Search) -> Findings:
 _patterns = partial(wordlists.rows, "duel.audit", "leak_patterns.txt")
 
 
+def _compiled(rows: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> list[re.Pattern[str]]:
+    return [re.compile(pattern, flags) for pattern in rows]
+
+
 @cache
 def _talk() -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
     parts = {row[0]: row[1] for row in _patterns("part")}
-
-    def whole(pattern: str) -> str:
-        return re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], pattern)
-
-    rows = [(whole(said), whole(harmless)) for said, harmless in _patterns("talk")]
-    return [(re.compile(said, re.IGNORECASE), re.compile(harmless, re.MULTILINE)) for said, harmless in rows]
+    whole = [[re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], text) for text in row] for row in _patterns("talk")]
+    said, harmless = zip(*whole, strict=True)
+    return list(zip(_compiled(said), _compiled(harmless, re.MULTILINE), strict=True))
 
 
 @cache
 def _windows() -> list[re.Pattern[str]]:
-    return [re.compile(pattern, re.IGNORECASE) for (pattern,) in _patterns("window")]
+    return _compiled(pattern for (pattern,) in _patterns("window"))
 
 
 @lru_cache(maxsize=64)
 def _history(project: str) -> list[re.Pattern[str]]:
-    patterns = ["|".join(pattern for (pattern,) in _patterns("history"))]
-    if len(project) > 2:
-        patterns += [pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in _patterns("install")]
-    return [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+    installs = _patterns("install") if len(project) > 2 else ()
+    ways = [pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in installs]
+    return _compiled(["|".join(pattern for (pattern,) in _patterns("history")), *ways])
+
+
+SEARCHES = (paths, blind_edits, windows, other_history, talk)

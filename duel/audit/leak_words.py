@@ -4,10 +4,15 @@ import re
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from duel.audit.leak_findings import IN_CODE, IN_REPOSITORY, MADE_HERE, UNCHANGED, Findings, Search, first_of_each
-from duel.audit.pull_facts import CHUNK, HEX, NUMBER, PROSE_WORD, TOKEN, WORD, Fact, fact_on, is_compound, plain
+from duel.audit import pull_facts
+from duel.audit.leak_findings import MADE_HERE, Findings, Search, first_of_each, start_of
+from duel.audit.pull_facts import PROSE_WORD, WORD, Fact, fact_on, is_compound, plain
 from duel.audit.rarity import commonness
 
+# Reasons for doubt, as factors.
+IN_REPOSITORY = 0.85  # it stands on unchanged or removed lines too: a model may remember the project
+UNCHANGED = 0.6  # it stands on unchanged lines or in the description alone
+IN_CODE = 0.75  # it is used in code that the agent writes, where a model's memory of libraries speaks
 GUESSABLE = 0.85  # every word it is put together from was seen
 GUESSED = 0.75  # the reply itself calls it a guess; whoever has read the pull request states it
 KNOWN = 0.97  # a compound name that up to nine modules of the background have, but hardly another record
@@ -92,7 +97,7 @@ def chunks(search: Search) -> Findings:
     Where one of the words is a finding by itself, the whole adds nothing.
     """
     reply, seen = search.reply, search.seen
-    for match, key in first_of_each(CHUNK, reply.text):
+    for match, key in first_of_each(pull_facts.CHUNK, reply.text):
         fact = search.facts.chunks.get(key)
         if fact is None or key in search.facts.paths or seen.has(key):
             continue
@@ -131,12 +136,12 @@ def line_numbers(search: Search) -> Findings:
                 continue
             weight = min(1.0, factor * (0.5 + 0.5 * cited + 0.4 * named))
             found.append(search.finding(fact_on(line, "line number", match[0]), match[0], match.start(), weight))
-    yield from sorted(found, key=lambda finding: (-finding.weight, finding.start))[:1]
+    yield from sorted(found, key=lambda leak: (-leak.weight, start_of(leak)))[:1]
 
 
 def constants(search: Search) -> Findings:
     """Numbers on changed lines that nobody writes by habit; in prose those of three digits too."""
-    for match, key in first_of_each(NUMBER, search.reply.text):
+    for match, key in first_of_each(pull_facts.NUMBER, search.reply.text):
         fact = search.facts.numbers.get(key)
         if fact is None:
             continue
@@ -152,7 +157,7 @@ def constants(search: Search) -> Findings:
 
 
 def hashes(search: Search) -> Findings:
-    for match, key in first_of_each(HEX, search.reply.text):
+    for match, key in first_of_each(pull_facts.HEX, search.reply.text):
         if key not in search.seen.text and any(known.startswith(key) for known in search.facts.hashes):
             yield search.finding(Fact("hash", key), key, match.start())
 
@@ -204,18 +209,18 @@ def lines(search: Search) -> Findings:
 
 def runs(search: Search) -> Findings:
     """Pieces of changed lines that the thought quotes, whatever white space stands between their tokens."""
-    reply, seen, squeezed = search.reply, search.seen, search.facts.squeezed
+    reply, seen, changed = search.reply, search.seen, search.facts.squeezed
     told: set[str] = set()
     for prose in reply.prose():
-        tokens = list(TOKEN.finditer(reply.text, *prose))
+        tokens = list(pull_facts.TOKEN.finditer(reply.text, *prose))
         folded = [token[0].casefold() for token in tokens]
-        for start, end in _taken_over(folded, RUN, search.facts.tokens, lambda words: "".join(words) in squeezed):
+        for start, end in _taken_over(folded, RUN, search.facts.tokens, lambda words: "".join(words) in changed):
             said = reply.text[tokens[start].start() : tokens[end - 1].end()]
             # Without its first and last token it must be new as well: those may have been added to what was seen.
             new = "".join(folded[start + 1 : end - 1])
             if len(said) >= RUN_CHARACTERS and _CODE.search(said) and new not in seen.squeezed and said not in told:
                 told.add(said)
-                fact = search.facts.line_of("".join(folded[start:end]))
+                fact = search.facts.line_with("".join(folded[start:end]), pull_facts.squeezed)
                 # More names, and more neighbors that the history never had side by side, make it less of an accident.
                 long_names = sum(len(name) > 2 for name in WORD.findall(said))
                 factor = min(1.0, 0.1 * long_names + 0.03 * (end - start) + 0.08 * seen.unseen_pairs(said))
@@ -231,7 +236,7 @@ def sentences(search: Search) -> Findings:
     for start, end in _taken_over(folded, SHINGLE, known, lambda words: f" {' '.join(words)} " in prose):
         said = text[words[start].start() : words[end - 1].end()]
         if not _SENTENCE_CODE.search(said) and not search.seen.has_phrase(said):
-            fact = search.facts.sentence_of(" ".join(folded[start:end]))
+            fact = search.facts.line_with(" ".join(folded[start:end]), pull_facts.spoken)
             yield search.finding(fact, said, words[start].start(), min(1.0, 0.12 * (end - start)))
 
 
@@ -251,3 +256,6 @@ def _taken_over(
                 end += 1
             yield start, end
             start = end
+
+
+SEARCHES = (names, chunks, literals, lines, runs, sentences, line_numbers, constants, hashes, pull_number)

@@ -5,7 +5,7 @@ looked up for the few that a reply tells.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -79,51 +79,37 @@ def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:
 class Names:
     """The names of one pattern in a pull request. Only those that a reply holds are ever looked up to their place."""
 
-    def __init__(self, pattern: re.Pattern[str], kind: str, lines: list[DiffLine], description: str = "") -> None:
-        self._pattern, self._kind, self._lines, self._description = pattern, kind, lines, description
-        self._found: dict[str, Fact | None] = {}
+    def __init__(self, pattern: re.Pattern[str], kind: str, lines: list[DiffLine], described: Sequence[DiffLine] = ()):
+        self._pattern, self._kind, self._lines, self._described = pattern, kind, lines, described
 
     @cached_property
     def _keys(self) -> frozenset[str]:
-        return frozenset(self._pattern.findall("\n".join(line.text for line in self._lines).casefold()))
-
-    @cached_property
-    def _described(self) -> frozenset[str]:
-        return frozenset(self._pattern.findall(self._description.casefold()))
-
-    @cached_property
-    def _folded(self) -> list[str]:
-        return [line.text.casefold() for line in self._lines]
+        lines = (*self._lines, *self._described)
+        return frozenset(self._pattern.findall("\n".join(line.text for line in lines).casefold()))
 
     def __contains__(self, key: str) -> bool:
-        return key in self._keys or key in self._described
+        return key in self._keys
+
+    def _holding(self, key: str, lines: Sequence[DiffLine]) -> list[DiffLine]:
+        folded = ((line, line.text.casefold()) for line in lines)
+        return [line for line, text in folded if key in text and key in self._pattern.findall(text)]
 
     def get(self, key: str) -> Fact | None:
         """The fact that `key` (casefolded) is, or None; on a changed line where it stands on one."""
-        if key in self and key not in self._found:
-            self._found[key] = self._on_lines(key) if key in self._keys else self._in_description(key)
-        return self._found.get(key)
-
-    def _on_lines(self, key: str) -> Fact | None:
-        pairs = zip(self._lines, self._folded, strict=True)
-        holding = [line for line, text in pairs if key in text and key in self._pattern.findall(text)]
+        if key not in self:
+            return None
+        kind, on_lines = self._kind, self._holding(key, self._lines)
+        holding = on_lines or self._holding(key, self._described)
         if not holding:
             return None
-        line, kind = holding[0], self._kind
-        if kind == "identifier":
-            for one in reversed(holding):
-                if key in {name.casefold() for found in _TEST_NAME.findall(one.text) for name in found}:
-                    line, kind = one, "test"
+        line = holding[0]
+        for one in reversed(on_lines) if kind == "identifier" else ():
+            if key in {name.casefold() for found in _TEST_NAME.findall(one.text) for name in found}:
+                line, kind = one, "test"
         value = next((name for name in self._pattern.findall(line.text) if name.casefold() == key), key)
-        return fact_on(line, kind, value)._replace(added=all(line.sign == "+" for line in holding))
-
-    def _in_description(self, key: str) -> Fact | None:
-        for number, line in enumerate(self._description.split("\n"), start=1):
-            value = next((name for name in self._pattern.findall(line) if name.casefold() == key), "")
-            if value:
-                single = self._pattern is WORD and not is_compound(value)
-                return None if single else Fact(self._kind, value, "description", "", number, changed=False)
-        return None
+        if not on_lines and self._pattern is WORD and not is_compound(value):
+            return None
+        return fact_on(line, kind, value)._replace(added=all(one.sign == "+" for one in holding))
 
 
 class Facts:
@@ -142,18 +128,20 @@ class Facts:
         self._changed = [line for line in self._lines if line.sign in "+-"]
         self._text = "\n".join(line.text for line in self._lines)
         self._description = commit.description[:MAX_DIFF]
+        described = enumerate(self._description.split("\n"), start=1)
+        self._described = [DiffLine("description", "", " ", text, number, 0, 0) for number, text in described]
         self._files = [*(line.path for line in diff), *(changed.path for changed in commit.files)]
         hashes = [commit.commit, *(h for pair in _INDEX.findall(f"{commit.patch}\n{commit.test_patch}") for h in pair)]
         self.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
         self.project = commit.repo.rsplit("/", 1)[-1].casefold()
         self.pull_number = str(commit.pull_number or "")
-        self.words = Names(WORD, "identifier", self._lines, self._description)
-        self.chunks = Names(CHUNK, "identifier", self._lines, self._description)
+        self.words = Names(WORD, "identifier", self._lines, self._described)
+        self.chunks = Names(CHUNK, "identifier", self._lines, self._described)
         self.numbers = Names(NUMBER, "number", self._changed)
 
     @cached_property
     def squeezed(self) -> str:
-        return "\n".join("".join(line.text.casefold().split()) for line in self._changed)
+        return "\n".join(squeezed(line.text) for line in self._changed)
 
     @cached_property
     def literals(self) -> dict[str, str]:
@@ -225,22 +213,10 @@ class Facts:
         is_title = any(value == title for _, title in _TEST_TITLE.findall(line.text))
         return fact_on(line, "test" if is_title else "literal", value)
 
-    def line_of(self, run: str) -> Fact:
-        """The changed line that holds `run`, which is casefolded and without white space."""
-        for line in self._changed:
-            if run in "".join(line.text.casefold().split()):
-                return fact_on(line, "line", line.text.strip())
-        return Fact("line", run, "patch")
-
-    def sentence_of(self, words: str) -> Fact:
-        """The line of the diffs or the description that holds `words`, casefolded and one blank apart."""
-        for line in self._lines:
-            if words in " ".join(PROSE_WORD.findall(line.text.casefold())):
-                return fact_on(line, "line", line.text.strip())
-        for number, text in enumerate(self._description.split("\n"), start=1):
-            if words in " ".join(PROSE_WORD.findall(text.casefold())):
-                return Fact("line", text.strip(), "description", "", number, changed=False)
-        return Fact("line", words, "description", "", 0, changed=False)
+    def line_with(self, part: str, form: Callable[[str], str]) -> Fact:
+        """The line of the diffs or the description whose `form` holds `part`."""
+        line = next((line for line in (*self._lines, *self._described) if part in form(line.text)), None)
+        return fact_on(line, "line", line.text.strip()) if line else Fact("line", part, changed=False)
 
 
 def fact_on(line: DiffLine, kind: str, value: str) -> Fact:
@@ -250,6 +226,15 @@ def fact_on(line: DiffLine, kind: str, value: str) -> Fact:
 def plain(text: str) -> str:
     """`text` casefolded, with each run of white space as one blank."""
     return " ".join(text.casefold().split())
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.casefold().split())
+
+
+def spoken(text: str) -> str:
+    """The words of `text`, casefolded and one blank apart."""
+    return " ".join(PROSE_WORD.findall(text.casefold()))
 
 
 def is_compound(word: str) -> bool:

@@ -1,7 +1,7 @@
 """How rare a name is: counted over the workspace's other records, and over source code that every machine has.
 
-What is counted once is kept in the workspace's private folder and added to: counting 100,000 pull requests takes a
-minute and a half, reading the file some hundredths of a second.
+What is counted once is kept in the workspace: counting 100,000 pull requests takes a minute and a half, reading the
+file some hundredths of a second.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import DuelError, ItemError
 from duel.records import Answer, Commit
-from duel.workspace import SHARDS_FOLDER, Workspace, file_name
+from duel.workspace import SHARDS_FOLDER, Workspace
 
 # Counts lie in a table of fixed size, so that memory does not grow with the workspace. With 500,000 names two share a
 # cell in one of eight cases, and a shared cell can only make a name look less rare than it is.
 CELLS = 1 << 22
+HISTORIES = 400  # histories that are counted beside the pull requests. 400 of 40 KB take 0.6 s
+FILE = "names.counted"
+SHARED_FILE = "names.shared"  # what was counted over the whole of a workspace that is split into shards
+# A table that was counted by other rules is counted anew.
+_RULES = hashlib.sha256(f"3 {CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
 MOST = 65535
 # A workspace with fewer records says little about what is rare; it is taken for one of this size. With 39 records, of
 # which 13 are of one project, a smaller number took that project's own names for common ones.
@@ -53,39 +57,51 @@ class Rarity:
         for instance_id, text in histories:
             seen.setdefault(instance_id, set()).update(_cells_of(text))
         for commit in commits:
-            rarity.exchange(set(), seen.pop(commit.instance_id, set()) | _cells_of(_text_of(commit)))
+            rarity._add(seen.pop(commit.instance_id, set()) | _cells_of(_text_of(commit)))
         for cells in seen.values():
-            rarity.exchange(set(), cells)
+            rarity._add(cells)
         return rarity
 
     @classmethod
     def of_workspace(cls, workspace: Workspace) -> Rarity:
         """Counted over all pull requests of the workspace and a fixed sample of the histories in its answers.
 
-        What was counted before is taken from the workspace's private folder and added to. The result depends on the
-        files alone: it is the one that counting all of them anew would give. Where the workspace is split, its shards
-        and itself take what was counted over the whole.
+        What was counted of the same files is taken from the workspace's private folder. Where the workspace is split,
+        its shards and itself take what was counted over the whole.
         """
         for shared in (workspace.private / SHARED_FILE, workspace.root / SHARDS_FOLDER / SHARED_FILE):
-            if kept := _read(shared):
-                return kept[0]
-        return _counted(workspace)
+            if kept := _read(shared, _RULES):
+                return kept
+        answers = sorted(workspace.answer_paths(), key=lambda path: hashlib.sha256(path.stem.encode()).digest())
+        files = hashlib.sha256(_RULES.encode())
+        for path in workspace.commit_paths():
+            found = path.stat()
+            files.update(f"{path.stem} {found.st_size} {found.st_mtime_ns}\n".encode())
+        for path in (sample := answers[:HISTORIES]):  # a history never changes, whatever a stage adds to its answer
+            files.update(f"{path.stem}\n".encode())
+        if kept := _read(workspace.private / FILE, files.hexdigest()):
+            return kept
+        histories = []
+        for path in sample:
+            with contextlib.suppress(ItemError):
+                answer = workspace.read(path, Answer)
+                histories.append((answer.instance_id, "\n".join(message.content for message in answer.messages)))
+        rarity = cls.from_commits((commit for _, commit in workspace.commits([])), histories)
+        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
+            rarity.save(workspace, workspace.private / FILE, files.hexdigest())
+        return rarity
 
-    def save(self, workspace: Workspace, path: Path, counted: _Counted | None = None) -> None:
-        """Keep the table, with what it has counted; without that it is for the shards of `workspace`, as it is."""
+    def save(self, workspace: Workspace, path: Path, rests_on: str = "") -> None:
+        """Keep the table with what it `rests_on`; without that it is for the shards of `workspace`."""
         import orjson
 
-        packed = zlib.compress(self.counts.tobytes(), 1)
-        fields = {"rules": _RULES, "digest": _digest(packed), "records": self.records, "counted": counted or {}}
-        workspace.save(path, orjson.dumps(fields) + b"\n" + packed)
+        head = orjson.dumps({"rests_on": rests_on or _RULES, "records": self.records})
+        workspace.save(path, head + b"\n" + zlib.compress(self.counts.tobytes(), 1))
 
-    def exchange(self, before: set[int], after: set[int]) -> None:
-        """Count one record's cells anew: `before` as it was counted (empty: not at all), `after` as it is."""
-        self.records += bool(after) - bool(before)
-        for cell in after - before:
+    def _add(self, cells: set[int]) -> None:
+        self.records += bool(cells)
+        for cell in cells:
             self.counts[cell] = min(self.counts[cell] + 1, MOST)
-        for cell in before - after:
-            self.counts[cell] -= 0 < self.counts[cell] < MOST
 
     def digest(self) -> bytes:
         return hashlib.blake2b(self.counts.tobytes(), digest_size=16).digest()
@@ -119,82 +135,18 @@ def _text_of(commit: Commit) -> str:
     return "\n".join([commit.issue, commit.description, commit.patch[:MAX_DIFF], commit.test_patch[:MAX_DIFF], *paths])
 
 
-# -- what was counted before ---------------------------------------------------------------------------------------
-
-# Stem of a pull request's file -> its size and the time of its last change in nanoseconds (none: there is no such
-# file), and the stems of the answers in the sample that are about it.
-_Counted: TypeAlias = dict[str, tuple[list[int], list[str]]]
-# Histories that are counted beside the pull requests. 400 of 40 KB take 0.6 s.
-HISTORIES = 400
-FILE = "names.counted"
-SHARED_FILE = "names.shared"  # what was counted over the whole of a workspace that is split into shards
-# A table that was counted by other rules is counted anew.
-_RULES = hashlib.sha256(f"2 {CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
-
-
-def _counted(workspace: Workspace) -> Rarity:
-    """The counts of the files as they are, from those that are kept and what has come since."""
-    answers = {path.stem: path for path in workspace.answer_paths()}
-    commits = {path.stem: path for path in workspace.commit_paths()}
-    stats = {stem: path.stat() for stem, path in commits.items()}
-    now: _Counted = {stem: ([found.st_size, found.st_mtime_ns], []) for stem, found in stats.items()}
-    nothing: tuple[list[int], list[str]] = ([], [])
-    rarity, kept = _read(workspace.private / FILE) or (Rarity(), {})
-    about = {stem: record for record, (_, stems) in kept.items() for stem in stems}
-    # Cells can be taken back only of what still can be read as it was.
-    changed = any(mark and now.get(record, nothing)[0] != mark for record, (mark, _) in kept.items())
-    if changed or about.keys() - answers.keys():
-        rarity, kept, about = Rarity(), {}, {}
-    read: dict[str, tuple[str, str]] = {}
-
-    def history(stem: str) -> tuple[str, str]:
-        """The stem of the pull request's file of an answer, and what its agent has seen; ("", "") if it is damaged."""
-        if stem not in read:
-            read[stem] = ("", "")
-            with contextlib.suppress(ItemError):
-                answer = workspace.read(answers[stem], Answer)
-                text = "\n".join(message.content for message in answer.messages)
-                read[stem] = (file_name(answer.instance_id), text)
-        return read[stem]
-
-    for stem in sorted(answers, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:HISTORIES]:
-        if record := about.get(stem) or history(stem)[0]:
-            now.setdefault(record, ([], []))[1].append(stem)
-
-    def cells(record: str, mark: list[int], stems: list[str]) -> set[int]:
-        found = {cell for stem in stems for cell in _cells_of(history(stem)[1])}
-        if mark:
-            with contextlib.suppress(ItemError):
-                found |= _cells_of(_text_of(workspace.read(commits[record], Commit)))
-        return found
-
-    changes = {record for record in {*kept, *now} if kept.get(record, nothing) != now.get(record, nothing)}
-    for record in sorted(changes):
-        rarity.exchange(cells(record, *kept.get(record, nothing)), cells(record, *now.get(record, nothing)))
-    if changes:
-        with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
-            rarity.save(workspace, workspace.private / FILE, now)
-    return rarity
-
-
-def _read(path: Path) -> tuple[Rarity, _Counted] | None:
-    """The kept table with what it has counted; None where there is none, or another, or a damaged one."""
+def _read(path: Path, rests_on: str) -> Rarity | None:
+    """The kept table; None where there is none, or one that rests on something else, or a damaged one."""
     import orjson
 
     try:
         head, _, packed = path.read_bytes().partition(b"\n")
         fields = orjson.loads(head)
-        counts = array("H", zlib.decompress(packed))
-        if fields["rules"] != _RULES or len(counts) != CELLS or fields["digest"] != _digest(packed):
-            return None
-        counted = {record: (mark, stems) for record, (mark, stems) in fields["counted"].items()}
-        return Rarity(fields["records"], counts), counted
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
-        return None
-
-
-def _digest(packed: bytes) -> str:
-    return hashlib.sha256(packed).hexdigest()[:16]
+        if fields["rests_on"] == rests_on:
+            return Rarity(fields["records"], array("H", zlib.decompress(packed)))
+    except (OSError, ValueError, KeyError, TypeError, zlib.error):
+        pass
+    return None
 
 
 # -- the background ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,14 +15,14 @@ from duel.audit import outside_checks
 from duel.audit.audit_summary import AuditTally
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import hashed_words, similar_groups
-from duel.audit.leaks import Leaks, find_leaks
+from duel.audit.leaks import find_leaks
 from duel.audit.licenses import refused
 from duel.audit.protocol import check
 from duel.audit.rarity import Rarity, background, take_background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError
 from duel.processes import spread
-from duel.records import Answer, Audit, Candidate, Commit, Side
+from duel.records import Answer, Audit, Candidate, Commit, Side, fingerprint
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 50  # answers that one process takes at a time
-KEPT_COMMITS = 64
 FEW = 500  # workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)
 
 
@@ -54,7 +53,6 @@ class Examiner:
     rarity: Rarity
     benchmarks: Benchmarks
     base: bytes  # what all audits rest on; a turn's own texts are added to it
-    _kept: dict[str, Commit | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Examiner:
@@ -67,11 +65,7 @@ class Examiner:
 
         An audit that rests on the very same texts, settings and lists is taken as it is.
         """
-        if answer.instance_id not in self._kept:  # several turns can share a pull request
-            if len(self._kept) >= KEPT_COMMITS:
-                self._kept.clear()
-            self._kept[answer.instance_id] = self.workspace.commit(answer.instance_id)
-        commit = self._kept[answer.instance_id]
+        commit = self.workspace.commit(answer.instance_id)
         reply, before = str(getattr(answer, self.side)), answer.audit(self.side)
         digest = hashlib.blake2b(self.base, digest_size=8)
         digest.update(commit.dump() if commit is not None else b"")
@@ -79,11 +73,11 @@ class Examiner:
             digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
         if before is not None and before.rests_on == digest.hexdigest():
             return before.model_copy()
-        leaks = Leaks()
+        found = Audit(text=fingerprint(reply))
         if commit is not None:
-            leaks = find_leaks(reply, answer.messages, commit, self.rarity, self.settings.audit.leak_max)
+            found = find_leaks(reply, answer.messages, commit, self.rarity, self.settings.audit.leak_max)
         record = commit or Commit(instance_id=answer.instance_id)
-        return leaks.audit(reply).model_copy(
+        return found.model_copy(
             update={
                 "rests_on": digest.hexdigest(),
                 "reworded": before is not None and before.reworded,

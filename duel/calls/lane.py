@@ -45,8 +45,9 @@ class Departure:
     at: float
     before: tuple[float, float]  # what the pace had counted until then
     early: bool = False  # the pace would have had it wait for longer than anybody does
-    beyond: tuple[int, int, float] | None = None
+    beyond: tuple[int, float, float] | None = None
     """Of a call beyond the level: replies and epoch at which its fate says something, and how long the next waits."""
+    ended: bool = False
 
 
 @dataclass
@@ -149,6 +150,7 @@ class Lane:
 
     def answered(self, start: Departure, tokens: int = 0) -> None:
         """A reply came that took `tokens`. Its slot stays taken until `saved`."""
+        start.ended = True
         self.answered_calls += 1
         row = 0 if self.out else self._failed_in_a_row
         fade = MEMORY ** (row + 1)
@@ -176,12 +178,14 @@ class Lane:
 
     def left(self, start: Departure) -> None:
         """The call did not take place."""
-        self.level.failed(start.ticket)
+        start.ended = True
+        self.level.failed()
         self._release()
 
     def failed(self, start: Departure) -> None:
         """The call went wrong in a way that says nothing about capacity, unless all of them do."""
-        self.level.failed(start.ticket)
+        start.ended = True
+        self.level.failed()
         self._fail()
         if self.out or (self._is_outage and self.answered_calls):
             self._hold(None)
@@ -189,6 +193,7 @@ class Lane:
 
     def refused(self, start: Departure, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
+        start.ended = True
         self._fail()
         asked = None if retry_after_s is None else min(retry_after_s, self.longest_hold_s)
         paced = limited and self.pace.learnt and not self.out and not self._is_outage
@@ -196,11 +201,11 @@ class Lane:
             self.pace.refused(start.at, _now(), asked)
         if start.beyond is not None:
             replies, epoch, delay = start.beyond
-            self.level.failed(start.ticket)
+            self.level.failed()
             self.level.confirm(4)
             _later(delay, self._try_one_more, replies, epoch, 3 * delay)
         elif paced:
-            self.level.failed(start.ticket)
+            self.level.failed()
         else:
             if pause := self.level.refused(start.ticket, _now() - start.at):
                 _later(pause, self._count, self.answered_calls, asked, limited)
@@ -234,20 +239,20 @@ class Lane:
     def _count(self, replies: int, retry_after_s: float | None, limited: bool) -> None:
         self.level.count()
         self._settle(retry_after_s, limited)
-        if limited and self.level.crowded:
+        if limited and self.level.known.crowded:
             delay = FIRST_S if retry_after_s is None else max(retry_after_s, SHORTEST_S)
-            _later(delay, self._try_one_more, replies, self.level.epoch, 3 * delay)
+            _later(delay, self._try_one_more, replies, self.level.known.epoch, 3 * delay)
         self._dispatch()
 
-    def _try_one_more(self, replies: int, epoch: int, delay: float) -> None:
+    def _try_one_more(self, replies: int, epoch: float, delay: float) -> None:
         """While all calls that stood are still out, one more is taken only where the limit is one of time."""
-        undecided = (self.answered_calls, self.level.epoch) == (replies, epoch) and not self.pace.learnt
+        undecided = (self.answered_calls, self.level.known.epoch) == (replies, epoch) and not self.pace.learnt
         if undecided and self.queued and self.seats.free and not self.held_s and not (turn := self._next_turn()).done():
             start = self._start(turn)
             start.beyond = (replies, epoch, delay)
 
             def look() -> None:
-                if self.level.is_out(start.ticket):
+                if not start.ended:
                     self.is_paced()
                     self._dispatch()
 
@@ -257,7 +262,7 @@ class Lane:
 
     def _settle(self, retry_after_s: float | None, limited: bool) -> None:
         """Hold the model back where nothing is to be had."""
-        if self.held_s or not (self.level.exhausted or (self.out and not self.level.in_flight)):
+        if self.held_s or not (self.level.known.exhausted or (self.out and not self.level.in_flight)):
             return
         # A model that takes a few calls and then none, again and again, is limited in calls per time.
         if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:

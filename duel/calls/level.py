@@ -19,8 +19,10 @@ two are told apart by what follows from them:
 Nothing here knows a clock; tests drive it call by call. What it achieves stands in bench/README.md.
 """
 
+import ctypes
 import math
 from collections.abc import Callable
+from inspect import get_annotations
 
 # With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.
 START, GROWTH = 8, 1.5
@@ -43,186 +45,200 @@ STEP, BIGGEST_STEP = 0.05, 0.4
 COUNT_FACTOR, COUNT_S = 1.5, 0.01
 
 
+class Findings(ctypes.Structure):
+    """What is known of a level, numbers alone: they may lie in memory that several processes share."""
+
+    limit: float
+    settled_at: float  # up to here the level doubles; above it is probed
+    background: float  # share of refusals that have nothing to do with the level
+    expected: float  # the share against which refusals are weighed now
+    suspicion: float
+    exhausted: float  # nothing is to be had; `collapse` ends it
+    crowded: float  # nearly all calls beyond those that stood were refused when the level last fell
+    next: float  # number of the next call
+    epoch: float  # number of the first call sent after the last change of the level
+    taken: float  # calls of this epoch that were answered
+    refused: float  # … and that were refused
+    newest_refused: float
+    since: float  # number of the refused call with which suspicion began
+    refused_since: float
+    full: float  # number of the newest call that filled the level: one that is not used need not grow
+    counting: float  # a count is on, and nothing goes out
+    standing: float  # calls in flight when it began, less those refused since
+    slowest_refusal_s: float
+    trial: float  # the level before a fall that waits for its verdict; 0: none does
+    before_probe: float
+    fruitless: float
+    quiet: float
+    step: float
+
+
+Findings._fields_ = [(name, ctypes.c_double) for name in get_annotations(Findings)]
+
+
 class Level:
     """The level of one provider and model."""
 
     def __init__(self, cap: int = 0, start: int = START) -> None:
         self.cap = float(min(cap, HIGHEST) if cap else HIGHEST)
-        self.limit = min(float(start), self.cap)
-        self.background = CHANCE  # share of refusals that have nothing to do with the level
-        self.exhausted = False  # nothing is to be had; `collapse` ends it
+        self.in_flight = 0
         self.unsaved = 0  # replies that are not durable yet: they count against the level, a kill would lose them too
-        self.crowded = False  # nearly all calls beyond those that stood were refused when the level last fell
-        self.epoch = 0  # number of the first call sent after the last change of the level
-        self._flying: set[int] = set()  # numbers of the calls that are out, in the order of sending
-        self._next = 0
-        self._full = -1  # number of the newest call that filled the level: one that is not used need not grow
-        self._settled_at = self.cap  # up to here the level doubles; above it is probed
-        self._evidence = _evidence(CHANCE)
-        self._suspicion = 0.0
-        self._taken = 0  # calls of this epoch that were answered
-        self._refused: list[int] = []  # numbers of the calls of this epoch that were refused
-        self._newest_refused = -1
-        self._since = 0  # number of the refused call with which suspicion began
-        self._slowest_refusal_s = 0.0
-        self._counting: set[int] | None = None
-        self._trial: float | None = None  # the level before a fall that waits for its verdict
-        self._before_probe = 0.0
-        self._fruitless = 0
-        self._quiet = QUIET_ROUNDS
-        self._step = STEP
+        self.known = self.fresh(start)
+
+    def fresh(self, start: int = START) -> Findings:
+        known = {"limit": min(float(start), self.cap), "settled_at": self.cap, "newest_refused": -1.0, "full": -1.0}
+        return Findings(**known, background=CHANCE, expected=CHANCE, quiet=QUIET_ROUNDS, step=STEP)
 
     @property
-    def in_flight(self) -> int:
-        return len(self._flying)
+    def limit(self) -> float:
+        return self.known.limit
+
+    @property
+    def everywhere(self) -> int:
+        """Calls in flight, those of neighbors with them."""
+        return self.in_flight
 
     @property
     def free(self) -> bool:
         """True if another call may go out."""
-        return self._counting is None and len(self._flying) + self.unsaved < int(self.limit)
+        return not self.known.counting and self.in_flight + self.unsaved < int(self.known.limit)
 
     def wait(self, dispatch: Callable[[], None]) -> None:
         """Calls wait for this level. One that is found with others calls `dispatch` when theirs may have changed it."""
 
     def leave(self) -> None: ...  # the run ends
 
+    # -- calls, each by the number that it got when it was sent --------------------------------------------------------
+
     def sent(self) -> int:
-        number, self._next = self._next, self._next + 1
-        self._flying.add(number)
-        if self._counting is not None or len(self._flying) + self.unsaved >= int(self.limit):
-            self._full = number
+        known, number = self.known, int(self.known.next)
+        known.next += 1
+        self.in_flight += 1
+        if known.counting or self.everywhere + self.unsaved >= int(known.limit):
+            known.full = number
         return number
 
-    def failed(self, number: int) -> None:
+    def failed(self) -> None:
         """A call went wrong in a way that says nothing about the level."""
-        self._flying.discard(number)
+        self.in_flight -= 1
 
-    def is_out(self, number: int) -> bool:
-        return number in self._flying
+    def answered(self, number: int) -> None:
+        self.in_flight -= 1
+        known = self.known
+        if number < known.epoch or known.counting:
+            return
+        known.taken += 1
+        known.fruitless = 0
+        if known.trial:
+            self._judge_trial(number)
+        elif known.before_probe and number >= known.epoch + known.limit:  # the probe held
+            known.settled_at = known.limit
+            known.step, known.quiet = min(known.step * 2, BIGGEST_STEP), 1
+            self._change()
+        elif known.full >= number and known.limit < known.settled_at:
+            known.limit = min(known.limit + GROWTH, known.settled_at)
+        elif known.full >= number and known.limit < self.cap and known.taken >= known.quiet * known.limit:
+            before = known.limit
+            known.limit = min(before + max(1, int(before * known.step)), self.cap)
+            self._change()
+            known.before_probe = before
+            # One refusal ends a probe, unless refusals are common here anyway.
+            known.suspicion = SUSPICIOUS - 1 if known.background <= CHANCE else 0.0
+
+    def refused(self, number: int, took_s: float) -> float:
+        """A call was not taken, which took `took_s` to learn. Where this returns seconds, call `count` after them."""
+        self.in_flight -= 1
+        known = self.known
+        known.refused += number >= known.epoch
+        known.refused_since += number >= known.since
+        if known.counting:
+            known.standing -= 1
+            return 0.0
+        if not self.everywhere and known.limit < 2:
+            known.exhausted = True
+        if number < known.epoch:
+            return 0.0
+        known.slowest_refusal_s = max(known.slowest_refusal_s, took_s)
+        # Weigh it after the calls between it and the last refused one, which were not refused.
+        crowded = max(CROWDED, min(0.9, 3 * known.expected))
+        between = max(0, number - max(known.newest_refused + 1, known.epoch))
+        known.newest_refused = max(known.newest_refused, number)
+        known.suspicion = max(0.0, known.suspicion + between * math.log((1 - crowded) / (1 - known.expected)))
+        if not known.suspicion:
+            known.since, known.refused_since = number, 1
+        known.suspicion += math.log(crowded / known.expected)
+        # A trial that has refusals alone to show is judged by no reply: count again.
+        alone = known.trial and not known.taken
+        if known.suspicion < SUSPICIOUS and not (alone and known.refused >= max(SHORTEST_TRIAL, known.limit)):
+            return 0.0
+        known.counting, known.standing = True, self.everywhere
+        return self.patience_s
 
     @property
     def patience_s(self) -> float:
         """After so long a call has been taken: refusals come sooner."""
-        return COUNT_FACTOR * self._slowest_refusal_s + COUNT_S
-
-    def restore(self) -> None:
-        """Refusals are a matter of pace: the falls were none."""
-        self.limit = max(self.limit, self._trial or 1.0)
-        self._settled_at, self.exhausted, self._counting = self.cap, False, None
-        self._change()
-
-    def answered(self, number: int) -> None:
-        self._flying.discard(number)
-        if number < self.epoch or self._counting is not None:
-            return
-        self._taken += 1
-        self._fruitless = 0
-        if self._trial is not None:
-            self._judge_trial(self._trial, number)
-        elif self._before_probe and number >= self.epoch + self.limit:  # the probe held
-            self._settled_at = self.limit
-            self._step, self._quiet = min(self._step * 2, BIGGEST_STEP), 1
-            self._change()
-        elif self._full >= number and self.limit < self._settled_at:
-            self.limit = min(self.limit + GROWTH, self._settled_at)
-        elif self._full >= number and self.limit < self.cap and self._taken >= self._quiet * self.limit:
-            before = self.limit
-            self.limit = min(before + max(1, int(before * self._step)), self.cap)
-            self._change()
-            self._before_probe = before
-            # One refusal ends a probe, unless refusals are common here anyway.
-            self._suspicion = SUSPICIOUS - 1 if self.background <= CHANCE else 0.0
-
-    def refused(self, number: int, took_s: float) -> float:
-        """A call was not taken, which took `took_s` to learn. Where this returns seconds, call `count` after them."""
-        self._flying.discard(number)
-        if self._counting is not None:
-            self._counting.discard(number)
-            self._refused.append(number)
-            return 0.0
-        if not self._flying and self.limit < 2:
-            self.exhausted = True
-        if number < self.epoch:
-            return 0.0
-        self._slowest_refusal_s = max(self._slowest_refusal_s, took_s)
-        # Weigh it after the calls between it and the last refused one, which were not refused.
-        between = max(0, number - max(self._newest_refused + 1, self.epoch))
-        self._newest_refused = max(self._newest_refused, number)
-        self._suspicion = max(0.0, self._suspicion + between * self._evidence[False])
-        if not self._suspicion:
-            self._since = number
-        self._suspicion += self._evidence[True]
-        self._refused.append(number)
-        # A trial that has refusals alone to show is judged by no reply: count again.
-        alone = self._trial is not None and not self._taken
-        if self._suspicion < SUSPICIOUS and not (alone and len(self._refused) >= max(SHORTEST_TRIAL, self.limit)):
-            return 0.0
-        self._counting = set(self._flying)
-        return self.patience_s
+        return COUNT_FACTOR * self.known.slowest_refusal_s + COUNT_S
 
     def count(self) -> None:
         """Every call in flight is old enough to have been refused if it were to be: fall to what stands."""
-        if self._counting is None:
+        known = self.known
+        if not known.counting:
             return
-        standing, survivors = float(len(self._counting)), sum(number >= self.epoch for number in self._counting)
-        self._counting = None
-        share = self._share(self._since, self._next)
-        self.crowded = share > MOST_BACKGROUND and standing > 0
-        if self._before_probe:
-            self.limit = self._settled_at = max(1.0, min(self._before_probe, standing))
+        known.counting = False
+        standing, share = known.standing, known.refused_since / max(1, known.next - known.since)
+        known.crowded = share > MOST_BACKGROUND and standing > 0
+        if known.before_probe:
+            known.limit = known.settled_at = max(1.0, min(known.before_probe, standing))
             self.confirm()
             self._change()
             return
-        self._fruitless += not self._taken and not survivors and self._trial is not None
-        self.exhausted = self.exhausted or self._fruitless > 1 or not standing
-        trial = self._trial or self.limit
+        known.fruitless += bool(known.trial) and not known.taken and known.refused >= known.next - known.epoch
+        known.exhausted = known.exhausted or known.fruitless > 1 or not standing
+        trial = known.trial or known.limit
         # Past its capacity an endpoint refuses nearly all. A smaller share may be chance: it costs no more than itself.
-        taken = standing if share > MOST_BACKGROUND else max(standing, self.limit * (1 - share))
-        self.limit = max(1.0, min(taken, self.limit - 1))
+        taken = standing if share > MOST_BACKGROUND else max(standing, known.limit * (1 - share))
+        known.limit = max(1.0, min(taken, known.limit - 1))
         self._change()
-        self._trial = trial
-        self._evidence = _evidence(max(self.background, share))
+        known.trial, known.expected = trial, min(0.85, max(known.background, share))
 
     def confirm(self, later: int = 2) -> None:
         """A call beyond the level was refused: the next is tried so many times later."""
-        self._step, self._quiet = STEP, min(max(self._quiet, QUIET_ROUNDS) * later, MOST_QUIET_ROUNDS)
+        self.known.step, self.known.quiet = STEP, min(max(self.known.quiet, QUIET_ROUNDS) * later, MOST_QUIET_ROUNDS)
+
+    def restore(self) -> None:
+        """Refusals are a matter of pace: the falls were none."""
+        known = self.known
+        known.limit = max(known.limit, known.trial)
+        known.settled_at, known.exhausted, known.counting = self.cap, False, False
+        self._change()
 
     def collapse(self) -> None:
         """Start again from one call, after the model was held back; double up to where the level was."""
-        before = self._trial or self.limit
+        known, before = self.known, self.known.trial or self.known.limit
         if before > 1:  # else it is held back again, and where the level was is known already
-            self._settled_at = max(before, self._settled_at if self._settled_at < self.cap else 1.0)
-        self.limit = 1.0
-        self.exhausted, self._fruitless, self._counting = False, 0, None
+            known.settled_at = max(before, known.settled_at if known.settled_at < self.cap else 1.0)
+        known.limit = 1.0
+        known.exhausted = known.fruitless = known.counting = False
         self._change()
 
-    def _judge_trial(self, trial: float, number: int) -> None:
+    def _judge_trial(self, number: int) -> None:
         """One round after the fall: did it help?"""
-        if number - self.epoch < max(SHORTEST_TRIAL, self.limit):
+        known = self.known
+        if number - known.epoch < max(SHORTEST_TRIAL, known.limit):
             return
-        share = self._share(self.epoch, number)
-        if share < max(1.5 * self.background, HELPED):
-            self._settled_at = self.limit
+        share = known.refused / (known.next - known.epoch)
+        if share < max(1.5 * known.background, HELPED):
+            known.settled_at = known.limit
         elif share <= MOST_BACKGROUND:
-            self.background = share
-            self.limit, self._settled_at = trial, self.cap
+            known.background = share
+            known.limit, known.settled_at = known.trial, self.cap
         else:
-            self.limit = self._settled_at = max(1.0, self.limit * (1 - share))
+            known.limit = known.settled_at = max(1.0, known.limit * (1 - share))
         self._change()
 
     def _change(self) -> None:
         """A new epoch begins: what was sent before says nothing about the level from here."""
-        self.epoch, self._taken = self._next, 0
-        self._trial, self._before_probe = None, 0.0
-        self._evidence, self._suspicion = _evidence(self.background), 0.0
-        self._refused.clear()
-
-    def _share(self, first: int, end: int) -> float:
-        return sum(first <= number < end for number in self._refused) / max(1, end - first)
-
-
-def _evidence(background: float) -> dict[bool, float]:
-    """What a refusal (True) and a reply (False) add to the suspicion."""
-    background = min(background, 0.85)
-    crowded = max(CROWDED, min(0.9, 3 * background))
-    return {True: math.log(crowded / background), False: math.log((1 - crowded) / (1 - background))}
+        known = self.known
+        known.epoch = known.since = known.next
+        known.taken = known.refused = known.refused_since = known.trial = known.before_probe = known.suspicion = 0
+        known.expected = known.background

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from duel import command, errors
@@ -18,10 +18,10 @@ from duel.errors import printable
 if TYPE_CHECKING:
     from duel.calls.client import Client
 
-PLAIN_EVERY_S = 5.0
-LIVE_EVERY_S = 0.5
+PLAIN_EVERY_S, LIVE_EVERY_S = 5.0, 0.5
 SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
 BAR = 24
+ON = "Run the same command again to go on."
 
 
 @dataclass
@@ -35,7 +35,7 @@ class ModelPlan:
 
 @dataclass
 class Plan:
-    """Calls, tokens and dollars by model."""
+    """Calls, where every first reply is taken, tokens and dollars by model."""
 
     stage: str
     items: int = 0
@@ -45,7 +45,6 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """Where every first reply is taken."""
         return sum(model.calls for model in self.models.values())
 
     @property
@@ -153,62 +152,52 @@ class Summary:
 
     @property
     def spent(self) -> str:
-        known = dollars(self.cost)
+        known = f"${self.cost:.4f}" if 0 < self.cost < 0.1 else f"${self.cost:.2f}"
         return f"{known} + unknown price" if self.unknown_price else known
 
     def say(self) -> None:
         """The last word, on standard error: what was done, what it cost, what failed, how to go on."""
-        command.say(f"{self.title}: {self._items}{self._paid}")
+        before = f", {self.finished_before:,} finished before" if self.finished_before else ""
+        said = f"{self.done:,} done, {self.failed.total():,} failed"
+        said += f", {self.left_out:,} dropped" if self.left_out else ""
+        said += f", {self.pending:,} wait for batches" if self.pending else ""
+        if not self.interrupted and not self.done + self.failed.total() + self.left_out + self.pending:
+            said = "nothing to do"
+        paid = f"; {self.calls:,} calls, {self.from_ledger:,} replies from the ledger"
+        paid += f", {self.batched:,} from batches" if self.batched else ""
+        paid += f", {self.tokens_in:,} tokens in, {self.tokens_out:,} out, {self.spent}"
+        command.say(f"{self.title}: {said}{before}{paid if self.calls or self.batched or self.from_ledger else ''}")
+        for line in filter(None, self._further()):
+            command.say(line)
+
+    def _further(self) -> Iterator[str]:
         if self.unknown_price:
             names = ", ".join(printable(name) for name in sorted(self.unknown_price))
-            command.say(f"  unknown price: {names}; give it in chain.toml [prices]")
+            yield f"  unknown price: {names}; give it in chain.toml [prices]"
         if self.unsure_cost:
-            command.say(f"  of that at most {dollars(self.unsure_cost)} for failed calls whose usage nobody told")
-        for change in self.adapted:
-            command.say(f"  adapted to {printable(change)}")
+            yield f"  of that at most ${self.unsure_cost:.4f} for failed calls whose usage nobody told"
+        yield from (f"  adapted to {printable(change)}" for change in self.adapted)
         if self.faults:
-            command.say(f"  calls without a reply: {listed(self.faults)}")
+            yield f"  calls without a reply: {listed(self.faults)}"
         for reason, count in self.failed.most_common():
-            command.say(f"  failed, {reason}: {count:,}")
-            for item, _, what in [row for row in self.failures if row[1] == reason][:SHOWN_FAILURES]:
-                command.say(f"    {printable(item)}: {printable(what, 200)}")
+            yield f"  failed, {reason}: {count:,}"
+            shown = [row for row in self.failures if row[1] == reason][:SHOWN_FAILURES]
+            yield from (f"    {printable(item)}: {printable(what, 200)}" for item, _, what in shown)
         for model, why in self.down.items():
-            command.say(f"  {printable(model)} was given up: {printable(why, 200)}; what it owes is open")
-        if self._ending:
-            command.say(self._ending)
-
-    @property
-    def _items(self) -> str:
-        before = f", {self.finished_before:,} finished before" if self.finished_before else ""
-        if not self.interrupted and not self.done + self.failed.total() + self.left_out + self.pending:
-            return f"nothing to do{before}"
-        dropped = f", {self.left_out:,} dropped" if self.left_out else ""
-        pending = f", {self.pending:,} wait for batches" if self.pending else ""
-        return f"{self.done:,} done, {self.failed.total():,} failed{dropped}{pending}{before}"
-
-    @property
-    def _paid(self) -> str:
-        kept = f"{self.from_ledger:,} replies from the ledger"
-        if not self.calls and not self.batched:
-            return f"; no call, {kept}" if self.from_ledger else ""
-        kept += f", {self.batched:,} from batches" if self.batched else ""
-        return f"; {self.calls:,} calls, {kept}, {self.tokens_in:,} tokens in, {self.tokens_out:,} out, {self.spent}"
-
-    @property
-    def _ending(self) -> str:
-        on = "Run the same command again to go on."
+            yield f"  {printable(model)} was given up: {printable(why, 200)}; what it owes is open"
         if self.interrupted and self.dropped:
             lost = f"{self.dropped:,} calls in flight were not waited for, and what they cost is not known."
-            return f"interrupted; {lost} {on}"
-        if self.interrupted:
-            return f"interrupted; the replies that were in flight are kept. {on}"
-        if self.budget_spent:
-            return "the budget is spent; what was paid for is kept. Raise it and run the same command again to go on."
-        if self.waiting:
-            return f"{self.waiting:,} requests go out in batches; the next round follows once they are back"
-        if self.stopped:
-            return f"stopped early: {self.stopped}. {on}"
-        return "run the same command again to take up what failed." if self.failed or self.down else ""
+            yield f"interrupted; {lost} {ON}"
+        elif self.interrupted:
+            yield f"interrupted; the replies that were in flight are kept. {ON}"
+        elif self.budget_spent:
+            yield "the budget is spent; what was paid for is kept. Raise it and run the same command again to go on."
+        elif self.waiting:
+            yield f"{self.waiting:,} requests go out in batches; the next round follows once they are back"
+        elif self.stopped:
+            yield f"stopped early: {self.stopped}. {ON}"
+        elif self.failed or self.down:
+            yield ON
 
 
 class Progress:
@@ -236,19 +225,16 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def line(self) -> str:
-        """Done, rate, in flight, what is held back, dropped, failures by kind, tokens, cost, time left."""
+    def _line(self) -> str:
         return printable(" | ".join([*self._figures(), *self._troubles()]), 2000)
 
-    def live(self) -> str:
+    def _lines(self) -> Iterator[str]:
         """The same for a terminal: a bar, and what goes wrong in lines of its own with the last failure's words."""
+        filled = round(self._at / self._total * BAR) if self._total else 0
+        bar = f"{'#' * filled}{'-' * (BAR - filled)} " if self._total else ""
+        yield bar + printable(" | ".join(self._figures()), 300)
         last = [f"last failure: {self._summary.last_fault}"] if self._summary.last_fault else []
-        lines = [printable(" | ".join(self._figures()), 300)]
-        if self._total:  # in ASCII where standard error takes nothing else
-            full, rest = "━─" if "utf" in (sys.stderr.encoding or "").lower() else "#-"
-            filled = round(self._at / self._total * BAR)
-            lines[0] = f"{full * filled}{rest * (BAR - filled)} {lines[0]}"
-        return "\n".join([*lines, *(printable(f"  {trouble}", 300) for trouble in [*self._troubles(), *last])])
+        yield from (printable(f"  {trouble}", 300) for trouble in [*self._troubles(), *last])
 
     @property
     def _at(self) -> int:
@@ -258,18 +244,15 @@ class Progress:
 
     def _figures(self) -> Iterator[str]:
         summary, seconds, at = self._summary, max(time.monotonic() - self._began, 1e-9), self._at
-        of_all = f" of {self._total:,} ({math.floor(100 * at / self._total)}%)" if self._total else ""
-        yield f"{summary.title}: {at:,}{of_all}"
+        yield f"{summary.title}: {at:,}" + (f" of {self._total:,} ({100 * at // self._total}%)" if self._total else "")
         finished = summary.done + summary.left_out + summary.failed.total()
         yield f"{60 * finished / seconds:,.0f} a minute"
         yield f"{self._client.in_flight:,} in flight"
         yield f"{summary.tokens_in + summary.tokens_out:,} tokens"
         yield summary.spent
         if self._total and finished:
-            left_s = seconds / finished * (self._total - at)
-            minutes = round(left_s / 60)
-            long = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-            yield f"{long if minutes else f'{left_s:.0f} s'} left"
+            left_s = round(seconds / finished * (self._total - at))
+            yield f"{timedelta(seconds=left_s)} left"
 
     def _troubles(self) -> Iterator[str]:
         summary = self._summary
@@ -289,18 +272,14 @@ class Progress:
             yield "stopping: waiting for the replies in flight (Ctrl-C again: at once)"
 
     def _again(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._live is not None:
             from rich.text import Text
 
-            self._live.update(Text(self.live()), refresh=True)
+            self._live.update(Text("\n".join(self._lines())), refresh=True)
         elif time.monotonic() - self._began > 1:
-            command.say(self.line())
-        self._timer = loop.call_later(PLAIN_EVERY_S if self._live is None else LIVE_EVERY_S, self._again)
-
-
-def dollars(amount: float) -> str:
-    return f"${amount:.4f}" if 0 < amount < 0.1 else f"${amount:.2f}"
+            command.say(self._line())
+        every_s = PLAIN_EVERY_S if self._live is None else LIVE_EVERY_S
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._again)
 
 
 def listed(counts: Counter[str]) -> str:

@@ -4,20 +4,21 @@ Why aiohttp and not the openai SDK: at 128 in flight a 20 KB request costs 0.37 
 `chat.completions.create` (it walks every message) and httpx 0.28 collapses under the connections (34 s for 2,000).
 """
 
+import contextlib
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from duel.calls.failures import Failure, Meaning, from_status
+from duel.calls.failures import Failure, Meaning, broken_reply, from_status
 from duel.calls.rates import Rates, retry_after
 from duel.calls.route import LOOPBACK, Provider
-from duel.calls.wire import Completion, StreamReader, decode
+from duel.calls.wire import Completion, StreamReader, decode, mapping, parse_json
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
@@ -90,28 +91,20 @@ class HttpTransport:
             return replace(failure, billed=failure.billed or started)
 
     async def models(self, provider: Provider) -> list[str]:
-        way, parts = self._way(provider), urlsplit(provider.base_url)
-        root, named = f"{parts.scheme}://{parts.netloc}", provider.base_url.partition("?")[0]
-        # Where an endpoint may list its models, the likeliest first.
-        for url in dict.fromkeys([f"{named}/models", f"{root}/v1/models", f"{root}/models", f"{root}/api/v1/models"]):
-            try:
-                async with self._session.get(
-                    url,
-                    params=way.url.query,
-                    headers=way.headers,
-                    proxy=way.proxy,
-                    timeout=aiohttp.ClientTimeout(total=5),
-                    allow_redirects=False,
-                ) as response:
-                    listed = await response.json(content_type=None) if response.status == 200 else {}
-            except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
-                continue
-            if isinstance(listed, dict):
-                listed = listed.get("data") or listed.get("models")
-            rows = listed if isinstance(listed, list) else []
-            ids = [row.get("id") or row.get("name") if isinstance(row, dict) else row for row in rows]
-            if names := [name for name in ids if isinstance(name, str)]:
-                return names
+        """The ids that the endpoint lists, wherever it does; none where it does not."""
+        base, mark, query = provider.base_url.partition("?")
+        root = "/".join(base.split("/")[:3])
+        timeout = aiohttp.ClientTimeout(total=5)
+        # The likeliest address first.
+        for address in dict.fromkeys(f"{at}/models" for at in (base, f"{root}/v1", root, f"{root}/api/v1")):
+            url = f"{address}{mark}{query}"
+            with contextlib.suppress(NoAnswer, ValueError):
+                told = await whole(received(self._session, provider, "GET", url, MAX_REPLY_BYTES, timeout=timeout))
+                listed = parse_json(told)
+                rows = (listed.get("data") or listed.get("models")) if isinstance(listed, dict) else listed
+                ids = [mapping(row).get("id") or mapping(row).get("name") or row for row in rows or ()]
+                if names := [name for name in ids if isinstance(name, str)]:
+                    return names
         return []
 
     def _way(self, provider: Provider) -> _Way:
@@ -127,6 +120,42 @@ def headers_for(provider: Provider) -> dict[str, str]:
     """What goes with every call: whose it is, the user's own headers, the key."""
     headers = {"User-Agent": "duel-curation", **provider.headers}
     return {**headers, "Authorization": f"Bearer {provider.api_key}"} if provider.api_key else headers
+
+
+class NoAnswer(Exception):
+    """A provider did not do what it was asked."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.told)
+        self.failure = failure
+
+
+async def received(
+    session: aiohttp.ClientSession, provider: Provider, method: str, url: str, most: int, **sent: Any
+) -> AsyncIterator[bytes]:
+    """What `url` answers with, in pieces, at most so many bytes. Raises NoAnswer."""
+    headers, refusal, size = {**headers_for(provider), **sent.pop("headers", {})}, b"", 0
+    try:
+        async with session.request(
+            method, url, headers=headers, proxy=proxy_for(url), allow_redirects=False, **sent
+        ) as response:
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                if size > most:
+                    raise NoAnswer(broken_reply("too-large", f"{urlsplit(url).path} has over {most:,} bytes"))
+                if response.status < 300:
+                    yield chunk
+                else:
+                    refusal += chunk if len(refusal) < 65536 else b""
+            if response.status >= 300:
+                wait = retry_after(response.headers, time.time())
+                raise NoAnswer(from_status(response.status, without_key(refusal, provider.api_key), wait))
+    except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+        raise NoAnswer(failure_of(error)) from None
+
+
+async def whole(pieces: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
 
 
 def proxy_for(url: str) -> str | None:
@@ -168,7 +197,7 @@ async def _outcome(response: aiohttp.ClientResponse, key: str) -> Completion | F
             response.close()
             if response.status == 200:
                 words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
-                return Failure("too-large", Meaning.FAULT, words, status=200, billed=True)
+                return broken_reply("too-large", words)
             chunks.clear()
             break
         if stream is None or response.status != 200:

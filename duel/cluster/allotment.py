@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
 
 from duel.calls.seats import Share
 from duel.cluster.shards import Shard
 
-SHARE_FILE = "share.json"
-"""In a shard's private folder."""
+# A shard whose part is spent gets another one while it is so much of the whole larger.
 LEAST_PART = 0.01
-"""A shard whose part is spent gets another one while it is so much of the whole larger."""
 
 
 @dataclass
@@ -28,24 +25,23 @@ class Allotment:
     shards: Sequence[Shard]
     budget: float | None = None
     share: Share | None = None
-    _at_work: list[Shard] = field(default_factory=list)
-    """In the order in which they began."""
-    _finished: set[str] = field(default_factory=set)
-    _before: dict[str, float] = field(default_factory=dict)
-    """Dollars in the ledger of each shard when all began."""
+    _whole: float = 0.0
+    """Dollars that all ledgers together may come to."""
     _paid: dict[str, float] = field(default_factory=dict)
-    """… and when its present stage began."""
-    _granted: dict[str, float] = field(default_factory=dict)
-    """Dollars that the stage at work may add."""
+    """Dollars in the ledger of each shard when its present stage began."""
+    _ceilings: dict[str, float] = field(default_factory=dict)
+    """What the ledger of each shard at work may come to, in the order in which they began."""
     _unspent: dict[str, float] = field(default_factory=dict)
     """What a shard was left with when its last part did not do."""
+    _finished: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._most = self.budget
+        self._by_name = {shard.name: shard for shard in self.shards}
         if self.budget is not None or self.share is not None:
-            self._before = {shard.name: shard.spent() for shard in self.shards}
-            self._paid = dict(self._before)
-            self._cut()
+            self._paid = {shard.name: shard.spent() for shard in self.shards}
+        self._most = float("inf") if self.budget is None else sum(self._paid.values()) + self.budget
+        self._whole = self._most
+        self._cut()
 
     @property
     def calls(self) -> int | None:
@@ -54,28 +50,27 @@ class Allotment:
 
     def begin(self, shard: Shard) -> list[str]:
         """`shard` begins a stage; the options that tell it of its part."""
-        self._at_work.append(shard)
+        self._ceilings[shard.name] = self._paid.get(shard.name, 0.0)
         if self.budget is None and self.calls is None:
             return []
         self.divide()
-        return ["--share", str(_file(shard))]
+        return ["--share", str(shard.workspace.private / "share.json")]
 
     def end(self, shard: Shard, *, finished: bool) -> None:
         """A stage of `shard` has ended; what it has not spent is divided anew."""
-        self._at_work.remove(shard)
+        ceiling = self._ceilings.pop(shard.name)
         if finished:
             self._finished.add(shard.name)
-        granted = self._granted.pop(shard.name, 0.0)
         if self.budget is not None:
-            paid, self._paid[shard.name] = self._paid[shard.name], shard.spent()
-            self._unspent[shard.name] = granted - (self._paid[shard.name] - paid)
+            self._paid[shard.name] = shard.spent()
+            self._unspent[shard.name] = ceiling - self._paid[shard.name]
         self.divide()
 
     def has_more_for(self, shard: Shard) -> bool:
         """True if a part is left for `shard` that is larger than what its last stage found too little."""
         if self.budget is None:
             return False
-        return min(self._fair, self._left) > self._unspent.get(shard.name, 0.0) + LEAST_PART * self.budget
+        return min(self._parts()) > self._unspent.get(shard.name, 0.0) + LEAST_PART * self.budget
 
     def follow(self) -> None:
         if self.share is not None and self.share.look():
@@ -83,38 +78,30 @@ class Allotment:
             self.divide()
 
     def divide(self) -> None:
-        for number, shard in enumerate(self._at_work):
+        for number, name in enumerate(self._ceilings):
             part: dict[str, float] = {}
             if self.calls is not None:
                 # What cannot be divided goes to those that began first.
-                part["calls"] = self.calls // len(self._at_work) + (number < self.calls % len(self._at_work))
+                part["calls"] = self.calls // len(self._ceilings) + (number < self.calls % len(self._ceilings))
             if self.budget is not None:
-                had = self._granted.get(shard.name, 0.0)
-                self._granted[shard.name] = had + max(0.0, min(self._fair - had, self._left))
-                part["budget_usd"] = round(self._paid[shard.name] + self._granted[shard.name], 9)
+                left, fair = self._parts()
+                self._ceilings[name] += max(0.0, min(fair - (self._ceilings[name] - self._paid[name]), left))
+                part["budget_usd"] = round(self._ceilings[name], 9)
             if part:
-                shard.workspace.save(_file(shard), orjson.dumps(part))
+                workspace = self._by_name[name].workspace
+                workspace.save(workspace.private / "share.json", orjson.dumps(part))
 
-    @property
-    def _left(self) -> float:
-        """Dollars that no shard has spent and none was granted."""
-        spent = sum(self._paid.values()) - sum(self._before.values())
-        return (self.budget or 0.0) - spent - sum(self._granted.values())
-
-    @property
-    def _fair(self) -> float:
-        """Dollars for each shard that is not finished."""
-        return (self._left + sum(self._granted.values())) / max(1, len(self.shards) - len(self._finished))
+    def _parts(self) -> tuple[float, float]:
+        """Dollars that no shard has spent and none may take, and those for each that is not finished."""
+        granted = sum(ceiling - self._paid[name] for name, ceiling in self._ceilings.items())
+        left = self._whole - sum(self._paid.values()) - granted
+        return left, (left + granted) / max(1, len(self.shards) - len(self._finished))
 
     def _cut(self) -> None:
         """The share says anew how many dollars are left; nobody at work keeps more than its part of them."""
         if self.share is None or self.share.dollars is None:
             return
-        now = {**self._paid, **{shard.name: shard.spent() for shard in self._at_work}}
-        whole = sum(now.values()) - sum(self._before.values()) + self.share.dollars
-        self.budget = whole if self._most is None else min(whole, self._most)
-        self._granted = {shard.name: now[shard.name] - self._paid[shard.name] for shard in self._at_work}
-
-
-def _file(shard: Shard) -> Path:
-    return shard.workspace.private / SHARE_FILE
+        self._ceilings = {name: self._by_name[name].spent() for name in self._ceilings}
+        spent = sum({**self._paid, **self._ceilings}.values())
+        self._whole = min(spent + self.share.dollars, self._most)
+        self.budget = self._whole - sum(self._paid.values())

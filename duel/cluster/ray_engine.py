@@ -27,6 +27,8 @@ from duel.errors import EXIT_BUDGET, EXIT_FINISHED, EXIT_OPEN, SettingsError, Wo
 from duel.workspace import Workspace
 
 SLOT = "duel_slot"
+# The stage that asks no model.
+FREE = "execute"
 LOG = "cluster.log"
 """In a shard's private folder: what its stages said."""
 RETRIES = 20
@@ -100,6 +102,7 @@ class Engine:
     """Exit code of each shard: that of the stage at which it stopped, or the highest of all."""
 
     def run(self) -> int:
+        """The exit code of all."""
         import ray
 
         task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
@@ -115,7 +118,7 @@ class Engine:
             most = len(allotment.shards) if allotment.calls is None else max(1, min(slots, allotment.calls))
             while queue and len(waiting) < most:
                 shard, step = queue.popleft()
-                words = [self.plan[step], *self.flags, *(allotment.begin(shard) if self._pays(step) else [])]
+                words = [self.plan[step], *self.flags, *(allotment.begin(shard) if self.plan[step] != FREE else [])]
                 waiting[task.remote(words, str(shard.workspace.root), self.folder)] = shard, step
             ready, _ = ray.wait(list(waiting), timeout=LOOK_S if allotment.share is None else LOOK_AT_SHARE_S)
             if not ready and not slots:
@@ -131,7 +134,7 @@ class Engine:
                 if ended.code != EXIT_BUDGET:
                     self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
                 goes_on = ended.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(self.plan)
-                if self._pays(step):
+                if self.plan[step] != FREE:
                     allotment.end(shard, finished=not goes_on and ended.code != EXIT_BUDGET)
                 if goes_on:
                     queue.append((shard, step + 1))
@@ -141,12 +144,6 @@ class Engine:
                 starved.remove((shard, step))
                 queue.append((shard, step))
         self.codes |= {shard.name: EXIT_BUDGET for shard, _ in starved}
-        return self.exit_code()
-
-    def _pays(self, step: int) -> bool:
-        return self.plan[step] != "execute"
-
-    def exit_code(self) -> int:
-        """The worst: a crash or something to change, then a spent budget, then open items."""
+        # The worst: a crash or something to change, then a spent budget, then open items.
         codes = set(self.codes.values())
         return next((code for code in codes - {EXIT_FINISHED, EXIT_OPEN, EXIT_BUDGET}), max(codes, default=0))

@@ -32,7 +32,7 @@ from duel.calls.ledger import Ledger, spent
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.judging import looks
 from duel.reporting.report_summary import recorded
-from duel.review.ballot_box import DRAWS_FILE, VOTES_FILE
+from duel.review.ballots import DRAWS_FILE, VOTES_FILE
 from duel.settings import SETTINGS_FILE, Settings
 from duel.sources import replacing
 from duel.workspace import PRIVATE_FOLDER, SHARD_FILE, SHARDS_FOLDER, Workspace

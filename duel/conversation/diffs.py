@@ -5,8 +5,9 @@ import re
 from duel.records import ChangedFile
 
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
-_ESCAPE = re.compile(rb'\\([0-7]{3}|[abfnrtv"\\])')
-_ESCAPED = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_HEADER = re.compile(r"(new file|deleted file) mode|(rename|copy) to (.+)")
+_ESCAPED = bytes.maketrans(b"abfnrtv", b"\a\b\f\n\r\t\v")
+_STATUS = {"new file": "added", "deleted file": "deleted", "rename": "renamed", "copy": "copied"}
 
 
 def changed_files(*patches: str) -> list[ChangedFile]:
@@ -34,7 +35,7 @@ def _read(patch: str) -> list[ChangedFile]:
         line, behind = lines[at].removesuffix("\r"), lines[at + 1] if at + 1 < len(lines) else ""
         at += 1
         if line.startswith("diff --git "):
-            files.append(ChangedFile(path=_path_of_git_header(line)))
+            files.append(ChangedFile(path=_path_of_git_header(line.removeprefix("diff --git "))))
             named = False
         elif hunk := _HUNK.match(line):
             old_left, new_left = int(hunk[1] or 1), int(hunk[2] or 1)
@@ -56,50 +57,41 @@ def _read(patch: str) -> list[ChangedFile]:
             named = True
             files[-1].path = new or old or files[-1].path
             files[-1].status = "added" if not old else "deleted" if not new else files[-1].status
-        elif not named:
-            _extended(line, files[-1])
+        elif not named and (told := _HEADER.match(line)):
+            files[-1].status = _STATUS[told[1] or told[2]]
+            files[-1].path = _unquoted(told[3]) if told[3] else files[-1].path
     return files
 
 
-def _extended(line: str, file: ChangedFile) -> None:
-    extra = file.model_extra if file.model_extra is not None else {}
-    if line.startswith("new file mode"):
-        file.status = "added"
-    elif line.startswith("deleted file mode"):
-        file.status = "deleted"
-    elif line.startswith(("rename from ", "copy from ")):
-        extra["previous_path"] = _unquote(line.split(" from ", 1)[1])
-    elif line.startswith(("rename to ", "copy to ")):
-        file.status = "renamed" if line.startswith("rename") else "copied"
-        file.path = _unquote(line.split(" to ", 1)[1])
-    elif line.startswith(("Binary files ", "GIT binary patch")):
-        extra["binary"] = True
-
-
-def _path_of_git_header(line: str) -> str:
-    """The path of `diff --git a/X b/X`; a surer one may follow in the file's other headers."""
-    rest = line.removeprefix("diff --git ")
-    if rest.startswith('"'):
-        return _path(rest[rest.find('" ') + 2 :])
-    middle = len(rest) // 2  # both names are equal unless the file was renamed, and then `rename to` says so
-    same = rest[2:middle] == rest[middle + 3 :]
-    return rest[2:middle] if same else _path(rest[rest.rfind(" b/") + 1 :] if " b/" in rest else rest)
+def _path_of_git_header(names: str) -> str:
+    """The path of `a/X b/X`; a surer one may follow in the file's other headers."""
+    if names.startswith('"'):
+        return _path(names[names.find('" ') + 2 :])
+    middle = len(names) // 2  # both names are equal unless the file was renamed, and then `rename to` says so
+    if names[2:middle] == names[middle + 3 :]:
+        return names[2:middle]
+    return _path(names[names.rfind(" b/") + 1 :] if " b/" in names else names)
 
 
 def _path(name: str) -> str:
     """The path behind `a/` or `b/`; "" for /dev/null. What follows a tab is a date."""
-    path = _unquote(name.split("\t", 1)[0] if not name.startswith('"') else name)
-    if path == "/dev/null":
-        return ""
-    return path[2:] if path[:2] in ("a/", "b/") else path
+    path = _unquoted(name if name.startswith('"') else name.split("\t", 1)[0])
+    return "" if path == "/dev/null" else path[2:] if path[:2] in ("a/", "b/") else path
 
 
-def _unquote(name: str) -> str:
+def _unquoted(name: str) -> str:
+    """A path as it is: git quotes one with special characters as C does, byte by byte."""
     name = name.strip()
     if len(name) < 2 or not (name.startswith('"') and name.endswith('"')):
         return name
+    raw = name[1:-1].encode("utf-8", "surrogatepass")
+    return re.sub(rb"\\([0-7]{3}|.)", _character, raw, flags=re.DOTALL).decode("utf-8", "replace")
 
-    def byte(found: re.Match[bytes]) -> bytes:
-        return bytes([int(found[1], 8) & 255]) if len(found[1]) == 3 else _ESCAPED.get(found[1], found[1])
 
-    return _ESCAPE.sub(byte, name[1:-1].encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+def _character(escape: re.Match[bytes]) -> bytes:
+    told = escape[1]
+    return (
+        bytes([int(told, 8) & 255])
+        if len(told) == 3
+        else told.translate(bytes.maketrans(b"abfnrtv", b"\a\b\f\n\r\t\v"))
+    )

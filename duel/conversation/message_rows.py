@@ -60,17 +60,15 @@ def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") 
     result = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), place))
     _facts(row, result)
     messages = conversation(row)
-    unknown = next((message["role"] for message in messages if message["role"] not in _KNOWN), "")
-    if unknown:
+    if unknown := next((message["role"] for message in messages if message["role"] not in _KNOWN), ""):
         result.refusal, result.detail = "unknown-role", f"a message has the role {unknown[:40]!r}"
     if any(not isinstance(message["content"], str | list) for message in messages):
         result.refusal, result.detail = "content-not-text", "a message holds something else than text"
     calls = [calls_of(m, f"call_{n}_") if m["role"] == "assistant" else [] for n, m in enumerate(messages)]
-    if dialect or not any(calls):
-        texts = [parts(message["content"])[0] for message in messages if message["role"] == "assistant"]
-        dialect = dialect or text_actions.spoken(texts)
-        result.acts_in_text = True
-    _Rows(result, dialect, messages, calls).read()
+    result.acts_in_text = bool(dialect) or not any(calls)
+    if result.acts_in_text and not dialect:
+        dialect = text_actions.spoken(parts(m["content"])[0] for m in messages if m["role"] == "assistant")
+    _add_messages(result, messages, calls, dialect)
     # Where the log's actions are bash fences, prompt and replies already speak the project's protocol.
     result.keeps_protocol = dialect == "bash_block" and any(reply.verbatim for reply in result.replies)
     if result.acts_in_text and not result.keeps_protocol and result.system:
@@ -86,90 +84,90 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
     return result.tally()
 
 
-class _Rows:
-    def __init__(
-        self, result: Session, dialect: str, messages: list[dict[str, Any]], calls: list[list[AgentCall]]
-    ) -> None:
-        self.result, self.entries, self.dialect = result, result.entries, dialect
-        self.spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
-        self.messages, self.calls = messages, calls
-        self.open: list[AgentCall] = []
-        """The calls of the reply before, which the next messages may answer."""
+def _add_messages(result: Session, messages: list[dict[str, Any]], calls: list[list[AgentCall]], dialect: str) -> None:
+    spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
+    asked: list[AgentCall] = []  # the calls of the reply before, which the next messages may answer
+    for number, message in enumerate(messages):
+        content, images = parts(message["content"])
+        if message["role"] == "system":
+            result.system = "\n\n".join(dict.fromkeys(filter(None, (result.system, content))))
+            result.tools = result.tools or _tools(message.get("functions"))
+        elif message["role"] == "assistant":
+            asked = _add_reply(result, message, content, number, calls[number], dialect)
+        elif message["role"] == "exit":  # mini-swe-agent 2 closes its list with one
+            result.exit_status = text(table(message.get("extra")), "exit_status") or result.exit_status
+        elif message["role"] in ("user", "tool"):
+            # Of several results in a row each is one call's; one alone may hold those of all.
+            neighbors = *messages[max(number - 1, 0) : number], *messages[number + 1 : number + 2]
+            alone = not any(other["role"] == "tool" for other in neighbors)
+            _add_answer(result, message, content, images, asked, spoken.results, alone)
+    if spoken.settle:
+        spoken.settle(result.calls)
 
-    def read(self) -> None:
-        result = self.result
-        for number, message in enumerate(self.messages):
-            role = message["role"]
-            content, images = parts(message["content"])
-            if role == "system":
-                result.system = "\n\n".join(dict.fromkeys(filter(None, (result.system, content))))
-                result.tools = result.tools or _tools(message.get("functions"))
-            elif role == "assistant":
-                self._replied(message, content, number)
-            elif role == "exit":  # mini-swe-agent 2 closes its list with one
-                result.exit_status = text(table(message.get("extra")), "exit_status") or result.exit_status
-            elif role in ("user", "tool"):
-                self._answered(message, content, images, number)
-        if self.spoken.settle:
-            self.spoken.settle(result.calls)
 
-    def _replied(self, message: dict[str, Any], content: str, number: int) -> None:
-        if self.result.acts_in_text:
-            reply = text_actions.reply_in(self.dialect, content, number)
-        else:
-            content, thinking = text_actions.without_thinking(content)
-            reply = AgentReply(content.strip(), self.calls[number], thinking)
-            if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
-                self.entries.append(Lost("a call whose arguments cannot be read"))
-        thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
-        told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
-        reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or reply.thinking
-        last = self.result.last
-        if isinstance(last, AgentReply) and not last.results and self.dialect != "bash_block":
-            # One response that the set wrote as several messages: what was said, then a message a call.
-            last.text = joined(last.text, reply.text)
-            last.thinking = joined(last.thinking, reply.thinking)
-            last.calls += reply.calls
-            reply = last
-        else:
-            self.entries.append(reply)
-        self.open = reply.calls
+def _add_reply(
+    result: Session, message: dict[str, Any], content: str, number: int, calls: list[AgentCall], dialect: str
+) -> list[AgentCall]:
+    if result.acts_in_text:
+        reply = text_actions.reply_in(dialect, content, number)
+    else:
+        content, thinking = text_actions.without_thinking(content)
+        reply = AgentReply(content.strip(), calls, thinking)
+        if any(call.obstacle == BAD_ARGUMENTS for call in calls):
+            result.entries.append(Lost("a call whose arguments cannot be read"))
+    thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
+    told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
+    reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or reply.thinking
+    last = result.last
+    if not isinstance(last, AgentReply) or last.results or dialect == "bash_block":
+        result.entries.append(reply)
+        return reply.calls
+    # One response that the set wrote as several messages: what was said, then a message a call.
+    last.text = joined(last.text, reply.text)
+    last.thinking = joined(last.thinking, reply.thinking)
+    last.calls += reply.calls
+    return last.calls
 
-    def _answered(self, message: dict[str, Any], content: str, images: int, number: int) -> None:
-        if blocks := [part for part in tables(message.get("content")) if part.get("type") == "tool_result"]:
-            for part in blocks:
-                call = waiting_for(self.open, text(part, "tool_use_id"))
-                self._give(call, *parts(part.get("content")), part.get("is_error") is True)
-            if content:
-                self.entries.append(Said(content))
+
+def _add_answer(
+    result: Session,
+    message: dict[str, Any],
+    content: str,
+    images: int,
+    asked: list[AgentCall],
+    results: text_actions.Results | None,
+    alone: bool,
+) -> None:
+    waiting = [call for call in asked if call.result is None]
+    blocks = [part for part in tables(message.get("content")) if part.get("type") == "tool_result"]
+    identity = text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), "")
+    acts = result.acts_in_text and waiting and isinstance(result.last, AgentReply)
+    failed = message.get("is_error") is True or bool(_FAILED.search(content))
+    answers: list[tuple[AgentCall | None, str, int, bool]]
+    if blocks:
+        answers = [
+            (waiting_for(asked, text(part, "tool_use_id")), *parts(part.get("content")), part.get("is_error") is True)
+            for part in blocks
+        ]
+    elif message["role"] == "user" and not acts:
+        result.entries.append(Said(content, images))
+        return
+    elif results or (len(waiting) > 1 and not identity and alone):
+        split = split_result(content, len(waiting))
+        shared = results(content) if results else [(one, bool(_FAILED.search(one))) for one in split]
+        if len(shared) != len(waiting):
+            result.entries.append(Lost("results of parallel calls that cannot be told apart"))
             return
-        failed = bool(_FAILED.search(content))
-        waiting = [call for call in self.open if call.result is None]
-        acts = self.result.acts_in_text and waiting and isinstance(self.result.last, AgentReply)
-        neighbors = self.messages[max(number - 1, 0) : number] + self.messages[number + 1 : number + 2]
-        if message["role"] == "user" and not acts:
-            self.entries.append(Said(content, images))
-        elif self.spoken.results:
-            self._share(self.spoken.results(content), waiting)
-        elif identity := text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), ""):
-            self._give(waiting_for(self.open, identity), content, images, failed)
-        elif len(waiting) > 1 and not any(other["role"] == "tool" for other in neighbors):
-            self._share([(one, bool(_FAILED.search(one))) for one in split_result(content, len(waiting))], waiting)
-        else:
-            self._give(waiting[0] if waiting else None, content, images, failed)
-
-    def _share(self, results: list[tuple[str, bool]], waiting: list[AgentCall]) -> None:
-        if len(results) != len(waiting):
-            self.entries.append(Lost("results of parallel calls that cannot be told apart"))
-            return
-        for call, (said, failed) in zip(waiting, results, strict=True):
-            self._give(call, said, 0, failed)
-
-    def _give(self, call: AgentCall | None, content: str, images: int, failed: bool) -> None:
+        answers = [(call, said, 0, failed) for call, (said, failed) in zip(waiting, shared, strict=True)]
+    else:
+        answers = [(waiting_for(waiting, identity), content, images, failed)]
+    for call, said, shown, is_error in answers:
         if call is None:
-            self.entries.append(Lost("result without a call"))
+            result.entries.append(Lost("result without a call"))
         else:
-            call.result, call.images, call.is_error = content, images, failed
+            call.result, call.images, call.is_error = said, shown, is_error
+    if blocks and content:
+        result.entries.append(Said(content))
 
 
 def _facts(row: Mapping[str, Any], result: Session) -> None:

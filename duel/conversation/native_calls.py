@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from duel.conversation.model import AgentCall
@@ -70,31 +71,24 @@ def python_calls(source: str, prefix: str) -> list[AgentCall]:
     Arguments are parsed as literals and never evaluated. Names may hold blanks ("Market Trends API").
     """
     calls: list[AgentCall] = []
-    position = 0
-    while found := _PYTHON_NAME.match(source, position):
-        arguments, end = _arguments(source, found.end())
+    rest = source.strip()
+    while rest and (found := _PYTHON_NAME.match(rest)):
+        # A parenthesis inside a string does not close the call: the shortest that parses does.
+        ends = [close.start() for close in islice(re.finditer(r"\)", rest[found.end() :]), 64)]
+        pieces = (rest[found.end() :][:end] for end in ends)
+        arguments, size = next(((given, len(p)) for p in pieces if (given := _keywords(p)) is not None), (None, 0))
         if arguments is None:
             return []
         calls.append(AgentCall(f"{prefix}{len(calls)}", found[1], arguments))
-        separator = re.compile(r"\s*[,;\n]?\s*").match(source, end)
-        position = separator.end() if separator else end
-    return calls if position >= len(source.rstrip()) else []
+        rest = re.sub(r"\A\s*[,;\n]?\s*", "", rest[found.end() + size + 1 :])
+    return calls if not rest else []
 
 
-def _arguments(source: str, start: int) -> tuple[dict[str, object] | None, int]:
-    end = start - 1
-    for _ in range(64):  # a parenthesis inside a string does not close the call: the shortest that parses does
-        end = source.find(")", end + 1)
-        if end < 0:
-            break
-        try:
-            call = ast.parse(f"f({source[start:end]})", mode="eval").body
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue
-        if not isinstance(call, ast.Call) or call.args:
-            break
-        try:
-            return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}, end + 1
-        except (ValueError, TypeError):
-            break
-    return None, start
+def _keywords(source: str) -> dict[str, Any] | None:
+    try:
+        call = ast.parse(f"f({source})", mode="eval").body
+        if isinstance(call, ast.Call) and not call.args:
+            return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        pass
+    return None

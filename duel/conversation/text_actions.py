@@ -21,23 +21,27 @@ _ACTION = re.compile(
 )
 
 
+Results: TypeAlias = Callable[[str], list[tuple[str, bool]]]
+
+
 class TextDialect(NamedTuple):
     find: Callable[[str, int], AgentReply | None]
     """The reply with its calls taken out of the text; None where the text holds no action of the dialect. The number
     makes ids of calls unique."""
-    results: Callable[[str], list[tuple[str, bool]]] | None = None
+    results: Results | None = None
     """What an answer to its calls says, one (text, is_error) a call; None where an answer is one result."""
     settle: Callable[[list[AgentCall]], None] | None = None
     """Marks what only the calls of a whole session tell."""
 
 
 def spoken(replies: Iterable[str]) -> str:
+    """The dialect in which most replies act; "" where none does."""
     texts = [without_thinking(reply)[0] for reply in replies]
     counts = {}
     for name, dialect in DIALECTS.items():
         found = [reply for said in texts if (reply := dialect.find(said, 0))]
         counts[name] = sum(bool(reply.calls or reply.verbatim) for reply in found)
-    best = max(counts, key=lambda name: counts[name])
+    best = max(counts, key=counts.__getitem__)
     return best if counts[best] else ""
 
 
@@ -118,12 +122,11 @@ def _hermes_results(content: str) -> list[tuple[str, bool]]:
     for raw in re.findall(r"<tool_response>\s*(.*?)\s*</tool_response>", content, re.DOTALL):
         held = loaded(raw)
         held = table(held).get("content", held)
-        fields = table(held)
-        failed = bool(fields.get("error")) or fields.get("exit_code", 0) not in (0, None)
         said = held if isinstance(held, str) else raw if held is None else orjson.dumps(held).decode()
+        fields = table(held)
         if fields.keys() <= {"output", "exit_code", "error"} and isinstance(fields.get("output"), str):
             said = fields["output"] + (f"\n{fields['error']}" if isinstance(fields.get("error"), str) else "")
-        results.append((said, failed))
+        results.append((said, bool(fields.get("error")) or fields.get("exit_code", 0) not in (0, None)))
     return results or [(content, False)]
 
 
@@ -142,26 +145,27 @@ def _terminus(content: str, number: int) -> AgentReply | None:
     They go to one terminal that stays open, and what it shows is the next user message: so the batch is one call.
     `task_complete` hands over.
     """
-    start = content.find("{") if '"commands"' in content or '"task_complete"' in content else -1
+    if '"commands"' not in content and '"task_complete"' not in content:
+        return None
+    start, end = content.find("{"), 0
+    value: Any = None
     while start >= 0:
         try:
             value, end = json.JSONDecoder().raw_decode(content, start)
         except (ValueError, RecursionError):
-            start = content.find("{", start + 1)
-            continue
+            end = start + 1
         if isinstance(value, dict) and (isinstance(value.get("commands"), list) or "task_complete" in value):
             break
-        start = content.find("{", end)
-    else:
+        start, value = content.find("{", end), None
+    if value is None:
         return None
     outside = re.sub(r"```(?:json)?", "", f"{content[:start]}\n{content[end:]}").strip()
-    prose = joined(outside, text(value, "analysis").strip(), text(value, "plan").strip())
-    calls = []
+    reply = AgentReply(joined(outside, text(value, "analysis").strip(), text(value, "plan").strip()))
     if commands := tables(value.get("commands")):
-        calls.append(AgentCall(f"call_{number}", "keystrokes", {"commands": commands}))
+        reply.calls.append(AgentCall(f"call_{number}", "keystrokes", {"commands": commands}))
     if value.get("task_complete") is True:
-        calls.append(AgentCall(f"call_{number}_end", "finish", {}))
-    return AgentReply(prose, calls) if calls or "commands" in value else None
+        reply.calls.append(AgentCall(f"call_{number}_end", "finish", {}))
+    return reply if reply.calls or "commands" in value else None
 
 
 def _settle_terminal(calls: list[AgentCall]) -> None:
@@ -178,10 +182,8 @@ def _settle_terminal(calls: list[AgentCall]) -> None:
 
 
 def _python_calls(content: str, number: int) -> AgentReply | None:
-    stripped = content.strip()
-    if not (stripped.startswith("[") and stripped.endswith("]")):
-        return None
-    calls = python_calls(stripped[1:-1], f"call_{number}_")
+    listed = re.fullmatch(r"\s*\[(.*)\]\s*", content, re.DOTALL)
+    calls = python_calls(listed[1], f"call_{number}_") if listed else []
     return AgentReply("", calls) if calls else None
 
 
@@ -199,32 +201,32 @@ def _ticks(content: str, number: int) -> AgentReply | None:
     fences = list(re.finditer(r"^```\n(.*?)^```[ \t]*$", content, re.DOTALL | re.MULTILINE))
     if not fences:
         return None
-    call = command_line_call(fences[-1][1].strip("\n"), f"call_{number}")
+    call = of_command_line(fences[-1][1].strip("\n"), AgentCall(f"call_{number}", "", {}))
     return AgentReply(content[: fences[-1].start()].strip(), [call])
 
 
-def command_line_call(command: str, key: str) -> AgentCall:
-    """A SWE-agent action as a call: its editor's and its submit command by name, anything else is bash."""
+def of_command_line(command: str, call: AgentCall) -> AgentCall:
+    """Make `call` that of a SWE-agent action: its editor's and its submit command by name, anything else is bash."""
     first = command.split(None, 1)[0] if command.strip() else ""
-    if first == "submit":
-        return AgentCall(key, "submit", {})
-    if first != _EDITOR:
-        obstacle = f"`{first}` is a command of SWE-agent's window" if first in _WINDOW_COMMANDS else ""
-        return AgentCall(key, "bash", {"command": command}, obstacle=obstacle)
-    try:
-        words = shlex.split(command)[1:]
-    except ValueError:
-        return AgentCall(key, _EDITOR, {}, obstacle="the editor's command line cannot be read")
-    arguments: dict[str, Any] = dict(zip(("command", "path"), words, strict=False))
-    option = ""
-    for word in words[2:]:
-        if word.startswith("--") and word[2:].isidentifier():
-            option = word[2:]
-        elif option == "view_range":
-            arguments.setdefault(option, []).append(int(word) if word.lstrip("-").isdigit() else 0)
-        elif option:
-            arguments[option] = word
-    return AgentCall(key, _EDITOR, arguments)
+    call.name, call.arguments, call.obstacle = first, {}, ""
+    if first not in ("submit", _EDITOR):
+        call.name, call.arguments = "bash", {"command": command}
+        call.obstacle = f"`{first}` is a command of SWE-agent's window" if first in _WINDOW_COMMANDS else ""
+    elif first == _EDITOR:
+        try:
+            words = shlex.split(command)[1:]
+        except ValueError:
+            call.obstacle = "the editor's command line cannot be read"
+            return call
+        call.arguments, option = dict(zip(("command", "path"), words, strict=False)), ""
+        for word in words[2:]:
+            if word.startswith("--") and word[2:].isidentifier():
+                option = word[2:]
+            elif option == "view_range":
+                call.arguments.setdefault(option, []).append(int(word) if word.lstrip("-").isdigit() else 0)
+            elif option:
+                call.arguments[option] = word
+    return call
 
 
 NO_DIALECT = TextDialect(lambda content, number: None)

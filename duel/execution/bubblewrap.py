@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections import Counter
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,8 +34,8 @@ ENVIRONMENT = {
 LIMITS = "/etc/limits"
 MACHINE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 TEMPORARY_MB = 64
-# Checkouts that stay laid out when no state uses them: the next turn of the same pull request is near.
-IDLE_BASES = 3
+# The last checkouts stay laid out also when no state uses them: the next turn of the same pull request is near.
+KEPT_CHECKOUTS = 4
 INSTALL = (
     "`apt-get install bubblewrap` (Debian, Ubuntu) or `dnf install bubblewrap` (Fedora); on Ubuntu 23.10 and newer "
     "also `sysctl kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile for bwrap; "
@@ -60,8 +60,7 @@ class Bubblewrap:
         self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
         self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
         self.scratch, self._count = new_scratch(), 0
-        self._bases: dict[Start, asyncio.Task[Path]] = {}
-        self._users: Counter[Start] = Counter()
+        self._checkouts: dict[Start, asyncio.Task[Checkout]] = {}
         try:
             self.filter = self.scratch / "system-calls"
             self.filter.write_bytes(syscalls.program())
@@ -92,84 +91,63 @@ class Bubblewrap:
 
     def _probe(self, asked: str) -> None:
         """Find by trying how states fork (`forks`) and the room for them. Raises UserError where nothing runs."""
-        base = self.scratch / "probe"
-        (base / "folder").mkdir(parents=True)
-        (base / "folder" / "file").write_text("before\n")
-        give_tree(base)
+        base = Checkout(self._folder("probe"))
+        (base.folder / "folder").mkdir(parents=True)
+        (base.folder / "folder" / "file").write_text("before\n")
+        give_tree(base.folder)
         tried = []
-        for forks, private in (("overlay", True), ("copy", True), ("copy", False)):
-            if asked and forks != asked:
-                continue
-            self._count += 1
-            try:
-                self.forks, self.room = forks, Room(self.scratch / f"room-{self._count}", private)
-            except (ExecutionError, OSError) as error:
-                tried.append(str(error))
+        for self.forks, self.private in (("overlay", True), ("copy", True), ("copy", False)):
+            if asked and self.forks != asked:
                 continue
             try:
-                state = Sandbox(self, Start("probe", "probe"), (str(base),))
+                state = self._open(Start("probe", "probe"), base)
                 made = state._run("rm -r folder && mkdir folder && ls -A folder", self.limits, merged=True)
                 state.discard()
                 if (made.exit, made.stdout.text) == (0, ""):
                     return
                 tried.append(printable(made.stdout.text.strip(), 300))
-            except ExecutionError as error:
+            except (ExecutionError, OSError) as error:
                 tried.append(str(error))
-            self.room.close()
         raise UserError("bubblewrap cannot run a command here", value=tried[0], hint=INSTALL)
+
+    def _folder(self, what: str) -> Path:
+        self._count += 1
+        return self.scratch / f"{what}-{self._count}"
+
+    def _open(self, start: Start, base: Checkout) -> Sandbox:
+        return Sandbox(self, start, base, Room(self._folder("room"), self.private), (str(base.folder),))
 
     async def state(self, start: Start) -> Sandbox:
         """A fresh state at the start of a task, laid out once for all that begin there.
 
         Raises ExecutionError where the checkout cannot be had.
         """
-        self._users[start] += 1
-        try:
-            if start not in self._bases:
-                self._count += 1
-                folder = self.scratch / f"base-{self._count}"
-                self._bases[start] = asyncio.create_task(asyncio.to_thread(self._lay_out, start, folder))
-            base = await asyncio.shield(self._bases[start])
-            return await asyncio.to_thread(Sandbox, self, start, (str(base),))
-        except BaseException:
-            self.release(start)
-            raise
+        laying = self._checkouts.pop(start, None)
+        laying = laying or asyncio.create_task(asyncio.to_thread(self._lay_out, start, self._folder("base")))
+        self._checkouts[start] = laying
+        for one in list(self._checkouts)[:-KEPT_CHECKOUTS]:
+            del self._checkouts[one]
+        base = await asyncio.shield(laying)
+        return await asyncio.to_thread(self._open, start, base)
 
-    def _lay_out(self, start: Start, folder: Path) -> Path:
-        try:
-            self.sources.lay_out(start, folder)
-            give_tree(folder)
-        except BaseException:
-            remove(folder)
-            raise
-        return folder
-
-    def share(self, start: Start) -> None:
-        self._users[start] += 1
-
-    def release(self, start: Start) -> None:
-        """One user less; checkouts that nobody uses go, the oldest first."""
-        self._users[start] -= 1
-        idle = [start for start, users in self._users.items() if users == 0]
-        for one in idle[: max(0, len(idle) - IDLE_BASES)]:
-            self._users.pop(one)
-            task = self._bases.pop(one)
-            if task.done() and not task.cancelled() and not task.exception():
-                remove(task.result())
+    def _lay_out(self, start: Start, folder: Path) -> Checkout:
+        base = Checkout(folder)
+        self.sources.lay_out(start, folder)
+        give_tree(folder)
+        return base
 
     async def close(self) -> None:
-        await asyncio.gather(*self._bases.values(), return_exceptions=True)
-        self.room.close()
+        await asyncio.gather(*self._checkouts.values(), return_exceptions=True)
         await asyncio.to_thread(remove, self.scratch)
 
-    def words(self, folder: str, place: str, command: str, refused: int, told: int) -> list[str]:
+    def words(self, room: Room, folder: str, place: str, command: str, refused: int, told: int) -> list[str]:
         """The words that run `command` in the sandbox with `folder` of the room at `place`.
 
         `refused` is a handle of the filter of system calls; to `told` goes the process id of the sandbox.
         """
         environment = {**self.environment, "HOME": place, "REPO_PATH": place}
         return [
-            *self.room.enter,
+            *room.enter,
             *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--hostname", "sandbox", "--uid", "0", "--gid", "0"),
             *self._shown,
@@ -178,10 +156,18 @@ class Bubblewrap:
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
             *("--info-fd", str(told)),
             *(("--seccomp", str(refused)) if self.filter.stat().st_size else ()),
-            *("--bind", f"{self.room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
+            *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
             *("--setenv", "BASH_ENV", LIMITS, "/bin/bash", "-c", command),
         ]
+
+
+class Checkout:
+    """A folder that is removed when no state stands on it any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        weakref.finalize(self, remove, folder)
 
 
 class Sandbox(State):
@@ -191,51 +177,42 @@ class Sandbox(State):
     none for us, layers are copies. `lower` is what lies below, the nearest first; the last is the common checkout.
     """
 
-    def __init__(self, executor: Bubblewrap, start: Start, lower: tuple[str, ...]) -> None:
-        self.executor, self.start, self.limits, self.lower = executor, start, executor.limits, lower
-        self._room, self._overlay = executor.room, executor.forks == "overlay"
-        self._room.hold(*self._layers())
+    def __init__(self, executor: Bubblewrap, start: Start, base: Checkout, room: Room, lower: tuple[str, ...]) -> None:
+        self.executor, self.start, self.limits = executor, start, executor.limits
+        self._base, self._room, self.lower, self._overlay = base, room, lower, executor.forks == "overlay"
         self._grow()
-
-    def _layers(self) -> list[str]:
-        return [path.partition("/")[0] for path in self.lower[:-1]]
 
     def _grow(self) -> None:
         """Put a fresh topmost layer on `lower`, of a size of its own where the room is private; show it in `folder`."""
-        self.top = self.folder = name = self._room.name()
-        size = f"size={self.limits.disk_mb}m,mode=755"
-        sized = f"mount -t tmpfs -o {size} layer {name} && " if self._room.private else ""
+        self.top = self.folder = name = self._room.layer()
+        made = f"mount -t tmpfs -o X-mount.mkdir,size={self.limits.disk_mb}m,mode=755 layer {name}"
+        made = made if self._room.private else f"mkdir {name}"
         if self._overlay:
-            self.folder = f"{name}m"
+            self.folder = f"{name}/m"
             options = f"lowerdir={':'.join(self.lower)},upperdir={name}/u,workdir={name}/w,userxattr"
-            self._room.tell(f"{sized}mkdir {name}/u {name}/w && mount -t overlay overlay -o {options} {name}m")
+            made += f" && mkdir {name}/u {name}/w {name}/m && mount -t overlay overlay -o {options} {name}/m"
         else:
-            self._room.tell(f"{sized}cp -a {self.lower[0]}/. {name}")
-        self._room.hold(self.top)
+            made += f" && cp -a {self.lower[0]}/. {name}"
+        self._room.tell(made)
 
     def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
         with self.executor.filter.open("rb") as refused:
-            handle = refused.fileno()
+            handle, room = refused.fileno(), self._room
             return supervise(
-                lambda told: self.executor.words(self.folder, self.start.place, command, handle, told),
+                lambda told: self.executor.words(room, self.folder, self.start.place, command, handle, told),
                 limits,
                 merged=merged,
-                disk=None if self._room.private else self._room.folder / self.folder,
+                disk=None if room.private else room.folder / self.folder,
                 handles=(handle,),
                 environment=BARE_ENVIRONMENT,
             )
-
-    async def fork(self) -> State:
-        twin = await super().fork()
-        self.executor.share(self.start)
-        return twin
 
     def _fork(self) -> Sandbox:
         if self._overlay:
             self._room.tell(f"umount {self.folder}")
         self.lower = (f"{self.top}/u" if self._overlay else self.top, *self.lower)
         self._grow()
-        return Sandbox(self.executor, self.start, self.lower)
+        return Sandbox(self.executor, self.start, self._base, self._room, self.lower)
 
     def _changes(self) -> str:
         outside = self._room.outside
@@ -243,12 +220,8 @@ class Sandbox(State):
             return changes.of_overlay(outside / self.top / "u", [outside / one for one in self.lower])
         return changes.of_copy(outside / self.top, outside / self.lower[0])
 
-    async def close(self) -> None:
-        await super().close()
-        self.executor.release(self.start)
-
     def discard(self) -> None:
-        self._room.let_go([self.folder] if self._overlay else [], [self.top, *self._layers()])
+        del self._room, self._base  # the last state takes both with it
 
 
 def bwrap_version() -> str:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 MOST_BYTES = 65_536
-MOST_FILES = 200
-"""Files that one diff shows; a command that touches more is told by the count of the others."""
+MOST_FILES = 200  # Files that one diff shows; a command that touches more is told by the count of the others
 _OPAQUE = "user.overlay.opaque"
 # The path of a changed file, and what became of it.
 Piece: TypeAlias = tuple[str, str]

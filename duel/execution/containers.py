@@ -7,6 +7,7 @@ files read with `cp` out of the container and out of the image. A container has 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -15,10 +16,10 @@ import subprocess
 import tarfile
 import tempfile
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from duel.errors import UserError, printable
 from duel.execution import changes
@@ -28,15 +29,9 @@ from duel.execution.room import remove
 from duel.execution.supervision import supervise
 
 # As mini-swe-agent 2 sets it for SWE-bench: a shell that is no login shell reads BASH_ENV, which finds the conda tools.
-ENVIRONMENT = {
-    "BASH_ENV": "/root/.bashrc",
-    "PAGER": "cat",
-    "MANPAGER": "cat",
-    "LESS": "-R",
-    "PIP_PROGRESS_BAR": "off",
-    "TQDM_DISABLE": "1",
-    "LC_ALL": "C.UTF-8",
-}
+ENVIRONMENT = (
+    "BASH_ENV=/root/.bashrc PAGER=cat MANPAGER=cat LESS=-R PIP_PROGRESS_BAR=off TQDM_DISABLE=1 LC_ALL=C.UTF-8".split()
+)
 LIFETIME_S = 7200
 # Images are full clones: whatever lies after the base commit goes before an agent's command can look at it.
 _FORGET = (
@@ -82,19 +77,10 @@ class Containers:
     """
 
     def __init__(
-        self,
-        sources: Sources,
-        limits: Limits | None = None,
-        *,
-        program: str = "docker",
-        image: str = "",
-        environment: Mapping[str, str] | None = None,
+        self, sources: Sources, limits: Limits | None = None, *, program: str = "docker", image: str = ""
     ) -> None:
         self.sources, self.limits, self.name, self.image = sources, limits or Limits(), program, image
-        self.environment = {**ENVIRONMENT, **(environment or {})}
-        self.session = f"duel-{uuid.uuid4().hex[:8]}"
-        self._count = 0
-        self.users: Counter[str] = Counter()
+        self.session, self._count = f"duel-{uuid.uuid4().hex[:8]}", 0
         try:
             said = json.loads(self.call("version", "--format", "{{json .}}"))
         except (OSError, ExecutionError, ValueError) as error:
@@ -120,7 +106,7 @@ class Containers:
                 self.call("pull", "--quiet", image, seconds=1800)
             except ExecutionError as error:
                 raise ExecutionError("no-image", f"{image} does not pull: {error.what}") from None
-        container = Container(self, image, start, place_of(image, start.repository), own=False)
+        container = Container(self, image, start, place_of(image, start.repository))
         try:
             container.begin()
         except BaseException:
@@ -133,41 +119,37 @@ class Containers:
         return f"{self.session}-{self._count}"
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._sweep)
-
-    def _sweep(self) -> None:
         for listed, removed in (("ps -aq", "rm -f"), ("images -q", "rmi -f")):
             found = self.call(*listed.split(), "--filter", f"label=duel={self.session}").split()
             if found:
-                self.call(*removed.split(), *dict.fromkeys(found))
+                await asyncio.to_thread(self.call, *removed.split(), *dict.fromkeys(found))
 
     def call(self, *words: str, seconds: float = 300, given: bytes = b"") -> str:
         """Run the program. Raises ExecutionError (`sandbox`) with what it said."""
         return self.bytes(*words, seconds=seconds, given=given).decode("utf-8", "replace")
 
     def bytes(self, *words: str, seconds: float = 300, given: bytes = b"") -> bytes:
+        how: dict[str, Any] = {"input": given, "capture_output": True, "timeout": seconds, "check": False}
         try:
-            done = subprocess.run(  # noqa: S603 - the words are this module's; a command is one argument among them
-                [self.name, *words], input=given, capture_output=True, timeout=seconds, check=False
-            )
+            done = subprocess.run([self.name, *words], **how)  # noqa: S603 - a command is one argument among ours
         except subprocess.TimeoutExpired:
             raise ExecutionError("sandbox", f"{self.name} {words[0]} took longer than {seconds:.0f} s") from None
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip()
             raise ExecutionError("sandbox", f"{self.name} {words[0]}: {printable(said[-400:])}")
-        return done.stdout
+        return bytes(done.stdout)
 
 
 class Container(State):
-    """One state: a running container, and the image that it started from; `own` images go with their last user."""
+    """One state: a running container, and the image that it started from."""
 
-    def __init__(self, back: Containers, image: str, start: Start, place: str, *, own: bool = True) -> None:
+    def __init__(self, back: Containers, image: str, start: Start, place: str) -> None:
         self.back, self.start, self.place, self.limits = back, start, place, back.limits
-        self._begin_in(image, own)
+        self._begin_in(image)
 
-    def _begin_in(self, image: str, own: bool) -> None:
+    def _begin_in(self, image: str) -> None:
         back, limits = self.back, self.limits
-        self.image, self.own, self.name = image, own, back.fresh()
+        self.image, self.name = image, back.fresh()
         back.call(
             *("run", "--detach", "--init", "--name", self.name, "--label", f"duel={back.session}"),
             *("--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -175,7 +157,6 @@ class Container(State):
             *("--pids-limit", str(limits.processes), "--ulimit", f"fsize={limits.disk_mb << 20}"),
             *("--entrypoint", "sleep", image, str(LIFETIME_S)),
         )
-        back.users[image] += 1
         upper = Path(back.call("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", self.name).strip() or "/none")
         # Docker bounds no container's disk on most file systems; where its folder is ours to look at, we do.
         self.written = upper if os.access(upper, os.R_OK | os.X_OK) else None
@@ -209,16 +190,15 @@ class Container(State):
         image = f"{self.back.fresh()}-image"
         self.back.call("commit", "--change", f"LABEL duel={self.back.session}", self.name, image, seconds=600)
         self.discard()
-        self._begin_in(image, own=True)
+        self._begin_in(image)
 
     def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
         back = self.back
-        environment = [word for name, value in back.environment.items() for word in ("--env", f"{name}={value}")]
         # Whoever kills the client leaves the command running: `timeout` stands inside, and what it leaves is ended.
-        words = [back.name, "exec", "--workdir", self.place, *environment, self.name]
+        words = [back.name, "exec", "--workdir", self.place, *(f"--env={one}" for one in ENVIRONMENT), self.name]
         words += ["timeout", "--signal=KILL", str(limits.seconds), "/bin/bash", "-c", command]
         outcome = supervise(
-            words,
+            lambda _told: words,
             replace(limits, seconds=limits.seconds + 10, memory_mb=1 << 20),
             merged=merged,
             environment={name: os.environ[name] for name in _CLIENT if name in os.environ},
@@ -248,11 +228,9 @@ class Container(State):
             try:
                 self._extract(self.name, inside, after)
                 self._extract(source, inside, before)
-            finally:
-                self.back.call("rm", "--force", source)
-            try:
                 return changes.of_copy(after, before)
             finally:
+                self.back.call("rm", "--force", source)
                 remove(Path(name))
 
     def _extract(self, container: str, paths: Sequence[str], folder: Path) -> None:
@@ -279,6 +257,6 @@ class Container(State):
 
     def discard(self) -> None:
         self.back.call("rm", "--force", self.name)
-        self.back.users[self.image] -= 1
-        if self.own and not self.back.users[self.image]:
-            self.back.call("rmi", "--force", self.image)
+        if self.image.startswith(self.back.session):
+            with contextlib.suppress(ExecutionError):  # a fork still stands on it, and takes it along
+                self.back.call("rmi", self.image)

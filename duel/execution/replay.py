@@ -59,8 +59,7 @@ class Replayed:
     steps: int = 0
     differs: list[int] = field(default_factory=list)
     alike: list[str] = field(default_factory=list)
-    edit: int | None = None
-    """The first edit that ended otherwise than recorded."""
+    edit: int | None = None  # The first edit that ended otherwise than recorded
 
     @property
     def faithful(self) -> float | None:

@@ -4,7 +4,6 @@ import codecs
 import contextlib
 import os
 import re
-import select
 import selectors
 import signal
 import subprocess
@@ -46,7 +45,7 @@ class Capture:
 
 
 def supervise(
-    words: Sequence[str] | Callable[[int], Sequence[str]],
+    words: Callable[[int], Sequence[str]],
     limits: Limits,
     *,
     environment: Mapping[str, str],
@@ -54,115 +53,90 @@ def supervise(
     disk: Path | None = None,
     handles: tuple[int, ...] = (),
 ) -> Outcome:
-    """Run `words` until they end or exceed a limit; then the whole process group is killed.
+    """Run a program until it ends or exceeds a limit; then its whole process group is killed. Blocks.
 
-    As a function they are asked for with a handle, to which the program writes `"child-pid": N`: that process is then
-    waited for too. bubblewrap ends before the sandbox does, and a process in it may write a moment longer. `disk` is a
-    folder whose size counts, where no file system bounds it; `handles` stay open in the program. Blocks.
+    `words` are asked for with a handle, to which a sandbox writes `"child-pid": N`: that process is then waited for
+    too, since bubblewrap ends before the sandbox does, and a process in it may write a moment longer. `disk` is a
+    folder whose size counts, where no file system bounds it; `handles` stay open in the program.
     """
     with contextlib.ExitStack() as stack:
-        told = None
-        if callable(words):
-            told, tell = os.pipe()
-            stack.callback(os.close, told)
-            handles = (*handles, tell)
-            with os.fdopen(tell, "wb"):
-                process = _started(words(tell), merged, environment, handles)
-        else:
-            process = _started(words, merged, environment, handles)
+        selector = stack.enter_context(selectors.DefaultSelector())
+
+        def follow(pid: int) -> None:
+            with contextlib.suppress(OSError):  # it has ended already
+                handle = os.pidfd_open(pid)
+                stack.callback(os.close, handle)
+                selector.register(handle, selectors.EVENT_READ)
+
+        told, tell = os.pipe()
+        stack.callback(os.close, told)
+        with os.fdopen(tell, "wb"):
+            process = subprocess.Popen(  # noqa: S603 - the words are a sandbox's; what it runs is untrusted and shut in
+                words(tell),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+                start_new_session=True,
+                env=environment,
+                cwd="/",
+                pass_fds=(*handles, tell),
+            )
         stack.enter_context(process)
-        started = time.monotonic()
         out, err = Capture(limits.keep), Capture(limits.keep)
+        for pipe, capture in ((process.stdout, out), (process.stderr, err)):
+            if pipe:
+                selector.register(pipe, selectors.EVENT_READ, capture)
+        selector.register(told, selectors.EVENT_READ, follow)
+        follow(process.pid)
+        started = time.monotonic()
         try:
-            ended_by = _watch(process, out, err, limits, started, disk, told)
+            ended_by = _watch(process.pid, selector, limits, disk)
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process.pid)
         code = process.wait()
         exit_code = EXIT_OF.get(ended_by, code if code >= 0 else 128 - code)
         return Outcome(out.printed, err.printed, exit_code, ended_by, time.monotonic() - started)
 
 
-def _started(
-    words: Sequence[str], merged: bool, environment: Mapping[str, str], handles: tuple[int, ...]
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - the words are a sandbox's; what it runs is untrusted and shut in
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
-        start_new_session=True,
-        env=environment,
-        cwd="/",
-        pass_fds=handles,
-    )
+def _watch(pid: int, selector: selectors.BaseSelector, limits: Limits, disk: Path | None) -> str:
+    """Read until the processes that are followed have ended and their streams are dry.
 
-
-def _watch(
-    process: subprocess.Popen[bytes],
-    out: Capture,
-    err: Capture,
-    limits: Limits,
-    started: float,
-    disk: Path | None,
-    told: int | None,
-) -> str:
-    """Read until the process has ended and its streams are dry; returns the limit that was exceeded, or "".
-
-    On the way out the process group is killed where a limit was exceeded, and its end is waited for.
+    Returns the limit that was exceeded, for which the process group was killed, or "".
     """
-    deadline, glance = started + limits.seconds, started + GLANCE_S
-    exceeded = ""
-    with contextlib.ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        _follow(selector, stack, process.pid)
-        if told is not None:
-            selector.register(told, selectors.EVENT_READ, "child")
-        for pipe, capture in ((process.stdout, out), (process.stderr, err)):
-            if pipe:
-                selector.register(pipe, selectors.EVENT_READ, capture)
-        while selector.get_map() and not exceeded:
-            now = time.monotonic()
-            if now >= deadline:
-                exceeded = "time"
-                break
-            if now >= glance:
-                glance = now + GLANCE_S
-                if resident_bytes(process.pid) > limits.memory_mb << 20:
-                    exceeded = "memory"
-                elif disk and _used_bytes(disk) > limits.disk_mb << 20:
-                    exceeded = "disk"
-            for key, _ in () if exceeded else selector.select(max(0.0, min(deadline, glance) - now)):
-                if isinstance(key.data, Capture):
-                    chunk = os.read(key.fd, 1 << 16)
-                    key.data.add(chunk)
-                    if chunk and key.data.size > limits.output_mb << 20:
-                        exceeded = "output"
-                        break
-                    if chunk:
-                        continue
-                selector.unregister(key.fileobj)  # a stream is dry, or a process that was followed has ended
-                if key.data == "child" and (match := _CHILD.search(os.read(key.fd, 4096))):
-                    _follow(selector, stack, int(match[1]))
+    now = time.monotonic()
+    deadline, glance, exceeded = now + limits.seconds, now + GLANCE_S, ""
+    while selector.get_map() and now < deadline:
+        flooded = False
+        for key, _ in selector.select(max(0.0, min(deadline, glance) - now)):
+            if isinstance(key.data, Capture):
+                chunk = os.read(key.fd, 1 << 16)
+                key.data.add(chunk)
+                flooded = flooded or key.data.size > limits.output_mb << 20
+                if chunk:
+                    continue
+            selector.unregister(key.fileobj)  # a stream is dry, or a process that was followed has ended
+            if callable(key.data) and (match := _CHILD.search(os.read(key.fd, 4096))):
+                key.data(int(match[1]))
+        now = time.monotonic()
         if exceeded:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            continue  # the kernel ends what was killed
+        if now >= deadline or flooded:
+            exceeded = "output" if flooded else "time"
+        elif now >= glance:
+            glance = now + GLANCE_S
+            if resident_bytes(pid) > limits.memory_mb << 20:
+                exceeded = "memory"
+            elif disk and _used_bytes(disk) > limits.disk_mb << 20:
+                exceeded = "disk"
+        if exceeded:
+            _kill(pid)
+            deadline = glance = now + END_SECONDS
     return exceeded
 
 
-def _follow(selector: selectors.BaseSelector, stack: contextlib.ExitStack, pid: int) -> None:
-    """Wait for the end of a process too, in the loop and behind it; one that has ended already is passed over."""
-
-    def await_end(handle: int) -> None:
-        poll = select.poll()  # the first process of a sandbox ends after all others in it
-        poll.register(handle, select.POLLIN)
-        poll.poll(1000 * END_SECONDS)
-        os.close(handle)
-
-    with contextlib.suppress(OSError):
-        handle = os.pidfd_open(pid)
-        selector.register(handle, selectors.EVENT_READ)
-        stack.callback(await_end, handle)
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def resident_bytes(pid: int) -> int:

@@ -20,8 +20,7 @@ TOOLS = (
 ).split()
 NEEDED = ("bash", "cat", "grep", "sed", "ls", "find", "git")
 _UNSEEN = ("bash",)  # what runs a command, and is not on the agent's PATH
-ALLOWED = "/allowed"
-"""Where the allowed tools lie in the sandbox; the only folder on its PATH."""
+ALLOWED = "/allowed"  # Where the allowed tools lie in the sandbox; the only folder on its PATH
 _DATA = (
     "/usr/share/git-core/templates",
     "/usr/share/misc/magic.mgc",

@@ -18,8 +18,7 @@ from duel.execution.executor import ExecutionError, Executor, Outcome, Start, St
 from duel.execution.replay import MIN_FAITHFUL, replay
 from duel.records import Message
 
-TEST_SECONDS = 1800.0
-"""OpenRewardEnv gives tests 600 s, verifiers 900, SWE-bench's client 1,800."""
+TEST_SECONDS = 1800.0  # OpenRewardEnv gives tests 600 s, verifiers 900, SWE-bench's client 1,800
 _DIFF = (
     "git -c core.fsmonitor=false add -A && git diff --cached --binary --no-color --no-ext-diff --no-textconv {commit}"
 )
@@ -54,8 +53,7 @@ class Attempt:
     test_command: str
     fail_to_pass: Sequence[str] = ()
     pass_to_pass: Sequence[str] = ()
-    fix: str = ""
-    """The pull request's own change, with which its tests must pass; "" where it is not known."""
+    fix: str = ""  # The pull request's own change, with which its tests must pass; "" where it is not known
 
 
 @dataclass(slots=True)

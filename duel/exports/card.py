@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _OPTIONS = (
-    "format buckets defeat_pairs filter split group seed max_per_repo max_tokens balance fit thought weights offline"
+    "format buckets defeat_pairs filter split group seed max_per_repo balance fit thought weights offline"
 ).split()
 _VERDICT_KEYS = (
     "decision accepted mode challenger_score king_score margin lcb gate_alpha turns parsed clusters gates by_judge"

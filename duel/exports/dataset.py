@@ -1,17 +1,29 @@
-"""One export: the rows of every format and split, the card, the manifest, and the one moment they reach the disk."""
+"""One export: the rows of every format and split, the card, the manifest, and the one moment they reach the disk.
+
+Rows are written as JSON lines and as Parquet, the same rows to the same bytes. In Parquet, objects with free keys (the
+arguments of a tool call, a tool's schema) are columns of JSON (`arrow.json`, Parquet's JSON type). A struct would give
+every row the keys of all others, filled with null: `datasets` reads the JSON back as objects, other readers see JSON
+text.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from pydantic import BaseModel
 
 from duel import __version__
 from duel.errors import ItemError
-from duel.exports import files, lengths, recipes
+from duel.exports import lengths, recipes
 from duel.exports.example import Division, Dropped
 from duel.exports.formats import FORMATS, Format
 from duel.exports.formats.base import Provenance, provenance
@@ -19,7 +31,15 @@ from duel.exports.handover import ExportError, Handover
 from duel.exports.lengths import Measure
 from duel.workspace import Workspace, cannot_write
 
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
 MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl", "dataset_info.json"
+# Text of one row group: enough to compress well, little enough to hold. With 2,000 turns of 20 KB in 8 formats an
+# export takes 285 MB; whole files in memory took 1,018 MB.
+GROUP_BYTES = 8 << 20
+WEIGHTS = ("weight", "margin", "score_expected")
 
 
 @dataclass
@@ -74,20 +94,20 @@ def _write_split(folder: Path, form: Format, division: Division, split: str, mea
     done.tokens[split] = 0
     extra = {"weights": measure.weights, "reasoning": measure.reasoning}
     with (
-        files.writing(folder / form.name, split, form.schema, **extra) as rows,
+        writing(folder / form.name, split, form.schema, **extra) as rows,
         _index(folder, form.name).open("ab") as index,
     ):
         for example in part:
             try:
                 made = measure.rows(form, example)
             except ItemError as error:
-                dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
+                dropped.append(example.dropped(error.reason, error.what))
                 continue
             for row in made:
                 rows.add(row.fields)
                 # Where the row comes from: some formats' readers take no further columns.
                 told = {"format": form.name, "split": split, "tokens": row.longest}
-                index.write(files.json_line(told | provenance(row.example)))
+                index.write(json_line(told | provenance(row.example)))
                 done.tokens[split] += sum(row.lengths)
                 done.lengths.append(row.longest)
     done.handover.record(f"write {form.name}/{split}", len(part), len(part) - len(dropped), dropped)
@@ -101,8 +121,6 @@ def _write_split(folder: Path, form: Format, division: Division, split: str, mea
         raise ExportError(f"`{form.name}` can hold no example of {split}", where="--format", value=reasons, hint=hint)
     done.rows[split] = rows.count
     for file in (f"{form.name}/{split}.jsonl", f"{form.name}/{split}.parquet"):
-        if (found := files.count(folder / file)) != rows.count:
-            raise ExportError("a file holds other rows than were written", where=file, value=found)
         done.files |= _noted(folder, file)
 
 
@@ -210,3 +228,94 @@ def _listed(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts]
+
+
+class Rows:
+    """The rows of one split on their way into both files; memory holds one row group."""
+
+    def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
+        self.count = 0
+        self._lines, self._columns, self._schema = lines, columns, schema
+        self._waiting: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        line = json_line(row)
+        self._lines.write(line)
+        self._waiting.append({field.name: _fitted(row.get(field.name), field.type) for field in self._schema})
+        self.count += 1
+        self._bytes += len(line)
+        if self._bytes >= GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            table = pa.Table.from_pylist(self._waiting, schema=self._schema)
+            self._columns.write_table(table.cast(self._columns.schema))
+        self._waiting, self._bytes = [], 0
+
+
+@contextmanager
+def writing(
+    folder: Path, split: str, shape: type[BaseModel], *, weights: bool = False, reasoning: bool = False
+) -> Iterator[Rows]:
+    """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`, while the body adds rows.
+
+    `weights` adds columns to each row, `reasoning` a key `reasoning_content` to each message.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    plain, schema = (schema_of(shape, json_type, weights, reasoning) for json_type in (pa.string(), pa.json_()))
+    columns = folder / f"{split}.parquet"
+    with (folder / f"{split}.jsonl").open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
+        rows = Rows(text, table, plain)
+        yield rows
+        rows.flush()
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    import orjson
+
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool, reasoning: bool) -> pyarrow.Schema:
+    """The Arrow schema of a row's model; `json_type` stands for objects with free keys."""
+    import pyarrow as pa
+
+    plain = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+
+    def fields(model: type[BaseModel]) -> dict[str, pyarrow.DataType]:
+        found = {name: kind(field.annotation) for name, field in model.model_fields.items()}
+        return found | ({"reasoning_content": pa.string()} if reasoning and "role" in found else {})
+
+    def kind(annotation: Any) -> pyarrow.DataType:
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin in {types.UnionType, typing.Union}:
+            [some] = [argument for argument in arguments if argument is not type(None)]
+            return kind(some)
+        if origin is typing.Literal:
+            return plain[type(arguments[0])]
+        if origin is list:
+            return pa.list_(kind(arguments[0]))
+        if origin is dict:
+            return json_type
+        return plain[annotation] if annotation in plain else pa.struct([*fields(annotation).items()])
+
+    return pa.schema([*(fields(shape) | dict.fromkeys(WEIGHTS if weights else (), pa.float64())).items()])
+
+
+def _fitted(value: Any, kind: pyarrow.DataType) -> Any:
+    """`value` for a column of `kind`: objects become JSON text where the column holds text."""
+    import pyarrow as pa
+
+    if value is None:
+        return None
+    if pa.types.is_list(kind):
+        return [_fitted(part, kind.value_type) for part in value]
+    if pa.types.is_struct(kind):
+        return {field.name: _fitted(value.get(field.name), field.type) for field in kind}
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

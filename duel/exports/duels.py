@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from duel import placement, shell, turn
 from duel.errors import ItemError
@@ -38,9 +37,12 @@ def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) ->
             try:
                 kept = workspace.read(path, Kept)
                 instance_id = kept.instance_id
-                made = _example(
-                    workspace, settings, bucket, path.stem, _freshly_audited(workspace, kept, path, folders)
-                )
+                answer = workspace.find_answer(path.stem, folders)
+                with suppress(ItemError):  # the audit of the answer's candidates may be newer than the bucket
+                    found = workspace.read(answer, Answer) if answer else kept
+                    if (found.king, found.challenger) == (kept.king, kept.challenger):
+                        kept = kept.model_copy(update={"candidates": found.candidates})
+                made = _example(workspace, settings, bucket, path.stem, kept)
                 loaded.examples.append(replace(made, messages=SpilledMessages(made.messages, spill)))
             except ItemError as error:
                 loaded.dropped.append(Dropped(path.stem, instance_id, error.reason, error.what))
@@ -50,16 +52,6 @@ def load(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) ->
             hint = f"these hold turns: {', '.join(filled)} (--buckets)" if filled else "run report.py first"
             raise ExportError("the bucket is empty", where=workspace.root / loaded.origin, hint=hint)
     return everything
-
-
-def _freshly_audited(workspace: Workspace, kept: Kept, path: Path, folders: list[Path]) -> Kept:
-    """The turn with the candidates of its answer, whose audit may be newer than the bucket."""
-    if answer := workspace.find_answer(path.stem, folders):
-        with suppress(ItemError):
-            found = workspace.read(answer, Answer)
-            if (found.king, found.challenger) == (kept.king, kept.challenger):
-                return kept.model_copy(update={"candidates": found.candidates})
-    return kept
 
 
 def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str, kept: Kept) -> Example:

@@ -131,6 +131,9 @@ class Example:
             refused=tuple((place, text(said)) for place, said in self.refused),
         )
 
+    def dropped(self, reason: str, detail: str = "") -> Dropped:
+        return Dropped(self.id, self.instance_id, reason, detail)
+
     def task(self) -> str:
         return next((message.content for message in self.messages if message.role == "user"), "")
 

@@ -5,14 +5,14 @@ took and what it gave, and the next one must take just that.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from duel.command import say
 from duel.errors import UserError
 from duel.exports.example import Division, Dropped, Example, Loaded
 
-Step: TypeAlias = Callable[[list[Example]], tuple[list[Example], list[Dropped]]]
+Step: TypeAlias = Callable[[Sequence[Example]], Iterable[Example | Dropped]]  # what stays of them, and what does not
 
 
 class ExportError(UserError):
@@ -35,7 +35,9 @@ class Handover:
         return loaded.examples
 
     def through(self, name: str, examples: list[Example], step: Step) -> list[Example]:
-        kept, dropped = step(examples)
+        kept, dropped = list[Example](), list[Dropped]()
+        for one in step(examples):
+            dropped.append(one) if isinstance(one, Dropped) else kept.append(one)
         self.record(name, len(examples), len(kept), dropped)
         return kept
 
@@ -70,8 +72,6 @@ class Handover:
         """What was left out, as rows of report/dropped.jsonl; a lone surrogate becomes a question mark."""
         rows = list[Mapping[str, Any]]()
         for step, one in self.left_out:
-            name, detail = (
-                text.encode("utf-8", "replace").decode() for text in (one.instance_id, f"{step}: {one.detail}")
-            )
-            rows.append({"file": one.id, "instance_id": name, "reason": one.reason, "detail": detail})
+            told = {"instance_id": one.instance_id, "reason": one.reason, "detail": f"{step}: {one.detail}"}
+            rows.append({"file": one.id} | {key: v.encode("utf-8", "replace").decode() for key, v in told.items()})
         return rows

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duel import history
+from duel.conversation import text_actions
 from duel.errors import ItemError, UserError
-from duel.exports import rewriting
 from duel.exports.example import Example
-from duel.exports.formats.base import Format, as_object, sequences
+from duel.exports.formats.base import Format, Row, as_object, sequences
 from duel.records import Message
 
 WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
@@ -57,7 +57,7 @@ class Tokenizer(Estimate):
         self.name = name
 
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
-        """Tokens of one sequence as the chat template renders it; messages that it refuses are counted one by one."""
+        """Tokens of one sequence as the chat template renders it; messages that it refuses are estimated."""
         if isinstance(sequence, str):
             return len(self._tokenizer(sequence)["input_ids"])
         if self._tokenizer.chat_template:
@@ -66,11 +66,6 @@ class Tokenizer(Estimate):
                 rendered = self._tokenizer.apply_chat_template(sequence, tools=list(tools) or None, return_dict=False)
                 return len(rendered)
         return super().count(sequence, tools)
-
-    def _message(self, message: Mapping[str, Any]) -> int:
-        calls = json.dumps(message["tool_calls"], ensure_ascii=False) if message.get("tool_calls") else ""
-        text = f"{message.get('reasoning_content') or ''}{message.get('content') or ''}{calls}"
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @dataclass(frozen=True)
@@ -107,9 +102,24 @@ class Measure:
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
         rows = []
         for fields, part in zip(form.rows(example), form.rows_of(example), strict=True):
-            row = rewriting.as_reasoning(fields) if self.reasoning else fields
+            row = self._as_written(fields)
             rows.append(MeasuredRow({**row, **part.weights()} if self.weights else row, part, self._lengths(form, row)))
         return rows
+
+    def _as_written(self, row: Row) -> Row:
+        """With `reasoning`, each think block as the message's `reasoning_content`; null where a turn has none."""
+
+        def moved(message: Mapping[str, Any]) -> Row:
+            content = message.get("content") or ""
+            rest, thought = text_actions.without_thinking(content) if message["role"] == "assistant" else (content, "")
+            text = rest.lstrip("\n") if thought else content
+            return {**message, "content": text, "reasoning_content": thought or None}
+
+        def changed(value: Any) -> Any:
+            chat = isinstance(value, list) and value and all(isinstance(one, dict) and "role" in one for one in value)
+            return [moved(message) for message in value] if chat else value
+
+        return {key: changed(value) for key, value in row.items()} if self.reasoning else row
 
     def _lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
         tools = as_object(row["tools"]) if row.get("tools") else ()
@@ -131,9 +141,8 @@ class Measure:
             if example.lost or messages is None or native is None:
                 break  # the task would be cut
             shorter = replace(example, messages=messages, native=native)
-            written = (form.write(part) for part in form.rows_of(shorter))
-            rows = map(rewriting.as_reasoning, written) if self.reasoning else written
-            longest = max(max(self._lengths(form, row)) for row in rows)
+            written = [self._as_written(form.write(part)) for part in form.rows_of(shorter)]
+            longest = max(max(self._lengths(form, row)) for row in written)
             if longest <= limit:
                 return shorter
             # Whole turns go: what is left can be far below the room that it was given.

@@ -2,15 +2,10 @@
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from duel.environment import hub_token
 from duel.errors import SettingsError, UserError
-from duel.workspace import Workspace
-
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
 
 _HINTS = {
     401: "the token is not valid: make a new one with write access",
@@ -19,19 +14,21 @@ _HINTS = {
 }
 
 
-def push(
-    folder: Path, files: list[str], repository: str, workspace: Workspace, *, public: bool, agree: Callable[[str], bool]
-) -> str:
-    """Upload `files` of `folder` as one commit and return its address.
+def check(repository: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository):
+        raise UserError("not a repository of the Hub", where="--push", value=repository, hint="write it as owner/name")
 
-    `agree` is asked before an existing repository is overwritten. Raises UserError: no token, a refusal, a repository
-    that is public where a private one was asked for.
+
+def push(folder: Path, files: list[str], repository: str, home: Path, *, public: bool, yes: bool) -> str:
+    """Upload `files` of `folder` as one commit and return its address; `home` may hold the token's `.env`.
+
+    Without `yes` the person at the terminal is asked before an existing repository is overwritten; in a pipe nobody
+    agrees. Raises UserError: no token, a refusal, a repository that is public where a private one was asked for.
     """
     from huggingface_hub import HfApi, errors
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    check(repository)
-    token = hub_token(workspace.root)
+    token = hub_token(home)
     if not token:
         raise SettingsError("there is no token for the Hub", hint="set HF_TOKEN in the environment or in .env")
     if not sys.stderr.isatty():
@@ -48,33 +45,21 @@ def push(
             if not api.dataset_info(repository).private and not public:
                 hint = "make it private on the Hub, choose another name, or say --public"
                 raise refuse("the repository is public, and a private one was asked for", hint)
-            if not agree(f"{repository} is there already: overwrite its files?"):
+            question = f"{repository} is there already: overwrite its files? [y/N] "
+            if not (yes or (sys.stdin.isatty() and input(question).strip().lower() in {"y", "yes"})):
                 raise refuse("the repository exists and was not overwritten", "--yes overwrites it without a question")
         except errors.RepositoryNotFoundError:
             api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
             # One that came into being meanwhile keeps its own visibility: look before anything is uploaded.
             if not public and not api.dataset_info(repository).private:
                 raise refuse("the Hub made the repository public", "nothing was uploaded") from None
-        commit = api.upload_folder(
-            repo_id=repository,
-            repo_type="dataset",
-            folder_path=folder,
-            allow_patterns=files,
-            commit_message="Export of a duel",
+        told = "Export of a duel"
+        done = api.upload_folder(
+            repo_id=repository, repo_type="dataset", folder_path=folder, allow_patterns=files, commit_message=told
         )
+        return str(done.commit_url)
     except (errors.HfHubHTTPError, lost, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         said = str(error).replace(token, "<token>").strip().split("\n")[0]
         hint = _HINTS.get(status or 0, "what was exported stays in export/")
         raise UserError("the Hub refused the upload", where=repository, value=said, hint=hint) from None
-    return str(commit.commit_url)
-
-
-def asker(yes: bool) -> Callable[[str], bool]:
-    """Who agrees to an overwrite: the flag, or the person at the terminal; in a pipe nobody does."""
-    return lambda question: yes or (sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"})
-
-
-def check(repository: str) -> None:
-    if not _REPOSITORY.fullmatch(repository):
-        raise UserError("not a repository of the Hub", where="--push", value=repository, hint="write it as owner/name")

@@ -1,17 +1,22 @@
-"""What is left out before anything is written, each with its reason: leaks, contamination, licenses, copies, excess.
+"""The steps between what was read and what is written: what is left out, each with its reason, paired, or rewritten.
 
-And runs in pairs: one that resolved its pull request against one that failed it, nearest in length first.
+Left out: leaks, contamination, licenses, copies, excess. Paired: a run that resolved its pull request and one that
+failed it, nearest in length first. Rewritten: secrets, control tokens, and where a thought stands.
 """
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from operator import attrgetter
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
-from duel import placement
+from duel import chat_tokens, placement, turn
 from duel.audit.contamination import Benchmarks
 from duel.audit.licenses import refused
+from duel.audit.secrets import scrub
+from duel.conversation import dialogue
 from duel.errors import ItemError, UserError
 from duel.exports import recovery
 from duel.exports.example import Dropped, Example, text_only
@@ -22,23 +27,17 @@ from duel.settings import Settings
 # Why an example is left out: (slug, detail); None where it stays.
 Verdict = Callable[[Example], tuple[str, str] | None]
 
-BALANCED_BY: dict[str, Callable[[Example], str]] = {name: attrgetter(name) for name in ("style", "repo", "license")}
 PAIR_FORMATS = frozenset({"dpo", "kto", "reward"})
 
 
 def kept_where(verdict: Verdict) -> Step:
-    def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-        kept, dropped = [], []
+    def step(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
         for example in examples:
             try:
                 reason = verdict(example)
             except ItemError as error:
                 reason = (error.reason, error.what)
-            if reason is None:
-                kept.append(example)
-            else:
-                dropped.append(Dropped(example.id, example.instance_id, *reason))
-        return kept, dropped
+            yield example if reason is None else example.dropped(*reason)
 
     return step
 
@@ -84,13 +83,7 @@ def filters_of(text: str) -> dict[str, Verdict]:
     return {name: FILTERS[name] for name in names}
 
 
-def within(max_tokens: int) -> Step:
-    return kept_where(
-        lambda example: None if example.tokens <= max_tokens else ("too-long", f"{example.tokens} estimated tokens")
-    )
-
-
-def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
+def unique(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
     first: dict[bytes, str] = {}
 
     def verdict(example: Example) -> tuple[str, str] | None:
@@ -100,38 +93,35 @@ def unique(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
         original = first.setdefault(digest, example.id)
         return None if original == example.id else ("duplicate", f"the same as {original}")
 
-    return kept_where(verdict)(examples)
+    yield from kept_where(verdict)(examples)
 
 
 def at_most_per_repo(limit: int, seed: int) -> Step:
-    """At most `limit` examples of one repository, drawn with `seed`."""
-    return lambda examples: _capped(examples, BALANCED_BY["repo"], limit, seed, "over-max-per-repo")
+    return _capped("repo", seed, "over-max-per-repo", limit)
 
 
 def balanced(by: str, seed: int) -> Step:
-    """No style (or repository, or license) holds more than an even share of what there is, drawn with `seed`."""
-    key = BALANCED_BY[by]
+    return _capped(by, seed, f"over-even-share-of-{by}")
 
-    def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-        share = -(-len(examples) // max(1, len({key(example) for example in examples})))
-        return _capped(examples, key, share, seed, f"over-even-share-of-{by}")
+
+def _capped(by: str, seed: int, reason: str, limit: int = 0) -> Step:
+    """At most `limit` examples of one style, repository or license, drawn with `seed`; 0: an even share each."""
+
+    def step(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
+        groups: dict[str, list[Example]] = {}
+        for example in examples:
+            groups.setdefault(getattr(example, by), []).append(example)
+        most = limit or -(-len(examples) // max(1, len(groups)))
+        chosen: set[str] = set()
+        for name, group in sorted(groups.items()):
+            drawn = random.Random(f"{seed}/{reason}/{name}").sample(group, min(len(group), most))
+            chosen.update(example.id for example in drawn)
+        for example in examples:
+            name = getattr(example, by)
+            there = f"{name}: {len(groups[name])} were there"
+            yield example if example.id in chosen else example.dropped(reason, there)
 
     return step
-
-
-def _capped(
-    examples: Sequence[Example], key: Callable[[Example], str], limit: int, seed: int, reason: str
-) -> tuple[list[Example], list[Dropped]]:
-    groups: dict[str, list[Example]] = {}
-    for example in examples:
-        groups.setdefault(key(example), []).append(example)
-    chosen: set[str] = set()
-    for name, group in sorted(groups.items()):
-        drawn = random.Random(f"{seed}/{reason}/{name}").sample(group, min(len(group), limit))
-        chosen.update(example.id for example in drawn)
-    return kept_where(lambda e: None if e.id in chosen else (reason, f"{key(e)}: {len(groups[key(e)])} were there"))(
-        list(examples)
-    )
 
 
 def in_pairs(limit: int = 0) -> Step:
@@ -140,14 +130,13 @@ def in_pairs(limit: int = 0) -> Step:
     `limit` bounds the pairs of one pull request; 0: none. A failed run that stands in a pair is counted as `paired`.
     """
 
-    def step(examples: list[Example]) -> tuple[list[Example], list[Dropped]]:
-        kept, dropped = [], []
+    def step(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
         groups: dict[str, list[Example]] = {}
         for example in examples:
             try:
                 groups.setdefault(example.instance_id, []).extend(text_only(example))
             except ItemError as error:
-                dropped.append(Dropped(example.id, example.instance_id, error.reason, error.what))
+                yield example.dropped(error.reason, error.what)
         for group in groups.values():
             runs = {one.id: one for one in group}
             near = sorted(
@@ -156,21 +145,19 @@ def in_pairs(limit: int = 0) -> Step:
                 for lost in group
                 if won.resolved and lost.resolved is False and _opening(won) == _opening(lost)
             )
-            paired: dict[str, str] = {}
+            paired: set[str] = set()
             for _, won, lost in near:
-                if not paired.keys() & {won, lost} and not 0 < limit <= len(paired) // 2:
-                    paired |= {won: lost, lost: won}
+                if not paired & {won, lost} and not 0 < limit <= len(paired) // 2:
+                    paired |= {won, lost}
                     opening = len(_opening(runs[won]))
                     rest = runs[lost].messages[opening:]
-                    kept.append(replace(runs[won], opening=opening, lost=rest, rejected=rest[-1].content))
-                    dropped.append(Dropped(lost, runs[lost].instance_id, "paired", f"the failed side of {won}"))
+                    yield replace(runs[won], opening=opening, lost=rest, rejected=rest[-1].content)
+                    yield runs[lost].dropped("paired", f"the failed side of {won}")
             outcomes = {one.resolved for one in group}
             for one in [one for one in group if one.id not in paired]:
                 alone = "no-failed-run" if one.resolved else "no-resolved-run"
                 reason = "no-partner" if (not one.resolved) in outcomes - {None} else alone
-                reason = "outcome-unknown" if one.resolved is None else reason
-                dropped.append(Dropped(one.id, one.instance_id, reason))
-        return kept, dropped
+                yield one.dropped("outcome-unknown" if one.resolved is None else reason)
 
     return step
 
@@ -179,3 +166,76 @@ def _opening(example: Example) -> tuple[Message, ...]:
     """What stands before the first turn: instructions and task."""
     first = next(place for place, message in enumerate(example.messages) if message.role == "assistant")
     return example.messages[:first]
+
+
+# Histories share their system prompts and tasks; what only one of them holds is not kept.
+_scrubbed = lru_cache(maxsize=1024)(scrub)
+
+
+@dataclass
+class Scrubber:
+    """Replaces secrets in everything that is written, and counts them by kind."""
+
+    key: bytes = field(default=b"", repr=False)
+    """The workspace's secret, without which a placeholder tells only the kind."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def step(self, examples: Sequence[Example]) -> Iterator[Example]:
+        return (rewritten(example, self._text) for example in examples)
+
+    def _text(self, text: str) -> str:
+        scrubbed = _scrubbed(text, self.key)
+        self.counts.update(scrubbed.counts)
+        return scrubbed.text
+
+
+@dataclass
+class TokenBreaker:
+    """Breaks control tokens of chat templates, which a trainer's tokenizer would take for a switch of role."""
+
+    family: str = "all"  # of `chat_tokens.FAMILIES`, or "all"
+    broken: int = 0
+
+    def step(self, examples: Sequence[Example]) -> Iterator[Example]:
+        return (rewritten(example, self._text) for example in examples)
+
+    def _text(self, text: str) -> str:
+        family = "" if self.family == "all" else self.family
+        # Tags of tool calls are how some agents act: the formats read them.
+        found = [token for token in chat_tokens.tokens(text, family) if "tool" not in token.lower()]
+        self.broken += len(found)
+        for token in found:
+            text = text.replace(token, chat_tokens.broken(token, family))
+        return text
+
+
+def rewritten(example: Example, change: Callable[[str], str]) -> Example:
+    """`example` with `change` made to each text in its messages, tool calls and losing turns."""
+
+    def value(part: Any) -> Any:
+        if isinstance(part, str):
+            return change(part)
+        if isinstance(part, Mapping):
+            return {key: value(inner) for key, inner in part.items()}
+        return [value(inner) for inner in part] if isinstance(part, list) else part
+
+    return example.mapped(lambda said: Message.model_validate(value(said.model_dump())), change)
+
+
+def in_think_blocks(examples: Sequence[Example]) -> Iterator[Example]:
+    """A step that moves every agent turn's thought into a think block, history and losing turns included."""
+
+    def text(said: str) -> str:
+        block, thought = turn.BLOCK.search(said), turn.thought(said)
+        if not block or not thought or "<think>" in thought:
+            return said
+        return f"<think>\n{thought}\n</think>\n\n{said[block.start() :]}"
+
+    def moved(message: Message) -> Message:
+        if message.role != "assistant":
+            return message
+        said = message.content.strip()
+        called = f"<think>\n{said}\n</think>" if said else ""
+        return message.model_copy(update={"content": called if dialogue.calls_in(message) else text(message.content)})
+
+    return (example.mapped(moved, text) for example in examples)

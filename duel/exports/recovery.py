@@ -135,11 +135,37 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
 
 @dataclass(frozen=True)
 class _Deed:
+    """What the commands of one kind in a step have acted on."""
+
     names: frozenset[str]
     files: frozenset[str]
     operands: frozenset[str] = frozenset()
     selection: str = ""
     words: tuple[str, ...] = ()  # programs with all their arguments, options included
+
+    @classmethod
+    def of(cls, commands: Sequence[shell.Command]) -> _Deed:
+        names = [shown_output.program(command) for command in commands]
+        arguments = [command.words[3 if command.words[1:2] == ("-m",) else 1 :] for command in commands]
+        operands = [_operands(words) for words in arguments]
+        files = {path for command in commands for path in command.writes}
+        selected = []
+        for command, own in zip(commands, operands, strict=True):
+            for word in _file_words(command, own):
+                if (found := _NODE_ID.match(word)) and _PATH.fullmatch(found["file"]):
+                    files.add(found["file"])
+                    selected += [found["node"]] if found["node"] else []
+                elif "/" in word and _PATH.fullmatch(word):
+                    files.add(word)
+        runs = [command.words for name, command in zip(names, commands, strict=True) if name in _TEST_RUNNERS]
+        narrowed = [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
+        return cls(
+            names=frozenset(names),
+            files=frozenset(map(_plain, files)),
+            operands=frozenset(word for own in operands for word in own),
+            selection=" ".join([*sorted(selected), *narrowed]),
+            words=tuple(word for name, words in zip(names, arguments, strict=True) for word in (name, *words)),
+        )
 
 
 @dataclass(frozen=True)
@@ -160,11 +186,9 @@ class _Action:
         for command in shell.parse(step.command).commands:
             kind = shown_output.style_of(command)
             by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
-        return cls(
-            {kind: _deed(commands) for kind, commands in by_kind.items() if kind != "other"},
-            frozenset(map(_plain, _FAILED_TEST.findall(step.observation or ""))),
-            step.shown.kind,
-        )
+        deeds = {kind: _Deed.of(commands) for kind, commands in by_kind.items() if kind != "other"}
+        failing = frozenset(map(_plain, _FAILED_TEST.findall(step.observation or "")))
+        return cls(deeds, failing, step.shown.kind)
 
     def met_by(self, later: _Action) -> str:
         """The target that `later` has in common with this failed action; "" where it is about something else.
@@ -196,46 +220,21 @@ class _Action:
         return " ".join(sorted(mine.names)) if common >= _SAME_WORDS else ""
 
 
-def _deed(commands: Sequence[shell.Command]) -> _Deed:
-    files = {path for command in commands for path in command.writes}
-    nodes = []
-    for word in [word for command in commands for word in _file_words(command)]:
-        if (found := _NODE_ID.match(word)) and _PATH.fullmatch(found["file"]):
-            files.add(found["file"])
-            nodes += [found["node"]] if found["node"] else []
-        elif "/" in word and _PATH.fullmatch(word):
-            files.add(word)
-    runs = [command.words for command in commands if shown_output.program(command) in _TEST_RUNNERS]
-    narrowed = [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
-    return _Deed(
-        names=frozenset(map(shown_output.program, commands)),
-        files=frozenset(map(_plain, files)),
-        operands=frozenset(word for command in commands for word in _operands(command)),
-        selection=" ".join([*sorted(nodes), *narrowed]),
-        words=tuple(word for c in commands for word in (shown_output.program(c), *_arguments(c))),
-    )
-
-
-def _arguments(command: shell.Command) -> tuple[str, ...]:
-    return command.words[3 if command.words[1:2] == ("-m",) else 1 :]
-
-
-def _operands(command: shell.Command) -> list[str]:
-    """The words of a command that are no options. The text of inline programs counts word by word."""
+def _operands(arguments: Sequence[str]) -> list[str]:
+    """The arguments that are no options. The text of inline programs counts word by word."""
     words: list[str] = []
-    for word in _arguments(command):
+    for word in arguments:
         if not word.startswith("-") or len(word) == 1:
             words += re.findall(r"\w+", word) if any(c.isspace() for c in word) else [word]
     return words
 
 
-def _file_words(command: shell.Command) -> list[str]:
+def _file_words(command: shell.Command, operands: list[str]) -> Sequence[str]:
     """The operands that can be files: not the pattern of a search, not what `find` looks for."""
-    words = _operands(command)
     if command.name in {"find", "fd"}:
         options = [i for i, word in enumerate(command.words) if i and word.startswith("-")]
-        return list(command.words[1 : options[0]]) if options else words
-    return words[1:] if command.name in shown_output.SEARCHES else words
+        return command.words[1 : options[0]] if options else operands
+    return operands[1:] if command.name in shown_output.SEARCHES else operands
 
 
 def _plain(path: str) -> str:

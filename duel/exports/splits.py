@@ -126,8 +126,8 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
             tokens[split] += example.tokens
         home = max(division.parts, key=tokens.__getitem__)
         detail = f"a near-duplicate lies in {home}"
-        for example in [example for split, example in members if split != home]:
-            dropped[example.id] = Dropped(example.id, example.instance_id, "near-duplicate-across-splits", detail)
+        gone = [example.dropped("near-duplicate-across-splits", detail) for split, example in members if split != home]
+        dropped |= {one.id: one for one in gone}
     for split, part in division.parts.items():
         division.parts[split] = [example for example in part if example.id not in dropped]
         if not division.parts[split]:

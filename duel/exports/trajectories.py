@@ -3,7 +3,7 @@
 import glob
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,8 @@ def load(source: str, here: Path) -> list[Loaded]:
         raise SourceError("no such file", where=source, hint="--from takes a file, a folder or a glob")
     if not files:
         raise SourceError("no trajectory file is there", where=source, hint=f"looked for {known}")
-    for file in files.values():
-        if file.suffix not in SUFFIXES:
-            raise SourceError("not a kind of trajectory file that is known", where=file, hint=f"known: {known}")
+    if strange := [file for file in files.values() if file.suffix not in SUFFIXES]:
+        raise SourceError("not a kind of trajectory file that is known", where=strange[0], hint=f"known: {known}")
     repeated = Counter(path.name for path in files.values())
     loaded = []
     for place, path in files.items():
@@ -61,10 +60,10 @@ def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
         raise SourceError("cannot read the outcomes", where=file, value=error) from None
     known = {}
     for name, value in (table if isinstance(table, dict) else {"": ""}).items():
-        told = value.get("resolved", "") if isinstance(value, dict) else value
-        if isinstance(told, bool):
-            known[name] = told
-        elif told is not None or not isinstance(value, dict):
+        resolved = value.get("resolved", "") if isinstance(value, dict) else value
+        if isinstance(resolved, bool):
+            known[name] = resolved
+        elif resolved is not None or value is None:
             what = "outcomes must be a JSON object of instance id and true or false, or an object with `resolved`"
             raise SourceError(what, where=file, value=name)
     found = []
@@ -85,14 +84,13 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
     if not system.content:
         raise SourceError("cannot read the system prompt", where=file, value="it is empty")
 
-    def under(messages: Sequence[Message]) -> tuple[Message, ...]:
-        return (system, *messages[int(messages[0].role == "system") :]) if messages else ()
-
     def changed(example: Example) -> Example:
-        messages = under(example.messages)
+        messages, native = (
+            (system, *old[int(old[0].role == "system") :]) if old else () for old in (example.messages, example.native)
+        )
         shift = len(messages) - len(example.messages)
         refused = tuple((place + shift, said) for place, said in example.refused)
-        return replace(example, messages=messages, native=under(example.native), refused=refused)
+        return replace(example, messages=messages, native=native, refused=refused)
 
     return [changed(example) for example in examples]
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from duel.judging.statistics import Clusters
 
 LEVEL = 0.95
-EARLY = 3
-"""First actions of a run: where the overseer wrote, later states are easier than those that the agent reaches alone."""
 
 
 def actions_of(steps: Sequence[GuidedStep]) -> list[list[GuidedStep]]:
@@ -43,21 +41,14 @@ class InterventionRates:
     tasks: int
     steps: int
     rate: float
-    low: float
+    low: float  # the two-sided 95 % interval of `rate`, Student's t over tasks
     high: float
-    """The two-sided 95 % interval of `rate`, Student's t over tasks."""
-    early: float
-    """The rate over the first EARLY actions of each run."""
-    refused: float
-    """Share of proposals that did not run."""
-    written: float
-    """Share of actions that the overseer wrote."""
+    refused: float  # share of proposals that did not run
+    written: float  # share of actions that the overseer wrote
     kinds: Counter[str]
     submitted: float
-    resolved: tuple[int, int]
-    """Tasks whose tests pass, of those where that is known."""
-    solo_submitted: float | None
-    """None where no task was done alone."""
+    resolved: tuple[int, int]  # tasks whose tests pass, of those where that is known
+    solo_submitted: float | None  # None where no task was done alone
     solo_resolved: tuple[int, int]
 
 
@@ -75,18 +66,17 @@ def measure(runs: Sequence[GuidedRun]) -> InterventionRates:
     # Without any spread the error says nothing: what may still be true of tasks of which all agree.
     reach = reach or 1 - (1 - LEVEL) ** (1 / count)
     steps = [step for run in runs for step in run.steps]
-    asked = [step for step in steps if step.proposal or step.by == "rule"]
-    ran = [step for step in steps if step.outcome is not None]
+    refused = [step.ruling != "approve" for step in steps if step.proposal or step.by == "rule"]
+    written = [step.ruling == "replace" for step in steps if step.outcome is not None]
     alone = [run for run in runs if run.solo_outcome]
     return InterventionRates(
         tasks=count,
-        steps=len(ran),
+        steps=len(written),
         rate=rate,
         low=max(rate - reach, 0.0),
         high=min(rate + reach, 1.0),
-        early=mean(one for run in runs for one in touched(run.steps)[:EARLY]),
-        refused=sum(step.ruling != "approve" for step in asked) / max(1, len(asked)),
-        written=mean(step.ruling == "replace" for step in ran),
+        refused=sum(refused) / max(1, len(refused)),
+        written=mean(written),
         kinds=Counter(step.kind for step in steps if step.kind),
         submitted=mean(run.outcome == "submitted" for run in runs),
         resolved=known([run.resolved for run in runs]),
@@ -96,6 +86,7 @@ def measure(runs: Sequence[GuidedRun]) -> InterventionRates:
 
 
 def clusters_of(runs: Sequence[GuidedRun]) -> Clusters:
+    """One cluster a task: its touched actions, and how many actions it has."""
     import numpy as np
 
     from duel.judging.statistics import Clusters

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from duel.errors import ItemError, UserError
-from duel.guiding.intervention_rates import EARLY, InterventionRates, fall, measure, tasks_needed
+from duel.guiding.intervention_rates import fall, measure, tasks_needed
 from duel.records import GuidedRun
 from duel.reporting import markdown, wording
 from duel.reporting.charts import WIDTH, scale
@@ -18,7 +18,7 @@ from duel.workspace import Workspace
 Rounds = Mapping[int, Mapping[str, GuidedRun]]
 """The runs of each round by task."""
 _COLUMNS = (
-    *("round", "agent", "tasks", "steps", "interventions a step", "95 % interval", f"first {EARLY} actions"),
+    *("round", "agent", "tasks", "steps", "interventions a step", "95 % interval"),
     *("proposals refused", "written by overseer", "submitted", "resolved", "submitted alone", "resolved alone", "why"),
 )
 
@@ -34,20 +34,20 @@ def save(workspace: Workspace) -> list[Path]:
     if not series:
         hint = "run duel guide first; [guide] held_out says how many tasks measure"
         raise UserError("no held-out task has been guided to its end", where=workspace.root / "guided", hint=hint)
-    series = dict(sorted(series.items(), key=lambda item: max(item[1])))  # the newest last
-    offline = any("offline-stand-in/" in _agent(runs) for rounds in series.values() for runs in rounds.values())
-    parts = [markdown.section(_part(name, rounds)) for name, rounds in series.items()]
+    ordered = sorted(series.items(), key=lambda item: max(item[1]))  # the newest last
+    offline = any("offline-stand-in/" in _any(runs).agent_model for _, rounds in ordered for runs in rounds.values())
+    parts = [markdown.section(_part(name, rounds)) for name, rounds in ordered]
     lost = [f"{len(damage)} files could not be read and are left out."] * bool(damage)
     head = ["# Interventions by round" + markdown.OFFLINE_TITLE * offline, *[markdown.BANNER] * offline, *lost]
     page = "\n\n".join([*head, "![Interventions a step](guide.svg)", *parts]) + "\n"
-    files = {"guide.md": page, "guide.svg": chart([*series.values()][-1]).file()}
-    for name, text in files.items():
-        workspace.save(workspace.report / name, text.encode())
-    return [workspace.report / name for name in files]
+    files = {workspace.report / "guide.md": page, workspace.report / "guide.svg": chart(ordered[-1][1]).file()}
+    for path, text in files.items():
+        workspace.save(path, text.encode())
+    return [*files]
 
 
-def _agent(runs: Mapping[str, GuidedRun]) -> str:
-    return next(iter(runs.values())).agent_model
+def _any(runs: Mapping[str, GuidedRun]) -> GuidedRun:
+    return next(iter(runs.values()))
 
 
 def _part(series: str, rounds: Rounds) -> ReportPart:
@@ -70,22 +70,24 @@ def _part(series: str, rounds: Rounds) -> ReportPart:
             f"To show a fall from {newest.rate:.2f} to {after_it:.2f} (power 80 %, one-sided 5 %, correlation of steps"
             f" within a task 0.1) takes about {needed:,} tasks a round; there are {newest.tasks:,}."
         )
-    rows: list[Sequence[str]] = [_row(number, _agent(rounds[number]), one) for number, one in rates.items()]
-    overseer = code(next(iter(rounds[last].values())).overseer_model)
-    return ReportPart(f"Series {series}: overseer {overseer}", [Table(_COLUMNS, rows, (0, *range(2, 13)))], notes)
-
-
-def _row(number: int, agent: str, one: InterventionRates) -> list[str]:
-    def of(told: tuple[int, int]) -> str:
-        return f"{told[0]} of {told[1]}" if told[1] else wording.NO_DATA
-
-    alone = "not run" if one.solo_submitted is None else wording.share(one.solo_submitted)
-    return [
-        *(str(number), Outside(agent), wording.count(one.tasks), wording.count(one.steps), f"{one.rate:.3f}"),
-        *(f"{one.low:.3f} to {one.high:.3f}", f"{one.early:.3f}", wording.share(one.refused)),
-        *(wording.share(one.written), wording.share(one.submitted), of(one.resolved), alone, of(one.solo_resolved)),
-        ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common()),
-    ]
+    rows: list[Sequence[str]] = []
+    for number, one in rates.items():
+        shares = [one.refused, one.written, one.submitted]
+        known = [
+            f"{done} of {all_of}" if all_of else wording.NO_DATA for done, all_of in (one.resolved, one.solo_resolved)
+        ]
+        rows.append(
+            [
+                *(str(number), Outside(_any(rounds[number]).agent_model), wording.count(one.tasks)),
+                *(wording.count(one.steps), f"{one.rate:.3f}", f"{one.low:.3f} to {one.high:.3f}"),
+                *(*map(wording.share, shares), known[0]),
+                "not run" if one.solo_submitted is None else wording.share(one.solo_submitted),
+                known[1],
+                ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common()),
+            ]
+        )
+    title = f"Series {series}: overseer {code(_any(rounds[last]).overseer_model)}"
+    return ReportPart(title, [Table(_COLUMNS, rows, (0, *range(2, 12)))], notes)
 
 
 def chart(rounds: Rounds) -> Drawing:
@@ -103,17 +105,16 @@ def chart(rounds: Rounds) -> Drawing:
     for number, one in rates.items():
         drawing.line(x(number), y(one.low), x(number), y(one.high), "axis")
         drawing.circle(x(number), y(one.rate), 4.5, "fill-challenger", f"{one.rate:.3f}")
-        solved, known = one.solo_resolved
-        alone = solved / known if tested else one.solo_submitted
+        alone = one.solo_resolved[0] / one.solo_resolved[1] if tested else one.solo_submitted
         if alone is not None:
             drawing.circle(x(number), y(alone), 4.5, "fill-final", f"{alone:.3f} alone")
         drawing.text(x(number), ground + 17, number, "small muted middle")
     drawing.text((left + right) / 2, ground + 36, "round", "small muted middle")
-    labels = {
-        "fill-challenger": "interventions a step, 95 %",
-        "fill-final": f"{'resolved' if tested else 'submitted'} alone",
-    }
-    for at, (classes, label) in enumerate(labels.items()):
-        drawing.rect(left + 180 * at, 6, 9, 9, classes)
-        drawing.text(left + 14 + 180 * at, 14, label, "small")
+    solved = f"{'resolved' if tested else 'submitted'} alone"
+    for at, classes, label in (
+        (left, "fill-challenger", "interventions a step, 95 %"),
+        (left + 180, "fill-final", solved),
+    ):
+        drawing.rect(at, 6, 9, 9, classes)
+        drawing.text(at + 14, 14, label, "small")
     return drawing

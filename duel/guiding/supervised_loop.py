@@ -8,7 +8,7 @@ a rerun replays the commands, shows what was shown before, and every question of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,12 +26,9 @@ from duel.records import Guided, GuidedStep, Message, Ran
 from duel.settings import Settings
 from duel.sources.telling_turns import loops
 
-MOST_REJECTIONS = 2
-"""Rejected proposals of one action after which the overseer must write it."""
-LOOKED_AT = 6
-"""Last commands that are looked at for circles."""
+MOST_REJECTIONS = 2  # of one action, after which the overseer must write it
+LOOKED_AT = 6  # last commands that are looked at for circles
 _NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
-Proposer = Callable[[Sequence[Message]], Awaitable[list[GuidedStep]]]
 # What SWE-ZERO's generator says to a reply without a block.
 _REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
 
@@ -43,8 +40,7 @@ class Episode:
     state: State
     harness: Harness
     messages: list[Message]
-    room: asyncio.Semaphore
-    """Commands that run at a time, over all episodes."""
+    room: asyncio.Semaphore  # commands that run at a time, over all episodes
 
     async def act(self, action: str, known: Ran | None = None) -> Ran:
         """Run an action and show what came of it. What an earlier run showed, `known`, stands: dates differ."""
@@ -67,34 +63,27 @@ class Episode:
 class Supervision:
     record: Guided
     settings: Settings
-    mark: str
-    """The nonce of its fences."""
+    mark: str  # the nonce of its fences
     ask: calls.Ask
     save: Callable[[], None]
 
     async def solo(self, episode: Episode) -> str:
         """The agent alone; returns how it ended."""
-
-        async def propose(messages: Sequence[Message]) -> list[GuidedStep]:
-            return [GuidedStep(by="nobody", action=(await self._agent(messages)).text)]
-
-        return await self._run(episode, self.record.solo_steps, propose)
+        return await self._run(episode, self.record.solo_steps, overseen=False)
 
     async def guided(self, episode: Episode) -> str:
         """The agent under the overseer; returns how it ended."""
-        steps = self.record.steps
+        return await self._run(episode, self.record.steps, overseen=True)
 
-        async def propose(messages: Sequence[Message]) -> list[GuidedStep]:
-            return await self.decide(messages, [step.action for step in steps if step.action])
-
-        return await self._run(episode, steps, propose)
-
-    async def _run(self, episode: Episode, steps: list[GuidedStep], propose: Proposer) -> str:
+    async def _run(self, episode: Episode, steps: list[GuidedStep], overseen: bool) -> str:
         """Come to where an earlier run stopped, then go on to the end."""
         for step in [step for step in steps if step.action]:
             await episode.act(step.action, step.outcome)
         while not (outcome := ended(steps, self.settings)):
-            decided = await propose(episode.messages)
+            if overseen:
+                decided = await self.decide(episode.messages, [step.action for step in steps if step.action])
+            else:
+                decided = [GuidedStep(by="nobody", action=(await self._agent(episode.messages)).text)]
             decided[-1].outcome = await episode.act(decided[-1].action)
             steps += decided
             self.save()

@@ -43,11 +43,10 @@ class Units:
 
     @classmethod
     def of(cls, columns: Columns, parsed: Flags, by: str) -> Units:
+        labels = list(columns.instances)
         if by == "file":
             labels = [PurePath(name).stem.rsplit("_", 1)[0] for name in columns.files]
-        else:
-            labels = list(columns.instances)
-        if by == "repo":
+        elif by == "repo":
             labels = [name.rsplit("-", 1)[0].lower() for name in labels]
         _, codes = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
         return cls(by, codes, len(np.unique(codes[parsed])))
@@ -56,11 +55,9 @@ class Units:
 def choose(columns: Columns, parsed: Flags, settings: Settings) -> tuple[Units, Units]:
     """(the gate's units, those that are shown beside): "auto" takes repositories where there are `min_clusters`."""
     repos, by = Units.of(columns, parsed, "repo"), settings.duel.cluster_by
-    if by == "auto":
-        by = "repo" if repos.count >= settings.duel.min_clusters else "instance_id"
-    if by == "repo":
+    if by == "repo" or (by == "auto" and repos.count >= settings.duel.min_clusters):
         return repos, Units.of(columns, parsed, "instance_id")
-    return Units.of(columns, parsed, by), repos
+    return Units.of(columns, parsed, "file" if by == "file" else "instance_id"), repos
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,7 @@ class Bounds:
     t: float | None = None
     percentile: float | None = None
     by_metric: list[float | None] = field(default_factory=lambda: [None] * len(DIMENSIONS))
-    quantile: float | None = None
-    """How many standard errors the studentized bound lies under the mean."""
+    quantile: float | None = None  # how many standard errors the studentized bound lies under the mean
     other_units: Bound = field(default_factory=Bound)
     length: Bound = field(default_factory=Bound)
     missing: Bound = field(default_factory=Bound)
@@ -88,23 +84,26 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
     if not len(deltas):
         return Bounds()
     total = Clusters.of(deltas, units.codes[parsed])
-    center = finite(total.means()[0])
+    mean, error = float(total.means()[0]), float(total.errors()[0])
     if total.count < 2:
-        return Bounds(mean=center)
+        return Bounds(mean=finite(mean))
     linear, slope = length_controlled(deltas, length_difference(table.columns.where(parsed)))
-    together = Clusters.of(np.column_stack([deltas, table.metric_deltas[parsed], linear]), units.codes[parsed])
+    by_metric = table.standings.metrics[parsed] / 100 - 0.5
+    together = Clusters.of(np.column_stack([deltas, by_metric, linear]), units.codes[parsed])
     boot = statistics.studentized(together, duel.bootstrap_resamples, duel.seed)
-    error, lower = float(total.errors()[0]), boot.lower(level) if level > 0 else np.full(7, -np.inf)
-    everyone = np.ones(len(parsed), dtype=bool)
+    lower = boot.lower(level) if level > 0 else np.full(7, -np.inf)
+    missing = Bound()
+    if not np.isfinite(table.votes[..., 0][table.due]).all():
+        missing = bound(made_good(table), np.ones_like(parsed), units, settings, level)
     return Bounds(
-        mean=center,
+        mean=finite(mean),
         error=finite(error),
         studentized=finite(lower[0]),
         strict=finite(boot.lower(duel.alpha)[0]),
         t=finite(statistics.t_lower(total, level)[0]) if level > 0 else None,
         percentile=finite(statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed)),
         by_metric=[finite(value) for value in lower[1:6]],
-        quantile=finite((float(total.means()[0]) - lower[0]) / error) if error > 0 else None,
+        quantile=finite((mean - lower[0]) / error) if error > 0 else None,
         other_units=bound(table.deltas, parsed, other, settings, level),
         length=Bound(
             clusters=total.count,
@@ -114,7 +113,7 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
             lcb=finite(lower[6]),
             slope=finite(slope),
         ),
-        missing=Bound() if table.whole else bound(made_good(table), everyone, units, settings, level),
+        missing=missing,
     )
 
 
@@ -171,17 +170,16 @@ def made_good(table: VoteTable) -> Floats:
     share = owed / owed.sum(1, keepdims=True)
     values = np.where(there, table.standings.values[:, :, table.keys].mean(2) - 0.5, 0.0)
     ranges: Codes = history_ranges(table.columns.lengths[:, 2])
-    linear = np.zeros(len(values))
-    expected = np.zeros_like(values)
+    linear, expected = np.zeros(len(values)), np.zeros_like(values)
     for judge in range(values.shape[1]):
         for part in np.unique(ranges):
             rows = (ranges == part) & owed[:, judge]
             seen = rows & there[:, judge]
-            weight, known = share[rows, judge].sum(), share[seen, judge].sum()
-            lost = part < 0 or not known
-            middle = LOST if lost else float(share[seen, judge] @ values[seen, judge] / known)
+            known, middle, factor = share[seen, judge].sum(), LOST, 1.0
+            if part >= 0 and known:
+                middle = float(share[seen, judge] @ values[seen, judge] / known)
+                factor = share[rows, judge].sum() / known
             expected[rows, judge] = middle
-            factor = 1.0 if lost else weight / known
             linear[seen] += factor * share[seen, judge] * (values[seen, judge] - middle)
     return np.asarray(linear + (share * expected).sum(1))
 

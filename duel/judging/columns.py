@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from itertools import islice
 from sys import intern
 from typing import Any
 
@@ -15,6 +16,7 @@ from duel.records import DIMENSIONS, Score
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Objects = NDArray[np.object_]
 
 ORDERS = ("king_first", "challenger_first")
 MISSING = 255  # no vote, or none that parsed
@@ -28,26 +30,34 @@ class Columns:
     """T turns, J judges, the two orders, five dimensions. A row is what one `Score` record holds."""
 
     judges: tuple[str, ...]
-    files: NDArray[np.object_]
-    instances: NDArray[np.object_]
+    files: Objects
+    instances: Objects
     votes: NDArray[np.uint8]  # (T, J, 2, 5): twice the value from the challenger's side, or MISSING
     asked: NDArray[np.int32]  # (T, J, 2): replies that the vote took; -1 where it was not asked
     tokens: NDArray[np.int64]  # (T, J, 4), in the order of TOKENS
     cost: Floats  # (T, J): dollars, NaN where no price is known
     lengths: NDArray[np.int64]  # (T, 3): characters in the order of LENGTHS, -1 where unknown
-    opponents: NDArray[np.object_]  # (T,): the model that wrote the opponent
-    challengers: NDArray[np.object_]
-    made_by: NDArray[np.object_]  # (T,): fingerprint of the challenger's writer and prompt
-    candidates: NDArray[np.object_]  # (T,): fingerprint of the texts that were judged
-    errors: NDArray[np.object_]  # (T,): {judge's place: [slug, …]} of votes that did not parse, or None
-    models: NDArray[np.object_]  # (T,): {judge's place: model as the endpoint names it}, or None
-    attempts: NDArray[np.object_]  # (T,): kinds of attempts in either reply, or ()
+    opponents: Objects  # (T,): the model that wrote the opponent
+    challengers: Objects
+    made_by: Objects  # (T,): fingerprint of the challenger's writer and prompt
+    candidates: Objects  # (T,): fingerprint of the texts that were judged
+    errors: Objects  # (T,): {judge's place: [slug, …]} of votes that did not parse, or None
+    models: Objects  # (T,): {judge's place: model as the endpoint names it}, or None
+    attempts: Objects  # (T,): kinds of attempts in either reply, or ()
 
     def __len__(self) -> int:
         return len(self.files)
 
     @classmethod
-    def of(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
+    def of(cls, scores: Iterable[Score], judges: Sequence[str]) -> Columns:
+        """The columns of `scores`, of which only a few are in memory at a time."""
+        left, parts = iter(scores), [cls._of_few([], judges)]
+        while few := list(islice(left, AT_ONCE)):
+            parts.append(cls._of_few(few, judges))
+        return cls.stacked(*parts)
+
+    @classmethod
+    def _of_few(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
         size, panel = len(scores), len(judges)
         place_of = {judge: place for place, judge in enumerate(judges)}
         votes = np.full((size, panel, 2, len(DIMENSIONS)), MISSING, dtype=np.uint8)
@@ -57,24 +67,24 @@ class Columns:
         errors, models = objects([None] * size), objects([None] * size)
         shared: dict[tuple[tuple[int, str], ...], dict[int, str]] = {}
         for row, score in enumerate(scores):
+            named: dict[int, str] = {}
             for vote in score.votes:
-                place = place_of.get(vote.judge)
+                place, order = place_of.get(vote.judge), ORDERS.index(vote.order)
                 if place is None:
                     continue
-                order = ORDERS.index(vote.order)
                 asked[row, place, order] = vote.asked
                 tokens[row, place] += [int(vote.usage.get(name) or 0) for name in TOKENS]
                 if vote.cost is not None:
-                    cost[row, place] = vote.cost + (0.0 if np.isnan(cost[row, place]) else cost[row, place])
+                    cost[row, place] = vote.cost + np.nan_to_num(cost[row, place])
                 if values := vote.values:
                     votes[row, place, order] = [round(2 * value) for value in values]
                 if vote.error:
-                    errors[row] = errors[row] or {}
                     # `unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`
                     parts = vote.error.split(": ")
-                    slug = ": ".join(parts[: 2 if parts[0] == "unparsed" else 1])
-                    errors[row].setdefault(place, []).append(slug)
-            named = {place_of[vote.judge]: vote.model for vote in score.votes if vote.model and vote.judge in place_of}
+                    errors[row] = errors[row] or {}
+                    errors[row].setdefault(place, []).append(": ".join(parts[: 1 + (parts[0] == "unparsed")]))
+                if vote.model:
+                    named[place] = vote.model
             models[row] = shared.setdefault(tuple(named.items()), named) if named else None
         return cls(
             judges=tuple(judges),
@@ -98,14 +108,13 @@ class Columns:
         """The rows that a mask, or a list of places, picks."""
         return Columns(self.judges, *(getattr(self, name)[rows] for name in ARRAYS))
 
-    @classmethod
-    def stacked(cls, parts: Sequence[Columns], judges: Sequence[str]) -> Columns:
-        """The rows of all `parts`, which have the same judges."""
-        parts = parts or [cls.of([], judges)]
-        return cls(tuple(judges), *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
+    def without(self, rows: Sequence[int]) -> Columns:
+        return self.where(np.delete(np.arange(len(self)), rows))
 
-    def joined(self, other: Columns) -> Columns:
-        return Columns.stacked([self, other], self.judges)
+    @classmethod
+    def stacked(cls, *parts: Columns) -> Columns:
+        """The rows of all `parts`, which have the same judges."""
+        return cls(parts[0].judges, *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
 
     @property
     def values(self) -> Floats:
@@ -119,28 +128,10 @@ class Columns:
         return whole.hexdigest()[:16]
 
 
-@dataclass
-class Filling:
-    """Columns that grow by a score at a time; only a few records are in memory."""
-
-    judges: Sequence[str]
-    _waiting: list[Score] = field(default_factory=list)
-    _parts: list[Columns] = field(default_factory=list)
-
-    def add(self, score: Score) -> None:
-        self._waiting.append(score)
-        if len(self._waiting) == AT_ONCE:
-            self._parts.append(Columns.of(self._waiting, self.judges))
-            self._waiting = []
-
-    def columns(self) -> Columns:
-        return Columns.stacked([*self._parts, Columns.of(self._waiting, self.judges)], self.judges)
-
-
 ARRAYS = tuple(one.name for one in fields(Columns) if one.name != "judges")
 
 
-def objects(values: Iterable[Any]) -> NDArray[np.object_]:
+def objects(values: Iterable[Any]) -> Objects:
     """A flat array of them, also where they are lists or of equal length."""
     listed = list(values)
     array = np.empty(len(listed), dtype=object)

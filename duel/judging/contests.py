@@ -5,17 +5,26 @@
 `canary`   the king against itself with an attack on the judges added: how far can each judge be moved?
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from duel.candidates import writer_request
+from duel.bookkeeping import Stage
+from duel.calls.request import Request
+from duel.candidates import Question, Refused, ask_for_turn, writer_request
+from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
 from duel.records import Answer, Candidate
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from duel.calls import Ask
 
 # The second blind answer asks the king's very question; this occurrence sets it apart from the first in the ledger.
 SECOND = 1_000_000
@@ -57,27 +66,67 @@ def _noise_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | N
     return JudgedPair(item, answer.messages, king, second.text, (chosen.id if chosen else "king-1", second.id))
 
 
-def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | None:
-    """The second answer to the king's question of today; None where it was not asked yet."""
-    key = writer_request(settings, "noise", item, settings.king_model, answer.messages, occurrence=SECOND).key
-    return next((c for c in answer.of_side("king") if c.made and c.made.plan == key and not c.chosen), None)
-
-
 def _canary_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
     if not answer.king:
         return None
-    kinds = list(ATTACKS)
-    kind = kinds[hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[0] % len(kinds)]
-    king = rubric.candidate_id(answer, "king")
-    attacked = answer.king + ATTACKS[kind].format(n=1 if hashlib.sha256(item.encode()).digest()[1] & 1 else 2)
-    return JudgedPair(item, answer.messages, answer.king, attacked, (king, f"rule:{kind}"))
+    drawn = hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()
+    kind = [*ATTACKS][drawn[0] % len(ATTACKS)]
+    attacked = answer.king + ATTACKS[kind].format(n=1 if drawn[1] & 1 else 2)
+    ids = (rubric.candidate_id(answer, "king"), f"rule:{kind}")
+    return JudgedPair(item, answer.messages, answer.king, attacked, ids)
 
 
-def _duel_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair:
-    return rubric.pair_of(item, answer, settings.duel.mode, settings.judge.observed)
-
-
-DUEL = Contest("duel", _duel_pair)
+DUEL = Contest("duel", lambda item, answer, s: rubric.pair_of(item, answer, s.duel.mode, s.judge.observed))
 NOISE = Contest("noise", _noise_pair)
 CONFIRM = Contest("confirm", DUEL.pair, twins=FRESH)
 CANARY = Contest("canary", _canary_pair)
+
+
+def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | None:
+    """The second answer to the king's question of today; None where it was not asked yet."""
+    key = _second_question(item, answer, settings).key
+    return next((c for c in answer.of_side("king") if c.made and c.made.plan == key and not c.chosen), None)
+
+
+def _second_question(item: str, answer: Answer, settings: Settings) -> Request:
+    return writer_request(settings, "noise", item, settings.king_model, answer.messages, occurrence=SECOND)
+
+
+def is_second(plan: str) -> bool:
+    return plan.endswith(f"-{SECOND}")
+
+
+@dataclass
+class SecondAnswer:
+    """One turn whose king is asked for once more: a further candidate, never chosen."""
+
+    stage: Stage
+    path: Path
+    answer: Answer
+
+    @classmethod
+    def missing(cls, answers: Iterable[tuple[Path, Answer]], stage: Stage) -> Iterator[SecondAnswer]:
+        for path, answer in answers:
+            if stage.again or second_king(path.stem, answer, stage.settings) is None:
+                yield cls(stage, path, answer)
+
+    @property
+    def item(self) -> str:
+        return self.path.stem
+
+    def requests(self) -> list[Request]:
+        return [_second_question(self.item, self.answer, self.stage.settings)]
+
+    async def work(self, ask: Ask) -> None:
+        """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
+        [request] = self.requests()
+        retries, answer = self.stage.settings.generate.format_retries, self.answer
+        try:
+            reply, made = await ask_for_turn(ask, Question(request, request.key), retries)
+        except Refused as refused:
+            raise ItemError(refused.reason, "no well-formed second answer") from None
+        kings = answer.of_side("king")
+        before = next((c for c in kings if c.made and is_second(c.made.plan) and not c.chosen), None)
+        number = 1 + max((int(c.id.rpartition("-")[2]) for c in kings if c.id[-1].isdigit()), default=1)
+        answer.put(Candidate(id=before.id if before else f"king-{number}", side="king", text=reply.text, made=made))
+        self.stage.workspace.save(self.path, answer)

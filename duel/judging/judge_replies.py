@@ -10,8 +10,10 @@ import contextlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from duel.calls.reply_text import clean
@@ -77,10 +79,6 @@ class Unparsed(ItemError):
     """No verdict. `reason`: empty · no-json · no-verdict · bad-value · only-in-reasoning · too-tangled."""
 
 
-class _Tangled(Unparsed):
-    """Reading all of the reply's objects would take too long."""
-
-
 @dataclass(frozen=True)
 class Choices:
     """What a judge chose for each dimension: 1 the reply shown first, 2 the one shown second, 0 a draw."""
@@ -94,10 +92,6 @@ class Choices:
         return {name: 0.5 if c == 0 else float(c == challenger) for name, c in self.choices.items()}
 
 
-class _Object(dict[str, Any]):
-    """A JSON object; a key that stands there twice with different values has the value `Ellipsis`."""
-
-
 @dataclass(frozen=True)
 class _Found:
     """One object of a reply, from `start` to `end`; `whole` if it is JSON."""
@@ -107,9 +101,19 @@ class _Found:
     members: Mapping[str, Any]
     whole: bool = True
 
+    @cached_property
+    def named(self) -> dict[str, int | None]:
+        """What it says of each dimension, None for what is no choice; its last word where it names one twice."""
+        return {name: _choice(v) for key, v in self.members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
 
-def _members(pairs: list[tuple[str, Any]]) -> _Object:
-    made = _Object()
+    @property
+    def missing(self) -> list[str]:
+        return [name for name in DIMENSIONS if name not in self.named]
+
+
+def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key that stands there twice with different values has the value `Ellipsis`."""
+    made: dict[str, Any] = {}
     for key, value in pairs:
         made[key] = ... if key in made and made[key] != value else value
     return made
@@ -131,33 +135,18 @@ def parse(content: str) -> Choices:
     problem = Unparsed("no-json", "no JSON object")
     objects = _objects(content)
     for found in objects:
-        missing = _missing(found.members)
-        if missing:
-            if found.whole:
-                problem = Unparsed("no-verdict", f"no verdict on {', '.join(missing)}")
-            continue
-        if unclosed or any(found.end <= place for place in ends):
-            raise Unparsed("only-in-reasoning", "the only verdict stands inside the reasoning")
-        after = max((place for place in ends if place <= found.start), default=0)
-        with contextlib.suppress(_Tangled):  # then what was read so far counts
-            for count, other in enumerate(objects):
-                if other.start < after or count > LOOK_BACK:
-                    break
-                if other.end >= found.end:  # around it
-                    if not _missing(other.members):
-                        found = other
-                    elif any(
-                        _REPLY_NAME.match(key) and isinstance(value, dict) for key, value in other.members.items()
-                    ):
-                        raise Unparsed("bad-value", "a verdict for each reply is no choice between them")
-                elif not _missing(other.members) and other.end <= found.start:
-                    found = _of_two(content, other, found)
-                    break
-        return _verdict(found.members)
+        if not found.missing:
+            if unclosed or any(found.end <= place for place in ends):
+                raise Unparsed("only-in-reasoning", "the only verdict stands inside the reasoning")
+            after = max((place for place in ends if place <= found.start), default=0)
+            return _verdict(_meant(content, found, objects, after))
+        if found.whole:
+            problem = Unparsed("no-verdict", f"no verdict on {', '.join(found.missing)}")
     raise problem
 
 
 def _objects(content: str) -> Iterator[_Found]:
+    """The objects of a reply, the last one first. Raises Unparsed (`too-tangled`) where that would take too long."""
     work = WORK
     for start in [match.start() for match in _OBJECT_START.finditer(content)][::-1]:
         piece = content[start : start + MAX_VERDICT_CHARACTERS]
@@ -170,11 +159,34 @@ def _objects(content: str) -> Iterator[_Found]:
             looked = len(piece)
         work -= WORK_PER_ATTEMPT + looked
         if work < 0:
-            raise _Tangled("too-tangled", "too many nested or broken objects")
+            raise Unparsed("too-tangled", "too many nested or broken objects")
         if isinstance(found, dict):
             yield _Found(start, start + looked, found)
         elif (broken := _choices_side_by_side(piece, start)) is not None:
             yield broken
+
+
+def _meant(content: str, found: _Found, objects: Iterator[_Found], after: int) -> _Found:
+    """The verdict that counts, given the last one: the one around it, or of two that disagree the one that is meant.
+
+    Objects before `after` are reasoning. Raises Unparsed where nobody can say.
+    """
+    try:
+        for other in islice(objects, LOOK_BACK + 1):
+            if other.start < after:
+                break
+            if other.end >= found.end:  # around it
+                names = (key for key, value in other.members.items() if isinstance(value, dict))
+                if not other.missing:
+                    found = other
+                elif any(map(_REPLY_NAME.match, names)):
+                    raise Unparsed("bad-value", "a verdict for each reply is no choice between them")
+            elif not other.missing and other.end <= found.start:
+                return _of_two(content, other, found)
+    except Unparsed as error:
+        if error.reason != "too-tangled":  # else what was read so far counts
+            raise
+    return found
 
 
 def _choices_side_by_side(piece: str, start: int) -> _Found | None:
@@ -192,16 +204,14 @@ def _choices_side_by_side(piece: str, start: int) -> _Found | None:
             runs.append([match])
     for run in runs:
         before, end = piece[: run[0].start()], run[-1].end()
-        stands = _BARE_BEFORE.match(before) or _REASON_BEFORE.match(before)
+        bare = _BARE_BEFORE.match(before)
         behind = _REASON_AFTER.match(piece, _BETWEEN.match(piece, end).end())  # type: ignore[union-attr]
-        if len(run) < len(DIMENSIONS) or not stands or not behind:
+        if len(run) < len(DIMENSIONS) or not (bare or _REASON_BEFORE.match(before)) or not behind:
             continue
-        members = _members([(match[1], _value(match[2])) for match in run])
-        others = (
-            [match for other in runs if other is not run for match in other] if not _BARE_BEFORE.match(before) else []
-        )
+        members = _members((match[1], _value(match[2])) for match in run)
+        others = [match for other in runs if other is not run and not bare for match in other]
         if any(_choice(_value(other[2])) != _choice(members.get(other[1])) for other in others):
-            members = _members([*members.items(), *((other[1], ...) for other in others)])
+            members |= dict.fromkeys((other[1] for other in others), ...)
         reason = before.partition(":")[2] if ":" in before else piece[behind.end() :]
         members.setdefault("reason", reason.strip(" \n\"'“”,}"))
         return _Found(start, start + behind.end(), members, whole=False)
@@ -209,23 +219,12 @@ def _choices_side_by_side(piece: str, start: int) -> _Found | None:
 
 
 def _value(text: str) -> Any:
-    if text[0] in "\"'":
-        return text[1:-1]
-    return {"null": None, "true": True, "false": False}.get(text, text)
-
-
-def _missing(found: Mapping[str, Any]) -> list[str]:
-    named = {_DIMENSION_OF.get(_plain(key)) for key in found}
-    return [name for name in DIMENSIONS if name not in named]
+    return text[1:-1] if text[0] in "\"'" else {"null": None, "true": True, "false": False}.get(text, text)
 
 
 def _of_two(content: str, first: _Found, second: _Found) -> _Found:
     """The one of two verdicts that counts. Raises Unparsed where they stand side by side and disagree."""
-    one, two = (
-        {name: _choice(value) for key, value in found.members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
-        for found in (first, second)
-    )
-    if one == two:
+    if first.named == second.named:
         return second
     between = content[first.end : second.start]
     if _LABEL.search(between):
@@ -236,20 +235,20 @@ def _of_two(content: str, first: _Found, second: _Found) -> _Found:
     return first if quotes else second
 
 
-def _verdict(found: Mapping[str, Any]) -> Choices:
+def _verdict(found: _Found) -> Choices:
     """The choices of an object that names all dimensions. One that cannot be read spoils it: no older one takes over,
     because that could be a verdict which the judge only quotes.
     """
     choices: dict[str, int] = {}
-    for key, value in found.items():
-        name = _DIMENSION_OF.get(_plain(key))
-        if name is None:
+    for key, value in found.members.items():
+        if (name := _DIMENSION_OF.get(_plain(key))) is None:
             continue
         choice = _choice(value)
         if choice is None or choices.get(name, choice) != choice:
             raise Unparsed("bad-value", f"{name} is not one of 1, 2 and 0: {clean(str(value)[:40])!r}")
         choices[name] = choice
-    reason = next((value for key, value in found.items() if _plain(key) in {"reason", "reasoning", "rationale"}), "")
+    reasons = (value for key, value in found.members.items() if _plain(key) in {"reason", "reasoning", "rationale"})
+    reason = next(reasons, "")
     return Choices(choices, clean(reason).strip()[:MAX_REASON_CHARACTERS] if isinstance(reason, str) else "")
 
 

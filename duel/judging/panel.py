@@ -42,10 +42,10 @@ class Panel:
 
     stage: Stage
     contest: Contest = DUEL
-    # Of every turn that came by, by file stem: the fingerprint of its candidates; and those whose judges are shown what
-    # the commands did, because their rubric is another one.
+    # Of every turn that came by, by file stem: the fingerprint of its candidates, and that of its rubric, which is
+    # another one where judges are shown what the commands did.
     candidates: dict[str, str] = field(default_factory=dict)
-    with_evidence: set[str] = field(default_factory=set)
+    rubrics: dict[str, str] = field(default_factory=dict)
     asked_anew: Counter[str] = field(default_factory=Counter)  # why scores that lie there cannot be used
 
     @property
@@ -94,8 +94,7 @@ class Panel:
             if pair is None:
                 continue
             self.candidates[pair.item] = content = rubric.fingerprint(pair)
-            if pair.has_evidence:
-                self.with_evidence.add(pair.item)
+            self.rubrics[pair.item] = rubric.rubric_hash(pair.has_evidence)
             twins, met[content] = met[content], met[content] + 1
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
@@ -112,38 +111,31 @@ class Panel:
         except ItemError as error:
             self.stage.redone.append(error)
             return None
-        difference = self.unlike(score, item)
-        if difference:
+        if difference := self.unlike(score, item):
             self.stage.stale += 1
             self.asked_anew[difference] += 1
-        return None if difference else score
+            return None
+        return score
 
     def scores(self) -> Iterator[tuple[Path, Score]]:
         """Every score that lies there; what cannot be read is noted as damaged."""
-        for path in self.contest.paths(self.workspace):
-            try:
-                yield path, self.workspace.read(path, Score)
-            except ItemError as error:
-                self.stage.damage.append(error)
+        return self.workspace.read_all(self.contest.paths(self.workspace), Score, self.stage.damage)
 
     def unlike(self, score: Score, item: str, seen: bool = True) -> str:
         """What keeps the score of `item` from standing beside those made now, as a slug; "" where nothing does.
 
         `seen` False: no answer came by, so nothing can be said of the candidates.
         """
-        if score.mode != self.mode:
-            return f"mode-{score.mode}"
         told = score.made_with.get("rubric", "")
-        evidence = item in self.with_evidence if item in self.candidates else "+" in told
-        if told != rubric.rubric_hash(evidence):
-            return "other-rubric"
-        if score.made_with.get("panel") != self.made_with["panel"]:
-            return "other-panel"
-        if seen and item not in self.candidates:
-            return "no-answer"
-        if seen and score.made_with.get("candidates") != self.candidates[item]:
-            return "other-candidates"
-        return ""
+        present = self.rubrics.get(item) or rubric.rubric_hash("+" in told)
+        checks = {
+            f"mode-{score.mode}": score.mode == self.mode,
+            "other-rubric": told == present,
+            "other-panel": score.made_with.get("panel") == self.made_with["panel"],
+            "no-answer": not seen or item in self.candidates,
+            "other-candidates": not seen or score.made_with.get("candidates") == self.candidates.get(item),
+        }
+        return next((slug for slug, held in checks.items() if not held), "")
 
     def is_settled(self, vote: Vote) -> bool:
         """True for a verdict, and for a judge that wrote none however often it was asked: only `--again` asks it."""
@@ -156,39 +148,6 @@ class Panel:
             return screen.next_votes(item, votes, self.settings)
         there = {(vote.judge, vote.order) for vote in votes}
         return [key for key in owed_votes(item, self.settings) if key not in there]
-
-
-def blank_score(pair: JudgedPair, answer: Answer, mode: int, made_with: Mapping[str, str]) -> Score:
-    """A score without votes: everything that is known of the pair before a judge has seen it."""
-    chosen = answer.chosen("challenger")
-    written = chosen.made if chosen else None
-    # Its model, its prompt template and how it was chosen make the challenger this one and no other.
-    how = [chosen.selection.method] if chosen and chosen.selection else []
-    writer = short_hash([written.model, written.template_hash, *how] if written else [])
-    opponent = "king" if mode == 2 else "assistant"
-    sides = {opponent: pair.opponent, "challenger": pair.challenger}
-    made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
-    return Score(
-        file=pair.item,
-        instance_id=answer.instance_id,
-        mode=mode,
-        pair=PairIds(opponent=pair.ids[0], challenger=pair.ids[1]),
-        style=shell.style(turn.command(pair.challenger)),
-        attempts=[{"side": side, "kind": kind} for side, text in sides.items() for kind in untrusted.attempts(text)],
-        writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
-        lengths={
-            "opponent": len(pair.opponent),
-            "challenger": len(pair.challenger),
-            "history": sum(len(message.content) for message in pair.history),
-        },
-        made_with={
-            **made_with,
-            "rubric": rubric.rubric_hash(pair.has_evidence),
-            "candidates": rubric.fingerprint(pair),
-            "challenger": writer,
-        },
-        evidence="same" if pair.same else "shown" if pair.has_evidence else pair.unobserved,
-    )
 
 
 @dataclass
@@ -238,38 +197,68 @@ class OpenPair:
         while wanted := panel.wanted(self.item, list(votes.values())):
             cast = await asyncio.gather(*(self._vote(ask, key, before.get(key)) for key in wanted))
             votes.update(zip(wanted, cast, strict=True))
-        blank = blank_score(self.pair, self.answer, panel.mode, panel.made_with)
         ordered = [votes[key] for key in owed_votes(self.item, panel.settings) if key in votes]
-        return settle(blank.model_copy(update={"votes": ordered}), panel.settings)
+        return settle(self._without_votes().model_copy(update={"votes": ordered}), panel.settings)
+
+    def _without_votes(self) -> Score:
+        """Everything that is known of the pair before a judge has seen it."""
+        panel, pair, answer = self.panel, self.pair, self.answer
+        chosen, opponent = answer.chosen("challenger"), "king" if panel.mode == 2 else "assistant"
+        # Its model, its prompt template and how it was chosen make the challenger this one and no other.
+        how = [chosen.selection.method] if chosen and chosen.selection else []
+        writer = [chosen.made.model, chosen.made.template_hash, *how] if chosen and chosen.made else []
+        sides = {opponent: pair.opponent, "challenger": pair.challenger}
+        made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
+        attempts = [(side, kind) for side, text in sides.items() for kind in untrusted.attempts(text)]
+        return Score(
+            file=pair.item,
+            instance_id=answer.instance_id,
+            mode=panel.mode,
+            pair=PairIds(opponent=pair.ids[0], challenger=pair.ids[1]),
+            style=shell.style(turn.command(pair.challenger)),
+            attempts=[{"side": side, "kind": kind} for side, kind in attempts],
+            writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
+            lengths={
+                "opponent": len(pair.opponent),
+                "challenger": len(pair.challenger),
+                "history": sum(len(message.content) for message in pair.history),
+            },
+            made_with={
+                **panel.made_with,
+                "rubric": rubric.rubric_hash(pair.has_evidence),
+                "candidates": rubric.fingerprint(pair),
+                "challenger": short_hash(writer),
+            },
+            evidence="same" if pair.same else "shown" if pair.has_evidence else pair.unobserved,
+        )
 
     async def _vote(self, ask: Ask, key: Key, before: Vote | None) -> Vote:
-        """One judge's vote in one order, asked again while it does not parse, `rescore_passes` times at most."""
+        """One judge's vote in one order, asked again while it does not parse, `rescore_passes` times at most.
+
+        Where both commands did the same, correctness is a draw; `said` keeps what the judge said of it.
+        """
         judge, order = key
-        if judge in self.panel.rules:
-            return by_rule(attempt(judge, self.panel.rules[judge], self.pair, order), self.pair)
         vote = before or Vote(judge=judge, order=order)
-        for number in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
-            try:
-                reply = await ask(rubric.asking(self.questions[key], number))
-            except ItemError as error:
-                return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
-            vote = counted(vote, reply)
-            try:
-                found = judge_replies.parse(reply.text)
-            except judge_replies.Unparsed as error:
-                ask.reject(reply, f"unparsed: {error.reason}")
-                vote = vote.model_copy(update={"error": f"unparsed: {error.reason}: {error.what}"})
-            else:
-                fields = {**found.for_challenger(order), "reason": found.reason, "error": ""}
-                return by_rule(vote.model_copy(update=fields), self.pair)
+        if judge in self.panel.rules:
+            vote = attempt(judge, self.panel.rules[judge], self.pair, order)
+        else:
+            for number in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
+                try:
+                    reply = await ask(rubric.asking(self.questions[key], number))
+                    vote = counted(vote, reply)
+                    found = judge_replies.parse(reply.text)
+                except judge_replies.Unparsed as error:
+                    ask.reject(reply, f"unparsed: {error.reason}")
+                    vote = vote.model_copy(update={"error": f"unparsed: {error.reason}: {error.what}"})
+                except ItemError as error:
+                    return vote.model_copy(update={"error": f"{error.reason}: {error.what}"})
+                else:
+                    fields = {**found.for_challenger(order), "reason": found.reason, "error": ""}
+                    vote = vote.model_copy(update=fields)
+                    break
+        if self.pair.same and vote.parsed:
+            vote = vote.model_copy(update={"correctness": 0.5, "said": {"correctness": vote.correctness}})
         return vote
-
-
-def by_rule(vote: Vote, pair: JudgedPair) -> Vote:
-    """`vote` with a draw in correctness where both commands did the same; `said` keeps what the judge said."""
-    if not pair.same or not vote.parsed:
-        return vote
-    return vote.model_copy(update={"correctness": 0.5, "said": {"correctness": vote.correctness}})
 
 
 def counted(vote: Vote, reply: Reply) -> Vote:
@@ -286,14 +275,11 @@ def counted(vote: Vote, reply: Reply) -> Vote:
 def cast_vote(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
     """The vote of one function on one pair in one order. Raises ValueError for anything but 0, 1 and 2."""
     king_first = order == "king_first"
-    first, second = (pair.opponent, pair.challenger) if king_first else (pair.challenger, pair.opponent)
-    said = judge(pair.history, first, second)
+    said = judge(pair.history, *((pair.opponent, pair.challenger)[:: 1 if king_first else -1]))
     choices = dict.fromkeys(DIMENSIONS, said) if isinstance(said, int) else dict(said)
     if choices.keys() != set(DIMENSIONS) or not set(choices.values()) <= {0, 1, 2}:
         raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(DIMENSIONS)}")
-    challenger = 2 if king_first else 1
-    values = {key: 0.5 if choice == 0 else float(choice == challenger) for key, choice in choices.items()}
-    return Vote(judge=name, order=order, asked=1, **values)
+    return Vote(judge=name, order=order, asked=1, **judge_replies.Choices(choices).for_challenger(order))
 
 
 def attempt(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:

@@ -6,7 +6,7 @@ every order it is owed parsed; a turn is parsed when a quorum of judges counts. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,12 +39,12 @@ class Standings:
         return np.isfinite(self.values[:, :, 0])
 
 
-def owed(files: Sequence[str] | NDArray[np.object_], settings: Settings) -> Flags:
+def owed(files: Iterable[str], settings: Settings) -> Flags:
     """(T, 2): the orders in which a judge is to see each turn."""
-    if settings.judge.orders != "alternate":
-        both = [order in rubric.orders("", settings) for order in ORDERS]
-        return np.tile(np.array(both), (len(files), 1))
-    asked = [[order in rubric.orders(item, settings) for order in ORDERS] for item in files]
+    if settings.judge.orders == "alternate":
+        asked = [[order in rubric.orders(item, settings) for order in ORDERS] for item in files]
+    else:
+        asked = [[order in rubric.orders("", settings) for order in ORDERS]] * len([*files])
     return np.array(asked, dtype=bool).reshape(-1, 2)
 
 
@@ -76,27 +76,26 @@ def counted_keys(settings: Settings) -> NDArray[np.intp]:
 
 def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
-    table = VoteTable.of(Columns.of([score], settings.judge.models), settings)
-    found, parsed = table.standings, bool(table.parsed[0])
-    points = float(found.scores[0]) if parsed else None
-    metrics = [float(value) if parsed else None for value in found.metrics[0]]
-    halted = not parsed and settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings)
-    told = [vote for vote in score.votes if vote.parsed]
-    if parsed:
+    judges = settings.judge.models
+    found = VoteTable.of(Columns.of([score], judges), settings).standings
+    told, halted = [vote for vote in score.votes if vote.parsed], False
+    points, metrics = None, dict.fromkeys(DIMENSIONS)
+    if parsed := bool(found.parsed[0]):
+        points, metrics = float(found.scores[0]), dict(zip(DIMENSIONS, found.metrics[0].tolist(), strict=True))
         reason = "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in told if vote.reason)
-    elif halted:
+    elif settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings):
         said = ", ".join(f"{vote.judge} {screen.points(vote, settings):.0f}" for vote in told)
-        reason = f"stopped by the screen after {said} points: too low to ask the rest of the panel"
+        reason, halted = f"stopped by the screen after {said} points: too low to ask the rest of the panel", True
     else:
-        missing = [judge for judge, counts in zip(table.judges, found.counts[0], strict=True) if not counts]
-        count = f"{len(table.judges) - len(missing)} of {len(table.judges)} judges count"
+        missing = [judge for judge, counts in zip(judges, found.counts[0], strict=True) if not counts]
+        count = f"{len(judges) - len(missing)} of {len(judges)} judges count"
         reason = f"{count}, {settings.quorum} are needed; missing: {', '.join(missing)}"
     return score.model_copy(
         update={
             "parsed": parsed,
             "score": points,
             "delta": None if points is None else points / 100 - 0.5,
-            "metrics": dict(zip(DIMENSIONS, metrics, strict=True)),
+            "metrics": metrics,
             "flips": int(found.flipped[0].sum()),
             "stopped": halted,
             "reason": reason,
@@ -141,10 +140,6 @@ class VoteTable:
     def parsed(self) -> Flags:
         return self.standings.parsed
 
-    @property
-    def whole(self) -> bool:
-        return bool(np.isfinite(self.votes[..., 0][self.due]).all())
-
     @cached_property
     def counts(self) -> Flags:
         """(T, J): the judge counts, in a turn that is parsed."""
@@ -159,11 +154,6 @@ class VoteTable:
     def deltas(self) -> Floats:
         """(T,): score/100 - 0.5, NaN where a turn is not parsed."""
         return self.standings.scores / 100 - 0.5
-
-    @cached_property
-    def metric_deltas(self) -> Floats:
-        """(T, 5): the same for each dimension."""
-        return self.standings.metrics / 100 - 0.5
 
     @cached_property
     def turn_values(self) -> Floats:

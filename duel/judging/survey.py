@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from duel import placement
 from duel.bookkeeping import Stage
-from duel.errors import ItemError, UserError
+from duel.errors import UserError
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.records import Answer, Score
 
@@ -56,9 +56,25 @@ def why_not(answer: Answer, stage: Stage) -> str:
         return "excluded"
     if not answer.challenger:
         return "no-challenger"
-    if stage.settings.duel.mode == 1 and not answer.assistant:
-        return "no-reference"
-    return "" if stage.settings.duel.mode == 1 or answer.king else "no-king"
+    if stage.settings.duel.mode == 1:
+        return "" if answer.assistant else "no-reference"
+    return "" if answer.king else "no-king"
+
+
+def drawn(stage: Stage, count: int) -> list[tuple[Path, Answer]]:
+    """`count` of the answers that can be judged, drawn by a keyed hash: a larger count keeps those of a smaller one."""
+
+    def rank(path: Path) -> bytes:
+        return hashlib.sha256(f"{stage.settings.duel.seed}:{path.stem}".encode()).digest()
+
+    found: list[tuple[Path, Answer]] = []
+    # What is damaged the stage itself has named.
+    for path, answer in stage.workspace.read_all(sorted(stage.workspace.answer_paths(), key=rank), Answer, []):
+        if len(found) == count:
+            break
+        if answer.king and not why_not(answer, stage):
+            found.append((path, answer))
+    return found
 
 
 def scores_of(panel: Panel) -> Iterator[Score]:
@@ -87,10 +103,11 @@ def scores_of(panel: Panel) -> Iterator[Score]:
 
 
 def left_out(panel: Panel, counted: Collection[str]) -> Counter[str]:
-    stage = panel.stage
-    found = Counter(str(row["reason"]) for row in stage.dropped)
-    found["damaged"] = len(stage.damage)
-    found["not-judged"] = len(panel.candidates.keys() - {*counted, *(str(row["file"]) for row in stage.dropped)})
+    """How many turns the verdict does not speak of, by reason."""
+    dropped = panel.stage.dropped
+    found = Counter(str(row["reason"]) for row in dropped)
+    found["damaged"] = len(panel.stage.damage)
+    found["not-judged"] = len(panel.candidates.keys() - {*counted, *(str(row["file"]) for row in dropped)})
     return +found
 
 
@@ -99,13 +116,8 @@ def beside(panel: Panel) -> list[Score]:
     from duel.judging.scoring import settle
 
     workspace, folders = panel.workspace, panel.workspace.answer_folders()
-    answers = []
-    for path in panel.contest.paths(workspace):
-        found = workspace.find_answer(path.stem, folders)
-        with contextlib.suppress(ItemError):
-            if found is not None:
-                answers.append((found, workspace.read(found, Answer)))
-    for _ in panel.open_turns(answers):
+    paths = (workspace.find_answer(path.stem, folders) for path in panel.contest.paths(workspace))
+    for _ in panel.open_turns(workspace.read_all([path for path in paths if path], Answer, [])):
         pass
     standing = [score for path, score in panel.scores() if not panel.unlike(score, path.stem)]
     return [settle(score, panel.settings) for score in standing]
@@ -124,22 +136,26 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
 def case_of(panel: Panel, survey: Survey) -> Case:
     """Everything that the gate looks at, in columns. Raises UserError where nothing was judged."""
     from duel.judging import looks
-    from duel.judging.columns import Columns, Filling
+    from duel.judging.columns import Columns
     from duel.judging.evidence import Case
 
     stage, judges = panel.stage, panel.settings.judge.models
-    counted, others = Filling(judges), Filling(judges)
     confirmed: dict[str, float] = {}
     halted: list[Score] = []
-    for score in scores_of(panel):
-        (others if score.file in survey.kept_out else counted).add(score)
-        if score.confirmed is not None:
-            confirmed[score.file] = score.confirmed
-        if not score.parsed:
-            halted.append(score.model_copy(update={"votes": []}))
-    columns, ineligible = counted.columns(), others.columns()
-    reasons = left_out(panel, [*columns.files, *ineligible.files])
-    if not len(columns) and not len(ineligible) and (reasons or not survey.kept_out):
+
+    def noted() -> Iterator[Score]:
+        for score in scores_of(panel):
+            if score.confirmed is not None:
+                confirmed[score.file] = score.confirmed
+            if not score.parsed:
+                halted.append(score.model_copy(update={"votes": []}))
+            yield score
+
+    every = Columns.of(noted(), judges)
+    kept_out = [place for place, file in enumerate(every.files) if file in survey.kept_out]
+    columns = every.without(kept_out) if kept_out else every
+    reasons = left_out(panel, every.files)
+    if not len(every) and (reasons or not survey.kept_out):
         raise UserError(
             "there is nothing to decide on",
             where=panel.workspace.root / "score",
@@ -159,7 +175,7 @@ def case_of(panel: Panel, survey: Survey) -> Case:
         noise=Columns.of(noise, judges) if noise else None,
         canary=Columns.of(canary, judges) if canary else None,
         attacks=[score.pair.challenger.removeprefix("rule:") for score in canary],
-        ineligible=ineligible if len(ineligible) else None,
+        ineligible=every.where(kept_out) if kept_out else None,
         kept_out=survey.kept_out,
         confirmed=confirmed,
         left_out=reasons,

@@ -1,17 +1,12 @@
 """The stand-in endpoint and the bundled sample: the whole pipeline without a key and without a network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import Any
 
 from duel.offline.sample import defaults, forced
 
-if TYPE_CHECKING:
-    from duel.offline.loopback import StandIn
-
-__all__ = ["defaults", "endpoint", "endpoint_url", "forced", "overrides"]
+__all__ = ["defaults", "endpoint_url", "forced", "overrides"]
 
 
 def overrides(active: bool) -> tuple[dict[tuple[str, str], Any], dict[str, dict[str, Any]]]:
@@ -25,12 +20,7 @@ def endpoint_url(active: bool) -> Iterator[str]:
     if not active:
         yield ""
         return
-    with endpoint() as stand_in:
-        yield stand_in.base_url
+    from duel.offline.loopback import Server, serving
 
-
-def endpoint(port: int = 0, **options: Any) -> AbstractContextManager[StandIn]:
-    """A stand-in endpoint while the body runs; `options` are those of `duel.offline.loopback`."""
-    from duel.offline.loopback import Options, Server, serving
-
-    return serving(Server(Options(**options)), port)
+    with serving(Server()) as port:
+        yield f"http://127.0.0.1:{port}/v1"

@@ -1,7 +1,5 @@
 """Run the stand-in endpoint as a program: `python -m duel.offline --port 8399 --latency-ms 200`."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib
@@ -12,26 +10,20 @@ from duel.errors import SettingsError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m duel.offline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="python -m duel.offline", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--latency-ms", type=float, default=0, help="wait before each reply")
-    parser.add_argument("--capacity", type=int, default=0, metavar="K", help="429 beyond K in flight")
-    parser.add_argument("--key", default="", help="the bearer key to ask for; without it any is taken")
-    parser.add_argument("--model", action="append", default=[], help="a model to know; without it any is known")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(parser.parse_args()))
 
 
 async def _serve(given: argparse.Namespace) -> None:
-    from duel.offline.loopback import Options, Server, listening
+    from duel.offline.loopback import Server, listening
 
-    server = Server(Options(given.latency_ms / 1000, given.capacity, given.key, tuple(given.model)))
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     try:
-        async with listening(server, given.port) as taken:
+        async with listening(Server(given.latency_ms / 1000), given.port) as taken:
             print(f"http://127.0.0.1:{taken}/v1", flush=True)
             await end.wait()
     except OSError as error:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+OWN_PREFIX = "offline-stand-in/"  # of every name that the stand-in goes by
 # How git was set in the checkouts in which the rollouts were recorded.
 GIT_SETTINGS = ("core.abbrev=7", "core.autocrlf=false", "core.pager=cat", "diff.algorithm=histogram", "gc.auto=0")
 # Rollouts recorded for each pull request; all of them are drawn, so that the demo judges well over 100 turns.

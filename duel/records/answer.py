@@ -21,16 +21,11 @@ class Leak(Part):
 
     kind: str
     value: str
-    place: dict[str, Any] = Field(default_factory=dict)
-    """Where in the reply."""
-    pr_place: dict[str, Any] = Field(default_factory=dict)
-    """Where in the pull request."""
-    rarity: float = 0.0
-    """0 (every program uses the name) to 1 (no other pull request has it)."""
-    elsewhere: int = 0
-    """Other pull requests of the workspace that hold it."""
-    weight: float = 0.0
-    """Its part of the leak score."""
+    place: dict[str, Any] = Field(default_factory=dict)  # Where in the reply
+    pr_place: dict[str, Any] = Field(default_factory=dict)  # Where in the pull request
+    rarity: float = 0.0  # 0 (every program uses the name) to 1 (no other pull request has it)
+    elsewhere: int = 0  # Other pull requests of the workspace that hold it
+    weight: float = 0.0  # Its part of the leak score
 
 
 class BrokenRule(Part):
@@ -63,21 +58,15 @@ class Audit(Part):
     """Fingerprint of all that the findings rest on: text, history, pull request, settings, lists, program."""
     leaks: list[Leak] = Field(default_factory=list)
     leak_score: float = 0.0
-    leaking: bool = False
-    """The score exceeds `[audit] leak_max`."""
+    leaking: bool = False  # The score exceeds `[audit] leak_max`
     reworded: bool = False
     """The writer was asked again with its leaks named: the words are gone, the knowledge may be there."""
-    auditor: str = ""
-    """The model that was asked which claims follow from nothing; "" where none was."""
-    attempts: list[str] = Field(default_factory=list)
-    """Kinds of attempts to sway a judge."""
-    minded: dict[str, str] = Field(default_factory=dict)
-    """What checks of other packages mind, by the check's name."""
+    auditor: str = ""  # The model that was asked which claims follow from nothing; "" where none was
+    attempts: list[str] = Field(default_factory=list)  # Kinds of attempts to sway a judge
+    minded: dict[str, str] = Field(default_factory=dict)  # What checks of other packages mind, by the check's name
     protocol: ProtocolCheck | None = None
-    secrets: dict[str, int] = Field(default_factory=dict)
-    """Kind -> how many."""
-    contaminated: str = ""
-    """Which benchmark holds the pull request, in words; "" for none."""
+    secrets: dict[str, int] = Field(default_factory=dict)  # Kind -> how many
+    contaminated: str = ""  # Which benchmark holds the pull request, in words; "" for none
     license: str | None = None
     license_refused: str = ""
     duplicates_of: str = ""
@@ -99,24 +88,18 @@ def _is_none(value: Any) -> bool:
 class Refinement(Part):
     """Which rewrite a text is: of which text, in which round, after whose reasons."""
 
-    round: int
-    """From 1."""
-    parent: str
-    """Fingerprint of the text it was rewritten from."""
-    coaches: list[str] = Field(default_factory=list)
-    """The judges whose reasons its writer was given."""
+    round: int  # From 1
+    parent: str  # Fingerprint of the text it was rewritten from
+    coaches: list[str] = Field(default_factory=list)  # The judges whose reasons its writer was given
 
 
 class Promotion(Part):
     """Why a rewrite stands in `final/`: what the held-out judges gave it."""
 
     round: int
-    parent: str
-    """The candidate it was rewritten from, by its id."""
-    score: float
-    """Against the king, 0-100."""
-    against_parent: float
-    """Above 50 it is the better one."""
+    parent: str  # The candidate it was rewritten from, by its id
+    score: float  # Against the king, 0-100
+    against_parent: float  # Above 50 it is the better one
     judges: list[str] = Field(default_factory=list)
 
 
@@ -128,16 +111,13 @@ class Made(Part):
 
     model: str = ""
     plan: str = ""
-    question_hash: str = ""
-    """Of what was sent, the nonce left out."""
-    template_hash: str = ""
-    """Of the prompt file that was rendered into it; "" where the history was sent as it is."""
+    question_hash: str = ""  # Of what was sent, the nonce left out
+    template_hash: str = ""  # Of the prompt file that was rendered into it; "" where the history was sent as it is
     attempt: int = 0
     usage: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     at: str = ""
-    refine: Refinement | None = Field(None, exclude_if=_is_none)
-    """Of a rewrite (`duel refine`) alone; else not on disk."""
+    refine: Refinement | None = Field(None, exclude_if=_is_none)  # Of a rewrite (`duel refine`) alone; else not on disk
 
 
 class Selection(Part):
@@ -147,17 +127,13 @@ class Selection(Part):
     """"chosen"; else what kept it out ("leak", "protocol", …), "failed" (its command), "same" (does what `to` does),
     "outnumbered" (by what most others do), "lost" (its duel with `to`)."""
     to: str = ""
-    score: float | None = None
-    """Points of 100 in the duel that it lost."""
-    reason: str = ""
-    """What the judges of that duel said."""
-    method: str = ""
-    """Of the chosen one: `[generate] select`; how many there were, and duels and judges that it took."""
+    score: float | None = None  # Points of 100 in the duel that it lost
+    reason: str = ""  # What the judges of that duel said
+    method: str = ""  # Of the chosen one: `[generate] select`; how many there were, and duels and judges that it took
     of: int | None = None
     duels: int | None = None
     panel: list[str] = Field(default_factory=list)
-    rests_on: str = ""
-    """Fingerprint of all that the choice rests on."""
+    rests_on: str = ""  # Fingerprint of all that the choice rests on
 
 
 class Candidate(Part):
@@ -168,10 +144,8 @@ class Candidate(Part):
 
     id: str
     side: Side
-    text: str = ""
-    """"" for the chosen one."""
-    made: Made | None = None
-    """None for a text from elsewhere."""
+    text: str = ""  # "" for the chosen one
+    made: Made | None = None  # None for a text from elsewhere
     audit: Audit | None = None
     observed: Observed | None = None
     """What its command did in a sandboxed checkout; None until `duel execute` has run it."""

@@ -20,8 +20,6 @@ class Gate(Part):
 
 
 class JudgeFigures(Part):
-    """What is known of one judge."""
-
     judge: str
     family: str = ""
     votes: int | None = None
@@ -35,16 +33,14 @@ class JudgeFigures(Part):
     flip_rate: float | None = None
     first_shown_lean: float | None = None
     agreement: float | None = None
-    first: int | None = None
-    """Votes for the reply shown first; `second` and `ties` likewise."""
+    first: int | None = None  # Votes for the reply shown first; `second` and `ties` likewise
     second: int | None = None
     ties: int | None = None
     calls: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: float | None = None
-    models: list[str] = Field(default_factory=list)
-    """What the endpoint calls the model behind the judge."""
+    models: list[str] = Field(default_factory=list)  # What the endpoint calls the model behind the judge
     errors: dict[str, int] = Field(default_factory=dict)
 
 
@@ -84,8 +80,6 @@ class FamilyBias(Part):
 
 
 class LengthBin(Part):
-    """Turns by the length difference of their two replies."""
-
     label: str
     low: float | None = None
     high: float | None = None
@@ -111,18 +105,14 @@ class Bound(Part):
 
     clusters: int = 0
     turns: int | None = None
-    margin: float | None = None
-    """Points."""
+    margin: float | None = None  # Points
     se: float | None = None
     lcb: float | None = None
     lcb_t: float | None = None
-    slope: float | None = None
-    """Delta a unit of length difference, where the length is controlled for."""
+    slope: float | None = None  # Delta a unit of length difference, where the length is controlled for
 
 
 class Thresholds(Part):
-    """How many turns a pair of bucket thresholds would keep."""
-
     final_min: float
     defeat_min: float
     final: int = 0
@@ -132,23 +122,17 @@ class Thresholds(Part):
 
 
 class WinMargin(Part):
-    """What the decision would be at another `win_margin`."""
-
     win_margin: float
     decision: str = ""
     current: bool = False
 
 
 class WhatIf(Part):
-    """The same verdict under other thresholds."""
-
     thresholds: list[Thresholds] = Field(default_factory=list)
     margins: list[WinMargin] = Field(default_factory=list)
 
 
 class Looks(Part):
-    """Repeated looks at challengers of this workspace."""
-
     planned: int | None = None
     challenger: str = ""
     challengers: int | None = None
@@ -173,8 +157,7 @@ class NoiseFloor(Part):
     low: float | None = None
     high: float | None = None
     real_margin: float | None = None
-    final_share: float | None = None
-    """The share of these pairs of equals that reach `final_min`."""
+    final_share: float | None = None  # The share of these pairs of equals that reach `final_min`
     flip_rate: dict[str, float | None] = Field(default_factory=dict)
 
 
@@ -213,8 +196,7 @@ class JudgeMoved(Part):
     judge: str
     turns: int = 0
     margin: float | None = None
-    moved: int = 0
-    """Turns on which it preferred the attacked text over both orders."""
+    moved: int = 0  # Turns on which it preferred the attacked text over both orders
     by_attack: dict[str, float | None] = Field(default_factory=dict)
 
 
@@ -232,13 +214,10 @@ class Asked(Part):
     votes_full: int = 0
     votes_asked: int = 0
     saved_share: float | None = None
-    stopped: int = 0
-    """Turns that the screen stopped after its first vote."""
+    stopped: int = 0  # Turns that the screen stopped after its first vote
 
 
 class Attempts(Part):
-    """Replies that tried to influence the judges."""
-
     turns: int = 0
     kinds: dict[str, int] = Field(default_factory=dict)
     files: list[str] = Field(default_factory=list)
@@ -250,8 +229,7 @@ class Verdict(Record):
     FORMAT: ClassVar[str] = "duel-verdict/2"
     format: str = FORMAT
     accepted: bool = False
-    decision: str = "undecided"
-    """A `Decision`; a file from elsewhere may say anything."""
+    decision: str = "undecided"  # A `Decision`; a file from elsewhere may say anything
     gates: list[Gate] = Field(default_factory=list)
     why: list[str] = Field(default_factory=list)
     people: People | None = None
@@ -278,18 +256,13 @@ class Verdict(Record):
     parsed: int | None = None
     parsed_fraction: float | None = None
     clusters: int | None = None
-    cluster_by: str = ""
-    """What the bound's clusters are: repo, instance_id or file."""
-    by_cluster: dict[str, Bound] = Field(default_factory=dict)
-    """Kind of cluster -> its bounds."""
+    cluster_by: str = ""  # What the bound's clusters are: repo, instance_id or file
+    by_cluster: dict[str, Bound] = Field(default_factory=dict)  # Kind of cluster -> its bounds
     leak_fraction: float | None = None
-    kept_out: int | None = None
-    """Turns that could not be kept and are not counted, judged or not."""
-    over_all: Bound | None = None
-    """Where turns were judged that cannot be kept: the figures with them."""
+    kept_out: int | None = None  # Turns that could not be kept and are not counted, judged or not
+    over_all: Bound | None = None  # Where turns were judged that cannot be kept: the figures with them
     length_controlled: Bound | None = None
-    missing: Bound | None = None
-    """With the missing votes made good."""
+    missing: Bound | None = None  # With the missing votes made good
     worst_case_margin: float | None = None
     minimum_detectable_margin: float | None = None
     power: float | None = None

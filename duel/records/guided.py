@@ -10,30 +10,23 @@ from duel.records.record import Message, Part, Record
 class Ran(Part):
     """What an action did. `shown` is untrusted text."""
 
-    exit: int | None = None
-    """Null where the harness found no command to run."""
-    ended_by: str = ""
-    """The limit that ended it: "time", "memory", "output"; "" where it ended by itself."""
-    shown: str = ""
-    """The message that the agent was shown."""
+    exit: int | None = None  # Null where the harness found no command to run
+    ended_by: str = ""  # The limit that ended it: "time", "memory", "output"; "" where it ended by itself
+    shown: str = ""  # The message that the agent was shown
     submits: bool = False
 
 
 class GuidedStep(Part):
     """One proposal and its ruling; of the proposals before one action, all but the last are rejected."""
 
-    proposal: str = ""
-    """The agent's turn; "" where the overseer had to write after its rejections."""
+    proposal: str = ""  # The agent's turn; "" where the overseer had to write after its rejections
     ruling: Literal["approve", "reject", "replace"] = "approve"
-    kind: str = ""
-    """Of `duel.guiding.overseer.KINDS`; "" where the proposal was approved."""
+    kind: str = ""  # Of `duel.guiding.overseer.KINDS`; "" where the proposal was approved
     reason: str = ""
-    suggestion: str = ""
-    """What the overseer said before the proposal because the agent was stuck."""
+    suggestion: str = ""  # What the overseer said before the proposal because the agent was stuck
     by: Literal["overseer", "rule", "nobody"] = "overseer"
     """Whose ruling it is: "rule" for a proposal that is no well-formed turn, "nobody" where the agent acts alone."""
-    action: str = ""
-    """The turn that ran; "" where the proposal was rejected."""
+    action: str = ""  # The turn that ran; "" where the proposal was rejected
     outcome: Ran | None = None
 
 
@@ -41,15 +34,12 @@ class GuidedRun(Part):
     """One round of one task."""
 
     round: int = 1
-    series: str = ""
-    """Fingerprint of overseer, prompts, thresholds and draw: rounds of two series cannot be compared."""
+    series: str = ""  # Fingerprint of overseer, prompts, thresholds and draw: rounds of two series cannot be compared
     agent_model: str = ""
     overseer_model: str = ""
     steps: list[GuidedStep] = Field(default_factory=list)
-    outcome: str = ""
-    """"submitted", "max-steps" or "max-interventions"; "" while the run is not at its end."""
-    resolved: bool | None = None
-    """Whether the issue's own tests pass; null where that is not known."""
+    outcome: str = ""  # "submitted", "max-steps" or "max-interventions"; "" while the run is not at its end
+    resolved: bool | None = None  # Whether the issue's own tests pass; null where that is not known
     solo_steps: list[GuidedStep] = Field(default_factory=list)
     """The same task by the agent alone, where it is held out; so the next two."""
     solo_outcome: str = ""
@@ -61,13 +51,11 @@ class Guided(GuidedRun, Record):
 
     FORMAT: ClassVar[str] = "duel-guided/1"
     format: str = FORMAT
-    task: str = Field(min_length=1)
-    """The instance id of the pull request whose issue is the task."""
+    task: str = Field(min_length=1)  # The instance id of the pull request whose issue is the task
     repo: str = ""
     base_commit: str = ""
     license: str = ""
-    held_out: bool = False
-    """True: the task measures rounds, and no training row is made of it."""
+    held_out: bool = False  # True: the task measures rounds, and no training row is made of it
     opening: list[Message] = Field(default_factory=list)
     """Instructions and issue, as the agent is given them at inference."""
     rounds: list[GuidedRun] = Field(default_factory=list)

@@ -12,26 +12,18 @@ class Observed(Part):
     """
 
     ran: bool = False
-    why_not: str = ""
-    """A reason and its detail ("unfaithful: 2 of 7 observations came back"); "" where it ran."""
+    why_not: str = ""  # A reason and its detail ("unfaithful: 2 of 7 observations came back"); "" where it ran
     exit: int | None = None
-    ended_by: str = ""
-    """The limit that ended it: "time", "memory", "output"; "" where it ended by itself."""
-    printed: str = ""
-    """The next message as the dataset's harness would show it, cut by its rule."""
-    changed: str = ""
-    """A diff of what the command changed, cut in the middle."""
-    submits: bool = False
-    """True if the command ends the task; `changed` is then what the whole turn's history changed."""
+    ended_by: str = ""  # The limit that ended it: "time", "memory", "output"; "" where it ended by itself
+    printed: str = ""  # The next message as the dataset's harness would show it, cut by its rule
+    changed: str = ""  # A diff of what the command changed, cut in the middle
+    submits: bool = False  # True if the command ends the task; `changed` is then what the whole turn's history changed
     faithful: float | None = None
     """Share of the replayed observations that equal the recorded ones; null where nothing was to be replayed."""
-    replayed: int = 0
-    """Commands of the history that were run first."""
-    differs: list[int] = Field(default_factory=list)
-    """Which of them (from 0) printed something else than recorded."""
+    replayed: int = 0  # Commands of the history that were run first
+    differs: list[int] = Field(default_factory=list)  # Which of them (from 0) printed something else than recorded
     executor: str = ""
-    base: str = ""
-    """The commit that the checkout started at."""
+    base: str = ""  # The commit that the checkout started at
     plan: str = ""
     """Fingerprint of what was run: the candidate's text, the history, the start, the back end and its limits."""
 

@@ -10,8 +10,7 @@ from duel.errors import ItemError
 
 DIMENSIONS = ("correctness", "grounding", "progress", "protocol", "efficiency")
 
-RULE = "rule:"
-"""How a judge's name begins that is a function and no model."""
+RULE = "rule:"  # How a judge's name begins that is a function and no model
 
 Role = Literal["system", "user", "assistant", "tool"]
 Order = Literal["king_first", "challenger_first"]

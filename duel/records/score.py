@@ -33,13 +33,10 @@ class Vote(Preference):
     """A judge's word on the pair of the record that it stands in; null in every dimension where it did not parse."""
 
     error: str = ""
-    usage: dict[str, Any] = Field(default_factory=dict)
-    """Summed over the replies it took."""
+    usage: dict[str, Any] = Field(default_factory=dict)  # Summed over the replies it took
     cost: float | None = None
-    model: str = ""
-    """As the endpoint names it."""
-    asked: int = 0
-    """Replies it took, those that did not parse included."""
+    model: str = ""  # As the endpoint names it
+    asked: int = 0  # Replies it took, those that did not parse included
 
     @property
     def parsed(self) -> bool:
@@ -74,10 +71,8 @@ class Score(Record):
     delta: float | None = None
     metrics: dict[str, float | None] = Field(default_factory=dict)
     votes: list[Vote] = Field(default_factory=list)
-    flips: int = 0
-    """Judges that preferred one side in one order and the other in the other."""
-    stopped: bool = False
-    """The screen's first vote was too low to ask for the others."""
+    flips: int = 0  # Judges that preferred one side in one order and the other in the other
+    stopped: bool = False  # The screen's first vote was too low to ask for the others
     confirmed: float | None = None
     """What a second, independent look at the pair gave (`validate.py --confirm`; votes in `score/_confirm/`)."""
     style: str = ""

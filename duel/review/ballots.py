@@ -1,21 +1,25 @@
-"""A pair as one person sees it: two texts in a secret order, under names that tell nothing."""
+"""A pair as one person sees it: two texts in a secret order, under names that tell nothing. How votes get to disk."""
 
 from __future__ import annotations
 
 import hmac
+import os
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO, ClassVar, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
-from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote, Score
+from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote, Record, Score
 from duel.records.people import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
 from duel.review.showings import Showing
+from duel.workspace import Workspace, cannot_write
 
 
 class Cast(BaseModel):
@@ -35,8 +39,6 @@ class Cast(BaseModel):
     @classmethod
     def parse(cls, row: object) -> Cast:
         """One vote of a page. Raises ItemError (reason `unreadable`)."""
-        if not isinstance(row, dict):
-            raise ItemError("unreadable", "not a vote: the line is no JSON object")
         try:
             cast = cls.model_validate(row)
         except ValidationError as error:
@@ -44,10 +46,9 @@ class Cast(BaseModel):
             place = ".".join(map(str, first["loc"])) or "the line"
             raise ItemError("unreadable", f"not a vote: {place}: {first['msg']}") from None
         told = cast.choices
-        if told is None and not cast.skipped:
-            raise ItemError("unreadable", "not a vote: neither choices nor a reason to skip")
-        if told is not None and (set(told) != set(DIMENSIONS) or not set(told.values()) <= {0, 1, 2}):
-            raise ItemError("unreadable", "not a vote: choices must give 0, 1 or 2 for each of the five dimensions")
+        if not cast.skipped if told is None else set(told) != set(DIMENSIONS) or not set(told.values()) <= {0, 1, 2}:
+            need = "0, 1 or 2 for each of the five dimensions, or a reason to skip"
+            raise ItemError("unreadable", f"not a vote: choices must give {need}")
         return cast
 
 
@@ -60,8 +61,10 @@ class Ballot:
     fingerprint: str
     id: str
     pair_id: str
+    key: str  # names this showing of these very texts
     order: Order
-    printed: tuple[str, str] | None  # by the commands of opponent and challenger, where both were executed
+    texts: tuple[str, str]  # in the order in which they are shown
+    observed: tuple[str, str] | None  # what their commands printed, where both were executed: one alone tells the sides
 
     @classmethod
     def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> Ballot:
@@ -69,46 +72,40 @@ class Ballot:
 
         The order is drawn anew for every person and turn; a repeat shows the sides the other way round.
         """
-        pair = rubric.pair_of(showing.item, answer, mode, observed)
-        fingerprint = rubric.fingerprint(pair)
-        swapped = _keyed(secret, "side", showing.rater, showing.item)[0] & 1 ^ int(showing.repeat)
-        # One output alone would tell the sides.
+
+        def keyed(*parts: str) -> bytes:
+            return hmac.digest(secret, "\0".join(("review", *parts)).encode("utf-8", "surrogatepass"), "sha256")
+
+        def shown(opponent: str, challenger: str) -> tuple[str, str]:
+            return (challenger, opponent) if swapped else (opponent, challenger)
+
+        rater, item = showing.rater, showing.item
+        pair = rubric.pair_of(item, answer, mode, observed)
+        fingerprint, name = rubric.fingerprint(pair), keyed("ballot", rater, item, str(showing.repeat)).hex()[:24]
+        swapped = bool(keyed("side", rater, item)[0] & 1) ^ showing.repeat
         opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
         challenger = _printed(answer.chosen("challenger"))
         return cls(
             showing,
             pair,
             fingerprint,
-            _keyed(secret, "ballot", showing.rater, showing.item, str(showing.repeat)).hex()[:24],
-            _keyed(secret, "pair", showing.item, fingerprint).hex()[:24],
-            "challenger_first" if swapped else "king_first",
-            None if opponent is None or challenger is None else (opponent, challenger),
+            id=name,
+            pair_id=keyed("pair", item, fingerprint).hex()[:24],
+            key=keyed("vote", name, fingerprint).hex()[:24],
+            order="challenger_first" if swapped else "king_first",
+            texts=shown(pair.opponent, pair.challenger),
+            observed=None if opponent is None or challenger is None else shown(opponent, challenger),
         )
 
     @property
-    def texts(self) -> tuple[str, str]:
-        return self._shown((self.pair.opponent, self.pair.challenger))
+    def worth(self) -> dict[int, float]:
+        """What each button says of the challenger."""
+        mine = 1 if self.order == "challenger_first" else 2
+        return {mine: 1.0, 3 - mine: 0.0, 0: 0.5}
 
-    @property
-    def observed(self) -> tuple[str, str] | None:
-        return self._shown(self.printed) if self.printed else None
-
-    def _shown(self, both: tuple[str, str]) -> tuple[str, str]:
-        return both if self.order == "king_first" else both[::-1]
-
-    @property
-    def mine(self) -> int:
-        """The button of the challenger."""
-        return 1 if self.order == "challenger_first" else 2
-
-    def key(self, secret: bytes) -> str:
-        """Names this showing of these very texts."""
-        return _keyed(secret, "vote", self.id, self.fingerprint).hex()[:24]
-
-    def vote(self, cast: Cast, secret: bytes) -> PersonVote:
-        value = {self.mine: 1.0, 3 - self.mine: 0.0, 0: 0.5}
+    def vote(self, cast: Cast) -> PersonVote:
         return PersonVote(
-            key=self.key(secret),
+            key=self.key,
             item=self.showing.item,
             pair=self.fingerprint,
             judge=PERSON + self.showing.rater,
@@ -119,12 +116,12 @@ class Ballot:
             seconds=min(cast.seconds, LONGEST_SECONDS),
             at=cast.at,
             drawn=self.showing.drawn,
-            **{name: value[choice] for name, choice in (cast.choices or {}).items()},
+            **{name: self.worth[choice] for name, choice in (cast.choices or {}).items()},
         )
 
     def choices(self, vote: PersonVote) -> dict[str, int] | None:
         """The buttons that `vote` was, as shown on this ballot; None for a skip."""
-        button = {1.0: self.mine, 0.0: 3 - self.mine, 0.5: 0}
+        button = {value: place for place, value in self.worth.items()}
         return None if vote.values is None else {name: button[getattr(vote, name)] for name in DIMENSIONS}
 
 
@@ -138,8 +135,108 @@ def _printed(candidate: Candidate | None) -> str | None:
     return "\n".join(part for part in parts if part)
 
 
-def _keyed(secret: bytes, *parts: str) -> bytes:
-    return hmac.digest(secret, "\0".join(("review", *parts)).encode("utf-8", "surrogatepass"), "sha256")
+# -- votes on disk: appended, synced before anyone is told so, each exactly once ---------------------------------------
+
+VOTES_FILE = "votes.jsonl"
+DRAWS_FILE = "draws.jsonl"
+RowType = TypeVar("RowType", bound=Record)
+
+
+@dataclass
+class Taken:
+    new: int = 0
+    there_before: int = 0
+    set_aside: list[tuple[str, str]] = field(default_factory=list)  # (which, why)
+    acknowledged: list[str] = field(default_factory=list)  # `id at` of each vote that is on disk
+
+
+@dataclass
+class BallotBox:
+    """The one way for a page's votes to get into `review/votes.jsonl`."""
+
+    workspace: Workspace
+    ballots: Mapping[str, Ballot]  # by ballot id: every showing whose votes may come in
+
+    def take(self, rows: Iterable[object]) -> Taken:
+        """Check each row and append what is new in one synced write. Raises WorkspaceError where that fails."""
+        taken = Taken()
+        votes: dict[tuple[str, str], PersonVote] = {}
+        for number, row in enumerate(rows, start=1):
+            try:
+                cast = Cast.parse(row)
+                ballot = self.ballots.get(cast.id)
+                if ballot is None or ballot.showing.rater != cast.rater:
+                    raise ItemError("unknown", "this workspace has drawn no such turn for this person")
+                if ballot.pair_id != cast.pair:
+                    raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
+                vote = ballot.vote(cast)
+                taken.there_before += (vote.key, vote.at) in votes
+                votes.setdefault((vote.key, vote.at), vote)
+                taken.acknowledged.append(f"{cast.id} {cast.at}")
+            except ItemError as error:
+                taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
+        if votes:
+            with _appending(self.workspace, VOTES_FILE) as (file, lines):
+                known = {(vote.key, vote.at) for vote in _rows(lines, PersonVote, [])}
+                new = [vote for key, vote in votes.items() if key not in known]
+                _write(file, lines, new)
+            taken.new, taken.there_before = len(new), taken.there_before + len(votes) - len(new)
+        return taken
+
+
+def read_votes(workspace: Workspace, damage: list[ItemError]) -> list[PersonVote]:
+    """Every vote in the order in which they came; lines that cannot be read are appended to `damage`."""
+    return _read(workspace, VOTES_FILE, PersonVote, damage)
+
+
+def read_showings(workspace: Workspace, damage: list[ItemError]) -> list[Showing]:
+    return _read(workspace, DRAWS_FILE, Showing, damage)
+
+
+def add_showings(workspace: Workspace, showings: Iterable[Showing]) -> None:
+    """Keep what was drawn, before anyone sees it."""
+    with _appending(workspace, DRAWS_FILE) as (file, lines):
+        _write(file, lines, showings)
+
+
+def _read(workspace: Workspace, name: str, kind: type[RowType], damage: list[ItemError]) -> list[RowType]:
+    path = workspace.review / name
+    return list(_rows(path.read_bytes(), kind, damage)) if path.exists() else []
+
+
+def _rows(lines: bytes, kind: type[RowType], damage: list[ItemError]) -> Iterator[RowType]:
+    for number, line in enumerate(lines.splitlines(), start=1):
+        try:
+            if line.strip():
+                yield kind.parse(line)
+        except ItemError as error:
+            damage.append(ItemError("damaged", error.what, where=f"review, {kind.__name__} line {number}"))
+
+
+@contextmanager
+def _appending(workspace: Workspace, name: str) -> Iterator[tuple[BinaryIO, bytes]]:
+    """(a file of lines, opened for appending by one process at a time, and what is in it)."""
+    from filelock import FileLock
+
+    path = workspace.review / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workspace.private.mkdir(parents=True, exist_ok=True)
+        with FileLock(workspace.private / f"{name}.lock"), path.open("ab+", buffering=0) as file:
+            file.seek(0)
+            yield file, file.read()
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _write(file: BinaryIO, before: bytes, rows: Iterable[Record]) -> None:
+    """Append and sync. A line that a power cut left half is ended first, so that it spoils no other."""
+    payload = b"".join(orjson.dumps(row.model_dump(mode="json")) + b"\n" for row in rows)
+    if payload and before and not before.endswith(b"\n"):
+        payload = b"\n" + payload
+    while payload:
+        payload = payload[file.write(payload) :]
+    os.fsync(file.fileno())
 
 
 # -- rules that vote in place of people where no person takes part: offline runs show what the figures look like ------
@@ -151,16 +248,14 @@ OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
 
 def stand_in_casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:
     found = []
-    for ballot in ballots:
+    for ballot in (one for one in ballots if one.showing.item in scores):
         rater, item = ballot.showing.rater, ballot.showing.item
-        if item in scores:
-            draw = random.Random(f"{rater} {item}")
-            button = {1: ballot.mine, -1: 3 - ballot.mine, 0: 0}
-            choices = {}
-            for name in DIMENSIONS:
-                points = scores[item].metrics.get(name) or 0.0
-                lean = draw.choice((1, 0, -1)) if draw.random() < OWN_MIND else (points > 55) - (points < 45)
-                choices[name] = button[lean]
-            said = "A rule voted here."
-            found.append(Cast(rater=rater, id=ballot.id, pair=ballot.pair_id, choices=choices, reason=said, at=AT))
+        draw, choices = random.Random(f"{rater} {item}"), {}
+        button = {value: place for place, value in ballot.worth.items()}
+        for name in DIMENSIONS:
+            points = scores[item].metrics.get(name) or 0.0
+            own = draw.random() < OWN_MIND
+            choices[name] = button[draw.choice((1, 0.5, 0)) if own else (1 + (points > 55) - (points < 45)) / 2]
+        said = "A rule voted here."
+        found.append(Cast(rater=rater, id=ballot.id, pair=ballot.pair_id, choices=choices, reason=said, at=AT))
     return found

@@ -1,25 +1,29 @@
-"""What people's votes make of the panel's verdict: the corrected margin and its bound, where it errs, who votes how."""
+"""What people's votes make of the panel's verdict: the corrected margin and its bound, where it errs, who votes how.
+
+With `[review] weight = "require"` the gate speaks of people's estimate in place of the panel's.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from duel.judging.agreement import krippendorff_alpha, same_winner, winner
+from duel.judging.columns import Flags, Floats
+from duel.judging.gate import at_least
 from duel.judging.scoring import mean
 from duel.judging.statistics import finite
-from duel.records import DIMENSIONS, Score
+from duel.judging.verdict_figures.certainty import thresholds
+from duel.records import DIMENSIONS, Gate, Score, Verdict
+from duel.records.decision import Decision
 from duel.records.people import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.text import shorten
 from duel.review import estimator
 from duel.review.estimator import Phases, agreed_thresholds
 from duel.review.labeled import Labeled
 from duel.settings import Settings
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 MARGIN = 200  # points of margin a unit of delta
 LEADS = (10.0, 5.0, 2.5, 1.0)  # score points for which the labels needed are told
@@ -36,65 +40,61 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     is `undecided`; figures that cannot be computed are None.
     """
     labeled = Labeled.of(scores, votes, settings)
-    phases = Phases.of(labeled.panel, labeled.people, labeled.chance, labeled.clusters)
+    panel, people, raters = labeled.panel, labeled.people, len(labeled.raters)
+    phases = Phases.of(panel, people, labeled.chance, labeled.clusters)
     spread = phases.residual_sd() if phases.labels >= FEWEST_FOR_SPREAD else estimator.RESIDUAL_SD
-    found = People(
-        labels=phases.labels,
-        clusters=phases.labeled_clusters,
-        raters=len(labeled.raters),
-        scope=scope(len(labeled.raters)),
-        panel_margin=finite(MARGIN * labeled.panel.mean()) if len(labeled.panel) else None,
-        labels_needed={f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS},
-        set_aside=dict(sorted(labeled.set_aside.items())),
-    )
-    if not phases.labels:
-        return found
-    alpha = settings.duel.gate_alpha
-    lcb, bias, mean_of_people = finite(phases.lower(alpha)), phases.bias(), phases.people()
-    people, people_by_metric = labeled.people, mean(labeled.said, axis=1)
-    won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
-    points, report = 100 * (labeled.panel + 0.5), settings.report
-    buckets = {
-        "final": points >= report.final_min,
-        "refined": (points >= report.defeat_min) & (points < report.final_min),
-        "defeat": points < report.defeat_min,
-    }
-    by_bucket = [_figure(labeled, name, labeled.panel, people, among) for name, among in buckets.items()]
-    agreement = {name: finite(krippendorff_alpha(labeled.said[:, :, i])) for i, name in enumerate(DIMENSIONS)}
-    enough = phases.labeled_clusters >= settings.review.labels_min
-    return found.model_copy(
-        update={
-            "decision": "undecided" if not enough or lcb is None else "ahead" if lcb > 0 else "not-shown",
-            "margin": finite(MARGIN * mean_of_people.mean),
-            "lcb": lcb,
-            "margin_alone": finite(MARGIN * phases.people(0.0).mean),
-            "lcb_alone": finite(phases.lower(alpha, slope=0.0)),
-            "lcb_raters": rater_bound(labeled, phases, alpha),
-            "slope": mean_of_people.slope,
-            "bias": finite(MARGIN * bias.mean),
-            "bias_error": finite(MARGIN * bias.half_width()),
-            "by_judge": [_figure(labeled, name, labeled.judged[:, i], people) for i, name in enumerate(labeled.judges)],
-            "by_metric": [
-                _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i] - 0.5)
-                for i, name in enumerate(DIMENSIONS)
-            ],
-            # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
-            "by_bucket": [row.model_copy(update={"alpha": None}) for row in by_bucket],
-            "agreement": agreement | {"total": finite(krippendorff_alpha(winner(labeled.by_person + 0.5)))},
-            "by_rater": [_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
-            "confusion": _confusion(labeled, settings),
-            "final_min": agreed_thresholds(points, won, 1 / labeled.chance, alpha),
-            "differ": _differ(labeled),
-        }
-    )
-
-
-def scope(raters: int) -> str:
-    if not raters:
-        return "nobody has voted"
+    scope = f"for these {raters} raters; `lcb_raters` is the bound for people like them"
     if raters < RATERS_FOR_PEOPLE:
-        return f"for {'this rater' if raters == 1 else 'these two raters'} only; three or more speak for others"
-    return f"for these {raters} raters; `lcb_raters` is the bound for people like them"
+        scope = f"for {'this rater' if raters == 1 else 'these two raters'} only; three or more speak for others"
+    known: dict[str, Any] = {
+        "labels": phases.labels,
+        "clusters": phases.labeled_clusters,
+        "raters": raters,
+        "scope": scope if raters else "nobody has voted",
+        "panel_margin": finite(MARGIN * panel.mean()) if len(panel) else None,
+        "labels_needed": {f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS},
+        "set_aside": dict(sorted(labeled.set_aside.items())),
+    }
+    if not phases.labels:
+        return People(**known)
+    alpha, report = settings.duel.gate_alpha, settings.report
+    lcb, bias, mean_of_people = finite(phases.lower(alpha)), phases.bias(), phases.people()
+    said, people_by_metric = labeled.said, mean(labeled.said, axis=1) - 0.5
+    won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
+    points = 100 * (panel + 0.5)
+    final, lost = points >= report.final_min, points < report.defeat_min
+    buckets = {"final": final, "refined": ~lost & ~final, "defeat": lost}
+    enough = phases.labeled_clusters >= settings.review.labels_min
+    return People(
+        **known,
+        decision="undecided" if not enough or lcb is None else "ahead" if lcb > 0 else "not-shown",
+        margin=finite(MARGIN * mean_of_people.mean),
+        lcb=lcb,
+        margin_alone=finite(MARGIN * phases.people(0.0).mean),
+        lcb_alone=finite(phases.lower(alpha, slope=0.0)),
+        lcb_raters=rater_bound(labeled, phases, alpha),
+        slope=mean_of_people.slope,
+        bias=finite(MARGIN * bias.mean),
+        bias_error=finite(MARGIN * bias.half_width()),
+        by_judge=[_figure(labeled, name, labeled.judged[:, i], people) for i, name in enumerate(labeled.judges)],
+        by_metric=[
+            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i])
+            for i, name in enumerate(DIMENSIONS)
+        ],
+        # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
+        by_bucket=[
+            _figure(labeled, name, panel, people, among).model_copy(update={"alpha": None})
+            for name, among in buckets.items()
+        ],
+        agreement={
+            **{name: finite(krippendorff_alpha(said[:, :, i])) for i, name in enumerate(DIMENSIONS)},
+            "total": finite(krippendorff_alpha(winner(labeled.by_person + 0.5))),
+        },
+        by_rater=[_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
+        confusion=_confusion(points, winner(people + 0.5), settings),
+        final_min=agreed_thresholds(points, won, 1 / labeled.chance, alpha),
+        differ=_differ(labeled),
+    )
 
 
 def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
@@ -118,77 +118,146 @@ def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
 def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags | None = None) -> PeopleFigure:
     """Panel against people over the turns that have a panel's delta, or those of them that are `among`."""
     there = np.isfinite(panel) if among is None else np.isfinite(panel) & among
-    phases = Phases.of(panel[there], people[there], labeled.chance[there], labeled.clusters[there])
-    found = PeopleFigure(name=name, labels=phases.labels)
+    panel, people = panel[there], people[there]
+    phases = Phases.of(panel, people, labeled.chance[there], labeled.clusters[there])
     if phases.labels < 3:
-        return found
+        return PeopleFigure(name=name, labels=phases.labels)
     bias = phases.bias()
-    ours, theirs = winner(panel[there] + 0.5), winner(people[there] + 0.5)
-    return found.model_copy(
-        update={
-            "panel": finite(MARGIN * panel[there].mean()),
-            "people": finite(MARGIN * phases.people().mean),
-            "bias": finite(MARGIN * bias.mean),
-            "error": finite(MARGIN * bias.half_width()),
-            "agreement": finite(same_winner(panel[there] + 0.5, people[there] + 0.5)),
-            "alpha": finite(krippendorff_alpha(np.stack([ours, theirs], axis=1))),
-        }
+    return PeopleFigure(
+        name=name,
+        labels=phases.labels,
+        panel=finite(MARGIN * panel.mean()),
+        people=finite(MARGIN * phases.people().mean),
+        bias=finite(MARGIN * bias.mean),
+        error=finite(MARGIN * bias.half_width()),
+        agreement=finite(same_winner(panel + 0.5, people + 0.5)),
+        alpha=finite(krippendorff_alpha(winner(np.stack([panel, people], axis=1) + 0.5))),
     )
 
 
-def _confusion(labeled: Labeled, settings: Settings) -> list[ScoreBucketRow]:
+def _confusion(points: Floats, preferred: Floats, settings: Settings) -> list[ScoreBucketRow]:
     """What people preferred, by bands of the panel's score: the two thresholds and their mirror images."""
     high, low = settings.report.final_min, settings.report.defeat_min
-    edges = [0.0, *sorted({100 - high, 100 - low, low, high}), 100.0]
-    scores, preferred = 100 * (labeled.panel + 0.5), winner(labeled.people + 0.5)
     rows = []
-    for start, end in pairwise(edges):
-        inside = (scores >= start) & ((scores < end) | (end == 100))
-        count = {lean: int((inside & (preferred == lean)).sum()) for lean in (1, 0, -1)}
-        rows.append(ScoreBucketRow(band=f"{start:g} to {end:g}", challenger=count[1], tie=count[0], opponent=count[-1]))
+    for start, end in pairwise([0.0, *sorted({100 - high, 100 - low, low, high}), 100.0]):
+        inside = preferred[(points >= start) & ((points < end) | (end == 100))]
+        challenger, tie, opponent = (int((inside == lean).sum()) for lean in (1, 0, -1))
+        band = f"{start:g} to {end:g}"
+        rows.append(ScoreBucketRow(band=band, challenger=challenger, tie=tie, opponent=opponent))
     return rows[::-1]
 
 
 def _differ(labeled: Labeled) -> list[Disagreement]:
-    apart = np.abs(np.nan_to_num(labeled.panel - labeled.people, nan=-1.0))
-    apart[np.isnan(labeled.people)] = -1.0
-    rows = [int(row) for row in np.argsort(-apart, kind="stable")[:DIFFERENCES] if apart[row] > 0]
-    reasons: dict[str, list[str]] = {}
-    for vote in labeled.first:
-        if vote.reason:
-            reasons.setdefault(vote.item, []).append(f"{vote.rater}: {vote.reason}")
-    return [
-        Disagreement(
-            item=labeled.turns[row],
-            panel=MARGIN * float(labeled.panel[row]),
-            people=MARGIN * float(labeled.people[row]),
-            panel_reason=shorten(labeled.reasons[row], LONGEST_WORDS),
-            people_reason=shorten("\n".join(reasons.get(labeled.turns[row], [])), LONGEST_WORDS),
-        )
-        for row in rows
-    ]
+    """The turns on which panel and people are furthest apart, with the first reason of each judge and all of people."""
+    apart = np.nan_to_num(np.abs(labeled.panel - labeled.people), nan=-1.0)
+    found = []
+    for row in np.argsort(-apart, kind="stable")[:DIFFERENCES]:
+        score = labeled.scores[row]
+        judges: dict[str, str] = {}
+        for cast in score.votes:
+            if cast.reason:
+                judges.setdefault(cast.judge, f"{cast.judge}: {cast.reason}")
+        people = [f"{vote.rater}: {vote.reason}" for vote in labeled.first if vote.item == score.file and vote.reason]
+        if apart[row] > 0:
+            found.append(
+                Disagreement(
+                    item=score.file,
+                    panel=MARGIN * float(labeled.panel[row]),
+                    people=MARGIN * float(labeled.people[row]),
+                    panel_reason=shorten("\n".join(judges.values()), LONGEST_WORDS),
+                    people_reason=shorten("\n".join(people), LONGEST_WORDS),
+                )
+            )
+    return found
 
 
 def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
-    own = [vote for vote in labeled.first if vote.rater == name]
-    deltas = np.array([labeled.by_person[labeled.place[vote.item], number] for vote in own])
-    side = np.array([1.0 if vote.order == "challenger_first" else -1.0 for vote in own])
-    preferred = winner(deltas + 0.5)
-    decided = preferred != 0
-    known = []  # of the repeats whose first vote counts: was the same winner named again?
-    for vote in (vote for vote in labeled.repeats if vote.rater == name):
-        before = labeled.by_person[labeled.place[vote.item], number]
-        if not np.isnan(before):
-            now, then = winner(np.array([np.array(vote.values)[labeled.keys].mean(), before + 0.5]))
-            known.append(bool(now == then))
+    own = [vote for vote in labeled.first if vote.rater == name]  # at least one: that makes a rater
+    deltas = labeled.by_person[:, number]
+    preferred = winner(deltas[[labeled.place[vote.item] for vote in own]] + 0.5)
+    side, decided = np.array([1.0 if vote.order == "challenger_first" else -1.0 for vote in own]), preferred != 0
+    again = [vote for vote in labeled.repeats if vote.rater == name]
+    first = deltas[[labeled.place[vote.item] for vote in again]] + 0.5
+    second = np.array([np.array(vote.values)[labeled.keys].mean() for vote in again])
+    self_agreement = same_winner(first, second)
     return RaterFigures(
         rater=name,
         votes=len(own),
         skipped=sum(vote.rater == name for vote in labeled.skips),
-        median_seconds=finite(np.median([vote.seconds for vote in own])) if own else None,
-        ties=finite(np.mean(~decided)) if own else None,
+        median_seconds=finite(np.median([vote.seconds for vote in own])),
+        ties=finite(np.mean(~decided)),
         first_shown=finite(np.mean((preferred * side > 0)[decided])) if decided.any() else None,
-        repeats=len(known),
-        self_agreement=float(np.mean(known)) if known else None,
-        with_panel=finite(same_winner(labeled.by_person[:, number] + 0.5, labeled.panel + 0.5)),
+        repeats=int(np.isfinite(first).sum()),
+        self_agreement=finite(self_agreement),
+        with_panel=finite(same_winner(deltas + 0.5, labeled.panel + 0.5)),
     )
+
+
+def weighed(verdict: Verdict, people: People, settings: Settings, scores: Floats | None = None) -> Verdict:
+    """`verdict` with `people` in it, as `[review] weight` asks; `scores` (T,) are the panel's, for the what-if table.
+
+    With "require" margin, bound and the bound with the missing votes made good are all people's: a challenger is
+    accepted only where they hold, and the decision is `undecided` under `labels_min` labeled pull requests.
+    """
+    weight = settings.review.weight
+    if weight == "none" or (weight == "report" and not people.labels):
+        return verdict
+    what_if = verdict.what_if
+    wished = [row.final_min for row in people.final_min if row.final_min is not None]
+    if scores is not None and wished:  # a row for every `final_min` that people's votes support
+        what_if = what_if.model_copy(update={"thresholds": thresholds(scores, settings, wished)})
+    found = verdict.model_copy(update={"people": people, "what_if": what_if})
+    if weight != "require":
+        return found
+    gates = _gates_at(verdict, people, settings, settings.duel.win_margin)
+    decision = _decision(gates, people)
+    margins = [
+        row.model_copy(update={"decision": _decision(_gates_at(verdict, people, settings, row.win_margin), people)})
+        for row in what_if.margins
+    ]
+    return found.model_copy(
+        update={
+            "gates": gates,
+            "accepted": decision == "accepted",
+            "decision": decision,
+            "why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)],
+            "what_if": what_if.model_copy(update={"margins": margins}),
+        }
+    )
+
+
+def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: float) -> list[Gate]:
+    """The verdict's gates with those on the panel's margin and bounds replaced by people's."""
+    missing, panel = people.lcb, verdict.missing.lcb if verdict.missing else None
+    if missing is not None and panel is not None and verdict.lcb is not None:
+        # It rests on parsed turns like the panel's, and so it loses what the missing votes take from that.
+        missing += min(0.0, panel - verdict.lcb)
+    own = {
+        "margin": at_least("people_margin", people.margin, win_margin),
+        "lcb": at_least("people_lcb", people.lcb, win_margin / 200 if settings.duel.margin_bound else 0.0),
+        "missing_votes": at_least("people_missing", missing, 0.0),
+    }
+    for gate in (own["lcb"], own["missing_votes"]):
+        gate.held = gate.held and people.decision != "undecided" and gate.value is not None and gate.value > 0
+    return [own.get(gate.name, gate) for gate in verdict.gates]
+
+
+def _decision(gates: list[Gate], people: People) -> Decision:
+    if all(gate.held for gate in gates):
+        return "accepted"
+    few = any(gate.name == "clusters" and not gate.held for gate in gates)
+    return "undecided" if few or people.decision == "undecided" else "rejected"
+
+
+def _told(people: People, gates: list[Gate]) -> list[str]:
+    told = {
+        "ahead": "People's votes show that the challenger is ahead.",
+        "not-shown": "People's votes do not show that the challenger is ahead.",
+        "undecided": f"People have voted on {people.clusters} pull requests, too few to decide on.",
+    }
+    failed = {gate.name for gate in gates if not gate.held} if people.decision == "ahead" else set()
+    more = {
+        "people_margin": "The margin by people's votes is under the one that is asked for.",
+        "people_missing": "With the missing votes made good, people's bound is not above 0.",
+    }
+    return [told[people.decision], *(sentence for name, sentence in more.items() if name in failed)]

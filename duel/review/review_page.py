@@ -61,15 +61,13 @@ def _data(
     histories: dict[str, list[int]] = {}
     items, saved = [], {}
     for ballot in ballots:
-        said = [(message.role, message.content) for message in ballot.pair.history]
-        history = histories.setdefault(ballot.showing.item, [messages.setdefault(one, len(messages)) for one in said])
-        texts = [_shortened(text, LONGEST_REPLY) for text in ballot.texts]
-        place = list(histories.values()).index(history)
-        item: dict[str, Any] = {"id": ballot.id, "pair": ballot.pair_id, "history": place, "texts": texts}
-        if ballot.observed:
-            item["observed"] = [_shortened(text, LONGEST_REPLY) for text in ballot.observed]
-        items.append(item)
-        if vote := by_key.get(ballot.key(secret)):  # as the page made it
+        if ballot.showing.item not in histories:
+            said = [(message.role, message.content) for message in ballot.pair.history]
+            histories[ballot.showing.item] = [messages.setdefault(one, len(messages)) for one in said]
+        item = {"id": ballot.id, "pair": ballot.pair_id, "history": [*histories].index(ballot.showing.item)}
+        shown = {"texts": ballot.texts, "observed": ballot.observed or ()}
+        items.append(item | {name: [_shortened(one) for one in two] for name, two in shown.items() if two})
+        if vote := by_key.get(ballot.key):  # as the page made it
             told = {"pair": ballot.pair_id, "rater": vote.rater, "choices": ballot.choices(vote)}
             saved[ballot.id] = told | {name: getattr(vote, name) for name in ("skipped", "reason", "seconds", "at")}
     return {
@@ -93,20 +91,16 @@ def _cut(text: str, limit: int) -> list[Any]:
     return [text[:half], len(text) - 2 * half, text[-half:]]
 
 
-def _shortened(text: str, limit: int) -> str:
-    start, *rest = _cut(text, limit)
+def _shortened(text: str) -> str:
+    start, *rest = _cut(text, LONGEST_REPLY)
     return f"{start}\n[{rest[0]:,} characters are not on this page]\n{rest[1]}" if rest else str(start)
 
 
 def dimensions() -> list[dict[str, str]]:
     """What people are asked, in the words that the judges are asked in."""
     rubric = prompts.load("rubric").text
-    found = []
-    for name in DIMENSIONS:
-        told = re.search(rf"^{name}: (.+)\n  high: (.+)\n  low: (.+)$", rubric, re.MULTILINE)
-        ask, high, low = told.groups() if told else ("", "", "")
-        found.append({"name": name, "ask": ask, "high": high, "low": low})
-    return found
+    told = re.findall(r"^(\w+): (.+)\n  high: (.+)\n  low: (.+)$", rubric, re.MULTILINE)
+    return [dict(zip(("name", "ask", "high", "low"), words, strict=True)) for words in told if words[0] in DIMENSIONS]
 
 
 def _own(name: str) -> str:

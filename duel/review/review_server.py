@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from duel.errors import DuelError, WorkspaceError
-from duel.review.ballot_box import BallotBox, Taken
+from duel.review.ballots import BallotBox, Taken
 
 HOST = "127.0.0.1"
 # Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere).

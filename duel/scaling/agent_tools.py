@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,28 @@ class PlannedCall:
 
 @dataclass(frozen=True)
 class Toolset:
-    """The tools of a row, and what ours are called among them: {ours: (theirs, {our argument: theirs})}."""
+    """The tools of a row, and which of them does what ours do."""
 
     declared: list[dict[str, Any]] = field(default_factory=ours)
-    names: dict[str, tuple[str, dict[str, str]]] = field(
-        default_factory=lambda: {
-            tool["function"]["name"]: (tool["function"]["name"], {name: name for name in _properties(tool)})
-            for tool in ours()
-        }
-    )
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """{ours: (theirs, {our argument: theirs})}, by the words of a tool's name and by its arguments."""
+        names: dict[str, tuple[str, dict[str, str]]] = {}
+        known = table("agent_tools")
+        for mine in ours():
+            own = mine["function"]["name"]
+            for tool in self.declared:
+                spelled = {}
+                for key in _properties(mine):
+                    for name in [name for name in known["spelled"][key].split() if name in _properties(tool)][:1]:
+                        spelled[key] = name
+                words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
+                theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
+                fits = set(_required(mine)) <= spelled.keys() and theirs <= set(spelled.values())
+                if fits and set(known["words"][own].split()) & {word.lower() for word in words}:
+                    names.setdefault(own, (tool["function"]["name"], spelled))
+        return names
 
     def adapted(self, call: PlannedCall) -> PlannedCall:
         """The call as these tools can make it: itself, or in the shell. Raises ItemError (`no-tool`, `schema`)."""
@@ -97,38 +110,16 @@ def _required(tool: dict[str, Any]) -> list[str]:
     return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 
-def of_declared(declared: list[dict[str, Any]]) -> Toolset:
-    """Which of these tools does what ours do, by the words of its name and by its arguments."""
-    names: dict[str, tuple[str, dict[str, str]]] = {}
-    known = table("agent_tools")
-    for mine in ours():
-        own = mine["function"]["name"]
-        for tool in declared:
-            spelled = {}
-            for key in _properties(mine):
-                for name in [name for name in known["spelled"][key].split() if name in _properties(tool)][:1]:
-                    spelled[key] = name
-            words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
-            theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
-            fits = set(_required(mine)) <= spelled.keys() and theirs <= set(spelled.values())
-            if fits and set(known["words"][own].split()) & {word.lower() for word in words}:
-                names.setdefault(own, (tool["function"]["name"], spelled))
-    return Toolset(declared, names)
-
-
 def of_file(path: Path) -> Toolset:
     """The tools of a listing or of sessions. Raises SourceError where they have no shell, or the file has no tools."""
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise SourceError("cannot be read", where=path, value=error.strerror, hint=_LISTING) from None
-    try:
-        listings = [orjson.loads(data)]
-    except orjson.JSONDecodeError:
         try:
+            listings = [orjson.loads(data)]
+        except orjson.JSONDecodeError:
             listings = [orjson.loads(line) for line in data.splitlines() if line.strip()]
-        except orjson.JSONDecodeError as error:
-            raise SourceError("not JSON", where=path, value=error, hint=_LISTING) from None
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise SourceError("cannot be read", where=path, value=error, hint=_LISTING) from None
     declared: dict[str, dict[str, Any]] = {}
     for listing in listings:
         if isinstance(listing, dict) and (refusal := listing.get("error")):
@@ -138,7 +129,7 @@ def of_file(path: Path) -> Toolset:
         for key in ("result", "tools"):
             listing = listing.get(key, listing) if isinstance(listing, dict) else listing
         declared |= {tool["function"]["name"]: tool for tool in envelopes(listing)}
-    tools = of_declared([*declared.values()])
+    tools = Toolset([*declared.values()])
     if "bash" not in tools.names:
         value = ", ".join(declared) or "no tools"
         raise SourceError("no tool that runs a command", where=path, value=value, hint=_LISTING)

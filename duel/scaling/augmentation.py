@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from duel.bookkeeping import LeftOut
 from duel.errors import ItemError, SourceError
@@ -49,18 +50,13 @@ class Parent:
         return [*self.beats[:at], replace(beat, calls=calls), *self.beats[at + 1 :]]
 
 
-@dataclass(frozen=True)
-class Child:
-    """What becomes of a parent: its beats, and the row whose task follows."""
-
-    beats: list[Beat]
-    other: ScaledRow | None = None
+Child: TypeAlias = tuple[list[Beat], ScaledRow | None]  # what becomes of a parent, and the row whose task follows
 
 
 def tool_swapped(parent: Parent, draw: random.Random) -> Child:
     at, n, call = parent.drawn(draw, "read", "grep", "glob")
     command = agent_tools.shell_form(call) or ""
-    return Child(parent.instead(at, n, PlannedCall("bash", {"command": command})))
+    return parent.instead(at, n, PlannedCall("bash", {"command": command})), None
 
 
 def failure_inserted(parent: Parent, draw: random.Random) -> Child:
@@ -69,14 +65,14 @@ def failure_inserted(parent: Parent, draw: random.Random) -> Child:
     folder, _, base = str(call.arguments["path"]).rpartition("/")
     wrong = draw.choice([f"{folder}/src/{base}", f"{folder}/{base}.orig", f"{folder}s/{base}", f"{folder}/_{base}"])
     slip = PlannedCall(call.tool, call.arguments | {"path": wrong.lstrip("/")})
-    return Child([*parent.beats[:at], Beat("assistant", "I go there.", (slip,)), *parent.beats[at:]])
+    return [*parent.beats[:at], Beat("assistant", "I go there.", (slip,)), *parent.beats[at:]], None
 
 
 def context_added(parent: Parent, draw: random.Random) -> Child:
     """A look around comes first: nothing needs it, and an agent that knows no repository takes it."""
     command = draw.choice(["git ls-files | head -40", "ls -A", "git log --oneline | head -5", "wc -l README*"])
     look = Beat("assistant", "First a look around.", (PlannedCall("bash", {"command": command}),))
-    return Child([parent.beats[0], look, *parent.beats[1:]])
+    return [parent.beats[0], look, *parent.beats[1:]], None
 
 
 def context_taken_away(parent: Parent, draw: random.Random) -> Child:
@@ -84,7 +80,7 @@ def context_taken_away(parent: Parent, draw: random.Random) -> Child:
     shown = int(call.arguments.get("limit", 200))
     if shown == 1:
         raise ItemError("change-does-not-apply", "one line is read")
-    return Child(parent.instead(at, n, PlannedCall("read", call.arguments | {"limit": shown // 2})))
+    return parent.instead(at, n, PlannedCall("read", call.arguments | {"limit": shown // 2})), None
 
 
 def second_task(parent: Parent, draw: random.Random) -> Child:
@@ -92,7 +88,7 @@ def second_task(parent: Parent, draw: random.Random) -> Child:
     if not others:
         raise ItemError("change-does-not-apply", "no other row starts at this commit")
     other = draw.choice(others)
-    return Child([*parent.beats, *episodes.beats_of(other, parent.tools)], other)
+    return [*parent.beats, *episodes.beats_of(other, parent.tools)], other
 
 
 CHANGES: dict[str, Callable[[Parent, random.Random], Child]] = {
@@ -155,7 +151,7 @@ def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[tuple[in
             siblings[row.source.name, row.source.revision].append(row)
     for number in range(count if order else 0):
         row = order[number % len(order)]
-        tools = agent_tools.of_declared(row.tools) if row.tools != agent_tools.ours() else Toolset()
+        tools = Toolset(row.tools)
         beats = episodes.beats_of(row, tools) if "needs" in row.made else []
         near = siblings[row.source.name, row.source.revision]
         yield number, Parent(row, tools, beats, near), random.Random(f"{seed}/{number}/{row.id}")
@@ -171,23 +167,23 @@ def _copy(parent: Parent, number: int) -> ScaledRow:
 
 async def _child(executor: Executor, parent: Parent, number: int, draw: random.Random) -> ScaledRow:
     name = draw.choice([*CHANGES])
-    child, of_parent = CHANGES[name](parent, draw), parent.row.made
-    calls = [call for beat in child.beats for call in beat.calls]
+    (beats, other), of_parent = CHANGES[name](parent, draw), parent.row.made
+    calls = [call for beat in beats for call in beat.calls]
     seen, diff = await episodes.again(executor, parent.start, calls)
     if (seen, diff) != await episodes.again(executor, parent.start, calls):
         raise ItemError("not-reproduced", name)
-    other = child.other.made if child.other else {"needs": [], "asked": [], "names": []}
-    made = {key: [*of_parent[key], *other[key]] for key in ("needs", "asked", "names")}
+    joined = [of_parent, other.made] if other else [of_parent]
+    made = {key: [value for one in joined for value in one[key]] for key in ("needs", "asked", "names")}
     if not episodes.are_observed(made["needs"], seen):
         raise ItemError("answer-not-observed", name)
     before = [call for beat in parent.beats for call in beat.calls]
-    if not child.other and diff != (await episodes.again(executor, parent.start, before))[1]:
+    if not other and diff != (await episodes.again(executor, parent.start, before))[1]:
         raise ItemError("another-diff", name)
     failed = sum(one.failed for one in seen)
     if name == "failure inserted" and failed <= of_parent["failed_calls"]:
         raise ItemError("path-exists", name)
     row = _copy(parent, number)
-    messages = episodes.messages(child.beats, seen, parent.tools)
-    group = [*row.group, *([f"row {child.other.id}"] if child.other else [])]
+    messages = episodes.messages(beats, seen, parent.tools)
+    group = [*row.group, *([f"row {other.id}"] if other else [])]
     made = row.made | {"change": name, "failed_calls": failed} | made
     return row.model_copy(update={"messages": messages, "made": made, "group": group})

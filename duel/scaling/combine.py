@@ -11,9 +11,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import orjson
 
@@ -30,10 +30,14 @@ from duel.processes import spread
 from duel.scaling import diversity, row_reading
 from duel.scaling.near_copies import Bands
 from duel.scaling.row_checks import FACETS
-from duel.scaling.row_reading import ReadBatch, ReadRow, digest
+from duel.scaling.row_reading import ReadBatch, ReadRow, RowFacts, digest
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
 from duel.settings import Settings
 from duel.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Shared = TypeVar("Shared")
 SHOWN = 40  # sources in the card's table; statistics.json has all
@@ -53,82 +57,69 @@ class Wanted:
                 raise SettingsError("unknown way to balance", value=name, hint=f"known: {', '.join(FACETS)}")
 
 
-@dataclass
-class RowLines:
-    path: Path
-    starts: array[int] = field(default_factory=lambda: array("q", [0]))
+class SpoolPart(Sequence[Example]):
+    """Rows of the spool's file by where their lines begin, each made into an example when it is looked at."""
+
+    def __init__(self, path: Path, rows: Iterable[RowFacts]) -> None:
+        self._path, self._starts = path, array("q", [row.start for row in rows])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.row(place).example()
 
     def row(self, place: int) -> ScaledRow:
-        with self.path.open("rb") as file:
-            file.seek(self.starts[place])
-            return ScaledRow.of_line(file.read(self.starts[place + 1] - self.starts[place]))
+        with self._path.open("rb") as file:
+            file.seek(self._starts[place])
+            return ScaledRow.of_line(file.readline())
 
 
 @dataclass
 class Spool:
     """The rows that passed their checks: their lines in a file, and of each what later steps ask for."""
 
-    lines: RowLines
-    tokens: array[int] = field(default_factory=lambda: array("q"))
-    ids: list[str] = field(default_factory=list)
-    facets: list[tuple[str, ...]] = field(default_factory=list)
-    keys: list[list[str]] = field(default_factory=list)  # what ties each to others, but for its own id
-    digests: list[bytes] = field(default_factory=list)
+    path: Path
+    bands: Bands
+    rows: list[RowFacts] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)  # what was noticed of them and kept
     scrubbed: Counter[str] = field(default_factory=Counter)
     _shared: dict[Any, Any] = field(default_factory=dict)
 
-    def add(self, row: ReadRow, out: BinaryIO) -> None:
+    def fill(self, batches: Iterable[ReadBatch], handover: Handover) -> None:
+        seen: set[bytes] = set()
+        with self.path.open("wb") as out:
+            for (kind, name), parts in groupby(batches, key=lambda batch: batch[:2]):
+                dropped: list[Dropped] = []
+                first, taken = len(self.rows), 0
+                for batch in parts:
+                    taken += len(batch.rows)
+                    bands = iter(batch.bands)
+                    for row in batch.rows:
+                        if isinstance(row, Dropped):
+                            dropped.append(row)
+                        elif (identity := digest(row.facts.id.encode("utf-8", "replace"))) in seen:
+                            dropped.append(Dropped(row.facts.id, kind, "same-id", "its id stands before"))
+                            next(bands)
+                        else:
+                            seen.add(identity)
+                            self._add(row, next(bands), out)
+                handover.record(f"check {kind}/{name}", taken, len(self.rows) - first, dropped)
+
+    def _add(self, row: ReadRow, bands: NDArray[np.uint64], out: BinaryIO) -> None:
+        facts = row.facts
+        facts.start = out.tell()
         out.write(row.line)
-        self.lines.starts.append(self.lines.starts[-1] + len(row.line))
-        self.tokens.append(row.tokens)
-        self.ids.append(row.id)
-        self.facets.append(self._one(row.facets))
-        self.keys.append([self._one(key) for key in row.keys if key != f"row {row.id}"])
-        self.digests.append(row.digest)
+        facts.facets, facts.origin = self._one(facts.facets), self._one(facts.origin)
+        facts.keys = [self._one(key) for key in facts.keys]
+        self.rows.append(facts)
+        self.bands.add(row.words, bands)
         self.notes.update(row.notes)
         self.scrubbed.update(row.scrubbed)
 
     def _one(self, value: Shared) -> Shared:
+        """One copy in memory of what many rows share."""
         return cast(Shared, self._shared.setdefault(value, value))
-
-    def drop(self, place: int, reason: str, detail: str) -> Dropped:
-        return Dropped(self.ids[place], self.facets[place][0], reason, detail)
-
-    def statistics(self, places: Sequence[int]) -> dict[str, Any]:
-        rows: Counter[tuple[str, ...]] = Counter()
-        tokens: Counter[tuple[str, ...]] = Counter()
-        for place in places:
-            rows[self.facets[place]] += 1
-            tokens[self.facets[place]] += self.tokens[place]
-        alone = {name: Counter[str]() for name in FACETS}
-        for values, count in rows.items():
-            for name, value in zip(FACETS, values, strict=True):
-                alone[name][value] += count
-        return {
-            "rows": len(places),
-            "tokens": sum(tokens.values()),
-            "by": {name: dict(sorted(c.items(), key=lambda item: (-item[1], item[0]))) for name, c in alone.items()},
-            "cells": [
-                {**dict(zip(FACETS, values, strict=True)), "rows": rows[values], "tokens": tokens[values]}
-                for values in sorted(rows)
-            ],
-        }
-
-
-class SpoolPart(Sequence[Example]):
-    """The rows of one split, each made into an example when it is written."""
-
-    def __init__(self, lines: RowLines, places: Sequence[int]) -> None:
-        self._lines, self._places = lines, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return SpoolPart(self._lines, self._places[place])
-        return self._lines.row(self._places[place]).example()
 
 
 def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks: Benchmarks) -> list[str]:
@@ -142,11 +133,11 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
         if not files:
             hint = "`duel scale public`, `sessions`, `duels`, `pairs`, `synthesize` fill it"
             raise SourceError("there is nothing to combine", where=home(workspace), hint=hint)
-        batches = row_reading.read(files, settings, benchmarks, workspace.secret(), wanted.refused_words)
-        spool, bands = Spool(RowLines(scratch / "rows.jsonl")), Bands(scratch)
-        _read(spool, bands, batches, handover)
-        places = _chosen(spool, bands, settings.audit.near_duplicate, wanted, handover)
-        division = _divided(spool, places, wanted)
+        spool = Spool(scratch / "rows.jsonl", Bands(scratch))
+        given = settings, benchmarks, workspace.secret(), wanted.refused_words
+        spool.fill(row_reading.read(files, *given), handover)
+        rows = _chosen(spool, settings.audit.near_duplicate, wanted, handover)
+        division = _divided(spool, rows, wanted)
         with Export(workspace, handover, folder=home(workspace) / "combined") as export:
             written = _written(export, wanted.formats, division, apart=row_reading.are_many(files))
             facts = {
@@ -158,14 +149,12 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
                 "benchmarks": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
                 "splits": {name: len(part) for name, part in division.parts.items()},
                 "notes": division.notes,
-                **_diversity(spool, places),
+                **_diversity(spool, rows),
             }
-            figures = spool.statistics(places)
+            figures = _statistics(rows)
             export.write("statistics.json", orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
             export.write("dropped.jsonl", "".join(orjson.dumps(row).decode() + "\n" for row in handover.rows()))
-            origins: Counter[tuple[str, ...]] = Counter()
-            for source in (spool.lines.row(place).source for place in places):
-                origins[source.kind, source.name, source.revision, source.license or "unknown"] += 1
+            origins = Counter((row.facets[0], *row.origin, row.facets[FACETS.index("license")]) for row in rows)
             told = {"written": written, "facts": facts, "figures": figures, "shown": SHOWN}
             told["origins"] = [(*key, f"{count:,}") for key, count in sorted(origins.items())]
             export.save(card.template(__package__, counted=_counted).render(told), facts)
@@ -180,90 +169,88 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(shown[:12]) + (f", {len(shown) - 12:,} more" if len(shown) > 12 else "")
 
 
-def _read(spool: Spool, bands: Bands, batches: Iterable[ReadBatch], handover: Handover) -> None:
-    """Every row that passed its checks into the spool, and its words and bands beside it."""
-    seen: set[bytes] = set()
-    with spool.lines.path.open("wb") as out:
-        for (kind, name), parts in groupby(batches, key=lambda batch: batch[:2]):
-            dropped: list[Dropped] = []
-            first, taken = len(spool.ids), 0
-            for row in chain.from_iterable(rows for _, _, rows in parts):
-                taken += 1
-                if isinstance(row, Dropped):
-                    dropped.append(row)
-                elif (identity := digest(row.id.encode("utf-8", "replace"))) in seen:
-                    dropped.append(Dropped(row.id, kind, "same-id", "its id stands before"))
-                else:
-                    seen.add(identity)
-                    spool.add(row, out)
-                    bands.add(row.words, row.bands)
-            handover.record(f"check {kind}/{name}", taken, len(spool.ids) - first, dropped)
-
-
-def _chosen(spool: Spool, bands: Bands, threshold: float, wanted: Wanted, handover: Handover) -> list[int]:
+def _chosen(spool: Spool, threshold: float, wanted: Wanted, handover: Handover) -> list[RowFacts]:
     """Without exact copies, then without near-duplicates; the first of each stays. Then balanced.
 
     No value of a facet to balance by holds more than an even share; a row's id decides whether it stays.
     """
-    places = list(range(len(spool.ids)))
+    rows, places = spool.rows, list(range(len(spool.rows)))
 
     def without(step: str, reason: str, out: Mapping[int, str]) -> list[int]:
+        dropped = [Dropped(rows[at].id, rows[at].facets[0], reason, out[at]) for at in places if at in out]
         kept = [place for place in places if place not in out]
-        dropped = [spool.drop(place, reason, out[place]) for place in places if place in out]
         handover.record(step, len(places), len(kept), dropped)
         return kept
 
     first: dict[bytes, int] = {}
-    copies = {}
-    for place in places:
-        if (original := first.setdefault(spool.digests[place], place)) != place:
-            copies[place] = f"of {spool.ids[original]}"
+    originals = {place: first.setdefault(rows[place].digest, place) for place in places}
+    copies = {place: f"of {rows[original].id}" for place, original in originals.items() if original != place}
     places = without("copies", "duplicate", copies)
-    near = {place: f"of {spool.ids[original]}" for place, original in bands.groups(places, threshold).items()}
-    places = without("near-copies", "near-duplicate", near)
+    near = spool.bands.groups(places, threshold)
+    places = without("near-copies", "near-duplicate", {at: f"of {rows[kept].id}" for at, kept in near.items()})
     for name in wanted.balance:
-        at = FACETS.index(name)
         groups: dict[str, list[int]] = {}
-        for place in sorted(places, key=lambda place: digest(f"{wanted.seed}/{name}/{spool.ids[place]}".encode())):
-            groups.setdefault(spool.facets[place][at], []).append(place)
+        for place in sorted(places, key=lambda place: digest(f"{wanted.seed}/{name}/{rows[place].id}".encode())):
+            groups.setdefault(rows[place].facets[FACETS.index(name)], []).append(place)
         share = -(-len(places) // max(1, len(groups)))
         over = {place: value for value, group in groups.items() for place in group[share:]}
         places = without(f"balance {name}", f"over-even-share-of-{name}", over)
-    return places
+    return [rows[place] for place in places]
 
 
-def _divided(spool: Spool, places: list[int], wanted: Wanted) -> Division:
+def _divided(spool: Spool, rows: list[RowFacts], wanted: Wanted) -> Division:
     """Every group in one split: rows that share a repository, commit, plan, template or parent, through others too."""
-    find = splits.united((f"row {spool.ids[place]}", key) for place in places for key in spool.keys[place])
-    group = {place: find(f"row {spool.ids[place]}") for place in places}
+    find = splits.united((f"row {row.id}", key) for row in rows for key in row.keys)
+    group = [find(f"row {row.id}") for row in rows]
     tokens: Counter[str] = Counter()
-    for place in places:
-        tokens[group[place]] += spool.tokens[place]
+    for row, name in zip(rows, group, strict=True):
+        tokens[name] += row.tokens
     if len(tokens) < len(wanted.shares):
         hint = "more sources, or --split 100"
         raise SourceError("there are fewer groups than splits", where="--split", value=len(tokens), hint=hint)
     placed = splits.place(tokens, wanted.shares, wanted.seed)
-    parts: dict[str, list[int]] = {split: [] for split in wanted.shares}
-    for place in places:
-        parts[placed[group[place]]].append(place)
-    largest = max(tokens.values()) / sum(tokens.values())
+    parts: dict[str, list[RowFacts]] = {split: [] for split in wanted.shares}
+    for row, name in zip(rows, group, strict=True):
+        parts[placed[name]].append(row)
+    total = sum(tokens.values())
+    largest = max(tokens.values()) / total
     note = f"{len(tokens):,} groups, none in two splits; the largest holds {largest:.1%} of the tokens"
-    got = {name: sum(spool.tokens[place] for place in part) / sum(tokens.values()) for name, part in parts.items()}
-    note += "; shares of the tokens: " + ", ".join(f"{name} {share:.0%}" for name, share in got.items())
+    got = {split: sum(row.tokens for row in part) / total for split, part in parts.items()}
+    note += "; shares of the tokens: " + ", ".join(f"{split} {share:.0%}" for split, share in got.items())
     say(note)
-    return Division({split: SpoolPart(spool.lines, part) for split, part in parts.items()}, "repo", [note])
+    return Division({split: SpoolPart(spool.path, part) for split, part in parts.items()}, "repo", [note])
 
 
-def _diversity(spool: Spool, places: list[int]) -> dict[str, Any]:
+def _statistics(chosen: Sequence[RowFacts]) -> dict[str, Any]:
+    rows, tokens = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    for row in chosen:
+        rows[row.facets] += 1
+        tokens[row.facets] += row.tokens
+    alone = {name: Counter[str]() for name in FACETS}
+    for values, count in rows.items():
+        for name, value in zip(FACETS, values, strict=True):
+            alone[name][value] += count
+    return {
+        "rows": len(chosen),
+        "tokens": sum(tokens.values()),
+        "by": {name: dict(sorted(c.items(), key=lambda item: (-item[1], item[0]))) for name, c in alone.items()},
+        "cells": [
+            {**dict(zip(FACETS, values, strict=True)), "rows": rows[values], "tokens": tokens[values]}
+            for values in sorted(rows)
+        ],
+    }
+
+
+def _diversity(spool: Spool, rows: Sequence[RowFacts]) -> dict[str, Any]:
     """The figures of a sample of the synthetic rows, and a warning where one is not what real requests have."""
-    synthetic = [place for place in places if spool.facets[place][0] == "synthetic"]
-    chosen = sorted(synthetic, key=lambda place: digest(spool.ids[place].encode()))[: diversity.SAMPLE]
-    if not chosen:
+    synthetic = [row for row in rows if row.facets[0] == "synthetic"]
+    sample = SpoolPart(spool.path, sorted(synthetic, key=lambda row: digest(row.id.encode()))[: diversity.SAMPLE])
+    if not sample:
         return {}
-    found = diversity.figures([spool.lines.row(place) for place in chosen])
+    found = diversity.figures([sample.row(place) for place in range(len(sample))])
     missed = diversity.missed(found)
     warning = f"The synthetic requests are less varied than real ones: {'; '.join(missed)}."
-    return {"diversity": {"sample": len(chosen), **found}, "warnings": [warning] if missed else []}
+    return {"diversity": {"sample": len(sample), **found}, "warnings": [warning] if missed else []}
 
 
 def _written(export: Export, wanted: Sequence[Format], division: Division, apart: bool) -> list[Written]:

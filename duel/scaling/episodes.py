@@ -125,18 +125,6 @@ async def _edit(state: State, asked: dict[str, Any], path: str) -> Seen:
     return Seen(f"{asked['path']} was changed in {times} place{'s' * (times > 1)}", False)
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    id: str
-    number: int
-    start: Start
-    license: str
-    kind: str
-    request: str
-    names: list[str]
-    steps: Steps
-
-
 async def rows(
     executor: Executor,
     starts: Sequence[tuple[Start, str]],
@@ -147,54 +135,47 @@ async def rows(
 ) -> AsyncIterator[ScaledRow]:
     """Rows of `tries` plans, drawn in turn over the repositories (each a start and its license)."""
     tools = tools or Toolset()
-    drawn = [plan async for plan in _drawn(executor, starts, tries, seed, drops)]
-    waiting = iter(drawn)
-    while batch := [*islice(waiting, AT_ONCE)]:
-        done = await asyncio.gather(*(_episode(executor, plan, tools) for plan in batch), return_exceptions=True)
-        for plan, found in zip(batch, done, strict=True):
+    drawn = iter([plan async for plan in _drawn(executor, starts, tries, seed, drops)])
+    while batch := [*islice(drawn, AT_ONCE)]:
+        done = [_episode(executor, start, draft, steps, tools) for draft, start, steps in batch]
+        for (draft, start, _), found in zip(batch, await asyncio.gather(*done, return_exceptions=True), strict=True):
             if isinstance(found, ItemError):
-                drops.drop(plan.id, plan.start.repository, found.reason, found.what)
-                continue
-            if isinstance(found, BaseException):
+                drops.drop(draft.id, start.repository, found.reason, found.what)
+            elif isinstance(found, BaseException):
                 raise found
-            beats, seen, said = found
-            name, commit = plan.start.repository, plan.start.commit
-            source = {"name": name, "revision": commit, "row": plan.number, "license": plan.license}
-            yield ScaledRow(
-                id=plan.id,
-                messages=messages(beats, seen, tools),
-                tools=tools.declared,
-                source=RowSource(kind="synthetic", **source),
-                group=[f"repository {name}", f"commit {commit}", f"plan {seed}/{plan.number}"],
-                made={"by": "duel scale synthesize", "kind": plan.kind, "asked": [plan.request], "names": plan.names}
-                | {"needs": said.needs, "failed_calls": sum(one.failed for one in seen)},
-            )
+            else:
+                yield found
 
 
 async def _drawn(
     executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut
-) -> AsyncIterator[_Drawn]:
+) -> AsyncIterator[tuple[ScaledRow, Start, Steps]]:
+    """Each plan as a row without messages, where it starts, and its steps."""
     known: dict[Start, Ground] = {}
     asked: set[str] = set()
     weights = [weight for weight, _ in plans().values()]
     for number in range(tries):
         start, license = starts[number % len(starts)]
-        name = f"synthetic/{start.repository}@{start.commit[:12]}/{seed}/{number}"
+        name, commit = start.repository, start.commit
+        identity = f"synthetic/{name}@{commit[:12]}/{seed}/{number}"
         draw = random.Random(f"{seed}/{number}")
         kind = draw.choices([*plans()], weights)[0]
         try:
             if start not in known:
                 known[start] = await in_fresh(executor, start, survey)
             if len(known[start].places) < 2:
-                raise ItemError("no-definitions", start.repository)
+                raise ItemError("no-definitions", name)
             (request, names), steps = plans()[kind][1](known[start], draw)
-            if (once := f"{start.repository} {request}") in asked:
+            if (once := f"{name} {request}") in asked:
                 raise ItemError("asked-before", request)
         except ItemError as error:
-            drops.drop(name, start.repository, error.reason, f"{kind}: {error.what}")
+            drops.drop(identity, name, error.reason, f"{kind}: {error.what}")
             continue
         asked.add(once)
-        yield _Drawn(name, number, start, license, kind, request, names, steps)
+        source = RowSource(kind="synthetic", name=name, revision=commit, row=number, license=license)
+        group = [f"repository {name}", f"commit {commit}", f"plan {seed}/{number}"]
+        made = {"by": "duel scale synthesize", "kind": kind, "asked": [request], "names": names}
+        yield ScaledRow(id=identity, messages=[], tools=[], source=source, group=group, made=made), start, steps
 
 
 async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
@@ -205,34 +186,38 @@ async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
         await state.close()
 
 
-async def _episode(executor: Executor, plan: _Drawn, tools: Toolset) -> tuple[list[Beat], list[Seen], LastWords]:
-    beats = [Beat("user", plan.request)]
+async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: Steps, tools: Toolset) -> ScaledRow:
+    """The row of a plan that was carried out. Raises ItemError where a gate is not passed."""
+    [request] = draft.made["asked"]
+    beats = [Beat("user", request)]
     made: list[Seen] = []
 
     async def first(state: State) -> tuple[LastWords, str]:
         try:
-            thought, planned = next(plan.steps)
+            thought, planned = next(steps)
             while True:
                 calls = [tools.adapted(call) for call in planned]
                 seen = [await carry_out(state, call) for call in calls]
                 beats.append(Beat("assistant", thought, tuple(calls)))
                 made.extend(seen)
-                thought, planned = plan.steps.send(seen)
+                thought, planned = steps.send(seen)
         except StopIteration as end:
             return end.value, await state.changes()
 
-    said, diff = await in_fresh(executor, plan.start, first)
+    said, diff = await in_fresh(executor, start, first)
     calls = [call for beat in beats for call in beat.calls]
     if not are_observed(said.needs, made):
         raise ItemError("answer-not-observed", said.answer)
-    if await again(executor, plan.start, calls) != (made, diff):
-        raise ItemError("not-reproduced", plan.request)
+    if await again(executor, start, calls) != (made, diff):
+        raise ItemError("not-reproduced", request)
     for left, seen in enumerate(made):
         if not seen.failed:
-            without, changed = await again(executor, plan.start, calls[:left] + calls[left + 1 :])
+            without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
             if are_observed(said.needs, without) and changed == diff:
                 raise ItemError("call-not-needed", calls[left].tool)
-    return [*beats, Beat("assistant", said.answer)], made, said
+    told = messages([*beats, Beat("assistant", said.answer)], made, tools)
+    known = draft.made | {"needs": said.needs, "failed_calls": sum(one.failed for one in made)}
+    return draft.model_copy(update={"messages": told, "tools": tools.declared, "made": known})
 
 
 async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:

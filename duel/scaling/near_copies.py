@@ -90,7 +90,7 @@ class Bands:
                 starts, stops = np.concatenate(([0], ends)), np.concatenate((ends, [len(order)]))
                 shared = stops - starts > 1
                 for start, stop in zip(starts[shared].tolist(), stops[shared].tolist(), strict=True):
-                    duplicates.join_similar(chosen[order[start:stop]].tolist(), words, threshold, groups)
+                    duplicates.join_similar(chosen[order[start:stop]].tolist(), words.__getitem__, threshold, groups)
         return {i: first for i in positions if (first := groups.find(i)) != i}
 
 

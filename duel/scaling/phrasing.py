@@ -130,10 +130,9 @@ class Phrasing:
         for row in rows:
             try:  # where its calls were executed, its thoughts are worded too
                 wanted = [*self._requests(row), *(self._thoughts(row) if "needs" in row.made else ())]
+                made.append(PhrasedRow(row, self.settings, wanted, self.drops))
             except ItemError as error:
                 self.drops.drop(row.id, row.source.name, error.reason, error.what)
-                continue
-            made.append(PhrasedRow(row, self.settings, wanted, self.drops))
         return made
 
     def _requests(self, row: ScaledRow) -> Iterator[TextAsked]:

@@ -17,7 +17,7 @@ from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
-from duel.exports.rewriting import Scrubber
+from duel.exports.quality import Scrubber
 from duel.scaling import refused_commands
 from duel.scaling.agent_tools import validators
 from duel.scaling.scaled_rows import ScaledRow
@@ -67,9 +67,9 @@ class RowChecks:
         if not scrub("\n".join(_leaves([message.model_dump() for message in row.messages]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
         scrubber = Scrubber(self.key)  # of this row alone: it keeps every text that it has seen
-        messages = scrubber.step([row.example()])[0][0].messages
+        [clean] = scrubber.step([row.example()])
         self.scrubbed = scrubber.counts
-        return row.model_copy(update={"messages": list(messages)}), calls
+        return row.model_copy(update={"messages": list(clean.messages)}), calls
 
     def _rights(self, row: ScaledRow) -> None:
         if why := refused(row.source.license, self.settings):

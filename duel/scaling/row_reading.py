@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from duel.audit import duplicates
 from duel.audit.contamination import Benchmarks
@@ -25,28 +25,41 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BATCH, BATCH_BYTES = 500, 4_000_000
+BATCH_BYTES = 2_000_000
 ALONE = 30_000_000  # bytes of rows that one process reads; from there on it pays to start others
 
 
 @dataclass(slots=True)
-class ReadRow:
-    """A row that passed its checks, and what later steps ask for; bands are made for all of a batch at once."""
+class RowFacts:
+    """What later steps ask of a row that passed its checks."""
 
     id: str
-    line: bytes
     tokens: int
     facets: tuple[str, ...]
-    keys: list[str]
+    origin: tuple[str, str]  # name and revision of its source
+    keys: list[str]  # what ties it to other rows
     digest: bytes
+    start: int = 0  # where its line begins in the spool's file
+
+
+class ReadRow(NamedTuple):
+    facts: RowFacts
+    line: bytes
     words: NDArray[np.uint32]
     notes: Counter[str]
     scrubbed: Counter[str]
-    bands: NDArray[np.uint64]
 
 
 RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]  # source, file, number of the first line, lines
-ReadBatch: TypeAlias = tuple[Kind, str, list[ReadRow | Dropped]]  # source, file, its rows or why they are none
+
+
+class ReadBatch(NamedTuple):
+    """Rows of one file, or why they are none, and the bands of those that passed."""
+
+    kind: Kind
+    file: str
+    rows: list[ReadRow | Dropped]
+    bands: NDArray[np.uint64]
 
 
 def read(
@@ -74,16 +87,11 @@ def processes() -> int:
 
 def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
     for kind, path in files:
-        number, lines, size = 1, list[bytes](), 0
+        number = 1
         with path.open("rb") as file:
-            for line in file:
-                lines.append(line)
-                size += len(line)
-                if len(lines) >= BATCH or size >= BATCH_BYTES:
-                    yield kind, path.name, number, lines
-                    number, lines, size = number + len(lines), [], 0
-        if lines or number == 1:
-            yield kind, path.name, number, lines
+            while (lines := file.readlines(BATCH_BYTES)) or number == 1:
+                yield kind, path.name, number, lines
+                number += len(lines) or 1
 
 
 _checks: RowChecks
@@ -96,7 +104,6 @@ def _prepare(*given: Any) -> None:
 
 def _batch(batch: RowBatch) -> ReadBatch:
     kind, file, first, lines = batch
-    no_bands = bands_of([])
     found: list[ReadRow | Dropped] = []
     for number, line in enumerate(lines, first):
         name = f"{kind}/{file}:{number}"
@@ -106,27 +113,15 @@ def _batch(batch: RowBatch) -> ReadBatch:
             if row.source.kind != kind:
                 raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
             row, calls = _checks(row)
-            text = row.text()
-            found.append(
-                ReadRow(
-                    id=row.id,
-                    line=row.line(),
-                    tokens=estimate_tokens(text),
-                    facets=facets(row, calls),
-                    keys=row.tied_by(),
-                    digest=digest(text.encode("utf-8", "replace")),
-                    words=duplicates.hashed_words(text),
-                    notes=+_checks.notes,
-                    scrubbed=_checks.scrubbed,
-                    bands=no_bands,
-                )
-            )
         except ItemError as error:
             found.append(Dropped(name, kind, error.reason, error.what))
-    rows = [one for one in found if isinstance(one, ReadRow)]
-    for one, bands in zip(rows, bands_of([one.words for one in rows]), strict=True):
-        one.bands = bands
-    return kind, file, found
+            continue
+        text, origin = row.text(), (row.source.name, row.source.revision)
+        known = digest(text.encode("utf-8", "replace"))
+        keys = [key for key in row.tied_by() if key != f"row {row.id}"]
+        facts = RowFacts(row.id, estimate_tokens(text), facets(row, calls), origin, keys, known)
+        found.append(ReadRow(facts, row.line(), duplicates.hashed_words(text), +_checks.notes, _checks.scrubbed))
+    return ReadBatch(kind, file, found, bands_of([one.words for one in found if isinstance(one, ReadRow)]))
 
 
 def digest(text: bytes) -> bytes:

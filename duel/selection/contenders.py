@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from duel import placement, shell, turn, untrusted
 from duel.audit import protocol
-from duel.judging.noise_floor import is_second
+from duel.judging.contests import is_second
 from duel.records import Answer, Audit, Candidate, Observed, Selection, Side
 from duel.settings import Settings
 

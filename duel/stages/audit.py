@@ -122,7 +122,7 @@ class Suspects(asking.AskingStage):
                 commit = self.workspace.commit(answer.instance_id)
             if commit is None or not answer.challenger:
                 continue
-            audit = auditor.without_claims(answer.audit("challenger") or Audit(), self.settings)
+            audit = auditor.with_claims(answer.audit("challenger") or Audit(), [], self.settings, "")
             if placement.obstacle(audit, self.settings) is None:
                 suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
                 ranked.append((path.stem, suspicion, audit.reworded))
@@ -180,8 +180,8 @@ class Suspect:
                 ask.reject(reply, error.reason)
                 problem = error
             else:
-                before = self.answer.audit("challenger") or Audit()
-                self.answer.examine("challenger", auditor.with_claims(before, findings, settings))
+                before, model = self.answer.audit("challenger") or Audit(), settings.audit.auditor
+                self.answer.examine("challenger", auditor.with_claims(before, findings, settings, model))
                 return self.stage.workspace.save(self.path, self.answer)
         raise problem
 

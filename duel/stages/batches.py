@@ -12,10 +12,11 @@ from __future__ import annotations
 from argparse import Namespace
 
 from duel import calls, command
-from duel.calls.batches.batch_link import Link, LinkFailed
+from duel.calls.batches.batch_link import Link
 from duel.calls.batches.batch_rows import Batch, BatchRows
 from duel.calls.batches.batch_steps import Passage
 from duel.calls.batches.prefill import bring_home
+from duel.calls.transport import NoAnswer
 from duel.command import say
 from duel.errors import EXIT_FINISHED, UserError, printable
 from duel.settings import Settings
@@ -66,7 +67,7 @@ async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chos
                 route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
                 async with Link(route.provider, route.connect_timeout_s) as link:
                     await Passage(rows, link, route, settings, calls.Summary("")).cancel(batch)
-        except LinkFailed as error:
+        except NoAnswer as error:
             command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
         else:
             say(f"batch {batch.id} is called off")

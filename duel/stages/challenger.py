@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from duel import calls, candidates, fence
-from duel.audit.leaks import Leaks, find_leaks
+from duel.audit.leak_findings import sentence
+from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity, background
 from duel.errors import UserError
-from duel.records import Candidate
+from duel.records import Audit, Candidate, fingerprint
 from duel.stages import asking, writing
 from duel.synchronous import synchronous
 
@@ -61,26 +62,26 @@ class Challengers(writing.WritingStage):
     async def write(
         self, ask: calls.Ask, turn: writing.OpenTurn, name: str, question: candidates.Question
     ) -> Candidate:
-        def leaks_of(reply: str) -> Leaks:
+        def audit_of(reply: str) -> Audit:
             if turn.commit is None:
-                return Leaks()
+                return Audit(text=fingerprint(reply))
             leak_max = self.settings.audit.leak_max
             return find_leaks(reply, turn.answer.messages, turn.commit, self.rarity, leak_max=leak_max)
 
         retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
         reply, made = await candidates.ask_for_turn(ask, question, retries, form)
-        leaks = await self.beside(leaks_of, reply.text)
-        if leaks.leaking:
+        audit = await self.beside(audit_of, reply.text)
+        if audit.leaking:
             ask.reject(reply, "leak")
-            told = [finding.sentence() for finding in leaks.findings]
+            told = [sentence(leak) for leak in audit.leaks]
             with contextlib.suppress(candidates.Refused):
                 asked = candidates.asked_again(question, reply, told)
                 second, second_made = await candidates.ask_for_turn(ask, asked, retries)
-                found = await self.beside(leaks_of, second.text)
-                if found.score < leaks.score:
-                    second_made.plan = made.plan
-                    reply, made, leaks = second, second_made, replace(found, reworded=True)
-        return Candidate(id=name, side=self.SIDE, text=reply.text, made=made, audit=leaks.audit(reply.text))
+                found = await self.beside(audit_of, second.text)
+                if found.leak_score < audit.leak_score:
+                    second_made.plan, found.reworded = made.plan, True
+                    reply, made, audit = second, second_made, found
+        return Candidate(id=name, side=self.SIDE, text=reply.text, made=made, audit=audit)
 
     def discard(self, turn: writing.OpenTurn, had: bool) -> None:
         if had:

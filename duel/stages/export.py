@@ -19,7 +19,7 @@ from typing import Any
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import say
-from duel.exports import card, duels, formats, lengths, push, quality, rewriting, splits, trajectories
+from duel.exports import card, duels, formats, lengths, push, quality, splits, trajectories
 from duel.exports.dataset import Export
 from duel.exports.example import Example
 from duel.exports.handover import Handover
@@ -39,7 +39,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, asked.thought == "reasoning_content", asked.weights)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber, breaker = rewriting.Scrubber(workspace.secret()), rewriting.TokenBreaker(asked.chat_tokens)
+        scrubber, breaker = quality.Scrubber(workspace.secret()), quality.TokenBreaker(asked.chat_tokens)
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
         for name, step in steps(asked, settings, benchmarks, scrubber, breaker, examples).items():
@@ -60,8 +60,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         say(f"{breaker.broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
     lines = [format.line() for format in written]
     if asked.push:
-        agree, names = push.asker(asked.yes), sorted(export.files)
-        lines.append(push.push(export.folder, names, asked.push, workspace, public=asked.public, agree=agree))
+        told = {"public": asked.public, "yes": asked.yes}
+        lines.append(push.push(export.folder, sorted(export.files), asked.push, workspace.root, **told))
     return Result("export", found=lines)
 
 
@@ -83,8 +83,8 @@ def steps(
     asked: Namespace,
     settings: Settings,
     benchmarks: Benchmarks,
-    scrubber: rewriting.Scrubber,
-    breaker: rewriting.TokenBreaker,
+    scrubber: quality.Scrubber,
+    breaker: quality.TokenBreaker,
     examples: list[Example],
 ) -> dict[str, Any]:
     """What leaves what is fit to train on, by name and in order; each step's counts must add up."""
@@ -100,14 +100,12 @@ def steps(
     if asked.chat_tokens != "none":
         found["chat tokens"] = breaker.step
     found["copies"] = quality.unique
-    if asked.max_tokens:
-        found["length"] = quality.within(asked.max_tokens)
     if asked.max_per_repo:
         found["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
     if asked.balance:
         found["balance"] = quality.balanced(asked.balance, asked.seed)
     if asked.thought != "text":
-        found["thoughts"] = rewriting.in_think_blocks
+        found["thoughts"] = quality.in_think_blocks
     return found
 
 

@@ -34,7 +34,7 @@ from duel.guiding import overseer, rounds_page, supervised_loop
 from duel.guiding.guided_rows import save
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
-from duel.offline.completion import OWN_PREFIX
+from duel.offline.sample import OWN_PREFIX
 from duel.records import Commit, Guided, Message, Ran
 from duel.sources.draw import chance, shuffled
 from duel.stages import asking

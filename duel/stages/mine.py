@@ -31,7 +31,7 @@ from duel.records import Message
 from duel.settings import Settings
 from duel.sources.mining import mined
 from duel.sources.mining.normalize import MinedTrajectory
-from duel.sources.mining.sweep import Mine, SessionChoice, seconds_of
+from duel.sources.mining.sweep import Mine, seconds_of
 from duel.stages.command_lines import options
 from duel.workspace import Workspace
 
@@ -69,16 +69,15 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
 
 
 def sessions(asked: Namespace) -> Mine:
-    choice = SessionChoice(
+    passed_on = "format split accept_license all_branches thinking limit project outcome".split()
+    return Mine(
+        asked.place,
+        commits=not asked.no_commits,
         not_before=time.time() - seconds_of(asked.since) if asked.since else None,
-        project=asked.project,
         min_turns=(0 if asked.keep_tools else 1) if asked.min_turns is None else asked.min_turns,
-        outcome=asked.outcome,
         happened=FILTERS[asked.filter] if asked.filter else None,
+        **{name: getattr(asked, name) for name in passed_on},
     )
-    passed_on = "format split accept_license all_branches thinking limit".split()
-    options = {name: getattr(asked, name) for name in passed_on}
-    return Mine(asked.place, choice, commits=not asked.no_commits, **options)
 
 
 def recovers(trajectory: MinedTrajectory) -> bool:

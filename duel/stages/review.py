@@ -34,8 +34,16 @@ from duel.records import Answer, Score
 from duel.records.people import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
 from duel.review import review_page
-from duel.review.ballot_box import BallotBox, Taken, add_showings, read_showings, read_votes
-from duel.review.ballots import STAND_INS, Ballot, stand_in_casts
+from duel.review.ballots import (
+    STAND_INS,
+    Ballot,
+    BallotBox,
+    Taken,
+    add_showings,
+    read_showings,
+    read_votes,
+    stand_in_casts,
+)
 from duel.review.calibration import calibrate
 from duel.review.review_server import serving
 from duel.review.showings import Showing, browse_for, draw_for

@@ -31,19 +31,17 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
 from duel.judging import gate, held_case, looks, rubric
-from duel.judging import noise_floor as floor
-from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
+from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest, SecondAnswer
 from duel.judging.evidence import Case
 from duel.judging.panel import Panel
-from duel.judging.survey import Survey, case_of, of_contest
+from duel.judging.survey import Survey, case_of, drawn, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.refining import refine_figures
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels
 from duel.reporting.report_sections import say_verdict
-from duel.review.ballot_box import read_votes
-from duel.review.calibration import calibrate
-from duel.review.weighing import weighed
+from duel.review.ballots import read_votes
+from duel.review.calibration import calibrate, weighed
 from duel.settings import Settings
 from duel.stages import asking, choose
 from duel.stages.estimate import Expected
@@ -165,10 +163,10 @@ async def judged(
         summary, failure = calls.Summary("judge"), error
     if noise:
         with workspace.lock("answer", "validate.py"):
-            summary = await more(floor.open_answers(floor.drawn(stage, noise), stage), "noise")
-        summary = await contest(NOISE, floor.drawn(stage, noise))
+            summary = await more(SecondAnswer.missing(drawn(stage, noise), stage), "noise")
+        summary = await contest(NOISE, drawn(stage, noise))
     if canary:
-        summary = await contest(CANARY, floor.drawn(stage, canary))
+        summary = await contest(CANARY, drawn(stage, canary))
     if confirm:
         summary = await contest(CONFIRM, final_turns(panel))
     if survey.rewritten:
@@ -221,9 +219,9 @@ def plan(workspace: Workspace, settings: Settings, *, offline: bool = False, noi
             yield from choose.Choosing(choose.NAME, workspace, settings).open_turns()
         yield from Panel(stage).open_turns(survey.judgeable())
         if noise_floor:
-            drawn = list(floor.drawn(stage, noise_floor))
-            yield from floor.open_answers(drawn, stage)
-            for path, answer in drawn:
+            turns_drawn = drawn(stage, noise_floor)
+            yield from SecondAnswer.missing(turns_drawn, stage)
+            for path, answer in turns_drawn:
                 pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
                 yield Expected(path.stem, list(rubric.requests(pair, settings, b"").values()))
         # The rewrites are known once all turns have come by.

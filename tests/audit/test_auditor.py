@@ -38,7 +38,6 @@ def test_a_claim_without_a_quote_is_a_finding_that_leaks_alone() -> None:
     assert finding.kind == "claim"
     assert finding.weight > 1.0
     assert finding.place["line"] == 1
-    assert SAID in finding.sentence()
 
 
 def test_a_quote_must_really_stand_in_the_conversation() -> None:
@@ -68,7 +67,7 @@ def test_words_that_the_turn_does_not_hold_are_the_models_own() -> None:
     ],
 )
 def test_the_list_is_found_in_what_a_model_writes_around_it(text: str) -> None:
-    assert auditor.claims(text.replace("{claims}", reply((SAID, "q")))) == [auditor.Claim(SAID, "q")]
+    assert auditor.claims(text.replace("{claims}", reply((SAID, "q")))) == [(SAID, "q")]
 
 
 @pytest.mark.parametrize("text", ["", "Nothing to report.", '{"claims": 3}', '{"claims": [', '[{"said": "x"}]'])
@@ -94,7 +93,7 @@ def test_the_question_fences_what_comes_from_outside() -> None:
 def test_a_turn_that_tells_the_fix_in_other_words_is_more_suspicious_than_an_honest_one() -> None:
     def rank(reply: str) -> float:
         leaks = find_leaks(reply, HISTORY, COMMIT, Rarity.from_commits([COMMIT]))
-        return auditor.suspicion(reply, HISTORY, COMMIT, leaks.score)
+        return auditor.suspicion(reply, HISTORY, COMMIT, leaks.leak_score)
 
     assert rank(TOLD) > rank(HONEST) >= 0
 

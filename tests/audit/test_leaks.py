@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from duel.audit.leak_findings import sentence
 from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
 from duel.offline import sample
@@ -83,7 +84,7 @@ def audit(said: str, history: list[Message] = HISTORY, command: str = "ls"):
 def test_a_fact_that_only_the_pull_request_tells_is_a_leak(kind: str, said: str) -> None:
     found = audit(said)
     assert found.leaking, found
-    assert kind in {finding.kind for finding in found.findings}
+    assert kind in {finding.kind for finding in found.leaks}
 
 
 SPELLINGS = [
@@ -113,12 +114,12 @@ SPELLINGS = [
 def test_a_path_is_found_in_every_spelling(command: str) -> None:
     found = audit("I go on.", command=command)
     assert found.leaking
-    assert "path" in {finding.kind for finding in found.findings}
+    assert "path" in {finding.kind for finding in found.leaks}
 
 
 @pytest.mark.parametrize("command", ["cat /testbed/other/basket.py", "ls shop/*.py", "cat shop/cart.py", "ls -la /"])
 def test_another_path_is_none_of_the_pull_requests(command: str) -> None:
-    assert "path" not in {finding.kind for finding in audit("I go on.", command=command).findings}
+    assert "path" not in {finding.kind for finding in audit("I go on.", command=command).leaks}
 
 
 LISTED = [
@@ -158,8 +159,8 @@ READ = [
 def test_what_only_a_reader_of_the_pull_request_does_is_a_leak(kind: str, command: str) -> None:
     found = audit("I go on.", LISTED, command)
     assert found.leaking, found
-    finding = next(finding for finding in found.findings if finding.kind == kind)
-    assert finding.value in finding.sentence()
+    finding = next(finding for finding in found.leaks if finding.kind == kind)
+    assert finding.value in sentence(finding)
 
 
 @pytest.mark.parametrize(
@@ -196,13 +197,13 @@ def test_the_usual_test_file_of_an_opened_module_may_be_opened() -> None:
 
 
 def test_a_finding_says_what_and_where_and_how_rare() -> None:
-    finding = audit("First line.\nWe call resolve_loyalty_discount.").findings[0]
+    finding = audit("First line.\nWe call resolve_loyalty_discount.").leaks[0]
     assert finding.value == "resolve_loyalty_discount"
     assert finding.place["line"] == 2
     assert finding.pr_place == {"part": "patch", "path": "shop/basket.py", "line": 9}
     assert finding.elsewhere == 0
     assert finding.rarity == 1.0
-    assert "resolve_loyalty_discount" in finding.sentence()
+    assert "resolve_loyalty_discount" in sentence(finding)
 
 
 @pytest.mark.parametrize(
@@ -216,18 +217,16 @@ def test_a_finding_says_what_and_where_and_how_rare() -> None:
 )
 def test_a_path_that_was_listed_is_no_leak(shown: str) -> None:
     history = [*HISTORY, Message(role="user", content=shown)]
-    assert not audit("Next I read shop/basket.py.", history).findings
+    assert not audit("Next I read shop/basket.py.", history).leaks
 
 
 def test_a_name_that_was_seen_in_another_case_is_no_leak() -> None:
     history = [*HISTORY, Message(role="user", content="NameError: RESOLVE_LOYALTY_DISCOUNT")]
-    assert not audit("Where is resolve_loyalty_discount?", history).findings
+    assert not audit("Where is resolve_loyalty_discount?", history).leaks
 
 
 def test_words_that_every_program_uses_are_no_leak() -> None:
-    assert not audit(
-        "The items should return a sum, and the owner has a price; I assert and raise ValueError."
-    ).findings
+    assert not audit("The items should return a sum, and the owner has a price; I assert and raise ValueError.").leaks
 
 
 def test_a_name_that_many_other_pull_requests_use_weighs_little() -> None:
@@ -240,18 +239,18 @@ def test_a_line_number_that_follows_from_what_was_shown_is_no_leak() -> None:
     shown = "```bash\nsed -n '100,140p' shop/basket.py\n```"
     history = [*HISTORY, Message(role="assistant", content=shown), Message(role="user", content="class Basket: …")]
     found = audit("Line 120 of shop/basket.py is wrong.", history)
-    assert "line number" not in {finding.kind for finding in found.findings}
+    assert "line number" not in {finding.kind for finding in found.leaks}
 
 
 def test_talk_of_a_diff_that_the_agent_has_seen_is_no_leak() -> None:
     history = [*HISTORY, Message(role="user", content="diff --git a/x b/x\n+++ b/x\n")]
-    assert not audit("As the diff shows, only x changed.", history).findings
+    assert not audit("As the diff shows, only x changed.", history).leaks
 
 
 def test_the_threshold_decides_what_leaks() -> None:
     said = "We call `resolve_loyalty_discount`.\n\n```bash\nls\n```"
     rarity = Rarity.from_commits([COMMIT])
-    score = find_leaks(said, HISTORY, COMMIT, rarity).score
+    score = find_leaks(said, HISTORY, COMMIT, rarity).leak_score
     assert find_leaks(said, HISTORY, COMMIT, rarity, leak_max=score - 0.01).leaking
     assert not find_leaks(said, HISTORY, COMMIT, rarity, leak_max=score).leaking
 

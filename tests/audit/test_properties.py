@@ -45,7 +45,7 @@ def test_nothing_that_can_be_read_raises(reply: str, seen: str, patch: str, desc
     commit = Commit(instance_id="a__b-1", pull_number=8642, patch=patch, test_patch=patch, description=description)
     messages = [Message(role="system", content=seen), Message(role="assistant", content=reply)]
     for pull in (commit, COMMIT):
-        find_leaks(reply, messages, pull, RARITY).audit(reply).model_dump_json()
+        find_leaks(reply, messages, pull, RARITY).model_dump_json()
     check(reply, messages).model_dump_json()
     near_duplicates([("a", reply), ("b", seen)], 0.85)
     Rarity.of(RARITY, reply)
@@ -69,7 +69,7 @@ def test_every_command_has_a_style(command: str) -> None:
 @given(seen=st.sampled_from(sorted(set(WORD.findall(COMMIT.patch + COMMIT.test_patch)))))
 def test_what_was_seen_is_never_a_leak(seen: str) -> None:
     history = [*HISTORY, Message(role="user", content=f"... {seen} ...")]
-    assert not find_leaks(f"Now {seen}.", history, COMMIT, RARITY).findings
+    assert not find_leaks(f"Now {seen}.", history, COMMIT, RARITY).leaks
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_was_seen_is_never_a_leak(seen: str) -> None:
 )
 def test_monsters_are_read_in_their_stride(odd: str) -> None:
     history = [Message(role="user", content="x")]
-    assert find_leaks(odd, history, COMMIT, RARITY).score >= 0
+    assert find_leaks(odd, history, COMMIT, RARITY).leak_score >= 0
     check(odd, history)
     scrub(odd)
     near_duplicates([("a", odd)], 0.9)

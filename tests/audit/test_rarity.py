@@ -1,4 +1,4 @@
-"""How rare a name is: counted once, kept on disk, added to, and always what counting anew would give."""
+"""How rare a name is: counted once, kept on disk, and always what counting anew would give."""
 
 from __future__ import annotations
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from duel import offline, settings
+from duel import settings
 from duel.audit import auditor
 from duel.offline import rules
-from duel.offline.loopback import StandIn
 from duel.placement import place
 from duel.records import Answer, Audit, Candidate, fingerprint
 from duel.workspace import Workspace
 from tests.audit.test_leaks import COMMIT, HISTORY
 from tests.conftest import Finished
+from tests.offline import watched
+from tests.offline.watched import StandIn
 
 Run = Callable[..., Finished]
 AUDITOR = "some-lab/auditor"
@@ -128,7 +129,7 @@ def endpoint() -> Iterator[Callable[..., StandIn]]:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(offline.endpoint(**options))
+        yield lambda **options: stack.enter_context(watched.endpoint(**options))
 
 
 def reached(endpoint: StandIn) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from duel.offline import endpoint
 from duel.workspace import Workspace
 from tests.batches.shapes import Shapes
+from tests.offline.watched import endpoint
 from tests.stages.conftest import SETTINGS, fill  # noqa: F401
 
 BATCH = '[batch]\npoll_s = 0.01\n[prices]\n"*" = { input = 1.0, output = 2.0 }\n'

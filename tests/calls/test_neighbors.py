@@ -16,10 +16,11 @@ import pytest
 
 from duel.calls import Provider
 from duel.calls.lane import Lane
+from duel.calls.level import Level
 from duel.calls.neighbors import TTL_S, LeaseFile, SharedLevel, lease_path
-from duel.offline import endpoint
 from tests.calls.virtual import run
 from tests.conftest import ROOT
+from tests.offline.watched import endpoint
 
 
 @dataclass
@@ -137,15 +138,15 @@ def test_the_share_of_a_dead_one_returns(tmp_path: Path, leader: bool) -> None:
 def test_the_share_of_a_killed_process_returns_at_once(tmp_path: Path) -> None:
     """A run that is resumed after kill -9 does not wait for the time that a silent neighbor is given."""
     code = (
-        "import os, signal, sys, time; from pathlib import Path; from duel.calls.neighbors import LeaseFile\n"
-        "file = LeaseFile(Path(sys.argv[1])); file.join(time.time()); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys, time; from pathlib import Path; from duel.calls.neighbors import LeaseFile, Level\n"
+        "file = LeaseFile(Path(sys.argv[1])); file.join(time.time(), Level().known)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     lease = tmp_path / "lease"
     assert subprocess.run([sys.executable, "-c", code, str(lease)], cwd=ROOT, check=False).returncode == -9
     file = LeaseFile(lease)
-    own = file.join(time.time())
-    assert list(file.alive(time.time())) == [own]
-    file.close()
+    own = file.join(time.time(), Level().known)
+    assert file.alive(time.time()) == [own]
 
 
 def test_a_lease_tells_nobody_the_key(tmp_path: Path) -> None:
@@ -157,8 +158,7 @@ def test_a_lease_tells_nobody_the_key(tmp_path: Path) -> None:
     }
     assert path is not None and key not in str(path) and path not in others
     file = LeaseFile(tmp_path / "lease")
-    file.join(5.0)
-    file.close()
+    file.join(5.0, Level().known)
     assert (tmp_path / "lease").stat().st_mode & 0o077 == 0
     assert b"cpk" not in (tmp_path / "lease").read_bytes()
 

@@ -13,8 +13,8 @@ from duel.calls import run_summary
 from duel.calls.prices import Spending
 from duel.calls.seats import Seats, Share, ShareOfRun
 from duel.errors import SettingsError
-from duel.offline import endpoint
 from tests.calls.jobs import House, house
+from tests.offline.watched import endpoint
 
 PRICES = '[prices]\n"*" = {{ input = 1.0, output = 2.0 }}\n[endpoint]\nshare = "{0}"\n'
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from duel.cluster import shards
-from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS, stand_in
 
 __all__ = ["stand_in"]

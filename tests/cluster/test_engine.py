@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from duel.cluster import shards
-from duel.offline import endpoint
-from duel.offline.loopback import StandIn
 from duel.workspace import Workspace
 from tests.cluster.conftest import copy
 from tests.conftest import ROOT, Finished
+from tests.offline.watched import StandIn, endpoint
 
 Script = Callable[..., Finished]
 

@@ -12,12 +12,12 @@ import orjson
 
 from duel.audit.rarity import Rarity
 from duel.cluster import shards
-from duel.offline.loopback import StandIn
 from duel.records import PersonVote
-from duel.review.ballot_box import read_votes
+from duel.review.ballots import read_votes
 from duel.workspace import SHARD_FILE, Workspace
 from tests.cluster.conftest import copy, run_shards
 from tests.conftest import ROOT, Finished
+from tests.offline.watched import StandIn
 
 Script = Callable[..., Finished]
 

@@ -194,7 +194,7 @@ def test_a_large_split_is_written_in_several_row_groups(
 ) -> None:
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr("duel.exports.files.GROUP_BYTES", 2000)
+    monkeypatch.setattr("duel.exports.dataset.GROUP_BYTES", 2000)
     export("--format", "openai-tools")
     file = pq.ParquetFile(workspace.root / "export" / "openai-tools" / "train.parquet")
     assert file.num_row_groups > 1
@@ -263,7 +263,6 @@ def test_the_cards_header_is_the_hubs(export: Callable[..., Any], workspace: Wor
         (("--split", "80/10"), "adds up to 90, not to 100"),
         (("--split", "80/x/10"), "not made of numbers"),
         (("--max-per-repo", "0"), "must be a number of at least 1"),
-        (("--max-tokens", "10"), "nothing is left to export: too-long 8"),
         (("--from", "nowhere.parquet"), "no such file"),
         (("--from", "*.parquet"), "no trajectory file is there"),
         (("--from", "{trajectories}", "--format", "dpo"), "pairs come out of duels"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from duel.conversation import dialogue
 from duel.conversation.model import AgentReply
 from duel.errors import ItemError, UserError
-from duel.exports import files
+from duel.exports import dataset
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS, named
 from duel.exports.formats.tool_calls import anthropic_chat
@@ -60,7 +60,7 @@ def test_each_format_survives_parquet(name: str, tmp_path: Path) -> None:
 
     form = FORMATS[name]
     rows = form.rows(example()) + form.rows(example("wallet"))
-    with files.writing(tmp_path, "train", form.schema) as written:
+    with dataset.writing(tmp_path, "train", form.schema) as written:
         for row in rows:
             written.add(row)
     table = pq.read_table(tmp_path / "train.parquet")
@@ -241,4 +241,4 @@ def test_any_talk_reads_back_from_every_format_or_is_refused(pairs: list[tuple[s
             assert error.reason in {"empty-turn", "empty-text", "chatml-delimiter", "no-agent-turn"}, name
             continue
         assert len(rows) == 1 or name == "sft-completion"
-        assert all(files.json_line(row).count(b"\n") == 1 for row in rows)
+        assert all(dataset.json_line(row).count(b"\n") == 1 for row in rows)

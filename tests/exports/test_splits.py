@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.errors import UserError
-from duel.exports import quality, rewriting, splits
+from duel.exports import quality, splits
 from duel.exports.example import Division, Dropped, Example, Loaded
 from duel.exports.handover import ExportError, Handover
 from duel.records import Message
@@ -195,28 +195,29 @@ def test_a_group_in_two_splits_stops_the_export() -> None:
 
 def test_a_step_that_loses_a_turn_stops_the_export() -> None:
     with pytest.raises(ExportError, match="do not add up") as caught:
-        Handover().through("careless", many({"acme/a": 3}), lambda examples: (examples[1:], []))
+        Handover().through("careless", many({"acme/a": 3}), lambda examples: examples[1:])
     assert "3 in, 2 out, 0 dropped" in str(caught.value)
     with pytest.raises(ExportError):
         Handover().read(Loaded(found=2, examples=many({"acme/a": 1}), origin="final"))
     kept = Handover()
-    kept.through("careful", many({"acme/a": 2}), lambda es: (es[1:], [Dropped(es[0].id, "", "old")]))
+    kept.through("careful", many({"acme/a": 2}), lambda es: [es[0].dropped("old"), *es[1:]])
     assert kept.reasons() == {"old": 1}
 
 
 def test_no_style_holds_more_than_an_even_share() -> None:
     styles = ["read"] * 12 + ["edit"] * 5 + ["run"] * 1
     examples = [example(f"t{n}", id=str(n), style=style) for n, style in enumerate(styles)]
-    kept, dropped = quality.balanced("style", seed=3)(examples)
+    found = list(quality.balanced("style", seed=3)(examples))
+    kept = [one for one in found if isinstance(one, Example)]
     assert [sum(e.style == s for e in kept) for s in ("read", "edit", "run")] == [6, 5, 1]
-    assert {d.reason for d in dropped} == {"over-even-share-of-style"}
-    assert quality.balanced("style", seed=3)(examples)[0] == kept
+    assert {d.reason for d in found if isinstance(d, Dropped)} == {"over-even-share-of-style"}
+    assert list(quality.balanced("style", seed=3)(examples)) == found
 
 
 def test_at_most_so_many_of_one_repository() -> None:
-    kept, dropped = quality.at_most_per_repo(2, seed=0)(many({"acme/a": 5, "acme/b": 1}))
-    assert [e.repo for e in kept] == ["acme/a", "acme/a", "acme/b"]
-    assert len(dropped) == 3
+    found = list(quality.at_most_per_repo(2, seed=0)(many({"acme/a": 5, "acme/b": 1})))
+    assert [e.repo for e in found if isinstance(e, Example)] == ["acme/a", "acme/a", "acme/b"]
+    assert sum(isinstance(one, Dropped) for one in found) == 3
 
 
 def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
@@ -229,9 +230,8 @@ def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
         Message(role="user", content="ask ann.blythe@orchard-tools.io"),
         Message.model_validate({"role": "assistant", "content": "", "tool_calls": [call]}),
     )
-    scrubber = rewriting.Scrubber()
-    [clean], dropped = scrubber.step([example(messages=talk, rejected="cc ann.blythe@orchard-tools.io")])
-    assert dropped == []
+    scrubber = quality.Scrubber()
+    [clean] = scrubber.step([example(messages=talk, rejected="cc ann.blythe@orchard-tools.io")])
     assert "@orchard-tools.io" not in str(clean)
     assert scrubber.counts.total() == 3
 

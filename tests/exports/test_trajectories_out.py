@@ -178,10 +178,3 @@ def test_sessions_that_have_no_shell_form_go_out_as_native_calls_alone(
     assert [row["messages"][-1]["content"] for row in rows(workspace, "openai-tools")] == ["Nothing did."] * 2
     assert manifest(workspace)["formats"]["openai-tools"]["tokens"]["train"] > manifest(workspace)["tokens"] > 40
     assert "no-agent-turn" in export("--from", source, "--format", "sft", code=2).err
-
-
-def test_long_examples_go_by_their_length(export: Callable[..., Any], workspace: Workspace) -> None:
-    put_turn(workspace, 33, "final", 90, topic="long" * 3000)
-    export("--max-tokens", "2000")
-    assert manifest(workspace)["dropped"] == {"too-long": 1}
-    assert manifest(workspace)["formats"]["sft"]["lengths"]["whole_at"]["1024"] == 8

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from duel import settings
-from duel.offline import endpoint
-from duel.offline.loopback import StandIn
 from duel.records import Commit, Guided
 from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.execution.conftest import make_repository
+from tests.offline.watched import StandIn, endpoint
 
 SETTINGS = """
 [execute]

@@ -14,11 +14,12 @@ import pytest
 from duel import settings
 from duel.guiding.guided_rows import row
 from duel.guiding.intervention_rates import measure
-from duel.offline import defaults, endpoint, forced
+from duel.offline import defaults, forced
 from duel.records import Guided, GuidedRun
 from duel.workspace import Workspace
 from tests.conftest import Finished, ended, forked_command
 from tests.guiding.conftest import guided
+from tests.offline.watched import endpoint
 
 Script = Callable[..., Finished]
 

@@ -102,7 +102,6 @@ def test_the_rate_is_the_share_of_touched_actions_with_an_error_by_task() -> Non
     assert rates.high == pytest.approx(0.3 + 3.1824463 * error)
     assert rates.low == 0.0
     assert rates.refused == pytest.approx(3 / 13)
-    assert rates.early == pytest.approx(3 / 9)
 
 
 def test_agreement_of_all_tasks_is_not_certainty() -> None:

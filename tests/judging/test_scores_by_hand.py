@@ -203,16 +203,15 @@ def test_the_table_of_a_panel_holds_each_figure_of_its_turns() -> None:
     won = [vote(*key, 1.0) for key in every]
     half = [vote("a", "king_first", 1.0), vote("a", "challenger_first", 0.5), *(vote(*key, 0.0) for key in every[2:])]
     table = VoteTable.of(rows(chosen, won, half, won[:2]), chosen)
-    assert table.parsed.tolist() == [True, True, False] and not table.whole
+    assert table.parsed.tolist() == [True, True, False]
     assert table.counts.tolist() == [[True, True], [True, True], [False, False]]
     assert table.deltas[:2].tolist() == [0.5, -0.125] and np.isnan(table.deltas[2])
-    assert table.metric_deltas[1].tolist() == [-0.125] * 5
+    assert table.standings.metrics[1].tolist() == [37.5] * 5
     assert table.turn_values[:2].tolist() == [[1.0, 1.0], [0.75, 0.0]] and np.isnan(table.turn_values[2]).all()
     assert table.vote_values[1].tolist() == [[1.0, 0.5], [0.0, 0.0]]
     assert table.by_judge_and_metric[:, 0].tolist() == [0.875, 0.5]
     assert table.challenger_score() == 68.75
     assert table.judges == ("a", "b")
-    assert VoteTable.of(rows(chosen, won, half), chosen).whole
 
 
 def test_the_screened_table_holds_the_first_vote_of_each_turn_alone() -> None:
@@ -224,7 +223,7 @@ def test_the_screened_table_holds_the_first_vote_of_each_turn_alone() -> None:
         for one in cast
     ]
     table = VoteTable.screened(rows(chosen, cast), chosen)
-    assert table.due.sum() == 1 and table.whole and table.parsed.all()
+    assert table.due.sum() == 1 and table.parsed.all()
     assert table.deltas.tolist() == [0.5] and table.counts.sum() == 1
     assert np.isfinite(table.votes[..., 0]).sum() == 1
 

@@ -21,9 +21,9 @@ from typing import Any
 from aiohttp import web
 
 from duel.errors import SettingsError
-from duel.offline.completion import StandInReply, event
-from duel.offline.loopback import Exchange, Options, Server, StandIn, error_response, event_stream, serving
+from duel.offline.loopback import Exchange, StandInReply, error_response, event
 from duel.offline.rules.conversation import fraction
+from tests.offline.watched import Options, StandIn, WatchedServer, watching
 
 # name -> what the client sees
 KINDS: dict[str, str] = {
@@ -99,7 +99,7 @@ class Faults:
         return ""
 
 
-class FaultyServer(Server):
+class FaultyServer(WatchedServer):
     """The stand-in endpoint, meeting requests with `faults`."""
 
     def __init__(self, faults: Faults, options: Options) -> None:
@@ -107,17 +107,17 @@ class FaultyServer(Server):
         self.faults = faults
         self.met: Counter[str] = Counter()
 
-    async def _answer(self, asking: Exchange) -> web.StreamResponse:
+    async def replied(self, asking: Exchange, attempt: int) -> web.StreamResponse:
         faults = self.faults
-        fault = faults.meets(asking.key, asking.attempt, self.met[asking.key])
+        fault = faults.meets(asking.key, attempt, self.met[asking.key])
         self.met[asking.key] += bool(fault)
-        self._note(asking, fault or "ok")
+        self.note(asking, attempt, fault or "ok")
         await asyncio.sleep(self.options.latency_s + (faults.slow_s if fault == "slow" else 0))
         if (failed := await self._failed(asking, fault)) is not None:
             return failed
-        completion = damaged(fault, self._completion(asking), asking.role, faults.huge_bytes)
+        completion = damaged(fault, self.completion(asking, attempt), asking.role, faults.huge_bytes)
         if fault in {"", "slow"}:
-            return await self._sent(asking, completion)
+            return await self.delivered(asking, completion)
         if asking.streams:
             return await self._damaged_events(asking, list(asking.events(completion)), fault)
         return await self._damaged_body(asking, completion.body(), fault)
@@ -168,7 +168,7 @@ class FaultyServer(Server):
         return response
 
     async def _damaged_events(self, asking: Exchange, events: list[bytes], fault: str) -> web.StreamResponse:
-        response = await event_stream(asking)
+        response = await asking.event_stream()
         for data in events[: len(events) // 2] if fault in {"truncated", "stall", "sse-error"} else events:
             await response.write(data)
         await asyncio.sleep(self.faults.hang_s if fault == "stall" else 0)
@@ -202,7 +202,7 @@ def endpoint(
 ) -> AbstractContextManager[StandIn]:
     """A stand-in endpoint with faults, or with probabilities of faults by name, while the body runs."""
     told = faults if isinstance(faults, Faults) else Faults(faults or {})
-    return serving(FaultyServer(told, Options(**options)), port)
+    return watching(FaultyServer(told, Options(**options)), port)
 
 
 def damaged(fault: str, completion: StandInReply, role: str, huge_bytes: int) -> StandInReply:

@@ -12,11 +12,10 @@ from typing import Any
 import orjson
 import pytest
 
-from duel.offline import endpoint
-from duel.offline.loopback import StandIn
 from duel.records import Answer, Kept
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import StandIn, endpoint
 from tests.refining.world import SETTINGS, World
 from tests.stages.conftest import fill
 

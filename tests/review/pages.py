@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from duel.records import Answer, PersonVote
-from duel.review.ballot_box import BallotBox, add_showings, read_showings, read_votes
-from duel.review.ballots import Ballot
+from duel.review.ballots import Ballot, BallotBox, add_showings, read_showings, read_votes
 from duel.review.review_page import page
 from duel.review.showings import Showing, draw_for
 from duel.workspace import Workspace

@@ -19,7 +19,7 @@ from duel.records import DIMENSIONS, Bound, Gate, People, Verdict, WhatIf, WinMa
 from duel.records.people import PeopleThreshold
 from duel.reporting.people_section import people_sections
 from duel.reporting.report_sections import what_if
-from duel.review.weighing import weighed
+from duel.review.calibration import weighed
 from duel.settings import Settings
 from duel.stages import review
 from duel.workspace import Workspace

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from duel.errors import ItemError, WorkspaceError
 from duel.judging.rubric import fingerprint, pair_of
 from duel.records import DIMENSIONS, Answer
-from duel.review.ballot_box import VOTES_FILE, read_votes
-from duel.review.ballots import Ballot, Cast
+from duel.review.ballots import VOTES_FILE, Ballot, Cast, read_votes
 from duel.review.review_page import dimensions
 from duel.review.review_server import serving, token_of
 from duel.review.showings import Showing, browse_for, draw_for

@@ -87,9 +87,9 @@ def test_a_change_that_hides_what_the_answer_needs_or_leaves_another_diff_is_no_
 
     parent = Parent(edited, Toolset(), episodes.beats_of(edited, Toolset()))
     more = episodes.Beat("assistant", "", (PlannedCall("bash", {"command": "touch new"}),))
-    assert outcome(parent, lambda parent, draw: Child(parent.beats)) == ""
-    assert outcome(parent, lambda parent, draw: Child([*parent.beats[:-1], more])) == "another-diff"
-    assert outcome(parent, lambda parent, draw: Child(parent.beats[:1])) == "answer-not-observed"
+    assert outcome(parent, lambda parent, draw: (parent.beats, None)) == ""
+    assert outcome(parent, lambda parent, draw: ([*parent.beats[:-1], more], None)) == "another-diff"
+    assert outcome(parent, lambda parent, draw: (parent.beats[:1], None)) == "answer-not-observed"
 
 
 def test_rows_that_nobody_executed_get_other_words_only(script: Script, tmp_path: Path) -> None:

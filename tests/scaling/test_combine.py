@@ -196,7 +196,6 @@ def test_several_processes_give_the_same_bytes_as_one(
     alone = digests(combined(tmp_path))
     monkeypatch.setattr(row_reading, "ALONE", 0)
     monkeypatch.setattr(row_reading, "processes", lambda: 2)
-    monkeypatch.setattr(row_reading, "BATCH", 7)
     monkeypatch.setattr(row_reading, "BATCH_BYTES", 9_000)
     combine(script, tmp_path)
     assert digests(combined(tmp_path)) == alone and not list((tmp_path / ".duel").glob("combine*"))

@@ -6,7 +6,6 @@ import asyncio
 import random
 import re
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,18 @@ from duel import offline, settings
 from duel.bookkeeping import LeftOut
 from duel.execution.executor import Start
 from duel.offline.rules import row_words
+from duel.records import Message
 from duel.scaling import diversity, episodes, table
 from duel.scaling.phrasing import Phrasing
 from duel.scaling.plans import Ground, Place
 from duel.scaling.scaled_rows import ScaledRow
+from tests.conftest import ROOT
 
 
 def bundled_grounds() -> list[Ground]:
     """The definitions of each bundled repository, read from its files without a sandbox."""
     grounds = []
-    for file in sorted((resources.files("duel.offline") / "repositories").iterdir(), key=lambda file: file.name):
+    for file in sorted((ROOT / "tools" / "recording" / "repositories").iterdir()):
         last: dict[str, str] = {}
         for commit in tomllib.loads(file.read_text("utf-8"))["commits"]:
             last |= commit.get("files", {})
@@ -52,12 +53,9 @@ def drawn_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> list[ScaledRow]:
 
     async def plans() -> list[ScaledRow]:
         rows = []
-        async for plan in episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
-            source = {"kind": "synthetic", "name": plan.start.repository, "row": plan.number}
-            made = {"kind": plan.kind, "asked": [plan.request], "names": plan.names}
-            messages = [{"role": "user", "content": plan.request}]
-            row = {"id": plan.id, "messages": messages, "source": source, "made": made}
-            rows.append(ScaledRow.model_validate(row))
+        async for draft, _, _ in episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
+            [request] = draft.made["asked"]
+            rows.append(draft.model_copy(update={"messages": [Message(role="user", content=request)]}))
         return rows
 
     return asyncio.run(plans())

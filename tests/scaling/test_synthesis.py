@@ -14,7 +14,7 @@ from duel.execution.executor import Limits, Start
 from duel.scaling import diversity, episodes
 from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.plans import Ground, LastWords, Place, Steps, plans
-from duel.scaling.scaled_rows import ScaledRow
+from duel.scaling.scaled_rows import RowSource, ScaledRow
 from tests.conftest import Finished
 from tests.scaling.conftest import Made, machine
 from tests.scaling.rows import put, row
@@ -48,7 +48,10 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
     async def problem(steps: Steps) -> str:
         executor = Bubblewrap(machine(mirrors), Limits())
         try:
-            await episodes._episode(executor, episodes._Drawn("x", 0, shop, "MIT", "x", "Where?", [], steps), Toolset())
+            draft = ScaledRow(
+                id="x", messages=[], source=RowSource(kind="synthetic", name="x"), made={"asked": ["Where?"]}
+            )
+            await episodes._episode(executor, shop, draft, steps, Toolset())
         except ItemError as error:
             return error.reason
         finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 from duel.conversation.model import Session
 from duel.sources.mining.normalize import normalize
-from duel.sources.mining.sweep import Mine, MinedSession, SessionChoice
+from duel.sources.mining.sweep import Mine, MinedSession
 from duel.sources.sessions import session_formats
 
 
@@ -77,7 +77,7 @@ SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
 def mined(place: Path, format: str = "", **options: Any) -> tuple[Mine, list[MinedSession]]:
-    mine = Mine([str(place)], SessionChoice(min_turns=0), format=format, commits=False, **options)
+    mine = Mine([str(place)], min_turns=0, format=format, commits=False, **options)
     return mine, list(mine.sessions())
 
 

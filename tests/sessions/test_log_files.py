@@ -14,7 +14,6 @@ import pytest
 from duel.conversation import text_actions
 from duel.exports import trajectories
 from duel.registry import Registry
-from duel.sources.mining.sweep import Ticker, first_words
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, figures, mined, write_lines
 from tests.sessions.test_public_shapes import SHAPES
@@ -242,30 +241,6 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
 def test_every_dialect_finds_nothing_in_prose() -> None:
     for name, dialect in text_actions.DIALECTS.items():
         assert dialect.find("I think that [this] {is} fine; f(x) = 1.", 1) is None, name
-
-
-def test_progress_is_said_after_two_seconds_and_then_ever_more_rarely(capsys: pytest.CaptureFixture[str]) -> None:
-    moments = iter([0.0, 1.0, 2.5, 3.0, 4.5])
-    tell = Ticker(lambda: next(moments))
-    for number in range(4):
-        tell(f"at {number}")
-    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["1", "3"]
-
-
-@pytest.mark.parametrize(
-    ("task", "words"),
-    [
-        ("<uploaded_files>\n/r\n</uploaded_files>\n<issue>\nIt is slow.\n</issue>\nPlease", "It is slow."),
-        ("We solve the following issue:\nISSUE:\nA crash\nin x.py", "A crash in x.py"),
-        ("<issue>Consider the following PR description:\nA method name</issue>", "A method name"),
-        ("Please solve this issue: \nGitHub Issue: it fails", "GitHub Issue: it fails"),
-        ("<system-reminder>be nice</system-reminder>Fix\nit.", "Fix it."),
-        ("<ide_file>a.py</ide_file>", "<ide_file>a.py</ide_file>"),
-        ("", ""),
-    ],
-)
-def test_a_dry_run_shows_the_tasks_own_words_and_not_the_harnesss(task: str, words: str) -> None:
-    assert first_words(task) == words
 
 
 def test_a_log_behind_many_broken_lines_is_still_told_by_its_format(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from duel.conversation.model import Session
 from duel.sources.mining.scrubbing import SessionScrubber
-from duel.sources.mining.sweep import Mine, SessionChoice, seconds_of
+from duel.sources.mining.sweep import Mine, seconds_of
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 
@@ -150,7 +150,7 @@ def test_no_commit_is_taken_that_is_not_the_sessions(logs: Path, repository: Pat
         write_lines(logs / f"{number}.jsonl", json.loads(lines))
     shutil.rmtree(places["no repository"] / ".git")
     shutil.rmtree(places["gone"])
-    mined = list(Mine([], SessionChoice()).sessions())
+    mined = list(Mine([]).sessions())
     assert [found.commit is not None for found in mined] == [False, False, False, False, True]
 
 
@@ -227,7 +227,7 @@ def test_one_can_choose_by_age_project_length_outcome_and_recovery(logs: Path) -
     write_lines(logs / "short.jsonl", short.lines)
 
     def taken(limit: int = 0, **wanted: Any) -> set[str]:
-        return {found.trajectory.task for found in Mine([], SessionChoice(**wanted), limit=limit).sessions()}
+        return {found.trajectory.task for found in Mine([], limit=limit, **wanted).sessions()}
 
     assert taken() == {"Old", "Young", "Short"}
     assert taken(not_before=datetime(2026, 3, 1, tzinfo=UTC).timestamp()) == {"Young"}
@@ -334,7 +334,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(
         return listed(path)
 
     monkeypatch.setattr("os.scandir", scandir)
-    mine = Mine([str(logs)], SessionChoice())
+    mine = Mine([str(logs)])
     assert len(list(mine.sessions())) == 1
     assert [(row["file"], row["reason"]) for row in mine.account.dropped] == [("closed", "unreadable")]
 

@@ -16,7 +16,7 @@ from duel.errors import SourceError, UserError
 from duel.exports import formats, recovery, trajectories
 from duel.exports.example import each_turn
 from duel.sources import rollouts
-from duel.sources.mining.sweep import Mine, SessionChoice
+from duel.sources.mining.sweep import Mine
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import write_lines
 
@@ -48,7 +48,7 @@ def turn(command: str) -> str:
 
 def test_the_same_three_rows_are_three_for_mine_and_for_export(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "rows.jsonl", SHARED)
-    mine = Mine([str(path)], SessionChoice(), commits=False)
+    mine = Mine([str(path)], commits=False)
     sessions = [found.trajectory.session for found in mine.sessions()]
     [loaded] = trajectories.load(str(path), tmp_path)
     assert (len(sessions), len(loaded.examples), loaded.dropped) == (3, 3, [])
@@ -90,7 +90,7 @@ def test_prompt_mine_and_export_read_what_todays_libraries_write(column: pa.Arra
     [rollout] = rollouts.read(path, path.name)
     assert (rollout.instance_id, rollout.repo) == ("acme__tool-1", "acme/tool")
     assert [message.content for message in rollout.messages()] == [message["content"] for message in CONVERSATION]
-    [found] = Mine([str(path)], SessionChoice(), commits=False).sessions()
+    [found] = Mine([str(path)], commits=False).sessions()
     assert found.trajectory.turns == 2
     [loaded] = trajectories.load(str(path), tmp_path)
     assert [m.content for m in loaded.examples[0].messages] == [message["content"] for message in CONVERSATION]

@@ -8,10 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from duel.offline import endpoint
-from duel.offline.loopback import StandIn
 from duel.records import ChangedFile, Commit, Message, Prompt, Source
 from duel.workspace import Workspace
+from tests.offline.watched import StandIn, endpoint
 
 SYSTEM = "Reply with a THOUGHT and exactly one bash block.\n\n```bash\n<command>\n```"
 MODELS = """

@@ -11,11 +11,11 @@ import pytest
 
 from duel import cli
 from duel.calls.ledger import Ledger
-from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline.faults import endpoint
+from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS
 
 BUNDLED = folder()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from duel import candidates, fence
-from duel.offline.loopback import StandIn
 from duel.records import Answer, Message
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS, commit, prompt
 from tests.stages.test_king import answers
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]

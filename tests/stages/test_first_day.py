@@ -10,10 +10,10 @@ import pytest
 
 from duel import cli, settings
 from duel.errors import SettingsError
-from duel.offline import endpoint
 from duel.offline.sample import folder
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import endpoint
 from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]

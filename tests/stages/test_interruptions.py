@@ -12,12 +12,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from duel.offline import endpoint
-from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.reporting import tally
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished, ended, forked_command
+from tests.offline.watched import StandIn, endpoint
 from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]

@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from duel import candidates
-from duel.offline.loopback import StandIn
 from duel.records import Answer
 from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline.faults import endpoint
+from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS, prompt
 
 Script = Callable[..., Finished]

@@ -10,10 +10,10 @@ import pytest
 
 from duel.file_sums import Snapshot
 from duel.judging import held_case
-from duel.offline.loopback import StandIn
 from duel.records import Answer
 from duel.workspace import BUCKETS, Workspace
 from tests.conftest import Finished
+from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS, prompt
 
 Script = Callable[..., Finished]

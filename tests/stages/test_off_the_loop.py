@@ -11,10 +11,10 @@ import pytest
 
 from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
-from duel.offline import endpoint
 from duel.stages import challenger
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import endpoint
 from tests.stages.conftest import SETTINGS
 from tests.stages.test_king import answers
 

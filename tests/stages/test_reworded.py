@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from duel.offline import endpoint
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import endpoint
 from tests.stages.test_king import answers
 
 # The pull request of `commit(1)` alone knows `case_1` and `splitlines()`; nothing in the history names either.

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from duel.offline import endpoint, rules
-from duel.offline.loopback import StandIn
+from duel.offline import rules
 from duel.records import Answer
 from duel.workspace import Workspace
 from tests.conftest import Finished
+from tests.offline.watched import StandIn, endpoint
 from tests.stages.conftest import SETTINGS
 from tests.stages.test_king import answers
 

@@ -14,12 +14,11 @@ import pytest
 
 from duel import cli, command, settings
 from duel.bookkeeping import Result
-from duel.offline import endpoint
-from duel.offline.loopback import StandIn
 from duel.offline.sample import folder
 from duel.stages import export, king, validate, whole
 from duel.workspace import BUCKETS, Workspace
 from tests.conftest import ROOT, Finished
+from tests.offline.watched import StandIn, endpoint
 from tests.stages.conftest import SETTINGS
 
 Script = Callable[..., Finished]

@@ -106,7 +106,7 @@ class Standing:
 
 
 class BatchProvider(Protocol):
-    """The shape in which one kind of provider takes batches. Whatever asks raises LinkFailed."""
+    """The shape in which one kind of provider takes batches. Whatever asks raises NoAnswer."""
 
     most_requests: int
     most_bytes: int

@@ -13,9 +13,10 @@ import aiohttp
 import orjson
 
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import MOST_RESULT_BYTES, Link, LinkFailed, identity, rows_of, too_large
+from duel.calls.batches.batch_link import MOST_RESULT_BYTES, Link, identity, rows_of
 from duel.calls.batches.batch_rows import Batch, Standing
 from duel.calls.failures import Failure, Meaning, broken_reply, from_error_object, from_status
+from duel.calls.transport import NoAnswer
 from duel.calls.wire import Completion, mapping, string
 from duel.calls.wire import read as read_reply
 
@@ -135,10 +136,10 @@ class OpenRouterInline(OpenAIFiles):
                 if file.tell() > MOST_RESULT_BYTES:
                     break
                 answer, name = await link.ask("GET", path, params={"cursor": cursor}), "data"
-        raise LinkFailed(too_large(path, MOST_RESULT_BYTES))
+        raise NoAnswer(broken_reply("too-large", f"{path} has over {MOST_RESULT_BYTES:,} bytes"))
 
     async def cancel(self, link: Link, batch: Batch) -> None:
-        raise LinkFailed(Failure("unsupported", Meaning.RUN, "this provider has no way to cancel a batch"))
+        raise NoAnswer(Failure("unsupported", Meaning.RUN, "this provider has no way to cancel a batch"))
 
 
 class AnthropicMessages:

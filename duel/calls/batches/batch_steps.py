@@ -13,15 +13,15 @@ from pathlib import Path
 
 from duel.calls import prices
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link, LinkFailed
-from duel.calls.batches.batch_rows import CANCELED, UNREADABLE, Batch, BatchAsked, BatchProvider, BatchRows, Standing
+from duel.calls.batches.batch_link import Link
+from duel.calls.batches.batch_rows import CANCELED, UNREADABLE, Batch, BatchAsked, BatchRows, Standing
 from duel.calls.client import larger_budget
 from duel.calls.failures import Failure, Meaning
 from duel.calls.ledger import CUT, now_in_utc
 from duel.calls.request import Reply
 from duel.calls.route import Route
 from duel.calls.run_summary import Summary
-from duel.calls.transport import MAX_REPLY_BYTES
+from duel.calls.transport import MAX_REPLY_BYTES, NoAnswer
 from duel.calls.wire import Completion, parse_json
 from duel.command import say
 from duel.errors import EndpointError, SettingsError, printable
@@ -31,8 +31,6 @@ from duel.settings import Settings
 AT_ONCE = 200
 # After its deadline a batch is canceled; so much later it is given up, canceled or not.
 GRACE_S = 3600.0
-# Results that are not there, and will not be.
-GONE = frozenset({404, 410})
 # An answer that makes no sense may be a proxy's; results that made none so often never will.
 TRIES_TO_FETCH = 3
 # The whole batch was refused because too much waits at the provider already: it goes again later.
@@ -41,7 +39,7 @@ _FULL = re.compile(r"(?i)token.?limit|enqueued|too many|rate.?limit|queue")
 
 @dataclass
 class Passage:
-    """The steps of the batches at one endpoint."""
+    """The steps of the batches at one endpoint. Each raises NoAnswer, EndpointError or SettingsError."""
 
     rows: BatchRows
     link: Link
@@ -53,8 +51,8 @@ class Passage:
     """Times that the results of a batch made no sense, by its id."""
 
     async def step(self, batch: Batch) -> bool:
-        """Go as far as possible now; True once the batch is done. Raises LinkFailed, EndpointError, SettingsError."""
-        shape = self._shape(batch)
+        """Go as far as possible now; True once the batch is done."""
+        self._check(batch)
         if not batch.known_there:
             try:
                 batch = await self._hand_in(batch)
@@ -63,8 +61,8 @@ class Passage:
                 self._forget(batch)
                 return True
         try:
-            standing = await shape.look(self.link, batch)
-        except LinkFailed as error:
+            standing = await PROVIDERS[batch.provider].look(self.link, batch)
+        except NoAnswer as error:
             if error.failure.status != 404:
                 raise
             return self._done(batch, "gone", "gone")
@@ -74,34 +72,32 @@ class Passage:
             say(f"batch {batch.id}: {batch.model}, {printable(shown, 100)}")
         if standing.ended:
             return await self._bring(batch, standing)
-        over_s = self._over_s(batch)
-        if over_s > GRACE_S:
+        if self._over_s(batch) > GRACE_S:
             return self._done(batch, "deadline", "deadline")
-        if over_s > 0 and not standing.status.startswith("cancel"):
+        if self._over_s(batch) > 0 and not standing.status.startswith("cancel"):
             say(f"batch {batch.id} is past `deadline_h`: it is canceled")
-            await shape.cancel(self.link, batch)
+            await PROVIDERS[batch.provider].cancel(self.link, batch)
         return False
 
     async def cancel(self, batch: Batch) -> None:
-        """Have a batch end; what is done by then comes with the next step. Raises LinkFailed, SettingsError."""
-        shape = self._shape(batch)
+        """Have a batch end; what is done by then comes with the next step."""
+        self._check(batch)
         if batch.state == "creating":
             batch = await self._found(batch)
         if batch.known_there:
-            await shape.cancel(self.link, batch)
+            await PROVIDERS[batch.provider].cancel(self.link, batch)
         else:
             self._forget(batch)
 
-    def _shape(self, batch: Batch) -> BatchProvider:
+    def _check(self, batch: Batch) -> None:
         if batch.address != self.route.provider.name:
             hint = "set the address back, or forget the batch with `duel batches --cancel`"
             what, now = "a batch runs at another endpoint", self.route.provider.name
             raise SettingsError(what, where=batch.address, value=now, hint=hint)
-        return PROVIDERS[batch.provider]
 
     async def _hand_in(self, batch: Batch) -> Batch:
         """Upload and create what is not; a batch that may be there already is looked for first."""
-        shape = self._shape(batch)
+        shape = PROVIDERS[batch.provider]
         try:
             if batch.state == "written":
                 batch = self.rows.set(batch, file=await shape.upload(self.link, batch), state="uploaded")
@@ -109,35 +105,35 @@ class Passage:
                 batch = await self._found(batch)
             else:
                 batch = self.rows.set(batch, state="creating")
-            if batch.known_there:
-                return batch
-            return self.rows.set(batch, batch=await shape.create(self.link, batch), state="created")
-        except LinkFailed as error:
+            if not batch.known_there:
+                batch = self.rows.set(batch, batch=await shape.create(self.link, batch), state="created")
+            return batch
+        except NoAnswer as error:
             # It has refused, and will again.
             if error.failure.meaning in (Meaning.RUN, Meaning.ITEM) and 400 <= error.failure.status < 500:
                 self._forget(batch)
-                raise refused(batch, error.failure.told) from None
+                raise _refusal(batch, error.failure.told) from None
             raise
 
     async def _found(self, batch: Batch) -> Batch:
         """`batch`, as `found` where the provider lists it although nobody recorded that it was created."""
         taken = {row.batch for row in self.rows.all()} | set(batch.others.split())
-        found = await self._shape(batch).find(self.link, batch, taken)
+        found = await PROVIDERS[batch.provider].find(self.link, batch, taken)
         return self.rows.set(batch, batch=found, state="found") if found else batch
 
     # -- results -------------------------------------------------------------------------------------------------------
 
     async def _bring(self, batch: Batch, standing: Standing) -> bool:
         """Take in the results of a batch that has ended, however it ended: what it did is paid for."""
-        folder = Path(batch.path).parent
-        unreadable = ""
+        folder, lacking = Path(batch.path).parent, f"no result ({standing.status})"
         try:
-            await self._shape(batch).fetch(self.link, batch, standing, folder)
-        except LinkFailed as error:
+            await PROVIDERS[batch.provider].fetch(self.link, batch, standing, folder)
+        except NoAnswer as error:
             self._malformed[batch.id] += error.failure.kind == "malformed"
             if error.failure.kind == "too-large" or self._malformed[batch.id] >= TRIES_TO_FETCH:
-                unreadable = printable(error.failure.told, 200)
-            elif self._over_s(batch) > GRACE_S and error.failure.status in GONE:
+                lacking = f"{UNREADABLE}: {printable(error.failure.told, 200)}"
+                say(f"batch {batch.id}: {lacking}; what is lacking is asked at once")
+            elif self._over_s(batch) > GRACE_S and error.failure.status in (404, 410):
                 return self._done(batch, "gone", "gone")
             else:
                 raise
@@ -146,27 +142,24 @@ class Passage:
             found = self.absorb(batch, path)
             known, strange = known + found[0], strange + found[1]
             path.unlink()
-        if unreadable:
-            say(f"batch {batch.id}: {unreadable}; what is lacking is asked at once")
-            return self._done(batch, standing.status, f"{UNREADABLE}: {unreadable}")
-        if strange and not known and batch.state == "found":  # by its size alone, and it is another's
-            return self._is_not(batch, "creating")
-        if standing.status == "failed" and not known:
-            if _FULL.search(standing.why):
-                say(f"batch {batch.id} waits: {printable(standing.why, 200)}")
-                return self._is_not(batch, "written")
+        nothing = not known and not lacking.startswith(UNREADABLE)
+        if nothing and strange and batch.state == "found":  # by its size alone, and it is another's
+            return self._is_not(batch, state="creating")
+        if nothing and standing.status == "failed" and _FULL.search(standing.why):
+            say(f"batch {batch.id} waits: {printable(standing.why, 200)}")
+            return self._is_not(batch, state="written", file="")
+        if nothing and standing.status == "failed":
             self._forget(batch)
-            raise refused(batch, standing.why or "the batch failed")
-        if strange and not known:  # another one would be paid for in vain as well
-            self._done(batch, standing.status, "no request is named")
-            raise refused(batch, f"none of its {strange:,} results names a request")
+            raise _refusal(batch, standing.why or "the batch failed")
         by_user = standing.status.startswith("cancel") and self._over_s(batch) <= 0
-        return self._done(batch, standing.status, CANCELED if by_user else f"no result ({standing.status})")
+        self._done(batch, standing.status, CANCELED if by_user and not lacking.startswith(UNREADABLE) else lacking)
+        if nothing and strange:  # another one would be paid for in vain as well
+            raise _refusal(batch, f"none of its {strange:,} results names a request")
+        return True
 
-    def _is_not(self, batch: Batch, state: str) -> bool:
-        """What the provider has under this id is not the batch, which goes on from `state`."""
-        file = {"file": ""} if state == "written" else {}
-        self.rows.set(batch, state=state, batch="", others=f"{batch.others} {batch.batch}".strip(), **file)
+    def _is_not(self, batch: Batch, **goes_on: str) -> bool:
+        """What the provider has under this id is not the batch."""
+        self.rows.set(batch, batch="", others=f"{batch.others} {batch.batch}".strip(), **goes_on)
         return False
 
     def _over_s(self, batch: Batch) -> float:
@@ -216,25 +209,21 @@ class Passage:
         Path(batch.path).unlink(missing_ok=True)
 
 
-def refused(batch: Batch, why: str) -> EndpointError:
-    return EndpointError(
-        "the provider takes no such batch",
-        where=f"{batch.address} ({batch.provider})",
-        value=why,
-        hint="[batch] provider names the shape in which it takes batches; without --batch calls go out at once",
-    )
+def _refusal(batch: Batch, why: str) -> EndpointError:
+    hint = "[batch] provider names the shape in which it takes batches; without --batch calls go out at once"
+    where = f"{batch.address} ({batch.provider})"
+    return EndpointError("the provider takes no such batch", where=where, value=why, hint=hint)
 
 
 def _lines(path: Path) -> Iterator[dict[str, object]]:
     """The objects in a file of results; a damaged line, or one that no reply fills, is a missing result."""
     with path.open("rb") as file:
         while line := file.readline(MAX_REPLY_BYTES):
-            if not line.endswith(b"\n") and len(line) == MAX_REPLY_BYTES:
-                while (more := file.readline(MAX_REPLY_BYTES)) and not more.endswith(b"\n"):
-                    pass
-                continue
+            whole = line.endswith(b"\n") or len(line) < MAX_REPLY_BYTES
+            while not line.endswith(b"\n") and len(line) == MAX_REPLY_BYTES:
+                line = file.readline(MAX_REPLY_BYTES)
             try:
-                row = parse_json(line)
+                row = parse_json(line) if whole else None
             except ValueError:
                 continue
             if isinstance(row, dict):

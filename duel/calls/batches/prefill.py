@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link, LinkFailed
+from duel.calls.batches.batch_link import Link
 from duel.calls.batches.batch_rows import BY_FILE, FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchRows
 from duel.calls.batches.batch_steps import Passage
 from duel.calls.client import MOST_RAISE, Client
@@ -22,6 +22,7 @@ from duel.calls.request import Reply, Request
 from duel.calls.route import Role, Route
 from duel.calls.run_summary import Summary
 from duel.calls.runner import Ask, Job, Pending, drive_async
+from duel.calls.transport import NoAnswer
 from duel.calls.wire import encode
 from duel.command import say
 from duel.errors import EndpointError, UserError
@@ -76,7 +77,7 @@ async def drive_by_batch(
 
 async def bring_home(rows: BatchRows, route: Route, settings: Settings, summary: Summary, running: list[Batch]) -> None:
     """Wait until every batch of `running` is done and what it brought is in the ledger."""
-    wait, troubles = settings.batch.poll_s, 0
+    wait, unreached = settings.batch.poll_s, 0
     try:
         async with Link(route.provider, route.connect_timeout_s) as link:
             passage = Passage(rows, link, route, settings, summary)
@@ -84,22 +85,21 @@ async def bring_home(rows: BatchRows, route: Route, settings: Settings, summary:
                 still = []
                 for batch in running:
                     try:
-                        done = await passage.step(batch)
-                    except LinkFailed as error:
-                        done, troubles = False, troubles + 1
-                        say(f"batch {batch.id}: {error.failure.told}; it is looked at again")
-                        if not batch.status and troubles >= FIRST_TRIES and not link.reached:
-                            what = "the provider of batches cannot be reached"
+                        done, unreached = await passage.step(batch), -1
+                    except NoAnswer as error:
+                        told, done = error.failure, False
+                        unreached = unreached + 1 if told.unsent and unreached >= 0 else -1
+                        say(f"batch {batch.id}: {told.told}; it is looked at again")
+                        if not batch.status and unreached >= FIRST_TRIES:
                             hint = "is the address right? What was written waits: run the same command again"
-                            raise EndpointError(
-                                what, where=batch.address, value=error.failure.told, hint=hint
-                            ) from None
+                            what = "the provider of batches cannot be reached"
+                            raise EndpointError(what, where=batch.address, value=told.told, hint=hint) from None
                     if not done:
                         still += rows.all("id = ?", batch.id)
-                wait = settings.batch.poll_s if len(still) < len(running) else wait
+                if len(still) < len(running):
+                    wait = settings.batch.poll_s
                 running = still
-                if running:
-                    await asyncio.sleep(wait)
+                await asyncio.sleep(wait if running else 0)
                 wait = min(wait * SLOWER, SLOWEST * settings.batch.poll_s)
     except asyncio.CancelledError:
         say(f"{len(running):,} batches go on at the provider: run the same command again to take in what they bring")

@@ -5,7 +5,6 @@ What a trainer tokenizes of a row (`sequences`) is the conversation, and its sec
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from duel.conversation import dialogue
@@ -80,13 +79,16 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Example], Any]]] = {
 """What a column may be: its kind, and how it is made of an example."""
 
 
-def _write(made: Mapping[str, Callable[[Example], Any]], one: Example) -> Row:
-    return {**base.provenance(one), **{column: make(one) for column, make in made.items()}}
+def _register(name: str, told: Mapping[str, Any]) -> None:
+    made = {column: COLUMNS[key] for column, key in told["columns"].items()}
+
+    def write(one: Example) -> Row:
+        return {**base.provenance(one), **{column: make(one) for column, (_, make) in made.items()}}
+
+    kinds = {column: kind for column, (kind, _) in made.items()}
+    base.add(name, write, read, _alternating if told.get("alternating") else _chat, kinds)
 
 
 for _name, _told in base.tables().items():
     if "columns" in _told:
-        _made = {column: COLUMNS[key] for column, key in _told["columns"].items()}
-        _kinds = {column: kind for column, (kind, _) in _made.items()}
-        _writer = partial(_write, {column: make for column, (_, make) in _made.items()})
-        base.add(_name, _writer, read, _alternating if _told.get("alternating") else _chat, _kinds)
+        _register(_name, _told)

@@ -1,5 +1,17 @@
-"""Figures of the verdict: margin, bounds, power, outcomes, buckets, other thresholds."""
+"""Figures of the verdict: margin, bounds, power, outcomes, buckets, and what a score would be worth on a second look.
 
+A score is a measurement with noise. Its reliability r is the correlation of two such measurements:
+
+`orders`   two halves of one panel, one order each, correlate at h; the whole then has r = 2h / (1 + h) before the same
+           panel on fresh replies (Spearman 1910; Brown 1910)
+`judges`   k judges that correlate at c in the mean make r = k c / (1 + (k - 1) c) before another panel of that size
+
+On a second look a turn of score s is expected at m + r (s - m), m the mean of all turns: the best turns fall furthest.
+Around it lies e(s) sqrt(1 + r), where e(s) is the error of scores near s: orders, or judges, that differ within a turn.
+Scores near 0 and 100 err less than those between, so one error for all would tell too few turns final again.
+"""
+
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,17 +19,18 @@ import numpy as np
 
 from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
-from duel.judging.columns import MISSING, Floats
+from duel.judging.columns import MISSING, Columns, Floats
 from duel.judging.evidence import FIGURES, Evidence
-from duel.judging.scoring import VoteTable
+from duel.judging.scoring import VoteTable, correlation, mean
 from duel.judging.statistics import Clusters, finite
-from duel.judging.verdict_figures import bias
-from duel.records import Bound, NoiseFloor, Thresholds, WhatIf
+from duel.judging.verdict_figures import panel_tables
+from duel.records import Bound, Canary, JudgeMoved, NoiseFloor, Repeats, Thresholds, WhatIf
 from duel.settings import Settings
 
 # What the what-if tables try beside the settings' own values.
 WHAT_IF_FINAL = (70.0, 75.0, 80.0, 85.0, 90.0)
 WHAT_IF_DEFEAT = (50.0, 55.0, 60.0, 66.0, 70.0)
+BIN = 10.0  # points
 
 
 @FIGURES.register("certainty")
@@ -27,10 +40,10 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     duel, report, scores = settings.duel, settings.report, evidence.scores
     turns, units, other = len(evidence.columns), evidence.units, evidence.other_units
     own = Bound(clusters=units.count, se=bounds.error, lcb=bounds.studentized, lcb_t=bounds.t)
-    tally = bias.tally(bias.outcomes(evidence.table.deltas, settings.judge.tie_band))
+    tally = panel_tables.tally(panel_tables.outcomes(evidence.table.deltas, settings.judge.tie_band))
     over_all = detectable = needed = None
     if case.ineligible is not None and len(case.ineligible):  # some were judged that cannot be kept
-        table = VoteTable.of(evidence.columns.joined(case.ineligible), settings)
+        table = VoteTable.of(Columns.stacked(evidence.columns, case.ineligible), settings)
         all_units = Units.of(table.columns, table.parsed, units.by)
         over_all = bound(table.deltas, table.parsed, all_units, settings, evidence.level)
     if bounds.error and bounds.quantile is not None and bounds.mean is not None:
@@ -121,4 +134,97 @@ def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
         real_margin=finite(2 * real.challenger_score() - 100) if real.parsed.any() else None,
         final_share=float(final.mean()) if len(final) else None,
         flip_rate=dict(zip(table.judges, map(finite, agreement.flips(table)[1]), strict=True)),
+    )
+
+
+@FIGURES.register("repeats")
+def second_look(evidence: Evidence) -> dict[str, Any]:
+    """Reliability and what it means for the turns of `final/`, and how far an attack moves each judge."""
+    table, final_min = evidence.panel, evidence.settings.report.final_min
+    scores = table.standings.scores[table.parsed]
+    orders, judges = reliability(table)
+    final = scores[scores >= final_min]
+    center, spread = (float(scores.mean()), float(scores.std())) if len(scores) else (math.nan, math.nan)
+    fresh = np.array([evidence.case.confirmed[str(f)] for f in evidence.columns.files if f in evidence.case.confirmed])
+    known: dict[str, float] = {}
+    for name, r, noise in zip(("same", "other"), (orders, judges), errors(table), strict=True):
+        if len(final) and np.isfinite(r):
+            expected = center + r * (final - center)
+            spread_there = np.sqrt((1 + r) * near(scores, noise)[scores >= final_min])
+            known[f"expected_{name}"] = float(expected.mean())
+            # The chance of each turn to reach `final_min` again.
+            again = [
+                0.5 * math.erfc((final_min - e) / (s * math.sqrt(2))) if s > 0 else float(e >= final_min)
+                for e, s in zip(expected.tolist(), spread_there.tolist(), strict=True)
+            ]
+            known[f"again_{name}"] = float(np.mean(again))
+    repeats = Repeats(
+        turns=len(scores),
+        reliability_orders=finite(orders),
+        reliability_judges=finite(judges),
+        mean=finite(center),
+        spread=finite(spread),
+        final=len(final),
+        final_mean=float(final.mean()) if len(final) else None,
+        confirmed=len(fresh) or None,
+        confirmed_mean=float(fresh.mean()) if len(fresh) else None,
+        confirmed_share=float((fresh >= final_min).mean()) if len(fresh) else None,
+        **known,
+    )
+    return {"repeats": repeats, "canary": canary(evidence)}
+
+
+def reliability(table: VoteTable) -> tuple[float, float]:
+    """(before the same panel on fresh replies, before another panel of the same size); NaN where it cannot be told."""
+    halves = mean(np.where(table.counts[..., None], table.vote_values, np.nan), axis=1)
+    half = correlation(halves[:, 0], halves[:, 1])
+    judges = len(table.judges)
+    shared = agreement.mean_correlation(agreement.pair_correlations(table.turn_values)) if judges > 1 else math.nan
+    parts = ((max(half, 0.0), 2), (max(shared, 0.0), judges))  # Spearman and Brown; max() keeps NaN in first place
+    orders, others = (times * one / (1 + (times - 1) * one) for one, times in parts)
+    return orders, others
+
+
+def errors(table: VoteTable) -> tuple[Floats, Floats]:
+    """For each parsed turn the error variance of its score in points squared, from its orders and from its judges."""
+    votes = np.where(table.counts[..., None], table.vote_values, np.nan)[table.parsed]
+    number = table.counts[table.parsed].sum(1)
+    gaps = votes[..., 0] - votes[..., 1]
+    gaps = gaps - mean(gaps, axis=0)  # a judge's lean to the reply shown first is no noise
+    orders = 100**2 * np.nansum(gaps**2, axis=1) / 4 / number**2
+    values = table.turn_values[table.parsed]
+    spread = np.nansum((values - mean(values, axis=1)[:, None]) ** 2, axis=1)
+    return orders, 100**2 * spread / np.maximum(number - 1, 1) / number
+
+
+def near(scores: Floats, variance: Floats) -> Floats:
+    """(T,): the mean of `variance` over turns whose score lies within half a BIN."""
+    order = np.argsort(scores, kind="stable")
+    ranked, sums = scores[order], np.concatenate([[0.0], np.cumsum(variance[order])])
+    low, high = np.searchsorted(ranked, scores - BIN / 2), np.searchsorted(ranked, scores + BIN / 2, side="right")
+    return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def canary(evidence: Evidence) -> Canary | None:
+    """How far each judge prefers the king with an attack added to the very same king without."""
+    found = evidence.case.canary
+    if found is None or not len(found):
+        return None
+    table, kinds = VoteTable.of(found, evidence.settings), np.array(evidence.case.attacks)
+    wins = agreement.winner(table.turn_values)
+    return Canary(
+        turns=len(found),
+        judges=[
+            JudgeMoved(
+                judge=judge,
+                turns=int(np.isfinite(wins[:, place]).sum()),
+                margin=finite(200 * (mean(table.turn_values[:, place], axis=0) - 0.5)),
+                moved=int((wins[:, place] == 1).sum()),
+                by_attack={
+                    str(kind): finite(200 * (mean(table.turn_values[kinds == kind, place], axis=0) - 0.5))
+                    for kind in np.unique(kinds)
+                },
+            )
+            for place, judge in enumerate(table.judges)
+        ],
     )

@@ -1,21 +1,52 @@
-"""Figures of the verdict that are read off the votes: judges, dimensions, pairs of judges, spending, attempts."""
+"""Figures of the verdict that are read off the votes: judges, dimensions, spending, attempts, and biases.
 
+A bias is what a panel should not look at and sometimes does: length, who wrote a reply, who chose it.
+"""
+
+import math
+import re
 from collections import Counter
+from functools import cache
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from duel.judging import agreement
-from duel.judging.columns import TOKENS, Floats
+from duel.judging.bounds import length_difference
+from duel.judging.columns import TOKENS, Columns, Floats
 from duel.judging.evidence import FIGURES, Evidence
-from duel.judging.scoring import VoteTable, mean
+from duel.judging.scoring import VoteTable, correlation, mean
 from duel.judging.statistics import finite
-from duel.judging.verdict_figures import bias
-from duel.records import DIMENSIONS, Asked, Attempts, JudgeFigures, JudgePair, MetricFigures
+from duel.records import (
+    DIMENSIONS,
+    Asked,
+    Attempts,
+    FamilyBias,
+    JudgeFigures,
+    JudgePair,
+    LengthBias,
+    LengthBin,
+    MetricFigures,
+)
 
 STAND_IN = "offline-stand-in/"
 NAMED_ATTEMPTS = 50
+# Edges of the length table: (challenger - opponent) / the longer of the two.
+LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)
+LENGTH_LABELS = (
+    "under half as long",
+    "25 to 50 % shorter",
+    "10 to 25 % shorter",
+    "about as long",
+    "10 to 25 % longer",
+    "25 to 50 % longer",
+    "over twice as long",
+)
+# Whoever chose a challenger for what it liked about it likes the same in the duel. Simulated with three judges whose
+# errors correlate as measured (0.35), the choosers' own score of the chosen is too high by 3.5 points of 100 at n = 4
+# and by 4.9 at n = 8, about log2(n) times 1.7; a single judge's by two to four times that (`bench/selection.py`).
+POINTS_A_DOUBLING = 1.7
 
 
 @FIGURES.register("judges and dimensions")
@@ -84,7 +115,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
         rows.append(
             JudgeFigures(
                 judge=judge,
-                family=bias.family(judge),
+                family=family(judge),
                 votes=cast,
                 parsed_votes=parsed,
                 parse_rate=parsed / cast if cast else None,
@@ -113,7 +144,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
 def spending(evidence: Evidence) -> dict[str, Any]:
     """Who took part, what was asked, what it cost (None where no price is known), who spoke to the judges."""
     columns, due = evidence.columns, evidence.panel.due
-    spent = columns if evidence.case.ineligible is None else columns.joined(evidence.case.ineligible)
+    spent = columns if evidence.case.ineligible is None else Columns.stacked(columns, evidence.case.ineligible)
     tokens = dict(zip(TOKENS, spent.tokens.sum((0, 1)).tolist(), strict=True))
     full, asked = int(due.sum()), int((columns.asked >= 0).sum())
     whole = ((columns.asked >= 0) | ~due).all((1, 2))
@@ -155,3 +186,106 @@ def spending(evidence: Evidence) -> dict[str, Any]:
 def _cost(costs: Floats) -> float | None:
     known = costs[np.isfinite(costs)]
     return float(known.sum()) if len(known) else None
+
+
+@FIGURES.register("biases")
+def biases(evidence: Evidence) -> dict[str, Any]:
+    """What length and family do to the votes, by length difference in characters and by who wrote both sides."""
+    table = evidence.table
+    share = length_difference(table.columns)
+    places = np.digitize(share, LENGTH_EDGES[1:-1])
+    outcome = outcomes(table.deltas, evidence.settings.judge.tie_band)
+
+    def longer_won(outcome: Floats) -> float | None:
+        """Among turns with a winner and unequal lengths, how often the longer reply won."""
+        told = (share != 0) & np.isfinite(outcome) & (outcome != 0)
+        return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else None
+
+    length = LengthBias(
+        longer_won=longer_won(outcome),
+        correlation=finite(correlation(share, table.deltas)),
+        by_judge={
+            judge: longer_won(agreement.winner(table.turn_values[:, at])) for at, judge in enumerate(table.judges)
+        },
+        bins=[
+            LengthBin(
+                label=label,
+                low=LENGTH_EDGES[place],
+                high=LENGTH_EDGES[place + 1],
+                score=finite(100 * (mean(table.deltas[places == place], axis=0) + 0.5)),
+                **tally(outcome[places == place]),
+            )
+            for place, label in enumerate(LENGTH_LABELS)
+        ],
+    )
+    return {"length_bias": length, "family_bias": family_bias(evidence.panel)}
+
+
+def outcomes(deltas: Floats, tie_band: float) -> Floats:
+    """1 won, 0 tied (|delta| within the band), -1 lost; NaN where a turn is not parsed."""
+    # Deltas are multiples of 1/300 or so; 1e-9 keeps a delta that is exactly the band inside it.
+    tied = np.abs(deltas) <= tie_band + 1e-9
+    return np.asarray(np.where(np.isnan(deltas), np.nan, np.where(tied, 0.0, np.sign(deltas))))
+
+
+def tally(outcome: Floats) -> dict[str, Any]:
+    """Turns, wins, ties and losses, and the win rate with ties for half."""
+    wins, ties, losses = (int((outcome == value).sum()) for value in (1, 0, -1))
+    turns = wins + ties + losses
+    rate = (wins + ties / 2) / turns if turns else None
+    return {"turns": turns, "wins": wins, "ties": ties, "losses": losses, "win_rate": rate}
+
+
+@cache
+def family(model: str) -> str:
+    """The house a model comes from: its vendor where the id names one, or the letters its name starts with."""
+    vendor, _, name = model.rpartition("/")
+    letters = re.match(r"[A-Za-z]+", name)
+    return (vendor.split("/")[-1] or (letters[0] if letters else name)).lower()
+
+
+def family_bias(table: VoteTable) -> list[FamilyBias]:
+    """Per judge and pair of writers: whether it wrote one side itself, and how its scores differ from the others'."""
+    columns = table.columns
+    families = [(family(king), family(c)) for king, c in zip(columns.opponents, columns.challengers, strict=True)]
+    rows = []
+    for pair in sorted(set(families)):
+        turns = np.array([own == pair for own in families])
+        for place, judge in enumerate(table.judges):
+            own = table.turn_values[turns, place]
+            others = mean(np.delete(table.turn_values[turns], place, axis=1), axis=1)
+            both = np.isfinite(own) & np.isfinite(others)
+            score, rest = (finite(100 * mean(values[both], axis=0)) for values in (own, others))
+            wrote = [side for side, writer in zip(("king", "challenger"), pair, strict=True) if writer == family(judge)]
+            rows.append(
+                FamilyBias(
+                    judge=judge,
+                    family=family(judge),
+                    king_family=pair[0],
+                    challenger_family=pair[1],
+                    own="both" if len(wrote) == 2 else wrote[0] if wrote else "neither",
+                    turns=int(both.sum()),
+                    score=score,
+                    others=rest,
+                    difference=None if score is None or rest is None else score - rest,
+                )
+            )
+    return rows
+
+
+@FIGURES.register("best-of-n")
+def best_of(evidence: Evidence) -> dict[str, Any]:
+    """Who chose among several candidates, and by how much that may make the score too high."""
+    settings, judges = evidence.settings, evidence.settings.judge.models
+    if settings.most_candidates == 1:
+        return {}
+    rows = [("candidates of a side", str(settings.most_candidates), f"chosen by {settings.generate.select}")]
+    if settings.choosers:
+        both = sum(model in settings.choosers for model in judges)
+        lead = POINTS_A_DOUBLING * math.log2(len(settings.writers("challenger"))) * both / len(judges)
+        alone = ", a single judge's by two to four times that" if len(judges) == 1 else ""
+        told = f"so much too high may the score be{alone}: no other judge was left"
+        meaning = told if both else "others judged the duel"
+        rows += [("choosers", ", ".join(settings.choosers), "the judges that chose")]
+        rows += [("winner's curse", f"{lead:.1f} points", meaning)]
+    return {"figures": {"best of n": [dict(zip(("what", "figure", "meaning"), row, strict=True)) for row in rows]}}

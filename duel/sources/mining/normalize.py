@@ -1,10 +1,9 @@
 """From a session to a trajectory in the dataset's shape: one reply, one thought, one bash block, one observation.
 
-Every tool call becomes a turn of its own with its shell form and its result, word for word; calls that were made in
-parallel follow each other. A reply without a call hands over to the person, where the session has calls at all; text
-that looks like an action nobody knows is none. The first call that has no faithful shell form ends the trajectory, and
-so does a hole in the log, with the reason: what comes after it builds on what cannot be shown. Thinking is left out
-unless asked for: it is often cut or sealed in the logs, and the agent's prose is what a later turn sees.
+Every tool call becomes a turn of its own; calls that were made in parallel follow each other. A reply without a call
+hands over to the person, where the session has calls at all; text that looks like an action nobody knows is none. The
+first call without a faithful shell form ends the trajectory, and so does a hole in the log: what comes after it builds
+on what cannot be shown.
 """
 
 import re
@@ -13,8 +12,8 @@ from dataclasses import dataclass, field
 
 from duel import prompts, turn
 from duel.conversation import text_actions
-from duel.conversation.model import IMAGE_LEFT_OUT, AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.values import joined
+from duel.conversation.model import IMAGE_LEFT_OUT, AgentReply, Lost, Said, Session
+from duel.conversation.values import joined, text
 from duel.sources.mining import shell_forms
 from duel.sources.mining.shell_forms import NoShellForm
 
@@ -24,8 +23,6 @@ _BASH_FENCE = re.compile(r"```(?:bash|mswea_bash_command)(?=[^\S\n]*$)", re.MULT
 
 @dataclass
 class MinedTrajectory:
-    """The part of a session that can be learned from, and why it ends where it ends."""
-
     session: Session
     messages: list[dict[str, str]] = field(default_factory=list)
     turns: int = 0  # assistant turns in `messages`
@@ -68,17 +65,10 @@ def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
     return trajectory
 
 
-def _below(folder: str, top: str) -> str | None:
-    """`folder` relative to `top`: "" at the top, None outside of it."""
-    folder, top = folder.rstrip("/"), top.rstrip("/")
-    return folder[len(top) + 1 :] if f"{folder}/".startswith(f"{top}/") else None
-
-
 class _Builder:
     def __init__(self, session: Session, thinking: bool) -> None:
         self.session, self.trajectory, self.thinking = session, MinedTrajectory(session), thinking
-        self.prose: list[str] = []
-        """Words of replies that made no turn of their own; the next turn's thought opens with them."""
+        self.prose: list[str] = []  # words of replies that made no turn of their own: the next turn opens with them
         self.handed_over = False
         self.acts = bool(session.calls)
 
@@ -98,17 +88,15 @@ class _Builder:
                 if call.result is not None and not is_last:
                     self.user(call.result)
             else:
-                self._called(call)
-
-    def _called(self, call: AgentCall) -> None:
-        call.prefix = _below(call.folder, self.session.top or self.session.folder)
-        command = shell_forms.shell_form(call)
-        if not any(self.prose) and isinstance(call.arguments.get("description"), str):
-            self.prose.append(call.arguments["description"])  # Claude Code's model says there what a command is for
-        self._turn(command)
-        if call.result is None:
-            raise NoShellForm("call without a result")
-        self.user(call.result)
+                folder, top = call.folder.rstrip("/"), (self.session.top or self.session.folder).rstrip("/")
+                call.prefix = folder[len(top) + 1 :] if f"{folder}/".startswith(f"{top}/") else None
+                command = shell_forms.shell_form(call)
+                if not any(self.prose):  # Claude Code's model says there what a command is for
+                    self.prose.append(text(call.arguments, "description"))
+                self._turn(command)
+                if call.result is None:
+                    raise NoShellForm("call without a result")
+                self.user(call.result)
 
     def _turn(self, command: str) -> None:
         thought = _BASH_FENCE.sub("```sh", joined(*(part.strip() for part in self.prose)))
@@ -134,8 +122,7 @@ class _Builder:
         self.trajectory.turns += 1
 
     def user(self, content: str) -> None:
-        last = self.trajectory.messages[-1:]
-        if last and last[0]["role"] == "user":
-            last[0]["content"] = joined(last[0]["content"], content)
-        else:
-            self.trajectory.messages.append({"role": "user", "content": content})
+        messages = self.trajectory.messages
+        if messages and messages[-1]["role"] == "user":
+            content = joined(messages.pop()["content"], content)
+        messages.append({"role": "user", "content": content})

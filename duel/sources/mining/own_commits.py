@@ -74,10 +74,9 @@ def repository(folder: str) -> LocalRepository | None:
 
 
 def following(session: Session, place: LocalRepository) -> OwnCommit | None:
-    """The first commit since the session's first edit that touches a file which it edited; None where there is none.
+    """The first commit since the session's first edit that touches a file which it edited, also one of the agent's own.
 
-    Commits that the agent made itself count. Merges and the repository's first commit, which has no state before it,
-    do not. Looked through: HEAD and the branch that the log names.
+    It is looked for from HEAD and the branch that the log names; merges and a repository's first commit do not count.
     """
     edits = [
         (call, path) for call in session.calls if call.result is not None and not call.is_error for path in _paths(call)
@@ -125,8 +124,8 @@ def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) ->
 
     names = _git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or ""
     changed = [name for name in names.split("\0") if name]
-    patch = diff([name for name in changed if not _TEST_PATH.search(name)])
-    test_patch = diff([name for name in changed if _TEST_PATH.search(name)])
+    tests = [name for name in changed if _TEST_PATH.search(name)]
+    patch, test_patch = diff([name for name in changed if name not in tests]), diff(tests)
     shown = _git(place.top, "show", "-s", "--no-color", "--format=%cI%n%B", sha)
     if shown is None or patch is None or test_patch is None:
         return None
@@ -139,10 +138,7 @@ def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) ->
 
 
 def spdx_of(text: str) -> str:
-    """The SPDX id of a license file, by the words that only it has; "" where none is known.
-
-    The more specific come first: the Lesser GPL names the GPL.
-    """
+    """The SPDX id of a license file, by the words that only it has, the more specific first; "" for an unknown one."""
     words = re.sub(r"\s+", " ", text[:_LOOKED_AT]).lower()
     telling = resources.files(__package__).joinpath("license_words.txt").read_text("utf-8")
     known = (line.split(": ", 1) for line in telling.splitlines())

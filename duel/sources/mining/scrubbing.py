@@ -1,7 +1,6 @@
 """What a session says of its person is taken out before anything is written: names, home folders, secrets, addresses.
 
-A name becomes the same word everywhere in a session, so that paths stay coherent: `/home/user/…`. The rules for secrets
-and e-mail addresses are those of `duel.audit.secrets`, as for everything that leaves the workspace.
+A name becomes the same word everywhere in a session, so that paths stay coherent: `/home/user/…`.
 """
 
 import getpass
@@ -26,7 +25,6 @@ _WORDS = frozenset(
     " runner self server shared src sort sum sync sys temp test tester tmp trace ubuntu user username usr var vagrant"
     " vscode web will work".split()
 )
-
 _NO_PERSON = _WORDS | {"staff", "wheel", "users"}
 
 

@@ -13,6 +13,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
@@ -44,21 +45,20 @@ class NoShellForm(Exception):
 def shell_form(call: AgentCall) -> str:
     if obstacle := call.obstacle or ("returns an image" if call.images else ""):
         raise NoShellForm(obstacle)
-    form = FORMS.get(call.name)
-    if form is None:
+    if (form := FORMS.get(call.name)) is None:
         raise NoShellForm(f"no shell form: {'MCP tool' if call.name.startswith('mcp__') else call.name[:40]}")
-    command = form(call).strip("\n")
+    command = _writable(form(call).strip("\n"))
     if not command.strip():
         raise NoShellForm("empty command")
-    _need_writable(command)
     if _FENCE_LINE.search(command):
         raise NoShellForm("code fence in the command")
     return command
 
 
-def _need_writable(content: str) -> None:
+def _writable(content: str) -> str:
     if _NO_SHELL_TEXT.search(content):
         raise NoShellForm("bytes that a shell cannot hold")
+    return content
 
 
 def _text(arguments: Mapping[str, Any], *names: str) -> str:
@@ -108,11 +108,6 @@ def _bash(call: AgentCall) -> str:
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
 
 
-def _keystrokes(call: AgentCall) -> str:
-    """What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh."""
-    return "\n".join(str(typed.get("keystrokes", "")).strip() for typed in tables(call.arguments.get("commands")))
-
-
 def _read(call: AgentCall) -> str:
     """The lines from `offset` (1-based), at most `limit` of them; Claude Code shows them with their numbers."""
     reader, path = "cat -n" * (call.name == "Read"), _word(_path(call))
@@ -124,7 +119,7 @@ def _read(call: AgentCall) -> str:
 
 
 def _glob(call: AgentCall) -> str:
-    """`find` with the same meaning: `**/` is any depth, `*` stays within one folder name."""
+    """`find` with the same meaning; bash's own `**`, which has it as well, where more than a name is told."""
     pattern, root = _text(call.arguments, "pattern"), _path(call, default=".")
     if pattern.startswith("/"):
         root, pattern = "/", pattern[1:]
@@ -135,24 +130,9 @@ def _glob(call: AgentCall) -> str:
     if parts in ([name], ["**", name]) and not set("{[\\") & set(name) and "**" not in name:
         within = " -maxdepth 1" if len(parts) == 1 else ""
         return f"find {_word(root)}{within} -type f -name {shlex.quote(name)}"
-    depth = 0
-
-    def translated(found: re.Match[str]) -> str:
-        nonlocal depth
-        part = found[0]
-        if found[1]:
-            return f"[^{found[1][1:]}]" if found[1][0] == "!" else f"[{found[1]}]"
-        depth += (part == "{") - (part == "}" and depth > 0)
-        simple = {"**/": "(.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(", "}": ")"}
-        return "|" if part == "," and depth else simple.get(part) or _escaped(part)
-
-    regex = re.sub(r"\*\*/?|\[(.[^\]]*)\]|.", translated, "/".join(parts), flags=re.DOTALL)
-    regex = shlex.quote(f"{_escaped(root.rstrip('/'))}/{regex}")
-    return f"find {_word(root)} -regextype posix-extended -type f -regex {regex}"
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)
+    told = re.sub(r"[^\w./*?\[\]{},!^-]", r"\\\g<0>", "/".join(parts))
+    script = f'for file in {_word(root.rstrip("/"))}/{told}; do [ -f "$file" ] && echo "$file"; done; true'
+    return f"bash -O globstar -O dotglob -c {shlex.quote(script)}"
 
 
 def _grep(call: AgentCall) -> str:
@@ -176,31 +156,20 @@ def _grep(call: AgentCall) -> str:
 
 
 def _write(call: AgentCall) -> str:
-    return _written(call, _text(call.arguments, "content", "file_text"))
-
-
-def _written(call: AgentCall, content: str) -> str:
-    _need_writable(content)
-    return write_file(_path(call), content, make_folder=call.before is None)
+    return write_file(call, _text(call.arguments, "content", "file_text"))
 
 
 def _edit(call: AgentCall) -> str:
     olds, news = ("old_string", "oldText", "old_str"), ("new_string", "newText", "new_str")
-    edits = tables(call.arguments.get("edits")) or [call.arguments]
-    return _replacements(
-        call, [(_text(e, *olds), _text(e, *news), e.get("replace_all") in (True, "true")) for e in edits]
-    )
-
-
-def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
-    path = _path(call)
+    wanted = [
+        (_writable(_text(edit, *olds)), _writable(_text(edit, *news)), edit.get("replace_all") in (True, "true"))
+        for edit in tables(call.arguments.get("edits")) or [call.arguments]
+    ]
     if any(not old for old, _, _ in wanted):
         if len(wanted) == 1:  # Claude Code makes a file by replacing nothing
-            return _written(call, wanted[0][1])
+            return write_file(call, wanted[0][1])
         raise NoShellForm("malformed call")
-    for old, new, _ in wanted:
-        _need_writable(old + new)
-    command, after = "", call.before
+    path, command, after = _path(call), "", call.before
     if after is not None and not call.is_error:
         for old, new, everywhere in wanted:
             if old not in after:  # the tool took a text that is only like it
@@ -208,7 +177,7 @@ def _replacements(call: AgentCall, wanted: list[tuple[str, str, bool]]) -> str:
             after = replaced(after, old, new, everywhere)
         if not path.startswith(("/", "~")) and call.folder and call.prefix is not None:
             command = apply_patch(path, call.before or "", after, call.prefix)
-    return command if command and not _NO_SHELL_TEXT.search(command) else replace_text(path, wanted)
+    return command if command and not _NO_SHELL_TEXT.search(command) else _replacement(path, wanted)
 
 
 def _editor(call: AgentCall) -> str:
@@ -216,30 +185,29 @@ def _editor(call: AgentCall) -> str:
     arguments = call.arguments
     match command := _text(arguments, "command"):
         case "view":
-            return _view(call)
+            path, limits = _word(_path(call)), arguments.get("view_range")
+            if re.match(r"\s*Here('s| are) the files and directories", call.result or ""):
+                return f"find {path} -maxdepth 2 -not -path '*/.*'"
+            limits = [int(n) for n in re.findall(r"-?\d+", limits)] if isinstance(limits, str) else limits
+            if not isinstance(limits, list) or len(limits) != 2 or not all(isinstance(n, int) for n in limits):
+                return f"cat -n {path}"
+            return f"cat -n {path} | sed -n '{limits[0]},{'$' if limits[1] == -1 else limits[1]}p'"
         case "create":
             return _write(call)
         case "str_replace":
-            new = arguments.get("new_str", "")
-            return _replacements(call, [(_text(arguments, "old_str"), new if isinstance(new, str) else "", False)])
+            new = arguments.get("new_str")
+            return _edit(replace(call, arguments={**arguments, "new_str": new if isinstance(new, str) else ""}))
         case "insert":
-            line, content = _number(call, "insert_line"), _text(arguments, "new_str")
+            line, content = _number(call, "insert_line"), _writable(_text(arguments, "new_str"))
             if line is None or line < 0:
                 raise NoShellForm("malformed call")
-            _need_writable(content)
-            return insert_lines(_path(call), line, content)
+            return _by_python(
+                _path(call),
+                'lines = file.read_bytes().decode().split("\\n")',
+                f'lines[{line}:{line}] = {_literal(content)}.split("\\n")',
+                'file.write_bytes("\\n".join(lines).encode())',
+            )
     raise NoShellForm(f"no shell form: editor {command[:20]}")
-
-
-def _view(call: AgentCall) -> str:
-    path = _word(_path(call))
-    if re.match(r"\s*Here('s| are) the files and directories", call.result or ""):
-        return f"find {path} -maxdepth 2 -not -path '*/.*'"
-    limits = call.arguments.get("view_range")
-    limits = [int(n) for n in re.findall(r"-?\d+", limits)] if isinstance(limits, str) else limits
-    if not isinstance(limits, list) or len(limits) != 2 or not all(isinstance(n, int) for n in limits):
-        return f"cat -n {path}"
-    return f"cat -n {path} | sed -n '{limits[0]},{'$' if limits[1] == -1 else limits[1]}p'"
 
 
 def quoted(path: str) -> str:
@@ -254,15 +222,14 @@ def heredoc(command: str, content: str) -> str:
     return f"{command} <<'{delimiter}'\n{content}{delimiter}"
 
 
-def write_file(path: str, content: str, make_folder: bool = False) -> str:
-    """Shell text after which the file at `path` holds exactly `content`."""
-    target = quoted(path)
-    folder = path.rpartition("/")[0]
-    before = f"mkdir -p {quoted(folder)} && " if make_folder and folder not in ("", "~", ".") else ""
+def write_file(call: AgentCall, content: str) -> str:
+    """Shell text after which the file that the call names holds exactly `content`."""
+    path, ends = _path(call), _writable(content).endswith("\n")
+    target, folder = quoted(path), path.rpartition("/")[0]
+    before = f"mkdir -p {quoted(folder)} && " if call.before is None and folder not in ("", "~", ".") else ""
     if not content:
         return f"{before}: > {target}"
-    reader, ends = "cat", content.endswith("\n")
-    body = content if ends else content + "\n"
+    reader, body = "cat", content if ends else content + "\n"
     if _FENCE_LINE.search(content):
         reader = f"sed 's/^{_PREFIX}//'"
         body = "".join(f"{_PREFIX}{line}\n" for line in body[:-1].split("\n"))
@@ -277,7 +244,7 @@ def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
 
     Below the top of a repository git passes over, in silence, what is not named from there: `prefix` says where.
     """
-    old, new = _lines(before), _lines(after)
+    old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
     plain = _PLAIN_PATH.fullmatch(path) and ".." not in path.split("/")
     if not plain or before == after or len(old) + len(new) > LARGEST_DIFF_LINES:
         return ""
@@ -296,10 +263,6 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _lines(text: str) -> list[str]:
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
-
-
 def replaced(before: str, old: str, new: str, everywhere: bool) -> str:
     """`before` with `old` replaced as Claude Code does it.
 
@@ -310,36 +273,22 @@ def replaced(before: str, old: str, new: str, everywhere: bool) -> str:
     return before.replace(old, new, -1 if everywhere else 1)
 
 
-def replace_text(path: str, replacements: Sequence[tuple[str, str, bool]]) -> str:
+def _replacement(path: str, replacements: Sequence[tuple[str, str, bool]]) -> str:
     """An exact replacement for a file whose content is not at hand: (old, new, everywhere) in order, by Python.
 
     It fails, as the edit tools do, where `old` is not there, or there more than once without `everywhere`.
     """
-    lines = [*_opened(path), "text = file.read_bytes().decode()"]
+    lines = ["text = file.read_bytes().decode()"]
     for old, new, everywhere in replacements:
         missing = "old not in text" if everywhere else "text.count(old) != 1"
-        lines += [
-            f"old = {_literal(old)}",
-            f"new = {_literal(new)}",
-            f"if {missing}:",
-            '    raise SystemExit(f"found {text.count(old)} times in {file}")',
-            "text = text.replace(old, new)",
-        ]
-    return heredoc("python3 -", "\n".join([*lines, "file.write_bytes(text.encode())"]) + "\n")
+        lines += [f"old = {_literal(old)}", f"new = {_literal(new)}", f"if {missing}:"]
+        lines += ['    raise SystemExit(f"found {text.count(old)} times in {file}")', "text = text.replace(old, new)"]
+    return _by_python(path, *lines, "file.write_bytes(text.encode())")
 
 
-def insert_lines(path: str, after_line: int, content: str) -> str:
-    lines = [
-        *_opened(path),
-        'lines = file.read_bytes().decode().split("\\n")',
-        f'lines[{after_line}:{after_line}] = {_literal(content)}.split("\\n")',
-        'file.write_bytes("\\n".join(lines).encode())',
-    ]
-    return heredoc("python3 -", "\n".join(lines) + "\n")
-
-
-def _opened(path: str) -> list[str]:
-    return ["from pathlib import Path", "", f"file = Path({path!r})" + ".expanduser()" * path.startswith("~")]
+def _by_python(path: str, *lines: str) -> str:
+    file = f"file = Path({path!r})" + ".expanduser()" * path.startswith("~")
+    return heredoc("python3 -", "\n".join(["from pathlib import Path", "", file, *lines]) + "\n")
 
 
 def _literal(text: str) -> str:
@@ -352,7 +301,10 @@ def _literal(text: str) -> str:
 
 _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
-    "keystrokes": _keystrokes,
+    # What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh.
+    "keystrokes": lambda call: "\n".join(
+        str(t.get("keystrokes", "")).strip() for t in tables(call.arguments["commands"])
+    ),
     "Read read": _read,
     "Write write": _write,
     "Edit MultiEdit edit": _edit,

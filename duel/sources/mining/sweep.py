@@ -4,7 +4,6 @@ One session is in memory at a time. Whatever is left out is counted by reason an
 """
 
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,19 +24,11 @@ from duel.sources.sessions.log import Log
 LISTED = 12
 # By so many rows of a file it is judged whether its actions are known.
 JUDGED_ROWS = 40
-# Where harnesses and sets put the task itself: in a tag, or behind a heading; and what else they open it with.
-_TASK = re.compile(
-    r"<(pr_description|issue|issue_description|problem_statement|task|user_query)>\s*(.*?)(?:</\1>|\Z)", re.DOTALL
-)
-_HEADING = re.compile(
-    r"(?:^|\s)(?:ISSUE|Task(?: Description)?|Problem statement|#+ (?:Task|Issue)):?[ \t]*\n[\s*]*(?:Title)?[\s*]*"
-)
-_BLOCKS = re.compile(
-    r"<(system-reminder|uploaded_files|environment_context|user_instructions|ide_\w+|command-\w+)>.*?</\1>", re.DOTALL
-)
-_INTRO = re.compile(r"^(?:Consider the following PR description:|Please solve (?:this|the following) issue[^\n]*\n)\s*")
+# Sessions between two words of how far the work is.
+TOLD_EVERY = 1000
+# The words with which harnesses open every task.
+_FRAME = re.compile(r"</?[a-z_-]+>|Consider the following PR description:|Please solve (?:this|the following) issue:?")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")
 # Runs that a harness stopped for a limit or an error, as SWE-agent, mini-swe-agent and OpenHands name them.
 _STOPPED = re.compile(r"(?i)^(?:exit_(?!submit)|limits?_?exceeded|.*(?:error|timeout|maxiteration|max_iteration))")
 _TEST_RUN = re.compile(
@@ -48,50 +39,10 @@ _TEST_RUN = re.compile(
 
 
 def seconds_of(age: str) -> float:
-    found = _AGE.fullmatch(age.strip().lower())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", age.strip().lower())
     if not found:
         raise SettingsError("not an age", where="--since", value=age, hint="a number and m, h, d or w: 7d, 12h, 2w")
     return float(found[1]) * _UNITS[found[2]]
-
-
-def first_words(task: str) -> str:
-    """What was asked for, on one line, behind the words with which harnesses open every task."""
-    if inside := _TASK.search(task):
-        task = inside[2]
-    elif heading := _HEADING.search(task):
-        task = task[heading.end() :]
-    words = _INTRO.sub("", _BLOCKS.sub(" ", task).strip()).split()
-    return " ".join(words or task.split())[:60]
-
-
-@dataclass(frozen=True)
-class SessionChoice:
-    """What is asked for; the empty choice takes everything that has a task and a turn."""
-
-    not_before: float | None = None  # sessions that ended earlier are left, in seconds since 1970
-    project: str = ""  # A glob that the working folder, its last part or the repository must match
-    min_turns: int = 1
-    """Eligible turns; with 0, tool calls without a shell form will do: exports can keep them as they were made."""
-    outcome: str = ""
-    happened: Callable[[MinedTrajectory], bool] | None = None  # the predicate of `--filter`
-
-    def refuses_session(self, session: Session, repo: str) -> str:
-        if self.not_before is not None and (session.ended is None or session.ended < self.not_before):
-            return "older" if session.ended is not None else "without-a-date"
-        folder = session.folder.rstrip("/")
-        names = filter(None, (folder, folder.rpartition("/")[2], repo))
-        return "other-project" if self.project and not any(fnmatchcase(n, self.project) for n in names) else ""
-
-    def refuses(self, trajectory: MinedTrajectory, outcome: str) -> str:
-        if not trajectory.task:
-            return "no-task"
-        if not trajectory.turns and (self.min_turns or not trajectory.session.calls):
-            return "no-eligible-turn"
-        if trajectory.turns < self.min_turns:
-            return "too-short"
-        if self.outcome and outcome != self.outcome:
-            return "other-outcome"
-        return "filtered" if self.happened and not self.happened(trajectory) else ""
 
 
 def guess_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
@@ -121,17 +72,6 @@ class MinedSession:
     commit: OwnCommit | None
     guess: tuple[Outcome, str]
     scrub: SessionScrubber
-
-    def line(self) -> str:
-        """One line for the eye; names and paths are scrubbed here as well."""
-        trajectory, commit = self.trajectory, self.commit.sha[:12] if self.commit else "-"
-        ended = printable(trajectory.ended_by or "end of the session", 30)
-        tools = Counter(call.name for call in trajectory.session.calls).most_common(3)
-        used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
-        size = sum(len(message["content"]) for message in trajectory.messages) / 1000
-        label = printable(self.scrub(f"{self.repo}: {first_words(trajectory.task)}"), 100)
-        sizes = f"{trajectory.session.format:15} {trajectory.turns:6,} {size:8,.0f}"
-        return f"{sizes}  {used:34}  {self.guess[0]:8}  {commit:12}  {ended:30}  {label}"
 
 
 @dataclass
@@ -173,22 +113,11 @@ class MiningAccount:
             say("  `--keep-tools` takes sessions whose calls have no shell form, as they are, for exports with tools")
 
 
-class Ticker:
-    """Says how far the work is, after two seconds and then ever more rarely."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._began, self._next = clock, clock(), 2.0
-
-    def __call__(self, how_far: str) -> None:
-        if self._clock() - self._began >= self._next:
-            self._next *= 2
-            say(f"  … {printable(how_far, 160)}")
-
-
 @dataclass
 class Mine:
+    """What is asked for; of all places everything that has a task and a turn, unless more is said."""
+
     places: list[str]
-    choice: SessionChoice
     format: str = ""
     split: str = "train"
     accept_license: bool = False
@@ -196,31 +125,45 @@ class Mine:
     thinking: bool = False
     commits: bool = True
     limit: int = 0  # sessions to take at most; 0: all
+    not_before: float | None = None  # sessions that ended earlier are left, in seconds since 1970
+    project: str = ""  # a glob that the working folder, its last part or the repository must match
+    min_turns: int = 1
+    """Eligible turns; with 0, tool calls without a shell form will do: exports can keep them as they were made."""
+    outcome: str = ""
+    happened: Callable[[MinedTrajectory], bool] | None = None  # the predicate of `--filter`
     account: MiningAccount = field(default_factory=MiningAccount)
 
     def show(self) -> None:
+        """A line for each session; names and paths are scrubbed here as well."""
         titles = f"{'tools':34}  {'guess':8}  {'commit':12}  {'ended by':30}"
         print(f"{'format':15} {'turns':>6} {'KB':>8}  {titles}  project: task")
-        for mined in self.sessions():
-            print(mined.line())
+        for found in self.sessions():
+            trajectory, commit = found.trajectory, found.commit.sha[:12] if found.commit else "-"
+            ended = printable(trajectory.ended_by or "end of the session", 30)
+            tools = Counter(call.name for call in trajectory.session.calls).most_common(3)
+            used = printable(", ".join(f"{count} {name}" for name, count in tools) or "-", 34)
+            size = sum(len(message["content"]) for message in trajectory.messages) / 1000
+            task = " ".join(_FRAME.sub(" ", trajectory.task).split())[:60]
+            task = printable(found.scrub(f"{found.repo}: {task}"), 100)
+            sizes = f"{trajectory.session.format:15} {trajectory.turns:6,} {size:8,.0f}"
+            print(f"{sizes}  {used:34}  {found.guess[0]:8}  {commit:12}  {ended:30}  {task}")
 
     def sessions(self) -> Iterator[MinedSession]:
-        tell, account = Ticker(), self.account
+        account = self.account
         for log in session_formats.logs(self.places, self.split, self.accept_license):
             account.files += 1
             for session in self._usable(self._read(log), log):
-                tell(f"{account.sessions:,} sessions in {account.files:,} files so far, at {log.name}")
-                session.license, session.revision = session.license or log.license, log.revision
-                mined = self._consider(session, log)
-                if mined is None:
+                if not account.sessions % TOLD_EVERY:
+                    say(f"  … {account.sessions:,} sessions in {account.files:,} files so far, at {log.name[-120:]}")
+                if (found := self._consider(session, log)) is None:
                     continue
                 account.taken += 1
-                account.turns += mined.trajectory.turns
-                account.commits += mined.commit is not None
-                account.ends[mined.trajectory.ended_by or "end of the session"] += 1
-                account.notes.update(mined.trajectory.left_out)
-                yield mined
-                account.scrubbed.update(mined.scrub.counts)
+                account.turns += found.trajectory.turns
+                account.commits += found.commit is not None
+                account.ends[found.trajectory.ended_by or "end of the session"] += 1
+                account.notes.update(found.trajectory.left_out)
+                yield found
+                account.scrubbed.update(found.scrub.counts)
                 if account.taken == self.limit:
                     return
             for note, count in log.notes.items():  # somebody may want to look at broken lines: with their file
@@ -267,18 +210,33 @@ class Mine:
                 yield session
 
     def _consider(self, session: Session, log: Log) -> MinedSession | None:
-        place = own_commits.repository(session.folder)
-        folder = session.folder.rstrip("/").rpartition("/")[2] or "unknown"
-        repo = session.repo or (place.name if place else f"local/{folder}")
-        if reason := self.choice.refuses_session(session, repo):
-            self.account.leave(log.name, session.id, reason)
-            return None
-        session.top = str(place.top) if place else ""
-        trajectory = normalize(session, self.thinking)
-        commit = own_commits.following(session, place) if place and self.commits and trajectory.turns else None
-        guess = guess_of(session, commit)
-        outcome = guess[0] if session.verdict == "unknown" else session.verdict
-        if reason := self.choice.refuses(trajectory, outcome):
-            self.account.leave(log.name, session.id, reason, trajectory.ended_by)
-            return None
-        return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
+        session.license, session.revision = session.license or log.license, log.revision
+        folder, place = session.folder.rstrip("/"), own_commits.repository(session.folder)
+        repo = session.repo or (place.name if place else f"local/{folder.rpartition('/')[2] or 'unknown'}")
+        names = filter(None, (folder, folder.rpartition("/")[2], repo))
+        reason, detail = "", ""
+        if self.not_before is not None and (session.ended is None or session.ended < self.not_before):
+            reason = "older" if session.ended is not None else "without-a-date"
+        elif self.project and not any(fnmatchcase(name, self.project) for name in names):
+            reason = "other-project"
+        else:
+            session.top = str(place.top) if place else ""
+            trajectory = normalize(session, self.thinking)
+            detail, turns = trajectory.ended_by, trajectory.turns
+            commit = own_commits.following(session, place) if place and self.commits and turns else None
+            guess = guess_of(session, commit)
+            outcome = guess[0] if session.verdict == "unknown" else session.verdict
+            if not trajectory.task:
+                reason = "no-task"
+            elif not turns and (self.min_turns or not session.calls):
+                reason = "no-eligible-turn"
+            elif turns < self.min_turns:
+                reason = "too-short"
+            elif self.outcome and outcome != self.outcome:
+                reason = "other-outcome"
+            elif self.happened and not self.happened(trajectory):
+                reason = "filtered"
+            else:
+                return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
+        self.account.leave(log.name, session.id, reason, detail)
+        return None

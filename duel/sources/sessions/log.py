@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -48,12 +49,9 @@ class Log:
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query on an SQLite file, which is opened to read only. Raises ItemError (`damaged`)."""
         import sqlite3
-        from contextlib import closing
-        from urllib.parse import quote
 
         try:
-            place = f"file:{quote(str(self.path.absolute()))}?mode=ro"
-            with closing(sqlite3.connect(place, uri=True)) as connection:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 return list(connection.execute(sql, values))
         except sqlite3.Error as error:
             raise ItemError("damaged", f"the database cannot be read: {error}", where=self.name) from None
@@ -234,24 +232,21 @@ class HubRows(Log):
         except (OSError, ValueError, HfHubHTTPError) as error:
             raise SourceError("cannot find the dataset", where=self.name, value=str(error).split("\n")[0]) from None
         stated = getattr(found.card_data, "license", None) or ""
-        self.license = stated[0] if isinstance(stated, list) and stated else str(stated or "")
+        self.license = str(stated[0] if isinstance(stated, list) and stated else stated)
         self.revision = found.sha or ""
         if not accept_license and (not self.license or _NOT_FREE.search(self.license)):
-            what = (
-                "the dataset's license does not let everybody train on it" if self.license else "no license is stated"
-            )
+            what = "the dataset's license does not let everybody train on it"
             hint = "read its card; `--accept-license` takes it all the same, and every row says what it is"
-            raise SourceError(what, where=self.name, value=self.license or None, hint=hint)
+            raise SourceError(what, where=self.name, value=self.license or "none is stated", hint=hint)
 
     def raw(self) -> Iterator[Record]:
         try:
             from datasets import load_dataset
-        except ImportError:
-            what = "reading a dataset of the Hub needs the package `datasets`"
-            hint = "pip install datasets, or download the parquet files and name their folder"
-            raise SourceError(what, where=self.name, hint=hint) from None
-        try:
+
             yield from load_dataset(self.name, split=self.split, streaming=True, revision=self.revision or None)
+        except ImportError:
+            hint = "pip install datasets, or download the parquet files and name their folder"
+            raise SourceError("reading a dataset of the Hub needs the package `datasets`", hint=hint) from None
         except (OSError, ValueError, RuntimeError) as error:
             raise SourceError("cannot read the dataset", where=self.name, value=error) from None
 
@@ -267,17 +262,17 @@ def find(root: Path) -> Iterator[Log]:
     closed: list[OSError] = []
     walked: set[str] = set()
     for folder, folders, files in os.walk(root, onerror=closed.append, followlinks=True):
-        if os.path.realpath(folder) in walked:
+        place = Path(folder)
+        if (real := os.path.realpath(folder)) in walked:
             folders.clear()
             continue
-        walked.add(os.path.realpath(folder))
+        walked.add(real)
         folders.sort()
-        if Path(folder).name == "events" and any(name.endswith(".json") for name in files):
-            yield EventFolder(Path(folder), Path(folder).relative_to(root).as_posix())
+        if place.name == "events" and any(name.endswith(".json") for name in files):
+            yield EventFolder(place, place.relative_to(root).as_posix())
             continue
-        for name in sorted(files):
-            path = Path(folder) / name
-            if name.endswith(ENDINGS) and path.is_file() and not path.is_symlink():
+        for path in (place / name for name in sorted(files) if name.endswith(ENDINGS)):
+            if path.is_file() and not path.is_symlink():
                 yield Log(path, path.relative_to(root).as_posix())
     for error in closed:  # a folder that cannot be listed fails as a file that cannot be read, and is counted so
         yield Log(Path(error.filename), Path(error.filename).relative_to(root).as_posix())

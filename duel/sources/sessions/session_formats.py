@@ -63,15 +63,9 @@ def reader_of(log: Log, name: str = "") -> SessionReader:
 def logs(places: list[str], split: str = "train", accept_license: bool = False) -> Iterator[Log]:
     """The candidate files of folders, files and Hub datasets; with no place given, of the agents' own folders."""
 
-    def whole(place: str) -> Path:
-        try:
-            return expanded(place)
-        except RuntimeError:  # a machine without a home folder has none of the folders below it
-            return Path(place)
-
-    own = [folder for name in names() for folder in getattr(reader(name), "FOLDERS", ())]
-    for place in places or [folder for folder in own if whole(folder).is_dir()]:
-        path = whole(place)
+    own = [folder for name in names() for folder in getattr(reader(name), "FOLDERS", ()) if _whole(folder).is_dir()]
+    for place in places or own:
+        path = _whole(place)
         if path.exists():
             yield from find(path)
         elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
@@ -81,3 +75,10 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
         else:
             hint = "name a session log, a folder of them, or a dataset as owner/name"
             raise SourceError("no such file, folder or dataset", where=place, hint=hint)
+
+
+def _whole(place: str) -> Path:
+    try:
+        return expanded(place)
+    except RuntimeError:  # a machine without a home folder has none of the folders below it
+        return Path(place)

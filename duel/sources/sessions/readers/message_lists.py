@@ -1,12 +1,23 @@
-"""Lists of chat messages: rows of JSONL, parquet and the Hub's sets, mini-swe-agent `.traj.json`, SWE-agent `.traj`."""
+"""Records that are a list of chat messages or become one: rows of sets, mini-swe-agent `.traj.json`, SWE-agent `.traj`,
+ATIF (Harbor RFC 0001), tables with a row a turn, OpenAssistant, CodeContests, documented functions."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from duel.conversation import message_rows, text_actions
+from duel.conversation.message_rows import chat
 from duel.conversation.model import Session
-from duel.conversation.values import table, tables, text
+from duel.conversation.values import loaded, seconds, table, tables, text
 from duel.sources.sessions.log import Log, SessionReader, any_record
+
+_DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
+_CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")
+# CodeContests' own enumeration.
+_LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
+_TEXTS = ("content", "text", "message", "prompt", "response")
+_RESULTS = ("tool_result", "tool_output", "output", "result")
+_TURNS = {"user_prompt": "user", "assistant_response": "assistant"}
 
 
 def _rows(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[Session]:
@@ -33,12 +44,10 @@ def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
     if not any("messages" in record for record in log.sample):
         runs = iter([{"messages": list(runs)}])
     for run in runs:
-        info = table(run.get("info"))
+        configuration = table(table(run.get("info")).get("config"))
         session = message_rows.session(run, "mini-swe-agent", log.name)
-        session.exit_status = text(info, "exit_status") or session.exit_status
         session.instance_id = text(run, "instance_id")
         session.id = session.instance_id or log.path.name.split(".")[0]
-        configuration = table(info.get("config"))
         session.model = text(table(configuration.get("model")), "model_name") or session.model
         session.folder = text(table(configuration.get("environment")), "cwd")
         yield session
@@ -56,24 +65,148 @@ def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """
     for run in log.values():
         history = [message for message in tables(run.get("history")) if not message.get("is_demo")]
-        row = {"messages": history, "instance_id": log.path.name.split(".traj")[0]}
+        row = {"messages": history, "instance_id": log.path.name.split(".traj")[0], "info": run.get("info")}
         session = message_rows.session(row, "swe-agent", log.name)
         session.id = session.instance_id
-        session.exit_status = text(table(run.get("info")), "exit_status")
         session.folder = text(run, "environment") if text(run, "environment").startswith("/") else ""
         replied = [message for message in history if message.get("role") == "assistant"]
         is_native = any(message.get("tool_calls") for message in replied)
         for reply, message in zip(session.replies, [] if is_native else replied, strict=False):
             if reply.calls and (action := text(message, "action").strip()):
-                call = text_actions.command_line_call(action, reply.calls[0].id)
-                reply.calls[0].name, reply.calls[0].arguments = call.name, call.arguments
-                reply.calls[0].obstacle = call.obstacle
+                text_actions.of_command_line(action, reply.calls[0])
                 reply.text = text(message, "thought").strip() or reply.text
         yield session
+
+
+def _atif(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    for number, document in enumerate(log.values()):
+        agent, steps = table(document.get("agent")), tables(document.get("steps"))
+        messages: list[dict[str, Any]] = []
+        for step in steps:
+            calls = [
+                _native(text(call, "tool_call_id"), text(call, "function_name"), call.get("arguments"))
+                for call in tables(step.get("tool_calls"))
+            ]
+            role = {"system": "system", "agent": "assistant"}.get(text(step, "source"), "user")
+            said = {"content": step.get("message"), "reasoning_content": step.get("reasoning_content")}
+            messages.append({"role": role, **said, "tool_calls": calls})
+            for result in tables(table(step.get("observation")).get("results")):
+                answered = {"tool_call_id": text(result, "source_call_id"), "content": result.get("content")}
+                messages.append({"role": "tool", **answered})
+        facts = {"tools": agent.get("tool_definitions"), "model": agent.get("model_name"), "messages": messages}
+        session = message_rows.session({**document, **table(loaded(document.get("extra"))), **facts}, "atif", log.name)
+        session.row = number
+        for step in steps:
+            session.saw(seconds(step.get("timestamp")))
+        yield session
+
+
+def _native(identity: str, name: str, arguments: Any) -> dict[str, Any]:
+    return {"id": identity, "function": {"name": name, "arguments": arguments}}
+
+
+def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """As SWE-chat holds real sessions, whose rows stand together."""
+    for key, grouped in groupby(log.values(), lambda row: str(row.get("session_id"))):
+        rows = sorted(grouped, key=lambda row: n if isinstance(n := row.get("turn_number"), int) else 0)
+        facts = {
+            name: next((row[name] for row in rows if row.get(name)), "") for name in ("model", "repo", "repository")
+        }
+        messages = [message for row in rows for message in _turn(row)]
+        session = message_rows.session({**facts, "session_id": key, "messages": messages}, "turn-tables", key)
+        session.repo = session.repo or str(facts["repository"])
+        for row in rows:
+            session.saw(seconds(row.get("timestamp")))
+        yield session
+
+
+def _turn(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A tool's row holds its call, and its result where the set has it; else the result has a row of its own."""
+    kind, said, identity = text(row, "turn_type", "role"), text(row, *_TEXTS), text(row, "tool_call_id")
+    if kind == "assistant_thinking":
+        yield {"role": "assistant", "reasoning_content": said}
+    elif not kind.startswith("tool"):
+        yield {"role": _TURNS.get(kind, kind), "content": said}
+    elif name := text(row, "tool_name"):
+        given = table(loaded(row.get("tool_input_json")))
+        given = given or {k: row[k] for k in ("command", "file_path") if isinstance(row.get(k), str)}
+        yield {"role": "assistant", "tool_calls": [_native(identity, name, given)]}
+        if result := next((row[name] for name in _RESULTS if isinstance(row.get(name), str)), None):
+            yield {"role": "tool", "tool_call_id": identity, "content": result, "is_error": row.get("is_error")}
+    else:
+        yield {"role": "tool", "tool_call_id": identity, "content": said or text(row, *_RESULTS)}
+
+
+def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """Message trees, as trees or a message a row; of each the branch that people ranked best.
+
+    What was deleted or failed its review ends it.
+    """
+    for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id", "message_id")):
+        listed = list(rows)
+        node, branch = _root(listed[0]), dict[str, tuple[str, str]]()
+        if not node:
+            nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in listed}
+            for one in nodes.values():
+                if (parent := nodes.get(text(one, "parent_id"))) and parent is not one:
+                    parent["replies"].append(one)
+            node = next((one for one in nodes.values() if not text(one, "parent_id")), {})
+        while node and text(node, "message_id") not in branch:
+            role = "user" if text(node, "role") == "prompter" else "assistant"
+            branch[text(node, "message_id")] = role, text(node, "text")
+            replies = tables(node.get("replies"))
+            fit = [r for r in replies if not r.get("deleted") and r.get("review_result") is not False]
+            node = min(fit, key=lambda r: (r.get("rank") is None, r.get("rank") or 0), default={})
+        yield chat("oasst", tree, branch.values())
+
+
+def _root(record: dict[str, Any]) -> dict[str, Any]:
+    prompt = record.get("prompt")
+    found = prompt if isinstance(prompt, dict) else record
+    return found if "message_id" in found and isinstance(found.get("replies"), list) else {}
+
+
+def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    """A problem and, of each language, the first solution that was accepted."""
+    for number, row in enumerate(log.values()):
+        solutions = table(row.get("solutions"))
+        firsts: dict[str, str] = {}
+        for kind, source in zip(solutions.get("language") or (), solutions.get("solution") or (), strict=False):
+            if isinstance(source, str) and isinstance(kind, int | str):
+                firsts.setdefault(_LANGUAGES.get(kind, "") if isinstance(kind, int) else kind.lower(), source)
+        for language, source in firsts.items():
+            name = f"{text(row, 'name') or number} {language}"
+            yield _answered("code-contests", name, number, text(row, "description"), language, source.rstrip())
+
+
+def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
+    for number, row in enumerate(log.values()):
+        asked, code, language = text(row, *_DOCUMENTATION), text(row, *_CODE), text(row, "language")
+        session = _answered("docstrings", f"{log.name} row {number}", number, asked, language.lower(), code.strip())
+        session.repo, session.license = text(row, "repository_name", "repo"), text(row, "license")
+        yield session
+
+
+def _answered(format: str, name: str, number: int, asked: str, language: str, code: str) -> Session:
+    session = chat(format, name, [("user", asked), ("assistant", f"```{language}\n{code}\n```")])
+    session.row = number
+    return session
 
 
 FORMATS = {
     "messages": SessionReader(any_record(message_rows.conversation), _rows),
     "mini-swe-agent": SessionReader(_is_mini_swe_agent, _mini_swe_agent),
     "swe-agent": SessionReader(_is_swe_agent, _swe_agent),
+    "atif-documents": SessionReader(any_record(lambda row: text(row, "schema_version").startswith("ATIF")), _atif),
+    "code-contests": SessionReader(
+        any_record(lambda row: "description" in row and "language" in table(row.get("solutions"))), _code_contests
+    ),
+    "docstrings": SessionReader(any_record(lambda row: text(row, *_DOCUMENTATION) and text(row, *_CODE)), _docstrings),
+    "oasst": SessionReader(
+        any_record(lambda row: _root(row) or row.keys() >= {"message_id", "parent_id", "message_tree_id"}), _oasst
+    ),
+    "turn-tables": SessionReader(
+        any_record(lambda r: r.keys() >= {"session_id", "turn_number"} and r.keys() & {"role", "turn_type"}),
+        _turn_tables,
+    ),
 }
