@@ -11,34 +11,11 @@ from typing import NoReturn
 
 from duel import __version__, command
 from duel.errors import EXIT_FINISHED, SettingsError
-from duel.stages.command_lines import add_options
+from duel.stages.command_lines import add_options, table
 
-# Commands that need nothing of a workspace, not even that it is there.
-BEGIN = {"doctor", "prompt", "run", "mine", "scale", "verify", "bench-judges"}
 # Each module holds the command's story (its docstring) and `run(workspace, settings, …)`, or `main(arguments)`.
 COMMANDS = {
-    "init": "duel.stages.init",
-    "doctor": "duel.stages.doctor",
-    "run": "duel.stages.whole",
-    "prompt": "duel.stages.prompt",
-    "king": "duel.stages.king",
-    "ch": "duel.stages.challenger",
-    "execute": "duel.stages.execute",
-    "audit": "duel.stages.audit",
-    "verify": "duel.stages.verify",
-    "guide": "duel.stages.guide",
-    "bench-judges": "duel.stages.bench_judges",
-    "validate": "duel.stages.validate",
-    "report": "duel.stages.report",
-    "refine": "duel.stages.refine",
-    "review": "duel.stages.review",
-    "export": "duel.stages.export",
-    "mine": "duel.stages.mine",
-    "calls": "duel.calls.call_figures",
-    "batches": "duel.stages.batches",
-    "scale": "duel.stages.scale",
-    "shard": "duel.stages.shard",
-    "cluster": "duel.stages.cluster",
+    name: row.get("module", f"duel.stages.{name.replace('-', '_')}") for name, row in table().items() if name != "group"
 }
 
 
@@ -85,7 +62,7 @@ def launch(name: str, prog: str, words: list[str]) -> int:
         return int(module.main(arguments))
     from duel.stages import opening
 
-    return opening.launch(module, arguments, begins=name in BEGIN)
+    return opening.launch(module, arguments, begins="begins" in table()[name])
 
 
 class Parser(argparse.ArgumentParser):

@@ -50,13 +50,6 @@ def place(score: float | None, audit: Audit | None, settings: Settings, confirme
     kept_out = obstacle(audit, settings)
     if kept_out is not None:
         return kept_out
-    placed = by_score(score, settings)
-    if placed.bucket == "final" and confirmed is not None and confirmed < settings.report.final_min:
-        return Placement("refined", f"not confirmed: a second look gave {confirmed:.1f}")
-    return placed
-
-
-def by_score(score: float | None, settings: Settings) -> Placement:
     final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
     if score is None:
         return Placement(None, "not parsed: too few judges gave a verdict", "unparsed")
@@ -64,6 +57,8 @@ def by_score(score: float | None, settings: Settings) -> Placement:
         return Placement("defeat", f"score {score:.1f} is under {defeat_min:g}")
     if score < final_min:
         return Placement("refined", f"score {score:.1f} is at least {defeat_min:g} and under {final_min:g}")
+    if confirmed is not None and confirmed < final_min:
+        return Placement("refined", f"not confirmed: a second look gave {confirmed:.1f}")
     return Placement("final", f"score {score:.1f} is at least {final_min:g}")
 
 

@@ -23,7 +23,7 @@ STYLE_OF: dict[str, Style] = {name: style for style in STYLES for name in _NAMES
 """What kind of action a command is by itself; whatever is not listed runs a program."""
 _SILENT = frozenset({"", ":", "cd", "export", "false", "set", "shopt", "sleep", "true", "unset"})
 _NO_FILES = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_OPTION = re.compile(r"-|[A-Za-z_]\w*=|\d+(\.\d+)?[smhd]?$")
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z_]\w*))")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
@@ -40,20 +40,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a piece of bash holds.
-
-    `commands` are all simple commands in order of appearance, those inside substitutions, loops and wrappers (`xargs`,
-    `find -exec`, `sudo`) included. `statements` counts what stands side by side at the top (separated by newlines, `;`
-    or `&`); `operators` are those that join commands anywhere. `error` is the line (1-based) of the first syntax error
-    or 0.
-    """
-
-    commands: tuple[Command, ...]
+    commands: tuple[Command, ...]  # in order of appearance, inside substitutions, loops and wrappers (`sudo`) as well
     valid: bool
-    statements: int
-    operators: frozenset[str]
+    statements: int  # that stand side by side at the top (separated by newlines, `;` or `&`)
+    operators: frozenset[str]  # that join commands anywhere
     leading_comment: bool
-    error: int = 0
+    error: int = 0  # the line of the first syntax error, from 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -193,18 +185,16 @@ def _words(node: Node, source: bytes) -> Iterator[str]:
 
 def _unquoted(node: Node, source: bytes) -> str:
     """The text of one word with its quotes taken off; what the shell would expand stays as it is written."""
-    kind, text = node.type, _text(node, source)
-    if kind == "command_name" and node.named_child_count:
+    if node.type == "command_name" and node.named_child_count:
         return _unquoted(node.named_children[0], source)
-    if kind == "concatenation":
+    if node.type == "concatenation":
         return "".join(_unquoted(child, source) for child in node.children)
-    if kind == "raw_string":
+    text = _text(node, source)
+    if node.type == "raw_string":
         return text[1:-1]
-    if kind == "string":
+    if node.type == "string":
         return re.sub(r'\\(["\\$`])', r"\1", text[1:-1])
-    if kind == "word":
-        return _ESCAPED.sub(r"\1", text)
-    return text
+    return _ESCAPED.sub(r"\1", text) if node.type == "word" else text
 
 
 def _text(node: Node, source: bytes) -> str:
@@ -238,14 +228,8 @@ def _unwrap(command: Command, depth: int = 3) -> Iterator[Command]:
 def _behind_options(words: tuple[str, ...]) -> tuple[str, ...]:
     """What is left of a wrapper's words behind its options, their values, assignments and durations."""
     start = 0
-    while start < len(words):
-        word = words[start]
-        if word in {"-I", "-n", "-P", "-L", "-d", "-u", "-k", "-s"}:  # options with a value of their own
-            start += 2
-        elif word.startswith("-") or _ASSIGNMENT.match(word) or re.fullmatch(r"\d+(\.\d+)?[smhd]?", word):
-            start += 1
-        else:
-            break
+    while start < len(words) and _OPTION.match(words[start]):
+        start += 2 if words[start] in {"-I", "-n", "-P", "-L", "-d", "-u", "-k", "-s"} else 1  # with a value of its own
     return words[start:]
 
 

@@ -12,7 +12,6 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -276,7 +275,9 @@ class Workspace:
         payload = data.dump() if isinstance(data, Record) else data
         part = path.with_name(f".{path.name}.part")
         try:
-            self._make(path.parent)
+            if path.parent not in self._folders_made or not path.parent.is_dir():
+                self.folders.make(path.parent)
+                self._folders_made.add(path.parent)
             with self.saves.counted(path):
                 part.write_bytes(payload)
                 part.replace(path)
@@ -288,17 +289,6 @@ class Workspace:
     def save_page(self, path: Path, value: Any) -> None:
         """Save plain data as JSON that people can read, too."""
         self.save(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-    def set_aside(self, path: Path) -> None:
-        """Keep the file at `path`, if there is one, under a name that nothing reads: `<name>.damaged-1`."""
-        numbers = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(next(name for name in numbers if not name.exists()))
-
-    def _make(self, folder: Path) -> None:
-        if folder not in self._folders_made or not folder.is_dir():
-            self.folders.make(folder)
-            self._folders_made.add(folder)
 
     def _listing(self, folder: Path) -> list[Path]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -331,7 +321,7 @@ class Workspace:
         path, about = self.private / f"{what}.lock", self.private / f"{what}.run"
         lock: BaseFileLock = FileLock(path, thread_local=False)
         try:
-            self._make(self.private)
+            self.private.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
             except OSError as error:
@@ -379,13 +369,10 @@ class Workspace:
     def dropped(self) -> list[dict[str, Any]]:
         """What the stages have left out so far; a line that cannot be read is passed over."""
         rows = []
-        with contextlib.suppress(OSError):
-            for line in self.dropped_path.read_bytes().splitlines():
-                with contextlib.suppress(ValueError):
-                    row = orjson.loads(line)
-                    if isinstance(row, dict):
-                        rows.append(row)
-        return rows
+        for line in self.dropped_path.read_bytes().splitlines() if self.dropped_path.exists() else ():
+            with contextlib.suppress(ValueError):
+                rows.append(orjson.loads(line))
+        return [row for row in rows if isinstance(row, dict)]
 
 
 def cannot_write(path: Path, error: OSError) -> WorkspaceError:

@@ -1,9 +1,7 @@
 """Ask the judges about pairs whose better side is known: which judges are worth their price, and do I need three?
 
     duel bench-judges                      the panel of [judge] models, on rollouts and on executed turns
-    duel bench-judges --plan               calls, tokens and cost, before a cent is spent
     duel bench-judges --labels FILE        published verdicts (LLMBar's or PandaLM's table); no call
-    duel bench-judges --offline            with the bundled sample and the stand-in endpoint
 
 reads   trajectories ([sample] dataset), pull requests, answer_*/ where `duel execute` ran
 writes  report/judges.json

@@ -1,8 +1,6 @@
 """Write the challenger of every answer: the same turn by a model that has the pull request in hand.
 
     ch.py                    go on where the last run stopped
-    ch.py --plan             calls, tokens and cost, before a cent is spent
-    ch.py --offline          with the stand-in endpoint: no key, no network
 
 reads   answer_*/, commit/
 writes  the `challenger` field of each answer, in place, and what the blind-agent audit found in it

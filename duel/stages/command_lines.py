@@ -8,6 +8,7 @@ import math
 import tomllib
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,20 @@ def names(kind: str) -> list[str]:
     return ["all", "none", *chat_tokens.FAMILIES]
 
 
+@cache
+def table() -> dict[str, dict[str, Any]]:
+    """The options by command, in the order in which `duel --help` tells of them, and those of `group`."""
+    return tomllib.loads(resources.files(__package__).joinpath("options.toml").read_text("utf-8"))
+
+
 def add_options(command: str, parser: ArgumentParser) -> None:
-    table = tomllib.loads(resources.files(__package__).joinpath("options.toml").read_text("utf-8"))
-    told = dict(table[command])
-    groups = [table["group"][name] for name in told.pop("use", ())]
-    for option, row in [pair for group in groups for pair in group.items()] + list(told.items()):
-        if isinstance(row, str):
-            parser.add_argument(option, action="store_true", help=row)
+    own = {name: row for name, row in table()[command].items() if name not in ("use", "module", "begins")}
+    groups = [table()["group"][name] for name in table()[command].get("use", ())]
+    for option, told in (pair for rows in (*groups, own) for pair in rows.items()):
+        if isinstance(told, str):
+            parser.add_argument(option, action="store_true", help=told)
             continue
+        row = dict(told)
         if "type" in row:
             row["type"] = TYPES[row["type"]]
         if "names" in row:

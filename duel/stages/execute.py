@@ -1,7 +1,6 @@
 """Run both commands of each turn in a sandboxed checkout, so that nobody has to guess whether they work. No call.
 
     duel execute               replay each history, run each candidate's command, note what it printed and changed
-    duel execute --again       anew, also where nothing has changed
 
 reads   answer_<k>/, commit/ (the base commit and its tests), the repositories that [execute] repositories names
 writes  `observed` of each candidate, in place; report/execute.json; turns without evidence in report/dropped.jsonl

@@ -138,8 +138,9 @@ class Guiding(asking.AskingStage):
             if record.is_done:
                 self.finished += 1
                 continue
-            if name not in made and not self.planned:  # a file that cannot be read stays, under another name
-                workspace.set_aside(workspace.guided_path(name))
+            path = workspace.guided_path(name)
+            if name not in made and path.exists() and not self.planned:  # one that cannot be read stays, for a person
+                path.replace(path.with_name(f"{path.name}.damaged"))
             yield GuidedTask(self, name, commit, record, fence.nonce(self.secret, f"guide {name}"))
 
     def found(self) -> dict[str, Any]:

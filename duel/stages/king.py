@@ -1,8 +1,6 @@
 """Write the king of every prompt: the answer of a model that sees the history and nothing else.
 
     king.py                  go on where the last run stopped
-    king.py --plan           calls, tokens and cost, before a cent is spent
-    king.py --offline        with the stand-in endpoint: no key, no network
 
 reads   prompt/*.json (and the size of each pull request, so that all sides are given the same history)
 writes  answer_<k>/<prompt file>_<order>.json with an empty challenger

@@ -90,8 +90,3 @@ def codes(trajectory: MinedTrajectory) -> bool:
 
 
 FILTERS = {"error-recovery": recovers, "coding": codes}
-
-
-def main(arguments: Namespace) -> int:
-    named = {name: value for name, value in vars(arguments).items() if name != "workspace"}
-    return run(Workspace(arguments.workspace), **named).exit_code

@@ -2,8 +2,6 @@
 
     prompt.py                    from the datasets that chain.toml names, on the Hub
     prompt.py --source runs/ --pulls pulls.parquet
-    prompt.py --plan             what would be downloaded
-    prompt.py --offline          the bundled sample: no key, no network
 
 reads   trajectories and pull requests: datasets on the Hub, or local parquet files in their columns
 writes  prompt/prompts_<N>_<k>.json, commit/<instance_id>.json, report/hugePR.md, report/sampling.json

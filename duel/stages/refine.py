@@ -1,8 +1,6 @@
 """Write each borderline challenger once more, with the judges' reasons in hand; the next validate.py judges it.
 
     duel refine              one round: the turns of refined/; [refine] from takes near misses as well
-    duel refine --plan       calls, tokens and cost, those of the judges behind it included
-    duel refine --offline    with the stand-in endpoint: no key, no network
 
 reads   answer_*/, commit/, score/
 writes  a further candidate of each answer, audited and, where a back end is set, executed; never its `challenger`

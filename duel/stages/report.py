@@ -1,8 +1,6 @@
 """Write the report of a judged run, and sort its turns into final, refined and defeat.
 
     report.py                the report; again after every change of a threshold, it costs nothing
-    report.py --open         and open the page in the browser
-    report.py --json         and print the summary for scripts
 
 reads   score/*.json, score/_duel.json, answer_*/*.json
 writes  report/report.md, report/index.html, report/*.svg, final/*.json, refined/*.json, defeat/*.json

@@ -1,13 +1,8 @@
 """Let a panel of judges compare challenger and king of every turn, and say whether the challenger is accepted.
 
     validate.py                    go on where the last run stopped
-    validate.py --plan             calls, tokens and cost, before a cent is spent
-    validate.py --regate           the verdict anew from the votes that are there, without a call
-    validate.py --check            exit with code 4 where the challenger is not accepted
     validate.py --noise-floor 100  also judge 100 kings against a second blind answer of their own
     validate.py --canary 30        also judge 30 kings against themselves with an attack on the judges added
-    validate.py --confirm          also judge the turns that are final once more, on fresh replies
-    validate.py --offline          with the stand-in endpoint: no key, no network
 
 Where a side has several candidates, one is chosen first (`duel.stages.choose`).
 
@@ -19,7 +14,8 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +43,9 @@ from duel.stages import asking, choose
 from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
+
+Wanted = tuple[Iterable[calls.Job], str, Panel]
+"""The jobs of a contest, their name in the ledger, and who judges."""
 
 
 @asking.in_rounds
@@ -90,7 +89,8 @@ async def run_async(
                 survey.not_chosen, still_open = chosen.found, chosen.exit_code
                 if budget is not None and chosen.calls is not None:
                     budget = max(0.0, budget - chosen.calls.cost)
-            summary, failure = await judged(panel, survey, budget, url, noise_floor, canary, confirm)
+            with closing(wanted(panel, survey, noise_floor, canary, confirm)) as contests:
+                summary, failure = await judged(panel, budget, url, contests)
             if ended_early(summary):
                 return stage.finish(summary)
             case = case_of(panel, survey)
@@ -112,67 +112,61 @@ run = synchronous(run_async)
 
 
 async def judged(
-    panel: Panel, survey: Survey, budget: float | None, url: str, noise: int, canary: int, confirm: bool
+    panel: Panel, budget: float | None, url: str, contests: Iterable[Wanted]
 ) -> tuple[calls.Summary, EndpointError | None]:
-    """The duel, then whatever further contests are wanted, each unless the one before ended early.
+    """Judge the duel, which comes first, then each further contest, unless the one before ended early.
 
     The error is of a judge that answered nothing, where the others made a quorum of every turn.
     """
-    stage, workspace, settings = panel.stage, panel.workspace, panel.settings
-
-    async def ask(jobs: Iterable[calls.Job], name: str, by: Panel) -> calls.Summary:
-        return await asking.drive(
-            jobs,
-            by.stage,
-            role="judge" if name in ("judge", JUDGED_AS) else "writer",
-            name=name,
-            total=len(workspace.answer_paths()),
-            budget=budget,
-            url=url,
-            outdated=workspace.duel,  # the verdict that lies there is about other votes
-        )
-
-    def quorate(item: str) -> bool:
-        """Under the screen a turn rests on one vote: what is missing is made good."""
-        kept = panel.kept(item)
-        return kept is not None and (kept.parsed or settings.judge.strategy == "screen")
-
-    async def more(jobs: Iterable[calls.Job], name: str, by: Panel = panel) -> calls.Summary:
-        """Go on with `jobs`, unless what came before ended early."""
-        nonlocal budget
+    summary, failure = calls.Summary("judge"), None
+    for number, (jobs, name, by) in enumerate(contests):
         if ended_early(summary):
-            return summary
+            break
         if summary.done:
             summary.say()
-        if budget is not None:
-            budget = max(0.0, budget - summary.cost)
-        found = await ask(jobs, name, by)
-        found.failed, found.down = summary.failed + found.failed, summary.down | found.down
-        return found
-
-    async def contest(which: Contest, answers: Iterable[tuple[Path, Answer]]) -> calls.Summary:
-        apart = of_contest(panel, which)
-        return await more(apart.open_turns(answers), "judge", apart)
-
-    failure = None
-    try:
-        summary = await ask(panel.open_turns(survey.judgeable()), "judge", panel)
-    except EndpointError as error:
-        if not all(quorate(item) for item in panel.candidates):
-            raise
-        summary, failure = calls.Summary("judge"), error
-    if noise:
-        with workspace.lock("answer", "validate.py"):
-            summary = await more(SecondAnswer.missing(drawn(stage, noise), stage), "noise")
-        summary = await contest(NOISE, drawn(stage, noise))
-    if canary:
-        summary = await contest(CANARY, drawn(stage, canary))
-    if confirm:
-        summary = await contest(CONFIRM, final_turns(panel))
-    if survey.rewritten:
-        rewrites = RefiningPanels(Stage("refine", workspace, settings, stage.again))
-        summary = await more(rewrites.jobs(survey.rewritten), JUDGED_AS)
+        before, left = summary, None if budget is None else max(0.0, budget - summary.cost)
+        try:
+            summary = await asking.drive(
+                jobs,
+                by.stage,
+                role="judge" if name in ("judge", JUDGED_AS) else "writer",
+                name=name,
+                total=len(panel.workspace.answer_paths()),
+                budget=left,
+                url=url,
+                outdated=panel.workspace.duel,  # the verdict that lies there is about other votes
+            )
+        except EndpointError as error:
+            # Under the screen a turn rests on one vote: what is missing is made good.
+            kept, screened = map(panel.kept, panel.candidates), panel.settings.judge.strategy == "screen"
+            if number or not all(one is not None and (one.parsed or screened) for one in kept):
+                raise
+            failure = error
+        budget = left
+        summary.failed, summary.down = before.failed + summary.failed, before.down | summary.down
     return summary, failure
+
+
+def wanted(panel: Panel, survey: Survey, noise: int, canary: int, confirm: bool) -> Generator[Wanted]:
+    """The duel, and whatever further contests are wanted."""
+    stage = panel.stage
+
+    def of(which: Contest, answers: Iterable[tuple[Path, Answer]]) -> Wanted:
+        apart = of_contest(panel, which)
+        return apart.open_turns(answers), "judge", apart
+
+    yield panel.open_turns(survey.judgeable()), "judge", panel
+    if noise:
+        with panel.workspace.lock("answer", "validate.py"):
+            yield SecondAnswer.missing(drawn(stage, noise), stage), "noise", panel
+        yield of(NOISE, drawn(stage, noise))
+    if canary:
+        yield of(CANARY, drawn(stage, canary))
+    if confirm:
+        yield of(CONFIRM, final_turns(panel))
+    if survey.rewritten:  # it is known once all turns have come by
+        refining = Stage("refine", panel.workspace, panel.settings, stage.again)
+        yield RefiningPanels(refining).jobs(survey.rewritten), JUDGED_AS, panel
 
 
 def final_turns(panel: Panel) -> Iterator[tuple[Path, Answer]]:

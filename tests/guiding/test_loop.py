@@ -208,7 +208,7 @@ def test_a_damaged_record_is_kept_under_another_name_before_its_task_is_guided_a
         assert path.read_bytes() == cut
         guide.run(workspace, chosen(workspace))
     assert guided(workspace)[0].is_done
-    assert path.with_name(f"{path.name}.damaged-1").read_bytes() == cut
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == cut
 
 
 def test_guiding_offers_no_batches_because_an_agent_waits_for_each_of_its_steps(script: Script) -> None:

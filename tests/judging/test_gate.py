@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from duel.judging import gate
 from duel.judging.agreement import krippendorff_alpha
-from duel.placement import by_score
+from duel.placement import place
 from duel.records import DIMENSIONS, Score, Verdict
 from duel.settings import Settings
 from tests.judging.panels import HEAVY_TIES, World, case_of, score_of, scores_of, simulate
@@ -52,7 +52,7 @@ def test_too_few_judges_leave_a_turn_unparsed_and_never_at_zero() -> None:
     votes[1:, 0] = np.nan
     score = score_of("p_1_1", votes, DEFAULT)
     assert (score.parsed, score.score, score.delta) == (False, None, None)
-    assert by_score(score.score, DEFAULT).bucket is None
+    assert place(score.score, None, DEFAULT).bucket is None
     lone = changed(judge={"models": ["only"], "quorum": 2})
     assert score_of("p_1_1", votes[:1], lone).score == 100.0
 
@@ -174,7 +174,7 @@ def test_the_what_if_table_counts_what_each_pair_of_thresholds_would_keep() -> N
     verdict = decided(scores)
     for row in verdict["what_if"]["thresholds"]:
         chosen = changed(report={"final_min": row["final_min"], "defeat_min": row["defeat_min"]})
-        names = [by_score(score.score, chosen).bucket for score in scores]
+        names = [place(score.score, None, chosen).bucket for score in scores]
         assert [row["final"], row["refined"], row["defeat"]] == [names.count(n) for n in ("final", "refined", "defeat")]
     current = next(row for row in verdict["what_if"]["thresholds"] if row["current"])
     assert {name: current[name] for name in ("final", "refined", "defeat")} == {

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from duel.judging import gate
 from duel.judging.scoring import settle
 from duel.judging.screen import first_vote, next_votes
-from duel.placement import by_score
+from duel.placement import place
 from duel.records import Score, Vote
 from duel.settings import Settings
 from tests.judging.panels import case_of, challengers, score_of
@@ -45,7 +45,7 @@ def test_turns_that_are_asked_in_full_get_the_full_panels_score_and_the_others_a
     for full, part in zip(whole, short, strict=True):
         if len(part.votes) == 6:
             assert (part.score, part.stopped) == (full.score, False)
-            assert by_score(part.score, FULL) == by_score(full.score, FULL)
+            assert place(part.score, None, FULL) == place(full.score, None, FULL)
         else:
             assert len(part.votes) in (1, 2) and part.stopped and part.score is None
             assert part.reason.startswith("stopped by the screen after ")

@@ -49,7 +49,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     if bounds.error and bounds.quantile is not None and bounds.mean is not None:
         detectable = 200 * statistics.detectable(bounds.error, bounds.quantile, duel.win_margin / 200)
         needed = statistics.turns_needed(evidence.parsed, bounds.mean, bounds.error, bounds.quantile)
-    # By score alone, as `placement.by_score`.
+    # By score alone, as `placement.place`.
     final, defeat = scores >= report.final_min, scores < report.defeat_min
     unparsed = np.isnan(scores)
     buckets = {"final": final & ~defeat, "refined": ~(final | defeat | unparsed), "defeat": defeat}
