@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,12 +131,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
 
 
 def template(package: str, **filters: Any) -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    environment = Environment(**kept)  # noqa: S701 Markdown
-    environment.filters |= {"n": "{:,}".format, "text": escaped, **filters}
-    return environment.from_string(resources.files(package).joinpath("card.md.txt").read_text("utf-8"))
+    return recipes.template(package, "card.md.txt", n="{:,}".format, text=escaped, **filters)
 
 
 def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:

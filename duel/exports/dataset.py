@@ -178,7 +178,15 @@ class Export:
             if info := recipes.dataset_info([done.format for done in self.written]):
                 self.write(DATASET_INFO, json.dumps(info, indent=2) + "\n")
             self.write(CARD, card)
-            self.write(MANIFEST, self._manifest(facts))
+            formats = {
+                done.name: {"rows": done.rows, "tokens": done.tokens, "lengths": done.figures()}
+                | {"summary": done.format.summary}
+                for done in self.written
+            }
+            manifest = {"format": "duel-export/1", "made_by": f"duel-curation {__version__}", **facts}
+            manifest |= {"formats": formats, "counted_by": self.measure.tokens.name, "fit": self.measure.limit}
+            manifest |= {"files": dict(sorted(self.files.items()))}
+            self.write(MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
             stale = set(_listed(self.folder)) - set(self.files)
             for name in self.files:
                 (self.folder / name).parent.mkdir(exist_ok=True)
@@ -194,16 +202,6 @@ class Export:
             yield
         except OSError as error:
             raise cannot_write(self.folder, error) from None
-
-    def _manifest(self, facts: Mapping[str, Any]) -> str:
-        formats = {
-            done.name: {"rows": done.rows, "tokens": done.tokens, "lengths": done.figures()}
-            | {"summary": done.format.summary}
-            for done in self.written
-        }
-        manifest = {"format": "duel-export/1", "made_by": f"duel-curation {__version__}", **facts, "formats": formats}
-        manifest |= {"counted_by": self.measure.tokens.name, "fit": self.measure.limit}
-        return json.dumps(manifest | {"files": dict(sorted(self.files.items()))}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _index(folder: Path, name: str) -> Path:

@@ -69,14 +69,8 @@ def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
         request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
         answer = f"```{pair.language}\n{pair.code}\n```"
         own = _SPDX.search(blobs[pair.path][:2000])
-        source = RowSource(
-            kind="pairs",
-            name=name,
-            revision=commit,
-            file=pair.path,
-            row=pair.line,
-            license=(own[1].decode().strip() if own else "") or license,
-        )
+        licensed = (own[1].decode().strip() if own else "") or license
+        source = RowSource(kind="pairs", name=name, revision=commit, file=pair.path, row=pair.line, license=licensed)
         yield ScaledRow(
             id=f"pairs/{place}/{pair.kind.replace(' ', '-')}",
             messages=[Message(role="user", content=request), Message(role="assistant", content=answer)],
@@ -206,10 +200,9 @@ def _named(node: Node, kind: str) -> tuple[str, str] | None:
 
 
 def _docstring(node: Node) -> Node | None:
-    body = node.child_by_field_name("body")
-    first = next(iter(body.named_children), None) if body else None
-    if first and first.type == "expression_statement":
-        first = next(iter(first.named_children), None)
+    first = node.child_by_field_name("body")
+    while first and first.type in {"block", "expression_statement"}:
+        first = first.named_children[0] if first.named_children else None
     return first if first and first.type == "string" else None
 
 
