@@ -157,7 +157,6 @@ class Export:
             return self.take(write_format(self.new, form, division, self.measure))
 
     def take(self, written: Written) -> Written:
-        """A format that was written into `new`."""
         self.written.append(written)
         self.files |= written.files
         self.handover.counts += written.handover.counts
@@ -229,8 +228,6 @@ def _listed(folder: Path) -> list[str]:
 
 
 class Rows:
-    """The rows of one split on their way into both files; memory holds one row group."""
-
     def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
         self.count = 0
         self._lines, self._columns, self._schema = lines, columns, schema
@@ -307,7 +304,6 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool
 
 
 def _fitted(value: Any, kind: pyarrow.DataType) -> Any:
-    """`value` for a column of `kind`: objects become JSON text where the column holds text."""
     import pyarrow as pa
 
     if value is None:

@@ -51,7 +51,6 @@ class StandInReply:
         }
 
     def within(self, max_tokens: int) -> StandInReply:
-        """This completion, cut where it exceeds the token budget of its request."""
         if self.content is None or self.usage()["completion_tokens"] <= max_tokens:
             return self
         return replace(self, content=self.content[: max_tokens * CHARACTERS_PER_TOKEN], finish_reason="length")
@@ -64,7 +63,6 @@ class StandInReply:
         return orjson.dumps(self._told("chat.completion", [choice], usage=self.usage()))
 
     def events(self, with_usage: bool) -> Iterator[bytes]:
-        """The server-sent events of a streamed response, `[DONE]` included."""
         deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
         for name, text in (("reasoning_content", self.reasoning), ("content", self.content or "")):
             pieces = (text[start : start + EVENT_CHARACTERS] for start in range(0, len(text), EVENT_CHARACTERS))

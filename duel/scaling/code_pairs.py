@@ -185,7 +185,6 @@ def _kinds() -> dict[str, str]:
 
 
 def _named(node: Node, kind: str) -> tuple[str, str] | None:
-    """(kind, name) of a definition; None for a declaration that defines no function."""
     if node.type == "lexical_declaration":
         node = next((child for child in node.named_children if child.type == "variable_declarator"), node)
         value = node.child_by_field_name("value")
@@ -238,7 +237,6 @@ def pattern(name: str) -> re.Pattern[str]:
 
 
 def refusal(doc: str, code: str, name: str, kind: str) -> str:
-    """Why this is no pair to learn from, a reason that is counted; "" where it is one."""
     first = pattern("paragraph").split(doc, maxsplit=1)[0]
     words = re.findall(r"[A-Za-z][A-Za-z'-]+", first)
     if len(words) < (3 if kind == "error handler" else 5):

@@ -242,7 +242,6 @@ def _statistics(chosen: Sequence[RowFacts]) -> dict[str, Any]:
 
 
 def _diversity(spool: Spool, rows: Sequence[RowFacts]) -> dict[str, Any]:
-    """The figures of a sample of the synthetic rows, and a warning where one is not what real requests have."""
     synthetic = [row for row in rows if row.facets[0] == "synthetic"]
     sample = SpoolPart(spool.path, sorted(synthetic, key=lambda row: digest(row.id.encode()))[: diversity.SAMPLE])
     if not sample:

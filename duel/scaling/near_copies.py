@@ -45,8 +45,6 @@ def bands_of(texts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint64]:
 
 
 class Bands:
-    """The words and bands of every row, in order; `groups` gives what is alike."""
-
     def __init__(self, folder: Path) -> None:
         self._words = folder / "words"
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]

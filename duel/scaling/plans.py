@@ -36,7 +36,6 @@ class Seen:
 
     @property
     def line(self) -> str:
-        """The first line of a file as it was read, without its number."""
         return self.text.partition("\t")[2].partition("\n")[0]
 
     @property
@@ -128,7 +127,6 @@ def _place(ground: Ground, draw: random.Random, of: str = "") -> Place:
 
 
 def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: random.Random) -> dict[str, Any]:
-    """The names that a plan's texts are filled with."""
     first = _place(ground, draw, of)
     names: dict[str, Any] = {"a": _facts(first)}
     names["b"] = _facts(draw.choice([place for place in ground.places if place != first]))
