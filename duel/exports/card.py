@@ -20,7 +20,6 @@ from duel.exports import recipes
 from duel.exports.dataset import Export
 from duel.exports.example import Division
 from duel.exports.handover import Handover
-from duel.exports.splits import groups_by_split
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -50,7 +49,6 @@ def gather(
     secrets: Counter[str],
 ) -> dict[str, Any]:
     examples = [example for part in division.parts.values() for example in part]
-    groups = groups_by_split(division)
     duels = any(not example.recorded for example in examples)
     verdict = {}
     with suppress(UserError):  # there is no verdict, or it cannot be read
@@ -85,7 +83,7 @@ def gather(
             split: {
                 "examples": len(part),
                 "tokens": sum(example.tokens for example in part),
-                "groups": len(groups[split]),
+                "groups": len(division.groups[split]),
             }
             for split, part in division.parts.items()
         },

@@ -164,6 +164,7 @@ class Division:
     parts: dict[str, Sequence[Example]]
     by: str  # what stays whole: "repo" or "pr"
     notes: list[str] = field(default_factory=list)
+    groups: dict[str, set[str]] = field(default_factory=dict)  # of each split, once they were checked
 
 
 @dataclass(frozen=True)
