@@ -19,9 +19,9 @@ import orjson
 
 from duel.file_sums import Snapshot
 from duel.judging import looks
-from duel.judging.columns import Columns, objects
 from duel.judging.evidence import Case
 from duel.judging.rubric import short_hash
+from duel.judging.scoring import Columns, objects
 
 if TYPE_CHECKING:
     from duel.judging.panel import Panel
