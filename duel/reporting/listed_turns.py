@@ -14,8 +14,7 @@ from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.records import DIMENSIONS, Answer, Bucket, Commit, Score, Verdict
-from duel.refining.refine_figures import RefineRounds
-from duel.refining.rewrites import RefiningPanels, Trial, lineage
+from duel.refining.rewrites import RefineRounds, RefiningPanels, Trial, lineage
 from duel.reporting import text
 from duel.settings import Settings
 from duel.workspace import Workspace

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from duel import calls, fence, prompts
 from duel.command import Parser, say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
-from duel.guiding import overseer, supervised_loop
+from duel.guiding import supervised_loop
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
 from duel.offline.sample import OWN_PREFIX
@@ -67,7 +67,12 @@ class Guiding(asking.AskingStage):
         """What a round is made with. The series is a fingerprint of all that makes rounds comparable."""
         guide, settings = self.settings.guide, self.settings
         parts = (
-            *(settings.overseer_model, overseer.prompt_hash(), supervised_loop.MOST_REJECTIONS, settings.sample.seed),
+            *(
+                settings.overseer_model,
+                supervised_loop.prompt_hash(),
+                supervised_loop.MOST_REJECTIONS,
+                settings.sample.seed,
+            ),
             *(guide.tasks, guide.held_out, guide.max_steps, guide.max_interventions, settings.generate.temperature),
         )
         series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -187,7 +192,9 @@ class GuidedTask:
             for _ in range(len(ran), settings.guide.max_steps):
                 found.append(supervised_loop.question(settings, record, shown))
                 if task:
-                    found.append(overseer.request(settings, self.item, self.mark, task, shown, [TYPICAL_TURN]))
+                    found.append(
+                        supervised_loop.overseer_question(settings, self.item, self.mark, task, shown, [TYPICAL_TURN])
+                    )
                 shown += supervised_loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
         return found
 

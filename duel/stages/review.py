@@ -58,7 +58,7 @@ def run(
     Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
     """
     from duel.review.ballots import STAND_INS, read_showings, read_votes, stand_in_casts
-    from duel.review.review_page import page as page_of
+    from duel.review.review_server import page as page_of
 
     scores = judged(workspace, settings)
     damage: list[ItemError] = []
@@ -90,8 +90,7 @@ def serve(
     until: Callable[[str], None],
 ) -> Result:
     from duel.review.ballots import read_votes
-    from duel.review.review_page import page
-    from duel.review.review_server import serving
+    from duel.review.review_server import page, serving
 
     scores = judged(workspace, settings)
     shown = drawn_for(rater, count, browse, workspace, settings, scores)
