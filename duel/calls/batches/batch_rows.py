@@ -41,13 +41,10 @@ class Batch:
     role: str
     model: str
     provider: str
-    address: str
-    """The endpoint's base URL; a batch is looked for nowhere else."""
-    path: str
-    """Its input, one line a request."""
+    address: str  # the endpoint's base URL; a batch is looked for nowhere else
+    path: str  # its input, one line a request
     requests: int
-    worst_cost: float
-    """Dollars at most, at the batch price."""
+    worst_cost: float  # dollars at most, at the batch price
     generation: int
     at: str
     state: str
@@ -78,10 +75,8 @@ class BatchAsked(NamedTuple):
 
     key: str
     item: str
-    asked_tokens: int
-    """The budget that was asked for."""
-    tokens: int
-    """The budget that was sent, larger where an earlier reply was cut."""
+    asked_tokens: int  # the budget that was asked for
+    tokens: int  # the budget that was sent, larger where an earlier reply was cut
 
     def request(self, batch: Batch) -> Request:
         """The request as far as the ledger must know it: the question itself is in its key."""

@@ -45,8 +45,7 @@ class Passage:
     link: Link
     route: Route
     settings: Settings
-    summary: Summary
-    """Counts the replies that come."""
+    summary: Summary  # counts the replies that come
     _malformed: Counter[str] = field(default_factory=Counter)
     """Times that the results of a batch made no sense, by its id."""
 
