@@ -63,15 +63,12 @@ async def drive_by_batch(
         try:
             summary = await drive_async(
                 jobs, workspace=workspace, settings=settings, route=route, stage=stage, budget=budget,
-                asker=prefill.over, **options,
+                asker=prefill.over, summary=came, **options,
             )  # fmt: skip
             if not summary.interrupted:
                 prefill.hand_in(summary)
         finally:
             prefill.discard()
-    for name in ("batched", "replies", "tokens_in", "tokens_out", "cost", "unsure_cost"):
-        setattr(summary, name, getattr(summary, name) + getattr(came, name))
-    summary.unknown_price |= came.unknown_price
     return summary
 
 
