@@ -147,7 +147,9 @@ class Ledger:
 
     async def put(self, request: Request, reply: Reply) -> None:
         durable = asyncio.get_running_loop().create_future()
-        self._add(_Entry(INSERT, reply_row(request, reply, self.generation), durable))
+        question = (request.digest, request.attempt, request.occurrence, self.generation)
+        row = reply_row(question, (request.stage, request.item, request.model), reply)
+        self._add(_Entry(INSERT, row, durable))
         await durable
 
     def reject(self, key: str, reason: str) -> None:
@@ -280,12 +282,10 @@ def now_in_utc() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def reply_row(asked: Request, reply: Reply, generation: int) -> tuple[Any, ...]:
-    """A reply's row, but for its proof."""
+def reply_row(question: tuple[bytes, int, int, int], origin: tuple[str, str, str], reply: Reply) -> tuple[Any, ...]:
+    """A reply's row, but for its proof: to (digest, attempt, occurrence, generation), for (stage, item, model)."""
     usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
     texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
-    question = (asked.digest, asked.attempt, asked.occurrence, generation)
-    origin = (asked.stage, asked.item, asked.model)
     return (*question, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
 
 
