@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 
 from duel.errors import UserError, printable
@@ -49,16 +48,10 @@ class Bubblewrap:
     name = "bubblewrap"
 
     def __init__(
-        self,
-        sources: checkouts.Sources,
-        limits: Limits | None = None,
-        *,
-        forks: str = "",
-        whole_machine: bool = False,
-        environment: Mapping[str, str] | None = None,
+        self, sources: checkouts.Sources, limits: Limits | None = None, *, forks: str = "", whole_machine: bool = False
     ) -> None:
         self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
-        self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
+        self.environment = ENVIRONMENT | ({"PATH": MACHINE_PATH} if whole_machine else {})
         self.scratch, self._count = new_scratch(), 0
         self._checkouts: dict[Start, asyncio.Task[Checkout]] = {}
         try:
@@ -145,7 +138,7 @@ class Bubblewrap:
 
         `refused` is a handle of the filter of system calls; to `told` goes the process id of the sandbox.
         """
-        environment = {**self.environment, "HOME": place, "REPO_PATH": place}
+        environment = self.environment | {"HOME": place, "REPO_PATH": place, "BASH_ENV": LIMITS}
         return [
             *room.enter,
             *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
@@ -158,7 +151,7 @@ class Bubblewrap:
             *(("--seccomp", str(refused)) if self.filter.stat().st_size else ()),
             *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
-            *("--setenv", "BASH_ENV", LIMITS, "/bin/bash", "-c", command),
+            *("/bin/bash", "-c", command),
         ]
 
 
