@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from duel import shell, turn
-from duel.audit.pull_facts import PROSE_WORD, WORD, plain
+from duel.audit.pull_facts import PROSE_WORD, WORD, plain, spoken
 from duel.records import Message
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
@@ -134,8 +134,8 @@ class HistoryIndex:
 
     def has_phrase(self, text: str) -> bool:
         """True where the same words stand in a row, whatever stands between them."""
-        words = PROSE_WORD.findall(text.casefold())
-        return bool(words) and f" {' '.join(words)} " in self._prose
+        words = spoken(text)
+        return bool(words) and f" {words} " in self._prose
 
     def has_line(self, line: str) -> bool:
         """True where the same line stands there, but for white space."""
@@ -180,10 +180,9 @@ class HistoryIndex:
     @cached_property
     def _exchanges(self) -> list[tuple[str, list[tuple[int, int]]]]:
         """Each command with what it printed, and the ranges of line numbers that it showed."""
-        texts: list[str] = []
+        texts = [""]
         for message in self._messages:
-            if message.role == "assistant" or not texts:
-                texts.append("")
+            texts += [""] * (message.role == "assistant")
             texts[-1] += "\n" + message.content.casefold()
         return [(text, list(_shown(text))) for text in texts]
 
