@@ -1,7 +1,7 @@
 """Leaked files: paths in any spelling, and commands that only a reader of the pull request would give."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache, partial
@@ -174,7 +174,7 @@ def blind_edits(search: Search) -> Findings:
 def windows(search: Search) -> Findings:
     command = search.reply.command
     spans = []
-    for match in (match for pattern in _windows() for match in pattern.finditer(command)):
+    for match in (match for pattern in _compiled("window") for match in pattern.finditer(command)):
         found = {name: int(value) for name, value in match.groupdict().items() if value}
         high = found["high"] if "high" in found else found["low"] + found["more"]
         low = found["low"] if "low" in found else high - found["last"]
@@ -219,7 +219,8 @@ def _numbers_told(seen: HistoryIndex, path: str) -> list[int]:
 
 def other_history(search: Search) -> Findings:
     """Commands that reach for commits or releases beyond the checkout, unless the conversation spoke of them."""
-    for pattern in _history(search.facts.project):
+    project = search.facts.project
+    for pattern in (*_compiled("history"), *(_compiled("install", project) if len(project) > 2 else ())):
         for match in pattern.finditer(search.reply.command):
             value = next(filter(None, match.groups()))
             if value.casefold() not in search.seen.text:
@@ -247,28 +248,17 @@ def talk(search: Search) -> Findings:
 _patterns = partial(wordlists.rows, "duel.audit", "leak_patterns.txt")
 
 
-def _compiled(rows: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> list[re.Pattern[str]]:
-    return [re.compile(pattern, flags) for pattern in rows]
-
-
 @cache
 def _talk() -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
     parts = {row[0]: row[1] for row in _patterns("part")}
-    whole = [[re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], text) for text in row] for row in _patterns("talk")]
-    said, harmless = zip(*whole, strict=True)
-    return list(zip(_compiled(said), _compiled(harmless, re.MULTILINE), strict=True))
-
-
-@cache
-def _windows() -> list[re.Pattern[str]]:
-    return _compiled(pattern for (pattern,) in _patterns("window"))
+    rows = [[re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], text) for text in row] for row in _patterns("talk")]
+    return [(re.compile(said, re.IGNORECASE), re.compile(harmless, re.MULTILINE)) for said, harmless in rows]
 
 
 @lru_cache(maxsize=64)
-def _history(project: str) -> list[re.Pattern[str]]:
-    installs = _patterns("install") if len(project) > 2 else ()
-    ways = [pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in installs]
-    return _compiled(["|".join(pattern for (pattern,) in _patterns("history")), *ways])
+def _compiled(kind: str, project: str = "") -> list[re.Pattern[str]]:
+    rows = (pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in _patterns(kind))
+    return [re.compile(pattern, re.IGNORECASE) for pattern in rows]
 
 
 SEARCHES = (paths, blind_edits, windows, other_history, talk)
