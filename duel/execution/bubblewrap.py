@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
+from copy import copy
 from pathlib import Path
 
 from duel.errors import UserError, printable
@@ -108,7 +109,7 @@ class Bubblewrap:
         return self.scratch / f"{what}-{self._count}"
 
     def _open(self, start: Start, base: Checkout) -> Sandbox:
-        return Sandbox(self, start, base, Room(self._folder("room"), self.private), (str(base.folder),))
+        return Sandbox(self, start, base, Room(self._folder("room"), self.private))
 
     async def state(self, start: Start) -> Sandbox:
         """A fresh state at the start of a task, laid out once for all that begin there.
@@ -167,12 +168,13 @@ class Sandbox(State):
     """A state in a room: layers of a checkout, of which commands write the topmost.
 
     With an overlay, forking freezes the topmost and costs nothing, however large the checkout; where the kernel has
-    none for us, layers are copies. `lower` is what lies below, the nearest first; the last is the common checkout.
+    none for us, layers are copies. `lower` are the layers below, the nearest first; `before` shows them as one tree.
     """
 
-    def __init__(self, executor: Bubblewrap, start: Start, base: Checkout, room: Room, lower: tuple[str, ...]) -> None:
-        self.executor, self.start, self.limits = executor, start, executor.limits
-        self._base, self._room, self.lower, self._overlay = base, room, lower, executor.forks == "overlay"
+    def __init__(self, executor: Bubblewrap, start: Start, base: Checkout, room: Room) -> None:
+        self.executor, self.start, self.limits, self._base, self._room = executor, start, executor.limits, base, room
+        self._overlay = executor.forks == "overlay"
+        self.lower, self.before = [str(base.folder)], str(base.folder)
         self._grow()
 
     def _grow(self) -> None:
@@ -185,7 +187,7 @@ class Sandbox(State):
             options = f"lowerdir={':'.join(self.lower)},upperdir={name}/u,workdir={name}/w,userxattr"
             made += f" && mkdir {name}/u {name}/w {name}/m && mount -t overlay overlay -o {options} {name}/m"
         else:
-            made += f" && cp -a {self.lower[0]}/. {name}"
+            made += f" && cp -a {self.before}/. {name}"
         self._room.tell(made)
 
     def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
@@ -202,16 +204,19 @@ class Sandbox(State):
 
     def _fork(self) -> Sandbox:
         if self._overlay:
-            self._room.tell(f"umount {self.folder}")
-        self.lower = (f"{self.top}/u" if self._overlay else self.top, *self.lower)
+            self.lower = [f"{self.top}/u", *self.lower]
+            options = f"ro,userxattr,lowerdir={':'.join(self.lower)}"
+            self._room.tell(f"umount {self.folder} && mount -t overlay overlay -o {options} {self.folder}")
+        self.before = self.folder
         self._grow()
-        return Sandbox(self.executor, self.start, self._base, self._room, self.lower)
+        twin = copy(self)
+        twin._grow()
+        return twin
 
     def _changes(self) -> str:
         outside = self._room.outside
-        if self._overlay:
-            return changes.of_overlay(outside / self.top / "u", [outside / one for one in self.lower])
-        return changes.of_copy(outside / self.top, outside / self.lower[0])
+        upper = outside / self.top / "u" if self._overlay else None
+        return changes.between(outside / self.folder, outside / self.before, upper)
 
     def discard(self) -> None:
         del self._room, self._base  # the last state takes both with it
