@@ -90,8 +90,8 @@ class ReplyIndex:
         return self.text[max(0, start - 1) : start] in set("`.-$@") or self.text[end : end + 1] in set("(`")
 
     def place(self, start: int) -> dict[str, Any]:
-        around = self.text[max(0, start - 40) : start + 60]
-        return {"offset": start, "line": self.text.count("\n", 0, start) + 1, "text": " ".join(around.split())}
+        around = " ".join(self.text[max(0, start - 40) : start + 60].split())
+        return {"offset": start, "line": self.text.count("\n", 0, start) + 1, "text": around}
 
     def find(self, text: str) -> int:
         """Where `text` starts, white space and case aside; 0 where that cannot be told."""
