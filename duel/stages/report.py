@@ -58,7 +58,7 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
 
 def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from duel.placement import Representatives
-    from duel.refining.refine_figures import RefineRounds
+    from duel.refining.rewrites import RefineRounds
     from duel.reporting import charts, markdown, report_sections
     from duel.reporting.kept import Shelves
     from duel.reporting.page import Page
