@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from duel.judging.statistics import Clusters
-from duel.review.calibration import rater_bound
+from duel.review.calibration import Labeled, rater_bound
 from duel.review.estimator import Phases, quantile
-from duel.review.labeled import Labeled
 from duel.review.showings import chances, sequence
 
 TURNS = 2_000

@@ -18,8 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from duel.judging.columns import Columns
-from duel.judging.scoring import VoteTable, settle
+from duel.judging.scoring import Columns, VoteTable, settle
 from duel.judging.screen import next_votes
 from duel.records import Score, Vote
 from duel.settings import Settings

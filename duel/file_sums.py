@@ -97,8 +97,7 @@ class Snapshot:
     workspace: Workspace
     kinds: tuple[str, ...]
     found: int
-    added: int
-    """What this process had added by then."""
+    added: int  # what this process had added by then
 
     @classmethod
     def take(cls, workspace: Workspace, *kinds: str) -> Snapshot:

@@ -68,12 +68,11 @@ class Representatives:
 
     _kept: dict[str, str] = field(default_factory=dict)
 
-    def place(self, stem: str, placement: Placement, audit: Audit | None) -> Placement:
+    def place(self, stem: str, placement: Placement, duplicates_of: str) -> Placement:
         """`placement`, or none where a near-duplicate of the turn `stem` is in `final/` already."""
         if placement.bucket != "final":
             return placement
-        group = audit.duplicates_of if audit is not None else ""
-        other = self._kept.setdefault(group or stem, stem)
+        other = self._kept.setdefault(duplicates_of or stem, stem)
         if other == stem:
             return placement
         return Placement(None, f"near-duplicate of {other}, which is in final", "near-duplicate")

@@ -17,8 +17,8 @@ def spread(
     work: Callable[[Chunk], Result],
     chunks: Iterable[Chunk],
     processes: int,
-    prepare: Callable[..., None],
-    given: tuple[Any, ...],
+    prepare: Callable[..., None] | None = None,
+    given: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
     """`work` of each chunk, in order; each process first calls `prepare(*given)`.
 
@@ -40,11 +40,12 @@ def spread(
             raise
 
 
-def _begin(prepare: Callable[..., None], given: tuple[Any, ...]) -> None:
+def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     """Ctrl-C is the parent's to handle: a chunk in work is finished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    prepare(*given)
+    if prepare:
+        prepare(*given)
 
 
 def _end_with_parent() -> None:

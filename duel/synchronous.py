@@ -8,9 +8,7 @@ Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
 
 
-def synchronous(
-    function: Callable[Parameters, Coroutine[Any, Any, Value]],
-) -> Callable[Parameters, Value]:
+def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> Callable[Parameters, Value]:
     """`function` for callers that do not await. Inside a running event loop it works in a thread with its own loop."""
 
     @wraps(function)

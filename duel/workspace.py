@@ -66,7 +66,7 @@ class NumberedFolders:
     Readers find files also where `most` was another when they were written."""
 
     most: int = 5000  # files in one folder: `[store] answers_per_dir`
-    _last: dict[Path, int] = field(default_factory=dict)
+    _inside: dict[Path, list[Path]] = field(default_factory=dict)
     _lay: dict[Path, tuple[dict[str, Path], set[Path]]] = field(default_factory=dict)
 
     def place(self, folder: Path, file: str, position: int) -> Path:
@@ -77,7 +77,8 @@ class NumberedFolders:
             return wanted
         # Each folder is listed once: to look for a file in twenty of them takes 0.2 ms. The first that has it counts.
         lay, listed = self._lay.setdefault(folder, ({}, set()))
-        for inside in reversed(self.inside(folder)):
+        folders = self.inside(folder)
+        for inside in reversed(folders) if len(listed) < len(folders) else ():
             if inside not in listed and inside.is_dir():
                 listed.add(inside)
                 lay |= {entry.name: inside for entry in os.scandir(inside)}
@@ -89,11 +90,10 @@ class NumberedFolders:
 
     def inside(self, folder: Path) -> list[Path]:
         """`folder`, and the numbered ones in it."""
-        last = self._last.get(folder, 0)
-        while (folder / str(last + 1)).is_dir():
-            last += 1
-        self._last[folder] = last
-        return [folder, *(folder / str(number) for number in range(1, last + 1))]
+        found = self._inside.setdefault(folder, [folder])
+        while (further := folder / str(len(found))).is_dir():
+            found.append(further)
+        return found
 
     def make(self, folder: Path) -> None:
         """Make `folder`; the numbered ones before it as well, so that none is missed by counting up."""

@@ -100,15 +100,12 @@ def test_a_second_look_can_only_take_a_turn_out_of_final() -> None:
 
 def test_of_near_duplicates_the_first_stays_in_final() -> None:
     finals, final, refined = Representatives(), Placement("final", ""), Placement("refined", "")
-    copy = Audit(duplicates_of="one")
-    assert finals.place("two", final, copy) is final  # the best of its group, whichever stands for the group
-    dropped = finals.place("one", final, Audit())
+    assert finals.place("two", final, "one") is final  # the best of its group, whichever stands for the group
+    dropped = finals.place("one", final, "")
     assert (dropped.bucket, dropped.slug) == (None, "near-duplicate")
     assert "two" in dropped.reason
-    assert finals.place("one", refined, copy) is refined
-    assert finals.place("other", final, None) is final
-    assert finals.place("two", final, copy) is final
+    assert finals.place("one", refined, "one") is refined
+    assert finals.place("other", final, "") is final
+    assert finals.place("two", final, "one") is final
     alone = Representatives()
-    assert [alone.place(stem, final, audit).bucket for stem, audit in (("a", None), ("b", None), ("c", Audit()))] == [
-        "final"
-    ] * 3
+    assert [alone.place(stem, final, "").bucket for stem in "abc"] == ["final"] * 3

@@ -185,16 +185,18 @@ def test_a_name_stands_for_one_class_and_one_module() -> None:
         assert not {name for name, count in names.items() if count > 1}, kind
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_comes_at_once_because_nothing_heavy_is_imported(name: str) -> None:
+def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
+    """Every command's, one after the other in one process: the first that brings something heavy is named."""
     code = (
         "import sys\nfrom duel import cli\n"
-        f"try:\n    cli.call([{name!r}, '--help'])\nexcept SystemExit: pass\n"
-        f"print('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
+        f"for name in {list(COMMANDS)!r}:\n"
+        "    try:\n        cli.call([name, '--help'])\n    except SystemExit:\n        pass\n"
+        f"    print('AFTER', name, sorted({HEAVY!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "HEAVY []" in done.stdout
-    assert "--workspace" in done.stdout
+    helps = re.split(r"(?m)^AFTER (.*)$", done.stdout)
+    assert helps[1::2] == [f"{name} []" for name in COMMANDS]
+    assert all("--workspace" in text for text in helps[:-1:2])
 
 
 def test_every_command_can_be_imported_where_unix_modules_are_missing() -> None:

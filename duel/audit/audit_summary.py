@@ -17,7 +17,6 @@ LISTED = 200  # leaking turns that report/audit.json tells one by one
 @dataclass
 class AuditTally:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what is counted, of which kind)
-    scores: Counter[float] = field(default_factory=Counter)
     leaking: list[dict[str, Any]] = field(default_factory=list)
     reworded: list[str] = field(default_factory=list)
     contaminated: set[str] = field(default_factory=set)
@@ -28,6 +27,7 @@ class AuditTally:
     """Stems of the answers that `damage` kept from being audited: an older audit may lie in them."""
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
+        turn = {"file": stem, "instance_id": instance_id}
         broken = {problem.rule for problem in found.protocol.problems} if found.protocol else set()
         kinds = {leak.kind for leak in found.leaks}
         counted = {
@@ -43,29 +43,25 @@ class AuditTally:
             "refused": [found.license_refused] if found.license_refused else [],
         }
         self.counts.update((what, kind) for what, each in counted.items() for kind in each)
-        self.scores[found.leak_score] += 1
         if found.leaking:
             told = [f"{leak.kind} {leak.value[:120]}" for leak in found.leaks[:5]]
-            row = {"file": stem, "instance_id": instance_id, "score": found.leak_score, "findings": told}
-            self.leaking.append(row)
+            self.leaking.append({**turn, "score": found.leak_score, "findings": told})
         if found.reworded:
             self.reworded.append(stem)
         if found.contaminated:
             self.contaminated.add(instance_id)
         if why := placement.obstacle(found, settings):
-            row = {"file": stem, "instance_id": instance_id, "reason": why.slug, "detail": why.reason}
-            self.dropped.append(row)
+            self.dropped.append({**turn, "reason": why.slug, "detail": why.reason})
 
     def add(self, other: "AuditTally") -> None:
         self.counts += other.counts
-        self.scores += other.scores
         self.contaminated |= other.contaminated
         self.unread |= other.unread
         for name in ("leaking", "reworded", "dropped", "damage"):
             getattr(self, name).extend(getattr(other, name))
 
     def kinds(self, what: str) -> dict[str, int]:
-        return _most_first({kind: count for (of, kind), count in self.counts.items() if of == what})
+        return ranked({kind: count for (of, kind), count in self.counts.items() if of == what})
 
 
 def summary(
@@ -74,8 +70,6 @@ def summary(
     """`report/audit.json`. `duplicates` is {file stem of a turn: that of the turn which stands for it}."""
     counts, without, audited = tally.counts, tally.counts["without", ""], tally.counts["audited", ""]
     problems = {rule: count for rule, count in tally.kinds("protocol").items() if rule != "ok"}
-    scores = sorted(tally.scores.elements())
-    quantiles = {str(q): scores[min(len(scores) - 1, int(q * len(scores)))] for q in (0.5, 0.9, 0.99, 1.0) if scores}
     return {
         "format": "duel-audit/1",
         "side": side,
@@ -89,12 +83,8 @@ def summary(
         "leaking_fraction": round(len(tally.leaking) / audited, 6) if audited else None,
         "reworded_turns": tally.reworded,
         "leaks_by_kind": tally.kinds("leak"),
-        "auditor": {
-            "model": settings.audit.auditor,
-            "asked": counts["auditor", "asked"],
-            "claiming": counts["auditor", "claiming"],
-        },
-        "leak_score_quantiles": quantiles,
+        "auditor": {"model": settings.audit.auditor}
+        | {kind: counts["auditor", kind] for kind in ("asked", "claiming")},
         "leaking_turns": sorted(tally.leaking, key=lambda row: -row["score"])[:LISTED],
         "protocol": {"ok": counts["protocol", "ok"], "problems": problems},
         "styles": tally.kinds("style"),
@@ -117,13 +107,9 @@ def summary(
     }
 
 
-def ranked(values: Iterable[str]) -> dict[str, int]:
-    """{value: how often}, the most frequent first."""
-    return _most_first(Counter(values))
-
-
-def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+def ranked(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
+    """{value: how often}, the most frequent first; of the values, or of their counts."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 
 
 def table(summary: Mapping[str, Any]) -> str:

@@ -5,7 +5,9 @@ HumanEval (Chen et al. 2021, arXiv 2107.03374), with hashes of some runs of 13 w
 et al. 2021, arXiv 2108.07732).
 """
 
+import contextlib
 import csv
+import io
 import os
 import re
 import time
@@ -77,18 +79,18 @@ def _records(file: Path) -> Iterable[Any]:
     import orjson
 
     match file.suffix.lower():
+        case ".parquet":
+            return _of_parquet(file)
         case ".json":
             content = orjson.loads(file.read_bytes())  # [...], {"instances": [...]} or {"id": {...}}
-            if isinstance(content, dict):
-                content = next((value for value in content.values() if isinstance(value, list)), content)
-            return list(content)
+            lists = (
+                [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
+            )
+            return lists[0] if lists else list(content)
         case ".jsonl":
             return [orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
         case ".csv":
-            with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-                return list(csv.DictReader(lines))
-        case ".parquet":
-            return _of_parquet(file)
+            return list(csv.DictReader(io.StringIO(file.read_text("utf-8", "replace"))))
     return [line.split("#", 1)[0].strip() for line in file.read_text("utf-8", "replace").splitlines()]
 
 
@@ -128,13 +130,11 @@ def hub_rows(
     base = Path(environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache"))
     home = base if base.is_absolute() else workspace.private  # no home folder, as in some containers
     cache = home / "duel-curation" / "benchmarks" / f"{file_name(dataset)}.json"
-    try:
-        kept: list[dict[str, Any]] | None = orjson.loads(cache.read_bytes())
-        age = time.time() - cache.stat().st_mtime
-    except (OSError, ValueError):
-        kept, age = None, 0.0
-    if kept and age < FRESH_SECONDS and "ngrams" in kept[0]:
-        return kept
+    kept: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError, ValueError):
+        kept = orjson.loads(cache.read_bytes())
+        if kept and time.time() - cache.stat().st_mtime < FRESH_SECONDS and "ngrams" in kept[0]:
+            return kept
     try:
         rows = _read_hub(dataset, workspace, offline)
     except ItemError:
@@ -144,12 +144,11 @@ def hub_rows(
     for row in rows:
         row["ngrams"] = known_by(row.pop("problem_statement"))
     part = cache.with_name(f".{cache.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs only the next run's calls
         cache.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(orjson.dumps(rows))
         part.replace(cache)
-    except OSError:  # a cache that cannot be written costs only the next run's calls
-        part.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
     return rows
 
 

@@ -1,7 +1,7 @@
 """Leaked files: paths in any spelling, and commands that only a reader of the pull request would give."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache, partial
@@ -54,16 +54,14 @@ def paths(search: Search) -> Findings:
             continue
         if not spelled.pattern and seen.has_path(key):
             continue
-        opened = shell.script_style(reply.script) != "edit" and (
-            name in reply.command or name.split(".")[0] in WORD.findall(reply.command)
-        )
+        doubt, words = 1.0, WORD.findall(reply.command)
+        opened = shell.script_style(reply.script) != "edit" and (name in reply.command or name.split(".")[0] in words)
         if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
             doubt = MADE_HERE
-        elif "/" in key and key.rpartition("/")[0] in listed:
+        elif ("/" in key and key.rpartition("/")[0] in listed) or (
+            opened and _is_guessable(search, key, bare=spelled.text.casefold() == key)
+        ):
             doubt = GUESSED_AND_OPENED
-        else:
-            guessed = opened and _is_guessable(search, key, spelled.text.casefold() == key)
-            doubt = GUESSED_AND_OPENED if guessed else 1.0
         # A file's whole path is its project's own, however many of its pull requests touch it.
         half = search.rarity.half(key) if "/" in key else 1.0
         yield search.finding(spelled.fact, spelled.text, spelled.start, doubt * half, key)
@@ -98,18 +96,18 @@ def spelled_paths(text: str, facts: Facts, bare: bool = False) -> Iterator[Spell
     """Each path of the pull request that `text` tells, where it stands first; with `bare`, files like `AUTHORS` too."""
     told: set[str] = set()
     for token in _TOKEN.finditer(text):
-        key = token[0].casefold()
-        if not any(mark in key for mark in "./*\\"):
-            found = [Spelled(facts.paths[key], key, token[0], token.start())] if bare and key in facts.paths else []
-        else:
-            found = list(_spelled(token[0], token.start(), facts))
-        for spelled in found:
+        for spelled in _spelled(token[0], token.start(), facts, bare):
             if spelled.key not in told:
                 told.add(spelled.key)
                 yield spelled
 
 
-def _spelled(token: str, start: int, facts: Facts) -> Iterator[Spelled]:
+def _spelled(token: str, start: int, facts: Facts, bare: bool) -> Iterator[Spelled]:
+    if not any(mark in token for mark in "./*\\"):
+        key = token.casefold()
+        if bare and key in facts.paths:
+            yield Spelled(facts.paths[key], key, token, start)
+        return
     for part in _SEPARATOR.split(token):
         at = start + token.find(part)
         path = _HERE.sub("", _HERE.sub("", part.replace("\\", "/").replace("%2F", "/"))).strip("/.,-").casefold()
@@ -168,34 +166,37 @@ def blind_edits(search: Search) -> Findings:
     edited += _PATCHED.findall(command)
     if _WRITES_FILES.search(command):
         edited.append(command)
-    for spelled in spelled_paths("\n".join(edited), search.facts, bare=True):
-        path = spelled.fact.value
-        lines = search.facts.by_path.get(path.casefold())
-        if lines and not _was_printed(search.seen, path, lines) and not _numbers_told(search.seen, path):
-            yield _deed(search, "blind edit", path, spelled.text)
+    for spelled, _ in _unseen(search, "\n".join(edited)):
+        if not _numbers_told(search.seen, spelled.fact.value):
+            yield _deed(search, "blind edit", spelled.fact.value, spelled.text)
 
 
 def windows(search: Search) -> Findings:
     command = search.reply.command
     spans = []
-    for match in (match for pattern in _windows() for match in pattern.finditer(command)):
+    for match in (match for pattern in _compiled("window") for match in pattern.finditer(command)):
         found = {name: int(value) for name, value in match.groupdict().items() if value}
         high = found["high"] if "high" in found else found["low"] + found["more"]
         low = found["low"] if "low" in found else high - found["last"]
         if low >= FIRST_LINES and 0 <= high - low <= NARROW:
             spans.append((low, high))
-    for spelled in spelled_paths(command, search.facts, bare=True) if spans else ():
-        path = spelled.fact.value
-        lines = search.facts.by_path.get(path.casefold())
-        if not lines or _was_printed(search.seen, path, lines):
-            continue
+    for spelled, lines in _unseen(search, command) if spans else ():
+        told = _numbers_told(search.seen, spelled.fact.value)
         changed = [line.old for line in lines if line.sign in "+-"]
-        told = _numbers_told(search.seen, path)
         unseen = [number for number in changed if not any(abs(number - other) <= NARROW for other in told)]
         hits = [span for span in spans if any(span[0] <= number <= span[1] for number in unseen)]
         if hits:
             factor = 1.0 if any(low % 10 or high % 10 for low, high in hits) else ROUND
-            yield _deed(search, "window", path, spelled.text, factor)
+            yield _deed(search, "window", spelled.fact.value, spelled.text, factor)
+
+
+def _unseen(search: Search, command: str) -> Iterator[tuple[Spelled, list[DiffLine]]]:
+    """The files with their lines that `command` names and that were there before, but of which nothing was printed."""
+    for spelled in spelled_paths(command, search.facts, bare=True):
+        path = spelled.fact.value
+        lines = search.facts.by_path.get(path.casefold())
+        if lines and not _was_printed(search.seen, path, lines):
+            yield spelled, lines
 
 
 def _was_printed(seen: HistoryIndex, path: str, lines: list[DiffLine]) -> bool:
@@ -218,7 +219,8 @@ def _numbers_told(seen: HistoryIndex, path: str) -> list[int]:
 
 def other_history(search: Search) -> Findings:
     """Commands that reach for commits or releases beyond the checkout, unless the conversation spoke of them."""
-    for pattern in _history(search.facts.project):
+    project = search.facts.project
+    for pattern in (*_compiled("history"), *(_compiled("install", project) if len(project) > 2 else ())):
         for match in pattern.finditer(search.reply.command):
             value = next(filter(None, match.groups()))
             if value.casefold() not in search.seen.text:
@@ -246,28 +248,17 @@ def talk(search: Search) -> Findings:
 _patterns = partial(wordlists.rows, "duel.audit", "leak_patterns.txt")
 
 
-def _compiled(rows: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> list[re.Pattern[str]]:
-    return [re.compile(pattern, flags) for pattern in rows]
-
-
 @cache
 def _talk() -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
     parts = {row[0]: row[1] for row in _patterns("part")}
-    whole = [[re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], text) for text in row] for row in _patterns("talk")]
-    said, harmless = zip(*whole, strict=True)
-    return list(zip(_compiled(said), _compiled(harmless, re.MULTILINE), strict=True))
-
-
-@cache
-def _windows() -> list[re.Pattern[str]]:
-    return _compiled(pattern for (pattern,) in _patterns("window"))
+    rows = [[re.sub(r"\{([A-Z_]+)\}", lambda name: parts[name[1]], text) for text in row] for row in _patterns("talk")]
+    return [(re.compile(said, re.IGNORECASE), re.compile(harmless, re.MULTILINE)) for said, harmless in rows]
 
 
 @lru_cache(maxsize=64)
-def _history(project: str) -> list[re.Pattern[str]]:
-    installs = _patterns("install") if len(project) > 2 else ()
-    ways = [pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in installs]
-    return _compiled(["|".join(pattern for (pattern,) in _patterns("history")), *ways])
+def _compiled(kind: str, project: str = "") -> list[re.Pattern[str]]:
+    rows = (pattern.replace("{PROJECT}", re.escape(project)) for (pattern,) in _patterns(kind))
+    return [re.compile(pattern, re.IGNORECASE) for pattern in rows]
 
 
 SEARCHES = (paths, blind_edits, windows, other_history, talk)

@@ -78,17 +78,13 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
         if fact.changed and (common < HALF_MOST or search.reply.is_marked(start, end)):
             factor *= search.rarity.half(key)
         factor *= GUESSED if _GUESS.search(search.reply.text, max(0, start - 30), end + 20) else 1.0
-    if grepped:
-        return factor
-    if key in search.reply.made or search.reply.looks_for(key):
+    if not grepped and (key in search.reply.made or search.reply.looks_for(key)):
         return factor * MADE_HERE
     return factor * IN_CODE if in_code else factor
 
 
 def _place_factor(fact: Fact) -> float:
-    if fact.added:
-        return 1.0
-    return IN_REPOSITORY if fact.changed else UNCHANGED
+    return 1.0 if fact.added else IN_REPOSITORY if fact.changed else UNCHANGED
 
 
 def chunks(search: Search) -> Findings:

@@ -78,18 +78,10 @@ def _is_drawn(value: str) -> bool:
     return not _SHOWN.search(value) and (re.search(r"[0-9]", value) or mixed) is not None
 
 
-def _is_unshown(value: str) -> bool:
-    return not _SHOWN.search(value[:200])
-
-
-def _is_password(value: str) -> bool:
-    return _is_credential(value) and re.search(r"[\d!@#%^*]", value) is not None
-
-
 _TESTS = personal_data.TESTS | {
-    "unshown": _is_unshown,
+    "unshown": lambda value: not _SHOWN.search(value[:200]),
     "credential": _is_credential,
-    "password": _is_password,
+    "password": lambda value: _is_credential(value) and re.search(r"[\d!@#%^*]", value) is not None,
     "random": _is_random,
 }
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from duel import shell, turn
-from duel.audit.pull_facts import PROSE_WORD, WORD, plain
+from duel.audit.pull_facts import PROSE_WORD, WORD, plain, spoken
 from duel.records import Message
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
@@ -90,8 +90,8 @@ class ReplyIndex:
         return self.text[max(0, start - 1) : start] in set("`.-$@") or self.text[end : end + 1] in set("(`")
 
     def place(self, start: int) -> dict[str, Any]:
-        around = self.text[max(0, start - 40) : start + 60]
-        return {"offset": start, "line": self.text.count("\n", 0, start) + 1, "text": " ".join(around.split())}
+        around = " ".join(self.text[max(0, start - 40) : start + 60].split())
+        return {"offset": start, "line": self.text.count("\n", 0, start) + 1, "text": around}
 
     def find(self, text: str) -> int:
         """Where `text` starts, white space and case aside; 0 where that cannot be told."""
@@ -134,8 +134,8 @@ class HistoryIndex:
 
     def has_phrase(self, text: str) -> bool:
         """True where the same words stand in a row, whatever stands between them."""
-        words = PROSE_WORD.findall(text.casefold())
-        return bool(words) and f" {' '.join(words)} " in self._prose
+        words = spoken(text)
+        return bool(words) and f" {words} " in self._prose
 
     def has_line(self, line: str) -> bool:
         """True where the same line stands there, but for white space."""
@@ -180,10 +180,9 @@ class HistoryIndex:
     @cached_property
     def _exchanges(self) -> list[tuple[str, list[tuple[int, int]]]]:
         """Each command with what it printed, and the ranges of line numbers that it showed."""
-        texts: list[str] = []
+        texts = [""]
         for message in self._messages:
-            if message.role == "assistant" or not texts:
-                texts.append("")
+            texts += [""] * (message.role == "assistant")
             texts[-1] += "\n" + message.content.casefold()
         return [(text, list(_shown(text))) for text in texts]
 

@@ -94,8 +94,7 @@ class Examiner:
 
     def audit_rewrite(self, answer: Answer, rewrite: Candidate) -> Audit:
         """The same of a rewrite, which counts into the turn's own group of near-duplicates."""
-        turn = answer.audit("challenger")
-        group = turn.duplicates_of if turn is not None else ""
+        group = (answer.audit("challenger") or Audit()).duplicates_of
         return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
 
     def count(self, tally: AuditTally, path: Path, answer: Answer) -> None:

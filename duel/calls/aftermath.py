@@ -243,7 +243,7 @@ class Aftermath:
         line.probe_at = line.down_at + PROBE_AGAIN_S
         line.down = asyncio.create_task(explain())
         line.lane.out = True
-        line.lane.give_up()
+        line.lane.send_away(for_good=True)
         if self._is_down(call.request.model):
             self.client.summary.down[line.model] = failure.told
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duel.errors import EXIT_FINISHED, WorkspaceError, printable
 
 if TYPE_CHECKING:
     from duel.calls.ledger import Ledger
 
-_TOKENS = ("prompt", "cached", "completion", "reasoning")
-_SUMS = ", ".join(f"COALESCE(SUM(json_extract(usage, '$.{name}_tokens')), 0)" for name in _TOKENS)
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+_COUNTED = ("replies", "rejected", *_TOKENS, "cost", "unpriced_replies")
+_SUMS = ", ".join(f"COALESCE(SUM(json_extract(usage, '$.{name}')), 0)" for name in _TOKENS)
 _REPLIES = (
     f"SELECT stage, asked_model, COUNT(*), SUM(rejected != ''), {_SUMS}, "  # noqa: S608 - constants alone
     "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FILTER (WHERE tries > 0) "
@@ -27,75 +27,58 @@ _REPLIES = (
 )
 _PROVIDERS = "SELECT stage, asked_model, provider, COUNT(*) FROM replies GROUP BY stage, asked_model, provider"
 _FAULTS = "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY kind"
+_PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
 HEADINGS = (
     "stage", "model", "replies", "rejected", "failed calls", "tokens in", "cached", "tokens out", "reasoning", "cost",
     "latency p50", "p90", "p99",
 )  # fmt: skip
 
 
-@dataclass
-class Figures:
-    """One stage and model. Latencies in seconds, cost in dollars."""
-
-    stage: str
-    model: str
-    replies: int = 0
-    rejected: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost: float = 0.0
-    unpriced_replies: int = 0
-    failed_calls: dict[str, int] = field(default_factory=dict)
-    latency_p50: float | None = None
-    latency_p90: float | None = None
-    latency_p99: float | None = None
-    providers: dict[str, int] = field(default_factory=dict)
-    calls: int = 0
-    cached_share: float | None = None  # of the prompt tokens, what the endpoint served from its cache
-
-
-def collect(ledger: Ledger) -> list[Figures]:
+def collect(ledger: Ledger) -> list[dict[str, Any]]:
+    """Figures of each stage and model. Latencies in seconds, cost in dollars."""
     import orjson
 
-    found: dict[tuple[str, str], Figures] = {}
-    for *told, latencies in ledger.query(_REPLIES):
-        row = found[told[0], told[1]] = Figures(*told)
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for stage, model, *counts, latencies in ledger.query(_REPLIES):
+        row = found[stage, model] = dict(zip(_COUNTED, counts, strict=True))
         if taken := sorted(orjson.loads(latencies)):  # replies that came with batches have none
-            row.latency_p50, row.latency_p90, row.latency_p99 = (
-                taken[min(len(taken) - 1, int(share * len(taken)))] for share in (0.5, 0.9, 0.99)
-            )
+            row |= {name: taken[min(len(taken) - 1, int(part * len(taken)))] for name, part in _PERCENTILES.items()}
+    providers: dict[tuple[str, str], dict[str, int]] = {}
     for stage, model, provider, count in ledger.query(_PROVIDERS):
-        found[stage, model].providers[provider] = count
+        providers.setdefault((stage, model), {})[provider] = count
+    failed: dict[tuple[str, str], dict[str, int]] = {}
     for stage, model, kind, calls, tokens_in, tokens_out, cost in ledger.query(_FAULTS):
-        row = found.setdefault((stage, model), Figures(stage, model))
-        row.failed_calls[kind] = calls
-        row.prompt_tokens += tokens_in
-        row.completion_tokens += tokens_out
-        row.cost += cost
-    for row in found.values():
-        row.calls = row.replies + sum(row.failed_calls.values())
-        row.cached_share = row.cached_tokens / row.prompt_tokens if row.prompt_tokens else None
-    return [found[key] for key in sorted(found)]
+        row = found.setdefault((stage, model), dict.fromkeys(_COUNTED, 0))
+        failed.setdefault((stage, model), {})[kind] = calls
+        row["prompt_tokens"] += tokens_in
+        row["completion_tokens"] += tokens_out
+        row["cost"] += cost
+    return [
+        {"stage": key[0], "model": key[1], **dict.fromkeys(_PERCENTILES), **row}
+        | {"failed_calls": failed.get(key, {}), "providers": providers.get(key, {})}
+        | {"calls": row["replies"] + sum(failed.get(key, {}).values())}
+        # Of the prompt tokens, what the endpoint served from its cache.
+        | {"cached_share": row["cached_tokens"] / row["prompt_tokens"] if row["prompt_tokens"] else None}
+        for key, row in sorted(found.items())
+    ]
 
 
-def _cells(row: Figures) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     from duel.calls.run_summary import listed
 
-    cost = f"${row.cost:.4f}"
+    cached, unpriced = row["cached_share"], row["unpriced_replies"]
     return [
-        row.stage,
-        printable(row.model),
-        f"{row.replies:,}",
-        f"{row.rejected:,}",
-        listed(Counter(row.failed_calls)) or "0",
-        f"{row.prompt_tokens:,}",
-        "" if row.cached_share is None else f"{row.cached_share:.0%}",
-        f"{row.completion_tokens:,}",
-        f"{row.reasoning_tokens:,}",
-        f"{cost} + {row.unpriced_replies:,} unpriced" if row.unpriced_replies else cost,
-        *("" if value is None else f"{value:.2f} s" for value in (row.latency_p50, row.latency_p90, row.latency_p99)),
+        row["stage"],
+        printable(row["model"]),
+        f"{row['replies']:,}",
+        f"{row['rejected']:,}",
+        listed(Counter(row["failed_calls"])) or "0",
+        f"{row['prompt_tokens']:,}",
+        "" if cached is None else f"{cached:.0%}",
+        f"{row['completion_tokens']:,}",
+        f"{row['reasoning_tokens']:,}",
+        f"${row['cost']:.4f}" + (f" + {unpriced:,} unpriced" if unpriced else ""),
+        *("" if row[name] is None else f"{row[name]:.2f} s" for name in _PERCENTILES),
     ]
 
 

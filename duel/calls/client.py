@@ -70,7 +70,8 @@ class Client:
         call = Call(request, self.first_budget(request, known))
         task = asyncio.create_task(self._answer(call))
         self._calls[task] = call
-        task.add_done_callback(self._forget)
+        # Its exception is seen, also where whoever asked has gone.
+        task.add_done_callback(lambda task: self._calls.pop(task) and not task.cancelled() and task.exception())
         if self._look is None:
             self._look_again()
         try:
@@ -83,8 +84,6 @@ class Client:
     def reject(self, reply: Reply, reason: str) -> None:
         if reply.rejected != reason:
             self.ledger.reject(reply.key, reason)
-
-    # -- what the runner needs -------------------------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
@@ -101,7 +100,7 @@ class Client:
     def hanging(self) -> int:
         """Calls in flight that take far longer than any neighbor took."""
         now, flying = asyncio.get_running_loop().time(), [call for call in self._calls.values() if call.limit]
-        return sum(call.line.lane.patience.is_slow(now - call.sent_at) for call in flying)
+        return sum(now - call.sent_at > call.line.lane.patience.slow_s for call in flying)
 
     @property
     def models_out(self) -> Iterable[str]:
@@ -138,31 +137,25 @@ class Client:
             if line.down is not None:
                 line.down.cancel()  # nothing is looked up any more
 
-    def _forget(self, task: asyncio.Task[Reply]) -> None:
-        self._calls.pop(task, None)
-        if not task.cancelled():
-            task.exception()  # seen, also where whoever asked has gone
-
     def _look_again(self) -> None:
         """End what hangs, give up models that have been out for too long, and see what is shared out to this run."""
         loop = asyncio.get_running_loop()
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         if self.share is not None:
             self.share.look()
-        # A model that never answered is measured by the others.
         known = [line.lane.patience.longest_s for line in self.lines.values() if line.lane.answered_calls]
         for call in self._calls.values():
             if call.limit is None:
                 continue
-            lane = call.line.lane
-            unknown = max([*known, lane.outage_s * NEVER_ANSWERED]) if known else float("inf")
-            longest_s = lane.patience.longest_s if lane.answered_calls else unknown
+            lane, longest_s = call.line.lane, call.line.lane.patience.longest_s
+            if not lane.answered_calls:  # measured by the others
+                longest_s = max([*known, lane.outage_s * NEVER_ANSWERED]) if known else float("inf")
             if lane.over or now - call.sent_at > longest_s * 2 ** min(call.hung, 1):
                 with contextlib.suppress(RuntimeError):  # it is ending already: the others are looked at all the same
                     call.limit.reschedule(now)
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
-                line.lane.give_up()
+                line.lane.send_away(for_good=True)
 
     # -- the path of a call ----------------------------------------------------------------------------------------
 
@@ -278,16 +271,10 @@ class Client:
     async def _keep(self, call: Call, completion: Completion, rejected: str = "") -> Reply:
         line, dollars = call.line, prices.cost(call.line.price, completion.usage)
         reply = completion.as_reply(
-            line.model,
-            provider=line.provider.name,
-            usage=completion.usage,
-            cost=dollars,
-            latency_s=round(call.latency_s, 4),
-            tries=call.tries,
-            at=now_in_utc(),
-            rejected=rejected,
+            line.model, provider=line.provider.name, usage=completion.usage, cost=dollars,
+            latency_s=round(call.latency_s, 4), tries=call.tries, at=now_in_utc(), rejected=rejected,
             key=call.request.key,
-        )
+        )  # fmt: skip
         try:
             await self.ledger.put(call.request, reply)
         finally:
@@ -309,13 +296,14 @@ class Client:
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
         model = call.request.model
-        first = self.line(self.route.elsewhere.get(model, self.route.provider), model)
-        if self.route.fallback is None or model in self.route.elsewhere:
-            return first
-        second = self.line(self.route.fallback, self.route.model_map.get(model, model))
-        order = [second, first] if failed_at is first else [first, second]
-        ready = [line for line in order if line.down is None and not line.lane.out and not line.lane.held_s]
-        return next(iter(ready or [line for line in order if line.down is None] or order))
+        lines = [self.line(self.route.elsewhere.get(model, self.route.provider), model)]
+        if self.route.fallback is not None and model not in self.route.elsewhere:
+            lines.append(self.line(self.route.fallback, self.route.model_map.get(model, model)))
+        if failed_at is lines[0]:
+            lines.reverse()
+        up = [line for line in lines if line.down is None]
+        ready = [line for line in up if not line.lane.out and not line.lane.held_s]
+        return (ready or up or lines)[0]
 
     def line(self, provider: Provider, model: str) -> Line:
         """Raises SettingsError where a budget is to hold and the model has no price."""
@@ -327,12 +315,12 @@ class Client:
             what, where = "a budget needs a price for every model", "chain.toml [prices]"
             hint = 'write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others'
             raise SettingsError(what, where=where, value=model, hint=hint)
-        limit = self.route.limit(model)
-        caps = [cap for cap in (limit.max_concurrency, self.route.concurrency) if cap]
-        alone = caps or provider.offline or not self.settings.endpoint.neighbors
+        limit = self.route.limits.get(model, self.route.default_limit)
+        cap = min((cap for cap in (limit.max_concurrency, self.route.concurrency) if cap), default=0)
+        alone = cap or provider.offline or not self.settings.endpoint.neighbors
         lease = None if alone else lease_path(provider, model)
         lane = Lane(
-            SharedLevel(lease) if lease else Level(min(caps, default=0), self.route.concurrency or START),
+            SharedLevel(lease) if lease else Level(cap, self.route.concurrency or START),
             min_interval_s=limit.min_interval_s,
             first_hold_s=self.route.retry_initial_backoff_s,
             longest_hold_s=self.route.max_429_wait_s,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -148,11 +147,15 @@ def fitting_tokens(words: str, max_tokens: int) -> int | None:
 LISTED_MODELS = 5
 # Not a failure of any call: replies that never reach their answer.
 THOUGHT_ALONE = Failure("cut", Meaning.RUN, "the budget ends before the answer begins, also after it was raised")
-_HINTS = {
+_LATER = "is the model up? Run the same command again later: what was paid for is kept"
+_REFUSED = "the request itself is refused: look at the model and its parameters in chain.toml"
+_HINTS = dict.fromkeys(range(300, 400), "the key is never sent on: put the final address into the base URL") | {
+    400: _REFUSED,
     401: "is the key in .env the right one for this endpoint?",
     402: "the account has no money left: pay in, then run the same command again",
     403: "the key is not allowed to do this: look at the account's permissions",
     405: "is the base URL the address of an OpenAI-compatible endpoint, such as https://host/v1?",
+    422: _REFUSED,
     429: "the account's quota is used up: raise it, then run the same command again",
 }
 
@@ -162,11 +165,12 @@ def down_error(failure: Failure, provider: Provider, model: str, listed: Sequenc
     name = printable(model)
     if failure is THOUGHT_ALONE:
         what = f"{name} thinks until every reply is cut"
-    elif failure.meaning is Meaning.RUN:
-        refused = f"the endpoint refuses every call to {name}"
-        what = refused if failure.status else f"the endpoint cannot be called for {name}"
-    else:
+    elif failure.meaning is not Meaning.RUN:
         what = f"no call to {name} is answered"
+    elif failure.status:
+        what = f"the endpoint refuses every call to {name}"
+    else:
+        what = f"the endpoint cannot be called for {name}"
     return EndpointError(what, where=provider.name, value=failure.told, hint=_hint(failure, provider, model, listed))
 
 
@@ -176,10 +180,9 @@ def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str
             "raise [generate] max_tokens (for a judge: name it in thinking_models and raise thinking_max_tokens), "
             "or set [generate] thinking = false"
         )
-    if failure.no_model and not listed:
-        return "the endpoint lists no models: is the base URL right, such as https://host/v1, and the model's id?"
-    if failure.no_model and model in listed:
-        return "the endpoint lists this model and yet does not find it: is the base URL right?"
+    if failure.no_model and (not listed or model in listed):
+        lists = "this model and yet does not find it" if listed else "no models"
+        return f"the endpoint lists {lists}: is the base URL right, such as https://host/v1, and the model's id?"
     if failure.no_model:
         near = difflib.get_close_matches(model, listed, n=LISTED_MODELS, cutoff=0.3) or list(listed)
         names = ", ".join(printable(name, 100) for name in near[:LISTED_MODELS])
@@ -187,17 +190,12 @@ def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str
     if failure.spent and failure.retry_after_s:
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + failure.retry_after_s))
         return f"it can go on at {until}: run the same command again then, what was paid for is kept"
-    if 300 <= failure.status < 400:
-        return "the key is never sent on to another address: put the final address into the base URL"
     if failure.kind == "tls":
         return "certificates are always verified: is the address right, and is this machine's clock?"
     if failure.unsent:
         return _unreached(provider)
-    if failure.status in (400, 422):
-        return "the request itself is refused: look at the model and its parameters in chain.toml"
-    if failure.meaning is Meaning.RUN:
-        return _HINTS.get(failure.status, "is the base URL right?")
-    return "is the model up? Run the same command again later: what was paid for is kept"
+    known = failure.meaning is Meaning.RUN or failure.status in (400, 422)
+    return _HINTS.get(failure.status, "is the base URL right?") if known else _LATER
 
 
 def _unreached(provider: Provider) -> str:
@@ -207,9 +205,8 @@ def _unreached(provider: Provider) -> str:
     proxy = proxy_for(provider.base_url)
     if not proxy:
         return "is the base URL right, and is the network there?"
-    address = urlsplit(proxy)
-    shown = f"{address.scheme}://{address.hostname or '?'}" + (f":{address.port}" if address.port else "")
+    shown = printable(proxy.rpartition("@")[2])
     return (
-        f"the environment names the proxy {printable(shown)} (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): is it there, and is "
-        "the base URL right? NO_PROXY names hosts that need none"
+        f"the environment names the proxy {shown} (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): is it there, and is the base "
+        "URL right? NO_PROXY names hosts that need none"
     )

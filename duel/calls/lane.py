@@ -54,28 +54,25 @@ class Departure:
 class Patience:
     """How long a call to one model is waited for: learnt from how long its neighbors took."""
 
-    shortest_s: float = 15.0
-    """Nobody is given up sooner: an endpoint, or a busy machine, may well take ten seconds once."""
-    _last: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
-    slowest_s: float = 0.0
-    _seen: int = 0
+    shortest_s: float = (
+        15.0  # nobody is given up sooner: an endpoint, or a busy machine, may well take ten seconds once
+    )
+    last: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
 
-    def answered(self, latency_s: float) -> None:
-        self._seen += 1
-        dropped = self._last[0] if len(self._last) == LATENCIES else 0.0
-        self._last.append(latency_s)
-        if latency_s >= self.slowest_s or dropped >= self.slowest_s:
-            self.slowest_s = max(self._last)
+    @property
+    def slowest_s(self) -> float:
+        return max(self.last, default=0.0)
 
     @property
     def longest_s(self) -> float:
-        if len(self._last) < FEW:
+        if len(self.last) < FEW:
             return float("inf")
-        return max(self.shortest_s, HANGING * self.slowest_s * (1 if self._seen >= ENOUGH else 2))
+        return max(self.shortest_s, HANGING * self.slowest_s * (1 if len(self.last) >= ENOUGH else 2))
 
-    def is_slow(self, age_s: float) -> bool:
-        """True if a call of this age has taken far longer than any neighbor."""
-        return age_s > max(1.0, SLOW * self.slowest_s) and self._seen > 0
+    @property
+    def slow_s(self) -> float:
+        """A call of this age has taken far longer than any neighbor."""
+        return max(1.0, SLOW * self.slowest_s) if self.last else float("inf")
 
 
 @dataclass
@@ -160,7 +157,7 @@ class Lane:
         self._silent_since, self._held_until = None, 0.0
         self.answered_at = _now()
         self._began = self._began or start.at
-        self.patience.answered(self.answered_at - start.at)
+        self.patience.last.append(self.answered_at - start.at)
         if not self._answered_since_hold:
             self._first_start_since_hold = start.at
         self._answered_since_hold += 1
@@ -178,23 +175,21 @@ class Lane:
 
     def left(self, start: Departure) -> None:
         """The call did not take place."""
-        start.ended = True
+        self._ended(start, failed=False)
         self.level.failed()
         self._release()
 
     def failed(self, start: Departure) -> None:
         """The call went wrong in a way that says nothing about capacity, unless all of them do."""
-        start.ended = True
+        self._ended(start)
         self.level.failed()
-        self._fail()
         if self.out or (self._is_outage and self.answered_calls):
             self._hold(None)
         self._release()
 
     def refused(self, start: Departure, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
-        start.ended = True
-        self._fail()
+        self._ended(start)
         asked = None if retry_after_s is None else min(retry_after_s, self.longest_hold_s)
         paced = limited and self.pace.learnt and not self.out and not self._is_outage
         if limited:
@@ -227,9 +222,11 @@ class Lane:
             return False
         return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
 
-    def _fail(self) -> None:
-        self._failed_in_a_row += 1
-        if self._silent_since is None:
+    def _ended(self, start: Departure, *, failed: bool = True) -> None:
+        """A call brought nothing; where it failed, that counts to the row of failures."""
+        start.ended = True
+        self._failed_in_a_row += failed
+        if failed and self._silent_since is None:
             self._silent_since = _now()
 
     def _release(self) -> None:
@@ -279,9 +276,8 @@ class Lane:
         self._held_until = _now() + self._hold_s(retry_after_s)
         self._holds += 1
         self.level.collapse()
-        if self.over:
-            self.give_up()
-        elif self.reroutes:
+        self.gone = self.gone or self.over
+        if self.gone or self.reroutes:
             self.send_away()
 
     def _hold_s(self, retry_after_s: float | None) -> float:
@@ -289,17 +285,13 @@ class Lane:
         asked = self.first_hold_s if retry_after_s is None else retry_after_s
         return min(max(asked, growing), self.longest_hold_s)
 
-    def give_up(self) -> None:
-        """Nobody waits for this model any longer."""
-        self.gone = True
-        self.send_away()
-
     def revive(self) -> None:
         """Let one call try a model that is gone."""
         self.gone, self._held_until = False, 0.0
 
-    def send_away(self) -> None:
-        """Every request in the queue meets ModelGone."""
+    def send_away(self, *, for_good: bool = False) -> None:
+        """Every request in the queue meets ModelGone, and so does every further one where it is `for_good`."""
+        self.gone = self.gone or for_good
         for turn in (*self._retries, *self._fresh):
             if not turn.done():
                 turn.set_exception(ModelGone())

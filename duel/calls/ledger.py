@@ -22,7 +22,7 @@ from duel import command
 from duel.calls import ledger_file
 from duel.calls.ledger_file import COLUMNS, INSERT, ROW, LedgerFile, SpareRoom, cannot_use, is_damage, is_whole, proof
 from duel.calls.request import Reply, Request
-from duel.errors import ItemError, WorkspaceError
+from duel.errors import ItemError
 from duel.workspace import cannot_write
 
 # Why a reply that its budget cut stands in the ledger: the request is asked once more, with a larger one.
@@ -135,9 +135,10 @@ class Ledger:
     def spent(self) -> float:
         return float(self.query(_SPENT)[0][0])
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
-            return self._database.execute(statement).fetchall()
+            with self._database:
+                return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             self._file.suspect = self._file.suspect or is_damage(error)
             raise cannot_use(self.path, error) from None
@@ -146,7 +147,9 @@ class Ledger:
 
     async def put(self, request: Request, reply: Reply) -> None:
         durable = asyncio.get_running_loop().create_future()
-        self._add(_Entry(INSERT, reply_row(request, reply, self.generation), durable))
+        question = (request.digest, request.attempt, request.occurrence, self.generation)
+        row = reply_row(question, (request.stage, request.item, request.model), reply)
+        self._add(_Entry(INSERT, row, durable))
         await durable
 
     def reject(self, key: str, reason: str) -> None:
@@ -165,17 +168,14 @@ class Ledger:
 
     def begin_again(self, stage: str) -> None:
         """Only replies from here on answer; an earlier `--again` of this stage that did not finish is gone on with."""
-        newest, finished = self._database.execute(
-            "SELECT COALESCE(MAX(generation), 0), COALESCE(MAX(finished), 1) FROM generations WHERE stage = ? AND "
-            "generation = (SELECT MAX(generation) FROM generations WHERE stage = ?)",
-            (stage, stage),
-        ).fetchone()
-        self.generation = newest if not finished else newest + 1
-        self._execute("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", (stage, self.generation))
+        last = "SELECT generation, finished FROM generations WHERE stage = ? ORDER BY generation DESC LIMIT 1"
+        newest, finished = next(iter(self.query(last, stage)), (0, True))
+        self.generation = newest + bool(finished)
+        self.query("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", stage, self.generation)
 
     def finish_again(self, stage: str) -> None:
         """The next `--again` begins a new generation."""
-        self._execute("UPDATE generations SET finished = 1 WHERE stage = ?", (stage,))
+        self.query("UPDATE generations SET finished = 1 WHERE stage = ?", stage)
 
     def take_over(self, path: Path, items: Collection[str] | None = None, of: str = "") -> int:
         """Copy the replies of another ledger that are not here, only those for `items` where given; returns how many.
@@ -185,12 +185,12 @@ class Ledger:
         if not path.exists():
             return 0
         ours = self._database
+        chosen = "" if items is None else " AND their.item IN (SELECT item FROM wanted)"
         try:
             ours.execute("ATTACH ? AS other", (str(path),))
             with ours:
                 ours.execute("CREATE TEMP TABLE wanted (item TEXT PRIMARY KEY)")
                 ours.executemany("INSERT INTO wanted VALUES (?)", ((item,) for item in items or ()))
-                chosen = "" if items is None else " AND their.item IN (SELECT item FROM wanted)"
                 copied = ours.execute(_TAKE_OVER + chosen + " ORDER BY their.id").rowcount
                 ours.execute(_TAKE_GENERATIONS)
                 if of:
@@ -200,13 +200,6 @@ class Ledger:
         except sqlite3.Error as error:
             raise cannot_use(path, error) from None
         return copied
-
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        try:
-            with self._database:
-                self._database.execute(statement, values)
-        except sqlite3.Error as error:
-            raise cannot_use(self.path, error) from None
 
     # -- the writer thread -----------------------------------------------------------------------------------------
 
@@ -253,8 +246,14 @@ class Ledger:
             self._broken = self._broken or error
         failure = None if self._broken is None else cannot_use(self.path, self._broken)
         waiting = [entry.durable for entry in batch if entry.durable is not None]
-        for loop in {durable.get_loop() for durable in waiting}:
-            loop.call_soon_threadsafe(_settle, waiting, failure)
+
+        def settle() -> None:
+            for durable in waiting:
+                if not durable.done():
+                    durable.set_result(None) if failure is None else durable.set_exception(failure)
+
+        if waiting:  # all of one run, and so of one loop
+            waiting[0].get_loop().call_soon_threadsafe(settle)
 
     def _write(self, batch: list[_Entry]) -> None:
         replies = [entry.values for entry in batch if entry.durable is not None]
@@ -279,26 +278,14 @@ def spent(path: Path) -> float:
             return ledger.spent()
 
 
-def _settle(waiting: list[asyncio.Future[None]], failure: WorkspaceError | None) -> None:
-    for durable in waiting:
-        if durable.done():
-            continue
-        if failure is None:
-            durable.set_result(None)
-        else:
-            durable.set_exception(failure)
-
-
 def now_in_utc() -> str:
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
 
 
-def reply_row(asked: Request, reply: Reply, generation: int) -> tuple[Any, ...]:
-    """A reply's row, but for its proof."""
+def reply_row(question: tuple[bytes, int, int, int], origin: tuple[str, str, str], reply: Reply) -> tuple[Any, ...]:
+    """A reply's row, but for its proof: to (digest, attempt, occurrence, generation), for (stage, item, model)."""
     usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
     texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
-    question = (asked.digest, asked.attempt, asked.occurrence, generation)
-    origin = (asked.stage, asked.item, asked.model)
     return (*question, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
 
 

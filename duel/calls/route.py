@@ -72,9 +72,6 @@ class Route:
     needed: int = 1  # so many models must be left for the run to go on
     elsewhere: Mapping[str, Provider] = field(default_factory=dict)  # models of another endpoint; they have no fallback
 
-    def limit(self, model: str) -> Limit:
-        return self.limits.get(model, self.default_limit)
-
 
 def base_url(address: str, where: str) -> str:
     """`address` (of setting `where`): https://host, …/v1/ and …/v1/chat/completions are one. Raises SettingsError."""

@@ -80,17 +80,19 @@ async def drive_async(
     again: bool = False,
     budget: float | None = None,
     asker: Callable[[Client], Ask] = lambda client: client,
+    summary: Summary | None = None,
 ) -> Summary:
     """Work through `jobs` and return what became of them.
 
     `jobs` is consumed as work is needed. Of `total` items `passed()` needed no job so far: progress counts them as
     done. `contest` names the run where several share a stage. `again` asks anew for what the ledger holds. `budget`
     limits what this run may spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the
-    replies in flight, a second one does not. `asker` makes what jobs ask with. Raises EndpointError and WorkspaceError
-    after the replies in flight are kept.
+    replies in flight, a second one does not. `asker` makes what jobs ask with; `summary` is one to count on. Raises
+    EndpointError and WorkspaceError after the replies in flight are kept.
     """
     with Ledger(workspace.ledger) as ledger:
-        summary = Summary(stage, contest)
+        summary = summary or Summary(stage)
+        summary.contest = contest
         if again:
             ledger.begin_again(stage)
         limits = [] if budget is None else [budget]
@@ -132,7 +134,7 @@ def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage
                 model.tokens_in += tokens_in
                 model.tokens_out += request.max_tokens
                 price = prices.price_of(request.model, settings, offline=offline)
-                model.batch = price.batch if price is not None else 1.0
+                model.batch = price.batch if price else 1.0
                 cost = prices.cost(price, {"prompt_tokens": tokens_in, "completion_tokens": request.max_tokens})
                 model.cost = None if cost is None or model.cost is None else model.cost + cost
     return made
@@ -183,7 +185,8 @@ class _Run:
             for job in taken_up:
                 task = asyncio.create_task(self._work(job))
                 self._tasks.add(task)
-                task.add_done_callback(self._done)
+                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(lambda _: self._room.set())
             if len(taken_up) < room:
                 return
             for _ in range(TICKS_TO_QUEUE):
@@ -204,10 +207,6 @@ class _Run:
                 raise
         except Exception as error:  # a full disk, or a mistake of this program: end the run, keep what is in flight
             self._stop(error)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._room.set()
 
     def _stop(self, error: BaseException | None = None, *, at_once: bool = False) -> None:
         """No further call, no further job; the first error is raised in the end."""

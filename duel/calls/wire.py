@@ -148,9 +148,9 @@ def decode(body: bytes, now: float) -> Completion | Failure:
     try:
         parsed = parse_json(body)
     except ValueError:
-        return broken_reply("malformed", f"the reply is not JSON: {body[:80].decode('utf-8', 'replace')!r}")
+        parsed = None
     if not isinstance(parsed, dict):
-        return broken_reply("malformed", "the reply is not a JSON object")
+        return broken_reply("malformed", f"the reply is no JSON object: {body[:80].decode('utf-8', 'replace')!r}")
     return read(parsed, now)
 
 
@@ -257,7 +257,7 @@ class StreamReader:
         self._data: list[bytes] = []
         self._content: list[str] = []
         self._reasoning: list[str] = []
-        self._arguments: dict[int, list[str]] = {}
+        self._arguments: dict[Any, list[str]] = {}
         self._finish_reason = self._model = ""
         self._usage: Any = None
         self._damaged = b""
@@ -270,23 +270,13 @@ class StreamReader:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
             elif not line:  # ends an event, whose data lines belong together
-                event, self._data = self._data, []
-                self._take(event)
-
-    def _take(self, lines: list[bytes]) -> None:
-        event = b"\n".join(lines).strip()
-        if event == b"[DONE]":
-            self.done = True
-        elif event and not event.startswith(b":"):  # a comment that a proxy has wrapped
-            try:
-                parsed = list(_objects(event))
-            except ValueError:
-                parsed = []
-                self._damaged = self._damaged or (event[:80] if len(lines) == 1 else b"")
-                for line in lines if len(lines) > 1 else ():  # events that no empty line keeps apart
-                    self._take([line])
-            for value in parsed:
-                self._add(value)
+                event, self._data = b"\n".join(self._data).strip(), []
+                self.done = self.done or event.endswith(b"[DONE]")
+                try:
+                    for value in _objects(event.removesuffix(b"[DONE]")):
+                        self._add(value)
+                except (ValueError, RecursionError):
+                    self._damaged = self._damaged or event[:80]
 
     def _add(self, parsed: dict[str, Any]) -> None:
         said = _Said.of(parsed, "delta", "message")
@@ -297,9 +287,8 @@ class StreamReader:
         self._reasoning.append(said.reasoning)
         self._finish_reason = said.finish_reason or self._finish_reason
         for call in said.tool_calls:
-            index = call.get("index")
-            pieces = self._arguments.setdefault(index if isinstance(index, int) else 0, [])
-            pieces.append(string(mapping(call.get("function")).get("arguments")))
+            index = call.get("index") if isinstance(call.get("index"), int) else 0
+            self._arguments.setdefault(index, []).append(string(mapping(call.get("function")).get("arguments")))
 
     def result(self, now: float) -> Completion | Failure:
         self.feed(b"\n\n")
@@ -315,15 +304,17 @@ class StreamReader:
 
 
 def _objects(event: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects of one event; some gateways run two together. Raises ValueError."""
+    """The JSON objects of one event; some gateways run two together, or leave out the empty line between two events."""
+    if event.startswith(b":"):  # a comment that a proxy has wrapped
+        return
     try:
-        values = [parse_json(event)]
+        values = [orjson.loads(event)] if event else []
     except ValueError:
         values, text, place = [], event.decode("utf-8"), 0
         while place < len(text):
-            value, end = _DECODER.raw_decode(text, place)
-            values.append(value if value is not None else [])
-            place = end + len(text[end:]) - len(text[end:].lstrip())
+            value, place = _DECODER.raw_decode(text, place)
+            values.append(value)
+            place = len(text) - len(text[place:].lstrip())
     for value in values:
         if isinstance(value, dict):
             yield value

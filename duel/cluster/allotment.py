@@ -25,14 +25,12 @@ class Allotment:
     shards: Sequence[Shard]
     budget: float | None = None
     share: Share | None = None
-    _whole: float = 0.0
-    """Dollars that all ledgers together may come to."""
+    _whole: float = 0.0  # dollars that all ledgers together may come to
     _paid: dict[str, float] = field(default_factory=dict)
     """Dollars in the ledger of each shard when its present stage began."""
     _ceilings: dict[str, float] = field(default_factory=dict)
     """What the ledger of each shard at work may come to, in the order in which they began."""
-    _unspent: dict[str, float] = field(default_factory=dict)
-    """What a shard was left with when its last part did not do."""
+    _unspent: dict[str, float] = field(default_factory=dict)  # what a shard was left with when its last part did not do
     _finished: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -92,8 +92,7 @@ def connected(address: str | None, workers: int) -> Iterator[None]:
 class Engine:
     """All stages of all shards, each shard's in order."""
 
-    plan: Sequence[str]
-    """Names of commands."""
+    plan: Sequence[str]  # names of commands
     folder: str
     allotment: Allotment
     flags: Sequence[str] = ()

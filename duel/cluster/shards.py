@@ -91,17 +91,12 @@ def place(whole: Workspace, number: int) -> Workspace:
 
 def there(whole: Workspace) -> list[Shard]:
     """The shards of `whole` by number. Raises WorkspaceError where there are none, or not all of them."""
-    folder = whole.root / SHARDS_FOLDER
-    parts = sorted(found(whole), key=lambda shard: shard.number)
+    folder, parts = whole.root / SHARDS_FOLDER, sorted(found(whole), key=lambda shard: shard.number)
     if not parts:
         raise WorkspaceError("there are no shards", where=folder, hint="`duel shard split 4` makes four of them")
-    if [shard.number for shard in parts] != list(range(parts[0].of)) or len({shard.of for shard in parts}) > 1:
-        raise WorkspaceError(
-            "some shards are missing",
-            where=folder,
-            value=f"{len(parts)} of {max(shard.of for shard in parts)}",
-            hint="bring them back, or run the same `duel shard split` again",
-        )
+    if [shard.number for shard in parts] != list(range(max(shard.of for shard in parts))):
+        told, hint = f"{len(parts)} of {max(shard.of for shard in parts)}", "run the same `duel shard split` again"
+        raise WorkspaceError("some shards are missing", where=folder, value=told, hint=f"bring them back, or {hint}")
     return parts
 
 
@@ -142,8 +137,9 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
     """
     if not whole.prompt_files():
         raise UserError("there are no prompts to split", where=whole.root / "prompt", hint="run prompt.py first")
+    secret, parts = whole.secret(), [place(whole, number) for number in range(shards)]
     marks = (whole.root / SHARDS_FOLDER).glob(f"*/{PRIVATE_FOLDER}")
-    others = sorted(mark.parent.name for mark in marks if mark.parent.name not in {f"{n:04d}" for n in range(shards)})
+    others = sorted({mark.parent.name for mark in marks} - {part.root.name for part in parts})
     known = next((shard.of for shard in found(whole) if shard.of != shards), shards)
     if others or known != shards:
         raise WorkspaceError(
@@ -152,7 +148,6 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
             value=known if known != shards else ", ".join(others),
             hint="`duel shard merge`, then remove the folder, and split again",
         )
-    secret, parts = whole.secret(), [place(whole, number) for number in range(shards)]
     for part in parts:
         (part.root / SHARD_FILE).unlink(missing_ok=True)
         part.save(part.private / "secret", secret)
@@ -184,9 +179,7 @@ def _bring_settings(whole: Workspace, part: Workspace, settings: Settings) -> No
 
 def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
     stems: list[set[str]] = [set() for _ in parts]
-    wanted = set()
     for path in whole.prompt_files():
-        wanted.add(path.name)
         try:
             rows = orjson.loads(path.read_bytes())
             # A row that is no prompt goes to the first shard, whose stages name it as damaged.
@@ -199,10 +192,9 @@ def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
             own = [row if owner == number else None for row, owner in zip(rows, owners, strict=True)]
             part.save(part.root / "prompt" / path.name, orjson.dumps(own))
             stems[number] |= {f"{path.stem}_{order}" for order, row in enumerate(own, start=1) if row is not None}
-    for part in parts:
-        for path in part.prompt_files():
-            if path.name not in wanted:
-                path.unlink()
+    wanted = {path.name for path in whole.prompt_files()}
+    for path in [path for part in parts for path in part.prompt_files() if path.name not in wanted]:
+        path.unlink()
     return stems
 
 
@@ -211,18 +203,14 @@ def _bring_records(whole: Workspace, parts: list[Workspace], stems: list[set[str
     for path, commit in whole.commits([]):
         part = parts[number_of(commit.instance_id, commit.repo, len(parts))]
         bring(path, part.root / path.relative_to(whole.root))
-    for source in [
-        *whole.answer_paths(),
-        *whole.score_paths(),
-        *chain.from_iterable(map(whole.side_scores, whole.side_contests())),
-    ]:
+    side = chain.from_iterable(map(whole.side_scores, whole.side_contests()))
+    for source in chain(whole.answer_paths(), whole.score_paths(), side):
         for part, owned in zip(parts, stems, strict=True):
             if source.stem in owned:
                 bring(source, part.root / source.relative_to(whole.root))
-    if whole.ledger.exists():
-        for part, owned in zip(parts, stems, strict=True):
-            with Ledger(part.ledger) as ledger:
-                ledger.take_over(whole.ledger, owned)
+    for part, owned in zip(parts, stems, strict=True) if whole.ledger.exists() else ():
+        with Ledger(part.ledger) as ledger:
+            ledger.take_over(whole.ledger, owned)
 
 
 def rarity_of(whole: Workspace, settings: Settings) -> Rarity:
@@ -236,10 +224,9 @@ def rarity_of(whole: Workspace, settings: Settings) -> Rarity:
     )
     histories = []
     for _, instance_id, messages in heapq.nsmallest(HISTORIES, shown, key=lambda row: row[0]):
-        try:
+        commit = None
+        with contextlib.suppress(ItemError):
             commit = whole.commit(instance_id)
-        except ItemError:
-            commit = None
         fitted = candidates.fitted_history(messages, settings, commit)
         histories.append((instance_id, "\n".join(message.content for message in fitted)))
     return Rarity.from_commits((commit for _, commit in whole.commits([])), histories)
@@ -281,7 +268,11 @@ def merge(whole: Workspace) -> Counter[str]:
                 history = looks.joined(history, look)
         if history:
             looks.save(whole, history)
-        _dropped(whole, parts)
+        rows: dict[str, list[Mapping[str, Any]]] = {str(row.get("stage", "")): [] for row in whole.dropped()}
+        for row in chain.from_iterable(shard.workspace.dropped() for shard in parts):
+            rows.setdefault(str(row.pop("stage", "")), []).append(row)
+        for stage in sorted(rows.keys() - set(OF_THE_WHOLE)):
+            whole.save_dropped(stage, rows[stage])
         _add_figures(whole, parts)
     return +new
 
@@ -298,19 +289,8 @@ def _lines(whole: Workspace, part: Workspace, name: str) -> int:
     return len(new)
 
 
-def _dropped(whole: Workspace, parts: list[Shard]) -> None:
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for shard in parts:
-        for row in shard.workspace.dropped():
-            rows.setdefault(str(row.pop("stage", "")), []).append(row)
-    before = {str(row.get("stage", "")) for row in whole.dropped()}
-    for stage in sorted((rows.keys() | before) - set(OF_THE_WHOLE)):
-        whole.save_dropped(stage, rows.get(stage, []))
-
-
 def _add_figures(whole: Workspace, parts: list[Shard]) -> None:
-    found = [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]
-    if found:
+    if found := [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]:
         counts, without = Counter[str](), Counter[str]()
         for told in found:
             counts.update({name: count for name, count in told.items() if isinstance(count, int)})

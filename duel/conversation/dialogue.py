@@ -78,8 +78,8 @@ def parse(messages: Sequence[Message]) -> list[Entry]:
         else:
             entries.append(Said(message.content, role=message.role))
             waiting = []
-    replies = (entry for entry in entries if isinstance(entry, AgentReply))
-    for order, call in enumerate((call for reply in replies for call in reply.calls), start=1):
+    made = (call for entry in entries if isinstance(entry, AgentReply) for call in entry.calls)
+    for order, call in enumerate(made, start=1):
         call.id = f"call_{order}"
     return entries
 
@@ -119,16 +119,13 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
         if isinstance(entry, Said):
             messages.append({"role": entry.role, "content": entry.text})
             continue
-        message: dict[str, Any] = {"role": "assistant", "content": entry.text}
+        messages.append({"role": "assistant", "content": entry.text})
         for call in entry.calls:
             function = {"name": call.name, "arguments": dict(call.arguments)}
-            message.setdefault("tool_calls", []).append({"id": call.id, "type": "function", "function": function})
-        messages.append(message)
-        messages += [
-            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result}
-            for call in entry.calls
-            if call.result is not None
-        ]
+            made = {"id": call.id, "type": "function", "function": function}
+            messages[-1].setdefault("tool_calls", []).append(made)
+        results = [call for call in entry.calls if call.result is not None]
+        messages += [{"role": "tool", "tool_call_id": c.id, "name": c.name, "content": c.result} for c in results]
     return messages
 
 

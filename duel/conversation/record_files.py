@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -48,12 +48,11 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file, unpacked where it is gzip or zstd, without a byte order mark. Raises ItemError, OSError."""
     with path.open("rb") as file:
         start = file.peek(4)[:4]
-    packed = next((name for magic, name in COMPRESSIONS.items() if start.startswith(magic)), "")
-    if not packed:
-        with path.open("rb") as file:
+        packed = next((name for magic, name in COMPRESSIONS.items() if start.startswith(magic)), "")
+        if not packed:
             file.seek(len(BOM) if start.startswith(BOM) else 0)
             yield file
-        return
+            return
     import pyarrow
 
     try:
@@ -108,24 +107,18 @@ def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
     A record must look like those of the lines before: an object inside a cut record looks whole as well.
     """
     text = line.replace(b"\x00", b"").strip().decode("utf-8", "replace")
-    decoder = json.JSONDecoder()
     position = 0
-    cut = False
-    for start in (found.start() for found in list(_RECORD.finditer(text))[:TRIES]):
-        if start < position:
-            continue
+    for start in (found.start() for found in islice(_RECORD.finditer(text), TRIES)):
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, end = json.JSONDecoder().raw_decode(text, start) if start >= position else (None, 0)
         except (ValueError, RecursionError):
             continue
-        if not isinstance(value, dict) or (start and 2 * len(value.keys() & top) <= len(value)):
-            continue
-        if text[position:start].strip(" \t,") and not cut:
-            cut = True
-            yield Hole(number)
-        yield without_surrogates(value)
-        position, cut = end, False
-    if text[position:].strip(" \t,") and not cut:
+        if isinstance(value, dict) and (not start or 2 * len(value.keys() & top) > len(value)):
+            if text[position:start].strip(" \t,"):
+                yield Hole(number)
+            yield without_surrogates(value)
+            position = end
+    if text[position:].strip(" \t,"):
         yield Hole(number)
 
 
@@ -197,12 +190,10 @@ def records(path: Path) -> Iterator[Record]:
 
     Raises ItemError (`damaged`, `too-large`, `not-a-session`).
     """
-    with opened(path) as file:
-        is_parquet = file.peek(4).startswith(b"PAR1")
-        # How it is packed shows in its first lines.
-        read = [] if is_parquet else [file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n") for _ in range(SNIFFED_LINES)]
-    first = [line for line in read if line]
-    if is_parquet:
+    with opened(path) as file:  # how it is packed shows in its first lines
+        read = (file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n") for _ in range(SNIFFED_LINES))
+        first = [line for line in read if line]
+    if first and first[0].startswith(b"PAR1"):
         yield from rows(path)
     elif first and first[0].startswith(b"["):
         elements = array(path)

@@ -82,12 +82,12 @@ def shown(observation: str, command: str = "", *, acted: bool = True) -> Shown:
         return _from_words(text, script)
     if code == 0:
         # It is believed, unless a filter at the end of a pipeline gave it.
-        last = script.commands[-1].name if script.commands else ""
-        ran = any(style_of(command) == "run" for command in script.commands[:-1])
-        if last in _FILTERS and ran and script.operators & {"|", "||", ";"} and _TESTS_FAILED.search(text):
-            return Shown("test", _line_of(_TESTS_FAILED, text), 0)
-        return Shown(code=0)
-    if _is_answer(code, text, script):
+        *before, last = script.commands or [None]
+        ran = any(style_of(command) == "run" for command in before if command)
+        piped = script.operators & {"|", "||", ";"} and last is not None and last.name in _FILTERS
+        if ran and piped and (line := _line_of(_TESTS_FAILED, text)):
+            return Shown("test", line, 0)
+    if code == 0 or _is_answer(code, text, script):
         return Shown(code=code)
     kind = _kind_of(text, code)
     raised = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", text, re.MULTILINE) if kind == "exception" else []
@@ -119,10 +119,10 @@ def _from_words(text: str, script: shell.Script) -> Shown:
         if colon and rest.startswith(" ") and name.rsplit("/", 1)[-1].strip() in names:
             return Shown(_kind_of(line[:200], None), line.strip()[:200])
     style = shell.script_style(script)
-    kinds: tuple[ErrorKind, ...] = ("test", "exception") if style == "run" or not script.commands else ()
-    for kind in kinds:
-        if line := _line_of(_KINDS[kind], text):
-            return Shown(kind, line)
+    if style == "run" or not script.commands:
+        told: list[ErrorKind] = [kind for kind in ("test", "exception") if _KINDS[kind].search(text)]
+        if told:
+            return Shown(told[0], _line_of(_KINDS[told[0]], text))
     if style == "version control" and (found := re.search(r"^(?:fatal|error): .*", text, re.MULTILINE)):
         return Shown("code", found[0])
     if not script.commands and _TOOL_ERROR.match(text):
@@ -131,9 +131,7 @@ def _from_words(text: str, script: shell.Script) -> Shown:
 
 
 def _is_answer(code: int, text: str, script: shell.Script) -> bool:
-    names = [program(command) for command in script.commands]
-    if not names:
-        return False
+    names = [program(command) for command in script.commands] or [""]
     if "pylint" in names[-1]:  # a bit mask: 1 fatal, 2 error, 32 usage; the others are remarks
         return not code & 0b100011
     silent = not re.sub(r"</?(?:returncode|output|output_tail)>|\A\s*<returncode>\d+|\s", "", text).strip("1")
@@ -149,9 +147,7 @@ def _kind_of(text: str, code: int | None) -> ErrorKind:
 
 
 def _line_of(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
-    if not found:
+    if not (found := pattern.search(text)):
         return ""
     start = text.rfind("\n", 0, found.start()) + 1
-    end = text.find("\n", found.start())
-    return text[start : end if end >= 0 else len(text)].strip()[:200]
+    return (text[start : found.start()] + text[found.start() :].partition("\n")[0]).strip()[:200]

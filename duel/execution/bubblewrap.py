@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
 from duel.errors import UserError, printable
@@ -49,16 +49,10 @@ class Bubblewrap:
     name = "bubblewrap"
 
     def __init__(
-        self,
-        sources: checkouts.Sources,
-        limits: Limits | None = None,
-        *,
-        forks: str = "",
-        whole_machine: bool = False,
-        environment: Mapping[str, str] | None = None,
+        self, sources: checkouts.Sources, limits: Limits | None = None, *, forks: str = "", whole_machine: bool = False
     ) -> None:
         self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
-        self.environment = {**ENVIRONMENT, **({"PATH": MACHINE_PATH} if whole_machine else {}), **(environment or {})}
+        self.environment = ENVIRONMENT | ({"PATH": MACHINE_PATH} if whole_machine else {})
         self.scratch, self._count = new_scratch(), 0
         self._checkouts: dict[Start, asyncio.Task[Checkout]] = {}
         try:
@@ -115,7 +109,7 @@ class Bubblewrap:
         return self.scratch / f"{what}-{self._count}"
 
     def _open(self, start: Start, base: Checkout) -> Sandbox:
-        return Sandbox(self, start, base, Room(self._folder("room"), self.private), (str(base.folder),))
+        return Sandbox(self, start, base, Room(self._folder("room"), self.private))
 
     async def state(self, start: Start) -> Sandbox:
         """A fresh state at the start of a task, laid out once for all that begin there.
@@ -145,7 +139,7 @@ class Bubblewrap:
 
         `refused` is a handle of the filter of system calls; to `told` goes the process id of the sandbox.
         """
-        environment = {**self.environment, "HOME": place, "REPO_PATH": place}
+        environment = self.environment | {"HOME": place, "REPO_PATH": place, "BASH_ENV": LIMITS}
         return [
             *room.enter,
             *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
@@ -158,7 +152,7 @@ class Bubblewrap:
             *(("--seccomp", str(refused)) if self.filter.stat().st_size else ()),
             *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
-            *("--setenv", "BASH_ENV", LIMITS, "/bin/bash", "-c", command),
+            *("/bin/bash", "-c", command),
         ]
 
 
@@ -174,12 +168,13 @@ class Sandbox(State):
     """A state in a room: layers of a checkout, of which commands write the topmost.
 
     With an overlay, forking freezes the topmost and costs nothing, however large the checkout; where the kernel has
-    none for us, layers are copies. `lower` is what lies below, the nearest first; the last is the common checkout.
+    none for us, layers are copies. `lower` are the layers below, the nearest first; `before` shows them as one tree.
     """
 
-    def __init__(self, executor: Bubblewrap, start: Start, base: Checkout, room: Room, lower: tuple[str, ...]) -> None:
-        self.executor, self.start, self.limits = executor, start, executor.limits
-        self._base, self._room, self.lower, self._overlay = base, room, lower, executor.forks == "overlay"
+    def __init__(self, executor: Bubblewrap, start: Start, base: Checkout, room: Room) -> None:
+        self.executor, self.start, self.limits, self._base, self._room = executor, start, executor.limits, base, room
+        self._overlay = executor.forks == "overlay"
+        self.lower, self.before = [str(base.folder)], str(base.folder)
         self._grow()
 
     def _grow(self) -> None:
@@ -192,7 +187,7 @@ class Sandbox(State):
             options = f"lowerdir={':'.join(self.lower)},upperdir={name}/u,workdir={name}/w,userxattr"
             made += f" && mkdir {name}/u {name}/w {name}/m && mount -t overlay overlay -o {options} {name}/m"
         else:
-            made += f" && cp -a {self.lower[0]}/. {name}"
+            made += f" && cp -a {self.before}/. {name}"
         self._room.tell(made)
 
     def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
@@ -209,16 +204,19 @@ class Sandbox(State):
 
     def _fork(self) -> Sandbox:
         if self._overlay:
-            self._room.tell(f"umount {self.folder}")
-        self.lower = (f"{self.top}/u" if self._overlay else self.top, *self.lower)
+            self.lower = [f"{self.top}/u", *self.lower]
+            options = f"ro,userxattr,lowerdir={':'.join(self.lower)}"
+            self._room.tell(f"umount {self.folder} && mount -t overlay overlay -o {options} {self.folder}")
+        self.before = self.folder
         self._grow()
-        return Sandbox(self.executor, self.start, self._base, self._room, self.lower)
+        twin = copy(self)
+        twin._grow()
+        return twin
 
     def _changes(self) -> str:
         outside = self._room.outside
-        if self._overlay:
-            return changes.of_overlay(outside / self.top / "u", [outside / one for one in self.lower])
-        return changes.of_copy(outside / self.top, outside / self.lower[0])
+        upper = outside / self.top / "u" if self._overlay else None
+        return changes.between(outside / self.folder, outside / self.before, upper)
 
     def discard(self) -> None:
         del self._room, self._base  # the last state takes both with it

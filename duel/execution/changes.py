@@ -8,70 +8,54 @@ import contextlib
 import difflib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 MOST_BYTES = 65_536
 MOST_FILES = 200  # Files that one diff shows; a command that touches more is told by the count of the others
 _OPAQUE = "user.overlay.opaque"
-# The path of a changed file, and what became of it.
-Piece: TypeAlias = tuple[str, str]
 
 
-def of_overlay(upper: Path, below: Sequence[Path]) -> str:
-    """The diff that the top layer `upper` makes of the layers `below` it, the nearest first."""
-    return _joined(_overlay_pieces(upper, below))
+def between(after: Path, before: Path, upper: Path | None = None) -> str:
+    """The diff between two trees: a checkout, and what it was made from.
 
-
-def of_copy(folder: Path, before: Path) -> str:
-    """The diff between a folder and the copy `before` that it was made from."""
-    now, then = (_listing(tree) for tree in (folder, before))
-    gone = [_deleted(Path(path)) for path in then.keys() - now.keys()]
-    changed = [path for path in now if now[path] != then.get(path)]
-    shown = [(path, _described(Path(path), folder, before if path in then else None)) for path in changed]
-    return _joined([*gone, *shown])
-
-
-def _joined(pieces: Iterable[Piece]) -> str:
-    """The pieces by the path of their file, so that every back end shows the same diff."""
-    shown = sorted(piece for piece in pieces if piece[1])
+    With an overlay only what its top layer `upper` holds is looked at: it cannot differ elsewhere.
+    """
+    parts = {Path()} if upper is None else set(_touched(upper))
+    now, then = ({path: told for part in parts for path, told in _listing(tree, part)} for tree in (after, before))
+    gone = [(path, f"deleted: {path}\n") for path in then.keys() - now.keys()]
+    changed = (path for path in now if now[path] != then.get(path))
+    told = [(path, _described(Path(path), after, before if path in then else None)) for path in changed]
+    shown = sorted(piece for piece in (*gone, *told) if piece[1])
     more = len(shown) - MOST_FILES
     return "".join(text for _, text in shown[:MOST_FILES]) + (f"and {more} more files\n" if more > 0 else "")
 
 
-def _overlay_pieces(upper: Path, below: Sequence[Path]) -> Iterator[Piece]:
+def _touched(upper: Path) -> Iterator[Path]:
+    """What a top layer says of the tree: each file, each that is gone (a special file of its name), each made anew."""
     for root, folders, files in os.walk(upper):
-        here = Path(root)
-        inside = here.relative_to(upper)
+        inside = Path(root).relative_to(upper)
         folders[:] = [name for name in folders if (inside / name).parts != (".git",)]
-        if str(inside) != "." and _is_opaque(here):
-            kept = {*folders, *files}
-            gone = _files_of(below, inside)
-            yield from (_deleted(path) for path in gone if path.relative_to(inside).parts[0] not in kept)
-        for name in [*files, *(name for name in folders if (here / name).is_symlink())]:
-            path = inside / name
-            layer = _holder(below, path)
-            if not _is_whiteout(os.lstat(here / name)):
-                yield str(path), _described(path, upper, layer)
-            elif layer:
-                yield from map(_deleted, _files_of(below, path) or {path})
+        yield from (inside / name for name in [*files, *(name for name in folders if Path(root, name).is_symlink())])
+        with contextlib.suppress(OSError):
+            if inside.parts and os.getxattr(root, _OPAQUE, follow_symlinks=False) == b"y":
+                yield inside
 
 
-def _listing(tree: Path) -> dict[str, tuple[int, ...]]:
-    """Each file of a tree with what tells that it changed; `cp -a` keeps all of it."""
-    found: dict[str, tuple[int, ...]] = {}
-    for root, folders, files in os.walk(tree):
-        inside = os.path.relpath(root, tree)
-        folders[:] = [name for name in folders if (inside, name) != (".", ".git")]
-        for name in [*files, *(name for name in folders if os.path.islink(f"{root}/{name}"))]:
-            info = os.lstat(f"{root}/{name}")
-            found[os.path.normpath(f"{inside}/{name}")] = (info.st_mode, info.st_size, info.st_mtime_ns)
-    return found
-
-
-def _deleted(path: Path) -> Piece:
-    return str(path), f"deleted: {path}\n"
+def _listing(tree: Path, part: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Each file at or below `part` of a tree with what tells that it changed; `cp -a` keeps all of it."""
+    with contextlib.suppress(OSError), _folder(tree, part.parent) as above:
+        top = part.name or "."
+        if not stat.S_ISDIR((info := os.stat(top, dir_fd=above, follow_symlinks=False)).st_mode):
+            yield str(part), (info.st_mode, info.st_size, info.st_mtime_ns)
+            return
+        for root, folders, files, here in os.fwalk(top, dir_fd=above):
+            inside = part.parent / root
+            folders[:] = [name for name in folders if (inside / name).parts != (".git",)]
+            for name in (*files, *folders):
+                info = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if not stat.S_ISDIR(info.st_mode):
+                    yield str(inside / name), (info.st_mode, info.st_size, info.st_mtime_ns)
 
 
 def _described(path: Path, after: Path, before: Path | None) -> str:
@@ -125,53 +109,3 @@ def _folder(tree: Path, path: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
-
-
-def _holder(layers: Sequence[Path], path: Path) -> Path | None:
-    """The nearest of `layers` that holds `path`, or None where none does or a nearer one hides it."""
-    for layer in layers:
-        opaque = False
-        for step in [*reversed(path.parents[:-1]), path]:
-            try:
-                with _folder(layer, step.parent) as folder:
-                    info = os.stat(step.name, dir_fd=folder, follow_symlinks=False)
-            except OSError:  # it says nothing of the path, unless it hides what the layers below say
-                if opaque:
-                    return None
-                break
-            if _is_whiteout(info) or (step != path and not stat.S_ISDIR(info.st_mode)):
-                return None
-            opaque = opaque or _is_opaque(layer / step)
-        else:
-            return layer
-    return None
-
-
-def _is_whiteout(info: os.stat_result) -> bool:
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
-
-
-def _files_below(tree: Path, path: Path) -> Iterator[Path]:
-    """The files of the folder `path` below `tree`; none where it is no folder, or lies behind a link."""
-    try:
-        with _folder(tree, path) as folder:
-            for entry in list(os.scandir(f"/proc/self/fd/{folder}")):
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _files_below(tree, path / entry.name)
-                else:
-                    yield path / entry.name
-    except OSError:
-        return
-
-
-def _files_of(layers: Sequence[Path], path: Path) -> set[Path]:
-    found = {one for layer in layers for one in _files_below(layer, path)}
-    return {one for one in found if _holder(layers, one)}
-
-
-def _is_opaque(folder: Path) -> bool:
-    """True for a folder that was removed and made anew: what lay below it is gone."""
-    try:
-        return os.getxattr(folder, _OPAQUE, follow_symlinks=False) == b"y"
-    except OSError:
-        return False

@@ -30,12 +30,9 @@ _NO_COMMIT = re.compile(r"not our ref|unadvertised object|couldn't find remote r
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A repository that is at hand: its folder, how much history a checkout gets, on which branch, and its remote."""
+    """A repository that is at hand: its folder, and its address at the code host; "" for one of the bundled sample."""
 
     folder: Path
-    depth: int = 1
-    branch: str = ""
-    settings: tuple[str, ...] = ()
     remote: str = ""
 
 
@@ -43,14 +40,13 @@ class Sources:
     """Finds repositories and lays out checkouts. `mirrors` is a folder, an address with `{repo}`, or "" (GitHub)."""
 
     def __init__(self, cache: Path, mirrors: str = "", offline: bool = False) -> None:
-        self.cache, self.mirrors, self.offline = cache, mirrors, offline
+        self.cache, self.offline = cache, offline
+        self.address = mirrors if "{repo}" in mirrors else CODE_HOST
+        self.mirrors = Path(mirrors) if mirrors and self.address != mirrors else None
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def lay_out(self, start: Start, folder: Path) -> str:
-        """Fill the new folder `folder`; returns how the tests went on: "none", "applied", "patched" or "failed".
-
-        Raises ExecutionError (`no-repository`, `no-commit`).
-        """
+    def lay_out(self, start: Start, folder: Path) -> None:
+        """Fill the new folder `folder`. Raises ExecutionError (`no-repository`, `no-commit`)."""
         if not _NAME.fullmatch(start.repository) or ".." in start.repository:
             raise ExecutionError("no-repository", f"not a repository's name: {printable(start.repository, 80)}")
         if not _COMMIT.fullmatch(start.commit):
@@ -59,16 +55,15 @@ class Sources:
             origin = self.find(start.repository, start.commit)
         folder.mkdir(parents=True)
         self._check_out(origin, start, folder)
-        how = self._lay_tests(start.test_patch, folder)
+        self._lay_tests(start.test_patch, folder)
         order(folder)
-        return how
 
     def find(self, name: str, commit: str) -> Origin:
         """The repository `name` with `commit` in it. Raises ExecutionError (`no-repository`, `no-commit`)."""
-        is_address, flat, remote = "{repo}" in self.mirrors, name.replace("/", "__"), CODE_HOST.format(repo=name)
-        folders = [Path(self.mirrors) / one for one in (name, f"{name}.git", flat, f"{flat}.git")]
-        known = [Origin(one, remote=remote) for one in folders if self.mirrors and not is_address and one.is_dir()]
-        if self.mirrors and not is_address and not known and self.offline:
+        flat, remote = name.replace("/", "__"), CODE_HOST.format(repo=name)
+        folders = [self.mirrors / one for one in (name, f"{name}.git", flat, f"{flat}.git")] if self.mirrors else []
+        known = [Origin(one, remote) for one in folders if one.is_dir()]
+        if self.mirrors and not known and self.offline:
             raise ExecutionError("no-repository", f"{name} is not among the mirrors", where=self.mirrors)
         known += [self._bundled(bundle, flat)] if (bundle := sample.bundle(name)).is_file() else []
         for origin in known:
@@ -78,19 +73,19 @@ class Sources:
             raise ExecutionError("no-commit", f"{name} has no commit {commit[:12]}", where=known[0].folder)
         cached = self.cache / f"{flat}.git"
         if not self._has(cached, commit):
-            self._fetch(cached, name, commit, (self.mirrors if is_address else CODE_HOST).format(repo=name))
-        return Origin(cached, remote=remote)
+            self._fetch(cached, name, commit)
+        return Origin(cached, remote)
 
     def _has(self, folder: Path, commit: str) -> bool:
         return folder.is_dir() and not self._git("cat-file", "-e", f"{commit}^{{commit}}", at=folder).returncode
 
-    def _fetch(self, cached: Path, name: str, commit: str, url: str) -> None:
+    def _fetch(self, cached: Path, name: str, commit: str) -> None:
         if self.offline:
             raise ExecutionError("no-repository", f"{name} is not at hand, and there is no network")
         if not cached.is_dir():
             cached.mkdir(parents=True)
             self._git("init", "--quiet", "--bare", "--template=", at=cached)
-        keep = f"{commit}:refs/duel/{commit}"
+        url, keep = self.address.format(repo=name), f"{commit}:refs/duel/{commit}"
         done = self._git("fetch", "--quiet", "--no-tags", "--depth=1", url, keep, at=cached, seconds=FETCH_SECONDS)
         if done.returncode:
             reason = "no-commit" if _NO_COMMIT.search(done.stderr) else "no-repository"
@@ -104,29 +99,27 @@ class Sources:
             part.mkdir(parents=True)
             self._git("clone", "--quiet", "--bare", "--template=", str(bundle), ".", at=part)
             part.rename(folder)
-        return Origin(folder, depth=0, branch="main", settings=sample.GIT_SETTINGS)
+        return Origin(folder)
 
     def _check_out(self, origin: Origin, start: Start, folder: Path) -> None:
-        begin = ["--template=", f"--initial-branch={origin.branch}"] if origin.branch else []
+        if origin.remote:
+            begin, to, depth = [], ["checkout", "--quiet"], [f"--depth={start.history}"]
+            refs = "+refs/heads/*:refs/remotes/origin/*"
+            more = f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = {refs}\n'
+        else:  # the sample's agents stood on a branch with all that came before
+            begin, to, depth = ["--template=", "--initial-branch=main"], ["reset", "--quiet", "--hard"], []
+            settings = (re.split("[.=]", line, maxsplit=2) for line in sample.GIT_SETTINGS)
+            more = "".join(f"[{section}]\n\t{key} = {value}\n" for section, key, value in settings)
         self._git("init", "--quiet", *begin, at=folder)
         with (folder / ".git" / "config").open("a") as file:
-            for line in origin.settings:  # `core.abbrev=7`
-                name, _, value = line.partition("=")
-                section, _, key = name.partition(".")
-                file.write(f"[{section}]\n\t{key} = {value}\n")
-            if origin.remote:
-                refs = "+refs/heads/*:refs/remotes/origin/*"
-                file.write(f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = {refs}\n')
-        depth = [f"--depth={max(origin.depth, start.history)}"] if origin.depth else []
+            file.write(more)
         fetch = ["fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit]
-        to = ["reset", "--quiet", "--hard"] if origin.branch else ["checkout", "--quiet"]
-        done = self._git(*fetch, at=folder, seconds=FETCH_SECONDS)
-        if not done.returncode:
-            done = self._git(*to, "FETCH_HEAD", at=folder, seconds=FETCH_SECONDS)
-        if done.returncode:
-            remove(folder)
-            said = printable(done.stderr, 300)
-            raise ExecutionError("no-commit", f"{start.commit[:12]} cannot be checked out: {said}")
+        for words in (fetch, [*to, "FETCH_HEAD"]):
+            done = self._git(*words, at=folder, seconds=FETCH_SECONDS)
+            if done.returncode:
+                remove(folder)
+                said = printable(done.stderr, 300)
+                raise ExecutionError("no-commit", f"{start.commit[:12]} cannot be checked out: {said}")
         # It names a folder of this machine; the agents' named the code host.
         head = folder / ".git" / "FETCH_HEAD"
         if origin.remote:
@@ -134,16 +127,13 @@ class Sources:
         else:
             head.unlink(missing_ok=True)
 
-    def _lay_tests(self, test_patch: str, folder: Path) -> str:
+    def _lay_tests(self, test_patch: str, folder: Path) -> None:
         """Lay the tests over the checkout as the dataset's generator did; where no way works it went on without."""
-        if not test_patch.strip():
-            return "none"
         apply = ("apply", "--allow-empty", "--whitespace=nowarn", "-")
-        if not self._git(*apply, at=folder, given=test_patch).returncode:
-            return "applied"
-        # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
-        words = ("--unified", "-p1", "--forward", "--batch")
-        return "failed" if self._git(*words, at=folder, given=test_patch, program="patch").returncode else "patched"
+        if test_patch.strip() and self._git(*apply, at=folder, given=test_patch).returncode:
+            # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
+            words = ("--unified", "-p1", "--forward", "--batch")
+            self._git(*words, at=folder, given=test_patch, program="patch")
 
     @cached_property
     def _environment(self) -> dict[str, str]:

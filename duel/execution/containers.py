@@ -228,7 +228,7 @@ class Container(State):
             try:
                 self._extract(self.name, inside, after)
                 self._extract(source, inside, before)
-                return changes.of_copy(after, before)
+                return changes.between(after, before)
             finally:
                 self.back.call("rm", "--force", source)
                 remove(Path(name))

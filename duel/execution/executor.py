@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -42,15 +42,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """Both ends of what a command wrote to one stream, and how many characters it wrote in all."""
+    """What a command wrote to one stream, or both ends of it, and how many characters it wrote in all."""
 
-    head: str = ""
-    tail: str = ""
+    text: str = ""
     total: int = 0
-
-    @property
-    def text(self) -> str:
-        return self.head + self.tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +63,6 @@ class Outcome:
     seconds: float = 0.0
 
     @property
-    def timed_out(self) -> bool:
-        return self.ended_by == "time"
-
-    @property
     def printed(self) -> str:
         """Standard output, then standard error on lines of its own."""
         return "\n".join(stream.text for stream in (self.stdout, self.stderr) if stream.text)
@@ -85,6 +76,10 @@ class State:
 
     start: Start
     limits: Limits
+    _run: Callable[[str, Limits, bool], Outcome]
+    _fork: Callable[[], State]
+    _changes: Callable[[], str]
+    discard: Callable[[], None]
 
     async def run(self, command: str, *, merged: bool = False, seconds: float | None = None) -> Outcome:
         """Run one command in a fresh shell at the root of the checkout.
@@ -109,18 +104,6 @@ class State:
 
     async def close(self) -> None:
         await asyncio.to_thread(self.discard)
-
-    def _run(self, command: str, limits: Limits, merged: bool) -> Outcome:
-        raise NotImplementedError
-
-    def _fork(self) -> State:
-        raise NotImplementedError
-
-    def _changes(self) -> str:
-        raise NotImplementedError
-
-    def discard(self) -> None:
-        raise NotImplementedError
 
 
 class Executor(Protocol):

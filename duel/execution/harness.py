@@ -30,11 +30,11 @@ class Step:
 class SweZero:
     """SWE-ZERO-12M: the first of several blocks is run; standard error follows standard output; no exit code.
 
-    Each harness has these names. `merged`: standard error went into standard output as it came. Outputs are cut in the
-    middle to twice `half` characters.
+    `merged`: standard error went into standard output as it came. Outputs are cut in the middle to twice `half`
+    characters.
     """
 
-    name, merged = "swe-zero", False
+    merged = False
 
     def __init__(self, characters: int = 8000) -> None:
         self.half = characters // 2
@@ -55,7 +55,7 @@ class SweZero:
         total = outcome.stdout.total + outcome.stderr.total + bool(outcome.stdout.total and outcome.stderr.total)
         if total > 2 * half:
             text = f"{text[:half]}\n\n... (output truncated, {total - 2 * half} chars elided) ...\n\n{text[-half:]}"
-        if outcome.timed_out:
+        if outcome.ended_by == "time":
             text = f"{text}\n\n[command timed out]".strip()
         return f"Observation: {text}"
 
@@ -63,7 +63,7 @@ class SweZero:
 class BundledSample(SweZero):
     """The sample that ships with this package: streams merged, its own mark where it cuts, a shell called bash."""
 
-    name, merged = "bundled-sample", True
+    merged = True
 
     def show(self, outcome: Outcome) -> str:
         printed, half = outcome.stdout, self.half
@@ -77,7 +77,7 @@ class BundledSample(SweZero):
 class MiniSweAgent(SweZero):
     """mini-swe-agent 1.x: exactly one block is run, else the reply is refused; exit code and merged output."""
 
-    name, merged = "mini-swe-agent", True
+    merged = True
     _WARNING = (
         "The output of your last command was too long.\n"
         "Please try a different command that produces less output.\n"
@@ -138,10 +138,8 @@ def steps(messages: Sequence[Message], harness: Harness) -> list[Step]:
 def place(messages: Sequence[Message], harness: Harness) -> str:
     if isinstance(harness, MiniSweAgent):
         return "/testbed"
-    for message in messages:
-        if match := _WORKTREE.search(message.content):
-            return match[0]
-    return PLACE
+    found = filter(None, (_WORKTREE.search(message.content) for message in messages))
+    return next((match[0] for match in found), PLACE)
 
 
 def submits(outcome: Outcome) -> bool:

@@ -118,43 +118,37 @@ async def observe(executor: Executor, task: Task, rules: EvidenceRules = Evidenc
             commands[name] = harness.command(text)
         except ExecutionError as error:
             found[name].why_not = f"{error.reason}: {error.what}"
-    steps = harnesses.steps(task.messages, harness)
+    runs = [(found[name], command) for name, command in commands.items()]
     try:
-        if steps and not rules.replay:
-            raise ExecutionError("no-replay", "the history's commands are not replayed ([execute] replay)")
-        if commands:
-            await _run(executor, task, steps, harness, rules, found, commands)
+        if runs:
+            await _run(executor, task, harness, rules, runs)
     except ExecutionError as error:
-        for one in (found[name] for name in commands if not found[name].ran):
+        for one in (one for one, _ in runs if not one.ran):
             one.why_not = one.why_not or f"{error.reason}: {error.what}"
     return found
 
 
 async def _run(
-    executor: Executor,
-    task: Task,
-    steps: Sequence[Step],
-    harness: Harness,
-    rules: EvidenceRules,
-    found: dict[str, Observed],
-    commands: Mapping[str, str],
+    executor: Executor, task: Task, harness: Harness, rules: EvidenceRules, runs: Sequence[tuple[Observed, str]]
 ) -> None:
+    """Run each command in a state of its own behind the history, and tell it in the record beside it."""
+    steps = harnesses.steps(task.messages, harness)
+    if steps and not rules.replay:
+        raise ExecutionError("no-replay", "the history's commands are not replayed ([execute] replay)")
     async with AsyncExitStack() as stack:
         state = await executor.state(task.start)
         stack.push_async_callback(state.close)
         told = await replay(state, steps, harness)
-        for name in commands:
-            one = found[name]
+        for one, _ in runs:
             one.replayed, one.differs, one.faithful = told.steps, told.differs, told.faithful
         told.check(rules.min_faithful)
         history = await state.changes() if steps else ""
         states = [state]
         # A fork freezes what the history wrote, so that a candidate's own layer holds what its command wrote.
-        while len(states) < max(len(commands), 2 if steps else 1):
+        while len(states) < max(len(runs), 2 if steps else 1):
             states.append(await state.fork())
             stack.push_async_callback(states[-1].close)
-        for side, (name, command) in zip(states, commands.items(), strict=False):
-            one = found[name]
+        for side, (one, command) in zip(states, runs, strict=False):
             try:
                 outcome = await side.run(command, merged=harness.merged)
                 changed = await side.changes()
@@ -174,10 +168,8 @@ def plan(executor: Executor, task: Task, text: str, rules: EvidenceRules) -> str
         *(start.repository, start.commit, start.test_patch, text),
         *(part for message in task.messages for part in (message.role, message.content)),
     ]
-    told = hashlib.sha256()
-    for part in parts:
-        told.update(f"{len(part)}:".encode() + part.encode("utf-8", "surrogatepass"))
-    return told.hexdigest()[:16]
+    told = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 Given = TypeVar("Given")

@@ -41,7 +41,7 @@ class Capture:
 
     @property
     def printed(self) -> Printed:
-        return Printed(self.head, self.tail, self.total)
+        return Printed(self.head + self.tail, self.total)
 
 
 def supervise(

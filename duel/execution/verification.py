@@ -122,7 +122,7 @@ class Verifier:
         """(reason, detail) why the tests of an instance can tell nothing, without any change and with the right one."""
         outcome = await self._tested(attempt, "")
         said = outcome.stderr.text.strip()[-200:]
-        if outcome.timed_out:
+        if outcome.ended_by == "time":
             return "tests-hang", f"longer than {self.seconds:g} s without any change"
         if outcome.exit == 127 or "command not found" in said:
             return "no-toolchain", said
@@ -168,25 +168,18 @@ def results(printed: str) -> dict[str, bool]:
     return found
 
 
-def judged(asked: Sequence[str], found: dict[str, bool]) -> tuple[list[str], list[str], list[str]]:
-    """The asked tests that (passed, failed, are not told of). A name may be the last part of the printed one."""
-    told: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for name in dict.fromkeys(asked):
-        good = found.get(name)
-        if good is None:
-            ends = [one for full, one in found.items() if full.endswith(f" {name}") or _PARTS.split(full)[-1] == name]
-            good = all(ends) if ends else None
-        told[good].append(name)
-    return told[True], told[False], told[None]
-
-
 def decide(attempt: Attempt, outcome: Outcome) -> tuple[list[str], list[str], bool]:
     """(tests that passed, tests that failed, resolved). A test that the output does not name has passed if all did.
 
-    Without lists of tests, the exit code decides.
+    The name of an asked test may be the last part of the printed one. Without lists of tests, the exit code decides.
     """
     found = results(f"{outcome.stdout.text}\n{outcome.stderr.text}")
-    passed, failed, untold = judged([*attempt.fail_to_pass, *attempt.pass_to_pass], found)
     whole = outcome.exit == 0 and not outcome.ended_by
-    (passed if whole else failed).extend(untold)
-    return passed, failed, not failed and (whole or bool(passed))
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for name in dict.fromkeys([*attempt.fail_to_pass, *attempt.pass_to_pass]):
+        good = found.get(name)
+        if good is None:
+            ends = [one for full, one in found.items() if full.endswith(f" {name}") or _PARTS.split(full)[-1] == name]
+            good = all(ends) if ends else whole
+        told[good].append(name)
+    return told[True], told[False], not told[False] and (whole or bool(told[True]))

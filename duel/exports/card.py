@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ from duel.exports import recipes
 from duel.exports.dataset import Export
 from duel.exports.example import Division
 from duel.exports.handover import Handover
-from duel.exports.splits import groups_by_split
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -51,7 +49,6 @@ def gather(
     secrets: Counter[str],
 ) -> dict[str, Any]:
     examples = [example for part in division.parts.values() for example in part]
-    groups = groups_by_split(division)
     duels = any(not example.recorded for example in examples)
     verdict = {}
     with suppress(UserError):  # there is no verdict, or it cannot be read
@@ -86,7 +83,7 @@ def gather(
             split: {
                 "examples": len(part),
                 "tokens": sum(example.tokens for example in part),
-                "groups": len(groups[split]),
+                "groups": len(division.groups[split]),
             }
             for split, part in division.parts.items()
         },
@@ -132,12 +129,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
 
 
 def template(package: str, **filters: Any) -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    environment = Environment(**kept)  # noqa: S701 Markdown
-    environment.filters |= {"n": "{:,}".format, "text": escaped, **filters}
-    return environment.from_string(resources.files(package).joinpath("card.md.txt").read_text("utf-8"))
+    return recipes.template(package, "card.md.txt", n="{:,}".format, text=escaped, **filters)
 
 
 def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:

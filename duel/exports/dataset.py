@@ -157,7 +157,6 @@ class Export:
             return self.take(write_format(self.new, form, division, self.measure))
 
     def take(self, written: Written) -> Written:
-        """A format that was written into `new`."""
         self.written.append(written)
         self.files |= written.files
         self.handover.counts += written.handover.counts
@@ -178,7 +177,15 @@ class Export:
             if info := recipes.dataset_info([done.format for done in self.written]):
                 self.write(DATASET_INFO, json.dumps(info, indent=2) + "\n")
             self.write(CARD, card)
-            self.write(MANIFEST, self._manifest(facts))
+            formats = {
+                done.name: {"rows": done.rows, "tokens": done.tokens, "lengths": done.figures()}
+                | {"summary": done.format.summary}
+                for done in self.written
+            }
+            manifest = {"format": "duel-export/1", "made_by": f"duel-curation {__version__}", **facts}
+            manifest |= {"formats": formats, "counted_by": self.measure.tokens.name, "fit": self.measure.limit}
+            manifest |= {"files": dict(sorted(self.files.items()))}
+            self.write(MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
             stale = set(_listed(self.folder)) - set(self.files)
             for name in self.files:
                 (self.folder / name).parent.mkdir(exist_ok=True)
@@ -194,16 +201,6 @@ class Export:
             yield
         except OSError as error:
             raise cannot_write(self.folder, error) from None
-
-    def _manifest(self, facts: Mapping[str, Any]) -> str:
-        formats = {
-            done.name: {"rows": done.rows, "tokens": done.tokens, "lengths": done.figures()}
-            | {"summary": done.format.summary}
-            for done in self.written
-        }
-        manifest = {"format": "duel-export/1", "made_by": f"duel-curation {__version__}", **facts, "formats": formats}
-        manifest |= {"counted_by": self.measure.tokens.name, "fit": self.measure.limit}
-        return json.dumps(manifest | {"files": dict(sorted(self.files.items()))}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _index(folder: Path, name: str) -> Path:
@@ -231,8 +228,6 @@ def _listed(folder: Path) -> list[str]:
 
 
 class Rows:
-    """The rows of one split on their way into both files; memory holds one row group."""
-
     def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
         self.count = 0
         self._lines, self._columns, self._schema = lines, columns, schema
@@ -309,7 +304,6 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool
 
 
 def _fitted(value: Any, kind: pyarrow.DataType) -> Any:
-    """`value` for a column of `kind`: objects become JSON text where the column holds text."""
     import pyarrow as pa
 
     if value is None:

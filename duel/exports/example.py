@@ -114,7 +114,6 @@ class Example:
 
     @cached_property
     def tokens(self) -> int:
-        """Estimated tokens of everything in it, of its native form where that is the longer one."""
         longest = max(history_tokens(self.messages), history_tokens(self.native))
         losing = sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
         return longest + losing + history_tokens(self.lost)
@@ -165,6 +164,7 @@ class Division:
     parts: dict[str, Sequence[Example]]
     by: str  # what stays whole: "repo" or "pr"
     notes: list[str] = field(default_factory=list)
+    groups: dict[str, set[str]] = field(default_factory=dict)  # of each split, once they were checked
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,6 @@ class Loaded:
 
 
 def recorded(example: Example) -> list[Example]:
-    """One row with the conversation as it was recorded, a last observation included."""
     return [replace(example, native=(), rejected="", others=())]
 
 

@@ -39,8 +39,6 @@ class Estimate:
 
 
 class Tokenizer(Estimate):
-    """A model's own tokenizer and chat template, as the trainers use them."""
-
     def __init__(self, name: str) -> None:
         try:
             from transformers import AutoTokenizer
@@ -168,7 +166,6 @@ def _before_last(conversation: Sequence[Message]) -> Sequence[Message]:
 
 
 def figures(lengths: Iterable[int]) -> dict[str, Any]:
-    """The longest row, percentiles, and for each window how many rows stay whole in it."""
     ordered = sorted(lengths)
     quantiles = {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 90, 99) if ordered}
     whole = {str(window): sum(length <= window for length in ordered) for window in WINDOWS}

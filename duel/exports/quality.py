@@ -163,7 +163,6 @@ def in_pairs(limit: int = 0) -> Step:
 
 
 def _opening(example: Example) -> tuple[Message, ...]:
-    """What stands before the first turn: instructions and task."""
     first = next(place for place, message in enumerate(example.messages) if message.role == "assistant")
     return example.messages[:first]
 
@@ -174,8 +173,6 @@ _scrubbed = lru_cache(maxsize=1024)(scrub)
 
 @dataclass
 class Scrubber:
-    """Replaces secrets in everything that is written, and counts them by kind."""
-
     key: bytes = field(default=b"", repr=False)
     """The workspace's secret, without which a placeholder tells only the kind."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -210,8 +207,6 @@ class TokenBreaker:
 
 
 def rewritten(example: Example, change: Callable[[str], str]) -> Example:
-    """`example` with `change` made to each text in its messages, tool calls and losing turns."""
-
     def value(part: Any) -> Any:
         if isinstance(part, str):
             return change(part)

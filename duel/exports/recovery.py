@@ -90,7 +90,6 @@ def outcome_of(example: Example) -> tuple[Outcome, str]:
 
 
 def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
-    """Every action with what it brought back; of a turn that ran nothing, what it was told."""
     steps = []
     replies = [(entry, after) for entry, after in zip_longest(entries, entries[1:]) if isinstance(entry, AgentReply)]
     for turn, (entry, after) in enumerate(replies):
@@ -135,8 +134,6 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
 
 @dataclass(frozen=True)
 class _Deed:
-    """What the commands of one kind in a step have acted on."""
-
     names: frozenset[str]
     files: frozenset[str]
     operands: frozenset[str] = frozenset()

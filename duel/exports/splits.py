@@ -142,8 +142,8 @@ def groups_by_split(division: Division) -> dict[str, set[str]]:
 
 
 def check(division: Division) -> None:
-    """Note that no group lies in two splits. Raises ExportError where one does."""
-    found = groups_by_split(division)
+    """Note the groups, and that none lies in two splits. Raises ExportError where one does."""
+    found = division.groups = groups_by_split(division)
     seen: dict[str, str] = {}
     for split, groups in found.items():
         for group in sorted(groups):

@@ -179,7 +179,6 @@ def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Messag
 
 
 def _style(messages: list[Message]) -> str:
-    """The style of the last action, as for a duel's turn."""
     last = next((message for message in reversed(messages) if message.role == "assistant"), None)
     calls = dialogue.calls_in(last) if last else ()
     return calls[-1].name if calls else shell.style(turn.command(last.content)) if last else ""

@@ -5,8 +5,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from duel.judging.columns import Floats
-from duel.judging.scoring import VoteTable, correlation, mean
+from duel.judging.scoring import Floats, VoteTable, correlation, mean
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:

@@ -9,9 +9,8 @@ from typing import Any
 
 from duel.judging import bounds, looks
 from duel.judging.bounds import Bounds, Units
-from duel.judging.columns import Columns, Floats
 from duel.judging.rubric import short_hash
-from duel.judging.scoring import VoteTable
+from duel.judging.scoring import Columns, Floats, VoteTable
 from duel.judging.statistics import finite
 from duel.registry import Registry
 from duel.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any
 from duel.judging import looks
 from duel.judging.evidence import FIGURES, Case, Evidence
 from duel.judging.rubric import short_hash
-from duel.records import Gate, Verdict, WhatIf, WinMargin
+from duel.records import Gate, Verdict, WinMargin
 from duel.records.decision import Decision
 from duel.settings import Settings
 
@@ -20,7 +20,7 @@ UNITS = {"repo": "repositories", "instance_id": "pull requests", "file": "prompt
 def decide(case: Case) -> Verdict:
     """The verdict on `case`. No call, no clock: the same case gives the same verdict."""
     evidence, gates, decision = judged(case)
-    duel, look = case.settings.duel, look_of(evidence, decision)
+    duel, history = case.settings.duel, looks.joined(case.earlier, look_of(evidence, decision))
     fields: dict[str, Any] = {
         "accepted": decision == "accepted",
         "decision": decision,
@@ -29,7 +29,7 @@ def decide(case: Case) -> Verdict:
         "mode": case.mode,
         "opponent": "king" if case.mode == 2 else "assistant",
         "win_margin": duel.win_margin,
-        "looks": looks.summary(looks.joined(case.earlier, look), duel.looks, evidence.challenger),
+        "looks": looks.summary(history, duel.looks, evidence.challenger),
         "left_out": dict(sorted(case.left_out.items())),
         "made_with": {
             "rubric": case.made_with.get("rubric", ""),
@@ -44,22 +44,20 @@ def decide(case: Case) -> Verdict:
         found = dict(FIGURES[name](evidence))
         more |= found.pop("figures", {})
         fields |= found
-    verdict = Verdict(**fields, figures=more)
-    margins = [
+    fields["what_if"].margins = [
         WinMargin(win_margin=win, decision=decide_by(gates_at(evidence, win), evidence), current=win == duel.win_margin)
         for win in sorted({*WHAT_IF_MARGINS, duel.win_margin})
     ]
-    return verdict.model_copy(update={"what_if": WhatIf(thresholds=verdict.what_if.thresholds, margins=margins)})
+    return Verdict(**fields, figures=more)
 
 
 def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
     """This verdict as the history of looks keeps it."""
-    columns = evidence.columns
     return {
         "challenger": evidence.challenger,
-        "writers": sorted(set(columns.challengers)),
+        "writers": sorted(set(evidence.columns.challengers)),
         "mode": evidence.case.mode,
-        "turns": len(columns),
+        "turns": len(evidence.columns),
         "parsed": evidence.parsed,
         "clusters": evidence.units.count,
         "alpha": evidence.level,
@@ -131,21 +129,15 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
         "missing_votes": "With the missing votes made good, the lower bound is not above 0: votes that miss where"
         " the challenger does worse may explain the win.",
     }
-    said = [words[gate.name] for gate in gates if not gate.held]
-    if not said and length_explains(evidence):
-        said.append("Every condition holds, but at equal length the lower bound is not above 0: length may explain it.")
-    if not said:
-        said.append("Every condition of the gate holds.")
+    length = "Every condition holds, but at equal length the lower bound is not above 0: length may explain it."
+    held = length if length_explains(evidence) else "Every condition of the gate holds."
+    said = [words[gate.name] for gate in gates if not gate.held] or [held]
     if units.by == "instance_id" and duel.cluster_by == "auto":
-        said.append(
-            f"The turns come from {evidence.other_units.count} repositories, fewer than {duel.min_clusters}: the"
-            " verdict speaks of these repositories alone."
-        )
+        fewer = f"{evidence.other_units.count} repositories, fewer than {duel.min_clusters}"
+        said.append(f"The turns come from {fewer}: the verdict speaks of these repositories alone.")
     if decision == "accepted" and not duel.margin_bound:
-        said.append(
-            "The margin is the one that was seen; the bound is tested against 0. With margin_bound = true the bound"
-            " itself must reach win_margin."
-        )
+        seen = "The margin is the one that was seen; the bound is tested against 0."
+        said.append(f"{seen} With margin_bound = true the bound itself must reach win_margin.")
     return said
 
 

@@ -8,9 +8,8 @@ Reading 1,000,000 turns takes minutes, comparing their names and times seconds.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -19,19 +18,18 @@ import orjson
 
 from duel.file_sums import Snapshot
 from duel.judging import looks
-from duel.judging.columns import Columns, objects
 from duel.judging.evidence import Case
 from duel.judging.rubric import short_hash
+from duel.judging.scoring import ARRAYS, NUMBERS, Columns, objects
 
 if TYPE_CHECKING:
     from duel.judging.panel import Panel
 
-FORMAT = "duel-case/2"
+FORMAT = "duel-case/3"
 # Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
 FEWEST = 500
-NUMBERS = ("votes", "asked", "tokens", "cost", "lengths")
-WORDS = ("files", "instances", "opponents", "challengers", "made_by", "candidates", "errors", "models", "attempts")
 PARTS = ("columns", "noise", "canary", "ineligible")
+FACTS = ("attacks", "kept_out", "confirmed", "left_out")
 
 
 def path(panel: Panel) -> Path:
@@ -58,15 +56,15 @@ def load(panel: Panel, files: Snapshot) -> Case | None:
             if told["stamp"] != [rests_on(panel), files.before]:
                 return None
             parts: dict[str, Any] = {
-                name: _columns(kept, name, told["judges"]) for name in PARTS if f"{name}.votes" in kept
+                part: Columns(tuple(told["judges"]), *(_array(kept[f"{part}.{name}"], name) for name in ARRAYS))
+                for part in PARTS
+                if f"{part}.votes" in kept
             }
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile):
         return None
-    panel.stage.dropped = told["dropped"]
-    panel.stage.finished = told["finished"]
-    facts = {name: told[name] for name in ("attacks", "kept_out", "confirmed", "left_out")}
-    earlier = looks.read(panel.workspace)
-    return Case(settings=panel.settings, mode=panel.mode, made_with=panel.made_with, earlier=earlier, **facts, **parts)
+    panel.stage.dropped, panel.stage.finished = told["dropped"], told["finished"]
+    parts |= {name: told[name] for name in FACTS} | {"earlier": looks.read(panel.workspace)}
+    return Case(settings=panel.settings, mode=panel.mode, made_with=panel.made_with, **parts)
 
 
 def store(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
@@ -74,36 +72,27 @@ def store(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
     if len(case.columns) < FEWEST or panel.stage.damage:
         return
     panel.workspace.saves.let_the_clock_move()
-    told = {
-        "stamp": [rests_on(panel), files.now()],
-        "judges": case.columns.judges,
-        "dropped": panel.stage.dropped,
-        "finished": finished,
-        **{name: getattr(case, name) for name in ("attacks", "kept_out", "confirmed", "left_out")},
-    }
-    arrays: dict[str, Any] = {"told": _bytes(told)}
+    told = {"stamp": [rests_on(panel), files.now()], "judges": case.columns.judges, "finished": finished}
+    told |= {"dropped": panel.stage.dropped, **{name: getattr(case, name) for name in FACTS}}
+    arrays: dict[str, Any] = {"told": _json(told)}
     for name in PARTS:
-        part = getattr(case, name)
-        if part is not None:
-            arrays |= {f"{name}.{column}": getattr(part, column) for column in NUMBERS}
-            arrays |= {f"{name}.{column}": _bytes(getattr(part, column).tolist()) for column in WORDS}
+        if (part := getattr(case, name)) is not None:
+            arrays |= {f"{name}.{column}": getattr(part, column) for column in ARRAYS}
+    # What is no number is kept as JSON: nothing that is read back can run anything.
+    arrays = {name: _json(one.tolist()) if one.dtype == object else one for name, one in arrays.items()}
     whole = io.BytesIO()
     np.savez(whole, **arrays)
     panel.workspace.save(path(panel), whole.getvalue())
 
 
-def _bytes(value: Any) -> np.ndarray[Any, Any]:
+def _json(value: Any) -> np.ndarray[Any, Any]:
     return np.frombuffer(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), dtype=np.uint8)
 
 
-def _columns(kept: Mapping[str, Any], name: str, judges: Iterable[str]) -> Columns:
-    words = {column: orjson.loads(kept[f"{name}.{column}"].tobytes()) for column in WORDS}
-    known: dict[str, str] = {}
-    for column in WORDS[:6]:
-        words[column] = [known.setdefault(word, word) for word in words[column]]
-    for column in ("errors", "models"):
-        words[column] = [value and {int(place): told for place, told in value.items()} for value in words[column]]
-    words["attempts"] = [tuple(kinds) for kinds in words["attempts"]]
-    numbers: dict[str, Any] = {column: kept[f"{name}.{column}"] for column in NUMBERS}
-    empty = Columns.of([], list(judges))
-    return replace(empty, **(numbers | {column: objects(values) for column, values in words.items()}))
+def _array(kept: np.ndarray[Any, Any], column: str) -> np.ndarray[Any, Any]:
+    if column in NUMBERS:
+        return kept
+    values = orjson.loads(kept.tobytes())
+    if column in ("errors", "models"):
+        return objects(value and {int(place): told for place, told in value.items()} for value in values)
+    return objects(tuple(value) if column == "attempts" else intern(value) for value in values)

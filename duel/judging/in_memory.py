@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel.judging import gate, rubric
-from duel.judging.columns import Columns
 from duel.judging.evidence import Case
 from duel.judging.panel import PairJudge, cast_vote
-from duel.judging.scoring import settle
+from duel.judging.scoring import Columns, settle
 from duel.records import Answer, Message, Score, Verdict
 from duel.settings import Settings
 

@@ -21,7 +21,7 @@ from duel.records import Vote
 from duel.settings import Settings
 
 if TYPE_CHECKING:
-    from duel.judging.columns import Columns, Flags
+    from duel.judging.scoring import Columns, Flags
 
 
 def first_vote(item: str, settings: Settings) -> Key:
@@ -73,7 +73,7 @@ def first_votes(columns: Columns, settings: Settings) -> Flags:
     """(T, J, 2): the vote of round one of every turn."""
     import numpy as np
 
-    from duel.judging.columns import ORDERS
+    from duel.judging.scoring import ORDERS
 
     place_of = {judge: place for place, judge in enumerate(columns.judges)}
     due: Flags = np.zeros(columns.asked.shape, dtype=bool)

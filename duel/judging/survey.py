@@ -136,8 +136,8 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
 def case_of(panel: Panel, survey: Survey) -> Case:
     """Everything that the gate looks at, in columns. Raises UserError where nothing was judged."""
     from duel.judging import looks
-    from duel.judging.columns import Columns
     from duel.judging.evidence import Case
+    from duel.judging.scoring import Columns
 
     stage, judges = panel.stage, panel.settings.judge.models
     confirmed: dict[str, float] = {}

@@ -51,7 +51,6 @@ class StandInReply:
         }
 
     def within(self, max_tokens: int) -> StandInReply:
-        """This completion, cut where it exceeds the token budget of its request."""
         if self.content is None or self.usage()["completion_tokens"] <= max_tokens:
             return self
         return replace(self, content=self.content[: max_tokens * CHARACTERS_PER_TOKEN], finish_reason="length")
@@ -64,7 +63,6 @@ class StandInReply:
         return orjson.dumps(self._told("chat.completion", [choice], usage=self.usage()))
 
     def events(self, with_usage: bool) -> Iterator[bytes]:
-        """The server-sent events of a streamed response, `[DONE]` included."""
         deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
         for name, text in (("reasoning_content", self.reasoning), ("content", self.content or "")):
             pieces = (text[start : start + EVENT_CHARACTERS] for start in range(0, len(text), EVENT_CHARACTERS))
@@ -80,29 +78,6 @@ class StandInReply:
 
     def _told(self, kind: str, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": 0, "model": self.model, "choices": choices, **more}
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One asking of one request; `key` tells the request, whether it is streamed or not."""
-
-    call: web.Request
-    body: Mapping[str, Any]
-    model: str
-    role: str
-    key: str
-
-    @property
-    def streams(self) -> bool:
-        return bool(self.body.get("stream"))
-
-    def events(self, completion: StandInReply) -> Iterator[bytes]:
-        return completion.events(bool((self.body.get("stream_options") or {}).get("include_usage")))
-
-    async def event_stream(self) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-        await response.prepare(self.call)
-        return response
 
 
 class Server:
@@ -126,46 +101,62 @@ class Server:
     async def _completions(self, call: web.Request) -> web.StreamResponse:
         try:
             body = orjson.loads(await call.read())
-            model = str(body["model"])
-            role = rules.role(body["messages"], model)
+            rules.role(body["messages"], str(body["model"]))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             return error_response(400, f"not a chat completion request: {type(error).__name__}")
-        said = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-        key = hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
         try:
-            return await self.answer(Exchange(call, body, model, role, key))
+            return await self.answer(call, body)
         except Exception as error:  # a rule's mistake is the client's 500
             return error_response(500, f"{type(error).__name__} in the stand-in")
 
-    async def answer(self, asking: Exchange) -> web.StreamResponse:
+    async def answer(self, call: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
         await asyncio.sleep(self.latency_s)
-        return await self.sent(asking, self.completion(asking))
+        return await sent(call, body, self.completion(body))
 
-    def completion(self, asking: Exchange, attempt: int = 0) -> StandInReply:
-        body = asking.body
+    def completion(self, body: Mapping[str, Any], attempt: int = 0) -> StandInReply:
         prompt = [tokens(_text(message)) for message in body["messages"]]
         whole = StandInReply(
-            id=f"chatcmpl-offline-{asking.key[:12]}-{attempt}",
+            id=f"chatcmpl-offline-{key_of(body)[:12]}-{attempt}",
             # never as the model that was asked for
-            model=OWN_PREFIX + asking.model.removeprefix(OWN_PREFIX),
+            model=OWN_PREFIX + str(body["model"]).removeprefix(OWN_PREFIX),
             content=self.reply(body),
             prompt_tokens=sum(prompt),
             cached_tokens=prompt[0] if body["messages"][0].get("role") == "system" else 0,
         )
         return whole.within(int(body.get("max_tokens") or body.get("max_completion_tokens") or DEFAULT_MAX_TOKENS))
 
-    async def sent(
-        self, asking: Exchange, completion: StandInReply, last: Callable[[], None] = lambda: None
-    ) -> web.StreamResponse:
-        """The response; `last` is called before its last byte is written."""
-        if not asking.streams:
-            last()
-            return web.Response(body=completion.body(), content_type="application/json")
-        response = await asking.event_stream()
-        for data in asking.events(completion):
-            await response.write(data)
+
+async def sent(
+    call: web.Request,
+    body: Mapping[str, Any],
+    completion: StandInReply,
+    last: Callable[[], None] = lambda: None,
+) -> web.StreamResponse:
+    """The response; `last` is called before its last byte is written."""
+    if not body.get("stream"):
         last()
-        return response
+        return web.Response(body=completion.body(), content_type="application/json")
+    response = await event_stream(call)
+    for data in completion.events(with_usage(body)):
+        await response.write(data)
+    last()
+    return response
+
+
+async def event_stream(call: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    await response.prepare(call)
+    return response
+
+
+def with_usage(body: Mapping[str, Any]) -> bool:
+    return bool((body.get("stream_options") or {}).get("include_usage"))
+
+
+def key_of(body: Mapping[str, Any]) -> str:
+    """What tells a request, whether it is streamed or not."""
+    said = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
+    return hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
 
 
 def tokens(text: str) -> int:

@@ -21,7 +21,7 @@ class GuidedStep(Part):
 
     proposal: str = ""  # The agent's turn; "" where the overseer had to write after its rejections
     ruling: Literal["approve", "reject", "replace"] = "approve"
-    kind: str = ""  # Of `duel.guiding.overseer.KINDS`; "" where the proposal was approved
+    kind: str = ""  # Of `duel.guiding.supervised_loop.KINDS`; "" where the proposal was approved
     reason: str = ""
     suggestion: str = ""  # What the overseer said before the proposal because the agent was stuck
     by: Literal["overseer", "rule", "nobody"] = "overseer"

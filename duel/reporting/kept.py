@@ -1,14 +1,16 @@
 """The buckets on disk: `final/`, `refined/` and `defeat/`, rewritten at each run without touching users' own files."""
 
 import contextlib
+import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from duel.records import Kept
+from duel.records import Bucket, Kept
 from duel.reporting.listed_turns import Judged
 from duel.workspace import BUCKETS, Workspace, cannot_write
 
@@ -23,8 +25,6 @@ class Shelves:
 
     workspace: Workspace
     _before: set[str] = field(default_factory=set)
-    _now: set[str] = field(default_factory=set)
-    _judged: set[str] = field(default_factory=set)
     in_the_way: list[str] = field(default_factory=list)
     """Users' own files that lie where a turn should go."""
 
@@ -35,29 +35,23 @@ class Shelves:
             if isinstance(names, list):
                 self._before = {name for name in names if isinstance(name, str) and _IN_A_BUCKET.fullmatch(name)}
 
-    def put(self, judged: Judged) -> None:
-        """Write the turn into its bucket; one that has none is only remembered."""
-        turn = judged.turn
-        self._judged.add(turn.file)
-        if turn.bucket is None:
-            return
-        path = self.workspace.kept_path(turn.bucket, turn.file)
-        turn.kept = name = self._name(path)
-        before = _bytes(path)
-        if name not in self._before and path.exists() and not _is_kept_record(before):
-            self.in_the_way.append(name)
-            return
-        self._now.add(name)
-        payload = enriched(judged).dump()
+    def put(self, bucket: Bucket, file: str, payload: bytes) -> str:
+        """Write the record of a turn into its bucket; returns the file's name, relative to the workspace."""
+        path = self.workspace.kept_path(bucket, file)
+        before, name = _bytes(path), self._name(path)
         if before != payload:
-            self.workspace.save(path, payload)
+            if name not in self._before and path.exists() and not _is_kept_record(before):
+                self.in_the_way.append(name)
+            else:
+                self.workspace.save(path, payload)
+        return name
 
-    def tidy(self) -> int:
-        """Remove the turns that have left a bucket, remember what is there; returns how many were removed."""
-        gone = self._before - self._now
+    def tidy(self, judged: Collection[str], kept: set[str]) -> int:
+        """Remove the turns that have left a bucket, remember those that are `kept`; returns how many were removed."""
+        gone = self._before - kept
         for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket)):
             name = self._name(path)
-            known = name in self._now or name in gone or path.stem not in self._judged
+            known = name in kept or name in gone or path.stem not in judged
             if not known and _is_kept_record(_bytes(path)):  # no manifest lists it
                 gone.add(name)
         for name in sorted(gone):
@@ -66,11 +60,11 @@ class Shelves:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise cannot_write(path, error) from None
-        self.workspace.save_page(self.workspace.private / MANIFEST, sorted(self._now))
+        self.workspace.save_page(self.workspace.private / MANIFEST, sorted(kept.difference(self.in_the_way)))
         return len(gone)
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.workspace.root).as_posix()
+        return str(path)[len(str(self.workspace.root)) + 1 :].replace(os.sep, "/")
 
 
 def enriched(judged: Judged) -> Kept:
@@ -83,7 +77,7 @@ def enriched(judged: Judged) -> Kept:
         **fields
         | {
             "score": said.score if rewritten else judged.turn.score,
-            "score_expected": None if rewritten else judged.turn.expected,
+            "score_expected": None if rewritten else judged.expected,
             "metrics": said.metrics,
             "reason": said.reason,
             "bucket_reason": judged.turn.why,

@@ -1,20 +1,18 @@
-"""One judged turn as the report sees it: the row of every table, and the order in which turns are read."""
+"""One judged turn as the report sees it: the row of every table, read from the records behind it."""
 
-import contextlib
-import math
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import DIMENSIONS, Answer, Bucket, Commit, Score, Verdict
-from duel.refining.refine_figures import RefineRounds
+from duel.records import DIMENSIONS, Answer, Bucket, Commit, Score, Side, Verdict
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting import text
 from duel.settings import Settings
@@ -24,12 +22,18 @@ LINE = 160
 """Characters of a command in the list."""
 KEPT_COMMITS = 500
 """Pull requests that are held at a time: 10 MB of real ones."""
+WRITERS: tuple[Side, ...] = ("king", "challenger")
+TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")
+"""How a kept turn came about."""
 
 
 @dataclass(slots=True)
 class ListedTurn:
     """A row: what is known of one turn. `bucket` is None where it goes nowhere, and `why` says for what reason."""
 
+    place: int
+    """Among the scores, best first, from 0."""
     file: str
     instance_id: str
     repo: str
@@ -37,10 +41,7 @@ class ListedTurn:
     license: str
     position: int
     """Which assistant turn of its trajectory it is, 1-based; 0 where that is not recorded."""
-    parsed: bool
     score: float | None
-    expected: float | None
-    """The score that a second look is expected to give."""
     metrics: list[float | None]
     """In the order of `DIMENSIONS`."""
     flips: int
@@ -50,16 +51,33 @@ class ListedTurn:
     why: str
     reason: str
     """A slug for `report/dropped.jsonl` where the turn goes nowhere."""
+    duplicates_of: str
+    """The turn that stands for its near-duplicates; "" for none."""
     length_difference: float | None
     """(challenger - opponent) / the longer of the two, in characters."""
     path: str
     """The answer file, relative to the workspace."""
-    kept: str = ""
-    """The file in its bucket, likewise."""
-    title: str = ""
+    title: str
     """The issue in one line."""
-    commands: tuple[str, str] = ("", "")
+    commands: tuple[str, str]
     """What the opponent and the challenger did, in one line each."""
+    source: str
+    """How its first challenger came about, whatever became of it later."""
+    written: dict[Side, tuple[str, dict[str, int]]]
+    """The model of each reply, and the tokens it took."""
+    evidence: str
+    agreement: dict[str, int]
+    """How far its judges agree, and flip with the order."""
+    rewritten: bool = False
+    """A rewrite stands in the challenger's place."""
+    kept: str = ""
+    """The file in its bucket, relative to the workspace."""
+
+    def settle(self, finals: placement.Representatives) -> None:
+        """Inside `final/` one turn stands for its near-duplicates: the first to come."""
+        placed = placement.Placement(self.bucket, self.why, self.reason)
+        placed = finals.place(self.file, placed, self.duplicates_of)
+        self.bucket, self.why, self.reason = placed.bucket, placed.reason, placed.slug
 
     def dropped(self) -> dict[str, Any]:
         return {"file": self.file, "instance_id": self.instance_id, "reason": self.reason, "detail": self.why}
@@ -74,6 +92,10 @@ class Judged:
     answer: Answer
     commit: Commit | None
     """The pull request; None where it is not there or cannot be read."""
+    expected: float | None = None
+    """The score that a second look is expected to give."""
+    trials: list[Trial] = field(default_factory=list)
+    """Every rewrite, and what became of it."""
     lineage: list[Trial] = field(default_factory=list)
     """The rewrites that led to the one that stands in `final/` in the challenger's place; [] where it stands itself."""
 
@@ -82,99 +104,86 @@ class Judged:
         return self.answer.with_challenger(self.lineage[-1].rewrite.candidate) if self.lineage else self.answer
 
 
+class NotOfThisVerdict(ItemError):
+    """A score that has no answer, or was given to other replies, by other judges or in another mode."""
+
+
 @dataclass
 class Reader:
-    """Reads the judged turns of a workspace, best first, one in memory at a time."""
+    """Reads judged turns, one in memory at a time."""
 
     workspace: Workspace
     settings: Settings
     verdict: Verdict
-    damage: list[ItemError] = field(default_factory=list)
-    missing: list[dict[str, Any]] = field(default_factory=list)
-    """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
-    refined: RefineRounds = field(init=False)
-    """What became of every rewrite."""
-    _finals: placement.Representatives = field(default_factory=placement.Representatives)
     _commits: dict[str, Commit | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.refined = RefineRounds(self.settings)
         self._panels = RefiningPanels(Stage("report", self.workspace, self.settings))
 
-    def best_first(self) -> list[Path]:
-        """The score files: highest score first, unparsed ones last, equals in natural order."""
-        return sorted(self.workspace.score_paths(), key=_rank)
-
-    def judged(self, paths: list[Path]) -> Iterator[Judged]:
-        """Each turn with its records, in the order of `paths`. Turns that say the same as a better one are marked."""
-        answers = {path.stem: path for path in self.workspace.answer_paths()}
-        self._finals, self.refined = placement.Representatives(), RefineRounds(self.settings)
-        for path in paths:
-            judged = self._read(path, answers.get(path.stem))
-            if judged is not None:
-                yield judged
-
-    def _read(self, path: Path, answer_path: Path | None) -> Judged | None:
-        try:
-            score = self.workspace.read(path, Score)
-            answer = self.workspace.read(answer_path, Answer) if answer_path else None
-        except ItemError as error:
-            self.damage.append(error)
-            return None
-        reason, detail = "no-answer", "the score has no answer in answer_*/"
-        if answer is not None:
-            reason = differs(path.stem, score, answer, self.verdict, self.settings.judge.observed)
+    def read(self, place: int, path: Path, answer_path: Path | None) -> Judged:
+        """One turn with its records. Raises ItemError where a record is damaged, and NotOfThisVerdict."""
+        score = self.workspace.read(path, Score)
+        if answer_path is None:
+            raise NotOfThisVerdict("no-answer", "the score has no answer in answer_*/", where=score.instance_id)
+        answer = self.workspace.read(answer_path, Answer)
+        if reason := differs(path.stem, score, answer, self.verdict, self.settings.judge.observed):
             detail = "the score is not of this verdict; validate.py asks anew"
-        if reason or answer is None or answer_path is None:
-            names = {"file": path.stem, "instance_id": score.instance_id}
-            self.missing.append({**names, "reason": reason, "detail": detail})
-            return None
-        place = f"{answer_path.parent.name}/{answer_path.name}"
+            raise NotOfThisVerdict(reason, detail, where=score.instance_id)
         commit = self._commit(answer.instance_id)
-        judged = Judged(self._turn(path.stem, score, answer, commit, place), score, answer, commit)
+        judged = Judged(self._turn(place, path, answer_path, score, answer, commit), score, answer, commit)
+        if self.verdict.repeats and judged.turn.score is not None:
+            judged.expected = self.verdict.repeats.expected(judged.turn.score)
         if answer.rewrites():
-            self._take_rewrite(judged, self._panels.trials(answer_path, answer))
+            judged.trials = self._panels.trials(answer_path, answer)
+            self._take_rewrite(judged)
         return judged
 
-    def _take_rewrite(self, judged: Judged, trials: list[Trial]) -> None:
-        """Count the rewrites; the one that the held-out judges promoted takes the challenger's place in `final/`."""
-        self.refined.add(judged.answer.instance_id, trials)
-        line, turn = lineage(trials, self.settings), judged.turn
+    def _take_rewrite(self, judged: Judged) -> None:
+        """The rewrite that the held-out judges promoted takes the challenger's place, in `final/`."""
+        line, turn = lineage(judged.trials, self.settings), judged.turn
         if line and turn.bucket in ("refined", "defeat"):
             judged.lineage, last = line, line[-1]
-            told = f"refined: held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
-            final = placement.Placement("final", told)
-            placed = self._finals.place(turn.file, final, last.rewrite.candidate.audit)
-            turn.bucket, turn.why, turn.reason = placed.bucket, placed.reason, placed.slug
+            told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
+            turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
+            audit = last.rewrite.candidate.audit
+            turn.duplicates_of = audit.duplicates_of if audit else ""
 
-    def _turn(self, stem: str, score: Score, answer: Answer, commit: Commit | None, place: str) -> ListedTurn:
+    def _turn(
+        self, place: int, path: Path, answer_path: Path, score: Score, answer: Answer, commit: Commit | None
+    ) -> ListedTurn:
         audit = answer.audit("challenger")
         value = score.score if score.parsed else None
-        placed = self._finals.place(stem, placement.place(value, audit, self.settings, score.confirmed), audit)
+        placed = placement.place(value, audit, self.settings, score.confirmed)
+        unparsed = placed.slug == "unparsed"
         protocol = audit.protocol if audit else None
         audited = audit.license if audit is not None else None
         opponent = answer.assistant if score.mode == 1 else answer.king
         longer = max(len(answer.challenger), len(opponent))
+        first = BEST if any(one.selection for one in answer.candidates) else FIRST
         return ListedTurn(
-            file=stem,
+            place=place,
+            file=path.stem,
             instance_id=answer.instance_id,
             repo=answer.repo,
             style=score.style or (protocol.style if protocol else "") or "other",
             license=audited if audited is not None else commit.license if commit else "",
             position=answer.turn,
-            parsed=value is not None,
             score=value,
-            expected=self.verdict.repeats.expected(value) if self.verdict.repeats else None,
             metrics=[score.metrics.get(name) for name in DIMENSIONS],
             flips=score.flips,
             leaking=audit.leaking if audit else None,
             bucket=placed.bucket,
-            why=score.reason if placed.slug == "unparsed" and score.reason else placed.reason,
-            reason="stopped" if placed.slug == "unparsed" and score.stopped else placed.slug,
+            why=score.reason if unparsed and score.reason else placed.reason,
+            reason="stopped" if unparsed and score.stopped else placed.slug,
+            duplicates_of=audit.duplicates_of if audit else "",
             length_difference=(len(answer.challenger) - len(opponent)) / longer if longer else None,
-            path=place,
+            path=f"{answer_path.parent.name}/{answer_path.name}",
             title=text.title(issue_of(answer, commit)),
             commands=(_command(opponent), _command(answer.challenger)),
+            source=GUIDED if "guided" in answer.source.dataset.split("/") else first,
+            written={side: (made.model, _tokens(made.usage)) for side in WRITERS if (made := answer.made(side))},
+            evidence=score.evidence,
+            agreement=agreement(score),
         )
 
     def _commit(self, instance_id: str) -> Commit | None:
@@ -190,12 +199,23 @@ class Reader:
         return known[instance_id]
 
 
-def _rank(path: Path) -> float:
-    """The place of a score file by its score alone; one that cannot be read is told when its turn comes."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        told = orjson.loads(path.read_bytes())
-        return -float(told["score"]) if told.get("parsed") else math.inf
-    return math.inf
+def agreement(score: Score) -> dict[str, int]:
+    """How many pairs of judges name the same winner, and how many judges turn with the order."""
+    orders: dict[str, list[float]] = {}
+    for vote in score.votes:
+        if values := vote.values:
+            orders.setdefault(vote.judge, []).append(sum(values) / len(values) - 0.5)
+    pairs = [one == two for one, two in combinations([_sign(sum(values)) for values in orders.values()], 2)]
+    flips = [_sign(both[0]) * _sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
+    return {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": sum(flips), "asked": len(flips)}
+
+
+def _sign(value: float) -> int:
+    return (value > 1e-9) - (value < -1e-9)
+
+
+def _tokens(usage: Mapping[str, Any]) -> dict[str, int]:
+    return {name: value if isinstance(value := usage.get(name), int) else 0 for name in TOKENS}
 
 
 def issue_of(answer: Answer, commit: Commit | None) -> str:

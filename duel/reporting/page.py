@@ -1,43 +1,34 @@
-"""index.html: one file that needs nothing else. The rows are read at once, the details of a turn when it is opened.
+"""index.html: one file that needs nothing else. The rows are read first, the details of a turn when it is opened.
 
 Everything that comes from outside travels as compressed JSON in base64, so no text of it can meet the HTML parser, and
 the page's script puts it on the screen as text nodes only. A content security policy forbids every load, so that even
 a mistake could not fetch or run anything.
 
-Above `PART_TURNS` turns rows and details lie in script files beside the page, which loads those that it shows: scripts
-are all that a page from disk may load. The policy then lets the page's own script add further ones, and nothing else.
+Above `BESIDE_TURNS` turns all of it lies in script files beside the page, which loads those that it needs: scripts are
+all that a page from disk may load. The policy then lets the page's own script add further ones, and nothing else.
 """
 
 import base64
 import hashlib
 import re
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import orjson
 
 from duel.records import DIMENSIONS, Verdict
 from duel.reporting import page_file, report_sections, svg
-from duel.reporting.details import Details, budget
-from duel.reporting.listed_turns import Judged, ListedTurn
+from duel.reporting.details import CHUNK_TURNS, PORTION_TURNS, REASON_CHARACTERS, packed
+from duel.reporting.listed_turns import ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
 from duel.reporting.parts import ReportPart
+from duel.reporting.portions import Portion
 from duel.reporting.svg import Drawing
-from duel.reporting.text import script_json, xml
+from duel.reporting.text import script_json, shorten, xml
+from duel.workspace import Workspace
 
-# Opening one turn reads one chunk: 16 turns are about 160 KB of JSON, which a browser unpacks in a few milliseconds.
-CHUNK_TURNS = 16
-PART_TURNS = 20_000
-"""Turns whose rows are on the page at a time, best first."""
-FILE_CHUNKS = 25
-"""Chunks in one file beside the page: 400 turns, 1 MB."""
-BESIDE = "turns"
-# Level 1 packs these texts at 110 MB/s to 29 %, level 6 at 35 MB/s to 23 %: the report has to be quick.
-LEVEL = 1
+BESIDE_TURNS = 20_000
+PART_TURNS = 5_000
+"""Turns whose rows are read at a time, best first: the first of them show the page."""
 SCRIPTS = (
     *("text.js", "glossary.js", "data.js", "bash.js", "diff.js", "reply.js", "overview.js", "list.js", "save.js"),
     *("issue.js", "turn.js", "app.js"),
@@ -46,75 +37,59 @@ SCRIPTS = (
 
 @dataclass
 class Page:
-    """Takes the turns in as they come and packs them beside; then writes the page."""
+    """Takes in the portions as they come, then writes the page."""
 
+    workspace: Workspace
     turns: int
-    folder: Path
-    """The report's, for the files beside the page."""
-    save: Callable[[Path, bytes], None]
-    _details: Details = field(init=False)
-    _open: list[dict[str, Any]] = field(default_factory=list)
     _rows: list[ListedTurn] = field(default_factory=list)
-    _packed: list[tuple[str, Future[bytes]]] = field(default_factory=list)
-    """(id of the block, its bytes), as far as they are not in a file beside the page."""
-    _chunks: int = 0
+    _blocks: list[tuple[str, bytes]] = field(default_factory=list)
+    """(id of the block, its bytes), where they lie in the page itself."""
+    _plain: list[str] = field(default_factory=list)
+    _portions: int = 0
     _parts: int = 0
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def __post_init__(self) -> None:
-        self._details = Details(budget(self.turns))
-        for old in (self.folder / BESIDE).glob("*.js"):
+        self.beside = self.turns > BESIDE_TURNS
+        for old in (self.workspace.report / "turns").glob("*.js"):
             old.unlink()
 
-    @property
-    def beside(self) -> bool:
-        return self.turns > PART_TURNS
+    def add(self, portion: Portion) -> None:
+        self._put(str(self._portions), portion.blocks)
+        name = f"texts-{self._portions}"
+        self._put(name, {name: portion.texts})
+        self._portions += 1
+        self._rows += portion.turns
+        self._plain += [plain_row(turn) for turn in portion.turns if not self.beside]
+        while len(self._rows) >= PART_TURNS:
+            self._put_rows()
 
-    def add(self, judged: Judged) -> None:
-        self._open.append(self._details.of(judged))
-        self._rows.append(judged.turn)
-        if len(self._open) == CHUNK_TURNS:
-            self._close_chunk()
-        if self.beside and len(self._packed) == FILE_CHUNKS:
-            self._close_file()
-        if self.beside and len(self._rows) == PART_TURNS:
-            self._close_part()
+    def _put_rows(self) -> None:
+        name = f"rows-{self._parts}"
+        self._put(name, {name: packed(columns(self._rows[:PART_TURNS]))})
+        self._parts, self._rows = self._parts + 1, self._rows[PART_TURNS:]
 
-    def _close_chunk(self) -> None:
-        if self._open:
-            self._packed.append((str(self._chunks), self._pool.submit(pack, self._open)))
-            self._chunks, self._open = self._chunks + 1, []
+    def _put(self, file: str, blocks: Mapping[str, bytes]) -> None:
+        if not self.beside:
+            self._blocks += blocks.items()
+            return
+        told = b",\n".join(b'"%s": "%s"' % (name.encode(), block) for name, block in blocks.items())
+        self.workspace.save(self.workspace.report / "turns" / f"{file}.js", b"duelBlocks({\n" + told + b"\n});\n")
 
-    def _close_file(self) -> None:
-        if self._packed:
-            blocks = [(name, packed.result()) for name, packed in self._packed]
-            self._write(str(int(blocks[0][0]) // FILE_CHUNKS), blocks)
-            self._packed = []
-
-    def _close_part(self) -> None:
-        if self._rows:
-            name = f"rows-{self._parts}"
-            self._write(name, [(name, pack(columns(self._rows)))])
-            self._parts, self._rows = self._parts + 1, []
-
-    def _write(self, name: str, blocks: list[tuple[str, bytes]]) -> None:
-        told = b",\n".join(b'"%s": "%s"' % (block.encode(), packed) for block, packed in blocks)
-        self.save(self.folder / BESIDE / f"{name}.js", b"duelBlocks({\n" + told + b"\n});\n")
-
-    def html(
+    def write(
         self, verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPart], charts: dict[str, Drawing]
-    ) -> bytes:
+    ) -> None:
         """The page over all turns that were added."""
-        self._close_chunk()
-        plain = plain_table(self._rows) if not self.beside else ""
-        rows = [] if self.beside else [("rows", pack(columns(self._rows)))]
-        if self.beside:
-            self._close_file()
-            self._close_part()
-        self._pool.shutdown()
+        if self._rows or not self._parts:
+            self._put_rows()
         style = svg.page_colours() + svg.page_style() + page_file("page.css")
         script = "(() => {\n'use strict';\n" + "".join(map(page_file, SCRIPTS)) + "})();\n"
-        where = {"folder": BESIDE, "parts": self._parts, "part_turns": PART_TURNS, "file_chunks": FILE_CHUNKS}
+        data = {
+            "folder": "turns" if self.beside else None,
+            "parts": self._parts,
+            "portions": self._portions,
+            "portion_turns": PORTION_TURNS,
+            "chunk_turns": CHUNK_TURNS,
+        }
         fields = {
             "title": "Duel report" + OFFLINE_TITLE * summary["offline"],
             "policy": policy(style, script, self.beside),
@@ -124,25 +99,18 @@ class Page:
                 f'<figure id="chart-{name}"><figcaption>{chart.title}</figcaption>{chart.inline()}</figure>\n'
                 for name, chart in charts.items()
             ),
-            "plain": plain,
-            "summary": script_json(_summary(verdict, summary, shown) | {"beside": where if self.beside else None}),
+            "plain": "\n".join(["<tr><th>score<th>bucket<th>turn<th>issue<th>repository", *self._plain]),
+            "summary": script_json(_summary(verdict, summary, shown) | {"data": data}),
         }
-        blocks = [*rows, ("systems", pack(self._details.systems))]
-        blocks += [(name, packed.result()) for name, packed in self._packed]
         before, _, after = _filled(page_file("page.html"), fields).partition("{{blocks}}")
         pieces = [before.encode()]
-        for name, payload in blocks:
+        for name, block in self._blocks:
             pieces += [
                 b'<script type="application/octet-stream" id="data-%s">' % name.encode(),
-                payload,
+                block,
                 b"</script>\n",
             ]
-        return b"".join([*pieces, after.encode()])
-
-
-def pack(value: Any) -> bytes:
-    """`value` as JSON, deflated, in base64: letters, digits, `+`, `/` and `=` only."""
-    return base64.b64encode(zlib.compress(orjson.dumps(value), LEVEL))
+        self.workspace.save(self.workspace.report / "index.html", b"".join([*pieces, after.encode()]))
 
 
 def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
@@ -153,8 +121,9 @@ def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
         names = sorted(set(values))
         number = {value: position for position, value in enumerate(names)}
         table[name] = {"names": names, "of": [number[value] for value in values]}
-    for name in ("file", "score", "flips", "leaking", "bucket", "position", "path", "kept", "title"):
+    for name in ("place", "file", "score", "flips", "leaking", "bucket", "position", "path", "kept", "title"):
         table[name] = [getattr(turn, name) for turn in turns]
+    table["why"] = [shorten(turn.why, REASON_CHARACTERS) for turn in turns]
     table["theirs"], table["ours"] = ([turn.commands[side] for turn in turns] for side in (0, 1))
     for place, metric in enumerate(DIMENSIONS):
         table[metric] = [_rounded(turn.metrics[place]) for turn in turns]
@@ -162,14 +131,10 @@ def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
     return table
 
 
-def plain_table(turns: Sequence[ListedTurn]) -> str:
-    """Every turn as a row of plain HTML, for a reader without script."""
-    rows = []
-    for turn in turns:
-        cells = (turn.bucket or turn.reason, turn.file, turn.title, turn.repo)
-        score = "–" if turn.score is None else f"{turn.score:.1f}"
-        rows.append("<td>".join([f"<tr><td>{score}", *map(xml, cells)]))
-    return "<tr><th>score<th>bucket<th>turn<th>issue<th>repository\n" + "\n".join(rows)
+def plain_row(turn: ListedTurn) -> str:
+    """The turn as a row of plain HTML, for a reader without script."""
+    score = "–" if turn.score is None else f"{turn.score:.1f}"
+    return "<td>".join([f"<tr><td>{score}", *map(xml, (turn.bucket or turn.reason, turn.file, turn.title, turn.repo))])
 
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:
@@ -203,7 +168,8 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "gates": ReportPart("Gates", [report_sections.gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
-        "chunk_turns": CHUNK_TURNS,
+        "styles": sorted(group["name"] for group in summary["groups"]["style"]),
+        "repositories": sorted(group["name"] for group in summary["groups"]["repo"]),
         "dimensions": DIMENSIONS,
     }
 

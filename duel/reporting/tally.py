@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 from duel.calls.ledger import Ledger
-from duel.records import DIMENSIONS, Answer, Score, Side
 from duel.reporting import wording
-from duel.reporting.listed_turns import Judged, ListedTurn
+from duel.reporting.listed_turns import FIRST, GUIDED, REFINED, SOURCES, ListedTurn
 from duel.workspace import Workspace
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
@@ -18,10 +16,8 @@ from duel.workspace import Workspace
 SCORE_BIN = 5
 SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
-WRITERS: tuple[Side, ...] = ("king", "challenger")
 GROUPINGS = ("style", "repo", "position", "license")
 SEEN = ("shown", "same")
-FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")
 BY_STAGE = {"refine": REFINED, "guide": GUIDED}
 """Stages of the ledger whose calls belong to one source, as do those of `refine-…`: a judge's, say."""
 _SPENT = (
@@ -66,19 +62,10 @@ class Executed:
     counted: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(what, "with" or "without" evidence): turns, pairs of judges that agreed of all, judges that flipped of all."""
 
-    def add(self, score: Score) -> None:
-        """Count who names the same winner, and who turns with the order."""
-        orders: dict[str, list[float]] = {}
-        for vote in score.votes:
-            if vote.parsed:
-                values = [value for name in DIMENSIONS if (value := getattr(vote, name)) is not None]
-                orders.setdefault(vote.judge, []).append(sum(values) / len(values) - 0.5)
-        pairs = [one == two for one, two in combinations([_sign(sum(values)) for values in orders.values()], 2)]
-        flips = [_sign(both[0]) * _sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
-        told = {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": sum(flips), "asked": len(flips)}
-        for name, number in told.items():
-            self.counted[name, "with" if score.evidence in SEEN else "without"] += number
-        self.kinds[score.evidence] += 1
+    def add(self, evidence: str, agreement: dict[str, int]) -> None:
+        self.kinds[evidence] += 1
+        for what, number in agreement.items():
+            self.counted[what, "with" if evidence in SEEN else "without"] += number
 
     def summary(self, run: dict[str, Any]) -> dict[str, Any]:
         """As plain data; `run` is report/execute.json."""
@@ -142,8 +129,7 @@ class Tally:
     kept: Counter[str] = field(default_factory=Counter)
     """Source -> turns in `final/`."""
 
-    def add(self, judged: Judged) -> None:
-        turn = judged.turn
+    def add(self, turn: ListedTurn) -> None:
         self.turns += 1
         self.buckets[turn.bucket or ""] += 1
         self.leaking += turn.leaking is True
@@ -151,14 +137,13 @@ class Tally:
         self.flipped += turn.flips > 0
         for name in GROUPINGS:
             self.groups[name].setdefault(str(getattr(turn, name) or ""), Group()).add(turn)
-        self._add_written(judged.answer)
-        self.executed.add(judged.score)
-        answer = judged.answer
-        best = BEST if any(one.selection for one in answer.candidates) else FIRST
-        self.sources[turn.file] = source = GUIDED if "guided" in answer.source.dataset.split("/") else best
+        for side, (model, tokens) in turn.written.items():
+            counted = self.writer_tokens.setdefault(side, {}).setdefault(model or "unknown", Counter())
+            counted.update(tokens, replies=1)
+        self.executed.add(turn.evidence, turn.agreement)
+        self.sources[turn.file] = turn.source
         if turn.bucket == "final":
-            made = judged.kept().made("challenger")
-            self.kept[REFINED if made is not None and made.refine is not None else source] += 1
+            self.kept[REFINED if turn.rewritten else turn.source] += 1
         if turn.score is not None:
             self.clusters.setdefault(turn.instance_id, Mean()).add(turn.score / 100 - 0.5)
             score_bin = _bin(turn.score / 100, SCORE_BINS)
@@ -167,16 +152,6 @@ class Tally:
                 length_bin = _bin((turn.length_difference + 1) / 2, LENGTH_BINS)
                 self.score_by_length[length_bin, score_bin] += 1
                 self.length_means[length_bin].add(turn.score)
-
-    def _add_written(self, answer: Answer) -> None:
-        for side in WRITERS:
-            made = answer.made(side)
-            if made is not None:
-                tokens = self.writer_tokens.setdefault(side, {}).setdefault(made.model or "unknown", Counter())
-                tokens["replies"] += 1
-                for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
-                    value = made.usage.get(name)
-                    tokens[name] += value if isinstance(value, int) else 0
 
     def yields(self, workspace: Workspace) -> dict[str, SourceCounts]:
         """Each source with what the ledger says it took; {} for a workspace without a ledger.
@@ -208,10 +183,6 @@ def last_reply(workspace: Workspace) -> int:
 
 def share(count: int, of: int) -> float | None:
     return count / of if of else None
-
-
-def _sign(value: float) -> int:
-    return (value > 1e-9) - (value < -1e-9)
 
 
 def _bin(share: float, bins: int) -> int:

@@ -8,5 +8,4 @@ from typing import Any
 
 @cache
 def table(name: str) -> dict[str, Any]:
-    """The data file `name.toml` of this room."""
     return tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))

@@ -60,7 +60,6 @@ def tool_swapped(parent: Parent, draw: random.Random) -> Child:
 
 
 def failure_inserted(parent: Parent, draw: random.Random) -> Child:
-    """The same call on a path that is not there comes first."""
     at, _, call = parent.drawn(draw, "read", "edit")
     folder, _, base = str(call.arguments["path"]).rpartition("/")
     wrong = draw.choice([f"{folder}/src/{base}", f"{folder}/{base}.orig", f"{folder}s/{base}", f"{folder}/_{base}"])

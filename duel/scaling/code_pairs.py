@@ -69,14 +69,8 @@ def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
         request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
         answer = f"```{pair.language}\n{pair.code}\n```"
         own = _SPDX.search(blobs[pair.path][:2000])
-        source = RowSource(
-            kind="pairs",
-            name=name,
-            revision=commit,
-            file=pair.path,
-            row=pair.line,
-            license=(own[1].decode().strip() if own else "") or license,
-        )
+        licensed = (own[1].decode().strip() if own else "") or license
+        source = RowSource(kind="pairs", name=name, revision=commit, file=pair.path, row=pair.line, license=licensed)
         yield ScaledRow(
             id=f"pairs/{place}/{pair.kind.replace(' ', '-')}",
             messages=[Message(role="user", content=request), Message(role="assistant", content=answer)],
@@ -191,7 +185,6 @@ def _kinds() -> dict[str, str]:
 
 
 def _named(node: Node, kind: str) -> tuple[str, str] | None:
-    """(kind, name) of a definition; None for a declaration that defines no function."""
     if node.type == "lexical_declaration":
         node = next((child for child in node.named_children if child.type == "variable_declarator"), node)
         value = node.child_by_field_name("value")
@@ -206,10 +199,9 @@ def _named(node: Node, kind: str) -> tuple[str, str] | None:
 
 
 def _docstring(node: Node) -> Node | None:
-    body = node.child_by_field_name("body")
-    first = next(iter(body.named_children), None) if body else None
-    if first and first.type == "expression_statement":
-        first = next(iter(first.named_children), None)
+    first = node.child_by_field_name("body")
+    while first and first.type in {"block", "expression_statement"}:
+        first = first.named_children[0] if first.named_children else None
     return first if first and first.type == "string" else None
 
 
@@ -245,7 +237,6 @@ def pattern(name: str) -> re.Pattern[str]:
 
 
 def refusal(doc: str, code: str, name: str, kind: str) -> str:
-    """Why this is no pair to learn from, a reason that is counted; "" where it is one."""
     first = pattern("paragraph").split(doc, maxsplit=1)[0]
     words = re.findall(r"[A-Za-z][A-Za-z'-]+", first)
     if len(words) < (3 if kind == "error handler" else 5):

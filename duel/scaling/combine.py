@@ -94,26 +94,26 @@ class Spool:
                 first, taken = len(self.rows), 0
                 for batch in parts:
                     taken += len(batch.rows)
-                    bands = iter(batch.bands)
-                    for row in batch.rows:
+                    fresh: dict[int, NDArray[np.uint32]] = {}
+                    for place, row in enumerate(batch.rows):
                         if isinstance(row, Dropped):
                             dropped.append(row)
                         elif (identity := digest(row.facts.id.encode("utf-8", "replace"))) in seen:
                             dropped.append(Dropped(row.facts.id, kind, "same-id", "its id stands before"))
-                            next(bands)
                         else:
                             seen.add(identity)
-                            self._add(row, next(bands), out)
+                            self._add(row, out)
+                            fresh[place] = row.words
+                    self.bands.add([*fresh.values()], batch.bands[[*fresh]])
                 handover.record(f"check {kind}/{name}", taken, len(self.rows) - first, dropped)
 
-    def _add(self, row: ReadRow, bands: NDArray[np.uint64], out: BinaryIO) -> None:
+    def _add(self, row: ReadRow, out: BinaryIO) -> None:
         facts = row.facts
         facts.start = out.tell()
         out.write(row.line)
         facts.facets, facts.origin = self._one(facts.facets), self._one(facts.origin)
         facts.keys = [self._one(key) for key in facts.keys]
         self.rows.append(facts)
-        self.bands.add(row.words, bands)
         self.notes.update(row.notes)
         self.scrubbed.update(row.scrubbed)
 
@@ -242,7 +242,6 @@ def _statistics(chosen: Sequence[RowFacts]) -> dict[str, Any]:
 
 
 def _diversity(spool: Spool, rows: Sequence[RowFacts]) -> dict[str, Any]:
-    """The figures of a sample of the synthetic rows, and a warning where one is not what real requests have."""
     synthetic = [row for row in rows if row.facets[0] == "synthetic"]
     sample = SpoolPart(spool.path, sorted(synthetic, key=lambda row: digest(row.id.encode()))[: diversity.SAMPLE])
     if not sample:
@@ -256,19 +255,11 @@ def _diversity(spool: Spool, rows: Sequence[RowFacts]) -> dict[str, Any]:
 def _written(export: Export, wanted: Sequence[Format], division: Division, apart: bool) -> list[Written]:
     if not apart or len(wanted) == 1:
         return [export.add(form, division) for form in wanted]
-    names = (form.name for form in wanted)
-    made = spread(_written_apart, names, min(len(wanted), row_reading.processes()), _prepare, (export.new, division))
+    work = ((export.new, form.name, division) for form in wanted)
+    made = spread(_written_apart, work, min(len(wanted), row_reading.processes()))
     return [export.take(written) for written in made]
 
 
-_given: tuple[Path, Division]
-
-
-def _prepare(folder: Path, division: Division) -> None:
-    global _given
-    _given = folder, division
-
-
-def _written_apart(name: str) -> Written:
-    folder, division = _given
+def _written_apart(work: tuple[Path, str, Division]) -> Written:
+    folder, name, division = work
     return write_format(folder, formats.FORMATS[name], division, Measure())

@@ -133,7 +133,6 @@ async def rows(
     drops: LeftOut,
     tools: Toolset | None = None,
 ) -> AsyncIterator[ScaledRow]:
-    """Rows of `tries` plans, drawn in turn over the repositories (each a start and its license)."""
     tools = tools or Toolset()
     drawn = iter([plan async for plan in _drawn(executor, starts, tries, seed, drops)])
     while batch := [*islice(drawn, AT_ONCE)]:
@@ -150,7 +149,6 @@ async def rows(
 async def _drawn(
     executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut
 ) -> AsyncIterator[tuple[ScaledRow, Start, Steps]]:
-    """Each plan as a row without messages, where it starts, and its steps."""
     known: dict[Start, Ground] = {}
     asked: set[str] = set()
     weights = [weight for weight, _ in plans().values()]

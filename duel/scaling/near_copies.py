@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 HASHES, ROWS = 640, 8
 BANDS = HASHES // ROWS
 SEED = 20261126
-AT_ONCE = 1_000
 _ODD = 0x9E3779B97F4A7C15
 
 
@@ -52,31 +51,22 @@ class Bands:
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]
         for path in (self._words, *self._bands):
             path.write_bytes(b"")
-        self._waiting: list[tuple[NDArray[np.uint32], NDArray[np.uint64]]] = []
         self._starts = array("q", [0])
 
-    def add(self, words: NDArray[np.uint32], bands: NDArray[np.uint64]) -> None:
-        self._waiting.append((words, bands))
-        self._starts.append(self._starts[-1] + len(words))
-        if len(self._waiting) >= AT_ONCE:
-            self._write()
-
-    def _write(self) -> None:
-        import numpy as np
-
-        if self._waiting:
-            words, bands = zip(*self._waiting, strict=True)
-            data = (np.concatenate(words), *np.stack(bands).T)
-            for path, part in zip((self._words, *self._bands), data, strict=True):
-                with path.open("ab") as file:
-                    file.write(part.tobytes())
-        self._waiting = []
+    def add(self, words: Sequence[NDArray[np.uint32]], bands: NDArray[np.uint64]) -> None:
+        """Further rows; `bands` has a row for each of `words`."""
+        for part in words:
+            self._starts.append(self._starts[-1] + len(part))
+        with self._words.open("ab") as file:
+            file.writelines(part.tobytes() for part in words)
+        for path, column in zip(self._bands, bands.T, strict=True):
+            with path.open("ab") as file:
+                file.write(column.tobytes())
 
     def groups(self, positions: Sequence[int], threshold: float) -> dict[int, int]:
         """{position: first position of its group} of each near-duplicate of an earlier one among `positions`."""
         import numpy as np
 
-        self._write()
         if not positions:
             return {}
         chosen = np.array(positions)

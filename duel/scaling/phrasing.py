@@ -58,7 +58,6 @@ class TextAsked:
     hidden: Sequence[str] = ()
 
     def problem(self, said: str, leak_max: float) -> str:
-        """Why these words are not taken; "" where they are."""
         if not said or len(said) > LONGEST or "```" in said:
             return "wording-has-no-form"
         if any(name not in said for name in self.kept):

@@ -40,7 +40,6 @@ def _scanner() -> Any:
 
 
 def reason(command: str) -> str:
-    """What is malicious in `command`; "" where nothing is known to be."""
     script = shell.parse(command)
     names = {found.name for found in script.commands}
     if names - _DATA:

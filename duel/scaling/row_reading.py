@@ -54,7 +54,7 @@ RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]  # source, file, number
 
 
 class ReadBatch(NamedTuple):
-    """Rows of one file, or why they are none, and the bands of those that passed."""
+    """Rows of one file, or why they are none, and the bands of each."""
 
     kind: Kind
     file: str
@@ -121,7 +121,8 @@ def _batch(batch: RowBatch) -> ReadBatch:
         keys = [key for key in row.tied_by() if key != f"row {row.id}"]
         facts = RowFacts(row.id, estimate_tokens(text), facets(row, calls), origin, keys, known)
         found.append(ReadRow(facts, row.line(), duplicates.hashed_words(text), +_checks.notes, _checks.scrubbed))
-    return ReadBatch(kind, file, found, bands_of([one.words for one in found if isinstance(one, ReadRow)]))
+    nothing = duplicates.hashed_words("")
+    return ReadBatch(kind, file, found, bands_of([nothing if isinstance(one, Dropped) else one.words for one in found]))
 
 
 def digest(text: bytes) -> bytes:

@@ -6,7 +6,8 @@ Each step keeps those that pass it; a step that nobody passes keeps all, because
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -29,24 +30,25 @@ class Running:
     settings: Settings
     all: list[Candidate]
     left: list[Candidate]
-    out: dict[str, Selection] = field(default_factory=dict)
-    """By id."""
+    out: dict[str, Selection] = field(default_factory=dict)  # by id
 
-    def keep(self, fault: Callable[[Candidate], Selection | None]) -> None:
-        """Take out whoever has a fault, unless all have one."""
-        found = {one.id: fault(one) for one in self.left}
-        if any(said is None for said in found.values()):
-            self.left = [one for one in self.left if found[one.id] is None]
-            self.out |= {name: said for name, said in found.items() if said is not None}
+    def keep(self, faults: Mapping[str, str]) -> None:
+        """Take out whoever has a fault {id: slug, or ""}, unless all have one."""
+        if any(not faults.get(one.id) for one in self.left):
+            self.out |= {one.id: Selection(outcome=slug) for one in self.left if (slug := faults.get(one.id))}
+            self.left = [one for one in self.left if one.id not in self.out]
 
     def merge(self, deed: Callable[[Candidate], Hashable]) -> None:
         """Of candidates whose deed is the same (None: not known) the first stands for all."""
         first: dict[Hashable, str] = {}
-        known = {one.id: did for one in self.left if (did := deed(one)) is not None}
         for one in self.left:
-            if one.id in known and (other := first.setdefault(known[one.id], one.id)) != one.id:
+            if (did := deed(one)) is not None and (other := first.setdefault(did, one.id)) != one.id:
                 self.out[one.id] = Selection(outcome="same", to=other)
         self.left = [one for one in self.left if one.id not in self.out]
+
+    def did(self, one: Candidate) -> Hashable:
+        """What a candidate does: by what was executed, else by its parsed command."""
+        return done(one.observed) or words(self.answer.text_of(one))
 
 
 def pool(answer: Answer, side: Side) -> list[Candidate]:
@@ -71,27 +73,27 @@ def running(answer: Answer, side: Side, settings: Settings) -> Running | None:
 
 
 def _audited(race: Running) -> None:
-    """Leaks, attempts to sway a judge and broken rules are out; if nobody is clean, whoever leaks least stays alone."""
-    checked = {one.id: checked_by_rules(race.answer, one) for one in race.left}
-    faults = {name: placement.obstacle(audit, race.settings) for name, audit in checked.items()}
-    if all(faults.values()):
-        least = min(race.left, key=lambda one: checked[one.id].leak_score).id
-        faults[least] = None
-    race.keep(lambda one: Selection(outcome=fault.slug) if (fault := faults[one.id]) else None)
+    """Leaks, attempts to sway a judge and broken rules are out; if nobody is clean, whoever leaks least stays alone.
 
-
-def checked_by_rules(answer: Answer, candidate: Candidate) -> Audit:
-    """What ch.py found of leaks, with attempts and protocol, which `duel audit` looks at for the chosen one alone."""
-    text = answer.text_of(candidate)
-    known = candidate.audit if candidate.audit and candidate.audit.about(text) else Audit()
-    found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, answer.messages)}
-    return known.model_copy(update=found)
+    ch.py has looked for leaks; attempts and protocol `duel audit` looks at for the chosen one alone, so here again.
+    """
+    checked = {}
+    for one in race.left:
+        text = race.answer.text_of(one)
+        known = one.audit if one.audit and one.audit.about(text) else Audit()
+        found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, race.answer.messages)}
+        checked[one.id] = known.model_copy(update=found)
+    obstacles = {name: placement.obstacle(audit, race.settings) for name, audit in checked.items()}
+    faults = {name: obstacle.slug for name, obstacle in obstacles.items() if obstacle}
+    if len(faults) == len(checked):
+        del faults[min(checked, key=lambda name: checked[name].leak_score)]
+    race.keep(faults)
 
 
 def _executed(race: Running) -> None:
     """A command that failed cannot win; those that printed and changed the same are one."""
-    failed = {c.id for c in race.left if (o := c.observed) and o.ran and (o.exit != 0 or o.ended_by)}
-    race.keep(lambda one: Selection(outcome="failed") if one.id in failed else None)
+    ran = {c.id: c.observed for c in race.left if c.observed and c.observed.ran}
+    race.keep({name: "failed" for name, seen in ran.items() if seen.exit != 0 or seen.ended_by})
     race.merge(lambda one: done(one.observed))
 
 
@@ -104,20 +106,16 @@ def done(observed: Observed | None) -> Hashable:
 
 
 def _commonest(race: Running) -> None:
-    """Of kings those are left that do what most do: by what was executed, else by the parsed command.
+    """Of kings those are left that do what most do.
 
     A majority is right more often than one only where a writer is right more often than not; so a tie keeps both.
     """
     if race.side != "king":
         return
-    groups: dict[Hashable, list[str]] = {}
-    for one in race.all:
-        if (said := race.out.get(one.id)) is None or said.outcome == "same":
-            groups.setdefault(done(one.observed) or words(race.answer.text_of(one)), []).append(one.id)
-    most = max(map(len, groups.values()))
-    common = {name for group in groups.values() if len(group) == most for name in group}
-    race.keep(lambda one: None if one.id in common else Selection(outcome="outnumbered"))
-    race.merge(lambda one: done(one.observed) or words(race.answer.text_of(one)))
+    counted = [one for one in race.all if one.id not in race.out or race.out[one.id].outcome == "same"]
+    groups = Counter(map(race.did, counted))
+    race.keep({one.id: "outnumbered" for one in race.left if groups[race.did(one)] < max(groups.values())})
+    race.merge(race.did)
 
 
 def words(text: str) -> Hashable:

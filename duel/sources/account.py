@@ -23,6 +23,9 @@ def page(
     pool: Pool, choice: Admission, pulls: ParquetTable | None, benchmarks: Benchmarks, huge: Mapping[str, int]
 ) -> dict[str, Any]:
     sample, table = pool.settings.sample, pool.table
+    files = [{"file": name, "probability": odds} for name, odds in sorted(pool.file_odds.items())]
+    counts = {"rows": pool.rows, "rollouts": pool.eligible.total(), "pull_requests": len(pool.best)}
+    narrowed = sample.model_dump(mode="json", include=NARROWED_BY)
     return {
         "format": "duel-sampling/1",
         "asked": sample.n,
@@ -31,25 +34,18 @@ def page(
         "repositories": len({turn.repo for turn in choice.turns}),
         "seed": sample.seed,
         "mode": pool.settings.duel.mode,
-        "trajectories": {
-            "dataset": table.name,
-            "revision": table.revision,
-            "files_in_all": len(table.names),
-            "files": [{"file": name, "probability": odds} for name, odds in sorted(pool.file_odds.items())],
-        },
-        "pulls": {"dataset": pulls.name, "revision": pulls.revision} if pulls else None,
-        "candidates": {
-            "rows": pool.rows,
-            "rollouts": pool.eligible.total(),
-            "pull_requests": len(pool.best),
-            "pull_requests_looked_at": len(choice.looked_at),
-        },
+        "trajectories": _named(table) | {"files_in_all": len(table.names), "files": files},
+        "pulls": _named(pulls) if pulls else None,
+        "candidates": counts | {"pull_requests_looked_at": len(choice.looked_at)},
         "left_out": {"rows": dict(sorted(pool.reasons.items())), "turns": dict(sorted(choice.reasons.items()))},
         "huge": dict(sorted(huge.items())),
         "contamination": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
-        "narrowed_by": sample.model_dump(mode="json", include=NARROWED_BY)
-        | sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True),
+        "narrowed_by": narrowed | sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True),
     }
+
+
+def _named(table: ParquetTable) -> dict[str, Any]:
+    return {"dataset": table.name, "revision": table.revision}
 
 
 def say_drawn(pool: Pool, choice: Admission, benchmarks: Benchmarks, huge: Mapping[str, int]) -> None:

@@ -27,9 +27,8 @@ from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
 from duel.execution import backends
 from duel.execution.replay import Task, observe_all
-from duel.judging import judge_figures, known_truth, rubric
-from duel.judging.judge_figures import ALL, Said, judge_table, panel_figures
-from duel.judging.known_truth import KnownPair
+from duel.judging import known_truth, rubric
+from duel.judging.known_truth import ALL, KnownPair, Said, judge_table, panel_figures
 from duel.judging.panel import OpenPair, Panel
 from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
@@ -79,7 +78,7 @@ async def run_async(
 ) -> Result:
     """Ask about at most `each` pairs of a kind, made of that many `rollouts`; `labels` is a file of verdicts."""
     if labels:
-        pairs, said = judge_figures.read_labels(Path(labels))
+        pairs, said = known_truth.read_labels(Path(labels))
         found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
         tell(workspace, found)
         return Result("bench-judges", found=found)

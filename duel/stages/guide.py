@@ -30,7 +30,7 @@ from duel.execution import backends
 from duel.execution.executor import Executor
 from duel.execution.harness import of as harness_of
 from duel.execution.verification import Verifier
-from duel.guiding import overseer, rounds_page, supervised_loop
+from duel.guiding import rounds_page, supervised_loop
 from duel.guiding.guided_rows import save
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
@@ -68,8 +68,9 @@ class Guiding(asking.AskingStage):
     def made(self) -> dict[str, str]:
         """What a round is made with. The series is a fingerprint of all that makes rounds comparable."""
         guide, settings = self.settings.guide, self.settings
+        loop = supervised_loop
         parts = (
-            *(settings.overseer_model, overseer.prompt_hash(), supervised_loop.MOST_REJECTIONS, settings.sample.seed),
+            *(settings.overseer_model, loop.prompt_hash(), loop.MOST_REJECTIONS, settings.sample.seed),
             *(guide.tasks, guide.held_out, guide.max_steps, guide.max_interventions, settings.generate.temperature),
         )
         series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -186,7 +187,9 @@ class GuidedTask:
             for _ in range(len(ran), settings.guide.max_steps):
                 found.append(supervised_loop.question(settings, record, shown))
                 if task:
-                    found.append(overseer.request(settings, self.item, self.mark, task, shown, [TYPICAL_TURN]))
+                    found.append(
+                        supervised_loop.overseer_question(settings, self.item, self.mark, task, shown, [TYPICAL_TURN])
+                    )
                 shown += supervised_loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
         return found
 

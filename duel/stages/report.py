@@ -19,7 +19,7 @@ import orjson
 from duel import standing
 from duel.bookkeeping import Result
 from duel.command import say
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError, printable
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, printable
 from duel.file_sums import Snapshot
 from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
@@ -56,40 +56,51 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
 
 
 def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
+    from duel.placement import Representatives
+    from duel.refining.rewrites import RefineRounds
     from duel.reporting import charts, markdown, report_sections
     from duel.reporting.kept import Shelves
-    from duel.reporting.listed_turns import Reader
     from duel.reporting.page import Page
+    from duel.reporting.portions import best_first, portions
     from duel.reporting.report_summary import summarise
     from duel.reporting.tally import Tally
 
     duel = workspace.verdict()
-    reader = Reader(workspace, settings, duel)
-    paths = reader.best_first()
-    if not paths:
+    scored = best_first(workspace)
+    if not scored:
         raise UserError("there are no scores to report", where=workspace.root / "score", hint="run validate.py first")
 
-    shelves, tally, listed = Shelves(workspace), Tally(), markdown.Listed()
-    page = Page(len(paths), workspace.report, workspace.save)
-    dropped = []
-    for judged in reader.judged(paths):
-        shelves.put(judged)
-        tally.add(judged)
-        page.add(judged)
-        listed.add(judged.turn)
-        if judged.turn.bucket is None:
-            dropped.append(judged.turn.dropped())
-    removed = shelves.tidy()
-    workspace.save_dropped("report", [*dropped, *reader.missing])
+    shelves, finals, refined = Shelves(workspace), Representatives(), RefineRounds(settings)
+    tally, page, listed = Tally(), Page(workspace, len(scored)), markdown.Listed()
+    kept, dropped, missing, damage = set[str](), list[dict[str, Any]](), list[dict[str, Any]](), list[ItemError]()
+    for portion in portions(workspace, settings, duel, scored):
+        for turn in portion.turns:
+            turn.settle(finals)
+            if turn.bucket == "final":
+                turn.kept = shelves.put("final", turn.file, portion.finals[turn.file])
+            if turn.bucket is None:
+                dropped.append(turn.dropped())
+            else:
+                kept.add(turn.kept)
+            tally.add(turn)
+            listed.add(turn)
+        for instance_id, trials in portion.trials:
+            refined.add(instance_id, trials)
+        page.add(portion)
+        missing += portion.missing
+        damage += portion.damage
+        shelves.in_the_way += portion.in_the_way
+    removed = shelves.tidy(tally.sources.keys(), kept)
+    workspace.save_dropped("report", [*dropped, *missing])
 
-    summary = summarise(duel, tally, workspace, settings, reader.refined.summary())
+    summary = summarise(duel, tally, workspace, settings, refined.summary())
     costs = tally.yields(workspace)
     summary["yield"] = {name: vars(one) for name, one in costs.items()}
     tables = report_sections.sections(duel, summary, costs)
     drawings = charts.draw(duel, tally, settings, costs)
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())
-    workspace.save(workspace.report / "index.html", page.html(duel, summary, tables, drawings))
+    page.write(duel, summary, tables, drawings)
     text = markdown.write(duel, summary, tables, drawings, listed)
     workspace.save(workspace.report / "report.md", text.encode())
     if removed:
@@ -99,12 +110,12 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         told.append("OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing")
     told.append(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
     told.append(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
-    missing = Counter(turn["reason"] for turn in reader.missing)
-    told += [f"{items:,} left out: {reason}" for reason, items in sorted(missing.items())]
-    told += [f"damaged and left out: {error}" for error in reader.damage]
+    left_out = Counter(turn["reason"] for turn in missing)
+    told += [f"{items:,} left out: {reason}" for reason, items in sorted(left_out.items())]
+    told += [f"damaged and left out: {error}" for error in damage]
     told += [f"left as it is, because it is not ours: {name}" for name in shelves.in_the_way]
     told += [f"the report: {workspace.report / 'report.md'}", f"the page:   {workspace.report / 'index.html'}"]
-    return {"summary": summary, "told": told, "whole": not reader.damage}
+    return {"summary": summary, "told": told, "whole": not damage}
 
 
 def show(summary: dict[str, Any], arguments: Namespace) -> None:

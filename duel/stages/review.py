@@ -33,7 +33,6 @@ from duel.judging.rubric import fingerprint, pair_of
 from duel.records import Answer, Score
 from duel.records.people import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
-from duel.review import review_page
 from duel.review.ballots import (
     STAND_INS,
     Ballot,
@@ -45,6 +44,7 @@ from duel.review.ballots import (
     stand_in_casts,
 )
 from duel.review.calibration import calibrate
+from duel.review.review_server import page as page_of
 from duel.review.review_server import serving
 from duel.review.showings import Showing, browse_for, draw_for
 from duel.settings import Settings
@@ -84,7 +84,7 @@ def run(
         say_refused(taken)
     elif page is not None:
         shown = drawn_for(rater, count, browse, workspace, settings, scores)
-        workspace.save(page, review_page.page(shown, read_votes(workspace, []), rater, workspace.secret()))
+        workspace.save(page, page_of(shown, read_votes(workspace, []), rater, workspace.secret()))
         say(f"{len(shown):,} pairs for {rater}: {page}")
         say("hand the file over; what comes back is taken with `duel review --take FILE`")
     return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
@@ -105,7 +105,7 @@ def serve(
     shown = drawn_for(rater, count, browse, workspace, settings, scores)
 
     def make_page(post: str) -> bytes:
-        return review_page.page(shown, read_votes(workspace, []), rater, secret, post)
+        return page_of(shown, read_votes(workspace, []), rater, secret, post)
 
     with serving(box_of(workspace, shown), make_page, rater, port, say_refused) as address:
         until(address)

@@ -33,8 +33,7 @@ from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, drawn, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
-from duel.refining import refine_figures
-from duel.refining.rewrites import JUDGED_AS, RefiningPanels
+from duel.refining.rewrites import JUDGED_AS, RefiningPanels, looks_of_rounds
 from duel.reporting.report_sections import say_verdict
 from duel.review.ballots import read_votes
 from duel.review.calibration import calibrate, weighed
@@ -189,7 +188,7 @@ def decide(panel: Panel, case: Case) -> Verdict:
     """
     workspace, settings = panel.workspace, panel.settings
     earlier: Sequence[Mapping[str, Any]] = case.earlier
-    for look in refine_figures.looks(workspace, settings):
+    for look in looks_of_rounds(workspace, settings):
         earlier = looks.joined(earlier, look)
     verdict = gate.decide(replace(case, earlier=earlier))
     votes = read_votes(workspace, panel.stage.damage)

@@ -92,7 +92,7 @@ def test_judges_have_their_own_limits(tmp_path: Path, monkeypatch: pytest.Monkey
     for name, value in {"J_URL": "https://j.ai", "J_KEY": "1", "S_KEY": "2"}.items():
         monkeypatch.setenv(name, value)
     route = route_for(made.settings, made.workspace, "judge")
-    assert (route.limit("m"), route.limit("other")) == (Limit(2, 1.0), Limit(6, 0.0))
+    assert (route.limits["m"], route.default_limit) == (Limit(2, 1.0), Limit(6, 0.0))
     assert (route.timeout_s, route.max_429_retries, route.concurrency) == (7.0, 2, 9)
     assert route.fallback is not None and route.fallback.base_url == "https://second.ai/v1"
     assert route_for(made.settings, made.workspace, "writer", "http://127.0.0.1:1").provider.offline

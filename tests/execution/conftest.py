@@ -89,7 +89,7 @@ def as_plain_user(work: Callable[[], Any]) -> Any:
     """Call `work` in a process of a plain user; in this one where it is none of root's."""
     if os.geteuid():
         return work()
-    for read in (checkouts._bundled_names, checkouts._configuration, syscalls.program):
+    for read in (checkouts._configuration, syscalls.program):
         read()  # now: the plain user may not be able to
     there, here = os.pipe()
     with warnings.catch_warnings():

@@ -42,7 +42,7 @@ FORK_BOMB = ":(){ :|:& };:"
     {
         "endless output": ("yes", lambda o: o.ended_by == "output" and o.exit == 137 and len(o.stdout.text) <= 131_072),
         "endless errors": ("yes >&2", lambda o: o.ended_by == "output" and o.stderr.total > 131_072),
-        "too long": ("sleep 60", lambda o: o.ended_by == "time" and o.exit == 124 and o.timed_out),
+        "too long": ("sleep 60", lambda o: o.ended_by == "time" and o.exit == 124),
         "too long behind closed streams": ("exec >&- 2>&-; sleep 60", lambda o: o.ended_by == "time"),
         "busy for ever": ("while :; do :; done", lambda o: o.ended_by == "time"),
         "a fork bomb": (f"{FORK_BOMB}\nsleep 1", lambda o: "Resource temporarily unavailable" in o.stderr.text),
@@ -124,8 +124,7 @@ def test_bytes_that_are_no_text_are_replaced(mirrors: Path, small: Start) -> Non
 def test_both_ends_of_a_long_output_are_kept_and_the_rest_is_counted(mirrors: Path, small: Start) -> None:
     (outcome,) = run(mirrors, small, "for n in 1 2 3 4 5 6 7 8 9; do head -c 100000 /dev/zero | tr '\\0' $n; done")
     assert outcome.stdout.total == 900_000
-    assert outcome.stdout.head == "1" * 65_536
-    assert outcome.stdout.tail == "9" * 65_536
+    assert outcome.stdout.text == "1" * 65_536 + "9" * 65_536
 
 
 @pytest.mark.parametrize("forks", ["overlay", "copy"])

@@ -27,7 +27,7 @@ def test_a_checkout_is_one_commit_deep_and_holds_nothing_that_came_later(
     (mirrors / "some/one/a").write_text("the fix\n")
     git(mirrors / "some/one", "commit", "-qam", "The fix")
     git(mirrors / "some/one", "tag", "v2")
-    assert sources.lay_out(Start(start.repository, base), place / "out") == "none"
+    sources.lay_out(Start(start.repository, base), place / "out")
     assert (place / "out/a").read_text() == "second\n"
     assert git(place / "out", "log", "--all", "--oneline").count("\n") == 1
     assert git(place / "out", "tag") == ""
@@ -40,10 +40,10 @@ def test_a_checkout_is_one_commit_deep_and_holds_nothing_that_came_later(
 def test_the_tests_of_the_pull_request_lie_on_top_as_a_change(mirrors: Path, place: Path, sources: Sources) -> None:
     start = make_repository(mirrors, "some/one", {"t.py": "a\nb\nc\n"})
     good = "diff --git a/t.py b/t.py\n--- a/t.py\n+++ b/t.py\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n"
-    assert sources.lay_out(Start(start.repository, start.commit, good), place / "good") == "applied"
+    sources.lay_out(Start(start.repository, start.commit, good), place / "good")
     assert git(place / "good", "status", "--short") == " M t.py\n"
     loose = good.replace(" a\n", " A\n").replace("@@ -1,3 +1,3", "@@ -2,3 +2,3")
-    assert sources.lay_out(Start(start.repository, start.commit, loose), place / "loose") in ("patched", "failed")
+    sources.lay_out(Start(start.repository, start.commit, loose), place / "loose")
     sources.lay_out(Start(start.repository, start.commit, "no patch at all"), place / "none")
     assert (place / "none/t.py").read_text() == "a\nb\nc\n"
 

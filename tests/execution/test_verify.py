@@ -12,8 +12,8 @@ import pytest
 from bench import verification
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
-from duel.execution.executor import Limits, Start
-from duel.execution.verification import Attempt, Verified, Verifier, judged, results
+from duel.execution.executor import Limits, Outcome, Printed, Start
+from duel.execution.verification import Attempt, Verified, Verifier, decide
 from duel.records import Message
 from tests.execution.conftest import make_repository
 from tools.recording import sample_repositories
@@ -139,10 +139,13 @@ def test_the_verdict_agrees_with_what_the_recorder_knows(name: str, ending: str,
     ],
 )
 def test_the_frameworks_lines_are_read(printed: str, expected: dict[str, bool]) -> None:
-    passed, failed, untold = judged(list(expected), results(printed))
-    assert untold == []
+    asked = Attempt("x", Start("a/b", "c"), [], "make test", fail_to_pass=[*expected])
+    (passed, failed, _) = decide(asked, Outcome(Printed(printed, len(printed))))
     assert dict.fromkeys(passed, True) | dict.fromkeys(failed, False) == expected
 
 
 def test_a_test_that_is_asked_for_twice_is_told_once() -> None:
-    assert judged(["a", "b", "a", "b"], {"m::a": True, "b": False}) == (["a"], ["b"], [])
+    asked = Attempt("x", Start("a/b", "c"), [], "make test", ["a", "b"], ["a", "b"])
+    printed = "PASSED m::a\nFAILED b"
+    assert decide(asked, Outcome(Printed(printed, len(printed)))) == (["a"], ["b"], False)
+    assert decide(asked, Outcome(exit=1)) == ([], ["a", "b"], False)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import ItemError
-from duel.guiding import overseer
 from duel.guiding.intervention_rates import fall, measure, tasks_needed
+from duel.guiding.supervised_loop import MOST_REASON, problem, read_ruling
 from duel.records import GuidedRun, GuidedStep, Ran
 from tests.guiding.conftest import block, ruling
 
@@ -27,11 +27,11 @@ def run(*marks: bool, round: int = 1, solo: str = "") -> GuidedRun:
 
 
 def test_a_ruling_is_read_whatever_stands_around_it() -> None:
-    assert overseer.read(f"Let me see. ```json\n{ruling('reject', 'why')}\n```", "rule").reason == "why"
-    assert overseer.read(f"{ruling('approve')} or rather {ruling('reject', 'no')}", "rule").word == "reject"
-    assert overseer.read('{"ruling": "approve"}', "rule").kind == ""
-    assert overseer.read(ruling("reject", kind="bored"), "rule").kind == "other"
-    assert overseer.read(ruling("replace", turn=block("ls {a,b}")), "rule").turn == block("ls {a,b}")
+    assert read_ruling(f"Let me see. ```json\n{ruling('reject', 'why')}\n```", "rule").reason == "why"
+    assert read_ruling(f"{ruling('approve')} or rather {ruling('reject', 'no')}", "rule").word == "reject"
+    assert read_ruling('{"ruling": "approve"}', "rule").kind == ""
+    assert read_ruling(ruling("reject", kind="bored"), "rule").kind == "other"
+    assert read_ruling(ruling("replace", turn=block("ls {a,b}")), "rule").turn == block("ls {a,b}")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_ruling_is_read_whatever_stands_around_it() -> None:
 )
 def test_what_is_no_ruling_is_never_taken_for_one(text: str, task: str) -> None:
     with pytest.raises(ItemError) as raised:
-        overseer.read(text, task)
+        read_ruling(text, task)
     assert raised.value.reason == "unparsable"
 
 
@@ -60,18 +60,18 @@ def test_what_is_no_ruling_is_never_taken_for_one(text: str, task: str) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     for task in ("rule", "write", "suggest"):
         try:
-            found = overseer.read(text + ruling("approve") + text, task)
+            found = read_ruling(text + ruling("approve") + text, task)
         except ItemError:
             continue
         assert found.word in ("approve", "reject", "replace", "suggest")
-        assert len(found.reason) <= overseer.MOST_REASON
+        assert len(found.reason) <= MOST_REASON
 
 
 @pytest.mark.parametrize("word", json.loads('["ruling", "kind", "reason"]'))
 def test_a_ruling_of_other_kinds_of_values_is_no_crash(word: str) -> None:
     told = {"ruling": "reject", "kind": "loop", "reason": "r"} | {word: [1, {"a": None}]}
     try:
-        assert overseer.read(json.dumps(told), "rule").word == "reject"
+        assert read_ruling(json.dumps(told), "rule").word == "reject"
     except ItemError as error:
         assert error.reason == "unparsable"
 
@@ -83,7 +83,7 @@ def test_honest_thoughts_are_not_taken_for_answers() -> None:
         "As the listing shows, the file is there.",
         "The right thing to do is to read it.",
     ):
-        assert overseer.problem(block("ls", thought)) == ""
+        assert problem(block("ls", thought)) == ""
 
 
 def test_a_claimed_fall_needs_as_many_tasks_as_the_trial_found() -> None:

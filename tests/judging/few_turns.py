@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from duel.judging import gate
-from duel.judging.columns import Columns
 from duel.judging.evidence import Case
+from duel.judging.scoring import Columns
 from duel.records import DIMENSIONS, Score, Verdict, Vote
 from duel.settings import Settings
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.columns import Columns
 from duel.judging.evidence import Case
 from duel.judging.rubric import orders
-from duel.judging.scoring import settle
+from duel.judging.scoring import Columns, settle
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from duel.judging import bounds, statistics
-from duel.judging.columns import Columns
-from duel.judging.scoring import VoteTable
+from duel.judging.scoring import Columns, VoteTable
 from duel.judging.statistics import Clusters
 from duel.records import DIMENSIONS, Bound, Score
 from duel.settings import Settings

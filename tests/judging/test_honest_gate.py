@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from duel.judging import bounds, gate, looks
-from duel.judging.columns import Columns
 from duel.judging.evidence import Case, Evidence
-from duel.judging.scoring import VoteTable
+from duel.judging.scoring import Columns, VoteTable
 from duel.records import Score, Verdict
 from duel.settings import Settings
 from tests.judging.panels import HEAVY_TIES, case_of, score_of, scores_of, simulate

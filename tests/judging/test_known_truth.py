@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel import turn
-from duel.judging.judge_figures import judge_table
-from duel.judging.known_truth import KnownPair, by_construction, by_execution, draw
+from duel.judging.known_truth import KnownPair, by_construction, by_execution, draw, judge_table
 from duel.offline import sample
 from duel.records import Answer, Candidate, Message, Observed
 

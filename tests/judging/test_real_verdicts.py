@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duel.judging import judge_figures
+from duel.judging import known_truth
 from duel.judging.agreement import effective_votes, mean_correlation, pair_correlations
 from duel.judging.statistics import Clusters
 
@@ -27,7 +27,7 @@ def llmbar(shared: Path) -> dict[str, list[dict[str, str]]]:
 
 def test_the_published_accuracies_of_every_judge_and_prompt_are_reproduced_exactly(shared: Path) -> None:
     published = json.loads((shared / "judgments/llmbar/statistics.json").read_text("utf-8"))
-    pairs, said = judge_figures.read_labels(shared / "judgments/llmbar/verdicts.csv.gz")
+    pairs, said = known_truth.read_labels(shared / "judgments/llmbar/verdicts.csv.gz")
     kinds, by_judge = {pair.id: pair.kind for pair in pairs}, defaultdict(list)
     for (judge, item), orders in said.items():
         by_judge[f"{kinds[item]}|{judge}"].append(orders)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from duel.judging import gate
-from duel.judging.columns import Columns
+from duel.judging.scoring import Columns
 from duel.records import Repeats, Score
 from duel.settings import Settings
 from tests.judging.panels import case_of, score_of

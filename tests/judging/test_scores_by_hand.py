@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from duel.judging import rubric, scoring, screen
-from duel.judging.columns import ORDERS, Columns
-from duel.judging.scoring import VoteTable, add_up, correlation, mean, settle
+from duel.judging.scoring import ORDERS, Columns, VoteTable, add_up, correlation, mean, settle
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 

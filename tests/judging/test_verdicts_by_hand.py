@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from duel.judging import bounds, gate
-from duel.judging.columns import Columns
 from duel.judging.evidence import FIGURES, Evidence, statistic
+from duel.judging.scoring import Columns
 from duel.records import Score
 from duel.settings import Settings
 from tests.judging.few_turns import NO, case, chosen, decided, look, score, won

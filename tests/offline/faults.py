@@ -21,9 +21,9 @@ from typing import Any
 from aiohttp import web
 
 from duel.errors import SettingsError
-from duel.offline.loopback import Exchange, StandInReply, error_response, event
+from duel.offline.loopback import StandInReply, error_response, event, event_stream, with_usage
 from duel.offline.rules.conversation import fraction
-from tests.offline.watched import Options, StandIn, WatchedServer, watching
+from tests.offline.watched import Exchange, Options, StandIn, WatchedServer, watching
 
 # name -> what the client sees
 KINDS: dict[str, str] = {
@@ -107,19 +107,19 @@ class FaultyServer(WatchedServer):
         self.faults = faults
         self.met: Counter[str] = Counter()
 
-    async def replied(self, asking: Exchange, attempt: int) -> web.StreamResponse:
+    async def replied(self, asking: Exchange) -> web.StreamResponse:
         faults = self.faults
-        fault = faults.meets(asking.key, attempt, self.met[asking.key])
+        fault = faults.meets(asking.key, asking.attempt, self.met[asking.key])
         self.met[asking.key] += bool(fault)
-        self.note(asking, attempt, fault or "ok")
+        self.note(asking, fault or "ok")
         await asyncio.sleep(self.options.latency_s + (faults.slow_s if fault == "slow" else 0))
         if (failed := await self._failed(asking, fault)) is not None:
             return failed
-        completion = damaged(fault, self.completion(asking, attempt), asking.role, faults.huge_bytes)
+        completion = damaged(fault, self.completion(asking.body, asking.attempt), asking.role, faults.huge_bytes)
         if fault in {"", "slow"}:
             return await self.delivered(asking, completion)
         if asking.streams:
-            return await self._damaged_events(asking, list(asking.events(completion)), fault)
+            return await self._damaged_events(asking, list(completion.events(with_usage(asking.body))), fault)
         return await self._damaged_body(asking, completion.body(), fault)
 
     async def _failed(self, asking: Exchange, fault: str) -> web.Response | None:
@@ -168,7 +168,7 @@ class FaultyServer(WatchedServer):
         return response
 
     async def _damaged_events(self, asking: Exchange, events: list[bytes], fault: str) -> web.StreamResponse:
-        response = await asking.event_stream()
+        response = await event_stream(asking.call)
         for data in events[: len(events) // 2] if fault in {"truncated", "stall", "sse-error"} else events:
             await response.write(data)
         await asyncio.sleep(self.faults.hang_s if fault == "stall" else 0)

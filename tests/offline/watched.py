@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from duel.offline import rules
-from duel.offline.loopback import MODELS, Exchange, Server, StandInReply, error_response, serving
+from duel.offline.loopback import MODELS, Server, StandInReply, error_response, key_of, sent, serving
 
 # Requests whose particulars are kept to look at; counts are kept of all.
 SEEN_AT_MOST = 10_000
@@ -58,6 +58,25 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """One asking of one request."""
+
+    call: web.Request
+    body: Mapping[str, Any]
+    key: str
+    role: str
+    attempt: int
+
+    @property
+    def model(self) -> str:
+        return str(self.body["model"])
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.body.get("stream"))
+
+
+@dataclass(frozen=True)
 class Options:
     """How an endpoint behaves."""
 
@@ -80,8 +99,10 @@ class WatchedServer(Server):
         """Forget all counts; what is in flight is still counted down."""
         self.counts = Counts(inflight=self.counts.inflight)
 
-    async def answer(self, asking: Exchange) -> web.StreamResponse:
-        counts, key, attempt = self.counts, asking.key, self.counts.asked[asking.key]
+    async def answer(self, call: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
+        counts, key = self.counts, key_of(body)
+        role = rules.role(body["messages"], str(body["model"]))
+        asking = Exchange(call, body, key, role, counts.asked[key])
         counts.asked[key] += 1
         counts.asked_after_delivery += key in counts.delivered
         counts.by["by_role"][asking.role] += 1
@@ -89,30 +110,30 @@ class WatchedServer(Server):
         counts.by["authorizations"][asking.call.headers.get("Authorization", "")] += 1
         if refusal := self._refusal(asking):
             status, message, code = refusal
-            self.note(asking, attempt, f"refused-{code}")
+            self.note(asking, f"refused-{code}")
             return error_response(status, message, code)
         counts.inflight += 1
         counts.max_inflight = max(counts.max_inflight, counts.inflight)
         try:
-            return await self.replied(asking, attempt)
+            return await self.replied(asking)
         except asyncio.CancelledError:
             counts.client_aborted += 1
             raise
         finally:
             self.counts.inflight -= 1
 
-    async def replied(self, asking: Exchange, attempt: int) -> web.StreamResponse:
-        self.note(asking, attempt, "ok")
+    async def replied(self, asking: Exchange) -> web.StreamResponse:
+        self.note(asking, "ok")
         await asyncio.sleep(self.latency_s)
-        return await self.delivered(asking, self.completion(asking, attempt))
+        return await self.delivered(asking, self.completion(asking.body, asking.attempt))
 
     async def delivered(self, asking: Exchange, completion: StandInReply) -> web.StreamResponse:
         """A good reply is counted before its last byte is written: the client may look at the counts right after."""
-        return await self.sent(asking, completion, lambda: self.counts.delivered.update([asking.key]))
+        return await sent(asking.call, asking.body, completion, lambda: self.counts.delivered.update([asking.key]))
 
-    def note(self, asking: Exchange, attempt: int, outcome: str) -> None:
+    def note(self, asking: Exchange, outcome: str) -> None:
         self.counts.by["outcomes"][outcome] += 1
-        told = (asking.key, attempt, asking.role, asking.model, asking.call.headers, asking.streams, outcome)
+        told = (asking.key, asking.attempt, asking.role, asking.model, asking.call.headers, asking.streams, outcome)
         self.counts.seen.append(SeenRequest(*told))
 
     def _refusal(self, asking: Exchange) -> tuple[int, str, str] | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from duel.records import Candidate, Score
-from duel.refining.refine_figures import LEAST, RefineRounds, estimate
-from duel.refining.rewrites import Rewrite, Trial
+from duel.refining.rewrites import LEAST, RefineRounds, Rewrite, Trial, estimate
 from duel.reporting.run_sections import refining, told
 from duel.settings import Settings
 

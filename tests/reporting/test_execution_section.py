@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from duel.records import DIMENSIONS, Score, Vote
+from duel.reporting.listed_turns import agreement
 from duel.reporting.run_sections import execution
 from duel.reporting.tally import Executed
 
@@ -24,7 +25,7 @@ def executed() -> Executed:
         score("unfaithful", (1.0, 1.0), (0.0, 0.0), (1.0, 0.0)),
         score("<b>odd</b>", (1.0, 1.0)),
     ):
-        found.add(one)
+        found.add(one.evidence, agreement(one))
     return found
 
 
@@ -40,7 +41,7 @@ def test_turns_with_evidence_reasons_and_agreement_are_counted() -> None:
 
 def test_a_report_says_so_where_nothing_could_run_or_nothing_was_asked_to() -> None:
     nothing = Executed()
-    nothing.add(score("", (1.0, 1.0)))
+    nothing.add("", agreement(score("", (1.0, 1.0))))
     (said,) = execution(nothing.summary({"why_not": "bubblewrap is not installed"})).notes
     assert said.startswith("Nothing could be run: bubblewrap is not installed.")
     (said,) = execution(nothing.summary({})).notes

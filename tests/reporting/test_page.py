@@ -70,7 +70,8 @@ def test_search_looks_into_names_replies_and_reasons(judged: Path, tab: Tab, sho
     watched = tab()
     page = watched.open(judged)
     page.fill("#query", "prompts_300_1_7")
-    assert "prompts_300_1_7" in page.inner_text("#rows")
+    page.locator("#rows tr.row").nth(20).wait_for(state="detached")
+    assert all("prompts_300_1_7" in text for text in page.locator("#rows .file .mono").all_inner_texts())
     page.fill("#query", "repeats a search whose")
     page.locator("#found:not(:has-text('reading'))").wait_for()
     page.locator("#found:not(:has-text('0 of 300'))").wait_for()
@@ -285,39 +286,79 @@ def test_controls_have_names_and_the_colours_enough_contrast(judged: Path, tab: 
         assert page.evaluate(CONTRAST, ["ink", "muted", "challenger", "king", "final", "defeat", "warn"]) >= 4.5
 
 
-def test_above_so_many_turns_the_page_loads_what_it_shows_from_files_beside_it(
-    tmp_path: Path, tab: Tab, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A report of 70 turns, one of them without its answer, that lies in files beside its page."""
+    root = build(tmp_path, 70)
+    Workspace(root).answer_paths()[0].unlink()
+    for name, value in {"page.BESIDE_TURNS": 32, "page.PART_TURNS": 32}.items():
+        monkeypatch.setattr(f"duel.reporting.{name}", value)
+    for module in ("page", "portions"):
+        monkeypatch.setattr(f"duel.reporting.{module}.PORTION_TURNS", 16)
+    assert report(root).code == 0
+    return root
+
+
+def test_above_so_many_turns_the_page_reads_its_list_from_files_beside_it(
+    parted: Path, tab: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(tmp_path, 70)
-    monkeypatch.setattr("duel.reporting.page.PART_TURNS", 32)
-    monkeypatch.setattr("duel.reporting.page.FILE_CHUNKS", 1)
-    assert report(tmp_path).code == 0
-    names = sorted(path.name for path in (tmp_path / "report" / "turns").iterdir())
-    assert names == ["0.js", "1.js", "2.js", "3.js", "4.js", "rows-0.js", "rows-1.js", "rows-2.js"]
+    names = sorted(path.name for path in (parted / "report" / "turns").iterdir())
+    numbers_of = ["0", "1", "2", "3", "4"]
+    assert names == sorted(
+        f"{name}.js" for name in (*numbers_of, *(f"texts-{n}" for n in numbers_of), "rows-0", "rows-1", "rows-2")
+    )
     watched = tab()
-    page = watched.open(tmp_path, "?part=1")
-    assert found(page) == "32 of 32 turns"
-    assert "turns 33 to 64 of 70, best first" in page.inner_text("#parts")
-    assert sum(url.endswith(".js") for url in watched.requests) == 1
-    shown = page.locator("#rows tr").first.locator(".mono").inner_text()
+    page = watched.open(parted)
+    page.locator("#found:text-is('69 of 69 turns')").wait_for()
+    page.click("#columns [data-key=score] button")
+    worst = page.locator("#rows tr").last.locator(".mono").inner_text()
+    best = page.locator("#rows tr").first.locator(".mono").inner_text()
+    assert best != worst
     open_first(page)
-    assert shown in page.inner_text("#turn")
-    assert any(url.endswith("turns/2.js") for url in watched.requests)
-    page.keyboard.press("Escape")
-    with page.expect_navigation():
-        page.click("#parts >> text=further turns")
-    page.wait_for_selector("html[data-ready=yes]", state="attached")
-    assert found(page) == "6 of 6 turns"
-    assert not [url for url in watched.requests if not url.startswith("file://")]
+    assert best in page.inner_text("#turn")
+    answer = Answer.parse((parted / "answer_0" / f"{best}.json").read_bytes())
+    assert (
+        page.inner_text(".reply.challenger pre").split()
+        == answer.challenger.split("```bash\n")[1].split("\n```")[0].split()
+    )
+    for url in watched.requests:
+        assert url.startswith("file://")
     assert watched.trouble == []
-    best = [max(numbers(watched.open(tmp_path, f"?part={part}"), "score")) for part in range(3)]
-    assert best == sorted(best, reverse=True)
+    linked = tab().open(parted, f"#{worst}")
+    linked.locator(f"#turn #file:text-is('{worst}')").wait_for()
 
     monkeypatch.undo()
-    (tmp_path / "report" / "index.html").unlink()  # nothing else has changed: the page that is there would stand
-    assert report(tmp_path).code == 0
-    assert not list((tmp_path / "report" / "turns").glob("*.js"))
-    assert found(tab().open(tmp_path)) == "70 of 70 turns"
+    (parted / "report" / "index.html").unlink()  # nothing else has changed: the page that is there would stand
+    assert report(parted).code == 0
+    assert not list((parted / "report" / "turns").glob("*.js"))
+    assert found(tab().open(parted)) == "69 of 69 turns"
+
+
+def test_search_and_filters_look_at_all_turns_beside_the_page(parted: Path, tab: Tab, shot: Shot) -> None:
+    watched = tab()
+    page = watched.open(parted)
+    assert not any("texts-" in url for url in watched.requests)
+    words = "reads the file that the traceback names"
+    page.fill("#query", words.upper())
+    page.locator("#found:not(:has-text('reading'))").wait_for()
+    page.evaluate("document.getElementById('turns').scrollIntoView()")
+    shot(page, "parted-search")
+    scores = [score for _, score in Workspace(parted).scores([])]
+    holds = {score.file for score in scores if any(words in vote.reason for vote in score.votes)}
+    answered = {path.stem for path in Workspace(parted).answer_paths()}
+    page.locator(f"#found:text-is('{len(holds & answered)} of 69 turns')").wait_for()
+    page.locator("#rows tr.row").nth(len(holds & answered) - 1).wait_for()  # rows come in portions
+    assert set(page.locator("#rows .file .mono").all_inner_texts()) == holds & answered
+    assert 32 < len(holds & answered) < 69
+    page.select_option("[data-filter=bucket]", "defeat")
+    defeated = {path.stem for path in Workspace(parted).kept_paths("defeat")}
+    page.locator("#rows tr.row").nth(len(holds & defeated) - 1).wait_for()
+    assert set(page.locator("#rows .file .mono").all_inner_texts()) == holds & defeated
+    page.fill("#query", "")
+    page.locator(f"#found:text-is('{len(defeated)} of 69 turns')").wait_for()
+    page.fill("#query", "no such word anywhere")
+    page.wait_for_selector("#nothing")
+    assert watched.trouble == []
 
 
 def test_only_the_page_s_own_script_may_add_others() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from duel.records import Answer, PersonVote
 from duel.review.ballots import Ballot, BallotBox, add_showings, read_showings, read_votes
-from duel.review.review_page import page
+from duel.review.review_server import page
 from duel.review.showings import Showing, draw_for
 from duel.workspace import Workspace
 

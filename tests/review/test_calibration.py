@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.records.people import People
-from duel.review.calibration import calibrate
+from duel.review.calibration import Labeled, calibrate
 from duel.review.estimator import Phases, agreed_thresholds, beta_share, labels_needed, share_lower
-from duel.review.labeled import Labeled
 from duel.review.showings import chances, sequence
 from duel.settings import Settings
 from tests.review.judged import panel_of, score, vote

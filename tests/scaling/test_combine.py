@@ -278,6 +278,6 @@ def test_what_the_bands_call_alike_the_exact_rule_calls_alike(tmp_path: Path, se
     bands = Bands(tmp_path)
     for text in texts:
         hashed = duplicates.hashed_words(text)
-        bands.add(hashed, near_copies.bands_of([hashed])[0])
+        bands.add([hashed], near_copies.bands_of([hashed]))
     exact = duplicates.similar_groups([duplicates.hashed_words(text) for text in texts], 0.85)
     assert exact and bands.groups(range(len(texts)), 0.85) == exact

@@ -10,8 +10,8 @@ import pytest
 
 from bench.selection import Trial, trial
 from duel.judging import gate
-from duel.judging.columns import Columns
 from duel.judging.evidence import Case
+from duel.judging.scoring import Columns
 from duel.settings import Settings, load
 from duel.workspace import Workspace
 

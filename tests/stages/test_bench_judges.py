@@ -11,8 +11,8 @@ import pytest
 
 from duel import settings
 from duel.errors import SourceError
-from duel.judging import judge_figures
-from duel.judging.judge_figures import judge_table
+from duel.judging import known_truth
+from duel.judging.known_truth import judge_table
 from duel.offline import overrides
 from duel.settings import Settings
 from duel.stages import bench_judges
@@ -72,7 +72,7 @@ def test_published_verdicts_come_through_the_same_door(tmp_path: Path) -> None:
 def test_labels_by_majority_of_people_leave_out_items_without_one(tmp_path: Path) -> None:
     text = "idx,annotator1,annotator2,annotator3,j\n0,1,1,2,1\n1,1,2,0,1\n2,0,0,1,Tie\n3,2,2,2,garbage\n"
     (tmp_path / "labels.csv").write_text(text)
-    pairs, said = judge_figures.read_labels(tmp_path / "labels.csv")
+    pairs, said = known_truth.read_labels(tmp_path / "labels.csv")
     assert [(pair.id, pair.control) for pair in pairs] == [("0", False), ("2", True), ("3", False)]
     assert said == {("j", "0"): (1.0,), ("j", "2"): (0.5,), ("j", "3"): (0.5,)}
 
@@ -81,12 +81,12 @@ def test_labels_by_majority_of_people_leave_out_items_without_one(tmp_path: Path
 def test_a_file_in_another_shape_is_one_clear_message(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "labels.csv").write_bytes(raw)
     with pytest.raises(SourceError, match="labels"):
-        judge_figures.read_labels(tmp_path / "labels.csv")
+        known_truth.read_labels(tmp_path / "labels.csv")
 
 
 def test_llmbars_published_accuracies_are_reproduced(shared: Path) -> None:
     published = json.loads((shared / "judgments/llmbar/statistics.json").read_text("utf-8"))
-    pairs, said = judge_figures.read_labels(shared / "judgments/llmbar/verdicts.csv.gz")
+    pairs, said = known_truth.read_labels(shared / "judgments/llmbar/verdicts.csv.gz")
     rows = {(row["kind"], row["judge"]): row for row in judge_table(pairs, said, {})}
     for name, figures in published.items():
         kind, judge = name.split("|", 1)
@@ -95,7 +95,7 @@ def test_llmbars_published_accuracies_are_reproduced(shared: Path) -> None:
 
 
 def test_pandalms_published_accuracies_are_reproduced(shared: Path) -> None:
-    pairs, said = judge_figures.read_labels(shared / "judgments/pandalm/labels.csv")
+    pairs, said = known_truth.read_labels(shared / "judgments/pandalm/labels.csv")
     right: Counter[str] = Counter()
     for row in judge_table(pairs, said, {}):
         right[row["judge"]] += row["right"] if row["kind"] != "all" else 0

@@ -10,13 +10,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from duel.calls.ledger import reply_row
 from duel.calls.ledger_file import INSERT, LedgerFile, cannot_use, proof
-from duel.calls.request import Reply, Request
+from duel.calls.request import Reply
 
 if TYPE_CHECKING:
     from duel.calls.batches.batch_link import Link
@@ -34,35 +34,22 @@ FAILS_BEFORE_LIVE = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch."""
-
     id: str
     stage: str
     role: str
     model: str
     provider: str
-    address: str
-    """The endpoint's base URL; a batch is looked for nowhere else."""
-    path: str
-    """Its input, one line a request."""
+    address: str  # the endpoint's base URL; a batch is looked for nowhere else
+    path: str  # its input, one line a request
     requests: int
-    worst_cost: float
-    """Dollars at most, at the batch price."""
+    worst_cost: float  # dollars at most, at the batch price
     generation: int
     at: str
     state: str
-    file: str = ""
-    """The provider's id of the uploaded input."""
-    batch: str = ""
-    """The provider's id of the batch."""
+    file: str = ""  # the provider's id of the uploaded input
+    batch: str = ""  # the provider's id of the batch
     status: str = ""
-    others: str = ""
-    """Ids at the provider that are known to be other batches, apart by spaces."""
-
-    @property
-    def shape(self) -> str:
-        """The name of its shape; a file has OpenAI's, as vLLM and every console take it."""
-        return "openai" if self.provider == BY_FILE else self.provider
+    others: str = ""  # ids at the provider that are known to be other batches, apart by spaces
 
     @property
     def known_there(self) -> bool:
@@ -74,22 +61,12 @@ _FIELDS = ", ".join(field.name for field in fields(Batch))
 
 
 class BatchAsked(NamedTuple):
-    """One request of a batch: what a reply's row needs to know of it."""
+    """One request of a batch, as far as the ledger must know it: the question itself is in its key."""
 
     key: str
     item: str
-    asked_tokens: int
-    """The budget that was asked for."""
-    tokens: int
-    """The budget that was sent, larger where an earlier reply was cut."""
-
-    def request(self, batch: Batch) -> Request:
-        """The request as far as the ledger must know it: the question itself is in its key."""
-        digest, attempt, occurrence = self.key.split("-")
-        numbers = {"attempt": int(attempt), "occurrence": int(occurrence)}
-        made = Request(batch.stage, self.item, batch.model, (), self.asked_tokens, **numbers)  # type: ignore[arg-type]
-        made.__dict__["digest"] = bytes.fromhex(digest)
-        return made
+    asked_tokens: int  # the budget that was asked for
+    tokens: int  # the budget that was sent, larger where an earlier reply was cut
 
 
 @dataclass(frozen=True)
@@ -98,10 +75,8 @@ class Standing:
 
     status: str
     ended: bool
-    told: str = ""
-    """How many requests are done, in words."""
-    why: str = ""
-    """Why the whole batch failed."""
+    told: str = ""  # how many requests are done, in words
+    why: str = ""  # why the whole batch failed
     answer: Mapping[str, Any] | None = None
 
 
@@ -153,17 +128,13 @@ class BatchRows:
     def add(self, batch: Batch, asked: Iterable[BatchAsked]) -> None:
         """A batch and its requests; one that was written to a file before is of the newer file alone."""
         rows = [(batch.id, *one) for one in asked]
-        values = [getattr(batch, field.name) for field in fields(Batch)]
-        marks = ", ".join("?" * len(values))
+        old = "DELETE FROM batch_requests WHERE key = ? AND home IN (SELECT id FROM batches WHERE state = 'out')"
+        new = "INSERT INTO batch_requests (home, key, item, asked_tokens, tokens) VALUES (?, ?, ?, ?, ?)"
+        marks = ", ".join("?" * len(fields(Batch)))
         with self._told(), self._database:
-            self._database.executemany(
-                "DELETE FROM batch_requests WHERE key = ? AND home IN (SELECT id FROM batches WHERE state = 'out')",
-                [(row[1],) for row in rows],
-            )
-            self._database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", values)  # noqa: S608
-            self._database.executemany(
-                "INSERT INTO batch_requests (home, key, item, asked_tokens, tokens) VALUES (?, ?, ?, ?, ?)", rows
-            )
+            self._database.executemany(old, [(row[1],) for row in rows])
+            self._database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", astuple(batch))  # noqa: S608
+            self._database.executemany(new, rows)
 
     def set(self, row: Batch, **changes: str) -> Batch:
         names = ", ".join(f"{name} = ?" for name in changes)
@@ -186,7 +157,9 @@ class BatchRows:
                 outcome, gives_way = (ANSWERED, f"!= '{ANSWERED}'") if isinstance(reply, Reply) else (reply, "= ''")
                 new = self._database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
                 if new and isinstance(reply, Reply):
-                    row = reply_row(asked.request(batch), reply, batch.generation)
+                    digest, attempt, occurrence = asked.key.split("-")
+                    question = (bytes.fromhex(digest), int(attempt), int(occurrence), batch.generation)
+                    row = reply_row(question, (batch.stage, asked.item, batch.model), reply)
                     self._database.execute(INSERT, (*row, proof(row)))
                     kept.append(reply)
         return kept

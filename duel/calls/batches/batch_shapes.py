@@ -27,6 +27,7 @@ MOST_PAGES = 20
 VARIANT = ":batch"
 MOST_RESULT_PAGES = 2000
 ROUTE = "/messages/batches"
+CACHED = "cache_read_input_tokens"
 # What a chat completion's body calls otherwise, or knows as well; the rest has no meaning there.
 _SAME = ("model", "temperature", "top_p")
 # Why a message ends -> why a chat completion does.
@@ -61,10 +62,9 @@ class OpenAIFiles:
         after: Mapping[str, str] = {}
         for _ in range(MOST_PAGES):
             page = await link.ask("GET", "/batches", params={"limit": "100", **after})
-            rows = rows_of(page)
-            for row in rows:
+            for row in (rows := rows_of(page)):
                 ours = mapping(row.get("metadata")).get("duel") == batch.id or row.get("input_file_id") == batch.file
-                if ours and string(row.get("id")) not in taken:
+                if ours and row.get("id") not in taken:
                     return identity(row)
             if not page.get("has_more") or not rows:
                 break
@@ -120,8 +120,7 @@ class OpenRouterInline(OpenAIFiles):
         return identity(await link.ask("POST", "/batches", data=body, headers={"Content-Type": "application/json"}))
 
     async def find(self, link: Link, batch: Batch, taken: Collection[str]) -> str:
-        page = await link.ask("GET", "/batches", params={"limit": "100"})
-        return page_of(batch, rows_of(page), taken, "total")
+        return page_of(batch, await link.ask("GET", "/batches", params={"limit": "100"}), taken)
 
     async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
         path, answer = f"/batches/{batch.batch}/results", standing.answer or {}
@@ -165,7 +164,7 @@ class AnthropicMessages:
 
     async def find(self, link: Link, batch: Batch, taken: Collection[str]) -> str:
         page = await link.ask("GET", ROUTE, params={"limit": "100"}, headers=_headers(link))
-        return page_of(batch, rows_of(page), taken, "sum")
+        return page_of(batch, page, taken)
 
     async def look(self, link: Link, batch: Batch) -> Standing:
         answer = await link.ask("GET", f"{ROUTE}/{batch.batch}", headers=_headers(link))
@@ -194,35 +193,27 @@ def _headers(link: Link) -> dict[str, str]:
 
 
 def _as_completion(message: Mapping[str, Any]) -> dict[str, Any]:
-    usage, ended = mapping(message.get("usage")), string(message.get("stop_reason"))
-    cached = _count(usage, "cache_read_input_tokens")
-    asked = _count(usage, "input_tokens") + _count(usage, "cache_creation_input_tokens") + cached
-    told = {"prompt_tokens": asked, "completion_tokens": usage.get("output_tokens")}
-    reply = {"role": "assistant", "content": message.get("content")}
-    return {
-        "model": message.get("model"),
-        "choices": [{"message": reply, "finish_reason": _ENDS.get(ended, "stop")}],
-        "usage": {**told, "prompt_tokens_details": {"cached_tokens": cached}} if usage else None,
-    }
+    usage, kinds = mapping(message.get("usage")), ("input_tokens", "cache_creation_input_tokens", CACHED)
+    asked = sum(n for name in kinds if isinstance(n := usage.get(name), int) and n >= 0)
+    cached = {"cached_tokens": usage.get(CACHED)}
+    told = {"prompt_tokens": asked, "completion_tokens": usage.get("output_tokens"), "prompt_tokens_details": cached}
+    ended = _ENDS.get(string(message.get("stop_reason")), "stop")
+    choice = {"message": {"role": "assistant", "content": message.get("content")}, "finish_reason": ended}
+    return {"model": message.get("model"), "choices": [choice], "usage": told if usage else None}
 
 
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0
-
-
-def page_of(batch: Batch, rows: Collection[Mapping[str, Any]], taken: Collection[str], count: str) -> str:
-    """The id among `rows` of a batch without metadata: as many requests, made after ours was written, nobody else's.
+def page_of(batch: Batch, page: Mapping[str, Any], taken: Collection[str]) -> str:
+    """The id in `page` of a batch without metadata: as many requests, made after ours was written, nobody else's.
 
     Whether it is ours is seen when its results come: `batch_steps` looks further where they name none of its keys.
     """
     ours_at = datetime.fromisoformat(batch.at).timestamp() - 1
-    for row in rows:
-        counts = mapping(row.get("request_counts"))
-        size = counts.get("total") if count == "total" else sum(n for n in counts.values() if isinstance(n, int))
+    for row in rows_of(page):
+        counts = {name: n for name, n in mapping(row.get("request_counts")).items() if isinstance(n, int)}
         made = row.get("created_at")
         late = made >= batch.at[:19] if isinstance(made, str) else not isinstance(made, int | float) or made >= ours_at
-        if size == batch.requests and late and string(row.get("id")) not in taken:
+        size = counts.get("total", sum(counts.values()))
+        if size == batch.requests and late and row.get("id") not in taken:
             return identity(row)
     return ""
 

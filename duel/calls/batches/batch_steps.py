@@ -14,7 +14,7 @@ from pathlib import Path
 from duel.calls import prices
 from duel.calls.batches import PROVIDERS
 from duel.calls.batches.batch_link import Link
-from duel.calls.batches.batch_rows import CANCELED, UNREADABLE, Batch, BatchAsked, BatchRows, Standing
+from duel.calls.batches.batch_rows import BY_FILE, CANCELED, UNREADABLE, Batch, BatchAsked, BatchRows, Standing
 from duel.calls.client import larger_budget
 from duel.calls.failures import Failure, Meaning
 from duel.calls.ledger import CUT, now_in_utc
@@ -45,8 +45,7 @@ class Passage:
     link: Link
     route: Route
     settings: Settings
-    summary: Summary
-    """Counts the replies that come."""
+    summary: Summary  # counts the replies that come
     _malformed: Counter[str] = field(default_factory=Counter)
     """Times that the results of a batch made no sense, by its id."""
 
@@ -167,7 +166,9 @@ class Passage:
 
     def absorb(self, batch: Batch, path: Path) -> tuple[int, int]:
         """Keep what a file of results holds; how many of its lines are of this batch, and how many are not."""
-        shape, asked, known, strange = PROVIDERS[batch.shape], self.rows.asked(batch), 0, 0
+        # A file has OpenAI's shape, as vLLM and every console take it.
+        shape = PROVIDERS["openai" if batch.provider == BY_FILE else batch.provider]
+        asked, known, strange = self.rows.asked(batch), 0, 0
         lines = _lines(path)
         while rows := list(islice(lines, AT_ONCE)):
             read = [shape.read(row) for row in rows]

@@ -63,15 +63,12 @@ async def drive_by_batch(
         try:
             summary = await drive_async(
                 jobs, workspace=workspace, settings=settings, route=route, stage=stage, budget=budget,
-                asker=prefill.over, **options,
+                asker=prefill.over, summary=came, **options,
             )  # fmt: skip
             if not summary.interrupted:
                 prefill.hand_in(summary)
         finally:
             prefill.discard()
-    for name in ("batched", "replies", "tokens_in", "tokens_out", "cost", "unsure_cost"):
-        setattr(summary, name, getattr(summary, name) + getattr(came, name))
-    summary.unknown_price |= came.unknown_price
     return summary
 
 
@@ -158,6 +155,7 @@ class Prefill:
     route: Route
     role: Role
     stage: str
+    client: Client = field(init=False)  # for what two batches have failed
     written: list[_Outgoing] = field(default_factory=list)
     """A batch holds requests to one model; the last one of each model may have room."""
     unaffordable: int = 0
@@ -168,14 +166,13 @@ class Prefill:
         self.by_file = self.settings.batch.provider == BY_FILE
         self.shape = PROVIDERS["openai" if self.by_file else self.settings.batch.provider]
 
+    def over(self, client: Client) -> Ask:
+        self.client = client
+        return self
+
     @property
     def stopped(self) -> bool:
         return self.client.stopped
-
-    def over(self, client: Client) -> Ask:
-        """This, with a client for what two batches have failed."""
-        self.client = client
-        return self
 
     async def __call__(self, request: Request) -> Reply:
         known = self.client.ledger.find(request)
@@ -200,30 +197,25 @@ class Prefill:
     def hand_in(self, summary: Summary) -> None:
         """Make what was written durable: from here on each batch is brought to its end, whatever ends this process."""
         batches, self.written = self.written, []
+        batch, state = self.settings.batch, "out" if self.by_file else "written"
         for number, out in enumerate(batches, start=1):
             out.file.flush()
             os.fsync(out.file.fileno())
             out.file.close()
             if self.by_file:
-                wanted = Path(self.settings.batch.out)
+                wanted = Path(batch.out)
                 name = wanted.name if number == 1 else f"{wanted.stem}-{number}{wanted.suffix}"
                 out.path = out.path.replace(wanted.with_name(name))
-            name, address = self.settings.batch.provider, self.route.provider.name
-            self.rows.add(
-                Batch(
-                    out.id, self.stage, self.role, out.model, name, address, str(out.path), len(out.asked),
-                    out.worst_cost, self.client.ledger.generation, now_in_utc(), "out" if self.by_file else "written",
-                ),
-                out.asked,
-            )  # fmt: skip
-            if self.by_file:
                 say(f"{len(out.asked):,} requests to {out.model} are in {out.path}")
+            origin = (out.id, self.stage, self.role, out.model, batch.provider, self.route.provider.name, str(out.path))
+            told = (len(out.asked), out.worst_cost, self.client.ledger.generation, now_in_utc(), state)
+            self.rows.add(Batch(*origin, *told), out.asked)
         count = sum(len(out.asked) for out in batches)
         summary.waiting = 0 if self.by_file else count
         summary.budget_spent = bool(self.unaffordable and not count)
         if count:
-            told = "are in files: have them answered, then --absorb FILE" if self.by_file else "wait for batches"
-            summary.stopped = f"{count:,} requests {told}"
+            where = "are in files: have them answered, then --absorb FILE" if self.by_file else "wait for batches"
+            summary.stopped = f"{count:,} requests {where}"
 
     def discard(self) -> None:
         for out in self.written:
@@ -259,8 +251,7 @@ class Prefill:
         most_bytes = batch.max_bytes or int(SHARE_OF_LIMITS * self.shape.most_bytes)
         out = next((out for out in reversed(self.written) if out.model == model), None)
         if out is None or len(out.asked) >= most_requests or out.size + size > most_bytes:
-            name = secrets.token_hex(8)
-            folder = self.workspace.private / "batches"
+            name, folder = secrets.token_hex(8), self.workspace.private / "batches"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{name}.jsonl"
             out = _Outgoing(name, model, path, path.open("wb"))

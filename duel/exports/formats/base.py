@@ -57,7 +57,6 @@ _KINDS: Mapping[str, Any] = {
 
 
 def shape(name: str, columns: Mapping[str, Any], base: type[Shape] = Shape) -> type[Shape]:
-    """The shape of a row as `formats.toml` tells it."""
     fields: dict[str, Any] = {}
     for key, told in columns.items():
         kind = _kind(f"{name}.{key}", told)
@@ -173,5 +172,4 @@ def as_object(value: Any) -> Any:
 
 
 def present(row: Mapping[str, Any], *keys: str) -> Row:
-    """The `keys` of `row` that hold something."""
     return {key: row[key] for key in keys if row.get(key) is not None}

@@ -38,7 +38,6 @@ def _conversations(row: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _chat(row: Mapping[str, Any]) -> None:
-    """System messages first, then a user message; an assistant message last."""
     for messages in _conversations(row):
         roles = [message["role"] for message in messages]
         spoken = [role for role in roles if role != "system"]

@@ -147,7 +147,6 @@ def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_codeact(row: Mapping[str, Any]) -> None:
-    """Spans lie inside the steps, begin at a step with an error and end at one without."""
     steps = row["steps"]
     require(bool(steps), "no-agent-turn", "the conversation holds no agent turn")
     for span in row["error_recovery_spans"]:

@@ -3,11 +3,16 @@
 Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents of 2026.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from duel.exports.formats.base import Format
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 FILES = {
     "trl": ("trl.yaml", "trl_train.py"),
@@ -28,16 +33,21 @@ _ROLES = {
 
 
 def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict[str, str]:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **kept)  # noqa: S701 no markup
     known = {"form": form, "dataset": dataset_name(form), "max_length": max_length, "counted_by": counted_by}
     return {
-        name: environment.get_template(f"{name}.txt").render(known, kind=kind, longest=f"{longest:,}")
+        name: template(__package__, f"{name}.txt").render(known, kind=kind, longest=f"{longest:,}")
         for trainer, kind in form.recipes.items()
         for name in FILES[trainer]
     }
+
+
+def template(package: str, name: str, **filters: Any) -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment = Environment(**kept)  # noqa: S701 no page
+    environment.filters |= filters
+    return environment.from_string(resources.files(package).joinpath(name).read_text("utf-8"))
 
 
 def dataset_name(form: Format) -> str:

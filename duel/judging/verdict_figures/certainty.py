@@ -19,9 +19,8 @@ import numpy as np
 
 from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
-from duel.judging.columns import MISSING, Columns, Floats
 from duel.judging.evidence import FIGURES, Evidence
-from duel.judging.scoring import VoteTable, correlation, mean
+from duel.judging.scoring import MISSING, Columns, Floats, VoteTable, correlation, mean
 from duel.judging.statistics import Clusters, finite
 from duel.judging.verdict_figures import panel_tables
 from duel.records import Bound, Canary, JudgeMoved, NoiseFloor, Repeats, Thresholds, WhatIf

@@ -46,8 +46,6 @@ class Hidden:
 
 
 class Writer:
-    """One turn to write: the conversation, and the choices that a hash of it makes."""
-
     def __init__(self, messages: Sequence[Mapping[str, Any]], name: str, hidden: Hidden | None = None) -> None:
         self.conversation = ShownConversation("\n\n".join(str(message["content"]) for message in messages))
         self.hidden = hidden or Hidden((), ())
@@ -123,7 +121,6 @@ class Writer:
         return self.turn("guess", f"cat {path}", path=path)
 
     def stray(self) -> str:
-        """A command that the agent's instructions forbid."""
         folders = sorted({path.rpartition("/")[0] for path in self.conversation.paths if "/" in path.strip("/")})
         folder = self.choose("folder", folders or ["src"])
         return self.turn("stray", f"cd {folder} && ls", path=folder)
@@ -151,7 +148,6 @@ class Writer:
 
 
 def king(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
-    """The next turn, blind; `seed` as the request has it."""
     writer = Writer(messages, f"king {seed}" if seed else "king")
     return writer.step(writer.decision(KING_SHARES))
 

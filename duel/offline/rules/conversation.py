@@ -25,8 +25,6 @@ _FAILED = re.compile(r"No such file or directory|command not found|can't read|in
 
 
 class ShownConversation:
-    """The text of a conversation, and what the rules look for in it."""
-
     def __init__(self, text: str) -> None:
         self.text = text
 
@@ -39,7 +37,6 @@ class ShownConversation:
 
     @cached_property
     def code_words(self) -> list[str]:
-        """Names in the issue that look like code, in order."""
         found = (a or b for a, b in _CODE_WORD.findall(self.issue))
         return list(dict.fromkeys(name.rpartition(".")[2] for name in found if "." not in name or name[0].isalpha()))
 
@@ -86,7 +83,6 @@ def paths_in(text: str) -> list[str]:
 
 
 def clean(path: str) -> str:
-    """A path as it is written from the root of the repository."""
     return re.sub(r"^(?:\./|[ab]/(?=\w))", "", path)
 
 

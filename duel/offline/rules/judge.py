@@ -38,8 +38,6 @@ REMARKS = {
 
 
 class Temper(NamedTuple):
-    """What makes one judge unlike another."""
-
     noise: float  # how far a comparison is off at most, in quality (0 to 1), anew in each order
     lean: float  # how much the reply that is shown first is favoured
     band: float  # differences below this are draws

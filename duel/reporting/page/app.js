@@ -140,7 +140,9 @@ addEventListener('keydown', onKey);
 addEventListener('beforeprint', () => drawRows(true));
 addEventListener('afterprint', () => drawRows());
 addEventListener('DOMContentLoaded', async () => {
-  startList(await readRows(), go);
+  await startList(go);
   if (location.hash) route();
   document.documentElement.dataset.ready = 'yes';
+  await readFurtherRows();
+  if (location.hash && byId('turn').hidden) route();
 });

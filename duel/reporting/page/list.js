@@ -4,7 +4,9 @@ const PAGE = 300;
 // Rows that are drawn at once; the page's others follow after the next frame, so that a key in the search is answered first.
 const AT_ONCE = 30;
 const LATER = 60;
-const TEXT_CHARACTERS = 6000;
+const SHOWN_MS = 200;
+// What search looks at stays unpacked for so many portions, the best 40,000 turns; beyond them it is read for each search.
+const KEPT_TEXTS = 100;
 const COLUMNS = [
   { key: 'score', label: 'score', style: 'c-score', figure: true },
   { key: 'title', label: 'turn', style: 'c-file' },
@@ -15,13 +17,14 @@ const COLUMNS = [
   { key: 'flips', label: 'flips', style: 'c-flips', figure: true },
   { key: 'leaking', label: 'leak', style: 'c-leak' },
 ];
-const list = { rows: null, order: [], selected: -1, filters: {}, sort: 'score', descending: true, texts: null, ready: 0, open: null, page: 0 };
+const list = { rows: null, order: [], selected: -1, filters: {}, sort: 'score', descending: true, hits: new Set(), searched: 0, open: null, page: 0 };
 const byId = id => document.getElementById(id);
 
-/** Set the list up over the rows. `open` is called with the row that the reader picks. */
-function startList(rows, open) {
-  list.rows = rows;
+/** Set the list up over the first part of the rows. `open` is called with the row that the reader picks. */
+async function startList(open) {
+  list.rows = await readRows(0);
   list.open = open;
+  numberRows();
   byId('columns').replaceChildren(...COLUMNS.map(heading));
   byId('choices').replaceChildren(...choices());
   byId('query').addEventListener('input', () => setFilter('query', byId('query').value.trim().toLowerCase()));
@@ -30,8 +33,21 @@ function startList(rows, open) {
   byId('filters').addEventListener('submit', event => event.preventDefault());
   byId('rows').addEventListener('click', picked);
   refresh();
-  byId('query').addEventListener('focus', heads);
-  setTimeout(heads, LATER);  // the first key of a search finds them made
+}
+
+/** The rows of the other parts, a part at a time, so that the page stays fluid meanwhile. */
+async function readFurtherRows() {
+  for (let part = 1; part < data.parts; part++) {
+    await new Promise(resolve => setTimeout(resolve));
+    const further = await readRows(part);
+    for (const [name, column] of Object.entries(further)) list.rows[name].push(...column);
+  }
+  numberRows();
+  refresh();
+}
+
+function numberRows() {
+  list.rows.number = new Map(list.rows.file.map((file, row) => [file, row]));
 }
 
 function heading(column) {
@@ -46,15 +62,14 @@ function heading(column) {
 
 /** The filter controls; a repository list of thousands stays usable because a select is typed into. */
 function choices() {
-  const names = key => [...new Set(list.rows[key])].sort();
   const select = (key, label, options) => el('label', {}, el('span', { class: 'unseen' }, label),
     el('select', { 'data-filter': key, change: event => setFilter(key, event.target.value) },
       el('option', { value: '' }, label), options.map(([value, text]) => el('option', { value }, text))));
   const least = event => setFilter('least', event.target.value);
   return [
     select('bucket', 'Any bucket', summary.buckets.map(row => [row.bucket, bucketName(row.bucket)])),
-    select('style', 'Any action style', names('style').map(name => [name, oneLine(name)])),
-    select('repo', 'Any repository', names('repo').map(name => [name, oneLine(name) || 'not recorded'])),
+    select('style', 'Any action style', summary.styles.map(name => [name, oneLine(name)])),
+    select('repo', 'Any repository', summary.repositories.map(name => [name, oneLine(name) || 'not recorded'])),
     select('leak', 'Leaks and clean', [['true', 'leaking'], ['false', 'clean'], ['null', 'not checked']]),
     select('flips', 'Any flips', [['0', 'no flip'], ['1', 'at least one flip']]),
     select('metric', 'Any dimension', summary.dimensions.map(name => [name, `${name} ≥`])),
@@ -65,11 +80,10 @@ function choices() {
 
 function setFilter(key, value) {
   list.filters[key] = value;
-  if (key === 'query') list.words = value.split(/\s+/);
   const control = document.querySelector(`[data-filter=${key}]`);
   if (control) control.value = value;
-  if (key === 'query' && value) readTexts();
-  refresh();
+  if (key === 'query' && value) search(value);
+  else refresh();
 }
 
 function clearFilters() {
@@ -87,39 +101,32 @@ function matches(row) {
   if (filters.leak && String(rows.leaking[row]) !== filters.leak) return false;
   if (filters.flips && (rows.flips[row] > 0) !== (filters.flips === '1')) return false;
   if (filters.metric && !(rows[filters.metric][row] >= Number(filters.least || 0) && rows[filters.metric][row] !== null)) return false;
-  return !filters.query || holds(row);
+  return !filters.query || list.hits.has(rows.place[row]);
 }
 
-/** True where every word of the query stands in the row, or in the replies and reasons as far as they are read. */
-function holds(row) {
-  const head = heads()[row];
-  const text = list.texts?.[row] ?? '';
-  return list.words.every(word => head.includes(word) || text.includes(word));
-}
-
-/** What the list shows of each row, in small letters, made once. */
-function heads() {
-  if (list.heads) return list.heads;
-  const columns = ['file', 'title', 'instance_id', 'repo', 'style', 'license', 'reason', 'ours', 'theirs'].map(name => list.rows[name]);
-  return list.heads = list.rows.file.map((_, row) => columns.map(column => column[row]).join(' ').toLowerCase());
-}
-
-/** Read the replies and reasons of all turns, a block at a time, so that the page stays fluid meanwhile. */
-async function readTexts() {
-  if (list.texts) return;
-  list.texts = [];
-  await new Promise(resolve => setTimeout(resolve, 2 * LATER));
-  for (let chunk = 0; list.texts.length < list.rows.size; chunk++) {
-    for (const turn of await unpack(firstChunk() + chunk)) {
-      const reasons = turn.votes.map(vote => vote[3]).join(' ');
-      const replies = ['king', 'challenger'].map(side => startOf(turn.replies[side]).slice(0, TEXT_CHARACTERS)).join(' ');
-      list.texts.push(`${replies} ${reasons}`.toLowerCase());
-    }
-    list.ready = list.texts.length / list.rows.size;
-    if (chunk % 12 === 0 && list.filters.query) refresh();
+/** Find the turns that have every word of `query` in their names, replies or reasons: the best first, a portion at a time. */
+async function search(query) {
+  const words = query.split(/\s+/);
+  list.hits = new Set();
+  let shown = performance.now();
+  for (let portion = 0; portion < data.portions; portion++) {
+    const found = await texts(portion);
+    if (list.filters.query !== query) return;
+    found.forEach((text, i) => words.every(word => text.includes(word)) && list.hits.add(portion * data.portion_turns + i));
+    list.searched = (portion + 1) / data.portions;
+    if (portion > 0 && performance.now() - shown < SHOWN_MS && list.searched < 1) continue;
+    refresh();
     await new Promise(resolve => setTimeout(resolve));
+    shown = performance.now();
   }
-  refresh();
+}
+
+const keptTexts = new Map();
+
+async function texts(portion) {
+  const found = keptTexts.get(portion) ?? await unpack(`texts-${portion}`);
+  if (keptTexts.size < KEPT_TEXTS) keptTexts.set(portion, found);
+  return found;
 }
 
 function value(row) {
@@ -133,7 +140,7 @@ function refresh() {
   if (!list.rows) return;
   const before = list.order[list.selected];
   const order = [];
-  for (let row = 0; row < list.rows.size; row++) if (matches(row)) order.push(row);
+  for (let row = 0; row < list.rows.file.length; row++) if (matches(row)) order.push(row);
   if (list.sort !== 'score' || !list.descending) {
     const way = list.descending ? -1 : 1;
     const keys = new Map(order.map(row => [row, value(row)]));
@@ -152,9 +159,9 @@ function refresh() {
 }
 
 function describe() {
-  const reading = list.filters.query && list.ready < 1 ? ` · reading replies and reasons, ${percent(list.ready)}` : '';
-  byId('found').textContent = `${count(list.order.length)} of ${count(list.rows.size)} turns${reading}`;
-  drawParts();
+  const listed = list.rows.file.length < summary.turns ? ` · reading the list, ${percent(list.rows.file.length / summary.turns)}` : '';
+  const searched = list.filters.query && list.searched < 1 ? ` · reading replies and reasons, ${percent(list.searched)}` : '';
+  byId('found').textContent = `${count(list.order.length)} of ${count(summary.turns)} turns${listed}${searched}`;
   byId('nothing').hidden = list.order.length > 0;
   byId('list').hidden = list.order.length === 0;
   byId('list').setAttribute('aria-rowcount', list.order.length + 1);
@@ -180,17 +187,6 @@ function drawRows(all = false) {
   if (soon < last) list.later = setTimeout(() => byId('rows').append(...lines(soon, last)), LATER);
   drawPages();
   if (focused) byId('rows').querySelector('.selected a')?.focus({ preventScroll: true });
-}
-
-/** Where rows lie beside the page: which of them these are, and links to those before and after. */
-function drawParts() {
-  byId('parts').hidden = !beside;
-  if (!beside) return;
-  const link = (label, to) => to >= 0 && to < beside.parts ? el('a', { href: `?part=${to}#turns` }, label) : null;
-  const first = part * beside.part_turns;
-  byId('parts').replaceChildren(...[link('← better turns', part - 1),
-    el('span', { class: 'muted figure' }, `Search and filters look at turns ${count(first + 1)} to ${count(first + list.rows.size)} of ${count(summary.turns)}, best first`),
-    link('further turns →', part + 1)].filter(Boolean));
 }
 
 function drawPages() {

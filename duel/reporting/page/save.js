@@ -10,7 +10,7 @@ async function saveTurns() {
     const metrics = Object.fromEntries(summary.dimensions.map(name => [name, rows[name][row]]));
     lines.push(JSON.stringify({
       file: rows.file[row], path: rows.path[row], instance_id: rows.instance_id[row], repo: rows.repo[row], title: rows.title[row],
-      score: rows.score[row], bucket: rows.bucket[row], why: turn.why, leaking: rows.leaking[row], flips: rows.flips[row], metrics,
+      score: rows.score[row], bucket: rows.bucket[row], why: rows.why[row], leaking: rows.leaking[row], flips: rows.flips[row], metrics,
       king: whole('king'), challenger: whole('challenger'), assistant: whole('assistant'),
     }));
   }

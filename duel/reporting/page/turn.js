@@ -6,7 +6,7 @@ const view = { row: -1, marks: true, drawn: null };
 /** Fill the turn's page. A reader who has gone on meanwhile is not disturbed. */
 async function drawTurn(row) {
   view.row = row;
-  const [turn, prompts] = await Promise.all([details(row), systemPrompts()]);
+  const [turn, prompts] = await Promise.all([details(row), systemPrompts(row)]);
   if (view.row !== row) return;
   view.drawn = turn;
   const { rows } = list;
@@ -56,7 +56,7 @@ const jumps = place => Object.keys(KINDS).map(kind => {
 
 function warnings(row, turn) {
   const found = [];
-  if (!list.rows.bucket[row]) found.push(el('div', { class: 'warning' }, el('strong', {}, 'In no bucket. '), turn.why));
+  if (!list.rows.bucket[row]) found.push(el('div', { class: 'warning' }, el('strong', {}, 'In no bucket. '), list.rows.why[row]));
   if (turn.leaks.length) {
     found.push(el('div', { class: 'warning' }, el('strong', {}, 'The challenger tells what only the hidden pull request shows.'),
       el('ul', {}, turn.leaks.map(leak => el('li', {}, `${leak.kind} `, el('code', {}, leak.value),
@@ -93,7 +93,7 @@ function pairSection(row, turn) {
 
 /** What stands in final/ in the challenger's place, where `duel refine` wrote it once more. */
 const rewriteSection = (row, turn) => (!turn.rewrite ? []
-  : [el('section', { class: 'turn-section' }, el('div', { class: 'bar-line' }, el('h2', {}, 'Rewrite in final/')), el('p', {}, turn.why), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
+  : [el('section', { class: 'turn-section' }, el('div', { class: 'bar-line' }, el('h2', {}, 'Rewrite in final/')), el('p', {}, list.rows.why[row]), replyCard('challenger', 'Rewrite', turn.rewrite, turn.models.challenger, list.rows.path[row]))]);
 
 /** What else was written for this turn, and why it was not chosen. */
 const othersSection = (row, turn) => (!turn.others.length ? []

@@ -41,6 +41,8 @@ def identity(session: Session, repo: str) -> str:
 
 def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
     """One row in the dataset's six columns and what a session has beyond them; every text of it is scrubbed."""
+    import orjson
+
     trajectory, commit, scrub = found.trajectory, found.commit, found.scrub
     session = trajectory.session
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
@@ -77,34 +79,18 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
         "source_row": session.row if session.row >= 0 else None,
         "source_revision": session.revision,
         "system_prompt": "the log's" if session.stays_verbatim else f"session_system {ours.hash}",
-        "native_messages": _json(scrub.deep(dialogue.native_chat(session))) if keep_tools else None,
-        "tools": _json(scrub.deep(session.tools)) if keep_tools and session.tools else None,
+        "native_messages": orjson.dumps(scrub.deep(dialogue.native_chat(session))).decode() if keep_tools else None,
+        "tools": orjson.dumps(scrub.deep(session.tools)).decode() if keep_tools and session.tools else None,
     }
 
 
 def pull_row(row: dict[str, Any], found: MinedSession, commit: OwnCommit) -> dict[str, Any]:
-    scrub = found.scrub
-    return {
-        "instance_id": row["instance_id"],
-        "repo": row["repo"],
-        "base_commit": commit.base,
-        "created_at": commit.date,
-        "patch": scrub(commit.patch),
-        "test_patch": scrub(commit.test_patch),
-        "problem_statement": scrub(found.trajectory.task),
-        "pr_description": scrub(commit.message),
-        "hints_text": "",
-        "interface": "",
-        "license": commit.license,
-        "FAIL_TO_PASS": [],
-        "PASS_TO_PASS": [],
-    }
-
-
-def _json(value: Any) -> str:
-    import orjson
-
-    return orjson.dumps(value).decode()
+    told = {"patch": commit.patch, "test_patch": commit.test_patch, "pr_description": commit.message}
+    told["problem_statement"] = found.trajectory.task
+    facts = {"base_commit": commit.base, "created_at": commit.date, "license": commit.license}
+    unknown = {"hints_text": "", "interface": "", "FAIL_TO_PASS": [], "PASS_TO_PASS": []}
+    scrubbed = {name: found.scrub(text) for name, text in told.items()}
+    return {"instance_id": row["instance_id"], "repo": row["repo"], **facts, **scrubbed, **unknown}
 
 
 class RowWriter:
@@ -126,8 +112,8 @@ class RowWriter:
     def add(self, row: dict[str, Any]) -> None:
         self._waiting.append(row)
         self.rows += 1
-        self._bytes += sum(len(m["content"]) for m in row.get("messages", ())) + len(row.get("patch", ""))
-        self._bytes += len(row.get("native_messages") or "")
+        texts = *(m["content"] for m in row.get("messages", ())), row.get("patch"), row.get("native_messages")
+        self._bytes += sum(len(text or "") for text in texts)
         if self._bytes >= GROUP_BYTES:
             self._write()
 

@@ -22,12 +22,8 @@ WINDOW_DAYS = 7
 TIMEOUT_SECONDS = 30
 # A larger diff is generated or vendored code; prompt.py would refuse it as huge.
 LARGEST_PATCH = 4 << 20
-_SAFE = dict.fromkeys("GIT_CONFIG_NOSYSTEM GIT_ATTR_NOSYSTEM GIT_NO_LAZY_FETCH".split(), "1") | {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
-}
+_SAFE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+_SAFE |= dict.fromkeys(("GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM", "GIT_NO_LAZY_FETCH"), "1")
 _OFF = (
     f"core.fsmonitor=false core.hooksPath={os.devnull} core.attributesFile={os.devnull} core.sshCommand=false"
     " diff.external= log.showSignature=false protocol.allow=never credential.helper="
@@ -78,16 +74,12 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
 
     It is looked for from HEAD and the branch that the log names; merges and a repository's first commit do not count.
     """
-    edits = [
-        (call, path) for call in session.calls if call.result is not None and not call.is_error for path in _paths(call)
-    ]
-    start = min((call.at for call, _ in edits if call.at is not None), default=session.started)
-    top, found = place.top.resolve(), set()
-    for call, path in edits:
-        whole = Path.home() / path[2:] if path.startswith("~/") else Path(call.folder or session.folder, path)
-        if whole.resolve().is_relative_to(top):
-            found.add(whole.resolve().relative_to(top).as_posix())
-    edited = sorted(found)
+    worked = [call for call in session.calls if call.result is not None and not call.is_error and _paths(call)]
+    start = min((call.at for call in worked if call.at is not None), default=session.started)
+    top, home = place.top.resolve(), f"{Path.home()}/"
+    named = [(call.folder or session.folder, path) for call in worked for path in _paths(call)]
+    places = (Path(at, home + path[2:] if path.startswith("~/") else path).resolve() for at, path in named)
+    edited = sorted({path.relative_to(top).as_posix() for path in places if path.is_relative_to(top)})
     if not edited or start is None:
         return None
     last = (session.ended or start) + WINDOW_DAYS * 86400

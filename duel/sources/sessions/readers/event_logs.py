@@ -1,7 +1,7 @@
 """Logs in which each record is one event: Codex, opencode and OpenHands.
 
-Codex CLI: `~/.codex/sessions/YYYY/MM/DD/rollout-*.jsonl`, a line an item of the Responses API in an envelope (older
-files have none); `event_msg` lines repeat what the items say, and reasoning is sealed but for its summary. opencode:
+Codex CLI: `~/.codex/sessions/YYYY/MM/DD/rollout-*.jsonl`, a line an item of the Responses API in an envelope;
+`event_msg` lines repeat what the items say, and reasoning is sealed but for its summary. opencode:
 its database, and what `opencode export` prints. OpenHands: version 0 (`action`/`observation`), version 1 (`kind`); an
 observation names the action that caused it (`cause`, `tool_call_id`), parallel calls are events of one response.
 """
@@ -15,7 +15,6 @@ from duel.conversation.native_calls import calls_of
 from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, any_record
 
-_ITEMS = {"message", "reasoning", "function_call", "function_call_output", "local_shell_call", "custom_tool_call"}
 # What Codex says in the person's name.
 _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instructions", "<turn_aborted>")
 _SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
@@ -32,18 +31,12 @@ _SILENT = frozenset(
 _Message: TypeAlias = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
-def _is_codex(sample: list[dict[str, Any]]) -> bool:
-    enveloped = any(r.get("type") in ("session_meta", "response_item") and "payload" in r for r in sample)
-    return enveloped or (any("record_type" in r for r in sample) and any(text(r, "type") in _ITEMS for r in sample))
-
-
 def _codex(log: Log, all_branches: bool = False) -> Iterator[Session]:
     session = Session("codex", log.path.name.split(".")[0])
     builder = SessionBuilder(session, log)
     for record in builder.records():
-        kind = text(record, "type")
-        payload = table(record.get("payload")) if "payload" in record else record
-        if kind == "session_meta" or (not kind and "id" in record):
+        kind, payload = text(record, "type"), table(record.get("payload"))
+        if kind == "session_meta":
             session.id, session.folder = text(payload, "id") or session.id, text(payload, "cwd")
             session.git_branch = text(table(payload.get("git")), "branch")
         elif kind == "turn_context":
@@ -51,9 +44,9 @@ def _codex(log: Log, all_branches: bool = False) -> Iterator[Session]:
             session.folder = session.folder or text(payload, "cwd")
         elif kind == "compacted":
             session.compactions += 1
-        elif kind == "response_item" or kind in _ITEMS:
+        elif kind == "response_item":
             _add_item(payload, builder)
-        elif kind not in ("event_msg", ""):
+        elif kind != "event_msg":
             log.note(f"unknown entry type `{kind}`")
     yield session.tally()
 
@@ -239,7 +232,11 @@ def _failed(observation: dict[str, Any]) -> bool:
 
 
 FORMATS = {
-    "codex": SessionReader(_is_codex, _codex, ("~/.codex/sessions",)),
+    "codex": SessionReader(
+        any_record(lambda r: r.get("type") in ("session_meta", "response_item") and "payload" in r),
+        _codex,
+        ("~/.codex/sessions",),
+    ),
     "opencode": SessionReader(_is_opencode, _opencode, ("~/.local/share/opencode",)),
     "openhands": SessionReader(any_record(_is_openhands), _openhands),
 }

@@ -12,7 +12,6 @@ from duel.conversation import record_files
 from duel.conversation.model import Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.errors import ItemError
 from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, TreeEntry, branches, mended
 
 # Entries that are no part of the conversation. Any other unknown type is noted by its name.
@@ -24,7 +23,6 @@ _ACTIVE = (
     f"{_EVENTS} JOIN session_transcript_active_events a ON a.session_id = e.session_id AND a.event_seq = e.seq"
     " WHERE e.session_id = ? ORDER BY a.active_position"
 )
-_TRACE = "openclaw-trajectory"
 
 
 def _is_pi(sample: list[dict[str, Any]]) -> bool:
@@ -107,7 +105,7 @@ def _add(entry: dict[str, Any], builder: SessionBuilder) -> None:
 def _is_openclaw(sample: list[dict[str, Any]]) -> bool:
     first = sample[0] if sample else {}
     named = {"transcript_events", "session_transcript_active_events"} <= set(first.get("tables") or ())
-    return named or bool(_bundled(first)) or text(first, "traceSchema") == _TRACE
+    return named or bool(_bundled(first))
 
 
 def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -123,10 +121,6 @@ def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
                 yield session
         return
     document, folder = next(log.values(), {}), log.path.parent
-    if text(document, "traceSchema") == _TRACE:
-        if not (folder / "session-branch.json").is_file():
-            raise ItemError("not-a-session", "a bundle's events without its session-branch.json", where=log.name)
-        return
     prompt, listed = (
         file.read_bytes() if (file := folder / name).is_file() else b"" for name in ("system-prompt.txt", "tools.json")
     )

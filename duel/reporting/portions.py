@@ -1,0 +1,151 @@
+"""The judged turns, some hundred at a time: each portion is read, sorted into its buckets and packed by one process.
+
+What one turn decides for another, which of near-duplicates stands in `final/`, is decided afterwards, best first: so a
+portion hands the records for `final/` out, and writes those of the other buckets itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from duel.errors import ItemError
+from duel.processes import spread
+from duel.records import Verdict
+from duel.refining.rewrites import Trial
+from duel.reporting.details import CHUNK_TURNS, PORTION_TURNS, Details, budget, packed, searched
+from duel.reporting.kept import Shelves, enriched
+from duel.reporting.listed_turns import ListedTurn, NotOfThisVerdict, Reader
+from duel.settings import Settings
+from duel.workspace import Workspace
+
+FEW = 1000
+"""Turns up to which one process is quicker than two that have to start."""
+# Records hold no cycles: to look for some after every 700 objects takes 8 % of the time.
+OBJECTS = 100_000
+
+
+@dataclass
+class Portion:
+    """What is left of some hundred turns when they are written down."""
+
+    turns: list[ListedTurn] = field(default_factory=list)
+    finals: dict[str, bytes] = field(default_factory=dict)
+    """File -> its record for `final/`."""
+    trials: list[tuple[str, list[Trial]]] = field(default_factory=list)
+    """(pull request, the rewrites of one turn)."""
+    blocks: dict[str, bytes] = field(default_factory=dict)
+    """Details for the page, packed."""
+    texts: bytes = b""
+    """What the page's search looks at, packed."""
+    missing: list[dict[str, Any]] = field(default_factory=list)
+    """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
+    damage: list[ItemError] = field(default_factory=list)
+    in_the_way: list[str] = field(default_factory=list)
+    saved: Counter[str] = field(default_factory=Counter)
+
+
+Scored = tuple[int, Path, Path | None]
+"""A place among the scores, the score's file, its answer's."""
+
+
+@dataclass
+class PortionWriter:
+    """Writes one portion after another, in a process of its own or in the only one."""
+
+    workspace: Workspace
+    settings: Settings
+    verdict: Verdict
+    turns: int
+
+    def __post_init__(self) -> None:
+        self._reader, self._shelves = Reader(self.workspace, self.settings, self.verdict), Shelves(self.workspace)
+
+    def write(self, scored: list[Scored]) -> Portion:
+        portion, details = Portion(), Details(budget(self.turns))
+        chunks: list[list[dict[str, Any] | None]] = []
+        texts = []
+        self._shelves.in_the_way = portion.in_the_way
+        with self.workspace.saves.apart() as portion.saved:
+            for number, one in enumerate(scored):
+                if number % CHUNK_TURNS == 0:
+                    chunks.append([])
+                told, text = self._write_turn(one, portion, details)
+                chunks[-1].append(told)
+                texts.append(text)
+        first = scored[0][0]
+        portion.blocks = {str(first // CHUNK_TURNS + i): packed(chunk) for i, chunk in enumerate(chunks)}
+        portion.blocks[f"systems-{first // PORTION_TURNS}"] = packed(details.systems)
+        portion.texts = packed(texts)
+        return portion
+
+    def _write_turn(self, one: Scored, portion: Portion, details: Details) -> tuple[dict[str, Any] | None, str]:
+        """The turn's details and what search looks at; a turn that cannot be shown leaves a gap."""
+        try:
+            judged = self._reader.read(*one)
+        except NotOfThisVerdict as error:
+            names = {"file": one[1].stem, "instance_id": error.where}
+            portion.missing.append({**names, "reason": error.reason, "detail": error.what})
+            return None, ""
+        except ItemError as error:
+            portion.damage.append(error)
+            return None, ""
+        turn = judged.turn
+        if turn.bucket == "final":
+            portion.finals[turn.file] = enriched(judged).dump()
+        elif turn.bucket is not None:
+            turn.kept = self._shelves.put(turn.bucket, turn.file, enriched(judged).dump())
+        if judged.trials:
+            portion.trials.append((turn.instance_id, judged.trials))
+        portion.turns.append(turn)
+        return details.of(judged), searched(judged)
+
+
+def best_first(workspace: Workspace) -> list[Scored]:
+    """Every score file with its answer: highest score first, unparsed ones last, equals in natural order."""
+    answers = {path.stem: path for path in workspace.answer_paths()}
+    ranked = sorted(workspace.score_paths(), key=_rank)
+    return [(place, path, answers.get(path.stem)) for place, path in enumerate(ranked)]
+
+
+def portions(workspace: Workspace, settings: Settings, verdict: Verdict, scored: list[Scored]) -> Iterator[Portion]:
+    """The portions in order; what was saved for them counts as saved by this process."""
+    lots = [scored[start : start + PORTION_TURNS] for start in range(0, len(scored), PORTION_TURNS)]
+    given = (workspace, settings, verdict, len(scored))
+    processes = min(len(lots), os.cpu_count() or 1)
+    if len(scored) < FEW or processes < 2:
+        found: Iterator[Portion] = map(PortionWriter(*given).write, lots)
+    else:
+        found = spread(_write_apart, lots, processes, _prepare, given)
+    for portion in found:
+        workspace.saves.take(portion.saved)
+        yield portion
+
+
+_WRITER: list[PortionWriter] = []
+
+
+def _prepare(workspace: Workspace, settings: Settings, verdict: Verdict, turns: int) -> None:
+    gc.set_threshold(OBJECTS)
+    _WRITER[:] = [PortionWriter(workspace, settings, verdict, turns)]
+
+
+def _write_apart(scored: list[Scored]) -> Portion:
+    return _WRITER[0].write(scored)
+
+
+def _rank(path: Path) -> float:
+    """The place of a score file by its score alone; one that cannot be read is told when its turn comes."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        told = orjson.loads(path.read_bytes())
+        return -float(told["score"]) if told.get("parsed") else math.inf
+    return math.inf
