@@ -57,13 +57,12 @@ def _dotenv(file: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values
 
-    hint = "save it as UTF-8"
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise SettingsError("cannot read the environment file", where=file.absolute(), value="it is UTF-16", hint=hint)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        what = f"it is not UTF-8, at byte {error.start}"
-        raise SettingsError("cannot read the environment file", where=file.absolute(), value=what, hint=hint) from None
+        utf_16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        value = "it is UTF-16" if utf_16 else f"it is not UTF-8, at byte {error.start}"
+        what, where = "cannot read the environment file", file.absolute()
+        raise SettingsError(what, where=where, value=value, hint="save it as UTF-8") from None
     read = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in read.items() if value}

@@ -86,14 +86,6 @@ class Settings(FrozenSection):
         return self.model_copy(update=changed)
 
     @property
-    def king_model(self) -> str:
-        return self.writers("king")[0]
-
-    @property
-    def challenger_model(self) -> str:
-        return self.writers("challenger")[0]
-
-    @property
     def most_candidates(self) -> int:
         return max(len(self.writers("king")), len(self.writers("challenger")))
 

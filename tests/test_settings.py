@@ -77,7 +77,7 @@ def settings_of(folder: Path, text: str, **flags: object) -> Settings:
 def test_without_a_file_every_key_has_its_default(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings.sample.n == 2000
-    assert settings.generate.model == settings.king_model == settings.challenger_model == "moonshotai/Kimi-K2.6-TEE"
+    assert settings.writers("king") == settings.writers("challenger") == ["moonshotai/Kimi-K2.6-TEE"]
     assert settings.duel.win_margin == 2.0
     assert (settings.report.final_min, settings.report.defeat_min) == (80, 66)
 

@@ -89,7 +89,7 @@ def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | No
 
 
 def _second_question(item: str, answer: Answer, settings: Settings) -> Request:
-    return writer_request(settings, "noise", item, settings.king_model, answer.messages, occurrence=SECOND)
+    return writer_request(settings, "noise", item, settings.writers("king")[0], answer.messages, occurrence=SECOND)
 
 
 def is_second(plan: str) -> bool:

@@ -183,7 +183,7 @@ class Phrasing:
         request = Request(
             stage="scale",
             item=row.id,
-            model=self.settings.king_model,
+            model=self.settings.writers("king")[0],
             messages=[{"role": "user", "content": prompts.load(prompt).render(**told)}],
             max_tokens=generate.max_tokens,
             temperature=1.0,  # the same wish in other words is what is asked for

@@ -180,7 +180,7 @@ class RewrittenTurn:
         shown = history if self.commit is None else candidates.informed(history, self.commit, mark)
         messages = [*shown, Message(role="assistant", content=own), Message(role="user", content=asked)]
         # A round that starts from the same text and reasons asks the same; it gets a reply of its own.
-        model, number = settings.challenger_model, self.refine.round
+        model, number = settings.writers("challenger")[0], self.refine.round
         return candidates.writer_request(settings, "refine", self.item, model, messages, occurrence=number)
 
     def requests(self) -> list[calls.Request]:
@@ -198,11 +198,12 @@ class RewrittenTurn:
             return False
         made.refine, made.template_hash = self.refine, prompts.load("refine").hash
         # This round's rewrite, where one is there already, gives way.
-        earlier = (one for one in answer.rewrites() if one.made and one.made.refine)
-        same = next((one.id for one in earlier if one.made and one.made.refine and one.made.refine.round == number), "")
+        rounds = {one.made.refine.round: one.id for one in answer.rewrites() if one.made and one.made.refine}
         taken = [one.id.rpartition("-")[2] for one in answer.of_side("challenger")]
         free = 1 + max([1, *(int(name) for name in taken if name.isdigit())])
-        rewrite = Candidate(id=same or f"challenger-{free}", side="challenger", text=reply.text, made=made)
+        rewrite = Candidate(
+            id=rounds.get(number) or f"challenger-{free}", side="challenger", text=reply.text, made=made
+        )
         rewrite.audit = await stage.beside(stage.examiner.audit_rewrite, answer, rewrite)
         answer.put(rewrite)
         if reason := rewrites.refused(rewrites.Rewrite(number, rewrite, self.parent), answer, stage.settings):

@@ -120,7 +120,7 @@ def test_every_patch_is_a_diff_that_changes_no_test(pulls):
 def test_the_settings_of_an_offline_run_name_no_paid_model(tmp_path):
     (tmp_path / "chain.toml").write_text('[generate]\nmodel = "paid/model"\n[judge]\nmodels = ["paid/judge"]\n')
     chosen = settings.load(tmp_path, forced(), defaults())
-    named = [chosen.king_model, chosen.challenger_model, *chosen.judge.models]
+    named = [chosen.writers("king")[0], chosen.writers("challenger")[0], *chosen.judge.models]
     assert all(name.startswith("offline-stand-in/") for name in named)
     assert chosen.judge.thinking_models == []
     assert chosen.audit.decontaminate == []
