@@ -27,13 +27,11 @@ Found = TypeVar("Found")
 class AskingStage(Stage):
     """A stage that saves what models answer. A subclass says which jobs are open; the run around them is one."""
 
-    NAME: ClassVar[str]
-    """In the ledger, and in report/dropped.jsonl."""
+    NAME: ClassVar[str]  # in the ledger, and in report/dropped.jsonl
     COMMAND: ClassVar[str]
     LOCK: ClassVar[str] = "answer"
     ROLE: ClassVar[Asked] = "writer"
-    planned: bool = False
-    """Nothing is asked, and nothing written."""
+    planned: bool = False  # nothing is asked, and nothing written
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def open_turns(self) -> Iterator[calls.Job]:

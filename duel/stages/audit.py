@@ -35,11 +35,9 @@ from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 AUDITOR = "auditor"
-MAX_TOKENS = 4096
-"""Budget of one reply: a turn makes few claims, but a model that thinks first needs room for it."""
+MAX_TOKENS = 4096  # budget of one reply: a turn makes few claims, but a model that thinks first needs room for it
 REMINDER = "Answer with the JSON object alone."
-SLACK_TOKENS = 256
-"""Fence lines and role markers around what is counted."""
+SLACK_TOKENS = 256  # fence lines and role markers around what is counted
 
 
 def run(

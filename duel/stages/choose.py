@@ -42,8 +42,7 @@ def judged_by_choosers(settings: Settings) -> Settings:
 @dataclass
 class Choosing(asking.AskingStage):
     NAME, COMMAND, ROLE = NAME, NAME, "judge"
-    failed: set[str] = field(default_factory=set)
-    """The file stems of turns for which a duel brought no score."""
+    failed: set[str] = field(default_factory=set)  # the file stems of turns for which a duel brought no score
 
     def __post_init__(self) -> None:
         self.judges, self.settings = self.settings.judge.models, judged_by_choosers(self.settings)

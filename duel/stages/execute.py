@@ -89,10 +89,8 @@ class Work(Stage):
     """Answers whose candidates are executed; None: all. The others are counted as they are."""
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0
-    evidence: int = 0
-    """Turns of which the chosen candidates of both sides ran."""
-    alike: int = 0
-    """Turns of which both sides did the same: a draw in correctness by rule."""
+    evidence: int = 0  # turns of which the chosen candidates of both sides ran
+    alike: int = 0  # turns of which both sides did the same: a draw in correctness by rule
 
     def tasks(self) -> Iterator[Task]:
         """What is to be executed, ordered by checkout; one answer in memory at a time."""

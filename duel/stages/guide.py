@@ -43,10 +43,8 @@ from duel.stages.opening import opened
 from duel.stages.verify import attempt_of
 from duel.synchronous import synchronous
 
-RUNS_AT_A_TIME = 32
-"""Sandboxed states that are open at a time; each waits for models most of the time."""
-TEST_SECONDS = 600.0
-"""What an issue's own tests may take, as OpenRewardEnv gives them."""
+RUNS_AT_A_TIME = 32  # sandboxed states that are open at a time; each waits for models most of the time
+TEST_SECONDS = 600.0  # what an issue's own tests may take, as OpenRewardEnv gives them
 TYPICAL_TURN, TYPICAL_OUTPUT = "x" * 850, "x" * 2000
 """What a plan assumes of an action and of its output (the means of 1,250 real turns)."""
 
@@ -57,8 +55,7 @@ class Guiding(asking.AskingStage):
 
     NAME, COMMAND, LOCK, ROLE = "guide", "duel guide", "guided", "guide"
     round: int = 1
-    drawn: int = 0
-    """Tasks that are drawn, whatever becomes of them."""
+    drawn: int = 0  # tasks that are drawn, whatever becomes of them
     executor: Executor = field(init=False)
     verifier: Verifier | None = None
     states: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RUNS_AT_A_TIME))
@@ -107,8 +104,7 @@ class Guiding(asking.AskingStage):
             raise UserError("there are no tasks", where=workspace.root / "commit", hint=hint)
         if not settings.overseer_model:
             raise SettingsError("no model oversees", where="[guide] overseer_model", hint="every judge is a function")
-        made: dict[str, tuple[int, bool]] = {}
-        """By task: the newest round, and whether it is of this agent and series."""
+        made: dict[str, tuple[int, bool]] = {}  # by task: the newest round, and whether it is of this agent and series
         for _, known in workspace.guided(self.redone):
             same = all(getattr(known, name) == value for name, value in self.made.items())
             made[known.task] = (known.round, same)

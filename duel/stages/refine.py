@@ -58,8 +58,7 @@ class Rewriting(asking.AskingStage):
     NAME, COMMAND = "refine", "duel refine"
     examiner: Examiner = field(init=False)
     form: candidates.FormKept = field(default_factory=candidates.FormKept)
-    to_execute: list[Path] = field(default_factory=list)
-    """Answers with a new rewrite of a turn that was executed."""
+    to_execute: list[Path] = field(default_factory=list)  # answers with a new rewrite of a turn that was executed
 
     @asynccontextmanager
     async def at_work(self, offline: bool) -> AsyncIterator[None]:
@@ -152,11 +151,9 @@ class RewrittenTurn:
     commit: Commit | None
     refine: Refinement
     parent: Candidate
-    votes: list[Vote]
-    """What the coaches said of the parent."""
+    votes: list[Vote]  # what the coaches said of the parent
     mark: str
-    place: int
-    """Among the turns that wait."""
+    place: int  # among the turns that wait
     question: candidates.Question = field(init=False)
 
     def __post_init__(self) -> None:

@@ -43,8 +43,7 @@ from duel.stages.estimate import Expected
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-Wanted = tuple[Iterable[calls.Job], str, Panel]
-"""The jobs of a contest, their name in the ledger, and who judges."""
+Wanted = tuple[Iterable[calls.Job], str, Panel]  # the jobs of a contest, their name in the ledger, and who judges
 
 
 @asking.in_rounds

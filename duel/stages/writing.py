@@ -24,8 +24,7 @@ class WritingStage(AskingStage):
     """A stage that writes the candidates of one side, after which it is named; its replies must be well-formed."""
 
     SIDE: ClassVar[Side]
-    BEFORE: ClassVar[tuple[str, ...]] = ()
-    """The stages whose work this one leaves as it is."""
+    BEFORE: ClassVar[tuple[str, ...]] = ()  # the stages whose work this one leaves as it is
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
     """How each model keeps the form."""
 
@@ -89,8 +88,7 @@ class OpenTurn:
     commit: Commit | None = None
     questions: dict[str, candidates.Question] = field(default_factory=dict)
     """By the id of the candidate that each is to bring."""
-    keep: Collection[str] = ()
-    """The candidates that stay."""
+    keep: Collection[str] = ()  # the candidates that stay
 
     def requests(self) -> list[calls.Request]:
         return [question.request for question in self.questions.values()]
