@@ -105,17 +105,17 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
 def _add_reply(
     result: Session, message: dict[str, Any], number: int, calls: list[AgentCall], dialect: str
 ) -> list[AgentCall]:
-    content = parts(message["content"])[0]
-    if result.acts_in_text:
-        reply = text_actions.reply_in(dialect, content, number)
-    else:
+    content, thinking = parts(message["content"])[0], ""
+    if dialect != "bash_block":
         content, thinking = text_actions.without_thinking(content)
-        reply = AgentReply(content.strip(), calls, thinking)
-        if any(call.obstacle == BAD_ARGUMENTS for call in calls):
-            result.entries.append(Lost("a call whose arguments cannot be read"))
+    spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
+    found = spoken.find(content, number) if result.acts_in_text else AgentReply(content.strip(), calls)
+    reply = found or AgentReply(content.strip())
+    if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
+        result.entries.append(Lost("a call whose arguments cannot be read"))
     thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
     told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
-    reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or reply.thinking
+    reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or thinking
     last = result.last
     if not isinstance(last, AgentReply) or last.results or dialect == "bash_block":
         result.entries.append(reply)

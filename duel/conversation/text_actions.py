@@ -43,13 +43,6 @@ def spoken(replies: Iterable[str]) -> str:
     return best if counts[best] else ""
 
 
-def reply_in(name: str, content: str, number: int) -> AgentReply:
-    rest, thinking = without_thinking(content) if name != "bash_block" else (content, "")
-    reply = DIALECTS.get(name, NO_DIALECT).find(rest, number) or AgentReply(rest.strip())
-    reply.thinking = thinking
-    return reply
-
-
 def without_thinking(content: str) -> tuple[str, str]:
     """(the text behind a `<think>` block in front, what stands in the block)."""
     found = _THINKING.match(content)
