@@ -19,7 +19,7 @@ import numpy as np
 
 from duel.judging import agreement, statistics
 from duel.judging.bounds import Units, bound
-from duel.judging.evidence import FIGURES, Evidence
+from duel.judging.gate import FIGURES, Evidence
 from duel.judging.scoring import MISSING, Columns, Floats, VoteTable, correlation, mean
 from duel.judging.statistics import Clusters, finite
 from duel.judging.verdict_figures import panel_tables

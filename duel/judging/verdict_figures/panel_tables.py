@@ -14,7 +14,7 @@ import numpy as np
 
 from duel.judging import agreement
 from duel.judging.bounds import length_difference
-from duel.judging.evidence import FIGURES, Evidence
+from duel.judging.gate import FIGURES, Evidence
 from duel.judging.scoring import TOKENS, Columns, Floats, VoteTable, correlation, mean
 from duel.judging.statistics import finite
 from duel.records import (
