@@ -10,8 +10,8 @@ from typing import Any
 from duel.judging import bounds, looks
 from duel.judging.bounds import Bounds, Units
 from duel.judging.rubric import short_hash
-from duel.judging.scoring import Columns, Floats, VoteTable
-from duel.judging.statistics import finite
+from duel.judging.scoring import Columns, VoteTable
+from duel.judging.statistics import Floats, finite
 from duel.records import Gate, Verdict, WinMargin
 from duel.records.decision import Decision
 from duel.registry import Registry
