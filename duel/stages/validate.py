@@ -42,7 +42,7 @@ from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 if TYPE_CHECKING:
-    from duel.judging.evidence import Case
+    from duel.judging.gate import Case
 
 
 @asking.in_rounds
