@@ -32,7 +32,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from duel.judging import gate, looks
-from duel.judging.evidence import Case, Evidence
+from duel.judging.gate import Case, Evidence
 from duel.judging.scoring import MISSING, Columns, VoteTable
 from duel.records import DIMENSIONS
 from duel.settings import Settings

@@ -43,7 +43,7 @@ def fill(folder: Path, turns: int) -> None:
     from bench.false_accepts import World, duel
     from duel.bookkeeping import Stage
     from duel.judging import held_case
-    from duel.judging.evidence import Case
+    from duel.judging.gate import Case
     from duel.judging.panel import Panel
 
     for number in range(turns):

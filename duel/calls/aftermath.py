@@ -125,10 +125,8 @@ class Aftermath:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
         line, route, refused = call.line, self.client.route, failure.meaning is Meaning.REFUSED
         if failure is GONE:
-            if line.lane.gone:
-                self._take_down(call, line.last_failure)
-            if line.down is not None:
-                return await self.meet_down(call)
+            if line.lane.gone or line.down is not None:
+                return await self.meet_down(call, line.last_failure)
             if self.client.choose(call, line) is not line:
                 return 0.0
             raise ItemError("model-out", f"{line.model} is out: {line.last_failure.told}", where=call.request.item)
@@ -140,10 +138,8 @@ class Aftermath:
         # An endpoint that asks to wait for longer than a run does has nothing left for today.
         if refused and (failure.retry_after_s or 0.0) > max(route.outage_s, route.max_429_wait_s):
             failure, refused = replace(failure, meaning=Meaning.RUN, spent=True), False
-        if self._is_for_good(call, failure):
-            self._take_down(call, failure)
-        if line.down is not None:
-            return await self.meet_down(call)
+        if line.down is not None or self._is_for_good(call, failure):
+            return await self.meet_down(call, failure)
         passing = failure.meaning not in (Meaning.ITEM, Meaning.RUN)
         count = call.charge(failure) if passing else 0
         most = route.max_429_retries if refused else route.retry_max * (3 if failure.kind == HUNG else 1)
@@ -151,8 +147,7 @@ class Aftermath:
             line.lane.given_up += 1
             if line.lane.given_up < (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
                 raise ItemError(failure.kind, failure.words, where=call.request.item)
-            self._take_down(call, failure)
-            return await self.meet_down(call)
+            return await self.meet_down(call, failure)
         if line.lane.out:
             return 0.0
         # As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try.
@@ -177,17 +172,17 @@ class Aftermath:
             if line.cut_for_good >= FAILED_IN_A_ROW and not line.complete and line.down is None:
                 self._take_down(call, THOUGHT_ALONE)
 
-    async def meet_down(self, call: Call) -> float:
-        """A call to a model that is down goes elsewhere, or now and then tries it; else it fails."""
+    async def meet_down(self, call: Call, why: Failure) -> float:
+        """The model is down, or is given up now: a call goes elsewhere, or now and then tries it; else it fails."""
+        down = self._take_down(call, why)
         line, now = call.line, asyncio.get_running_loop().time()
-        assert line.down is not None
         if self.client.choose(call, line).down is None:
             return 0.0
         if now >= line.probe_at:
             line.probe_at = now + PROBE_AGAIN_S
             line.lane.revive()
             return 0.0
-        error = await asyncio.shield(line.down)
+        error = await asyncio.shield(down)
         if self._models_left < self.client.route.needed:
             raise error
         raise ItemError("model-down", f"{line.model}: {error.value}", where=call.request.item)
@@ -212,9 +207,7 @@ class Aftermath:
 
     def _is_down(self, model: str) -> bool:
         route, lines = self.client.route, self.client.lines
-        keys = [(True, model)]
-        if route.fallback is not None:
-            keys.append((False, route.model_map.get(model, model)))
+        keys = [(True, model)] + [(False, route.model_map.get(model, model))] * (route.fallback is not None)
         return all(key in lines and lines[key].down is not None for key in keys)
 
     def _is_for_good(self, call: Call, failure: Failure) -> bool:
@@ -230,22 +223,22 @@ class Aftermath:
         most = SPENT_AMONG_GOOD if failure.spent else REFUSED_AMONG_GOOD
         return not line.lane.answered_calls or failure.kind in _ALWAYS or line.lane.given_up + 1 >= most
 
-    def _take_down(self, call: Call, failure: Failure) -> None:
+    def _take_down(self, call: Call, failure: Failure) -> asyncio.Task[DuelError]:
         line = call.line
         if line.down is not None:
-            return
+            return line.down
 
         async def explain() -> DuelError:
             listed = await self.client.transport.models(line.provider) if failure.no_model else []
             return down_error(failure, line.provider, line.model, listed)
 
-        line.down_at = asyncio.get_running_loop().time()
+        line.down, line.down_at = asyncio.create_task(explain()), asyncio.get_running_loop().time()
         line.probe_at = line.down_at + PROBE_AGAIN_S
-        line.down = asyncio.create_task(explain())
         line.lane.out = True
         line.lane.send_away(for_good=True)
         if self._is_down(call.request.model):
             self.client.summary.down[line.model] = failure.told
+        return line.down
 
     def _adapts(self, call: Call, failure: Failure) -> bool:
         """True if the model was asked in a way that it refuses and that can be changed."""

@@ -186,7 +186,7 @@ class Client:
         call.line = self.choose(call, None)
         while True:
             if call.line.down is not None:
-                await self.aftermath.meet_down(call)
+                await self.aftermath.meet_down(call, call.line.last_failure)
             outcome = await self._try(call)
             if isinstance(outcome, Completion):
                 return outcome

@@ -95,34 +95,40 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
     With `offline_url` the stand-in answers and neither the environment nor a key is looked at. Raises SettingsError
     where there is no base URL or no key.
     """
-    endpoint, judge = settings.endpoint, settings.judge if role == "judge" else None
+    endpoint, judge, guide = settings.endpoint, settings.judge if role == "judge" else None, settings.guide
 
     def chosen(key: str, own: str = "") -> float:
         """`[judge]` where it names the key itself, else `[endpoint]`."""
         override = getattr(judge, own or key) if judge else None
         return float(getattr(endpoint, key) if override is None else override)
 
+    def named(url_name: str, key_name: str) -> Provider:
+        address = environment(url_name, workspace.root) or ADDRESSES.get((url_name, key_name), "")
+        if not address:
+            hint = f"put {url_name}=https://… into .env in the workspace, or try --offline"
+            raise SettingsError("no endpoint to call", where=url_name, hint=hint)
+        url = base_url(address, url_name)
+        return Provider(url, _key(key_name, url, workspace), endpoint.extra_headers)
+
+    second, fallback, elsewhere = None, (judge and judge.fallback) or endpoint.fallback, {}
     if offline_url:
-        provider, fallback = Provider(base_url(offline_url, "--offline"), "offline", offline=True), None
+        provider = Provider(base_url(offline_url, "--offline"), "offline", offline=True)
     else:
-        url_name = (judge and judge.base_url_env) or endpoint.base_url_env
         key_name = endpoint.api_key_env if judge is None or judge.api_key_env is None else judge.api_key_env
-        provider = _provider(url_name, key_name, settings, workspace)
-        fallback = (judge and judge.fallback) or endpoint.fallback
-    second = None
-    if fallback is not None and fallback.enabled:
-        address = base_url(fallback.base_url, "fallback.base_url")
-        key = _key(fallback.api_key_env or endpoint.api_key_env, address, workspace)
-        second = Provider(address, key, endpoint.extra_headers)
-    limits, guide = judge.rate_limits if judge else {}, settings.guide
-    own = role == "guide" and guide.agent_base_url_env and not offline_url
+        provider = named((judge and judge.base_url_env) or endpoint.base_url_env, key_name)
+        if fallback is not None and fallback.enabled:
+            address = base_url(fallback.base_url, "fallback.base_url")
+            key = _key(fallback.api_key_env or endpoint.api_key_env, address, workspace)
+            second = Provider(address, key, endpoint.extra_headers)
+        if role == "guide" and guide.agent_base_url_env:
+            elsewhere = {settings.agent_model: named(guide.agent_base_url_env, guide.agent_api_key_env)}
+    limits = judge.rate_limits if judge else {}
     both = [*dict.fromkeys((settings.agent_model, settings.overseer_model))] if role == "guide" else []
-    agent = _provider(guide.agent_base_url_env, guide.agent_api_key_env, settings, workspace) if own else provider
     return Route(
         provider=provider,
-        elsewhere={settings.agent_model: agent} if own else {},
+        elsewhere=elsewhere,
         fallback=second,
-        model_map=fallback.model_map if fallback else {},
+        model_map=fallback.model_map if second and fallback else {},
         concurrency=endpoint.concurrency,
         default_limit=Limit(judge.max_concurrency_per_model, judge.min_interval_s_per_model) if judge else Limit(),
         limits={model: Limit(limit.max_concurrency, limit.min_interval_s) for model, limit in limits.items()},
@@ -139,15 +145,6 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
         needed=settings.quorum if judge else max(1, len(both)),
         max_tokens_cap=settings.generate.max_model_len,
     )
-
-
-def _provider(url_name: str, key_name: str, settings: Settings, workspace: Workspace) -> Provider:
-    address = environment(url_name, workspace.root) or ADDRESSES.get((url_name, key_name), "")
-    if not address:
-        hint = f"put {url_name}=https://… into .env in the workspace, or try --offline"
-        raise SettingsError("no endpoint to call", where=url_name, hint=hint)
-    url = base_url(address, url_name)
-    return Provider(url, _key(key_name, url, workspace), settings.endpoint.extra_headers)
 
 
 def _key(name: str, url: str, workspace: Workspace) -> str:

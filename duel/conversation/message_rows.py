@@ -64,11 +64,29 @@ def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") 
         result.refusal, result.detail = "unknown-role", f"a message has the role {unknown[:40]!r}"
     if any(not isinstance(message["content"], str | list) for message in messages):
         result.refusal, result.detail = "content-not-text", "a message holds something else than text"
-    calls = [calls_of(m, f"call_{n}_") if m["role"] == "assistant" else [] for n, m in enumerate(messages)]
-    result.acts_in_text = bool(dialect) or not any(calls)
+    replied = {n: message for n, message in enumerate(messages) if message["role"] == "assistant"}
+    calls = {n: calls_of(message, f"call_{n}_") for n, message in replied.items()}
+    result.acts_in_text = bool(dialect) or not any(calls.values())
     if result.acts_in_text and not dialect:
-        dialect = text_actions.spoken(parts(m["content"])[0] for m in messages if m["role"] == "assistant")
-    _add_messages(result, messages, calls, dialect)
+        dialect = text_actions.spoken(parts(message["content"])[0] for message in replied.values())
+    spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
+    asked: list[AgentCall] = []  # the calls of the reply before, which the next messages may answer
+    for number, message in enumerate(messages):
+        if message["role"] == "system":
+            told = result.system, parts(message["content"])[0]
+            result.system = "\n\n".join(dict.fromkeys(filter(None, told)))
+            result.tools = result.tools or _tools(message.get("functions"))
+        elif message["role"] == "assistant":
+            asked = _add_reply(result, message, number, calls[number], dialect)
+        elif message["role"] == "exit":  # mini-swe-agent 2 closes its list with one
+            result.exit_status = text(table(message.get("extra")), "exit_status") or result.exit_status
+        elif message["role"] in ("user", "tool"):
+            # Of several results in a row each is one call's; one alone may hold those of all.
+            neighbors = *messages[max(number - 1, 0) : number], *messages[number + 1 : number + 2]
+            alone = not any(other["role"] == "tool" for other in neighbors)
+            _add_answer(result, message, asked, spoken, alone)
+    if spoken.settle:
+        spoken.settle(result.calls)
     # Where the log's actions are bash fences, prompt and replies already speak the project's protocol.
     result.keeps_protocol = dialect == "bash_block" and any(reply.verbatim for reply in result.replies)
     if result.acts_in_text and not result.keeps_protocol and result.system:
@@ -84,40 +102,20 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
     return result.tally()
 
 
-def _add_messages(result: Session, messages: list[dict[str, Any]], calls: list[list[AgentCall]], dialect: str) -> None:
-    spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
-    asked: list[AgentCall] = []  # the calls of the reply before, which the next messages may answer
-    for number, message in enumerate(messages):
-        content, images = parts(message["content"])
-        if message["role"] == "system":
-            result.system = "\n\n".join(dict.fromkeys(filter(None, (result.system, content))))
-            result.tools = result.tools or _tools(message.get("functions"))
-        elif message["role"] == "assistant":
-            asked = _add_reply(result, message, content, number, calls[number], dialect)
-        elif message["role"] == "exit":  # mini-swe-agent 2 closes its list with one
-            result.exit_status = text(table(message.get("extra")), "exit_status") or result.exit_status
-        elif message["role"] in ("user", "tool"):
-            # Of several results in a row each is one call's; one alone may hold those of all.
-            neighbors = *messages[max(number - 1, 0) : number], *messages[number + 1 : number + 2]
-            alone = not any(other["role"] == "tool" for other in neighbors)
-            _add_answer(result, message, content, images, asked, spoken.results, alone)
-    if spoken.settle:
-        spoken.settle(result.calls)
-
-
 def _add_reply(
-    result: Session, message: dict[str, Any], content: str, number: int, calls: list[AgentCall], dialect: str
+    result: Session, message: dict[str, Any], number: int, calls: list[AgentCall], dialect: str
 ) -> list[AgentCall]:
-    if result.acts_in_text:
-        reply = text_actions.reply_in(dialect, content, number)
-    else:
+    content, thinking = parts(message["content"])[0], ""
+    if dialect != "bash_block":
         content, thinking = text_actions.without_thinking(content)
-        reply = AgentReply(content.strip(), calls, thinking)
-        if any(call.obstacle == BAD_ARGUMENTS for call in calls):
-            result.entries.append(Lost("a call whose arguments cannot be read"))
+    spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
+    found = spoken.find(content, number) if result.acts_in_text else AgentReply(content.strip(), calls)
+    reply = found or AgentReply(content.strip())
+    if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
+        result.entries.append(Lost("a call whose arguments cannot be read"))
     thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
     told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
-    reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or reply.thinking
+    reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or thinking
     last = result.last
     if not isinstance(last, AgentReply) or last.results or dialect == "bash_block":
         result.entries.append(reply)
@@ -130,31 +128,27 @@ def _add_reply(
 
 
 def _add_answer(
-    result: Session,
-    message: dict[str, Any],
-    content: str,
-    images: int,
-    asked: list[AgentCall],
-    results: text_actions.Results | None,
-    alone: bool,
+    result: Session, message: dict[str, Any], asked: list[AgentCall], spoken: text_actions.TextDialect, alone: bool
 ) -> None:
+    content, images = parts(message["content"])
     waiting = [call for call in asked if call.result is None]
-    blocks = [part for part in tables(message.get("content")) if part.get("type") == "tool_result"]
+    blocks = [part for part in tables(message["content"]) if part.get("type") == "tool_result"]
     identity = text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), "")
     acts = result.acts_in_text and waiting and isinstance(result.last, AgentReply)
     failed = message.get("is_error") is True or bool(_FAILED.search(content))
-    answers: list[tuple[AgentCall | None, str, int, bool]]
+    answers: Iterable[tuple[AgentCall | None, str, int, bool]]
     if blocks:
-        answers = [
+        # One by one: several results may name the same id.
+        answers = (
             (waiting_for(asked, text(part, "tool_use_id")), *parts(part.get("content")), part.get("is_error") is True)
             for part in blocks
-        ]
+        )
     elif message["role"] == "user" and not acts:
         result.entries.append(Said(content, images))
         return
-    elif results or (len(waiting) > 1 and not identity and alone):
-        split = split_result(content, len(waiting))
-        shared = results(content) if results else [(one, bool(_FAILED.search(one))) for one in split]
+    elif spoken.results or (len(waiting) > 1 and not identity and alone):
+        split = [] if spoken.results else split_result(content, len(waiting))
+        shared = spoken.results(content) if spoken.results else [(one, bool(_FAILED.search(one))) for one in split]
         if len(shared) != len(waiting):
             result.entries.append(Lost("results of parallel calls that cannot be told apart"))
             return

@@ -12,7 +12,8 @@ from duel.conversation.native_calls import python_calls
 from duel.conversation.values import joined, loaded, table, tables, text
 
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
-_ACTION = re.compile(
+# Text that some agent's harness would have run, and that may therefore never be taken for a thought.
+LOOKS_LIKE_ACTION = re.compile(
     r"</?(?:execute\w*|solution|tool_call|function_calls?|invoke|action)\b|<function=|<\|(?:python_tag|tool_call\w*)\|>"
     r"|^\s*(?:Action|Act|Action Input|Command): ?\S|^```(?:bash|sh|shell|sql|tool_code|mswea_bash_command)\s*$"
     r"|\A\s*\[?\{\s*\"(?:name|commands|keystrokes|action|tool|function|tool_calls)\""
@@ -21,14 +22,11 @@ _ACTION = re.compile(
 )
 
 
-Results: TypeAlias = Callable[[str], list[tuple[str, bool]]]
-
-
 class TextDialect(NamedTuple):
     find: Callable[[str, int], AgentReply | None]
     """The reply with its calls taken out of the text; None where the text holds no action of the dialect. The number
     makes ids of calls unique."""
-    results: Results | None = None
+    results: Callable[[str], list[tuple[str, bool]]] | None = None
     """What an answer to its calls says, one (text, is_error) a call; None where an answer is one result."""
     settle: Callable[[list[AgentCall]], None] | None = None
     """Marks what only the calls of a whole session tell."""
@@ -45,22 +43,10 @@ def spoken(replies: Iterable[str]) -> str:
     return best if counts[best] else ""
 
 
-def reply_in(name: str, content: str, number: int) -> AgentReply:
-    rest, thinking = without_thinking(content) if name != "bash_block" else (content, "")
-    reply = DIALECTS.get(name, NO_DIALECT).find(rest, number) or AgentReply(rest.strip())
-    reply.thinking = thinking
-    return reply
-
-
 def without_thinking(content: str) -> tuple[str, str]:
     """(the text behind a `<think>` block in front, what stands in the block)."""
     found = _THINKING.match(content)
     return (content[found.end() :], found[1].strip()) if found else (content, "")
-
-
-def looks_like_action(prose: str) -> bool:
-    """True for text that some agent's harness would have run, and that may therefore never be taken for a thought."""
-    return bool(_ACTION.search(prose))
 
 
 def _bash_block(content: str, number: int) -> AgentReply | None:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -96,9 +97,14 @@ class Sources:
         folder = self.cache / "bundled" / f"{flat}.git"
         if not folder.is_dir():
             part = folder.with_suffix(f".{os.getpid()}")
+            remove(part)
             part.mkdir(parents=True)
-            self._git("clone", "--quiet", "--bare", "--template=", str(bundle), ".", at=part)
-            part.rename(folder)
+            done = self._git("clone", "--quiet", "--bare", "--template=", str(bundle), ".", at=part)
+            if done.returncode:
+                raise ExecutionError("no-repository", printable(done.stderr.strip(), 300), where=bundle)
+            with suppress(OSError):  # another process was faster
+                part.rename(folder)
+            remove(part)
         return Origin(folder)
 
     def _check_out(self, origin: Origin, start: Start, folder: Path) -> None:

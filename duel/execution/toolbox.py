@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from duel.errors import UserError
@@ -38,16 +39,8 @@ def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
 
     Raises UserError where a tool is missing without which no history can be replayed.
     """
-    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, *_UNSEEN)}
-    missing = [name for name in NEEDED if not found[name]]
-    if missing:
-        raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))
-    programs = {name: _in_usr(os.path.realpath(path)) for name, path in found.items() if path}
-    binaries = sorted({*programs.values(), *(str(p) for p in [Path("/usr/lib/git-core/git")] if p.exists())})
-    words = ["ldd", *binaries]
-    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout  # noqa: S603 - this machine's own
-    libraries = sorted({_in_usr(library) for library in _LIBRARY.findall(listed)})
-    for source in map(Path, [*binaries, *libraries, *_DATA]):
+    programs, files = contents(more)
+    for source in files:
         target = folder / str(source)[1:]
         if source.exists() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +57,21 @@ def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
     for name, text in _ETC.items():
         (folder / "etc" / name).write_text(text)
     return folder
+
+
+@cache
+def contents(more: tuple[str, ...] = ()) -> tuple[dict[str, str], list[Path]]:
+    """The path of each tool, and all files that they need: `ldd` takes a quarter of a second, once a process."""
+    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, *_UNSEEN)}
+    missing = [name for name in NEEDED if not found[name]]
+    if missing:
+        raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))
+    programs = {name: _in_usr(os.path.realpath(path)) for name, path in found.items() if path}
+    binaries = sorted({*programs.values(), *(str(p) for p in [Path("/usr/lib/git-core/git")] if p.exists())})
+    words = ["ldd", *binaries]
+    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout  # noqa: S603 - this machine's own
+    libraries = sorted({_in_usr(library) for library in _LIBRARY.findall(listed)})
+    return programs, [Path(path) for path in (*binaries, *libraries, *_DATA)]
 
 
 def _in_usr(path: str) -> str:

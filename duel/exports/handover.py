@@ -37,7 +37,10 @@ class Handover:
     def through(self, name: str, examples: list[Example], step: Step) -> list[Example]:
         kept, dropped = list[Example](), list[Dropped]()
         for one in step(examples):
-            dropped.append(one) if isinstance(one, Dropped) else kept.append(one)
+            if isinstance(one, Dropped):
+                dropped.append(one)
+            else:
+                kept.append(one)
         self.record(name, len(examples), len(kept), dropped)
         return kept
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duel.judging import statistics
-from duel.judging.scoring import Columns, Flags, Floats, VoteTable
-from duel.judging.statistics import Clusters, finite
+from duel.judging.scoring import Columns, Flags, VoteTable
+from duel.judging.statistics import Clusters, Floats, finite
 from duel.records import DIMENSIONS, Bound
 from duel.settings import Settings
 

@@ -18,7 +18,7 @@ import orjson
 
 from duel.file_sums import Snapshot
 from duel.judging import looks
-from duel.judging.evidence import Case
+from duel.judging.gate import Case
 from duel.judging.rubric import short_hash
 from duel.judging.scoring import ARRAYS, NUMBERS, Columns, objects
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel.judging import gate, rubric
-from duel.judging.evidence import Case
+from duel.judging.gate import Case
 from duel.judging.panel import PairJudge, cast_vote
 from duel.judging.scoring import Columns, settle
 from duel.records import Answer, Message, Score, Verdict

@@ -279,7 +279,7 @@ def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]
     """
     import numpy as np
 
-    from duel.judging.agreement import effective_votes, mean_correlation, pair_correlations
+    from duel.judging.statistics import effective_votes, mean_correlation, pair_correlations
 
     judges = list(dict.fromkeys(judge for judge, _ in said))
     means = []

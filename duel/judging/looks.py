@@ -18,7 +18,6 @@ planned: every look uses the whole level, and the figures above tell what that a
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -42,33 +41,24 @@ _SPAN = 8.0
 _GROWTH = 1.01
 
 
-def path(workspace: Workspace) -> Path:
-    return workspace.root / "score" / FILE
-
-
 def read(workspace: Workspace) -> list[dict[str, Any]]:
     """The looks taken in this workspace, oldest first. Raises UserError where the file is damaged."""
-    file = path(workspace)
+    file = workspace.root / "score" / FILE
     try:
-        kept = orjson.loads(file.read_bytes())
-        return [dict(look) for look in kept["looks"]]
+        return [dict(look) for look in orjson.loads(file.read_bytes())["looks"]]
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "the history of looks cannot be read",
-            where=file,
-            value=error,
-            hint="restore it, or delete it if you accept that earlier looks are forgotten",
-        ) from None
+        hint = "restore it, or delete it if you accept that earlier looks are forgotten"
+        raise UserError("the history of looks cannot be read", where=file, value=error, hint=hint) from None
 
 
 def save(workspace: Workspace, looks: Sequence[Mapping[str, Any]]) -> None:
     """Keep the history, if it has changed."""
-    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    file, option = workspace.root / "score" / FILE, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     data = orjson.dumps({"format": FORMAT, "looks": list(looks)}, option=option)
-    if not path(workspace).exists() or path(workspace).read_bytes() != data:
-        workspace.save(path(workspace), data)
+    if not file.exists() or file.read_bytes() != data:
+        workspace.save(file, data)
 
 
 def level(
@@ -161,19 +151,16 @@ def before(
 ) -> list[Mapping[str, Any]]:
     """The looks at `challenger` that came before the one at these votes by this statistic."""
     own = [look for look in looks if look["challenger"] == challenger]
-    return own[: next((place for place, look in enumerate(own) if _same(look, challenger, votes, tested)), len(own))]
+    same = (place for place, look in enumerate(own) if look["votes"] == votes and not other_statistic(look, tested))
+    return own[: next(same, len(own))]
 
 
 def joined(looks: Sequence[Mapping[str, Any]], look: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The history with `look` at its end, unless these votes were looked at before by the same statistic."""
-    tested = str(look.get("statistic", ""))
     kept = [dict(other) for other in looks]
-    known = any(_same(other, look["challenger"], look["votes"], tested) for other in kept)
+    earlier = before(kept, look["challenger"], look["votes"], str(look.get("statistic", "")))
+    known = len(earlier) < sum(other["challenger"] == look["challenger"] for other in kept)
     return kept if known else [*kept, dict(look)]
-
-
-def _same(look: Mapping[str, Any], challenger: str, votes: str, tested: str) -> bool:
-    return (look["challenger"], look["votes"]) == (challenger, votes) and not other_statistic(look, tested)
 
 
 def summary(looks: Sequence[Mapping[str, Any]], planned: int, challenger: str) -> Looks:

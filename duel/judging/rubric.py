@@ -94,9 +94,8 @@ def with_evidence(pair: JudgedPair, opponent: Observed | None, challenger: Obser
     return replace(pair, observed=(told(opponent), told(challenger)), same=same(opponent, challenger))
 
 
-def fair(opponent: Observed, challenger: Observed) -> bool:
+def fair(*sides: Observed) -> bool:
     """True if both sides can be shown: one ran at least, and the other too or by its own fault not."""
-    sides = (opponent, challenger)
     return any(one.ran for one in sides) and all(one.ran or one.reason in OWN_FAULT for one in sides)
 
 
@@ -105,14 +104,13 @@ def told(one: Observed) -> str:
     if not one.ran:
         return f"ran: no ({one.reason})"
     ended = f" (stopped: {one.ended_by})" if one.ended_by else ""
-    whole = "changed, with all earlier commands, because this one ends the task" if one.submits else "changed"
-    return "\n".join(
-        [
-            f"ran: yes\nexit code: {one.exit}{ended}",
-            f"printed:\n{cut(one.printed.removeprefix('Observation: ').rstrip(), PRINTED) or '(nothing)'}",
-            f"{whole}:\n{cut(one.changed.rstrip(), CHANGED) or '(nothing)'}",
-        ]
+    printed, changed = (
+        cut(one.printed.removeprefix("Observation: ").rstrip(), PRINTED),
+        cut(one.changed.rstrip(), CHANGED),
     )
+    whole = ", with all earlier commands, because this one ends the task" if one.submits else ""
+    head = f"ran: yes\nexit code: {one.exit}{ended}"
+    return f"{head}\nprinted:\n{printed or '(nothing)'}\nchanged{whole}:\n{changed or '(nothing)'}"
 
 
 def candidate_id(answer: Answer, side: Side) -> str:
@@ -175,12 +173,9 @@ def owed_votes(item: str, settings: Settings) -> list[Key]:
 
 def orders(item: str, settings: Settings) -> tuple[Order, ...]:
     """The orders in which a judge sees the two replies of `item`; "alternate" takes one by a hash of the item."""
-    if settings.judge.orders == "both":
-        return ("king_first", "challenger_first")
-    if settings.judge.orders == "king_first":
-        return ("king_first",)
+    both: tuple[Order, ...] = ("king_first", "challenger_first")
     odd = hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[0] & 1
-    return ("challenger_first",) if odd else ("king_first",)
+    return {"both": both, "king_first": both[:1]}.get(settings.judge.orders, both[odd : odd + 1])
 
 
 def asking(question: Request, attempt: int) -> Request:
@@ -198,18 +193,16 @@ def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes)
         if estimate_tokens(text) > window // REPLY_SHARE:
             texts[place] = fit([Message(role="assistant", content=text)], window // REPLY_SHARE)[0].content
     mark = _mark(pair, secret)
-    replies = list(zip(texts, pair.observed, strict=True))
     rendered = "\n".join(f"--- {message.role} {mark} ---\n{message.content}" for message in conversation)
     parts = [fence.fence("CONVERSATION", rendered, mark)]
+    replies = list(zip(texts, pair.observed, strict=True))
     for number, (reply, observed) in enumerate(replies if order == "king_first" else replies[::-1], start=1):
         parts.append(fence.fence(f"REPLY {number}", reply, mark))
         if pair.has_evidence:
             parts.append(fence.fence(f"OBSERVED {number}", visible(observed), mark))
     addition = f"\n{prompts.load('rubric_observed').render()}" if pair.has_evidence else ""
-    return [
-        {"role": "system", "content": prompts.load("rubric").render() + addition},
-        {"role": "user", "content": "\n\n".join(parts)},
-    ]
+    system = prompts.load("rubric").render() + addition
+    return [{"role": "system", "content": system}, {"role": "user", "content": "\n\n".join(parts)}]
 
 
 def _mark(pair: JudgedPair, secret: bytes) -> str:

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duel.judging import rubric, screen
+from duel.judging.statistics import Floats, mean
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Objects = NDArray[np.object_]
 
@@ -302,21 +302,3 @@ class VoteTable:
     def challenger_score(self) -> float:
         """Metric-first: per judge and metric the mean over turns, then over metrics, then over judges, x 100."""
         return float(100 * mean(self.by_judge_and_metric[:, self.keys].mean(1), axis=0))
-
-
-def mean(values: Floats, axis: int) -> Floats:
-    """The mean along `axis` over what is there, NaN where nothing is (and no warning)."""
-    there = np.isfinite(values)
-    count = there.sum(axis)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(there, values, 0.0).sum(axis) / count)
-
-
-def correlation(first: Floats, second: Floats) -> float:
-    """Pearson's correlation over the places where both are there; NaN under three of them or without spread."""
-    both = np.isfinite(first) & np.isfinite(second)
-    if both.sum() < 3:
-        return float("nan")
-    one, two = first[both] - first[both].mean(), second[both] - second[both].mean()
-    spread = float(np.sqrt((one @ one) * (two @ two)))
-    return float(one @ two) / spread if spread > 1e-12 else float("nan")

@@ -16,7 +16,7 @@ from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.records import Answer, Score
 
 if TYPE_CHECKING:
-    from duel.judging.evidence import Case
+    from duel.judging.gate import Case
     from duel.judging.panel import Panel
 
 
@@ -136,7 +136,7 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
 def case_of(panel: Panel, survey: Survey) -> Case:
     """Everything that the gate looks at, in columns. Raises UserError where nothing was judged."""
     from duel.judging import looks
-    from duel.judging.evidence import Case
+    from duel.judging.gate import Case
     from duel.judging.scoring import Columns
 
     stage, judges = panel.stage, panel.settings.judge.models

@@ -42,23 +42,21 @@ def scale(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def scores(tally: Tally, settings: Settings) -> Drawing | None:
-    highest = max((sum(bar.values()) for bar in tally.histogram), default=0)
+    highest = max(sum(bar.values()) for bar in tally.histogram)
     if not highest:
         return None
-    bins = [(number * SCORE_BIN, sum(bar.values())) for number, bar in enumerate(tally.histogram) if bar]
-    words = ", ".join(f"{start} to {start + SCORE_BIN}: {turns} turns" for start, turns in bins)
-    chart = Drawing("Scores of the turns", words, WIDTH, 238)
+    chart = Drawing("Scores of the turns", "how many turns have which score", WIDTH, 238)
     left, right, top, ground = 34, WIDTH - 6, 48, 198  # the thresholds stand below the legend
-    x = scale(0, 100, left, right)
-    ceiling = _ceiling(highest)
-    y = scale(0, ceiling, ground, top)
+    even = (m * 10.0 ** math.floor(math.log10(highest)) for m in (1, 2, 4, 6, 8, 10))
+    ceiling = next(value for value in even if value >= max(highest, 2) and value % 2 == 0)
+    x, y = scale(0, 100, left, right), scale(0, ceiling, ground, top)
     for value in (0, ceiling / 2, ceiling):
         chart.line(left, y(value), right, y(value), "rule")
         chart.text(left - 6, y(value) + 4, f"{value:,.0f}", "small muted end")
     for number, bar in enumerate(tally.histogram):
         start, height = number * SCORE_BIN, 0
         for name in STACK:
-            if turns := bar.get(name, 0):
+            if turns := bar[name]:
                 hint = f"{start} to {start + SCORE_BIN} points, {LABELS[name]}: {turns:,} turns"
                 top_of_it, width = y(height + turns), x(start + SCORE_BIN) - x(start) - 2
                 chart.rect(x(start) + 1, top_of_it, width, y(height) - top_of_it, f"fill-{name}", hint)
@@ -79,28 +77,19 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
     return chart
 
 
-def _ceiling(value: float) -> float:
-    step = 10.0 ** math.floor(math.log10(max(value, 1)))
-    return next(round_up for m in (1, 2, 4, 6, 8, 10) if (round_up := m * step) >= max(value, 2) and round_up % 2 == 0)
-
-
 def margin(verdict: Verdict) -> Drawing | None:
     if verdict.margin is None:
         return None
     v, over, noise = verdict, units(verdict), verdict.noise_floor
-    deltas = (
-        (f"Lower bound, {confidence(v)}", v.lcb, f"the gate's: studentized bootstrap over {over}"),
-        ("Cluster t bound", v.lcb_t, f"the same level, Student's t over {over}"),
-        ("Bound over turns", v.lcb_iid, "takes turns as independent: too hopeful"),
-    )
     rows = [
-        *((name, None if delta is None else 200 * delta, words) for name, delta, words in deltas),
-        ("Worst case", v.worst_case_margin, "if every unparsed turn had been lost"),
-        ("Noise floor", noise.margin if noise else None, "the king judged against itself"),
+        (f"Lower bound, {confidence(v)}", v.lcb, 200, f"the gate's: studentized bootstrap over {over}"),
+        ("Cluster t bound", v.lcb_t, 200, f"the same level, Student's t over {over}"),
+        ("Bound over turns", v.lcb_iid, 200, "takes turns as independent: too hopeful"),
+        ("Worst case", v.worst_case_margin, 1, "if every unparsed turn had been lost"),
+        ("Noise floor", noise.margin if noise else None, 1, "the king judged against itself"),
     ]
-    shown = [(name, value, words) for name, value, words in rows if value is not None]
-    words = ", ".join(f"{name} {wording.points(value)}" for name, value, _ in [("margin", verdict.margin, ""), *shown])
-    chart = Drawing("Margin and its bounds", words, WIDTH, 74 + 30 * len(shown))
+    shown = [(name, points * value, words) for name, value, points, words in rows if value is not None]
+    chart = Drawing("Margin and its bounds", wording.points(v.margin), WIDTH, 74 + 30 * len(shown))
     values = [0.0, verdict.win_margin or 0.0, verdict.margin, *(value for _, value, _ in shown)]
     spread = max(max(values) - min(values), 4.0)
     x = scale(min(values) - 0.12 * spread, max(values) + 0.16 * spread, 132, WIDTH - 6)
@@ -130,8 +119,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
         return None
     values = {instance: 200 * (mean.value or 0.0) for instance, mean in tally.clusters.items()}
     reach = min(20 * math.ceil(max(map(abs, values.values())) / 20 + 1e-9), 100)
-    words = f"{len(values)} pull requests between {-reach:+d} and {reach:+d} points"
-    chart = Drawing("Pull requests by their margin", words, WIDTH, 214)
+    chart = Drawing("Pull requests by their margin", f"{len(values)} pull requests", WIDTH, 214)
     ground, top, left, right = 166, 14, 12, WIDTH - 12
     x = scale(-reach, reach, left, right)
     stacks: list[list[str]] = [[] for _ in range(CLUSTER_SLOTS)]
@@ -185,8 +173,7 @@ def order(verdict: Verdict) -> Drawing | None:
     judges = [judge for judge in verdict.judges if judge.first_shown_lean is not None]
     if not judges:
         return None
-    words = ", ".join(f"{judge.judge} {wording.signed(judge.first_shown_lean)}" for judge in judges)
-    chart = Drawing("Lean to the reply shown first", words, WIDTH, 48 + 40 * len(judges))
+    chart = Drawing("Lean to the reply shown first", "by judge, from −0.5 to +0.5", WIDTH, 48 + 40 * len(judges))
     x = scale(-0.5, 0.5, 8, WIDTH - 8)
     ground = 8 + 40 * len(judges)
     for row, judge in enumerate(judges):
@@ -209,13 +196,7 @@ def length(tally: Tally) -> Drawing | None:
     if not tally.score_by_length:
         return None
     most = max(tally.score_by_length.values())
-    each = 200 / LENGTH_BINS
-    words = ", ".join(
-        f"{-100 + i * each:+.0f} to {-100 + (i + 1) * each:+.0f} %: {wording.score(mean.value)}"
-        for i, mean in enumerate(tally.length_means)
-        if mean.number
-    )
-    chart = Drawing("Score against length difference", words, WIDTH, 234)
+    chart = Drawing("Score against length difference", "how many turns, and their mean score", WIDTH, 234)
     left, right, top, ground = 34, WIDTH - 6, 8, 182
     x, y = scale(0, LENGTH_BINS, left, right), scale(0, SCORE_BINS, ground, top)
     cell_width, cell_height = x(1) - x(0), y(0) - y(1)
@@ -227,19 +208,13 @@ def length(tally: Tally) -> Drawing | None:
     for value in (0, 25, 50, 75, 100):
         chart.text(left - 6, y(value / SCORE_BIN) + 4, value, "small muted end")
     chart.line(left, y(SCORE_BINS / 2), right, y(SCORE_BINS / 2), "threshold")
-    means = [
-        (x(i + 0.5), y(mean.value / SCORE_BIN)) for i, mean in enumerate(tally.length_means) if mean.value is not None
-    ]
-    chart.path(means, "line")
-    for (px, py), mean in zip(means, [m for m in tally.length_means if m.number], strict=True):
+    means = [(x(i + 0.5), y(m.value / SCORE_BIN), m) for i, m in enumerate(tally.length_means) if m.value is not None]
+    chart.path([(px, py) for px, py, _ in means], "line")
+    for px, py, mean in means:
         hint = f"mean score {wording.score(mean.value)} over {mean.number:,} turns"
         chart.circle(px, py, 3.5, "fill-challenger", hint)
-    for position, label, place in (
-        (0, "−100 %", ""),
-        (LENGTH_BINS / 2, "same length", "middle"),
-        (LENGTH_BINS, "+100 %", "end"),
-    ):
-        chart.text(x(position), ground + 17, label, f"small muted {place}")
+    for position, label, place in ((0.0, "−100 %", ""), (0.5, "same length", "middle"), (1.0, "+100 %", "end")):
+        chart.text(x(position * LENGTH_BINS), ground + 17, label, f"small muted {place}")
     chart.text(left, ground + 36, "← challenger shorter", "small muted")
     chart.text(right, ground + 36, "challenger longer →", "small muted end")
     if means:
@@ -253,8 +228,8 @@ def yields(counts: Mapping[str, SourceCounts]) -> Drawing | None:
     kept = {name: one for name, one in counts.items() if one.kept}
     if len(kept) < 2:
         return None
-    told = (f"{name}: {', '.join(f'{one.told(what)} {what}' for what in measures)}" for name, one in kept.items())
-    chart = Drawing("What a kept turn costs", "; ".join(told), WIDTH, len(measures) * (24 * len(kept) + 30))
+    height = len(measures) * (24 * len(kept) + 30)
+    chart = Drawing("What a kept turn costs", "calls, dollars and minutes by source", WIDTH, height)
     y = 14.0
     for what in measures:
         chart.text(0, y, f"{what} a kept turn", "strong")

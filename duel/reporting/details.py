@@ -3,7 +3,6 @@
 import base64
 import zlib
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import orjson
@@ -23,15 +22,9 @@ LEVEL = 1
 PAGE_CHARACTERS = 100_000_000
 LEAST, MOST = 6_000, 100_000
 REASON_CHARACTERS = 1_500
-MESSAGES = 80
-"""Messages of a history that are shown; the others between its start and its end are only counted."""
-START = 2
-"""Instructions and issue: never among those that are left out."""
 TEXT_CHARACTERS = 6_000
 """Of a reply that search looks at."""
 SIDES: tuple[Side, ...] = ("king", "challenger", "assistant")
-SYSTEMS = 200
-"""System prompts that are kept once for all turns; a further one counts as part of its turn."""
 
 Text = str | list[Any]
 """A whole text, or [start, number of characters left out, end]."""
@@ -68,8 +61,10 @@ class Details:
     """Builds the details of one turn after another, with the system prompts that they share kept once."""
 
     limit: int
-    systems: list[Text] = field(default_factory=list)
-    _known: dict[str, int] = field(default_factory=dict)
+    _systems: dict[str, int] = field(default_factory=dict)
+
+    def systems(self) -> list[Text]:
+        return [cut(system, LEAST) for system in self._systems]
 
     def of(self, judged: Judged) -> dict[str, Any]:
         answer, score, each, small = judged.answer, judged.score, self.limit // 8, self.limit // 10
@@ -104,28 +99,13 @@ class Details:
         }
 
     def _history(self, messages: list[Message], room: int) -> list[Any]:
-        """[role, text] of each message, [number of messages left out] once, [role, number of the system prompt]."""
-        shown: list[Message | int] = list(messages)
-        if len(messages) > MESSAGES:
-            shown = [*messages[:START], len(messages) - MESSAGES, *messages[START - MESSAGES :]]
-        lengths = [len(m.content) for m in shown if isinstance(m, Message) and self._pooled(m) is None]
-        limit = fair_share(lengths, room)
-        rows: list[Any] = []
-        for part in shown:
-            if isinstance(part, int):
-                rows.append([part])
-            else:
-                pooled = self._pooled(part)
-                rows.append([part.role, cut(part.content, limit) if pooled is None else pooled])
-        return rows
-
-    def _pooled(self, message: Message) -> int | None:
-        if message.role != "system":
-            return None
-        if message.content not in self._known and len(self.systems) < SYSTEMS:
-            self._known[message.content] = len(self.systems)
-            self.systems.append(cut(message.content, LEAST))
-        return self._known.get(message.content)
+        """[role, text] of each message, long texts cut alike, or [role, number of the system prompt]."""
+        limit = fair_share([len(message.content) for message in messages if message.role != "system"], room)
+        systems = self._systems
+        return [
+            [m.role, systems.setdefault(m.content, len(systems)) if m.role == "system" else cut(m.content, limit)]
+            for m in messages
+        ]
 
 
 def fair_share(lengths: list[int], room: int) -> int:
@@ -138,12 +118,16 @@ def fair_share(lengths: list[int], room: int) -> int:
 
 def _others(answer: Answer, limit: int) -> list[list[Any]]:
     """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
-    found = ((one, one.selection) for one in answer.candidates if one.selection and not one.chosen)
-    rows = []
-    for one, why in islice(found, 6):
-        outcome = shorten(f"{why.outcome} to {why.to}" if why.to else why.outcome, 60)
-        rows.append([one.side, shorten(one.id, 40), outcome, cut(one.text, limit)])
-    return rows
+    found = [(one, one.selection) for one in answer.candidates if one.selection and not one.chosen]
+    return [
+        [
+            one.side,
+            shorten(one.id, 40),
+            shorten(f"{why.outcome} to {why.to}".removesuffix(" to "), 60),
+            cut(one.text, limit),
+        ]
+        for one, why in found[:6]
+    ]
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
@@ -169,30 +153,20 @@ def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:
     """[start, end] in the shown text, or None where the place was cut out or is not known."""
     value, offset = leak.value, leak.place.get("offset")
     start = offset if isinstance(offset, int) and reply[offset : offset + len(value)] == value else reply.find(value)
-    if not value or start < 0:
+    end = start + len(value)
+    if not value or start < 0 or end > len(shown if isinstance(shown, str) else shown[0]):
         return None
-    if isinstance(shown, list):
-        if start + len(value) > len(shown[0]):
-            return None
-        reply = shown[0]
-    before = _utf16(reply[:start])
-    return [before, before + _utf16(value)]
-
-
-def _utf16(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return [len(reply[:place].encode("utf-16-le", "surrogatepass")) // 2 for place in (start, end)]
 
 
 def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
     if commit is None:
         return None
-    files = [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]]
-    patch = "\n".join(part for part in (commit.patch, commit.test_patch) if part)
     return {
         "number": commit.pull_number,
         "description": cut(commit.description, limit // 3),
-        "files": files,
-        "patch": cut(patch, limit),
+        "files": [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]],
+        "patch": cut("\n".join(filter(None, (commit.patch, commit.test_patch))), limit),
     }
 
 

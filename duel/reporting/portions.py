@@ -84,7 +84,7 @@ class PortionWriter:
                 texts.append(text)
         first = scored[0][0]
         portion.blocks = {str(first // CHUNK_TURNS + i): packed(chunk) for i, chunk in enumerate(chunks)}
-        portion.blocks[f"systems-{first // PORTION_TURNS}"] = packed(details.systems)
+        portion.blocks[f"systems-{first // PORTION_TURNS}"] = packed(details.systems())
         portion.texts = packed(texts)
         return portion
 

@@ -108,9 +108,9 @@ def _costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str,
 
 
 def _rows(groups: dict[str, Group]) -> list[dict[str, Any]]:
-    ordered = sorted(groups.items(), key=lambda item: (-item[1].turns, item[0]))
+    ordered = sorted(groups.items(), key=lambda item: (-item[1].buckets.total(), item[0]))
     return [
-        {"name": name, "turns": group.turns, "parsed": group.scores.number, "score": group.scores.value}
+        {"name": name, "turns": group.buckets.total(), "parsed": group.scores.number, "score": group.scores.value}
         | {bucket: group.buckets[bucket] for bucket in BUCKETS}
         for name, group in ordered
     ]

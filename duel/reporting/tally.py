@@ -43,15 +43,8 @@ class Mean:
 class Group:
     """Turns that share an action style, a repository, a turn position or a license."""
 
-    turns: int = 0
     scores: Mean = field(default_factory=Mean)
     buckets: Counter[str] = field(default_factory=Counter)
-
-    def add(self, turn: ListedTurn) -> None:
-        self.turns += 1
-        self.buckets[turn.bucket or ""] += 1
-        if turn.score is not None:
-            self.scores.add(turn.score)
 
 
 @dataclass
@@ -130,13 +123,17 @@ class Tally:
     """Source -> turns in `final/`."""
 
     def add(self, turn: ListedTurn) -> None:
+        bucket = turn.bucket or ""
         self.turns += 1
-        self.buckets[turn.bucket or ""] += 1
+        self.buckets[bucket] += 1
         self.leaking += turn.leaking is True
         self.audited += turn.leaking is not None
         self.flipped += turn.flips > 0
         for name in GROUPINGS:
-            self.groups[name].setdefault(str(getattr(turn, name) or ""), Group()).add(turn)
+            group = self.groups[name].setdefault(str(getattr(turn, name) or ""), Group())
+            group.buckets[bucket] += 1
+            if turn.score is not None:
+                group.scores.add(turn.score)
         for side, (model, tokens) in turn.written.items():
             counted = self.writer_tokens.setdefault(side, {}).setdefault(model or "unknown", Counter())
             counted.update(tokens, replies=1)

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.agreement import krippendorff_alpha, same_winner, winner
 from duel.judging.gate import at_least
-from duel.judging.scoring import Columns, Flags, Floats, counted_keys, mean
-from duel.judging.statistics import finite
+from duel.judging.scoring import Columns, Flags, counted_keys
+from duel.judging.statistics import Floats, finite, krippendorff_alpha, mean, same_winner, winner
 from duel.judging.verdict_figures.certainty import thresholds
 from duel.records import DIMENSIONS, Gate, Score, Verdict
 from duel.records.decision import Decision

@@ -28,7 +28,7 @@ from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
 from duel.judging import gate, held_case, looks, rubric
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest, SecondAnswer
-from duel.judging.evidence import Case
+from duel.judging.gate import Case
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey, case_of, drawn, of_contest
 from duel.offline import endpoint_url

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from duel.execution import checkouts, syscalls
+from duel.execution import checkouts, syscalls, toolbox
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
@@ -89,6 +89,7 @@ def as_plain_user(work: Callable[[], Any]) -> Any:
     """Call `work` in a process of a plain user; in this one where it is none of root's."""
     if os.geteuid():
         return work()
+    toolbox.contents(())
     for read in (checkouts._configuration, syscalls.program):
         read()  # now: the plain user may not be able to
     there, here = os.pipe()

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from duel.judging import gate
-from duel.judging.evidence import Case
+from duel.judging.gate import Case
 from duel.judging.scoring import Columns
 from duel.records import DIMENSIONS, Score, Verdict, Vote
 from duel.settings import Settings

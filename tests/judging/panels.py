@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging.evidence import Case
+from duel.judging.gate import Case
 from duel.judging.rubric import orders
 from duel.judging.scoring import Columns, settle
 from duel.records import DIMENSIONS, Score, Vote

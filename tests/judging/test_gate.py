@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from duel.judging import gate
-from duel.judging.agreement import krippendorff_alpha
+from duel.judging.statistics import krippendorff_alpha
 from duel.placement import place
 from duel.records import DIMENSIONS, Score, Verdict
 from duel.settings import Settings

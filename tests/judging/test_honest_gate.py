@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from duel.judging import bounds, gate, looks
-from duel.judging.evidence import Case, Evidence
+from duel.judging.gate import Case, Evidence
 from duel.judging.scoring import Columns, VoteTable
 from duel.records import Score, Verdict
 from duel.settings import Settings

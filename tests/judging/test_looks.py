@@ -66,10 +66,10 @@ def test_a_regate_is_no_new_look_and_the_history_keeps_its_bytes(tmp_path: Path)
         return found.model_dump()
 
     assert verdict(scores[:90], settings)["total"] == 1
-    kept = looks.path(workspace).read_bytes()
+    kept = (workspace.root / "score" / looks.FILE).read_bytes()
     strict = Settings.model_validate({"duel": {"win_margin": 30.0}})
     assert verdict(scores[:90], strict)["total"] == 1
-    assert looks.path(workspace).read_bytes() == kept
+    assert (workspace.root / "score" / looks.FILE).read_bytes() == kept
     grown = verdict(scores, settings)
     assert (grown["total"], grown["this"], grown["challengers"]) == (2, 2, 1)
     assert 0.05 < grown["false_accept_chance"] < grown["false_accept_bound"] == pytest.approx(0.1)
@@ -90,6 +90,6 @@ def test_beyond_the_plan_nothing_is_accepted() -> None:
 
 def test_a_damaged_history_is_said_and_not_forgotten(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    workspace.save(looks.path(workspace), b'{"looks": [')
+    workspace.save((workspace.root / "score" / looks.FILE), b'{"looks": [')
     with pytest.raises(UserError, match="history of looks"):
         looks.read(workspace)

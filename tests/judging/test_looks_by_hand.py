@@ -105,13 +105,12 @@ def test_a_history_of_looks_is_kept_as_it_is_and_read_back_or_named_as_damaged(d
     workspace = Workspace(tmp_path)
     assert looks.read(workspace) == []
     looks.save(workspace, [look()])
-    assert looks.path(workspace) == tmp_path / "score" / "_looks.json"
-    data = looks.path(workspace).read_bytes()
+    data = (workspace.root / "score" / looks.FILE).read_bytes()
     assert data.startswith(b'{\n  "format": "duel-looks/1",\n  "looks": [') and data.endswith(b"}\n")
     assert looks.read(workspace) == [look()]
     looks.save(workspace, [])
     assert looks.read(workspace) == []
-    workspace.save(looks.path(workspace), damaged)
+    workspace.save((workspace.root / "score" / looks.FILE), damaged)
     with pytest.raises(UserError, match="cannot be read") as caught:
         looks.read(workspace)
-    assert str(looks.path(workspace)) in str(caught.value) and "restore it" in str(caught.value)
+    assert str(workspace.root / "score" / looks.FILE) in str(caught.value) and "restore it" in str(caught.value)

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from duel.judging import known_truth
-from duel.judging.agreement import effective_votes, mean_correlation, pair_correlations
-from duel.judging.statistics import Clusters
+from duel.judging.statistics import Clusters, effective_votes, mean_correlation, pair_correlations
 
 
 def llmbar(shared: Path) -> dict[str, list[dict[str, str]]]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from duel.judging import rubric, scoring, screen
-from duel.judging.scoring import ORDERS, Columns, VoteTable, add_up, correlation, mean, settle
+from duel.judging.scoring import ORDERS, Columns, VoteTable, add_up, settle
+from duel.judging.statistics import correlation, mean
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 

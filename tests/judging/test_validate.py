@@ -11,7 +11,7 @@ import pytest
 
 from duel import offline, placement, settings
 from duel.judging import held_case
-from duel.judging.evidence import FIGURES, Evidence
+from duel.judging.gate import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
 from duel.stages import report, validate

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from duel.judging import bounds, gate
-from duel.judging.evidence import FIGURES, Evidence, statistic
+from duel.judging.gate import FIGURES, Evidence, statistic
 from duel.judging.scoring import Columns
 from duel.records import Score
 from duel.settings import Settings

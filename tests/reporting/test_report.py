@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import xml.dom.minidom
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +23,15 @@ from tests.reporting.workspaces import build, build_hostile, save_verdict, verdi
 Script = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty turns of twenty pull requests, for each test to copy."""
+    return build(tmp_path_factory.mktemp("sixty") / "run", 60, size=3)
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """Sixty turns of twenty pull requests."""
-    return build(tmp_path / "run", 60, size=3)
+def small(sixty: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sixty, tmp_path / "run"))
 
 
 def kept(root: Path, bucket: str) -> dict[str, Kept]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,16 @@ from tests.reporting.workspaces import build
 __all__ = ["browser", "shot"]
 
 
+@pytest.fixture(scope="session")
+def judged_turns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 of them, for each test to copy."""
+    return build(tmp_path_factory.mktemp("judged") / "work", 120)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(judged_turns: Path, tmp_path: Path) -> Workspace:
     """120 judged turns."""
-    return Workspace(build(tmp_path / "work", 120))
+    return Workspace(shutil.copytree(judged_turns, tmp_path / "work"))
 
 
 class Tab:

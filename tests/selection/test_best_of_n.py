@@ -10,7 +10,7 @@ import pytest
 
 from bench.selection import Trial, trial
 from duel.judging import gate
-from duel.judging.evidence import Case
+from duel.judging.gate import Case
 from duel.judging.scoring import Columns
 from duel.settings import Settings, load
 from duel.workspace import Workspace

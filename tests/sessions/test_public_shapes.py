@@ -385,3 +385,12 @@ def test_real_rows_of_public_sets(name: str, shared: Path) -> None:
 
 def test_every_real_file_stands_in_the_table(shared: Path) -> None:
     assert {path.stem for path in (shared / "public").glob("*.jsonl")} == set(REAL)
+
+
+def test_two_results_in_one_message_that_name_the_same_id_go_to_their_calls_in_order(tmp_path: Path) -> None:
+    use = [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": command}} for command in ("ls", "pwd")]
+    results = [{"type": "tool_result", "tool_use_id": "t", "content": content} for content in ("a.py", "/srv")]
+    said = [("user", "Look."), ("assistant", use), ("user", results), ("assistant", "Done.")]
+    row = {"messages": [{"role": role, "content": content} for role, content in said]}
+    _, [found] = mined(write_lines(tmp_path / "rows.jsonl", [row]))
+    assert [call.result for call in found.trajectory.session.calls] == ["a.py", "/srv"]

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from duel.judging import agreement, statistics
+from duel.judging import statistics
 from duel.judging.bounds import Units, bound
-from duel.judging.evidence import FIGURES, Evidence
-from duel.judging.scoring import MISSING, Columns, Floats, VoteTable, correlation, mean
-from duel.judging.statistics import Clusters, finite
+from duel.judging.gate import FIGURES, Evidence
+from duel.judging.scoring import MISSING, Columns, VoteTable
+from duel.judging.statistics import Clusters, Floats, correlation, finite, mean
 from duel.judging.verdict_figures import panel_tables
 from duel.records import Bound, Canary, JudgeMoved, NoiseFloor, Repeats, Thresholds, WhatIf
 from duel.settings import Settings
@@ -132,7 +132,7 @@ def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
         high=None if margin is None or reach is None else margin + reach,
         real_margin=finite(2 * real.challenger_score() - 100) if real.parsed.any() else None,
         final_share=float(final.mean()) if len(final) else None,
-        flip_rate=dict(zip(table.judges, map(finite, agreement.flips(table)[1]), strict=True)),
+        flip_rate=dict(zip(table.judges, map(finite, panel_tables.flips(table)[1]), strict=True)),
     )
 
 
@@ -178,7 +178,7 @@ def reliability(table: VoteTable) -> tuple[float, float]:
     halves = mean(np.where(table.counts[..., None], table.vote_values, np.nan), axis=1)
     half = correlation(halves[:, 0], halves[:, 1])
     judges = len(table.judges)
-    shared = agreement.mean_correlation(agreement.pair_correlations(table.turn_values)) if judges > 1 else math.nan
+    shared = statistics.mean_correlation(statistics.pair_correlations(table.turn_values)) if judges > 1 else math.nan
     parts = ((max(half, 0.0), 2), (max(shared, 0.0), judges))  # Spearman and Brown; max() keeps NaN in first place
     orders, others = (times * one / (1 + (times - 1) * one) for one, times in parts)
     return orders, others
@@ -210,7 +210,7 @@ def canary(evidence: Evidence) -> Canary | None:
     if found is None or not len(found):
         return None
     table, kinds = VoteTable.of(found, evidence.settings), np.array(evidence.case.attacks)
-    wins = agreement.winner(table.turn_values)
+    wins = statistics.winner(table.turn_values)
     return Canary(
         turns=len(found),
         judges=[

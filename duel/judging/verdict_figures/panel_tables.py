@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from duel.judging import agreement
+from duel.judging import statistics
 from duel.judging.bounds import length_difference
-from duel.judging.evidence import FIGURES, Evidence
-from duel.judging.scoring import TOKENS, Columns, Floats, VoteTable, correlation, mean
-from duel.judging.statistics import finite
+from duel.judging.gate import FIGURES, Evidence
+from duel.judging.scoring import TOKENS, Columns, VoteTable
+from duel.judging.statistics import Floats, correlation, finite, mean
 from duel.records import (
     DIMENSIONS,
     Asked,
@@ -60,17 +60,17 @@ def figures(evidence: Evidence) -> dict[str, Any]:
             score=finite(points[place]),
             margin=finite(2 * points[place] - 100),
             lcb=evidence.bounds.by_metric[place],
-            alpha=finite(agreement.krippendorff_alpha(panel.values[:, :, place])),
+            alpha=finite(statistics.krippendorff_alpha(panel.values[:, :, place])),
         )
         for place, name in enumerate(DIMENSIONS)
     ]
     # On the noise floor the truth is a tie, so errors are known. Without it only the correlation of the judges' values
     # is, in which real differences between turns count as shared error: the votes they are worth are a lower bound.
-    values = agreement.pair_correlations(panel.turn_values)
-    errors = agreement.pair_correlations(noise.turn_values, 0.5) if noise is not None else np.full_like(values, np.nan)
-    shared, source = agreement.mean_correlation(errors), "noise floor"
+    values = statistics.pair_correlations(panel.turn_values)
+    errors = statistics.pair_correlations(noise.turn_values, 0.5) if noise is not None else np.full_like(values, np.nan)
+    shared, source = statistics.mean_correlation(errors), "noise floor"
     if not np.isfinite(shared):
-        shared, source = agreement.mean_correlation(values), "votes: a lower bound"
+        shared, source = statistics.mean_correlation(values), "votes: a lower bound"
     return {
         "judges": found,
         "metrics": rows,
@@ -78,7 +78,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
             JudgePair(
                 judges=[panel.judges[one], panel.judges[two]],
                 turns=int((panel.counts[:, one] & panel.counts[:, two]).sum()),
-                agreement=finite(agreement.same_winner(panel.turn_values[:, one], panel.turn_values[:, two])),
+                agreement=finite(statistics.same_winner(panel.turn_values[:, one], panel.turn_values[:, two])),
                 correlation=finite(values[one, two]),
                 error_correlation=finite(errors[one, two]),
             )
@@ -89,7 +89,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "flip_rate": {row.judge: row.flip_rate for row in found},
         "first_shown_lean": {row.judge: row.first_shown_lean for row in found},
         "krippendorff_alpha": {row.metric: row.alpha for row in rows},
-        "effective_votes": finite(agreement.effective_votes(len(panel.judges), shared)),
+        "effective_votes": finite(statistics.effective_votes(len(panel.judges), shared)),
         "effective_votes_from": source,
     }
 
@@ -100,10 +100,10 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
     Points and lean come from the gate's `table`, which no vote has selected; the rest from all votes.
     """
     columns, values = panel.columns, panel.turn_values
-    flipped, share = agreement.flips(panel)
-    lean = agreement.first_shown_lean(table)
+    flipped, share = flips(panel)
+    lean = first_shown_lean(table)
     points = 100 * mean(table.by_judge_and_metric[:, table.keys], axis=1)
-    shown = agreement.winner(panel.vote_values) * np.array([-1.0, 1.0])
+    shown = statistics.winner(panel.vote_values) * np.array([-1.0, 1.0])
     rows = []
     for place, judge in enumerate(table.judges):
         cast = int((columns.asked[:, place] >= 0).sum())
@@ -124,7 +124,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
                 flips=int(flipped[place]),
                 flip_rate=finite(share[place]),
                 first_shown_lean=finite(lean[place]),
-                agreement=finite(agreement.same_winner(values[:, place], rest)),
+                agreement=finite(statistics.same_winner(values[:, place], rest)),
                 first=int((shown[:, place] == 1).sum()),
                 second=int((shown[:, place] == -1).sum()),
                 ties=int((shown[:, place] == 0).sum()),
@@ -204,7 +204,7 @@ def biases(evidence: Evidence) -> dict[str, Any]:
         longer_won=longer_won(outcome),
         correlation=finite(correlation(share, table.deltas)),
         by_judge={
-            judge: longer_won(agreement.winner(table.turn_values[:, at])) for at, judge in enumerate(table.judges)
+            judge: longer_won(statistics.winner(table.turn_values[:, at])) for at, judge in enumerate(table.judges)
         },
         bins=[
             LengthBin(
@@ -288,3 +288,23 @@ def best_of(evidence: Evidence) -> dict[str, Any]:
         rows += [("choosers", ", ".join(settings.choosers), "the judges that chose")]
         rows += [("winner's curse", f"{lead:.1f} points", meaning)]
     return {"figures": {"best of n": [dict(zip(("what", "figure", "meaning"), row, strict=True)) for row in rows]}}
+
+
+def flips(table: VoteTable) -> tuple[Floats, Floats]:
+    """Per judge: turns on which it preferred one side in one order and the other in the other; their share, or NaN.
+
+    The share is of the turns on which both orders parsed. A step between a win and a draw is no flip.
+    """
+    both, flipped = np.isfinite(table.vote_values).all(2).sum(0), table.standings.flipped.sum(0)
+    with np.errstate(invalid="ignore"):
+        return flipped, flipped / both
+
+
+def first_shown_lean(table: VoteTable) -> Floats:
+    """Per judge: how far its votes lean to the reply shown first, -0.5 to 0.5; 0.5 is always the first.
+
+    Mean over orders of the mean over turns, so that a strong side does not look like a position: only orders that were
+    both asked of a judge are compared; NaN otherwise.
+    """
+    by_order = mean(table.vote_values, axis=0)
+    return np.asarray((by_order[:, 1] - by_order[:, 0]) / 2)

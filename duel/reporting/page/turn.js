@@ -137,19 +137,11 @@ function grouped(votes) {
 
 function historySection(row, turn, prompts) {
   const path = list.rows.path[row];
-  let number = 0;
-  const boxes = turn.history.map(message => {
-    if (message.length === 1) {
-      number += message[0];
-      return el('p', {}, el('span', { class: 'gap' }, `${count(message[0])} messages are not on this page. `, el('a', { href: fileAddress(path) }, 'Open the whole answer')));
-    }
-    return messageBox(++number, message[0], typeof message[1] === 'number' ? prompts[message[1]] : message[1], path);
-  });
-  const last = boxes.at(-1);
-  if (last && last.tagName === 'DETAILS') last.open = true;
+  const boxes = turn.history.map(([role, text], i) => messageBox(i + 1, role, typeof text === 'number' ? prompts[text] : text, path));
+  boxes.at(-1).open = true;
   const button = el('button', { type: 'button', id: 'unfold', click: () => foldHistory() }, 'Unfold all');
   return el('section', { class: 'turn-section history' }, el('div', { class: 'bar-line' }, el('h2', {}, 'History'),
-    el('span', { class: 'muted' }, `what both were shown, ${count(number)} messages${turn.source ? ` · ${turn.source}` : ''}`), el('span', { class: 'end' }, button)), el('div', {}, boxes));
+    el('span', { class: 'muted' }, `what both were shown, ${count(boxes.length)} messages${turn.source ? ` · ${turn.source}` : ''}`), el('span', { class: 'end' }, button)), el('div', {}, boxes));
 }
 
 function messageBox(number, role, text, path) {

@@ -73,7 +73,7 @@ class _Builder:
         self.acts = bool(session.calls)
 
     def replied(self, reply: AgentReply, is_last: bool) -> None:
-        if not self.acts or (self.session.acts_in_text and text_actions.looks_like_action(reply.text)):
+        if not self.acts or (self.session.acts_in_text and text_actions.LOOKS_LIKE_ACTION.search(reply.text)):
             raise NoShellForm("an action of an unknown kind" if self.acts else "no known action")
         self.prose += [reply.thinking if self.thinking else "", reply.text]
         if not reply.calls and any(self.prose):

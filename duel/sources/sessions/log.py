@@ -160,7 +160,7 @@ class TreeEntry:
 Node = TypeVar("Node", bound=TreeEntry)
 
 
-def mended(entries: Iterable[Node], hole_of: Callable[[str, str | None], Node]) -> list[Node]:
+def mended(entries: Iterable[Node]) -> list[Node]:
     """Hang an entry whose parent the log lacks on the hole in front of it, so that what it follows is not forgotten."""
     whole: list[Node] = []
     given = list(entries)
@@ -168,7 +168,8 @@ def mended(entries: Iterable[Node], hole_of: Callable[[str, str | None], Node]) 
     for entry in given:
         if entry.parent is not None and entry.parent not in known:
             if not last_hole:
-                whole.append(hole_of(f"hole before {entry.key}", whole[-1].key if whole else None))
+                before = whole[-1].key if whole else None
+                whole.append(type(entry)(f"hole before {entry.key}", before, hole=True))
             entry.parent = last_hole or whole[-1].key
         last_hole = entry.key if entry.hole else last_hole
         whole.append(entry)

@@ -76,7 +76,7 @@ class _Line(TreeEntry):
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The branch that the last message stands on, then, on request, each that tells something new; then sub-agents."""
     head: dict[str, Any] = {"compactions": 0}
-    lines = mended(_lines(log, head), lambda key, parent: _Line(key, parent, hole=True))
+    lines = mended(_lines(log, head))
     tree = {line.key: line for line in lines}
     for line in lines:
         # Old versions wrote sub-agents into the main file without an id: their first line's stands for it.

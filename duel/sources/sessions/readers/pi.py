@@ -30,14 +30,10 @@ def _is_pi(sample: list[dict[str, Any]]) -> bool:
     return opens and not any("sessionId" in record for record in sample)
 
 
-def _pi(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    return _branches(log.entries(), log, all_branches)
-
-
-def _branches(records: Iterable[Record], log: Log, all_branches: bool) -> Iterator[Session]:
+def _branches(log: Log, all_branches: bool = False, records: Iterable[Record] | None = None) -> Iterator[Session]:
     header: dict[str, Any] = {}
     entries: list[TreeEntry] = []
-    for number, record in enumerate(records):
+    for number, record in enumerate(log.entries() if records is None else records):
         previous = entries[-1].key if entries else None
         if isinstance(record, Hole):
             entries.append(TreeEntry(f"hole {number}", previous, hole=True))
@@ -47,7 +43,7 @@ def _branches(records: Iterable[Record], log: Log, all_branches: bool) -> Iterat
             parent = record.get("parentId") if "parentId" in record else previous
             key = text(record, "id") or f"entry {number}"
             entries.append(TreeEntry(key, parent if isinstance(parent, str) else None, record))
-    tree = {entry.key: entry for entry in mended(entries, lambda key, parent: TreeEntry(key, parent, hole=True))}
+    tree = {entry.key: entry for entry in mended(entries)}
     leaf = next((entry.key for entry in reversed(entries) if not entry.hole), None)
     for branch, keys in branches(tree, leaf, all_branches) if leaf is not None else ():
         session = Session("pi", text(header, "id") or log.path.stem, branch=branch)
@@ -116,7 +112,7 @@ def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """
     if log.is_database:
         for (key,) in log.query("SELECT DISTINCT session_id FROM transcript_events ORDER BY session_id"):
-            for session in _branches(_stored(log, str(key), all_branches), log, all_branches):
+            for session in _branches(log, all_branches, _stored(log, str(key), all_branches)):
                 session.format, session.id = "openclaw", str(key)
                 yield session
         return
@@ -124,7 +120,7 @@ def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
     prompt, listed = (
         file.read_bytes() if (file := folder / name).is_file() else b"" for name in ("system-prompt.txt", "tools.json")
     )
-    for session in _branches(_bundled(document), log, all_branches):
+    for session in _branches(log, all_branches, _bundled(document)):
         session.format, session.system = "openclaw", prompt.decode("utf-8", "replace").strip()
         tools = record_files.parsed(listed)
         session.tools = tables(tools if isinstance(tools, list) else table(tools).get("tools"))
@@ -153,5 +149,5 @@ def _bundled(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 FORMATS = {
     "openclaw": SessionReader(_is_openclaw, _openclaw, ("~/.openclaw/agents",)),
-    "pi": SessionReader(_is_pi, _pi, ("~/.pi/agent/sessions",)),
+    "pi": SessionReader(_is_pi, _branches, ("~/.pi/agent/sessions",)),
 }
