@@ -131,7 +131,7 @@ def test_a_plan_counts_without_a_call(house: House, capsys: pytest.CaptureFixtur
 
 
 def figures(folder: Path, *more: str) -> str:
-    command = [sys.executable, "-m", "duel.calls", "--workspace", str(folder), *more]
+    command = [sys.executable, "-m", "duel", "calls", "--workspace", str(folder), *more]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
