@@ -92,7 +92,7 @@ class Numbered:
             ]
             told[model] += 1
             occurrence = self._occurrences.number(same[0]).occurrence + apart
-            asked, unmarked = (same[place].variant(0, "", occurrence) for place in (0, -1))
+            asked, unmarked = (same[place].again(0, "", occurrence) for place in (0, -1))
             questions.append(Question(asked, unmarked.key))
         return questions
 

@@ -48,16 +48,13 @@ class Request:
         """The ledger's key: the question, which asking, which occurrence."""
         return f"{self.digest.hex()}-{self.attempt}-{self.occurrence}"
 
-    def again(self, attempt: int, reminder: str = "") -> Request:
+    def again(self, attempt: int, reminder: str = "", occurrence: int | None = None) -> Request:
         """The same question, asked anew on purpose, with a `reminder` of what the last reply lacked."""
-        if (attempt, reminder) == (self.attempt, self.reminder):
+        occurrence = self.occurrence if occurrence is None else occurrence
+        if (attempt, reminder, occurrence) == (self.attempt, self.reminder, self.occurrence):
             return self
-        return self.variant(attempt, reminder, self.occurrence)
-
-    def variant(self, attempt: int, reminder: str, occurrence: int) -> Request:
-        """A copy that need not be hashed again where the question is the same: 0.1 ms at 20 KB."""
         made = replace(self, attempt=attempt, reminder=reminder, occurrence=occurrence)
-        if reminder == self.reminder:
+        if reminder == self.reminder:  # the same question need not be hashed again: 0.1 ms at 20 KB
             made.__dict__["digest"] = self.digest
         return made
 
@@ -91,4 +88,4 @@ class Occurrences:
     def number(self, request: Request) -> Request:
         count = self._seen.get(request.digest, 0)
         self._seen[request.digest] = count + 1
-        return request.variant(request.attempt, request.reminder, count) if count else request
+        return request.again(request.attempt, request.reminder, count) if count else request

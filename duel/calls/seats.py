@@ -129,21 +129,20 @@ class ShareOfRun:
 
     def __init__(self, share: Share, seats: Seats, spending: Spending, paid: Callable[[], float] = float) -> None:
         """`paid` are the dollars of this run and of all before it."""
-        self.share, self._seats, self._spending, self._paid = share, seats, spending, paid
-        self._most_calls, self._most_dollars = seats.limit, spending.limit
-        self._before: float | None = None
-        self.look(anew=True)
+        self.share, self._seats, self._spending = share, seats, spending
+        self._most_calls, self._before = seats.limit, paid() - spending.spent
+        self._most_dollars = float("inf") if spending.limit is None else spending.limit
+        self._follow()
 
-    def look(self, *, anew: bool = False) -> None:
+    def look(self) -> None:
+        if self.share.look():
+            self._follow()
+
+    def _follow(self) -> None:
         share, spending = self.share, self._spending
-        if not share.look() and not anew:
-            return
         if share.calls is not None:
             self._seats.resize(min(int(share.calls), self._most_calls))
-        limit = None if share.dollars is None else spending.spent + share.dollars
         if share.budget_usd is not None:
-            if self._before is None:
-                self._before = self._paid() - spending.spent
-            limit = share.budget_usd - self._before
-        if limit is not None:
-            spending.allow(limit if self._most_dollars is None else min(limit, self._most_dollars))
+            spending.allow(min(share.budget_usd - self._before, self._most_dollars))
+        elif share.dollars is not None:
+            spending.allow(min(spending.spent + share.dollars, self._most_dollars))

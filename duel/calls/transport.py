@@ -44,16 +44,7 @@ class HttpTransport:
     """Carries calls over HTTP. Use as an async context manager."""
 
     def __init__(self, timeout_s: float, connect_timeout_s: float, stall_timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._timeouts = {
-            (answers, stream): aiohttp.ClientTimeout(
-                total=timeout_s,
-                sock_connect=connect_timeout_s if answers else min(connect_timeout_s, FIRST_CONNECT_S),
-                sock_read=stall_timeout_s if stream else None,
-            )
-            for answers in (False, True)
-            for stream in (False, True)
-        }
+        self._timeout_s, self._connect_s, self._stall_s = timeout_s, connect_timeout_s, stall_timeout_s
         self._ways: dict[int, _Way] = {}
 
     async def __aenter__(self) -> Self:
@@ -72,15 +63,13 @@ class HttpTransport:
             scheme = urlsplit(way.proxy).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
             return Failure("proxy-scheme", Meaning.RUN, words, unsent=True)
+        connect_s = self._connect_s if way.answers else min(self._connect_s, FIRST_CONNECT_S)
+        stall_s = self._stall_s if stream else None
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=connect_s, sock_read=stall_s)
         started = False
         try:
             async with self._session.post(
-                way.url,
-                data=body,
-                headers=way.headers,
-                proxy=way.proxy,
-                timeout=self._timeouts[way.answers, stream],
-                allow_redirects=False,
+                way.url, data=body, headers=way.headers, proxy=way.proxy, timeout=timeout, allow_redirects=False
             ) as response:
                 started = way.answers = True
                 outcome = await _outcome(response, provider.api_key)
@@ -102,7 +91,8 @@ class HttpTransport:
                 told = await whole(received(self._session, provider, "GET", url, MAX_REPLY_BYTES, timeout=timeout))
                 listed = parse_json(told)
                 rows = (listed.get("data") or listed.get("models")) if isinstance(listed, dict) else listed
-                ids = [mapping(row).get("id") or mapping(row).get("name") or row for row in rows or ()]
+                rows = rows if isinstance(rows, list) else []
+                ids = [mapping(row).get("id") or mapping(row).get("name") or row for row in rows]
                 if names := [name for name in ids if isinstance(name, str)]:
                     return names
         return []

@@ -199,7 +199,7 @@ class Supervision:
         attempt = 0
         while True:
             reminder = REMINDER if attempt else ""
-            reply = await self.ask(asked.variant(attempt, reminder, self.record.round - 1))
+            reply = await self.ask(asked.again(attempt, reminder, self.record.round - 1))
             try:
                 return read_ruling(reply.text, task)
             except ItemError as error:

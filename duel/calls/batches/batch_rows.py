@@ -122,7 +122,7 @@ class BatchRows:
         self._database.close()
 
     def all(self, condition: str = "1", *values: object) -> list[Batch]:
-        query = f"SELECT {_FIELDS} FROM batches WHERE {condition} ORDER BY at, id"  # noqa: S608 - constants alone
+        query = f"SELECT {_FIELDS} FROM batches WHERE {condition} ORDER BY at, rowid"  # noqa: S608 - constants alone
         return [Batch(*row) for row in self._run(query, *values)]
 
     def add(self, batch: Batch, asked: Iterable[BatchAsked]) -> None:
