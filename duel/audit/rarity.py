@@ -53,13 +53,13 @@ class Rarity:
     def from_commits(cls, commits: Iterable[Commit], histories: Iterable[tuple[str, str]] = ()) -> Rarity:
         """Counted over the workspace's pull requests, and (instance_id, text) of what agents on them have seen."""
         rarity = cls()
-        seen: dict[str, set[int]] = {}
+        seen: dict[str, str] = {}
         for instance_id, text in histories:
-            seen.setdefault(instance_id, set()).update(_cells_of(text))
+            seen[instance_id] = f"{seen.get(instance_id, '')}\n{text}"
         for commit in commits:
-            rarity._add(seen.pop(commit.instance_id, set()) | _cells_of(_text_of(commit)))
-        for cells in seen.values():
-            rarity._add(cells)
+            rarity._add(_cells_of(f"{seen.pop(commit.instance_id, '')}\n{_text_of(commit)}"))
+        for text in seen.values():
+            rarity._add(_cells_of(text))
         return rarity
 
     @classmethod
