@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Finished, run_command
-from tests.reporting.workspaces import build, build_hostile
+from tests.reporting.hostile import build_hostile
+from tests.reporting.workspaces import build
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --disable-dev-shm-usage --force-color-profile=srgb""".split()

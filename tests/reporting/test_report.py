@@ -18,7 +18,8 @@ from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
 from duel.reporting.report_summary import left_out
 from duel.stages import report
 from duel.workspace import BUCKETS, Workspace
-from tests.reporting.workspaces import build, build_hostile, save_verdict, verdict
+from tests.reporting.hostile import build_hostile
+from tests.reporting.workspaces import build, save_verdict, verdict
 
 Script = Callable[..., Any]
 

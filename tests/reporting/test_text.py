@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from duel.reporting.markdown import table
 from duel.reporting.parts import Outside, Table
 from duel.reporting.text import code, prose, script_json, visible, xml
-from tests.reporting.workspaces import ATTACKS
+from tests.reporting.hostile import ATTACKS
 
 MARKUP = st.lists(
     st.sampled_from(

@@ -15,7 +15,8 @@ import pytest
 from duel.records import Answer, Candidate, Observed
 from duel.review.review_server import serving
 from duel.workspace import Workspace
-from tests.reporting.workspaces import ATTACKS, JUDGES, build_hostile
+from tests.reporting.hostile import ATTACKS, build_hostile
+from tests.reporting.workspaces import JUDGES
 from tests.review.pages import ballot_of, ballots, box_of, page_file, page_maker, saved
 
 Tabs = Callable[..., Any]
