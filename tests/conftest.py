@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -41,7 +42,7 @@ def pytest_configure() -> None:
     if not memory.is_dir() or os.statvfs(memory).f_flag & os.ST_NOEXEC:
         return
     if shutil.disk_usage(memory).free > 4 << 30:
-        os.environ.setdefault("TMPDIR", str(memory))
+        tempfile.tempdir = os.environ.setdefault("TMPDIR", str(memory))  # pytest itself has asked for it before
 
 
 @pytest.fixture(scope="session")
