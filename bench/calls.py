@@ -335,8 +335,7 @@ def kills(table: Table, folder: Path, count: int, seed: int) -> None:
             share = (count + position) // len(models)
             for _ in range(share):
                 moment = stand_in.stats()["requests"] + draw.randrange(1, max(2, calls[script] // (share + 1)))
-                reached = partial(lambda at: stand_in.stats()["requests"] >= at, moment)
-                kill_when(reached, script, work, stand_in.base_url)
+                kill_when(partial(lambda at: stand_in.stats()["requests"] >= at, moment), script, work, stand_in.base_url)
             allowed += share * concurrency * models[script]
             ran = run(script, work, stand_in.base_url)
             if ran.code:
