@@ -332,10 +332,10 @@ def kills(table: Table, folder: Path, count: int, seed: int) -> None:
     allowed = 0
     with watched.endpoint(latency_s=0.02) as stand_in:
         for position, script in enumerate(models):
-            share = (count + position) // len(models)
-            for _ in range(share):
+            for _ in range(share := (count + position) // len(models)):
                 moment = stand_in.stats()["requests"] + draw.randrange(1, max(2, calls[script] // (share + 1)))
-                kill_when(partial(lambda at: stand_in.stats()["requests"] >= at, moment), script, work, stand_in.base_url)
+                reached = partial(lambda at: stand_in.stats()["requests"] >= at, moment)
+                kill_when(reached, script, work, stand_in.base_url)
             allowed += share * concurrency * models[script]
             ran = run(script, work, stand_in.base_url)
             if ran.code:
