@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
+OFFLINE = "offline-stand-in/"  # How the name of a model begins that is the rules of `--offline`, and no model
+
 
 class Registry(Mapping[str, Part], Generic[Part]):
     """The parts of one kind by name. They are imported when they are first asked for.

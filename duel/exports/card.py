@@ -20,6 +20,7 @@ from duel.exports import recipes
 from duel.exports.dataset import Export
 from duel.exports.example import Division
 from duel.exports.handover import Handover
+from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -72,7 +73,7 @@ def gather(
         "buckets": ranked(example.bucket for example in examples if example.bucket),
         "judges": list(verdict.get("by_judge") or settings.judge.models) if duels else [],
         "verdict": verdict,
-        "offline": any("offline-stand-in/" in example.model for example in examples),
+        "offline": any(OFFLINE in example.model for example in examples),
         "handover": handover.counts,
         "dropped": dict(sorted(handover.reasons().items())),
         "dropped_before": before,

@@ -8,6 +8,7 @@ from pathlib import Path
 from duel.errors import ItemError, UserError
 from duel.guiding.intervention_rates import fall, measure, tasks_needed
 from duel.records import GuidedRun
+from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
 from duel.reporting.charts import WIDTH, scale
 from duel.reporting.parts import Outside, ReportPart, Table
@@ -35,7 +36,7 @@ def save(workspace: Workspace) -> list[Path]:
         hint = "run duel guide first; [guide] held_out says how many tasks measure"
         raise UserError("no held-out task has been guided to its end", where=workspace.root / "guided", hint=hint)
     ordered = sorted(series.items(), key=lambda item: max(item[1]))  # the newest last
-    offline = any("offline-stand-in/" in _any(runs).agent_model for _, rounds in ordered for runs in rounds.values())
+    offline = any(OFFLINE in _any(runs).agent_model for _, rounds in ordered for runs in rounds.values())
     parts = [markdown.section(_part(name, rounds)) for name, rounds in ordered]
     lost = [f"{len(damage)} files could not be read and are left out."] * bool(damage)
     head = ["# Interventions by round" + markdown.OFFLINE_TITLE * offline, *[markdown.BANNER] * offline, *lost]

@@ -18,9 +18,9 @@ import orjson
 from aiohttp import web
 
 from duel.offline import rules
-from duel.offline.sample import OWN_PREFIX
+from duel.registry import OFFLINE
 
-MODELS = (*(OWN_PREFIX + name for name in "king challenger judge-a judge-b judge-c auditor".split()), "*")
+MODELS = (*(OFFLINE + name for name in "king challenger judge-a judge-b judge-c auditor".split()), "*")
 DEFAULT_MAX_TOKENS = 4096
 MAX_BODY_BYTES = 64 * 1024 * 1024
 # Characters a token of English prose and code, roughly: enough for figures that are marked as rule-made anyway.
@@ -118,7 +118,7 @@ class Server:
         whole = StandInReply(
             id=f"chatcmpl-offline-{key_of(body)[:12]}-{attempt}",
             # never as the model that was asked for
-            model=OWN_PREFIX + str(body["model"]).removeprefix(OWN_PREFIX),
+            model=OFFLINE + str(body["model"]).removeprefix(OFFLINE),
             content=self.reply(body),
             prompt_tokens=sum(prompt),
             cached_tokens=prompt[0] if body["messages"][0].get("role") == "system" else 0,

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-OWN_PREFIX = "offline-stand-in/"  # of every name that the stand-in goes by
+from duel.registry import OFFLINE
+
 # How git was set in the checkouts in which the rollouts were recorded.
 GIT_SETTINGS = ("core.abbrev=7", "core.autocrlf=false", "core.pager=cat", "diff.algorithm=histogram", "gc.auto=0")
 # Rollouts recorded for each pull request; all of them are drawn, so that the demo judges well over 100 turns.
@@ -25,7 +26,7 @@ def defaults() -> dict[str, dict[str, Any]]:
     return {
         "sample": {"n": PROMPTS, "per_instance": ROLLOUTS, "files": 1},
         # The bundled pull requests are in no benchmark, and the lists are a download.
-        "audit": {"decontaminate": [], "auditor": "offline-stand-in/auditor"},
+        "audit": {"decontaminate": [], "auditor": f"{OFFLINE}auditor"},
         "execute": {"backend": "bubblewrap"},  # where it is not to be had, the other stages go on without
     }
 
@@ -35,11 +36,11 @@ def forced() -> dict[tuple[str, str], Any]:
     return {
         ("sample", "dataset"): str(folder() / "trajectories.parquet"),
         ("sample", "pulls"): str(folder() / "pulls.parquet"),
-        ("generate", "model"): "offline-stand-in/king",
-        ("generate", "king_model"): "offline-stand-in/king",
-        ("generate", "challenger_model"): "offline-stand-in/challenger",
-        ("guide", "agent_model"): "offline-stand-in/agent-30",
-        ("guide", "overseer_model"): "offline-stand-in/overseer",
-        ("judge", "models"): [f"offline-stand-in/judge-{letter}" for letter in "abc"],
+        ("generate", "model"): f"{OFFLINE}king",
+        ("generate", "king_model"): f"{OFFLINE}king",
+        ("generate", "challenger_model"): f"{OFFLINE}challenger",
+        ("guide", "agent_model"): f"{OFFLINE}agent-30",
+        ("guide", "overseer_model"): f"{OFFLINE}overseer",
+        ("judge", "models"): [f"{OFFLINE}judge-{letter}" for letter in "abc"],
         ("judge", "thinking_models"): [],
     }

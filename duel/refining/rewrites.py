@@ -27,6 +27,7 @@ from duel.judging.contests import DUEL, Contest
 from duel.judging.panel import OpenPair, Panel
 from duel.judging.rubric import JudgedPair, short_hash
 from duel.records import RULE, Answer, Candidate, Promotion, Score, fingerprint
+from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -36,7 +37,6 @@ text it was rewritten from, and that text, unchanged, with the king."""
 KINDS: tuple[Kind, ...] = ("coach", "king", "parent", "control")
 JUDGED_AS = "refine-judge"
 """How the ledger groups the votes on rewrites."""
-STAND_IN = "offline-stand-in/"
 # Twins set a question apart from the duel's very same one: a rewrite that changes nothing gets fresh votes, and so does
 # the control arm. Room for 10,000 turns with the very same texts in each round.
 FRESH_VOTES, CONTROL_VOTES, ROUND = 600_000, 800_000, 10_000
@@ -49,8 +49,8 @@ def roles(settings: Settings) -> tuple[list[str], list[str]]:
     """
     panel = settings.judge.models
     coaches, held_out = settings.refine.judges, settings.refine.held_out
-    if all(model.startswith(STAND_IN) for model in panel):  # offline no other judge is there
-        coaches, held_out = ([m for m in named if m.startswith(STAND_IN)] for named in (coaches, held_out))
+    if all(model.startswith(OFFLINE) for model in panel):  # offline no other judge is there
+        coaches, held_out = ([m for m in named if m.startswith(OFFLINE)] for named in (coaches, held_out))
     models = [model for model in panel if not model.startswith(RULE)]
     held_out = held_out or ([m for m in panel if m not in coaches] if coaches else models[-1:])
     coaches = coaches or [model for model in panel if model not in held_out]

@@ -8,11 +8,11 @@ import orjson
 
 from duel.calls import prices
 from duel.records import Verdict
+from duel.registry import OFFLINE
 from duel.reporting.tally import Group, Tally, share
 from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
 
-OFFLINE_MARK = "offline-stand-in/"
 # Stages that leave turns out, in the order of a run; what others name (no evidence, a refused rewrite) goes on.
 ORDER = ("prompt", "king", "challenger", "audit", "validate", "report")
 
@@ -63,7 +63,7 @@ def _is_offline(verdict: Verdict) -> bool:
     """True where a stand-in took part, whatever the verdict's own flag says."""
     models = [model for side in verdict.writers.values() for model in side]
     models += [judge.judge for judge in verdict.judges]
-    return verdict.offline or any(model.startswith(OFFLINE_MARK) for model in models)
+    return verdict.offline or any(model.startswith(OFFLINE) for model in models)
 
 
 def _buckets(tally: Tally, settings: Settings, *, promoted: bool) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def _costs(verdict: Verdict, tally: Tally, settings: Settings) -> list[dict[str,
     rows: list[tuple[Any, ...]] = []
     for side, models in sorted(tally.writer_tokens.items(), key=lambda item: (item[0] != "king", item[0])):
         for model, tokens in sorted(models.items()):
-            price = prices.price_of(model, settings, offline=model.startswith(OFFLINE_MARK))
+            price = prices.price_of(model, settings, offline=model.startswith(OFFLINE))
             prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
             rows.append((side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
     rows += [("judge", j.judge, j.calls, j.input_tokens, j.output_tokens, j.cost) for j in verdict.judges]

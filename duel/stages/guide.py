@@ -34,8 +34,8 @@ from duel.guiding import rounds_page, supervised_loop
 from duel.guiding.guided_rows import save
 from duel.guiding.intervention_rates import measure
 from duel.guiding.supervised_loop import Episode, Supervision
-from duel.offline.sample import OWN_PREFIX
 from duel.records import Commit, Guided, Message, Ran
+from duel.registry import OFFLINE
 from duel.sources.draw import chance, shuffled
 from duel.stages import asking
 from duel.stages.execute import no_backend, start_of
@@ -228,8 +228,8 @@ plan = partial(asking.plan, Guiding)
 def main(arguments: Namespace) -> int:
     workspace, settings = opened(arguments)
     offline, agent = arguments.offline, arguments.agent
-    if agent and offline and not agent.startswith(f"{OWN_PREFIX}agent-"):
-        hint = f"{OWN_PREFIX}agent-30 proposes 30 % bad actions"
+    if agent and offline and not agent.startswith(f"{OFFLINE}agent-"):
+        hint = f"{OFFLINE}agent-30 proposes 30 % bad actions"
         raise SettingsError("offline the stand-in is the agent", where="--agent", value=agent, hint=hint)
     settings = settings.with_keys(guide={"agent_model": agent or settings.guide.agent_model})
     if arguments.report:

@@ -28,8 +28,8 @@ from duel.records import (
     LengthBin,
     MetricFigures,
 )
+from duel.registry import OFFLINE
 
-STAND_IN = "offline-stand-in/"
 NAMED_ATTEMPTS = 50
 # Edges of the length table: (challenger - opponent) / the longer of the two.
 LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)
@@ -178,7 +178,7 @@ def spending(evidence: Evidence) -> dict[str, Any]:
         },
         "cost": _cost(spent.cost.ravel()),
         "writers": {"opponent": sorted(opponents), "challenger": sorted(challengers)},
-        "offline": any(name.startswith(STAND_IN) for name in took_part),
+        "offline": any(name.startswith(OFFLINE) for name in took_part),
     }
 
 
