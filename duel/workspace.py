@@ -29,6 +29,7 @@ SHARDS_FOLDER = "shards"
 SHARD_FILE = f"{PRIVATE_FOLDER}/shard.json"
 """In a shard: which one it is, of how many, and how many prompts are its own."""
 DUEL_FILE = "_duel.json"
+LOCK_WAIT_S = 1.0
 # How file systems say that they have no locks: some network and FUSE mounts.
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -314,7 +315,8 @@ class Workspace:
         """Hold the right to write `what` ("prompt", "answer", "score", "report") while the body runs.
 
         Raises WorkspaceError that names the run which holds it. A run that has died holds nothing: the kernel frees its
-        lock, and where the file system has no locks, a marker that names a dead process of this machine is taken over.
+        lock (a moment later where a child was just being started), and where the file system has no locks, a marker
+        that names a dead process of this machine is taken over.
         """
         from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -323,7 +325,7 @@ class Workspace:
         try:
             self.private.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=LOCK_WAIT_S)
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from duel.bookkeeping import Result, Stage
@@ -106,9 +105,10 @@ class Work(Stage):
             texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
             task = Task(str(path), start, answer.messages, texts)
             wanted = self.only is None or path in self.only
-            # One stale candidate: the history is replayed anyway, and the others come back from the same state.
-            if wanted and texts and (self.again or not all(map(partial(self.stands, task), answer.candidates))):
-                yield task
+            # Only what does not stand: run again, a command may print another time, and its votes would be asked anew.
+            owed = {one.id for one in answer.candidates if self.again or not self.stands(task, one)} & texts.keys()
+            if wanted and owed:
+                yield replace(task, candidates={name: text for name, text in texts.items() if name in owed})
             else:
                 self.finished += wanted
                 self._count(path, answer)

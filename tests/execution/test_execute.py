@@ -98,6 +98,22 @@ def test_a_second_run_executes_only_what_has_changed(workspace: Workspace) -> No
     assert len(rewritten) == 5
 
 
+def test_what_was_executed_stands_when_a_candidate_is_added(workspace: Workspace) -> None:
+    """A command may print another time each time; votes that rest on what it printed would be asked and paid anew."""
+    path = workspace.answer_paths()[0]
+    answer = workspace.read(path, Answer)
+    answer.king = block("date +%s%N")
+    workspace.save(path, answer)
+    execute.run(workspace, chosen(workspace), offline=True)
+    first = workspace.read(path, Answer)
+    first.put(Candidate(id="refined-1", side="challenger", text=block("ls")))
+    workspace.save(path, first)
+    execute.run(workspace, chosen(workspace), offline=True)
+    second = workspace.read(path, Answer)
+    assert next(one for one in second.candidates if one.id == "refined-1").observed.printed == "Observation: a.txt\n"  # type: ignore[union-attr]
+    assert second.chosen("king") == first.chosen("king")
+
+
 def test_a_damaged_answer_is_named_and_the_others_are_executed(workspace: Workspace) -> None:
     (workspace.root / "answer_0" / "prompts_5_1_2.json").write_text("{")
     result = execute.run(workspace, chosen(workspace), offline=True)
