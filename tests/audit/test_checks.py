@@ -267,6 +267,7 @@ def test_honest_turns_hold_hardly_anything_to_take_out(recorded: Recorded) -> No
         ("Some words and GPL-3.0 (", {"refuse": ["GPL-3.0"]}, False),
         ("AND", {"allow": ["MIT"]}, False),
         ("None", {"allow": ["MIT"]}, False),
+        pytest.param("MIT AND (BSD OR " * 300 + "MIT" + ")" * 300, {"allow": ["MIT"]}, False, id="nested too deep"),
     ],
 )
 def test_licenses_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:
