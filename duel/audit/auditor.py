@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.leak_findings import BASE
+from duel.audit.leaks import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
 from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
