@@ -1,7 +1,11 @@
 """Values of outside data, read without trust: text, tables, JSON inside text, content as a list of parts, moments."""
 
+import ast
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 
 def text(source: Mapping[str, Any], *names: str) -> str:
@@ -41,8 +45,6 @@ def parts(content: Any) -> tuple[str, int]:
 
 def seconds(moment: Any) -> float | None:
     """Seconds since 1970 of an ISO 8601 text or of a number of (milli)seconds; None where it is neither."""
-    from datetime import UTC, datetime
-
     try:
         if isinstance(moment, (int, float)) and not isinstance(moment, bool):
             return float(moment) / 1000 if moment > 1e11 else float(moment)
@@ -59,10 +61,6 @@ def loaded(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    import ast
-
-    import orjson
-
     try:
         return orjson.loads(value)
     except ValueError:
@@ -75,6 +73,4 @@ def loaded(value: Any) -> Any:
 
 def as_json(literal: Any) -> Any:
     """A Python literal as JSON reads it back: keys are text, tuples are lists. Raises TypeError for sets and bytes."""
-    import orjson
-
     return orjson.loads(orjson.dumps(literal, option=orjson.OPT_NON_STR_KEYS))
