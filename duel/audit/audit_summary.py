@@ -20,11 +20,9 @@ class AuditTally:
     leaking: list[dict[str, Any]] = field(default_factory=list)
     reworded: list[str] = field(default_factory=list)
     contaminated: set[str] = field(default_factory=set)
-    dropped: list[Mapping[str, Any]] = field(default_factory=list)
-    """Rows for `report/dropped.jsonl`: the turns that cannot be kept."""
-    damage: list[ItemError] = field(default_factory=list)
-    unread: set[str] = field(default_factory=set)
-    """Stems of the answers that `damage` kept from being audited: an older audit may lie in them."""
+    dropped: list[Mapping[str, Any]] = field(default_factory=list)  # rows for `report/dropped.jsonl`
+    damage: dict[str, ItemError] = field(default_factory=dict)
+    """What kept the answer of a stem from being audited: an older audit may lie in it."""
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
         turn = {"file": stem, "instance_id": instance_id}
@@ -56,8 +54,8 @@ class AuditTally:
     def add(self, other: "AuditTally") -> None:
         self.counts += other.counts
         self.contaminated |= other.contaminated
-        self.unread |= other.unread
-        for name in ("leaking", "reworded", "dropped", "damage"):
+        self.damage |= other.damage
+        for name in ("leaking", "reworded", "dropped"):
             getattr(self, name).extend(getattr(other, name))
 
     def kinds(self, what: str) -> dict[str, int]:
@@ -77,7 +75,7 @@ def summary(
         "audited": audited,
         "without": without,
         "without_commit": counts["without commit", ""],
-        "damaged": [str(error) for error in tally.damage],
+        "damaged": [str(error) for error in tally.damage.values()],
         "leak_max": settings.audit.leak_max,
         "leaking": len(tally.leaking),
         "leaking_fraction": round(len(tally.leaking) / audited, 6) if audited else None,
@@ -113,39 +111,40 @@ def ranked(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    rows = [("check", "turns", "what was found"), *_rows(summary)]
+    rows = [
+        ("check", "turns", "what was found"),
+        *((check, str(turns), found) for check, turns, found in _rows(summary)),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{check:<{widths[0]}}  {turns:>{widths[1]}}  {found}".rstrip() for check, turns, found in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    yield f"audited ({summary['side']})", str(summary["audited"]), _listed({"without a reply": summary["without"]})
+def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    yield f"audited ({summary['side']})", summary["audited"], _listed({"without a reply": summary["without"]})
     share = f"{summary['leaking_fraction']:.2%}" if summary["leaking_fraction"] is not None else ""
-    yield "leaking", str(summary["leaking"]), f"{share} above {summary['leak_max']:g}".strip()
+    yield "leaking", summary["leaking"], f"{share} above {summary['leak_max']:g}".strip()
     if reworded := len(summary["reworded_turns"]):
-        yield "reworded", str(reworded), "asked again with the leak named: the word is gone, the knowledge may be there"
+        yield "reworded", reworded, "asked again with the leak named: the word is gone, the knowledge may be there"
     if (auditor := summary["auditor"])["model"]:
-        yield "shown to the auditor", str(auditor["asked"]), f"{auditor['claiming']} claim what follows from nothing"
-    yield "leaked facts, by kind", str(sum(summary["leaks_by_kind"].values())), _listed(summary["leaks_by_kind"])
-    protocol = summary["protocol"]
-    yield "protocol kept", str(protocol["ok"]), _listed(protocol["problems"])
+        yield "shown to the auditor", auditor["asked"], f"{auditor['claiming']} claim what follows from nothing"
+    yield "leaked facts, by kind", sum(summary["leaks_by_kind"].values()), _listed(summary["leaks_by_kind"])
+    yield "protocol kept", summary["protocol"]["ok"], _listed(summary["protocol"]["problems"])
     yield "actions", "", _listed(summary["styles"])
-    duplicates = summary["duplicates"]
-    yield "near-duplicates", str(duplicates["duplicates"]), f"in {duplicates['groups']} groups"
+    yield "near-duplicates", summary["duplicates"]["duplicates"], f"in {summary['duplicates']['groups']} groups"
     secrets = {kind: n for kind, n in summary["secrets"].items() if kind != "turns"}
-    yield "secrets, personal data", str(summary["secrets"]["turns"]), _listed(secrets)
+    yield "secrets, personal data", summary["secrets"]["turns"], _listed(secrets)
     contamination = summary["contamination"]
-    yield "contaminated", str(contamination["contaminated"]), _listed(contamination["checked"], "checked: ")
+    yield "contaminated", contamination["contaminated"], _listed(contamination["checked"], "checked: ")
     if contamination["unchecked"]:
         yield "NOT checked", "", _listed(contamination["unchecked"])
-    if not contamination["checked"] and not contamination["unchecked"]:
+    elif not contamination["checked"]:
         yield "NOT checked", "", "contamination: [audit] decontaminate is empty"
-    yield "licenses refused", str(sum(summary["license_refused"].values())), _listed(summary["licenses"])
+    yield "licenses refused", sum(summary["license_refused"].values()), _listed(summary["licenses"])
     if summary["without_commit"]:
-        yield "without pull request", str(summary["without_commit"]), "leaks could not be looked for"
+        yield "without pull request", summary["without_commit"], "leaks could not be looked for"
     if summary["damaged"]:
-        yield "damaged", str(len(summary["damaged"])), printable("; ".join(summary["damaged"]), 200)
+        yield "damaged", len(summary["damaged"]), printable("; ".join(summary["damaged"]), 200)
 
 
 def _listed(counts: Mapping[str, Any], before: str = "") -> str:

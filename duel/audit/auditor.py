@@ -9,13 +9,13 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from duel import chat_tokens, fence, prompts, pull
-from duel.audit.leak_findings import BASE
+from duel.audit.leaks import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
-from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
+from duel.audit.turn_indexes import ReplyIndex
 from duel.errors import ItemError
 from duel.history import fit
 from duel.records import Answer, Audit, Commit, Leak, Message
@@ -37,21 +37,19 @@ def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_scor
     It adds the weights of what was found anyway (`leak_score`), the words of its prose that the pull request has and
     the conversation has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
     """
-    read = ReplyIndex(reply)
-    prose = " ".join(reply[start:end] for start, end in read.prose())
-    seen = HistoryIndex(messages, commit.issue)
-    told = set(_stems(f"{commit.description}\n{commit.patch}\n{commit.test_patch}")) - set(_stems(seen.text))
-    shared = {word for word in _stems(prose) if word in told}
-    overlap = sum(1 / (1 + math.log1p(commonness(word))) for word in shared)
+    prose = " ".join(reply[start:end] for start, end in ReplyIndex(reply).prose())
+    seen = "\n".join([*(message.content for message in messages), commit.issue])
+    pull_request = f"{commit.description}\n{commit.patch}\n{commit.test_patch}"
+    shared = (_stems(prose) & _stems(pull_request)) - _stems(seen)
+    overlap = sum(1 / (1 + math.log1p(commonness(word))) for word in sorted(shared))
     shown = sum(message.role == "assistant" for message in messages)
     concluding = len(_CONCLUDES.findall(prose)) / (1 + math.log1p(shown))
     return round(leak_score + overlap + 0.3 * concluding, 4)
 
 
-def _stems(text: str) -> Iterable[str]:
-    for word in PROSE_WORD.findall(text.casefold()):
-        if len(word) > 3:
-            yield re.sub(r"(?:'s|ing|ies|ed|es|s)$", "", word)
+def _stems(text: str) -> set[str]:
+    words = (word for word in PROSE_WORD.findall(text.casefold()) if len(word) > 3)
+    return {re.sub(r"(?:'s|ing|ies|ed|es|s)$", "", word) for word in words}
 
 
 def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> list[str]:

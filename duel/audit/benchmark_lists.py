@@ -13,10 +13,12 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from duel import wordlists
 from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import ItemError, SettingsError
 from duel.workspace import Workspace, file_name
@@ -53,11 +55,11 @@ def signatures(code: str, name: str = "") -> Iterator[int]:
 
 
 def humaneval() -> list[dict[str, Any]]:
-    rows = []
-    for line in resources.files(__package__).joinpath("humaneval.txt").read_text("utf-8").splitlines():
-        instance, signed, *ngrams = line.split()
-        rows.append({"instance_id": instance, "signatures": [int(signed, 16)], "ngrams": [int(n, 16) for n in ngrams]})
-    return rows
+    rows = (row.split() for (row,) in wordlists.rows("duel.audit", "humaneval.txt"))
+    return [
+        {"instance_id": instance, "signatures": [int(signed, 16)], "ngrams": [int(n, 16) for n in ngrams]}
+        for instance, signed, *ngrams in rows
+    ]
 
 
 def rows_of_file(file: Path) -> list[dict[str, Any]]:
@@ -76,17 +78,13 @@ def rows_of_file(file: Path) -> list[dict[str, Any]]:
 
 
 def _records(file: Path) -> Iterable[Any]:
-    import orjson
-
     match file.suffix.lower():
         case ".parquet":
             return _of_parquet(file)
         case ".json":
             content = orjson.loads(file.read_bytes())  # [...], {"instances": [...]} or {"id": {...}}
-            lists = (
-                [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
-            )
-            return lists[0] if lists else list(content)
+            values = content.values() if isinstance(content, dict) else ()
+            return next((value for value in values if isinstance(value, list)), list(content))
         case ".jsonl":
             return [orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
         case ".csv":
@@ -125,8 +123,6 @@ def hub_rows(
     Of an issue only what it is known by again is kept (`ngrams`), not its text.
     Raises ItemError with the reason where neither is available.
     """
-    import orjson
-
     base = Path(environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache"))
     home = base if base.is_absolute() else workspace.private  # no home folder, as in some containers
     cache = home / "duel-curation" / "benchmarks" / f"{file_name(dataset)}.json"

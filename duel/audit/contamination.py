@@ -1,8 +1,7 @@
 """Benchmark contamination: pull requests that a model will later be tested on never become training data.
 
 Three ways to be contaminated: the same instance (its id in any spelling, or its base commit, which no two projects
-share), in strict mode the same repository, and an issue whose words are largely those of a benchmark's issue. A list
-that could not be had is in `unchecked` with the reason; it is never passed over in silence.
+share), in strict mode the same repository, and an issue whose words are largely those of a benchmark's issue.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,6 @@ NGRAM = 13
 """Words in a row that count as taken over (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C)."""
 SHARED_NGRAMS = 0.3
 """Share of an issue's n-grams that one benchmark issue must have; less is a template that both were written in."""
-
 CONTAINED = 0.6
 """Share of a benchmark issue's n-grams that a longer text must hold, such as a task with instructions around it."""
 SAMPLED = 8  # of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million
@@ -45,6 +42,7 @@ _ENDINGS = re.compile(
     r"(?:\.(?:traj|trajectory|jsonl?|patch|diff|log|txt|pred|ya?ml|html|md|gz|zst)|:[\w.-]+|@sha256:\w+"
     r"|[_.](?:run|sample|rollout|attempt|try)?_?\d{1,3}|/.*)$"
 )
+_HOST = re.compile(r"^(?:git\+)?(?:https?://|ssh://)?(?:git@)?(?:www\.)?(?:github|gitlab)\.com[/:]")
 _ISSUE = re.compile(
     r"<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
     r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:",
@@ -75,7 +73,8 @@ class Benchmarks:
     ) -> Benchmarks:
         """The lists that the settings name, and those of `functions`: known benchmarks, Hub data sets, or files of ids.
 
-        Raises SettingsError for a name that is none of these, and for a file that cannot be read as a list.
+        A list that could not be had is in `unchecked` with the reason, never passed over in silence. Raises
+        SettingsError for a name that is none of these, and for a file that cannot be read as a list.
         """
         benchmarks = cls(by=settings.audit.decontaminate_by)
         named = settings.audit.decontaminate
@@ -104,13 +103,12 @@ class Benchmarks:
     def add(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
         count = 0
         for row in rows:
-            instance_id = str(row.get("instance_id") or "").strip()
-            if not instance_id:
+            told = {key: str(row.get(key) or "") for key in ("instance_id", "repo", "base_commit", "problem_statement")}
+            if not (instance_id := told["instance_id"].strip()):
                 continue
             count += 1
-            plain = canonical_id(instance_id)
-            repo = canonical_repo(str(row.get("repo") or "") or repo_of(instance_id))
-            commit = str(row.get("base_commit") or "").strip().lower()
+            plain, commit = canonical_id(instance_id), told["base_commit"].strip().lower()
+            repo = canonical_repo(told["repo"] or repo_of(instance_id))
             keys: list[tuple[str, ...]] = [("id", plain), ("repo", repo)]
             if found := _ID.fullmatch(plain):
                 keys.append(("fork", found["name"], found["number"]))
@@ -118,12 +116,12 @@ class Benchmarks:
                 keys += [("commit", commit), ("commit", repo, commit[:8])]
             for key in keys:
                 self._known.setdefault(key, name)
-            ngrams = row.get("ngrams") or sampled_ngrams(str(row.get("problem_statement") or ""))
-            self._sizes[f"{name} {instance_id}"] = len(ngrams)
+            owner, ngrams = f"{name} {instance_id}", row.get("ngrams") or sampled_ngrams(told["problem_statement"])
+            self._sizes[owner] = len(ngrams)
             for signature in row.get("signatures") or ():
-                self._functions.setdefault(signature, f"{name} {instance_id}")
+                self._functions.setdefault(signature, owner)
             for ngram in ngrams:
-                self._ngrams.setdefault(ngram, f"{name} {instance_id}")
+                self._ngrams.setdefault(ngram, owner)
         return count
 
     def reason(self, instance_id: str, repo: str = "", base_commit: str = "", issue_text: str = "") -> str:
@@ -167,19 +165,11 @@ def issue_part(task: str) -> str:
 
 def canonical_repo(repo: str) -> str:
     """`owner/name` in lower case, under its present address; a mirror's name says whose it is."""
-    plain = re.sub(
-        r"^(?:git\+)?(?:https?://|ssh://)?(?:git@)?(?:www\.)?(?:github|gitlab)\.com[/:]", "", repo.strip().lower()
-    )
-    plain = plain.removesuffix(".git").strip("/")
+    plain = _HOST.sub("", repo.strip().lower()).removesuffix(".git").strip("/")
     if made := _MADE.search(plain.rpartition("/")[2]):
         plain = f"{made['owner']}/{made['name']}"
-    return _renamed().get(plain, plain)
-
-
-@cache
-def _renamed() -> dict[str, str]:
-    """Old address of a project -> the one it has now. Both stand for the same code."""
-    return {row[0]: row[1] for row in wordlists.rows("duel.audit", "renamed_projects.txt")}
+    renamed = {old: new for old, new, *_ in wordlists.rows("duel.audit", "renamed_projects.txt")}
+    return renamed.get(plain, plain)
 
 
 def canonical_id(instance_id: str) -> str:
@@ -191,8 +181,7 @@ def canonical_id(instance_id: str) -> str:
     plain = next((part for part in plain.split("/") if "__" in part), plain).removeprefix("instance_")
     while not _ID.fullmatch(plain) and (shorter := _ENDINGS.sub("", plain)) != plain and "__" in shorter:
         plain = shorter
-    found = _ID.fullmatch(plain)
-    if not found:
+    if not (found := _ID.fullmatch(plain)):
         return plain
     repo = canonical_repo(f"{found['owner']}/{found['name']}")
     return f"{repo.replace('/', '__')}-{found['number']}"

@@ -1,24 +1,22 @@
 """Near-duplicates: turns that say the same in nearly the same words, found by MinHash and confirmed exactly.
 
-MinHash and banding: A. Broder, "On the resemblance and containment of documents", 1997; Leskovec, Rajaraman and Ullman,
-"Mining of Massive Datasets", chapter 3.
+Broder, "On the resemblance and containment of documents", 1997; Leskovec et al., "Mining of Massive Datasets", ch. 3.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from duel.workspace import natural_order
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Hashed: TypeAlias = NDArray[np.uint32]
+Hashed: TypeAlias = NDArray[np.uint32]
 
 HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words
 MISSED = 0.006
@@ -43,17 +41,21 @@ def near_duplicates(items: Iterable[tuple[str, str]], threshold: float) -> dict[
 def similar_groups(words: list[Hashed], threshold: float) -> dict[int, int]:
     """{position: the first position of its group} for every text that is a near-duplicate of an earlier one."""
     # MinHash estimates the Jaccard similarity j; with s = 2j / (1 + j), a bound on one is a bound on the other.
-    least_jaccard = threshold / (2 - threshold)
-    groups = Groups(len(words))
-    for bucket in _buckets(words, least_jaccard):
-        join_similar(bucket, words.__getitem__, threshold, groups)
+    jaccard = threshold / (2 - threshold)
+    # The most rows a band may have, so that a pair of this similarity is missed with a chance of `MISSED` at most.
+    rows = next(n for n in range(16, 0, -1) if n == 1 or (1 - jaccard**n) ** (HASHES // n) <= MISSED)
+    groups, signatures = Groups(len(words)), _signatures(words)
+    for start in range(0, HASHES - rows + 1, rows):
+        buckets: defaultdict[bytes, list[int]] = defaultdict(list)
+        for i, band in enumerate(np.ascontiguousarray(signatures[:, start : start + rows])):
+            buckets[band.tobytes()].append(i)
+        for bucket in buckets.values():
+            join_similar(bucket, words.__getitem__, threshold, groups)
     return {i: first for i in range(len(words)) if (first := groups.find(i)) != i}
 
 
 def hashed_words(text: str) -> Hashed:
     """A text as the sorted 32-bit hashes of its words, casefolded; the second "the" differs from the first."""
-    import numpy as np
-
     folded = text.casefold()
     # bytes are split as text is where all are ASCII, and need not be encoded one by one
     words = folded.encode().split() if text.isascii() else [word.encode("utf-8", "replace") for word in folded.split()]
@@ -70,29 +72,12 @@ def similarity(first: Hashed, second: Hashed) -> float:
     similarity falls twice as fast: half of 1,250 real turns have fewer than 37 words, and with 5 % of the words changed
     it missed one copy in five at 0.85.
     """
-    import numpy as np
-
     both = len(first) + len(second)
     return 2 * len(np.intersect1d(first, second, assume_unique=True)) / both if both else 1.0
 
 
-def _buckets(words: list[Hashed], jaccard: float) -> Iterator[list[int]]:
-    import numpy as np
-
-    signatures = _signatures(words)
-    # The most rows a band may have, so that a pair of this similarity is missed with a chance of `MISSED` at most.
-    rows = next(n for n in range(16, 0, -1) if n == 1 or (1 - jaccard**n) ** (HASHES // n) <= MISSED)
-    for start in range(0, HASHES - rows + 1, rows):
-        table: defaultdict[bytes, list[int]] = defaultdict(list)
-        for i, band in enumerate(np.ascontiguousarray(signatures[:, start : start + rows])):
-            table[band.tobytes()].append(i)
-        yield from (bucket for bucket in table.values() if len(bucket) > 1)
-
-
 def _signatures(words: list[Hashed]) -> Hashed:
     """MinHash signatures, shape (turns, HASHES): the least multiply-shift hash over a turn's words, per function."""
-    import numpy as np
-
     random = np.random.default_rng(_SEED)
     factors = random.integers(1, 1 << 63, size=(HASHES, 1), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     offsets = random.integers(0, 1 << 63, size=(HASHES, 1), dtype=np.uint64)

@@ -8,10 +8,9 @@ from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 from duel import shell, wordlists
-from duel.audit.leak_findings import MADE_HERE, Findings, Search
+from duel.audit.leak_words import MADE_HERE
 from duel.audit.pull_facts import WORD, DiffLine, Fact, Facts, plain
-from duel.audit.turn_indexes import HistoryIndex
-from duel.records import Leak
+from duel.audit.turn_indexes import HistoryIndex, Search, Told
 
 GUESSED_AND_OPENED = 0.6
 """The command opens or looks for what the task's words suggest: a module of that name, or a seen module's test."""
@@ -42,29 +41,31 @@ class Spelled(NamedTuple):
     key: str  # the end of the path (casefolded) that the spelling tells
     text: str
     start: int
-    pattern: bool = False
+    is_pattern: bool
 
 
-def paths(search: Search) -> Findings:
+def paths(search: Search) -> Iterator[Told]:
     reply, seen = search.reply, search.seen
     listed = {word.rstrip("/").removeprefix("./") for word in reply.looked_for}
-    for spelled in spelled_paths(reply.text, search.facts):
-        key, name = spelled.key, spelled.key.rsplit("/", 1)[-1]
-        if spelled.pattern and all(piece.casefold() in seen.text for piece in _letters(spelled.text)):
-            continue
-        if not spelled.pattern and seen.has_path(key):
+    for fact, key, text, start, is_pattern in spelled_paths(reply.text, search.facts):
+        folder, _, name = key.rpartition("/")
+        if is_pattern:
+            is_known = all(piece.casefold() in seen.text for piece in _letters(text))
+        else:  # it stands there, or its folders and its file name do, or it was named as a module
+            parts = key.split("/")
+            module = ".".join([*parts[:-1], name.split(".")[0]])
+            is_known = seen.has(key) or all(map(seen.has, parts)) or (len(parts) > 1 and seen.has(module))
+        if is_known:
             continue
         doubt, words = 1.0, WORD.findall(reply.command)
         opened = shell.script_style(reply.script) != "edit" and (name in reply.command or name.split(".")[0] in words)
         if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
             doubt = MADE_HERE
-        elif ("/" in key and key.rpartition("/")[0] in listed) or (
-            opened and _is_guessable(search, key, bare=spelled.text.casefold() == key)
-        ):
+        elif ("/" in key and folder in listed) or (opened and _is_guessable(search, key, bare=text.casefold() == key)):
             doubt = GUESSED_AND_OPENED
         # A file's whole path is its project's own, however many of its pull requests touch it.
         half = search.rarity.half(key) if "/" in key else 1.0
-        yield search.finding(spelled.fact, spelled.text, spelled.start, doubt * half, key)
+        yield Told(fact, text, start, doubt * half, key)
 
 
 def _is_guessable(search: Search, path: str, bare: bool) -> bool:
@@ -96,25 +97,17 @@ def spelled_paths(text: str, facts: Facts, bare: bool = False) -> Iterator[Spell
     """Each path of the pull request that `text` tells, where it stands first; with `bare`, files like `AUTHORS` too."""
     told: set[str] = set()
     for token in _TOKEN.finditer(text):
-        for spelled in _spelled(token[0], token.start(), facts, bare):
-            if spelled.key not in told:
-                told.add(spelled.key)
-                yield spelled
-
-
-def _spelled(token: str, start: int, facts: Facts, bare: bool) -> Iterator[Spelled]:
-    if not any(mark in token for mark in "./*\\"):
-        key = token.casefold()
-        if bare and key in facts.paths:
-            yield Spelled(facts.paths[key], key, token, start)
-        return
-    for part in _SEPARATOR.split(token):
-        at = start + token.find(part)
-        path = _HERE.sub("", _HERE.sub("", part.replace("\\", "/").replace("%2F", "/"))).strip("/.,-").casefold()
-        if any(mark in part for mark in "*?[") or ("{" in part and "," in part):
-            yield from (Spelled(fact, key, part, at, pattern=True) for key, fact in _matching(path, facts))
-        elif found := _end_of_path(path, facts):
-            yield Spelled(found[1], found[0], part, at)
+        is_word = not any(mark in token[0] for mark in "./*\\")
+        for part in _SEPARATOR.split(token[0]) if not is_word else [token[0]] if bare else ():
+            path = _HERE.sub("", _HERE.sub("", part.replace("\\", "/").replace("%2F", "/"))).strip("/.,-").casefold()
+            is_pattern = not is_word and (any(mark in part for mark in "*?[") or ("{" in part and "," in part))
+            if is_word:
+                found = (key, facts.paths[key]) if (key := part.casefold()) in facts.paths else None
+            else:
+                found = _matching(path, facts) if is_pattern else _end_of_path(path, facts)
+            if found and found[0] not in told:
+                told.add(found[0])
+                yield Spelled(found[1], found[0], part, token.start() + token[0].find(part), is_pattern)
 
 
 def _end_of_path(path: str, facts: Facts) -> tuple[str, Fact] | None:
@@ -133,18 +126,19 @@ def _end_of_path(path: str, facts: Facts) -> tuple[str, Fact] | None:
     return None
 
 
-def _matching(pattern: str, facts: Facts) -> Iterator[tuple[str, Fact]]:
+def _matching(pattern: str, facts: Facts) -> tuple[str, Fact] | None:
     if not _letters(pattern):
-        return
-    found = re.search(r"\{([^{}]*)\}", pattern)
-    parts = found[1].split(",")[:20] if found else []
-    alternatives = [pattern[: found.start()] + part + pattern[found.end() :] for part in parts] if found else []
-    for alternative in alternatives or [pattern.replace("**/", "*")]:
+        return None
+    alternatives = [pattern.replace("**/", "*")]
+    if found := re.search(r"\{([^{}]*)\}", pattern):
+        parts = found[1].split(",")[:20]
+        alternatives = [pattern[: found.start()] + part + pattern[found.end() :] for part in parts]
+    for alternative in alternatives:
         for fact in dict.fromkeys(facts.paths.values()):
             path = fact.value.casefold()
             if fnmatchcase(path, alternative) or fnmatchcase(path, f"*/{alternative.removeprefix('**/')}"):
-                yield path, fact
-                return
+                return path, fact
+    return None
 
 
 def _letters(pattern: str) -> list[str]:
@@ -157,7 +151,7 @@ def _letters(pattern: str) -> list[str]:
 # -- commands ------------------------------------------------------------------------------------------------------
 
 
-def blind_edits(search: Search) -> Findings:
+def blind_edits(search: Search) -> Iterator[Told]:
     script, command = search.reply.script, search.reply.command
     edited = [path for c in script.commands for path in c.writes]
     for c in script.commands:
@@ -171,7 +165,7 @@ def blind_edits(search: Search) -> Findings:
             yield _deed(search, "blind edit", spelled.fact.value, spelled.text)
 
 
-def windows(search: Search) -> Findings:
+def windows(search: Search) -> Iterator[Told]:
     command = search.reply.command
     spans = []
     for match in (match for pattern in _compiled("window") for match in pattern.finditer(command)):
@@ -191,24 +185,23 @@ def windows(search: Search) -> Findings:
 
 
 def _unseen(search: Search, command: str) -> Iterator[tuple[Spelled, list[DiffLine]]]:
-    """The files with their lines that `command` names and that were there before, but of which nothing was printed."""
+    """The files with their lines that `command` names and that were there before, but of which nothing was printed.
+
+    A file counts as printed where a command was given that reads it, or any of its lines that the diff knows was shown.
+    """
+    seen = search.seen
     for spelled in spelled_paths(command, search.facts, bare=True):
-        path = spelled.fact.value
-        lines = search.facts.by_path.get(path.casefold())
-        if lines and not _was_printed(search.seen, path, lines):
+        path, lines = spelled.fact.value, search.facts.by_path.get(spelled.fact.value.casefold(), [])
+        name = path.rsplit("/", 1)[-1].casefold()
+        old = {plain(line.text) for line in lines if line.sign != "+"}
+        is_read = any(_reads(given, name) for given in seen.commands if name in given)
+        if old and not is_read and not any(seen.has_line(text) for text in old if len(text) >= LEAST_LINE):
             yield spelled, lines
 
 
-def _was_printed(seen: HistoryIndex, path: str, lines: list[DiffLine]) -> bool:
-    """True where a command was given that reads the file, or any of its lines that the diff knows was shown."""
-    name = path.rsplit("/", 1)[-1].casefold()
-    for command in (command for command in seen.commands if name in command):
-        naming = [c for c in shell.parse(command).commands if any(name in word for word in c.words)]
-        only_lists = naming and all(c.name in _LISTERS or c.words[1:2] == ("ls-files",) for c in naming)
-        if not only_lists:
-            return True
-    old = {plain(line.text) for line in lines if line.sign != "+"}
-    return any(seen.has_line(text) for text in old if len(text) >= LEAST_LINE)
+def _reads(command: str, name: str) -> bool:
+    naming = [c for c in shell.parse(command).commands if any(name in word for word in c.words)]
+    return not naming or not all(c.name in _LISTERS or c.words[1:2] == ("ls-files",) for c in naming)
 
 
 def _numbers_told(seen: HistoryIndex, path: str) -> list[int]:
@@ -217,7 +210,7 @@ def _numbers_told(seen: HistoryIndex, path: str) -> list[int]:
     return [int(number) for number in re.findall(rf"{name}(?:\", line |[:-])(\d{{1,7}})\b", seen.text)]
 
 
-def other_history(search: Search) -> Findings:
+def other_history(search: Search) -> Iterator[Told]:
     """Commands that reach for commits or releases beyond the checkout, unless the conversation spoke of them."""
     project = search.facts.project
     for pattern in (*_compiled("history"), *(_compiled("install", project) if len(project) > 2 else ())):
@@ -228,21 +221,20 @@ def other_history(search: Search) -> Findings:
                 return
 
 
-def _deed(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> Leak:
+def _deed(search: Search, kind: str, path: str, value: str, factor: float = 1.0) -> Told:
     start = max(0, search.reply.text.casefold().rfind(value.casefold()))
-    return search.finding(Fact(kind, value, path=path), value, start, factor)
+    return Told(Fact(kind, value, path=path), value, start, factor)
 
 
-def talk(search: Search) -> Findings:
+def talk(search: Search) -> Iterator[Told]:
     """The phrases of a reply that speak of what nobody in the history has mentioned."""
     text, folded = search.reply.text, search.reply.text.casefold()
     [[needed]] = _patterns("needs")
-    if not any(word in folded for word in needed.split("|")) and "PR" not in text and "MR" not in text:
-        return
-    for said, harmless in _talk():
-        match = said.search(text)
-        if match and not harmless.search(search.seen.text):
-            yield search.finding(Fact("talk", match[0]), match[0], match.start())
+    if any(word in folded for word in needed.split("|")) or "PR" in text or "MR" in text:
+        for said, harmless in _talk():
+            match = said.search(text)
+            if match and not harmless.search(search.seen.text):
+                yield Told(Fact("talk", match[0]), match[0], match.start())
 
 
 _patterns = partial(wordlists.rows, "duel.audit", "leak_patterns.txt")

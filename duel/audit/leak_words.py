@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from duel.audit import pull_facts
-from duel.audit.leak_findings import MADE_HERE, Findings, Search, first_of_each, start_of
 from duel.audit.pull_facts import PROSE_WORD, WORD, Fact, fact_on, is_compound, plain
 from duel.audit.rarity import commonness
+from duel.audit.turn_indexes import Search, Told
 
 # Reasons for doubt, as factors.
+MADE_HERE = 0.6  # the command itself makes it, or looks for it
 IN_REPOSITORY = 0.85  # it stands on unchanged or removed lines too: a model may remember the project
 UNCHANGED = 0.6  # it stands on unchanged lines or in the description alone
 IN_CODE = 0.75  # it is used in code that the agent writes, where a model's memory of libraries speaks
@@ -41,13 +42,21 @@ _CODE = re.compile(r"[()=\[\]{}<>|;]|\w[._]\w")
 _SENTENCE_CODE = re.compile(r"[()=\[\]{}<>|;]|\bimport\b")
 
 
-def names(search: Search) -> Findings:
+def names(search: Search) -> Iterator[Told]:
     for match, key in first_of_each(WORD, search.reply.text):
-        if len(key) < 3 or key not in search.facts.words or search.seen.has(key):
-            continue
-        fact = search.facts.words.get(key)
-        if fact and (factor := _name_factor(search, fact, key, match.start(), match.end())):
-            yield search.finding(fact, match[0], match.start(), factor, key)
+        if len(key) >= 3 and key in search.facts.words.keys and not search.seen.has(key):
+            fact = search.facts.words.get(key)
+            if fact and (factor := _name_factor(search, fact, key, match.start(), match.end())):
+                yield Told(fact, match[0], match.start(), factor, key)
+
+
+def first_of_each(pattern: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:
+    """The first match of each spelling, whatever its case, with the spelling casefolded."""
+    done: set[str] = set()
+    for match in pattern.finditer(text):
+        if (key := match[0].casefold()) not in done:
+            done.add(key)
+            yield match, key
 
 
 def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> float:
@@ -87,28 +96,26 @@ def _place_factor(fact: Fact) -> float:
     return 1.0 if fact.added else IN_REPOSITORY if fact.changed else UNCHANGED
 
 
-def chunks(search: Search) -> Findings:
+def chunks(search: Search) -> Iterator[Told]:
     """Names joined by more than a word is (`retry-limit`, `server.timeout`, `owner/branch`) of common words.
 
     Where one of the words is a finding by itself, the whole adds nothing.
     """
-    reply, seen = search.reply, search.seen
-    for match, key in first_of_each(pull_facts.CHUNK, reply.text):
+    for match, key in first_of_each(pull_facts.CHUNK, search.reply.text):
         fact = search.facts.chunks.get(key)
-        if fact is None or key in search.facts.paths or seen.has(key):
+        if fact is None or key in search.facts.paths or search.seen.has(key):
             continue
         parts = WORD.findall(key)
-        unseen = [part for part in parts if not seen.has(part)]
-        if len(unseen) * 2 < len(parts) or not unseen or not all(commonness(part) for part in unseen):
-            continue
-        short = len(parts) < 3
-        if parts[0] in sys.stdlib_module_names or (short and not reply.is_quoted(match.start())):
-            continue
-        factor = _place_factor(fact) * (0.6 if short and "." in key else 1.0)
-        yield search.finding(fact, match[0], match.start(), factor, key)
+        unseen = [part for part in parts if not search.seen.has(part)]
+        is_new = unseen and len(unseen) * 2 >= len(parts) and all(map(commonness, unseen))
+        is_short = len(parts) < 3
+        is_meant = not is_short or search.reply.is_quoted(match.start())
+        if is_new and is_meant and parts[0] not in sys.stdlib_module_names:
+            factor = _place_factor(fact) * (0.6 if is_short and "." in key else 1.0)
+            yield Told(fact, match[0], match.start(), factor, key)
 
 
-def line_numbers(search: Search) -> Findings:
+def line_numbers(search: Search) -> Iterator[Told]:
     """The heaviest of the changed lines' numbers that was not shown; heavier with the line or its file beside it."""
     text, seen = search.reply.text, search.seen
     if search.facts.line_numbers.keys().isdisjoint(map(int, _DIGITS.findall(text))):
@@ -128,14 +135,14 @@ def line_numbers(search: Search) -> Findings:
             if not (named or cited or number >= 50):
                 continue
             shown = (number >= 100 and seen.has_number(str(number))) or seen.could_count(number, line.path)
-            if shown and (not cited or seen.has_line(line.text) or seen.has_phrase(line.text)):
+            if shown and (not cited or seen.has_text(line.text)):
                 continue
             weight = min(1.0, factor * (0.5 + 0.5 * cited + 0.4 * named))
-            found.append(search.finding(fact_on(line, "line number", match[0]), match[0], match.start(), weight))
-    yield from sorted(found, key=lambda leak: (-leak.weight, start_of(leak)))[:1]
+            found.append(Told(fact_on(line, "line number", match[0]), match[0], match.start(), weight))
+    yield from sorted(found, key=lambda told: (-told.factor, told.start))[:1]
 
 
-def constants(search: Search) -> Findings:
+def constants(search: Search) -> Iterator[Told]:
     """Numbers on changed lines that nobody writes by habit; in prose those of three digits too."""
     for match, key in first_of_each(pull_facts.NUMBER, search.reply.text):
         fact = search.facts.numbers.get(key)
@@ -149,16 +156,16 @@ def constants(search: Search) -> Findings:
         else:
             odd = len(key.split(".")[0]) >= 3 and len(digits) >= 2
         if odd and not search.seen.has_number(key):
-            yield search.finding(fact, match[0], match.start(), IN_CODE if in_code else 1.0)
+            yield Told(fact, match[0], match.start(), IN_CODE if in_code else 1.0)
 
 
-def hashes(search: Search) -> Findings:
+def hashes(search: Search) -> Iterator[Told]:
     for match, key in first_of_each(pull_facts.HEX, search.reply.text):
         if key not in search.seen.text and any(known.startswith(key) for known in search.facts.hashes):
-            yield search.finding(Fact("hash", key), key, match.start())
+            yield Told(Fact("hash", key), key, match.start())
 
 
-def pull_number(search: Search) -> Findings:
+def pull_number(search: Search) -> Iterator[Told]:
     """The number of the pull request, marked as one. A bare `#7` may count anything and needs two digits."""
     number = search.facts.pull_number
     if not number or number not in search.reply.text:
@@ -169,24 +176,24 @@ def pull_number(search: Search) -> Findings:
     seen = search.seen.has_number(number) if len(number) > 2 else mark.search(search.seen.text)
     if told and not seen:
         factor = IN_CODE if search.reply.in_code(told.start()) else 1.0
-        yield search.finding(Fact("pull", number), told[0], told.start(), factor)
+        yield Told(Fact("pull", number), told[0], told.start(), factor)
 
 
-def literals(search: Search) -> Findings:
+def literals(search: Search) -> Iterator[Told]:
     """Strings of at least two words; a single word is a name. Two words count in full only in quotes."""
     reply, seen = search.reply, search.seen
     for key, literal in search.facts.literals.items():
-        if " " not in key or key not in reply.plain or seen.has_line(key) or seen.has_phrase(key):
+        if " " not in key or key not in reply.plain or seen.has_text(key):
             continue
         words = PROSE_WORD.findall(key)
         start = reply.find(literal)
         unseen = sum(not seen.has(word) for word in words)
         factor = min(1.0, 0.2 * len(words) + 0.1 * unseen + 0.4 * reply.is_quoted(start))
         if len(words) >= 2:
-            yield search.finding(search.facts.literal(literal), literal, start, factor, key)
+            yield Told(search.facts.literal(literal), literal, start, factor, key)
 
 
-def lines(search: Search) -> Findings:
+def lines(search: Search) -> Iterator[Told]:
     """Lines taken over word for word. In code that the agent writes they may be the same fix, found honestly."""
     reply, seen = search.reply, search.seen
     for key, line in search.facts.lines.items():
@@ -200,10 +207,10 @@ def lines(search: Search) -> Findings:
                 factor = 0.5 + 0.11 * pairs
             else:
                 factor = 0.6 + 0.2 * pairs
-            yield search.finding(fact, fact.value, start, min(1.0, factor))
+            yield Told(fact, fact.value, start, min(1.0, factor))
 
 
-def runs(search: Search) -> Findings:
+def runs(search: Search) -> Iterator[Told]:
     """Pieces of changed lines that the thought quotes, whatever white space stands between their tokens."""
     reply, seen, changed = search.reply, search.seen, search.facts.squeezed
     told: set[str] = set()
@@ -221,10 +228,10 @@ def runs(search: Search) -> Findings:
                 long_names = sum(len(name) > 2 for name in WORD.findall(said))
                 factor = min(1.0, 0.1 * long_names + 0.03 * (end - start) + 0.08 * seen.unseen_pairs(said))
                 if factor >= LEAST_RUN:
-                    yield search.finding(fact, said, tokens[start].start(), factor)
+                    yield Told(fact, said, tokens[start].start(), factor)
 
 
-def sentences(search: Search) -> Findings:
+def sentences(search: Search) -> Iterator[Told]:
     text, prose = search.reply.text, search.facts.prose
     words = list(PROSE_WORD.finditer(text))
     folded = [word[0].casefold() for word in words]
@@ -233,7 +240,7 @@ def sentences(search: Search) -> Findings:
         said = text[words[start].start() : words[end - 1].end()]
         if not _SENTENCE_CODE.search(said) and not search.seen.has_phrase(said):
             fact = search.facts.line_with(" ".join(folded[start:end]), pull_facts.spoken)
-            yield search.finding(fact, said, words[start].start(), min(1.0, 0.12 * (end - start)))
+            yield Told(fact, said, words[start].start(), min(1.0, 0.12 * (end - start)))
 
 
 def _taken_over(

@@ -40,17 +40,17 @@ def _tree(license: str) -> Any:
     from license_expression import ExpressionError, Licensing
 
     licensing = Licensing()
-    try:
-        parsed = licensing.parse(license.replace("/", " OR "), simple=True)
-    except (ExpressionError, AttributeError, TypeError, ValueError):
-        return ("AND", [_plain(license), *map(_plain, re.findall(r"[\w.+-]+", license))])
 
     def branch(node: Any) -> Any:
         if isinstance(node, licensing.OR | licensing.AND):
             return ("OR" if isinstance(node, licensing.OR) else "AND", [branch(part) for part in node.args])
         return _plain(getattr(node, "license_symbol", node).key)
 
-    return "unknown" if parsed is None else branch(parsed)
+    try:
+        parsed = licensing.parse(license.replace("/", " OR "), simple=True)
+        return "unknown" if parsed is None else branch(parsed)
+    except (ExpressionError, AttributeError, TypeError, ValueError, RecursionError):
+        return ("AND", [_plain(license), *map(_plain, re.findall(r"[\w.+-]+", license))])
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,6 @@
 """What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places.
 
-Most pull requests are asked for a handful of words, so a table holds no more than what stands there; where it stands is
-looked up for the few that a reply tells.
+A table of names holds no more than what stands there; where it stands is looked up for the few that a reply tells.
 """
 
 import re
@@ -22,7 +21,6 @@ PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
 TOKEN = re.compile(r"\w+|[^\w\s`]")
 MAX_DIFF = 400_000  # characters of a diff that are looked at. The largest of 39 real ones has 21,000
-
 LINE = 2000  # characters of one line that are looked at; longer ones are no source code
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d+)? \+(\d{1,9})(?:,\d+)? @@ ?(.*)")
@@ -68,10 +66,10 @@ def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:
                 path = re.sub(r"^[ab]/", "", name)
         elif hunk := _HUNK.match(text):
             old, new, inside = int(hunk[1]), int(hunk[2]), True
-            yield DiffLine(part, path, "@", hunk[3], number, old, new)
+            yield DiffLine(part, path, "@", hunk[3][:LINE], number, old, new)
         elif inside and text[:1] in ("+", "-", " ", ""):
             sign = text[:1] or " "
-            yield DiffLine(part, path, sign, text[1:], number, old, new)
+            yield DiffLine(part, path, sign, text[1 : LINE + 1], number, old, new)
             old += sign != "+"
             new += sign != "-"
 
@@ -83,130 +81,77 @@ class Names:
         self._pattern, self._kind, self._lines, self._described = pattern, kind, lines, described
 
     @cached_property
-    def _keys(self) -> frozenset[str]:
+    def keys(self) -> frozenset[str]:
         lines = (*self._lines, *self._described)
         return frozenset(self._pattern.findall("\n".join(line.text for line in lines).casefold()))
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._keys
-
-    def _holding(self, key: str, lines: Sequence[DiffLine]) -> list[DiffLine]:
-        folded = ((line, line.text.casefold()) for line in lines)
-        return [line for line, text in folded if key in text and key in self._pattern.findall(text)]
-
     def get(self, key: str) -> Fact | None:
         """The fact that `key` (casefolded) is, or None; on a changed line where it stands on one."""
-        if key not in self:
+        if key not in self.keys:
             return None
-        kind, on_lines = self._kind, self._holding(key, self._lines)
-        holding = on_lines or self._holding(key, self._described)
-        if not holding:
+
+        def holding(lines: Sequence[DiffLine]) -> list[DiffLine]:
+            folded = ((line, line.text.casefold()) for line in lines)
+            return [line for line, text in folded if key in text and key in self._pattern.findall(text)]
+
+        on_lines = holding(self._lines)
+        found = on_lines or holding(self._described)
+        if not found:
             return None
-        line = holding[0]
+        line, kind = found[0], self._kind
         for one in reversed(on_lines) if kind == "identifier" else ():
-            if key in {name.casefold() for found in _TEST_NAME.findall(one.text) for name in found}:
+            if key in {name.casefold() for named in _TEST_NAME.findall(one.text) for name in named}:
                 line, kind = one, "test"
         value = next((name for name in self._pattern.findall(line.text) if name.casefold() == key), key)
         if not on_lines and self._pattern is WORD and not is_compound(value):
             return None
-        return fact_on(line, kind, value)._replace(added=all(one.sign == "+" for one in holding))
+        return fact_on(line, kind, value)._replace(added=all(one.sign == "+" for one in found))
 
 
 class Facts:
-    """Everything that one pull request tells. The issue is none of it: the agent was given that.
-
-    `literals` and `lines` are keyed by their `plain` text. Each table is made when it is first asked for.
-    """
+    """Everything that one pull request tells. The issue is none of it: the agent was given that."""
 
     def __init__(self, commit: Commit) -> None:
         diff = [*diff_lines("patch", commit.patch), *diff_lines("test_patch", commit.test_patch)]
         # Changed lines first: a fact keeps its first place, and the changed lines are where it weighs most.
-        self._lines = sorted(
-            (line._replace(text=line.text[:LINE]) if len(line.text) > LINE else line for line in diff),
-            key=lambda line: line.sign not in "+-",
-        )
-        self._changed = [line for line in self._lines if line.sign in "+-"]
-        self._text = "\n".join(line.text for line in self._lines)
-        self._description = commit.description[:MAX_DIFF]
-        described = enumerate(self._description.split("\n"), start=1)
+        self._lines = sorted(diff, key=lambda line: line.sign not in "+-")
+        changed = [line for line in self._lines if line.sign in "+-"]
+        description = commit.description[:MAX_DIFF]
+        described = enumerate(description.split("\n"), start=1)
         self._described = [DiffLine("description", "", " ", text, number, 0, 0) for number, text in described]
-        self._files = [*(line.path for line in diff), *(changed.path for changed in commit.files)]
         hashes = [commit.commit, *(h for pair in _INDEX.findall(f"{commit.patch}\n{commit.test_patch}") for h in pair)]
         self.hashes = tuple(dict.fromkeys(h for h in hashes if len(h) >= 7 and set(h) != {"0"}))
         self.project = commit.repo.rsplit("/", 1)[-1].casefold()
         self.pull_number = str(commit.pull_number or "")
         self.words = Names(WORD, "identifier", self._lines, self._described)
         self.chunks = Names(CHUNK, "identifier", self._lines, self._described)
-        self.numbers = Names(NUMBER, "number", self._changed)
-
-    @cached_property
-    def squeezed(self) -> str:
-        return "\n".join(squeezed(line.text) for line in self._changed)
-
-    @cached_property
-    def literals(self) -> dict[str, str]:
-        return {plain(literal): literal for _, literal in LITERAL.findall(self._text)}
-
-    @cached_property
-    def lines(self) -> dict[str, DiffLine]:
-        found: dict[str, DiffLine] = {}
-        for line in self._lines:
-            if line.sign != "@":
-                found.setdefault(plain(line.text), line)
-        return found
-
-    @cached_property
-    def line_numbers(self) -> dict[int, list[DiffLine]]:
-        """The lines by their numbers in the old and the new file; unchanged ones by the old number."""
-        found: dict[int, list[DiffLine]] = {}
-        for line in self._lines:
-            if line.sign != "@":
-                for number in {line.old, line.new} if line.sign in "+-" else {line.old}:
-                    found.setdefault(number, []).append(line)
-        return found
-
-    @cached_property
-    def prose(self) -> str:
-        """The words of the diffs and the description, casefolded, one blank apart, one line a line."""
-        return " ".join(["", *_PROSE_WORD_OR_END.findall(f"{self._text}\n{self._description}".casefold()), ""])
-
-    @cached_property
-    def prose_words(self) -> frozenset[str]:
-        return frozenset(self.prose.split())
-
-    @cached_property
-    def tokens(self) -> frozenset[str]:
-        return frozenset(TOKEN.findall("\n".join(line.text for line in self._changed).casefold()))
-
-    @cached_property
-    def paths(self) -> dict[str, Fact]:
-        """The files, by their whole path and by each end of it."""
-        found: dict[str, Fact] = {}
-        for path in dict.fromkeys(path for path in self._files if path):
-            fact = Fact("path", path, path=path)
-            parts = path.split("/")
+        self.numbers = Names(NUMBER, "number", changed)
+        text = "\n".join(line.text for line in self._lines)
+        self.literals = {plain(literal): literal for _, literal in LITERAL.findall(text)}
+        # The words of the diffs and the description, casefolded, one blank apart, one line a line.
+        self.prose = " ".join(["", *_PROSE_WORD_OR_END.findall(f"{text}\n{description}".casefold()), ""])
+        self.prose_words = frozenset(self.prose.split())
+        self.tokens = frozenset(TOKEN.findall("\n".join(line.text for line in changed).casefold()))
+        self.squeezed = "\n".join(squeezed(line.text) for line in changed)
+        self.lines: dict[str, DiffLine] = {}  # by their `plain` text
+        self.line_numbers: dict[int, list[DiffLine]] = {}  # in the old and the new file; unchanged ones in the old
+        self.by_path: dict[str, list[DiffLine]] = {}  # of the patch, by casefolded path
+        for line in (line for line in self._lines if line.sign != "@"):
+            self.lines.setdefault(plain(line.text), line)
+            for number in {line.old, line.new} if line.sign in "+-" else {line.old}:
+                self.line_numbers.setdefault(number, []).append(line)
+            if line.part == "patch":
+                self.by_path.setdefault(line.path.casefold(), []).append(line)
+        self.paths: dict[str, Fact] = {}  # by the whole path and by each end of it
+        for path in filter(None, dict.fromkeys([*(line.path for line in diff), *(file.path for file in commit.files)])):
+            parts = path.casefold().split("/")
             for start in range(len(parts)):
-                found.setdefault("/".join(parts[start:]).casefold(), fact)
-        return found
-
-    @cached_property
-    def modules(self) -> dict[str, str]:
-        """{the dotted name of a file's module, or an end of it of two words and more: the end of its path}."""
-        found: dict[str, str] = {}
+                self.paths.setdefault("/".join(parts[start:]), Fact("path", path, path=path))
+        self.modules: dict[str, str] = {}  # {dotted name of a module, or an end of it of two words and more: its path}
         for key in self.paths:
             stem = re.sub(r"(?:/__init__)?\.\w{1,5}$", "", key)
             if "/" in stem:
-                found.setdefault(stem.replace("/", "."), key)
-        return found
-
-    @cached_property
-    def by_path(self) -> dict[str, list[DiffLine]]:
-        """The lines of each file (casefolded path) that is there before the change; new files have none."""
-        found: dict[str, list[DiffLine]] = {}
-        for line in self._lines:
-            if line.part == "patch" and line.sign != "@":
-                found.setdefault(line.path.casefold(), []).append(line)
-        return {path: lines for path, lines in found.items() if any(line.sign != "+" for line in lines)}
+                self.modules.setdefault(stem.replace("/", "."), key)
 
     def literal(self, value: str) -> Fact:
         line = next(line for line in self._lines if value in line.text)

@@ -1,7 +1,6 @@
 """How rare a name is: counted over the workspace's other records, and over source code that every machine has.
 
-What is counted once is kept in the workspace: counting 100,000 pull requests takes a minute and a half, reading the
-file some hundredths of a second.
+What is counted once is kept in the workspace: counting 100,000 pull requests takes a minute and a half.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
+import orjson
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import DuelError, ItemError
@@ -57,17 +58,25 @@ class Rarity:
         for instance_id, text in histories:
             seen[instance_id] = f"{seen.get(instance_id, '')}\n{text}"
         for commit in commits:
-            rarity._add(_cells_of(f"{seen.pop(commit.instance_id, '')}\n{_text_of(commit)}"))
+            told = [commit.issue, commit.description, commit.patch[:MAX_DIFF], commit.test_patch[:MAX_DIFF]]
+            told += [seen.pop(commit.instance_id, ""), *(file.path for file in commit.files)]
+            rarity._add("\n".join(told))
         for text in seen.values():
-            rarity._add(_cells_of(text))
+            rarity._add(text)
         return rarity
+
+    def _add(self, record: str) -> None:
+        folded = record.casefold()
+        cells = {_cell(name) for name in {*WORD.findall(folded), *CHUNK.findall(folded)}}
+        self.records += bool(cells)
+        for cell in cells:
+            self.counts[cell] = min(self.counts[cell] + 1, MOST)
 
     @classmethod
     def of_workspace(cls, workspace: Workspace) -> Rarity:
         """Counted over all pull requests of the workspace and a fixed sample of the histories in its answers.
 
-        What was counted of the same files is taken from the workspace's private folder. Where the workspace is split,
-        its shards and itself take what was counted over the whole.
+        Where the workspace is split, its shards and itself take what was counted over the whole.
         """
         for shared in (workspace.private / SHARED_FILE, workspace.root / SHARDS_FOLDER / SHARED_FILE):
             if kept := _read(shared, _RULES):
@@ -93,15 +102,8 @@ class Rarity:
 
     def save(self, workspace: Workspace, path: Path, rests_on: str = "") -> None:
         """Keep the table with what it `rests_on`; without that it is for the shards of `workspace`."""
-        import orjson
-
         head = orjson.dumps({"rests_on": rests_on or _RULES, "records": self.records})
         workspace.save(path, head + b"\n" + zlib.compress(self.counts.tobytes(), 1))
-
-    def _add(self, cells: set[int]) -> None:
-        self.records += bool(cells)
-        for cell in cells:
-            self.counts[cell] = min(self.counts[cell] + 1, MOST)
 
     def digest(self) -> bytes:
         return hashlib.blake2b(self.counts.tobytes(), digest_size=16).digest()
@@ -125,20 +127,8 @@ def _cell(name: str) -> int:
     return zlib.crc32(name.encode("utf-8", "replace")) % CELLS
 
 
-def _cells_of(text: str) -> set[int]:
-    folded = text.casefold()
-    return {_cell(name) for name in {*WORD.findall(folded), *CHUNK.findall(folded)}}
-
-
-def _text_of(commit: Commit) -> str:
-    paths = (file.path for file in commit.files)
-    return "\n".join([commit.issue, commit.description, commit.patch[:MAX_DIFF], commit.test_patch[:MAX_DIFF], *paths])
-
-
 def _read(path: Path, rests_on: str) -> Rarity | None:
     """The kept table; None where there is none, or one that rests on something else, or a damaged one."""
-    import orjson
-
     try:
         head, _, packed = path.read_bytes().partition(b"\n")
         fields = orjson.loads(head)

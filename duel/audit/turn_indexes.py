@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from duel import shell, turn
-from duel.audit.pull_facts import PROSE_WORD, WORD, plain, spoken
+from duel.audit.pull_facts import PROSE_WORD, WORD, Fact, Facts, plain, spoken
+from duel.audit.rarity import Rarity
 from duel.records import Message
 
 _DEFINED = re.compile(r"\b(?:def|class|function|func|fn|let|const|var)\s+(\w+)|^\s*(\w+)\s*=[^=]", re.MULTILINE)
@@ -25,41 +26,24 @@ NEAR = 12  # a line this close to one whose number was shown is counted off with
 
 
 class ReplyIndex:
-    """The audited reply, and what its command makes or looks for."""
+    """The audited reply, and what its command makes or looks for; names and words without regard to case."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-
-    @cached_property
-    def plain(self) -> str:
-        return plain(self.text)
-
-    @cached_property
-    def command(self) -> str:
-        return turn.command(self.text).casefold()
-
-    @cached_property
-    def script(self) -> shell.Script:
-        return shell.parse(turn.command(self.text))
-
-    @cached_property
-    def grepped(self) -> frozenset[str]:
-        """The words of the patterns that the command searches files or history for, casefolded."""
-        commands = [c for c in self.script.commands if c.name in _GREPS or (c.name == "git" and _GREPS & {*c.words})]
-        words = [word for c in commands for word in c.words[1:] if c.name != "sed" or "/" in word]
-        return frozenset(name.casefold() for word in words for name in WORD.findall(word.removeprefix("-S")))
-
-    @cached_property
-    def made(self) -> frozenset[str]:
-        """Names that the command itself makes: files it writes, and what is defined in what it writes."""
-        made = {part for c in self.script.commands for path in c.writes for part in WORD.findall(path)}
-        if made:
-            made.update(name for found in _DEFINED.findall(turn.command(self.text)) for name in found if name)
-        return frozenset(name.casefold() for name in made)
-
-    @cached_property
-    def _fences(self) -> list[int]:
-        return [match.start() for match in re.finditer(r"^```", self.text, re.MULTILINE)]
+        self.text, self.plain = text, plain(text)
+        command = turn.command(text)
+        self.command, self.script = command.casefold(), shell.parse(command)
+        commands = self.script.commands
+        # Words of the patterns that the command searches files or history for.
+        greps = [c for c in commands if c.name in _GREPS or (c.name == "git" and _GREPS & {*c.words})]
+        words = [word.removeprefix("-S") for c in greps for word in c.words[1:] if c.name != "sed" or "/" in word]
+        self.grepped = frozenset(name.casefold() for word in words for name in WORD.findall(word))
+        # Names that the command itself makes: files it writes, and what is defined in what it writes.
+        made = {part.casefold() for c in commands for path in c.writes for part in WORD.findall(path)}
+        defined = _DEFINED.findall(command) if made else ()
+        self.made = made | {name.casefold() for found in defined for name in found if name}
+        looked = (word for c in commands if c.name in _LOOKERS for word in c.words[1:])
+        self.looked_for = " ".join(looked).casefold().split()
+        self._fences = [match.start() for match in re.finditer(r"^```", text, re.MULTILINE)]
 
     def in_code(self, start: int) -> bool:
         return bisect_right(self._fences, start) % 2 == 1
@@ -68,16 +52,13 @@ class ReplyIndex:
         """The spans outside of fenced blocks."""
         return list(pairwise([0, *self._fences, len(self.text)]))[::2]
 
-    @cached_property
-    def looked_for(self) -> list[str]:
-        return " ".join(" ".join(c.words[1:]) for c in self.script.commands if c.name in _LOOKERS).casefold().split()
-
     def looks_for(self, key: str) -> bool:
         """True where the command looks whether a file is there: by its path, its folder, or a pattern for its name."""
         folder, _, name = key.rpartition("/")
+        patterns = (word.strip("\"'") for word in self.looked_for)
         return any(
             pattern.rstrip("/").removeprefix("./") in (key, folder) or ("*" in pattern and fnmatchcase(name, pattern))
-            for pattern in (word.strip("\"'") for word in self.looked_for)
+            for pattern in patterns
             if len(pattern.strip("./*")) > 2 and not pattern.startswith("*.")
         )
 
@@ -107,6 +88,7 @@ class HistoryIndex:
         self._messages = messages
         self.text = "\n".join([*(message.content for message in messages), issue]).casefold()
         self.task = "\n".join([*(message.content for message in messages[:2]), issue]).casefold()
+        self.said = [message.content.casefold() for message in messages if message.role == "assistant"]
 
     def has(self, name: str) -> bool:
         """True where `name` (casefolded) stands in the history as a whole word; a digit before it is no part of it."""
@@ -124,22 +106,16 @@ class HistoryIndex:
         """True where exactly these digits stand in the history, whatever letters stand around them."""
         return re.search(rf"(?<!\d){number}(?!\d)", self.text) is not None
 
-    def has_path(self, path: str) -> bool:
-        """True where the path stands there, or its folders and its file name do, or it was named as a module."""
-        if self.has(path):
-            return True
-        parts = path.split("/")
-        module = ".".join([*parts[:-1], parts[-1].split(".")[0]])
-        return all(self.has(part) for part in parts) or (len(parts) > 1 and self.has(module))
-
-    def has_phrase(self, text: str) -> bool:
-        """True where the same words stand in a row, whatever stands between them."""
-        words = spoken(text)
-        return bool(words) and f" {words} " in self._prose
+    def has_text(self, text: str) -> bool:
+        """True where the same line stands there, but for white space, or the same words in a row."""
+        return self.has_line(text) or self.has_phrase(text)
 
     def has_line(self, line: str) -> bool:
-        """True where the same line stands there, but for white space."""
         return plain(line) in self._plain
+
+    def has_phrase(self, text: str) -> bool:
+        words = spoken(text)
+        return bool(words) and f" {words} " in self._prose
 
     def unseen_pairs(self, line: str) -> int:
         """How many neighboring pairs of names in `line` the history never had side by side."""
@@ -151,10 +127,6 @@ class HistoryIndex:
         name = path.rsplit("/", 1)[-1].casefold()
         shown = (pair for text, ranges in self._exchanges if name in text for pair in ranges)
         return any(low - NEAR <= number <= high + NEAR for low, high in shown)
-
-    @cached_property
-    def said(self) -> list[str]:
-        return [message.content.casefold() for message in self._messages if message.role == "assistant"]
 
     @cached_property
     def commands(self) -> list[str]:
@@ -201,3 +173,22 @@ def _shown(text: str) -> Iterator[tuple[int, int]]:
 
 def _in_name(character: str) -> bool:
     return character.isalnum() or character == "_"
+
+
+class Search(NamedTuple):
+    """One reply, what its author saw, what the pull request tells, and how rare each name is."""
+
+    reply: ReplyIndex
+    seen: HistoryIndex
+    facts: Facts
+    rarity: Rarity
+
+
+class Told(NamedTuple):
+    """A fact that the reply tells as `value` from `start` on, and the product of the doubts about it."""
+
+    fact: Fact
+    value: str
+    start: int
+    factor: float = 1.0
+    key: str = ""  # by what other records would hold it

@@ -1,20 +1,27 @@
-"""Auditing the answers of a workspace: each turn by itself, on all cores, then all of them against each other."""
+"""Auditing the answers of a workspace: each turn by itself, on all cores, then all of them against each other.
+
+Other packages bring checks of their own; a turn that one of them minds goes into no bucket:
+
+[project.entry-points."duel.audit_check"]
+no-sudo = "my_package:no_sudo"          # (reply, answer, commit) -> "", or what is wrong with the reply in words
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TypeAlias
 
 from duel import standing, untrusted
-from duel.audit import outside_checks
 from duel.audit.audit_summary import AuditTally
 from duel.audit.contamination import Benchmarks
-from duel.audit.duplicates import hashed_words, similar_groups
+from duel.audit.duplicates import Hashed, hashed_words, similar_groups
 from duel.audit.leaks import find_leaks
 from duel.audit.licenses import refused
 from duel.audit.protocol import check
@@ -23,22 +30,23 @@ from duel.audit.secrets import scrub
 from duel.errors import ItemError
 from duel.processes import spread
 from duel.records import Answer, Audit, Candidate, Commit, Side, fingerprint
+from duel.registry import Registry
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+CHECKS: Registry[Callable[[str, Answer, Commit | None], str]] = Registry("audit_check")
 CHUNK = 50  # answers that one process takes at a time
 FEW = 500  # workspaces smaller than this are audited in one process: starting others takes longer (0.7 s)
+# What is held of an audited turn, so that memory grows little with them: its file, its words, its group so far.
+AuditedTurn: TypeAlias = tuple[Path, Hashed, str]
 
 
 def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
-    """What every turn's audit rests on: this program, `[audit]`, and the lists of benchmarks."""
+    """What every turn's audit rests on: this program, `[audit]`, others' checks, and the lists of benchmarks."""
     digest = hashlib.blake2b(standing.program(), digest_size=16)
     digest.update(settings.audit.model_dump_json().encode())
-    digest.update(outside_checks.program())
+    for name, other in CHECKS.items():
+        digest.update(name.encode() + Path(inspect.getfile(sys.modules[other.__module__])).read_bytes())
     digest.update(repr((benchmarks.digests, benchmarks.unchecked)).encode())
     return digest.digest()
 
@@ -77,12 +85,13 @@ class Examiner:
         if commit is not None:
             found = find_leaks(reply, answer.messages, commit, self.rarity, self.settings.audit.leak_max)
         record = commit or Commit(instance_id=answer.instance_id)
+        told = {name: other(reply, answer, commit) for name, other in CHECKS.items()}
         return found.model_copy(
             update={
                 "rests_on": digest.hexdigest(),
                 "reworded": before is not None and before.reworded,
                 "attempts": untrusted.attempts(reply),
-                "minded": outside_checks.minded(reply, answer, commit),
+                "minded": {name: words for name, words in told.items() if words},
                 "protocol": check(reply, answer.messages),
                 "secrets": dict(sorted(scrub(reply).counts.items())),
                 "contaminated": self.benchmarks.reason(record.instance_id, record.repo, record.commit, record.issue),
@@ -97,6 +106,28 @@ class Examiner:
         group = (answer.audit("challenger") or Audit()).duplicates_of
         return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
 
+    def audit_file(self, path: Path, tally: AuditTally) -> Iterator[AuditedTurn]:
+        """Audit one answer in place, unless its side has no reply yet, or it cannot be read."""
+        try:
+            answer = self.workspace.read(path, Answer)
+            reply = getattr(answer, self.side)
+            if not reply:
+                tally.counts["without", ""] += 1
+                return
+            found = self.audit(answer)
+            rewrites = answer.rewrites() if self.side == "challenger" else []
+            audits = [(rewrite, self.audit_rewrite(answer, rewrite)) for rewrite in rewrites]
+        except ItemError as error:
+            tally.damage[path.stem] = error
+            return
+        if answer.audit(self.side) != found or any(rewrite.audit != audit for rewrite, audit in audits):
+            answer.examine(self.side, found)
+            for rewrite, audit in audits:
+                answer.put(rewrite.model_copy(update={"audit": audit}))
+            self.workspace.save(path, answer)
+        self.count(tally, path, answer)
+        yield path, hashed_words(reply), found.duplicates_of
+
     def count(self, tally: AuditTally, path: Path, answer: Answer) -> None:
         if found := answer.audit(self.side):
             has_commit = self.workspace.commit_path(answer.instance_id).exists()
@@ -104,19 +135,12 @@ class Examiner:
 
     def counted_again(self, tally: AuditTally) -> AuditTally:
         """`tally` of the audits as they now lie in the answers that it counted."""
-        found = AuditTally(damage=tally.damage, unread=tally.unread)
+        found = AuditTally(damage=tally.damage)
         found.counts["without", ""] = tally.counts["without", ""]
         for path, answer in self.workspace.answers([]):
-            if path.stem not in tally.unread and getattr(answer, self.side):
+            if path.stem not in tally.damage and getattr(answer, self.side):
                 self.count(found, path, answer)
         return found
-
-
-class Comparable(NamedTuple):
-    """What is held of an audited turn, so that memory grows little with them: its words and its group so far."""
-
-    words: NDArray[np.uint32]
-    duplicates_of: str
 
 
 def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
@@ -125,15 +149,16 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     A file whose audit is what it was keeps its bytes.
     """
     tally = AuditTally()
-    turns: list[tuple[Path, Comparable]] = []
-    for paths, found, told in _each_chunk(examiner):
+    turns: list[AuditedTurn] = []
+    for found, told, saved in _each_chunk(examiner):
+        examiner.workspace.saves.take(saved)
         tally.add(told)
-        turns += [(path, turn) for path, turn in zip(paths, found, strict=True) if turn is not None]
-    groups = similar_groups([turn.words for _, turn in turns], examiner.settings.audit.near_duplicate)
+        turns += found
+    groups = similar_groups([words for _, words, _ in turns], examiner.settings.audit.near_duplicate)
     duplicates = {turns[i][0].stem: turns[first][0].stem for i, first in sorted(groups.items())}
-    for path, turn in turns:
+    for path, _, before in turns:
         group = duplicates.get(path.stem, "")
-        if turn.duplicates_of != group:
+        if before != group:
             answer = examiner.workspace.read(path, Answer)
             audit = answer.audit(examiner.side) or Audit()
             answer.examine(examiner.side, audit.model_copy(update={"duplicates_of": group}))
@@ -141,49 +166,21 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     return tally, duplicates
 
 
-def _audit_file(examiner: Examiner, path: Path, tally: AuditTally) -> Comparable | None:
-    """Audit one answer in place. None where its side has no reply yet, or it cannot be read."""
-    try:
-        answer = examiner.workspace.read(path, Answer)
-        reply = getattr(answer, examiner.side)
-        if not reply:
-            tally.counts["without", ""] += 1
-            return None
-        found = examiner.audit(answer)
-        rewrites = answer.rewrites() if examiner.side == "challenger" else []
-        audits = [(rewrite, examiner.audit_rewrite(answer, rewrite)) for rewrite in rewrites]
-    except ItemError as error:
-        tally.damage.append(error)
-        tally.unread.add(path.stem)
-        return None
-    changed = [answer.audit(examiner.side) != found, *(rewrite.audit != audit for rewrite, audit in audits)]
-    if any(changed):
-        answer.examine(examiner.side, found)
-        for rewrite, audit in audits:
-            answer.put(rewrite.model_copy(update={"audit": audit}))
-        examiner.workspace.save(path, answer)
-    examiner.count(tally, path, answer)
-    return Comparable(hashed_words(reply), found.duplicates_of)
-
-
 # -- processes -----------------------------------------------------------------------------------------------------
 
 _EXAMINER: list[Examiner] = []
+# The turns of some answers, what was found in them, and what was saved.
+_Chunk: TypeAlias = tuple[list[AuditedTurn], AuditTally, Counter[str]]
 
 
-def _each_chunk(examiner: Examiner) -> Iterator[tuple[list[Path], list[Comparable | None], AuditTally]]:
-    """The audits of the answers, some at a time; what was saved for them counts as saved by this process."""
+def _each_chunk(examiner: Examiner) -> Iterator[_Chunk]:
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
         _EXAMINER[:] = [examiner]
-        results: Iterator[tuple[list[Comparable | None], AuditTally, Counter[str]]] = map(_audit_chunk, chunks)
-    else:
-        results = spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
-    for chunk, (found, tally, saved) in zip(chunks, results, strict=True):
-        examiner.workspace.saves.take(saved)
-        yield chunk, found, tally
+        return map(_audit_chunk, chunks)
+    return spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
 
 
 def _prepare(examiner: Examiner, known: Counter[str]) -> None:
@@ -191,7 +188,7 @@ def _prepare(examiner: Examiner, known: Counter[str]) -> None:
     take_background(known)
 
 
-def _audit_chunk(paths: list[Path]) -> tuple[list[Comparable | None], AuditTally, Counter[str]]:
-    tally = AuditTally()
-    with _EXAMINER[0].workspace.saves.apart() as saved:
-        return [_audit_file(_EXAMINER[0], path, tally) for path in paths], tally, saved
+def _audit_chunk(paths: list[Path]) -> _Chunk:
+    tally, [examiner] = AuditTally(), _EXAMINER
+    with examiner.workspace.saves.apart() as saved:
+        return [turn for path in paths for turn in examiner.audit_file(path, tally)], tally, saved

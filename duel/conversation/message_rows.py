@@ -133,7 +133,8 @@ def _add_answer(
     content, images = parts(message["content"])
     waiting = [call for call in asked if call.result is None]
     blocks = [part for part in tables(message["content"]) if part.get("type") == "tool_result"]
-    identity = text(message, "tool_call_id") or next(iter(message.get("tool_call_ids") or ()), "")
+    listed = message.get("tool_call_ids")
+    identity = text(message, "tool_call_id") or (listed[0] if isinstance(listed, list) and listed else "")
     acts = result.acts_in_text and waiting and isinstance(result.last, AgentReply)
     failed = message.get("is_error") is True or bool(_FAILED.search(content))
     answers: Iterable[tuple[AgentCall | None, str, int, bool]]

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from duel.conversation.model import AgentCall
-from duel.conversation.values import loaded, table, tables, text
+from duel.conversation.values import as_json, loaded, table, tables, text
 
 BAD_ARGUMENTS = "the arguments are not an object"
 _PYTHON_NAME = re.compile(r"\s*([A-Za-z_][\w.\-/ ]*?)\s*\(")
@@ -88,7 +88,7 @@ def _keywords(source: str) -> dict[str, Any] | None:
     try:
         call = ast.parse(f"f({source})", mode="eval").body
         if isinstance(call, ast.Call) and not call.args:
-            return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+            return dict(as_json({word.arg: ast.literal_eval(word.value) for word in call.keywords}))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         pass
     return None

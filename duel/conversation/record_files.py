@@ -16,6 +16,8 @@ from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import orjson
+
 from duel.environment import expanded
 from duel.errors import ItemError
 
@@ -79,8 +81,6 @@ def lines(path: Path) -> Iterator[Record]:
 
 def parsed(raw: bytes) -> Any:
     """The JSON value of some bytes; None where they are none."""
-    import orjson
-
     try:
         return orjson.loads(raw)
     except ValueError:

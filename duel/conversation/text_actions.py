@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
+import orjson
+
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply
 from duel.conversation.native_calls import python_calls
@@ -102,8 +104,6 @@ def _hermes(found: re.Match[str]) -> _Told | None:
 
 def _hermes_results(content: str) -> list[tuple[str, bool]]:
     """JSON or text in `<tool_response>`; an exit code other than 0 and an `error` in it say that the call failed."""
-    import orjson
-
     results = []
     for raw in re.findall(r"<tool_response>\s*(.*?)\s*</tool_response>", content, re.DOTALL):
         held = loaded(raw)

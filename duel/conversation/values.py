@@ -1,7 +1,11 @@
 """Values of outside data, read without trust: text, tables, JSON inside text, content as a list of parts, moments."""
 
+import ast
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 
 def text(source: Mapping[str, Any], *names: str) -> str:
@@ -41,32 +45,32 @@ def parts(content: Any) -> tuple[str, int]:
 
 def seconds(moment: Any) -> float | None:
     """Seconds since 1970 of an ISO 8601 text or of a number of (milli)seconds; None where it is neither."""
-    if isinstance(moment, (int, float)) and not isinstance(moment, bool):
-        return float(moment) / 1000 if moment > 1e11 else float(moment)
-    if not isinstance(moment, str):
-        return None
-    from datetime import UTC, datetime
-
     try:
+        if isinstance(moment, (int, float)) and not isinstance(moment, bool):
+            return float(moment) / 1000 if moment > 1e11 else float(moment)
         read = datetime.fromisoformat(moment)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
 def loaded(value: Any) -> Any:
-    """The value of a JSON text, or of a Python literal (`{'name': …}`, as some sets print it); others as they are."""
+    """The value of a JSON text, or of a Python literal (`{'name': …}`, as some sets print it); others as they are.
+
+    None where it is neither, or a literal that JSON cannot hold.
+    """
     if not isinstance(value, str):
         return value
-    import ast
-
-    import orjson
-
     try:
         return orjson.loads(value)
     except ValueError:
         pass
     try:
-        return ast.literal_eval(value) if value.lstrip()[:1] in ("{", "[") else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return as_json(ast.literal_eval(value)) if value.lstrip()[:1] in ("{", "[") else None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
+
+
+def as_json(literal: Any) -> Any:
+    """A Python literal as JSON reads it back: keys are text, tuples are lists. Raises TypeError for sets and bytes."""
+    return orjson.loads(orjson.dumps(literal, option=orjson.OPT_NON_STR_KEYS))

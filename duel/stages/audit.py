@@ -85,7 +85,7 @@ def run(
             standing.carry(workspace, ("king", "challenger"), files)
         if asked.exit_code == EXIT_FINISHED and not tally.damage:
             standing.keep(workspace, name, on, files, {"summary": found, "dropped": tally.dropped})
-    for problem in tally.damage:
+    for problem in tally.damage.values():
         say_error(problem)
     return Result("audit", asked.exit_code or (EXIT_OPEN if tally.damage else EXIT_FINISHED), found, asked.calls)
 

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from duel import calls, candidates, fence
-from duel.audit.leak_findings import sentence
-from duel.audit.leaks import find_leaks
+from duel.audit.leaks import find_leaks, sentence
 from duel.audit.rarity import Rarity, background
 from duel.errors import UserError
 from duel.records import Audit, Candidate, fingerprint

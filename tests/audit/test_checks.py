@@ -12,7 +12,7 @@ import pytest
 from duel.audit.contamination import Benchmarks
 from duel.audit.duplicates import near_duplicates
 from duel.audit.licenses import refused
-from duel.audit.secrets import formats, kinds, scrub
+from duel.audit.secrets import _rules, formats, scrub
 from duel.errors import SettingsError
 from duel.sections import AuditSection
 from duel.settings import Settings
@@ -224,7 +224,7 @@ def test_code_and_examples_are_left_alone(text: str) -> None:
 def test_every_rule_has_a_row() -> None:
     told = [draw(template) for template in (*SECRETS.values(), *(template for template, _ in PERSONAL.values()))]
     assert len(told) > 180
-    assert {kind for text in told for kind in scrub(text).counts} == set(kinds())
+    assert {kind for text in told for kind in scrub(text).counts} == {rule.kind for rule in _rules()}
     assert [row for row in formats() if not any(prefix in text for prefix in row[1] for text in told)] == []
 
 
@@ -267,6 +267,7 @@ def test_honest_turns_hold_hardly_anything_to_take_out(recorded: Recorded) -> No
         ("Some words and GPL-3.0 (", {"refuse": ["GPL-3.0"]}, False),
         ("AND", {"allow": ["MIT"]}, False),
         ("None", {"allow": ["MIT"]}, False),
+        pytest.param("MIT AND (BSD OR " * 300 + "MIT" + ")" * 300, {"allow": ["MIT"]}, False, id="nested too deep"),
     ],
 )
 def test_licenses_are_allowed_or_refused_by_their_spdx_id(license_id: str, table: dict, allowed: bool) -> None:

@@ -6,12 +6,11 @@ import re
 
 import pytest
 
-from duel.audit import leak_findings, leak_words
-from duel.audit.leak_findings import sentence
-from duel.audit.leaks import find_leaks
+from duel.audit import leak_words, leaks
+from duel.audit.leaks import find_leaks, sentence
 from duel.audit.pull_facts import Fact, Facts
 from duel.audit.rarity import Rarity
-from duel.audit.turn_indexes import HistoryIndex, ReplyIndex
+from duel.audit.turn_indexes import HistoryIndex, ReplyIndex, Search, Told
 from duel.records import Commit, Leak
 from duel.settings import Settings
 from tests.audit.test_leaks import COMMIT, HISTORY
@@ -25,7 +24,7 @@ def finding(start: int, weight: float, value: str = "twelve chars", kind: str = 
 
 
 def distinct(found: list[Leak]) -> list[Leak]:
-    return leak_findings.distinct(found, REPLY)
+    return leaks.distinct(found, REPLY)
 
 
 def test_what_is_lighter_than_noise_is_left_out() -> None:
@@ -45,7 +44,7 @@ def test_of_findings_that_overlap_the_longest_stays_if_it_leaks_alone_else_the_h
 
 def test_lines_that_do_not_leak_alone_weigh_together_less_than_a_leak() -> None:
     lines = [finding(100 * n, 0.6, kind="line") for n in range(5)]
-    assert sum(one.weight for one in distinct(lines)) == pytest.approx(leak_findings.WEAK_LINES_MOST)
+    assert sum(one.weight for one in distinct(lines)) == pytest.approx(leaks.WEAK_LINES_MOST)
     in_code = [finding(100 * n, 1.3, kind="line", code=True) for n in range(3)]
     assert sum(one.weight for one in distinct(in_code)) < 1.0
     stated = [finding(100 * n, 1.3, kind="line") for n in range(2)]
@@ -53,36 +52,36 @@ def test_lines_that_do_not_leak_alone_weigh_together_less_than_a_leak() -> None:
 
 
 def test_every_kind_of_evidence_leaks_alone_and_none_survives_two_doubts() -> None:
-    doubts = (leak_words.IN_REPOSITORY, leak_words.UNCHANGED, leak_words.IN_CODE, leak_findings.MADE_HERE)
+    doubts = (leak_words.IN_REPOSITORY, leak_words.UNCHANGED, leak_words.IN_CODE, leak_words.MADE_HERE)
     assert doubts == (0.85, 0.6, 0.75, 0.6)
     strong = {"test": 1.6, "path": 1.5, "identifier": 1.5, "hash": 1.5, "literal": 1.4, "number": 1.2}
     others = "line, line number, pull, talk, blind edit, window, other history, claim".split(", ")
-    assert dict.fromkeys(others, 1.3) | strong == leak_findings.BASE
-    assert all(weight * leak_words.UNCHANGED < 1.0 < weight for weight in leak_findings.BASE.values())
+    assert dict.fromkeys(others, 1.3) | strong == leaks.BASE
+    assert all(weight * leak_words.UNCHANGED < 1.0 < weight for weight in leaks.BASE.values())
     assert Settings().audit.leak_max == 1.0
 
 
-def searched(reply: str, commits: list[Commit] | None = None) -> leak_findings.Search:
+def searched(reply: str, commits: list[Commit] | None = None) -> Search:
     rarity = Rarity.from_commits(commits or [COMMIT])
-    return leak_findings.Search(ReplyIndex(reply), HistoryIndex(HISTORY, COMMIT.issue), Facts(COMMIT), rarity)
+    return Search(ReplyIndex(reply), HistoryIndex(HISTORY, COMMIT.issue), Facts(COMMIT), rarity)
 
 
 def test_a_finding_weighs_its_kind_its_rarity_and_the_doubts() -> None:
     fact = Fact("identifier", "resolve_loyalty_discount", "patch", "shop/basket.py", 9, True)
     reply = "We call it.\nresolve_loyalty_discount\n\n```bash\nresolve_loyalty_discount\n```"
-    found = searched(reply).finding(fact, fact.value, 12, 0.5, "resolve_loyalty_discount")
+    found = leaks.finding(searched(reply), Told(fact, fact.value, 12, 0.5, "resolve_loyalty_discount"))
     assert (found.kind, found.value, found.place["offset"]) == ("identifier", "resolve_loyalty_discount", 12)
     assert found.place["line"] == 2 and found.pr_place == {"part": "patch", "path": "shop/basket.py", "line": 9}
     assert (found.rarity, found.elsewhere, found.weight) == (1.0, 0, 0.75)
     twice = [COMMIT, COMMIT.model_copy(update={"instance_id": "x__y-1"})]
-    common = searched(reply, twice).finding(fact, fact.value, 12, 1.0, "resolve_loyalty_discount")
+    common = leaks.finding(searched(reply, twice), Told(fact, fact.value, 12, 1.0, "resolve_loyalty_discount"))
     assert common.elsewhere == 1 and common.rarity < 1.0 and common.weight == pytest.approx(1.5 * common.rarity)
-    without_key = searched(reply, twice).finding(fact, fact.value, 12, 1.0)
+    without_key = leaks.finding(searched(reply, twice), Told(fact, fact.value, 12, 1.0))
     assert (without_key.rarity, without_key.elsewhere, without_key.weight) == (1.0, 0, 1.5)
 
 
 def test_a_name_is_met_once_whatever_its_case() -> None:
-    found = list(leak_findings.first_of_each(re.compile(r"\w+"), "Basket basket cart BASKET"))
+    found = list(leak_words.first_of_each(re.compile(r"\w+"), "Basket basket cart BASKET"))
     assert [(match[0], key) for match, key in found] == [("Basket", "basket"), ("cart", "cart")]
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.audit.leak_findings import sentence
-from duel.audit.leaks import find_leaks
+from duel.audit.leaks import find_leaks, sentence
 from duel.audit.rarity import Rarity
 from duel.offline import sample
 from duel.records import ChangedFile, Commit, Message

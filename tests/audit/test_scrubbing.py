@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections import Counter
 
 import pytest
 
 from duel.audit import secrets
-from duel.audit.personal_data import TESTS
-from duel.audit.secrets import Scrubbed, formats, kinds, placeholder, rows, scrub
+from duel.audit.secrets import TESTS, Scrubbed, formats, placeholder, rows, scrub
 
 KEY = b"k" * 32
 
@@ -32,7 +32,7 @@ def test_only_the_value_goes_and_what_stands_around_it_stays() -> None:
     )
     assert found.text == f"postgres://app:{password}@db/shop and mailto:{email}."
     assert found.counts == {"password": 1, "email": 1}
-    assert scrub("nothing here", KEY) == Scrubbed("nothing here")
+    assert scrub("nothing here", KEY) == Scrubbed("nothing here", Counter())
 
 
 def test_one_value_is_one_placeholder_wherever_it_stands_and_each_is_counted() -> None:
@@ -84,7 +84,7 @@ def test_what_looks_drawn_by_a_machine_is_random(value: str, random: bool) -> No
 )
 def test_a_credential_is_no_dummy_no_default_and_no_variable(value: str, credential: bool, password: bool) -> None:
     assert secrets._is_credential(value) is credential
-    assert secrets._TESTS["password"](value) is password
+    assert TESTS["password"](value) is password
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,15 @@ def test_a_value_in_an_issuers_format_is_drawn_unless_manuals_show_it(value: str
 
 
 def test_a_manuals_word_counts_where_a_long_value_begins() -> None:
-    unshown = secrets._TESTS["unshown"]
+    unshown = TESTS["unshown"]
     assert not unshown("x" * 3 + "dummy")
     assert unshown("7q" * 100 + "dummy") and not unshown("7q" * 97 + "dummy7")
 
 
 def test_rules_come_from_their_files_and_comments_are_none() -> None:
-    assert kinds()[0] == rows("secret_shapes.txt")[0][0] == "private-key"
-    assert len(kinds()) == len(set(kinds())) and {"email", "github-token", "jwt"} <= set(kinds())
+    kinds = [rule.kind for rule in secrets._rules()]
+    assert kinds[0] == rows("secret_shapes.txt")[0][0] == "private-key"
+    assert {"email", "github-token", "jwt"} <= set(kinds)
     for name in ("secret_shapes.txt", "secret_rules.txt", "secret_formats.txt"):
         assert rows(name) and not any(row[0].startswith("#") for row in rows(name))
     assert {len(row) for row in rows("secret_shapes.txt") + rows("secret_rules.txt")} == {4}

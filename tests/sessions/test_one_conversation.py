@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from duel.conversation import tasks
+from duel.conversation import dialogue, tasks
 from duel.errors import SourceError, UserError
 from duel.exports import formats, recovery, trajectories
 from duel.exports.example import each_turn
@@ -94,6 +94,39 @@ def test_prompt_mine_and_export_read_what_todays_libraries_write(column: pa.Arra
     assert found.trajectory.turns == 2
     [loaded] = trajectories.load(str(path), tmp_path)
     assert [m.content for m in loaded.examples[0].messages] == [message["content"] for message in CONVERSATION]
+
+
+def called(arguments: Any, *results: Any) -> list[Any]:
+    use = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    said = {"role": "assistant", "content": "So.", "tool_calls": [{**use, "id": str(n)} for n in range(len(results))]}
+    return [NATIVE[0], said, *results]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param("[{[]: 1}]", id="a literal that Python cannot hold"),
+        pytest.param(called("{1: {2, 3}}", {"role": "tool", "content": "a"}), id="arguments that JSON cannot hold"),
+        pytest.param(called("{}", {"role": "tool", "content": "[{1: 2}, {3: b''}]"}, {}), id="results likewise"),
+        pytest.param(called("{}", {"role": "tool", "tool_call_ids": 5, "content": "a"}), id="no list of ids"),
+        pytest.param(
+            [
+                NATIVE[0],
+                {"role": "assistant", "content": '<tool_call>{"name": "f", "arguments": {}}</tool_call>'},
+                {"role": "user", "content": "<tool_response>[...]</tool_response>"},
+            ],
+            id="a result that is an ellipsis",
+        ),
+    ],
+)
+def test_an_odd_row_costs_no_other_row_of_its_file(odd: Any, tmp_path: Path) -> None:
+    rows = [{"messages": [m for m in odd if m] if isinstance(odd, list) else odd}, {"messages": NATIVE}]
+    mine = Mine([str(write_lines(tmp_path / "rows.jsonl", rows))], commits=False)
+    read = list(mine.sessions())
+    assert read[-1].trajectory.session.calls[0].result == "of a"
+    assert "unknown-shape" not in str(mine.account.left)
+    written = [json.dumps(dialogue.native_chat(found.trajectory.session)) for found in read]
+    assert all("Fix it." in text for text in written)
 
 
 def test_talk_is_never_drawn_as_a_turn_of_an_agent(tmp_path: Path) -> None:
