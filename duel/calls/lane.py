@@ -217,10 +217,16 @@ class Lane:
     @property
     def _is_outage(self) -> bool:
         """True if the present row of failures is no chance."""
-        row = self._failed_in_a_row
-        if self.pace.interval_s and self.level.in_flight > 1:  # refused for its pace, while replies are on their way
+        row, out, usual = self._failed_in_a_row, self.level.in_flight, self._failures / self._outcomes
+        if self.pace.interval_s and out > 1:  # refused for its pace, while replies are on their way
             return False
-        return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
+        if row < SHORTEST_ROW or row >= LONGEST_ROW:
+            return row >= LONGEST_ROW
+        # A refusal takes a millisecond, a reply seconds: what is still out may yet be answered. Chernoff's bound of so
+        # many failures in so many calls; with none out it is `usual ** row`.
+        share = row / (row + out)
+        chance = (usual / share) ** row * ((1 - usual) / (1 - share)) ** out if out else usual**row
+        return usual < share and chance < 1 / ONCE_IN
 
     def _ended(self, start: Departure, *, failed: bool = True) -> None:
         """A call brought nothing; where it failed, that counts to the row of failures."""

@@ -102,6 +102,22 @@ class Weather:
 
 
 @dataclass
+class InStep(Weather):
+    """Replies and faults take 0.2 s each, so that whole waves go out at once; refusals come back in 2 ms."""
+
+    async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
+        self.sent += 1
+        (kind,) = self._random.choices(["429", "500", "reset", "good"], [0.10, 0.03, 0.02, 0.85])
+        if kind == "429":
+            await asyncio.sleep(0.002)
+            return Failure("http-429", Meaning.REFUSED, "rate limit reached", 429, 1.0)
+        await asyncio.sleep(0.2)
+        if kind == "good":
+            return Completion("yes", "", "stop", orjson.loads(body)["model"], USAGE)
+        return Failure(kind, Meaning.FAULT, "the server had an error", 500 if kind == "500" else 0)
+
+
+@dataclass
 class Many:
     """Requests of three judges through one client, until all of them have ended."""
 
@@ -207,6 +223,15 @@ def test_an_outage_of_any_shape_is_waited_through_by_a_whole_panel(kind: str, se
         ended.seconds < seconds_without_trouble(**defaults) + seconds + 35
     )  # a silence is noticed after 15 s, and again at its end
     assert weather.sent < 1800 + 3 * (4 * 10 + 2 * seconds)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_refusals_that_overtake_the_replies_of_their_wave_are_no_outage(seed: int, tmp_path: Path) -> None:
+    """A tenth of 128 calls is refused before the others have answered; one fault after them held the model back."""
+    weather = InStep(seed, 0.0, [], 0.0, 0.2)
+    ended = many(weather, tmp_path, retry_max=3, max_429_retries=8, concurrency=128).run(6000, 2000)
+    assert (ended.replies, ended.stopped) == (6000 - len(ended.failed), [])
+    assert ended.seconds < 12  # 3.7 s of work, then the last of them meets a few faults in a row; it was 28 s
 
 
 @pytest.mark.parametrize("seed", range(8))
