@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from duel.environment import environment, secret
 from duel.errors import SettingsError
-from duel.sections import RateLimit
+from duel.sections import EndpointSection, RateLimit
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -17,12 +17,8 @@ OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Where the key of a well-known provider belongs, unless an address is given.
 ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
-# What a route takes from `[endpoint]`, and from `[judge]` where it names it itself, once under another name.
-_OF_ENDPOINT = (
-    "concurrency", "timeout_s", "connect_timeout_s", "stall_timeout_s", "stream", "retry_max",
-    "retry_initial_backoff_s", "max_429_retries", "max_429_wait_s", "outage_s",
-)  # fmt: skip
-_OF_JUDGE = {"timeout_s": "call_timeout_s"}
+# What `[judge]` overrides where it names it itself.
+_OF_JUDGE = ("retry_max", "retry_initial_backoff_s", "max_429_retries", "max_429_wait_s")
 # A query that holds a key would stand in every record.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 
@@ -55,18 +51,10 @@ class Route:
     provider: Provider
     fallback: Provider | None = None
     model_map: Mapping[str, str] = field(default_factory=dict)  # the provider's model id -> the fallback's
-    concurrency: int = 0  # 0: find the level; N: start at N and never exceed it, for each model
-    default_limit: RateLimit = RateLimit()
+    endpoint: EndpointSection = field(default_factory=EndpointSection)
+    """The limits on calls, times and retries; `concurrency` N: start at N and never exceed it, for each model."""
+    default_limit: RateLimit = field(default_factory=RateLimit)
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of single models, in place of `default_limit`
-    timeout_s: float = 300.0
-    connect_timeout_s: float = 20.0
-    stall_timeout_s: float = 60.0
-    stream: bool = False
-    retry_max: int = 3
-    retry_initial_backoff_s: float = 1.5
-    max_429_retries: int = 8
-    max_429_wait_s: float = 60.0
-    outage_s: float = 300.0  # how long a model that has answered may be out before it is given up
     hung_s: float = 15.0  # a call is never given up sooner than this, however fast its neighbors were
     max_tokens_cap: int = 32768  # a reply that was cut is asked again with twice the budget, up to this many tokens
     models: Sequence[str] = ()  # the models of the run, where it can do without some of them; (): those that are asked
@@ -131,27 +119,26 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
             second = reached(fallback.base_url, "fallback.base_url", key_name)
         if role == "guide" and guide.agent_base_url_env:
             elsewhere = {settings.agent_model: named(guide.agent_base_url_env, guide.agent_api_key_env)}
-    chosen = {name: getattr(endpoint, name) for name in _OF_ENDPOINT}
-    models: tuple[str, ...] = ()
-    needed = 1
+    models: Sequence[str] = ()
+    needed, limit, limits = 1, RateLimit(), {}
     if role == "guide":
         models = tuple(dict.fromkeys((settings.agent_model, settings.overseer_model)))
         needed = len(models)
     if judge is not None:
-        models, needed = tuple(judge.asked_models), settings.quorum
-        own = {name: getattr(judge, _OF_JUDGE.get(name, name), None) for name in _OF_ENDPOINT}
-        chosen |= {name: value for name, value in own.items() if value is not None}
-        limit = RateLimit(
-            max_concurrency=judge.max_concurrency_per_model, min_interval_s=judge.min_interval_s_per_model
-        )
-        chosen |= {"default_limit": limit, "limits": judge.rate_limits}
+        models, needed, limits = judge.asked_models, settings.quorum, judge.rate_limits
+        most, apart_s = judge.max_concurrency_per_model, judge.min_interval_s_per_model
+        limit = RateLimit(max_concurrency=most, min_interval_s=apart_s)
+        own = {name: getattr(judge, name) for name in _OF_JUDGE} | {"timeout_s": judge.call_timeout_s}
+        endpoint = endpoint.model_copy(update={name: value for name, value in own.items() if value is not None})
     return Route(
         provider=provider,
-        elsewhere=elsewhere,
         fallback=second,
         model_map=fallback.model_map if second else {},
+        endpoint=endpoint,
+        default_limit=limit,
+        limits=limits,
+        max_tokens_cap=settings.generate.max_model_len,
         models=models,
         needed=needed,
-        max_tokens_cap=settings.generate.max_model_len,
-        **chosen,
+        elsewhere=elsewhere,
     )

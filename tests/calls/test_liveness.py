@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from duel import settings as settings_module
-from duel.calls import Provider, Reply, Request, Route, Summary
+from duel.calls import Provider, Reply, Request, Summary
 from duel.calls.client import Client
 from duel.calls.failures import Failure, Meaning
 from duel.calls.prices import Spending
@@ -25,6 +25,7 @@ from duel.calls.rates import Left, Rates
 from duel.calls.seats import Seats
 from duel.calls.wire import Completion
 from duel.errors import DuelError, ItemError
+from tests.calls.jobs import a_route
 from tests.calls.virtual import World, run
 
 MODELS = ("judge/a", "judge/b", "judge/c")
@@ -85,7 +86,7 @@ class Weather:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
+    async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
         self.sent += 1
         asked = orjson.loads(body)
         now = asyncio.get_running_loop().time()
@@ -105,7 +106,7 @@ class Weather:
 class InStep(Weather):
     """Replies and faults take 0.2 s each, so that whole waves go out at once; refusals come back in 2 ms."""
 
-    async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
+    async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
         self.sent += 1
         (kind,) = self._random.choices(["429", "500", "reset", "good"], [0.10, 0.03, 0.02, 0.85])
         if kind == "429":
@@ -157,7 +158,7 @@ class Many:
 
 def many(weather: Weather, root: Path, *, files: int = 1000, commit_s: float = 0.0, **changes: Any) -> Many:
     given = {"models": MODELS, "needed": 2, "timeout_s": 60.0, "retry_max": 30, "max_429_retries": 30, **changes}
-    route = Route(Provider("http://127.0.0.1:9/v1"), **given)
+    route = a_route(Provider("http://127.0.0.1:9/v1"), **given)
     stopped: list[DuelError] = []
 
     def stop(error: DuelError) -> None:

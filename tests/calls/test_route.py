@@ -96,7 +96,7 @@ def test_judges_have_their_own_limits(tmp_path: Path, monkeypatch: pytest.Monkey
         RateLimit(max_concurrency=2, min_interval_s=1.0),
         RateLimit(max_concurrency=6),
     )
-    assert (route.timeout_s, route.max_429_retries, route.concurrency) == (7.0, 2, 9)
+    assert (route.endpoint.timeout_s, route.endpoint.max_429_retries, route.endpoint.concurrency) == (7.0, 2, 9)
     assert route.fallback is not None and route.fallback.base_url == "https://second.ai/v1"
     assert route_for(made.settings, made.workspace, "writer", "http://127.0.0.1:1").provider.offline
 
