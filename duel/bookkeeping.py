@@ -76,18 +76,22 @@ class Stage:
         """True for what every stage skips: excluded ids, and pull requests too large to show."""
         if instance_id in self.settings.generate.exclude_ids:
             self.drop(stem, instance_id, "excluded")
-        elif commit is not None and pull.is_huge(commit, self.settings):
+            return True
+        if huge := commit is not None and pull.is_huge(commit, self.settings):
             self.drop(stem, instance_id, "huge-pull", f"{pull.tokens(commit)} tokens")
-        else:
-            return False
-        return True
+        return huge
 
     def finish(self, summary: Summary, found: Any = None) -> Result:
         self.workspace.save_dropped(self.name, self.dropped)
         if self.stale and summary.calls:
             say(f"{self.stale:,} had been made with other settings and were asked anew")
-        self._say_files(self.redone, "damaged and written again")
-        self._say_files(self.damage, "damaged and left out")
+        for errors, what in ((self.redone, "damaged and written again"), (self.damage, "damaged and left out")):
+            if errors:
+                say(f"{len(errors):,} {'file was' if len(errors) == 1 else 'files were'} {what}:")
+            for error in errors[:NAMED_AT_MOST]:
+                say(f"  {error}")
+            if len(errors) > NAMED_AT_MOST:
+                say(f"  and {len(errors) - NAMED_AT_MOST:,} more")
         dropped = Counter(str(row["reason"]) for row in self.dropped)
         for reason, count in sorted(dropped.items()):
             say(f"{count:,} dropped: {reason}")
@@ -95,11 +99,3 @@ class Stage:
         summary.say()
         code = summary.exit_code or (EXIT_OPEN if self.damage else EXIT_FINISHED)
         return Result(self.name, code, found, summary, dropped)
-
-    def _say_files(self, errors: list[ItemError], what: str) -> None:
-        if errors:
-            say(f"{len(errors):,} {'file was' if len(errors) == 1 else 'files were'} {what}:")
-            for error in errors[:NAMED_AT_MOST]:
-                say(f"  {error}")
-            if len(errors) > NAMED_AT_MOST:
-                say(f"  and {len(errors) - NAMED_AT_MOST:,} more")

@@ -25,12 +25,16 @@ TICK_S = 0.02
 """File systems stamp files with a clock that moves every few milliseconds."""
 
 
-def term(path: str, found: os.stat_result) -> int:
-    """What the file at `path` adds to a sum; nothing where it is no record of a turn."""
-    name = path.rpartition("/")[2]
+def term(inside: str, path: Path | os.DirEntry[str]) -> int:
+    """What the file at `path`, `inside` the workspace, adds to a sum; nothing where it is no record of a turn."""
+    name = inside.rpartition("/")[2]
     if name[0] in "._" or not name.endswith(".json"):
         return 0
-    told = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0{found.st_ino}"
+    try:
+        found = path.stat()
+    except FileNotFoundError:  # also a link that leads nowhere
+        return 0
+    told = f"{inside}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0{found.st_ino}"
     return int.from_bytes(hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).digest())
 
 
@@ -40,12 +44,7 @@ def total(root: Path, folders: Iterable[Path]) -> int:
     for folder in folders:
         inside = folder.relative_to(root).as_posix()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    told = entry.stat()
-                except FileNotFoundError:  # a link that leads nowhere
-                    told = entry.stat(follow_symlinks=False)
-                found += term(f"{inside}/{entry.name}", told)
+            found += sum(term(f"{inside}/{entry.name}", entry) for entry in entries)
     return found % MODULUS
 
 
@@ -60,9 +59,9 @@ class Saves:
     @contextlib.contextmanager
     def counted(self, path: Path) -> Iterator[None]:
         inside = str(path)[len(str(self.root)) + 1 :].replace(os.sep, "/")
-        before = _term_of(inside, path)
+        before = term(inside, path)
         yield
-        self.take({inside.partition("/")[0].partition("_")[0]: _term_of(inside, path) - before})
+        self.take({inside.partition("/")[0].partition("_")[0]: term(inside, path) - before})
 
     def take(self, added: Mapping[str, int]) -> None:
         self.added.update(added)
@@ -83,13 +82,6 @@ class Saves:
             time.sleep(left)
 
 
-def _term_of(inside: str, path: Path) -> int:
-    try:
-        return term(inside, path.stat())
-    except FileNotFoundError:
-        return 0
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """The files of some kinds when it was taken: "prompt", "commit", "answer", "score" (of all contests), a bucket."""
@@ -101,8 +93,16 @@ class Snapshot:
 
     @classmethod
     def take(cls, workspace: Workspace, *kinds: str) -> Snapshot:
+        folders: list[Path] = []
+        for kind in kinds:
+            if kind == "answer":
+                folders += workspace.answer_folders()
+            else:
+                contests = workspace.side_contests() if kind == "score" else []
+                for folder in (workspace.root / kind, *(workspace.root / kind / f"_{name}" for name in contests)):
+                    folders += workspace.folders.inside(folder)
         added = sum(workspace.saves.added[kind] for kind in kinds)
-        return cls(workspace, kinds, total(workspace.root, _folders(workspace, kinds)), added)
+        return cls(workspace, kinds, total(workspace.root, folders), added)
 
     @property
     def before(self) -> str:
@@ -112,10 +112,3 @@ class Snapshot:
         """The sum as it is if nobody but this process has changed a file since: one edited meanwhile is not in it."""
         added = sum(self.workspace.saves.added[kind] for kind in self.kinds) - self.added
         return f"{(self.found + added) % MODULUS:032x}"
-
-
-def _folders(workspace: Workspace, kinds: Iterable[str]) -> Iterator[Path]:
-    for kind in kinds:
-        further = [workspace.root / kind / f"_{name}" for name in workspace.side_contests()] if kind == "score" else []
-        for folder in workspace.answer_folders() if kind == "answer" else (workspace.root / kind, *further):
-            yield from [folder] if kind == "answer" else workspace.folders.inside(folder)

@@ -5,6 +5,7 @@ import tempfile
 import weakref
 import zlib
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,13 @@ class Spill:
         return orjson.loads(zlib.decompress(os.pread(self._file, size, start)))
 
 
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Spilled:
     """Where one value waits."""
 
-    __slots__ = ("__weakref__", "held", "place", "spill")
-
-    def __init__(self, spill: Spill, held: Any) -> None:
-        self.spill, self.held = spill, held
-        self.place: tuple[int, int] | None = None
+    spill: Spill
+    held: Any
+    place: tuple[int, int] | None = None
 
     def value(self) -> Any:
         return self.held if self.place is None else self.spill.get(*self.place)

@@ -14,41 +14,22 @@ def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> C
     @wraps(function)
     def call(*arguments: Parameters.args, **named: Parameters.kwargs) -> Value:
         import asyncio  # 40 ms, which a help text need not wait for
+        from concurrent.futures import ThreadPoolExecutor
 
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(function(*arguments, **named))
-        return _in_a_thread(function(*arguments, **named))
+        with ThreadPoolExecutor(1, "stage") as thread:
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(function(*arguments, **named))
+            ending = thread.submit(loop.run_until_complete, task)
+            ending.add_done_callback(lambda _: loop.close())
+            try:
+                return ending.result()
+            except KeyboardInterrupt:  # the task keeps what is in flight; leaving this block waits for it
+                if not ending.done():
+                    loop.call_soon_threadsafe(task.cancel)
+                raise
 
     return call
-
-
-def _in_a_thread(coroutine: Coroutine[Any, Any, Value]) -> Value:
-    """Run `coroutine` in a loop of its own. Ctrl-C cancels it and waits until it has kept what was in flight."""
-    import asyncio
-    import threading
-    from concurrent.futures import Future
-
-    result: Future[Value] = Future()
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(coroutine)
-
-    def work() -> None:
-        try:
-            result.set_result(loop.run_until_complete(task))
-        except BaseException as error:
-            result.set_exception(error)
-        finally:
-            loop.close()
-
-    thread = threading.Thread(target=work, name="stage")
-    thread.start()
-    try:
-        return result.result()
-    except KeyboardInterrupt:
-        if not result.done():
-            loop.call_soon_threadsafe(task.cancel)
-        raise
-    finally:
-        thread.join()

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from duel.calls.request import Occurrences, Reply, Request
 
 if TYPE_CHECKING:
-    from duel.calls.route import Limit, Provider, Route, route_for
+    from duel.calls.route import Provider, Route, route_for
     from duel.calls.run_summary import Plan, Summary
     from duel.calls.runner import Ask, Job, drive, drive_async, plan
 
 __all__ = [
-    "Ask", "Job", "Limit", "Occurrences", "Plan", "Provider", "Reply", "Request", "Route", "Summary", "drive",
+    "Ask", "Job", "Occurrences", "Plan", "Provider", "Reply", "Request", "Route", "Summary", "drive",
     "drive_async", "plan", "route_for",
 ]  # fmt: skip
 
 # Where the names live that are imported when they are first used: the HTTP client alone takes 170 ms.
 _HOMES = {
     **dict.fromkeys(("Plan", "Summary"), "run_summary"),
-    **dict.fromkeys(("Limit", "Provider", "Route", "route_for"), "route"),
+    **dict.fromkeys(("Provider", "Route", "route_for"), "route"),
     **dict.fromkeys(("Ask", "Job", "drive", "drive_async", "plan"), "runner"),
 }
 

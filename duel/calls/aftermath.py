@@ -123,7 +123,7 @@ class Aftermath:
 
     async def wait_after(self, call: Call, failure: Failure) -> float:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
-        line, route, refused = call.line, self.client.route, failure.meaning is Meaning.REFUSED
+        line, endpoint, refused = call.line, self.client.route.endpoint, failure.meaning is Meaning.REFUSED
         if failure is GONE:
             if line.lane.gone or line.down is not None:
                 return await self.meet_down(call, line.last_failure)
@@ -136,13 +136,13 @@ class Aftermath:
         if failure.too_long:
             return self._fit(call, failure)
         # An endpoint that asks to wait for longer than a run does has nothing left for today.
-        if refused and (failure.retry_after_s or 0.0) > max(route.outage_s, route.max_429_wait_s):
+        if refused and (failure.retry_after_s or 0.0) > max(endpoint.outage_s, endpoint.max_429_wait_s):
             failure, refused = replace(failure, meaning=Meaning.RUN, spent=True), False
         if line.down is not None or self._is_for_good(call, failure):
             return await self.meet_down(call, failure)
         passing = failure.meaning not in (Meaning.ITEM, Meaning.RUN)
         count = call.charge(failure) if passing else 0
-        most = route.max_429_retries if refused else route.retry_max * (3 if failure.kind == HUNG else 1)
+        most = endpoint.max_429_retries if refused else endpoint.retry_max * (3 if failure.kind == HUNG else 1)
         if not passing or count > most:
             line.lane.given_up += 1
             if line.lane.given_up < (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
@@ -152,11 +152,11 @@ class Aftermath:
             return 0.0
         # As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try.
         if failure.retry_after_s is not None:
-            return min(failure.retry_after_s, route.max_429_wait_s) * (1 + 0.03 * call.jitter())
-        longest = route.retry_initial_backoff_s * 2.0 ** (max(count, 1) - 1)
+            return min(failure.retry_after_s, endpoint.max_429_wait_s) * (1 + 0.03 * call.jitter())
+        longest = endpoint.retry_initial_backoff_s * 2.0 ** (max(count, 1) - 1)
         if failure.status in (0, 200):  # a broken connection or reply: no sign of load, which backing off would ease
             longest /= 4
-        return min(longest, route.max_429_wait_s) * call.jitter()
+        return min(longest, endpoint.max_429_wait_s) * call.jitter()
 
     def answered(self, call: Call, completion: Completion, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
@@ -242,7 +242,7 @@ class Aftermath:
 
     def _adapts(self, call: Call, failure: Failure) -> bool:
         """True if the model was asked in a way that it refuses and that can be changed."""
-        line, stream = call.line, self.client.route.stream
+        line, stream = call.line, self.client.route.endpoint.stream
         if call.asked_in != line.dialect.changes:  # another call has met the same refusal
             return True
         body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)

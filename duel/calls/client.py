@@ -12,7 +12,7 @@ from pathlib import Path
 from duel.calls import prices
 from duel.calls.aftermath import GONE, HUNG, Aftermath, Call, Line
 from duel.calls.failures import Failure, Meaning
-from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone, Patience
+from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.neighbors import SharedLevel, lease_path
@@ -29,6 +29,8 @@ from duel.settings import Settings
 
 # How often calls in flight are looked at: which of them hang, which models are out for good.
 LOOK_EVERY_S = 0.25
+# A call in flight is shown as hanging from so many times what the slowest of the last replies took.
+SLOW = 4.0
 # A budget that thinking eats up is doubled until it is so many times what was asked; a cut answer is asked once more.
 MOST_RAISE, ANSWER_RAISE = 8, 2
 
@@ -100,7 +102,10 @@ class Client:
     def hanging(self) -> int:
         """Calls in flight that take far longer than any neighbor took."""
         now, flying = asyncio.get_running_loop().time(), [call for call in self._calls.values() if call.limit]
-        return sum(now - call.sent_at > call.line.lane.patience.slow_s for call in flying)
+        return sum(
+            bool(call.line.lane.latencies) and now - call.sent_at > max(1.0, SLOW * call.line.lane.slowest_s)
+            for call in flying
+        )
 
     @property
     def models_out(self) -> Iterable[str]:
@@ -143,13 +148,13 @@ class Client:
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         if self.share is not None:
             self.share.look()
-        known = [line.lane.patience.longest_s for line in self.lines.values() if line.lane.answered_calls]
+        known = [line.lane.longest_s for line in self.lines.values() if line.lane.answered_calls]
         for call in self._calls.values():
             if call.limit is None:
                 continue
-            lane, longest_s = call.line.lane, call.line.lane.patience.longest_s
+            lane, longest_s = call.line.lane, call.line.lane.longest_s
             if not lane.answered_calls:  # measured by the others
-                longest_s = max([*known, lane.outage_s * NEVER_ANSWERED]) if known else float("inf")
+                longest_s = max([*known, lane.endpoint.outage_s * NEVER_ANSWERED]) if known else float("inf")
             if lane.over or now - call.sent_at > longest_s * 2 ** min(call.hung, 1):
                 with contextlib.suppress(RuntimeError):  # it is ending already: the others are looked at all the same
                     call.limit.reschedule(now)
@@ -207,14 +212,15 @@ class Client:
         except ModelGone:
             return GONE
         try:
-            body = encode(call.request, line.model, call.max_tokens, stream=self.route.stream, dialect=line.dialect)
+            stream = self.route.endpoint.stream
+            body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
             call.body_bytes, call.asked_in = len(body), line.dialect.changes
             worst_case = line.worst_case(len(body), call.max_tokens)
             self.ledger.keep_room(self.in_flight)
             await self.spending.reserve(worst_case)
             outcome = await self._send(call, body, start)
         except BaseException:
-            line.lane.left(start)
+            line.lane.failed(start, counts=False)
             raise
         if isinstance(outcome, Completion):
             usage = line.usage_of(outcome, len(body))
@@ -231,10 +237,9 @@ class Client:
                 if outcome.per_time:
                     line.lane.is_paced()
                 line.lane.refused(start, outcome.retry_after_s, limited=outcome.status == 429)
-            elif outcome.meaning is Meaning.FAULT and not (outcome.kind == HUNG and line.lane.answered_at > start.at):
-                line.lane.failed(start)
-            else:
-                line.lane.left(start)
+            else:  # a call that hung while others were answered shows no outage
+                late = outcome.kind == HUNG and line.lane.answered_at > start.at
+                line.lane.failed(start, counts=outcome.meaning is Meaning.FAULT and not late)
         return outcome
 
     async def _send(self, call: Call, body: bytes, start: Departure) -> Completion | Failure:
@@ -246,10 +251,10 @@ class Client:
         outcome: Completion | Failure
         try:
             async with asyncio.timeout(None) as call.limit:
-                outcome = await self.transport.send(call.line.provider, body, stream=self.route.stream)
+                outcome = await self.transport.send(call.line.provider, body)
         except TimeoutError:
             call.hung += 1
-            words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.patience.slowest_s:.1f} s"
+            words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.slowest_s:.1f} s"
             outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
         finally:
             call.limit = None
@@ -316,17 +321,15 @@ class Client:
             hint = 'write it as "model" = { input = …, output = … }, in dollars a million tokens; "*" is all others'
             raise SettingsError(what, where=where, value=model, hint=hint)
         limit = self.route.limits.get(model, self.route.default_limit)
-        cap = min((cap for cap in (limit.max_concurrency, self.route.concurrency) if cap), default=0)
+        cap = min((cap for cap in (limit.max_concurrency, self.route.endpoint.concurrency) if cap), default=0)
         alone = cap or provider.offline or not self.settings.endpoint.neighbors
         lease = None if alone else lease_path(provider, model)
         lane = Lane(
-            SharedLevel(lease) if lease else Level(cap, self.route.concurrency or START),
-            min_interval_s=limit.min_interval_s,
-            first_hold_s=self.route.retry_initial_backoff_s,
-            longest_hold_s=self.route.max_429_wait_s,
-            outage_s=self.route.outage_s,
-            patience=Patience(shortest_s=self.route.hung_s),
-            seats=self.seats,
+            SharedLevel(lease) if lease else Level(cap, self.route.endpoint.concurrency or START),
+            self.route.endpoint,
+            self.seats,
+            limit.min_interval_s,
+            self.route.hung_s,
             reroutes=self.route.fallback is not None,
         )
         self.lines[key] = Line(provider, model, lane, price)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from duel.calls.level import Level
 from duel.calls.rates import FIRST_S, SHORTEST_S, Pace
 from duel.calls.seats import WANTED, Seats
+from duel.sections import EndpointSection
 
 # Fewer replies than this between two holds show a limit on calls per time.
 FEW_ANSWERS = 10
@@ -27,8 +28,6 @@ NEVER_ANSWERED = 0.2
 
 # A call that takes this many times what the slowest of the last replies took is hanging; after few replies, twice that.
 HANGING = 8.0
-# It is shown as hanging from here.
-SLOW = 4.0
 # Replies that are looked back at, and from how many on they say anything, and say it well.
 LATENCIES, FEW, ENOUGH = 50, 8, 20
 
@@ -51,41 +50,15 @@ class Departure:
 
 
 @dataclass
-class Patience:
-    """How long a call to one model is waited for: learnt from how long its neighbors took."""
-
-    shortest_s: float = (
-        15.0  # nobody is given up sooner: an endpoint, or a busy machine, may well take ten seconds once
-    )
-    last: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
-
-    @property
-    def slowest_s(self) -> float:
-        return max(self.last, default=0.0)
-
-    @property
-    def longest_s(self) -> float:
-        if len(self.last) < FEW:
-            return float("inf")
-        return max(self.shortest_s, HANGING * self.slowest_s * (1 if len(self.last) >= ENOUGH else 2))
-
-    @property
-    def slow_s(self) -> float:
-        """A call of this age has taken far longer than any neighbor."""
-        return max(1.0, SLOW * self.slowest_s) if self.last else float("inf")
-
-
-@dataclass
 class Lane:
     level: Level = field(default_factory=Level)
-    min_interval_s: float = 0.0
-    first_hold_s: float = 1.5
-    longest_hold_s: float = 60.0
-    outage_s: float = 300.0  # how long a model that has answered may be out
+    endpoint: EndpointSection = field(default_factory=EndpointSection)
     seats: Seats = field(default_factory=lambda: Seats(WANTED))
+    min_interval_s: float = 0.0
+    hung_s: float = 15.0  # no call is given up sooner: an endpoint, or a busy machine, may well take ten seconds once
     reroutes: bool = False  # what waits while the model is held can be asked elsewhere
     pace: Pace = field(default_factory=Pace)
-    patience: Patience = field(default_factory=Patience)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
     answered_calls: int = 0
     answered_at: float = 0.0  # when the last reply came (loop time)
     given_up: int = 0  # requests that failed for good since the last reply
@@ -127,7 +100,17 @@ class Lane:
     @property
     def over(self) -> bool:
         """True if the model has been out for longer than anybody waits."""
-        return self.out and self.silent_s > self.outage_s * (1.0 if self.answered_calls else NEVER_ANSWERED)
+        return self.out and self.silent_s > self.endpoint.outage_s * (1.0 if self.answered_calls else NEVER_ANSWERED)
+
+    @property
+    def slowest_s(self) -> float:
+        return max(self.latencies, default=0.0)
+
+    @property
+    def longest_s(self) -> float:
+        """How long a call is waited for, learnt from how long its neighbors took."""
+        few = len(self.latencies)
+        return max(self.hung_s, HANGING * self.slowest_s * (1 if few >= ENOUGH else 2)) if few >= FEW else math.inf
 
     async def enter(self, *, retry: bool = False) -> Departure:
         """Wait for a turn and take the slot; retries come first. Raises ModelGone."""
@@ -140,7 +123,7 @@ class Lane:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.left(turn.result())  # the turn had just come: it goes to the next
+                self.failed(turn.result(), counts=False)  # the turn had just come: it goes to the next
             raise
 
     # -- what became of a call -------------------------------------------------------------------------------------
@@ -157,7 +140,7 @@ class Lane:
         self._silent_since, self._held_until = None, 0.0
         self.answered_at = _now()
         self._began = self._began or start.at
-        self.patience.last.append(self.answered_at - start.at)
+        self.latencies.append(self.answered_at - start.at)
         if not self._answered_since_hold:
             self._first_start_since_hold = start.at
         self._answered_since_hold += 1
@@ -173,24 +156,19 @@ class Lane:
         self.level.unsaved -= 1
         self._dispatch()
 
-    def left(self, start: Departure) -> None:
-        """The call did not take place."""
-        self._ended(start, failed=False)
+    def failed(self, start: Departure, *, counts: bool = True) -> None:
+        """The call went wrong in a way that says nothing about capacity, unless all of them do; or it was not made."""
+        self._ended(start, failed=counts)
         self.level.failed()
-        self._release()
-
-    def failed(self, start: Departure) -> None:
-        """The call went wrong in a way that says nothing about capacity, unless all of them do."""
-        self._ended(start)
-        self.level.failed()
-        if self.out or (self._is_outage and self.answered_calls):
+        if counts and (self.out or (self._is_outage and self.answered_calls)):
             self._hold(None)
-        self._release()
+        self.seats.give_back()
+        self._dispatch()
 
     def refused(self, start: Departure, retry_after_s: float | None, *, limited: bool = True) -> None:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
         self._ended(start)
-        asked = None if retry_after_s is None else min(retry_after_s, self.longest_hold_s)
+        asked = None if retry_after_s is None else min(retry_after_s, self.endpoint.max_429_wait_s)
         paced = limited and self.pace.learnt and not self.out and not self._is_outage
         if limited:
             self.pace.refused(start.at, _now(), asked)
@@ -205,7 +183,8 @@ class Lane:
             if pause := self.level.refused(start.ticket, _now() - start.at):
                 _later(pause, self._count, self.answered_calls, asked, limited)
             self._settle(retry_after_s, limited)
-        self._release()
+        self.seats.give_back()
+        self._dispatch()
 
     def is_paced(self) -> None:
         """The limit is one of time: what was answered so far is the first guess at it."""
@@ -217,10 +196,16 @@ class Lane:
     @property
     def _is_outage(self) -> bool:
         """True if the present row of failures is no chance."""
-        row = self._failed_in_a_row
-        if self.pace.interval_s and self.level.in_flight > 1:  # refused for its pace, while replies are on their way
+        row, out, usual = self._failed_in_a_row, self.level.in_flight, self._failures / self._outcomes
+        if self.pace.interval_s and out > 1:  # refused for its pace, while replies are on their way
             return False
-        return row >= LONGEST_ROW or (row >= SHORTEST_ROW and (self._failures / self._outcomes) ** row < 1 / ONCE_IN)
+        if row < SHORTEST_ROW or row >= LONGEST_ROW:
+            return row >= LONGEST_ROW
+        # A refusal takes a millisecond, a reply seconds: what is still out may yet be answered. Chernoff's bound of so
+        # many failures in so many calls; with none out it is `usual ** row`.
+        share = row / (row + out)
+        chance = (usual / share) ** row * ((1 - usual) / (1 - share)) ** out if out else usual**row
+        return usual < share and chance < 1 / ONCE_IN
 
     def _ended(self, start: Departure, *, failed: bool = True) -> None:
         """A call brought nothing; where it failed, that counts to the row of failures."""
@@ -228,10 +213,6 @@ class Lane:
         self._failed_in_a_row += failed
         if failed and self._silent_since is None:
             self._silent_since = _now()
-
-    def _release(self) -> None:
-        self.seats.give_back()
-        self._dispatch()
 
     def _count(self, replies: int, retry_after_s: float | None, limited: bool) -> None:
         self.level.count()
@@ -265,7 +246,7 @@ class Lane:
         if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
             until = _now() + self._hold_s(retry_after_s)
             apart = (until - self._first_start_since_hold) / self._answered_since_hold
-            self.pace.learn(_now(), min(apart, self.longest_hold_s))
+            self.pace.learn(_now(), min(apart, self.endpoint.max_429_wait_s))
         self._hold(retry_after_s)
 
     def _hold(self, retry_after_s: float | None) -> None:
@@ -281,9 +262,10 @@ class Lane:
             self.send_away()
 
     def _hold_s(self, retry_after_s: float | None) -> float:
-        growing = min(self.first_hold_s * 2.0 ** min(self._holds - 1, 20), LONGEST_PROBE_S) if self._holds else 0.0
-        asked = self.first_hold_s if retry_after_s is None else retry_after_s
-        return min(max(asked, growing), self.longest_hold_s)
+        first_s = self.endpoint.retry_initial_backoff_s
+        growing = min(first_s * 2.0 ** min(self._holds - 1, 20), LONGEST_PROBE_S) if self._holds else 0.0
+        asked = first_s if retry_after_s is None else retry_after_s
+        return min(max(asked, growing), self.endpoint.max_429_wait_s)
 
     def revive(self) -> None:
         """Let one call try a model that is gone."""
@@ -314,7 +296,7 @@ class Lane:
                 return
             now = _now()
             # No pace, told or learnt, holds the next call back for longer than an outage.
-            paced = min(now + self.pace.wait(now), self._next_start + self.outage_s)
+            paced = min(now + self.pace.wait(now), self._next_start + self.endpoint.outage_s)
             if (delay := max(self._held_until, self._next_start, paced) - now) > 0:
                 if self._timer is not None:
                     self._timer.cancel()

@@ -68,19 +68,19 @@ def is_whole(row: Sequence[Any]) -> bool:
     return row[-1] is None or (isinstance(row[0], bytes) and proof(row) == row[-1])
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: object) -> bool:
     """True if the file itself is damaged; anything else may pass (a lock, a full disk, a disk that does not answer)."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE or "decode" in str(error)
 
 
-def is_full(error: Exception) -> bool:
+def is_full(error: object) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
 
 
 def cannot_use(path: Path, error: object) -> WorkspaceError:
     if isinstance(error, WorkspaceError):
         return error
-    if isinstance(error, Exception) and is_full(error):
+    if is_full(error):
         return disk_full(path)
     hint = "run the same command again: a damaged ledger is then set aside, its readable replies kept"
     if isinstance(error, sqlite3.Error) and not is_damage(error):
@@ -124,7 +124,7 @@ class LedgerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.suspect = False  # once reading met damage: the next run checks the whole file
-        self._stamp = _beside(path, ".closed")
+        self._stamp = Path(f"{path}.closed")
 
     def prepare(self) -> None:
         """Set a damaged file aside and go on with what can be read of it.
@@ -135,12 +135,12 @@ class LedgerFile:
         wrong = self._what_is_wrong() if self.path.exists() else ""
         if not wrong:
             return
-        copy, new = _beside(self.path, ".copy"), _beside(self.path, ".new")
+        copy, new = Path(f"{self.path}.copy"), Path(f"{self.path}.new")
         _remove(new)  # of a run that was killed over this
         try:
             for companion in ("", "-wal"):
                 with contextlib.suppress(FileNotFoundError):
-                    shutil.copyfile(_beside(self.path, companion), _beside(copy, companion))
+                    shutil.copyfile(f"{self.path}{companion}", f"{copy}{companion}")
             # As long as its header says: SQLite reads no row of a file that was cut, but reads around missing pages.
             with copy.open("r+b") as file:
                 header = file.read(32)
@@ -150,11 +150,10 @@ class LedgerFile:
             kept = LedgerFile(new)._carry_over(copy)
         finally:
             _remove(copy)
-        names = (_beside(self.path, f".damaged-{number}") for number in count(1))
-        damaged = next(path for path in names if not path.exists())
+        damaged = next(path for n in count(1) if not (path := Path(f"{self.path}.damaged-{n}")).exists())
         for companion in _COMPANIONS:
             with contextlib.suppress(FileNotFoundError):
-                _beside(self.path, companion).rename(_beside(damaged, companion))
+                Path(f"{self.path}{companion}").rename(f"{damaged}{companion}")
         new.rename(self.path)
         command.say(
             f"warning: the ledger of paid replies is damaged ({wrong.splitlines()[0]}); it is set aside as "
@@ -176,18 +175,15 @@ class LedgerFile:
     def closed(self) -> None:
         """Remember how the file was left, unless it is suspect or another stage still writes."""
         with contextlib.suppress(OSError):
-            if self.suspect or self._log_exists():
-                self._stamp.unlink(missing_ok=True)
+            if state := "" if self.suspect else self._state():
+                self._stamp.write_text(state)
             else:
-                self._stamp.write_text(self._state())
+                self._stamp.unlink(missing_ok=True)
 
     def _state(self) -> str:
-        status = self.path.stat()
-        return f"{status.st_size} {status.st_mtime_ns}"
-
-    def _log_exists(self) -> bool:
-        log = _beside(self.path, "-wal")
-        return log.exists() and log.stat().st_size > 0
+        """Size and time of the file; "" while a log stands beside it."""
+        status, log = self.path.stat(), Path(f"{self.path}-wal")
+        return "" if log.exists() and log.stat().st_size else f"{status.st_size} {status.st_mtime_ns}"
 
     def _what_is_wrong(self) -> str:
         try:
@@ -199,7 +195,7 @@ class LedgerFile:
             return "the file is not a database" if header else "the file is empty"
         self._refuse_newer(int.from_bytes(header[60:64]))
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            if not self._log_exists() and self._stamp.read_text() == self._state():
+            if self._stamp.read_text() == self._state() != "":
                 return ""
         return self._check()
 
@@ -236,25 +232,18 @@ class LedgerFile:
         return f"{replies:,} replies" + (f" and {batches:,} batches that are out" if batches else "")
 
 
-def _beside(path: Path, companion: str) -> Path:
-    return path.with_name(path.name + companion)
-
-
 def _remove(path: Path) -> None:
     for companion in _COMPANIONS:
-        _beside(path, companion).unlink(missing_ok=True)
+        Path(f"{path}{companion}").unlink(missing_ok=True)
 
 
 def _readable(damaged: Path, table: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """(columns, row) of the rows before the first unreadable one, then of those behind the last, from the end."""
     order, true = _CARRIED[table]
     for direction in ("ASC", "DESC"):
-        try:
+        with contextlib.suppress(sqlite3.Error):
             with contextlib.closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True)) as database:
                 rows = database.execute(f"SELECT * FROM {table} WHERE {true} ORDER BY {order} {direction}")  # noqa: S608
                 names = ", ".join(column[0] for column in rows.description)
-                for row in rows:
-                    yield names, row
+                yield from ((names, row) for row in rows)
             return
-        except sqlite3.Error:
-            continue

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from duel.environment import environment, secret
 from duel.errors import SettingsError
+from duel.sections import EndpointSection, RateLimit
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -16,6 +17,8 @@ OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Where the key of a well-known provider belongs, unless an address is given.
 ADDRESSES = {("CHUTES_BASE_URL", "CHUTES_API_KEY"): "https://llm.chutes.ai/v1"}
+# What `[judge]` overrides where it names it itself.
+_OF_JUDGE = ("retry_max", "retry_initial_backoff_s", "max_429_retries", "max_429_wait_s")
 # A query that holds a key would stand in every record.
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 
@@ -42,30 +45,16 @@ class Provider:
 
 
 @dataclass(frozen=True)
-class Limit:
-    max_concurrency: int = 0  # calls in flight at most; 0: find the level
-    min_interval_s: float = 0.0  # between the starts of two calls
-
-
-@dataclass(frozen=True)
 class Route:
     """Where a stage's calls go and under which limits."""
 
     provider: Provider
     fallback: Provider | None = None
     model_map: Mapping[str, str] = field(default_factory=dict)  # the provider's model id -> the fallback's
-    concurrency: int = 0  # 0: find the level; N: start at N and never exceed it, for each model
-    default_limit: Limit = Limit()
-    limits: Mapping[str, Limit] = field(default_factory=dict)  # of single models, in place of `default_limit`
-    timeout_s: float = 300.0
-    connect_timeout_s: float = 20.0
-    stall_timeout_s: float = 60.0
-    stream: bool = False
-    retry_max: int = 3
-    retry_initial_backoff_s: float = 1.5
-    max_429_retries: int = 8
-    max_429_wait_s: float = 60.0
-    outage_s: float = 300.0  # how long a model that has answered may be out before it is given up
+    endpoint: EndpointSection = field(default_factory=EndpointSection)
+    """The limits on calls, times and retries; `concurrency` N: start at N and never exceed it, for each model."""
+    default_limit: RateLimit = field(default_factory=RateLimit)
+    limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of single models, in place of `default_limit`
     hung_s: float = 15.0  # a call is never given up sooner than this, however fast its neighbors were
     max_tokens_cap: int = 32768  # a reply that was cut is asked again with twice the budget, up to this many tokens
     models: Sequence[str] = ()  # the models of the run, where it can do without some of them; (): those that are asked
@@ -77,7 +66,10 @@ def base_url(address: str, where: str) -> str:
     """`address` (of setting `where`): https://host, …/v1/ and …/v1/chat/completions are one. Raises SettingsError."""
     url, mark, query = address.strip().partition("?")
     url = url.rstrip("/").removesuffix("/chat/completions")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half of an IPv6 address
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         hint = "write it as https://host/v1"
         raise SettingsError("not the address of an endpoint", where=where, value=address, hint=hint)
@@ -97,18 +89,24 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
     """
     endpoint, judge, guide = settings.endpoint, settings.judge if role == "judge" else None, settings.guide
 
-    def chosen(key: str, own: str = "") -> float:
-        """`[judge]` where it names the key itself, else `[endpoint]`."""
-        override = getattr(judge, own or key) if judge else None
-        return float(getattr(endpoint, key) if override is None else override)
+    def reached(address: str, where: str, key_name: str) -> Provider:
+        """With the key in variable `key_name`, which no message shows; loopback and "" need none."""
+        url = base_url(address, where)
+        key = secret(key_name, workspace.root) if key_name else ""
+        if key_name and not key and urlsplit(url).hostname not in LOOPBACK:
+            hint = f"put {key_name}=… into .env, or try --offline"
+            raise SettingsError("no key for the endpoint", where=key_name, hint=hint)
+        if not key.isascii() or not key.isprintable():
+            what, hint = "the key has characters that no header can carry", "was it copied whole?"
+            raise SettingsError(what, where=key_name, hint=hint)
+        return Provider(url, key, endpoint.extra_headers)
 
     def named(url_name: str, key_name: str) -> Provider:
         address = environment(url_name, workspace.root) or ADDRESSES.get((url_name, key_name), "")
         if not address:
             hint = f"put {url_name}=https://… into .env in the workspace, or try --offline"
             raise SettingsError("no endpoint to call", where=url_name, hint=hint)
-        url = base_url(address, url_name)
-        return Provider(url, _key(key_name, url, workspace), endpoint.extra_headers)
+        return reached(address, url_name, key_name)
 
     second, fallback, elsewhere = None, (judge and judge.fallback) or endpoint.fallback, {}
     if offline_url:
@@ -116,44 +114,31 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
     else:
         key_name = endpoint.api_key_env if judge is None or judge.api_key_env is None else judge.api_key_env
         provider = named((judge and judge.base_url_env) or endpoint.base_url_env, key_name)
-        if fallback is not None and fallback.enabled:
-            address = base_url(fallback.base_url, "fallback.base_url")
-            key = _key(fallback.api_key_env or endpoint.api_key_env, address, workspace)
-            second = Provider(address, key, endpoint.extra_headers)
+        if fallback.enabled:
+            key_name = fallback.api_key_env or endpoint.api_key_env
+            second = reached(fallback.base_url, "fallback.base_url", key_name)
         if role == "guide" and guide.agent_base_url_env:
             elsewhere = {settings.agent_model: named(guide.agent_base_url_env, guide.agent_api_key_env)}
-    limits = judge.rate_limits if judge else {}
-    both = [*dict.fromkeys((settings.agent_model, settings.overseer_model))] if role == "guide" else []
+    models: Sequence[str] = ()
+    needed, limit, limits = 1, RateLimit(), {}
+    if role == "guide":
+        models = tuple(dict.fromkeys((settings.agent_model, settings.overseer_model)))
+        needed = len(models)
+    if judge is not None:
+        models, needed, limits = judge.asked_models, settings.quorum, judge.rate_limits
+        most, apart_s = judge.max_concurrency_per_model, judge.min_interval_s_per_model
+        limit = RateLimit(max_concurrency=most, min_interval_s=apart_s)
+        own = {name: getattr(judge, name) for name in _OF_JUDGE} | {"timeout_s": judge.call_timeout_s}
+        endpoint = endpoint.model_copy(update={name: value for name, value in own.items() if value is not None})
     return Route(
         provider=provider,
-        elsewhere=elsewhere,
         fallback=second,
-        model_map=fallback.model_map if second and fallback else {},
-        concurrency=endpoint.concurrency,
-        default_limit=Limit(judge.max_concurrency_per_model, judge.min_interval_s_per_model) if judge else Limit(),
-        limits={model: Limit(limit.max_concurrency, limit.min_interval_s) for model, limit in limits.items()},
-        timeout_s=chosen("timeout_s", "call_timeout_s"),
-        connect_timeout_s=endpoint.connect_timeout_s,
-        stall_timeout_s=endpoint.stall_timeout_s,
-        stream=endpoint.stream,
-        retry_max=int(chosen("retry_max")),
-        retry_initial_backoff_s=chosen("retry_initial_backoff_s"),
-        max_429_retries=int(chosen("max_429_retries")),
-        max_429_wait_s=chosen("max_429_wait_s"),
-        outage_s=endpoint.outage_s,
-        models=judge.asked_models if judge else both,
-        needed=settings.quorum if judge else max(1, len(both)),
+        model_map=fallback.model_map if second else {},
+        endpoint=endpoint,
+        default_limit=limit,
+        limits=limits,
         max_tokens_cap=settings.generate.max_model_len,
+        models=models,
+        needed=needed,
+        elsewhere=elsewhere,
     )
-
-
-def _key(name: str, url: str, workspace: Workspace) -> str:
-    """The key in variable `name`, fit to stand in a header; no message shows it. "": none is needed at `url`."""
-    key = secret(name, workspace.root) if name else ""
-    if not key and (not name or urlsplit(url).hostname in LOOPBACK):
-        return ""
-    if not key:
-        raise SettingsError("no key for the endpoint", where=name, hint=f"put {name}=… into .env, or try --offline")
-    if not key.isascii() or not key.isprintable():
-        raise SettingsError("the key has characters that no header can carry", where=name, hint="was it copied whole?")
-    return key

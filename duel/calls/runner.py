@@ -98,7 +98,7 @@ async def drive_async(
         limits = [] if budget is None else [budget]
         if settings.endpoint.budget_usd is not None:
             limits.append(settings.endpoint.budget_usd - ledger.spent())
-        transport = HttpTransport(route.timeout_s, route.connect_timeout_s, route.stall_timeout_s)
+        transport = HttpTransport(route.endpoint)
         client = Client(route, settings, ledger, transport, Spending(min(limits, default=None)), summary)
         before = gc.get_threshold()
         gc.freeze()

@@ -19,6 +19,7 @@ from duel.calls.failures import Failure, Meaning, broken_reply, from_status
 from duel.calls.rates import Rates, retry_after
 from duel.calls.route import LOOPBACK, Provider
 from duel.calls.wire import Completion, StreamReader, decode, mapping, parse_json
+from duel.sections import EndpointSection
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
@@ -43,8 +44,8 @@ class _Way:
 class HttpTransport:
     """Carries calls over HTTP. Use as an async context manager."""
 
-    def __init__(self, timeout_s: float, connect_timeout_s: float, stall_timeout_s: float) -> None:
-        self._timeout_s, self._connect_s, self._stall_s = timeout_s, connect_timeout_s, stall_timeout_s
+    def __init__(self, endpoint: EndpointSection) -> None:
+        self._endpoint = endpoint
         self._ways: dict[int, _Way] = {}
 
     async def __aenter__(self) -> Self:
@@ -56,16 +57,17 @@ class HttpTransport:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def send(self, provider: Provider, body: bytes, *, stream: bool) -> Completion | Failure:
+    async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
         """One exchange. Never raises for what the network or the endpoint does."""
         way = self._way(provider)
         if way.proxy and not way.proxy.startswith("http"):
             scheme = urlsplit(way.proxy).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
             return Failure("proxy-scheme", Meaning.RUN, words, unsent=True)
-        connect_s = self._connect_s if way.answers else min(self._connect_s, FIRST_CONNECT_S)
-        stall_s = self._stall_s if stream else None
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=connect_s, sock_read=stall_s)
+        endpoint = self._endpoint
+        connect_s = min(endpoint.connect_timeout_s, endpoint.connect_timeout_s if way.answers else FIRST_CONNECT_S)
+        stall_s = endpoint.stall_timeout_s if endpoint.stream else None
+        timeout = aiohttp.ClientTimeout(total=endpoint.timeout_s, sock_connect=connect_s, sock_read=stall_s)
         started = False
         try:
             async with self._session.post(
@@ -76,7 +78,7 @@ class HttpTransport:
                 rates = Rates.read(response.headers, time.time())
                 return _without_key(outcome if rates is None else replace(outcome, rates=rates), provider.api_key)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = failure_of(error, f"no reply within {self._timeout_s:g} s")
+            failure = failure_of(error, f"no reply within {self._endpoint.timeout_s:g} s")
             return replace(failure, billed=failure.billed or started)
 
     async def models(self, provider: Provider) -> list[str]:

@@ -65,7 +65,7 @@ async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chos
                 rows.drop(batch)
             else:
                 route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
-                async with Link(route.provider, route.connect_timeout_s) as link:
+                async with Link(route.provider, route.endpoint.connect_timeout_s) as link:
                     await Passage(rows, link, route, settings, calls.Summary("")).cancel(batch)
         except NoAnswer as error:
             command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))

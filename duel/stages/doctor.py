@@ -119,7 +119,8 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
     wanted: dict[Literal["writer", "judge"], list[str]] = {"writer": writers, "judge": judges}
     found: dict[str, str] = {}
     routes = {role: route_for(settings, workspace, role) for role in wanted}
-    async with HttpTransport(ANSWER_S, settings.endpoint.connect_timeout_s, ANSWER_S) as transport:
+    plain = settings.endpoint.model_copy(update={"timeout_s": ANSWER_S, "stream": False})
+    async with HttpTransport(plain) as transport:
         for role, models in wanted.items():
             provider = routes[role].provider
             listed = await transport.models(provider)
@@ -128,7 +129,7 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
                 if not ask_models and (model in listed or any("*" in name for name in listed)):
                     continue
                 request = Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
-                outcome = await transport.send(provider, encode(request, model, 1), stream=False)
+                outcome = await transport.send(provider, encode(request, model, 1))
                 if isinstance(outcome, Failure) and (outcome.unsent or outcome.no_model or outcome.status in REFUSALS):
                     near = difflib.get_close_matches(model, listed, n=3, cutoff=0.4) or sorted(listed)[:5]
                     hint = f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR

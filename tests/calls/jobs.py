@@ -9,11 +9,18 @@ from typing import Any
 
 from duel import settings as settings_module
 from duel.calls import Ask, Provider, Reply, Request, Route, Summary, drive
+from duel.sections import EndpointSection
 from duel.settings import Settings
 from duel.workspace import Workspace
 
 MODEL = "some/writer"
 FAST = {"retry_initial_backoff_s": 0.01, "max_429_wait_s": 0.03, "timeout_s": 5.0, "stall_timeout_s": 1.0}
+
+
+def a_route(provider: Provider, **changes: Any) -> Route:
+    """With `changes` of its own, and of its `[endpoint]`."""
+    own = {name: changes.pop(name) for name in [*changes] if name in Route.__dataclass_fields__}
+    return Route(provider, endpoint=EndpointSection(**changes), **own)
 
 
 @dataclass
@@ -52,7 +59,7 @@ class House:
         return [Question(f"prompts_{count}_{i}", f"question number {i}", self.workspace, **more) for i in range(count)]
 
     def route(self, base_url: str, **changes: Any) -> Route:
-        return Route(Provider(base_url, "cpk_very_secret"), **{**FAST, **changes})
+        return a_route(Provider(base_url, "cpk_very_secret"), **{**FAST, **changes})
 
     def drive(self, jobs: Iterable[Any], base_url: str, **options: Any) -> Summary:
         own = {key: options.pop(key) for key in ("again", "budget", "total") if key in options}

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from duel import settings as settings_module
-from duel.calls import Limit, plan, route_for
+from duel.calls import plan, route_for
 from duel.calls.prices import cost, price_of
 from duel.calls.route import base_url
 from duel.calls.transport import proxy_for
 from duel.errors import SettingsError
-from duel.sections import Price
+from duel.sections import Price, RateLimit
 from duel.workspace import Workspace
 from tests.calls.jobs import House
 from tests.calls.jobs import house as make_house
@@ -38,7 +38,7 @@ def test_a_path_of_its_own_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["h.ai/v1", "ftp://h.ai", "https://", "https://u:p@h.ai/v1", "https://h.ai/v1?key=1"]
+    "address", ["h.ai/v1", "ftp://h.ai", "https://", "https://u:p@h.ai/v1", "https://h.ai/v1?key=1", "http://[::1/v1"]
 )
 def test_what_is_no_address_is_said(address: str) -> None:
     with pytest.raises(SettingsError) as raised:
@@ -92,8 +92,11 @@ def test_judges_have_their_own_limits(tmp_path: Path, monkeypatch: pytest.Monkey
     for name, value in {"J_URL": "https://j.ai", "J_KEY": "1", "S_KEY": "2"}.items():
         monkeypatch.setenv(name, value)
     route = route_for(made.settings, made.workspace, "judge")
-    assert (route.limits["m"], route.default_limit) == (Limit(2, 1.0), Limit(6, 0.0))
-    assert (route.timeout_s, route.max_429_retries, route.concurrency) == (7.0, 2, 9)
+    assert (route.limits["m"], route.default_limit) == (
+        RateLimit(max_concurrency=2, min_interval_s=1.0),
+        RateLimit(max_concurrency=6),
+    )
+    assert (route.endpoint.timeout_s, route.endpoint.max_429_retries, route.endpoint.concurrency) == (7.0, 2, 9)
     assert route.fallback is not None and route.fallback.base_url == "https://second.ai/v1"
     assert route_for(made.settings, made.workspace, "writer", "http://127.0.0.1:1").provider.offline
 

@@ -76,7 +76,7 @@ async def bring_home(rows: BatchRows, route: Route, settings: Settings, summary:
     """Wait until every batch of `running` is done and what it brought is in the ledger."""
     wait, unreached = settings.batch.poll_s, 0
     try:
-        async with Link(route.provider, route.connect_timeout_s) as link:
+        async with Link(route.provider, route.endpoint.connect_timeout_s) as link:
             passage = Passage(rows, link, route, settings, summary)
             while running:
                 still = []
@@ -114,7 +114,7 @@ def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Sum
         if b'"method":"POST"' in file.read(300):  # it stands right behind the key, in requests alone
             hint = "--absorb takes the file of results that a provider makes of it"
             raise UserError("this file holds requests, not replies", where=path, hint=hint)
-    passage = Passage(rows, Link(route.provider, route.connect_timeout_s), route, settings, summary)
+    passage = Passage(rows, Link(route.provider, route.endpoint.connect_timeout_s), route, settings, summary)
     known = sum(passage.absorb(batch, path)[0] for batch in rows.all("state = 'out'"))
     say(f"{path.name}: {known:,} results of requests that were written here, {summary.batched:,} new replies")
 
