@@ -14,7 +14,7 @@ from duel.execution import harness as harnesses
 from duel.execution.executor import ExecutionError, Executor, Start, State
 from duel.execution.harness import Harness, Step
 from duel.records import Message, Observed
-from duel.records.observed import cut
+from duel.records.executed import cut
 
 MIN_FAITHFUL = 0.8
 """Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
