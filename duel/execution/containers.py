@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -80,7 +81,7 @@ class Containers:
         self, sources: Sources, limits: Limits | None = None, *, program: str = "docker", image: str = ""
     ) -> None:
         self.sources, self.limits, self.name, self.image = sources, limits or Limits(), program, image
-        self.session, self._count = f"duel-{uuid.uuid4().hex[:8]}", 0
+        self.session, self._numbers = f"duel-{uuid.uuid4().hex[:8]}", itertools.count(1)
         try:
             said = json.loads(self.call("version", "--format", "{{json .}}"))
         except (OSError, ExecutionError, ValueError) as error:
@@ -115,8 +116,7 @@ class Containers:
         return container
 
     def fresh(self) -> str:
-        self._count += 1
-        return f"{self.session}-{self._count}"
+        return f"{self.session}-{next(self._numbers)}"
 
     async def close(self) -> None:
         for listed, removed in (("ps -aq", "rm -f"), ("images -q", "rmi -f")):
