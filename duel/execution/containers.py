@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -52,18 +53,23 @@ _PLACES = (
     (re.compile(r"(^|/)mswebench/"), "/home/{name}"),
     (re.compile(r"sweap-images"), "/app"),
 )
+_IMAGE = re.compile(r"[A-Za-z0-9][\w./:@-]*", re.ASCII)
 _SWE_BENCH = "docker.io/swebench/sweb.eval.x86_64.{instance}:latest"
 
 
 def image_of(instance: Mapping[str, object], asked: str = "") -> str:
-    """The image of an instance: the settings' own, the dataset's column, else the name that SWE-bench gives it."""
-    name = str(instance.get("instance_id") or "")
+    """The image of an instance: the settings' own, the dataset's column, else the name that SWE-bench gives it.
+
+    "" where none of them names one, or where it is no image's name: a dataset's column may begin like an option.
+    """
+    name, repo = (str(instance.get(column) or "") for column in ("instance_id", "repo"))
     slug = name.replace("__", "_1776_").lower()
+    found = next((str(instance[column]) for column in IMAGE_COLUMNS if instance.get(column)), "")
     if asked:
-        repo = str(instance.get("repo") or "")
-        return asked.replace("{instance}", slug).replace("{repo}", repo.replace("/", "__").lower())
-    named = next((str(instance[column]) for column in IMAGE_COLUMNS if instance.get(column)), "")
-    return named or (_SWE_BENCH.format(instance=slug) if "__" in name else "")
+        found = asked.replace("{instance}", slug).replace("{repo}", repo.replace("/", "__").lower())
+    elif not found and "__" in name:
+        found = _SWE_BENCH.format(instance=slug)
+    return found if _IMAGE.fullmatch(found) else ""
 
 
 def place_of(image: str, repository: str) -> str:
@@ -172,7 +178,7 @@ class Container(State):
                 back.call("cp", "--archive", f"{checkout}/.", f"{self.name}:{place}")
                 self._succeeds("chown", "-R", "0:0", place)
         else:
-            self._succeeds("bash", "-c", f"cd {place} && {_FORGET}")
+            self._succeeds("bash", "-c", f"cd {shlex.quote(place)} && {_FORGET}")
             if self.start.test_patch.strip():
                 apply = ["exec", "-i", "-w", place, self.name, "git", "apply", "--whitespace=nowarn", "-"]
                 back.call(*apply, given=self.start.test_patch.encode())
