@@ -87,7 +87,8 @@ class Containers:
         self, sources: Sources, limits: Limits | None = None, *, program: str = "docker", image: str = ""
     ) -> None:
         self.sources, self.limits, self.name, self.image = sources, limits or Limits(), program, image
-        self.session, self._numbers = f"duel-{uuid.uuid4().hex[:8]}", itertools.count(1)
+        self.session = f"duel-{uuid.uuid4().hex[:8]}"
+        self.names = (f"{self.session}-{number}" for number in itertools.count(1))
         try:
             said = json.loads(self.call("version", "--format", "{{json .}}"))
         except (OSError, ExecutionError, ValueError) as error:
@@ -121,9 +122,6 @@ class Containers:
             raise
         return container
 
-    def fresh(self) -> str:
-        return f"{self.session}-{next(self._numbers)}"
-
     async def close(self) -> None:
         for listed, removed in (("ps -aq", "rm -f"), ("images -q", "rmi -f")):
             found = self.call(*listed.split(), "--filter", f"label=duel={self.session}").split()
@@ -155,7 +153,7 @@ class Container(State):
 
     def _begin_in(self, image: str) -> None:
         back, limits = self.back, self.limits
-        self.image, self.name = image, back.fresh()
+        self.image, self.name = image, next(back.names)
         back.call(
             *("run", "--detach", "--init", "--name", self.name, "--label", f"duel={back.session}"),
             *("--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -170,30 +168,31 @@ class Container(State):
     def begin(self) -> None:
         """Bring the repository to its base commit with the tests on top; where the image has none, copy one in."""
         back, place = self.back, self.place
-        if not self._succeeds("test", "-e", f"{place}/.git"):
+
+        def succeeds(*words: str) -> bool:
+            try:
+                back.call("exec", self.name, *words, seconds=600)
+            except ExecutionError:
+                return False
+            return True
+
+        if not succeeds("test", "-e", f"{place}/.git"):
             with tempfile.TemporaryDirectory() as folder:
                 checkout = Path(folder) / "checkout"
                 back.sources.lay_out(self.start, checkout)
-                self._succeeds("mkdir", "-p", place)
+                succeeds("mkdir", "-p", place)
                 back.call("cp", "--archive", f"{checkout}/.", f"{self.name}:{place}")
-                self._succeeds("chown", "-R", "0:0", place)
+                succeeds("chown", "-R", "0:0", place)
         else:
-            self._succeeds("bash", "-c", f"cd {shlex.quote(place)} && {_FORGET}")
+            succeeds("bash", "-c", f"cd {shlex.quote(place)} && {_FORGET}")
             if self.start.test_patch.strip():
                 apply = ["exec", "-i", "-w", place, self.name, "git", "apply", "--whitespace=nowarn", "-"]
                 back.call(*apply, given=self.start.test_patch.encode())
         self._commit()
 
-    def _succeeds(self, *words: str) -> bool:
-        try:
-            self.back.call("exec", self.name, *words, seconds=600)
-        except ExecutionError:
-            return False
-        return True
-
     def _commit(self) -> None:
         """Go on in a container of an image of this one: `diff` tells what differs from a container's own image."""
-        image = f"{self.back.fresh()}-image"
+        image = f"{next(self.back.names)}-image"
         self.back.call("commit", "--change", f"LABEL duel={self.back.session}", self.name, image, seconds=600)
         self.discard()
         self._begin_in(image)
@@ -228,9 +227,9 @@ class Container(State):
         inside = [path for path in inside if path.split("/")[0] != ".git"]
         if not inside:
             return ""
+        source = self.back.call("create", "--label", f"duel={self.back.session}", self.image, "true").strip()
         with tempfile.TemporaryDirectory() as name:
             after, before = Path(name) / "after", Path(name) / "before"
-            source = self.back.call("create", "--label", f"duel={self.back.session}", self.image, "true").strip()
             try:
                 self._extract(self.name, inside, after)
                 self._extract(source, inside, before)
