@@ -176,7 +176,7 @@ class Workspace:
                 if row is None:  # it is another shard's
                     continue
                 try:
-                    prompt = Prompt.parse_object(row)
+                    prompt = Prompt.parse(row)
                 except ItemError as error:
                     damage.append(ItemError("damaged", error.what, where=f"{path.name} #{order}"))
                     continue

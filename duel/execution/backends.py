@@ -26,22 +26,18 @@ if TYPE_CHECKING:
 Make = Callable[[Settings, Sources], Executor]
 
 
-def _bubblewrap(settings: Settings, sources: Sources) -> Executor:
+def _bundled(name: str, settings: Settings, sources: Sources) -> Executor:
     from duel.execution.bubblewrap import Bubblewrap
-
-    return Bubblewrap(sources, limits(settings))
-
-
-def _containers(program: str, settings: Settings, sources: Sources) -> Executor:
     from duel.execution.containers import Containers
 
-    return Containers(sources, limits(settings), program=program, image=settings.execute.image)
+    if name == "bubblewrap":
+        return Bubblewrap(sources, limits(settings))
+    return Containers(sources, limits(settings), program=name, image=settings.execute.image)
 
 
 BACKENDS: Registry[Make] = Registry("executor")
-BACKENDS.add("bubblewrap", _bubblewrap)
-BACKENDS.add("docker", partial(_containers, "docker"))
-BACKENDS.add("podman", partial(_containers, "podman"))
+for _name in ("bubblewrap", "docker", "podman"):
+    BACKENDS.add(_name, partial(_bundled, _name))
 
 
 def open_executor(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Executor:

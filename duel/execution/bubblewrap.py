@@ -7,6 +7,7 @@ no other process. It runs as nobody even where this program is root.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ from copy import copy
 from pathlib import Path
 
 from duel.errors import UserError, printable
-from duel.execution import changes, checkouts, syscalls, toolbox
+from duel.execution import changes, toolbox
+from duel.execution.checkouts import Sources
 from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
 from duel.execution.room import BARE_ENVIRONMENT, Room, give_tree, remove
 from duel.execution.supervision import supervise
@@ -49,15 +51,15 @@ class Bubblewrap:
     name = "bubblewrap"
 
     def __init__(
-        self, sources: checkouts.Sources, limits: Limits | None = None, *, forks: str = "", whole_machine: bool = False
+        self, sources: Sources, limits: Limits | None = None, *, forks: str = "", whole_machine: bool = False
     ) -> None:
         self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
         self.environment = ENVIRONMENT | ({"PATH": MACHINE_PATH} if whole_machine else {})
-        self.scratch, self._count = new_scratch(), 0
+        self.scratch, self._numbers = new_scratch(), itertools.count(1)
         self._checkouts: dict[Start, asyncio.Task[Checkout]] = {}
         try:
             self.filter = self.scratch / "system-calls"
-            self.filter.write_bytes(syscalls.program())
+            self.filter.write_bytes(toolbox.refused_calls())
             root = None if whole_machine else toolbox.build(self.scratch / "root")
             self._shown = [*toolbox.mounts(root), *self._limiting(root)]
             self.version = bwrap_version()
@@ -105,8 +107,7 @@ class Bubblewrap:
         raise UserError("bubblewrap cannot run a command here", value=tried[0], hint=INSTALL)
 
     def _folder(self, what: str) -> Path:
-        self._count += 1
-        return self.scratch / f"{what}-{self._count}"
+        return self.scratch / f"{what}-{next(self._numbers)}"
 
     def _open(self, start: Start, base: Checkout) -> Sandbox:
         return Sandbox(self, start, base, Room(self._folder("room"), self.private))
@@ -116,19 +117,21 @@ class Bubblewrap:
 
         Raises ExecutionError where the checkout cannot be had.
         """
-        laying = self._checkouts.pop(start, None)
-        laying = laying or asyncio.create_task(asyncio.to_thread(self._lay_out, start, self._folder("base")))
-        self._checkouts[start] = laying
+
+        def lay_out(folder: Path) -> Checkout:
+            base = Checkout(folder)
+            self.sources.lay_out(start, folder)
+            give_tree(folder)
+            return base
+
+        laying = self._checkouts.pop(start, None) or asyncio.create_task(
+            asyncio.to_thread(lay_out, self._folder("base"))
+        )
+        self._checkouts[start] = laying  # the last in use goes last
         for one in list(self._checkouts)[:-KEPT_CHECKOUTS]:
             del self._checkouts[one]
         base = await asyncio.shield(laying)
         return await asyncio.to_thread(self._open, start, base)
-
-    def _lay_out(self, start: Start, folder: Path) -> Checkout:
-        base = Checkout(folder)
-        self.sources.lay_out(start, folder)
-        give_tree(folder)
-        return base
 
     async def close(self) -> None:
         await asyncio.gather(*self._checkouts.values(), return_exceptions=True)
@@ -179,7 +182,7 @@ class Sandbox(State):
 
     def _grow(self) -> None:
         """Put a fresh topmost layer on `lower`, of a size of its own where the room is private; show it in `folder`."""
-        self.top = self.folder = name = self._room.layer()
+        self.top = self.folder = name = f"l{next(self._room.layers)}"
         made = f"mount -t tmpfs -o X-mount.mkdir,size={self.limits.disk_mb}m,mode=755 layer {name}"
         made = made if self._room.private else f"mkdir {name}"
         if self._overlay:

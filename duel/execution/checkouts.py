@@ -11,11 +11,10 @@ import subprocess
 import threading
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from duel.errors import printable
 from duel.execution.executor import ExecutionError, Start
@@ -29,8 +28,7 @@ _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _NO_COMMIT = re.compile(r"not our ref|unadvertised object|couldn't find remote ref|bad object|unable to read tree")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A repository that is at hand: its folder, and its address at the code host; "" for one of the bundled sample."""
 
     folder: Path
@@ -56,7 +54,12 @@ class Sources:
             origin = self.find(start.repository, start.commit)
         folder.mkdir(parents=True)
         self._check_out(origin, start, folder)
-        self._lay_tests(start.test_patch, folder)
+        # The tests are laid over it as the dataset's generator did; where no way works it went on without.
+        apply = ("apply", "--allow-empty", "--whitespace=nowarn", "-")
+        if start.test_patch.strip() and self._git(*apply, at=folder, given=start.test_patch).returncode:
+            # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
+            words = ("--unified", "-p1", "--forward", "--batch")
+            self._git(*words, at=folder, given=start.test_patch, program="patch")
         order(folder)
 
     def find(self, name: str, commit: str) -> Origin:
@@ -73,14 +76,8 @@ class Sources:
         if known:
             raise ExecutionError("no-commit", f"{name} has no commit {commit[:12]}", where=known[0].folder)
         cached = self.cache / f"{flat}.git"
-        if not self._has(cached, commit):
-            self._fetch(cached, name, commit)
-        return Origin(cached, remote)
-
-    def _has(self, folder: Path, commit: str) -> bool:
-        return folder.is_dir() and not self._git("cat-file", "-e", f"{commit}^{{commit}}", at=folder).returncode
-
-    def _fetch(self, cached: Path, name: str, commit: str) -> None:
+        if self._has(cached, commit):
+            return Origin(cached, remote)
         if self.offline:
             raise ExecutionError("no-repository", f"{name} is not at hand, and there is no network")
         if not cached.is_dir():
@@ -91,6 +88,10 @@ class Sources:
         if done.returncode:
             reason = "no-commit" if _NO_COMMIT.search(done.stderr) else "no-repository"
             raise ExecutionError(reason, f"{name} at {commit[:12]}: {printable(done.stderr.strip(), 300)}", where=url)
+        return Origin(cached, remote)
+
+    def _has(self, folder: Path, commit: str) -> bool:
+        return folder.is_dir() and not self._git("cat-file", "-e", f"{commit}^{{commit}}", at=folder).returncode
 
     def _bundled(self, bundle: Path, flat: str) -> Origin:
         """A repository of the sample, unpacked on first use; its agents had the history up to the base commit."""
@@ -133,28 +134,14 @@ class Sources:
         else:
             head.unlink(missing_ok=True)
 
-    def _lay_tests(self, test_patch: str, folder: Path) -> None:
-        """Lay the tests over the checkout as the dataset's generator did; where no way works it went on without."""
-        apply = ("apply", "--allow-empty", "--whitespace=nowarn", "-")
-        if test_patch.strip() and self._git(*apply, at=folder, given=test_patch).returncode:
-            # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
-            words = ("--unified", "-p1", "--forward", "--batch")
-            self._git(*words, at=folder, given=test_patch, program="patch")
-
     @cached_property
     def _environment(self) -> dict[str, str]:
         config = self.cache / "gitconfig"
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_bytes(_configuration())
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": "/nonexistent",
-            "LC_ALL": "C.UTF-8",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": str(config),
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_LFS_SKIP_SMUDGE": "1",
-        }
+        quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
+        own = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
+        return {**own, "GIT_CONFIG_GLOBAL": str(config), **quiet}
 
     def _git(
         self, *words: str, at: Path, given: str = "", seconds: float = 120, program: str = "git"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -51,18 +53,23 @@ _PLACES = (
     (re.compile(r"(^|/)mswebench/"), "/home/{name}"),
     (re.compile(r"sweap-images"), "/app"),
 )
+_IMAGE = re.compile(r"[A-Za-z0-9][\w./:@-]*", re.ASCII)
 _SWE_BENCH = "docker.io/swebench/sweb.eval.x86_64.{instance}:latest"
 
 
 def image_of(instance: Mapping[str, object], asked: str = "") -> str:
-    """The image of an instance: the settings' own, the dataset's column, else the name that SWE-bench gives it."""
-    name = str(instance.get("instance_id") or "")
+    """The image of an instance: the settings' own, the dataset's column, else the name that SWE-bench gives it.
+
+    "" where none of them names one, or where it is no image's name: a dataset's column may begin like an option.
+    """
+    name, repo = (str(instance.get(column) or "") for column in ("instance_id", "repo"))
     slug = name.replace("__", "_1776_").lower()
+    found = next((str(instance[column]) for column in IMAGE_COLUMNS if instance.get(column)), "")
     if asked:
-        repo = str(instance.get("repo") or "")
-        return asked.replace("{instance}", slug).replace("{repo}", repo.replace("/", "__").lower())
-    named = next((str(instance[column]) for column in IMAGE_COLUMNS if instance.get(column)), "")
-    return named or (_SWE_BENCH.format(instance=slug) if "__" in name else "")
+        found = asked.replace("{instance}", slug).replace("{repo}", repo.replace("/", "__").lower())
+    elif not found and "__" in name:
+        found = _SWE_BENCH.format(instance=slug)
+    return found if _IMAGE.fullmatch(found) else ""
 
 
 def place_of(image: str, repository: str) -> str:
@@ -80,7 +87,8 @@ class Containers:
         self, sources: Sources, limits: Limits | None = None, *, program: str = "docker", image: str = ""
     ) -> None:
         self.sources, self.limits, self.name, self.image = sources, limits or Limits(), program, image
-        self.session, self._count = f"duel-{uuid.uuid4().hex[:8]}", 0
+        self.session = f"duel-{uuid.uuid4().hex[:8]}"
+        self.names = (f"{self.session}-{number}" for number in itertools.count(1))
         try:
             said = json.loads(self.call("version", "--format", "{{json .}}"))
         except (OSError, ExecutionError, ValueError) as error:
@@ -114,10 +122,6 @@ class Containers:
             raise
         return container
 
-    def fresh(self) -> str:
-        self._count += 1
-        return f"{self.session}-{self._count}"
-
     async def close(self) -> None:
         for listed, removed in (("ps -aq", "rm -f"), ("images -q", "rmi -f")):
             found = self.call(*listed.split(), "--filter", f"label=duel={self.session}").split()
@@ -149,7 +153,7 @@ class Container(State):
 
     def _begin_in(self, image: str) -> None:
         back, limits = self.back, self.limits
-        self.image, self.name = image, back.fresh()
+        self.image, self.name = image, next(back.names)
         back.call(
             *("run", "--detach", "--init", "--name", self.name, "--label", f"duel={back.session}"),
             *("--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -164,30 +168,31 @@ class Container(State):
     def begin(self) -> None:
         """Bring the repository to its base commit with the tests on top; where the image has none, copy one in."""
         back, place = self.back, self.place
-        if not self._succeeds("test", "-e", f"{place}/.git"):
+
+        def succeeds(*words: str) -> bool:
+            try:
+                back.call("exec", self.name, *words, seconds=600)
+            except ExecutionError:
+                return False
+            return True
+
+        if not succeeds("test", "-e", f"{place}/.git"):
             with tempfile.TemporaryDirectory() as folder:
                 checkout = Path(folder) / "checkout"
                 back.sources.lay_out(self.start, checkout)
-                self._succeeds("mkdir", "-p", place)
+                succeeds("mkdir", "-p", place)
                 back.call("cp", "--archive", f"{checkout}/.", f"{self.name}:{place}")
-                self._succeeds("chown", "-R", "0:0", place)
+                succeeds("chown", "-R", "0:0", place)
         else:
-            self._succeeds("bash", "-c", f"cd {place} && {_FORGET}")
+            succeeds("bash", "-c", f"cd {shlex.quote(place)} && {_FORGET}")
             if self.start.test_patch.strip():
                 apply = ["exec", "-i", "-w", place, self.name, "git", "apply", "--whitespace=nowarn", "-"]
                 back.call(*apply, given=self.start.test_patch.encode())
         self._commit()
 
-    def _succeeds(self, *words: str) -> bool:
-        try:
-            self.back.call("exec", self.name, *words, seconds=600)
-        except ExecutionError:
-            return False
-        return True
-
     def _commit(self) -> None:
         """Go on in a container of an image of this one: `diff` tells what differs from a container's own image."""
-        image = f"{self.back.fresh()}-image"
+        image = f"{next(self.back.names)}-image"
         self.back.call("commit", "--change", f"LABEL duel={self.back.session}", self.name, image, seconds=600)
         self.discard()
         self._begin_in(image)
@@ -222,9 +227,9 @@ class Container(State):
         inside = [path for path in inside if path.split("/")[0] != ".git"]
         if not inside:
             return ""
+        source = self.back.call("create", "--label", f"duel={self.back.session}", self.image, "true").strip()
         with tempfile.TemporaryDirectory() as name:
             after, before = Path(name) / "after", Path(name) / "before"
-            source = self.back.call("create", "--label", f"duel={self.back.session}", self.image, "true").strip()
             try:
                 self._extract(self.name, inside, after)
                 self._extract(source, inside, before)

@@ -10,8 +10,7 @@ from typing import Protocol
 from duel.errors import ItemError
 
 MAX_COMMAND_BYTES = 131_000  # Linux takes at most 128 KiB as one argument
-# Where a checkout lies for the commands that run in it, unless the recorded history shows another place.
-PLACE = "/repo"
+PLACE = "/repo"  # where a checkout lies for its commands, unless the recorded history shows another place
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Printed:
 class Outcome:
     """What one command did.
 
-    `ended_by` names the limit that ended it ("time", "memory", "output"); "" where it ended by itself. `exit` is then
+    `ended_by` names the limit that ended it ("time", "memory", "output", "disk"); "" where none did. `exit` is then
     124 for time and 137 for the others.
     """
 

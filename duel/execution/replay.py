@@ -14,7 +14,7 @@ from duel.execution import harness as harnesses
 from duel.execution.executor import ExecutionError, Executor, Start, State
 from duel.execution.harness import Harness, Step
 from duel.records import Message, Observed
-from duel.records.observed import cut
+from duel.records.executed import cut
 
 MIN_FAITHFUL = 0.8
 """Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
@@ -56,14 +56,12 @@ class EvidenceRules:
 
 @dataclass(slots=True)
 class Replayed:
-    steps: int = 0
-    differs: list[int] = field(default_factory=list)
-    alike: list[str] = field(default_factory=list)
-    edit: int | None = None  # The first edit that ended otherwise than recorded
+    alike: list[str] = field(default_factory=list)  # of each step how alike, as `alike` says it
+    edit: int | None = None  # the first edit that ended otherwise than recorded
 
     @property
     def faithful(self) -> float | None:
-        return (self.steps - len(self.differs)) / self.steps if self.steps else None
+        return sum(map(bool, self.alike)) / len(self.alike) if self.alike else None
 
     def check(self, min_faithful: float) -> None:
         """Raise ExecutionError (`edit-differs`, `unfaithful`) where the state cannot be trusted."""
@@ -71,21 +69,18 @@ class Replayed:
             what = f"command {self.edit + 1} of the history changes files and ended otherwise than recorded"
             raise ExecutionError("edit-differs", what)
         if self.faithful is not None and self.faithful < min_faithful:
-            came = self.steps - len(self.differs)
-            raise ExecutionError("unfaithful", f"{came} of {self.steps} observations came back")
+            came = f"{sum(map(bool, self.alike))} of {len(self.alike)} observations came back"
+            raise ExecutionError("unfaithful", came)
 
 
 async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Replayed:
     told = Replayed()
     for number, step in enumerate(steps):
         shown = harness.show(await state.run(step.command, merged=harness.merged)) if step.command else ""
-        likeness = alike(shown, step.seen)
-        told.steps += 1
-        told.alike.append(likeness)
-        if not likeness:
-            told.differs.append(number)
-            if told.edit is None and step.command and shell.style(step.command) == "edit":
-                told.edit = number
+        told.alike.append(alike(shown, step.seen))
+        edits = step.command and shell.style(step.command) == "edit"
+        if told.edit is None and not told.alike[-1] and edits:
+            told.edit = number
     return told
 
 
@@ -110,15 +105,15 @@ def alike(ours: str, recorded: str) -> str:
 async def observe(executor: Executor, task: Task, rules: EvidenceRules = EvidenceRules()) -> dict[str, Observed]:
     """What each candidate's command did. One turn's trouble is told in its records and never raised."""
     harness = harnesses.of(task.messages, rules.output_chars)
-    found, commands = {}, {}
+    found: dict[str, Observed] = {}
+    runs: list[tuple[Observed, str]] = []
     for name, text in task.candidates.items():
         about = plan(executor, task, text, rules)
         found[name] = Observed(executor=executor.describe(), base=task.start.commit, plan=about)
         try:
-            commands[name] = harness.command(text)
+            runs.append((found[name], harness.command(text)))
         except ExecutionError as error:
             found[name].why_not = f"{error.reason}: {error.what}"
-    runs = [(found[name], command) for name, command in commands.items()]
     try:
         if runs:
             await _run(executor, task, harness, rules, runs)
@@ -140,7 +135,8 @@ async def _run(
         stack.push_async_callback(state.close)
         told = await replay(state, steps, harness)
         for one, _ in runs:
-            one.replayed, one.differs, one.faithful = told.steps, told.differs, told.faithful
+            one.replayed, one.faithful = len(steps), told.faithful
+            one.differs = [number for number, likeness in enumerate(told.alike) if not likeness]
         told.check(rules.min_faithful)
         history = await state.changes() if steps else ""
         states = [state]

@@ -5,6 +5,7 @@ however that comes about. Where the kernel allows no namespace to a plain user, 
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -31,7 +32,8 @@ class Room:
     """
 
     def __init__(self, folder: Path, private: bool = True) -> None:
-        self.folder, self.private, self._layers, self._lock = folder, private, 0, threading.Lock()
+        self.folder, self.private, self._lock = folder, private, threading.Lock()
+        self.layers = itertools.count(1)  # names of layers that nothing has yet
         folder.mkdir(mode=0o700)
         give_tree(folder)
         # Popen's own `user=` would do the same, but then it cannot use vfork: 10 ms a command in a process of 150 MB.
@@ -59,12 +61,6 @@ class Room:
         self.outside = Path(f"/proc/{self._shell.pid}/root{folder}") if private else folder
         """The room's folder as it is seen from outside the namespace."""
         self._heed("a room cannot be opened")
-
-    def layer(self) -> str:
-        """The name in the room of what has none yet."""
-        with self._lock:
-            self._layers += 1
-            return f"l{self._layers}"
 
     def tell(self, line: str) -> None:
         """Run one line of shell in the room, at its folder. Raises ExecutionError (`sandbox`) with what it said."""

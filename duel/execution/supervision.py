@@ -13,10 +13,8 @@ from pathlib import Path
 
 from duel.execution.executor import Limits, Outcome, Printed
 
-# How often memory is looked at. Most commands are over in 5 ms and never see it.
-GLANCE_S = 0.25
-# How long the kernel may take to end a sandbox that was killed.
-END_SECONDS = 10
+GLANCE_S = 0.25  # how often memory is looked at; most commands are over in 5 ms and never see it
+END_SECONDS = 10  # how long the kernel may take to end a sandbox that was killed
 EXIT_OF = {"time": 124, "memory": 137, "output": 137, "disk": 137}
 _CHILD = re.compile(rb'"child-pid":\s*(\d+)')
 _PAGE = os.sysconf("SC_PAGE_SIZE")

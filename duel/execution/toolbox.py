@@ -1,16 +1,19 @@
-"""The root that a command sees: the tools that the dataset's agents had, their libraries, and nothing else.
+"""What a sandboxed command is given: the tools that the dataset's agents had, and the system calls that it may make.
 
-The list is that of the generator of SWE-ZERO-12M (marin, experiments/swe_zero/safe_exec.py): no interpreter, no build
-tool, no network tool, and no shell on the agent's PATH.
+The tools are those of the generator of SWE-ZERO-12M (marin, experiments/swe_zero/safe_exec.py): no interpreter, no
+build tool, no network tool, and no shell on the agent's PATH.
 """
 
 import os
+import platform
 import re
 import shutil
+import struct
 import subprocess
 from functools import cache
 from pathlib import Path
 
+from duel import wordlists
 from duel.errors import UserError
 
 TOOLS = (
@@ -20,7 +23,7 @@ TOOLS = (
     " sha1sum sha256sum sha512sum cksum true false test [ expr date env id whoami hostname uname which sleep git"
 ).split()
 NEEDED = ("bash", "cat", "grep", "sed", "ls", "find", "git")
-_UNSEEN = ("bash",)  # what runs a command, and is not on the agent's PATH
+_SHELL = "bash"  # what runs a command, and is not on the agent's PATH
 ALLOWED = "/allowed"  # Where the allowed tools lie in the sandbox; the only folder on its PATH
 _DATA = (
     "/usr/share/git-core/templates",
@@ -31,6 +34,10 @@ _DATA = (
 )
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 _LIBRARY = re.compile(r"(?:=> )?(/[^ ]+) \(0x")
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000  # refused: EPERM
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_X32 = 0x40000000
 _ETC = {"passwd": "root:x:0:0:root:/repo:/bin/bash\n", "group": "root:x:0:\n"}
 
 
@@ -42,16 +49,15 @@ def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
     programs, files = contents(more)
     for source in files:
         target = folder / str(source)[1:]
-        if source.exists() and not target.exists():
+        if source.is_dir() and not target.exists():
+            shutil.copytree(source, target, symlinks=True)
+        elif source.exists() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, symlinks=True)
-            else:
-                shutil.copy2(source, target)
+            shutil.copy2(source, target)
     for part in (ALLOWED[1:], "usr/bin", "etc"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name, path in programs.items():
-        if name not in _UNSEEN:
+        if name != _SHELL:
             (folder / ALLOWED[1:] / name).symlink_to(path)
     (folder / "usr/bin/bash").chmod(0o755)
     for name, text in _ETC.items():
@@ -62,21 +68,20 @@ def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
 @cache
 def contents(more: tuple[str, ...] = ()) -> tuple[dict[str, str], list[Path]]:
     """The path of each tool, and all files that they need: `ldd` takes a quarter of a second, once a process."""
-    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, *_UNSEEN)}
+    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, _SHELL)}
     missing = [name for name in NEEDED if not found[name]]
     if missing:
         raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))
-    programs = {name: _in_usr(os.path.realpath(path)) for name, path in found.items() if path}
+
+    def in_usr(path: str) -> str:
+        """The path below /usr, where /bin and /lib are links into it."""
+        return path if path.startswith("/usr/") or not Path(f"/usr{path}").exists() else f"/usr{path}"
+
+    programs = {name: in_usr(os.path.realpath(path)) for name, path in found.items() if path}
     binaries = sorted({*programs.values(), *(str(p) for p in [Path("/usr/lib/git-core/git")] if p.exists())})
-    words = ["ldd", *binaries]
-    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout  # noqa: S603 - this machine's own
-    libraries = sorted({_in_usr(library) for library in _LIBRARY.findall(listed)})
+    listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
+    libraries = sorted({in_usr(library) for library in _LIBRARY.findall(listed)})
     return programs, [Path(path) for path in (*binaries, *libraries, *_DATA)]
-
-
-def _in_usr(path: str) -> str:
-    """The path below /usr, where /bin and /lib are links into it."""
-    return path if path.startswith("/usr/") or not Path(f"/usr{path}").exists() else f"/usr{path}"
 
 
 def mounts(root: Path | None) -> list[str]:
@@ -91,3 +96,22 @@ def mounts(root: Path | None) -> list[str]:
     elif Path("/etc/alternatives").is_dir():  # javac, awk and others are links through it
         words += ["--ro-bind", "/etc/alternatives", "/etc/alternatives"]
     return words
+
+
+def refused_calls(machine: str = "") -> bytes:
+    """The filter that bubblewrap installs (classic BPF) on this or the named machine; b"" where no numbers are listed.
+
+    Namespaces do not cover everything: the keys of the user's session are in reach of whatever runs under it (`keyctl`
+    reads them through bubblewrap alone), and memory that is no process's (`memfd_create`, `shmget`) escapes every
+    count. A call of another architecture ends the process: its numbers would mean other calls.
+    """
+    machine = machine or platform.machine()
+    if machine not in _MACHINES:
+        return b""
+    column, architecture = _MACHINES[machine]
+    numbers = [int(both[column]) for _name, *both in wordlists.rows("duel.execution", "system_calls.txt")]
+    lines = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
+    lines.append((_AT_LEAST, len(numbers) + 1, 0, _X32))
+    lines += [(_EQUAL, len(numbers) - place, 0, number) for place, number in enumerate(numbers)]
+    lines += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
+    return b"".join(struct.pack("=HBBI", *line) for line in lines)

@@ -19,9 +19,7 @@ from duel.execution.replay import MIN_FAITHFUL, replay
 from duel.records import Message
 
 TEST_SECONDS = 1800.0  # OpenRewardEnv gives tests 600 s, verifiers 900, SWE-bench's client 1,800
-_DIFF = (
-    "git -c core.fsmonitor=false add -A && git diff --cached --binary --no-color --no-ext-diff --no-textconv {commit}"
-)
+_DIFF = "git -c core.fsmonitor=false add -A && git diff --cached --binary --no-color --no-ext-diff --no-textconv "
 _TEST_FILES = ("test/*", "tests/*", "*/test/*", "*/tests/*", "test_*", "*/test_*", "*_test.*", "*.test.*", "*.spec.*")
 _CHUNK = 90_000
 _PATCH_FILE = ".duel-patch"
@@ -69,9 +67,8 @@ class Verified:
 
 
 class Verifier:
-    """Verifies rollouts. Tests run in `executor`, which has compilers and interpreters; the histories are replayed in
-    `replayer`, which has what the agents had, where that is another. What an instance's tests can tell is found out
-    once.
+    """Verifies rollouts. Tests run in `executor`, which has compilers and interpreters; histories are replayed in
+    `replayer`, which has what the agents had. What an instance's tests can tell is found out once.
     """
 
     def __init__(self, executor: Executor, replayer: Executor | None = None, seconds: float = TEST_SECONDS) -> None:
@@ -85,8 +82,7 @@ class Verifier:
             if not attempt.test_command:
                 raise ExecutionError("no-tests", "the pull request names no test command")
             diff = await self.change(attempt)
-            key = (attempt.start, attempt.test_command)
-            if key not in self._problems:
+            if (key := (attempt.start, attempt.test_command)) not in self._problems:
                 self._problems[key] = asyncio.ensure_future(self._problem_of_tests(attempt))
             if problem := await self._problems[key]:
                 raise ExecutionError(*problem)
@@ -113,7 +109,7 @@ class Verifier:
             stack.push_async_callback(state.close)
             told = await replay(state, harnesses.steps(attempt.messages, harness), harness)
             told.check(MIN_FAITHFUL)
-            outcome = await state.run(_DIFF.format(commit=attempt.start.commit))
+            outcome = await state.run(_DIFF + attempt.start.commit)
         if outcome.exit or outcome.stdout.total > len(outcome.stdout.text):
             raise ExecutionError("no-diff", f"the change cannot be read: {outcome.stderr.text.strip()[:200]}")
         return outcome.stdout.text
@@ -159,21 +155,16 @@ async def apply(state: State, patch: str, *, without: Sequence[str] = (), what: 
         raise ExecutionError("no-patch", f"{what} does not apply: {done.stderr.text.strip()[:200]}")
 
 
-def results(printed: str) -> dict[str, bool]:
-    found: dict[str, bool] = {}
-    for line in _ESCAPES.sub("", printed).splitlines():
-        if match := next(filter(None, (pattern.match(line) for pattern in _LINES)), None):
-            name = match["name"].strip()
-            found[name] = found.get(name, True) and match["state"] in _GOOD
-    return found
-
-
 def decide(attempt: Attempt, outcome: Outcome) -> tuple[list[str], list[str], bool]:
     """(tests that passed, tests that failed, resolved). A test that the output does not name has passed if all did.
 
     The name of an asked test may be the last part of the printed one. Without lists of tests, the exit code decides.
     """
-    found = results(f"{outcome.stdout.text}\n{outcome.stderr.text}")
+    found: dict[str, bool] = {}
+    for line in _ESCAPES.sub("", f"{outcome.stdout.text}\n{outcome.stderr.text}").splitlines():
+        if match := next(filter(None, (pattern.match(line) for pattern in _LINES)), None):
+            name = match["name"].strip()
+            found[name] = found.get(name, True) and match["state"] in _GOOD
     whole = outcome.exit == 0 and not outcome.ended_by
     told: dict[bool, list[str]] = {True: [], False: []}
     for name in dict.fromkeys([*attempt.fail_to_pass, *attempt.pass_to_pass]):

@@ -16,7 +16,7 @@ from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
 from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side
-from duel.records.observed import cut, same
+from duel.records.executed import cut, same
 from duel.settings import Settings
 from duel.untrusted import visible
 

@@ -62,17 +62,17 @@ class StandInReply:
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
         return orjson.dumps(self._told("chat.completion", [choice], usage=self.usage()))
 
-    def events(self, with_usage: bool) -> Iterator[bytes]:
+    def events(self, body: Mapping[str, Any]) -> Iterator[bytes]:
+        """The same as the events of a stream, as the request's body asks for it."""
         deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
         for name, text in (("reasoning_content", self.reasoning), ("content", self.content or "")):
-            pieces = (text[start : start + EVENT_CHARACTERS] for start in range(0, len(text), EVENT_CHARACTERS))
-            deltas += [({name: piece}, None) for piece in pieces]
-        if self.finish_reason is not None:
-            deltas.append(({}, self.finish_reason))
+            starts = range(0, len(text), EVENT_CHARACTERS)
+            deltas += [({name: text[start : start + EVENT_CHARACTERS]}, None) for start in starts]
+        deltas += [({}, self.finish_reason)] if self.finish_reason is not None else []
         for delta, finish_reason in deltas:
             choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
             yield event(self._told("chat.completion.chunk", [choice]))
-        if with_usage:
+        if (body.get("stream_options") or {}).get("include_usage"):
             yield event(self._told("chat.completion.chunk", [], usage=self.usage()))
         yield b"data: [DONE]\n\n"
 
@@ -84,8 +84,7 @@ class Server:
     """The routes. `reply` says what is said to a request's body."""
 
     def __init__(self, latency_s: float = 0.0, reply: Callable[[Mapping[str, Any]], str] = rules.reply) -> None:
-        self.latency_s, self.reply = latency_s, reply
-        self.models = MODELS
+        self.latency_s, self.reply, self.models = latency_s, reply, MODELS
 
     def application(self) -> web.Application:
         async def models(_: web.Request) -> web.Response:
@@ -114,7 +113,11 @@ class Server:
         return await sent(call, body, self.completion(body))
 
     def completion(self, body: Mapping[str, Any], attempt: int = 0) -> StandInReply:
-        prompt = [tokens(_text(message)) for message in body["messages"]]
+        contents = [message.get("content") or "" for message in body["messages"]]
+        prompt = [
+            tokens(said if isinstance(said, str) else "".join(str(part.get("text", "")) for part in said))
+            for said in contents
+        ]
         whole = StandInReply(
             id=f"chatcmpl-offline-{key_of(body)[:12]}-{attempt}",
             # never as the model that was asked for
@@ -127,17 +130,14 @@ class Server:
 
 
 async def sent(
-    call: web.Request,
-    body: Mapping[str, Any],
-    completion: StandInReply,
-    last: Callable[[], None] = lambda: None,
+    call: web.Request, body: Mapping[str, Any], completion: StandInReply, last: Callable[[], None] = lambda: None
 ) -> web.StreamResponse:
     """The response; `last` is called before its last byte is written."""
     if not body.get("stream"):
         last()
         return web.Response(body=completion.body(), content_type="application/json")
     response = await event_stream(call)
-    for data in completion.events(with_usage(body)):
+    for data in completion.events(body):
         await response.write(data)
     last()
     return response
@@ -149,10 +149,6 @@ async def event_stream(call: web.Request) -> web.StreamResponse:
     return response
 
 
-def with_usage(body: Mapping[str, Any]) -> bool:
-    return bool((body.get("stream_options") or {}).get("include_usage"))
-
-
 def key_of(body: Mapping[str, Any]) -> str:
     """What tells a request, whether it is streamed or not."""
     said = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
@@ -161,11 +157,6 @@ def key_of(body: Mapping[str, Any]) -> str:
 
 def tokens(text: str) -> int:
     return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    return content if isinstance(content, str) else "".join(str(part.get("text", "")) for part in content)
 
 
 def event(fields: Mapping[str, Any]) -> bytes:

@@ -6,19 +6,16 @@ format tag, so that a reader can tell a record of its own kind from any other JS
 
 # isort: off
 from duel.records.answer import (
-    Answer, Audit, BrokenRule, Candidate, Kept, Leak, Made, Promotion, ProtocolCheck, Refinement, Selection,
-    fingerprint,
+    Answer, Audit, BrokenRule, Candidate, ChangedFile, Commit, Kept, Leak, Made, Promotion, Prompt, ProtocolCheck,
+    Refinement, Selection, Source, fingerprint,
 )  # fmt: skip
 from duel.records.decision import (
     Asked, Attempts, Bound, Canary, FamilyBias, Gate, JudgeFigures, JudgeMoved, JudgePair, LengthBias, LengthBin,
     Looks, MetricFigures, NoiseFloor, Repeats, Thresholds, Verdict, WhatIf, WinMargin,
 )  # fmt: skip
-from duel.records.guided import Guided, GuidedRun, GuidedStep, Ran
-from duel.records.observed import Observed
-from duel.records.people import Lot, People, PersonVote
+from duel.records.executed import Guided, GuidedRun, GuidedStep, Observed, Ran
 from duel.records.record import DIMENSIONS, RULE, Bucket, Message, Order, Record, Role, Side
-from duel.records.sampled import ChangedFile, Commit, Prompt, Source
-from duel.records.score import PairIds, Score, Vote
+from duel.records.votes import Lot, PairIds, People, PersonVote, Score, Vote
 # isort: on
 
 __all__ = [

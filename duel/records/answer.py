@@ -1,19 +1,68 @@
-"""One turn with its candidates, of which one a side is chosen, and what the audit found in each."""
+"""One turn on its way: its draw and hidden pull request, its candidates with their audits, the turn that is kept."""
 
 import hashlib
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, model_validator
 
-from duel.records.observed import Observed
+from duel.records.executed import Observed
 from duel.records.record import Message, Part, Record, Side
-from duel.records.sampled import Source
 
 
 def fingerprint(text: str) -> str:
     """16 hexadecimal digits that identify a text (BLAKE2b)."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+class Source(Part):
+    """Where a prompt came from, and how likely it was to be drawn."""
+
+    dataset: str = ""
+    revision: str = ""
+    file: str = ""
+    row: int = -1
+    exit_status: str = ""
+    probability: float | None = None
+
+
+class Prompt(Record):
+    """One sampled turn: the history up to it (`messages`) and the dataset's own next turn (`assistant`)."""
+
+    format: str = "duel-prompt/1"
+    instance_id: str = Field(min_length=1)
+    repo: str = ""
+    messages: list[Message] = Field(min_length=1)
+    assistant: str = ""
+    turn: int = 0
+    source: Source = Field(default_factory=Source)
+
+
+class ChangedFile(Part):
+    """One file of a diff."""
+
+    path: str
+    status: str = "modified"
+    additions: int = 0
+    deletions: int = 0
+
+
+class Commit(Record):
+    """The hidden pull request of a prompt: what the challenger is shown and the king is not."""
+
+    format: str = "duel-commit/1"
+    instance_id: str = Field(min_length=1)
+    repo: str = ""
+    pull_number: int | None = None
+    commit: str = ""
+    issue: str = ""
+    description: str = ""
+    files: list[ChangedFile] = Field(default_factory=list)
+    patch: str = ""
+    test_patch: str = ""
+    license: str = ""
+    created_at: str = ""
+    source: Source = Field(default_factory=Source)
 
 
 class Leak(Part):
@@ -72,17 +121,8 @@ class Audit(Part):
     duplicates_of: str = ""
     """The stem of the turn that stands for its group of near-duplicates; "" where there is no other."""
 
-    @property
-    def complete(self) -> bool:
-        """True when every check was made, not only the search for leaks."""
-        return self.protocol is not None
-
     def about(self, text: str) -> bool:
         return self.text == fingerprint(text)
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
 
 
 class Refinement(Part):
@@ -117,7 +157,8 @@ class Made(Part):
     usage: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     at: str = ""
-    refine: Refinement | None = Field(None, exclude_if=_is_none)  # Of a rewrite (`duel refine`) alone; else not on disk
+    refine: Refinement | None = Field(None, exclude_if=lambda refine: refine is None)
+    """Of a rewrite (`duel refine`) alone; else not on disk."""
 
 
 class Selection(Part):
@@ -150,15 +191,14 @@ class Candidate(Part):
     observed: Observed | None = None
     """What its command did in a sandboxed checkout; None until `duel execute` has run it."""
     chosen: bool = False
-    selection: Selection | None = Field(None, exclude_if=_is_none)
+    selection: Selection | None = Field(None, exclude_if=lambda selection: selection is None)
     """None, and not on disk, where it is the only one of its side."""
 
 
 class Answer(Record):
     """One turn with its candidates. `king`, `challenger` and `assistant` hold the chosen texts, "" for none."""
 
-    FORMAT: ClassVar[str] = "duel-answer/2"
-    format: str = FORMAT
+    format: str = "duel-answer/2"
     instance_id: str = Field(min_length=1)
     king: str
     challenger: str = ""
@@ -179,7 +219,7 @@ class Answer(Record):
         made: Any = fields.get("made") if isinstance(fields.get("made"), dict) else {}
         sides = [side for side in ("king", "challenger") if side in made]
         kept["candidates"] = [{"id": f"{side}-1", "side": side, "made": made[side], "chosen": True} for side in sides]
-        if str(fields.get("format", cls.FORMAT)).split("/")[0] != cls.FORMAT.split("/")[0]:
+        if "format" in fields and str(fields["format"]).split("/")[0] != cls.kind():
             kept["format"] = fields["format"]  # another record's tag, which the reader names
         return kept
 
@@ -247,8 +287,7 @@ class Answer(Record):
 class Kept(Answer):
     """A turn in `final/`, `refined/` or `defeat/`: the answer with what the panel said of it."""
 
-    FORMAT: ClassVar[str] = "duel-kept/2"
-    format: str = FORMAT
+    format: str = "duel-kept/2"
     score: float | None = None
     score_expected: float | None = None
     """The score that a re-judge is expected to give: shrunk by the panel's reliability. DESIGN 4.9."""

@@ -1,11 +1,11 @@
 """The verdict on a challenger, `score/_duel.json`: built by the gate, read by report, page, export and card."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from duel.records.people import People
 from duel.records.record import Part, Record
+from duel.records.votes import People
 
 Decision = Literal["accepted", "rejected", "undecided"]
 
@@ -226,8 +226,7 @@ class Attempts(Part):
 class Verdict(Record):
     """`score/_duel.json`. Deltas run from -0.5 to 0.5, scores from 0 to 100, margins are points."""
 
-    FORMAT: ClassVar[str] = "duel-verdict/2"
-    format: str = FORMAT
+    format: str = "duel-verdict/2"
     accepted: bool = False
     decision: str = "undecided"  # A `Decision`; a file from elsewhere may say anything
     gates: list[Gate] = Field(default_factory=list)

@@ -1,7 +1,6 @@
 """What every record on disk has in common: typed fields, a format tag, and unknown keys that survive a round trip."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,37 +24,31 @@ class Part(BaseModel):
 
 
 class Record(Part):
-    """A JSON object on disk: typed fields, a format tag, and whatever else was in it."""
-
-    model_config = ConfigDict(populate_by_name=True)
-    FORMAT: ClassVar[str] = ""
+    """A JSON object on disk: typed fields, a format tag (`format`), and whatever else was in it."""
 
     @classmethod
-    def parse(cls, raw: bytes) -> Self:
-        """Read one record from the bytes of a file. Raises ItemError (reason `damaged`) that says what is wrong."""
-        return cls._checked(cls.model_validate_json, raw)
+    def kind(cls) -> str:
+        """What the format tag begins with in every version ("duel-answer"); "" for a record without one."""
+        field = cls.model_fields.get("format")
+        return str(field.default).split("/")[0] if field else ""
 
     @classmethod
-    def parse_object(cls, row: object) -> Self:
-        """Read one record from parsed JSON. Raises as `parse`."""
-        return cls._checked(cls.model_validate, row)
-
-    @classmethod
-    def _checked(cls, validate: Callable[[Any], Self], raw: object) -> Self:
+    def parse(cls, raw: object) -> Self:
+        """One record, from a file's bytes or parsed JSON. Raises ItemError (`damaged`) that says what is wrong."""
         try:
-            record = validate(raw)
+            record = cls.model_validate_json(raw) if isinstance(raw, bytes) else cls.model_validate(raw)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the file"
             raise ItemError("damaged", f"not a {cls.__name__.lower()} record: {place}: {first['msg']}") from None
         tag = (record.model_extra or {}).get("format") or getattr(record, "format", "")
-        if tag and cls.FORMAT and str(tag).split("/")[0] != cls.FORMAT.split("/")[0]:
+        if tag and cls.kind() and str(tag).split("/")[0] != cls.kind():
             raise ItemError("damaged", f"not a {cls.__name__.lower()} record: its format says {tag}")
         return record
 
     def dump(self) -> bytes:
         """The bytes of this record's file: UTF-8 JSON, two-space indent, fields in declared order, newline last."""
-        fields = self.model_dump(mode="json", by_alias=True)
+        fields = self.model_dump(mode="json")
         return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 

@@ -101,4 +101,4 @@ def _is_kept_record(payload: bytes | None) -> bool:
     except ValueError:
         return False
     tag = record.get("format") if isinstance(record, dict) else None
-    return isinstance(tag, str) and tag.split("/")[0] == Kept.FORMAT.split("/")[0]
+    return isinstance(tag, str) and tag.split("/")[0] == Kept.kind()

@@ -17,7 +17,7 @@ from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
 from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote, Record, Score
-from duel.records.people import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
+from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
 from duel.review.showings import Showing
 from duel.workspace import Workspace, cannot_write
 

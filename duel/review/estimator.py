@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from duel.judging.statistics import PSEUDO_DELTA, PSEUDO_TURN_BELOW, legendre, student_quantile
-from duel.records.people import PeopleThreshold
+from duel.records.votes import PeopleThreshold
 
 Floats = NDArray[np.float64]
 

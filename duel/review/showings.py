@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -22,8 +21,7 @@ REPEATS = 10  # one repeat for so many turns: agreement of a person with themsel
 class Showing(Record):
     """One turn before one person. Its place in the file is its place on the person's page."""
 
-    FORMAT: ClassVar[str] = "duel-showing/1"
-    format: str = FORMAT
+    format: str = "duel-showing/1"
     rater: str
     item: str = Field(min_length=1)
     repeat: bool = False

@@ -22,7 +22,7 @@ from duel.execution import backends, harness
 from duel.execution.executor import Executor, Start
 from duel.execution.replay import EvidenceRules, Task, observe_all, plan
 from duel.records import Answer, Candidate, Commit, Message, Observed
-from duel.records.observed import same
+from duel.records.executed import same
 from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace

@@ -31,7 +31,7 @@ from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
 from duel.judging.rubric import fingerprint, pair_of
 from duel.records import Answer, Score
-from duel.records.people import RATER_NAME, STAND_IN, People
+from duel.records.votes import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
 from duel.review.ballots import (
     STAND_INS,

@@ -206,7 +206,7 @@ def test_an_endpoint_that_refuses_leaves_the_audit_itself_in_place(
     refused = script("audit", "--workspace", tmp_path, **reached(stand_in))
     assert refused.code not in (0, 70)
     assert summary(workspace)["asked"] == 0
-    assert all(audit.complete for audit in audits(workspace).values())
+    assert all(audit.protocol for audit in audits(workspace).values())
 
 
 def test_an_old_audit_of_a_turn_whose_pull_request_is_damaged_is_not_counted(tmp_path: Path, script: Run) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from duel.execution import checkouts, syscalls, toolbox
+from duel.execution import checkouts, toolbox
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Start
@@ -90,7 +90,7 @@ def as_plain_user(work: Callable[[], Any]) -> Any:
     if os.geteuid():
         return work()
     toolbox.contents(())
-    for read in (checkouts._configuration, syscalls.program):
+    for read in (checkouts._configuration, toolbox.refused_calls):
         read()  # now: the plain user may not be able to
     there, here = os.pipe()
     with warnings.catch_warnings():

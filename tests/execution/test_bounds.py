@@ -100,8 +100,7 @@ def test_a_daemon_dies_with_its_command(mirrors: Path, small: Start, user: As) -
     assert done.stdout.text == "started\n"
     assert done.seconds < 1.5
     assert "late" not in after.stdout.text
-    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
-    assert not any(sleeper.encode() in line for line in running)
+    assert not _running(sleeper)
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,11 @@ def test_images_are_found_by_the_datasets_columns_and_rules(
     assert place_of(image, repo) == place
 
 
+@pytest.mark.parametrize("name", ["--volume=/:/host", "-v", "an image", "$(id)", "a\nb"])
+def test_what_is_no_images_name_is_no_image(name: str) -> None:
+    assert image_of({"instance_id": "a__b-1", "image_name": name}) == ""
+
+
 def test_the_settings_image_goes_before_and_is_filled_in() -> None:
     instance: dict[str, object] = {"instance_id": "a__b-1", "repo": "A/b", "image_name": "other"}
     assert image_of(instance, "mine/{instance}:{repo}") == "mine/a_1776_b-1:a__b"

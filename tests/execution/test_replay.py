@@ -20,7 +20,7 @@ from duel.execution.harness import MiniSweAgent, Step, SweZero
 from duel.execution.replay import EvidenceRules, Task, alike, normal, observe, observe_all, replay
 from duel.offline import sample
 from duel.records import Message, Observed
-from duel.records.observed import same
+from duel.records.executed import same
 from tests.execution.conftest import in_sandbox
 
 RULES = EvidenceRules()

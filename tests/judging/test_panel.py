@@ -292,7 +292,7 @@ def test_a_score_of_the_first_format_is_read_as_it_was_meant() -> None:
         "lengths": {"king": 10, "challenger": 12},
         "odd": 7,
     }
-    score = Score.parse_object(old)
+    score = Score.parse(old)
     assert score.writers == {"opponent": "x/king", "challenger": "x/challenger"}
     assert score.lengths == {"opponent": 10, "challenger": 12}
     kept = Score.parse(score.dump())

@@ -21,7 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from duel.errors import SettingsError
-from duel.offline.loopback import StandInReply, error_response, event, event_stream, with_usage
+from duel.offline.loopback import StandInReply, error_response, event, event_stream
 from duel.offline.rules.conversation import fraction
 from tests.offline.watched import Exchange, Options, StandIn, WatchedServer, watching
 
@@ -119,7 +119,7 @@ class FaultyServer(WatchedServer):
         if fault in {"", "slow"}:
             return await self.delivered(asking, completion)
         if asking.streams:
-            return await self._damaged_events(asking, list(completion.events(with_usage(asking.body))), fault)
+            return await self._damaged_events(asking, list(completion.events(asking.body)), fault)
         return await self._damaged_body(asking, completion.body(), fault)
 
     async def _failed(self, asking: Exchange, fault: str) -> web.Response | None:

@@ -123,7 +123,7 @@ def test_a_leak_in_a_rewrite_never_reaches_final(story: Make, script: Script) ->
     assert not any("splitlines" in path.read_text() for path in told.workspace.kept_paths("final"))
     for answer in told.rewritten.values():
         (rewrite,) = answer.rewrites()
-        assert rewrite.audit is not None and rewrite.audit.leaking and rewrite.audit.complete
+        assert rewrite.audit is not None and rewrite.audit.leaking and rewrite.audit.protocol
         assert "splitlines" not in answer.challenger
     dropped = [row for row in told.workspace.dropped() if row["stage"] == "refine"]
     assert len(dropped) == row["rewritten"] and {row["reason"] for row in dropped} == {"refine-leak"}

@@ -84,7 +84,7 @@ def test_each_turn_lies_in_the_bucket_of_its_score(small: Path) -> None:
         for turn in kept(small, bucket).values():
             assert turn.score is not None
             assert low <= turn.score < high
-            assert turn.format == Kept.FORMAT
+            assert turn.format == "duel-kept/2"
             assert turn.king and turn.challenger and turn.messages and turn.metrics and turn.reason
             commit = Workspace(small).commit(turn.instance_id)
             assert commit is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 from duel.judging.scoring import settle
 from duel.records import DIMENSIONS, Score, Vote
-from duel.records.people import Lot, PersonVote
+from duel.records.votes import Lot, PersonVote
 from duel.settings import Settings
 
 ORDERS = ("king_first", "challenger_first")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duel.records.people import People
+from duel.records.votes import People
 from duel.review.calibration import Labeled, calibrate
 from duel.review.estimator import Phases, agreed_thresholds, beta_share, labels_needed, share_lower
 from duel.review.showings import chances, sequence

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from duel.records import DIMENSIONS, Bound, Gate, People, Verdict, WhatIf, WinMargin
-from duel.records.people import PeopleThreshold
+from duel.records.votes import PeopleThreshold
 from duel.reporting.people_section import people_sections
 from duel.reporting.report_sections import what_if
 from duel.review.calibration import weighed

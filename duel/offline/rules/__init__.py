@@ -4,7 +4,7 @@ Nothing here is learnt or drawn at random: a reply depends on the request alone.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _FENCE = re.compile(r"^=== (REPLY 1|TURN|REQUEST TO WORD|NEXT CALL|REASONS|HIDDEN PULL REQUEST) \w+ ===$", re.MULTILINE)
@@ -32,23 +32,17 @@ def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
 
 
 def reply(body: Mapping[str, Any]) -> str:
-    from duel.offline.rules import agent, guided_work, judge, row_words
+    from duel.offline.rules import agent, judge, row_words
 
     messages, seed, model = body["messages"], int(body.get("seed") or 0), str(body["model"])
-    match role(messages, model):
-        case "judge":
-            return judge.reply(messages, model)
-        case "overseer":
-            return guided_work.overseer(str(messages[0]["content"]))
-        case "agent":
-            return guided_work.agent(messages, int(model.rpartition("-")[2]))
-        case "auditor":
-            return judge.claims(messages)
-        case "wording":
-            return row_words.reply(messages)
-        case "reviser":
-            return agent.reviser(messages, model)
-        case "challenger":
-            return agent.challenger(messages, seed)
-        case _:
-            return agent.king(messages, seed)
+    replies: dict[str, Callable[[], str]] = {
+        "judge": lambda: judge.reply(messages, model),
+        "auditor": lambda: judge.claims(messages),
+        "wording": lambda: row_words.reply(messages),
+        "overseer": lambda: agent.overseer(str(messages[0]["content"])),
+        "agent": lambda: agent.agent(messages, int(model.rpartition("-")[2])),
+        "reviser": lambda: agent.reviser(messages, model),
+        "challenger": lambda: agent.challenger(messages, seed),
+        "king": lambda: agent.king(messages, seed),
+    }
+    return replies[role(messages, model)]()

@@ -18,16 +18,14 @@ _FORBIDDEN = re.compile(
 # Prints more than anyone wants to read.
 _BROAD = re.compile(r"ls -R|grep -r\w* \"(?:return|import|error|main|TODO)\"|cat \S+ \S+|git log")
 _CONCLUDES = re.compile(
-    r"\b(?:because|since|cause|culprit|(?:problem|issue|bug|reason|fix|error) (?:is|lies)|should|must|needs?|instead of"
-    r"|rather than|never|missing|lacks?|fails?|forgets?|ignores?|wrongly|without)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:because|since|cause|culprit|(?:problem|issue|bug|reason|fix|error) (?:is|lies)|should|must|needs?"
+    r"|instead of|rather than|never|missing|lacks?|fails?|forgets?|ignores?|wrongly|without)\b"
 )
 # A step that looks for something states nothing.
 _LOOKS = re.compile(
-    r"\b(?:let me|i'll|i will|i want|i need|i would|i'd|maybe|probably|may|might|could|where|whether)\b", re.IGNORECASE
+    r"(?i)\b(?:let me|i(?:'ll| will| want| need| would|'d)|maybe|probably|may|might|could|where|whether)\b"
 )
-SHARED = 0.5
-"""Share of a conclusion's words that a line must hold to count as its ground."""
+SHARED = 0.5  # of a conclusion's words a line must hold to count as its ground
 REMARKS = {
     "correctness": "the {worse} reply's command is less likely to do what it says",
     "grounding": "the {worse} reply relies on what was not observed",
@@ -57,9 +55,9 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     if not {"REPLY 1", "REPLY 2"} <= told.keys():
         return "I cannot find the two replies."
     first, second = told["REPLY 1"], told["REPLY 2"]
-    one, two = (assess(told[f"REPLY {n}"], ShownConversation(shown), told.get(f"OBSERVED {n}", "")) for n in (1, 2))
+    conversation, seed = ShownConversation(shown), "\0".join([model, shown, first, second])
+    one, two = (assess(told[f"REPLY {n}"], conversation, told.get(f"OBSERVED {n}", "")) for n in (1, 2))
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
-    seed = "\0".join([model, shown, first, second])
     gaps = {name: one[name] - two[name] for name in DIMENSIONS}
     widest = max(gaps, key=lambda name: abs(gaps[name]))
     better, worse = ("first", "second") if gaps[widest] > 0 else ("second", "first")
@@ -89,7 +87,13 @@ def assess(text: str, conversation: ShownConversation, observed: str = "") -> di
     repeated = " ".join(command.split()) in {" ".join(before.split()) for before in conversation.commands}
     forbidden = bool(_FORBIDDEN.search(command))
     well_formed = turn.format_ok(text)
-    telling = _telling(command, named, conversation)
+    # How much a command has to do with the issue, from 0 to 1: by the words it searches and the files it reads.
+    searched = 0.7 * any(word in command for word in [*conversation.code_words, *conversation.words[:12]])
+    fresh = [path for path in named if path in conversation.paths and path not in conversation.read]
+    best = max((conversation.relevance(path) for path in conversation.paths), default=1.0)
+    read = max((conversation.relevance(path) for path in fresh), default=0.0) / max(best, 1.0)
+    changes = 0.9 * bool(re.search(r"\bsed -i|<<|COMPLETE_TASK", command) and conversation.read)
+    telling = min(1.0, max(searched, read, changes, 0.5 * (not conversation.paths)))
     grounded = 1.0 - 0.7 * len(unseen) / max(1, len(named)) if named else 0.75
     qualities = {
         "correctness": 0.35 * well_formed + 0.35 * (not unseen) + 0.3 * telling - 0.4 * forbidden,
@@ -101,17 +105,6 @@ def assess(text: str, conversation: ShownConversation, observed: str = "") -> di
     if observed:
         qualities["correctness"] = 0.8 if re.search(r"\Aran: yes\nexit code: 0\n", observed) else 0.3
     return {name: min(1.0, max(0.0, value)) for name, value in qualities.items()}
-
-
-def _telling(command: str, named: Sequence[str], conversation: ShownConversation) -> float:
-    """How much a command has to do with the issue, from 0 to 1: by the words it searches and the files it reads."""
-    words = [*conversation.code_words, *conversation.words[:12]]
-    searched = 0.7 * any(word in command for word in words)
-    fresh = [path for path in named if path in conversation.paths and path not in conversation.read]
-    best = max((conversation.relevance(path) for path in conversation.paths), default=1.0)
-    read = max((conversation.relevance(path) for path in fresh), default=0.0) / max(best, 1.0)
-    changes = 0.9 * bool(re.search(r"\bsed -i|<<|COMPLETE_TASK", command) and conversation.read)
-    return min(1.0, max(searched, read, changes, 0.5 * (not conversation.paths)))
 
 
 def claims(messages: Sequence[Mapping[str, Any]]) -> str:

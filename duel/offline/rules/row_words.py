@@ -19,12 +19,10 @@ _KIND = re.compile(r'^It is a task of the kind "([^"\n]+)"\.', re.MULTILINE)
 _NAME = re.compile(r"^- (.+)$", re.MULTILINE)
 _LIST = re.compile(r"@([a-z]+)")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
-_FAILED = re.compile(
-    r"no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot", re.IGNORECASE
-)
+_FAILED = re.compile(r"(?i)no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot")
 _grammar = partial(phrases, "row_words.txt")
+# Shares of the requests that begin with an occasion, end on a wish, are in lower case, have no full stop.
 LEADS, TAILS, LOWER, BARE = 0.08, 0.06, 0.3, 0.3
-"""Shares of the requests that begin with an occasion, end on a wish, are in lower case, have no full stop."""
 
 
 def reply(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -35,13 +33,9 @@ def reply(messages: Sequence[Mapping[str, Any]]) -> str:
     if call := found.get("NEXT CALL"):
         return _thought(call, found.get("CONVERSATION", ""), draw)
     outside = _FENCED.sub("", asked)
-    kind = _KIND.search(outside)
-    return _request(kind[1] if kind else "", found["REQUEST TO WORD"], _NAME.findall(outside), draw)
-
-
-def _request(kind: str, plain: str, names: list[str], draw: random.Random) -> str:
-    ways = _grammar().get(kind)
-    core = _filled(draw.choice(ways), names, draw) if ways else plain
+    kind, names = _KIND.search(outside), _NAME.findall(outside)
+    ways = _grammar().get(kind[1]) if kind else None
+    core = _filled(draw.choice(ways), names, draw) if ways else found["REQUEST TO WORD"]
     in_lower_case = ways and draw.random() < LOWER
     if not core.startswith(tuple(names)) and not core[:2].isupper():
         core = (core[:1].lower() if in_lower_case else core[:1].upper()) + core[1:]

@@ -1,17 +1,56 @@
-"""The record of a guided task: what the agent proposed, what the overseer ruled, what ran, in every round."""
+"""What commands did in a sandbox: a candidate's, and an agent's under an overseer in every round of its task."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from duel.records.record import Message, Part, Record
 
 
+class Observed(Part):
+    """What one candidate's command did, or why that is not known. `printed` and `changed` are untrusted text."""
+
+    ran: bool = False
+    why_not: str = ""  # A reason and its detail ("unfaithful: 2 of 7 observations came back"); "" where it ran
+    exit: int | None = None
+    ended_by: str = ""  # The limit that ended it: "time", "memory", "output", "disk"; "" where it ended by itself
+    printed: str = ""  # The next message as the dataset's harness would show it, cut by its rule
+    changed: str = ""  # A diff of what the command changed, cut in the middle
+    submits: bool = False  # True if the command ends the task; `changed` is then what the whole turn's history changed
+    faithful: float | None = None
+    """Share of the replayed observations that equal the recorded ones; null where nothing was to be replayed."""
+    replayed: int = 0  # Commands of the history that were run first
+    differs: list[int] = Field(default_factory=list)  # Which of them (from 0) printed something else than recorded
+    executor: str = ""
+    base: str = ""  # The commit that the checkout started at
+    plan: str = ""
+    """Fingerprint of what was run: the candidate's text, the history, the start, the back end and its limits."""
+
+    @property
+    def reason(self) -> str:
+        """The reason of `why_not` without its detail, for counting."""
+        return self.why_not.partition(":")[0]
+
+
+def same(first: Observed, second: Observed) -> bool:
+    """True if both ran and printed, changed and ended the same: on correctness they cannot differ."""
+    did = [(one.exit, one.ended_by, one.printed, one.changed) for one in (first, second)]
+    return first.ran and second.ran and did[0] == did[1]
+
+
+def cut(text: str, characters: int) -> str:
+    """`text` cut in the middle to `characters`, with how many were left out."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half} characters left out) ...\n{text[-half:]}"
+
+
 class Ran(Part):
     """What an action did. `shown` is untrusted text."""
 
     exit: int | None = None  # Null where the harness found no command to run
-    ended_by: str = ""  # The limit that ended it: "time", "memory", "output"; "" where it ended by itself
+    ended_by: str = ""  # The limit that ended it: "time", "memory", "output", "disk"; "" where it ended by itself
     shown: str = ""  # The message that the agent was shown
     submits: bool = False
 
@@ -49,8 +88,7 @@ class GuidedRun(Part):
 class Guided(GuidedRun, Record):
     """One task under an overseer: the newest round, and in `rounds` those before it."""
 
-    FORMAT: ClassVar[str] = "duel-guided/1"
-    format: str = FORMAT
+    format: str = "duel-guided/1"
     task: str = Field(min_length=1)  # The instance id of the pull request whose issue is the task
     repo: str = ""
     base_commit: str = ""
