@@ -1,10 +1,13 @@
 """The votes on a pair of candidates, which are facts, and the score that follows from them."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from duel.records.record import DIMENSIONS, Order, Part, Record
+
+Worth = Annotated[float | None, Field(ge=0, le=1)]
+MOST = 1 << 30  # replies, and characters of one text
 
 
 class Preference(Part):
@@ -15,11 +18,11 @@ class Preference(Part):
 
     judge: str
     order: Order
-    correctness: float | None = None
-    grounding: float | None = None
-    progress: float | None = None
-    protocol: float | None = None
-    efficiency: float | None = None
+    correctness: Worth = None
+    grounding: Worth = None
+    progress: Worth = None
+    protocol: Worth = None
+    efficiency: Worth = None
     reason: str = ""
 
     @property
@@ -36,7 +39,7 @@ class Vote(Preference):
     usage: dict[str, Any] = Field(default_factory=dict)  # Summed over the replies it took
     cost: float | None = None
     model: str = ""  # As the endpoint names it
-    asked: int = 0  # Replies it took, those that did not parse included
+    asked: int = Field(0, ge=0, le=MOST)  # Replies it took, those that did not parse included
 
     @property
     def parsed(self) -> bool:
@@ -84,7 +87,7 @@ class Score(Record):
     """{side, kind}: what in a reply looks like an attempt to influence the judges."""
     writers: dict[str, str] = Field(default_factory=dict)
     """The models that wrote `opponent` and `challenger`; the reference turn's is not known."""
-    lengths: dict[str, int] = Field(default_factory=dict)
+    lengths: dict[str, Annotated[int, Field(le=MOST)]] = Field(default_factory=dict)
     """Characters of `opponent`, `challenger` and the `history` before them."""
     made_with: dict[str, str] = Field(default_factory=dict)
 
