@@ -157,7 +157,8 @@ def _objects(content: str) -> Iterator[_Found]:
             looked = error.pos
         except (RecursionError, ValueError):  # ValueError: an integer of more digits than Python converts
             looked = len(piece)
-        work -= WORK_PER_ATTEMPT + looked
+        # An object that is no JSON is looked through once more, to its end or the end of the slice.
+        work -= WORK_PER_ATTEMPT + (looked if isinstance(found, dict) else looked + len(piece))
         if work < 0:
             raise Unparsed("too-tangled", "too many nested or broken objects")
         if isinstance(found, dict):
@@ -202,11 +203,11 @@ def _choices_side_by_side(piece: str, start: int) -> _Found | None:
             runs[-1].append(match)
         else:
             runs.append([match])
-    for run in runs:
+    for run in (run for run in runs if len(run) >= len(DIMENSIONS)):
         before, end = piece[: run[0].start()], run[-1].end()
         bare = _BARE_BEFORE.match(before)
         behind = _REASON_AFTER.match(piece, _BETWEEN.match(piece, end).end())  # type: ignore[union-attr]
-        if len(run) < len(DIMENSIONS) or not (bare or _REASON_BEFORE.match(before)) or not behind:
+        if not (bare or _REASON_BEFORE.match(before)) or not behind:
             continue
         members = _members((match[1], _value(match[2])) for match in run)
         others = [match for other in runs if other is not run and not bare for match in other]

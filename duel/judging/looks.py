@@ -45,7 +45,12 @@ def read(workspace: Workspace) -> list[dict[str, Any]]:
     """The looks taken in this workspace, oldest first. Raises UserError where the file is damaged."""
     file = workspace.root / "score" / FILE
     try:
-        return [dict(look) for look in orjson.loads(file.read_bytes())["looks"]]
+        looks = [dict(look) for look in orjson.loads(file.read_bytes())["looks"]]
+        if not all(
+            0 <= look["alpha"] < 1 and look["clusters"] >= 0 and look["challenger"] and look["votes"] for look in looks
+        ):
+            raise ValueError("a look without its level, its clusters, its challenger or its votes")
+        return looks
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:

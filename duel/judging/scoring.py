@@ -30,6 +30,7 @@ ORDERS = ("king_first", "challenger_first")
 MISSING = 255  # no vote, or none that parsed
 AT_ONCE = 500  # records that are turned into columns at a time: 12.5 KB each, a row of columns takes 0.5 KB
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+MOST_TOKENS = 1 << 40  # of one vote: a file that says more says nothing
 LENGTHS = ("opponent", "challenger", "history")
 
 
@@ -81,7 +82,8 @@ class Columns:
                 if place is None:
                     continue
                 asked[row, place, order] = vote.asked
-                tokens[row, place] += [int(vote.usage.get(name) or 0) for name in TOKENS]
+                told = (vote.usage.get(name) for name in TOKENS)
+                tokens[row, place] += [one if isinstance(one, int) and 0 <= one < MOST_TOKENS else 0 for one in told]
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + np.nan_to_num(cost[row, place])
                 if values := vote.values:

@@ -1,7 +1,7 @@
 """What judges and people say of pairs of candidates: their votes, which are facts, and the figures that follow."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ STAND_IN = "stand-in"  # How the names of rules begin that vote where no person 
 RATER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")  # A rater's name is part of file names and of `judge`
 LONGEST_REASON = 2_000  # Characters
 LONGEST_SECONDS = 3_600.0
+MOST = 1 << 30  # replies, and characters of one text
+Worth = Annotated[float | None, Field(ge=0, le=1)]
 
 
 class Preference(Part):
@@ -22,11 +24,11 @@ class Preference(Part):
 
     judge: str
     order: Order
-    correctness: float | None = None
-    grounding: float | None = None
-    progress: float | None = None
-    protocol: float | None = None
-    efficiency: float | None = None
+    correctness: Worth = None
+    grounding: Worth = None
+    progress: Worth = None
+    protocol: Worth = None
+    efficiency: Worth = None
     reason: str = ""
 
     @property
@@ -43,7 +45,7 @@ class Vote(Preference):
     usage: dict[str, Any] = Field(default_factory=dict)  # Summed over the replies it took
     cost: float | None = None
     model: str = ""  # As the endpoint names it
-    asked: int = 0  # Replies it took, those that did not parse included
+    asked: int = Field(0, ge=0, le=MOST)  # Replies it took, those that did not parse included
 
     @property
     def parsed(self) -> bool:
@@ -90,7 +92,7 @@ class Score(Record):
     """{side, kind}: what in a reply looks like an attempt to influence the judges."""
     writers: dict[str, str] = Field(default_factory=dict)
     """The models that wrote `opponent` and `challenger`; the reference turn's is not known."""
-    lengths: dict[str, int] = Field(default_factory=dict)
+    lengths: dict[str, Annotated[int, Field(le=MOST)]] = Field(default_factory=dict)
     """Characters of `opponent`, `challenger` and the `history` before them."""
     made_with: dict[str, str] = Field(default_factory=dict)
 

@@ -88,8 +88,17 @@ def test_beyond_the_plan_nothing_is_accepted() -> None:
     assert late.accepted is False and late.alpha_used == 0.0 and late.lcb is None
 
 
-def test_a_damaged_history_is_said_and_not_forgotten(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"looks": [',
+        '{"looks": [{"challenger": "a", "votes": "b", "clusters": 3}]}',
+        '{"looks": [{"challenger": "a", "votes": "b", "clusters": 3, "alpha": 2}]}',
+        '{"looks": [{"challenger": "a", "votes": "b", "clusters": null, "alpha": 0.05}]}',
+    ],
+)
+def test_a_damaged_history_is_said_and_not_forgotten(damaged: str, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    workspace.save((workspace.root / "score" / looks.FILE), b'{"looks": [')
+    workspace.save((workspace.root / "score" / looks.FILE), damaged.encode())
     with pytest.raises(UserError, match="history of looks"):
         looks.read(workspace)

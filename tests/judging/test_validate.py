@@ -226,3 +226,23 @@ def test_the_kept_table_is_never_believed_against_the_files(
     assert other.challenger_score == pytest.approx(other.by_metric["protocol"])
     (workspace.private / "case.npz").write_bytes(b"PK damaged")
     assert validate.run(workspace, chosen_with(workspace), offline=True, regate=True).found.margin == changed.margin
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "counted"),
+    [("correctness", 7.0, 31), ("correctness", -1.0, 31), ("asked", 1 << 40, 31)]
+    + [("usage", {"prompt_tokens": told}, 32) for told in ("many", {"input": 1}, 1e300, 1 << 60)],
+)
+def test_a_score_file_with_an_impossible_number_is_damaged_or_its_tokens_are_not_counted(
+    workspace: Workspace, field: str, value: Any, counted: int
+) -> None:
+    chosen = chosen_with(workspace)
+    validate.run(workspace, chosen, offline=True)
+    path = workspace.score_paths()[0]
+    told = json.loads(path.read_bytes())
+    told["votes"][0][field] = value
+    path.write_text(json.dumps(told), "utf-8")
+    again = validate.run(workspace, chosen, regate=True)
+    assert (again.found.parsed, again.exit_code) == (counted, int(counted < 32))
+    assert again.found.left_out.get("damaged", 0) == 32 - counted
+    assert 0 <= again.found.tokens["input"] < 1 << 40

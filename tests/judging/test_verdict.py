@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from duel.judging import judge_replies
 from duel.judging.judge_replies import KEYS, VALUES, Choices, Unparsed, parse
 from duel.records import DIMENSIONS
 
@@ -127,3 +128,18 @@ def test_a_megabyte_of_anything_is_read_with_bounded_work(piece: str) -> None:
     flood = piece * (1_000_000 // len(piece))
     assert reason_of(flood) in {"no-json", "no-verdict", "too-tangled"}
     assert parse(flood[:200_000] + "\n" + json.dumps(GOOD)).choices == GOOD
+
+
+@pytest.mark.parametrize("piece", ['{"correctness":1,', '{"a":"', '{"a":{', '{"a": "' + json.dumps(GOOD)[1:-1] + " x "])
+def test_what_is_no_json_is_looked_through_once_more_within_the_same_bound(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+    once_more = judge_replies._choices_side_by_side
+    monkeypatch.setattr(
+        judge_replies,
+        "_choices_side_by_side",
+        lambda text, start: (looked_at.append(len(text)), once_more(text, start))[1],
+    )
+    assert reason_of(piece * (1_000_000 // len(piece))) == "too-tangled"
+    assert sum(looked_at) <= judge_replies.WORK
