@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -221,6 +224,25 @@ def test_requests_go_through_files_without_a_network(script: Script, work: Work,
     ).err
     assert len(replies(workspace)) == 4
     assert len(provider.asked) == asked
+
+
+def test_a_file_of_requests_may_lie_on_another_disk_and_one_that_cannot_be_written_is_told(
+    script: Script, work: Work, provider: Shapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, out = work(2), work(1, folder="x").root / "in.jsonl"
+    told = script("king.py", "--workspace", workspace.root, "--batch-out", out.parent / "none" / "in.jsonl", code=2).err
+    assert "cannot write" in told and "none/in.jsonl" in told and "Traceback" not in told
+
+    for name, real in (("rename", os.rename), ("replace", os.replace)):
+
+        def apart(source: Any, target: Any, *, real: Callable[..., None] = real) -> None:
+            if Path(target) == out:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            real(source, target)
+
+        monkeypatch.setattr(os, name, apart)
+    script("king.py", "--workspace", workspace.root, "--batch-out", out, code=1)
+    assert len(out.read_bytes().splitlines()) == 2
 
 
 def test_absorbing_says_what_is_still_missing(script: Script, work: Work, provider: Shapes) -> None:
