@@ -54,7 +54,7 @@ def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
     commit = _git(folder, "rev-parse", "HEAD").decode().strip()
     remote = _git(folder, "config", "--get", "remote.origin.url", may_fail=True).decode().strip()
     name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{folder.resolve().name}"
-    blobs = _blobs(folder)
+    blobs = _blobs(folder, drops, name)
     license = _license({path: source.decode("utf-8", "replace") for path, source in blobs.items() if "/" not in path})
     seen: set[bytes] = set()
     for pair in _pairs(blobs, drops, name):
@@ -87,14 +87,17 @@ def _git(folder: Path, *words: str, given: bytes = b"", may_fail: bool = False) 
     return done.stdout
 
 
-def _blobs(folder: Path) -> dict[str, bytes]:
+def _blobs(folder: Path, drops: LeftOut, repository: str) -> dict[str, bytes]:
     """The files at HEAD that may hold pairs or tell the license, in the order of their paths."""
     wanted: dict[str, bytes] = {}
     for line in filter(None, _git(folder, "ls-tree", "-rlz", "HEAD").decode("utf-8", "replace").split("\0")):
         _, kind, sha, size, path = line.split(None, 4)
         code = path.rpartition(".")[2] in suffixes() and not pattern("skipped").search(path)
-        if kind == "blob" and int(size) <= LARGEST_FILE and (code or ("/" not in path and _TELLS_LICENSE.match(path))):
-            wanted[path] = sha.encode()
+        if kind == "blob" and (code or ("/" not in path and _TELLS_LICENSE.match(path))):
+            if not size.isdigit():
+                drops.drop(path, repository, "file is missing in the repository")
+            elif int(size) <= LARGEST_FILE:
+                wanted[path] = sha.encode()
     out = _git(folder, "cat-file", "--batch", given=b"\n".join(wanted.values()), may_fail=True)
     found, at = {}, 0
     for path in wanted:

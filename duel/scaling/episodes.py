@@ -10,11 +10,13 @@ import re
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from duel.bookkeeping import LeftOut
 from duel.command import say
+from duel.conversation import dialogue
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
 from duel.execution.executor import Executor, Start, State
@@ -232,29 +234,25 @@ def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
 
 
 def messages(beats: Sequence[Beat], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
-    told: list[dict[str, Any]] = []
-    count, results = 0, iter(seen)
+    entries: list[Entry] = []
+    results, number = iter(seen), count(1)
     for beat in beats:
-        message: dict[str, Any] = {"role": beat.role, "content": beat.text}
-        answers = []
-        for call in beat.calls:
-            count += 1
-            spoken, name = tools.spoken(call), f"call_{count}"
-            function = {"name": spoken.tool, "arguments": spoken.arguments}
-            message.setdefault("tool_calls", []).append({"id": name, "type": "function", "function": function})
-            content = next(results).text
-            answers.append({"role": "tool", "tool_call_id": name, "name": spoken.tool, "content": content})
-        told += [message, *answers]
-    return [Message.model_validate(message) for message in told]
+        spoken = [(tools.spoken(call), next(results).text) for call in beat.calls]
+        calls = [AgentCall(f"call_{next(number)}", one.tool, one.arguments, result=text) for one, text in spoken]
+        entries.append(Said(beat.text) if beat.role == "user" else AgentReply(beat.text, calls))
+    return dialogue.to_messages(entries)
 
 
 def beats_of(row: ScaledRow, tools: Toolset) -> list[Beat]:
-    """A row's messages without its observations, requests in plain words. Raises ItemError (`no-tool`)."""
-    found = []
-    asked = iter(row.made.get("asked", ()))
-    for message in [message for message in row.messages if message.role != "tool"]:
-        made = (message.model_extra or {}).get("tool_calls") or ()
-        calls = (tools.meant(call["function"]["name"], call["function"]["arguments"]) for call in made)
-        text = next(asked, message.content) if message.role == "user" else message.content
-        found.append(Beat(message.role, text, tuple(calls)))
+    """A row's messages without its observations, requests in plain words.
+
+    Raises ItemError (`no-tool`, `bad-arguments`, `orphan-tool-result`).
+    """
+    found, asked = [], iter(row.made.get("asked", ()))
+    for entry in dialogue.parse(row.messages):
+        if isinstance(entry, AgentReply):
+            calls = tuple(tools.meant(call.name, call.arguments) for call in entry.calls)
+            found.append(Beat("assistant", entry.text, calls))
+        else:
+            found.append(Beat(entry.role, next(asked, entry.text) if entry.role == "user" else entry.text))
     return found

@@ -82,6 +82,7 @@ class PhrasedRow:
     wanted: list[TextAsked]
     drops: LeftOut
     row: ScaledRow | None = None
+    refused: bool = False
 
     @property
     def item(self) -> str:
@@ -91,6 +92,9 @@ class PhrasedRow:
         return [wanted.request for wanted in self.wanted]
 
     async def work(self, ask: Ask) -> bool:
+        if self.refused:  # in an earlier round
+            return False
+
         async def one(wanted: TextAsked) -> str:
             problem = ""
             for attempt in range(self.settings.generate.format_retries + 1):
@@ -104,8 +108,9 @@ class PhrasedRow:
 
         try:
             said = await asyncio.gather(*map(one, self.wanted))
-        except ItemError as refused:
-            self.drops.drop(self.item, self.draft.source.name, refused.reason, refused.what)
+        except ItemError as error:
+            self.drops.drop(self.item, self.draft.source.name, error.reason, error.what)
+            self.refused = True
             return False
         messages = list(self.draft.messages)
         for wanted, words in zip(self.wanted, said, strict=True):

@@ -17,6 +17,7 @@ from duel.workspace import Workspace
 from tests.batches.conftest import live, replies
 from tests.batches.shapes import Shapes
 from tests.conftest import Finished
+from tests.scaling.rows import put, row
 
 Script = Callable[..., Finished]
 Work = Callable[..., Workspace]
@@ -173,6 +174,26 @@ def test_a_missing_route_is_told_and_nothing_stays_out(script: Script, work: Wor
     assert "the provider takes no such batch" in said and "no route" in said and "hint:" in said
     script("king.py", "--workspace", workspace.root, code=0)
     assert live(provider) == 2
+
+
+def test_rows_of_the_larger_set_are_worded_in_batches_by_one_command(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    """What a model words badly is asked again in the next round."""
+    workspace = work(1)
+    put(workspace.root, [row(f"topic{n}", request=f"Where is fn_{n} defined in src/topic{n}.py?") for n in range(3)])
+    first = iter(range(1))
+
+    def play(asked: Row, result: Row) -> Row:
+        for _ in first:
+            content(result)["message"]["content"] = "Where is it?"
+        return result
+
+    provider.play = play
+    script("scale", "augment", "--batch", "--count", 3, "--workspace", workspace.root, code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [3, 1]
+    children = workspace.root / "training-data/scaled/augmented/children.jsonl"
+    assert len(children.read_text().splitlines()) == 3
 
 
 def test_requests_that_are_out_are_not_asked_at_once(script: Script, work: Work, provider: Shapes) -> None:
