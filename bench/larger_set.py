@@ -117,7 +117,7 @@ async def measure_requests(count: int) -> None:
     machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
-        async for row, _, _ in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
+        for row, _, _ in await episodes._drawn(machine, episodes.bundled(), count, 0, drops):
             messages = [{"role": "user", "content": row.made["asked"][0]}]
             rows.append(ScaledRow.model_validate({**row.model_dump(), "messages": messages}))
     finally:
