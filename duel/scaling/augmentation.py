@@ -105,7 +105,13 @@ CHANGES: dict[str, Callable[[Parent, random.Random], Child]] = {
 
 
 async def children(
-    workspace: Workspace, settings: Settings, kinds: Sequence[Kind], count: int, seed: int, drops: LeftOut, offline: bool
+    workspace: Workspace,
+    settings: Settings,
+    kinds: Sequence[Kind],
+    count: int,
+    seed: int,
+    drops: LeftOut,
+    offline: bool,
 ) -> list[ScaledRow]:
     """A child for each of `count` draws, still in plain words; a change that does not apply is counted.
 
