@@ -29,7 +29,6 @@ from duel.bookkeeping import LeftOut  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
 from duel.scaling import augmentation, code_pairs, diversity, episodes  # noqa: E402
-from duel.scaling.agent_tools import Toolset  # noqa: E402
 from duel.scaling.phrasing import Phrasing  # noqa: E402
 from duel.scaling.scaled_rows import ScaledRow  # noqa: E402
 from duel.stages import scale  # noqa: E402
@@ -73,8 +72,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     same = 0
     try:
         for row in rows:
-            tools = Toolset(row.tools)
-            parent = augmentation.Parent(row, tools, episodes.beats_of(row, tools))
+            parent = augmentation.Parent(row)
             calls = [call for beat in parent.beats for call in beat.calls]
             seen, _ = await episodes.again(machine, parent.start, calls)
             same += [one.text for one in seen] == [call.result for call in row.calls()]
@@ -119,7 +117,7 @@ async def measure_requests(count: int) -> None:
     machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
-        async for row, _, _ in episodes._drawn(machine, episodes.bundled(), count, 0, drops):
+        for row, _, _ in await episodes._drawn(machine, episodes.bundled(), count, 0, drops):
             messages = [{"role": "user", "content": row.made["asked"][0]}]
             rows.append(ScaledRow.model_validate({**row.model_dump(), "messages": messages}))
     finally:

@@ -282,8 +282,8 @@ def _lines(whole: Workspace, part: Workspace, name: str) -> int:
     ours, theirs = whole.review / name, part.review / name
     if not theirs.exists():
         return 0
-    known = ours.read_bytes().splitlines() if ours.exists() else []
-    new = [line for line in theirs.read_bytes().splitlines() if line not in set(known)]
+    known = dict.fromkeys(ours.read_bytes().splitlines() if ours.exists() else [])
+    new = [line for line in theirs.read_bytes().splitlines() if line not in known]
     if new:
         whole.save(ours, b"".join(line + b"\n" for line in [*known, *new]))
     return len(new)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias
 
 from duel.bookkeeping import LeftOut
 from duel.errors import ItemError, SourceError
@@ -25,12 +26,19 @@ from duel.workspace import Workspace
 
 @dataclass(frozen=True)
 class Parent:
-    """A row that was executed, as its beats, and those it may be joined with."""
+    """A row, and those that start at the same commit; one that was executed is read as its beats."""
 
     row: ScaledRow
-    tools: Toolset
-    beats: list[Beat]
     siblings: Sequence[ScaledRow] = ()
+
+    @cached_property
+    def tools(self) -> Toolset:
+        return Toolset(agent_tools.envelopes(self.row.tools))
+
+    @cached_property
+    def beats(self) -> list[Beat]:
+        """Raises ItemError where a call is none that its tools know."""
+        return episodes.beats_of(self.row, self.tools)
 
     @property
     def start(self) -> Start:
@@ -91,11 +99,8 @@ def second_task(parent: Parent, draw: random.Random) -> Child:
 
 
 CHANGES: dict[str, Callable[[Parent, random.Random], Child]] = {
-    "tool swapped": tool_swapped,
-    "failure inserted": failure_inserted,
-    "context added": context_added,
-    "context taken away": context_taken_away,
-    "second task": second_task,
+    change.__name__.replace("_", " "): change
+    for change in (tool_swapped, failure_inserted, context_added, context_taken_away, second_task)
 }
 
 
@@ -106,7 +111,6 @@ async def children(
     count: int,
     seed: int,
     drops: LeftOut,
-    *,
     offline: bool,
 ) -> list[ScaledRow]:
     """A child for each of `count` draws, still in plain words; a change that does not apply is counted.
@@ -129,7 +133,7 @@ async def children(
     try:
         for number, parent, draw in drawn(rows, count, seed):
             try:
-                if executor and parent.beats:
+                if executor and "needs" in parent.row.made:
                     made.append(await _child(executor, parent, number, draw))
                 else:
                     made.append(_copy(parent, number))
@@ -150,10 +154,8 @@ def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[tuple[in
             siblings[row.source.name, row.source.revision].append(row)
     for number in range(count if order else 0):
         row = order[number % len(order)]
-        tools = Toolset(row.tools)
-        beats = episodes.beats_of(row, tools) if "needs" in row.made else []
         near = siblings[row.source.name, row.source.revision]
-        yield number, Parent(row, tools, beats, near), random.Random(f"{seed}/{number}/{row.id}")
+        yield number, Parent(row, near), random.Random(f"{seed}/{number}/{row.id}")
 
 
 def _copy(parent: Parent, number: int) -> ScaledRow:
@@ -171,18 +173,18 @@ async def _child(executor: Executor, parent: Parent, number: int, draw: random.R
     seen, diff = await episodes.again(executor, parent.start, calls)
     if (seen, diff) != await episodes.again(executor, parent.start, calls):
         raise ItemError("not-reproduced", name)
-    joined = [of_parent, other.made] if other else [of_parent]
-    made = {key: [value for one in joined for value in one[key]] for key in ("needs", "asked", "names")}
-    if not episodes.are_observed(made["needs"], seen):
+    both: list[Mapping[str, Any]] = [of_parent, other.made] if other else [of_parent]
+    told = {key: [text for made in both for text in made.get(key, ())] for key in ("needs", "asked", "names")}
+    if not episodes.are_observed(told["needs"], seen):
         raise ItemError("answer-not-observed", name)
     before = [call for beat in parent.beats for call in beat.calls]
     if not other and diff != (await episodes.again(executor, parent.start, before))[1]:
         raise ItemError("another-diff", name)
     failed = sum(one.failed for one in seen)
-    if name == "failure inserted" and failed <= of_parent["failed_calls"]:
+    if name == "failure inserted" and failed <= of_parent.get("failed_calls", 0):
         raise ItemError("path-exists", name)
     row = _copy(parent, number)
     messages = episodes.messages(beats, seen, parent.tools)
     group = [*row.group, *([f"row {other.id}"] if other else [])]
-    made = row.made | {"change": name, "failed_calls": failed} | made
+    made = {**row.made, "change": name, "failed_calls": failed, **told}
     return row.model_copy(update={"messages": messages, "made": made, "group": group})

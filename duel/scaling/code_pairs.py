@@ -12,11 +12,11 @@ import re
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duel.bookkeeping import LeftOut
 from duel.errors import SourceError, UserError
@@ -38,8 +38,7 @@ _DECLARED = re.compile(r"""(?m)^\s*"?license"?\s*[:=]\s*(?:\{\s*text\s*=\s*)?["'
 _TELLS_LICENSE = re.compile(r"(?i)(licen[sc]e|copying|package\.json$|pyproject\.toml$|cargo\.toml$)")
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     kind: str
     language: str
     name: str
@@ -54,27 +53,25 @@ def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
     commit = _git(folder, "rev-parse", "HEAD").decode().strip()
     remote = _git(folder, "config", "--get", "remote.origin.url", may_fail=True).decode().strip()
     name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{folder.resolve().name}"
-    blobs = _blobs(folder)
+    blobs = _blobs(folder, drops, name)
     license = _license({path: source.decode("utf-8", "replace") for path, source in blobs.items() if "/" not in path})
     seen: set[bytes] = set()
     for pair in _pairs(blobs, drops, name):
-        key = hashlib.sha256(re.sub(r"\W+", "", pair.code).encode()).digest()
-        if key in seen:
+        if (code := hashlib.sha256(re.sub(r"\W+", "", pair.code).encode()).digest()) in seen:
             drops.drop(f"{pair.path}#{pair.line}", name, "the same code again")
             continue
-        seen.add(key)
+        seen.add(code)
         place = f"{name}/{pair.path}#{pair.line}"
-        asks = table("code_pairs")["asked"][pair.kind]
+        asks = _table()["asked"][pair.kind]
         ask = asks[hashlib.sha256(place.encode()).digest()[0] % len(asks)]
-        request = ask.format(language=pair.language, name=pair.name, doc=pair.doc)
-        answer = f"```{pair.language}\n{pair.code}\n```"
+        request = Message(role="user", content=ask.format(language=pair.language, name=pair.name, doc=pair.doc))
+        answer = Message(role="assistant", content=f"```{pair.language}\n{pair.code}\n```")
         own = _SPDX.search(blobs[pair.path][:2000])
         licensed = (own[1].decode().strip() if own else "") or license
-        source = RowSource(kind="pairs", name=name, revision=commit, file=pair.path, row=pair.line, license=licensed)
         yield ScaledRow(
             id=f"pairs/{place}/{pair.kind.replace(' ', '-')}",
-            messages=[Message(role="user", content=request), Message(role="assistant", content=answer)],
-            source=source,
+            messages=[request, answer],
+            source=RowSource(kind="pairs", name=name, revision=commit, file=pair.path, row=pair.line, license=licensed),
             group=[f"repository {name}", f"commit {commit}"],
             made={"by": "duel scale pairs", "kind": pair.kind, "language": pair.language},
         )
@@ -87,23 +84,19 @@ def _git(folder: Path, *words: str, given: bytes = b"", may_fail: bool = False) 
     return done.stdout
 
 
-def _blobs(folder: Path) -> dict[str, bytes]:
+def _blobs(folder: Path, drops: LeftOut, repository: str) -> dict[str, bytes]:
     """The files at HEAD that may hold pairs or tell the license, in the order of their paths."""
     wanted: dict[str, bytes] = {}
     for line in filter(None, _git(folder, "ls-tree", "-rlz", "HEAD").decode("utf-8", "replace").split("\0")):
         _, kind, sha, size, path = line.split(None, 4)
-        code = path.rpartition(".")[2] in suffixes() and not pattern("skipped").search(path)
-        if kind == "blob" and int(size) <= LARGEST_FILE and (code or ("/" not in path and _TELLS_LICENSE.match(path))):
-            wanted[path] = sha.encode()
-    out = _git(folder, "cat-file", "--batch", given=b"\n".join(wanted.values()), may_fail=True)
-    found, at = {}, 0
-    for path in wanted:
-        head, _, _ = out[at : at + 120].partition(b"\n")
-        size_there = int(head.split()[2])
-        at += len(head) + 1
-        found[path] = out[at : at + size_there]
-        at += size_there + 1
-    return found
+        code = path.rpartition(".")[2] in _table()["suffixes"] and not pattern("skipped").search(path)
+        if kind == "blob" and (code or ("/" not in path and _TELLS_LICENSE.match(path))):
+            if not size.isdigit():
+                drops.drop(path, repository, "file is missing in the repository")
+            elif int(size) <= LARGEST_FILE:
+                wanted[path] = sha.encode()
+    out = BytesIO(_git(folder, "cat-file", "--batch", given=b"\n".join(wanted.values()), may_fail=True))
+    return {path: out.read(int(out.readline().split()[2]) + 1)[:-1] for path in wanted}
 
 
 def _license(top: dict[str, str]) -> str:
@@ -119,14 +112,11 @@ def _pairs(blobs: dict[str, bytes], drops: LeftOut, repository: str) -> Iterator
     tests: list[Definition] = []
     for path, source in blobs.items():
         suffix = path.rpartition(".")[2]
-        if suffix not in suffixes():
+        if suffix not in _table()["suffixes"]:
             continue
-        if pattern("generated").search(source[:2000].decode("latin-1")):
-            drops.drop(path, repository, "generated file")
-            continue
-        root = parse(suffix, source)
-        if root.has_error:
-            drops.drop(path, repository, "file does not parse")
+        generated = pattern("generated").search(source[:2000].decode("latin-1"))
+        if generated or (root := parse(suffix, source)).has_error:
+            drops.drop(path, repository, "generated file" if generated else "file does not parse")
             continue
         found = list(definitions(root, path, source))
         lines = [d for d in found if d.kind == "function" and d.name and 3 <= d.code.count("\n") + 1 <= 120]
@@ -136,8 +126,7 @@ def _pairs(blobs: dict[str, bytes], drops: LeftOut, repository: str) -> Iterator
         for function in lines:
             functions[function.language, function.name.lower().replace("_", "")].append(function)
         for one in found:
-            why = refusal(one.doc, one.code, one.name, one.kind) if one.doc else "no comment"
-            if why:
+            if why := refusal(one.doc, one.code, one.name, one.kind) if one.doc else "no comment":
                 drops.drop(f"{path}#{one.line}", repository, why, one.name)
             else:
                 yield one
@@ -146,18 +135,18 @@ def _pairs(blobs: dict[str, bytes], drops: LeftOut, repository: str) -> Iterator
         for end in range(len(wanted), 3, -1):
             named = functions.get((test.language, wanted[:end]), [])
             if len(named) == 1 and re.search(rf"\b{re.escape(named[0].name)}\b", test.code):
-                yield Definition("test", test.language, named[0].name, named[0].code, test.code, test.path, test.line)
+                yield test._replace(kind="test", name=named[0].name, doc=named[0].code)
                 break
 
 
 def definitions(root: Node, path: str, source: bytes) -> Iterator[Definition]:
     """Everything in a file that has a name or handles an error, with its comment; `doc` is "" where it has none."""
-    language = suffixes()[path.rpartition(".")[2]][0]
+    language = _table()["suffixes"][path.rpartition(".")[2]][0]
     stack = [root]
     while stack:
         node = stack.pop()
         stack += reversed(node.named_children)
-        kind = _kinds().get(node.type)
+        kind = _table()["kinds"].get(node.type)
         if kind is None or (named := _named(node, kind)) is None:
             continue
         kind, name = named
@@ -180,8 +169,10 @@ def definitions(root: Node, path: str, source: bytes) -> Iterator[Definition]:
 
 
 @cache
-def _kinds() -> dict[str, str]:
-    return {node: kind for kind, nodes in table("code_pairs")["nodes"].items() for node in nodes.split()}
+def _table() -> dict[str, Any]:
+    """The table, with the kind of each type of node."""
+    known = table("code_pairs")
+    return {**known, "kinds": {node: kind for kind, nodes in known["nodes"].items() for node in nodes.split()}}
 
 
 def _named(node: Node, kind: str) -> tuple[str, str] | None:
@@ -237,48 +228,36 @@ def pattern(name: str) -> re.Pattern[str]:
 
 
 def refusal(doc: str, code: str, name: str, kind: str) -> str:
-    first = pattern("paragraph").split(doc, maxsplit=1)[0]
+    """Why a comment and its code are no pair; "" where they are one."""
+    rules, first = table("pair_rules"), pattern("paragraph").split(doc, maxsplit=1)[0]
     words = re.findall(r"[A-Za-z][A-Za-z'-]+", first)
-    if len(words) < (3 if kind == "error handler" else 5):
-        return "comment too short"
-    if len(doc.split()) > 500:
-        return "comment too long"
-    if sum(not c.isascii() for c in doc) > 0.1 * len(doc):
-        return "comment not in English letters"
-    for known in table("pair_rules")["in_comments"]:
-        if re.search(known["words"], doc[: known["within"]]):
-            return str(known["reason"])
-    if len(words) < 8 and "://" in first:
-        return "a link, no description"
-    if len(pattern("code_like").findall(doc)) > max(1, 0.4 * doc.count("\n")):
-        return "commented-out code"
-    if any(not re.search(rf"\b{parameter}\b", code) for parameter in pattern("parameter").findall(doc)):
-        return "a parameter that is not there"
     told = {word.lower() for word in words} - _FILLER
-    if told <= {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}:
-        return "the name again"
     lines = sum(bool(line.strip()) for line in code.splitlines())
-    if lines < 3:
-        return "code under 3 lines"
-    if lines > LONGEST_CODE[0] or len(code) > LONGEST_CODE[1]:
-        return "code too long"
-    if kind == "constructor" or re.fullmatch(r"__\w+__|toString|hashCode|equals|String|Error|constructor|new", name):
-        return "a method that every class has"
-    if kind == "function" and lines <= 3 and re.fullmatch(r"(?:get|set|is)(?:[A-Z_]\w*)", name):
-        return "getter or setter"
-    return "a stub" if lines <= 5 and pattern("stub").search(code) else ""
-
-
-def suffixes() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = table("code_pairs")["suffixes"]
-    return found
+    named = (str(one["reason"]) for one in rules["in_comments"] if re.search(one["words"], doc[: one["within"]]))
+    missing = (one for one in pattern("parameter").findall(doc) if not re.search(rf"\b{one}\b", code))
+    reasons = {
+        "comment too short": len(words) < (3 if kind == "error handler" else 5),
+        "comment too long": len(doc.split()) > 500,
+        "comment not in English letters": sum(not c.isascii() for c in doc) > 0.1 * len(doc),
+        next(named, ""): True,
+        "a link, no description": len(words) < 8 and "://" in first,
+        "commented-out code": len(pattern("code_like").findall(doc)) > max(1, 0.4 * doc.count("\n")),
+        "a parameter that is not there": next(missing, ""),
+        "the name again": told <= {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)},
+        "code under 3 lines": lines < 3,
+        "code too long": lines > LONGEST_CODE[0] or len(code) > LONGEST_CODE[1],
+        "a method that every class has": kind == "constructor" or re.fullmatch(rules["everywhere"], name),
+        "getter or setter": kind == "function" and lines <= 3 and re.fullmatch(r"(?:get|set|is)(?:[A-Z_]\w*)", name),
+        "a stub": lines <= 5 and pattern("stub").search(code),
+    }
+    return next((reason for reason, holds in reasons.items() if reason and holds), "")
 
 
 @cache
 def _parser(suffix: str) -> Parser:
     import tree_sitter
 
-    _, module, function = suffixes()[suffix]
+    _, module, function = _table()["suffixes"][suffix]
     return tree_sitter.Parser(tree_sitter.Language(getattr(import_module(module), function)()))
 
 
@@ -292,8 +271,8 @@ def parse(suffix: str, source: bytes) -> Node:
 
 def parses(label: str, source: bytes) -> bool | None:
     """Whether code parses in the language of its label; None where the language or its grammar is not there."""
-    suffix = table("code_pairs")["labels"].get(label, label)
+    suffix = _table()["labels"].get(label, label)
     try:
-        return not parse(suffix, source).has_error if suffix in suffixes() else None
+        return not parse(suffix, source).has_error if suffix in _table()["suffixes"] else None
     except UserError:
         return None

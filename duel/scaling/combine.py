@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 
@@ -27,10 +27,9 @@ from duel.exports.formats import Format
 from duel.exports.handover import Handover
 from duel.exports.lengths import Measure
 from duel.processes import spread
-from duel.scaling import diversity, row_reading
+from duel.scaling import diversity, row_checks
 from duel.scaling.near_copies import Bands
-from duel.scaling.row_checks import FACETS
-from duel.scaling.row_reading import ReadBatch, ReadRow, RowFacts, digest
+from duel.scaling.row_checks import FACETS, ReadBatch, RowFacts, digest
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -57,21 +56,22 @@ class Wanted:
                 raise SettingsError("unknown way to balance", value=name, hint=f"known: {', '.join(FACETS)}")
 
 
+@dataclass
 class SpoolPart(Sequence[Example]):
     """Rows of the spool's file by where their lines begin, each made into an example when it is looked at."""
 
-    def __init__(self, path: Path, rows: Iterable[RowFacts]) -> None:
-        self._path, self._starts = path, array("q", [row.start for row in rows])
+    path: Path
+    starts: array[int]
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
     def __getitem__(self, place: Any) -> Any:
         return self.row(place).example()
 
     def row(self, place: int) -> ScaledRow:
-        with self._path.open("rb") as file:
-            file.seek(self._starts[place])
+        with self.path.open("rb") as file:
+            file.seek(self.starts[place])
             return ScaledRow.of_line(file.readline())
 
 
@@ -82,12 +82,17 @@ class Spool:
     path: Path
     bands: Bands
     rows: list[RowFacts] = field(default_factory=list)
-    notes: Counter[str] = field(default_factory=Counter)  # what was noticed of them and kept
+    noticed: Counter[str] = field(default_factory=Counter)  # of them, and kept
     scrubbed: Counter[str] = field(default_factory=Counter)
-    _shared: dict[Any, Any] = field(default_factory=dict)
 
     def fill(self, batches: Iterable[ReadBatch], handover: Handover) -> None:
         seen: set[bytes] = set()
+        shared: dict[Any, Any] = {}
+
+        def same(value: Shared) -> Shared:
+            """One copy in memory of what many rows share."""
+            return cast(Shared, shared.setdefault(value, value))
+
         with self.path.open("wb") as out:
             for (kind, name), parts in groupby(batches, key=lambda batch: batch[:2]):
                 dropped: list[Dropped] = []
@@ -102,24 +107,19 @@ class Spool:
                             dropped.append(Dropped(row.facts.id, kind, "same-id", "its id stands before"))
                         else:
                             seen.add(identity)
-                            self._add(row, out)
+                            row.facts.start = out.tell()
+                            out.write(row.line)
+                            row.facts.facets, row.facts.origin = same(row.facts.facets), same(row.facts.origin)
+                            row.facts.keys = [same(key) for key in row.facts.keys]
+                            self.rows.append(row.facts)
                             fresh[place] = row.words
                     self.bands.add([*fresh.values()], batch.bands[[*fresh]])
+                    self.noticed.update(batch.noticed)
+                    self.scrubbed.update(batch.scrubbed)
                 handover.record(f"check {kind}/{name}", taken, len(self.rows) - first, dropped)
 
-    def _add(self, row: ReadRow, out: BinaryIO) -> None:
-        facts = row.facts
-        facts.start = out.tell()
-        out.write(row.line)
-        facts.facets, facts.origin = self._one(facts.facets), self._one(facts.origin)
-        facts.keys = [self._one(key) for key in facts.keys]
-        self.rows.append(facts)
-        self.notes.update(row.notes)
-        self.scrubbed.update(row.scrubbed)
-
-    def _one(self, value: Shared) -> Shared:
-        """One copy in memory of what many rows share."""
-        return cast(Shared, self._shared.setdefault(value, value))
+    def part(self, rows: Iterable[RowFacts]) -> SpoolPart:
+        return SpoolPart(self.path, array("q", [row.start for row in rows]))
 
 
 def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks: Benchmarks) -> list[str]:
@@ -128,23 +128,21 @@ def combine(workspace: Workspace, settings: Settings, wanted: Wanted, benchmarks
     shutil.rmtree(scratch, ignore_errors=True)  # a killed run's
     scratch.mkdir(parents=True)
     try:
-        handover = Handover()
-        files = list(source_files(workspace))
+        handover, files = Handover(), list(source_files(workspace))
         if not files:
             hint = "`duel scale public`, `sessions`, `duels`, `pairs`, `synthesize` fill it"
             raise SourceError("there is nothing to combine", where=home(workspace), hint=hint)
         spool = Spool(scratch / "rows.jsonl", Bands(scratch))
-        given = settings, benchmarks, workspace.secret(), wanted.refused_words
-        spool.fill(row_reading.read(files, *given), handover)
+        spool.fill(row_checks.read(files, settings, benchmarks, workspace.secret(), wanted.refused_words), handover)
         rows = _chosen(spool, settings.audit.near_duplicate, wanted, handover)
         division = _divided(spool, rows, wanted)
         with Export(workspace, handover, folder=home(workspace) / "combined") as export:
-            written = _written(export, wanted.formats, division, apart=row_reading.are_many(files))
+            written = _written(export, wanted.formats, division, apart=row_checks.are_many(files))
             facts = {
                 "settings": {"near_duplicate": settings.audit.near_duplicate, "balance": list(wanted.balance)}
                 | {"split": dict(wanted.shares), "seed": wanted.seed, "refused_words": len(wanted.refused_words)},
                 "handover": handover.counts,
-                "noticed": dict(sorted((+spool.notes).items())),
+                "noticed": dict(sorted((+spool.noticed).items())),
                 "scrubbed": dict(sorted(spool.scrubbed.items())),
                 "benchmarks": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
                 "splits": {name: len(part) for name, part in division.parts.items()},
@@ -212,24 +210,19 @@ def _divided(spool: Spool, rows: list[RowFacts], wanted: Wanted) -> Division:
     parts: dict[str, list[RowFacts]] = {split: [] for split in wanted.shares}
     for row, name in zip(rows, group, strict=True):
         parts[placed[name]].append(row)
-    total = sum(tokens.values())
-    largest = max(tokens.values()) / total
-    note = f"{len(tokens):,} groups, none in two splits; the largest holds {largest:.1%} of the tokens"
-    got = {split: sum(row.tokens for row in part) / total for split, part in parts.items()}
-    note += "; shares of the tokens: " + ", ".join(f"{split} {share:.0%}" for split, share in got.items())
+    total, largest = sum(tokens.values()), max(tokens.values())
+    note = f"{len(tokens):,} groups, none in two splits; the largest holds {largest / total:.1%} of the tokens"
+    got = [f"{split} {sum(row.tokens for row in part) / total:.0%}" for split, part in parts.items()]
+    note += f"; shares of the tokens: {', '.join(got)}"
     say(note)
-    return Division({split: SpoolPart(spool.path, part) for split, part in parts.items()}, "repo", [note])
+    return Division({split: spool.part(part) for split, part in parts.items()}, "repo", [note])
 
 
 def _statistics(chosen: Sequence[RowFacts]) -> dict[str, Any]:
-    rows, tokens = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    rows, tokens = Counter(row.facets for row in chosen), Counter[tuple[str, ...]]()
     for row in chosen:
-        rows[row.facets] += 1
         tokens[row.facets] += row.tokens
-    alone = {name: Counter[str]() for name in FACETS}
-    for values, count in rows.items():
-        for name, value in zip(FACETS, values, strict=True):
-            alone[name][value] += count
+    alone = {name: Counter(row.facets[at] for row in chosen) for at, name in enumerate(FACETS)}
     return {
         "rows": len(chosen),
         "tokens": sum(tokens.values()),
@@ -243,7 +236,7 @@ def _statistics(chosen: Sequence[RowFacts]) -> dict[str, Any]:
 
 def _diversity(spool: Spool, rows: Sequence[RowFacts]) -> dict[str, Any]:
     synthetic = [row for row in rows if row.facets[0] == "synthetic"]
-    sample = SpoolPart(spool.path, sorted(synthetic, key=lambda row: digest(row.id.encode()))[: diversity.SAMPLE])
+    sample = spool.part(sorted(synthetic, key=lambda row: digest(row.id.encode()))[: diversity.SAMPLE])
     if not sample:
         return {}
     found = diversity.figures([sample.row(place) for place in range(len(sample))])
@@ -256,7 +249,7 @@ def _written(export: Export, wanted: Sequence[Format], division: Division, apart
     if not apart or len(wanted) == 1:
         return [export.add(form, division) for form in wanted]
     work = ((export.new, form.name, division) for form in wanted)
-    made = spread(_written_apart, work, min(len(wanted), row_reading.processes()))
+    made = spread(_written_apart, work, min(len(wanted), row_checks.processes()))
     return [export.take(written) for written in made]
 
 

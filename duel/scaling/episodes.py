@@ -9,20 +9,23 @@ import random
 import re
 import shlex
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from duel.bookkeeping import LeftOut
 from duel.command import say
+from duel.conversation import dialogue
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
 from duel.execution.executor import Executor, Start, State
 from duel.offline import sample
 from duel.records import Message
 from duel.scaling.agent_tools import PlannedCall, Toolset
-from duel.scaling.plans import Ground, LastWords, Seen, Steps, plans, survey
-from duel.scaling.scaled_rows import RowSource, ScaledRow
+from duel.scaling.plans import Ground, Seen, Steps, plans, survey
+from duel.scaling.scaled_rows import HowMade, RowSource, ScaledRow
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -55,7 +58,7 @@ async def drafts(
     executor = await opened(workspace, settings, offline=offline)
     try:
         say(f"carrying out {count:,} plans with {executor.describe()} …")
-        return [row async for row in rows(executor, starts, count, seed, drops, tools)]
+        return await rows(executor, starts, count, seed, drops, tools)
     finally:
         await executor.close()
 
@@ -131,10 +134,11 @@ async def rows(
     tries: int,
     seed: int,
     drops: LeftOut,
-    tools: Toolset | None = None,
-) -> AsyncIterator[ScaledRow]:
-    tools = tools or Toolset()
-    drawn = iter([plan async for plan in _drawn(executor, starts, tries, seed, drops)])
+    tools: Toolset,
+) -> list[ScaledRow]:
+    """The rows of as many plans as pass every gate, in the order in which they were drawn."""
+    made: list[ScaledRow] = []
+    drawn = iter(await _drawn(executor, starts, tries, seed, drops))
     while batch := [*islice(drawn, AT_ONCE)]:
         done = [_episode(executor, start, draft, steps, tools) for draft, start, steps in batch]
         for (draft, start, _), found in zip(batch, await asyncio.gather(*done, return_exceptions=True), strict=True):
@@ -143,14 +147,16 @@ async def rows(
             elif isinstance(found, BaseException):
                 raise found
             else:
-                yield found
+                made.append(found)
+    return made
 
 
 async def _drawn(
     executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut
-) -> AsyncIterator[tuple[ScaledRow, Start, Steps]]:
+) -> list[tuple[ScaledRow, Start, Steps]]:
+    """Rows without messages, and the plans that will fill them; each was asked what it asks."""
     known: dict[Start, Ground] = {}
-    asked: set[str] = set()
+    drawn: dict[str, tuple[ScaledRow, Start, Steps]] = {}
     weights = [weight for weight, _ in plans().values()]
     for number in range(tries):
         start, license = starts[number % len(starts)]
@@ -160,26 +166,30 @@ async def _drawn(
         kind = draw.choices([*plans()], weights)[0]
         try:
             if start not in known:
-                known[start] = await in_fresh(executor, start, survey)
+                async with fresh(executor, start) as state:
+                    known[start] = await survey(state)
             if len(known[start].places) < 2:
                 raise ItemError("no-definitions", name)
-            (request, names), steps = plans()[kind][1](known[start], draw)
-            if (once := f"{name} {request}") in asked:
+            steps = plans()[kind][1](known[start], draw)
+            request, names = next(steps)
+            if (once := f"{name} {request}") in drawn:
                 raise ItemError("asked-before", request)
         except ItemError as error:
             drops.drop(identity, name, error.reason, f"{kind}: {error.what}")
             continue
-        asked.add(once)
         source = RowSource(kind="synthetic", name=name, revision=commit, row=number, license=license)
         group = [f"repository {name}", f"commit {commit}", f"plan {seed}/{number}"]
-        made = {"by": "duel scale synthesize", "kind": kind, "asked": [request], "names": names}
-        yield ScaledRow(id=identity, messages=[], tools=[], source=source, group=group, made=made), start, steps
+        made: HowMade = {"by": "duel scale synthesize", "kind": kind, "asked": [request], "names": names}
+        draft = ScaledRow(id=identity, messages=[], tools=[], source=source, group=group, made=made)
+        drawn[once] = draft, start, steps
+    return [*drawn.values()]
 
 
-async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
+@asynccontextmanager
+async def fresh(executor: Executor, start: Start) -> AsyncIterator[State]:
     state = await executor.state(start)
     try:
-        return await work(state)
+        yield state
     finally:
         await state.close()
 
@@ -187,10 +197,8 @@ async def in_fresh(executor: Executor, start: Start, work: Any) -> Any:
 async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: Steps, tools: Toolset) -> ScaledRow:
     """The row of a plan that was carried out. Raises ItemError where a gate is not passed."""
     [request] = draft.made["asked"]
-    beats = [Beat("user", request)]
-    made: list[Seen] = []
-
-    async def first(state: State) -> tuple[LastWords, str]:
+    beats, made = [Beat("user", request)], list[Seen]()
+    async with fresh(executor, start) as state:
         try:
             thought, planned = next(steps)
             while True:
@@ -200,30 +208,26 @@ async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: St
                 made.extend(seen)
                 thought, planned = steps.send(seen)
         except StopIteration as end:
-            return end.value, await state.changes()
-
-    said, diff = await in_fresh(executor, start, first)
+            (answer, needs), diff = end.value, await state.changes()
     calls = [call for beat in beats for call in beat.calls]
-    if not are_observed(said.needs, made):
-        raise ItemError("answer-not-observed", said.answer)
+    if not are_observed(needs, made):
+        raise ItemError("answer-not-observed", answer)
     if await again(executor, start, calls) != (made, diff):
         raise ItemError("not-reproduced", request)
-    for left, seen in enumerate(made):
-        if not seen.failed:
+    for left, one in enumerate(made):
+        if not one.failed:
             without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
-            if are_observed(said.needs, without) and changed == diff:
+            if are_observed(needs, without) and changed == diff:
                 raise ItemError("call-not-needed", calls[left].tool)
-    told = messages([*beats, Beat("assistant", said.answer)], made, tools)
-    known = draft.made | {"needs": said.needs, "failed_calls": sum(one.failed for one in made)}
+    told = messages([*beats, Beat("assistant", answer)], made, tools)
+    known = draft.made | {"needs": needs, "failed_calls": sum(one.failed for one in made)}
     return draft.model_copy(update={"messages": told, "tools": tools.declared, "made": known})
 
 
 async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:
-    async def work(state: State) -> tuple[list[Seen], str]:
+    """What these calls give in a fresh checkout, and how they change it."""
+    async with fresh(executor, start) as state:
         return [await carry_out(state, call) for call in calls], await state.changes()
-
-    found: tuple[list[Seen], str] = await in_fresh(executor, start, work)
-    return found
 
 
 def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
@@ -232,29 +236,25 @@ def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
 
 
 def messages(beats: Sequence[Beat], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
-    told: list[dict[str, Any]] = []
-    count, results = 0, iter(seen)
+    entries: list[Entry] = []
+    results, number = iter(seen), count(1)
     for beat in beats:
-        message: dict[str, Any] = {"role": beat.role, "content": beat.text}
-        answers = []
-        for call in beat.calls:
-            count += 1
-            spoken, name = tools.spoken(call), f"call_{count}"
-            function = {"name": spoken.tool, "arguments": spoken.arguments}
-            message.setdefault("tool_calls", []).append({"id": name, "type": "function", "function": function})
-            content = next(results).text
-            answers.append({"role": "tool", "tool_call_id": name, "name": spoken.tool, "content": content})
-        told += [message, *answers]
-    return [Message.model_validate(message) for message in told]
+        spoken = [(tools.spoken(call), next(results).text) for call in beat.calls]
+        calls = [AgentCall(f"call_{next(number)}", one.tool, one.arguments, result=text) for one, text in spoken]
+        entries.append(Said(beat.text) if beat.role == "user" else AgentReply(beat.text, calls))
+    return dialogue.to_messages(entries)
 
 
 def beats_of(row: ScaledRow, tools: Toolset) -> list[Beat]:
-    """A row's messages without its observations, requests in plain words. Raises ItemError (`no-tool`)."""
-    found = []
-    asked = iter(row.made.get("asked", ()))
-    for message in [message for message in row.messages if message.role != "tool"]:
-        made = (message.model_extra or {}).get("tool_calls") or ()
-        calls = (tools.meant(call["function"]["name"], call["function"]["arguments"]) for call in made)
-        text = next(asked, message.content) if message.role == "user" else message.content
-        found.append(Beat(message.role, text, tuple(calls)))
+    """A row's messages without its observations, requests in plain words.
+
+    Raises ItemError (`no-tool`, `bad-arguments`, `orphan-tool-result`).
+    """
+    found, asked = [], iter(row.made.get("asked", ()))
+    for entry in dialogue.parse(row.messages):
+        if isinstance(entry, AgentReply):
+            calls = tuple(tools.meant(call.name, call.arguments) for call in entry.calls)
+            found.append(Beat("assistant", entry.text, calls))
+        else:
+            found.append(Beat(entry.role, next(asked, entry.text) if entry.role == "user" else entry.text))
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 
 from duel import placement
-from duel.command import say
+from duel.bookkeeping import LeftOut
 from duel.exports import duels
 from duel.records import Bucket
 from duel.scaling.agent_tools import envelopes
@@ -51,14 +51,16 @@ def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Itera
     mine.account.say()
 
 
-def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]) -> Iterator[ScaledRow]:
+def from_buckets(
+    workspace: Workspace, settings: Settings, buckets: list[Bucket], drops: LeftOut
+) -> Iterator[ScaledRow]:
     """The turns that the panel kept, each with its history; what the audit keeps out of every bucket is no row."""
-    left: Counter[str] = Counter()
     for loaded in duels.load(workspace, settings, buckets):
-        left.update(drop.reason for drop in loaded.dropped)
+        for drop in loaded.dropped:
+            drops.drop(drop.id, drop.instance_id, drop.reason, drop.detail)
         for example in loaded.examples:
             if (obstacle := placement.obstacle(example.audit, settings)) is not None:
-                left[obstacle.slug] += 1
+                drops.drop(example.id, example.instance_id, obstacle.slug, obstacle.reason)
                 continue
             groups = {"repository": example.repo, "commit": example.base_commit, "instance": example.instance_id}
             source = {"name": example.dataset or "duel", "revision": example.revision, "license": example.license}
@@ -71,5 +73,3 @@ def from_buckets(workspace: Workspace, settings: Settings, buckets: list[Bucket]
                 group=[f"{kind} {value}" for kind, value in groups.items() if value],
                 made={"by": "duel scale duels", "kind": f"turn of {example.bucket}", "score": example.score},
             )
-    for reason, count in sorted(left.items()):
-        say(f"{count:,} left out: {reason}")

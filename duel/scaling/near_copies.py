@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from duel.audit import duplicates
 
@@ -72,7 +72,12 @@ class Bands:
         chosen = np.array(positions)
         groups = duplicates.Groups(len(self._starts) - 1)
         with self._words.open("rb") as file:
-            words = _Words(file, self._starts)
+
+            def words(i: int) -> NDArray[np.uint32]:
+                """Read, not mapped: a map's pages would count as this process's memory."""
+                file.seek(4 * self._starts[i])
+                return np.frombuffer(file.read(4 * (self._starts[i + 1] - self._starts[i])), np.uint32)
+
             for band in self._bands:
                 hashes = np.fromfile(band, np.uint64)[chosen]
                 order = np.argsort(hashes, kind="stable")
@@ -80,18 +85,5 @@ class Bands:
                 starts, stops = np.concatenate(([0], ends)), np.concatenate((ends, [len(order)]))
                 shared = stops - starts > 1
                 for start, stop in zip(starts[shared].tolist(), stops[shared].tolist(), strict=True):
-                    duplicates.join_similar(chosen[order[start:stop]].tolist(), words.__getitem__, threshold, groups)
+                    duplicates.join_similar(chosen[order[start:stop]].tolist(), words, threshold, groups)
         return {i: first for i in positions if (first := groups.find(i)) != i}
-
-
-class _Words:
-    """The hashed words of a position, out of their file; mapped, its pages would count as this process's memory."""
-
-    def __init__(self, file: BinaryIO, starts: array[int]) -> None:
-        self._file, self._starts = file, starts
-
-    def __getitem__(self, i: int, /) -> NDArray[np.uint32]:
-        import numpy as np
-
-        self._file.seek(4 * self._starts[i])
-        return np.frombuffer(self._file.read(4 * (self._starts[i + 1] - self._starts[i])), np.uint32)

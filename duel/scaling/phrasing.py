@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -46,8 +46,7 @@ def names_in(text: str) -> list[str]:
     return list(dict.fromkeys(found.strip("`") for found in _KEPT.findall(text)))
 
 
-@dataclass(frozen=True)
-class TextAsked:
+class TextAsked(NamedTuple):
     """One text that is to be worded: its message, what stands there, and what the words may name."""
 
     place: int
@@ -64,13 +63,11 @@ class TextAsked:
             return "wording-loses-a-name"
         if any(name not in self.known for name in names_in(said)):
             return "wording-names-more"
-        if not self.hidden:
-            return ""
         lines = "".join(f"+{line}\n" for text in self.hidden for line in text.splitlines())
         patch = f"--- a/what.follows\n+++ b/what.follows\n@@ -1 +1 @@\n{lines}"
         later = Commit(instance_id=self.request.item, description="\n".join(self.hidden), patch=patch)
-        leaks = find_leaks(said, self.before, later, Rarity(), leak_max)
-        return "thought-tells-what-follows" if leaks.leaking else ""
+        leaks = bool(self.hidden) and find_leaks(said, self.before, later, Rarity(), leak_max).leaking
+        return "thought-tells-what-follows" if leaks else ""
 
 
 @dataclass
@@ -82,6 +79,7 @@ class PhrasedRow:
     wanted: list[TextAsked]
     drops: LeftOut
     row: ScaledRow | None = None
+    refused: bool = False
 
     @property
     def item(self) -> str:
@@ -102,10 +100,13 @@ class PhrasedRow:
                 ask.reject(reply, problem)
             raise ItemError(problem, diversity.request_of(self.draft))
 
+        if self.refused:  # in an earlier round
+            return False
         try:
             said = await asyncio.gather(*map(one, self.wanted))
-        except ItemError as refused:
-            self.drops.drop(self.item, self.draft.source.name, refused.reason, refused.what)
+        except ItemError as error:
+            self.drops.drop(self.item, self.draft.source.name, error.reason, error.what)
+            self.refused = True
             return False
         messages = list(self.draft.messages)
         for wanted, words in zip(self.wanted, said, strict=True):
@@ -144,16 +145,9 @@ class Phrasing:
             kept = list(dict.fromkeys([*named, *names_in(draft)]))
             drawn = hashlib.sha256(f"{row.id}/{place}".encode()).digest()
             manner = [ways[drawn[at] % len(ways)] for at, ways in enumerate(ways.split("|") for ways in _MANNERS)]
-            mark = fence.nonce(self.secret, draft)
-            request = self._asked(
-                row,
-                "word_request",
-                mark=mark,
-                draft=fence.fence("REQUEST TO WORD", chat_tokens.broken(draft), mark),
-                kind=str(row.made.get("kind") or "request"),
-                manner=", ".join(manner),
-                names="\n".join(f"- {name}" for name in kept) or "- (nothing)",
-            )
+            told = {"kind": str(row.made.get("kind") or "request"), "manner": ", ".join(manner)}
+            told["names"] = "\n".join(f"- {name}" for name in kept) or "- (nothing)"
+            request = self._asked(row, "word_request", draft, {"draft": ("REQUEST TO WORD", draft)}, **told)
             yield TextAsked(place, request, kept, "\n".join([draft, *kept]))
 
     def _thoughts(self, row: ScaledRow) -> Iterator[TextAsked]:
@@ -165,26 +159,25 @@ class Phrasing:
             told.append(f"[{message.role}]\n{shown[:SHOWN]}")
         for place, functions in acts.items():
             before, call = told[:place], orjson.dumps(functions).decode()
-            mark = fence.nonce(self.secret, "\n".join([*before, call]))
-            request = self._asked(
-                row,
-                "word_thought",
-                mark=mark,
-                conversation=fence.fence("CONVERSATION", chat_tokens.broken("\n\n".join(before)), mark),
-                call=fence.fence("NEXT CALL", chat_tokens.broken(call), mark),
-            )
+            fenced = {"conversation": ("CONVERSATION", "\n\n".join(before)), "call": ("NEXT CALL", call)}
+            request = self._asked(row, "word_thought", "\n".join([*before, call]), fenced)
             seen = [*row.messages[:place], Message(role="assistant", content=call)]
             given = (str(value) for made in functions for value in made["arguments"].values())
             known = "\n".join([*(m.content for m in seen), *before, *given])
             yield TextAsked(place, request, (), known, seen, told[place + 1 :])
 
-    def _asked(self, row: ScaledRow, prompt: str, **told: str) -> Request:
-        generate = self.settings.generate
+    def _asked(
+        self, row: ScaledRow, prompt: str, marked: str, fenced: dict[str, tuple[str, str]], **told: str
+    ) -> Request:
+        """What is asked about a row; nobody else's text leaves its fence, whose nonce comes of `marked`."""
+        generate, mark = self.settings.generate, fence.nonce(self.secret, marked)
+        shown = {name: fence.fence(title, chat_tokens.broken(text), mark) for name, (title, text) in fenced.items()}
+        content = prompts.load(prompt).render(mark=mark, **shown, **told)
         request = Request(
             stage="scale",
             item=row.id,
             model=self.settings.writers("king")[0],
-            messages=[{"role": "user", "content": prompts.load(prompt).render(**told)}],
+            messages=[{"role": "user", "content": content}],
             max_tokens=generate.max_tokens,
             temperature=1.0,  # the same wish in other words is what is asked for
             thinking=generate.thinking,

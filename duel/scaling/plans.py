@@ -1,16 +1,16 @@
 """What an agent is asked and how it gets there: plans that meet the repository as it is, one call after the other.
 
-A plan is a generator: it yields the calls of one reply, is sent what they gave, and returns the answer. It knows where
-a definition stands, and must find out all the same: what its answer needs is checked against what was observed. What is
-asked and thought is plain here; a model words it afterwards. Plans whose calls are known beforehand are data
-(`plans.toml`); those whose calls depend on what is found are functions here.
+A plan is a generator: it yields what is asked, then the calls of one reply after the other, is sent what they gave, and
+returns the answer. It knows where a definition stands, and must find out all the same: what its answer needs is checked
+against what was observed. What is asked and thought is plain here; a model words it afterwards. Plans whose calls are
+known beforehand are data (`plans.toml`); those whose calls depend on what is found are functions here.
 """
 
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -70,15 +70,10 @@ class Ground:
     test: str = ""
 
 
-@dataclass
-class LastWords:
-    answer: str
-    needs: list[str] = field(default_factory=list)
-
-
-Steps: TypeAlias = Generator[tuple[str, list[PlannedCall]], list[Seen], LastWords]
-Request: TypeAlias = tuple[str, list[str]]  # what is asked, and the names in it
-Plan: TypeAlias = Callable[[Ground, random.Random], tuple[Request, Steps]]
+LastWords: TypeAlias = tuple[str, list[str]]  # the answer, and what must have been observed for it
+Move: TypeAlias = tuple[str, list[Any]]  # first a request and the names in it, then a thought and its calls
+Steps: TypeAlias = Generator[Move, list[Seen], LastWords]
+Plan: TypeAlias = Callable[[Ground, random.Random], Steps]
 
 
 def _must(holds: bool, reason: str, what: str = "") -> None:
@@ -88,6 +83,14 @@ def _must(holds: bool, reason: str, what: str = "") -> None:
 
 # The first argument of each tool.
 _FIRST = {"read": "path", "grep": "pattern", "glob": "pattern", "edit": "path", "bash": "command"}
+# A line that `grep` found; it also says "Binary file x matches".
+_LINE = re.compile(r"(?m)^(?:\./)?([^:\n]+):(\d+):(.*?)\r?$")
+# Which definitions a plan may be about.
+_FITS: dict[str, Callable[[Place, list[str]], bool]] = {
+    "": lambda place, names: True,
+    "a line of code": lambda place, names: len(place.below.strip()) > 12 and "`" not in place.below,
+    "a name in no other": lambda place, names: sum(place.name in name for name in names) == 1,
+}
 
 
 def _call(told: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> PlannedCall:
@@ -113,116 +116,93 @@ def _facts(place: Place) -> SimpleNamespace:
     )
 
 
-def _place(ground: Ground, draw: random.Random, of: str = "") -> Place:
-    """A definition: any, one with `a line of code` below its head, or one with `a name in no other`."""
-    names = [place.name for place in ground.places]
-    fitting = [
-        place
-        for place in ground.places
-        if of != "a line of code" or (len(place.below.strip()) > 12 and "`" not in place.below)
-        if of != "a name in no other" or sum(place.name in name for name in names) == 1
-    ]
+def _drawn(of: str, more: Mapping[str, Sequence[str]], ground: Ground, draw: random.Random) -> dict[str, Any]:
+    """What a plan's texts name: `a`, a definition that fits, `b`, another one, and one way of each list."""
+    known = [place.name for place in ground.places]
+    fitting = [place for place in ground.places if _FITS[of](place, known)]
     _must(bool(fitting), "no-definitions", of)
-    return draw.choice(fitting)
-
-
-def _drawn(of: str, lists: Mapping[str, Sequence[str]], ground: Ground, draw: random.Random) -> dict[str, Any]:
-    first = _place(ground, draw, of)
+    first = draw.choice(fitting)
     names: dict[str, Any] = {"a": _facts(first)}
     names["b"] = _facts(draw.choice([place for place in ground.places if place != first]))
-    for name, ways in lists.items():
+    for name, ways in (table("plans")["draw"] | more).items():
         names[name] = draw.choice(ways).format_map(names)
     return names
 
 
-def _told(text: Mapping[str, Any], ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    names = _drawn(text.get("of", ""), table("plans")["draw"] | text.get("draw", {}), ground, draw)
-
-    def steps() -> Steps:
-        results = 0
-        for step in text["steps"]:
-            seen = yield step["say"], [_call(told, names) for told in step["calls"]]
-            for one in seen:
-                names[f"r{(results := results + 1)}"] = one
-            _must(seen[-1].failed or "fails" not in step, step.get("fails", ""), seen[-1].text)
-            _must(not seen[-1].failed or "works" not in step, step.get("works", ""), seen[-1].text)
-            _must(seen[-1].count == 1 or "one" not in step, step.get("one", ""), seen[-1].text)
-        return LastWords(text["answer"].format_map(names), [need.format_map(names) for need in text["needs"]])
-
-    return (text["asked"].format_map(names), [name.format_map(names) for name in text["names"]]), steps()
+def _told(text: Mapping[str, Any], ground: Ground, draw: random.Random) -> Steps:
+    names, results = _drawn(text.get("of", ""), text.get("draw", {}), ground, draw), 0
+    yield text["asked"].format_map(names), [name.format_map(names) for name in text["names"]]
+    for step in text["steps"]:
+        seen = yield step["say"], [_call(told, names) for told in step["calls"]]
+        for one in seen:
+            names[f"r{(results := results + 1)}"] = one
+        _must(seen[-1].failed or "fails" not in step, step.get("fails", ""), seen[-1].text)
+        _must(not seen[-1].failed or "works" not in step, step.get("works", ""), seen[-1].text)
+        _must(seen[-1].count == 1 or "one" not in step, step.get("one", ""), seen[-1].text)
+    return text["answer"].format_map(names), [need.format_map(names) for need in text["needs"]]
 
 
-def several_files(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
-    place = _place(ground, draw)
-
-    def steps() -> Steps:
-        [seen] = yield "I look for the definition and its uses.", [_call({"grep": rf"\b{place.name}\b"})]
-        uses = [line for line in seen.text.splitlines() if not line.startswith(f"{place.path}:")]
-        _must(bool(uses), "no-use-elsewhere", place.name)
-        path, number, _ = draw.choice(uses).removeprefix("./").split(":", 2)
-        [here] = yield "The definition first.", [_call({"read": place.path, "offset": place.line, "limit": 3})]
-        use = {"read": path, "offset": int(number), "limit": 1}
-        [there] = yield f"It is used in {path}; that file next.", [_call(use)]
-        begins = f"`{place.name}` begins with `{here.cited}` ({place.path}:{place.line + 1})"
-        answer = f"{begins}; {path}:{number} has `{there.line.strip()}`."
-        return LastWords(answer, [f"{path}:{number}:", here.second, f"{int(number):6}\t"])
-
-    return (f"Show how {place.name} begins and one place that uses it in another file.", [place.name]), steps()
+def several_files(ground: Ground, draw: random.Random) -> Steps:
+    place = draw.choice(ground.places)
+    yield f"Show how {place.name} begins and one place that uses it in another file.", [place.name]
+    [seen] = yield "I look for the definition and its uses.", [_call({"grep": rf"\b{place.name}\b"})]
+    uses = [(path, number) for path, number, _ in _LINE.findall(seen.text) if path != place.path]
+    _must(bool(uses), "no-use-elsewhere", place.name)
+    path, number = draw.choice(uses)
+    [here] = yield "The definition first.", [_call({"read": place.path, "offset": place.line, "limit": 3})]
+    use = {"read": path, "offset": int(number), "limit": 1}
+    [there] = yield f"It is used in {path}; that file next.", [_call(use)]
+    begins = f"`{place.name}` begins with `{here.cited}` ({place.path}:{place.line + 1})"
+    answer = f"{begins}; {path}:{number} has `{there.line.strip()}`."
+    return answer, [f"{path}:{number}:", here.second, f"{int(number):6}\t"]
 
 
-def _everywhere(ground: Ground, draw: random.Random, by_tests: bool) -> tuple[Request, Steps]:
-    names = _drawn("a name in no other", table("plans")["draw"], ground, draw)
+def _everywhere(ground: Ground, draw: random.Random, by_tests: bool) -> Steps:
+    names = _drawn("a name in no other", {}, ground, draw)
     place, new = names["a"], names["new"]
     compiler = table("ground")["compilers"].get(place.path.rpartition(".")[2], "")
     check = ground.test if by_tests else compiler.format(place.path)
     _must(bool(check), "no-tests" if by_tests else "no-compiler", place.path)
-
-    def steps() -> Steps:
-        [seen] = yield "I look for every use.", [_call({"grep": rf"\b{place.name}\b"})]
-        paths = sorted({line.partition(":")[0].removeprefix("./") for line in seen.text.splitlines()})
-        _must(len(paths) <= 5, "too-many-files", place.name)
-        for path in paths:
-            change = {"edit": path, "old": place.name, "new": new, "all": True}
-            [done] = yield f"I change {path}.", [_call(change)]
-            _must(not done.failed, "edit-fails", path)
-        [said] = yield "Now I check that it holds.", [_call({"bash": check})]
-        _must(not said.failed, "check-fails", said.text)
-        last = said.text.splitlines()[-1]
-        answer = f"{place.name} is {new} now in {', '.join(paths)}. The check says: {last}"
-        return LastWords(answer, [seen.text, said.text])
-
     wish = "the tests must still pass" if by_tests else f"check that {place.path} still compiles"
     asked = f"Rename {place.name} to {new} everywhere; {wish}."
-    return (asked, [place.name, new, *([] if by_tests else [place.path])]), steps()
+    yield asked, [place.name, new, *([] if by_tests else [place.path])]
+    [seen] = yield "I look for every use.", [_call({"grep": rf"\b{place.name}\b"})]
+    paths = sorted({line.partition(":")[0].removeprefix("./") for line in seen.text.splitlines()})
+    _must(len(paths) <= 5, "too-many-files", place.name)
+    for path in paths:
+        change = {"edit": path, "old": place.name, "new": new, "all": True}
+        [done] = yield f"I change {path}.", [_call(change)]
+        _must(not done.failed, "edit-fails", path)
+    [said] = yield "Now I check that it holds.", [_call({"bash": check})]
+    _must(not said.failed, "check-fails", said.text)
+    answer = f"{place.name} is {new} now in {', '.join(paths)}. The check says: {said.text.splitlines()[-1]}"
+    return answer, [seen.text, said.text]
 
 
-def taken_back(ground: Ground, draw: random.Random) -> tuple[Request, Steps]:
+def taken_back(ground: Ground, draw: random.Random) -> Steps:
     """A real commit, backwards: its diff is read, and every hunk is undone by hand."""
     _must(bool(ground.commit), "no-history")
-
-    def steps() -> Steps:
-        stated = {"bash": f"git show --stat --format=%s {ground.commit}"}
-        [stat] = yield "What the commit touched.", [_call(stated)]
-        paths = re.findall(r"^ (\S+) +\| +\d", stat.text, re.MULTILINE)
-        _must(1 <= len(paths) <= 4, "no-long-task", stat.text)
-        shows = [_call({"bash": f"git show --format= {ground.commit} -- {path}"}) for path in paths]
-        diffs = yield "Its changes, file by file.", shows
-        edits = [
-            _call({"edit": path, "old": now, "new": before})
-            for path, seen in zip(paths, diffs, strict=True)
-            for now, before in _hunks(seen.text)
-        ]
-        _must(5 <= 2 + len(paths) + len(edits) <= 12, "no-long-task", f"{len(edits)} hunks")
-        for number, edit in enumerate(edits, 1):
-            [done] = yield f"I undo {number} of {len(edits)}.", [edit]
-            _must(not done.failed, "edit-fails", done.text)
-        check = {"bash": f"git diff --quiet {ground.commit}^ && echo nothing differs"}
-        [left] = yield "Whether anything still differs from before the commit.", [_call(check)]
-        _must(not left.failed, "check-fails", left.text)
-        answer = f"{ground.commit} is undone in {', '.join(paths)}; nothing differs from the commit before it."
-        return LastWords(answer, [stat.text, *(seen.text for seen in diffs), left.text])
-
-    return (f"Undo commit {ground.commit} by hand, without git revert.", [ground.commit]), steps()
+    yield f"Undo commit {ground.commit} by hand, without git revert.", [ground.commit]
+    stated = {"bash": f"git show --stat --format=%s {ground.commit}"}
+    [stat] = yield "What the commit touched.", [_call(stated)]
+    paths = re.findall(r"^ (\S+) +\| +\d", stat.text, re.MULTILINE)
+    _must(1 <= len(paths) <= 4, "no-long-task", stat.text)
+    shows = [_call({"bash": f"git show --format= {ground.commit} -- {path}"}) for path in paths]
+    diffs = yield "Its changes, file by file.", shows
+    edits = [
+        _call({"edit": path, "old": now, "new": before})
+        for path, seen in zip(paths, diffs, strict=True)
+        for now, before in _hunks(seen.text)
+    ]
+    _must(5 <= 2 + len(paths) + len(edits) <= 12, "no-long-task", f"{len(edits)} hunks")
+    for number, edit in enumerate(edits, 1):
+        [done] = yield f"I undo {number} of {len(edits)}.", [edit]
+        _must(not done.failed, "edit-fails", done.text)
+    check = {"bash": f"git diff --quiet {ground.commit}^ && echo nothing differs"}
+    [left] = yield "Whether anything still differs from before the commit.", [_call(check)]
+    _must(not left.failed, "check-fails", left.text)
+    answer = f"{ground.commit} is undone in {', '.join(paths)}; nothing differs from the commit before it."
+    return answer, [stat.text, *(seen.text for seen in diffs), left.text]
 
 
 def _hunks(diff: str) -> Sequence[tuple[str, str]]:
@@ -254,8 +234,7 @@ async def survey(state: State) -> Ground:
     defined = table("ground")["defined"]
     includes = " ".join(f"--include=*.{suffix}" for known in defined for suffix in known["suffixes"].split())
     found = await state.run(f"grep -rnE {includes} '[A-Za-z_]{{4}}' . | sort -t: -k1,1 -k2,2n")
-    lines = [line.removeprefix("./").split(":", 2) for line in found.stdout.text.splitlines()]
-    texts = {(path, int(number)): text for path, number, text in lines}
+    texts = {(path, int(number)): text for path, number, text in _LINE.findall(found.stdout.text)}
     places = []
     for (path, number), text in texts.items():
         for known in defined:

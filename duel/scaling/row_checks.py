@@ -1,28 +1,45 @@
-"""What a row must be to enter the set: each check raises ItemError with its reason, or counts what it only noticed."""
+"""The rows of all sources: parsed, checked one by one and described; in several processes where they are many.
+
+Each check raises ItemError with the reason that keeps its row out of the set, or counts what it only noticed.
+"""
+
+from __future__ import annotations
 
 import ast
+import hashlib
+import os
 import re
 import unicodedata
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from duel.audit import duplicates, licenses, secrets
 from duel.audit.contamination import Benchmarks
-from duel.audit.licenses import refused
-from duel.audit.secrets import scrub
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
+from duel.exports.example import Dropped
 from duel.exports.quality import Scrubber
-from duel.scaling import refused_commands
+from duel.history import estimate_tokens
+from duel.processes import spread
+from duel.scaling import code_pairs, refused_commands
 from duel.scaling.agent_tools import validators
-from duel.scaling.scaled_rows import ScaledRow
+from duel.scaling.near_copies import bands_of
+from duel.scaling.scaled_rows import Kind, ScaledRow
 from duel.settings import Settings
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH_BYTES = 2_000_000
+ALONE = 30_000_000  # bytes of rows that one process reads; from there on it pays to start others
 FACETS = ("source", "type", "license", "language", "tool", "complexity")
 LONGEST = 2_000_000  # characters of a row; what is longer is a log, no example
 FEWEST_WORDS = 5  # words that all replies of a row without a call must have together
@@ -36,6 +53,112 @@ _OF_SUFFIX = {"py": "python", "js": "javascript", "jsx": "javascript", "mjs": "j
     "tsx": "typescript", "rs": "rust", "rb": "ruby", "cc": "cpp", "hpp": "cpp", "h": "c", "sh": "bash"
 }  # fmt: skip
 _COMPLEXITY = ((0, "no call"), (2, "1-2 calls"), (7, "3-7 calls"), (10**9, "8 calls and more"))
+
+
+@dataclass(slots=True)
+class RowFacts:
+    """What later steps ask of a row that passed its checks."""
+
+    id: str
+    tokens: int
+    facets: tuple[str, ...]
+    origin: tuple[str, str]  # name and revision of its source
+    keys: list[str]  # what ties it to other rows
+    digest: bytes
+    start: int = 0  # where its line begins in the spool's file
+
+
+class ReadRow(NamedTuple):
+    facts: RowFacts
+    line: bytes
+    words: NDArray[np.uint32]
+
+
+class RowBatch(NamedTuple):
+    """Lines of one file; `first` is the number of the first one."""
+
+    kind: Kind
+    file: str
+    first: int
+    lines: list[bytes]
+
+
+class ReadBatch(NamedTuple):
+    """Rows of one file, or why they are none, the bands of each, and what was noticed and replaced in them."""
+
+    kind: Kind
+    file: str
+    rows: list[ReadRow | Dropped]
+    bands: NDArray[np.uint64]
+    noticed: Counter[str]
+    scrubbed: Counter[str]
+
+
+def read(
+    files: Sequence[tuple[Kind, Path]], settings: Settings, benchmarks: Benchmarks, key: bytes, refused: frozenset[str]
+) -> Iterator[ReadBatch]:
+    """The rows of `files` in their order; `key` is the workspace's secret, a word of `refused` costs a row."""
+    given = settings, benchmarks, key, refused
+    if are_many(files):
+        yield from spread(_batch, _batches(files), processes(), _prepare, given)
+    else:
+        _prepare(*given)
+        yield from map(_batch, _batches(files))
+
+
+def are_many(files: Sequence[tuple[Kind, Path]]) -> bool:
+    return sum(path.stat().st_size for _, path in files) > ALONE and processes() > 1
+
+
+def processes() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
+    for kind, path in files:
+        number = 1
+        with path.open("rb") as file:
+            while (lines := file.readlines(BATCH_BYTES)) or number == 1:
+                yield RowBatch(kind, path.name, number, lines)
+                number += len(lines) or 1
+
+
+_checks: RowChecks
+
+
+def _prepare(*given: Any) -> None:
+    global _checks
+    _checks = RowChecks(*given)
+
+
+def _batch(batch: RowBatch) -> ReadBatch:
+    found: list[ReadRow | Dropped] = []
+    noticed, scrubbed = Counter[str](), Counter[str]()
+    for number, line in enumerate(batch.lines, batch.first):
+        name = f"{batch.kind}/{batch.file}:{number}"
+        try:
+            row = ScaledRow.of_line(line)
+            name = row.id
+            if row.source.kind != batch.kind:
+                raise ItemError("damaged", f"a row of {row.source.kind} among those of {batch.kind}")
+            row, calls = _checks(row)
+        except ItemError as error:
+            found.append(Dropped(name, batch.kind, error.reason, error.what))
+            continue
+        text, origin = row.text(), (row.source.name, row.source.revision)
+        known = digest(text.encode("utf-8", "replace"))
+        keys = [key for key in row.tied_by() if key != f"row {row.id}"]
+        facts = RowFacts(row.id, estimate_tokens(text), facets(row, calls), origin, keys, known)
+        found.append(ReadRow(facts, row.line(), duplicates.hashed_words(text)))
+        noticed.update(_checks.notes)
+        scrubbed.update(_checks.scrubbed)
+    nothing = duplicates.hashed_words("")
+    bands = bands_of([nothing if isinstance(one, Dropped) else one.words for one in found])
+    return ReadBatch(batch.kind, batch.file, found, bands, noticed, scrubbed)
+
+
+def digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 @dataclass
@@ -52,19 +175,19 @@ class RowChecks:
     def __call__(self, row: ScaledRow) -> tuple[ScaledRow, list[AgentCall]]:
         """The row without secrets and personal data, and its calls. Raises ItemError where it must not enter."""
         self.notes, self.scrubbed = Counter(), Counter()
-        calls = row.calls()
+        calls, said = row.calls(), row.messages
         self._rights(row)
         _floor(row, calls)
-        for message in row.messages:
+        for message in said:
             self._text(message.role, message.content)
         self._calls(row, calls)
         # The code of the last reply alone: before it, a call that failed has its answer in the next message.
-        for label, code in _FENCE.findall(row.messages[-1].content if row.messages[-1].role == "assistant" else ""):
+        for label, code in _FENCE.findall(said[-1].content if said[-1].role == "assistant" else ""):
             parses = parses_as(label.lower(), code)
             if parses is False:
                 raise ItemError("code-does-not-parse", f"a block of {label} in the last reply")
             self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
-        if not scrub("\n".join(_leaves([message.model_dump() for message in row.messages]))).counts:
+        if not secrets.scrub("\n".join(_leaves([message.model_dump() for message in said]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
         scrubber = Scrubber(self.key)  # of this row alone: it keeps every text that it has seen
         [clean] = scrubber.step([row.example()])
@@ -72,7 +195,7 @@ class RowChecks:
         return row.model_copy(update={"messages": list(clean.messages)}), calls
 
     def _rights(self, row: ScaledRow) -> None:
-        if why := refused(row.source.license, self.settings):
+        if why := licenses.refused(row.source.license, self.settings):
             raise ItemError("license", why)
         task = next((message.content for message in row.messages if message.role == "user"), "")
         why = self.benchmarks.reason(row.value("instance"), row.value("repository"), row.value("commit"), task)
@@ -109,22 +232,18 @@ class RowChecks:
 
 def parses_as(label: str, code: str) -> bool | None:
     """Whether a block parses as its label says; None where no parser for it is installed."""
-    if label in {"python", "py", "python3"} and ">>>" not in code:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                return bool(ast.parse(code))
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                return False
-    if label == "json":
-        try:
+    try:
+        if label == "json":
             orjson.loads(code)
-        except orjson.JSONDecodeError:
-            return False
-        return True
-    from duel.scaling import code_pairs
-
-    return code_pairs.parses(label, code.encode())
+        elif label in {"python", "py", "python3"} and ">>>" not in code:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ast.parse(code)
+        else:
+            return code_pairs.parses(label, code.encode())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _leaves(value: Any) -> Iterator[str]:

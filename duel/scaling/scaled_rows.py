@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict
 
 from duel.audit.contamination import canonical_repo
 from duel.conversation import dialogue
@@ -34,6 +35,19 @@ class RowSource(BaseModel):
     license: str = ""
 
 
+class HowMade(TypedDict, total=False):
+    """How a row was made, and what that says of it; rows that were executed have what they `need`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    by: str  # the command
+    kind: str
+    language: str
+    asked: list[str]  # in plain words
+    names: list[str]  # what must survive in other words
+    needs: list[str]  # what the answer rests on, as it must have been observed
+    failed_calls: int
+
+
 class ScaledRow(BaseModel):
     """One conversation of the larger set. Messages are in OpenAI's shape with arguments as objects."""
 
@@ -45,7 +59,7 @@ class ScaledRow(BaseModel):
     parent: str = ""  # the id of the row that this one was made from
     group: list[str] = []
     """What it shares with other rows, as "repository psf/requests", "commit 1a2b…", "plan 17": never split apart."""
-    made: dict[str, Any] = {}  # how it was made: the command, and what that says of the row
+    made: HowMade = {}
 
     @classmethod
     def of_line(cls, line: bytes) -> ScaledRow:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +47,38 @@ from duel.synchronous import synchronous
 from duel.workspace import Workspace, file_name
 
 CHILDREN_OF: list[Kind] = ["synthetic", "public", "sessions"]
+# What the subcommands that cannot do without a place take, and an example.
+PLACES = {
+    "pairs": ("the folders of git repositories", "~/src/requests`; bare repositories are taken too"),
+    "public": (
+        "files or Hub datasets",
+        "rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers",
+    ),
+}
 
 
 def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     """One subcommand, which `what` names, with the options of the command line. `found` is lines to print."""
-    asked = options("scale", named)
+    asked, drops = options("scale", named), LeftOut()
+    if asked.what in PLACES and not asked.place:
+        takes, example = PLACES[asked.what]
+        hint = f"as in `duel scale {asked.what} {example}"
+        raise SettingsError(f"`duel scale {asked.what}` takes {takes}", value="no place", hint=hint)
     if asked.what in {"synthesize", "augment"} and not (asked.offline or asked.plain or asked.plan):
         calls.route_for(settings, workspace, "writer")  # a missing key is told before minutes of execution
+    found: list[str] | Result | None = None
     with workspace.lock("scale", f"duel scale {asked.what}"):
-        found = SUBCOMMANDS[asked.what](workspace, settings, asked)
-        return found if isinstance(found, Result) else Result("scale", found=found)
+        try:
+            found = SUBCOMMANDS[asked.what](workspace, settings, asked, drops)
+        finally:  # what `combine` leaves out lies beside its set, and a plan writes nothing
+            if (drops.rows or found is not None) and asked.what != "combine" and not asked.plan:
+                workspace.save_dropped(f"scale {asked.what}", drops.rows)
+                for reason, number in drops.most_common():
+                    say(f"{number:,} left out: {reason}")
+    return found if isinstance(found, Result) else Result("scale", found=found, dropped=drops)
 
 
-def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+def combine(workspace: Workspace, settings: Settings, asked: Namespace, _: LeftOut) -> list[str]:
     words: list[str] = []
     if asked.refused_words:
         path, hint = workspace.resolve(asked.refused_words), "a text file with one word a line, without spaces"
@@ -76,26 +95,16 @@ def combine(workspace: Workspace, settings: Settings, asked: Namespace) -> list[
     return combining.combine(workspace, settings, wanted, benchmarks)
 
 
-def pairs(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    if not asked.place:
-        hint = "as in `duel scale pairs ~/src/requests`; bare repositories are taken too"
-        raise SettingsError("`duel scale pairs` takes the folders of git repositories", value="no folder", hint=hint)
-    drops, places = LeftOut(), [Path(place) for place in asked.place]
-    try:
-        return [_saved(workspace, "pairs", place.resolve().name, code_pairs.rows(place, drops)) for place in places]
-    finally:
-        _say_left_out(workspace, asked, drops)
+def pairs(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
+    places = [Path(place) for place in asked.place]
+    return [_saved(workspace, "pairs", place.resolve().name, code_pairs.rows(place, drops)) for place in places]
 
 
-def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
+def mined(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
     """Sessions of one's own, or rows of public sets: a file for each place."""
-    if not asked.place and asked.what == "public":
-        hint = "as in `duel scale public rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers"
-        raise SettingsError("`duel scale public` takes files or Hub datasets", value="no place", hint=hint)
     common = {"format": asked.reader, "limit": asked.limit, "accept_license": asked.accept_license}
     common |= {"keep_tools": True, "no_commits": True}
     lines: list[str] = []
-    left: list[Mapping[str, Any]] = []
     for place in asked.place or [""]:
         found = mine.sessions(options("mine", {"place": [place] if place else [], **common}))
         name = intake.name_of(place) if place else "agents"
@@ -103,55 +112,52 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace) -> list[st
         try:
             lines.append(_saved(workspace, asked.what, name.removesuffix(".jsonl"), rows))
         finally:
-            left += found.account.dropped
-            workspace.save_dropped(f"scale {asked.what}", left)
+            drops.rows += found.account.dropped  # `mine` itself says how many they are
     return lines
 
 
-def duels(workspace: Workspace, settings: Settings, asked: Namespace) -> list[str]:
-    return [_saved(workspace, "duels", "turns", intake.from_buckets(workspace, settings, buckets_of(asked.buckets)))]
+def duels(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
+    rows = intake.from_buckets(workspace, settings, buckets_of(asked.buckets), drops)
+    return [_saved(workspace, "duels", "turns", rows)]
 
 
-def synthesize(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
+def synthesize(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> Result | list[str]:
     """Plans carried out in the sandbox that [execute] names."""
     tools = agent_tools.of_file(Path(asked.tools)) if asked.tools else agent_tools.Toolset()
-    drops = LeftOut()
     wanted = asked.place, asked.count, asked.seed, drops, tools
     rows = synchronous(episodes.drafts)(workspace, settings, *wanted, offline=asked.offline)
-    return _worded(workspace, settings, asked, "synthetic", rows, drops)
+    return _worded(workspace, settings, asked, drops, "synthetic", rows)
 
 
-def augment(workspace: Workspace, settings: Settings, asked: Namespace) -> Result:
+def augment(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> Result | list[str]:
     """Children of the rows of these sources; those of executed rows are executed."""
     if unknown := set(asked.place).difference(CHILDREN_OF):
         hint = f"`duel scale augment` takes {', '.join(CHILDREN_OF)}"
         raise SettingsError("not a source whose rows have children", value=min(unknown), hint=hint)
-    drops = LeftOut()
     wanted = asked.place or CHILDREN_OF, asked.count, asked.seed, drops
     rows = synchronous(augmentation.children)(workspace, settings, *wanted, offline=asked.offline)
-    return _worded(workspace, settings, asked, "augmented", rows, drops)
+    return _worded(workspace, settings, asked, drops, "augmented", rows)
 
 
 def _worded(
-    workspace: Workspace, settings: Settings, asked: Namespace, kind: Kind, rows: list[ScaledRow], drops: LeftOut
-) -> Result:
+    workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut, kind: Kind, rows: list[ScaledRow]
+) -> Result | list[str]:
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
-    stage = Stage("scale", workspace, settings, again=asked.again)
-    drafts, summary = len(rows), None
+    stage, summary = Stage("scale", workspace, settings, again=asked.again), calls.Summary("scale")
+    drafts = len(rows)
     if not asked.plain:
         jobs = Phrasing(settings, workspace.secret(), drops).jobs(rows)
         if asked.plan:
             calls.plan(jobs, workspace=workspace, settings=settings, stage="scale", offline=asked.offline).say()
-            return Result("scale", found=[])
+            return []
         with endpoint_url(asked.offline) as url:
-            driven = asking.drive(jobs, stage, total=len(jobs), budget=asked.budget, url=url)
-            summary = synchronous(lambda: driven)()
+            drive = synchronous(asking.in_rounds(asking.drive))
+            summary = drive(jobs, stage, total=len(jobs), budget=asked.budget, url=url)
         rows = [*varied((job.row for job in jobs if job.row), drops)]
-    _say_left_out(workspace, asked, drops)
-    if summary and summary.exit_code and not rows:
+    if summary.exit_code and not rows:
         return stage.finish(summary, [])
     found = [f"{_saved(workspace, kind, 'plans' if kind == 'synthetic' else 'children', rows)} of {drafts:,} drafts"]
-    return stage.finish(summary, found) if summary else Result("scale", found=found, dropped=drops)
+    return found if asked.plain else stage.finish(summary, found)
 
 
 def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> str:
@@ -159,21 +165,10 @@ def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow
     return f"{path.relative_to(workspace.root)}: {count:,} rows"
 
 
-def _say_left_out(workspace: Workspace, asked: Namespace, drops: LeftOut) -> None:
-    workspace.save_dropped(f"scale {asked.what}", drops.rows)
-    for reason, number in drops.most_common():
-        say(f"{number:,} left out: {reason}")
-
-
-SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace], list[str] | Result]] = {
-    "combine": combine,
-    "pairs": pairs,
-    "public": mined,
-    "sessions": mined,
-    "duels": duels,
-    "synthesize": synthesize,
+SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace, LeftOut], list[str] | Result]] = {
+    "combine": combine, "pairs": pairs, "public": mined, "sessions": mined, "duels": duels, "synthesize": synthesize,
     "augment": augment,
-}
+}  # fmt: skip
 
 
 def show(lines: list[str], _: Namespace) -> None:

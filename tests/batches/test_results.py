@@ -30,8 +30,7 @@ def live(provider: Shapes) -> int:
 def test_results_beyond_the_limit_are_named_once_and_what_they_lack_is_asked_at_once(
     script: Script, work: Work, provider: Shapes, monkeypatch: pytest.MonkeyPatch, shape: str
 ) -> None:
-    for module in ("batch_link", "batch_shapes"):
-        monkeypatch.setattr(f"duel.calls.batches.{module}.MOST_RESULT_BYTES", 3000)
+    monkeypatch.setattr("duel.calls.batches.batch_shapes.MOST_RESULT_BYTES", 3000)
     provider.play = lambda asked, result: {**result, "filler": "x" * 700}
     workspace = work(10)
     said = script("king.py", "--workspace", workspace.root, "--batch", shape, code=0).err

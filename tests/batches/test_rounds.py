@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +17,7 @@ from duel.workspace import Workspace
 from tests.batches.conftest import live, replies
 from tests.batches.shapes import Shapes
 from tests.conftest import Finished
+from tests.scaling.rows import put, row
 
 Script = Callable[..., Finished]
 Work = Callable[..., Workspace]
@@ -172,6 +176,26 @@ def test_a_missing_route_is_told_and_nothing_stays_out(script: Script, work: Wor
     assert live(provider) == 2
 
 
+def test_rows_of_the_larger_set_are_worded_in_batches_by_one_command(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    """What a model words badly is asked again in the next round."""
+    workspace = work(1)
+    put(workspace.root, [row(f"topic{n}", request=f"Where is fn_{n} defined in src/topic{n}.py?") for n in range(3)])
+    first = iter(range(1))
+
+    def play(asked: Row, result: Row) -> Row:
+        for _ in first:
+            content(result)["message"]["content"] = "Where is it?"
+        return result
+
+    provider.play = play
+    script("scale", "augment", "--batch", "--count", 3, "--workspace", workspace.root, code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [3, 1]
+    children = workspace.root / "training-data/scaled/augmented/children.jsonl"
+    assert len(children.read_text().splitlines()) == 3
+
+
 def test_requests_that_are_out_are_not_asked_at_once(script: Script, work: Work, provider: Shapes) -> None:
     workspace = work(2)
     provider.refuse = lambda method, path, body: (401, {}) if path.startswith("/batches/") else None
@@ -221,6 +245,25 @@ def test_requests_go_through_files_without_a_network(script: Script, work: Work,
     ).err
     assert len(replies(workspace)) == 4
     assert len(provider.asked) == asked
+
+
+def test_a_file_of_requests_may_lie_on_another_disk_and_one_that_cannot_be_written_is_told(
+    script: Script, work: Work, provider: Shapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, out = work(2), work(1, folder="x").root / "in.jsonl"
+    told = script("king.py", "--workspace", workspace.root, "--batch-out", out.parent / "none" / "in.jsonl", code=2).err
+    assert "cannot write" in told and "none/in.jsonl" in told and "Traceback" not in told
+
+    for name, real in (("rename", os.rename), ("replace", os.replace)):
+
+        def apart(source: Any, target: Any, *, real: Callable[..., None] = real) -> None:
+            if Path(target) == out:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            real(source, target)
+
+        monkeypatch.setattr(os, name, apart)
+    script("king.py", "--workspace", workspace.root, "--batch-out", out, code=1)
+    assert len(out.read_bytes().splitlines()) == 2
 
 
 def test_absorbing_says_what_is_still_missing(script: Script, work: Work, provider: Shapes) -> None:

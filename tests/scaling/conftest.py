@@ -55,7 +55,7 @@ def carried_out(mirrors: Path, shop: Start, tries: int, tools: Toolset | None = 
     async def work() -> list[ScaledRow]:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
         try:
-            return [made async for made in episodes.rows(executor, [(shop, "MIT")], tries, 3, drops, tools)]
+            return await episodes.rows(executor, [(shop, "MIT")], tries, 3, drops, tools or Toolset())
         finally:
             await executor.close()
 

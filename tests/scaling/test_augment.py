@@ -15,7 +15,7 @@ from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.executor import Limits, Start
 from duel.scaling import augmentation, episodes
-from duel.scaling.agent_tools import PlannedCall, Toolset
+from duel.scaling.agent_tools import PlannedCall
 from duel.scaling.augmentation import CHANGES, Child, Parent
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
@@ -85,7 +85,7 @@ def test_a_change_that_hides_what_the_answer_needs_or_leaves_another_diff_is_no_
 
         return asyncio.run(work())
 
-    parent = Parent(edited, Toolset(), episodes.beats_of(edited, Toolset()))
+    parent = Parent(edited)
     more = episodes.Beat("assistant", "", (PlannedCall("bash", {"command": "touch new"}),))
     assert outcome(parent, lambda parent, draw: (parent.beats, None)) == ""
     assert outcome(parent, lambda parent, draw: ([*parent.beats[:-1], more], None)) == "another-diff"
@@ -115,6 +115,22 @@ def test_a_child_that_is_left_out_is_listed_with_its_reason(script: Script, tmp_
     damaged, left = [json.loads(line) for line in (tmp_path / "report/dropped.jsonl").read_text().splitlines()]
     assert damaged["reason"] == "damaged" and damaged["file"] == "public/a.jsonl:3"
     assert left["stage"] == "scale augment" and left["reason"] == "request-too-long" and left["file"].endswith("/long")
+
+
+def test_executed_rows_that_are_damaged_cost_themselves_alone(script: Script, tmp_path: Path, made: Made) -> None:
+    rows = [json.loads(row.line()) | {"id": f"r{n}"} for n, row in enumerate(row for row in made[0] if row.calls())]
+    unknown, cut, no_list, no_tool = rows[:4]
+    for told, fields in ((unknown, {"name": "nobody"}), (cut, {"arguments": '{"pa'})):
+        call = next(message for message in told["messages"] if message.get("tool_calls"))["tool_calls"][0]
+        call["function"] |= fields
+    no_list["made"]["asked"] = 7
+    no_tool["tools"] = [{}]
+    put(tmp_path, [unknown, cut, no_list, no_tool], kind="synthetic")
+    put(tmp_path, [row("topic1", request="Where is fn_1?")])
+    (tmp_path / "chain.toml").write_text('[execute]\nbackend = "bubblewrap"\n')
+    script("scale", "augment", "--offline", "--count", 4, "--workspace", tmp_path, code=0)
+    left = [json.loads(line) for line in (tmp_path / "report/dropped.jsonl").read_text().splitlines()]
+    assert sorted(one["reason"] for one in left) == ["bad-arguments", "damaged", "no-tool", "no-tool"]
 
 
 def test_there_must_be_rows_to_make_children_of(script: Script, tmp_path: Path) -> None:

@@ -162,6 +162,14 @@ def test_what_is_left_out_is_listed_by_file_and_line(script: Script, tmp_path: P
     assert all(row["file"].partition("#")[0] in FILES for row in left)
 
 
+def test_a_file_that_the_repository_has_lost_costs_its_own_pairs_alone(script: Script, tmp_path: Path) -> None:
+    folder = repository(tmp_path / "shop", FILES)
+    lost = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD:web/show.js"], capture_output=True, text=True).stdout
+    (folder / ".git" / "objects" / lost[:2] / lost[2:].strip()).unlink()
+    rows, done = pairs(script, tmp_path / "w", folder)
+    assert len(rows) == 9 and "1 left out: file is missing in the repository" in done.err
+
+
 def test_a_command_line_without_a_place_says_what_to_name(script: Script, tmp_path: Path) -> None:
     for what, told in (("pairs", "~/src/requests"), ("public", "--reader hermes")):
         err = script("scale", what, "--offline", "--workspace", tmp_path, code=2).err

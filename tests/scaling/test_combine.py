@@ -17,7 +17,7 @@ import pytest
 from bench.combine import PLANTED, honest_commands
 from duel.audit import duplicates
 from duel.audit.secrets import scrub
-from duel.scaling import near_copies, refused_commands, row_reading
+from duel.scaling import near_copies, refused_commands, row_checks
 from duel.scaling.near_copies import Bands
 from tests.conftest import ROOT, Finished
 from tests.scaling.rows import combined, dropped, put, row, split_of, words
@@ -194,9 +194,9 @@ def test_several_processes_give_the_same_bytes_as_one(
     put(tmp_path, [], name="empty")
     combine(script, tmp_path)
     alone = digests(combined(tmp_path))
-    monkeypatch.setattr(row_reading, "ALONE", 0)
-    monkeypatch.setattr(row_reading, "processes", lambda: 2)
-    monkeypatch.setattr(row_reading, "BATCH_BYTES", 9_000)
+    monkeypatch.setattr(row_checks, "ALONE", 0)
+    monkeypatch.setattr(row_checks, "processes", lambda: 2)
+    monkeypatch.setattr(row_checks, "BATCH_BYTES", 9_000)
     combine(script, tmp_path)
     assert digests(combined(tmp_path)) == alone and not list((tmp_path / ".duel").glob("combine*"))
 

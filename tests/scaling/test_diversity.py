@@ -6,6 +6,8 @@ import asyncio
 import random
 import re
 import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +48,19 @@ def drawn_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> list[ScaledRow]:
     grounds = bundled_grounds()
     starts = [(Start(f"acme/r{number}", f"{number:040x}"), "MIT") for number in range(6 * len(grounds))]
 
-    async def in_fresh(_: Any, start: Start, __: Any) -> Ground:
+    @asynccontextmanager
+    async def fresh(_: Any, start: Start) -> AsyncIterator[Start]:
+        yield start
+
+    async def survey(start: Any) -> Ground:
         return grounds[int(start.commit, 16) % len(grounds)]
 
-    monkeypatch.setattr(episodes, "in_fresh", in_fresh)
+    monkeypatch.setattr(episodes, "fresh", fresh)
+    monkeypatch.setattr(episodes, "survey", survey)
 
     async def plans() -> list[ScaledRow]:
         rows = []
-        async for draft, _, _ in episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
+        for draft, _, _ in await episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
             [request] = draft.made["asked"]
             rows.append(draft.model_copy(update={"messages": [Message(role="user", content=request)]}))
         return rows

@@ -78,6 +78,15 @@ def test_kept_turns_are_rows_that_end_on_the_accepted_turn(script: Script, tmp_p
     assert row["source"]["file"].startswith("final/") and row["source"]["license"] == "MIT"
 
 
+def test_a_turn_that_no_bucket_takes_is_left_out_of_the_larger_set_and_listed(script: Script, tmp_path: Path) -> None:
+    put_turn(Workspace(tmp_path), 7, "final", 90.0)
+    stem = put_turn(Workspace(tmp_path), 8, "final", 90.0, found={"contaminated": "swe-bench"})
+    done = script("scale", "duels", "--workspace", tmp_path, code=0)
+    assert "1 left out: contaminated" in done.err
+    [left] = [json.loads(line) for line in (tmp_path / "report" / "dropped.jsonl").read_text().splitlines()]
+    assert (left["stage"], left["file"], left["reason"]) == ("scale duels", stem, "contaminated")
+
+
 @pytest.mark.parametrize("what", ["public", "pairs"])
 def test_a_source_without_a_place_is_told(script: Script, tmp_path: Path, what: str) -> None:
     assert "takes" in script("scale", what, "--workspace", tmp_path, code=2).err

@@ -13,7 +13,7 @@ from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.executor import Limits, Start
 from duel.scaling import diversity, episodes
 from duel.scaling.agent_tools import PlannedCall, Toolset
-from duel.scaling.plans import Ground, LastWords, Place, Steps, plans
+from duel.scaling.plans import Ground, Place, Seen, Steps, plans, several_files
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from tests.conftest import Finished
 from tests.scaling.conftest import Made, machine
@@ -43,7 +43,7 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
     def plan(*calls: PlannedCall, needs: str) -> Steps:
         for call in calls:
             yield "I look.", [call]
-        return LastWords("There.", [needs])
+        return "There.", [needs]
 
     async def problem(steps: Steps) -> str:
         executor = Bubblewrap(machine(mirrors), Limits())
@@ -110,4 +110,15 @@ def test_a_plan_is_drawn_the_same_for_the_same_seed() -> None:
     ]
     ground = Ground(places, "1a2b3c4d5e", "make -s test")
     for _, plan in plans().values():
-        assert plan(ground, random.Random("1"))[0] == plan(ground, random.Random("1"))[0]
+        assert next(plan(ground, random.Random("1"))) == next(plan(ground, random.Random("1")))
+
+
+def test_a_binary_file_that_a_search_names_is_no_use_of_a_name() -> None:
+    ground = Ground([Place("total_price", "a.py", 1, "def total_price():", "    return 1")])
+    found = "grep: ./b.py: binary file matches\na.py:1:def total_price():\nc.py:7:print(total_price())"
+    for seed in range(8):
+        steps = several_files(ground, random.Random(seed))
+        assert next(steps)[1] == ["total_price"] and "look" in next(steps)[0]
+        steps.send([Seen(found, False)])
+        _, [use] = steps.send([Seen("     1\tdef total_price():\n     2\t    return 1", False)])
+        assert use.arguments == {"path": "c.py", "offset": 7, "limit": 1}

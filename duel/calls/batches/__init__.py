@@ -5,7 +5,7 @@ askings, format retries, follow-ups, larger budgets and further votes alike. Wha
 comes back goes into the ledger under its custom id, which is the request's key (`batch_steps`), and the stage runs once
 more. Rounds end when nothing is missing.
 
-A provider is a part of the kind `batch_provider`: a `BatchProvider` of `batch_rows` under the name that
+A provider is a part of the kind `batch_provider`: a `BatchProvider` of `batch_shapes` under the name that
 `[batch] provider` takes.
 """
 
@@ -16,6 +16,6 @@ from typing import TYPE_CHECKING
 from duel.registry import Registry
 
 if TYPE_CHECKING:
-    from duel.calls.batches.batch_rows import BatchProvider
+    from duel.calls.batches.batch_shapes import BatchProvider
 
 PROVIDERS: Registry[BatchProvider] = Registry("batch_provider", home="duel.calls.batches.batch_shapes")

@@ -1,4 +1,4 @@
-"""Batches and their requests as the ledger's file holds them, beside the replies, and what a provider of batches does.
+"""Batches and their requests as the ledger's file holds them, beside the replies.
 
 The states of a batch: `written` (its input lies on disk) → `uploaded` → `creating` (the provider may have it) →
 `created`, or `found` among those that it lists → `done`; `out` is a file that somebody else takes to a provider. Each
@@ -8,20 +8,15 @@ is durable before the next step.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from duel.calls.ledger import reply_row
 from duel.calls.ledger_file import INSERT, LedgerFile, cannot_use, proof
 from duel.calls.request import Reply
-
-if TYPE_CHECKING:
-    from duel.calls.batches.batch_link import Link
-    from duel.calls.failures import Failure
-    from duel.calls.wire import Completion
 
 # No provider: requests go to a file, replies come from one (`--batch-out`, `--absorb`).
 BY_FILE = "file"
@@ -69,44 +64,6 @@ class BatchAsked(NamedTuple):
     tokens: int  # the budget that was sent, larger where an earlier reply was cut
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How a batch stands at its provider. A status that nobody knows means that it runs."""
-
-    status: str
-    ended: bool
-    told: str = ""  # how many requests are done, in words
-    why: str = ""  # why the whole batch failed
-    answer: Mapping[str, Any] | None = None
-
-
-class BatchProvider(Protocol):
-    """The shape in which one kind of provider takes batches. Whatever asks raises NoAnswer."""
-
-    most_requests: int
-    most_bytes: int
-
-    def line(self, key: str, model: str, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    async def upload(self, link: Link, batch: Batch) -> str:
-        """The id of the uploaded input; "" where it goes out with the batch itself."""
-        ...
-
-    async def create(self, link: Link, batch: Batch) -> str: ...
-    async def find(self, link: Link, batch: Batch, taken: Collection[str]) -> str:
-        """The id of a batch that was created and not recorded; "" where there is none. `taken` are others' ids."""
-        ...
-
-    async def look(self, link: Link, batch: Batch) -> Standing: ...
-    async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
-        """Save what an ended batch brought, whatever its status, as files `<id of the batch>.<any name>` in `into`."""
-        ...
-
-    async def cancel(self, link: Link, batch: Batch) -> None: ...
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Completion | Failure]:
-        """The custom id of one result, and what it says."""
-        ...
-
-
 class BatchRows:
     """The rows. Use as a context manager; raises WorkspaceError where they cannot be read or written."""
 
@@ -114,12 +71,26 @@ class BatchRows:
         self._path = ledger
 
     def __enter__(self) -> BatchRows:
-        with self._told():
+        try:
             self._database = LedgerFile(self._path).open()
+        except sqlite3.Error as error:
+            raise cannot_use(self._path, error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.Error as error:
+            raise cannot_use(self._path, error) from None
+
+    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._transaction() as database:
+            return database.execute(query, values).fetchall()
 
     def all(self, condition: str = "1", *values: object) -> list[Batch]:
         query = f"SELECT {_FIELDS} FROM batches WHERE {condition} ORDER BY at, rowid"  # noqa: S608 - constants alone
@@ -131,10 +102,10 @@ class BatchRows:
         old = "DELETE FROM batch_requests WHERE key = ? AND home IN (SELECT id FROM batches WHERE state = 'out')"
         new = "INSERT INTO batch_requests (home, key, item, asked_tokens, tokens) VALUES (?, ?, ?, ?, ?)"
         marks = ", ".join("?" * len(fields(Batch)))
-        with self._told(), self._database:
-            self._database.executemany(old, [(row[1],) for row in rows])
-            self._database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", astuple(batch))  # noqa: S608
-            self._database.executemany(new, rows)
+        with self._transaction() as database:
+            database.executemany(old, [(row[1],) for row in rows])
+            database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", astuple(batch))  # noqa: S608
+            database.executemany(new, rows)
 
     def set(self, row: Batch, **changes: str) -> Batch:
         names = ", ".join(f"{name} = ?" for name in changes)
@@ -152,30 +123,30 @@ class BatchRows:
         """
         mark = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND key = ? AND outcome"
         kept: list[Reply] = []
-        with self._told(), self._database:
+        with self._transaction() as database:
             for asked, reply in found:
                 outcome, gives_way = (ANSWERED, f"!= '{ANSWERED}'") if isinstance(reply, Reply) else (reply, "= ''")
-                new = self._database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
+                new = database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
                 if new and isinstance(reply, Reply):
                     digest, attempt, occurrence = asked.key.split("-")
                     question = (bytes.fromhex(digest), int(attempt), int(occurrence), batch.generation)
                     row = reply_row(question, (batch.stage, asked.item, batch.model), reply)
-                    self._database.execute(INSERT, (*row, proof(row)))
+                    database.execute(INSERT, (*row, proof(row)))
                     kept.append(reply)
         return kept
 
     def close(self, batch: Batch, status: str, outcome: str) -> int:
         """The batch is done; requests without an outcome failed with `outcome`. How many there were."""
-        with self._told(), self._database:
+        with self._transaction() as database:
             rest = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND outcome = ''"
-            open_requests = self._database.execute(rest, (outcome, batch.id)).rowcount
-            self._database.execute("UPDATE batches SET state = 'done', status = ? WHERE id = ?", (status, batch.id))
+            open_requests = database.execute(rest, (outcome, batch.id)).rowcount
+            database.execute("UPDATE batches SET state = 'done', status = ? WHERE id = ?", (status, batch.id))
         return open_requests
 
     def drop(self, batch: Batch) -> None:
-        with self._told(), self._database:
-            self._database.execute("DELETE FROM batch_requests WHERE home = ?", (batch.id,))
-            self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
+        with self._transaction() as database:
+            database.execute("DELETE FROM batch_requests WHERE home = ?", (batch.id,))
+            database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
     def past(self, key: str) -> tuple[int, int]:
         """How often batches failed this request, twice where results are unreadable; its largest budget so far."""
@@ -191,14 +162,3 @@ class BatchRows:
             "('', ?, ?) GROUP BY outcome ORDER BY MIN(at) LIMIT 20"
         )
         return [row[0] for row in self._run(query, model, ANSWERED, CANCELED)]
-
-    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._told(), self._database:
-            return self._database.execute(query, values).fetchall()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise cannot_use(self._path, error) from None

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from duel.calls import prices
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link
-from duel.calls.batches.batch_rows import BY_FILE, CANCELED, UNREADABLE, Batch, BatchAsked, BatchRows, Standing
+from duel.calls.batches.batch_rows import BY_FILE, CANCELED, UNREADABLE, Batch, BatchAsked, BatchRows
+from duel.calls.batches.batch_shapes import Link, Standing
 from duel.calls.client import larger_budget
 from duel.calls.failures import Failure, Meaning
 from duel.calls.ledger import CUT, now_in_utc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_link import Link
 from duel.calls.batches.batch_rows import BY_FILE, FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchRows
+from duel.calls.batches.batch_shapes import Link
 from duel.calls.batches.batch_steps import Passage
 from duel.calls.client import MOST_RAISE, Client
 from duel.calls.ledger import CUT, Ledger, now_in_utc
@@ -27,7 +28,7 @@ from duel.calls.wire import encode
 from duel.command import say
 from duel.errors import EndpointError, UserError
 from duel.settings import Settings
-from duel.workspace import Workspace
+from duel.workspace import Workspace, cannot_write
 
 # Of what a provider takes so much is used: it may count otherwise.
 SHARE_OF_LIMITS = 0.9
@@ -205,7 +206,10 @@ class Prefill:
             if self.by_file:
                 wanted = Path(batch.out)
                 name = wanted.name if number == 1 else f"{wanted.stem}-{number}{wanted.suffix}"
-                out.path = out.path.replace(wanted.with_name(name))
+                try:
+                    out.path = Path(shutil.move(out.path, wanted.with_name(name)))  # it may lie on another disk
+                except OSError as error:
+                    raise cannot_write(wanted.with_name(name), error) from None
                 say(f"{len(out.asked):,} requests to {out.model} are in {out.path}")
             origin = (out.id, self.stage, self.role, out.model, batch.provider, self.route.provider.name, str(out.path))
             told = (len(out.asked), out.worst_cost, self.client.ledger.generation, now_in_utc(), state)
