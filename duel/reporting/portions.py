@@ -147,5 +147,5 @@ def _rank(path: Path) -> float:
     """The place of a score file by its score alone; one that cannot be read is told when its turn comes."""
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
         told = orjson.loads(path.read_bytes())
-        return -float(told["score"]) if told.get("parsed") else math.inf
+        return -float(told.get("score")) if told.get("parsed") else math.inf
     return math.inf

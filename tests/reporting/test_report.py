@@ -220,6 +220,16 @@ def test_a_damaged_answer_is_named_and_the_others_are_reported(small: Path, scri
     assert "59 judged turns" in done.err
 
 
+def test_a_score_file_that_lost_its_score_comes_last_and_the_others_are_reported(small: Path, script: Script) -> None:
+    path = Workspace(small).score_path(stems(small)[0])
+    record = json.loads(path.read_bytes())
+    assert record["parsed"] and record.pop("score") is not None
+    path.write_text(json.dumps(record))
+    done = script("report.py", "--workspace", small, code=0)
+    assert "60 judged turns" in done.err
+    assert f"|–|[`{path.stem}`]" in report_text(small)
+
+
 def test_the_report_has_a_row_for_every_turn_best_first(small: Path) -> None:
     write(small)
     rows = re.findall(r"^\|(\d+\.\d|–)\|\[`([^`]+)`\]\(\.\./([^)]+)\)\|", report_text(small), re.MULTILINE)
