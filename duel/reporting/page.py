@@ -102,15 +102,16 @@ class Page:
             "plain": "\n".join(["<tr><th>score<th>bucket<th>turn<th>issue<th>repository", *self._plain]),
             "summary": script_json(_summary(verdict, summary, shown) | {"data": data}),
         }
-        before, _, after = _filled(page_file("page.html"), fields).partition("{{blocks}}")
-        pieces = [before.encode()]
+        # The place is found before the fields are filled: a title may say `{{blocks}}` too.
+        before, _, after = page_file("page.html").partition("{{blocks}}")
+        pieces = [_filled(before, fields).encode()]
         for name, block in self._blocks:
             pieces += [
                 b'<script type="application/octet-stream" id="data-%s">' % name.encode(),
                 block,
                 b"</script>\n",
             ]
-        self.workspace.save(self.workspace.report / "index.html", b"".join([*pieces, after.encode()]))
+        self.workspace.save(self.workspace.report / "index.html", b"".join([*pieces, _filled(after, fields).encode()]))
 
 
 def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:

@@ -347,6 +347,16 @@ def test_hostile_text_never_meets_the_html_parser(tmp_path: Path) -> None:
     assert len(page) < 3_000_000
 
 
+def test_a_title_that_names_a_field_of_the_template_gets_no_data_block(tmp_path: Path) -> None:
+    root = build_hostile(tmp_path)
+    write(root)
+    page = (root / "report" / "index.html").read_text()
+    before, summary, after = page.partition('<script type="application/json" id="summary">')
+    assert "{{blocks}}" in before and summary
+    assert 'id="data-' not in before
+    assert 'id="data-' in after and "{{blocks}}\n</body>" not in after
+
+
 def test_a_turn_that_two_stages_name_is_left_out_once_for_the_first_reason() -> None:
     def row(stage: str, file: str, reason: str) -> dict[str, str]:
         return {"stage": stage, "file": file, "instance_id": "i", "reason": reason}
