@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from duel import settings
 from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
-from duel.reporting.report_summary import left_out
+from duel.reporting.tally import left_out
 from duel.stages import report
 from duel.workspace import BUCKETS, Workspace
 from tests.reporting.hostile import build_hostile
