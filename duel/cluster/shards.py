@@ -31,7 +31,7 @@ from duel.audit.rarity import HISTORIES, SHARED_FILE, Rarity
 from duel.calls.ledger import Ledger, spent
 from duel.errors import ItemError, UserError, WorkspaceError
 from duel.judging import looks
-from duel.reporting.report_summary import recorded
+from duel.reporting.tally import recorded
 from duel.review.ballots import DRAWS_FILE, VOTES_FILE
 from duel.settings import SETTINGS_FILE, Settings
 from duel.sources import replacing

@@ -10,10 +10,9 @@ from duel.guiding.intervention_rates import fall, measure, tasks_needed
 from duel.records import GuidedRun
 from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
-from duel.reporting.charts import WIDTH, scale
 from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.svg import Drawing
-from duel.reporting.text import code
+from duel.reporting.svg import WIDTH, Drawing, scale
+from duel.reporting.wording import code
 from duel.workspace import Workspace
 
 Rounds = Mapping[int, Mapping[str, GuidedRun]]

@@ -1,27 +1,21 @@
 """The charts of the report: drawn once, kept as SVG files beside report.md and inline in the page."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import wording
 from duel.reporting.report_sections import confidence, units
-from duel.reporting.svg import Drawing
+from duel.reporting.svg import WIDTH, Drawing, scale
 from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, SourceCounts, Tally
-from duel.reporting.text import shorten
+from duel.reporting.wording import points, score, share, shorten, signed
 from duel.settings import Settings
 
-# The width of a card of the page at 1,280 pixels, so that a chart's text is as large as it is meant to be.
-WIDTH = 360
 # Stacked from the bottom of a bar, so that the turns worth having stand on the ground line.
-STACK = ("final", "refined", "defeat", "none")
-LABELS = {"final": "final", "refined": "refined", "defeat": "defeat", "none": "left out"}
+STACK = {"final": "final", "refined": "refined", "defeat": "defeat", "none": "left out"}
 CLUSTER_SLOTS = 40
-SMALLEST_DOT = 2.2
-"""Pixels."""
+SMALLEST_DOT = 2.2  # pixels
+# Pixels of a letter in small text (11 px), at most on average: names of models hold few wide ones.
 SMALL_LETTER = 7.0
-"""Pixels of a letter in small text (11 px), at most on average: names of models hold few wide ones."""
-Scale = Callable[[float], float]
 
 
 def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str, SourceCounts]) -> dict[str, Drawing]:
@@ -35,10 +29,6 @@ def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str,
         "yield": yields(costs),
     }
     return {name: chart for name, chart in charts.items() if chart is not None}
-
-
-def scale(low: float, high: float, start: float, end: float) -> Scale:
-    return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 def scores(tally: Tally, settings: Settings) -> Drawing | None:
@@ -55,9 +45,9 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
         chart.text(left - 6, y(value) + 4, f"{value:,.0f}", "small muted end")
     for number, bar in enumerate(tally.histogram):
         start, height = number * SCORE_BIN, 0
-        for name in STACK:
+        for name, label in STACK.items():
             if turns := bar[name]:
-                hint = f"{start} to {start + SCORE_BIN} points, {LABELS[name]}: {turns:,} turns"
+                hint = f"{start} to {start + SCORE_BIN} points, {label}: {turns:,} turns"
                 top_of_it, width = y(height + turns), x(start + SCORE_BIN) - x(start) - 2
                 chart.rect(x(start) + 1, top_of_it, width, y(height) - top_of_it, f"fill-{name}", hint)
                 height += turns
@@ -69,11 +59,11 @@ def scores(tally: Tally, settings: Settings) -> Drawing | None:
         chart.line(x(value), top - 8, x(value), ground, "threshold")
         chart.text(x(value), top - 13, f"{value:g}", "small middle")
     at: float = left
-    for name in STACK:
+    for name, label in STACK.items():
         if any(bar[name] for bar in tally.histogram):
             chart.rect(at, 4, 9, 9, f"fill-{name}")
-            chart.text(at + 14, 12, LABELS[name], "small")
-            at += 26 + 6.4 * len(LABELS[name])
+            chart.text(at + 14, 12, label, "small")
+            at += 26 + 6.4 * len(label)
     return chart
 
 
@@ -88,8 +78,8 @@ def margin(verdict: Verdict) -> Drawing | None:
         ("Worst case", v.worst_case_margin, 1, "if every unparsed turn had been lost"),
         ("Noise floor", noise.margin if noise else None, 1, "the king judged against itself"),
     ]
-    shown = [(name, points * value, words) for name, value, points, words in rows if value is not None]
-    chart = Drawing("Margin and its bounds", wording.points(v.margin), WIDTH, 74 + 30 * len(shown))
+    shown = [(name, unit * value, words) for name, value, unit, words in rows if value is not None]
+    chart = Drawing("Margin and its bounds", points(v.margin), WIDTH, 74 + 30 * len(shown))
     values = [0.0, verdict.win_margin or 0.0, verdict.margin, *(value for _, value, _ in shown)]
     spread = max(max(values) - min(values), 4.0)
     x = scale(min(values) - 0.12 * spread, max(values) + 0.16 * spread, 132, WIDTH - 6)
@@ -108,8 +98,8 @@ def margin(verdict: Verdict) -> Drawing | None:
         chart.line(x(value), y, x(verdict.margin), y, "axis")
         dots.append((y, value, "fill-challenger" if number == 0 else "fill-none", 4, words))
     for y, value, classes, radius, hint in dots:
-        chart.circle(x(value), y, radius, classes, f"{wording.points(value)}: {hint}")
-        chart.text(x(value), y - radius - 3, wording.signed(value, 1), "small middle")
+        chart.circle(x(value), y, radius, classes, f"{points(value)}: {hint}")
+        chart.text(x(value), y - radius - 3, signed(value, 1), "small middle")
     return chart
 
 
@@ -125,7 +115,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     stacks: list[list[str]] = [[] for _ in range(CLUSTER_SLOTS)]
     for instance, value in sorted(values.items()):
         slot = min(int((value + reach) / (2 * reach) * CLUSTER_SLOTS), CLUSTER_SLOTS - 1)
-        stacks[slot].append(f"{instance}: {wording.points(value)} over {tally.clusters[instance].number} turns")
+        stacks[slot].append(f"{instance}: {points(value)} over {tally.clusters[instance].number} turns")
     step = min((ground - top) / max(map(len, stacks)), (right - left) / CLUSTER_SLOTS)
     for number, stack in enumerate(stacks):
         middle = -reach + (number + 0.5) * 2 * reach / CLUSTER_SLOTS
@@ -134,7 +124,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
             for level, hint in enumerate(stack):
                 chart.circle(x(middle), ground - (level + 0.5) * step, step / 2 - 0.4, side, hint)
         elif stack:
-            hint = f"around {wording.points(middle)}: {len(stack):,} pull requests"
+            hint = f"around {points(middle)}: {len(stack):,} pull requests"
             chart.rect(x(middle) - 3.4, ground - len(stack) * step, 6.8, len(stack) * step, side, hint)
     chart.line(left, ground, right, ground, "axis")
     for value in (-reach, -reach / 2, 0, reach / 2, reach):
@@ -143,7 +133,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     chart.text(right, ground + 36, "challenger ahead →", "small muted end")
     if verdict.margin is not None and abs(verdict.margin) <= reach:
         chart.line(x(verdict.margin), top - 8, x(verdict.margin), ground, "threshold")
-        chart.text(x(verdict.margin) + 5, top, f"margin {wording.signed(verdict.margin, 1)}", "small")
+        chart.text(x(verdict.margin) + 5, top, f"margin {signed(verdict.margin, 1)}", "small")
     return chart
 
 
@@ -165,7 +155,7 @@ def metrics(verdict: Verdict) -> Drawing | None:
             side = "fill-challenger" if value >= 50 else "fill-king"
             hint = f"{judge.judge}, {name}: {value:.1f}"
             chart.rect(column * width + 1, y + 15, width - 2, 22, side, hint, 0.06 + abs(value - 50) / 50 * 0.44)
-            chart.text((column + 0.5) * width, y + 30, wording.score(value), "middle")
+            chart.text((column + 0.5) * width, y + 30, score(value), "middle")
     return chart
 
 
@@ -178,12 +168,12 @@ def order(verdict: Verdict) -> Drawing | None:
     ground = 8 + 40 * len(judges)
     for row, judge in enumerate(judges):
         y, lean = 4 + 40 * row, judge.first_shown_lean or 0.0
-        flips = "" if judge.flip_rate is None else f" · flips {wording.share(judge.flip_rate)}"
-        told = f"{wording.signed(lean)}{flips}"
+        flips = "" if judge.flip_rate is None else f" · flips {share(judge.flip_rate)}"
+        told = f"{signed(lean)}{flips}"
         chart.text(8, y + 10, shorten(judge.judge, int((WIDTH - 24) / SMALL_LETTER) - len(told)), "small")
         chart.text(WIDTH - 8, y + 10, told, "small muted end")
         chart.line(8, y + 24, WIDTH - 8, y + 24, "rule")
-        hint = f"{judge.judge}: lean {wording.signed(lean)}"
+        hint = f"{judge.judge}: lean {signed(lean)}"
         chart.rect(min(x(0), x(lean)), y + 18, abs(x(lean) - x(0)), 12, "fill-challenger", hint)
         chart.line(x(0), y + 16, x(0), y + 32, "axis")
     chart.text(8, ground + 18, "← always the second (−0.5)", "small muted")
@@ -211,7 +201,7 @@ def length(tally: Tally) -> Drawing | None:
     means = [(x(i + 0.5), y(m.value / SCORE_BIN), m) for i, m in enumerate(tally.length_means) if m.value is not None]
     chart.path([(px, py) for px, py, _ in means], "line")
     for px, py, mean in means:
-        hint = f"mean score {wording.score(mean.value)} over {mean.number:,} turns"
+        hint = f"mean score {score(mean.value)} over {mean.number:,} turns"
         chart.circle(px, py, 3.5, "fill-challenger", hint)
     for position, label, place in ((0.0, "−100 %", ""), (0.5, "same length", "middle"), (1.0, "+100 %", "end")):
         chart.text(x(position * LENGTH_BINS), ground + 17, label, f"small muted {place}")

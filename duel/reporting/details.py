@@ -2,19 +2,17 @@
 
 import base64
 import zlib
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from duel.records import DIMENSIONS, Answer, Candidate, Commit, Leak, Message, Side
+from duel.records import DIMENSIONS, Answer, Commit, Leak, Side
 from duel.reporting.listed_turns import Judged, issue_of
-from duel.reporting.text import shorten
+from duel.reporting.wording import shorten
 
 # Opening one turn reads one chunk: 16 turns are about 160 KB of JSON, which a browser unpacks in a few milliseconds.
 CHUNK_TURNS = 16
-PORTION_TURNS = 25 * CHUNK_TURNS
-"""Turns whose details share a file beside the page: 1 MB."""
+PORTION_TURNS = 25 * CHUNK_TURNS  # turns whose details share a file beside the page: 1 MB
 # Level 1 packs these texts at 110 MB/s to 29 %, level 6 at 35 MB/s to 23 %: the report has to be quick.
 LEVEL = 1
 # Text of all turns together, in characters: 10,000 turns get 10,000 each, 2,000 turns 50,000 (nearly always the whole
@@ -22,16 +20,11 @@ LEVEL = 1
 PAGE_CHARACTERS = 100_000_000
 LEAST, MOST = 6_000, 100_000
 REASON_CHARACTERS = 1_500
-TEXT_CHARACTERS = 6_000
-"""Of a reply that search looks at."""
+TEXT_CHARACTERS = 6_000  # of a reply that search looks at
 SIDES: tuple[Side, ...] = ("king", "challenger", "assistant")
 
 Text = str | list[Any]
 """A whole text, or [start, number of characters left out, end]."""
-
-
-def budget(turns: int) -> int:
-    return min(max(PAGE_CHARACTERS // max(turns, 1), LEAST), MOST)
 
 
 def cut(text: str, limit: int) -> Text:
@@ -56,29 +49,30 @@ def searched(judged: Judged) -> str:
     return " ".join(dict.fromkeys(" ".join((*shown, *replies, *reasons)).lower().split()))
 
 
-@dataclass
 class Details:
-    """Builds the details of one turn after another, with the system prompts that they share kept once."""
+    """Builds the details of one of `turns` after another, with the system prompts that they share kept once."""
 
-    limit: int
-    _systems: dict[str, int] = field(default_factory=dict)
+    def __init__(self, turns: int) -> None:
+        self._limit = min(max(PAGE_CHARACTERS // max(turns, 1), LEAST), MOST)
+        self._systems: dict[str, int] = {}
 
     def systems(self) -> list[Text]:
         return [cut(system, LEAST) for system in self._systems]
 
     def of(self, judged: Judged) -> dict[str, Any]:
-        answer, score, each, small = judged.answer, judged.score, self.limit // 8, self.limit // 10
+        answer, score, each, small = judged.answer, judged.score, self._limit // 8, self._limit // 10
         replies = {side: cut(getattr(answer, side), each) for side in SIDES}
         audit, source = answer.audit("challenger"), answer.source
         problems = audit.protocol.problems if audit and audit.protocol else []
         row = f"row {source.row}" if source.row >= 0 else ""
         where = (source.dataset, source.revision[:12], source.file, row, source.exit_status)
         spent = sum(min(len(getattr(answer, side)), each) for side in SIDES)
+        seen = {side: one.observed for side in SIDES if (one := answer.chosen(side)) and one.observed}
         return {
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
             "rewrite": cut(judged.kept().challenger, each) if judged.lineage else None,
-            "others": _others(answer, self.limit // 30),
+            "others": _others(answer, self._limit // 30),
             "leaks": findings(answer, replies["challenger"]),
             "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
             "votes": [
@@ -92,42 +86,43 @@ class Details:
             ],
             "attempts": [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in score.attempts[:20]],
             "issue": cut(issue_of(answer, judged.commit), small),
-            "pull": _pull(judged.commit, small),
-            "observed": {side: seen for side in SIDES if (seen := _observed(answer.chosen(side), small))},
+            "pull": _pull(judged.commit, small) if judged.commit else None,
+            "observed": {
+                side: {
+                    "printed": cut(one.printed, small),
+                    "changed": cut(one.changed, small),
+                    "exit": one.exit,
+                    "why_not": "" if one.ran else shorten(one.why_not or "not said", 200),
+                }
+                for side, one in seen.items()
+            },
             "source": shorten(" · ".join(part for part in where if part), 300),
-            "history": self._history(answer.messages, self.limit // 2 - spent),
+            "history": self._history(answer, self._limit // 2 - spent),
         }
 
-    def _history(self, messages: list[Message], room: int) -> list[Any]:
-        """[role, text] of each message, long texts cut alike, or [role, number of the system prompt]."""
-        limit = fair_share([len(message.content) for message in messages if message.role != "system"], room)
+    def _history(self, answer: Answer, room: int) -> list[Any]:
+        """[role, text] of each message, or [role, place of the system prompt]; long ones are cut alike to fit `room`."""
+        lengths = sorted(len(message.content) for message in answer.messages if message.role != "system")
+        left = len(lengths)
+        while left and lengths[-left] * left <= room:  # short ones stay whole
+            room -= lengths[-left]
+            left -= 1
+        limit = max(room // left, 200) if left else max(lengths, default=0)
         systems = self._systems
         return [
             [m.role, systems.setdefault(m.content, len(systems)) if m.role == "system" else cut(m.content, limit)]
-            for m in messages
+            for m in answer.messages
         ]
-
-
-def fair_share(lengths: list[int], room: int) -> int:
-    """The longest length that every text may have so that all together fit into `room`; short ones keep theirs."""
-    left = sorted(lengths)
-    while left and left[0] * len(left) <= room:
-        room -= left.pop(0)
-    return max(room // len(left), 200) if left else max(lengths, default=0)
 
 
 def _others(answer: Answer, limit: int) -> list[list[Any]]:
     """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
     found = [(one, one.selection) for one in answer.candidates if one.selection and not one.chosen]
-    return [
-        [
-            one.side,
-            shorten(one.id, 40),
-            shorten(f"{why.outcome} to {why.to}".removesuffix(" to "), 60),
-            cut(one.text, limit),
-        ]
-        for one, why in found[:6]
-    ]
+    rows: list[list[Any]] = []
+    for one, why in found[:6]:
+        became = f"{why.outcome} to {why.to}".removesuffix(" to ")
+        rows.append([one.side, shorten(one.id, 40), shorten(became, 60), cut(one.text, limit)])
+    return rows
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
@@ -159,21 +154,10 @@ def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:
     return [len(reply[:place].encode("utf-16-le", "surrogatepass")) // 2 for place in (start, end)]
 
 
-def _pull(commit: Commit | None, limit: int) -> dict[str, Any] | None:
-    if commit is None:
-        return None
+def _pull(commit: Commit, limit: int) -> dict[str, Any]:
     return {
         "number": commit.pull_number,
         "description": cut(commit.description, limit // 3),
         "files": [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]],
         "patch": cut("\n".join(filter(None, (commit.patch, commit.test_patch))), limit),
     }
-
-
-def _observed(candidate: Candidate | None, limit: int) -> dict[str, Any] | None:
-    seen = candidate.observed if candidate is not None else None
-    if seen is None:
-        return None
-    why_not = "" if seen.ran else shorten(seen.why_not or "not said", 200)
-    changed = cut(seen.changed, limit)
-    return {"printed": cut(seen.printed, limit), "changed": changed, "exit": seen.exit, "why_not": why_not}

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,17 @@ MANIFEST = "kept.json"
 _IN_A_BUCKET = re.compile(rf"({'|'.join(BUCKETS)})/(\d+/)?[^/\0]+\.json")
 
 
-@dataclass
 class Shelves:
     """The three folders. A file is this project's where its manifest lists it, or where it is the kept record of a
     turn that was judged here (a run that was killed had no time to list it). Any other file is the user's and stays."""
 
-    workspace: Workspace
-    _before: set[str] = field(default_factory=set)
-    in_the_way: list[str] = field(default_factory=list)
-    """Users' own files that lie where a turn should go."""
-
-    def __post_init__(self) -> None:
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.in_the_way: list[str] = []  # users' own files that lie where a turn should go
+        self._before: set[str] = set()
         # A damaged manifest lists nothing, and no name in it leads out of the buckets.
         with contextlib.suppress(OSError, ValueError):
-            names = orjson.loads((self.workspace.private / MANIFEST).read_bytes())
+            names = orjson.loads((workspace.private / MANIFEST).read_bytes())
             if isinstance(names, list):
                 self._before = {name for name in names if isinstance(name, str) and _IN_A_BUCKET.fullmatch(name)}
 

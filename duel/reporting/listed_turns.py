@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -14,14 +14,12 @@ from duel.errors import ItemError
 from duel.judging import rubric
 from duel.records import DIMENSIONS, Answer, Bucket, Commit, Score, Side, Verdict
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
-from duel.reporting import text
+from duel.reporting.wording import shorten
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-LINE = 160
-"""Characters of a command in the list."""
-KEPT_COMMITS = 500
-"""Pull requests that are held at a time: 10 MB of real ones."""
+LINE = 160  # characters of a command in the list
+KEPT_COMMITS = 500  # pull requests that are held at a time: 10 MB of real ones
 WRITERS: tuple[Side, ...] = ("king", "challenger")
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")
@@ -32,46 +30,31 @@ FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "
 class ListedTurn:
     """A row: what is known of one turn. `bucket` is None where it goes nowhere, and `why` says for what reason."""
 
-    place: int
-    """Among the scores, best first, from 0."""
+    place: int  # among the scores, best first, from 0
     file: str
     instance_id: str
     repo: str
     style: str
     license: str
-    position: int
-    """Which assistant turn of its trajectory it is, 1-based; 0 where that is not recorded."""
+    position: int  # which assistant turn of its trajectory it is, 1-based; 0 where that is not recorded
     score: float | None
-    metrics: list[float | None]
-    """In the order of `DIMENSIONS`."""
+    metrics: list[float | None]  # in the order of `DIMENSIONS`
     flips: int
-    leaking: bool | None
-    """None: not checked."""
+    leaking: bool | None  # None: not checked
     bucket: Bucket | None
     why: str
-    reason: str
-    """A slug for `report/dropped.jsonl` where the turn goes nowhere."""
-    duplicates_of: str
-    """The turn that stands for its near-duplicates; "" for none."""
-    length_difference: float | None
-    """(challenger - opponent) / the longer of the two, in characters."""
-    path: str
-    """The answer file, relative to the workspace."""
-    title: str
-    """The issue in one line."""
-    commands: tuple[str, str]
-    """What the opponent and the challenger did, in one line each."""
-    source: str
-    """How its first challenger came about, whatever became of it later."""
-    written: dict[Side, tuple[str, dict[str, int]]]
-    """The model of each reply, and the tokens it took."""
+    reason: str  # a slug for `report/dropped.jsonl` where the turn goes nowhere
+    duplicates_of: str  # the turn that stands for its near-duplicates; "" for none
+    length_difference: float | None  # (challenger - opponent) / the longer of the two, in characters
+    path: str  # the answer file, relative to the workspace
+    title: str  # the issue in one line
+    commands: tuple[str, ...]  # what the opponent and the challenger did, in one line each
+    source: str  # how its first challenger came about, whatever became of it later
+    written: dict[Side, tuple[str, dict[str, int]]]  # the model of each reply, and the tokens it took
     evidence: str
-    agreement: dict[str, int]
-    """How far its judges agree, and flip with the order."""
-    rewritten: bool = False
-    """A rewrite stands in the challenger's place."""
-    kept: str = ""
-    """The file in its bucket, relative to the workspace."""
+    agreement: dict[str, int]  # how far its judges agree, and flip with the order
+    rewritten: bool = False  # a rewrite stands in the challenger's place
+    kept: str = ""  # the file in its bucket, relative to the workspace
 
     def settle(self, finals: placement.Representatives) -> None:
         """Inside `final/` one turn stands for its near-duplicates: the first to come."""
@@ -90,12 +73,9 @@ class Judged:
     turn: ListedTurn
     score: Score
     answer: Answer
-    commit: Commit | None
-    """The pull request; None where it is not there or cannot be read."""
-    expected: float | None = None
-    """The score that a second look is expected to give."""
-    trials: list[Trial] = field(default_factory=list)
-    """Every rewrite, and what became of it."""
+    commit: Commit | None  # the pull request; None where it is not there or cannot be read
+    expected: float | None = None  # the score that a second look is expected to give
+    trials: list[Trial] = field(default_factory=list)  # every rewrite, and what became of it
     lineage: list[Trial] = field(default_factory=list)
     """The rewrites that led to the one that stands in `final/` in the challenger's place; [] where it stands itself."""
 
@@ -108,17 +88,13 @@ class NotOfThisVerdict(ItemError):
     """A score that has no answer, or was given to other replies, by other judges or in another mode."""
 
 
-@dataclass
 class Reader:
     """Reads judged turns, one in memory at a time."""
 
-    workspace: Workspace
-    settings: Settings
-    verdict: Verdict
-    _commits: dict[str, Commit | None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._panels = RefiningPanels(Stage("report", self.workspace, self.settings))
+    def __init__(self, workspace: Workspace, settings: Settings, verdict: Verdict) -> None:
+        self.workspace, self.settings, self.verdict = workspace, settings, verdict
+        self._panels = RefiningPanels(Stage("report", workspace, settings))
+        self._commits: dict[str, Commit | None] = {}
 
     def read(self, place: int, path: Path, answer_path: Path | None) -> Judged:
         """One turn with its records. Raises ItemError where a record is damaged, and NotOfThisVerdict."""
@@ -130,23 +106,21 @@ class Reader:
             detail = "the score is not of this verdict; validate.py asks anew"
             raise NotOfThisVerdict(reason, detail, where=score.instance_id)
         commit = self._commit(answer.instance_id)
-        judged = Judged(self._turn(place, path, answer_path, score, answer, commit), score, answer, commit)
-        if self.verdict.repeats and judged.turn.score is not None:
-            judged.expected = self.verdict.repeats.expected(judged.turn.score)
+        turn = self._turn(place, path, answer_path, score, answer, commit)
+        judged = Judged(turn, score, answer, commit)
+        if self.verdict.repeats and turn.score is not None:
+            judged.expected = self.verdict.repeats.expected(turn.score)
         if answer.rewrites():
             judged.trials = self._panels.trials(answer_path, answer)
-            self._take_rewrite(judged)
+            line = lineage(judged.trials, self.settings)
+            if line and turn.bucket in ("refined", "defeat"):
+                # What the held-out judges promoted takes the challenger's place, in `final/`.
+                judged.lineage, last = line, line[-1]
+                told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
+                turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
+                audit = last.rewrite.candidate.audit
+                turn.duplicates_of = audit.duplicates_of if audit else ""
         return judged
-
-    def _take_rewrite(self, judged: Judged) -> None:
-        """The rewrite that the held-out judges promoted takes the challenger's place, in `final/`."""
-        line, turn = lineage(judged.trials, self.settings), judged.turn
-        if line and turn.bucket in ("refined", "defeat"):
-            judged.lineage, last = line, line[-1]
-            told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
-            turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
-            audit = last.rewrite.candidate.audit
-            turn.duplicates_of = audit.duplicates_of if audit else ""
 
     def _turn(
         self, place: int, path: Path, answer_path: Path, score: Score, answer: Answer, commit: Commit | None
@@ -160,6 +134,7 @@ class Reader:
         opponent = answer.assistant if score.mode == 1 else answer.king
         longer = max(len(answer.challenger), len(opponent))
         first = BEST if any(one.selection for one in answer.candidates) else FIRST
+        commands = (turn.command(reply).strip().split("\n") for reply in (opponent, answer.challenger))
         return ListedTurn(
             place=place,
             file=path.stem,
@@ -178,10 +153,14 @@ class Reader:
             duplicates_of=audit.duplicates_of if audit else "",
             length_difference=(len(answer.challenger) - len(opponent)) / longer if longer else None,
             path=f"{answer_path.parent.name}/{answer_path.name}",
-            title=text.title(issue_of(answer, commit)),
-            commands=(_command(opponent), _command(answer.challenger)),
+            title=_title(issue_of(answer, commit)),
+            commands=tuple(shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1) for lines in commands),
             source=GUIDED if "guided" in answer.source.dataset.split("/") else first,
-            written={side: (made.model, _tokens(made.usage)) for side in WRITERS if (made := answer.made(side))},
+            written={
+                side: (made.model, {name: n if isinstance(n := made.usage.get(name), int) else 0 for name in TOKENS})
+                for side in WRITERS
+                if (made := answer.made(side))
+            },
             evidence=score.evidence,
             agreement=agreement(score),
         )
@@ -201,21 +180,17 @@ class Reader:
 
 def agreement(score: Score) -> dict[str, int]:
     """How many pairs of judges name the same winner, and how many judges turn with the order."""
+
+    def sign(value: float) -> int:
+        return (value > 1e-9) - (value < -1e-9)
+
     orders: dict[str, list[float]] = {}
     for vote in score.votes:
         if values := vote.values:
             orders.setdefault(vote.judge, []).append(sum(values) / len(values) - 0.5)
-    pairs = [one == two for one, two in combinations([_sign(sum(values)) for values in orders.values()], 2)]
-    flips = [_sign(both[0]) * _sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
+    pairs = [one == two for one, two in combinations([sign(sum(values)) for values in orders.values()], 2)]
+    flips = [sign(both[0]) * sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
     return {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": sum(flips), "asked": len(flips)}
-
-
-def _sign(value: float) -> int:
-    return (value > 1e-9) - (value < -1e-9)
-
-
-def _tokens(usage: Mapping[str, Any]) -> dict[str, int]:
-    return {name: value if isinstance(value := usage.get(name), int) else 0 for name in TOKENS}
 
 
 def issue_of(answer: Answer, commit: Commit | None) -> str:
@@ -224,9 +199,11 @@ def issue_of(answer: Answer, commit: Commit | None) -> str:
     return known if known.strip() else next((m.content for m in answer.messages if m.role == "user"), "")
 
 
-def _command(reply: str) -> str:
-    lines = turn.command(reply).strip().split("\n")
-    return text.shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1)
+def _title(issue: str) -> str:
+    """The first line that says something, without marks of Markdown or a template; "" if there is none."""
+    lines = (re.sub(r"^[\s#>*_-]+|[\s*_:]+$", "", line) for line in issue.split("\n", 40)[:40])
+    plain = (line for line in lines if re.search(r"\w{2}", line) and not re.fullmatch(r"</?[\w-]+>", line))
+    return shorten(next(plain, ""), 140)
 
 
 def differs(stem: str, score: Score, answer: Answer, verdict: Verdict, observed: bool = True) -> str:

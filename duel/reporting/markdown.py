@@ -7,12 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import wording
 from duel.reporting.listed_turns import ListedTurn
 from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.report_sections import gates
 from duel.reporting.svg import Drawing
-from duel.reporting.text import code, prose
+from duel.reporting.wording import code, count, points, prose, score
 
 BANNER = (
     "> **OFFLINE STAND-IN: these figures mean nothing.** No model took part: rules that ship with the project wrote"
@@ -20,8 +19,7 @@ BANNER = (
 )
 OFFLINE_TITLE = " (OFFLINE STAND-IN)"
 CELL_CHARACTERS = 120
-ALL_TURNS = 300
-"""Turns up to which each has a row: the file then stays under 300 KB."""
+ALL_TURNS = 300  # turns up to which each has a row: the file then stays under 300 KB
 LISTED = 50
 
 
@@ -30,8 +28,7 @@ class Listed:
     """The turns that have a row: all of them, or of more than `ALL_TURNS` those that one looks at first."""
 
     count: int = 0
-    turns: list[ListedTurn] = field(default_factory=list)
-    """The first `ALL_TURNS`, best first."""
+    turns: list[ListedTurn] = field(default_factory=list)  # the first `ALL_TURNS`, best first
     worst: deque[ListedTurn] = field(default_factory=lambda: deque(maxlen=LISTED))
     disputed: list[ListedTurn] = field(default_factory=list)
     leaks: list[ListedTurn] = field(default_factory=list)
@@ -67,9 +64,9 @@ def write(
         f"# Duel report: {decision}" + OFFLINE_TITLE * summary["offline"],
         BANNER * summary["offline"],
         f"**{decision.capitalize()}.** The challenger scored"
-        f" {wording.score(verdict.challenger_score)}, the {verdict.opponent_name} {wording.score(verdict.king_score)}:"
-        f" a margin of **{wording.points(verdict.margin)}** over {wording.count(verdict.parsed)} judged turns from"
-        f" {wording.count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie.",
+        f" {score(verdict.challenger_score)}, the {verdict.opponent_name} {score(verdict.king_score)}:"
+        f" a margin of **{points(verdict.margin)}** over {count(verdict.parsed)} judged turns from"
+        f" {count(verdict.clusters)} pull requests. Scores run from 0 to 100; 50 is a tie.",
         table(gates(verdict)),
         "\n".join(f"- {prose(sentence)}" for sentence in verdict.why),
         "Every turn side by side: open [index.html](index.html) in a browser; it needs no network.",
@@ -105,30 +102,27 @@ def turn_table(listed: Listed) -> str:
     """A row for every turn, best first; of more than `ALL_TURNS` only those that one looks at first."""
     if listed.count <= ALL_TURNS:
         lead = "Best first. A link leads to the kept turn, or to the answer where the turn is in no bucket."
-        return "\n".join(["## Every turn", "", lead, "", *_rows(listed.turns)])
+        return f"## Every turn\n\n{lead}\n\n{_rows(listed.turns)}"
     kinds = {
         "The best": [turn for turn in listed.turns if turn.score is not None][:LISTED],
         "The worst": list(listed.worst),
         "The most disputed (judges flip with the order)": listed.most_disputed(),
         "Leaks": listed.leaks,
     }
-    parts = [
-        "## Turns",
-        f"{wording.count(listed.count)} turns were judged; {LISTED} of each kind are listed here."
-        " [index.html](index.html) has every one, `score/` and `answer_*/` their records.",
-    ]
-    for name, some in kinds.items():
-        parts += [f"### {name}", "\n".join(_rows(some))] if some else []
-    return "\n\n".join(parts)
+    lead = (
+        f"{count(listed.count)} turns were judged; {LISTED} of each kind are listed here."
+        " [index.html](index.html) has every one, `score/` and `answer_*/` their records."
+    )
+    return "\n\n".join(["## Turns", lead, *(f"### {name}\n\n{_rows(some)}" for name, some in kinds.items() if some)])
 
 
-def _rows(turns: Sequence[ListedTurn]) -> list[str]:
+def _rows(turns: Sequence[ListedTurn]) -> str:
     """Head and rows, not padded: there may be hundreds."""
     names = ("score", "file", "issue", "bucket", "action style", *DIMENSIONS, "leak", "flips")
     lines = [f"|{'|'.join(names)}|", f"|--:|---|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|"]
     for turn in turns:
         cells = (
-            wording.score(turn.score) if turn.score is not None else "–",
+            score(turn.score) if turn.score is not None else "–",
             f"[{code(turn.file)}](../{quote(turn.kept or turn.path)})",
             code(turn.title, 60),
             turn.bucket or code(turn.reason),
@@ -138,4 +132,4 @@ def _rows(turns: Sequence[ListedTurn]) -> list[str]:
             str(turn.flips),
         )
         lines.append(f"|{'|'.join(cells)}|")
-    return lines
+    return "\n".join(lines)

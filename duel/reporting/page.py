@@ -12,45 +12,35 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from duel.records import DIMENSIONS, Verdict
-from duel.reporting import page_file, report_sections, svg
+from duel.reporting import page_file, svg
 from duel.reporting.details import CHUNK_TURNS, PORTION_TURNS, REASON_CHARACTERS, packed
 from duel.reporting.listed_turns import ListedTurn
 from duel.reporting.markdown import OFFLINE_TITLE
 from duel.reporting.parts import ReportPart
 from duel.reporting.portions import Portion
+from duel.reporting.report_sections import confidence, gates
 from duel.reporting.svg import Drawing
-from duel.reporting.text import script_json, shorten, xml
+from duel.reporting.wording import script_json, shorten, xml
 from duel.workspace import Workspace
 
 BESIDE_TURNS = 20_000
-PART_TURNS = 5_000
-"""Turns whose rows are read at a time, best first: the first of them show the page."""
-SCRIPTS = (
-    *("text.js", "glossary.js", "data.js", "bash.js", "diff.js", "reply.js", "overview.js", "list.js", "save.js"),
-    *("issue.js", "turn.js", "app.js"),
-)
+PART_TURNS = 5_000  # turns whose rows are read at a time, best first: the first of them show the page
+SCRIPTS = "text glossary data bash diff reply overview list save issue turn app".split()
 
 
-@dataclass
 class Page:
     """Takes in the portions as they come, then writes the page."""
 
-    workspace: Workspace
-    turns: int
-    _rows: list[ListedTurn] = field(default_factory=list)
-    _blocks: list[tuple[str, bytes]] = field(default_factory=list)
-    """(id of the block, its bytes), where they lie in the page itself."""
-    _plain: list[str] = field(default_factory=list)
-    _portions: int = 0
-    _parts: int = 0
-
-    def __post_init__(self) -> None:
-        self.beside = self.turns > BESIDE_TURNS
-        for old in (self.workspace.report / "turns").glob("*.js"):
+    def __init__(self, workspace: Workspace, turns: int) -> None:
+        self.report, self.workspace, self.beside = workspace.report, workspace, turns > BESIDE_TURNS
+        self._rows: list[ListedTurn] = []
+        self._blocks: list[bytes] = []  # what lies in the page itself
+        self._plain: list[str] = ["<tr><th>score<th>bucket<th>turn<th>issue<th>repository"]
+        self._portions = self._parts = 0
+        for old in (self.report / "turns").glob("*.js"):
             old.unlink()
 
     def add(self, portion: Portion) -> None:
@@ -59,7 +49,10 @@ class Page:
         self._put(name, {name: portion.texts})
         self._portions += 1
         self._rows += portion.turns
-        self._plain += [plain_row(turn) for turn in portion.turns if not self.beside]
+        for turn in () if self.beside else portion.turns:  # as plain HTML, for a reader without script
+            score = "–" if turn.score is None else f"{turn.score:.1f}"
+            cells = map(xml, (turn.bucket or turn.reason, turn.file, turn.title, turn.repo))
+            self._plain.append("<td>".join([f"<tr><td>{score}", *cells]))
         while len(self._rows) >= PART_TURNS:
             self._put_rows()
 
@@ -69,11 +62,13 @@ class Page:
         self._parts, self._rows = self._parts + 1, self._rows[PART_TURNS:]
 
     def _put(self, file: str, blocks: Mapping[str, bytes]) -> None:
-        if not self.beside:
-            self._blocks += blocks.items()
+        if self.beside:
+            told = b",\n".join(b'"%s": "%s"' % (name.encode(), block) for name, block in blocks.items())
+            self.workspace.save(self.report / "turns" / f"{file}.js", b"duelBlocks({\n" + told + b"\n});\n")
             return
-        told = b",\n".join(b'"%s": "%s"' % (name.encode(), block) for name, block in blocks.items())
-        self.workspace.save(self.workspace.report / "turns" / f"{file}.js", b"duelBlocks({\n" + told + b"\n});\n")
+        for name, block in blocks.items():
+            start = b'<script type="application/octet-stream" id="data-%s">' % name.encode()
+            self._blocks += [start, block, b"</script>\n"]
 
     def write(
         self, verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPart], charts: dict[str, Drawing]
@@ -81,8 +76,10 @@ class Page:
         """The page over all turns that were added."""
         if self._rows or not self._parts:
             self._put_rows()
-        style = svg.page_colours() + svg.page_style() + page_file("page.css")
-        script = "(() => {\n'use strict';\n" + "".join(map(page_file, SCRIPTS)) + "})();\n"
+        # The charts' style is kept to charts here.
+        drawn = re.sub(r"(?m)^([.\w])", r".chart \1", page_file("charts.css"))
+        style = svg.page_colours() + drawn + page_file("page.css")
+        script = "(() => {\n'use strict';\n" + "".join(page_file(f"{name}.js") for name in SCRIPTS) + "})();\n"
         data = {
             "folder": "turns" if self.beside else None,
             "parts": self._parts,
@@ -99,22 +96,23 @@ class Page:
                 f'<figure id="chart-{name}"><figcaption>{chart.title}</figcaption>{chart.inline()}</figure>\n'
                 for name, chart in charts.items()
             ),
-            "plain": "\n".join(["<tr><th>score<th>bucket<th>turn<th>issue<th>repository", *self._plain]),
+            "plain": "\n".join(self._plain),
             "summary": script_json(_summary(verdict, summary, shown) | {"data": data}),
         }
-        before, _, after = _filled(page_file("page.html"), fields).partition("{{blocks}}")
-        pieces = [before.encode()]
-        for name, block in self._blocks:
-            pieces += [
-                b'<script type="application/octet-stream" id="data-%s">' % name.encode(),
-                block,
-                b"</script>\n",
-            ]
-        self.workspace.save(self.workspace.report / "index.html", b"".join([*pieces, after.encode()]))
+        # The template is cut before it is filled, in one pass: what a field holds may look like a field itself.
+        before, after = (
+            re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], part).encode()
+            for part in page_file("page.html").split("{{blocks}}")
+        )
+        self.workspace.save(self.report / "index.html", b"".join([before, *self._blocks, after]))
 
 
 def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
     """The rows of the list, column by column; what repeats is named once."""
+
+    def rounded(value: float | None, digits: int = 1) -> float | None:
+        return None if value is None else round(value, digits)
+
     table: dict[str, Any] = {}
     for name in ("instance_id", "repo", "style", "license", "reason"):
         values = [getattr(turn, name) for turn in turns]
@@ -126,19 +124,9 @@ def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
     table["why"] = [shorten(turn.why, REASON_CHARACTERS) for turn in turns]
     table["theirs"], table["ours"] = ([turn.commands[side] for turn in turns] for side in (0, 1))
     for place, metric in enumerate(DIMENSIONS):
-        table[metric] = [_rounded(turn.metrics[place]) for turn in turns]
-    table["length"] = [_rounded(turn.length_difference, 3) for turn in turns]
+        table[metric] = [rounded(turn.metrics[place]) for turn in turns]
+    table["length"] = [rounded(turn.length_difference, 3) for turn in turns]
     return table
-
-
-def plain_row(turn: ListedTurn) -> str:
-    """The turn as a row of plain HTML, for a reader without script."""
-    score = "–" if turn.score is None else f"{turn.score:.1f}"
-    return "<td>".join([f"<tr><td>{score}", *map(xml, (turn.bucket or turn.reason, turn.file, turn.title, turn.repo))])
-
-
-def _rounded(value: float | None, digits: int = 1) -> float | None:
-    return None if value is None else round(value, digits)
 
 
 def policy(style: str, script: str, beside: bool = False) -> str:
@@ -161,11 +149,11 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         **{name: summary[name] for name in ("offline", "buckets", "thresholds")},
         "opponent": verdict.opponent_name,
         "lcb": None if verdict.lcb is None else 200 * verdict.lcb,
-        "level": report_sections.confidence(verdict),
+        "level": confidence(verdict),
         "turns": summary["turns"]["judged"],
         "judges": [judge.judge for judge in verdict.judges],
         "next": next_step(verdict.decision, summary),
-        "gates": ReportPart("Gates", [report_sections.gates(verdict)]).plain(),
+        "gates": ReportPart("Gates", [gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
         "styles": sorted(group["name"] for group in summary["groups"]["style"]),
@@ -183,8 +171,3 @@ def next_step(decision: str, summary: Mapping[str, Any]) -> list[str]:
     if decision == "undecided":
         return ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"]
     return ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"]
-
-
-def _filled(template: str, fields: dict[str, str]) -> str:
-    """The template with its fields; what a field holds is not searched for further fields."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields.get(found[1], found[0]), template)

@@ -17,6 +17,11 @@ class Outside(str):
     __slots__ = ()
 
 
+@cache
+def _tables() -> dict[str, dict[str, str]]:
+    return tomllib.loads(page_file("tables.toml"))
+
+
 @dataclass
 class Table:
     """Cells are text; figures are formatted already. The columns in `right` hold figures."""
@@ -30,24 +35,13 @@ class Table:
     def of(cls, name: str, records: Iterable[Any], about: str = "", caption: str = "") -> Table:
         """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
         heads = [(head.format(about), *told.split()) for head, told in _tables()[name].items()]
+        units = vars(wording) | {"text": Outside, "words": lambda cell: cell, "figure": lambda cell: cell}
         rows = []
         for record in records:
             fields = record if isinstance(record, Mapping) else vars(record)
-            rows.append([_cell(fields[key], unit) for _, unit, key in heads])
+            rows.append([units[unit](fields[key]) for _, unit, key in heads])
         right = [place for place, (_, unit, _) in enumerate(heads) if unit not in ("text", "words")]
         return cls([head for head, *_ in heads], rows, right, caption)
-
-
-def _cell(value: Any, unit: str) -> str:
-    if unit == "text":
-        return Outside(value)
-    told: str = value if unit in ("words", "figure") else getattr(wording, unit)(value)
-    return told
-
-
-@cache
-def _tables() -> dict[str, dict[str, str]]:
-    return tomllib.loads(page_file("tables.toml"))
 
 
 @dataclass

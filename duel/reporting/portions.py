@@ -22,16 +22,17 @@ from duel.errors import ItemError
 from duel.processes import spread
 from duel.records import Verdict
 from duel.refining.rewrites import Trial
-from duel.reporting.details import CHUNK_TURNS, PORTION_TURNS, Details, budget, packed, searched
+from duel.reporting.details import CHUNK_TURNS, PORTION_TURNS, Details, packed, searched
 from duel.reporting.kept import Shelves, enriched
 from duel.reporting.listed_turns import ListedTurn, NotOfThisVerdict, Reader
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-FEW = 1000
-"""Turns up to which one process is quicker than two that have to start."""
+FEW = 1000  # turns up to which one process is quicker than two that have to start
 # Records hold no cycles: to look for some after every 700 objects takes 8 % of the time.
 OBJECTS = 100_000
+# A place among the scores, the score's file, its answer's.
+Scored = tuple[int, Path, Path | None]
 
 
 @dataclass
@@ -39,14 +40,10 @@ class Portion:
     """What is left of some hundred turns when they are written down."""
 
     turns: list[ListedTurn] = field(default_factory=list)
-    finals: dict[str, bytes] = field(default_factory=dict)
-    """File -> its record for `final/`."""
-    trials: list[tuple[str, list[Trial]]] = field(default_factory=list)
-    """(pull request, the rewrites of one turn)."""
-    blocks: dict[str, bytes] = field(default_factory=dict)
-    """Details for the page, packed."""
-    texts: bytes = b""
-    """What the page's search looks at, packed."""
+    finals: dict[str, bytes] = field(default_factory=dict)  # file -> its record for `final/`
+    trials: list[tuple[str, list[Trial]]] = field(default_factory=list)  # (pull request, the rewrites of one turn)
+    blocks: dict[str, bytes] = field(default_factory=dict)  # details for the page, packed
+    texts: bytes = b""  # what the page's search looks at, packed
     missing: list[dict[str, Any]] = field(default_factory=list)
     """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
     damage: list[ItemError] = field(default_factory=list)
@@ -54,66 +51,58 @@ class Portion:
     saved: Counter[str] = field(default_factory=Counter)
 
 
-Scored = tuple[int, Path, Path | None]
-"""A place among the scores, the score's file, its answer's."""
-
-
-@dataclass
 class PortionWriter:
     """Writes one portion after another, in a process of its own or in the only one."""
 
-    workspace: Workspace
-    settings: Settings
-    verdict: Verdict
-    turns: int
-
-    def __post_init__(self) -> None:
-        self._reader, self._shelves = Reader(self.workspace, self.settings, self.verdict), Shelves(self.workspace)
+    def __init__(self, workspace: Workspace, settings: Settings, verdict: Verdict, turns: int) -> None:
+        self.workspace, self.turns = workspace, turns
+        self._reader, self._shelves = Reader(workspace, settings, verdict), Shelves(workspace)
 
     def write(self, scored: list[Scored]) -> Portion:
-        portion, details = Portion(), Details(budget(self.turns))
-        chunks: list[list[dict[str, Any] | None]] = []
-        texts = []
+        portion, details = Portion(), Details(self.turns)
+        # Of each turn its details and what search looks at; one that cannot be shown leaves a gap.
+        told: list[dict[str, Any] | None] = [None] * len(scored)
+        texts = [""] * len(scored)
         self._shelves.in_the_way = portion.in_the_way
         with self.workspace.saves.apart() as portion.saved:
             for number, one in enumerate(scored):
-                if number % CHUNK_TURNS == 0:
-                    chunks.append([])
-                told, text = self._write_turn(one, portion, details)
-                chunks[-1].append(told)
-                texts.append(text)
+                try:
+                    judged = self._reader.read(*one)
+                except NotOfThisVerdict as error:
+                    names = {"file": one[1].stem, "instance_id": error.where}
+                    portion.missing.append({**names, "reason": error.reason, "detail": error.what})
+                    continue
+                except ItemError as error:
+                    portion.damage.append(error)
+                    continue
+                turn = judged.turn
+                if turn.bucket == "final":
+                    portion.finals[turn.file] = enriched(judged).dump()
+                elif turn.bucket is not None:
+                    turn.kept = self._shelves.put(turn.bucket, turn.file, enriched(judged).dump())
+                if judged.trials:
+                    portion.trials.append((turn.instance_id, judged.trials))
+                portion.turns.append(turn)
+                told[number], texts[number] = details.of(judged), searched(judged)
         first = scored[0][0]
-        portion.blocks = {str(first // CHUNK_TURNS + i): packed(chunk) for i, chunk in enumerate(chunks)}
+        for start in range(0, len(told), CHUNK_TURNS):
+            portion.blocks[str((first + start) // CHUNK_TURNS)] = packed(told[start : start + CHUNK_TURNS])
         portion.blocks[f"systems-{first // PORTION_TURNS}"] = packed(details.systems())
         portion.texts = packed(texts)
         return portion
 
-    def _write_turn(self, one: Scored, portion: Portion, details: Details) -> tuple[dict[str, Any] | None, str]:
-        """The turn's details and what search looks at; a turn that cannot be shown leaves a gap."""
-        try:
-            judged = self._reader.read(*one)
-        except NotOfThisVerdict as error:
-            names = {"file": one[1].stem, "instance_id": error.where}
-            portion.missing.append({**names, "reason": error.reason, "detail": error.what})
-            return None, ""
-        except ItemError as error:
-            portion.damage.append(error)
-            return None, ""
-        turn = judged.turn
-        if turn.bucket == "final":
-            portion.finals[turn.file] = enriched(judged).dump()
-        elif turn.bucket is not None:
-            turn.kept = self._shelves.put(turn.bucket, turn.file, enriched(judged).dump())
-        if judged.trials:
-            portion.trials.append((turn.instance_id, judged.trials))
-        portion.turns.append(turn)
-        return details.of(judged), searched(judged)
-
 
 def best_first(workspace: Workspace) -> list[Scored]:
     """Every score file with its answer: highest score first, unparsed ones last, equals in natural order."""
+
+    def rank(path: Path) -> float:
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
+            told = orjson.loads(path.read_bytes())
+            return -float(told.get("score")) if told.get("parsed") else math.inf
+        return math.inf
+
     answers = {path.stem: path for path in workspace.answer_paths()}
-    ranked = sorted(workspace.score_paths(), key=_rank)
+    ranked = sorted(workspace.score_paths(), key=rank)
     return [(place, path, answers.get(path.stem)) for place, path in enumerate(ranked)]
 
 
@@ -134,18 +123,10 @@ def portions(workspace: Workspace, settings: Settings, verdict: Verdict, scored:
 _WRITER: list[PortionWriter] = []
 
 
-def _prepare(workspace: Workspace, settings: Settings, verdict: Verdict, turns: int) -> None:
+def _prepare(*given: Any) -> None:
     gc.set_threshold(OBJECTS)
-    _WRITER[:] = [PortionWriter(workspace, settings, verdict, turns)]
+    _WRITER[:] = [PortionWriter(*given)]
 
 
 def _write_apart(scored: list[Scored]) -> Portion:
     return _WRITER[0].write(scored)
-
-
-def _rank(path: Path) -> float:
-    """The place of a score file by its score alone; one that cannot be read is told when its turn comes."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        told = orjson.loads(path.read_bytes())
-        return -float(told["score"]) if told.get("parsed") else math.inf
-    return math.inf

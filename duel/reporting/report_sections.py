@@ -1,20 +1,17 @@
-"""The tables above the list of turns, as data: report.md and index.html show the same ones."""
+"""The sections on the verdict, as data that report.md and index.html show alike, and its few lines for a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from duel.command import say
 from duel.errors import printable
-from duel.records import Gate, Thresholds, Verdict
-from duel.reporting import wording
+from duel.records import Gate, People, Verdict
 from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.people_section import people_sections
-from duel.reporting.run_sections import execution, refining, yields
+from duel.reporting.run_sections import buckets, execution, groups, made_of, refining, yields
 from duel.reporting.tally import SourceCounts
+from duel.reporting.wording import NO_DATA, count, delta_points, known, plain, points, score, share, signed, size
 
-# Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
-GROUP_ROWS = 20
 SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
 DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
 MEANING = ("what", "figure", "meaning")
@@ -40,11 +37,22 @@ def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, Sour
 
 
 def gates(verdict: Verdict) -> Table:
+    def figure(name: str, value: float | None) -> str:
+        if name in SHARES | POINTS | DELTAS:
+            return (share if name in SHARES else points if name in POINTS else delta_points)(value)
+        return count(value) if name == "clusters" else plain(value, 4)
+
+    def rule(gate: Gate) -> str:
+        if gate.threshold is not None and gate.name in POINTS | DELTAS:
+            asked = gate.threshold * (200 if gate.name in DELTAS else 1)
+            return f"{'>' if gate.name in DELTAS and not asked else '≥'} {asked:g} points"
+        return ("≤ " if gate.name == "leak_fraction" else "≥ ") + figure(gate.name, gate.threshold)
+
     rows = [
         {
-            "name": wording.known("gates").get(gate.name) or Outside(gate.name),
-            "figure": _gate_figure(gate.name, gate.value),
-            "rule": _gate_rule(gate),
+            "name": known("gates").get(gate.name) or Outside(gate.name),
+            "figure": figure(gate.name, gate.value),
+            "rule": rule(gate),
             "held": "held" if gate.held else "NOT held",
         }
         for gate in verdict.gates
@@ -52,49 +60,15 @@ def gates(verdict: Verdict) -> Table:
     return Table.of("gates", rows)
 
 
-def _gate_figure(name: str, value: float | None) -> str:
-    if name in SHARES:
-        return wording.share(value)
-    if name in POINTS:
-        return wording.points(value)
-    if name in DELTAS:
-        return wording.delta_points(value)
-    return wording.count(value) if name == "clusters" else wording.plain(value, 4)
-
-
-def _gate_rule(gate: Gate) -> str:
-    if gate.threshold is not None and gate.name in POINTS | DELTAS:
-        points = gate.threshold * (200 if gate.name in DELTAS else 1)
-        return f"{'>' if gate.name in DELTAS and not points else '≥'} {points:g} points"
-    return ("≤ " if gate.name == "leak_fraction" else "≥ ") + _gate_figure(gate.name, gate.threshold)
-
-
-def buckets(summary: dict[str, Any]) -> ReportPart:
-    section = ReportPart("Where the turns went", [Table.of("buckets", summary["buckets"])])
-    turns, auditor = summary["turns"], summary["auditor"]
-    if turns["leaking"] is None:
-        section.notes.append("Leaks: not checked. `audit.py` looks for what only the hidden pull request shows.")
-    else:
-        section.notes.append(
-            f"Leaks: {wording.count(turns['leaking'])} of {wording.count(turns['audited'])} checked turns tell what"
-            " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
-        )
-    caption = "The auditor: a turn that claims what follows from no line of the conversation is placed like a leak"
-    section.add(Table.of("auditor", [auditor] * bool(auditor.get("model")), caption=caption))
-    caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
-    section.add(Table.of("left_out", summary["left_out"], caption=caption))
-    return section
-
-
 def certainty(verdict: Verdict) -> ReportPart:
-    v, level = verdict, confidence(verdict)
+    v, noise = verdict, verdict.noise_floor
+    gate_level = f"lower bound, {confidence(v)} one-sided"
     rows = [
-        ("margin", wording.points(v.margin), f"challenger − {v.opponent_name}"),
-        (f"lower bound, {level} one-sided", wording.delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
+        ("margin", points(v.margin), f"challenger − {v.opponent_name}"),
+        (gate_level, delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
     ]
-    named = wording.known("units")
     others = [
-        (f"lower bound over {named.get(by, 'pull requests')}", found, f"{wording.count(found.clusters)} of them")
+        (f"lower bound over {known('units').get(by, 'pull requests')}", found, f"{count(found.clusters)} of them")
         for by, found in v.by_cluster.items()
         if by != v.cluster_by
     ]
@@ -105,31 +79,28 @@ def certainty(verdict: Verdict) -> ReportPart:
         ("lower bound over all judged turns", v.over_all, "with those that cannot be kept"),
     ):
         if found is not None:
-            meaning = f"margin {wording.points(found.margin)}, {words}" if found.margin else words
-            rows.append((name, wording.delta_points(found.lcb), meaning))
-    floor, noise = "`validate.py --noise-floor 200` judges the king against itself", v.noise_floor
+            meaning = f"margin {points(found.margin)}, {words}" if found.margin else words
+            rows.append((name, delta_points(found.lcb), meaning))
+    floor = "`validate.py --noise-floor 200` judges the king against itself"
     if noise is not None:
-        span = f"{wording.signed(noise.low, 1)} to {wording.signed(noise.high, 1)}"
-        floor = f"the king against itself over {wording.count(noise.turns)} turns, 95 % interval {span}"
-    judged = f"{wording.count(v.parsed)} judged, {wording.share(v.parsed_fraction)}"
-    power = f"found with a chance of {wording.share(v.power)} at this size"
-    strict = "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else "")
-    decided = f"{wording.count(v.wins)} · {wording.count(v.ties)} · {wording.count(v.losses)}"
+        span = f"{signed(noise.low, 1)} to {signed(noise.high, 1)}"
+        floor = f"the king against itself over {count(noise.turns)} turns, 95 % interval {span}"
+    power = f"found with a chance of {share(v.power)} at this size"
     rows += [
-        ("cluster t bound", wording.delta_points(v.lcb_t), "the same level, for comparison"),
-        ("bound over turns", wording.delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
-        ("strict bound", wording.delta_points(v.lcb_strict), strict),
-        ("worst case", wording.points(v.worst_case_margin), "if every unparsed turn had been lost"),
-        ("turns", wording.count(v.turns), judged),
-        (units(v), wording.count(v.clusters), "the independent units"),
-        ("minimum detectable margin", wording.size(v.minimum_detectable_margin), power),
-        ("turns needed", wording.count(v.turns_needed), "to decide a margin like today's"),
-        ("wins · ties · losses", decided, "turns"),
-        ("noise floor", wording.points(noise.margin if noise else None), floor),
+        ("cluster t bound", delta_points(v.lcb_t), "the same level, for comparison"),
+        ("bound over turns", delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
+        ("strict bound", delta_points(v.lcb_strict), "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else "")),
+        ("worst case", points(v.worst_case_margin), "if every unparsed turn had been lost"),
+        ("turns", count(v.turns), f"{count(v.parsed)} judged, {share(v.parsed_fraction)}"),
+        (units(v), count(v.clusters), "the independent units"),
+        ("minimum detectable margin", size(v.minimum_detectable_margin), power),
+        ("turns needed", count(v.turns_needed), "to decide a margin like today's"),
+        ("wins · ties · losses", " · ".join(map(count, (v.wins, v.ties, v.losses))), "turns"),
+        ("noise floor", points(noise.margin if noise else None), floor),
     ]
     if v.looks is not None:
-        looked = f"challengers judged here: {wording.count(v.looks.challengers)}, looks: {wording.count(v.looks.total)}"
-        rows.append(("chance of a false accept by now", wording.share(v.looks.false_accept_chance), looked))
+        looked = f"challengers judged here: {count(v.looks.challengers)}, looks: {count(v.looks.total)}"
+        rows.append(("chance of a false accept by now", share(v.looks.false_accept_chance), looked))
     rows += [
         (Outside(name), Outside(row.get("figure", "")), Outside(f"{row.get('what', '')}: {row.get('meaning', '')}"))
         for name, added in v.figures.items()
@@ -144,7 +115,7 @@ def confidence(verdict: Verdict) -> str:
 
 
 def units(verdict: Verdict) -> str:
-    return str(wording.known("units").get(verdict.cluster_by, "pull requests"))
+    return str(known("units").get(verdict.cluster_by, "pull requests"))
 
 
 def repeats(verdict: Verdict) -> ReportPart:
@@ -152,23 +123,22 @@ def repeats(verdict: Verdict) -> ReportPart:
     found, section = verdict.repeats, ReportPart("Would it come out again?")
     if found is not None and found.final:
         rows = [
-            ("now", wording.score(found.final_mean), wording.share(1.0), f"{found.final:,} turns by score"),
-            ("the same panel", wording.score(found.expected_same), wording.share(found.again_same), "expected"),
-            ("another panel", wording.score(found.expected_other), wording.share(found.again_other), "expected"),
+            ("now", score(found.final_mean), share(1.0), f"{found.final:,} turns by score"),
+            ("the same panel", score(found.expected_same), share(found.again_same), "expected"),
+            ("another panel", score(found.expected_other), share(found.again_other), "expected"),
         ]
         if found.confirmed:
-            share = wording.share(found.confirmed_share)
-            seen = f"measured on {found.confirmed:,} turns"
-            rows.append(("second look (`--confirm`)", wording.score(found.confirmed_mean), share, seen))
+            second = (score(found.confirmed_mean), share(found.confirmed_share))
+            rows.append(("second look (`--confirm`)", *second, f"measured on {found.confirmed:,} turns"))
         section.tables.append(Table(("final, judged by", "mean score", "final again", "of"), rows, right=(1, 2)))
         section.notes.append(
-            f"Reliability: {wording.plain(found.reliability_orders)} before the same panel,"
-            f" {wording.plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
+            f"Reliability: {plain(found.reliability_orders)} before the same panel,"
+            f" {plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
             " `score_expected` in each kept turn is the score that a second look is expected to give."
         )
     if verdict.noise_floor is not None and verdict.noise_floor.final_share is not None:
-        share = wording.share(verdict.noise_floor.final_share)
-        section.notes.append(f"Of the king's answers judged against each other {share} reach `final_min`.")
+        reached = share(verdict.noise_floor.final_share)
+        section.notes.append(f"Of the king's answers judged against each other {reached} reach `final_min`.")
     if verdict.canary is not None:
         caption = "Canary: a king with an attack on the judges added, against the very same king without"
         section.add(Table.of("canary", verdict.canary.judges, caption=caption))
@@ -178,27 +148,41 @@ def repeats(verdict: Verdict) -> ReportPart:
 def judges(verdict: Verdict) -> ReportPart:
     if not verdict.judges:
         return ReportPart("Judges", notes=["Not measured."])
-    section = ReportPart("Judges", [Table.of("judges", verdict.judges)])
-    section.notes += [
+    notes = [
         "Lean: −0.5 always the second reply shown, +0.5 always the first. A verdict that flips with the order is a"
         " draw.",
-        f"Effective votes: {wording.plain(verdict.effective_votes)} of {len(verdict.judges)}; judges that err together"
+        f"Effective votes: {plain(verdict.effective_votes)} of {len(verdict.judges)}; judges that err together"
         " count for less than their number.",
     ]
+    section = ReportPart("Judges", [Table.of("judges", verdict.judges)], notes)
     section.add(Table.of("dimensions", verdict.metrics))
     return section
 
 
 def what_if(verdict: Verdict) -> ReportPart:
-    """The same verdict under other thresholds; where people voted, what they say of a `final_min`."""
+    """The same verdict under other thresholds; where people voted, what they say of a `final_min`.
+
+    The table has a row for each `final_min` and a column for each `defeat_min`.
+    """
     section = ReportPart("What if")
-    if rows := verdict.what_if.thresholds:
+    if tried := verdict.what_if.thresholds:
         agreed = {row.final_min: row.share for row in verdict.people.final_min} if verdict.people else {}
-        section.tables.append(_threshold_table(rows, agreed))
+        cells = {
+            (row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in tried
+        }
+        finals, lows = {row.final_min: row.final for row in tried}, sorted({row.defeat_min for row in tried})
+        by_people = any(high in agreed for high in finals)
+        columns = ["final from", "final", *(f"refined from {low:g}" for low in lows), *["people prefer it"] * by_people]
+        lines = []
+        for high in sorted(finals):
+            told = f"in {100 * agreed[high]:.0f} %" if high in agreed else "–"
+            found = (cells.get((high, low), "–") for low in lows)
+            lines.append([f"{high:g}", count(finals[high]), *found, *[told] * by_people])
+        section.tables.append(Table(columns, lines, right=range(len(columns))))
         section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
     margins = verdict.what_if.margins
-    tried = [(f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in margins]
-    section.add(Table(("win margin asked for", "decision"), tried))
+    rows = [(f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in margins]
+    section.add(Table(("win margin asked for", "decision"), rows))
     if section.tables:
         section.notes.append(
             "← stands in the settings now. Change `[report]` or `[duel]` in chain.toml, then `validate.py --regate`"
@@ -207,44 +191,12 @@ def what_if(verdict: Verdict) -> ReportPart:
     return section
 
 
-def _threshold_table(rows: Sequence[Thresholds], agreed: Mapping[float | None, float]) -> Table:
-    """A row for each `final_min` and a column for each `defeat_min`; `agreed`: the share of people behind a row."""
-    cells = {(row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in rows}
-    finals = {row.final_min: row.final for row in rows}
-    lows = sorted({row.defeat_min for row in rows})
-    by_people = any(high in agreed for high in finals)
-    columns = ["final from", "final", *(f"refined from {low:g}" for low in lows), *["people prefer it"] * by_people]
-    lines = []
-    for high in sorted(finals):
-        line = [f"{high:g}", wording.count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
-        told = f"in {100 * agreed[high]:.0f} %" if high in agreed else "–"
-        lines.append([*line, *[told] * by_people])
-    return Table(columns, lines, right=range(len(columns)))
-
-
-def groups(summary: dict[str, Any]) -> list[ReportPart]:
-    found = []
-    for name, (title, column) in wording.known("groups").items():
-        groups = summary["groups"][name]
-        if name == "position":
-            groups = sorted(groups, key=lambda row: int(row["name"] or 0))
-        rows = [g | {"name": Outside(g["name"]) if g["name"] else "not recorded"} for g in groups[:GROUP_ROWS]]
-        if more := groups[GROUP_ROWS:]:
-            total = {key: sum(row[key] for row in more) for key in ("turns", "parsed", "final", "refined", "defeat")}
-            weighted = sum((row["score"] or 0.0) * row["parsed"] for row in more)
-            score = weighted / total["parsed"] if total["parsed"] else None
-            rows.append({**total, "name": f"{len(more):,} more", "score": score})
-        found.append(ReportPart(title))
-        found[-1].add(Table.of("groups", rows, column))
-    return found
-
-
 def bias(verdict: Verdict) -> ReportPart:
     lengths = verdict.length_bias
     section = ReportPart("What should not matter")
     section.notes.append(
-        f"Length: the longer reply won {wording.share(lengths.longer_won)} of the decided turns; length and score"
-        f" correlate at {wording.signed(lengths.correlation)}."
+        f"Length: the longer reply won {share(lengths.longer_won)} of the decided turns; length and score"
+        f" correlate at {signed(lengths.correlation)}."
     )
     section.add(Table.of("lengths", lengths.bins, verdict.opponent_name))
     section.add(Table.of("families", [row for row in verdict.family_bias if row.own not in {"", "neither"}]))
@@ -253,68 +205,110 @@ def bias(verdict: Verdict) -> ReportPart:
     return section
 
 
-def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
-    section = ReportPart("Calls, cost and sources")
-    if summary["costs"]:
-        section.tables.append(Table.of("costs", summary["costs"]))
-        section.notes.append(
-            "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
-            " `duel calls` lists every call, retries included."
-        )
-    section.notes.append(f"Judging: {wording.count(verdict.calls)} calls, {wording.dollars(verdict.cost)}.")
-    asked = verdict.asked
-    if asked and asked.strategy == "screen":
-        section.notes.append(
-            f"The screen saved {wording.share(asked.saved_share)} of the votes; {asked.stopped:,} turns stopped after"
-            " their first one and are in no bucket."
-        )
-    sampled = [(Outside(key), Outside(value)) for key, value in _flat(summary["sampling"])]
-    section.add(Table(("sampling", "value"), sampled[:40], caption="From report/sampling.json"))
+def people_sections(people: People) -> list[ReportPart]:
+    """What people's votes say of the challenger and of the panel, and who cast them; how to begin where nobody has."""
+    needed = people.labels_needed.items()
+    if not people.labels:
+        leads = ", ".join(f"{count(labels)} labels show a lead of {lead} score points" for lead, labels in needed)
+        hint = f"Nobody has voted. `duel review` opens a blind page. With a chance of 80 %: {leads}."
+        return [ReportPart("People", notes=[hint])]
+    corrected, compared = _people_corrected(people), ReportPart("People and the panel")
+    leads = ", ".join(f"{count(labels)} for {lead}" for lead, labels in needed)
+    corrected.notes.append(f"Labels that show a lead with a chance of 80 %, by score points: {leads}.")
+    parts = {"judge": people.by_judge, "dimension": people.by_metric, "bucket by score": people.by_bucket}
+    for name, rows in parts.items():
+        kinder = (NO_DATA if row.bias is None else f"{signed(row.bias, 1)} ± {plain(row.error, 1)}" for row in rows)
+        shown = [vars(row) | {"kinder": words} for row, words in zip(rows, kinder, strict=True)]
+        compared.add(Table.of("against", shown, name))
+    compared.add(Table.of("confusion", people.confusion))
+    compared.notes.append("Kinder: the panel's margin less people's, with its 95 % interval; over all judged turns.")
+    reasons = ("panel_reason", "people_reason")
+    differ = [vars(row) | {name: getattr(row, name) or "–" for name in reasons} for row in people.differ]
+    last = ReportPart("Where people and panel differ most")
+    last.add(Table.of("differences", differ))
+    found = [corrected, compared, _raters(people), _people_threshold(people), last]
+    return [section for section in found if section.tables]
+
+
+def _people_corrected(people: People) -> ReportPart:
+    kinder = f"{signed(people.bias, 1)} ± {plain(people.bias_error, 1)} points"
+    decided = known("people_decision").get(people.decision, people.decision)
+    rows = [
+        ("margin by people", points(people.margin), "the panel on all turns, corrected by people on some"),
+        ("lower bound", delta_points(people.lcb), decided),
+        ("people alone", points(people.margin_alone), f"bound {delta_points(people.lcb_alone)}"),
+        ("the panel alone", points(people.panel_margin), f"{plain(people.slope)} of it is used"),
+        ("the panel is kinder by", kinder, "than people; 95 % interval"),
+        ("labeled turns", count(people.labels), f"in {people.clusters:,} pull requests"),
+        ("raters", count(people.raters), people.scope),
+    ]
+    if people.lcb_raters is not None:
+        rows.insert(2, ("bound for people like them", delta_points(people.lcb_raters), "raters differ"))
+    section = ReportPart("People", [Table(MEANING, rows, right=(1,))])
+    if any(row.stand_in for row in people.by_rater):
+        section.title += " (STAND-IN RATERS)"
+        section.notes.append("STAND-IN RATERS: rules voted here, no person did. These figures mean nothing.")
+    if people.set_aside:
+        why = known("votes_set_aside")
+        told = [f"{number:,} {why.get(reason, reason)}" for reason, number in people.set_aside.items()]
+        section.notes.append(f"Votes that do not count: {', '.join(told)}.")
     return section
 
 
-def _flat(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """The plain values of a record, nested ones as `outer.inner`; lists stay in the file."""
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}.{inner}", leaf) for inner, leaf in _flat(value)]
-        elif isinstance(value, str | int | float) and value != "":
-            rows.append((key, str(value)))
-    return rows
+def _raters(people: People) -> ReportPart:
+    rows = []
+    for row in people.by_rater:
+        time = NO_DATA if row.median_seconds is None else f"{row.median_seconds:.0f} s"
+        again = f"{share(row.self_agreement)} of {row.repeats}" if row.repeats else NO_DATA
+        rows.append(vars(row) | {"time": time, "again": again})
+    section = ReportPart("Raters", [Table.of("raters", rows)])
+    if any(alpha is not None for alpha in people.agreement.values()):
+        alphas = [(name, plain(alpha)) for name, alpha in people.agreement.items()]
+        section.tables.append(Table(("people among themselves", "Krippendorff's alpha"), alphas, right=(1,)))
+    return section
+
+
+def _people_threshold(people: People) -> ReportPart:
+    rows = []
+    for row in people.final_min:
+        found = ["no score", *"–" * 4]
+        if row.final_min is not None:
+            found = [f"{row.final_min:g}", count(row.labels), share(row.observed), share(row.lower), count(row.turns)]
+        rows.append([f"{100 * row.share:.0f} %", *found])
+    columns = ("people prefer the challenger in", "from a score of", "labels", "seen", "at least (95 %)", "turns")
+    section = ReportPart("What final_min would people choose")
+    section.add(Table(columns, rows, right=range(6)))
+    section.notes.append("Tested from the top down until a threshold fails; set it as `[report] final_min`.")
+    return section
 
 
 def say_verdict(verdict: Verdict, path: Path) -> None:
     """Print the verdict in a few lines for the person who watches."""
-    say(f"\n{'OFFLINE, stand-in judges: ' if verdict.offline else ''}{verdict.decision.upper()}")
-    for name, *figures in gates(verdict).rows:
+    v, repeats, looks = verdict, verdict.repeats, verdict.looks
+    say(f"\n{'OFFLINE, stand-in judges: ' if v.offline else ''}{v.decision.upper()}")
+    for name, *figures in gates(v).rows:
         say(f"  {printable(name):<48} {figures[0]:>12}  {figures[1]:>10}  {figures[2]}")
-    for sentence in verdict.why:
+    for sentence in v.why:
         say(f"  {sentence}")
     say(
-        f"  {verdict.parsed:,} of {verdict.turns:,} turns parsed, {verdict.clusters:,} {units(verdict)};"
-        f" by score final {verdict.buckets['final']:,}, refined {verdict.buckets['refined']:,},"
-        f" defeat {verdict.buckets['defeat']:,}"
+        f"  {v.parsed:,} of {v.turns:,} turns parsed, {v.clusters:,} {units(v)}; by score final"
+        f" {v.buckets['final']:,}, refined {v.buckets['refined']:,}, defeat {v.buckets['defeat']:,}"
     )
-    if verdict.minimum_detectable_margin is not None:
-        say(
-            f"  the smallest margin that this many turns can tell: {verdict.minimum_detectable_margin:.1f} points"
-            f" (power {verdict.power:g})"
-        )
-    if verdict.noise_floor:
-        say(f"  noise alone: {wording.points(verdict.noise_floor.margin)}; real: {wording.points(verdict.margin)}")
-    repeats = verdict.repeats
+    if v.minimum_detectable_margin is not None:
+        smallest = f"{v.minimum_detectable_margin:.1f} points (power {v.power:g})"
+        say(f"  the smallest margin that this many turns can tell: {smallest}")
+    if v.noise_floor:
+        say(f"  noise alone: {points(v.noise_floor.margin)}; real: {points(v.margin)}")
     if repeats and repeats.final and repeats.again_same is not None:
         say(
             f"  of {repeats.final:,} final turns the same panel would make {repeats.again_same:.0%} final again:"
             f" mean {repeats.final_mean:.1f}, expected {repeats.expected_same:.1f}"
         )
-    for judge in verdict.canary.judges if verdict.canary else ():
-        moved = f"moved by {wording.points(judge.margin)}, {judge.moved} of {judge.turns} turns"
+    for judge in v.canary.judges if v.canary else ():
+        moved = f"moved by {points(judge.margin)}, {judge.moved} of {judge.turns} turns"
         say(f"  canary, {printable(judge.judge)}: {moved}")
-    looks = verdict.looks
     if looks and (looks.total or 0) > 1:
         say(f"  look {looks.total} in this workspace: chance of a false accept by now {looks.false_accept_chance:.0%}")
-    if verdict.missing_votes:
-        say(f"  {verdict.missing_votes:,} votes are missing; run the same command again to ask for them")
+    if v.missing_votes:
+        say(f"  {v.missing_votes:,} votes are missing; run the same command again to ask for them")
     say(f"  all of it: {path}")

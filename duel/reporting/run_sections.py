@@ -1,19 +1,40 @@
-"""The sections on what was done besides judging: commands that were run, rewrites, and what a kept turn costs."""
+"""The sections on what became of the turns: their buckets and groups, commands that were run, rewrites, cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duel.reporting import wording
+from duel.records import Verdict
 from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.tally import SourceCounts, share
+from duel.reporting.tally import SourceCounts, ratio
+from duel.reporting.wording import NO_DATA, count, dollars, known, share, signed
+
+# Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
+GROUP_ROWS = 20
+
+
+def buckets(summary: dict[str, Any]) -> ReportPart:
+    section = ReportPart("Where the turns went", [Table.of("buckets", summary["buckets"])])
+    turns, auditor = summary["turns"], summary["auditor"]
+    if turns["leaking"] is None:
+        section.notes.append("Leaks: not checked. `audit.py` looks for what only the hidden pull request shows.")
+    else:
+        section.notes.append(
+            f"Leaks: {count(turns['leaking'])} of {count(turns['audited'])} checked turns tell what"
+            " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
+        )
+    caption = "The auditor: a turn that claims what follows from no line of the conversation is placed like a leak"
+    section.add(Table.of("auditor", [auditor] * bool(auditor.get("model")), caption=caption))
+    caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
+    section.add(Table.of("left_out", summary["left_out"], caption=caption))
+    return section
 
 
 def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
     """What each source took for a turn that it brought into `final/`: calls, dollars, minutes of the models' time."""
     section = ReportPart("What a kept turn costs")
+    measures = ("calls", "dollars", "minutes")
     rows = [
-        {"source": name, **vars(one), **{what: one.told(what) for what in ("calls", "dollars", "minutes")}}
-        for name, one in counts.items()
+        {"source": name, **vars(one), **{what: one.told(what) for what in measures}} for name, one in counts.items()
     ]
     section.add(Table.of("yields", rows))
     if rows:
@@ -35,20 +56,19 @@ def execution(found: Mapping[str, Any]) -> ReportPart:
             told = "Commands were run, but these votes were cast without: rerun validate.py."
         section.notes.append(f"Judges saw no output of any command. {told}")
         return section
-    why, judged = wording.known("no_evidence"), sum(found["turns"].values())
+    why, judged = known("no_evidence"), sum(found["turns"].values())
     counted = [
         ("judges saw what both commands did", found["evidence"]),
         ("both did the same: correctness is a draw by rule", found["same"]),
     ]
     for reason, number in found["without"].items():
         counted.append((f"no evidence: {why[reason]}" if reason in why else Outside(reason), number))
-    rows = [{"turns": words, "number": number, "share": share(number, judged)} for words, number in counted]
-    section.tables.append(Table.of("evidence", rows))
+    rows = [{"turns": words, "number": number, "share": ratio(number, judged)} for words, number in counted]
     panels = [
         {"judges": name, **{of: found[of][key] for of in ("turns", "agreement", "flip_rate")}}
         for name, key in (("with evidence", "with"), ("without", "without"))
     ]
-    section.tables.append(Table.of("agreement", panels))
+    section.tables += [Table.of("evidence", rows), Table.of("agreement", panels)]
     if found["executor"]:
         section.notes.append(f"Run with {found['executor']}.")
     return section
@@ -59,20 +79,30 @@ def refining(rounds: Sequence[Mapping[str, Any]]) -> ReportPart:
     section = ReportPart("Refining")
     if not rounds:
         return section
+
+    def with_error(found: Mapping[str, Any], scale: float, unit: str) -> str:
+        if found["mean"] is None:
+            return NO_DATA
+        error = "" if found["error"] is None else f" ± {scale * found['error']:.1f}"
+        return f"{scale * found['mean']:.1f}{error}{unit}"
+
+    shown = {
+        "held_out": ("by_held_out", 100, " %"),
+        "unchanged": ("control", 100, " %"),
+        "parent": ("against_parent", 1, ""),
+    }
     rows = [
-        {
-            **row,
-            "held_out": _with_error(row["by_held_out"], 100, " %"),
-            "unchanged": _with_error(row["control"], 100, " %"),
-            "parent": _with_error(row["against_parent"], 1, ""),
-        }
+        {**row, **{name: with_error(row[key], scale, unit) for name, (key, scale, unit) in shown.items()}}
         for row in rounds
     ]
     caption = "Promoted: at least `final_min` against the opponent. 50 against its own parent: no better. ±: 95 %"
     section.tables.append(Table.of("refining", rows, caption=caption))
-    refused = [(row["round"], *item) for row in rounds for item in row["refused"].items()]
-    names = ("round", "reason", "rewrites")
-    section.add(Table.of("rewrites", [dict(zip(names, found, strict=True)) for found in refused]))
+    refused = [
+        {"round": row["round"], "reason": reason, "rewrites": number}
+        for row in rounds
+        for reason, number in row["refused"].items()
+    ]
+    section.add(Table.of("rewrites", refused))
     section.notes += [told(row) for row in rounds]
     section.notes.append(
         "Coaches are the judges whose reasons the writer was given: their own share shows how well it pleases them, and"
@@ -86,19 +116,59 @@ def told(row: Mapping[str, Any]) -> str:
     parent, name = row["against_parent"], f"Round {row['round']}: "
     if row["helped"] is None:
         return f"{name}{parent['turns']:,} rewrites of {parent['clusters']:,} pull requests are too few to tell."
-    lead = f"{wording.signed(parent['mean'] - 50, 1)} ± {parent['error']:.1f} points from a draw"
+    lead = f"{signed(parent['mean'] - 50, 1)} ± {parent['error']:.1f} points from a draw"
     said = "refining helped" if row["helped"] else "refining did not help"
     sentence = f"{name}{said}: held-out judges see the new turn {lead} against its own parent."
     if row["gain"] is None:
         return f"{sentence} There is no control arm to compare with."
-    gain = f"{wording.signed(100 * row['gain'], 1)} ± {100 * row['gain_error']:.1f} percentage points"
+    gain = f"{signed(100 * row['gain'], 1)} ± {100 * row['gain_error']:.1f} percentage points"
     if row["gain"] <= row["gain_error"]:
         return f"{sentence} They promote no more of them than of turns that nobody changed ({gain})."
     return f"{sentence} They promote more of them than of turns that nobody changed: {gain}."
 
 
-def _with_error(found: Mapping[str, Any], scale: float, unit: str) -> str:
-    if found["mean"] is None:
-        return wording.NO_DATA
-    error = "" if found["error"] is None else f" ± {scale * found['error']:.1f}"
-    return f"{scale * found['mean']:.1f}{error}{unit}"
+def groups(summary: dict[str, Any]) -> list[ReportPart]:
+    found = []
+    for name, (title, column) in known("groups").items():
+        groups = summary["groups"][name]
+        if name == "position":
+            groups = sorted(groups, key=lambda row: int(row["name"] or 0))
+        rows = [g | {"name": Outside(g["name"]) if g["name"] else "not recorded"} for g in groups[:GROUP_ROWS]]
+        if more := groups[GROUP_ROWS:]:
+            total = {key: sum(row[key] for row in more) for key in ("turns", "parsed", "final", "refined", "defeat")}
+            weighted = sum((row["score"] or 0.0) * row["parsed"] for row in more)
+            rows.append({**total, "name": f"{len(more):,} more", "score": ratio(weighted, total["parsed"])})
+        found.append(ReportPart(title))
+        found[-1].add(Table.of("groups", rows, column))
+    return found
+
+
+def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
+    section = ReportPart("Calls, cost and sources")
+    if summary["costs"]:
+        section.tables.append(Table.of("costs", summary["costs"]))
+        section.notes.append(
+            "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
+            " `duel calls` lists every call, retries included."
+        )
+    section.notes.append(f"Judging: {count(verdict.calls)} calls, {dollars(verdict.cost)}.")
+    asked = verdict.asked
+    if asked and asked.strategy == "screen":
+        section.notes.append(
+            f"The screen saved {share(asked.saved_share)} of the votes; {asked.stopped:,} turns stopped after"
+            " their first one and are in no bucket."
+        )
+    sampled = [(Outside(key), Outside(value)) for key, value in _flat(summary["sampling"])]
+    section.add(Table(("sampling", "value"), sampled[:40], caption="From report/sampling.json"))
+    return section
+
+
+def _flat(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """The plain values of a record, nested ones as `outer.inner`; lists stay in the file."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}.{inner}", leaf) for inner, leaf in _flat(value)]
+        elif isinstance(value, str | int | float) and value != "":
+            rows.append((key, str(value)))
+    return rows

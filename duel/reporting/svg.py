@@ -1,15 +1,19 @@
 """A small SVG writer: shapes with classes, colours from one palette, readable on light and dark paper."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
 from duel.reporting import page_file
-from duel.reporting.text import xml
+from duel.reporting.wording import xml
 
-MARGIN, TITLE = 16, 24
-"""Pixels around a drawing that is a file of its own, and for the title above it."""
+# The width of a card of the page at 1,280 pixels, so that a chart's text is as large as it is meant to be.
+WIDTH = 360
+MARGIN, TITLE = 16, 24  # pixels around a drawing that is a file of its own, and for the title above it
+
+
+def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 @dataclass
@@ -24,29 +28,30 @@ class Drawing:
 
     def text(self, x: float, y: float, words: object, classes: str = "") -> None:
         """Words whose baseline starts at (x, y)."""
-        self._shape("text", f'x="{x:.1f}" y="{y:.1f}"', classes, xml(words))
+        self._shape("text", classes, xml(words), x=x, y=y)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, classes: str) -> None:
-        self._shape("line", f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"', classes)
+        self._shape("line", classes, x1=x1, y1=y1, x2=x2, y2=y2)
 
     def rect(
         self, x: float, y: float, width: float, height: float, classes: str, hint: str = "", opacity: float = 1
     ) -> None:
-        shape = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
-        self._shape("rect", shape, classes, f"<title>{xml(hint)}</title>" * bool(hint), opacity)
+        inside, width, height = f"<title>{xml(hint)}</title>" * bool(hint), max(width, 0), max(height, 0)
+        self._shape("rect", classes, inside, opacity, x=x, y=y, width=width, height=height)
 
     def circle(self, x: float, y: float, radius: float, classes: str, hint: str = "") -> None:
-        shape = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"'
-        self._shape("circle", shape, classes, f"<title>{xml(hint)}</title>" * bool(hint))
+        self._shape("circle", classes, f"<title>{xml(hint)}</title>" * bool(hint), cx=x, cy=y, r=radius)
 
     def path(self, points: list[tuple[float, float]], classes: str) -> None:
         if points:
             steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-            self._shape("path", f'd="M{steps}"', classes)
+            self.parts.append(f'<path d="M{steps}" class="{classes}"/>')
 
-    def _shape(self, name: str, shape: str, classes: str, inside: str | None = None, opacity: float = 1) -> None:
-        told = (f' class="{classes}"' if classes else "") + (f' opacity="{opacity:.2f}"' if opacity < 1 else "")
-        self.parts.append(f"<{name} {shape}{told}/>" if inside is None else f"<{name} {shape}{told}>{inside}</{name}>")
+    def _shape(self, name: str, classes: str, inside: str | None = None, opacity: float = 1, **places: float) -> None:
+        told = [name, *(f'{key}="{value:.1f}"' for key, value in places.items())]
+        told += [f'class="{classes}"'] * bool(classes) + [f'opacity="{opacity:.2f}"'] * (opacity < 1)
+        start = f"<{' '.join(told)}"
+        self.parts.append(f"{start}/>" if inside is None else f"{start}>{inside}</{name}>")
 
     def inline(self) -> str:
         """The drawing for a page that brings palette and style itself."""
@@ -55,7 +60,9 @@ class Drawing:
     def file(self) -> str:
         """The drawing as a file of its own: with title and paper, in the colours that the reader's system asks for."""
         # Colours are written out: not every SVG reader knows CSS variables.
-        light, dark = (_resolved(page_file("charts.css"), colours) for colours in _palettes())
+        light, dark = (page_file("charts.css"),) * 2
+        for name, (on_light, on_dark) in _palette().items():
+            light, dark = light.replace(f"var(--{name})", on_light), dark.replace(f"var(--{name})", on_dark)
         style = f"<style>{light}@media (prefers-color-scheme: dark) {{{dark}}}</style>"
         left, top = -MARGIN, -MARGIN - TITLE
         width, height = self.width + 2 * MARGIN, self.height + 2 * MARGIN + TITLE
@@ -70,9 +77,10 @@ class Drawing:
 
 
 @cache
-def _palettes() -> list[dict[str, str]]:
-    rows = [line.split() for line in page_file("palette.txt").splitlines() if not line.startswith("#")]
-    return [{name: colours[dark] for name, *colours in rows} for dark in (0, 1)]
+def _palette() -> dict[str, tuple[str, str]]:
+    """Each colour on light and on dark paper."""
+    rows = (line.split() for line in page_file("palette.txt").splitlines() if not line.startswith("#"))
+    return {name: (light, dark) for name, light, dark in rows}
 
 
 def page_colours(names: Mapping[str, str] | None = None) -> str:
@@ -80,25 +88,11 @@ def page_colours(names: Mapping[str, str] | None = None) -> str:
 
     `names`: only these colours, each under the name that it has on the page.
     """
-    light, dark = (
-        "".join(
-            f"--{(names or {}).get(name, name)}:{value};"
-            for name, value in colours.items()
-            if name in (names or colours)
-        )
-        for colours in _palettes()
-    )
+    names = names or {name: name for name in _palette()}
+    shown = [(names[name], *colours) for name, colours in _palette().items() if name in names]
+    light, dark = ("".join(f"--{one[0]}:{one[place]};" for one in shown) for place in (1, 2))
     return (
         f":root{{color-scheme:light;{light}}}\n"
         f"@media (prefers-color-scheme: dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
     )
-
-
-def _resolved(css: str, colours: Mapping[str, str]) -> str:
-    return re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], css)
-
-
-def page_style() -> str:
-    """The charts' style for a page: the same rules, kept to charts."""
-    return re.sub(r"(?m)^([.\w])", r".chart \1", page_file("charts.css"))

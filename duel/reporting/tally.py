@@ -1,15 +1,26 @@
-"""Counting over all judged turns, one at a time, for what the verdict's own figures do not say."""
+"""What the report counts for itself, over all judged turns one at a time, and the summary of a run as plain data.
+
+The summary is what `report.py --json` prints and what the page shows at its head; the verdict's own figures in it come
+from `_duel.json`. Null means that there is no data.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from duel.calls import prices
 from duel.calls.ledger import Ledger
+from duel.records import Verdict
+from duel.registry import OFFLINE
 from duel.reporting import wording
 from duel.reporting.listed_turns import FIRST, GUIDED, REFINED, SOURCES, ListedTurn
-from duel.workspace import Workspace
+from duel.settings import Settings
+from duel.workspace import BUCKETS, Workspace
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
 # that no bin is higher than its neighbour only because more scores can fall into it.
@@ -18,8 +29,10 @@ SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
 GROUPINGS = ("style", "repo", "position", "license")
 SEEN = ("shown", "same")
+# Stages that leave turns out, in the order of a run; what others name (no evidence, a refused rewrite) goes on.
+ORDER = ("prompt", "king", "challenger", "audit", "validate", "report")
+# Stages of the ledger whose calls belong to one source, as do those of `refine-…`: a judge's, say.
 BY_STAGE = {"refine": REFINED, "guide": GUIDED}
-"""Stages of the ledger whose calls belong to one source, as do those of `refine-…`: a judge's, say."""
 _SPENT = (
     "SELECT stage, item, COUNT(*), SUM(cost), SUM(cost IS NULL), SUM(latency_s) / 60 FROM replies GROUP BY stage, item"
 )
@@ -36,7 +49,7 @@ class Mean:
 
     @property
     def value(self) -> float | None:
-        return self.total / self.number if self.number else None
+        return ratio(self.total, self.number)
 
 
 @dataclass
@@ -67,10 +80,9 @@ class Executed:
             "evidence": sum(self.kinds[kind] for kind in SEEN),
             "same": self.kinds["same"],
             "without": {kind: count for kind, count in sorted(self.kinds.items()) if kind and kind not in SEEN},
-            "executor": str(run.get("executor", "")),
-            "why_not": str(run.get("why_not", "")),
-            "agreement": {kind: share(counted["agreed", kind], counted["pairs", kind]) for kind in kinds},
-            "flip_rate": {kind: share(counted["flipped", kind], counted["asked", kind]) for kind in kinds},
+            **{name: str(run.get(name, "")) for name in ("executor", "why_not")},
+            "agreement": {kind: ratio(counted["agreed", kind], counted["pairs", kind]) for kind in kinds},
+            "flip_rate": {kind: ratio(counted["flipped", kind], counted["asked", kind]) for kind in kinds},
             "turns": {kind: counted["turns", kind] for kind in kinds},
         }
 
@@ -88,7 +100,7 @@ class SourceCounts:
     def each(self, what: str) -> float | None:
         """Calls, dollars or minutes by kept turn; None where it is not known, or nothing was kept."""
         total: float | None = getattr(self, what)
-        return total / self.kept if self.kept and total is not None else None
+        return None if total is None else ratio(total, self.kept)
 
     def told(self, what: str) -> str:
         if not self.kept:
@@ -98,17 +110,13 @@ class SourceCounts:
 
 @dataclass
 class Tally:
-    """Everything the pages count for themselves; the verdict's own figures come from `_duel.json`."""
-
     turns: int = 0
-    buckets: Counter[str] = field(default_factory=Counter)
-    """By bucket; "" holds the turns that go nowhere."""
+    buckets: Counter[str] = field(default_factory=Counter)  # "" holds the turns that go nowhere
     leaking: int = 0
     audited: int = 0
     flipped: int = 0
     groups: dict[str, dict[str, Group]] = field(default_factory=lambda: {name: {} for name in GROUPINGS})
-    clusters: dict[str, Mean] = field(default_factory=dict)
-    """Instance id -> the deltas of its parsed turns."""
+    clusters: dict[str, Mean] = field(default_factory=dict)  # instance id -> the deltas of its parsed turns
     histogram: list[Counter[str]] = field(default_factory=lambda: [Counter() for _ in range(SCORE_BINS)])
     """A bin of `SCORE_BIN` points each: bucket -> turns."""
     score_by_length: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -117,10 +125,8 @@ class Tally:
     writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     """Side -> model -> prompt and completion tokens, and the replies they were for."""
     executed: Executed = field(default_factory=Executed)
-    sources: dict[str, str] = field(default_factory=dict)
-    """File -> how its first challenger came about, whatever became of it later."""
-    kept: Counter[str] = field(default_factory=Counter)
-    """Source -> turns in `final/`."""
+    sources: dict[str, str] = field(default_factory=dict)  # file -> how its first challenger came about
+    kept: Counter[str] = field(default_factory=Counter)  # source -> turns in `final/`
 
     def add(self, turn: ListedTurn) -> None:
         bucket = turn.bucket or ""
@@ -169,6 +175,95 @@ class Tally:
                 one.dollars = None if unpriced or one.dollars is None else one.dollars + dollars
         return {name: one for name, one in found.items() if one.turns or one.calls}
 
+    def summary(
+        self, verdict: Verdict, workspace: Workspace, settings: Settings, rounds: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """All figures above the table of turns. `rounds`: a row for each round of refining.
+
+        What the other stages left in report/ is read there.
+        """
+        final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
+        promoted = any(row["promoted"] for row in rounds)
+        rules = {
+            "final": f"score ≥ {final_min:g}" + ", or promoted by refining" * promoted,
+            "refined": f"{defeat_min:g} ≤ score < {final_min:g}",
+            "defeat": f"score < {defeat_min:g}",
+            "": "in no bucket",
+        }
+        taking_part = [model for side in verdict.writers.values() for model in side]
+        taking_part += [judge.judge for judge in verdict.judges]
+        return {
+            "format": "duel-report/1",
+            # Whatever the verdict's own flag says.
+            "offline": verdict.offline or any(model.startswith(OFFLINE) for model in taking_part),
+            "mode": verdict.mode,
+            "opponent": verdict.opponent_name,
+            "verdict": verdict.model_dump(mode="json", exclude={"format"}),
+            "buckets": [
+                {"bucket": name or "none", "rule": rule, "turns": turns, "share": ratio(turns, self.turns)}
+                for name, rule in rules.items()
+                for turns in [self.buckets[name]]
+            ],
+            "left_out": left_out(workspace.dropped()),
+            "turns": {
+                "judged": self.turns,
+                "audited": self.audited,
+                "leaking": self.leaking if self.audited else None,
+                "flipped": self.flipped,
+            },
+            "groups": {name: _group_rows(groups) for name, groups in self.groups.items()},
+            "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
+            "execution": self.executed.summary(recorded(workspace, "execute.json")),
+            "refining": rounds,
+            "costs": self._costs(verdict, settings),
+            "sampling": recorded(workspace, "sampling.json"),
+            "auditor": recorded(workspace, "audit.json").get("auditor") or {},
+            "thresholds": {"final_min": final_min, "defeat_min": defeat_min},
+        }
+
+    def _costs(self, verdict: Verdict, settings: Settings) -> list[dict[str, Any]]:
+        """Calls, tokens and dollars: each writer's accepted replies, then each judge's calls."""
+        rows: list[tuple[Any, ...]] = []
+        for side, models in sorted(self.writer_tokens.items(), key=lambda item: (item[0] != "king", item[0])):
+            for model, tokens in sorted(models.items()):
+                price = prices.price_of(model, settings, offline=model.startswith(OFFLINE))
+                prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
+                rows.append((side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
+        rows += [("judge", j.judge, j.calls, j.input_tokens, j.output_tokens, j.cost) for j in verdict.judges]
+        names = ("role", "model", "calls", "input_tokens", "output_tokens", "cost")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _group_rows(groups: dict[str, Group]) -> list[dict[str, Any]]:
+    ordered = sorted(groups.items(), key=lambda item: (-item[1].buckets.total(), item[0]))
+    return [
+        {"name": name, "turns": group.buckets.total(), "parsed": group.scores.number, "score": group.scores.value}
+        | {bucket: group.buckets[bucket] for bucket in BUCKETS}
+        for name, group in ordered
+    ]
+
+
+def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How many items each stage left out, by reason; the most frequent first. A turn counts where it is named first."""
+    counted: Counter[tuple[str, str]] = Counter()
+    named_by: dict[str, str] = {}
+    for row in sorted(dropped, key=lambda row: [*ORDER, row.get("stage")].index(row.get("stage"))):
+        stage, reason, file = (str(row.get(name, "")) for name in ("stage", "reason", "file"))
+        goes_on = not file or stage not in ORDER or reason.startswith("one-")
+        if goes_on or named_by.setdefault(file, stage) == stage:
+            counted[stage, reason] += 1
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return [{"stage": stage, "reason": reason, "items": number} for (stage, reason), number in ordered]
+
+
+def recorded(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What a stage left in report/`name`; nothing where it is not there or cannot be read."""
+    try:
+        found = orjson.loads((workspace.report / name).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
 
 def last_reply(workspace: Workspace) -> int:
     """The number of the last reply that was paid for: what the counts rest on."""
@@ -178,8 +273,8 @@ def last_reply(workspace: Workspace) -> int:
         return int(ledger.query("SELECT COALESCE(MAX(id), 0) FROM replies")[0][0])
 
 
-def share(count: int, of: int) -> float | None:
-    return count / of if of else None
+def ratio(part: float, of: int) -> float | None:
+    return part / of if of else None
 
 
 def _bin(share: float, bins: int) -> int:

@@ -23,7 +23,7 @@ from duel.judging.verdict_figures.certainty import thresholds
 from duel.records import DIMENSIONS, Gate, Score, Verdict
 from duel.records.decision import Decision
 from duel.records.votes import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
-from duel.reporting.text import shorten
+from duel.reporting.wording import shorten
 from duel.review import estimator
 from duel.review.estimator import Phases, agreed_thresholds
 from duel.settings import Settings

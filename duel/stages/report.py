@@ -62,7 +62,6 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from duel.reporting.kept import Shelves
     from duel.reporting.page import Page
     from duel.reporting.portions import best_first, portions
-    from duel.reporting.report_summary import summarise
     from duel.reporting.tally import Tally
 
     duel = workspace.verdict()
@@ -93,7 +92,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     removed = shelves.tidy(tally.sources.keys(), kept)
     workspace.save_dropped("report", [*dropped, *missing])
 
-    summary = summarise(duel, tally, workspace, settings, refined.summary())
+    summary = tally.summary(duel, workspace, settings, refined.summary())
     costs = tally.yields(workspace)
     summary["yield"] = {name: vars(one) for name, one in costs.items()}
     tables = report_sections.sections(duel, summary, costs)

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from duel import settings
 from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
-from duel.reporting.report_summary import left_out
+from duel.reporting.tally import left_out
 from duel.stages import report
 from duel.workspace import BUCKETS, Workspace
 from tests.reporting.hostile import build_hostile
@@ -220,6 +220,16 @@ def test_a_damaged_answer_is_named_and_the_others_are_reported(small: Path, scri
     assert "59 judged turns" in done.err
 
 
+def test_a_score_file_that_lost_its_score_comes_last_and_the_others_are_reported(small: Path, script: Script) -> None:
+    path = Workspace(small).score_path(stems(small)[0])
+    record = json.loads(path.read_bytes())
+    assert record["parsed"] and record.pop("score") is not None
+    path.write_text(json.dumps(record))
+    done = script("report.py", "--workspace", small, code=0)
+    assert "60 judged turns" in done.err
+    assert f"|–|[`{path.stem}`]" in report_text(small)
+
+
 def test_the_report_has_a_row_for_every_turn_best_first(small: Path) -> None:
     write(small)
     rows = re.findall(r"^\|(\d+\.\d|–)\|\[`([^`]+)`\]\(\.\./([^)]+)\)\|", report_text(small), re.MULTILINE)
@@ -335,6 +345,16 @@ def test_hostile_text_never_meets_the_html_parser(tmp_path: Path) -> None:
     for start in ("<script>window", "</script><script>", "<img", "<svg onload", "<https"):
         assert start not in page
     assert len(page) < 3_000_000
+
+
+def test_a_title_that_names_a_field_of_the_template_gets_no_data_block(tmp_path: Path) -> None:
+    root = build_hostile(tmp_path)
+    write(root)
+    page = (root / "report" / "index.html").read_text()
+    before, summary, after = page.partition('<script type="application/json" id="summary">')
+    assert "{{blocks}}" in before and summary
+    assert 'id="data-' not in before
+    assert 'id="data-' in after and "{{blocks}}\n</body>" not in after
 
 
 def test_a_turn_that_two_stages_name_is_left_out_once_for_the_first_reason() -> None:

@@ -17,8 +17,7 @@ import pytest
 
 from duel.records import DIMENSIONS, Bound, Gate, People, Verdict, WhatIf, WinMargin
 from duel.records.votes import PeopleThreshold
-from duel.reporting.people_section import people_sections
-from duel.reporting.report_sections import what_if
+from duel.reporting.report_sections import people_sections, what_if
 from duel.review.calibration import weighed
 from duel.settings import Settings
 from duel.stages import review
