@@ -55,7 +55,10 @@ def seconds(moment: Any) -> float | None:
 
 
 def loaded(value: Any) -> Any:
-    """The value of a JSON text, or of a Python literal (`{'name': …}`, as some sets print it); others as they are."""
+    """The value of a JSON text, or of a Python literal that JSON can hold (`{'name': …}`, as some sets print it).
+
+    Any other text is None; what is no text stays as it is.
+    """
     if not isinstance(value, str):
         return value
     import ast
@@ -67,6 +70,7 @@ def loaded(value: Any) -> Any:
     except ValueError:
         pass
     try:
-        return ast.literal_eval(value) if value.lstrip()[:1] in ("{", "[") else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        literal = ast.literal_eval(value) if value.lstrip()[:1] in ("{", "[") else None
+        return orjson.loads(orjson.dumps(literal, option=orjson.OPT_NON_STR_KEYS))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # TypeError: a set, bytes, too deep
         return None

@@ -155,12 +155,14 @@ def _commit(row: Mapping[str, Any], source: Source) -> Commit:
             told_as = orjson.dumps(row[name], default=_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
             value = extras[name] = orjson.loads(told_as)
             if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-                with suppress(ValueError):
-                    extras[name] = orjson.loads(value)
+                with suppress(ValueError, TypeError):  # TypeError: nested deeper than JSON is written
+                    parsed = orjson.loads(value)
+                    orjson.dumps([[parsed]])
+                    extras[name] = parsed
     return Commit(
         instance_id=told["instance_id"],
         repo=told["repo"],
-        pull_number=int(number) if number.strip().isdecimal() else None,
+        pull_number=int(number) if len(number) < 19 and number.strip().isdecimal() else None,  # 64 bits are written
         commit=told["base_commit"],
         issue=told["problem_statement"],
         description=told["pr_description"],

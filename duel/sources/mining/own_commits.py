@@ -61,7 +61,7 @@ class OwnCommit:
 def repository(folder: str) -> LocalRepository | None:
     """The repository that `folder` lies in; None where the folder is gone, is no repository, or is not the user's."""
     path = Path(folder)
-    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") and path.is_dir() else None
+    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") else None
     if not top:
         return None
     remote = _REMOTE.search(_git(path, "config", "--get", "remote.origin.url") or "")

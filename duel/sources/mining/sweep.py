@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 
+import orjson
+
 from duel.command import say
+from duel.conversation import dialogue
 from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, SettingsError, printable
 from duel.sources.mining import own_commits
@@ -26,6 +29,8 @@ LISTED = 12
 JUDGED_ROWS = 40
 # Sessions between two words of how far the work is.
 TOLD_EVERY = 1000
+# Logs are outside data in formats that change: a shape that nobody knows costs its file or its session only.
+UNKNOWN_SHAPE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 # The words with which harnesses open every task.
 _FRAME = re.compile(r"</?[a-z_-]+>|Consider the following PR description:|Please solve (?:this|the following) issue:?")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -155,7 +160,12 @@ class Mine:
             for session in self._usable(self._read(log), log):
                 if not account.sessions % TOLD_EVERY:
                     say(f"  … {account.sessions:,} sessions in {account.files:,} files so far, at {log.name[-120:]}")
-                if (found := self._consider(session, log)) is None:
+                try:
+                    found = self._consider(session, log)
+                except UNKNOWN_SHAPE as error:
+                    account.leave(log.name, session.id, "unknown-shape", f"{type(error).__name__}: {error}"[:200])
+                    continue
+                if found is None:
                     continue
                 account.taken += 1
                 account.turns += found.trajectory.turns
@@ -180,8 +190,7 @@ class Mine:
             self.account.leave(log.name, "", error.reason, error.what)
         except OSError as error:
             self.account.leave(log.name, "", "unreadable", error.strerror or str(error))
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            # Logs are outside data in formats that change: a shape that no reader knows costs its file only.
+        except UNKNOWN_SHAPE as error:
             self.account.leave(log.name, "", "unknown-shape", f"{type(error).__name__}: {error}"[:200])
 
     def _usable(self, sessions: Iterator[Session], log: Log) -> Iterator[Session]:
@@ -221,6 +230,8 @@ class Mine:
             reason = "other-project"
         else:
             session.top = str(place.top) if place else ""
+            # What is nested too deep to be written fails here, not later.
+            orjson.dumps([dialogue.native_chat(session), session.tools], default=str)
             trajectory = normalize(session, self.thinking)
             detail, turns = trajectory.ended_by, trajectory.turns
             commit = own_commits.following(session, place) if place and self.commits and turns else None
