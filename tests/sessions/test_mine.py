@@ -377,7 +377,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(
     monkeypatch.setattr("os.scandir", scandir)
     mine = Mine([str(logs)])
     assert len(list(mine.sessions())) == 1
-    assert [(row["file"], row["reason"]) for row in mine.account.dropped] == [("closed", "unreadable")]
+    assert [(row["file"], row["reason"]) for row in mine.account.left.rows] == [("closed", "unreadable")]
 
 
 def test_a_run_that_takes_nothing_leaves_what_an_earlier_one_mined(
