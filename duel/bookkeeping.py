@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,15 +35,17 @@ class Result:
 
 
 class LeftOut(Counter[str]):
-    """What was left out: how often for each reason, and a row of report/dropped.jsonl for each time."""
+    """What was left out: how often for each reason, and a row of report/dropped.jsonl for each of the first `most`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = sys.maxsize) -> None:
         super().__init__()
         self.rows: list[Mapping[str, Any]] = []
+        self.most = most
 
     def drop(self, file: str, instance_id: str, reason: str, detail: str = "") -> None:
         self[reason] += 1
-        self.rows.append({"file": file, "instance_id": instance_id, "reason": reason, "detail": detail})
+        if len(self.rows) < self.most:
+            self.rows.append({"file": file, "instance_id": instance_id, "reason": reason, "detail": detail})
 
 
 @dataclass

@@ -34,7 +34,7 @@ from duel.judging import looks
 from duel.reporting.tally import recorded
 from duel.review.ballots import DRAWS_FILE, VOTES_FILE
 from duel.settings import SETTINGS_FILE, Settings
-from duel.sources import replacing
+from duel.sources import output
 from duel.workspace import PRIVATE_FOLDER, SHARD_FILE, SHARDS_FOLDER, Workspace
 
 OF_THE_WHOLE = ("prompt", "audit", "validate", "report")
@@ -155,7 +155,7 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
         _bring_settings(whole, part, settings)
     stems = _split_prompts(whole, parts)
     for part in parts:  # answers to prompts of an earlier draw
-        replacing.replace(part, settings.store.answers_per_dir)
+        output.take_over(part, settings.store.answers_per_dir)
     _bring_records(whole, parts, stems)
     rarity = whole.root / SHARDS_FOLDER / SHARED_FILE
     rarity_of(whole, settings).save(whole, rarity)

@@ -4,7 +4,7 @@ import re
 
 from duel.records import ChangedFile
 
-_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
 _HEADER = re.compile(r"(new file|deleted file) mode|(rename|copy) to (.+)")
 _ESCAPED = bytes.maketrans(b"abfnrtv", b"\a\b\f\n\r\t\v")
 _STATUS = {"new file": "added", "deleted file": "deleted", "rename": "renamed", "copy": "copied"}

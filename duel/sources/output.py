@@ -1,7 +1,10 @@
-"""What prompt.py leaves behind: prompt files, mirrored pull requests, two pages, and last the mark that it is done.
+"""What prompt.py leaves behind: prompts, pull requests, two pages, the mark that it is done; and what older draws left.
 
 The mark names what the prompts were made with and a hash of every file, so that a rerun with the same settings has
-nothing to do, and a file that was cut or edited since is noticed.
+nothing to do, and a file that was cut or edited since is noticed. Turns that an older draw shares with the new one keep
+their files, the others go to `attic/`: a turn is known by its pull request, its row in the dataset and its place in the
+rollout, whatever its file is called. The attic holds whole answers and scores under their old names and a hash of the
+turn; a later draw that has the turn again takes them back. Every step can be repeated after a kill.
 """
 
 import hashlib
@@ -16,9 +19,10 @@ from typing import Any
 import orjson
 
 from duel import pull, standing
-from duel.errors import printable
+from duel.command import say
+from duel.errors import ItemError, printable
 from duel.file_sums import Snapshot
-from duel.records import Commit, Prompt
+from duel.records import Answer, Commit, Prompt, Score
 from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
 from duel.workspace import PROMPTS_PER_FILE, Workspace
@@ -50,40 +54,73 @@ def fingerprint(
     return _digest(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
 
 
+def read_mark(workspace: Workspace) -> dict[str, Any]:
+    """The file that says which draw lies in the workspace, and that it is complete; {} where there is none."""
+    with suppress(OSError, ValueError):
+        mark = orjson.loads(_mark(workspace).read_bytes())
+        if isinstance(mark, dict) and isinstance(mark.get("files"), dict):
+            return mark
+    return {}
+
+
+def _mark(workspace: Workspace) -> Path:
+    return workspace.private / "prompt.json"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 @dataclass
 class Output:
     workspace: Workspace
     settings: Settings
     made_with: str
+    asked: dict[str, Any]
+    """What a later run compares and takes over: `sample` as it was drawn, `configured` as chain.toml had it."""
     written: dict[str, str] = field(default_factory=dict)  # hash by path within the workspace
     huge: dict[str, int] = field(default_factory=dict)
     """Tokens of each pull request that is too large for the challenger's prompt."""
-    replaces: bool = False  # A draw of ours was here before, whole or not
-    asked: dict[str, Any] = field(default_factory=dict)
-    """What a later run compares and takes over: `sample` as it was drawn, `configured` as chain.toml had it."""
 
-    def finished_files(self) -> dict[str, bool]:
-        mark = read_mark(self.workspace)
+    def is_finished(self) -> bool:
+        """True where the files of this very draw are there as they were written; says so, and which are not."""
+        workspace, mark = self.workspace, read_mark(self.workspace)
         if mark.get("made_with") != self.made_with:
-            return {}
-        files = Snapshot.take(self.workspace, *TURN_FILES)
-        stand = standing.recall(self.workspace, "prompt", self.made_with, files) is not None
-        found = dict.fromkeys(mark["files"], False)
+            return False
+        files = Snapshot.take(workspace, *TURN_FILES)
+        stand = standing.recall(workspace, "prompt", self.made_with, files) is not None
+        changed = []
         for name, digest in mark["files"].items():
+            found = digest if stand and name.split("/")[0] in TURN_FILES else ""
             with suppress(OSError):
-                known = stand and name.split("/")[0] in TURN_FILES
-                found[name] = known or _digest((self.workspace.root / name).read_bytes()) == digest
-        if not stand and all(found.values()):
-            standing.keep(self.workspace, "prompt", self.made_with, files, {})
-        return found
+                found = found or _digest((workspace.root / name).read_bytes())
+            if found != digest:
+                changed.append(name)
+        for name in changed[:10]:
+            say(f"changed or gone since it was drawn: {printable(name)}")
+        if changed:
+            say(f"{len(changed):,} of {len(mark['files']):,} files are not as they were drawn, and are drawn again")
+            return False
+        if not stand:
+            standing.keep(workspace, "prompt", self.made_with, files, {})
+        if mark["files"]:
+            say(f"nothing to do: the {len(mark['files']):,} files of this draw are there; `--again` draws anew")
+        return bool(mark["files"])
 
-    def is_ours(self, path: Path) -> bool:
+    def say_others(self) -> None:
+        """Name prompt files from elsewhere: the next stages read them as well. Those of an older draw are replaced."""
+        others = [path.name for path in self.workspace.prompt_files() if not self._is_ours(path)]
+        if others and not read_mark(self.workspace):
+            shown = ", ".join(others[:4]) + (" …" if len(others) > 4 else "")
+            say(f"prompt/ also holds prompts from elsewhere ({shown}): the next stages take both")
+
+    def _is_ours(self, path: Path) -> bool:
         return path.stem.startswith(f"prompts_{self.settings.sample.n}_")
 
     def begin(self) -> None:
         """From here until `finish` the workspace holds a draw that is not complete."""
-        self.replaces = mark_path(self.workspace).exists()
-        self.workspace.save(mark_path(self.workspace), orjson.dumps({"made_with": "", "files": {}}))
+        self.replaces = _mark(self.workspace).exists()  # a draw of ours was here before, whole or not
+        self.workspace.save(_mark(self.workspace), orjson.dumps({"made_with": "", "files": {}}))
 
     def save_commits(self, commits: Iterable[Commit]) -> set[str]:
         saved: set[str] = set()
@@ -96,20 +133,23 @@ class Output:
         return saved
 
     def save_prompts(self, prompts: Iterator[Prompt]) -> None:
-        number = 0
+        number, folder = 0, self.workspace.root / "prompt"
         while rows := [prompt.model_dump(mode="json") for prompt in islice(prompts, PROMPTS_PER_FILE)]:
             number += 1
-            path = self.workspace.root / "prompt" / f"prompts_{self.settings.sample.n}_{number}.json"
+            path = folder / f"prompts_{self.settings.sample.n}_{number}.json"
             self._save(path, orjson.dumps(rows, option=_PAGE))
         for path in self.workspace.prompt_files():
-            if self._name(path) not in self.written and self.is_ours(path):
-                path.unlink()
+            if self._name(path) not in self.written:
+                if self._is_ours(path):
+                    path.unlink()
+                elif self.replaces:
+                    _move(path, self.workspace.attic / "prompt" / path.name)
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
         self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=_PAGE))
         mark = {"made_with": self.made_with, "files": self.written, **self.asked}
-        self.workspace.save(mark_path(self.workspace), orjson.dumps(mark))
+        self.workspace.save(_mark(self.workspace), orjson.dumps(mark))
 
     def _save(self, path: Path, data: bytes) -> None:
         self.workspace.save(path, data)
@@ -119,25 +159,11 @@ class Output:
         return path.relative_to(self.workspace.root).as_posix()
 
 
-def mark_path(workspace: Workspace) -> Path:
-    """The file that says which draw lies in the workspace, and that it is complete."""
-    return workspace.private / "prompt.json"
-
-
-def read_mark(workspace: Workspace) -> dict[str, Any]:
-    try:
-        mark = orjson.loads(mark_path(workspace).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return mark if isinstance(mark, dict) and isinstance(mark.get("files"), dict) else {}
-
-
 def huge_page(huge: dict[str, int], settings: Settings) -> str:
-    limit = pull.token_limit(settings)
     page = (
         "# Pull requests too large for the challenger's prompt\n\n"
-        f"A pull request may take {limit:,} tokens (estimated), half of `max_model_len`. Those listed here are"
-        " skipped by every later stage, as `exclude_ids` are.\n\n"
+        f"A pull request may take {pull.token_limit(settings):,} tokens (estimated), half of `max_model_len`. Those"
+        " listed here are skipped by every later stage, as `exclude_ids` are.\n\n"
     )
     if not huge:
         return page + "None in this draw.\n"
@@ -148,5 +174,49 @@ def huge_page(huge: dict[str, int], settings: Settings) -> str:
     return page
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
+def take_over(workspace: Workspace, answers_per_dir: int) -> None:
+    """Give answers and scores of older draws to the turns of this one that are theirs; the others go to the attic."""
+    wanted = {stem: (position, turn_of(prompt)) for stem, position, prompt in workspace.prompts([])}
+    attic, retired, recalled = workspace.attic, 0, 0
+    for path, answer in workspace.answers([]):
+        turn = turn_of(answer)
+        if wanted.get(path.stem, (0, ""))[1] != turn:
+            name = f"{turn}~{path.stem}.json"
+            _move(path, attic / "answer" / name)
+            _move(workspace.score_path(path.stem), attic / "score" / name)
+            retired += 1
+    for path in workspace.score_paths():  # of an answer that is gone
+        if path.stem not in wanted:
+            _move(path, attic / "score" / f"{'0' * 16}~{path.stem}.json")
+
+    newest_last = sorted((attic / "answer").glob("*~*.json"), key=lambda path: path.stat().st_mtime)
+    kept = {path.name.partition("~")[0]: path for path in newest_last}
+    folders = workspace.answer_folders()
+    for stem, (position, turn) in wanted.items():
+        if turn not in kept or workspace.find_answer(stem, folders) is not None:
+            continue
+        score = attic / "score" / kept[turn].name
+        with suppress(ItemError):
+            workspace.save(workspace.score_path(stem), workspace.read(score, Score).model_copy(update={"file": stem}))
+            score.unlink()
+        _move(kept[turn], workspace.new_answer_path(stem, position, answers_per_dir))
+        recalled += 1
+    if recalled:
+        say(f"{recalled:,} turns of an earlier draw are in this one as well: their answers and votes are kept")
+    if retired > recalled:
+        say(f"{retired - recalled:,} turns of an earlier draw are not in this one: moved to {attic}")
+
+
+def turn_of(record: Prompt | Answer) -> str:
+    """What identifies a turn: 16 hexadecimal digits."""
+    source = record.source
+    parts = [record.instance_id, source.dataset, source.file, str(source.row), str(record.turn)]
+    if source.row < 0:  # from elsewhere: only its text tells it from others
+        parts.append(record.assistant)
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _move(path: Path, to: Path) -> None:
+    if path.exists():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(to)

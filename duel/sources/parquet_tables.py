@@ -1,24 +1,42 @@
-"""A table in parquet files, wherever it lies: on the Hub at a pinned commit, or in a local file, folder or glob."""
+"""A table in parquet files, wherever it lies: in a local file, folder or glob, or on the Hub at a pinned commit.
+
+On the Hub `huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); what is added here is patience with 429s,
+errors in this project's words, and a line for whoever watches.
+"""
 
 import fnmatch
 import glob
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from duel.command import say
 from duel.conversation import record_files
-from duel.conversation.record_files import decoder_of
-from duel.environment import expanded
-from duel.errors import SourceError
-from duel.sources.hub import Hub
-from duel.workspace import Workspace
+from duel.environment import environment, expanded, hub_is_off, hub_token
+from duel.errors import SourceError, printable
+from duel.workspace import Workspace, cannot_write
 
 TEXT = ("string", "large_string")
 """Arrow's types of which a value is a text as it is."""
+# The Hub counts in windows of 300 s, so a wait that it asks for is at most that long; after three whole windows
+# something else is wrong. DEFAULT_WAIT_S is waited where a 429 says nothing about how long.
+MAX_WAIT_S, MAX_WAITS, DEFAULT_WAIT_S = 310.0, 3, 30.0
+# What a download holds in memory: at the client's own 10 MB each, five of them took 100 MB and twice the time; at 1 MB
+# the 1.6 GB of bench.sampling cost 1.5 s more of fresh pages than at 64 KB.
+CHUNK_BYTES = 1 << 16
+_SHA = re.compile(r"[0-9a-f]{40}")
+_RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
+_HTTP = frozenset("httpx httpx2 httpcore httpcore2".split())
+"""The libraries that the client speaks HTTP with, by its version."""
 
 
 @dataclass
@@ -28,22 +46,19 @@ class LocalTable:
     name: str
     paths: dict[str, Path]
 
-    @property
-    def names(self) -> list[str]:
-        return list(self.paths)
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {name: path.stat().st_size for name, path in self.paths.items()}
 
     @cached_property
     def revision(self) -> str:
         digest = hashlib.sha256()
         for name, path in self.paths.items():
-            digest.update(f"{name}\0{path.stat().st_size}\0{footer(path, name).digest}\n".encode())
+            digest.update(f"{name}\0{self.sizes[name]}\0{footer(path, name).digest}\n".encode())
         return f"local-{digest.hexdigest()[:32]}"
 
     def fetch(self, name: str) -> Path:
         return self.paths[name]
-
-    def size(self, name: str) -> int:
-        return self.paths[name].stat().st_size
 
     def missing(self, name: str) -> bool:
         return False
@@ -52,59 +67,102 @@ class LocalTable:
         return sum(footer(path, name).rows for name, path in self.paths.items())
 
 
-@dataclass
 class HubTable:
-    """Files of a dataset repository at one commit. Nothing is asked of the Hub before it is needed."""
+    """Files of a dataset at one commit. Making the object imports the client and asks nothing of the Hub."""
 
-    hub: Hub
-    name: str
-    asked: str
-    pattern: str
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str,
+        asked: str = "",
+        pattern: str = "*.parquet",
+        *,
+        again: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+        cache: Path | None = None,
+    ) -> None:
+        # Both are read when the client is imported; a user's own choice stands.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        if not sys.stderr.isatty():
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        import huggingface_hub
+        from huggingface_hub.utils import logging
+
+        # The client reads it once, when it is imported; the last word is the environment of this run.
+        huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(workspace.root)
+        huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
+        logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
+        self.workspace, self.name, self.asked, self.pattern = workspace, name, asked, pattern
+        self.again, self.cache = again, cache
+        self.api = huggingface_hub.HfApi(
+            endpoint=environment("HF_ENDPOINT", workspace.root).rstrip("/") or None,
+            token=hub_token(workspace.root) or None,
+            library_name="duel-curation",
+        )
+        _be_patient(sleep)
 
     @cached_property
     def revision(self) -> str:
-        return self.hub.commit(self.name, self.asked)
+        """The commit sha behind a branch or tag, or of the newest commit where none is asked for.
+
+        It is asked for once in a workspace, so that an interrupted run goes on with the same data; `again` asks anew.
+        """
+        if _SHA.fullmatch(self.asked):
+            return self.asked
+        memory, key = self.workspace.private / "revisions.json", f"{self.name}@{self.asked}"
+        known: Any = None
+        with suppress(OSError, ValueError):
+            known = json.loads(memory.read_bytes())
+        known = known if isinstance(known, dict) else {}
+        if self.again or not _SHA.fullmatch(str(known.get(key))):
+            with _in_plain_words(self.name, self.asked):
+                known[key] = str(self.api.dataset_info(self.name, revision=self.asked or None).sha)
+            self.workspace.save(memory, json.dumps(known, indent=2, sort_keys=True).encode())
+        return str(known[key])
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        files = self.hub.files(self.name, self.revision)
-        matching = {name: size for name, size in sorted(files.items()) if fnmatch.fnmatchcase(name, self.pattern)}
+        with _in_plain_words(self.name, self.revision):
+            tree = self.api.list_repo_tree(self.name, repo_type="dataset", revision=self.revision, recursive=True)
+            files = sorted((entry.path, int(entry.size)) for entry in tree if hasattr(entry, "size"))
+        matching = {name: size for name, size in files if fnmatch.fnmatchcase(name, self.pattern)}
         if not matching:
-            found = ", ".join(sorted(files)[:8]) + (" …" if len(files) > 8 else "")
-            hint = "set `shard_glob` in [sample] to where its parquet files lie"
+            found = ", ".join(name for name, _ in files[:8]) + (" …" if len(files) > 8 else "")
             what = f"the dataset has no file that matches `{self.pattern}`"
+            hint = "set `shard_glob` in [sample] to where its parquet files lie"
             raise SourceError(what, where=self.name, value=found, hint=hint)
         return matching
 
-    @property
-    def names(self) -> list[str]:
-        return list(self.sizes)
-
     def fetch(self, name: str) -> Path:
-        return self.hub.download(self.name, self.revision, name, self.sizes[name])
-
-    def size(self, name: str) -> int:
-        return self.sizes[name]
+        if self.missing(name):
+            say(f"downloading {printable(name, 120)} of {self.name}, {self.sizes[name] / 1e6:,.0f} MB")
+        api, at, cache = self.api, self.revision, self.cache
+        with _in_plain_words(f"{self.name}/{name}", at):
+            return Path(api.hf_hub_download(self.name, name, repo_type="dataset", revision=at, cache_dir=cache))
 
     def missing(self, name: str) -> bool:
-        return not self.hub.is_cached(self.name, self.revision, name)
+        from huggingface_hub import try_to_load_from_cache as find
+
+        kept = find(self.name, name, cache_dir=self.cache, revision=self.revision, repo_type="dataset")
+        return not isinstance(kept, str)
 
     def known_rows(self) -> int | None:
         return None
 
 
-# `name` is what records call it, never a path of this machine; the same `revision` has the same rows; `fetch` downloads
-# a file once where it is `missing`; `size` is in bytes; `known_rows` is None where counting rows needs a download.
+# `name` is what records call it, never a path of this machine; the same `revision` has the same rows; `sizes` are in
+# bytes, by file; `fetch` downloads a file once where it is `missing`; `known_rows` is None where counting rows needs a
+# download.
 ParquetTable: TypeAlias = LocalTable | HubTable
 
 
 def open_table(
-    spec: str, workspace: Workspace, hub: Callable[[], Hub] | None, *, revision: str = "", pattern: str = "*.parquet"
+    spec: str, workspace: Workspace, revision: str, pattern: str = "*.parquet", *, offline: bool, again: bool = False
 ) -> ParquetTable:
     """The table that a setting names: a local path where there is one, else a dataset on the Hub.
 
-    A relative path is looked up in the workspace, then in the current folder. Without a `hub` (offline) only local
-    files will do. Raises SourceError where `spec` is neither.
+    A relative path is looked up in the workspace, then in the current folder. `offline` only local files will do;
+    `again` asks the Hub for its newest commit. Raises SourceError where `spec` is neither.
     """
     if paths := record_files.find(spec, (workspace.root, Path.cwd())):
         # Records travel, and a home folder's name should not: the last two parts name the table.
@@ -113,9 +171,9 @@ def open_table(
     if glob.has_magic(spec) or spec.endswith(".parquet") or spec[:1] in ("/", ".", "~") or spec.count("/") != 1:
         hint = "give a parquet file, a folder of them or a glob, relative to the workspace or to the current folder"
         raise SourceError("no parquet file is there", where=spec, hint=hint)
-    if hub is None:
+    if offline:
         raise SourceError("not a local file, and the Hub is not asked offline", where=spec)
-    return HubTable(hub(), spec, revision, pattern)
+    return HubTable(workspace, spec, revision, pattern, again=again)
 
 
 def from_command_line(spec: str | None) -> str | None:
@@ -125,8 +183,27 @@ def from_command_line(spec: str | None) -> str | None:
     return spec
 
 
-@dataclass(frozen=True)
-class Footer:
+@contextmanager
+def opened(path: Path, shown: str, buffer_bytes: int = 0) -> Iterator[Any]:
+    """The `pyarrow.parquet.ParquetFile`. Raises SourceError where it cannot be read, here or within the body.
+
+    `shown` is its name in messages; with `buffer_bytes` a column chunk is read in pieces of this size.
+    """
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        if not path.stat().st_size:
+            raise SourceError("the parquet file is empty", where=shown, hint="is the download or export finished?")
+        with pq.ParquetFile(path, buffer_size=buffer_bytes) as file:
+            yield file
+    except (pyarrow.ArrowException, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        hint = "it is damaged, or its download or export is not finished: fetch it anew"
+        raise SourceError("not a readable parquet file", where=shown, value=why, hint=hint) from None
+
+
+class Footer(NamedTuple):
     """What a parquet file says of itself."""
 
     rows: int
@@ -136,25 +213,12 @@ class Footer:
 
 
 def footer(path: Path, shown: str, needed: Iterable[str] = ()) -> Footer:
-    """Read a file's footer. `shown` is its name in messages.
-
-    Raises SourceError where it is not parquet, or lacks a needed column.
-    """
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    finished = "is the download or export finished?"
-    try:
-        if not path.stat().st_size:
-            raise SourceError("the parquet file is empty", where=shown, hint=finished)
-        with path.open("rb") as file, pq.ParquetFile(file) as parquet:
-            columns = {field.name: field.type for field in parquet.schema_arrow}
-            size = parquet.metadata.serialized_size
-            file.seek(-8 - size, 2)  # the footer's length and the magic number stand behind it
-            found = Footer(parquet.metadata.num_rows, columns, hashlib.sha256(file.read(size)).hexdigest())
-    except (pyarrow.ArrowException, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise SourceError("not a readable parquet file", where=shown, value=why, hint=finished) from None
+    """Read a file's footer. Raises SourceError where it is not parquet, or lacks a needed column."""
+    with opened(path, shown) as parquet, path.open("rb") as file:
+        columns = {field.name: field.type for field in parquet.schema_arrow}
+        size = parquet.metadata.serialized_size
+        file.seek(-8 - size, 2)  # the footer's length and the magic number stand behind it
+        found = Footer(parquet.metadata.num_rows, columns, hashlib.sha256(file.read(size)).hexdigest())
     if missing := next((column for column in needed if column not in columns), ""):
         hint = f"the columns there are: {', '.join(columns) or 'none'}"
         raise SourceError("a needed column is missing", where=shown, value=missing, hint=hint)
@@ -171,9 +235,85 @@ def texts(column: Any) -> list[str | None]:
 
 def values(column: Any) -> Iterator[Any]:
     """A column's plain values, one by one: parquet does not check that text is UTF-8, and one that is not is null."""
-    decode = decoder_of(column.type) or (lambda value: value)
+    decode = record_files.decoder_of(column.type) or (lambda value: value)
     for value in column:
         told = None
         with suppress(UnicodeDecodeError):
             told = decode(value.as_py())
         yield told
+
+
+def seconds_to_wait(headers: Mapping[str, str]) -> float:
+    """How long a 429 asks to wait: the reset of its `RateLimit` header, else `Retry-After`, else a guess."""
+    if reset := _RESET.search(headers.get("ratelimit", "")):
+        return min(float(reset[1]) + 1, MAX_WAIT_S)  # it counts whole seconds
+    try:
+        return min(max(float(headers.get("retry-after", "")), 1.0), MAX_WAIT_S)
+    except ValueError:
+        return DEFAULT_WAIT_S
+
+
+def _be_patient(sleep: Callable[[float], None]) -> None:
+    """Let every request of the client wait out 429s: one place for metadata, trees and files alike.
+
+    The client's own retries differ from call to call (none for a revision, five for a file) and say nothing a user can
+    read.
+    """
+    import huggingface_hub
+    from huggingface_hub.utils._http import default_client_factory
+
+    def factory() -> Any:
+        client = default_client_factory()
+        send = client.send
+
+        def send_and_wait(request: Any, **options: Any) -> Any:
+            waits = 0
+            while (response := send(request, **options)).status_code == 429:
+                seconds = seconds_to_wait(response.headers)
+                response.close()
+                waits += 1
+                if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
+                    what = "the Hub still answers 429 after every wait that it asked for"
+                    hint = "set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept"
+                    raise SourceError(what, where=request.url.host, hint=hint)
+                say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
+                sleep(seconds)
+            return response
+
+        client.send = send_and_wait  # type: ignore[method-assign]
+        return client
+
+    huggingface_hub.set_client_factory(factory)
+
+
+@contextmanager
+def _in_plain_words(where: str, revision: str) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    unreachable = (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
+    value: object = None
+    try:
+        yield
+    except Exception as error:
+        match error:
+            case errors.GatedRepoError():
+                what, hint = "the dataset is gated", "ask for access on its page, set HF_TOKEN"
+            case errors.RevisionNotFoundError():
+                what, hint, value = "the dataset has no such revision", "", revision
+            case errors.RepositoryNotFoundError() | errors.HFValidationError():
+                what = "neither a local path nor a dataset on the Hub that can be read"
+                hint = "check the spelling; a private dataset needs HF_TOKEN"
+            case errors.OfflineModeIsEnabled():
+                what = "the Hub is switched off by HF_HUB_OFFLINE"
+                hint = "unset it, or give local files with --source and --pulls"
+            case errors.HfHubHTTPError():
+                what, hint = f"the Hub answered {getattr(error.response, 'status_code', '?')}", ""
+                value = error.server_message
+            case OSError() if not isinstance(error, unreachable):
+                raise cannot_write(Path(error.filename or "the Hub's cache"), error) from None
+            case _ if isinstance(error, unreachable) or type(error).__module__.split(".")[0] in _HTTP:
+                what, value = "the Hub cannot be reached", error
+                hint = "run it again: what was downloaded is kept; or give local files with --source and --pulls"
+            case _:
+                raise
+        raise SourceError(what, where=where, value=value, hint=hint) from None

@@ -7,19 +7,18 @@ builder of the trajectories.
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import accumulate, chain, pairwise
+from functools import cached_property
+from itertools import accumulate, count, pairwise, repeat
 from typing import Any, NamedTuple
 
 import orjson
 
 from duel.conversation.diffs import changed_files
 from duel.conversation.record_files import decoder_of
-from duel.errors import SourceError
 from duel.records import Commit, Source
-from duel.sources.parquet_tables import ParquetTable, footer, texts
+from duel.sources.parquet_tables import ParquetTable, footer, opened, texts
 
 NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
@@ -39,16 +38,16 @@ class Head(NamedTuple):
     license: str
 
 
-@dataclass
 class Pulls:
     """A table of pull requests. `damaged` collects ids whose row cannot be read, with Arrow's words."""
 
-    table: ParquetTable
-    damaged: dict[str, str] = field(default_factory=dict)
+    def __init__(self, table: ParquetTable) -> None:
+        self.table, self.damaged = table, dict[str, str]()
 
-    def __post_init__(self) -> None:
-        self.paths = {name: self.table.fetch(name) for name in self.table.names}
-        self.columns = {name: footer(path, name, NEEDED).columns for name, path in self.paths.items()}
+    @cached_property
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """The Arrow types by file and column; the files are downloaded by then."""
+        return {name: footer(self.table.fetch(name), name, NEEDED).columns for name in self.table.sizes}
 
     def heads(self, ids: Collection[str]) -> dict[str, Head]:
         rows = self._rows(ids, ("instance_id", *Head._fields))
@@ -56,47 +55,57 @@ class Pulls:
 
     def changed(self) -> dict[str, list[str]]:
         """The files that each pull request changes."""
-        found: dict[str, list[str]] = {}
-        for name in self.paths:
-            with self._opened(name) as file:
-                for batch in file.iter_batches(BATCH_ROWS, columns=["instance_id", "patch"], use_threads=False):
-                    ids, patches = texts(batch.column("instance_id")), texts(batch.column("patch"))
-                    told = zip(ids, patches, strict=True)
-                    found |= {name: _CHANGED.findall(patch) for name, patch in told if name and patch}
-        return found
+        told = self._texts("instance_id", "patch")
+        return {key: _CHANGED.findall(patch) for _, _, key, patch in told if key and patch}
 
     def commits(self, ids: Collection[str]) -> Iterator[Commit]:
         for source, row in self._rows(ids, (*NEEDED, *OPTIONAL, *EXTRAS)):
-            yield _commit(row, source)
+            told = {name: _text(row.get(name)) for name in (*NEEDED, *OPTIONAL)}
+            # The pull request's number, else the one that an id such as `owner__repo-123` ends on, as 64 bits hold it.
+            number = told["pull_number"] or told["instance_id"].rpartition("-")[2]
+            yield Commit(
+                instance_id=told["instance_id"],
+                repo=told["repo"],
+                pull_number=int(number) if len(number) < 19 and number.strip().isdecimal() else None,
+                commit=told["base_commit"],
+                issue=told["problem_statement"],
+                description=told["pr_description"],
+                files=changed_files(told["patch"], told["test_patch"]),
+                patch=told["patch"],
+                test_patch=told["test_patch"],
+                license=told["license"],
+                created_at=told["created_at"],
+                source=source,
+                **{name: _plain(row[name]) for name in EXTRAS if row.get(name) is not None},
+            )
 
     def _rows(self, ids: Collection[str], columns: Sequence[str]) -> Iterator[tuple[Source, Mapping[str, Any]]]:
-        for name, wanted in self._locate(ids).items():
-            there = [column for column in columns if column in self.columns[name]]
-            for number, row in self._read(name, wanted, there):
+        wanted = frozenset(ids)
+        last = {key: (name, row) for name, row, key in self._texts("instance_id") if key in wanted}
+        places = sorted((*place, key) for key, place in last.items())
+        for name, known in self.columns.items():
+            here = {row: key for file, row, key in places if file == name}
+            for number, row in self._read(name, here, [column for column in columns if column in known]):
                 yield Source(dataset=self.table.name, revision=self.table.revision, file=name, row=number), row
 
-    def _locate(self, ids: Collection[str]) -> dict[str, dict[int, str]]:
-        """The wanted rows of each file: the id by the row's number, in the order of the rows."""
-        wanted, last = frozenset(ids), dict[str, tuple[str, int]]()
-        for name in self.paths:
-            with self._opened(name) as file:
-                batches = file.iter_batches(columns=["instance_id"], use_threads=False)
-                for row, instance_id in enumerate(chain.from_iterable(texts(batch.column(0)) for batch in batches)):
-                    if instance_id in wanted:
-                        last[instance_id] = (name, row)
-        places: dict[str, dict[int, str]] = {name: {} for name in self.paths}
-        for instance_id, (name, row) in sorted(last.items(), key=lambda found: found[1]):
-            places[name][row] = instance_id
-        return places
+    def _texts(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """(file, row, text of each of these columns) of every row."""
+        for name in self.columns:
+            row = 0
+            with opened(self.table.fetch(name), name, BUFFER_BYTES) as file:
+                for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
+                    told = (texts(batch.column(column)) for column in columns)
+                    yield from zip(repeat(name), count(row), *told, strict=False)
+                    row += batch.num_rows
 
     def _read(
         self, name: str, wanted: Mapping[int, str], columns: Sequence[str]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The wanted rows of one file. One that cannot be read costs itself, a row group those of its rows."""
+        """The wanted rows of one file (its ids by row, ascending). One that is damaged costs itself or its group's."""
         import pyarrow
 
         rows, decoders = list(wanted), [decoder_of(self.columns[name][column]) for column in columns]
-        with self._opened(name) as file:
+        with opened(self.table.fetch(name), name, BUFFER_BYTES) as file:
             ends = accumulate((file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)), initial=0)
             for group, (start, end) in enumerate(pairwise(ends)):
                 inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
@@ -117,17 +126,6 @@ class Pulls:
                 if inside:
                     pyarrow.default_memory_pool().release_unused()
 
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[Any]:
-        import pyarrow
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(self.paths[name], buffer_size=BUFFER_BYTES) as file:
-                yield file
-        except (pyarrow.ArrowException, OSError) as error:
-            raise SourceError("the pull requests cannot be read", where=name, value=error) from None
-
 
 def _taken(file: Any, group: int, column: str, rows: Sequence[int]) -> list[Any]:
     """One column's values in these rows of a row group, undecoded.
@@ -144,34 +142,13 @@ def _taken(file: Any, group: int, column: str, rows: Sequence[int]) -> list[Any]
     return taken
 
 
-def _commit(row: Mapping[str, Any], source: Source) -> Commit:
-    told = {name: _text(row.get(name)) for name in (*NEEDED, *OPTIONAL)}
-    # The pull request's number, else the one that an id such as `owner__repo-123` ends on.
-    number = told["pull_number"] or told["instance_id"].rpartition("-")[2]
-    extras: dict[str, Any] = {}
-    for name in EXTRAS:
-        if row.get(name) is not None:
-            # A string that holds a list or an object as JSON is that list or object.
-            told_as = orjson.dumps(row[name], default=_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
-            value = extras[name] = orjson.loads(told_as)
-            if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-                with suppress(ValueError):
-                    extras[name] = orjson.loads(value)
-    return Commit(
-        instance_id=told["instance_id"],
-        repo=told["repo"],
-        pull_number=int(number) if number.strip().isdecimal() else None,
-        commit=told["base_commit"],
-        issue=told["problem_statement"],
-        description=told["pr_description"],
-        files=changed_files(told["patch"], told["test_patch"]),
-        patch=told["patch"],
-        test_patch=told["test_patch"],
-        license=told["license"],
-        created_at=told["created_at"],
-        source=source,
-        **extras,
-    )
+def _plain(value: Any) -> Any:
+    """What JSON can hold; a text that is a list or an object in JSON is that. What is nested too deep is its text."""
+    with suppress(ValueError, TypeError):
+        told = orjson.loads(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
+        written = orjson.dumps([[told]], default=_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        return orjson.loads(written)[0][0]
+    return _text(value)
 
 
 def _text(value: Any) -> str:

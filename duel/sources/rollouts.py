@@ -20,7 +20,7 @@ from duel.errors import ItemError, SourceError
 from duel.history import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from duel.records import Message
 from duel.sections import SampleSection
-from duel.sources.parquet_tables import TEXT, Footer, footer, texts, values
+from duel.sources.parquet_tables import TEXT, Footer, footer, opened, texts, values
 
 COLUMNS = ("instance_id", "repo", "messages")
 OPTIONAL = ("exit_status", "trajectory_format")
@@ -65,14 +65,11 @@ class Rollout:
 
     def said(self) -> list[tuple[Any, str]]:
         """Role and content of each message. Raises ItemError where they cannot be decoded."""
+        columns, size = (self.talk.roles, self.talk.contents), self.end - self.start
         try:
-            roles, contents = (
-                column.slice(self.start, self.end - self.start).to_pylist()
-                for column in (self.talk.roles, self.talk.contents)
-            )
+            return list(zip(*(column.slice(self.start, size).to_pylist() for column in columns), strict=True))
         except UnicodeDecodeError as error:
             raise ItemError("not-utf-8", f"a message is not UTF-8: byte {error.start}") from None
-        return list(zip(roles, contents, strict=True))
 
     def messages(self) -> list[Message]:
         return [Message.model_construct(role=role, content=content) for role, content in self.said()]
@@ -81,44 +78,39 @@ class Rollout:
 def check(path: Path, shown: str) -> Footer:
     """The footer of a trajectory file. Raises SourceError where a column is missing or is of another kind."""
     found = footer(path, shown, COLUMNS)
-    kind = found.columns["messages"]
-    if not _form(kind):
+    if not _form(found.columns["messages"]):
         what = "the column `messages` must hold lists of {role, content}, or the same as a JSON string"
-        raise SourceError(what, where=shown, value=kind)
+        raise SourceError(what, where=shown, value=found.columns["messages"])
     return found
 
 
 def read(path: Path, shown: str, sample: SampleSection | None = None) -> Iterator[Rollout]:
     """Every row of the file in order, each column chunk read once; `sample` says which turns may be drawn."""
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    found = check(path, shown)
-    columns = [*COLUMNS, *(name for name in OPTIONAL if name in found.columns)]
-    row = 0
-    try:
-        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file, ThreadPoolExecutor(1) as ahead:
-            batches = file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
-            coming = ahead.submit(next, batches, None)
-            while (batch := coming.result()) is not None:
-                coming = ahead.submit(next, batches, None)  # Arrow unpacks the next rows while these are looked at
-                yield from _rollouts(batch, shown, row, sample or SampleSection())
-                row += batch.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError("the parquet file is damaged", where=shown, value=error, hint="fetch it anew") from None
+    known = check(path, shown).columns
+    columns, row = [*COLUMNS, *(name for name in OPTIONAL if name in known)], 0
+    with opened(path, shown, BUFFER_BYTES) as file, ThreadPoolExecutor(1) as ahead:
+        batches = file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+        coming = ahead.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = ahead.submit(next, batches, None)  # Arrow unpacks the next rows while these are looked at
+            yield from _rollouts(batch, shown, row, sample or SampleSection())
+            row += batch.num_rows
 
 
 def _rollouts(batch: Any, shown: str, first_row: int, sample: SampleSection) -> Iterator[Rollout]:
-    names = batch.schema.names
-    ids, repos = texts(batch.column("instance_id")), texts(batch.column("repo"))
-    statuses, tasks = (texts(batch.column(n)) if n in names else [None] * batch.num_rows for n in OPTIONAL)
+    ids, repos, statuses, tasks = (
+        texts(batch.column(name)) if name in batch.schema.names else [None] * batch.num_rows
+        for name in (*COLUMNS[:2], *OPTIONAL)
+    )
     ours = {task: of_format(task or "") is BASH_BLOCK for task in {*tasks}}  # talk that mine.py took is another task
     talk = _talk(batch.column("messages"), sample)
     usable, sums = not talk.bad.any(), [0, *talk.eligible.cumsum().tolist()]
     for at, (start, end) in enumerate(pairwise(talk.starts)):
         problem = "another-task" if not ours[tasks[at]] else "no-messages" if start == end else ""
-        if not usable and not problem:
-            problem = _problem(talk, start, end)
+        if not usable and not problem and len(bad := talk.bad[start:end].nonzero()[0]):
+            (role,) = texts(talk.roles.slice(start + int(bad[0]), 1))
+            known = role if role in ("tool", "function", "developer") else "unknown"
+            problem = "null-content" if role in ROLES else f"role-{known}"
         instance_id, repo, status = ids[at] or "", repos[at] or "", statuses[at] or ""
         eligible = sums[end] - sums[start]
         yield Rollout(shown, first_row + at, instance_id, repo, status, problem, eligible, talk, start, end)
@@ -159,16 +151,6 @@ def _talk(column: Any, sample: SampleSection) -> _Talk:
     return _Talk(roles, contents, starts.tolist(), (kinds < 0) | (sizes < 0), eligible, numbers)
 
 
-def _problem(talk: _Talk, start: int, end: int) -> str:
-    bad = talk.bad[start:end].nonzero()[0]
-    if not len(bad):
-        return ""
-    (role,) = texts(talk.roles.slice(start + int(bad[0]), 1))
-    if role in ROLES:
-        return "null-content"
-    return f"role-{role}" if role in ("tool", "function", "developer") else "role-unknown"
-
-
 def _form(kind: Any) -> str:
     """How a column of this type holds conversations: as `columns` of texts, as `values` to decode; "" for neither."""
     import pyarrow.types as types
@@ -177,11 +159,10 @@ def _form(kind: Any) -> str:
         kind = kind.value_type if types.is_dictionary(kind) else getattr(kind, "storage_type", kind)
         return str(kind).removeprefix("large_").removesuffix("_view") in ("string", "binary")
 
-    if not (types.is_list(kind) or types.is_large_list(kind)):
-        return "values" if is_text(kind) else ""
-    if not types.is_struct(kind.value_type):
-        return "values" if is_text(kind.value_type) else ""
-    held = [field.type for field in kind.value_type if field.name in ("role", "content")]
+    inner = kind.value_type if types.is_list(kind) or types.is_large_list(kind) else kind
+    if inner is kind or not types.is_struct(inner):
+        return "values" if is_text(inner) else ""
+    held = [field.type for field in inner if field.name in ("role", "content")]
     if len(held) < 2 or not all(map(is_text, held)):
         return ""
     return "columns" if all(str(one) in TEXT for one in held) else "values"

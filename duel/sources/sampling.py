@@ -2,9 +2,9 @@
 
 Stage one draws files in proportion to their rows (`duel.sources.draw`). Stage two pools the pull requests of these
 files, each with the same chance however many rollouts it has; of a pull request `per_instance` eligible rollouts are
-drawn uniformly, of a rollout one eligible turn, by `weights` where there are any (`duel.sources.telling_turns`). A pull
-request that straddles two files is pooled once. Every choice is a hash of the seed and of what is chosen from, so
-neither the order of the work nor an interruption changes it.
+drawn uniformly, of a rollout one eligible turn, by `weights` where there are any. A pull request that straddles two
+files is pooled once. Every choice is a hash of the seed and of what is chosen from, so neither the order of the work
+nor an interruption changes it.
 
 The inclusion probability of a turn is the product: P(file) x P(pull request | pool) x P(rollout | pull request) x
 P(turn | rollout). P(file) is files x rows / rows of all files, exact for equally long files; on the Hub the rows of all
@@ -24,13 +24,14 @@ from math import prod
 from pathlib import Path
 from threading import Thread
 
+from duel.bookkeeping import LeftOut
 from duel.errors import DuelError, ItemError, printable
 from duel.records import Message, Prompt, Source
 from duel.settings import Settings
-from duel.sources.draw import chance, draw_files, shuffled
+from duel.sources import draw, rollouts
+from duel.sources.draw import chance
 from duel.sources.parquet_tables import ParquetTable
-from duel.sources.rollouts import Rollout, check, read
-from duel.sources.telling_turns import kinds, odds, phases, systematic, without_loops
+from duel.sources.rollouts import Rollout
 from duel.spill import Spill, Spilled
 
 # Rows that cannot be used are listed one by one up to this many, and counted beyond.
@@ -52,20 +53,11 @@ class DrawnTurn:
     repo: str
     exit_status: str
     turn: int
-    said: Spilled
+    spilled: Spilled
     share: float  # the chance that this turn of the rollout is drawn
 
-    @property
-    def messages(self) -> list[Message]:
-        return [Message.model_construct(**message) for message in self.said.value()[:-1]]
-
-    @property
-    def assistant(self) -> str:
-        return str(self.said.value()[-1]["content"])
-
-    @property
-    def task(self) -> str:
-        return next((message.content for message in self.messages if message.role == "user"), "")
+    def said(self) -> list[Message]:
+        return [Message.model_construct(**message) for message in self.spilled.value()]
 
     @property
     def place(self) -> str:
@@ -81,49 +73,48 @@ class Pool:
     changed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by pull request, where `weights` ask for it
     spill: Spill = field(default_factory=Spill)
     rows: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)  # rows that were left out, by reason
-    unusable: list[dict[str, str]] = field(default_factory=list)
-    """The first of the rows that cannot be used by anyone, as `Workspace.save_dropped` takes them."""
+    left: LeftOut = field(default_factory=lambda: LeftOut(LISTED_ROWS))
+    """Rows that are left out; listed are those that nobody can use."""
     best: dict[str, list[list[DrawnTurn]]] = field(default_factory=dict)  # a list of turns a rollout
     eligible: Counter[str] = field(default_factory=Counter)  # eligible rollouts by pull request
     file_odds: dict[str, float] = field(default_factory=dict)  # P(file) of each drawn file
 
     def __post_init__(self) -> None:
-        sample = self.settings.sample
         self._excluded = frozenset(self.settings.generate.exclude_ids)
-        self._narrows = sample.skip_loops or bool(sample.phase)
 
     def add(self, rollout: Rollout) -> None:
         """Keep the rollout if it ranks among the best of its pull request; only then is its text decoded."""
-        sample = self.settings.sample
+        sample, instance_id = self.settings.sample, rollout.instance_id
         self.rows += 1
-        if not rollout.instance_id:
-            self._refuse(rollout, "no-instance-id")
-        elif rollout.instance_id in self._excluded:
-            self.reasons["excluded"] += 1
+        problem, detail, reason = rollout.problem, "", ""
+        if not instance_id:
+            problem = "no-instance-id"
+        elif instance_id in self._excluded:
+            reason = "excluded"
         elif sample.exit_status and rollout.exit_status != sample.exit_status:
-            self.reasons["other-exit-status"] += 1
-        elif rollout.problem:
-            self._refuse(rollout, rollout.problem)
-        elif not rollout.eligible:
-            self.reasons["no-eligible-turn"] += 1
-        else:
+            reason = "other-exit-status"
+        elif not problem and not rollout.eligible:
+            reason = "no-eligible-turn"
+        elif not problem:
             try:
-                self._consider(rollout)
+                reason = self._consider(rollout)
             except ItemError as error:
-                self._refuse(rollout, error.reason, error.what)
+                problem, detail = error.reason, error.what
+        if reason:
+            self.left[reason] += 1
+        elif problem:
+            self.left.drop(f"{rollout.file} row {rollout.row}", instance_id, problem, detail)
 
-    def _consider(self, rollout: Rollout) -> None:
-        sample, turns = self.settings.sample, rollout.turns() if self._narrows else []
-        if sample.skip_loops and not (turns := without_loops(turns, rollout.messages())):
-            self.reasons["loops"] += 1
-            return
+    def _consider(self, rollout: Rollout) -> str:
+        """Why its turns are not of those that are asked for; "" where it is a candidate."""
+        sample, turns = self.settings.sample, list[tuple[int, int]]()
+        if sample.skip_loops and not (turns := draw.without_loops(rollout.turns(), rollout.messages())):
+            return "loops"
         if sample.phase:
-            known = phases(rollout.messages())
-            turns = [(number, index) for number, index in turns if known[index] == sample.phase]
+            known = draw.phases(rollout.messages())
+            turns = [(number, index) for number, index in turns or rollout.turns() if known[index] == sample.phase]
             if not turns:
-                self.reasons["other-phase"] += 1
-                return
+                return "other-phase"
         best = self.best.get(rollout.instance_id, [])
         rank = chance(sample.seed, "rollout", rollout.file, rollout.row)
         if len(best) < sample.per_instance or rank < best[-1][0].rank:
@@ -134,31 +125,26 @@ class Pool:
             bisect.insort(best, kept, key=lambda kept: kept[0].rank)
             self.best[rollout.instance_id] = best[: sample.per_instance]
         self.eligible[rollout.instance_id] += 1
+        return ""
 
     def _drawn(self, rollout: Rollout, turns: Sequence[tuple[int, int]]) -> list[tuple[int, int, float]]:
         """`per_rollout` turns without replacement, in their order, each with its chance to be drawn."""
         sample = self.settings.sample
         wanted, of = min(sample.per_rollout, len(turns)), (rollout.file, rollout.row)
         if sample.weights:
-            named = kinds(rollout.messages(), self.changed.get(rollout.instance_id, ()))
+            named = draw.kinds(rollout.messages(), self.changed.get(rollout.instance_id, ()))
             weights = [prod(w for kind, w in sample.weights.items() if kind in named[index]) for _, index in turns]
-            chances = odds(weights, wanted)
-            places = systematic(chances, chance(sample.seed, "weighted turn", *of))
+            chances = draw.odds(weights, wanted)
+            places = draw.systematic(chances, chance(sample.seed, "weighted turn", *of))
             return [(*turns[place], chances[place]) for place in places]
         left = list(turns)
-        for draw in range(wanted):
-            left.pop(int(chance(sample.seed, "turn", *of, *([draw] if draw else [])) * len(left)))
+        for number in range(wanted):
+            left.pop(int(chance(sample.seed, "turn", *of, *([number] if number else [])) * len(left)))
         return [(*turn, wanted / len(turns)) for turn in turns if turn not in left]
 
     def candidates(self) -> Iterator[DrawnTurn]:
-        for instance_id in shuffled(self.settings.sample.seed, "pull request", list(self.best)):
+        for instance_id in draw.shuffled(self.settings.sample.seed, "pull request", self.best):
             yield from chain.from_iterable(self.best[instance_id])
-
-    def _refuse(self, rollout: Rollout, reason: str, detail: str = "") -> None:
-        self.reasons[reason] += 1
-        if len(self.unusable) < LISTED_ROWS:
-            place, instance_id = f"{rollout.file} row {rollout.row}", rollout.instance_id
-            self.unusable.append({"file": place, "instance_id": instance_id, "reason": reason, "detail": detail})
 
 
 def fill(
@@ -179,11 +165,11 @@ def fill(
     def fetch_pulls() -> None:
         if pulls:
             with suppress(DuelError):  # who reads them says it
-                for name in pulls.names:
+                for name in pulls.sizes:
                     pulls.fetch(name)
 
     fetching = ThreadPoolExecutor(FETCHES)
-    first = shuffled(sample.seed, "file", table.names)[: sample.files]
+    first = draw.shuffled(sample.seed, "file", table.sizes)[: sample.files]
     coming = {name: fetching.submit(table.fetch, name) for name in first if table.missing(name)}
     beside = Thread(target=fetch_pulls, daemon=True)  # an interrupted run does not wait for the end of a large file
     beside.start()
@@ -191,21 +177,21 @@ def fill(
     @cache
     def rows(name: str) -> int:
         path = coming[name].result() if name in coming else table.fetch(name)
-        return check(path, name).rows
+        return rollouts.check(path, name).rows
 
     def read_file(name: str) -> None:
-        for rollout in read(table.fetch(name), name, sample):
+        for rollout in rollouts.read(table.fetch(name), name, sample):
             pool.add(rollout)
         say(f"read {printable(name, 120)}: {rows(name):,} rows, {len(pool.best):,} pull requests so far")
 
     try:
-        drawn = draw_files(table.names, sample.files, sample.seed, rows, read_file)
+        drawn = draw.draw_files(table.sizes, sample.files, sample.seed, rows, read_file)
     finally:
         fetching.shutdown(cancel_futures=True)
     beside.join()
     if drawn:
-        total = table.known_rows() or sum(map(rows, drawn)) / len(drawn) * len(table.names)
-        all_read = len(table.names) <= sample.files
+        total = table.known_rows() or sum(map(rows, drawn)) / len(drawn) * len(table.sizes)
+        all_read = len(table.sizes) <= sample.files
         pool.file_odds = {name: 1.0 if all_read else min(1.0, sample.files * rows(name) / total) for name in drawn}
     return pool
 
@@ -215,11 +201,12 @@ def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[
     for turn in turns:
         rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[turn.instance_id]))
         probability = pool.file_odds[turn.file] * looked_at / len(pool.best) * rollout * turn.share
+        *history, last = turn.said()
         yield Prompt(
             instance_id=turn.instance_id,
             repo=turn.repo,
-            messages=turn.messages,
-            assistant=turn.assistant,
+            messages=history,
+            assistant=last.content,
             turn=turn.turn,
             source=Source(
                 dataset=pool.table.name,

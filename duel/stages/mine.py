@@ -56,7 +56,7 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
                     pulls.add(mined.pull_row(row, found, found.commit))
         if rows.rows and not pulls.rows:
             beside.unlink(missing_ok=True)  # the commits of other sessions than those that were written
-        workspace.save_dropped("mine", [*mine.account.dropped])
+        workspace.save_dropped("mine", mine.account.left.rows)
     mine.account.say()
     if not mine.account.taken:
         raise SourceError(

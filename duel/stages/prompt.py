@@ -14,7 +14,7 @@ is part of a benchmark or has a refused license is left out, and the next takes 
 from __future__ import annotations
 
 from argparse import Namespace
-from functools import cache
+from functools import partial
 
 from duel import settings as settings_file
 from duel.audit.contamination import Benchmarks
@@ -24,10 +24,9 @@ from duel.errors import EXIT_FINISHED, printable
 from duel.offline import overrides
 from duel.sections import SampleSection
 from duel.settings import Settings
-from duel.sources import account, replacing, sampling
+from duel.sources import output, sampling
 from duel.sources.admission import choose
-from duel.sources.hub import Hub
-from duel.sources.output import Output, fingerprint, read_mark
+from duel.sources.draw import shuffled
 from duel.sources.parquet_tables import ParquetTable, from_command_line, open_table
 from duel.sources.pulls import Pulls
 from duel.stages import estimate
@@ -50,52 +49,47 @@ def run(
     with workspace.lock("prompt", "prompt.py"):
         # 1. The two sources, at one revision each, and what must not be drawn from them.
         trajectories, pulls = sources(workspace, settings, again, offline)
-        output = Output(workspace, settings, fingerprint(settings, trajectories, pulls, workspace))
-        output.asked = {
-            "sample": settings.sample.model_dump(mode="json"),
-            "configured": (configured or settings.sample).model_dump(mode="json"),
-        }
-        account.say_other_draws(output)
-        if not again and account.say_finished(output):
+        asked = {"sample": settings.sample, "configured": configured or settings.sample}
+        made_with = output.fingerprint(settings, trajectories, pulls, workspace)
+        told = {name: sample.model_dump(mode="json") for name, sample in asked.items()}
+        written = output.Output(workspace, settings, made_with, told)
+        written.say_others()
+        if not again and written.is_finished():
             return Result("prompt")
         benchmarks = Benchmarks.load(settings, workspace, offline=offline)
 
         # 2. Files, and in them one turn of each pull request.
         say(f"drawing {settings.sample.n:,} turns from {trajectories.name} at {trajectories.revision[:18]}")
-        changed = Pulls(pulls).changed() if pulls and "first-read" in settings.sample.weights else {}
+        mirror = Pulls(pulls) if pulls else None
+        changed = mirror.changed() if mirror and "first-read" in settings.sample.weights else {}
         pool = sampling.fill(settings, trajectories, say, changed, workspace.private, pulls)
 
         # 3. Of these, the ones that belong to their pull request, are part of no benchmark and have an allowed license.
-        mirror = Pulls(pulls) if pulls else None
         choice = choose(pool, settings, mirror, benchmarks)
         if not choice.turns:
-            raise account.nothing_drawn(pool, choice)
+            raise choice.nothing_drawn()
 
         # 4. On disk: pull requests, prompts, pages, and last the mark that all of it is there.
-        output.begin()
+        written.begin()
         if mirror:
-            choice.keep(output.save_commits(mirror.commits(choice.ids)), mirror.damaged)
-        output.save_prompts(sampling.prompts(choice.turns, pool, len(choice.looked_at)))
-        if output.replaces:
-            replacing.retire_prompts(workspace, {workspace.root / name for name in output.written})
+            choice.keep(written.save_commits(mirror.commits(choice.ids)), mirror.damaged)
+        written.save_prompts(sampling.prompts(choice.turns, pool, len(choice.looked_at)))
         if workspace.answer_folders() or workspace.attic.exists():
             with workspace.lock("answer", "prompt.py"), workspace.lock("score", "prompt.py"):
-                replacing.replace(workspace, settings.store.answers_per_dir)
-        page = account.page(pool, choice, pulls, benchmarks, output.huge)
-        workspace.save_dropped("prompt", [*pool.unusable, *choice.dropped])
-        output.finish(page)
-        account.say_drawn(pool, choice, benchmarks, output.huge)
+                output.take_over(workspace, settings.store.answers_per_dir)
+        page = choice.page(pulls, benchmarks, written.huge)
+        workspace.save_dropped("prompt", [*pool.left.rows, *choice.left.rows])
+        written.finish(page)
+        choice.say(benchmarks, written.huge)
         return Result("prompt", found=page)
 
 
 def sources(
     workspace: Workspace, settings: Settings, again: bool, offline: bool
 ) -> tuple[ParquetTable, ParquetTable | None]:
-    asked = settings.sample
-    hub = None if offline else cache(lambda: Hub(workspace, again=again))
-    trajectories = open_table(asked.dataset, workspace, hub, revision=asked.revision, pattern=asked.shard_glob)
-    pulls = open_table(asked.pulls, workspace, hub, revision=asked.pulls_revision) if asked.pulls else None
-    return trajectories, pulls
+    asked, table = settings.sample, partial(open_table, again=again, offline=offline)
+    trajectories = table(asked.dataset, workspace, asked.revision, asked.shard_glob)
+    return trajectories, table(asked.pulls, workspace, asked.pulls_revision) if asked.pulls else None
 
 
 def main(arguments: Namespace) -> int:
@@ -103,8 +97,21 @@ def main(arguments: Namespace) -> int:
     given = {"again": arguments.again, "offline": arguments.offline}
     if not arguments.plan:
         return run(workspace, settings, configured=configured, **given).exit_code
-    account.say_plan(*sources(workspace, settings, **given), settings)
+    say_plan(*sources(workspace, settings, **given), settings.sample)
     return EXIT_FINISHED
+
+
+def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, sample: SampleSection) -> None:
+    first = shuffled(sample.seed, "file", trajectories.sizes)[: sample.files]
+    for table, names in ((trajectories, first), (pulls, pulls.sizes if pulls else ())):
+        if table is None:
+            continue
+        missing = {name: table.sizes[name] / 1e6 for name in names if table.missing(name)}
+        say(f"{table.name} at {table.revision[:18]}: {len(names):,} of {len(table.sizes):,} files")
+        say(f"  to download: {len(missing):,} files, {sum(missing.values()):,.0f} MB; the others are on this machine")
+        for name, size in missing.items():
+            say(f"  {size:10,.1f} MB  {printable(name, 120)}")
+    say(f"then {sample.n:,} prompts; no model is called")
 
 
 def opened_draw(arguments: Namespace) -> tuple[Workspace, Settings, SampleSection]:
@@ -127,7 +134,7 @@ def opened_draw(arguments: Namespace) -> tuple[Workspace, Settings, SampleSectio
 
 def remembered(workspace: Workspace, settings: Settings) -> Settings:
     """`settings` with the draw that lies in the workspace, if it was made from the same `[sample]` with other flags."""
-    mark, configured = read_mark(workspace), settings.sample.model_dump(mode="json")
+    mark, configured = output.read_mark(workspace), settings.sample.model_dump(mode="json")
     usual = SampleSection().model_dump(mode="json")  # of keys that the draw is older than
     if "sample" not in mark or usual | mark["sample"] == configured:
         return settings

@@ -32,7 +32,6 @@ from duel.execution.verification import Attempt
 from duel.records import Commit, Message
 from duel.settings import Settings
 from duel.sources import rollouts
-from duel.sources.hub import Hub
 from duel.sources.parquet_tables import open_table
 from duel.sources.pulls import Pulls
 from duel.sources.rollouts import Rollout
@@ -109,16 +108,15 @@ def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
 
 def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
     """Every rollout of `source`, or of [sample] dataset, in the order of its files; one batch in memory at a time."""
-    where, hub = source or settings.sample.dataset, None if offline else lambda: Hub(workspace)
-    table = open_table(where, workspace, hub, revision=settings.sample.revision)
-    for name in table.names:
+    table = open_table(source or settings.sample.dataset, workspace, settings.sample.revision, offline=offline)
+    for name in table.sizes:
         yield from rollouts.read(table.fetch(name), name)
 
 
 def pull_requests(workspace: Workspace, settings: Settings, instances: list[str], offline: bool) -> dict[str, Commit]:
     """The pull requests of [sample] pulls by instance. Raises SourceError where none is known."""
-    sample, hub = settings.sample, None if offline else lambda: Hub(workspace)
-    table = open_table(sample.pulls, workspace, hub, revision=sample.pulls_revision)
+    sample = settings.sample
+    table = open_table(sample.pulls, workspace, sample.pulls_revision, offline=offline)
     commits = {commit.instance_id: commit for commit in Pulls(table).commits(instances)}
     if not commits:
         raise SourceError("no pull request of these rollouts is known", where=sample.pulls)

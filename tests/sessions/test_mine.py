@@ -274,6 +274,47 @@ def test_broken_lines_and_unknown_entries_are_named_and_the_rest_goes_on(
     assert {row["stage"] for row in dropped} == {"mine"}
 
 
+HOSTILE_ARGUMENTS = {
+    "keystrokes": {"text": "ls"},
+    "Read": {"file_path": "x", "offset": "²"},
+    "Grep": {"pattern": "x", "head_limit": "9" * 5000},
+    "Bash": "{'command': 'ls', 'flags': {1, 2}}",
+    "deep": '{"a": ' + "[" * 400 + "]" * 400 + "}",
+}
+
+
+@pytest.mark.parametrize("tool", HOSTILE_ARGUMENTS)
+def test_a_call_with_arguments_that_no_tool_takes_costs_no_other_session(
+    script: Callable[..., Any], tmp_path: Path, tool: str
+) -> None:
+    call = {"id": "c", "function": {"name": tool, "arguments": HOSTILE_ARGUMENTS[tool]}}
+    opens = {"role": "user", "content": "Look at it."}
+    replies = [{"role": "assistant", "content": "Looking.", "tool_calls": [call]}, {"role": "tool", "content": "y"}]
+    rest = [{"role": "assistant", "content": "I see."}]
+    good = [replies[0] | {"tool_calls": [{"id": "c", "function": {"name": "Bash", "arguments": {"command": "ls"}}}]}]
+    rows_ = [{"messages": [opens, *turns, replies[1], *rest]} for turns in (replies[:1], good)]
+    write_lines(tmp_path / "rows.jsonl", rows_)
+    script("mine", tmp_path / "rows.jsonl", "--workspace", tmp_path, "--keep-tools", code=0)
+    assert rows(tmp_path / "mined.parquet")[-1]["eligible_turns"] == 2
+
+
+def test_a_folder_that_this_machine_cannot_look_into_is_no_repository(
+    script: Callable[..., Any], logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = os.stat
+
+    def stat(path: Any, *arguments: Any, **named: Any) -> Any:
+        if str(path).startswith("/root/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked_at(path, *arguments, **named)
+
+    monkeypatch.setattr("os.stat", stat)
+    for name, folder in (("long", "/" + "x" * 300), ("closed", "/root/shop")):
+        write_lines(logs / f"{name}.jsonl", fix(folder, name))
+    script("mine", "--workspace", tmp_path, code=0)
+    assert [row["repo"] for row in rows(tmp_path / "mined.parquet")] == ["local/shop", "local/" + "x" * 300]
+
+
 def test_native_calls_are_kept_for_the_tool_call_exports(
     script: Callable[..., Any], logs: Path, tmp_path: Path
 ) -> None:
@@ -336,7 +377,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_goes_on(
     monkeypatch.setattr("os.scandir", scandir)
     mine = Mine([str(logs)])
     assert len(list(mine.sessions())) == 1
-    assert [(row["file"], row["reason"]) for row in mine.account.dropped] == [("closed", "unreadable")]
+    assert [(row["file"], row["reason"]) for row in mine.account.left.rows] == [("closed", "unreadable")]
 
 
 def test_a_run_that_takes_nothing_leaves_what_an_earlier_one_mined(
@@ -360,6 +401,12 @@ def test_a_folder_in_the_place_of_the_output_is_told_and_nothing_stays_behind(
     taken.mkdir()
     assert "cannot write" in script("mine", "--workspace", tmp_path, "--out", taken, code=2).err
     assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("mode", ["-r--r--r--", "-r-xr-xr-x", "drwxr-xr-x", "-rw-------"])
+def test_owner_and_group_of_a_listed_file_go_whatever_its_mode(mode: str) -> None:
+    scrub = SessionScrubber(Session("pi", "s-1"))
+    assert scrub(f"{mode} 1 byron byron 7 x") == f"{mode} 1 user user 7 x"
 
 
 def test_an_address_that_holds_the_persons_name_goes_as_a_whole() -> None:

@@ -335,7 +335,7 @@ def test_what_cannot_be_known_is_left_out_with_its_reason(shape: str, tmp_path: 
     rows, reason, detail = REFUSED[shape]
     mine, found = mined(write_lines(tmp_path / "rows.jsonl", rows))
     assert (found, dict(mine.account.left)) == ([], {reason: 1})
-    assert detail in mine.account.dropped[0]["detail"]
+    assert detail in mine.account.left.rows[0]["detail"]
 
 
 def test_an_action_of_another_kind_among_known_ones_ends_the_turns_and_is_never_a_thought(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_missing_column_of_the_pull_requests_is_named(home: Path, sampler: Scr
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "the parquet file is empty"), (b"PAR1 not really", "not a readable parquet file"), (None, "damaged")],
+    [(b"", "the parquet file is empty"), (b"PAR1 not really", "not a readable parquet file"), (None, "it is damaged")],
 )
 def test_a_file_that_is_no_parquet_is_one_clear_message(
     home: Path, sampler: Script, content: bytes | None, message: str

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from duel.errors import SourceError
-from duel.sources import hub as hub_client
-from duel.sources.hub import Hub, seconds_to_wait
-from duel.sources.parquet_tables import HubTable, open_table
+from duel.sources import parquet_tables
+from duel.sources.parquet_tables import HubTable, seconds_to_wait
 from duel.workspace import Workspace
 from tests.conftest import ROOT
 from tests.hub import LoopbackHub
@@ -36,14 +35,16 @@ def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopba
 
 
 @pytest.fixture
-def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
-    """A client of the loopback Hub within this process; `waits` collects what it would have slept."""
+def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., HubTable]:
+    """A table of the loopback Hub within this process; `waits` collects what it would have slept."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_ENDPOINT", loopback.url)
 
-    def make(waits: list[float] | None = None, **options: Any) -> Hub:
-        sleep = (waits if waits is not None else []).append
-        return Hub(Workspace(tmp_path / "workspace"), sleep=sleep, cache=tmp_path / "cache", **options)
+    def make(
+        revision: str = "", *, name: str = "someone/rollouts", waits: list[float] | None = None, **options: Any
+    ) -> HubTable:
+        options |= {"sleep": (waits if waits is not None else []).append, "cache": tmp_path / "cache"}
+        return HubTable(Workspace(tmp_path / "workspace"), name, revision, "data/*.parquet", **options)
 
     return make
 
@@ -110,31 +111,30 @@ def test_only_the_drawn_files_are_downloaded_and_the_plan_names_them(
 
 @pytest.mark.usefixtures("published")
 def test_the_commit_is_resolved_once_so_that_a_rerun_draws_from_the_same_data(
-    loopback: LoopbackHub, connect: Callable[..., Hub]
+    loopback: LoopbackHub, connect: Callable[..., HubTable]
 ) -> None:
-    first = connect().commit("someone/rollouts", "")
+    first = connect().revision
     loopback.repositories["someone/rollouts"].sha = "b" * 40
-    assert connect().commit("someone/rollouts", "") == first
-    assert connect(again=True).commit("someone/rollouts", "") == "b" * 40
-    assert connect().commit("someone/rollouts", "") == "b" * 40
+    assert connect().revision == first
+    assert connect(again=True).revision == "b" * 40
+    assert connect().revision == "b" * 40
 
 
-def test_a_sha_needs_no_request(loopback: LoopbackHub, connect: Callable[..., Hub]) -> None:
-    assert connect().commit("someone/rollouts", "a" * 40) == "a" * 40
+def test_a_sha_needs_no_request(loopback: LoopbackHub, connect: Callable[..., HubTable]) -> None:
+    assert connect("a" * 40).revision == "a" * 40
     assert not loopback.requests
 
 
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("where", ["/api/datasets/someone/rollouts", "/tree/", "/resolve/", "/cdn/"])
 def test_a_429_is_waited_for_as_the_header_says(
-    loopback: LoopbackHub, connect: Callable[..., Hub], capsys: pytest.CaptureFixture[str], where: str
+    loopback: LoopbackHub, connect: Callable[..., HubTable], capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
     waits: list[float] = []
     loopback.refuse(where, {"RateLimit": '"resolvers";r=0;t=55', "RateLimit-Policy": '"fixed window";q=3000;w=300'})
     loopback.refuse(where, {"Retry-After": "7"})
-    hub = connect(waits)
-    table = HubTable(hub, "someone/rollouts", "", "data/*.parquet")
-    assert table.fetch("data/train-00003.parquet").stat().st_size == table.size("data/train-00003.parquet")
+    table = connect(waits=waits)
+    assert table.fetch("data/train-00003.parquet").stat().st_size == table.sizes["data/train-00003.parquet"]
     assert waits == [56.0, 7.0]
     assert "the Hub's rate limit is reached: going on in 56 s (wait 1 of 3)" in capsys.readouterr().err
     assert loopback.downloads() == {"data/train-00003.parquet": 1 if where != "/cdn/" else 3}
@@ -142,13 +142,13 @@ def test_a_429_is_waited_for_as_the_header_says(
 
 @pytest.mark.usefixtures("published")
 def test_a_hub_that_only_answers_429_is_given_up_after_three_waits(
-    loopback: LoopbackHub, connect: Callable[..., Hub]
+    loopback: LoopbackHub, connect: Callable[..., HubTable]
 ) -> None:
     waits: list[float] = []
     for _ in range(9):
         loopback.refuse("/api/", {"RateLimit": '"api";r=0;t=99999'})
     with pytest.raises(SourceError, match="still answers 429"):
-        connect(waits).commit("someone/rollouts", "")
+        _ = connect(waits=waits).revision
     assert waits == [310.0, 310.0, 310.0]
 
 
@@ -170,57 +170,59 @@ def test_a_wait_is_bounded_whatever_the_header_says(headers: dict[str, str], sec
 
 @pytest.mark.usefixtures("published")
 def test_a_connection_that_breaks_half_way_is_taken_up_where_it_broke(
-    loopback: LoopbackHub, connect: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch, published: dict[str, Path]
+    loopback: LoopbackHub, connect: Callable[..., HubTable], monkeypatch: pytest.MonkeyPatch, published: dict[str, Path]
 ) -> None:
     import huggingface_hub.file_download as client
 
     monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
     loopback.cut("data/train-00001.parquet")
-    table = HubTable(connect(), "someone/rollouts", "", "data/*.parquet")
-    path = table.fetch("data/train-00001.parquet")
+    path = connect().fetch("data/train-00001.parquet")
     assert path.read_bytes() == published["data/train-00001.parquet"].read_bytes()
 
 
 def test_the_token_goes_with_the_request_and_never_into_a_message(
-    loopback: LoopbackHub, connect: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
+    loopback: LoopbackHub, connect: Callable[..., HubTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha = loopback.add("someone/private", {"data/x.parquet": b""}, token="hf_secret")
     with pytest.raises(SourceError, match="neither a local path nor a dataset on the Hub") as failed:
-        connect().commit("someone/private", "main")
+        _ = connect("main", name="someone/private").revision
     assert "HF_TOKEN" in str(failed.value)
     monkeypatch.setenv("HUGGINGFACE_API_KEY", "hf_secret")
-    assert connect().commit("someone/private", "main") == sha
+    assert connect("main", name="someone/private").revision == sha
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(SourceError) as failed:
-        connect(again=True).commit("someone/private", "main")
+        _ = connect("main", name="someone/private", again=True).revision
     assert "hf_wrong" not in str(failed.value)
 
 
 @pytest.mark.usefixtures("published")
-def test_what_is_not_there_is_one_clear_message(loopback: LoopbackHub, connect: Callable[..., Hub]) -> None:
-    hub = connect()
+def test_what_is_not_there_is_one_clear_message(loopback: LoopbackHub, connect: Callable[..., HubTable]) -> None:
+    table = connect()
     with pytest.raises(SourceError, match="neither a local path nor a dataset"):
-        hub.commit("someone/else", "")
+        _ = connect(name="someone/else").revision
     with pytest.raises(SourceError, match="no such revision"):
-        hub.commit("someone/rollouts", "v9")
-    with pytest.raises(SourceError, match=r"no file that matches `other/\*\.parquet`"):
-        _ = HubTable(hub, "someone/rollouts", "", "other/*.parquet").names
+        _ = connect("v9").revision
     with pytest.raises(SourceError, match="the Hub answered 404"):
-        hub.download("someone/rollouts", loopback.repositories["someone/rollouts"].sha, "data/gone.parquet", 1)
+        del loopback.repositories["someone/rollouts"].files[next(iter(table.sizes))]
+        table.fetch(next(iter(table.sizes)))
+    table = connect()
+    table.pattern = "other/*.parquet"
+    with pytest.raises(SourceError, match=r"no file that matches `other/\*\.parquet`"):
+        _ = table.sizes
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_message(
-    connect: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., HubTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match="the Hub cannot be reached"):
-        connect().commit("someone/rollouts", "")
+        _ = connect().revision
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2", "httpcore", "httpcore2"])
 def test_an_error_of_whichever_http_library_the_client_has_is_told_in_plain_words(library: str) -> None:
     lost = type("ReadError", (Exception,), {"__module__": f"{library}._exceptions"})
-    with pytest.raises(SourceError, match="the Hub cannot be reached"), hub_client._in_plain_words("a/b", ""):
+    with pytest.raises(SourceError, match="the Hub cannot be reached"), parquet_tables._in_plain_words("a/b", ""):
         raise lost("gone")
 
 
@@ -228,13 +230,15 @@ def test_a_relative_path_is_looked_up_in_the_workspace_and_then_here(tmp_path: P
     tmp_path = tmp_path / "with [brackets]"
     workspace = Workspace(tmp_path)
     dataset(Path("runs"), files=1)
-    here = open_table("runs", workspace, None)
-    assert here.names == ["data/train-00000.parquet"]
+
+    def table(spec: str) -> parquet_tables.ParquetTable:
+        return parquet_tables.open_table(spec, workspace, "", offline=True)
+
+    assert list(table("runs").sizes) == ["data/train-00000.parquet"]
     dataset(tmp_path / "runs", files=2)
-    assert len(open_table("runs", workspace, None).names) == 2
-    assert len(open_table("runs/**/*.parquet", workspace, None).names) == 2
-    assert open_table("runs/*/*0.parquet", workspace, None).names == ["data/train-00000.parquet"]
-    assert open_table(str(tmp_path / "runs"), workspace, None).name == f"{tmp_path.name}/runs"
+    assert len(table("runs").sizes) == len(table("runs/**/*.parquet").sizes) == 2
+    assert list(table("runs/*/*0.parquet").sizes) == ["data/train-00000.parquet"]
+    assert table(str(tmp_path / "runs")).name == f"{tmp_path.name}/runs"
 
 
 @pytest.mark.usefixtures("published")

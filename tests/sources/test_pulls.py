@@ -73,6 +73,19 @@ def test_nulls_and_other_types_become_plain_values(tmp_path: Path) -> None:
     assert found["o__r-2"].files == []
 
 
+@pytest.mark.parametrize("odd", ["9" * 25, "9" * 5000, "²", "1_0"])
+def test_a_number_that_no_pull_request_has_is_none(tmp_path: Path, odd: str) -> None:
+    write_pulls(tmp_path / "a.parquet", [pull(f"o__r-{odd}", pull_number=odd)])
+    [commit] = mirrored(tmp_path, [f"o__r-{odd}"]).values()
+    assert Commit.parse(commit.dump()).pull_number is None
+
+
+def test_a_column_nested_deeper_than_json_is_written_stays_the_text_that_it_was(tmp_path: Path) -> None:
+    deep = "[" * 300 + "]" * 300
+    write_pulls(tmp_path / "a.parquet", [pull("o__r-1", meta=deep)])
+    assert json.loads(mirrored(tmp_path, ["o__r-1"])["o__r-1"].dump())["meta"] == deep
+
+
 def test_a_path_with_glob_characters_is_one_file(tmp_path: Path) -> None:
     folder = tmp_path / "weird [1] *"
     write_pulls(folder / "a?.parquet", [pull("o__r-1")])

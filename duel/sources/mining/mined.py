@@ -47,6 +47,8 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
     session = trajectory.session
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
     repo = scrub(found.repo)
+    native = orjson.dumps(scrub.deep(dialogue.native_chat(session)), default=str).decode() if keep_tools else None
+    tools = orjson.dumps(scrub.deep(session.tools), default=str).decode() if keep_tools and session.tools else None
     ours = prompts.load("session_system")
     base = commit.base if commit else session.base_commit
     task = next((message for message in messages if message["role"] == "user"), {"content": ""})
@@ -79,8 +81,8 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
         "source_row": session.row if session.row >= 0 else None,
         "source_revision": session.revision,
         "system_prompt": "the log's" if session.stays_verbatim else f"session_system {ours.hash}",
-        "native_messages": orjson.dumps(scrub.deep(dialogue.native_chat(session))).decode() if keep_tools else None,
-        "tools": orjson.dumps(scrub.deep(session.tools)).decode() if keep_tools and session.tools else None,
+        "native_messages": native,
+        "tools": tools,
     }
 
 

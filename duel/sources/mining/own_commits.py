@@ -9,10 +9,10 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from duel import shell
 from duel.conversation.model import AgentCall, Session
@@ -39,14 +39,12 @@ _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
 _LOOKED_AT = 20_000
 
 
-@dataclass(frozen=True)
-class LocalRepository:
+class LocalRepository(NamedTuple):
     top: Path
     name: str  # owner/name of its `origin`, else local/<folder>
 
 
-@dataclass(frozen=True)
-class OwnCommit:
+class OwnCommit(NamedTuple):
     sha: str
     base: str
     message: str
@@ -61,7 +59,7 @@ class OwnCommit:
 def repository(folder: str) -> LocalRepository | None:
     """The repository that `folder` lies in; None where the folder is gone, is no repository, or is not the user's."""
     path = Path(folder)
-    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") and path.is_dir() else None
+    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") else None
     if not top:
         return None
     remote = _REMOTE.search(_git(path, "config", "--get", "remote.origin.url") or "")
@@ -85,11 +83,11 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
     last = (session.ended or start) + WINDOW_DAYS * 86400
     ages = (f"--max-age={int(start)}", f"--min-age={int(last)}")
     branch = session.git_branch if session.git_branch != "HEAD" else ""
-    tips = ["HEAD", *filter(None, [branch and _commit(place, f"refs/heads/{branch}^0")])]
+    tips = ["HEAD", *filter(None, [branch and _commit(place.top, f"refs/heads/{branch}^0")])]
     listed = _git(place.top, "rev-list", "--no-merges", "--reverse", *ages, *tips, "--", *edited)
     for sha in (listed or "").split():
-        if base := _commit(place, f"{sha}^1"):
-            return _read(place, sha, base, edited)
+        if base := _commit(place.top, f"{sha}^1"):
+            return _read(place.top, sha, base, edited)
     return None
 
 
@@ -104,27 +102,26 @@ def _paths(call: AgentCall) -> list[str]:
     return [path for part in shell.parse(command).commands for path in part.writes if "\0" not in path]
 
 
-def _commit(place: LocalRepository, name: str) -> str:
-    return (_git(place.top, "rev-parse", "--verify", "--quiet", name) or "").strip()
+def _commit(top: Path, name: str) -> str:
+    return (_git(top, "rev-parse", "--verify", "--quiet", name) or "").strip()
 
 
-def _read(place: LocalRepository, sha: str, base: str, edited: Sequence[str]) -> OwnCommit | None:
-    def diff(paths: list[str]) -> str | None:
-        options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", base, sha, "--")
-        patch = _git(place.top, "--literal-pathspecs", "diff-tree", *options, *paths) if paths else ""
-        return patch if patch is not None and len(patch) <= LARGEST_PATCH else None
-
-    names = _git(place.top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or ""
+def _read(top: Path, sha: str, base: str, edited: Sequence[str]) -> OwnCommit | None:
+    names = _git(top, "diff-tree", "-r", "--name-only", "-z", "--no-renames", base, sha) or ""
     changed = [name for name in names.split("\0") if name]
     tests = [name for name in changed if _TEST_PATH.search(name)]
-    patch, test_patch = diff([name for name in changed if name not in tests]), diff(tests)
-    shown = _git(place.top, "show", "-s", "--no-color", "--format=%cI%n%B", sha)
-    if shown is None or patch is None or test_patch is None:
+    options = ("-p", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", base, sha, "--")
+    patch, test_patch = (
+        _git(top, "--literal-pathspecs", "diff-tree", *options, *paths) if paths else ""
+        for paths in ([name for name in changed if name not in tests], tests)
+    )
+    shown = _git(top, "show", "-s", "--no-color", "--format=%cI%n%B", sha)
+    if shown is None or patch is None or test_patch is None or max(len(patch), len(test_patch)) > LARGEST_PATCH:
         return None
     date, _, message = shown.partition("\n")
-    listed = (_git(place.top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
+    listed = (_git(top, "ls-tree", "--name-only", "-z", base) or "").split("\0")
     file = next((name for name in sorted(listed) if re.match(r"(?i)(licen[sc]e|copying)", name)), "")
-    license = spdx_of((_git(place.top, "show", "--no-textconv", f"{base}:{file}") or "") if file else "")
+    license = spdx_of((_git(top, "show", "--no-textconv", f"{base}:{file}") or "") if file else "")
     evidence = f"commit {sha[:12]} touches {len({*edited} & {*changed})} of the {len(edited)} files that were edited"
     return OwnCommit(sha, base, message.strip(), date, patch, test_patch, license, evidence)
 

@@ -45,7 +45,7 @@ class SessionScrubber:
         if "/home/" in text or "Users" in text:
             self.counts["home folder"] += sum(found[2] != NOBODY for found in _HOME.finditer(text))
             text = _HOME.sub(rf"\g<1>{NOBODY}", text)
-        if "rw" in text:
+        if "rw" in text or "r-x" in text or "r--" in text:
             text = _OWNED.sub(self._owned, text)
         # Before the names, while addresses are whole: `user@…` would pass for the address of an example.
         scrubbed = scrub(text)

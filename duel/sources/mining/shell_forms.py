@@ -71,9 +71,12 @@ def _text(arguments: Mapping[str, Any], *names: str) -> str:
 
 def _number(call: AgentCall, name: str) -> int | None:
     value = call.arguments.get(name)
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        value = int(value)
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        return int(value)
+    except (ValueError, OverflowError):  # words, more digits than a number has, no number at all
+        return None
 
 
 def _path(call: AgentCall, default: str | None = None) -> str:
@@ -303,7 +306,7 @@ _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
     # What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh.
     "keystrokes": lambda call: "\n".join(
-        str(t.get("keystrokes", "")).strip() for t in tables(call.arguments["commands"])
+        str(t.get("keystrokes", "")).strip() for t in tables(call.arguments.get("commands"))
     ),
     "Read read": _read,
     "Write write": _write,

@@ -6,11 +6,17 @@ One session is in memory at a time. Whatever is left out is counted by reason an
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import chain, islice
+from typing import NamedTuple
 
+import orjson
+
+from duel.bookkeeping import LeftOut
 from duel.command import say
+from duel.conversation import dialogue
 from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, SettingsError, printable
 from duel.sources.mining import own_commits
@@ -64,8 +70,7 @@ def guess_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
     return "unknown", "no commit, no run of tests"
 
 
-@dataclass(frozen=True)
-class MinedSession:
+class MinedSession(NamedTuple):
     trajectory: MinedTrajectory
     file: str
     repo: str
@@ -83,15 +88,10 @@ class MiningAccount:
     commits: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)  # what the readers counted in all sessions
-    left: Counter[str] = field(default_factory=Counter)  # sessions and files that are not taken, by reason
+    left: LeftOut = field(default_factory=LeftOut)  # sessions and files that are not taken
     ends: Counter[str] = field(default_factory=Counter)  # why eligible parts end, by reason
     notes: Counter[str] = field(default_factory=Counter)  # lines, entries and blocks that were passed over, by name
     scrubbed: Counter[str] = field(default_factory=Counter)
-    dropped: list[dict[str, str]] = field(default_factory=list)
-
-    def leave(self, file: str, session: str, reason: str, detail: str = "") -> None:
-        self.left[reason] += 1
-        self.dropped.append({"file": file, "instance_id": session, "reason": reason, "detail": detail})
 
     def say(self) -> None:
         formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
@@ -107,7 +107,7 @@ class MiningAccount:
             if len(listed) > LISTED:
                 say(f"  {sum(count for _, count in listed[LISTED:]):,} {title}: {len(listed) - LISTED:,} other reasons")
         for reason in ("no-known-action", "unknown-role"):
-            for row in [row for row in self.dropped if row["reason"] == reason][:3]:
+            for row in [row for row in self.left.rows if row["reason"] == reason][:3]:
                 say(f"  {reason} in {printable(row['file'], 80)}: {printable(row['detail'], 240)}")
         if self.left["no-eligible-turn"] and not self.taken:
             say("  `--keep-tools` takes sessions whose calls have no shell form, as they are, for exports with tools")
@@ -155,7 +155,10 @@ class Mine:
             for session in self._usable(self._read(log), log):
                 if not account.sessions % TOLD_EVERY:
                     say(f"  … {account.sessions:,} sessions in {account.files:,} files so far, at {log.name[-120:]}")
-                if (found := self._consider(session, log)) is None:
+                found = None
+                with self._bounded(log, session.id):
+                    found = self._consider(session, log)
+                if found is None:
                     continue
                 account.taken += 1
                 account.turns += found.trajectory.turns
@@ -170,19 +173,24 @@ class Mine:
                 account.notes[f"{note} of {log.name}" if note.startswith("broken") else note] += count
 
     def _read(self, log: Log) -> Iterator[Session]:
-        try:
+        with self._bounded(log):
             for session in session_formats.reader_of(log, self.format).read(log, self.all_branches):
                 self.account.sessions += 1
                 self.account.formats[session.format] += 1
                 self.account.counts.update(session.counts)
                 yield session
+
+    @contextmanager
+    def _bounded(self, log: Log, session: str = "") -> Iterator[None]:
+        """Logs are outside data in formats that change: what nobody knows costs its file or its session only."""
+        try:
+            yield
         except ItemError as error:
-            self.account.leave(log.name, "", error.reason, error.what)
+            self.account.left.drop(log.name, session, error.reason, error.what)
         except OSError as error:
-            self.account.leave(log.name, "", "unreadable", error.strerror or str(error))
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            # Logs are outside data in formats that change: a shape that no reader knows costs its file only.
-            self.account.leave(log.name, "", "unknown-shape", f"{type(error).__name__}: {error}"[:200])
+            self.account.left.drop(log.name, session, "unreadable", error.strerror or str(error))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            self.account.left.drop(log.name, session, "unknown-shape", f"{type(error).__name__}: {error}"[:200])
 
     def _usable(self, sessions: Iterator[Session], log: Log) -> Iterator[Session]:
         """The sessions that can be used. A set whose replies act in a way that nobody knows is left as a whole."""
@@ -199,13 +207,13 @@ class Mine:
         if 2 * len(without) > len(replies):
             seen = f"{len(replies) - len(without)} of {len(replies)} replies hold an action that is known"
             example = printable(" ".join(without[0].text.split()), 80)
-            self.account.leave(log.name, "", "no-known-action", f"{seen}; one does not: {example}")
+            self.account.left.drop(log.name, "", "no-known-action", f"{seen}; one does not: {example}")
             return
         for session in chain(first, sessions):
             if session.refusal:
-                self.account.leave(log.name, session.id, session.refusal, session.detail)
+                self.account.left.drop(log.name, session.id, session.refusal, session.detail)
             elif not session.replies:
-                self.account.leave(log.name, session.id, "no-reply", "nobody answers in it")
+                self.account.left.drop(log.name, session.id, "no-reply", "nobody answers in it")
             else:
                 yield session
 
@@ -221,6 +229,8 @@ class Mine:
             reason = "other-project"
         else:
             session.top = str(place.top) if place else ""
+            # What is nested too deep to be written fails here, not later.
+            orjson.dumps([dialogue.native_chat(session), session.tools], default=str)
             trajectory = normalize(session, self.thinking)
             detail, turns = trajectory.ended_by, trajectory.turns
             commit = own_commits.following(session, place) if place and self.commits and turns else None
@@ -238,5 +248,5 @@ class Mine:
                 reason = "filtered"
             else:
                 return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
-        self.account.leave(log.name, session.id, reason, detail)
+        self.account.left.drop(log.name, session.id, reason, detail)
         return None

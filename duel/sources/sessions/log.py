@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,146 +63,12 @@ class Log:
         """As `raw`; every Hole is noted by the number of its line."""
         for record in self.raw():
             if isinstance(record, Hole):
-                self.note(f"broken line {record.line}")
+                self.notes[f"broken line {record.line}"] += 1
             yield record
 
     def values(self) -> Iterator[dict[str, Any]]:
         """The records that can be read, for formats in which one says nothing of the next."""
         return (record for record in self.entries() if not isinstance(record, Hole))
-
-    def note(self, what: str) -> None:
-        self.notes[what] += 1
-
-
-@dataclass(frozen=True)
-class SessionReader:
-    """How one format is told and read. One from outside is an entry point with these names, a module for example."""
-
-    recognizes: Callable[[list[dict[str, Any]]], Any]
-    """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
-    read: Callable[..., Iterator[Session]]
-    """The sessions of one file: `read(log, all_branches)`."""
-    FOLDERS: tuple[str, ...] = ()
-    """Where its agent writes by itself."""
-
-
-def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
-    return lambda sample: any(map(test, sample))
-
-
-class SessionBuilder:
-    """A session in the making: parts of one reply find each other by their response, a result its call by the id."""
-
-    def __init__(self, session: Session, log: Log) -> None:
-        self.session, self.log = session, log
-        self.calls: dict[str, AgentCall] = {}
-        self._replies: dict[str, AgentReply] = {}
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """The log's records, each with its moment; one that cannot be read is a hole in the session."""
-        for record in self.log.entries():
-            if isinstance(record, Hole):
-                self.lose()
-            else:
-                self.session.saw(seconds(record.get("timestamp")))
-                yield record
-
-    def lose(self) -> None:
-        self.session.entries.append(Lost("a broken line in the log"))
-
-    def reply(self, response: str = "") -> AgentReply:
-        """The reply of a response that stands in several places; a new one where none is named."""
-        if response not in self._replies or not response:
-            self._replies[response] = AgentReply()
-            self.session.entries.append(self._replies[response])
-        return self._replies[response]
-
-    def call(self, reply: AgentReply, call: AgentCall) -> None:
-        reply.calls.append(call)
-        self.calls[call.id] = call
-
-    def add_blocks(self, reply: AgentReply, content: Any, folder: str, at: float | None) -> list[AgentCall]:
-        """Add an assistant's text, thinking and calls in Anthropic's or pi's blocks to its reply; the new calls."""
-        known = len(reply.calls)
-        for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
-            kind = text(block, "type")
-            if kind == "text":
-                reply.text = joined(reply.text, text(block, "text").strip())
-            elif kind in ("thinking", "redacted_thinking"):
-                reply.thinking = joined(reply.thinking, text(block, "thinking").strip())
-            elif kind in ("tool_use", "toolCall"):
-                given = table(block.get("input" if kind == "tool_use" else "arguments"))
-                self.call(reply, AgentCall(text(block, "id"), text(block, "name"), given, folder, at=at))
-            else:
-                self.log.note(f"unknown block `{kind}`")
-        return reply.calls[known:]
-
-    def answer(self, identity: str, content: Any, failed: bool = False) -> AgentCall | None:
-        call = self.calls.get(identity)
-        if call is None:
-            self.log.note("result without a call")
-            return None
-        call.result, call.images = parts(content)
-        call.is_error = failed
-        return call
-
-
-@dataclass(slots=True)
-class TreeEntry:
-    """An entry of a log whose entries name their parents, or a hole where one cannot be read."""
-
-    key: str
-    parent: str | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-    hole: bool = False
-
-
-Node = TypeVar("Node", bound=TreeEntry)
-
-
-def mended(entries: Iterable[Node]) -> list[Node]:
-    """Hang an entry whose parent the log lacks on the hole in front of it, so that what it follows is not forgotten."""
-    whole: list[Node] = []
-    given = list(entries)
-    known, last_hole = {entry.key for entry in given}, ""
-    for entry in given:
-        if entry.parent is not None and entry.parent not in known:
-            if not last_hole:
-                before = whole[-1].key if whole else None
-                whole.append(type(entry)(f"hole before {entry.key}", before, hole=True))
-            entry.parent = last_hole or whole[-1].key
-        last_hole = entry.key if entry.hole else last_hole
-        whole.append(entry)
-    return whole
-
-
-def path_to(entries: Mapping[str, TreeEntry], leaf: str | None) -> list[str]:
-    """The ids from the root to `leaf`. A parent that is not there ends the walk, and so does a circle."""
-    walked: dict[str, None] = {}
-    while leaf is not None and leaf in entries and leaf not in walked:
-        walked[leaf] = None
-        leaf = entries[leaf].parent
-    return list(walked)[::-1]
-
-
-def branches(
-    entries: Mapping[str, TreeEntry],
-    leaf: str,
-    all_branches: bool,
-    widened: Callable[[list[str]], Iterable[str]] = list,
-) -> Iterator[tuple[str, list[str]]]:
-    """(name, ids) of the branch that ends on `leaf`, named "", then on request of each that tells something new.
-
-    `widened` adds to a path what belongs to it. Nothing can be read behind a hole.
-    """
-    told: set[str] = set()
-    inner = {entry.parent for entry in entries.values()}
-    ends = [key for key, entry in entries.items() if key not in inner and not entry.hole] if all_branches else []
-    for number, end in enumerate([leaf, *ends]):
-        ids = list(widened(path_to(entries, end)))
-        if not number or set(ids) - told:
-            told |= set(ids)
-            yield f"branch-{number}" if number else "", ids
 
 
 class EventFolder(Log):
@@ -277,3 +143,126 @@ def find(root: Path) -> Iterator[Log]:
                 yield Log(path, path.relative_to(root).as_posix())
     for error in closed:  # a folder that cannot be listed fails as a file that cannot be read, and is counted so
         yield Log(Path(error.filename), Path(error.filename).relative_to(root).as_posix())
+
+
+@dataclass(frozen=True)
+class SessionReader:
+    """How one format is told and read. One from outside is an entry point with these names, a module for example."""
+
+    recognizes: Callable[[list[dict[str, Any]]], Any]
+    """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
+    read: Callable[..., Iterator[Session]]
+    """The sessions of one file: `read(log, all_branches)`."""
+    FOLDERS: tuple[str, ...] = ()
+    """Where its agent writes by itself."""
+
+
+def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
+    return lambda sample: any(map(test, sample))
+
+
+class SessionBuilder:
+    """A session in the making: parts of one reply find each other by their response, a result its call by the id."""
+
+    def __init__(self, session: Session, log: Log) -> None:
+        self.session, self.log = session, log
+        self.calls: dict[str, AgentCall] = {}
+        self._replies: dict[str, AgentReply] = {}
+
+    def records(self, records: Iterable[Record] | None = None) -> Iterator[dict[str, Any]]:
+        """The log's records (or these), each with its moment; one that cannot be read is a hole in the session."""
+        for record in self.log.entries() if records is None else records:
+            if isinstance(record, Hole):
+                self.session.entries.append(Lost("a broken line in the log"))
+            else:
+                self.session.saw(seconds(record.get("timestamp")))
+                yield record
+
+    def reply(self, response: str = "") -> AgentReply:
+        """The reply of a response that stands in several places; a new one where none is named."""
+        if response not in self._replies or not response:
+            self._replies[response] = AgentReply()
+            self.session.entries.append(self._replies[response])
+        return self._replies[response]
+
+    def call(self, reply: AgentReply, call: AgentCall) -> None:
+        reply.calls.append(call)
+        self.calls[call.id] = call
+
+    def add_blocks(self, reply: AgentReply, content: Any, folder: str, at: float | None) -> list[AgentCall]:
+        """Add an assistant's text, thinking and calls in Anthropic's or pi's blocks to its reply; the new calls."""
+        known = len(reply.calls)
+        for block in tables(content) if not isinstance(content, str) else [{"type": "text", "text": content}]:
+            kind = text(block, "type")
+            if kind == "text":
+                reply.text = joined(reply.text, text(block, "text").strip())
+            elif kind in ("thinking", "redacted_thinking"):
+                reply.thinking = joined(reply.thinking, text(block, "thinking").strip())
+            elif kind in ("tool_use", "toolCall"):
+                given = table(block.get("input" if kind == "tool_use" else "arguments"))
+                self.call(reply, AgentCall(text(block, "id"), text(block, "name"), given, folder, at=at))
+            else:
+                self.log.notes[f"unknown block `{kind}`"] += 1
+        return reply.calls[known:]
+
+    def answer(self, identity: str, content: Any, failed: bool = False) -> AgentCall | None:
+        call = self.calls.get(identity)
+        if call is None:
+            self.log.notes["result without a call"] += 1
+            return None
+        call.result, call.images = parts(content)
+        call.is_error = failed
+        return call
+
+
+@dataclass(slots=True)
+class TreeEntry:
+    """An entry of a log whose entries name their parents, or a Hole where one cannot be read."""
+
+    key: str
+    parent: str | None
+    record: Record
+
+
+Node = TypeVar("Node", bound=TreeEntry)
+
+
+class SessionTree(dict[str, Node]):
+    """The entries by key. One whose parent the log lacks hangs on the hole in front of it: what it follows is lost."""
+
+    def __init__(self, entries: Iterable[Node]) -> None:
+        given = list(entries)
+        known, last, last_hole = {entry.key for entry in given}, None, ""
+        for entry in given:
+            if entry.parent is not None and entry.parent not in known:
+                above = last_hole or f"hole before {entry.key}"
+                if not last_hole:
+                    self[above] = type(entry)(above, last, Hole(0))
+                entry.parent = above
+            last_hole = entry.key if isinstance(entry.record, Hole) else last_hole
+            last = entry.key
+            self[entry.key] = entry
+
+    def path_to(self, leaf: str | None) -> list[str]:
+        """The ids from the root to `leaf`. A parent that is not there ends the walk, and so does a circle."""
+        walked: dict[str, None] = {}
+        while leaf is not None and leaf in self and leaf not in walked:
+            walked[leaf] = None
+            leaf = self[leaf].parent
+        return list(walked)[::-1]
+
+    def branches(
+        self, leaf: str, all_branches: bool, widened: Callable[[list[str]], Iterable[str]] = list
+    ) -> Iterator[tuple[str, list[str]]]:
+        """(name, ids) of the branch that ends on `leaf`, named "", then on request of each that tells something new.
+
+        `widened` adds to a path what belongs to it. Nothing can be read behind a hole.
+        """
+        told, inner, ends = set[str](), {entry.parent for entry in self.values()}, [leaf]
+        if all_branches:
+            ends += [key for key, one in self.items() if key not in inner and not isinstance(one.record, Hole)]
+        for number, end in enumerate(ends):
+            ids = list(widened(self.path_to(end)))
+            if not number or set(ids) - told:
+                told |= set(ids)
+                yield f"branch-{number}" if number else "", ids

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from functools import cache, partial
 from importlib import import_module
-from pathlib import Path
 
 from duel.conversation import text_actions
 from duel.environment import expanded
@@ -36,8 +35,7 @@ def names() -> tuple[str, ...]:
 @cache
 def formats() -> tuple[str, ...]:
     """Every name that can be asked for: `names`, the dialects of actions in text, and what sets are known by."""
-    spoken = [name.replace("_", "-") for name in text_actions.DIALECTS]
-    return tuple(sorted({*names(), *spoken, *ALIASES}))
+    return tuple(sorted({*names(), *(name.replace("_", "-") for name in text_actions.DIALECTS), *ALIASES}))
 
 
 @cache
@@ -51,10 +49,8 @@ def reader(name: str) -> SessionReader:
 
 def reader_of(log: Log, name: str = "") -> SessionReader:
     """The reader of a file: the named one, else the first that recognizes it. Raises ItemError (`not-a-session`)."""
-    if name:
-        return reader(name)
-    for known in names():
-        if reader(known).recognizes(log.sample):
+    for known in [name] if name else names():
+        if name or reader(known).recognizes(log.sample):
             return reader(known)
     keys = ", ".join(list(log.sample[0])[:8]) if log.sample else ""
     raise ItemError("not-a-session", f"no reader recognizes it{f': its rows hold {keys}' if keys else ''}")
@@ -62,10 +58,9 @@ def reader_of(log: Log, name: str = "") -> SessionReader:
 
 def logs(places: list[str], split: str = "train", accept_license: bool = False) -> Iterator[Log]:
     """The candidate files of folders, files and Hub datasets; with no place given, of the agents' own folders."""
-
-    own = [folder for name in names() for folder in getattr(reader(name), "FOLDERS", ()) if _whole(folder).is_dir()]
+    own = [place for name in names() for place in getattr(reader(name), "FOLDERS", ()) if expanded(place).is_dir()]
     for place in places or own:
-        path = _whole(place)
+        path = expanded(place)
         if path.exists():
             yield from find(path)
         elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
@@ -75,10 +70,3 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
         else:
             hint = "name a session log, a folder of them, or a dataset as owner/name"
             raise SourceError("no such file, folder or dataset", where=place, hint=hint)
-
-
-def _whole(place: str) -> Path:
-    try:
-        return expanded(place)
-    except RuntimeError:  # a machine without a home folder has none of the folders below it
-        return Path(place)

@@ -7,23 +7,14 @@ paired by their ids. What the person rewound is another branch.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from duel.conversation.model import AgentReply, Said, Session
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.log import (
-    Log,
-    SessionBuilder,
-    SessionReader,
-    TreeEntry,
-    any_record,
-    branches,
-    mended,
-    path_to,
-)
+from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry, any_record
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
@@ -33,6 +24,8 @@ _SILENT = frozenset(
 )
 # What is kept of the harness's own notes of a tool's run: they may hold whole files several times.
 _OUTCOME = ("originalFile", "userModified", "isImage", "backgroundTaskId")
+# Written by the harness: meta text, a compaction's summary; an API error has the model `<synthetic>`.
+_HIDDEN = ("isMeta", "isCompactSummary", "isVisibleInTranscriptOnly")
 # What the harness writes in the person's name about its own commands; the model is told not to answer it.
 _LOCAL_COMMAND = re.compile(r"<local-command-(?:stdout|stderr|caveat)>|Caveat: The messages below were generated")
 # A command of the person's own: a stored prompt, which follows in a meta line. Built-in commands have no such line.
@@ -44,7 +37,7 @@ _INLINE = "inline"
 
 @dataclass(slots=True)
 class _Line(TreeEntry):
-    """One line of the tree; only those of user and assistant keep their record."""
+    """One line of the tree; those of user and assistant keep their record, the others an empty one."""
 
     folder: str = ""
     side: str = ""  # the sub-agent's id on side-chain lines; "" on the main chain
@@ -52,43 +45,38 @@ class _Line(TreeEntry):
     """Typed while the agent worked: it belongs to the branch that it came in on, whether or not a line names it."""
 
     @property
-    def role(self) -> str:
-        return text(self.record, "type")
-
-    @property
-    def response(self) -> str:
-        return text(self.message, "id") or self.key
+    def told(self) -> dict[str, Any]:
+        return table(self.record)
 
     @property
     def message(self) -> dict[str, Any]:
-        return table(self.record.get("message"))
+        return table(self.told.get("message"))
 
     @property
-    def hidden(self) -> bool:
-        """Written by the harness: meta text, a compaction's summary, an API error."""
-        flags = ("isMeta", "isCompactSummary", "isVisibleInTranscriptOnly")
-        return any(map(self.record.get, flags)) or self.message.get("model") == "<synthetic>"
+    def response(self) -> str:
+        """The API response that it is a part of; "" for what is no assistant's."""
+        return text(self.message, "id") or self.key if self.told.get("type") == "assistant" else ""
 
-    def blocks(self, kind: str) -> Iterable[dict[str, Any]]:
-        return (block for block in tables(self.message.get("content")) if block.get("type") == kind)
+    def ids(self, kind: str, name: str) -> list[str]:
+        return [text(block, name) for block in tables(self.message.get("content")) if block.get("type") == kind]
 
 
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The branch that the last message stands on, then, on request, each that tells something new; then sub-agents."""
     head: dict[str, Any] = {"compactions": 0}
-    lines = mended(_lines(log, head))
-    tree = {line.key: line for line in lines}
-    for line in lines:
+    tree = SessionTree(_lines(log, head))
+    for line in tree.values():
         # Old versions wrote sub-agents into the main file without an id: their first line's stands for it.
         if line.side == _INLINE:
-            line.side = next((tree[key].side for key in path_to(tree, line.parent) if tree[key].side), line.key)
-        if (above := tree.get(line.parent or "")) and above.hole:  # a hole is a part of what hangs on it
+            line.side = next((tree[key].side for key in tree.path_to(line.parent) if tree[key].side), line.key)
+        above = tree.get(line.parent or "")
+        if above and isinstance(above.record, Hole):  # a hole is a part of what hangs on it
             above.side = above.side or line.side
-    said = [line for line in lines if line.record or line.hole]
+    said = [line for line in tree.values() if line.record]
     main = [line for line in said if not line.side]
-    if any(line.record for line in main):
-        last = next((line for line in reversed(main) if line.record and not line.queued), main[-1])
-        for branch, keys in branches(tree, last.key, all_branches, lambda way: _with_siblings(main, set(way))):
+    if any(line.told for line in main):
+        last = next((line for line in reversed(main) if line.told and not line.queued), main[-1])
+        for branch, keys in tree.branches(last.key, all_branches, lambda way: _with_siblings(main, set(way))):
             kept = set(keys)
             session = _session([line for line in main if line.key in kept], head, log)
             session.branch = branch
@@ -103,7 +91,7 @@ def _lines(log: Log, head: dict[str, Any]) -> Iterator[_Line]:
     folder = ""  # a line that does not say where it was written was written where the one before it was
     for number, record in enumerate(log.entries()):
         if isinstance(record, Hole):
-            yield _Line(f"hole {number}", previous, hole=True)
+            yield _Line(f"hole {number}", previous, record)
             previous = f"hole {number}"
             continue
         kind, attachment = text(record, "type"), table(record.get("attachment"))
@@ -118,16 +106,20 @@ def _lines(log: Log, head: dict[str, Any]) -> Iterator[_Line]:
         elif attachment.get("type") == "prompt_snapshot":
             prompt = attachment.get("systemPrompt")
             head["system"] = "\n\n".join(map(str, prompt)) if isinstance(prompt, list) else str(prompt or "")
-            head["tools"] = [_tool(tool) for tool in tables(attachment.get("tools"))]
+            functions = [
+                {"name": text(t, "name"), "description": text(t, "description"), "parameters": table(t.get("schema"))}
+                for t in tables(attachment.get("tools"))
+            ]
+            head["tools"] = [{"type": "function", "function": function} for function in functions]
         elif kind == "attachment":
-            log.note(f"attachment `{attachment.get('type')}`")
+            log.notes[f"attachment `{attachment.get('type')}`"] += 1
         elif kind not in _SILENT | _MESSAGES:
-            log.note(f"unknown entry type `{kind}`")
+            log.notes[f"unknown entry type `{kind}`"] += 1
         if "uuid" in record or kind in _MESSAGES or queued:
             # A line that does not name its parent at all (other tools' files) follows the one before it.
             parent = record.get("parentUuid") or record.get("logicalParentUuid")
             parent = previous if "parentUuid" not in record else parent if isinstance(parent, str) else None
-            line = _Line(text(record, "uuid") or f"line {number}", parent, folder=folder, queued=queued)
+            line = _Line(text(record, "uuid") or f"line {number}", parent, {}, folder, queued=queued)
             if queued or (kind in _MESSAGES and isinstance(record.get("message"), dict)):
                 outcome = record.get("toolUseResult")
                 if isinstance(outcome, dict):
@@ -139,57 +131,51 @@ def _lines(log: Log, head: dict[str, Any]) -> Iterator[_Line]:
             previous = line.key if "uuid" in record or not queued else previous
 
 
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    function = {"name": text(tool, "name"), "description": text(tool, "description")}
-    return {"type": "function", "function": {**function, "parameters": table(tool.get("schema"))}}
-
-
 def _with_siblings(lines: list[_Line], on_path: set[str]) -> set[str]:
     """The lines of a path, with the other lines of its API responses and the results of all their calls."""
-    responses = {line.response for line in lines if line.key in on_path and line.role == "assistant"}
-    replies = [line for line in lines if line.role == "assistant" and line.response in responses]
-    calls = {text(block, "id") for line in replies for block in line.blocks("tool_use")}
+    responses = {line.response for line in lines if line.key in on_path and line.response}
+    replies = [line for line in lines if line.response in responses]
+    calls = {call for line in replies for call in line.ids("tool_use", "id")}
     return {line.key for line in replies} | {
         line.key
         for line in lines
         if line.key in on_path
         or (line.queued and line.parent in on_path)
-        or any(text(block, "tool_use_id") in calls for block in line.blocks("tool_result"))
+        or not calls.isdisjoint(line.ids("tool_result", "tool_use_id"))
     }
 
 
 def _session(lines: list[_Line], head: dict[str, Any], log: Log) -> Session:
-    side, models = lines[0].side, (text(line.message, "model") for line in lines)
+    first, models = lines[0], (text(line.message, "model") for line in lines)
     session = Session(
         "claude-code",
         head.get("sessionId") or log.path.stem,
-        task_id=lines[0].key if not lines[0].key.startswith("line ") else "",
-        agent=side,
+        task_id=first.key if not first.key.startswith("line ") else "",
+        agent=first.side,
         folder=next((line.folder for line in lines if line.folder), ""),
         git_branch=head.get("gitBranch", ""),
         model=next((model for model in models if model not in ("", "<synthetic>")), ""),
     )
-    if not side:
+    if not first.side:
         session.system, session.tools = head.get("system", ""), head.get("tools", [])
         session.compactions = head["compactions"]
     builder = SessionBuilder(session, log)
     command = ""  # the line of a stored command whose text is still to come
     for line in lines:
-        moment = seconds(line.record.get("timestamp"))
-        session.saw(moment)
-        if line.hole:
-            builder.lose()
-        elif line.role == "assistant" and line.hidden:
-            log.note("error message of the harness")
-        elif line.role == "assistant":
-            reply = builder.reply(line.response)
-            for call in builder.add_blocks(reply, line.message.get("content"), line.folder, moment):
-                if call.arguments.get("run_in_background"):
-                    call.obstacle = "runs in the background"
-        else:
-            for block in line.blocks("tool_result"):
-                _answer(block, line.record.get("toolUseResult"), builder)
-            command = _add_said(line, session, command, log)
+        for record in builder.records([line.record]):  # there is none where it is a hole
+            by_harness = any(map(record.get, _HIDDEN)) or line.message.get("model") == "<synthetic>"
+            if not line.response:
+                for block in tables(line.message.get("content")):
+                    if block.get("type") == "tool_result":
+                        _answer(block, record.get("toolUseResult"), builder)
+                command = _add_said(line, by_harness, command, builder)
+            elif by_harness:
+                log.notes["error message of the harness"] += 1
+            else:
+                reply, at = builder.reply(line.response), seconds(record.get("timestamp"))
+                for call in builder.add_blocks(reply, line.message.get("content"), line.folder, at):
+                    if call.arguments.get("run_in_background"):
+                        call.obstacle = "runs in the background"
     return session.tally()
 
 
@@ -208,22 +194,21 @@ def _answer(block: dict[str, Any], outcome: Any, builder: SessionBuilder) -> Non
         call.obstacle = "runs in the background"
 
 
-def _add_said(line: _Line, session: Session, command: str, log: Log) -> str:
+def _add_said(line: _Line, by_harness: bool, command: str, builder: SessionBuilder) -> str:
     """Add what a person said; returns the line of a stored command if this is one, so that its text can follow."""
-    content = line.message.get("content")
+    session, notes, content = builder.session, builder.log.notes, line.message.get("content")
     if isinstance(content, list) and not any(b.get("type") in ("text", "image") for b in tables(content)):
         return command
     spoken, images = parts([b for b in tables(content) if b.get("type") != "tool_result"] or content)
-    last, name = session.last, _COMMAND.search(spoken)
-    is_local = _LOCAL_COMMAND.match(spoken)
-    if line.hidden and command and command == line.parent and isinstance(last, Said) and not is_local:
+    last, name, is_local = session.last, _COMMAND.search(spoken), _LOCAL_COMMAND.match(spoken)
+    if by_harness and command and command == line.parent and isinstance(last, Said) and not is_local:
         last.text = f"{last.text}\n\n{spoken.strip()}"
-    elif line.hidden:
-        log.note("hidden message (meta, summary)")
+    elif by_harness:
+        notes["hidden message (meta, summary)"] += 1
     elif is_local:
-        log.note("output of a local command")
+        notes["output of a local command"] += 1
     elif name and "<command-message>" in spoken and not spoken.lstrip().startswith("<command-message>"):
-        log.note("local command")
+        notes["local command"] += 1
     elif name:
         arguments = _COMMAND_ARGUMENTS.search(spoken)
         session.entries.append(Said(f"{name[1]} {arguments[1].strip() if arguments else ''}".strip()))

@@ -47,7 +47,7 @@ def _codex(log: Log, all_branches: bool = False) -> Iterator[Session]:
         elif kind == "response_item":
             _add_item(payload, builder)
         elif kind != "event_msg":
-            log.note(f"unknown entry type `{kind}`")
+            log.notes[f"unknown entry type `{kind}`"] += 1
     yield session.tally()
 
 
@@ -78,9 +78,8 @@ def _add_item(item: dict[str, Any], builder: SessionBuilder) -> None:
             session.entries.append(Lost("result without a call"))  # what follows may rest on it
         return
     else:
-        builder.log.note(
-            "hidden message (instructions, environment)" if kind == "message" else f"unknown item `{kind}`"
-        )
+        hidden = "hidden message (instructions, environment)"
+        builder.log.notes[hidden if kind == "message" else f"unknown item `{kind}`"] += 1
         return
     if reply is not last:
         session.entries.append(reply)
@@ -185,7 +184,7 @@ def _version_1(event: dict[str, Any], builder: SessionBuilder) -> None:
     elif kind == "Condensation":
         session.compactions += 1
     elif kind not in _SILENT:
-        builder.log.note(f"unknown entry type `{kind}`")
+        builder.log.notes[f"unknown entry type `{kind}`"] += 1
 
 
 def _version_0(event: dict[str, Any], builder: SessionBuilder) -> None:
@@ -210,7 +209,7 @@ def _version_0(event: dict[str, Any], builder: SessionBuilder) -> None:
         own = (c for message in messages for c in calls_of(message, "") if c.id == key and not c.obstacle)
         _add_call(event, text(response, "id"), text(given, "thought"), next(own, call), builder)
     elif (action or observation) not in _SILENT:
-        builder.log.note(f"unknown entry type `{action or observation}`")
+        builder.log.notes[f"unknown entry type `{action or observation}`"] += 1
 
 
 def _add_message(event: dict[str, Any], spoken: str, images: int, builder: SessionBuilder) -> None:

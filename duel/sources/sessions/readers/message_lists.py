@@ -27,7 +27,7 @@ def _rows(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[S
             session.row = number
             yield session
         else:
-            log.note("row without messages")
+            log.notes["row without messages"] += 1
 
 
 def _is_mini_swe_agent(sample: list[dict[str, Any]]) -> bool:

@@ -12,10 +12,10 @@ from duel.conversation import record_files
 from duel.conversation.model import Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, TreeEntry, branches, mended
+from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry
 
 # Entries that are no part of the conversation. Any other unknown type is noted by its name.
-_SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom", "branch_summary"}
+_SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom"}
 # The database knows the active branch; large events are packed.
 _EVENTS = "SELECT e.event_json, e.event_zstd, e.event_utf8_bytes, e.seq FROM transcript_events e"
 _EVERY = f"{_EVENTS} WHERE e.session_id = ? ORDER BY e.seq"
@@ -36,48 +36,44 @@ def _branches(log: Log, all_branches: bool = False, records: Iterable[Record] | 
     for number, record in enumerate(log.entries() if records is None else records):
         previous = entries[-1].key if entries else None
         if isinstance(record, Hole):
-            entries.append(TreeEntry(f"hole {number}", previous, hole=True))
+            entries.append(TreeEntry(f"hole {number}", previous, record))
         elif record.get("type") == "session":
             header = header or record
         else:
             parent = record.get("parentId") if "parentId" in record else previous
             key = text(record, "id") or f"entry {number}"
             entries.append(TreeEntry(key, parent if isinstance(parent, str) else None, record))
-    tree = {entry.key: entry for entry in mended(entries)}
-    leaf = next((entry.key for entry in reversed(entries) if not entry.hole), None)
-    for branch, keys in branches(tree, leaf, all_branches) if leaf is not None else ():
+    leaf = next((entry.key for entry in reversed(entries) if not isinstance(entry.record, Hole)), None)
+    tree = SessionTree(entries)
+    for branch, keys in tree.branches(leaf, all_branches) if leaf is not None else ():
         session = Session("pi", text(header, "id") or log.path.stem, branch=branch)
         session.folder, session.model = text(header, "cwd"), text(header, "modelId")
         builder = SessionBuilder(session, log)
-        for key in keys:
-            if tree[key].hole:
-                builder.lose()
-            else:
-                _add(tree[key].record, builder)
+        for entry in builder.records(tree[key].record for key in keys):
+            _add(entry, builder)
         yield session.tally()
 
 
 def _add(entry: dict[str, Any], builder: SessionBuilder) -> None:
-    session, log = builder.session, builder.log
-    at, message = seconds(entry.get("timestamp")), table(entry.get("message"))
-    session.saw(at)
+    session, notes, message = builder.session, builder.log.notes, table(entry.get("message"))
     kind, role, content = text(entry, "type"), text(message, "role"), message.get("content")
+    if kind in _SILENT:
+        return
     if kind == "compaction":
         session.compactions += 1
     elif kind == "custom_message":
         session.entries.append(Said(*parts(entry.get("content"))))
+    elif kind == "branch_summary":
+        notes["summary of a branch that was left"] += 1
     elif kind != "message":
-        if kind not in _SILENT:
-            log.note(
-                "summary of a branch that was left" if kind == "branch_summary" else f"unknown entry type `{kind}`"
-            )
+        notes[f"unknown entry type `{kind}`"] += 1
     elif role in ("user", "custom", "hookMessage"):
         session.entries.append(Said(*parts(content)))
     elif role == "assistant":
         # pi itself leaves aborted and failed messages out of what the model sees next.
         reply = builder.reply()
         reply.cut = text(message, "stopReason") in ("aborted", "error")
-        builder.add_blocks(reply, content, session.folder, at)
+        builder.add_blocks(reply, content, session.folder, seconds(entry.get("timestamp")))
         session.counts["aborted replies"] += reply.cut
         session.model = text(message, "model") or session.model
     elif role == "toolResult":
@@ -95,7 +91,7 @@ def _add(entry: dict[str, Any], builder: SessionBuilder) -> None:
         session.entries.append(Said(f"Ran `{text(message, 'command')}`\n\n{text(message, 'output')}".rstrip()))
     else:
         hidden = role in ("compactionSummary", "branchSummary")
-        log.note("hidden message (summary)" if hidden else f"unknown message role `{role}`")
+        notes["hidden message (summary)" if hidden else f"unknown message role `{role}`"] += 1
 
 
 def _is_openclaw(sample: list[dict[str, Any]]) -> bool:
