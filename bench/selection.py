@@ -26,7 +26,7 @@ from duel.judging.contests import DUEL
 from duel.judging.panel import OpenPair, Panel
 from duel.records import Answer, Candidate, Made, Message
 from duel.settings import Settings
-from duel.stages.choose import Choosing, OpenChoice
+from duel.stages.choose import Choosing
 from duel.workspace import Workspace
 
 OTHERS = tuple(f"planted-0.3-other-{letter}" for letter in "abc")
@@ -102,7 +102,7 @@ def trial(workspace: Workspace, count: int, turns: int, choosers: Sequence[str])
     )
     for number, answer in enumerate(answers):
         if count > 1:
-            asyncio.run(OpenChoice(stage, workspace.root / f"{number}.json", answer, ["challenger"]).work(ask))
+            asyncio.run(stage.choose(workspace.root / f"{number}.json", answer, ["challenger"], ask))
     asked = ask.asked
     chosen = [planted.quality(answer.challenger) for answer in answers]
     selections = [one.selection for answer in answers if (one := answer.chosen("challenger")) and one.selection]

@@ -116,7 +116,15 @@ async def drive_async(
 drive = synchronous(drive_async)
 
 
-def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage: str, offline: bool = False) -> Plan:
+def plan(
+    jobs: Iterable[Job],
+    *,
+    workspace: Workspace,
+    settings: Settings,
+    stage: str,
+    again: bool = False,
+    offline: bool = False,
+) -> Plan:
     """What `drive` would do with these jobs; no call is made, nothing is written, no key is needed."""
     by_batch = settings.batch.provider not in ("off", "file")
     made = Plan(stage, batch_h=settings.batch.deadline_h if by_batch else 0.0)
@@ -124,7 +132,7 @@ def plan(jobs: Iterable[Job], *, workspace: Workspace, settings: Settings, stage
         for job in jobs:
             made.items += 1
             for request in job.requests():
-                known = ledger.find(request) if ledger is not None else None
+                known = ledger.find(request) if ledger is not None and not again else None
                 if known is not None and known.rejected != CUT:
                     made.from_ledger += 1
                     continue

@@ -1,21 +1,23 @@
-"""What every stage that asks models shares: the run around its jobs, their drive through the endpoint, the plan."""
+"""What every stage that asks models shares: the run around its turns, their drive through the endpoint, the plan."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
+from duel.calls.ledger import spent
 from duel.command import say
 from duel.offline import endpoint_url
 from duel.settings import Settings
+from duel.synchronous import synchronous
 from duel.workspace import SHARDS_FOLDER, Workspace
 
 Asked = Literal["writer", "judge", "guide"]
@@ -23,18 +25,35 @@ Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 
+async def unasked(_: calls.Ask) -> bool:
+    raise NotImplementedError("this turn is counted by a plan, and never asked")
+
+
+@dataclass(frozen=True)
+class OpenTurn:
+    """What is to be asked for one item, a job of `duel.calls`. Both functions are called when it is taken up."""
+
+    item: str
+    requests: Callable[[], Sequence[calls.Request]]
+    work: Callable[[calls.Ask], Coroutine[Any, Any, bool | None]] = unasked
+
+
 @dataclass
 class AskingStage(Stage):
-    """A stage that saves what models answer. A subclass says which jobs are open; the run around them is one."""
+    """A stage that saves what models answer. A subclass says which turns are open; the run around them is one."""
 
     NAME: ClassVar[str]  # in the ledger, and in report/dropped.jsonl
     COMMAND: ClassVar[str]
     LOCK: ClassVar[str] = "answer"
     ROLE: ClassVar[Asked] = "writer"
+    budget: float | None = None  # dollars
+    offline: bool = False  # the stand-in is asked
     planned: bool = False  # nothing is asked, and nothing written
+    total: int | None = None  # turns, finished ones included, where there are not as many as answers
+    found: Any = None  # what the stage found out, for its `Result`
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def open_turns(self) -> Iterator[calls.Job]:
+    def open_turns(self) -> Iterator[OpenTurn]:
         raise NotImplementedError
 
     def recalled(self) -> bool:
@@ -44,21 +63,15 @@ class AskingStage(Stage):
     def remember(self, result: Result) -> None:
         """Keep what `recalled` looks at."""
 
-    def total(self) -> int:
-        """How many turns there are, finished ones included."""
-        return len(self.workspace.answer_paths())
-
     @asynccontextmanager
-    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+    async def at_work(self) -> AsyncIterator[None]:
         """What must be ready before the first call, and is closed after the last one."""
         yield
 
-    async def driven(self, jobs: Iterable[calls.Job], budget: float | None, offline: bool) -> calls.Summary:
-        with endpoint_url(offline) as url:
-            return await drive(jobs, self, role=self.ROLE, total=self.total(), budget=budget, url=url)
-
-    def found(self) -> Any:
-        """What the stage found out, for its `Result`."""
+    async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
+        total = len(self.workspace.answer_paths()) if self.total is None else self.total
+        with endpoint_url(self.offline) as url:
+            return await drive(jobs, self, role=self.ROLE, total=total, budget=self.budget, url=url)
 
     @cached_property
     def secret(self) -> bytes:
@@ -73,18 +86,23 @@ class AskingStage(Stage):
             return await asyncio.to_thread(work, *given)
 
 
-def in_rounds(run: Callable[Given, Coroutine[Any, Any, Found]]) -> Callable[Given, Coroutine[Any, Any, Found]]:
-    """`run`, once more as long as requests went out in batches: each round takes in what the last one asked for."""
+def in_rounds(run: Callable[Given, Coroutine[Any, Any, Result]]) -> Callable[Given, Coroutine[Any, Any, Result]]:
+    """`run`, once more as long as requests went out in batches: each round takes in what the last one asked for.
+
+    A `budget` is one for all rounds, whatever they paid for.
+    """
 
     @wraps(run)
-    async def rounds(*arguments: Given.args, **named: Given.kwargs) -> Found:
+    async def rounds(*arguments: Given.args, **named: Given.kwargs) -> Result:
+        budget: Any = named.get("budget")
+        [ledger] = (one.ledger for one in (*arguments, *named.values()) if isinstance(one, Workspace))
+        before = 0.0 if budget is None else spent(ledger)
         while True:
             found = await run(*arguments, **named)
-            summary: calls.Summary | None = found.calls if isinstance(found, Result) else found  # type: ignore[assignment]
-            if summary is None or not summary.waiting:
+            if found.calls is None or not found.calls.waiting:
                 return found
-            if isinstance(budget := named.get("budget"), float):
-                named["budget"] = max(0.0, budget - summary.cost)
+            if budget is not None:
+                named["budget"] = max(0.0, budget + before - spent(ledger))
 
     return rounds
 
@@ -100,23 +118,35 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Ask for whatever is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage, summary = kind(kind.NAME, workspace, settings, again=again), calls.Summary(kind.NAME)
+    stage = kind(kind.NAME, workspace, settings, again=again, budget=budget, offline=offline)
+    summary = calls.Summary(kind.NAME)
     with workspace.lock(kind.LOCK, kind.COMMAND):
         if stage.recalled():
-            return stage.finish(summary, stage.found())
+            return stage.finish(summary, stage.found)
         jobs = stage.open_turns()
         if (first := next(jobs, None)) is not None:
-            async with stage.at_work(offline):
-                summary = await stage.driven(chain([first], jobs), budget, offline)
-        result = stage.finish(summary, stage.found())
+            async with stage.at_work():
+                summary = await stage.driven(chain([first], jobs))
+        result = stage.finish(summary, stage.found)
         stage.remember(result)
         return result
 
 
-def plan(kind: type[AskingStage], workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
+def plan(
+    kind: type[AskingStage], workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False
+) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    jobs = kind(kind.NAME, workspace, settings, planned=True).open_turns()
-    return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, offline=offline)
+    jobs = kind(kind.NAME, workspace, settings, again=again, planned=True).open_turns()
+    return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, again=again, offline=offline)
+
+
+Faces = tuple[Callable[..., Coroutine[Any, Any, Result]], Callable[..., Result], Callable[..., calls.Plan]]
+
+
+def faces(kind: type[AskingStage]) -> Faces:
+    """`run_async`, `run` and `plan` of a stage, as its module offers them."""
+    awaited = partial(run_async, kind)
+    return awaited, synchronous(awaited), partial(plan, kind)
 
 
 async def drive(
@@ -146,17 +176,11 @@ async def drive(
     route = calls.route_for(stage.settings, stage.workspace, role, url)
     if outdated is not None:
         outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
+    jobs = chain([first], jobs)
     options: dict[str, Any] = {
-        "workspace": stage.workspace,
-        "settings": stage.settings,
-        "route": route,
-        "stage": name,
-        "contest": contest,
-        "total": total,
-        "passed": lambda: stage.finished + len(stage.dropped),
-        "again": stage.again,
-        "budget": budget,
-    }
+        "workspace": stage.workspace, "settings": stage.settings, "route": route, "stage": name, "contest": contest,
+        "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again, "budget": budget,
+    }  # fmt: skip
     if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
-        return await prefill.drive_by_batch(chain([first], jobs), role=role, **options)
-    return await calls.drive_async(chain([first], jobs), asker=prefill.unless_out, **options)
+        return await prefill.drive_by_batch(jobs, role=role, **options)
+    return await calls.drive_async(jobs, asker=prefill.unless_out, **options)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import contextlib
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,7 @@ from duel.file_sums import Snapshot
 from duel.history import estimate_tokens
 from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
-from duel.stages import asking
-from duel.synchronous import synchronous
+from duel.stages.asking import AskingStage, OpenTurn, faces
 from duel.workspace import Workspace
 
 AUDITOR = "auditor"
@@ -75,8 +75,7 @@ def run(
         asked, asks = Result(AUDITOR), bool(settings.audit.auditor) and side == "challenger"
         try:
             if asks:
-                stage = Suspects(AUDITOR, workspace, settings, again=again)
-                asked = stage.finish(stage.ask(budget=budget, offline=offline))
+                asked = ask_auditor(workspace, settings, again=again, budget=budget, offline=offline)
         finally:
             if asks:
                 tally = examiner.counted_again(tally)
@@ -90,29 +89,18 @@ def run(
     return Result("audit", asked.exit_code or (EXIT_OPEN if tally.damage else EXIT_FINISHED), found, asked.calls)
 
 
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> calls.Plan:
-    """What the auditor would be asked, and at most cost; nothing where the settings name none."""
-    if not settings.audit.auditor:
-        return calls.Plan(AUDITOR)
-    return asking.plan(Suspects, workspace, settings, offline=offline)
-
-
 @dataclass
-class Suspects(asking.AskingStage):
+class Suspects(AskingStage):
     """The auditor's part: what does a suspicious challenger claim that follows from nothing it was shown?
 
     It reads the audits that were just made; the lock on answers is held by the audit around it.
     """
 
-    NAME, COMMAND = AUDITOR, "duel audit"
-    most_suspicious: list[str] = field(default_factory=list)
+    NAME, COMMAND, LOCK = AUDITOR, "duel audit", AUDITOR
 
-    def total(self) -> int:
-        return len(self.most_suspicious)
-
-    def open_turns(self) -> Iterator[Suspect]:
+    def open_turns(self) -> Iterator[OpenTurn]:
         """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
-        self.finished, paths = 0, {}
+        settings, paths = self.settings, {}
         ranked: list[tuple[str, float, bool]] = []
         for path, answer in self.workspace.answers([]):  # the audit has named what cannot be read
             commit = None
@@ -120,25 +108,51 @@ class Suspects(asking.AskingStage):
                 commit = self.workspace.commit(answer.instance_id)
             if commit is None or not answer.challenger:
                 continue
-            audit = auditor.with_claims(answer.audit("challenger") or Audit(), [], self.settings, "")
-            if placement.obstacle(audit, self.settings) is None:
+            audit = auditor.with_claims(answer.audit("challenger") or Audit(), [], settings, "")
+            if placement.obstacle(audit, settings) is None:
                 suspicion = auditor.suspicion(answer.challenger, answer.messages, commit, audit.leak_score)
                 ranked.append((path.stem, suspicion, audit.reworded))
                 paths[path.stem] = path
-        self.most_suspicious = auditor.chosen(ranked)
-        for stem in self.most_suspicious:
+        most_suspicious = auditor.chosen(ranked)
+        self.total = len(most_suspicious)
+        for stem in most_suspicious:
             answer = self.workspace.read(paths[stem], Answer)
             commit = self.workspace.commit(answer.instance_id)
-            if (answer.audit("challenger") or Audit()).auditor == self.settings.audit.auditor and not self.again:
+            if (answer.audit("challenger") or Audit()).auditor == settings.audit.auditor and not self.again:
                 self.finished += 1
             elif commit is not None:
-                asked = request(self.settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
-                yield Suspect(self, paths[stem], answer, commit, asked)
+                asked = request(settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
+                work = partial(self.examined, paths[stem], answer, commit, asked)
+                yield OpenTurn(stem, partial(list, [asked]), work)
 
-    @synchronous
-    @asking.in_rounds
-    async def ask(self, *, budget: float | None = None, offline: bool = False) -> calls.Summary:
-        return await self.driven(self.open_turns(), budget, offline)
+    async def examined(self, path: Path, answer: Answer, commit: Commit, asked: calls.Request, ask: calls.Ask) -> None:
+        """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit.
+
+        Raises ItemError where `format_retries` more askings bring no list.
+        """
+        for attempt in range(self.settings.generate.format_retries + 1):
+            reply = await ask(asked.again(attempt, REMINDER if attempt else ""))
+            try:
+                findings = auditor.findings(reply.text, answer, commit)
+            except ItemError as error:
+                ask.reject(reply, error.reason)
+                problem = error
+            else:
+                before = answer.audit("challenger") or Audit()
+                claims = auditor.with_claims(before, findings, self.settings, self.settings.audit.auditor)
+                answer.examine("challenger", claims)
+                return self.workspace.save(path, answer)
+        raise problem
+
+
+_, ask_auditor, planned = faces(Suspects)
+
+
+def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> calls.Plan:
+    """What the auditor would be asked, and at most cost; nothing where the settings name none."""
+    if not settings.audit.auditor:
+        return calls.Plan(AUDITOR)
+    return planned(workspace, settings, again=again, offline=offline)
 
 
 def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:
@@ -147,41 +161,6 @@ def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark:
     messages = auditor.question(answer, commit, mark, settings.generate.max_model_len - MAX_TOKENS - fixed)
     asked = [message.model_dump() for message in messages]
     return calls.Request(AUDITOR, stem, settings.audit.auditor, asked, max_tokens=MAX_TOKENS)
-
-
-@dataclass
-class Suspect:
-    stage: Suspects
-    path: Path
-    answer: Answer
-    commit: Commit
-    request: calls.Request
-
-    @property
-    def item(self) -> str:
-        return self.path.stem
-
-    def requests(self) -> list[calls.Request]:
-        return [self.request]
-
-    async def work(self, ask: calls.Ask) -> None:
-        """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit.
-
-        Raises ItemError where `format_retries` more askings bring no list.
-        """
-        settings = self.stage.settings
-        for attempt in range(settings.generate.format_retries + 1):
-            reply = await ask(self.request.again(attempt, REMINDER if attempt else ""))
-            try:
-                findings = auditor.findings(reply.text, self.answer, self.commit)
-            except ItemError as error:
-                ask.reject(reply, error.reason)
-                problem = error
-            else:
-                before, model = self.answer.audit("challenger") or Audit(), settings.audit.auditor
-                self.answer.examine("challenger", auditor.with_claims(before, findings, settings, model))
-                return self.stage.workspace.save(self.path, self.answer)
-        raise problem
 
 
 def show(found: dict[str, Any], _: Namespace) -> None:

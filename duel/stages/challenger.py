@@ -15,25 +15,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 from duel import calls, candidates, fence
 from duel.audit.leaks import find_leaks, sentence
 from duel.audit.rarity import Rarity, background
 from duel.errors import UserError
-from duel.records import Audit, Candidate, fingerprint
-from duel.stages import asking, writing
-from duel.synchronous import synchronous
+from duel.records import Answer, Audit, Candidate, Commit, fingerprint
+from duel.stages.asking import OpenTurn, faces
+from duel.stages.writing import WritingStage
 
 
 @dataclass
-class Challengers(writing.WritingStage):
+class Challengers(WritingStage):
     """The stage, with what it must know of all pull requests to tell a rare name from a common one."""
 
     NAME, SIDE, COMMAND, BEFORE = "challenger", "challenger", "ch.py", ("king",)
     rarity: Rarity = field(default_factory=Rarity)
 
-    def open_turns(self) -> Iterator[writing.OpenTurn]:
+    def open_turns(self) -> Iterator[OpenTurn]:
         workspace = self.workspace
         if not workspace.answer_folders():
             raise UserError("there are no answers", where=workspace.root / "answer_0", hint="run king.py first")
@@ -47,32 +46,30 @@ class Challengers(writing.WritingStage):
                 continue
             mark = fence.nonce(self.secret, f"challenger {answer.instance_id}")
             questions = numbered.of("challenger", path.stem, answer.messages, commit, mark)
-            yield from self.opened(writing.OpenTurn(self, path.stem, path, answer, commit), answer, questions)
+            yield from self.opened(path, answer, answer, questions, commit)
 
     @contextlib.asynccontextmanager
-    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+    async def at_work(self) -> AsyncIterator[None]:
         """Names are counted before the first call, here and in common source code (100,000 pull requests take 88 s)."""
         self.rarity = await self.beside(Rarity.of_workspace, self.workspace)
         await self.beside(background)
         yield
 
     async def write(
-        self, ask: calls.Ask, turn: writing.OpenTurn, name: str, question: candidates.Question
+        self, ask: calls.Ask, name: str, question: candidates.Question, answer: Answer, commit: Commit | None
     ) -> Candidate:
         def audit_of(reply: str) -> Audit:
-            if turn.commit is None:
+            if commit is None:
                 return Audit(text=fingerprint(reply))
-            leak_max = self.settings.audit.leak_max
-            return find_leaks(reply, turn.answer.messages, turn.commit, self.rarity, leak_max=leak_max)
+            return find_leaks(reply, answer.messages, commit, self.rarity, leak_max=self.settings.audit.leak_max)
 
         retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
         reply, made = await candidates.ask_for_turn(ask, question, retries, form)
         audit = await self.beside(audit_of, reply.text)
         if audit.leaking:
             ask.reject(reply, "leak")
-            told = [sentence(leak) for leak in audit.leaks]
             with contextlib.suppress(candidates.Refused):
-                asked = candidates.asked_again(question, reply, told)
+                asked = candidates.asked_again(question, reply, [sentence(leak) for leak in audit.leaks])
                 second, second_made = await candidates.ask_for_turn(ask, asked, retries)
                 found = await self.beside(audit_of, second.text)
                 if found.leak_score < audit.leak_score:
@@ -80,11 +77,5 @@ class Challengers(writing.WritingStage):
                     reply, made, audit = second, second_made, found
         return Candidate(id=name, side=self.SIDE, text=reply.text, made=made, audit=audit)
 
-    def discard(self, turn: writing.OpenTurn, had: bool) -> None:
-        if had:
-            self.workspace.save(turn.path, turn.answer)
 
-
-run_async = partial(asking.run_async, Challengers)
-run = synchronous(run_async)
-plan = partial(asking.plan, Challengers)
+run_async, run, plan = faces(Challengers)

@@ -6,7 +6,7 @@ knockout, each pair in both orders. Those that are not chosen stay in the answer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,10 @@ from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.contests import Contest
 from duel.judging.panel import OpenPair, Panel
-from duel.judging.rubric import JudgedPair
 from duel.records import Answer, Candidate, Score, Selection, Side
 from duel.selection.contenders import Running, knockout, pool, running
 from duel.settings import Settings
-from duel.stages import asking
-from duel.synchronous import synchronous
+from duel.stages.asking import AskingStage, OpenTurn, faces
 
 NAME = "choose"
 CHOICE = Contest("choice", lambda *_: None, stage=NAME)
@@ -40,35 +38,23 @@ def judged_by_choosers(settings: Settings) -> Settings:
 
 
 @dataclass
-class Choosing(asking.AskingStage):
+class Choosing(AskingStage):
     NAME, COMMAND, ROLE = NAME, NAME, "judge"
-    failed: set[str] = field(default_factory=set)  # the file stems of turns for which a duel brought no score
+    found: set[str] = field(default_factory=set)  # the file stems of turns for which a duel brought no score
 
     def __post_init__(self) -> None:
         self.judges, self.settings = self.settings.judge.models, judged_by_choosers(self.settings)
         self.panel = Panel(self, CHOICE)
 
-    async def driven(self, jobs: Iterable[calls.Job], budget: float | None, offline: bool) -> calls.Summary:
-        if self.settings.choosers:
-            say(f"chosen by {', '.join(self.settings.choosers)}; the duel is judged by {', '.join(self.judges)}")
-            return await super().driven(jobs, budget, offline)
-        summary = calls.Summary(NAME)
-        for turn in jobs:
-            await turn.work(None)  # type: ignore[arg-type]
-            summary.done += 1
-        return summary
-
-    def found(self) -> set[str]:
-        return self.failed
-
-    def open_turns(self) -> Iterator[OpenChoice]:
+    def open_turns(self) -> Iterator[OpenTurn]:
         """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
         for path, answer in self.workspace.answers([]):
             several = [side for side in sides(self.settings) if pool(answer, side)]
             still_open = [side for side in several if self.again or not self.stands(answer, side)]
             self.finished += bool(several) and not still_open
             if still_open:
-                yield OpenChoice(self, path, answer, still_open)
+                given = path, answer, still_open
+                yield OpenTurn(path.stem, partial(self.requests, *given), partial(self.choose, *given))
 
     def stands(self, answer: Answer, side: Side) -> bool:
         made = chosen.selection if (chosen := answer.chosen(side)) else None
@@ -81,47 +67,51 @@ class Choosing(asking.AskingStage):
         ran = [(c.id, answer.text_of(c), c.observed.plan if c.observed else "") for c in pool(answer, side)]
         return rubric.short_hash([rules, judges, ran])
 
+    async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
+        if self.settings.choosers:
+            say(f"chosen by {', '.join(self.settings.choosers)}; the duel is judged by {', '.join(self.judges)}")
+            return await super().driven(jobs)
+        summary = calls.Summary(NAME)
+        for turn in jobs:
+            await turn.work(None)  # type: ignore[arg-type]
+            summary.done += 1
+        return summary
 
-@dataclass
-class OpenChoice:
-    stage: Choosing
-    path: Path
-    answer: Answer
-    sides: list[Side]
-
-    @property
-    def item(self) -> str:
-        return self.path.stem
-
-    def requests(self) -> list[calls.Request]:
+    def requests(self, path: Path, answer: Answer, sides: Sequence[Side]) -> list[calls.Request]:
         """Those of n − 1 duels; who meets whom after the first round is not known before."""
-        settings = self.stage.settings
-        races = [running(self.answer, side, settings) for side in self.sides] if settings.choosers else []
+        races = [running(answer, side, self.settings) for side in sides] if self.settings.choosers else []
         pairs = [pair for race in races if race for pair in zip(race.left, race.left[1:], strict=False)]
-        return [question for pair in pairs for question in self.compared(*pair).requests()]
+        return [question for pair in pairs for question in self.compared(path.stem, answer, *pair).requests()]
 
-    async def work(self, ask: Any) -> None:
-        """Choose on every open side, then save the answer. Raises ItemError where a duel brings no score."""
+    def compared(self, item: str, answer: Answer, first: Candidate, second: Candidate) -> OpenPair:
+        texts = answer.text_of(first), answer.text_of(second)
+        pair = rubric.JudgedPair(item, answer.messages, *texts, (first.id, second.id))
+        if self.settings.judge.observed:
+            pair = rubric.with_evidence(pair, first.observed, second.observed)
+        return OpenPair(self.panel, pair, answer, None)
+
+    async def choose(self, path: Path, answer: Answer, sides: Sequence[Side], ask: Any) -> None:
+        """Choose on each of `sides`, then save the answer. Raises ItemError where a duel brings no score."""
         try:
-            for side in self.sides:
-                if race := running(self.answer, side, self.stage.settings):
-                    await self.choose(race, ask)
+            for side in sides:
+                if race := running(answer, side, self.settings):
+                    await self.settle(path.stem, race, ask)
         except ItemError:
-            self.stage.failed.add(self.item)
+            self.found.add(path.stem)
             raise
-        self.stage.workspace.save(self.path, self.answer)
+        self.workspace.save(path, answer)
 
-    async def choose(self, race: Running, ask: Any) -> None:
+    async def settle(self, item: str, race: Running, ask: Any) -> None:
         """Find the winner of one side, and write into each candidate why it is the one, or is not."""
 
         async def duel(first: Candidate, second: Candidate) -> tuple[bool, Score]:
-            pair = self.compared(first, second)
+            pair = self.compared(item, race.answer, first, second)
             score = await pair.score(ask)
             if score.score is None:  # too few votes can be read
                 pair.must_be_whole(score)
             return (score.score or 0.0) > 50.0, score
 
-        settings, answer = self.stage.settings, self.answer
+        settings, answer = self.settings, race.answer
         winner, lost = await knockout(race.left, duel) if settings.choosers else (race.left[0], [])
         for loser, better, score in lost:
             points = score.score if loser.id == score.pair.challenger else 100 - (score.score or 0.0)
@@ -134,20 +124,12 @@ class OpenChoice:
             of=len(race.all),
             duels=len(lost),
             panel=settings.choosers,
-            rests_on=self.stage.rests_on(answer, race.side),
+            rests_on=self.rests_on(answer, race.side),
         )
         answer.choose(winner, answer.text_of(winner))
         for one in answer.of_side(race.side):
             if one.id in race.out:
                 one.selection = race.out[one.id]
 
-    def compared(self, first: Candidate, second: Candidate) -> OpenPair:
-        one, other = self.answer.text_of(first), self.answer.text_of(second)
-        pair = JudgedPair(self.item, self.answer.messages, one, other, (first.id, second.id))
-        if self.stage.settings.judge.observed:
-            pair = rubric.with_evidence(pair, first.observed, second.observed)
-        return OpenPair(self.stage.panel, pair, self.answer, None)
 
-
-run_async = partial(asking.run_async, Choosing)
-run = synchronous(run_async)
+run_async, run, plan = faces(Choosing)

@@ -23,10 +23,11 @@ def dollars(text: str) -> float:
     return amount
 
 
-def at_least(least: int) -> Callable[[str], int]:
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
     def number(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise ArgumentTypeError(f"must be a number of at least {least}: {text}")
+        if not text.isdecimal() or int(text) < least or int(text) > (most or int(text)):
+            bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise ArgumentTypeError(f"must be a number {bounds}: {text}")
         return int(text)
 
     return number
@@ -34,6 +35,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 TYPES: dict[str, Callable[[str], Any]] = {
     "int": int, "float": float, "path": Path, "dollars": dollars, "from 0": at_least(0), "from 1": at_least(1),
+    "port": at_least(0, 65_535),
 }  # fmt: skip
 
 

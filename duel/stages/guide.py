@@ -24,6 +24,7 @@ from itertools import chain
 from typing import Any
 
 from duel import calls, fence, prompts
+from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
 from duel.execution import backends
@@ -33,7 +34,7 @@ from duel.execution.verification import Verifier
 from duel.guiding import rounds_page, supervised_loop
 from duel.guiding.guided_rows import save
 from duel.guiding.intervention_rates import measure
-from duel.guiding.supervised_loop import Episode, Supervision
+from duel.guiding.supervised_loop import Episode
 from duel.records import Commit, Guided, Message, Ran
 from duel.registry import OFFLINE
 from duel.sources.draw import chance, shuffled
@@ -41,7 +42,6 @@ from duel.stages import asking
 from duel.stages.execute import no_backend, start_of
 from duel.stages.opening import opened
 from duel.stages.verify import attempt_of
-from duel.synchronous import synchronous
 
 RUNS_AT_A_TIME = 32  # sandboxed states that are open at a time; each waits for models most of the time
 TEST_SECONDS = 600.0  # what an issue's own tests may take, as OpenRewardEnv gives them
@@ -51,11 +51,10 @@ TYPICAL_TURN, TYPICAL_OUTPUT = "x" * 850, "x" * 2000
 
 @dataclass
 class Guiding(asking.AskingStage):
-    """One run of one round; `executor` and `verifier` are there while jobs work."""
+    """One run of one round; `executor` and `verifier` are there while tasks are at work."""
 
     NAME, COMMAND, LOCK, ROLE = "guide", "duel guide", "guided", "guide"
     round: int = 1
-    drawn: int = 0  # tasks that are drawn, whatever becomes of them
     executor: Executor = field(init=False)
     verifier: Verifier | None = None
     states: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RUNS_AT_A_TIME))
@@ -73,21 +72,17 @@ class Guiding(asking.AskingStage):
         series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return {"agent_model": settings.agent_model, "overseer_model": settings.overseer_model, "series": series}
 
-    def total(self) -> int:
-        return self.drawn
-
     @asynccontextmanager
-    async def at_work(self, offline: bool) -> AsyncIterator[None]:
+    async def at_work(self) -> AsyncIterator[None]:
         """Open what runs commands and tests. Raises UserError that says how to get them."""
         settings = self.settings
         if settings.execute.backend == "off":
             hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
             raise no_backend("commands", hint)
         if settings.guide.verify:
-            self.verifier = backends.open_verifier(self.workspace, settings, TEST_SECONDS, offline=offline)
-            self.executor = self.verifier.replayer
-        else:
-            self.executor = backends.open_executor(self.workspace, settings, offline=offline)
+            self.verifier = backends.open_verifier(self.workspace, settings, TEST_SECONDS, offline=self.offline)
+        replayer = self.verifier and self.verifier.replayer
+        self.executor = replayer or backends.open_executor(self.workspace, settings, offline=self.offline)
         self.commands = asyncio.Semaphore(backends.workers(settings))
         say(f"round {self.round}: {settings.agent_model} in {self.executor.describe()} …")
         try:
@@ -95,7 +90,7 @@ class Guiding(asking.AskingStage):
         finally:
             await (self.verifier or self.executor).close()
 
-    def open_turns(self) -> Iterator[GuidedTask]:
+    def open_turns(self) -> Iterator[asking.OpenTurn]:
         """Every drawn task that is not at its end; another agent or series begins the next round."""
         workspace, settings = self.workspace, self.settings
         issues = [commit.instance_id for _, commit in workspace.commits(self.damage) if commit.issue.strip()]
@@ -112,7 +107,7 @@ class Guiding(asking.AskingStage):
         goes_on = newest and all(same for number, same in made.values() if number == newest)
         self.round = newest if goes_on else newest + 1
         names = shuffled(settings.sample.seed, "guide", issues)[: settings.guide.tasks or None]
-        self.drawn, wanted = len(names), frozenset(names)
+        self.total, wanted = len(names), frozenset(names)
         prompts_of_them = (prompt for _, _, prompt in workspace.prompts([]) if prompt.instance_id in wanted)
         openings = {prompt.instance_id: prompt.messages[:2] for prompt in prompts_of_them}
         for name in names:
@@ -138,21 +133,69 @@ class Guiding(asking.AskingStage):
             path = workspace.guided_path(name)
             if name not in made and path.exists() and not self.planned:  # one that cannot be read stays, for a person
                 path.replace(path.with_name(f"{path.name}.damaged"))
-            yield GuidedTask(self, name, commit, record, fence.nonce(self.secret, f"guide {name}"))
+            mark = fence.nonce(self.secret, f"guide {name}")
+            work = partial(self.guided, commit, record, mark)
+            yield asking.OpenTurn(name, partial(self.requests, record, mark), work)
 
-    def found(self) -> dict[str, Any]:
+    def finish(self, summary: calls.Summary, found: Any = None) -> Result:
         """Write the round's rows and say its figures: of held-out tasks and of the others."""
         records = (record.model_copy(update={"rounds": []}) for _, record in self.workspace.guided([]))
         done = [record for record in records if record.is_done and record.round == self.round]
         rows = [record for record in done if not record.held_out]
         path = self.workspace.root / "guided" / f"round_{self.round}.parquet"
-        found: dict[str, Any] = {"round": self.round, "rows": save(path, rows)}
+        found = {"round": self.round, "rows": save(path, rows)}
         for name, runs in {"held-out": [record for record in done if record.held_out], "training": rows}.items():
             if runs:
                 found[name] = rates = measure(runs)
                 spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
                 say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
+        return super().finish(summary, found)
+
+    def requests(self, record: Guided, mark: str) -> list[calls.Request]:
+        """What is asked if every run takes all its steps and every proposal is approved."""
+        loop, settings, found = supervised_loop, self.settings, []
+        runs = {"rule": record.steps} | ({"": record.solo_steps} if record.held_out else {})
+        for task, steps in runs.items():
+            ran = [loop.said(step.action, step.outcome) for step in steps if step.outcome]
+            shown = [*record.opening, *chain.from_iterable(ran)]
+            for _ in range(len(ran), settings.guide.max_steps):
+                found.append(loop.question(settings, record, shown))
+                if task:
+                    asked = loop.overseer_question(settings, record.task, mark, task, shown, [TYPICAL_TURN])
+                    found.append(asked)
+                shown += loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
         return found
+
+    async def guided(self, commit: Commit, record: Guided, mark: str, ask: calls.Ask) -> None:
+        """Both runs to their ends; the agent alone comes first, where it is to be measured."""
+
+        def keep() -> None:
+            self.workspace.save(self.workspace.guided_path(record.task), record)
+
+        supervision = supervised_loop.Supervision(record, self.settings, mark, ask, keep)
+        async with self.states:
+            if record.held_out and not record.solo_outcome:
+                record.solo_outcome, record.solo_resolved = await self.ran(commit, record, ask, supervision.solo)
+            record.outcome, record.resolved = await self.ran(commit, record, ask, supervision.guided)
+            keep()
+
+    async def ran(
+        self, commit: Commit, record: Guided, ask: calls.Ask, run: Callable[[Episode], Awaitable[str]]
+    ) -> tuple[str, bool | None]:
+        """How a run in a fresh sandbox ended, and whether the issue's own tests pass: None where they say nothing."""
+        if ask.stopped:  # before a checkout is laid out for nothing
+            raise asyncio.CancelledError
+        messages = list(record.opening)
+        harness = harness_of(messages, self.settings.execute.output_chars)
+        state = await self.executor.state(start_of(commit, messages))
+        try:
+            outcome = await run(Episode(state, harness, messages, self.commands))
+        finally:
+            await state.close()
+        if self.verifier is None:
+            return outcome, None
+        found = await self.verifier.verify(attempt_of(record.task, commit, messages))
+        return outcome, None if found.resolved is None else found.resolved and outcome == "submitted"
 
 
 def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
@@ -164,65 +207,7 @@ def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
     return [Message.model_validate({"role": role, "content": text.rstrip("\n")}) for role, text in texts.items()]
 
 
-@dataclass
-class GuidedTask:
-    stage: Guiding
-    item: str
-    commit: Commit
-    record: Guided
-    mark: str
-
-    def requests(self) -> list[calls.Request]:
-        """What is asked if every run takes all its steps and every proposal is approved."""
-        settings, record = self.stage.settings, self.record
-        runs = {"rule": record.steps} | ({"": record.solo_steps} if record.held_out else {})
-        found = []
-        for task, steps in runs.items():
-            ran = [supervised_loop.said(step.action, step.outcome) for step in steps if step.outcome]
-            shown = [*record.opening, *chain.from_iterable(ran)]
-            for _ in range(len(ran), settings.guide.max_steps):
-                found.append(supervised_loop.question(settings, record, shown))
-                if task:
-                    found.append(
-                        supervised_loop.overseer_question(settings, self.item, self.mark, task, shown, [TYPICAL_TURN])
-                    )
-                shown += supervised_loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
-        return found
-
-    async def work(self, ask: calls.Ask) -> None:
-        """Both runs to their ends; the agent alone comes first, where it is to be measured."""
-        record, stage = self.record, self.stage
-
-        def keep() -> None:
-            stage.workspace.save(stage.workspace.guided_path(self.item), record)
-
-        supervision = Supervision(record, stage.settings, self.mark, ask, keep)
-        async with stage.states:
-            if record.held_out and not record.solo_outcome:
-                record.solo_outcome, record.solo_resolved = await self._run(ask, supervision.solo)
-            record.outcome, record.resolved = await self._run(ask, supervision.guided)
-            keep()
-
-    async def _run(self, ask: calls.Ask, run: Callable[[Episode], Awaitable[str]]) -> tuple[str, bool | None]:
-        """How a run in a fresh sandbox ended, and whether the issue's own tests pass: None where they say nothing."""
-        if ask.stopped:  # before a checkout is laid out for nothing
-            raise asyncio.CancelledError
-        stage, messages = self.stage, list(self.record.opening)
-        harness = harness_of(messages, stage.settings.execute.output_chars)
-        state = await stage.executor.state(start_of(self.commit, messages))
-        try:
-            outcome = await run(Episode(state, harness, messages, stage.commands))
-        finally:
-            await state.close()
-        if stage.verifier is None:
-            return outcome, None
-        found = await stage.verifier.verify(attempt_of(self.item, self.commit, messages))
-        return outcome, None if found.resolved is None else found.resolved and outcome == "submitted"
-
-
-run_async = partial(asking.run_async, Guiding)
-run = synchronous(run_async)
-plan = partial(asking.plan, Guiding)
+run_async, run, plan = asking.faces(Guiding)
 
 
 def main(arguments: Namespace) -> int:
@@ -235,7 +220,7 @@ def main(arguments: Namespace) -> int:
     if arguments.report:
         print("\n".join(map(str, rounds_page.save(workspace))))
     elif arguments.plan:
-        plan(workspace, settings, offline=offline).say()
+        plan(workspace, settings, again=arguments.again, offline=offline).say()
     else:
         return run(workspace, settings, again=arguments.again, budget=arguments.budget, offline=offline).exit_code
     return EXIT_FINISHED

@@ -11,22 +11,22 @@ writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from duel import candidates
 from duel.errors import ItemError, UserError
 from duel.records import Answer
-from duel.stages import asking, writing
-from duel.synchronous import synchronous
+from duel.stages.asking import OpenTurn, faces
+from duel.stages.writing import WritingStage
 
 
-class Kings(writing.WritingStage):
+class Kings(WritingStage):
     NAME, SIDE, COMMAND = "king", "king", "king.py"
 
-    def open_turns(self) -> Iterator[writing.OpenTurn]:
+    def open_turns(self) -> Iterator[OpenTurn]:
         workspace = self.workspace
         if not workspace.prompt_files():
             raise UserError("there are no prompts", where=workspace.root / "prompt", hint="run prompt.py first")
+        self.total = workspace.count_prompts()
         numbered, folders = candidates.Numbered(self.settings), workspace.answer_folders()
         for stem, position, prompt in workspace.prompts(self.damage):
             commit = self.pull_request(prompt.instance_id)
@@ -45,16 +45,7 @@ class Kings(writing.WritingStage):
                 fresh.challenger = before.challenger
                 fresh.candidates += before.of_side("challenger")
             path = path or workspace.new_answer_path(stem, position, self.settings.store.answers_per_dir)
-            questions = numbered.of("king", stem, history)
-            yield from self.opened(writing.OpenTurn(self, stem, path, fresh), before, questions)
-
-    def total(self) -> int:
-        return self.workspace.count_prompts()
-
-    def discard(self, turn: writing.OpenTurn, had: bool) -> None:
-        turn.path.unlink(missing_ok=True)
+            yield from self.opened(path, fresh, before, numbered.of("king", stem, history))
 
 
-run_async = partial(asking.run_async, Kings)
-run = synchronous(run_async)
-plan = partial(asking.plan, Kings)
+run_async, run, plan = faces(Kings)

@@ -30,59 +30,35 @@ from duel.bookkeeping import Result, Stage
 from duel.errors import UserError
 from duel.history import estimate_tokens, fit
 from duel.judging.survey import Survey
-from duel.records import Answer, Candidate, Commit, Message, Refinement, Score, Vote, fingerprint
+from duel.records import Answer, Candidate, Message, Refinement, Score, Vote, fingerprint
 from duel.refining import rewrites
 from duel.refining.coach_reasons import for_writer
 from duel.settings import Settings
-from duel.stages import asking, execute
+from duel.stages import execute
+from duel.stages.asking import AskingStage, OpenTurn, faces
 from duel.stages.estimate import rewrite_votes
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 
-async def run_async(
-    workspace: Workspace, settings: Settings, *, again: bool = False, budget: float | None = None, offline: bool = False
-) -> Result:
-    """Write every rewrite that is due; `found` are the files of those whose turn was executed: they are, too."""
-    result = await asking.run_async(Rewriting, workspace, settings, again=again, budget=budget, offline=offline)
-    if result.found and settings.execute.backend != "off":
-        only = frozenset(result.found)
-        await asyncio.to_thread(execute.where_possible, workspace, settings, offline=offline, only=only)
-    return result
-
-
 @dataclass
-class Rewriting(asking.AskingStage):
+class Rewriting(AskingStage):
     """The stage, with what it holds every rewrite against."""
 
     NAME, COMMAND = "refine", "duel refine"
     examiner: Examiner = field(init=False)
     form: candidates.FormKept = field(default_factory=candidates.FormKept)
-    to_execute: list[Path] = field(default_factory=list)  # answers with a new rewrite of a turn that was executed
+    found: list[Path] = field(default_factory=list)  # answers with a new rewrite of a turn that was executed
 
     @asynccontextmanager
-    async def at_work(self, offline: bool) -> AsyncIterator[None]:
-        benchmarks = await self.beside(Benchmarks.load, self.settings, self.workspace, offline)
+    async def at_work(self) -> AsyncIterator[None]:
+        benchmarks = await self.beside(Benchmarks.load, self.settings, self.workspace, self.offline)
         self.examiner = await self.beside(Examiner.of, self.workspace, self.settings, "challenger", benchmarks)
         yield
-
-    def found(self) -> list[Path]:
-        return self.to_execute
-
-    def total(self) -> int:
-        return len(self.borderline)
 
     @cached_property
     def panels(self) -> rewrites.RefiningPanels:
         return rewrites.RefiningPanels(Stage("refine", self.workspace, self.settings))
-
-    @cached_property
-    def borderline(self) -> list[Path]:
-        """The answers whose duel ended between the thresholds."""
-        quiet = Stage("refine", self.workspace, self.settings)  # what cannot be judged, validate.py has named
-        found = [path for path, answer in Survey(quiet).judgeable() if self.score_of(path, answer) is not None]
-        self.damage += quiet.damage
-        return found
 
     def score_of(self, path: Path, answer: Answer) -> Score | None:
         """The panel's score of the first challenger, where it is borderline."""
@@ -92,18 +68,21 @@ class Rewriting(asking.AskingStage):
         placed = placement.place(score.score, answer.audit("challenger"), self.settings, score.confirmed)
         return score if placed.bucket in ("refined", "defeat") else None
 
-    def open_turns(self) -> Iterator[RewrittenTurn]:
+    def open_turns(self) -> Iterator[OpenTurn]:
         """Every borderline turn whose next rewrite is not there yet, in the order of the answer files."""
         coaches, _ = rewrites.roles(self.settings)
         if not self.workspace.score_paths():
             raise UserError("there are no scores", where=self.workspace.root / "score", hint="run validate.py first")
-        place = 0
-        for path, answer in self.workspace.read_all(self.borderline, Answer, self.damage):
+        quiet = Stage("refine", self.workspace, self.settings)  # what cannot be judged, validate.py has named
+        borderline = [path for path, answer in Survey(quiet).judgeable() if self.score_of(path, answer) is not None]
+        self.damage += quiet.damage
+        self.total, place = len(borderline), 0
+        for path, answer in self.workspace.read_all(borderline, Answer, self.damage):
             if (score := self.score_of(path, answer)) is None:  # validate.py is at work beside
                 continue
             trials = self.panels.trials(path, answer)
             if trials and (last := trials[-1].rewrite).parent.observed and not last.candidate.observed:
-                self.to_execute.append(path)  # an earlier run was killed before it came to that
+                self.found.append(path)  # an earlier run was killed before it came to that
             due = self.next_round(trials)
             for trial in trials[: None if due is None else due - 1]:
                 if trial.refused:
@@ -113,24 +92,19 @@ class Rewriting(asking.AskingStage):
                 continue
             parent = next(reversed(rewrites.standing(trials[: due - 1])), None)
             votes = parent.coach.votes if parent and parent.coach else score.votes
-            turn = RewrittenTurn(
-                self,
-                path,
-                answer,
-                self.pull_request(answer.instance_id),
-                Refinement(round=due, parent="", coaches=coaches),
-                parent.rewrite.candidate if parent else rewrites.first_challenger(answer),
-                [vote for vote in votes if vote.judge in coaches],
-                fence.nonce(self.secret, f"refine {path.stem}"),
-                place,
-            )
+            candidate = parent.rewrite.candidate if parent else rewrites.first_challenger(answer)
+            own = answer.text_of(candidate)
+            refine = Refinement(round=due, parent=fingerprint(own), coaches=coaches)
+            told = [vote for vote in votes if vote.judge in coaches]
+            question = self.question(path.stem, answer, own, told, due)
             before = trials[due - 1].rewrite.candidate if due <= len(trials) else None
-            if before is not None and not self.again and before.made and before.made.plan == turn.question.plan:
+            if before is not None and not self.again and before.made and before.made.plan == question.plan:
                 self.finished += 1
                 continue
             self.stale += before is not None and not self.again
+            requests = partial(self.requests, path.stem, answer, own, question, place)
+            yield OpenTurn(path.stem, requests, partial(self.rewrite, path, answer, candidate, refine, question))
             place += 1
-            yield turn
 
     def next_round(self, trials: list[rewrites.Trial]) -> int | None:
         """The round that is due: the last one where it is not judged yet (its question may have changed), or the next.
@@ -142,74 +116,75 @@ class Rewriting(asking.AskingStage):
         over = rewrites.lineage(trials, self.settings) or len(trials) >= self.settings.refine.rounds
         return None if over else len(trials) + 1
 
-
-@dataclass
-class RewrittenTurn:
-    stage: Rewriting
-    path: Path
-    answer: Answer
-    commit: Commit | None
-    refine: Refinement
-    parent: Candidate
-    votes: list[Vote]  # what the coaches said of the parent
-    mark: str
-    place: int  # among the turns that wait
-    question: candidates.Question = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.own = self.answer.text_of(self.parent)
-        self.refine.parent = fingerprint(self.own)
-        self.question = candidates.Question(self._request(self.mark), self._request(candidates.NO_MARK).key)
-
-    @property
-    def item(self) -> str:
-        return self.path.stem
-
-    def _request(self, mark: str) -> calls.Request:
-        settings, answer = self.stage.settings, self.answer
+    def question(self, item: str, answer: Answer, own: str, votes: list[Vote], number: int) -> candidates.Question:
+        """To the writer of the challenger `own`, with what the coaches' `votes` on it say, in round `number`."""
+        settings, commit = self.settings, self.pull_request(answer.instance_id)
         opponent = answer.king if settings.duel.mode == 2 else answer.assistant
-        told = for_writer(self.votes, self.own, opponent, answer.messages)
-        asked = prompts.load("refine").render(mark=mark, reasons=fence.fence("REASONS", told, mark))
-        own = chat_tokens.broken(self.own)
-        history = fit(
-            answer.messages, candidates.room_for_history(settings, self.commit) - estimate_tokens(own + asked)
-        )
-        shown = history if self.commit is None else candidates.informed(history, self.commit, mark)
-        messages = [*shown, Message(role="assistant", content=own), Message(role="user", content=asked)]
-        # A round that starts from the same text and reasons asks the same; it gets a reply of its own.
-        model, number = settings.writers("challenger")[0], self.refine.round
-        return candidates.writer_request(settings, "refine", self.item, model, messages, occurrence=number)
+        told, shown_own = for_writer(votes, own, opponent, answer.messages), chat_tokens.broken(own)
 
-    def requests(self) -> list[calls.Request]:
-        votes = rewrite_votes(self.item, self.answer, self.own, self.stage.settings, self.place)
-        return [self.question.request, *votes]
+        def request(mark: str) -> calls.Request:
+            asked = prompts.load("refine").render(mark=mark, reasons=fence.fence("REASONS", told, mark))
+            room = candidates.room_for_history(settings, commit) - estimate_tokens(shown_own + asked)
+            history = fit(answer.messages, room)
+            shown = history if commit is None else candidates.informed(history, commit, mark)
+            talk = [Message(role="assistant", content=shown_own), Message(role="user", content=asked)]
+            # A round that starts from the same text and reasons asks the same; it gets a reply of its own.
+            model = settings.writers("challenger")[0]
+            return candidates.writer_request(settings, "refine", item, model, [*shown, *talk], occurrence=number)
 
-    async def work(self, ask: calls.Ask) -> bool:
+        mark = fence.nonce(self.secret, f"refine {item}")
+        return candidates.Question(request(mark), request(candidates.NO_MARK).key)
+
+    def requests(
+        self, item: str, answer: Answer, own: str, question: candidates.Question, place: int
+    ) -> list[calls.Request]:
+        """The rewrite and the votes on it; `place` is its own among the turns that wait."""
+        return [question.request, *rewrite_votes(item, answer, own, self.settings, place)]
+
+    async def rewrite(
+        self,
+        path: Path,
+        answer: Answer,
+        parent: Candidate,
+        refine: Refinement,
+        question: candidates.Question,
+        ask: calls.Ask,
+    ) -> bool:
         """Ask until the reply is one well-formed turn, audit it, and keep it as a further candidate."""
-        stage, answer, number = self.stage, self.answer, self.refine.round
         try:
-            retries = stage.settings.generate.format_retries
-            reply, made = await candidates.ask_for_turn(ask, self.question, retries, stage.form)
+            retries = self.settings.generate.format_retries
+            reply, made = await candidates.ask_for_turn(ask, question, retries, self.form)
         except candidates.Refused as problem:
-            stage.drop(self.item, answer.instance_id, f"refine-format: {problem.reason}")
+            self.drop(path.stem, answer.instance_id, f"refine-format: {problem.reason}")
             return False
-        made.refine, made.template_hash = self.refine, prompts.load("refine").hash
+        made.refine, made.template_hash = refine, prompts.load("refine").hash
         # This round's rewrite, where one is there already, gives way.
         rounds = {one.made.refine.round: one.id for one in answer.rewrites() if one.made and one.made.refine}
         taken = [one.id.rpartition("-")[2] for one in answer.of_side("challenger")]
-        free = 1 + max([1, *(int(name) for name in taken if name.isdigit())])
-        rewrite = Candidate(
-            id=rounds.get(number) or f"challenger-{free}", side="challenger", text=reply.text, made=made
-        )
-        rewrite.audit = await stage.beside(stage.examiner.audit_rewrite, answer, rewrite)
+        name = rounds.get(refine.round) or f"challenger-{1 + max([1, *map(int, filter(str.isdecimal, taken))])}"
+        rewrite = Candidate(id=name, side="challenger", text=reply.text, made=made)
+        rewrite.audit = await self.beside(self.examiner.audit_rewrite, answer, rewrite)
         answer.put(rewrite)
-        if reason := rewrites.refused(rewrites.Rewrite(number, rewrite, self.parent), answer, stage.settings):
-            stage.drop(self.item, answer.instance_id, f"refine-{reason}")
-        if self.parent.observed is not None:
-            stage.to_execute.append(self.path)
-        stage.workspace.save(self.path, answer)
+        if reason := rewrites.refused(rewrites.Rewrite(refine.round, rewrite, parent), answer, self.settings):
+            self.drop(path.stem, answer.instance_id, f"refine-{reason}")
+        if parent.observed is not None:
+            self.found.append(path)
+        self.workspace.save(path, answer)
         return True
 
 
+written, _, plan = faces(Rewriting)
+
+
+async def run_async(
+    workspace: Workspace, settings: Settings, *, again: bool = False, budget: float | None = None, offline: bool = False
+) -> Result:
+    """Write every rewrite that is due; `found` are the files of those whose turn was executed: they are, too."""
+    result = await written(workspace, settings, again=again, budget=budget, offline=offline)
+    if result.found and settings.execute.backend != "off":
+        only = frozenset(result.found)
+        await asyncio.to_thread(execute.where_possible, workspace, settings, offline=offline, only=only)
+    return result
+
+
 run = synchronous(run_async)
-plan = partial(asking.plan, Rewriting)

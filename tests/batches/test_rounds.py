@@ -167,6 +167,20 @@ def test_a_budget_holds_for_batches_with_their_own_price(script: Script, work: W
     assert "the budget is spent" in none.err
 
 
+def test_a_budget_is_one_for_all_contests_and_all_rounds(script: Script, work: Work, provider: Shapes) -> None:
+    """What the duel's round has cost is gone, whichever contest the last round was of."""
+    workspace = work(6, more='"some/judge-a" = { input = 1000.0, output = 0.0 }\n')
+    for stage in ("king.py", "ch.py"):
+        script(stage, "--workspace", workspace.root, code=0)
+    plan = script("validate.py", "--workspace", workspace.root, "--batch", "--plan", code=0).out
+    found = re.search(r"by batch: at most \$([\d.]+)", plan)
+    assert found
+    budget = 1.05 * float(found[1])
+    options = ("--batch", "--noise-floor", "6", "--budget", f"{budget:.4f}")
+    script("validate.py", "--workspace", workspace.root, *options, code=3)
+    assert sum(cost for _, cost, _ in replies(workspace)) <= budget
+
+
 def test_a_missing_route_is_told_and_nothing_stays_out(script: Script, work: Work, provider: Shapes) -> None:
     provider.refuse = lambda method, path, body: (404, {"error": {"message": "no route"}}) if "files" in path else None
     workspace = work(2)

@@ -60,7 +60,7 @@ def test_progress_knows_how_many_turns_are_borderline(story: Make) -> None:
     told = story(World(), 40, NEAR)
     stage = refine.Rewriting("refine", told.workspace, settings.load(told.workspace.root))
     turns = list(stage.open_turns())
-    assert 0 < len(turns) == stage.total() < 40
+    assert 0 < len(turns) == stage.total < 40
 
 
 # -- what it brings, with a known truth ---------------------------------------------------------------------------

@@ -92,6 +92,25 @@ def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Pat
     assert "did you mean `models`?" in done.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "verify --limit -1",
+        "bench-judges --rollouts -1",
+        "bench-judges --each 0",
+        "scale public --limit -1",
+        "review --port 99999",
+    ],
+)
+def test_a_number_that_counts_nothing_is_told_before_anything_is_done(
+    script: Script, tmp_path: Path, words: str
+) -> None:
+    name, *options = words.split()
+    done = script(name, *options, "--workspace", tmp_path, code=2)
+    assert f"{options[-2]}: must be a number" in done.err and options[-1] in done.err
+    assert not list(tmp_path.iterdir())
+
+
 BEGIN = {"init", "doctor", "run", "prompt", "mine", "scale", "bench-judges", "verify"}
 """Commands that begin a workspace; `calls` reads the ledger alone."""
 
