@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace, drops: Lef
         try:
             lines.append(_saved(workspace, asked.what, name.removesuffix(".jsonl"), rows))
         finally:
-            drops.rows += found.account.dropped  # `mine` itself says how many they are
+            drops.rows += found.account.left.rows  # `mine` itself says how many they are
     return lines
 
 
@@ -151,13 +151,18 @@ def _worded(
             calls.plan(jobs, workspace=workspace, settings=settings, stage="scale", offline=asked.offline).say()
             return []
         with endpoint_url(asked.offline) as url:
-            drive = synchronous(asking.in_rounds(asking.drive))
-            summary = drive(jobs, stage, total=len(jobs), budget=asked.budget, url=url)
+            summary = _driven(workspace, jobs, stage, budget=asked.budget, url=url).calls or summary
         rows = [*varied((job.row for job in jobs if job.row), drops)]
     if summary.exit_code and not rows:
         return stage.finish(summary, [])
     found = [f"{_saved(workspace, kind, 'plans' if kind == 'synthetic' else 'children', rows)} of {drafts:,} drafts"]
     return found if asked.plain else stage.finish(summary, found)
+
+
+@synchronous
+@asking.in_rounds
+async def _driven(_: Workspace, jobs: Sequence[calls.Job], stage: Stage, *, budget: float | None, url: str) -> Result:
+    return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs), budget=budget, url=url))
 
 
 def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> str:
