@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, TypeVar
 
 Chunk = TypeVar("Chunk")
@@ -30,7 +33,8 @@ def spread(
         try:
             waiting: deque[Future[Result]] = deque()
             for chunk in chunks:  # not all at once: they and their results may be more than memory holds
-                waiting.append(pool.submit(work, chunk))
+                with _nameless_script():
+                    waiting.append(pool.submit(work, chunk))
                 if len(waiting) > 3 * processes:
                     yield waiting.popleft().result()
             while waiting:
@@ -38,6 +42,17 @@ def spread(
         except KeyboardInterrupt:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _nameless_script() -> Iterator[None]:
+    """Processes that start here do not run the user's script anew, which without a guard would start all of it again."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
