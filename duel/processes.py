@@ -46,7 +46,7 @@ def spread(
 
 @contextmanager
 def _nameless_script() -> Iterator[None]:
-    """Processes that start here do not run the user's script anew, which without a guard would start all of it again."""
+    """Processes that start here do not run the user's script, which without a guard would start all of it again."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

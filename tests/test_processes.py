@@ -19,7 +19,7 @@ def test_a_script_without_a_guard_is_run_once(clean_home: Path, piped: bool) -> 
     script = clean_home / "mine.py"
     script.write_text(SCRIPT)
     words, given = ([], SCRIPT) if piped else ([str(script)], "")
-    found = subprocess.run(  # noqa: S603 - words of this test's own
+    found = subprocess.run(
         [sys.executable, *words],
         input=given,
         env={"PYTHONPATH": str(ROOT)},
