@@ -10,8 +10,7 @@ from typing import Any
 
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
-from duel.conversation.native_calls import calls_of, waiting_for
-from duel.conversation.values import joined, table, text
+from duel.conversation.values import calls_of, joined, table, text, waiting_for
 from duel.errors import ItemError
 from duel.records import Message
 

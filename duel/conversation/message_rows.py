@@ -1,17 +1,16 @@
 """The one reader of rows with a list of chat messages: the Hub's sets, JSONL, parquet, this project's own files.
 
 The list stands in `messages`, `trajectory` or `conversations`, as a list or as JSON text. Roles and keys have many
-spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls (`duel.conversation.native_calls`) or stand in
-the text (`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
+spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls or stand in the text
+(`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from duel.conversation import text_actions
+from duel.conversation import text_actions, values
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, split_result, waiting_for
 from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 
 _LISTS = ("messages", "trajectory", "conversations", "conversation")
@@ -40,8 +39,9 @@ def conversation(row: Mapping[str, Any]) -> list[dict[str, Any]]:
         value = row.get(name)
         if isinstance(value, str):
             value = loaded(value) if value.lstrip().startswith("[") else None
-        if isinstance(value, list) and value and all(isinstance(loaded(item), dict) for item in value):
-            messages = [_usual(loaded(item)) for item in value]
+        items = [loaded(item) for item in value] if isinstance(value, list) else []
+        if items and all(isinstance(item, dict) for item in items):
+            messages = [_usual(item) for item in items]
             if all(message["role"] for message in messages):
                 return messages
     return []
@@ -65,7 +65,7 @@ def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") 
     if any(not isinstance(message["content"], str | list) for message in messages):
         result.refusal, result.detail = "content-not-text", "a message holds something else than text"
     replied = {n: message for n, message in enumerate(messages) if message["role"] == "assistant"}
-    calls = {n: calls_of(message, f"call_{n}_") for n, message in replied.items()}
+    calls = {n: values.calls_of(message, f"call_{n}_") for n, message in replied.items()}
     result.acts_in_text = bool(dialect) or not any(calls.values())
     if result.acts_in_text and not dialect:
         dialect = text_actions.spoken(parts(message["content"])[0] for message in replied.values())
@@ -111,7 +111,7 @@ def _add_reply(
     spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
     found = spoken.find(content, number) if result.acts_in_text else AgentReply(content.strip(), calls)
     reply = found or AgentReply(content.strip())
-    if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
+    if any(call.obstacle == values.BAD_ARGUMENTS for call in reply.calls):
         result.entries.append(Lost("a call whose arguments cannot be read"))
     thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
     told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
@@ -121,8 +121,7 @@ def _add_reply(
         result.entries.append(reply)
         return reply.calls
     # One response that the set wrote as several messages: what was said, then a message a call.
-    last.text = joined(last.text, reply.text)
-    last.thinking = joined(last.thinking, reply.thinking)
+    last.text, last.thinking = joined(last.text, reply.text), joined(last.thinking, reply.thinking)
     last.calls += reply.calls
     return last.calls
 
@@ -136,31 +135,30 @@ def _add_answer(
     listed = message.get("tool_call_ids")
     identity = text(message, "tool_call_id") or (listed[0] if isinstance(listed, list) and listed else "")
     acts = result.acts_in_text and waiting and isinstance(result.last, AgentReply)
-    failed = message.get("is_error") is True or bool(_FAILED.search(content))
-    answers: Iterable[tuple[AgentCall | None, str, int, bool]]
+    answers: Iterable[tuple[AgentCall | None, tuple[str, int], bool]]
     if blocks:
         # One by one: several results may name the same id.
-        answers = (
-            (waiting_for(asked, text(part, "tool_use_id")), *parts(part.get("content")), part.get("is_error") is True)
-            for part in blocks
-        )
+        calls = (values.waiting_for(asked, text(part, "tool_use_id")) for part in blocks)
+        told = ((parts(part.get("content")), part.get("is_error") is True) for part in blocks)
+        answers = ((call, *said) for call, said in zip(calls, told, strict=True))
     elif message["role"] == "user" and not acts:
         result.entries.append(Said(content, images))
         return
     elif spoken.results or (len(waiting) > 1 and not identity and alone):
-        split = [] if spoken.results else split_result(content, len(waiting))
+        split = [] if spoken.results else values.split_result(content, len(waiting))
         shared = spoken.results(content) if spoken.results else [(one, bool(_FAILED.search(one))) for one in split]
         if len(shared) != len(waiting):
             result.entries.append(Lost("results of parallel calls that cannot be told apart"))
             return
-        answers = [(call, said, 0, failed) for call, (said, failed) in zip(waiting, shared, strict=True)]
+        answers = [(call, (said, 0), failed) for call, (said, failed) in zip(waiting, shared, strict=True)]
     else:
-        answers = [(waiting_for(waiting, identity), content, images, failed)]
-    for call, said, shown, is_error in answers:
+        failed = message.get("is_error") is True or bool(_FAILED.search(content))
+        answers = [(values.waiting_for(waiting, identity), (content, images), failed)]
+    for call, said, is_error in answers:
         if call is None:
             result.entries.append(Lost("result without a call"))
         else:
-            call.result, call.images, call.is_error = said, shown, is_error
+            (call.result, call.images), call.is_error = said, is_error
     if blocks and content:
         result.entries.append(Said(content))
 

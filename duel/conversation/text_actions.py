@@ -10,8 +10,7 @@ import orjson
 
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply
-from duel.conversation.native_calls import python_calls
-from duel.conversation.values import joined, loaded, table, tables, text
+from duel.conversation.values import joined, loaded, python_calls, table, tables, text
 
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
 # Text that some agent's harness would have run, and that may therefore never be taken for a thought.
