@@ -169,7 +169,7 @@ def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
         problems=[BrokenRule(rule=rule, detail=detail, place={"line": where}) for rule, detail, where in broken],
         blocks=len(actions),
         commands=list(script.names),
-        style="submit" if submits else shell.script_style(script),
+        style="submit" if submits else shell.style(script),
         submits=submits,
     )
 
@@ -250,6 +250,6 @@ def is_repetition(command: str, messages: Sequence[Message]) -> bool:
             return bool(wanted)
         script = shell.parse(earlier)
         git = [c.words[1] for c in script.commands if c.name == "git" and len(c.words) > 1]
-        if shell.script_style(script) in {"edit", "run"} or not _LOOKING_GIT.issuperset(git):
+        if shell.style(script) in {"edit", "run"} or not _LOOKING_GIT.issuperset(git):
             return False
     return False

@@ -83,7 +83,7 @@ def shown(observation: str, command: str = "", *, acted: bool = True) -> Shown:
     if code == 0:
         # It is believed, unless a filter at the end of a pipeline gave it.
         *before, last = script.commands or [None]
-        ran = any(style_of(command) == "run" for command in before if command)
+        ran = any(shell.style(shell.Script((command,))) == "run" for command in before if command)
         piped = script.operators & {"|", "||", ";"} and last is not None and last.name in _FILTERS
         if ran and piped and (line := _line_of(_TESTS_FAILED, text)):
             return Shown("test", line, 0)
@@ -106,10 +106,6 @@ def program(command: shell.Command) -> str:
     return command.name
 
 
-def style_of(command: shell.Command) -> str:
-    return shell.script_style(shell.Script((command,), True, 1, frozenset(), False))
-
-
 def _from_words(text: str, script: shell.Script) -> Shown:
     names = {command.name for command in script.commands if command.name} | _SHELLS
     lines = text.strip().split("\n")
@@ -118,7 +114,7 @@ def _from_words(text: str, script: shell.Script) -> Shown:
         name, colon, rest = line.partition(":")
         if colon and rest.startswith(" ") and name.rsplit("/", 1)[-1].strip() in names:
             return Shown(_kind_of(line[:200], None), line.strip()[:200])
-    style = shell.script_style(script)
+    style = shell.style(script)
     if style == "run" or not script.commands:
         told: list[ErrorKind] = [kind for kind in ("test", "exception") if _KINDS[kind].search(text)]
         if told:
