@@ -53,10 +53,7 @@ def _stems(text: str) -> set[str]:
 
 
 def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> list[str]:
-    """Which of (name, suspicion, words were taken out) the auditor is shown: `share` of all, marked ones first.
-
-    A turn from which the leaking words were taken out may keep what it knew, so it comes before the merely suspicious.
-    """
+    """Which of (name, suspicion, words were taken out) the auditor is shown: `share` of all, marked ones first."""
     order = sorted(turns, key=lambda row: (not row[2], -row[1], row[0]))
     return [name for name, _, _ in order[: math.ceil(share * len(turns))]]
 
@@ -70,10 +67,7 @@ def question(answer: Answer, commit: Commit, mark: str, room: int) -> list[Messa
 
 
 def claims(reply: str) -> list[tuple[str, str]]:
-    """What the model says that the turn states, each with the line from which it says that it follows ("": none).
-
-    Raises ItemError (`unparsable`) where the reply holds no list of claims.
-    """
+    """(what the turn states, the line from which it follows, or "") of each claim. Raises ItemError (`unparsable`)."""
     for found in re.finditer(r"\{\s*\"claims\"", reply):
         with contextlib.suppress(ValueError, RecursionError):
             rows = json.JSONDecoder().raw_decode(reply, found.start())[0]["claims"]
@@ -84,10 +78,7 @@ def claims(reply: str) -> list[tuple[str, str]]:
 
 
 def findings(reply: str, answer: Answer, commit: Commit) -> list[Leak]:
-    """One finding for each claim of the turn whose quote does not stand in the conversation.
-
-    Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
-    """
+    """A finding for each claim that stands in the turn and whose quote stands in no message. Raises ItemError."""
     read, text = ReplyIndex(answer.challenger), _comparable(answer.challenger)
     conversation = _comparable("\n".join([*(message.content for message in answer.messages), commit.issue]))
     told = {"pr_place": {"part": "record", "path": "", "line": 0}, "rarity": 1.0, "weight": BASE["claim"]}

@@ -61,10 +61,7 @@ def humaneval() -> list[dict[str, Any]]:
 
 
 def rows_of_file(file: Path) -> list[dict[str, Any]]:
-    """The instances in a file: plain text (one id a line, `#` comments), json, jsonl, csv or parquet.
-
-    Raises SettingsError where it cannot be read, or holds no id.
-    """
+    """The instances in a file: one id a line with `#` comments, json, jsonl, csv, parquet. Raises SettingsError."""
     try:
         rows = _instances(_records(file))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
@@ -116,10 +113,7 @@ def _instances(records: Iterable[Any]) -> list[dict[str, Any]]:
 def hub_rows(
     dataset: str, workspace: Workspace, offline: bool, known_by: Callable[[str], list[int]]
 ) -> list[dict[str, Any]]:
-    """The instances of a Hub data set (all splits but `train`), from the cache or by reading their columns.
-
-    Of an issue only what it is known by again is kept (`ngrams`). Raises ItemError where neither is available.
-    """
+    """The instances of a Hub data set but for `train`, from the cache or by reading their columns. Raises ItemError."""
     base = Path(environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache"))
     home = base if base.is_absolute() else workspace.private  # no home folder, as in some containers
     cache = home / "duel-curation" / "benchmarks" / f"{file_name(dataset)}.json"

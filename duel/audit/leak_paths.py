@@ -185,10 +185,7 @@ def windows(search: Search) -> Iterator[Told]:
 
 
 def _unseen(search: Search, command: str) -> Iterator[tuple[Spelled, list[DiffLine]]]:
-    """The files with their lines that `command` names and that were there before, but of which nothing was printed.
-
-    A file counts as printed where a command was given that reads it, or any of its lines that the diff knows was shown.
-    """
+    """The files with their lines that `command` names and the diff changes, but of which nothing was printed."""
     seen = search.seen
     for spelled in spelled_paths(command, search.facts, bare=True):
         path, lines = spelled.fact.value, search.facts.by_path.get(spelled.fact.value.casefold(), [])

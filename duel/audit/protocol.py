@@ -66,10 +66,7 @@ class PromptRules:
 
 
 def read_rules(messages: Sequence[Message]) -> PromptRules:
-    """The rules in the system prompt, or in the first message where there is none.
-
-    How to submit may stand in the task as well, which else is not read: its text comes from strangers.
-    """
+    """The rules of the system prompt, or of the first message; of the task, a stranger's text, only how to submit."""
     if not messages:
         return PromptRules()
     task = next((message.content for message in messages[:2] if message.role == "user"), "")

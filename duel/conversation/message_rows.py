@@ -17,12 +17,10 @@ _LISTS = ("messages", "trajectory", "conversations", "conversation")
 _ROLES = "assistant=ai,gpt,model,bot,chatgpt user=human system=developer"
 _ROLES += " tool=function,observation,environment,tool_response,ipython"
 ROLES = {name: role for role, names in (kind.split("=") for kind in _ROLES.split()) for name in names.split(",")}
-# Roles of ShareGPT's sets whose whole message is a call.
-_CALL_ROLES = {"function_call", "tool_call", "function-call"}
+_CALL_ROLES = {"function_call", "tool_call", "function-call"}  # of ShareGPT's sets: the whole message is a call
 _KNOWN = {"system", "user", "assistant", "tool", "exit"}
 _IDS = ("session_id", "trajectory_id", "traj_id", "run_id", "uuid", "id")
-# SWE-Gym numbers the rollouts of one instance at the end of its id.
-_ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")
+_ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")  # SWE-Gym numbers the rollouts of one instance at the end of its id
 # `owner__repo-123`, and SWE-smith's `owner__repo.<commit>.<bug>`.
 _OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
 # How harnesses that keep no flag say that a command failed.
@@ -57,9 +55,8 @@ def _usual(message: dict[str, Any]) -> dict[str, Any]:
 
 def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") -> Session:
     """The session of one row; `place` names it where it has no id. What cannot be used at all says so in `refusal`."""
-    result = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), place))
+    result, messages = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), place)), conversation(row)
     _facts(row, result)
-    messages = conversation(row)
     if unknown := next((message["role"] for message in messages if message["role"] not in _KNOWN), ""):
         result.refusal, result.detail = "unknown-role", f"a message has the role {unknown[:40]!r}"
     if any(not isinstance(message["content"], str | list) for message in messages):
@@ -105,9 +102,8 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
 def _add_reply(
     result: Session, message: dict[str, Any], number: int, calls: list[AgentCall], dialect: str
 ) -> list[AgentCall]:
-    content, thinking = parts(message["content"])[0], ""
-    if dialect != "bash_block":
-        content, thinking = text_actions.without_thinking(content)
+    content = parts(message["content"])[0]
+    content, thinking = text_actions.without_thinking(content) if dialect != "bash_block" else (content, "")
     spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
     found = spoken.find(content, number) if result.acts_in_text else AgentReply(content.strip(), calls)
     reply = found or AgentReply(content.strip())
@@ -164,11 +160,10 @@ def _add_answer(
 
 
 def _facts(row: Mapping[str, Any], result: Session) -> None:
-    instance = text(row, "instance_id")
-    rollout = _ROLLOUT.fullmatch(instance)
-    if rollout:
+    result.instance_id = instance = text(row, "instance_id")
+    if rollout := _ROLLOUT.fullmatch(instance):
         result.id = f"{result.id}/{rollout[2]}" if result.id != instance else instance
-    result.instance_id = rollout[1] if rollout else instance
+        result.instance_id = rollout[1]
     named = _OWNER_REPO.fullmatch(result.instance_id)
     result.repo = text(row, "repo") or (f"{named[1]}/{named[2]}" if named else "")
     result.base_commit = text(row, "base_commit")
@@ -189,10 +184,5 @@ def _facts(row: Mapping[str, Any], result: Session) -> None:
 
 def _tools(value: Any) -> list[Any]:
     """Tool schemas in OpenAI's envelope: a list of objects or JSON texts, its JSON text, bare functions."""
-    value = loaded(value)
-    tools = [table(loaded(item)) for item in (value if isinstance(value, list) else [value])]
-    return [
-        tool if "function" in tool else {"type": "function", "function": tool}
-        for tool in tools
-        if "function" in tool or text(tool, "name")
-    ]
+    tools = (tool for tool in values.listed(value) if "function" in tool or text(tool, "name"))
+    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]

@@ -4,6 +4,7 @@ Calls are keys or parts of messages, in the spellings of OpenAI, Anthropic, Shar
 """
 
 import ast
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -64,20 +65,14 @@ def seconds(moment: Any) -> float | None:
 
 
 def loaded(value: Any) -> Any:
-    """The value of a JSON text, or of a Python literal (`{'name': …}`, as some sets print it); others as they are.
-
-    None where it is neither, or a literal that JSON cannot hold.
-    """
+    """The value of a JSON text, or of a Python literal that JSON can hold; None of other texts. Others as they are."""
     if not isinstance(value, str):
         return value
-    try:
+    with contextlib.suppress(ValueError):
         return orjson.loads(value)
-    except ValueError:
-        pass
-    try:
+    with contextlib.suppress(*_UNREADABLE):
         return _as_json(ast.literal_eval(value)) if value.lstrip()[:1] in ("{", "[") else None
-    except _UNREADABLE:
-        return None
+    return None
 
 
 def _as_json(literal: Any) -> Any:
@@ -87,48 +82,42 @@ def _as_json(literal: Any) -> Any:
 
 def calls_of(message: Mapping[str, Any], prefix: str) -> list[AgentCall]:
     """The calls of one message; a call without an id gets one that opens with `prefix`."""
-    raw = [*_listed(message.get("tool_calls")), *_listed(message.get("function_call"))]
+    raw = [*listed(message.get("tool_calls")), *listed(message.get("function_call"))]
     for part in tables(message.get("content")):
         if text(part, "type") in _CALL_PARTS:
-            raw += _listed(part.get("value")) or [part]
+            raw += listed(part.get("value")) or [part]
     calls = []
     for order, one in enumerate(raw, 1):
         function = table(loaded(one.get("function"))) or one
         keys = (key for key in ("arguments", "input", "parameters") if function.get(key) is not None)
         given = function.get(next(keys, ""), "")
         arguments, name = loaded(given) if given != "" else {}, text(function, "name")
-        if not name and not one.get("function"):
-            continue
-        call = AgentCall(text(one, "id", "call_id") or f"{prefix}{order}", name, {})
-        if isinstance(arguments, dict) and name:
+        if name or one.get("function"):
+            is_bad = not name or not isinstance(arguments, dict)
             # Where rows were merged into one table, keys that this call never had stand there as null.
-            call.arguments = {key: value for key, value in arguments.items() if value is not None}
-        else:
-            call.obstacle = BAD_ARGUMENTS
-        calls.append(call)
+            given = {} if is_bad else {key: value for key, value in arguments.items() if value is not None}
+            call = AgentCall(text(one, "id", "call_id") or f"{prefix}{order}", name, given)
+            call.obstacle = BAD_ARGUMENTS if is_bad else ""
+            calls.append(call)
     if isinstance(source := message.get("function_calls"), str):
         calls += python_calls(source, prefix)
     return calls
 
 
-def _listed(value: Any) -> list[dict[str, Any]]:
+def listed(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list of objects or JSON texts, of its JSON text, or the one object that it is."""
     value = loaded(value)
     return [one for item in (value if isinstance(value, list) else [value]) if (one := table(loaded(item)))]
 
 
 def python_calls(source: str, prefix: str) -> list[AgentCall]:
-    """The calls of a text like `get_weather(city="Rome"), …` (ToolACE, Dolci); [] where it holds anything else.
-
-    Arguments are parsed as literals and never evaluated. Names may hold blanks ("Market Trends API").
-    """
+    """The calls of a text like `get_weather(city="Rome"), …` (ToolACE, Dolci), never evaluated; [] where it is none."""
 
     def keywords(given: str) -> Any:
-        try:
+        with contextlib.suppress(*_UNREADABLE):
             call = ast.parse(f"f({given})", mode="eval").body
             if isinstance(call, ast.Call) and not call.args:
                 return _as_json({word.arg: ast.literal_eval(word.value) for word in call.keywords})
-        except _UNREADABLE:
-            pass
         return None
 
     calls: list[AgentCall] = []
@@ -146,10 +135,7 @@ def python_calls(source: str, prefix: str) -> list[AgentCall]:
 
 
 def waiting_for(calls: Sequence[AgentCall], identity: str) -> AgentCall | None:
-    """The first call without a result that has this id, or of all where the result names none.
-
-    Two calls of one response may carry one id: their results come in their order.
-    """
+    """The first call without a result that has this id (two may share one), or of all where the result names none."""
     open_calls = (call for call in calls if call.result is None)
     return next((call for call in open_calls if not identity or call.id == identity), None)
 
