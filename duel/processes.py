@@ -57,14 +57,13 @@ def _nameless_script() -> Iterator[None]:
 
 def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     """Ctrl-C is the parent's to handle: a chunk in work is finished."""
+
+    def end_with_parent() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if prepare:
         prepare(*given)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

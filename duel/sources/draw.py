@@ -107,7 +107,7 @@ def kinds(messages: Sequence[Message], changed: Collection[str]) -> dict[int, se
         if behind is not None and behind.role == "user" and shown_output.shown(behind.content, command).failed:
             names.add("failed")
         script = shell.parse(command)
-        if unread and shell.script_style(script) in {"read", "search"}:
+        if unread and shell.style(script) in {"read", "search"}:
             words = {word.removeprefix("./") for one in script.commands for word in one.words[1:]}
             if any(word == path or word.endswith(f"/{path}") for word in words for path in changed):
                 names.add("first-read")

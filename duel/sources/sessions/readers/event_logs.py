@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.native_calls import calls_of
-from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
+from duel.conversation.values import calls_of, joined, loaded, parts, seconds, table, tables, text
 from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, any_record
 
 # What Codex says in the person's name.
