@@ -71,7 +71,7 @@ class Lane:
     _held_until: float = 0.0
     _holds: int = 0
     _failed_in_a_row: int = 0
-    _silent_since: float | None = None
+    _silent_since: float = math.inf  # when the first call failed since the last reply
     _failures: float = 0.0  # like all calls in `_outcomes`: before the present row, the older the lighter
     _outcomes: float = 1.0
     _answered_since_hold: int = FEW_ANSWERS
@@ -95,7 +95,7 @@ class Lane:
     @property
     def silent_s(self) -> float:
         """Seconds since the first failure after the last reply."""
-        return 0.0 if self._silent_since is None else _now() - self._silent_since
+        return _now() - min(self._silent_since, _now())
 
     @property
     def over(self) -> bool:
@@ -137,7 +137,7 @@ class Lane:
         self._failures, self._outcomes = self._failures * fade + row, self._outcomes * fade + row + 1
         self.given_up = self._holds = self._failed_in_a_row = 0
         self.out = self.gone = False
-        self._silent_since, self._held_until = None, 0.0
+        self._silent_since, self._held_until = math.inf, 0.0
         self.answered_at = _now()
         self._began = self._began or start.at
         self.latencies.append(self.answered_at - start.at)
@@ -211,8 +211,7 @@ class Lane:
         """A call brought nothing; where it failed, that counts to the row of failures."""
         start.ended = True
         self._failed_in_a_row += failed
-        if failed and self._silent_since is None:
-            self._silent_since = _now()
+        self._silent_since = min(self._silent_since, _now() if failed else math.inf)
 
     def _count(self, replies: int, retry_after_s: float | None, limited: bool) -> None:
         self.level.count()
@@ -243,7 +242,7 @@ class Lane:
         if self.held_s or not (self.level.known.exhausted or (self.out and not self.level.in_flight)):
             return
         # A model that takes a few calls and then none, again and again, is limited in calls per time.
-        if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
+        if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._failed_in_a_row:
             until = _now() + self._hold_s(retry_after_s)
             apart = (until - self._first_start_since_hold) / self._answered_since_hold
             self.pace.learn(_now(), min(apart, self.endpoint.max_429_wait_s))

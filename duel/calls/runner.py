@@ -180,8 +180,10 @@ class _Run:
     async def _admit(self, jobs: Iterator[Job]) -> None:
         """Take up jobs as long as some model has room for more work."""
         while not self.client.stopped:
-            if len(self._tasks) >= MOST_JOBS:
-                self.client.let_go()
+            if len(self._tasks) >= MOST_JOBS and self.client.hunger:  # what could go on never waits for a sick model
+                for line in self.client.lines.values():
+                    if line.lane.out:
+                        line.lane.send_away()
             room = min(self.client.hunger, MOST_JOBS - len(self._tasks), JOBS_A_LOOK) if self._tasks else 1
             if room <= 0:
                 self._room.clear()
