@@ -5,7 +5,6 @@ A call, once it is sent, is waited for and recorded even where whoever asked has
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,9 +42,8 @@ class Client:
     transport: HttpTransport
     spending: Spending
     summary: Summary
-    on_stop: Callable[[DuelError], None] = lambda error: None
-    """Called with the error that ends the run; may be called more than once."""
     stopped: bool = False
+    error: BaseException | None = None  # the first one that ends the run
     lines: dict[tuple[bool, str], Line] = field(default_factory=dict)
     """By whether the provider is the first, and the model's id there."""
     calls: dict[asyncio.Task[Reply], Call] = field(default_factory=dict)
@@ -96,9 +94,9 @@ class Client:
             return 1
         return max((line.lane.hunger for line in self.lines.values() if not line.lane.held_s), default=0)
 
-    def stop(self, *, at_once: bool = False) -> None:
+    def stop(self, error: BaseException | None = None, *, at_once: bool = False) -> None:
         """Let no further call out. Those in flight are waited for, unless `at_once`."""
-        self.stopped = True
+        self.stopped, self.error = True, self.error or error
         for task, call in list(self.calls.items()):
             if at_once or not call.sent:
                 self.summary.dropped += call.sent
@@ -169,7 +167,7 @@ class Client:
             self.ledger.reject(cut.key, "")  # nothing larger fits: the cut reply is all there is
             return replace(cut, rejected="")
         except DuelError as error:  # the run ends: the item did not fail, it stays open
-            self.on_stop(error)
+            self.stop(error)
             raise asyncio.CancelledError from None
 
     async def _try(self, call: Call) -> Completion | Failure:

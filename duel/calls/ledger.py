@@ -57,7 +57,6 @@ _TAKE_FAULTS = (
     "INSERT OR REPLACE INTO faults SELECT stage, asked_model, kind || ', ' || ?, calls, tokens_in, tokens_out, cost "
     "FROM other.faults"
 )
-_TAKE_GENERATIONS = "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
 
 
 class _Entry(NamedTuple):
@@ -192,7 +191,9 @@ class Ledger:
                 ours.execute("CREATE TEMP TABLE wanted (item TEXT PRIMARY KEY)")
                 ours.executemany("INSERT INTO wanted VALUES (?)", ((item,) for item in items or ()))
                 copied = ours.execute(_TAKE_OVER + chosen + " ORDER BY their.id").rowcount
-                ours.execute(_TAKE_GENERATIONS)
+                ours.execute(
+                    "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
+                )
                 if of:
                     ours.execute(_TAKE_FAULTS, (of,))
                 ours.execute("DROP TABLE wanted")
@@ -285,10 +286,7 @@ def now_in_utc() -> str:
 def reply_row(question: tuple[bytes, int, int, int], origin: tuple[str, str, str], reply: Reply) -> tuple[Any, ...]:
     """A reply's row, but for its proof: to (digest, attempt, occurrence, generation), for (stage, item, model)."""
     usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
-    texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
-    return (*question, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
-
-
-def _storable(text: str) -> str:
-    """SQLite keeps UTF-8; a lone surrogate out of broken JSON escapes is replaced."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    # SQLite keeps UTF-8; a lone surrogate out of broken JSON escapes is replaced.
+    texts = (text.encode("utf-8", "replace").decode() for text in (reply.text, reply.reasoning))
+    told = (reply.finish_reason, reply.model, reply.provider, usage, cost, float(reply.latency_s))
+    return (*question, *origin, *texts, *told, reply.tries, reply.at, reply.rejected)

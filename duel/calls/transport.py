@@ -59,7 +59,13 @@ class HttpTransport:
 
     async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
         """One exchange. Never raises for what the network or the endpoint does."""
-        way = self._way(provider)
+        way = self._ways.get(id(provider))
+        if way is None:
+            url, headers = (
+                provider.url("/chat/completions"),
+                {**headers_for(provider), "Content-Type": "application/json"},
+            )
+            way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
         if way.proxy and not way.proxy.startswith("http"):
             scheme = urlsplit(way.proxy).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
@@ -98,14 +104,6 @@ class HttpTransport:
                 if names := [name for name in ids if isinstance(name, str)]:
                     return names
         return []
-
-    def _way(self, provider: Provider) -> _Way:
-        way = self._ways.get(id(provider))
-        if way is None:
-            headers = {**headers_for(provider), "Content-Type": "application/json"}
-            url = provider.url("/chat/completions")
-            way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
-        return way
 
 
 def headers_for(provider: Provider) -> dict[str, str]:
