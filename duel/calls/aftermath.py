@@ -62,7 +62,6 @@ class Line:
         return prices.cost(self.price, usage) or 0.0
 
     def estimate(self, body_bytes: int, completion_tokens: int) -> dict[str, int]:
-        """The usage of a call of which nobody told, marked as an estimate."""
         prompt = max(1, round(body_bytes * self._tokens_per_byte))
         return {"prompt_tokens": prompt, "completion_tokens": completion_tokens, "estimated": 1}
 
@@ -77,8 +76,6 @@ class Line:
 
 @dataclass
 class Call:
-    """One request on its way to an answer."""
-
     request: Request
     max_tokens: int
     line: Line = field(init=False)  # where it goes now

@@ -44,8 +44,7 @@ class Client:
     summary: Summary
     stopped: bool = False
     error: BaseException | None = None  # the first one that ends the run
-    lines: dict[tuple[bool, str], Line] = field(default_factory=dict)
-    """By whether the provider is the first, and the model's id there."""
+    lines: dict[tuple[bool, str], Line] = field(default_factory=dict)  # is it the first provider, and the id there
     calls: dict[asyncio.Task[Reply], Call] = field(default_factory=dict)
     _budgets: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Stage, item and model -> the budget that the next try starts from, where a reply was cut."""
@@ -89,7 +88,6 @@ class Client:
 
     @property
     def hunger(self) -> int:
-        """Requests that some model could take beyond those that wait for it."""
         if not self.lines:
             return 1
         return max((line.lane.hunger for line in self.lines.values() if not line.lane.held_s), default=0)
@@ -131,8 +129,6 @@ class Client:
         for line in self.lines.values():
             if line.lane.over and not line.lane.gone:
                 line.lane.send_away(for_good=True)
-
-    # -- the path of a call ----------------------------------------------------------------------------------------
 
     async def _answer(self, call: Call) -> Reply:
         """Ask until there is a reply that no larger budget would improve."""
@@ -255,8 +251,6 @@ class Client:
             used = 0 if known.usage.get("estimated") else int(known.usage.get("completion_tokens") or 0)
             budget = max(budget, 2 * max(used, request.max_tokens))
         return max(request.max_tokens, min(budget, MOST_RAISE * request.max_tokens, self.route.max_tokens_cap))
-
-    # -- where a call goes -----------------------------------------------------------------------------------------
 
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""

@@ -139,8 +139,6 @@ def fitting_tokens(words: str, max_tokens: int) -> int | None:
     return size - max(asked) if asked else None
 
 
-# -- a model that is given up ------------------------------------------------------------------------------------------
-
 LISTED_MODELS = 5
 # Not a failure of any call: replies that never reach their answer.
 THOUGHT_ALONE = Failure("cut", Meaning.RUN, "the budget ends before the answer begins, also after it was raised")

@@ -38,8 +38,6 @@ class ModelGone(Exception):
 
 @dataclass(slots=True)
 class Departure:
-    """A call that went out."""
-
     ticket: int
     at: float
     before: tuple[float, float]  # what the pace had counted until then
@@ -89,7 +87,6 @@ class Lane:
 
     @property
     def held_s(self) -> float:
-        """Seconds for which nobody may go out."""
         return max(0.0, self._held_until - _now())
 
     @property
@@ -125,8 +122,6 @@ class Lane:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.failed(turn.result(), counts=False)  # the turn had just come: it goes to the next
             raise
-
-    # -- what became of a call -------------------------------------------------------------------------------------
 
     def answered(self, start: Departure, tokens: int = 0) -> None:
         """A reply came that took `tokens`. Its slot stays taken until `saved`."""
@@ -195,7 +190,6 @@ class Lane:
 
     @property
     def _is_outage(self) -> bool:
-        """True if the present row of failures is no chance."""
         row, out, usual = self._failed_in_a_row, self.level.in_flight, self._failures / self._outcomes
         if self.pace.interval_s and out > 1:  # refused for its pace, while replies are on their way
             return False
@@ -235,8 +229,6 @@ class Lane:
 
             _later(self.level.patience_s, look)
 
-    # -- holding back ----------------------------------------------------------------------------------------------
-
     def _settle(self, retry_after_s: float | None, limited: bool) -> None:
         """Hold the model back where nothing is to be had."""
         if self.held_s or not (self.level.known.exhausted or (self.out and not self.level.in_flight)):
@@ -267,7 +259,6 @@ class Lane:
         return min(max(asked, growing), self.endpoint.max_429_wait_s)
 
     def revive(self) -> None:
-        """Let one call try a model that is gone."""
         self.gone, self._held_until = False, 0.0
 
     def send_away(self, *, for_good: bool = False) -> None:
@@ -278,8 +269,6 @@ class Lane:
                 turn.set_exception(ModelGone())
         self._retries.clear()
         self._fresh.clear()
-
-    # -- letting calls out -----------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         """Give turns to whoever may go now. Called after every event, so that what waits always has one to come.

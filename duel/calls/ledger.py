@@ -63,8 +63,7 @@ class _Entry(NamedTuple):
     statement: str
     values: tuple[Any, ...]
     durable: asyncio.Future[None] | None = None  # of a reply, whose statement is `INSERT`: whoever asked waits for it
-    can_wait: bool = True
-    """It goes with the next commit: by itself it is not worth the 300 µs, or the 20 ms on a slow disk."""
+    can_wait: bool = True  # for the next commit: by itself it is not worth 300 µs, or 20 ms on a slow disk
 
 
 class Ledger:
@@ -108,8 +107,6 @@ class Ledger:
                 f"warning: {self.damaged:,} replies in the ledger are damaged; what they answered is asked anew"
             )
 
-    # -- reading ---------------------------------------------------------------------------------------------------
-
     def find(self, request: Request) -> Reply | None:
         """The newest whole reply to this very request, or None. A rejected one is returned with its reason.
 
@@ -142,8 +139,6 @@ class Ledger:
             self._file.suspect = self._file.suspect or is_damage(error)
             raise cannot_use(self.path, error) from None
 
-    # -- writing ---------------------------------------------------------------------------------------------------
-
     async def put(self, request: Request, reply: Reply) -> None:
         durable = asyncio.get_running_loop().create_future()
         question = (request.digest, request.attempt, request.occurrence, self.generation)
@@ -161,7 +156,6 @@ class Ledger:
             self._add(_Entry(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
 
     def keep_room(self, calls: int) -> None:
-        """Keep room on the disk for the replies of so many calls. Raises WorkspaceError where there is none."""
         if self._full or not self._room.keep(calls):
             raise ledger_file.disk_full(self.path)
 
@@ -173,7 +167,6 @@ class Ledger:
         self.query("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", stage, self.generation)
 
     def finish_again(self, stage: str) -> None:
-        """The next `--again` begins a new generation."""
         self.query("UPDATE generations SET finished = 1 WHERE stage = ?", stage)
 
     def take_over(self, path: Path, items: Collection[str] | None = None, of: str = "") -> int:
@@ -201,8 +194,6 @@ class Ledger:
         except sqlite3.Error as error:
             raise cannot_use(path, error) from None
         return copied
-
-    # -- the writer thread -----------------------------------------------------------------------------------------
 
     def _add(self, entry: _Entry) -> None:
         if self._broken is not None:

@@ -92,7 +92,6 @@ class Level:
 
     @property
     def free(self) -> bool:
-        """True if another call may go out."""
         self._row.hungry_at = self._clock()
         full = self.in_flight + self.unsaved >= self._share or self.everywhere + self.unsaved >= int(self.known.limit)
         return not (self.known.counting or full)
@@ -105,8 +104,6 @@ class Level:
         left = int(self.known.limit) - sum(row.in_flight for row in self._alive if row not in hungry)
         each, over = divmod(max(0, left), len(hungry))
         return each + ((hungry.index(self._row) + int(now / TURN_S)) % len(hungry) < over)
-
-    # -- neighbors -----------------------------------------------------------------------------------------------------
 
     def wait(self, dispatch: Callable[[], None]) -> None:
         """Have `dispatch` called whenever the share may have grown. The first time this joins the others."""
@@ -121,7 +118,6 @@ class Level:
             self._tick()
 
     def leave(self) -> None:
-        """The run ends; the share goes to the others at once."""
         if self._timer is not None:
             self._timer.cancel()
         if self._file is not None:
@@ -148,8 +144,6 @@ class Level:
         if self._counting_since and now - self._counting_since > COUNTED_S:
             self.count()
         self._wake()
-
-    # -- calls, each by the number that it got when it was sent --------------------------------------------------------
 
     def sent(self) -> int:
         known, number = self.known, int(self.known.next)

@@ -117,7 +117,6 @@ class LeaseFile:
         return row
 
     def alive(self, now: float) -> list[Row]:
-        """The rows of living processes, the oldest first."""
         return sorted((row for row in self._rows if row.lives(now)), key=lambda row: row.joined)
 
 

@@ -51,13 +51,11 @@ class Plan:
 
     @property
     def cost(self) -> float | None:
-        """Dollars at most in all; None where a price is unknown."""
         costs = [model.cost for model in self.models.values()]
         return None if None in costs else sum(filter(None, costs))
 
     @property
     def batch_cost(self) -> float:
-        """Dollars at most in all, at the price of batches."""
         return sum((model.cost or 0.0) * model.batch for model in self.models.values())
 
     def times(self, weight: float) -> Plan:
@@ -105,12 +103,9 @@ class Summary:
     tokens_out: int = 0
     cost: float = 0.0  # dollars, of the replies whose price is known
     unknown_price: set[str] = field(default_factory=set)  # models whose price is unknown
-    unsure_cost: float = 0.0
-    """Dollars of that which are the worst case of calls that failed without telling what they took."""
-    down: dict[str, str] = field(default_factory=dict)
-    """Models that were given up, and why: what is owed by them stays open."""
-    adapted: list[str] = field(default_factory=list)
-    """Parameters that models refuse and that are left out or renamed for them."""
+    unsure_cost: float = 0.0  # dollars of that which are the worst case of failed calls that told nothing
+    down: dict[str, str] = field(default_factory=dict)  # models that were given up, and why: what they owe stays open
+    adapted: list[str] = field(default_factory=list)  # parameters that models refuse: left out or renamed for them
     dropped: int = 0  # calls in flight that were not waited for
     interrupted: bool = False
     budget_spent: bool = False

@@ -32,8 +32,6 @@ _NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 @dataclass
 class _Way:
-    """What every call to one provider has in common, made once."""
-
     provider: Provider
     url: URL
     headers: dict[str, str] = field(repr=False)
@@ -42,8 +40,6 @@ class _Way:
 
 
 class HttpTransport:
-    """Carries calls over HTTP. Use as an async context manager."""
-
     def __init__(self, endpoint: EndpointSection) -> None:
         self._endpoint = endpoint
         self._ways: dict[int, _Way] = {}

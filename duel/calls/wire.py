@@ -84,7 +84,6 @@ class Completion:
 
     @property
     def thought_only(self) -> bool:
-        """True if the budget ended before the answer began."""
         return self.finish_reason == CUT and not self.text.strip()
 
     @property
@@ -128,9 +127,6 @@ def reminded(messages: Sequence[Mapping[str, Any]], reminder: str) -> list[Mappi
     if last.get("role") == "user" and isinstance(last.get("content"), str):
         return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{reminder}"}]
     return [*messages, {"role": "user", "content": reminder}]
-
-
-# -- a reply in one piece ----------------------------------------------------------------------------------------------
 
 
 def parse_json(data: bytes) -> Any:
@@ -179,8 +175,6 @@ def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
 
 
 class _Said(NamedTuple):
-    """What a body, or one event of a stream, says."""
-
     choice: Mapping[str, Any] | None
     error: Any  # stands in place of a reply; None: there is none
     content: str
@@ -235,8 +229,6 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
-
-# -- the text of a reply -----------------------------------------------------------------------------------------------
 
 # Some models emit only the closing tag: the answer is what follows the last one.
 _THOUGHT_END = "</think>"
@@ -305,8 +297,6 @@ def _is_text(content: str, start: int) -> bool:
     # An odd count on both sides: a block is open here. A thought may break off inside a block of its own.
     return len(_FENCE.findall(content[:start])) % 2 == 1 and len(_FENCE.findall(content[end:])) % 2 == 1
 
-
-# -- a reply in server-sent events -------------------------------------------------------------------------------------
 
 # A line ends with LF, CR or CRLF. A CR that is the last byte so far may be half of a CRLF.
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
