@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from duel.calls.reply_text import clean
+from duel.calls.wire import clean
 from duel.errors import ItemError
 from duel.records import DIMENSIONS, Order
 
