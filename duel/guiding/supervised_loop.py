@@ -21,7 +21,6 @@ from duel.candidates import SLACK_TOKENS, writer_request
 from duel.errors import ItemError
 from duel.execution.executor import ExecutionError, State
 from duel.execution.harness import Harness, submits
-from duel.guiding.intervention_rates import touched
 from duel.history import estimate_tokens, fit
 from duel.records import Guided, GuidedStep, Message, Ran
 from duel.settings import Settings
@@ -143,16 +142,9 @@ class Supervision:
     ask: calls.Ask
     save: Callable[[], None]
 
-    async def solo(self, episode: Episode) -> str:
-        """The agent alone; returns how it ended."""
-        return await self._run(episode, self.record.solo_steps, overseen=False)
-
-    async def guided(self, episode: Episode) -> str:
-        """The agent under the overseer; returns how it ended."""
-        return await self._run(episode, self.record.steps, overseen=True)
-
-    async def _run(self, episode: Episode, steps: list[GuidedStep], overseen: bool) -> str:
-        """Come to where an earlier run stopped, then go on to the end."""
+    async def run(self, overseen: bool, episode: Episode) -> str:
+        """The agent under the overseer, or alone, from where an earlier run stopped; returns how it ended."""
+        steps = self.record.steps if overseen else self.record.solo_steps
         for step in [step for step in steps if step.action]:
             await episode.act(step.action, step.outcome)
         while not (outcome := ended(steps, self.settings)):
@@ -222,6 +214,21 @@ def ended(steps: Sequence[GuidedStep], settings: Settings) -> str:
     if sum(marks) >= guide.max_interventions:
         return "max-interventions"
     return "max-steps" if len(marks) >= guide.max_steps else ""
+
+
+def actions_of(steps: Sequence[GuidedStep]) -> list[list[GuidedStep]]:
+    """The steps of each action that ran: its proposals in order, the last of which says what ran."""
+    groups: list[list[GuidedStep]] = [[]]
+    for step in steps:
+        groups[-1].append(step)
+        if step.outcome is not None:
+            groups.append([])
+    return groups[:-1]
+
+
+def touched(steps: Sequence[GuidedStep]) -> list[bool]:
+    """For each action whether it came with an intervention: a rejection, a replacement, a suggestion."""
+    return [any(step.ruling != "approve" or step.suggestion for step in action) for action in actions_of(steps)]
 
 
 def said(action: str, ran: Ran) -> list[Message]:
