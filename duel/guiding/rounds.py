@@ -77,6 +77,8 @@ def save_rows(path: Path, records: Iterable[Guided]) -> int:
 
 @dataclass(frozen=True)
 class InterventionRates:
+    agent: str
+    overseer: str
     tasks: int
     steps: int
     rate: float
@@ -109,6 +111,8 @@ def measure(runs: Sequence[GuidedRun]) -> InterventionRates:
     written = [step.ruling == "replace" for step in steps if step.outcome is not None]
     alone = [run for run in runs if run.solo_outcome]
     return InterventionRates(
+        agent=runs[0].agent_model,
+        overseer=runs[0].overseer_model,
         tasks=count,
         steps=len(written),
         rate=rate,
@@ -165,30 +169,27 @@ def save_page(workspace: Workspace) -> list[Path]:
     damage: list[ItemError] = []
     series: dict[str, dict[int, dict[str, GuidedRun]]] = {}
     records = [record for _, record in workspace.guided(damage) if record.held_out]
-    every = ((record.task, run) for record in records for run in record.every_round())
-    for task, run in sorted(every, key=lambda one: (one[1].round, one[0])):
+    runs = ((record.task, run) for record in records for run in record.every_round())
+    for task, run in sorted(runs, key=lambda one: (one[1].round, one[0])):
         series.setdefault(run.series, {}).setdefault(run.round, {})[task] = run
     if not series:
         hint = "run duel guide first; [guide] held_out says how many tasks measure"
         raise UserError("no held-out task has been guided to its end", where=workspace.root / "guided", hint=hint)
-    ordered = sorted(series.items(), key=lambda item: max(item[1]))  # the newest last
-    offline = any(OFFLINE in _any(runs).agent_model for _, rounds in ordered for runs in rounds.values())
-    parts = [markdown.section(_part(name, rounds)) for name, rounds in ordered]
+    parts, offline, rates = [], False, dict[int, InterventionRates]()
+    for name, rounds in sorted(series.items(), key=lambda item: max(item[1])):  # the newest last
+        rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
+        offline = offline or any(OFFLINE in one.agent for one in rates.values())
+        parts.append(markdown.section(_part(name, rounds, rates)))
     lost = [f"{len(damage)} files could not be read and are left out."] * bool(damage)
     head = ["# Interventions by round" + markdown.OFFLINE_TITLE * offline, *[markdown.BANNER] * offline, *lost]
     page = "\n\n".join([*head, "![Interventions a step](guide.svg)", *parts]) + "\n"
-    files = {workspace.report / "guide.md": page, workspace.report / "guide.svg": chart(ordered[-1][1]).file()}
+    files = {workspace.report / "guide.md": page, workspace.report / "guide.svg": chart(rates).file()}
     for path, text in files.items():
         workspace.save(path, text.encode())
     return [*files]
 
 
-def _any(runs: Mapping[str, GuidedRun]) -> GuidedRun:
-    return next(iter(runs.values()))
-
-
-def _part(series: str, rounds: Rounds) -> ReportPart:
-    rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
+def _part(series: str, rounds: Rounds, rates: Mapping[int, InterventionRates]) -> ReportPart:
     first, last = min(rounds), max(rounds)
     newest, both = rates[last], [task for task in rounds[first] if task in rounds[last]]
     notes = ["A falling rate means something only while the agent solves no less alone: an overseer may nod."]
@@ -215,7 +216,7 @@ def _part(series: str, rounds: Rounds) -> ReportPart:
         ]
         rows.append(
             [
-                *(str(number), Outside(_any(rounds[number]).agent_model), wording.count(one.tasks)),
+                *(str(number), Outside(one.agent), wording.count(one.tasks)),
                 *(wording.count(one.steps), f"{one.rate:.3f}", f"{one.low:.3f} to {one.high:.3f}"),
                 *(*map(wording.share, shares), known[0]),
                 "not run" if one.solo_submitted is None else wording.share(one.solo_submitted),
@@ -223,12 +224,11 @@ def _part(series: str, rounds: Rounds) -> ReportPart:
                 ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common()),
             ]
         )
-    title = f"Series {series}: overseer {code(_any(rounds[last]).overseer_model)}"
+    title = f"Series {series}: overseer {code(newest.overseer)}"
     return ReportPart(title, [Table(_COLUMNS, rows, (0, *range(2, 12)))], notes)
 
 
-def chart(rounds: Rounds) -> Drawing:
-    rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
+def chart(rates: Mapping[int, InterventionRates]) -> Drawing:
     words = ", ".join(f"round {number}: {one.rate:.3f}" for number, one in rates.items())
     drawing = Drawing("Interventions a step by round", words, WIDTH, 212)
     tested = all(one.solo_resolved[1] for one in rates.values())
@@ -248,10 +248,8 @@ def chart(rounds: Rounds) -> Drawing:
         drawing.text(x(number), ground + 17, number, "small muted middle")
     drawing.text((left + right) / 2, ground + 36, "round", "small muted middle")
     solved = f"{'resolved' if tested else 'submitted'} alone"
-    for at, classes, label in (
-        (left, "fill-challenger", "interventions a step, 95 %"),
-        (left + 180, "fill-final", solved),
-    ):
+    legend = (left, "fill-challenger", "interventions a step, 95 %"), (left + 180, "fill-final", solved)
+    for at, classes, label in legend:
         drawing.rect(at, 6, 9, 9, classes)
         drawing.text(at + 14, 14, label, "small")
     return drawing
