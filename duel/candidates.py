@@ -23,14 +23,11 @@ FORM_REPLIES, FORM_SHARE = 20, 5
 
 @dataclass
 class FormKept:
-    """How many replies of one writer kept the form so far.
-
-    Unusable ones tell nothing new that were rejected in an earlier round or run, or answer a second asking.
-    """
+    """How many replies of one writer kept the form so far."""
 
     replies: int = 0
     usable: int = 0
-    telling: int = 0
+    telling: int = 0  # Without unusable ones that were rejected in an earlier round or run, or answer a second asking
 
     def count(self, reply: Reply, problem: str, *, again: bool = False) -> None:
         """Count a reply. Raises EndpointError, which ends the run, once the model has shown that it cannot do it."""
@@ -123,11 +120,7 @@ def writer_request(
 
 
 def room_for_history(settings: Settings, commit: Commit | None) -> int:
-    """Tokens that king, challenger and judges can all give to the history of this turn.
-
-    The challenger needs the most: its own rules and the pull request stand before the history. All sides are given the
-    same history, so its room decides.
-    """
+    """Tokens for the history of this turn: all sides see the same, and the challenger has the most before it."""
     rules = estimate_tokens(prompts.load("challenger").text) + SLACK_TOKENS
     hidden = pull.tokens(commit) if commit is not None else 0
     return settings.generate.max_model_len - settings.generate.max_tokens - rules - hidden

@@ -62,10 +62,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 
 @dataclass
 class NumberedFolders:
-    """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it.
-
-    Readers find files also where `most` was another when they were written.
-    """
+    """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it."""
 
     most: int = 5000  # files in one folder: `[store] answers_per_dir`
     _inside: dict[Path, list[Path]] = field(default_factory=dict)

@@ -139,10 +139,7 @@ def clusters_of(runs: Sequence[GuidedRun]) -> Clusters:
 
 
 def fall(before: Sequence[GuidedRun], after: Sequence[GuidedRun]) -> tuple[float, float]:
-    """(by how much the rate fell between two rounds, its one-sided 95 % lower bound), at least two tasks.
-
-    Both hold the same tasks in the same order: what a task adds to both rates cancels.
-    """
+    """(by how much the rate fell, its one-sided 95 % lower bound) over two or more tasks, the same in both."""
     import numpy as np
 
     from duel.judging.statistics import student_quantile

@@ -42,10 +42,7 @@ FRESH_VOTES, CONTROL_VOTES, ROUND = 600_000, 800_000, 10_000
 
 
 def roles(settings: Settings) -> tuple[list[str], list[str]]:
-    """(coaches, held-out judges), without a common member.
-
-    Raises SettingsError where nobody is left to decide, or a coach has not judged.
-    """
+    """(coaches, held-out judges). Raises SettingsError where nobody is left, one is both, or a coach has not judged."""
     panel = settings.judge.models
     coaches, held_out = settings.refine.judges, settings.refine.held_out
     if all(model.startswith(OFFLINE) for model in panel):  # offline no other judge is there
@@ -205,10 +202,7 @@ class RefiningPanels:
         return self._panels[asked.name]
 
     def score(self, path: Path, answer: Answer, kind: Kind | None = None, number: int = 0) -> Score | None:
-        """A panel's score of one turn, if every vote that is asked for is there and stands under the present settings.
-
-        Without a kind that of the first challenger in the duel.
-        """
+        """A panel's score of one turn (without a kind, of the duel), if every vote stands under the settings."""
         from duel.judging.scoring import settle
 
         panel = self.panel(kind, number)
