@@ -162,10 +162,7 @@ class NoiseFloor(Part):
 
 
 class Repeats(Part):
-    """What scores are worth: reliability, and what `final/` would look like on a second look (points and shares).
-
-    `same` is the same panel on fresh replies, `other` another panel of that size.
-    """
+    """What scores are worth, and what `final/` would look like on a second look (points and shares)."""
 
     turns: int | None = None
     reliability_orders: float | None = None
@@ -174,7 +171,7 @@ class Repeats(Part):
     spread: float | None = None
     final: int | None = None
     final_mean: float | None = None
-    expected_same: float | None = None
+    expected_same: float | None = None  # By the same panel on fresh replies; `other`: by another of that size
     expected_other: float | None = None
     again_same: float | None = None
     again_other: float | None = None

@@ -17,12 +17,9 @@ Worth = Annotated[float | None, Field(ge=0, le=1)]
 
 
 class Preference(Part):
-    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost.
+    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost."""
 
-    `judge` is who said it: a model's id, `rule:<name>` or `person:<name>`.
-    """
-
-    judge: str
+    judge: str  # A model's id, `rule:<name>` or `person:<name>`
     order: Order
     correctness: Worth = None
     grounding: Worth = None

@@ -11,7 +11,7 @@ from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
 from duel.records import RULE, Answer, Commit, Message, Side
-from duel.refining import rewrites as refining
+from duel.refining.rewrites import panel_settings
 from duel.settings import Settings
 from duel.stages import audit, choose
 from duel.workspace import Workspace
@@ -150,8 +150,9 @@ def rewrites(turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]
 def rewrite_votes(item: str, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
     """The votes on a rewrite of `own`: by coaches, by held-out judges against king and parent, and on the control."""
     opponent = answer.king if settings.duel.mode == 2 else answer.assistant
-    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), refining.deciding(settings)
+    pair = rubric.JudgedPair(item, answer.messages, opponent, own + ".")
+    deciding = panel_settings(settings, "king")
     control = [replace(pair, challenger=own)] * (place < settings.refine.control)
-    votes = rubric.requests(pair, refining.coaching(settings), b"")
+    votes = rubric.requests(pair, panel_settings(settings, "coach"), b"")
     asked = [rubric.requests(each, deciding, b"") for each in (pair, replace(pair, opponent=own), *control)]
     return [request for each in (votes, *asked) for (judge, _), request in each.items() if not judge.startswith(RULE)]

@@ -31,9 +31,7 @@ from duel.execution import backends
 from duel.execution.executor import Executor
 from duel.execution.harness import of as harness_of
 from duel.execution.verification import Verifier
-from duel.guiding import rounds_page, supervised_loop
-from duel.guiding.guided_rows import save
-from duel.guiding.intervention_rates import measure
+from duel.guiding import rounds, supervised_loop
 from duel.guiding.supervised_loop import Episode
 from duel.records import Commit, Guided, Message, Ran
 from duel.registry import OFFLINE
@@ -143,10 +141,10 @@ class Guiding(asking.AskingStage):
         done = [record for record in records if record.is_done and record.round == self.round]
         rows = [record for record in done if not record.held_out]
         path = self.workspace.root / "guided" / f"round_{self.round}.parquet"
-        found = {"round": self.round, "rows": save(path, rows)}
+        found = {"round": self.round, "rows": rounds.save_rows(path, rows)}
         for name, runs in {"held-out": [record for record in done if record.held_out], "training": rows}.items():
             if runs:
-                found[name] = rates = measure(runs)
+                found[name] = rates = rounds.measure(runs)
                 spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
                 say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
         return super().finish(summary, found)
@@ -173,10 +171,11 @@ class Guiding(asking.AskingStage):
             self.workspace.save(self.workspace.guided_path(record.task), record)
 
         supervision = supervised_loop.Supervision(record, self.settings, mark, ask, keep)
+        alone, overseen = (partial(supervision.run, with_overseer) for with_overseer in (False, True))
         async with self.states:
             if record.held_out and not record.solo_outcome:
-                record.solo_outcome, record.solo_resolved = await self.ran(commit, record, ask, supervision.solo)
-            record.outcome, record.resolved = await self.ran(commit, record, ask, supervision.guided)
+                record.solo_outcome, record.solo_resolved = await self.ran(commit, record, ask, alone)
+            record.outcome, record.resolved = await self.ran(commit, record, ask, overseen)
             keep()
 
     async def ran(
@@ -218,7 +217,7 @@ def main(arguments: Namespace) -> int:
         raise SettingsError("offline the stand-in is the agent", where="--agent", value=agent, hint=hint)
     settings = settings.with_keys(guide={"agent_model": agent or settings.guide.agent_model})
     if arguments.report:
-        print("\n".join(map(str, rounds_page.save(workspace))))
+        print("\n".join(map(str, rounds.save_page(workspace))))
     elif arguments.plan:
         plan(workspace, settings, again=arguments.again, offline=offline).say()
     else:
