@@ -25,7 +25,7 @@ from duel.judging.scoring import ARRAYS, NUMBERS, Columns, objects
 if TYPE_CHECKING:
     from duel.judging.panel import Panel
 
-FORMAT = "duel-case/3"
+FORMAT = "duel-case/4"
 # Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
 FEWEST = 500
 PARTS = ("columns", "noise", "canary", "ineligible")
@@ -86,13 +86,11 @@ def store(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
 
 
 def _json(value: Any) -> np.ndarray[Any, Any]:
-    return np.frombuffer(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), dtype=np.uint8)
+    return np.frombuffer(orjson.dumps(value), dtype=np.uint8)
 
 
 def _array(kept: np.ndarray[Any, Any], column: str) -> np.ndarray[Any, Any]:
     if column in NUMBERS:
         return kept
     values = orjson.loads(kept.tobytes())
-    if column in ("errors", "models"):
-        return objects(value and {int(place): told for place, told in value.items()} for value in values)
-    return objects(tuple(value) if column == "attempts" else intern(value) for value in values)
+    return objects(intern(value) if isinstance(value, str) else value for value in values)
