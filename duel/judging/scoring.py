@@ -118,9 +118,6 @@ class Columns:
         """The rows that a mask, or a list of places, picks."""
         return Columns(self.judges, *(getattr(self, name)[rows] for name in ARRAYS))
 
-    def without(self, rows: Sequence[int]) -> Columns:
-        return self.where(np.delete(np.arange(len(self)), rows))
-
     @classmethod
     def stacked(cls, *parts: Columns) -> Columns:
         """The rows of all `parts`, which have the same judges."""
