@@ -37,8 +37,11 @@ from duel.review.ballots import (
     STAND_INS,
     Ballot,
     BallotBox,
+    Showing,
     Taken,
     add_showings,
+    browse_for,
+    draw_for,
     read_showings,
     read_votes,
     stand_in_casts,
@@ -46,7 +49,6 @@ from duel.review.ballots import (
 from duel.review.calibration import calibrate
 from duel.review.review_server import page as page_of
 from duel.review.review_server import serving
-from duel.review.showings import Showing, browse_for, draw_for
 from duel.settings import Settings
 from duel.stages.opening import opened, taken_by
 from duel.workspace import Workspace

@@ -26,11 +26,12 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
-from duel.judging import gate, held_case, looks, rubric
+from duel.file_sums import Snapshot
+from duel.judging import gate, looks, rubric
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest, SecondAnswer
 from duel.judging.gate import Case
 from duel.judging.panel import Panel
-from duel.judging.survey import Survey, case_of, drawn, of_contest
+from duel.judging.survey import Survey, case_of, drawn, keep_case, load_case, of_contest
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels, looks_of_rounds
@@ -70,15 +71,15 @@ async def run_async(
     failure, still_open = None, EXIT_FINISHED
     further = bool(noise_floor or canary or confirm or settings.most_candidates > 1 or settings.refine.held_out)
     with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-        files, summary = held_case.snapshot(panel), calls.Summary("validate" if regate else "judge")
-        case = held_case.load(panel, files) if regate or not (again or further) else None
+        files, summary = Snapshot.take(workspace, "answer", "score"), calls.Summary("validate" if regate else "judge")
+        case = load_case(panel, files) if regate or not (again or further) else None
         if regate and case is None:
             waiting = sum(1 for _ in panel.open_turns(survey.judgeable()))
             stage.stale, case = 0, case_of(panel, survey)
             if waiting:
                 say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
             else:
-                held_case.store(panel, case, files, stage.finished)
+                keep_case(panel, case, files, stage.finished)
         elif case is None:
             if settings.most_candidates > 1:
                 chosen = await choose.run_async(workspace, settings, again=again, budget=budget, offline=offline)
@@ -93,7 +94,7 @@ async def run_async(
                 return stage.finish(summary)
             case = case_of(panel, survey)
             if summary.exit_code == EXIT_FINISHED and failure is None and not further:
-                held_case.store(panel, case, files, stage.finished + summary.done)
+                keep_case(panel, case, files, stage.finished + summary.done)
         before_verdict()
         verdict = decide(panel, case)
         result = stage.finish(summary, verdict)
