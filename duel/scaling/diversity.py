@@ -63,11 +63,8 @@ def figures(rows: Sequence[ScaledRow]) -> dict[str, float]:
 
 
 def missed(found: dict[str, float]) -> list[str]:
-    return [
-        f"{name} is {found[name]:g}, wanted is {low:g} to {high:g}"
-        for name, (low, high) in WANTED.items()
-        if not low <= found[name] <= high
-    ]
+    told = {name: f"{name} is {found[name]:g}, wanted is {low:g} to {high:g}" for name, (low, high) in WANTED.items()}
+    return [told[name] for name, (low, high) in WANTED.items() if not low <= found[name] <= high]
 
 
 def request_of(row: ScaledRow) -> str:
@@ -90,9 +87,8 @@ def _self_bleu(texts: list[list[str]]) -> float:
         total = 0.0
         for of_length in grams:
             best: Counter[tuple[str, ...]] = Counter()
-            for other, counts in enumerate(of_length):
-                if other != own:
-                    best |= counts & of_length[own]
+            for other in (*of_length[:own], *of_length[own + 1 :]):
+                best |= other & of_length[own]
             total += log((sum(best.values()) + 1e-9) / max(1, sum(of_length[own].values())))
         scores.append(exp(total / 4))
     return sum(scores) / max(1, len(scores))

@@ -81,8 +81,8 @@ class ScaledRow(BaseModel):
     def text(self) -> str:
         """What rows are compared by: all that is said and called, but for the system prompt."""
         said = [message for message in self.messages if message.role != "system"]
-        extras = [orjson.dumps(calls).decode() for m in said if (calls := (m.model_extra or {}).get("tool_calls"))]
-        return "\n".join([*(message.content for message in said), *extras])
+        calls = [calls for message in said if (calls := (message.model_extra or {}).get("tool_calls"))]
+        return "\n".join([*(message.content for message in said), *(orjson.dumps(made).decode() for made in calls)])
 
     def tied_by(self) -> list[str]:
         """What ties it to other rows: its groups in canonical form, its own id and its parent's."""
