@@ -78,6 +78,10 @@ class ScaledRow(BaseModel):
         """Every tool call, native or as a bash block. Raises ItemError where they cannot be told apart."""
         return [call for e in dialogue.parse(self.messages) if isinstance(e, AgentReply) for call in e.calls]
 
+    def request(self) -> str:
+        """What the user says first; "" where nobody does."""
+        return next((message.content for message in self.messages if message.role == "user"), "")
+
     def text(self) -> str:
         """What rows are compared by: all that is said and called, but for the system prompt."""
         said = [message for message in self.messages if message.role != "system"]
