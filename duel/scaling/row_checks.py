@@ -25,7 +25,7 @@ from duel.audit.contamination import Benchmarks
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
 from duel.exports.example import Dropped
-from duel.exports.quality import Scrubber
+from duel.exports.quality import scrubber
 from duel.history import estimate_tokens
 from duel.processes import spread
 from duel.scaling import code_pairs, refused_commands
@@ -184,9 +184,9 @@ class RowChecks:
             self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
         if not secrets.scrub("\n".join(_leaves([message.model_dump() for message in said]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
-        scrubber = Scrubber(self.key)  # of this row alone: it keeps every text that it has seen
-        [clean] = scrubber.step([row.example()])
-        self.scrubbed = scrubber.counts
+        scrubbing = scrubber(self.key)  # of this row alone
+        [clean] = scrubbing.step([row.example()])
+        self.scrubbed = scrubbing.counts
         return row.model_copy(update={"messages": list(clean.messages)}), calls
 
     def _rights(self, row: ScaledRow) -> None:

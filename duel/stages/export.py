@@ -21,8 +21,7 @@ from duel.bookkeeping import Result
 from duel.command import say
 from duel.exports import card, duels, formats, lengths, push, quality, splits, trajectories
 from duel.exports.dataset import Export
-from duel.exports.example import Example
-from duel.exports.handover import Handover
+from duel.exports.example import Example, Handover
 from duel.settings import Settings
 from duel.stages.command_lines import options
 from duel.workspace import Workspace
@@ -39,13 +38,14 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, asked.thought == "reasoning_content", asked.weights)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber, breaker = quality.Scrubber(workspace.secret()), quality.TokenBreaker(asked.chat_tokens)
+        scrubber, breaker = quality.scrubber(workspace.secret()), quality.token_breaker(asked.chat_tokens)
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
         for name, step in steps(asked, settings, benchmarks, scrubber, breaker, examples).items():
             examples = handover.through(name, examples, step)
         division = splits.divide(handover.must_be_some(examples), shares, asked.group, asked.seed)
-        handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
+        copies = splits.without_shared_copies(division, settings.audit.near_duplicate)
+        handover.record("copies across splits", len(examples), sum(map(len, division.parts.values())), copies)
         splits.check(division)
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
             say(note)
@@ -56,8 +56,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
             export.save(card.render(export, known), known)
         workspace.save_dropped("export", handover.rows())
     handover.say()
-    if breaker.broken:
-        say(f"{breaker.broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
+    if broken := breaker.counts.total():
+        say(f"{broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
     lines = [format.line() for format in written]
     if asked.push:
         told = {"public": asked.public, "yes": asked.yes}
@@ -83,8 +83,8 @@ def steps(
     asked: Namespace,
     settings: Settings,
     benchmarks: Benchmarks,
-    scrubber: quality.Scrubber,
-    breaker: quality.TokenBreaker,
+    scrubber: quality.Rewriter,
+    breaker: quality.Rewriter,
     examples: list[Example],
 ) -> dict[str, Any]:
     """What leaves what is fit to train on, by name and in order; each step's counts must add up."""
@@ -101,9 +101,9 @@ def steps(
         found["chat tokens"] = breaker.step
     found["copies"] = quality.unique
     if asked.max_per_repo:
-        found["repositories"] = quality.at_most_per_repo(asked.max_per_repo, asked.seed)
+        found["repositories"] = quality.at_most("repo", asked.seed, asked.max_per_repo)
     if asked.balance:
-        found["balance"] = quality.balanced(asked.balance, asked.seed)
+        found["balance"] = quality.at_most(asked.balance, asked.seed)
     if asked.thought != "text":
         found["thoughts"] = quality.in_think_blocks
     return found
