@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import chain, islice
-from typing import NamedTuple
 
 import orjson
 
@@ -20,11 +19,11 @@ from duel.conversation import dialogue
 from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, SettingsError, printable
 from duel.sources.mining import own_commits
+from duel.sources.mining.mined import MinedSession, SessionScrubber
 from duel.sources.mining.normalize import MinedTrajectory, normalize
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.sessions import session_formats
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.session_formats import Log
 
 # Reasons and notes are listed one by one up to this many, and counted beyond.
 LISTED = 12
@@ -68,15 +67,6 @@ def guess_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
             passed = "failed" if call.is_error else "passed"
             return ("failure" if call.is_error else "success"), f"the last run of tests {passed}: {run[0].strip()}"
     return "unknown", "no commit, no run of tests"
-
-
-class MinedSession(NamedTuple):
-    trajectory: MinedTrajectory
-    file: str
-    repo: str
-    commit: OwnCommit | None
-    guess: tuple[Outcome, str]
-    scrub: SessionScrubber
 
 
 @dataclass
