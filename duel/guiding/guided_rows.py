@@ -10,11 +10,6 @@ from duel.guiding.supervised_loop import said
 from duel.records import Guided
 from duel.sources.mining.mined import RowWriter
 
-_COLUMNS = (
-    "instance_id repo messages:messages trajectory_format exit_status duration_sec:float"
-    " model base_commit license resolved:truth interventions"
-)
-
 
 def row(record: Guided) -> dict[str, Any]:
     """One run. Its messages hold no word of the overseer's but the turns that it wrote for the agent.
@@ -34,6 +29,7 @@ def row(record: Guided) -> dict[str, Any]:
         "messages": [message.model_dump(include={"role", "content"}) for message in messages],
         "trajectory_format": "mini-swe-agent-1",
         "exit_status": "Submitted" if record.outcome == "submitted" else "incomplete",
+        "duration_sec": None,
         "model": record.agent_model,
         "base_commit": record.base_commit,
         "license": record.license,
@@ -43,7 +39,7 @@ def row(record: Guided) -> dict[str, Any]:
 
 
 def save(path: Path, records: Iterable[Guided]) -> int:
-    with RowWriter(path, _COLUMNS) as rows:
+    with RowWriter(path) as rows:
         for record in records:
             rows.add(row(record))
     return rows.rows

@@ -26,9 +26,9 @@ from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources import output, sampling
 from duel.sources.admission import choose
-from duel.sources.draw import shuffled
 from duel.sources.parquet_tables import ParquetTable, from_command_line, open_table
 from duel.sources.pulls import Pulls
+from duel.sources.sampling import shuffled
 from duel.stages import estimate
 from duel.stages.opening import opened
 from duel.workspace import Workspace

@@ -25,16 +25,10 @@ from duel.workspace import cannot_write
 
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
 GROUP_BYTES = 16 << 20
-TRAJECTORY_COLUMNS = """
-instance_id repo messages:messages trajectory_format exit_status duration_sec:float session_id source_format source_file
-model ended_at:float outcome_guess outcome_evidence resolved:truth resolved_evidence eligible_turns:number
-session_calls:number ended_by compactions:number base_commit commit license source_row:number source_revision
-system_prompt native_messages tools
-"""
-PULL_COLUMNS = """
-instance_id repo base_commit created_at pull_number:number patch test_patch problem_statement pr_description hints_text
-interface license FAIL_TO_PASS:texts PASS_TO_PASS:texts
-"""
+# Arrow's types of the columns that are no text.
+_TYPES = {"messages": "messages"} | dict.fromkeys(("duration_sec", "ended_at"), "double") | {"resolved": "bool"}
+_TYPES |= dict.fromkeys("eligible_turns session_calls compactions source_row pull_number".split(), "int64")
+_TYPES |= dict.fromkeys(("FAIL_TO_PASS", "PASS_TO_PASS"), "texts")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 NOBODY = "user"
 _HOME = re.compile(r"((?:/home|/Users)/|[A-Za-z]:(?:\\{1,2}|/)Users(?:\\{1,2}|/))([^\s/\\\"'`:;,<>|()\[\]{}*]+)")
@@ -117,14 +111,12 @@ def identity(session: Session, repo: str) -> str:
 
 def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
     """One row in the dataset's six columns and what a session has beyond them; every text of it is scrubbed."""
-
     trajectory, commit, scrub = found.trajectory, found.commit, found.scrub
-    session = trajectory.session
+    session, ours = trajectory.session, prompts.load("session_system")
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
     repo = scrub(found.repo)
     native = orjson.dumps(scrub.deep(dialogue.native_chat(session)), default=str).decode() if keep_tools else None
     tools = orjson.dumps(scrub.deep(session.tools), default=str).decode() if keep_tools and session.tools else None
-    ours = prompts.load("session_system")
     base = commit.base if commit else session.base_commit
     task = next((message for message in messages if message["role"] == "user"), {"content": ""})
     if base and base not in task["content"]:
@@ -162,22 +154,29 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
 
 
 def pull_row(row: dict[str, Any], found: MinedSession, commit: OwnCommit) -> dict[str, Any]:
-    told = {"patch": commit.patch, "test_patch": commit.test_patch, "pr_description": commit.message}
-    told["problem_statement"] = found.trajectory.task
-    facts = {"base_commit": commit.base, "created_at": commit.date, "license": commit.license}
-    unknown = {"hints_text": "", "interface": "", "FAIL_TO_PASS": [], "PASS_TO_PASS": []}
-    scrubbed = {name: found.scrub(text) for name, text in told.items()}
-    return {"instance_id": row["instance_id"], "repo": row["repo"], **facts, **scrubbed, **unknown}
+    return {
+        "instance_id": row["instance_id"],
+        "repo": row["repo"],
+        "base_commit": commit.base,
+        "created_at": commit.date,
+        "pull_number": None,
+        "patch": found.scrub(commit.patch),
+        "test_patch": found.scrub(commit.test_patch),
+        "problem_statement": found.scrub(found.trajectory.task),
+        "pr_description": found.scrub(commit.message),
+        "hints_text": "",
+        "interface": "",
+        "license": commit.license,
+        "FAIL_TO_PASS": [],
+        "PASS_TO_PASS": [],
+    }
 
 
 class RowWriter:
-    """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written.
+    """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written."""
 
-    `columns` is `name` and `name:kind` in a line; a column without a kind is text.
-    """
-
-    def __init__(self, path: Path, columns: str) -> None:
-        self.path, self.columns, self.rows = path, columns, 0
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, 0
         self._part = path.with_name(f".{path.name}.part")
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
@@ -198,17 +197,10 @@ class RowWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        message = pa.struct([("role", pa.string()), ("content", pa.string())])
-        kinds = {
-            "": pa.string(),
-            "float": pa.float64(),
-            "number": pa.int64(),
-            "truth": pa.bool_(),
-            "texts": pa.list_(pa.field("element", pa.string())),
-            "messages": pa.list_(pa.field("element", message)),
-        }
-        named = (column.partition(":") for column in self.columns.split())
-        schema = pa.schema([(name, kinds[kind]) for name, _, kind in named])
+        elements = {"messages": pa.struct([("role", pa.string()), ("content", pa.string())]), "texts": pa.string()}
+        lists = {kind: pa.list_(pa.field("element", one)) for kind, one in elements.items()}
+        kinds = [(name, _TYPES.get(name, "string")) for name in self._waiting[0]]
+        schema = pa.schema([(name, lists.get(kind) or pa.type_for_alias(kind)) for name, kind in kinds])
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
