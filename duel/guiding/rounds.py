@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 Rounds = Mapping[int, Mapping[str, GuidedRun]]
 """The runs of each round by task."""
 LEVEL = 0.95
-_ROW = (
-    "instance_id repo messages:messages trajectory_format exit_status duration_sec:float"
-    " model base_commit license resolved:truth interventions"
-)
 _COLUMNS = (
     *("round", "agent", "tasks", "steps", "interventions a step", "95 % interval"),
     *("proposals refused", "written by overseer", "submitted", "resolved", "submitted alone", "resolved alone", "why"),
@@ -60,6 +56,7 @@ def row(record: Guided) -> dict[str, Any]:
         "messages": [message.model_dump(include={"role", "content"}) for message in messages],
         "trajectory_format": "mini-swe-agent-1",
         "exit_status": "Submitted" if record.outcome == "submitted" else "incomplete",
+        "duration_sec": None,
         "model": record.agent_model,
         "base_commit": record.base_commit,
         "license": record.license,
@@ -69,7 +66,7 @@ def row(record: Guided) -> dict[str, Any]:
 
 
 def save_rows(path: Path, records: Iterable[Guided]) -> int:
-    with RowWriter(path, _ROW) as rows:
+    with RowWriter(path) as rows:
         for record in records:
             rows.add(row(record))
     return rows.rows

@@ -24,7 +24,7 @@ from duel.execution.harness import Harness, submits
 from duel.history import estimate_tokens, fit
 from duel.records import Guided, GuidedStep, Message, Ran
 from duel.settings import Settings
-from duel.sources.draw import loops
+from duel.sources.sampling import loops
 
 STAGE = "guide"
 KINDS = ("loop", "redundant", "ungrounded", "wrong-file", "unsafe", "protocol", "stuck", "done", "other")

@@ -35,7 +35,7 @@ from duel.guiding import rounds, supervised_loop
 from duel.guiding.supervised_loop import Episode
 from duel.records import Commit, Guided, Message, Ran
 from duel.registry import OFFLINE
-from duel.sources.draw import chance, shuffled
+from duel.sources.sampling import chance, shuffled
 from duel.stages import asking
 from duel.stages.execute import no_backend, start_of
 from duel.stages.opening import opened
