@@ -68,6 +68,9 @@ def summary(
     """`report/audit.json`. `duplicates` is {file stem of a turn: that of the turn which stands for it}."""
     counts, without, audited = tally.counts, tally.counts["without", ""], tally.counts["audited", ""]
     problems = {rule: count for rule, count in tally.kinds("protocol").items() if rule != "ok"}
+    copies = {"threshold": settings.audit.near_duplicate, "groups": len(set(duplicates.values()))}
+    checked = {"by": benchmarks.by, "checked": benchmarks.checked, "unchecked": benchmarks.unchecked}
+    contaminated = {"contaminated": counts["turns", "contaminated"], "instances": sorted(tally.contaminated)}
     return {
         "format": "duel-audit/1",
         "side": side,
@@ -86,20 +89,9 @@ def summary(
         "leaking_turns": sorted(tally.leaking, key=lambda row: -row["score"])[:LISTED],
         "protocol": {"ok": counts["protocol", "ok"], "problems": problems},
         "styles": tally.kinds("style"),
-        "duplicates": {
-            "threshold": settings.audit.near_duplicate,
-            "groups": len(set(duplicates.values())),
-            "duplicates": len(duplicates),
-            "of": dict(duplicates),
-        },
+        "duplicates": {**copies, "duplicates": len(duplicates), "of": dict(duplicates)},
         "secrets": {"turns": counts["turns", "secrets"], **tally.kinds("secrets")},
-        "contamination": {
-            "by": benchmarks.by,
-            "checked": benchmarks.checked,
-            "unchecked": benchmarks.unchecked,
-            "contaminated": counts["turns", "contaminated"],
-            "instances": sorted(tally.contaminated),
-        },
+        "contamination": checked | contaminated,
         "licenses": tally.kinds("license"),
         "license_refused": tally.kinds("refused"),
     }

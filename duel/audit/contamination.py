@@ -44,9 +44,8 @@ _ENDINGS = re.compile(
 )
 _HOST = re.compile(r"^(?:git\+)?(?:https?://|ssh://)?(?:git@)?(?:www\.)?(?:github|gitlab)\.com[/:]")
 _ISSUE = re.compile(
-    r"<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
-    r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:",
-    re.DOTALL,
+    r"(?s)<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
+    r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:"
 )
 
 

@@ -64,14 +64,11 @@ def distinct(findings: Sequence[Leak], reply: ReplyIndex) -> list[Leak]:
 
     Of those that leak alone the longest is best, since it says most; of the others the heaviest.
     """
-
-    def goodness(leak: Leak) -> tuple[float, float, int, str]:
-        return (-len(leak.value) if leak.weight > 1.0 else 1, -leak.weight, leak.place["offset"], leak.kind)
-
     kept: list[Leak] = []
     spans: list[tuple[int, int]] = []
     weak_lines = 0.0
-    for leak in sorted(findings, key=goodness):
+    said = ((-len(leak.value) if leak.weight > 1.0 else 1, leak) for leak in findings)
+    for _, leak in sorted(said, key=lambda one: (one[0], -one[1].weight, one[1].place["offset"], one[1].kind)):
         start, end = leak.place["offset"], leak.place["offset"] + len(leak.value)
         if any(start < other_end and other_start < end for other_start, other_end in spans):
             continue

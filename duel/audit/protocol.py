@@ -26,14 +26,12 @@ GROUPS = {
 _SENTENCE = re.compile(r"[^.\n]*(?:\.(?!\s|$)[^.\n]*|\n(?![ \t]*(?:[-*#]|\d+\.|\n))[^.\n]*)*")
 _TOOL = re.compile(r"(?<![\w./-])[a-z][a-z0-9_+-]*(?:\.[a-z0-9]+)?(?:3|2)?(?: -c)?(?![\w./-]*[/(])")
 _LISTED = re.compile(
-    r"(?:try to (?:use|invoke|run|call)|use|invoke|run|try|call|execute)\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
-    r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)",
-    re.IGNORECASE,
+    r"(?i)(?:try to (?:use|invoke|run|call)|use|invoke|run|try|call|execute)\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
+    r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)"
 )
 _ALLOWED = re.compile(
-    r"(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)"
-    r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)"
+    r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)"
 )
 _ENGLISH = frozenset(
     "or and try use run invoke verify execute call the a an any other to it them this that these such all of in on for"

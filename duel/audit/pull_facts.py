@@ -178,8 +178,13 @@ def squeezed(text: str) -> str:
 
 
 def spoken(text: str) -> str:
-    """The words of `text`, casefolded and one blank apart."""
-    return " ".join(PROSE_WORD.findall(text.casefold()))
+    """The words of `text`, casefolded and one blank apart, also around them."""
+    return f" {' '.join(PROSE_WORD.findall(text.casefold()))} "
+
+
+def named(text: str) -> str:
+    """The names in `text` in the same way."""
+    return f" {' '.join(WORD.findall(text.casefold()))} "
 
 
 def is_compound(word: str) -> bool:

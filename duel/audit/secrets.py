@@ -134,10 +134,9 @@ def _is_drawn(value: str) -> bool:
 
 # Addresses that belong to nobody, and hosts whose user is a role.
 _NOBODY = re.compile(
-    r"(?:@|\.)(?:example|test|invalid|localhost|local)(?:\.\w+)?$|@users\.noreply\."
+    r"(?i)(?:@|\.)(?:example|test|invalid|localhost|local)(?:\.\w+)?$|@users\.noreply\."
     r"|^(?:no-?reply|do-?not-?reply|git|root|hg|svn|admin|user|username|nobody|someone|name|your[._-]?(?:name|email)"
-    r"|you|me|foo|bar|test(?:er)?)@",
-    re.IGNORECASE,
+    r"|you|me|foo|bar|test(?:er)?)@"
 )
 
 

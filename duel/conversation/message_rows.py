@@ -25,9 +25,8 @@ _ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")  # SWE-Gym numbers the rollouts of 
 _OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
 # How harnesses that keep no flag say that a command failed.
 _FAILED = re.compile(
-    r"\A\s*(?:OBSERVATION:\s*)?(?:<returncode>(?!0<)-?\d+</returncode>|ERROR:|Traceback \(most)"
-    r"|exit code:? (?!0\b)-?\d+\]?\s*\Z",
-    re.IGNORECASE,
+    r"(?i)\A\s*(?:OBSERVATION:\s*)?(?:<returncode>(?!0<)-?\d+</returncode>|ERROR:|Traceback \(most)"
+    r"|exit code:? (?!0\b)-?\d+\]?\s*\Z"
 )
 
 

@@ -26,9 +26,8 @@ _PREFIX = re.compile(r"\A\s*Observation: ?")
 _NOT_FOUND = re.compile(r"command not found|: not found\s*$", re.MULTILINE)
 _MISSING = re.compile(r"No such file or directory|cannot access|can't open file|file or directory not found|can't read")
 _TESTS_FAILED = re.compile(
-    r"^=+ .*\b\d+ (?:failed|errors?)\b.*=+\s*$|^FAILED \((?:failures|errors)=|^--- FAIL:|^test result: FAILED"
-    r"|^Tests:\s+\d+ failed|^= \d+ (?:failed|errors?)\b|^\d+ failed\b",
-    re.MULTILINE,
+    r"(?m)^=+ .*\b\d+ (?:failed|errors?)\b.*=+\s*$|^FAILED \((?:failures|errors)=|^--- FAIL:|^test result: FAILED"
+    r"|^Tests:\s+\d+ failed|^= \d+ (?:failed|errors?)\b|^\d+ failed\b"
 )
 _EXCEPTION = re.compile(
     r"^Traceback \(most recent call last\):|^(?:\w+\.)*\w*(?:Error|Exception)(?:: |$)|^npm ERR!|^error(?:\[E\d+\])?: "
