@@ -19,11 +19,9 @@ GUESSABLE = 0.85  # every word it is put together from was seen
 GUESSED = 0.75  # the reply itself calls it a guess; whoever has read the pull request states it
 KNOWN = 0.97  # a compound name that up to nine modules of the background have, but hardly another record
 WELL_KNOWN = 0.8  # a compound name that more modules or other records have
-STATED_MOST = 100
-"""Modules of the background up to which a name that stands on added lines alone counts where prose states it."""
+STATED_MOST = 100  # modules of the background up to which a name on added lines alone counts where prose states it
 PLAIN_MOST = 100  # the same for a single word, and only where it is marked as code
-HALF_MOST = 7
-"""Modules of the background from which a name must be marked as code, or other records' use counts in full."""
+HALF_MOST = 7  # modules of the background from which a name must be marked as code to be shared at half the cost
 PLAIN = 0.9  # a single word that is marked as code
 SHINGLE = 6  # words of prose in a row that nobody writes twice by chance
 RUN = 5  # tokens of code in a row that are looked up; names and marks count as one each

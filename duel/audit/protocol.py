@@ -1,7 +1,5 @@
 """The protocol check: whether a turn keeps the rules that its own history's system prompt states."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

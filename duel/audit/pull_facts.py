@@ -1,7 +1,4 @@
-"""What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places.
-
-A table of names holds no more than what stands there; where it stands is looked up for the few that a reply tells.
-"""
+"""What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

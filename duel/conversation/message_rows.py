@@ -1,8 +1,6 @@
-"""The one reader of rows with a list of chat messages: the Hub's sets, JSONL, parquet, this project's own files.
+"""The one reader of rows with a list of chat messages, through which mine, export and prompt read.
 
-The list stands in `messages`, `trajectory` or `conversations`, as a list or as JSON text. Roles and keys have many
-spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls or stand in the text
-(`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
+Roles and keys have many spellings; actions are native calls or stand in the text (`duel.conversation.text_actions`).
 """
 
 import re

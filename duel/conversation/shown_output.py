@@ -1,7 +1,6 @@
 """Whether an observation shows an error: the return code first, the words of the tool that failed where there is none.
 
-A text that merely contains "Error" shows none: a program's source was read, a log was searched. So words count only
-where the named tool itself wrote them (`cat: x: No such file …` after a `cat`), or where a program was run.
+A text that merely contains "Error" shows none; words count only where the named tool wrote them, or a program was run.
 """
 
 import re
