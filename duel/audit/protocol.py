@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import NamedTuple, TypeAlias
-
-from markdown_it import MarkdownIt
+from typing import Any, NamedTuple, TypeAlias
 
 from duel import shell, turn
 from duel.records import BrokenRule, Message, ProtocolCheck
@@ -180,7 +178,9 @@ def _fenced_blocks(text: str) -> list[FencedBlock]:
 
 
 @cache
-def _markdown() -> MarkdownIt:
+def _markdown() -> Any:
+    from markdown_it import MarkdownIt  # 0.1 s
+
     markdown = MarkdownIt("zero").enable(["fence"])
     markdown.core.ruler.enableOnly(["normalize", "block"])
     return markdown
