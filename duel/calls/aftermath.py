@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,9 @@ import orjson
 from duel.calls import prices
 from duel.calls.failures import THOUGHT_ALONE, Failure, Meaning, down_error, fitting_tokens
 from duel.calls.lane import Lane
-from duel.calls.prices import BYTES_PER_TOKEN
-from duel.calls.request import Request
+from duel.calls.request import BYTES_PER_TOKEN, Reply, Request
 from duel.calls.route import Provider
-from duel.calls.wire import Completion, Dialect, encode
+from duel.calls.wire import Dialect, encode
 from duel.errors import DuelError, ItemError
 from duel.sections import Price
 
@@ -65,13 +65,13 @@ class Line:
         prompt = max(1, round(body_bytes * self._tokens_per_byte))
         return {"prompt_tokens": prompt, "completion_tokens": completion_tokens, "estimated": 1}
 
-    def usage_of(self, completion: Completion, body_bytes: int) -> dict[str, int]:
+    def usage_of(self, reply: Reply, body_bytes: int) -> Mapping[str, int]:
         """What a reply took; an endpoint that names no usage gets an estimate, so that a budget holds all the same."""
-        if completion.usage.get("completion_tokens") is None:
-            return self.estimate(body_bytes, completion.tokens_said)
-        if told := completion.usage.get("prompt_tokens"):
+        if reply.usage.get("completion_tokens") is None:
+            return self.estimate(body_bytes, reply.tokens_said)
+        if told := reply.usage.get("prompt_tokens"):
             self._tokens_per_byte += 0.1 * (told / body_bytes - self._tokens_per_byte)
-        return completion.usage
+        return reply.usage
 
 
 @dataclass
@@ -150,14 +150,14 @@ class Aftermath:
             longest /= 4
         return min(longest, endpoint.max_429_wait_s) * jitter
 
-    def answered(self, call: Call, completion: Completion, *, final: bool) -> None:
+    def answered(self, call: Call, reply: Reply, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
         line = call.line
         line.reached = True
         if line.down is not None and call.sent_at > line.down_at:
             line.down = None
             self.client.summary.down.pop(line.model, None)
-        if final and not completion.thought_only:
+        if final and not reply.thought_only:
             line.complete, line.cut_for_good = True, 0
         elif final:
             line.cut_for_good += 1

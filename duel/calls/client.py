@@ -16,13 +16,12 @@ from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.neighbors import lease_path
 from duel.calls.prices import Spending
-from duel.calls.request import Reply, Request
+from duel.calls.request import CUT_SHORT, Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, Share, ShareOfRun, open_files_left
 from duel.calls.transport import HttpTransport
-from duel.calls.wire import CUT as CUT_SHORT
-from duel.calls.wire import Completion, encode
+from duel.calls.wire import encode
 from duel.errors import DuelError, ItemError, SettingsError
 from duel.settings import Settings
 
@@ -139,7 +138,7 @@ class Client:
                 if call.line.down is not None:
                     await self.aftermath.meet_down(call, call.line.last_failure)
                 outcome = await self._try(call)
-                if isinstance(outcome, Completion):
+                if isinstance(outcome, Reply):
                     most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
                     larger = larger_budget(outcome, call.request.max_tokens, call.max_tokens, most)
                     reply = await self._keep(call, outcome, rejected=CUT if larger else "")
@@ -166,14 +165,14 @@ class Client:
             self.stop(error)
             raise asyncio.CancelledError from None
 
-    async def _try(self, call: Call) -> Completion | Failure:
+    async def _try(self, call: Call) -> Reply | Failure:
         """One call, from its turn in the lane to what came back, or takes many times as long as others."""
         loop, line, lane = asyncio.get_running_loop(), call.line, call.line.lane
         try:
             start = await lane.enter(retry=call.tries > 0)
         except ModelGone:
             return GONE
-        outcome: Completion | Failure
+        outcome: Reply | Failure
         try:
             stream = self.route.endpoint.stream
             body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
@@ -186,27 +185,25 @@ class Client:
             self.summary.calls += 1
             try:
                 async with asyncio.timeout(None) as call.limit:
-                    outcome = await self.transport.send(line.provider, body)
+                    outcome, rates = await self.transport.send(line.provider, body)
             except TimeoutError:
                 call.hung += 1
                 words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.slowest_s:.1f} s"
-                outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
+                outcome, rates = Failure(HUNG, Meaning.FAULT, words, billed=True), None
             finally:
                 call.limit = None
         except BaseException:
             lane.failed(start, counts=False)
             raise
         call.latency_s = loop.time() - start.at
-        if outcome.rates is not None:
-            lane.pace.observe(outcome.rates, start.before, loop.time())
+        if rates is not None:
+            lane.pace.observe(rates, start.before, loop.time())
         return self._settle(call, start, outcome, worst_case)
 
-    def _settle(
-        self, call: Call, start: Departure, outcome: Completion | Failure, worst_case: float
-    ) -> Completion | Failure:
+    def _settle(self, call: Call, start: Departure, outcome: Reply | Failure, worst_case: float) -> Reply | Failure:
         """Tell lane and spending what became of a call. A failed one costs what is told, or the worst case."""
-        line, lane, usage = call.line, call.line.lane, dict(outcome.usage)
-        if isinstance(outcome, Completion):
+        line, lane, usage = call.line, call.line.lane, outcome.usage
+        if isinstance(outcome, Reply):
             usage = line.usage_of(outcome, call.body_bytes)
             lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
             self.spending.settle(worst_case, prices.cost(line.price, usage))
@@ -229,20 +226,19 @@ class Client:
             lane.failed(start, counts=outcome.meaning is Meaning.FAULT and not late)
         return outcome
 
-    async def _keep(self, call: Call, completion: Completion, rejected: str = "") -> Reply:
-        line, dollars = call.line, prices.cost(call.line.price, completion.usage)
-        reply = completion.as_reply(
-            line.model, provider=line.provider.name, usage=completion.usage, cost=dollars,
-            latency_s=round(call.latency_s, 4), tries=call.tries, at=now_in_utc(), rejected=rejected,
-            key=call.request.key,
+    async def _keep(self, call: Call, reply: Reply, rejected: str = "") -> Reply:
+        line, dollars = call.line, prices.cost(call.line.price, reply.usage)
+        kept = reply.kept(
+            line.model, provider=line.provider.name, cost=dollars, latency_s=round(call.latency_s, 4), tries=call.tries,
+            at=now_in_utc(), rejected=rejected, key=call.request.key,
         )  # fmt: skip
         try:
-            await self.ledger.put(call.request, reply)
+            await self.ledger.put(call.request, kept)
         finally:
             line.lane.saved()
-        self.summary.count(completion.usage, dollars, line.model)
-        self.aftermath.answered(call, completion, final=not rejected)
-        return reply
+        self.summary.count(reply.usage, dollars, line.model)
+        self.aftermath.answered(call, reply, final=not rejected)
+        return kept
 
     def first_budget(self, request: Request, known: Reply | None) -> int:
         """Tokens: what was asked for; more where a reply to this item was cut before."""
@@ -290,9 +286,9 @@ class Client:
         return self.lines[key]
 
 
-def larger_budget(completion: Completion, asked: int, sent: int, most: int) -> int | None:
+def larger_budget(reply: Reply, asked: int, sent: int, most: int) -> int | None:
     """The budget to ask with after a reply that was cut at `sent` tokens; None where that reply is the last word."""
-    if completion.finish_reason != CUT_SHORT:
+    if reply.finish_reason != CUT_SHORT:
         return None
-    most = min((MOST_RAISE if completion.thought_only else ANSWER_RAISE) * asked, most)
+    most = min((MOST_RAISE if reply.thought_only else ANSWER_RAISE) * asked, most)
     return min(2 * sent, most) if most > sent else None

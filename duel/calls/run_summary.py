@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duel.calls.client import Client
 
 PLAIN_EVERY_S, LIVE_EVERY_S = 5.0, 0.5
-SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
+SHOWN_FAILURES = 3
 BAR = 24
 # A call in flight is said to hang from so many times what the slowest of the last replies took.
 SLOW = 4.0
@@ -126,11 +126,6 @@ class Summary:
             self.unknown_price.add(model)
         else:
             self.cost += cost
-
-    def count_failure(self, item: str, error: errors.ItemError) -> None:
-        self.failed[error.reason] += 1
-        if len(self.failures) < KEPT_FAILURES:
-            self.failures.append((item, error.reason, error.what))
 
     @property
     def title(self) -> str:

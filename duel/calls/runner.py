@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from duel.calls import prices
 from duel.calls.client import Client
 from duel.calls.ledger import CUT, Ledger
-from duel.calls.prices import BYTES_PER_TOKEN, Spending
-from duel.calls.request import Reply, Request
+from duel.calls.prices import Spending
+from duel.calls.request import BYTES_PER_TOKEN, Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
 from duel.calls.transport import HttpTransport
@@ -25,6 +25,7 @@ from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
+KEPT_FAILURES = 1000  # named in the last word, or kept at all: memory stays flat where all fail
 # Python looks for cyclic garbage after 700 new objects, which took a quarter of the CPU of a reply; it is rare here.
 COLLECTING = (20_000, 20, 20)
 # How long the run looks away while nothing can be taken up: a model may go out meanwhile.
@@ -209,7 +210,9 @@ class _Run:
         except Pending:
             summary.pending += 1
         except ItemError as error:
-            summary.count_failure(job.item, error)
+            summary.failed[error.reason] += 1
+            if len(summary.failures) < KEPT_FAILURES:
+                summary.failures.append((job.item, error.reason, error.what))
         except asyncio.CancelledError:
             if not self.client.stopped:
                 raise
