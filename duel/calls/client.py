@@ -189,15 +189,14 @@ class Client:
             except TimeoutError:
                 call.hung += 1
                 words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.slowest_s:.1f} s"
-                outcome, rates = Failure(HUNG, Meaning.FAULT, words, billed=True), None
+                outcome, rates = Failure(HUNG, Meaning.FAULT, words, billed=True), {}
             finally:
                 call.limit = None
         except BaseException:
             lane.failed(start, counts=False)
             raise
         call.latency_s = loop.time() - start.at
-        if rates is not None:
-            lane.pace.observe(rates, start.before, loop.time())
+        lane.pace.observe(rates, start.before, loop.time())
         return self._settle(call, start, outcome, worst_case)
 
     def _settle(self, call: Call, start: Departure, outcome: Reply | Failure, worst_case: float) -> Reply | Failure:

@@ -35,11 +35,8 @@ def open_files_left() -> int:
             soft = wanted
     if soft == resource.RLIM_INFINITY:
         return WANTED
-    try:
-        taken = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except OSError:
-        taken = 32
-    return max(FEWEST, soft - taken - RESERVE)
+    held = Path("/proc/self/fd")
+    return max(FEWEST, soft - (sum(1 for _ in held.iterdir()) if held.exists() else 32) - RESERVE)
 
 
 @dataclass
@@ -66,8 +63,7 @@ class Seats:
 
     def resize(self, limit: int) -> None:
         """From now on so many; the lanes that wait take up what is new."""
-        self.limit, waiting = limit, list(self._waiting)
-        self._waiting.clear()
+        self.limit, waiting, self._waiting = limit, self._waiting, deque()
         for dispatch in waiting:
             dispatch()
 

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from duel.calls.failures import Failure, Meaning, broken_reply, from_status
-from duel.calls.rates import Rates, retry_after
+from duel.calls.rates import Left, limits_left, retry_after
 from duel.calls.request import Reply
 from duel.calls.route import LOOPBACK, Provider
 from duel.calls.wire import StreamReader, decode, mapping, parse_json
@@ -54,7 +54,7 @@ class HttpTransport:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, Rates | None]:
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
         """One exchange, and what headers say of limits. Never raises for what the network or the endpoint does."""
         if (way := self._ways.get(id(provider))) is None:
             url = provider.url("/chat/completions")
@@ -63,7 +63,7 @@ class HttpTransport:
         if way.proxy and not way.proxy.startswith("http"):
             scheme = urlsplit(way.proxy).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
-            return Failure("proxy-scheme", Meaning.RUN, words, unsent=True), None
+            return Failure("proxy-scheme", Meaning.RUN, words, unsent=True), {}
         endpoint = self._endpoint
         connect_s = min(endpoint.connect_timeout_s, endpoint.connect_timeout_s if way.answers else FIRST_CONNECT_S)
         stall_s = endpoint.stall_timeout_s if endpoint.stream else None
@@ -75,10 +75,10 @@ class HttpTransport:
             ) as response:
                 started = way.answers = True
                 outcome = await _outcome(response, provider.api_key)
-                return _without_key(outcome, provider.api_key), Rates.read(response.headers, time.time())
+                return _without_key(outcome, provider.api_key), limits_left(response.headers, time.time())
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = failure_of(error, f"no reply within {self._endpoint.timeout_s:g} s")
-            return replace(failure, billed=failure.billed or started), None
+            return replace(failure, billed=failure.billed or started), {}
 
     async def models(self, provider: Provider) -> list[str]:
         """The ids that the endpoint lists, wherever it does; none where it does not."""

@@ -21,7 +21,7 @@ from duel.calls import Provider, Reply, Request, Summary
 from duel.calls.client import Client
 from duel.calls.failures import Failure, Meaning
 from duel.calls.prices import Spending
-from duel.calls.rates import Left, Rates
+from duel.calls.rates import Left
 from duel.calls.seats import Seats
 from duel.errors import ItemError
 from tests.calls.jobs import a_route
@@ -85,7 +85,7 @@ class Weather:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, Rates | None]:
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
         self.sent += 1
         asked = orjson.loads(body)
         now = asyncio.get_running_loop().time()
@@ -93,9 +93,9 @@ class Weather:
         if ill and self._random.random() < self.share:
             longest_s, failure = TROUBLE[self._random.choice(self.kinds)]
             await asyncio.sleep(longest_s * self._random.random() if longest_s < 60 else longest_s)
-            return failure, Rates(ENDLESS, ENDLESS) if failure.words == "nothing left" else None
+            return failure, dict.fromkeys(("requests", "tokens"), ENDLESS) if failure.words == "nothing left" else {}
         await asyncio.sleep(self.latency_s * (0.5 + self._random.random()))
-        return Reply("yes", "", "stop", asked["model"], USAGE), None
+        return Reply("yes", "", "stop", asked["model"], USAGE), {}
 
     async def models(self, provider: Provider) -> list[str]:
         return []
@@ -105,16 +105,16 @@ class Weather:
 class InStep(Weather):
     """Replies and faults take 0.2 s each, so that whole waves go out at once; refusals come back in 2 ms."""
 
-    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, Rates | None]:
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
         self.sent += 1
         (kind,) = self._random.choices(["429", "500", "reset", "good"], [0.10, 0.03, 0.02, 0.85])
         if kind == "429":
             await asyncio.sleep(0.002)
-            return Failure("http-429", Meaning.REFUSED, "rate limit reached", 429, 1.0), None
+            return Failure("http-429", Meaning.REFUSED, "rate limit reached", 429, 1.0), {}
         await asyncio.sleep(0.2)
         if kind == "good":
-            return Reply("yes", "", "stop", orjson.loads(body)["model"], USAGE), None
-        return Failure(kind, Meaning.FAULT, "the server had an error", 500 if kind == "500" else 0), None
+            return Reply("yes", "", "stop", orjson.loads(body)["model"], USAGE), {}
+        return Failure(kind, Meaning.FAULT, "the server had an error", 500 if kind == "500" else 0), {}
 
 
 @dataclass
