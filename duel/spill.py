@@ -34,19 +34,15 @@ class Spill:
         spilled = Spilled(self, value)
         self._waiting.append(weakref.ref(spilled))
         if len(self._waiting) > self._newest and (oldest := self._waiting.popleft()()) is not None:
-            oldest.place, oldest.held = self._write(oldest.held), None
+            data, start = zlib.compress(orjson.dumps(oldest.held), self._level), self._end
+            try:
+                while data:
+                    written = os.pwrite(self._file, data, self._end)
+                    data, self._end = data[written:], self._end + written
+            except OSError as error:
+                raise cannot_write(self.folder or Path(tempfile.gettempdir()), error) from None
+            oldest.place, oldest.held = (start, self._end - start), None
         return spilled
-
-    def _write(self, value: Any) -> tuple[int, int]:
-        data = zlib.compress(orjson.dumps(value), self._level)
-        place = (self._end, len(data))
-        try:
-            while data:
-                written = os.pwrite(self._file, data, self._end)
-                data, self._end = data[written:], self._end + written
-        except OSError as error:
-            raise cannot_write(self.folder or Path(tempfile.gettempdir()), error) from None
-        return place
 
     def get(self, start: int, size: int) -> Any:
         return orjson.loads(zlib.decompress(os.pread(self._file, size, start)))

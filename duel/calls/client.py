@@ -19,7 +19,7 @@ from duel.calls.prices import Spending
 from duel.calls.request import CUT_SHORT, Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
-from duel.calls.seats import Seats, Share, ShareOfRun, open_files_left
+from duel.calls.seats import Seats, ShareOfRun, open_files_left
 from duel.calls.transport import HttpTransport
 from duel.calls.wire import encode
 from duel.errors import DuelError, ItemError, SettingsError
@@ -53,7 +53,7 @@ class Client:
         self.seats = Seats(open_files_left())
         self.aftermath = Aftermath(self)
         share = self.settings.endpoint.share
-        self.share = ShareOfRun(Share(Path(share)), self.seats, self.spending, self.ledger.spent) if share else None
+        self.share = ShareOfRun(Path(share), self.seats, self.spending, self.ledger.spent) if share else None
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to `request`, durable. Raises ItemError where there is none to be had."""

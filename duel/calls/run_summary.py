@@ -234,7 +234,7 @@ class Progress:
         taken = [(now - call.sent_at, call.line.lane.slowest_s) for call in flying]
         if hanging := sum(slowest_s > 0 and taken_s > max(1.0, SLOW * slowest_s) for taken_s, slowest_s in taken):
             yield f"{hanging:,} hang"
-        if self._client.share is not None and (told := self._client.share.share.told):
+        if self._client.share is not None and (told := self._client.share.told):
             yield told
         for line in self._client.lines.values():
             if line.down is None and line.lane.out:

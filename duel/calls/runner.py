@@ -232,14 +232,12 @@ class _Run:
             if drain_s is not None:
                 loop.call_later(drain_s, lambda: self.client.stop(at_once=True))
 
-        try:
+        # Not the main thread, or no signals here.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             for number in ENDING_SIGNALS:
                 handler = signal.getsignal(number)
                 loop.add_signal_handler(number, interrupt, None if number == signal.SIGINT else DRAIN_S)
                 before[number] = handler
-        except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or no signals here
-            yield
-            return
         try:
             yield
         finally:

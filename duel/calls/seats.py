@@ -119,25 +119,22 @@ class Share:
         return not self.trouble
 
 
-class ShareOfRun:
+class ShareOfRun(Share):
     """Keeps the seats and the spending of a run at what a share allows, never above what the user does."""
 
-    def __init__(self, share: Share, seats: Seats, spending: Spending, paid: Callable[[], float] = float) -> None:
+    def __init__(self, path: Path, seats: Seats, spending: Spending, paid: Callable[[], float] = float) -> None:
         """`paid` are the dollars of this run and of all before it."""
-        self.share, self._seats, self._spending = share, seats, spending
+        self._seats, self._spending = seats, spending
         self._most_calls, self._before = seats.limit, paid() - spending.spent
         self._most_dollars = float("inf") if spending.limit is None else spending.limit
-        self._follow()
+        super().__init__(path)
 
-    def look(self) -> None:
-        if self.share.look():
-            self._follow()
-
-    def _follow(self) -> None:
-        share, spending = self.share, self._spending
-        if share.calls is not None:
-            self._seats.resize(min(int(share.calls), self._most_calls))
-        if share.budget_usd is not None:
-            spending.allow(min(share.budget_usd - self._before, self._most_dollars))
-        elif share.dollars is not None:
-            spending.allow(min(spending.spent + share.dollars, self._most_dollars))
+    def look(self) -> bool:
+        changed, spending = super().look(), self._spending
+        if changed and self.calls is not None:
+            self._seats.resize(min(int(self.calls), self._most_calls))
+        if changed and self.budget_usd is not None:
+            spending.allow(min(self.budget_usd - self._before, self._most_dollars))
+        elif changed and self.dollars is not None:
+            spending.allow(min(spending.spent + self.dollars, self._most_dollars))
+        return changed
