@@ -38,13 +38,12 @@ SMALLEST_BUDGET = 256
 _ALWAYS = frozenset({"tls", "address", "proxy-scheme"})
 
 
-@dataclass
-class Line:
-    """One model of one provider, as calls meet it."""
+@dataclass(kw_only=True)
+class Line(Lane):
+    """One model of one provider, as calls meet it: its queue, its price, how it wants to be asked, whether it is up."""
 
     provider: Provider
     model: str
-    lane: Lane
     price: Price | None
     dialect: Dialect = field(default_factory=Dialect)
     last_failure: Failure = GONE
@@ -98,8 +97,8 @@ class Call:
 
         Not while the model is out for everybody: then no call is to blame.
         """
-        answered, refused = self.line.lane.answered_calls, failure.meaning is Meaning.REFUSED
-        if not self.line.lane.out or answered != self.charged_at:
+        answered, refused = self.line.answered_calls, failure.meaning is Meaning.REFUSED
+        if not self.line.out or answered != self.charged_at:
             self.charged_at = answered
             self.refusals += refused
             self.faults += not refused and failure.kind != HUNG
@@ -116,7 +115,7 @@ class Aftermath:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
         line, endpoint, refused = call.line, self.client.route.endpoint, failure.meaning is Meaning.REFUSED
         if failure is GONE:
-            if line.lane.gone or line.down is not None:
+            if line.gone or line.down is not None:
                 return await self.meet_down(call, line.last_failure)
             if self.client.choose(call, line) is not line:
                 return 0.0
@@ -135,11 +134,11 @@ class Aftermath:
         count = call.charge(failure) if passing else 0
         most = endpoint.max_429_retries if refused else endpoint.retry_max * (3 if failure.kind == HUNG else 1)
         if not passing or count > most:
-            line.lane.given_up += 1
-            if line.lane.given_up < (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
+            line.given_up += 1
+            if line.given_up < (FAILED_AMONG_GOOD if line.answered_calls else FAILED_IN_A_ROW):
                 raise ItemError(failure.kind, failure.words, where=call.request.item)
             return await self.meet_down(call, failure)
-        if line.lane.out:
+        if line.out:
             return 0.0
         jitter = zlib.crc32(f"{call.request.key} {call.tries}".encode()) / 2**32  # 0 to 1, the same in every run
         # As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try.
@@ -172,7 +171,7 @@ class Aftermath:
             return 0.0
         if now >= line.probe_at:
             line.probe_at = now + PROBE_AGAIN_S
-            line.lane.revive()
+            line.revive()
             return 0.0
         error = await asyncio.shield(down)
         if self._too_few_are_left():
@@ -182,13 +181,13 @@ class Aftermath:
     def verdict(self) -> DuelError | None:
         """At the end of a run: the error of a model that answered nothing, if no other answered either."""
         lines = self.client.lines.values()
-        silent = [line for line in lines if line.lane.given_up and not line.lane.answered_calls]
+        silent = [line for line in lines if line.given_up and not line.answered_calls]
         for line in silent:
             self.client.summary.down.setdefault(line.model, line.last_failure.told)
         down = [line.down for line in lines if line.down is not None and line.down.done()]
         if down and self._too_few_are_left():
             return down[0].result()
-        if silent and not any(line.lane.answered_calls for line in lines):
+        if silent and not any(line.answered_calls for line in lines):
             return down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
 
@@ -208,11 +207,11 @@ class Aftermath:
             reached = any(other.reached for other in self.client.lines.values() if other.provider is line.provider)
             return not reached and call.tries >= FIRST_TRIES
         if failure.kind == HUNG:
-            return not line.lane.answered_calls
+            return not line.answered_calls
         if failure.meaning is not Meaning.RUN:
             return False
         most = SPENT_AMONG_GOOD if failure.spent else REFUSED_AMONG_GOOD
-        return not line.lane.answered_calls or failure.kind in _ALWAYS or line.lane.given_up + 1 >= most
+        return not line.answered_calls or failure.kind in _ALWAYS or line.given_up + 1 >= most
 
     def _take_down(self, call: Call, failure: Failure) -> asyncio.Task[DuelError]:
         line = call.line
@@ -225,8 +224,8 @@ class Aftermath:
 
         line.down, line.down_at = asyncio.create_task(explain()), asyncio.get_running_loop().time()
         line.probe_at = line.down_at + PROBE_AGAIN_S
-        line.lane.out = True
-        line.lane.send_away(for_good=True)
+        line.out = True
+        line.send_away(for_good=True)
         if self._is_down(call.request.model):
             self.client.summary.down[line.model] = failure.told
         return line.down

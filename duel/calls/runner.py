@@ -181,8 +181,8 @@ class _Run:
         while not self.client.stopped:
             if len(self._tasks) >= MOST_JOBS and self.client.hunger:  # what could go on never waits for a sick model
                 for line in self.client.lines.values():
-                    if line.lane.out:
-                        line.lane.send_away()
+                    if line.out:
+                        line.send_away()
             room = min(self.client.hunger, MOST_JOBS - len(self._tasks), JOBS_A_LOOK) if self._tasks else 1
             if room <= 0:
                 self._room.clear()

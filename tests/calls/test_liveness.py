@@ -191,7 +191,7 @@ def test_every_request_ends_soon_after_the_endpoint_is_well(
     ended = many(weather, root, files=files, commit_s=commit_s, concurrency=concurrency).run(90, well_at + 1000)
     assert not ended.left, f"{ended.left} of 90 wait"
     assert ended.client.error or ended.replies + len(ended.failed) == 90
-    lanes = [line.lane for line in ended.client.lines.values()]
+    lanes = [*ended.client.lines.values()]
     assert not any(lane.level.in_flight or lane.level.unsaved for lane in lanes)
     assert ended.client.error or not any(lane.queued for lane in lanes)
     assert ended.client.seats.taken == ended.client.spending.out == 0
