@@ -13,10 +13,11 @@ import orjson
 from duel.calls import prices
 from duel.calls.failures import THOUGHT_ALONE, Failure, Meaning, down_error, fitting_tokens
 from duel.calls.lane import Lane
-from duel.calls.request import BYTES_PER_TOKEN, Reply, Request
+from duel.calls.request import Reply, Request
 from duel.calls.route import Provider
 from duel.calls.wire import Dialect, encode
 from duel.errors import DuelError, ItemError
+from duel.history import BYTES_PER_TOKEN, estimate_tokens
 from duel.sections import Price
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Line(Lane):
     def usage_of(self, reply: Reply, body_bytes: int) -> Mapping[str, int]:
         """What a reply took; an endpoint that names no usage gets an estimate, so that a budget holds all the same."""
         if reply.usage.get("completion_tokens") is None:
-            return self.estimate(body_bytes, reply.tokens_said)
+            return self.estimate(body_bytes, estimate_tokens(reply.text + reply.reasoning))
         if told := reply.usage.get("prompt_tokens"):
             self._tokens_per_byte += 0.1 * (told / body_bytes - self._tokens_per_byte)
         return reply.usage

@@ -13,8 +13,6 @@ import orjson
 
 # What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
 CUT_SHORT, WINDOW_FULL = "length", "model_length"
-# On the safe side (see duel.history).
-BYTES_PER_TOKEN = 3.0
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,6 @@ class Reply:
     @property
     def thought_only(self) -> bool:
         return self.finish_reason == CUT_SHORT and not self.text.strip()
-
-    @property
-    def tokens_said(self) -> int:
-        """About how many tokens it has, on the safe side: for endpoints that name no usage."""
-        return int(len((self.text + self.reasoning).encode("utf-8", "replace")) / BYTES_PER_TOKEN) + 1
 
     def kept(self, asked_model: str, **more: Any) -> Reply:
         """This as the ledger takes it, with `more` of its fields."""

@@ -13,12 +13,13 @@ from duel.calls import prices
 from duel.calls.client import Client
 from duel.calls.ledger import CUT, Ledger
 from duel.calls.prices import Spending
-from duel.calls.request import BYTES_PER_TOKEN, Reply, Request
+from duel.calls.request import Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
 from duel.calls.transport import HttpTransport
 from duel.calls.wire import encode
 from duel.errors import BudgetSpent, ItemError
+from duel.history import BYTES_PER_TOKEN
 from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace

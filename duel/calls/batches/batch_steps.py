@@ -25,6 +25,7 @@ from duel.calls.transport import MAX_REPLY_BYTES, NoAnswer
 from duel.calls.wire import parse_json
 from duel.command import say
 from duel.errors import EndpointError, SettingsError, printable
+from duel.history import estimate_tokens
 from duel.settings import Settings
 
 # Results that become durable together.
@@ -186,7 +187,7 @@ class Passage:
             return printable(told.told, 300)
         usage = dict(told.usage)
         if usage.get("completion_tokens") is None:
-            usage |= {"completion_tokens": told.tokens_said, "estimated": 1}
+            usage |= {"completion_tokens": estimate_tokens(told.text + told.reasoning), "estimated": 1}
         return told.kept(
             batch.model,
             provider=f"{self.route.provider.name} (batch)",
