@@ -28,13 +28,13 @@ def open_files_left() -> int:
     except ImportError:  # a system without limits
         return WANTED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return WANTED
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    if soft == resource.RLIM_INFINITY:
-        return WANTED
     held = Path("/proc/self/fd")
     return max(FEWEST, soft - (sum(1 for _ in held.iterdir()) if held.exists() else 32) - RESERVE)
 
