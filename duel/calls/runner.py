@@ -106,7 +106,7 @@ async def drive_async(
         gc.freeze()
         gc.set_threshold(*COLLECTING)
         try:
-            await _Run(client, asker(client), total, passed).all(iter(jobs))
+            await _Run(client, asker(client)).all(iter(jobs), Progress(summary, client, total, passed))
         finally:
             gc.set_threshold(*before)
             gc.unfreeze()
@@ -154,16 +154,14 @@ def plan(
 class _Run:
     client: Client
     ask: Ask
-    total: int | None
-    passed: Callable[[], int]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def all(self, jobs: Iterator[Job]) -> None:
+    async def all(self, jobs: Iterator[Job], progress: Progress) -> None:
         """Run every job, then raise what ended the run, if anything did."""
         client, summary = self.client, self.client.summary
         async with client.transport:
-            with self._interrupts(), Progress(summary, client, self.total, self.passed):
+            with self._interrupts(), progress:
                 try:
                     await self._admit(jobs)
                     if self._tasks:
