@@ -129,7 +129,7 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
                 if not ask_models and (model in listed or any("*" in name for name in listed)):
                     continue
                 request = Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
-                outcome = await transport.send(provider, encode(request, model, 1))
+                outcome, _ = await transport.send(provider, encode(request, model, 1))
                 if isinstance(outcome, Failure) and (outcome.unsent or outcome.no_model or outcome.status in REFUSALS):
                     near = difflib.get_close_matches(model, listed, n=3, cutoff=0.4) or sorted(listed)[:5]
                     hint = f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR
