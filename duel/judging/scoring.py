@@ -60,15 +60,13 @@ class Columns:
     @classmethod
     def of(cls, scores: Iterable[Score], judges: Sequence[str]) -> Columns:
         """The columns of `scores`, of which only a few are in memory at a time."""
-        left, parts = iter(scores), [cls._of_few([], judges)]
-        while few := list(islice(left, AT_ONCE)):
-            parts.append(cls._of_few(few, judges))
-        return cls.stacked(*parts)
+        left = iter(scores)
+        parts = [cls._of_few(few, judges) for few in iter(lambda: list(islice(left, AT_ONCE)), [])]
+        return cls.stacked(cls._of_few([], judges), *parts)
 
     @classmethod
     def _of_few(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
-        size, panel = len(scores), len(judges)
-        place_of = {judge: place for place, judge in enumerate(judges)}
+        size, panel, place_of = len(scores), len(judges), {judge: place for place, judge in enumerate(judges)}
         votes = np.full((size, panel, 2, len(DIMENSIONS)), MISSING, dtype=np.uint8)
         asked = np.full((size, panel, 2), -1, dtype=np.int32)
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
@@ -151,16 +149,11 @@ def objects(values: Iterable[Any]) -> Objects:
 class Standings:
     """What the votes on T turns by J judges add up to; NaN where a judge does not count or a turn is not parsed."""
 
-    values: Floats
-    """(T, J, 5): a judge's dimensions, the mean over its orders."""
-    flipped: Flags
-    """(T, J): the judge preferred one side in one order and the other side in the other."""
-    parsed: Flags
-    """(T,): a quorum of judges counts."""
-    scores: Floats
-    """(T,): points."""
-    metrics: Floats
-    """(T, 5): points."""
+    values: Floats  # (T, J, 5): a judge's dimensions, the mean over its orders
+    flipped: Flags  # (T, J): the judge preferred one side in one order and the other side in the other
+    parsed: Flags  # (T,): a quorum of judges counts
+    scores: Floats  # (T,): points
+    metrics: Floats  # (T, 5): points
 
     @property
     def counts(self) -> Flags:
@@ -169,11 +162,10 @@ class Standings:
 
 def owed(files: Iterable[str], settings: Settings) -> Flags:
     """(T, 2): the orders in which a judge is to see each turn."""
-    if settings.judge.orders == "alternate":
-        asked = [[order in rubric.orders(item, settings) for order in ORDERS] for item in files]
-    else:
-        asked = [[order in rubric.orders("", settings) for order in ORDERS]] * len([*files])
-    return np.array(asked, dtype=bool).reshape(-1, 2)
+    by_item = settings.judge.orders == "alternate"
+    names = files if by_item else [""]
+    asked = np.array([[order in rubric.orders(name, settings) for order in ORDERS] for name in names], dtype=bool)
+    return asked.reshape(-1, 2) if by_item else np.repeat(asked, len([*files]), axis=0)
 
 
 def add_up(votes: Floats, due: Flags, keys: NDArray[np.intp], quorum: int) -> Standings:
@@ -206,10 +198,9 @@ def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
     judges = settings.judge.models
     found = VoteTable.of(Columns.of([score], judges), settings).standings
-    told, halted = [vote for vote in score.votes if vote.parsed], False
-    points, metrics = None, dict.fromkeys(DIMENSIONS)
-    if parsed := bool(found.parsed[0]):
-        points, metrics = float(found.scores[0]), dict(zip(DIMENSIONS, found.metrics[0].tolist(), strict=True))
+    told, halted, points = [vote for vote in score.votes if vote.parsed], False, None
+    if found.parsed[0]:
+        points = float(found.scores[0])
         reason = "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in told if vote.reason)
     elif settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings):
         said = ", ".join(f"{vote.judge} {screen.points(vote, settings):.0f}" for vote in told)
@@ -218,12 +209,13 @@ def settle(score: Score, settings: Settings) -> Score:
         missing = [judge for judge, counts in zip(judges, found.counts[0], strict=True) if not counts]
         count = f"{len(judges) - len(missing)} of {len(judges)} judges count"
         reason = f"{count}, {settings.quorum} are needed; missing: {', '.join(missing)}"
+    metrics = found.metrics[0].tolist()
     return score.model_copy(
         update={
-            "parsed": parsed,
+            "parsed": points is not None,
             "score": points,
             "delta": None if points is None else points / 100 - 0.5,
-            "metrics": metrics,
+            "metrics": {name: None if points is None else one for name, one in zip(DIMENSIONS, metrics, strict=True)},
             "flips": int(found.flipped[0].sum()),
             "stopped": halted,
             "reason": reason,
@@ -239,12 +231,9 @@ class VoteTable:
     """
 
     columns: Columns
-    keys: NDArray[np.intp]
-    """Places in DIMENSIONS of those that count towards the score."""
-    votes: Floats
-    """(T, J, 2, 5), NaN where there is no vote."""
-    due: Flags
-    """(T, J, 2): the votes that are owed."""
+    keys: NDArray[np.intp]  # places in DIMENSIONS of those that count towards the score
+    votes: Floats  # (T, J, 2, 5), NaN where there is no vote
+    due: Flags  # (T, J, 2): the votes that are owed
     standings: Standings
 
     @classmethod
