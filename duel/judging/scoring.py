@@ -94,23 +94,18 @@ class Columns:
                 if vote.model:
                     named[vote.judge] = vote.model
             models[row] = shared.setdefault(tuple(named.items()), named) if named else None
-        return cls(
-            judges=tuple(judges),
-            files=objects(score.file for score in scores),
-            instances=objects(score.instance_id for score in scores),
-            votes=votes,
-            asked=asked,
-            tokens=tokens,
-            cost=cost,
-            lengths=np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3),
-            opponents=objects(intern(score.writers.get("opponent", "")) for score in scores),
-            challengers=objects(intern(score.writers.get("challenger", "")) for score in scores),
-            made_by=objects(intern(score.made_with.get("challenger", "")) for score in scores),
-            candidates=objects(score.made_with.get("candidates", "") for score in scores),
-            errors=errors,
-            models=models,
-            attempts=objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
-        )
+        lengths = np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3)
+        texts: dict[str, Iterable[Any]] = {
+            "files": (score.file for score in scores),
+            "instances": (score.instance_id for score in scores),
+            "opponents": (intern(score.writers.get("opponent", "")) for score in scores),
+            "challengers": (intern(score.writers.get("challenger", "")) for score in scores),
+            "made_by": (intern(score.made_with.get("challenger", "")) for score in scores),
+            "candidates": (score.made_with.get("candidates", "") for score in scores),
+            "attempts": (tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
+        }
+        known = {name: objects(values) for name, values in texts.items()} | {"errors": errors, "models": models}
+        return cls(tuple(judges), votes=votes, asked=asked, tokens=tokens, cost=cost, lengths=lengths, **known)
 
     def where(self, rows: Any) -> Columns:
         """The rows that a mask, or a list of places, picks."""
