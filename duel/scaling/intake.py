@@ -8,7 +8,7 @@ import orjson
 
 from duel import placement
 from duel.bookkeeping import LeftOut
-from duel.exports import duels
+from duel.exports import loading
 from duel.records import Bucket
 from duel.scaling.agent_tools import envelopes
 from duel.scaling.scaled_rows import Kind, RowSource, ScaledRow
@@ -55,7 +55,7 @@ def from_buckets(
     workspace: Workspace, settings: Settings, buckets: list[Bucket], drops: LeftOut
 ) -> Iterator[ScaledRow]:
     """The turns that the panel kept, each with its history; what the audit keeps out of every bucket is no row."""
-    for loaded in duels.load(workspace, settings, buckets):
+    for loaded in loading.turns(workspace, settings, buckets):
         for drop in loaded.dropped:
             drops.drop(drop.id, drop.instance_id, drop.reason, drop.detail)
         for example in loaded.examples:
