@@ -19,8 +19,8 @@ from duel.guiding.supervised_loop import actions_of, said, touched
 from duel.records import Guided, GuidedRun
 from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
+from duel.reporting.charts import WIDTH, Drawing, scale
 from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.svg import WIDTH, Drawing, scale
 from duel.reporting.wording import code
 from duel.sources.mining.mined import RowWriter
 from duel.workspace import Workspace

@@ -23,7 +23,7 @@ import orjson
 from duel import prompts
 from duel.errors import DuelError, WorkspaceError
 from duel.records import DIMENSIONS, PersonVote
-from duel.reporting import page_file, svg
+from duel.reporting import charts, page_file
 from duel.reporting.page import policy
 from duel.review.ballots import Ballot, BallotBox, Taken
 
@@ -47,7 +47,7 @@ def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, sec
 
     `votes` are those that are saved already: the page goes on behind them.
     """
-    style = svg.page_colours(COLORS) + _own("ballot.css")
+    style = charts.page_colours(COLORS) + _own("ballot.css")
     script = "(() => {\n'use strict';\n" + "".join([*map(page_file, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
     for limit in MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS:

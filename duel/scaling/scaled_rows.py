@@ -18,7 +18,7 @@ from duel.bookkeeping import LeftOut
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply
 from duel.errors import ItemError, SourceError
-from duel.exports import duels
+from duel.exports import loading
 from duel.exports.example import Example
 from duel.records import Bucket, Message
 from duel.scaling.agent_tools import envelopes
@@ -197,7 +197,7 @@ def from_buckets(
     workspace: Workspace, settings: Settings, buckets: list[Bucket], drops: LeftOut
 ) -> Iterator[ScaledRow]:
     """The turns that the panel kept, each with its history; what the audit keeps out of every bucket is no row."""
-    for loaded in duels.load(workspace, settings, buckets):
+    for loaded in loading.turns(workspace, settings, buckets):
         for drop in loaded.dropped:
             drops.drop(drop.id, drop.instance_id, drop.reason, drop.detail)
         for example in loaded.examples:

@@ -33,7 +33,7 @@ from duel.bookkeeping import LeftOut, Result, Stage
 from duel.command import say
 from duel.errors import SettingsError
 from duel.exports import formats, splits
-from duel.exports.duels import buckets_of
+from duel.exports.loading import buckets_of
 from duel.offline import endpoint_url
 from duel.scaling import agent_tools, augmentation, code_pairs, episodes, scaled_rows
 from duel.scaling import combine as combining
