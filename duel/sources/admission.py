@@ -1,7 +1,4 @@
-"""Which candidates become prompts: the checks of each pull request, a next one where one is left out, and the account.
-
-The account of a draw, on the screen and in report/sampling.json, says from what it is, what was left out, and why.
-"""
+"""Which candidates become prompts: the checks of each, a next one where one is left out; and the account of it."""
 
 import re
 from collections import Counter

@@ -1,10 +1,7 @@
-"""What prompt.py leaves behind: prompts, pull requests, two pages, the mark that it is done; and what older draws left.
+"""What prompt.py leaves behind, last the mark that it is done, and what becomes of the files of older draws.
 
-The mark names what the prompts were made with and a hash of every file, so that a rerun with the same settings has
-nothing to do, and a file that was cut or edited since is noticed. Turns that an older draw shares with the new one keep
-their files, the others go to `attic/`: a turn is known by its pull request, its row in the dataset and its place in the
-rollout, whatever its file is called. The attic holds whole answers and scores under their old names and a hash of the
-turn; a later draw that has the turn again takes them back. Every step can be repeated after a kill.
+A rerun with the same settings has nothing to do; a file that was cut or edited since is noticed by its hash in the
+mark.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """A table in parquet files, wherever it lies: in a local file, folder or glob, or on the Hub at a pinned commit.
 
-On the Hub `huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); what is added here is patience with 429s,
-errors in this project's words, and a line for whoever watches.
+On the Hub `huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); added are patience with 429s and plain
+words.
 """
 
 import fnmatch

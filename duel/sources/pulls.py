@@ -1,7 +1,6 @@
 """Pull requests out of parquet files, looked up by instance id: what is not wanted is never made a Python value.
 
-Where an `instance_id` repeats, the last row counts (files in the order of their names, then rows), as it did for the
-builder of the trajectories.
+Of a repeated `instance_id` the last row counts (files by name, then rows), as for the builder of the trajectories.
 """
 
 import re

@@ -1,8 +1,6 @@
 """The rows of a trajectory file: which turns may be drawn, told by columns; their text only where it is asked for.
 
-A file of the dataset decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth. So rows
-come in small batches, roles and lengths of all their messages are looked at in one go, and `Rollout.said()` makes text
-of the few that are drawn.
+A file decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth.
 """
 
 from collections.abc import Iterator

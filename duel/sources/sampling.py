@@ -1,15 +1,6 @@
-"""The draw: distinct pull requests out of the drawn files, one rollout each, one turn a rollout.
+"""The draw: distinct pull requests out of the drawn files, one rollout each, one turn a rollout; and its chance.
 
-Stage one draws files in proportion to their rows (`draw_files`). Stage two pools the pull requests of these
-files, each with the same chance however many rollouts it has; of a pull request `per_instance` eligible rollouts are
-drawn uniformly, of a rollout one eligible turn, by `weights` where there are any. A pull request that straddles two
-files is pooled once. Every choice is a hash of the seed and of what is chosen from, so neither the order of the work
-nor an interruption changes it.
-
-The inclusion probability of a turn is the product: P(file) x P(pull request | pool) x P(rollout | pull request) x
-P(turn | rollout). P(file) is files x rows / rows of all files, exact for equally long files; on the Hub the rows of all
-files are estimated from the drawn ones. A `per_repo` cap, refused pull requests and the second file of a straddling one
-are not in it.
+Every choice is a hash of the seed and of what is chosen from: neither the order of the work nor an interruption counts.
 """
 
 import hashlib
@@ -305,7 +296,12 @@ def fill(
 
 
 def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[Prompt]:
-    """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough."""
+    """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough.
+
+    Its probability is P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout). P(file), files x
+    rows / rows of all, is exact for equally long files; on the Hub all rows are estimated from the drawn files. A
+    `per_repo` cap, refused pull requests and the second file of a straddling one are not in it.
+    """
     for drawn in turns:
         rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[drawn.instance_id]))
         probability = pool.file_odds[drawn.file] * looked_at / len(pool.best) * rollout * drawn.share

@@ -1,8 +1,7 @@
 """The commit that followed a session: what the person kept of the agent's work, as a pull request of one's own.
 
-The folder is named by a log, so it is outside data: git is asked by argument lists, never through a shell, with hooks,
-helpers, external diffs, lazy fetches and the user's own configuration switched off; a repository that belongs to
-someone else is refused by git itself. Nothing is written and nothing leaves the machine.
+The folder is named by a log: git runs by argument lists, with hooks, helpers, external diffs, lazy fetches and the
+user's configuration off; it refuses somebody else's repository itself. Nothing is written, nothing leaves the machine.
 """
 
 import os

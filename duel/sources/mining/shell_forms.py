@@ -1,11 +1,8 @@
 """The shell form of a tool call: the command that does in a shell what the tool did, or the reason why there is none.
 
-The table at the end names every tool that is known, of all harnesses: Claude Code (`Read`), pi and OpenClaw (`read`),
-OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
-
-What changes a file is a heredoc that writes it, a patch that `git apply` takes, or an exact replacement, and gives,
-byte for byte, what the recorded tool wrote. A line of the block must not open with three backticks, which would end the
-bash block that it stands in; content that has such lines is written with a prefix that `sed` takes off again.
+What changes a file gives, byte for byte, what the recorded tool wrote. No line of the block may open with three
+backticks, which would end the bash block that it stands in: content that has such lines gets a prefix that `sed` takes
+off again.
 """
 
 import difflib

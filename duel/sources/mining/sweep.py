@@ -1,7 +1,4 @@
-"""The way of a session from a log to a row: read, choose, convert, find its commit, judge its outcome. And the account.
-
-One session is in memory at a time. Whatever is left out is counted by reason and listed for report/dropped.jsonl.
-"""
+"""The way of a session from a log to a row: read, choose, convert, find its commit, judge its outcome; the account."""
 
 import re
 from collections import Counter

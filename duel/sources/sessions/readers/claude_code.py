@@ -1,9 +1,8 @@
-"""Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`, sub-agents in `<session>/subagents/agent-<id>.jsonl`.
+"""Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`, its sub-agents, what `claude -p` prints as a stream.
 
-Also what `claude -p --output-format stream-json` prints. User and assistant lines form a tree by `parentUuid`, which
-also passes through progress and system lines; a compaction is bridged by `logicalParentUuid`. One API response is
-spread over several lines with one `message.id`, with results of parallel calls between them; calls and results are
-paired by their ids. What the person rewound is another branch.
+Lines form a tree by `parentUuid`, bridged over a compaction by `logicalParentUuid`; one API response is spread over
+several lines with one `message.id`, with results of parallel calls between them. What the person rewound is another
+branch.
 """
 
 import re

@@ -1,8 +1,7 @@
 """pi and OpenClaw: session files of pi's session manager, OpenClaw's database and bundle, which hold the same entries.
 
-Versions 1 (linear), 2 and 3 (a tree by `parentId`). The first line is a header without a parent. The leaf is the last
-entry with an id; the way from it to the root is the active branch. Compactions stay in the file as entries of their
-own: the whole way is kept and the cut is counted.
+Versions 1 (linear), 2 and 3 (a tree by `parentId`); the active branch ends on the last entry with an id. Compactions
+are entries of their own: the whole way is kept and the cut is counted.
 """
 
 from collections.abc import Iterable, Iterator
