@@ -298,8 +298,8 @@ def fill(
 def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[Prompt]:
     """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough.
 
-    Its probability is P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout). P(file), files x
-    rows / rows of all, is exact for equally long files; on the Hub all rows are estimated from the drawn files. A
+    Its probability is P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout). P(file), files
+    x rows / rows of all, is exact for equally long files; on the Hub all rows are estimated from the drawn files. A
     `per_repo` cap, refused pull requests and the second file of a straddling one are not in it.
     """
     for drawn in turns:
