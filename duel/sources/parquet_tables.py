@@ -185,10 +185,7 @@ def from_command_line(spec: str | None) -> str | None:
 
 @contextmanager
 def opened(path: Path, shown: str, buffer_bytes: int = 0) -> Iterator[Any]:
-    """The `pyarrow.parquet.ParquetFile`. Raises SourceError where it cannot be read, here or within the body.
-
-    `shown` is its name in messages; with `buffer_bytes` a column chunk is read in pieces of this size.
-    """
+    """The `ParquetFile`, named `shown` in messages. Raises SourceError where it cannot be read, here or in the body."""
     import pyarrow
     import pyarrow.parquet as pq
 

@@ -71,10 +71,7 @@ def draw_files(names: Collection[str], wanted: int, seed: int, rows: Callable[[s
 
 
 def odds(weights: Sequence[float], wanted: int) -> list[float]:
-    """The chance of each to be among `wanted`, in proportion to its weight (positive); they add up to `wanted`.
-
-    Whatever would be above 1 is drawn for certain, and the others share what is left.
-    """
+    """The chance of each to be among `wanted`, by weight (positive), 1 at most; they add up to `wanted`."""
     certain: set[int] = set()
     while True:
         total = sum(weight for place, weight in enumerate(weights) if place not in certain)
@@ -86,10 +83,7 @@ def odds(weights: Sequence[float], wanted: int) -> list[float]:
 
 
 def systematic(chances: Sequence[float], at: float) -> list[int]:
-    """The places drawn: at `at` (in [0, 1)) and every 1 behind it on the sums of `chances` (Madow 1949).
-
-    Each place is drawn with exactly its chance, none twice, and as many as the chances add up to.
-    """
+    """The places at `at` (in [0, 1)) and every 1 behind it on the sums of `chances`, each by its own (Madow 1949)."""
     sums = list(accumulate(chances))
     return [min(bisect_right(sums, at + step), len(sums) - 1) for step in range(round(sums[-1]))]
 
@@ -306,18 +300,7 @@ def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[
         rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[drawn.instance_id]))
         probability = pool.file_odds[drawn.file] * looked_at / len(pool.best) * rollout * drawn.share
         *history, last = drawn.said()
-        yield Prompt(
-            instance_id=drawn.instance_id,
-            repo=drawn.repo,
-            messages=history,
-            assistant=last.content,
-            turn=drawn.turn,
-            source=Source(
-                dataset=pool.table.name,
-                revision=pool.table.revision,
-                file=drawn.file,
-                row=drawn.row,
-                exit_status=drawn.exit_status,
-                probability=float(f"{probability:.6g}"),
-            ),
-        )
+        told = {"turn": drawn.turn, "messages": history, "assistant": last.content}
+        place = {"dataset": pool.table.name, "revision": pool.table.revision, "file": drawn.file, "row": drawn.row}
+        source = Source(**place, exit_status=drawn.exit_status, probability=float(f"{probability:.6g}"))
+        yield Prompt(instance_id=drawn.instance_id, repo=drawn.repo, source=source, **told)

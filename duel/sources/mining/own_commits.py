@@ -67,10 +67,7 @@ def repository(folder: str) -> LocalRepository | None:
 
 
 def following(session: Session, place: LocalRepository) -> OwnCommit | None:
-    """The first commit since the session's first edit that touches a file which it edited, also one of the agent's own.
-
-    It is looked for from HEAD and the branch that the log names; merges and a repository's first commit do not count.
-    """
+    """The first commit, from HEAD and the log's branch, that touches an edited file, since the session's first edit."""
     worked = [call for call in session.calls if call.result is not None and not call.is_error and _paths(call)]
     start = min((call.at for call in worked if call.at is not None), default=session.started)
     top, home = place.top.resolve(), f"{Path.home()}/"

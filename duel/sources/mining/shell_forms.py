@@ -233,10 +233,7 @@ def write_file(call: AgentCall, content: str) -> str:
 
 
 def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
-    """`git apply` of the change from `before` to `after`; "" where there is none, or no patch can hold it.
-
-    Below the top of a repository git passes over, in silence, what is not named from there: `prefix` says where.
-    """
+    """`git apply` of the change to a file that `prefix` leads to from the top; "" where no patch can hold it."""
     old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
     plain = _PLAIN_PATH.fullmatch(path) and ".." not in path.split("/")
     if not plain or before == after or len(old) + len(new) > LARGEST_DIFF_LINES:
@@ -249,6 +246,7 @@ def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
         if line.startswith("@@"):
             line = re.sub(r"(?<=[-+])\d+", lambda number: str(int(number[0]) + head), line)
         patch += line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+    # Below the top of a repository git passes over, in silence, what is not named from there.
     return heredoc("git apply" + (f" --directory={shlex.quote(prefix)}" if prefix else ""), patch)
 
 
@@ -257,20 +255,14 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def replaced(before: str, old: str, new: str, everywhere: bool) -> str:
-    """`before` with `old` replaced as Claude Code does it.
-
-    An edit that replaces by nothing takes the end of the line with it, where `old` stops in front of one.
-    """
+    """`before` with `old` replaced as Claude Code does: replacing by nothing takes the end of the line with it."""
     if not new and not old.endswith("\n") and old + "\n" in before:
         old += "\n"
     return before.replace(old, new, -1 if everywhere else 1)
 
 
 def _replacement(path: str, replacements: Sequence[tuple[str, str, bool]]) -> str:
-    """An exact replacement for a file whose content is not at hand: (old, new, everywhere) in order, by Python.
-
-    It fails, as the edit tools do, where `old` is not there, or there more than once without `everywhere`.
-    """
+    """(old, new, everywhere) in order, by Python; it fails, as the edit tools do, where `old` is not just there."""
     lines = ["text = file.read_bytes().decode()"]
     for old, new, everywhere in replacements:
         missing = "old not in text" if everywhere else "text.count(old) != 1"

@@ -138,10 +138,7 @@ def _turn(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """Message trees, as trees or a message a row; of each the branch that people ranked best.
-
-    What was deleted or failed its review ends it.
-    """
+    """Message trees, as trees or a message a row: the branch that people ranked best, to what was deleted or failed."""
     for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id", "message_id")):
         listed = list(rows)
         node, branch = _root(listed[0]), dict[str, tuple[str, str]]()

@@ -100,11 +100,7 @@ def _is_openclaw(sample: list[dict[str, Any]]) -> bool:
 
 
 def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """`agents/<id>/agent/openclaw-agent.sqlite`, and the bundle of `sessions export-trajectory`.
-
-    The bundle has the entries in `session-branch.json`, and in `system-prompt.txt` and `tools.json` what the model was
-    given.
-    """
+    """`agents/<id>/agent/openclaw-agent.sqlite`, and the bundle of `sessions export-trajectory`, a folder of files."""
     if log.is_database:
         for (key,) in log.query("SELECT DISTINCT session_id FROM transcript_events ORDER BY session_id"):
             for session in _branches(log, all_branches, _stored(log, str(key), all_branches)):
