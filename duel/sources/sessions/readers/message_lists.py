@@ -53,10 +53,6 @@ def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
         yield session
 
 
-def _is_swe_agent(sample: list[dict[str, Any]]) -> bool:
-    return bool(sample) and all(isinstance(sample[0].get(name), list) for name in ("history", "trajectory"))
-
-
 def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """`history` is what the model saw; demonstrations in it are not this agent's work.
 
@@ -172,28 +168,26 @@ def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
             if isinstance(source, str) and isinstance(kind, int | str):
                 firsts.setdefault(_LANGUAGES.get(kind, "") if isinstance(kind, int) else kind.lower(), source)
         for language, source in firsts.items():
-            name = f"{text(row, 'name') or number} {language}"
-            yield _answered("code-contests", name, number, text(row, "description"), language, source.rstrip())
+            said = [("user", text(row, "description")), ("assistant", f"```{language}\n{source.rstrip()}\n```")]
+            session = chat("code-contests", f"{text(row, 'name') or number} {language}", said)
+            session.row = number
+            yield session
 
 
 def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
     for number, row in enumerate(log.values()):
-        asked, code, language = text(row, *_DOCUMENTATION), text(row, *_CODE), text(row, "language")
-        session = _answered("docstrings", f"{log.name} row {number}", number, asked, language.lower(), code.strip())
-        session.repo, session.license = text(row, "repository_name", "repo"), text(row, "license")
+        code = f"```{text(row, 'language').lower()}\n{text(row, *_CODE).strip()}\n```"
+        said = [("user", text(row, *_DOCUMENTATION)), ("assistant", code)]
+        session = chat("docstrings", f"{log.name} row {number}", said)
+        session.row, session.license = number, text(row, "license")
+        session.repo = text(row, "repository_name", "repo")
         yield session
-
-
-def _answered(format: str, name: str, number: int, asked: str, language: str, code: str) -> Session:
-    session = chat(format, name, [("user", asked), ("assistant", f"```{language}\n{code}\n```")])
-    session.row = number
-    return session
 
 
 FORMATS = {
     "messages": SessionReader(any_record(message_rows.conversation), _rows),
     "mini-swe-agent": SessionReader(_is_mini_swe_agent, _mini_swe_agent),
-    "swe-agent": SessionReader(_is_swe_agent, _swe_agent),
+    "swe-agent": SessionReader(any_record(lambda r: "history" in r and "trajectory" in r), _swe_agent),
     "atif-documents": SessionReader(any_record(lambda row: text(row, "schema_version").startswith("ATIF")), _atif),
     "code-contests": SessionReader(
         any_record(lambda row: "description" in row and "language" in table(row.get("solutions"))), _code_contests
