@@ -251,11 +251,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
 
 
 def _patient_client(sleep: Callable[[float], None]) -> Any:
-    """A client whose every request waits out 429s: one place for metadata, trees and files alike.
-
-    The client's own retries differ from call to call (none for a revision, five for a file) and say nothing a user can
-    read.
-    """
+    """A client whose every request waits out 429s: its own retries differ from call to call and say nothing useful."""
     from huggingface_hub.utils._http import default_client_factory
 
     client = default_client_factory()

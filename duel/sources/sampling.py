@@ -248,10 +248,7 @@ def fill(
     spilled_to: Path | None = None,
     pulls: ParquetTable | None = None,
 ) -> Pool:
-    """Draw the files and pool their rows, each file read once.
-
-    Meanwhile the files of `pulls` are downloaded, which come next.
-    """
+    """Draw the files and pool their rows, each file read once; those of `pulls` are downloaded meanwhile."""
     sample = settings.sample
     pool = Pool(settings, table, changed or {}, Spill(spilled_to, level=1, newest=NEWEST))
 

@@ -57,13 +57,12 @@ class OwnCommit(NamedTuple):
 @lru_cache(maxsize=256)
 def repository(folder: str) -> LocalRepository | None:
     """The repository that `folder` lies in; None where the folder is gone, is no repository, or is not the user's."""
-    path = Path(folder)
-    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") else None
-    if not top:
+    found = _git(Path(folder), "rev-parse", "--show-toplevel") if folder.startswith("/") else None
+    if not found:
         return None
-    remote = _REMOTE.search(_git(path, "config", "--get", "remote.origin.url") or "")
-    top_path = Path(top.strip())
-    return LocalRepository(top_path, f"{remote[1]}/{remote[2]}" if remote else f"local/{top_path.name}")
+    top = Path(found.strip())
+    remote = _REMOTE.search(_git(top, "config", "--get", "remote.origin.url") or "")
+    return LocalRepository(top, f"{remote[1]}/{remote[2]}" if remote else f"local/{top.name}")
 
 
 def following(session: Session, place: LocalRepository) -> OwnCommit | None:

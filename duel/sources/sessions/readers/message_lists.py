@@ -105,9 +105,7 @@ def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """As SWE-chat holds real sessions, whose rows stand together."""
     for key, grouped in groupby(log.values(), lambda row: str(row.get("session_id"))):
         rows = sorted(grouped, key=lambda row: n if isinstance(n := row.get("turn_number"), int) else 0)
-        facts = {
-            name: next((row[name] for row in rows if row.get(name)), "") for name in ("model", "repo", "repository")
-        }
+        facts = {k: next((row[k] for row in rows if row.get(k)), "") for k in ("model", "repo", "repository")}
         messages = [message for row in rows for message in _turn(row)]
         session = message_rows.session({**facts, "session_id": key, "messages": messages}, "turn-tables", key)
         session.repo = session.repo or str(facts["repository"])
