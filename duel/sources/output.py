@@ -25,8 +25,7 @@ from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
 from duel.workspace import PROMPTS_PER_FILE, Workspace
 
-# Part of the fingerprint: raise it whenever the draw or its records change.
-VERSION = 1
+VERSION = 1  # part of the fingerprint: raise it whenever the draw or its records change
 TURN_FILES = ("prompt", "commit")
 """Folders with something of each turn: once their files are known to be whole, none is read to see whether it is."""
 _PAGE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

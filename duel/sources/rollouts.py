@@ -24,8 +24,7 @@ COLUMNS = ("instance_id", "repo", "messages")
 OPTIONAL = ("exit_status", "trajectory_format")
 # 128 rows of about 20 KB: 2.5 MB decoded at a time. The peak over 20 files was 243 MB; at 256 rows 278 MB, no faster.
 BATCH_ROWS = 128
-# A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 20  # a column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB
 ROLES = ("system", "user", "assistant")
 
 

@@ -27,12 +27,10 @@ from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout
 from duel.spill import Spill, Spilled
 
-# Rows that cannot be used are listed one by one up to this many, and counted beyond.
-LISTED_ROWS = 1000
+LISTED_ROWS = 1000  # rows that cannot be used are listed one by one up to this many, and counted beyond
 # What a better-ranked rollout of the same pull request replaces within so many draws is never written to the file.
 NEWEST = 64
-# Files of the first candidates that are downloaded at a time, while others are read.
-FETCHES = 4
+FETCHES = 4  # files of the first candidates that are downloaded at a time, while others are read
 
 
 def chance(*parts: object) -> float:

@@ -16,11 +16,9 @@ from typing import NamedTuple
 from duel import shell
 from duel.conversation.model import AgentCall, Session
 
-# How long after a session a commit still counts as its own.
-WINDOW_DAYS = 7
+WINDOW_DAYS = 7  # how long after a session a commit still counts as its own
 TIMEOUT_SECONDS = 30
-# A larger diff is generated or vendored code; prompt.py would refuse it as huge.
-LARGEST_PATCH = 4 << 20
+LARGEST_PATCH = 4 << 20  # a larger diff is generated or vendored code; prompt.py would refuse it as huge
 _SAFE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _SAFE |= dict.fromkeys(("GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM", "GIT_NO_LAZY_FETCH"), "1")
 _OFF = (
@@ -34,8 +32,7 @@ _TEST_PATH = re.compile(
 )
 _EDITING = {"Write", "write", "Edit", "MultiEdit", "edit", "NotebookEdit"}
 _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
-# Titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this.
-_LOOKED_AT = 20_000
+_LOOKED_AT = 20_000  # titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this
 
 
 class LocalRepository(NamedTuple):

@@ -24,16 +24,12 @@ SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 BOOKKEEPING = frozenset(
     "TodoWrite TodoRead TaskCreate TaskUpdate TaskList TaskGet task_tracker think update_plan ToolSearch".split()
 )
-# Calls that hand the turn back to the person.
-HAND_OVER = frozenset({"submit", "finish"})
-# difflib is quadratic at worst: a longer file is changed by an exact replacement.
-LARGEST_DIFF_LINES = 20_000
+HAND_OVER = frozenset({"submit", "finish"})  # calls that hand the turn back to the person
+LARGEST_DIFF_LINES = 20_000  # difflib is quadratic at worst: a longer file is changed by an exact replacement
 _PREFIX = "|"
-# Paths that a patch header holds without quoting.
-_PLAIN_PATH = re.compile(r"[\w.@%+=,-][\w.@%+=,/-]*")
+_PLAIN_PATH = re.compile(r"[\w.@%+=,-][\w.@%+=,/-]*")  # paths that a patch header holds without quoting
 _FENCE_LINE = re.compile(r"^```", re.MULTILINE)
-# NUL, and halves of surrogate pairs.
-_NO_SHELL_TEXT = re.compile(r"[\0\ud800-\udfff]")
+_NO_SHELL_TEXT = re.compile(r"[\0\ud800-\udfff]")  # NUL, and halves of surrogate pairs
 
 
 class NoShellForm(Exception):

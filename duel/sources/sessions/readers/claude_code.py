@@ -30,8 +30,7 @@ _LOCAL_COMMAND = re.compile(r"<local-command-(?:stdout|stderr|caveat)>|Caveat: T
 # A command of the person's own: a stored prompt, which follows in a meta line. Built-in commands have no such line.
 _COMMAND = re.compile(r"<command-name>\s*(/?[^<\s]+)\s*</command-name>")
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*?)</command-args>", re.DOTALL)
-# The sub-agent of a side-chain line that names none.
-_INLINE = "inline"
+_INLINE = "inline"  # the sub-agent of a side-chain line that names none
 
 
 @dataclass(slots=True)

@@ -13,8 +13,7 @@ from duel.sources.sessions.session_formats import Log, SessionReader, any_record
 
 _DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
 _CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")
-# CodeContests' own enumeration.
-_LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
+_LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}  # CodeContests' own enumeration
 _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
 _TURNS = {"user_prompt": "user", "assistant_response": "assistant"}
