@@ -25,7 +25,7 @@ from duel import cli, command
 from duel.offline import sample
 
 KEEP = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI", "PYTEST_CURRENT_TEST", "SHOTS"}
-KEEP |= {"OPENBLAS_CORETYPE"}  # it chooses the kernels, and so the last bit of a sum: the same here and in a new process
+KEEP |= {"OPENBLAS_CORETYPE"}  # it chooses kernels, and so the last bit of a sum: let it be the same in a new process
 # No test depends on the clock: a busy machine makes no example too slow. Where 50 examples are not what the sentence
 # needs, its test says how many.
 hypothesis_settings.register_profile(
