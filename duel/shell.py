@@ -117,9 +117,6 @@ def _command_style(command: Command) -> Style:
     return plain
 
 
-# -- the tree ------------------------------------------------------------------------------------------------------
-
-
 def _tree(source: bytes) -> Node:
     """The tree of what `source` is with a letter in the place of each byte that is not ASCII.
 

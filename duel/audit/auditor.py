@@ -32,8 +32,7 @@ _CONCLUDES = re.compile(
 def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_score: float) -> float:
     """How much a turn deserves a look, 0 and up: a rank and no proof.
 
-    It adds what was found anyway (`leak_score`), the words of its prose that the pull request has and the conversation
-    has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
+    `leak_score`, words that the pull request has and the conversation has not, conclusions before much was shown.
     """
     prose = " ".join(reply[start:end] for start, end in ReplyIndex(reply).prose())
     seen = "\n".join([*(message.content for message in messages), commit.issue])

@@ -36,10 +36,7 @@ _DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
 
 def signatures(code: str, name: str = "") -> Iterator[int]:
-    """A hash of each Python function whose head says enough; of `name` alone where it is given.
-
-    `median(l)` and `fib(n)` stand in too much honest code: one parameter needs a name of two words or ten letters.
-    """
+    """A hash of each Python function (of `name`); with one parameter, as `fib(n)`, only if its name says enough."""
     for found, given in _DEFINITION.findall(code):
         parameters = re.findall(r"(?:^|,)\s*\**(\w+)", re.sub(r"\[[^\]]*\]|\([^()]*\)", "", given))
         if name in ("", found) and (len(parameters) > 1 or "_" in found[1:-1] or len(found) >= 10):

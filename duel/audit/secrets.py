@@ -31,17 +31,11 @@ class Scrubbed(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """A kind of secret: strings of which one must be there (lower case), the pattern, whether a match is meant.
-
-    The group `value` (or `bare`) is replaced, or the whole match where there is none.
-    """
-
     kind: str
-    needles: tuple[str, ...]
-    pattern: str
-    accepts: Callable[[str], bool]
-    dense: bool = False
-    """It is one run of at least 20 characters, so that its needles are looked for in such runs alone."""
+    needles: tuple[str, ...]  # strings of which one must be there, in lower case
+    pattern: str  # its group `value` (or `bare`) is replaced, or the whole match where there is none
+    accepts: Callable[[str], bool]  # whether a match is meant
+    dense: bool = False  # one run of at least 20 characters: its needles are looked for in such runs alone
 
 
 _DENSE = re.compile(r"[\w.+/=~$-]{20,}")
@@ -69,10 +63,7 @@ def formats() -> list[tuple[str, tuple[str, ...], str]]:
 
 
 def scrub(text: str, key: bytes = b"") -> Scrubbed:
-    """`text` with every secret and every personal name replaced, and how many there were of each kind.
-
-    `key` is the workspace's secret. Without one a placeholder tells only the kind, so that nothing can be guessed.
-    """
+    """`text` with every secret replaced; `key` is the workspace's, without which a placeholder tells only the kind."""
     counts: Counter[str] = Counter()
     folded = text.lower()
     dense = " ".join(_DENSE.findall(folded))
@@ -98,8 +89,6 @@ def placeholder(kind: str, value: str, key: bytes = b"") -> str:
     name = kind if kind in KINDS else f"secret:{kind}"
     return f"<{name}:{digest}>" if digest else f"<{name}>"
 
-
-# -- whether a value is meant ------------------------------------------------------------------------------------------
 
 _DUMMY = re.compile(
     r"(?i)example|placeholder|change.?me|your|dummy|fake|sample|redacted|test|none|null|todo|password|passw|secret"

@@ -208,8 +208,6 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     return tally, duplicates
 
 
-# -- processes -----------------------------------------------------------------------------------------------------
-
 _EXAMINER: list[Examiner] = []
 # The turns of some answers, what was found in them, and what was saved.
 _Chunk: TypeAlias = tuple[list[AuditedTurn], AuditTally, Counter[str]]
@@ -234,9 +232,6 @@ def _audit_chunk(paths: list[Path]) -> _Chunk:
     tally, [examiner] = AuditTally(), _EXAMINER
     with examiner.workspace.saves.apart() as saved:
         return [turn for path in paths for turn in examiner.audit_file(path, tally)], tally, saved
-
-
-# -- what is said of it ------------------------------------------------------------------------------------------------
 
 
 def summary(
