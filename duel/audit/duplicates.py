@@ -3,8 +3,6 @@
 Broder, "On the resemblance and containment of documents", 1997; Leskovec et al., "Mining of Massive Datasets", ch. 3.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -22,6 +20,23 @@ HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 w
 MISSED = 0.006  # largest chance that a pair exactly at the threshold shares no band; above it the chance is smaller
 COMPARED = 16  # groups of a bucket that a turn is compared with; there are more only where turns are alike anyway
 _SEED = 20261121
+
+
+class Groups:
+    """Disjoint sets of positions; the smallest position stands for its set."""
+
+    def __init__(self, size: int) -> None:
+        self._parents = list(range(size))
+
+    def find(self, i: int) -> int:
+        while self._parents[i] != i:
+            self._parents[i] = self._parents[self._parents[i]]
+            i = self._parents[i]
+        return i
+
+    def join(self, first: int, second: int) -> None:
+        low, high = sorted((self.find(first), self.find(second)))
+        self._parents[high] = low
 
 
 def near_duplicates(items: Iterable[tuple[str, str]], threshold: float) -> dict[str, str]:
@@ -96,20 +111,3 @@ def join_similar(bucket: list[int], words: Callable[[int], Hashed], threshold: f
                 groups.join(i, other)
                 break
         members.setdefault(groups.find(i), i)
-
-
-class Groups:
-    """Disjoint sets of positions; the smallest position stands for its set."""
-
-    def __init__(self, size: int) -> None:
-        self._parents = list(range(size))
-
-    def find(self, i: int) -> int:
-        while self._parents[i] != i:
-            self._parents[i] = self._parents[self._parents[i]]
-            i = self._parents[i]
-        return i
-
-    def join(self, first: int, second: int) -> None:
-        low, high = sorted((self.find(first), self.find(second)))
-        self._parents[high] = low

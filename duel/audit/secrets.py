@@ -92,8 +92,7 @@ def placeholder(kind: str, value: str, key: bytes = b"") -> str:
 
 _DUMMY = re.compile(
     r"(?i)example|placeholder|change.?me|your|dummy|fake|sample|redacted|test|none|null|todo|password|passw|secret"
-    r"|foo|bar"
-    r"|(.)\1{4}|1234|abcd|\*\*\*|\.\.\."
+    r"|foo|bar|(.)\1{4}|1234|abcd|\*\*\*|\.\.\."
 )
 _DEFAULTS = frozenset("pass postgres admin root guest user mysql rabbitmq minio redis mongo app docker".split())
 # What documentation puts where a key goes. Fewer words than _DUMMY: a drawn value may hold `1234` by chance.
@@ -139,8 +138,8 @@ def _is_personal(address: str) -> bool:
 def _is_person(name: str) -> bool:
     """True for an account that is no machine's: `jane`, not `runner`, a number or a placeholder."""
     plain = name.rstrip(".").lower()
-    known = plain in _words("accounts") or plain.isdigit()
-    return not known and not plain.startswith(("<", "$", "your", "user", "test"))
+    is_known = plain in _words("accounts") or plain.isdigit()
+    return not is_known and not plain.startswith(("<", "$", "your", "user", "test"))
 
 
 def _is_public(address: str) -> bool:
@@ -149,10 +148,8 @@ def _is_public(address: str) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    octets = address.split(".")
-    if found.version == 4 and sum(len(octet) for octet in octets) < 7:
-        return False  # `1.2.3.4` is a version
-    return found.is_global and address not in _words("resolvers")
+    is_version = found.version == 4 and len(address.replace(".", "")) < 7  # `1.2.3.4`
+    return found.is_global and not is_version and address not in _words("resolvers")
 
 
 def _is_phone(number: str) -> bool:

@@ -6,8 +6,6 @@ Other packages bring checks of their own; a turn that one of them minds goes int
 no-sudo = "my_package:no_sudo"          # (reply, answer, commit) -> "", or what is wrong with the reply in words
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import os
@@ -16,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from duel import placement, standing, untrusted
 from duel.audit.contamination import Benchmarks
@@ -88,7 +86,7 @@ class AuditTally:
         if why := placement.obstacle(found, settings):
             self.dropped.append({**turn, "reason": why.slug, "detail": why.reason})
 
-    def add(self, other: AuditTally) -> None:
+    def add(self, other: Self) -> None:
         self.counts += other.counts
         self.contaminated |= other.contaminated
         self.damage |= other.damage
@@ -111,7 +109,7 @@ class Examiner:
     base: bytes  # what all audits rest on; a turn's own texts are added to it
 
     @classmethod
-    def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Examiner:
+    def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Self:
         rarity = Rarity.of_workspace(workspace)
         base = ground(settings, benchmarks) + rarity.digest()
         return cls(workspace, settings, side, rarity, benchmarks, base)
