@@ -98,5 +98,5 @@ def with_claims(audit: Audit, findings: Sequence[Leak], settings: Settings, audi
     """`audit` with what `auditor` found, in place of what an earlier one did."""
     leaks = [*(leak for leak in audit.leaks if leak.kind != "claim"), *findings]
     score = round(sum(leak.weight for leak in leaks), 3)
-    leaking = score > settings.audit.leak_max
-    return audit.model_copy(update={"leaks": leaks, "leak_score": score, "leaking": leaking, "auditor": auditor})
+    told = {"leaks": leaks, "leak_score": score, "leaking": score > settings.audit.leak_max, "auditor": auditor}
+    return audit.model_copy(update=told)

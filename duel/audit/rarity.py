@@ -125,14 +125,12 @@ def _cell(name: str) -> int:
 
 
 def _read(path: Path, rests_on: str) -> Rarity | None:
-    """The kept table; None where there is none, or one that rests on something else, or a damaged one."""
-    try:
+    """The kept table; None where there is none, or a damaged one, or one that rests on something else."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, zlib.error):
         head, _, packed = path.read_bytes().partition(b"\n")
         fields = orjson.loads(head)
         if fields["rests_on"] == rests_on:
             return Rarity(fields["records"], array("H", zlib.decompress(packed)))
-    except (OSError, ValueError, KeyError, TypeError, zlib.error):
-        pass
     return None
 
 

@@ -56,8 +56,7 @@ class AuditTally:
     reworded: list[str] = field(default_factory=list)
     contaminated: set[str] = field(default_factory=set)
     dropped: list[Mapping[str, Any]] = field(default_factory=list)  # rows for `report/dropped.jsonl`
-    damage: dict[str, ItemError] = field(default_factory=dict)
-    """What kept the answer of a stem from being audited: an older audit may lie in it."""
+    damage: dict[str, ItemError] = field(default_factory=dict)  # by stem: what kept an answer from being audited
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
         turn = {"file": stem, "instance_id": instance_id}
