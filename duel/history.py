@@ -23,9 +23,8 @@ def history_tokens(messages: Sequence[Message]) -> int:
 def fit(messages: Sequence[Message], limit: int) -> list[Message]:
     """The conversation within `limit` tokens: its head (system prompt and task), a marker, and the newest turns.
 
-    Whole turns go, an assistant message together with the observation behind it, oldest first; the newest observation
-    always stays. Where even that is too long, the longest remaining messages lose their middle; 200 characters of each
-    stay. A conversation that fits comes back unchanged.
+    Whole turns go, oldest first; the newest observation always stays. Where even that is too long, the longest messages
+    lose their middle; 200 characters of each stay. A conversation that fits comes back unchanged.
     """
     fitted = list(messages)
     if history_tokens(fitted) <= limit:

@@ -25,8 +25,7 @@ def spread(
 ) -> Iterator[Result]:
     """`work` of each chunk, in order; each process first calls `prepare(*given)`.
 
-    Processes are spawned: a forked one keeps the parent's open files, its locks among them, and after a SIGKILL of the
-    parent every later run is told that a dead one holds the workspace.
+    Processes are spawned: a forked one keeps the parent's locks, and after a SIGKILL of the parent holds the workspace.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(prepare, given)) as pool:

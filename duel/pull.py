@@ -30,7 +30,6 @@ def tokens(commit: Commit) -> int:
 
 
 def token_limit(settings: Settings) -> int:
-    """The most tokens that a pull request may take in the challenger's prompt."""
     return int(settings.generate.max_model_len * SHARE_OF_WINDOW)
 
 

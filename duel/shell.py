@@ -117,14 +117,11 @@ def _command_style(command: Command) -> Style:
     return plain
 
 
-# -- the tree ------------------------------------------------------------------------------------------------------
-
-
 def _tree(source: bytes) -> Node:
-    """The tree of what `source` is with a letter in the place of each byte that is not ASCII.
+    """The tree of `source`, with a letter for each byte that is not ASCII.
 
-    The grammar's scanner asks C's `isalpha` about whole characters, and beyond a byte's range that reads any memory:
-    `{` before U+31860 ends the process (tree-sitter-bash#337; 0.25.1 is the newest). Places are those of `source`.
+    The grammar's scanner asks C's `isalpha` about whole characters, which reads any memory: `{` before U+31860 ends the
+    process (tree-sitter-bash#337; 0.25.1 is the newest).
     """
     return _parser().parse(source if source.isascii() else _NOT_ASCII.sub(b"x", source)).root_node
 

@@ -52,7 +52,6 @@ def format_problem(text: str, finish_reason: str = "stop") -> str:
 
 
 def format_ok(text: str, finish_reason: str = "stop") -> bool:
-    """True for exactly one non-empty bash block, no leaked tool tokens, not cut."""
     return not format_problem(text, finish_reason)
 
 

@@ -32,8 +32,7 @@ _CONCLUDES = re.compile(
 def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_score: float) -> float:
     """How much a turn deserves a look, 0 and up: a rank and no proof.
 
-    It adds what was found anyway (`leak_score`), the words of its prose that the pull request has and the conversation
-    has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
+    `leak_score`, words that the pull request has and the conversation has not, conclusions before much was shown.
     """
     prose = " ".join(reply[start:end] for start, end in ReplyIndex(reply).prose())
     seen = "\n".join([*(message.content for message in messages), commit.issue])
@@ -99,5 +98,5 @@ def with_claims(audit: Audit, findings: Sequence[Leak], settings: Settings, audi
     """`audit` with what `auditor` found, in place of what an earlier one did."""
     leaks = [*(leak for leak in audit.leaks if leak.kind != "claim"), *findings]
     score = round(sum(leak.weight for leak in leaks), 3)
-    leaking = score > settings.audit.leak_max
-    return audit.model_copy(update={"leaks": leaks, "leak_score": score, "leaking": leaking, "auditor": auditor})
+    told = {"leaks": leaks, "leak_score": score, "leaking": score > settings.audit.leak_max, "auditor": auditor}
+    return audit.model_copy(update=told)

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import os
 import re
 import time
 import zlib
@@ -15,7 +14,7 @@ import orjson
 
 from duel import wordlists
 from duel.environment import environment, expanded, hub_is_off, hub_token
-from duel.errors import ItemError, SettingsError
+from duel.errors import DuelError, ItemError, SettingsError
 from duel.workspace import Workspace, file_name
 
 HUB_LISTS = {
@@ -37,10 +36,7 @@ _DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
 
 def signatures(code: str, name: str = "") -> Iterator[int]:
-    """A hash of each Python function whose head says enough; of `name` alone where it is given.
-
-    `median(l)` and `fib(n)` stand in too much honest code: one parameter needs a name of two words or ten letters.
-    """
+    """A hash of each Python function (of `name`); with one parameter, as `fib(n)`, only if its name says enough."""
     for found, given in _DEFINITION.findall(code):
         parameters = re.findall(r"(?:^|,)\s*\**(\w+)", re.sub(r"\[[^\]]*\]|\([^()]*\)", "", given))
         if name in ("", found) and (len(parameters) > 1 or "_" in found[1:-1] or len(found) >= 10):
@@ -59,13 +55,12 @@ def humaneval() -> list[dict[str, Any]]:
 def rows_of_file(file: Path) -> list[dict[str, Any]]:
     """The instances in a file: one id a line with `#` comments, json, jsonl, csv, parquet. Raises SettingsError."""
     try:
-        rows = _instances(_records(file))
+        if rows := _instances(_records(file)):
+            return rows
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SettingsError("cannot read a list of instances", where=file, value=error) from None
-    if not rows:
-        hint = "one id a line, or a table with a column `instance_id`"
-        raise SettingsError("a list of instances without one id", where=file, hint=hint)
-    return rows
+    hint = "one id a line, or a table with a column `instance_id`"
+    raise SettingsError("a list of instances without one id", where=file, hint=hint)
 
 
 def _records(file: Path) -> Iterable[Any]:
@@ -92,17 +87,15 @@ def _of_parquet(file: Any) -> list[dict[str, Any]]:
 
 
 def _instances(records: Iterable[Any]) -> list[dict[str, Any]]:
-    rows = []
-    for row in records:
-        if not isinstance(row, Mapping):
-            row = {"instance_id": row}
-        elif "task_id" in row and not row.get("instance_id"):
-            signed = [*signatures(str(row.get("code") or ""))][-1:]
-            row = {**row, "instance_id": f"task {row['task_id']}", "signatures": signed}
-        text = str(next((row[name] for name in _TEXT_COLUMNS if row.get(name)), ""))
-        kept = {name: str(row.get(name) or "").strip() for name in _COLUMNS} | {"problem_statement": text}
-        if kept["instance_id"]:
-            rows.append(kept | ({"signatures": row["signatures"]} if "signatures" in row else {}))
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        row = record if isinstance(record, Mapping) else {"instance_id": record}
+        kept: dict[str, Any] = {name: str(row.get(name) or "").strip() for name in _COLUMNS}
+        kept["problem_statement"] = str(next((row[name] for name in _TEXT_COLUMNS if row.get(name)), ""))
+        if "task_id" in row and not row.get("instance_id"):
+            kept["instance_id"] = f"task {row['task_id']}"
+            kept["signatures"] = [*signatures(str(row.get("code") or ""))][-1:]
+        rows += [kept] if kept["instance_id"] else []
     return rows
 
 
@@ -126,12 +119,8 @@ def hub_rows(
         raise
     for row in rows:
         row["ngrams"] = known_by(row.pop("problem_statement"))
-    part = cache.with_name(f".{cache.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs only the next run's calls
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(orjson.dumps(rows))
-        part.replace(cache)
-    part.unlink(missing_ok=True)
+    with contextlib.suppress(DuelError):  # a cache that cannot be written costs only the next run's calls
+        Workspace(cache.parent).save(cache, orjson.dumps(rows))
     return rows
 
 

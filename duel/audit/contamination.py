@@ -61,13 +61,11 @@ class Benchmarks:
     def load(
         cls, settings: Settings, workspace: Workspace, offline: bool = False, functions: Iterable[str] = ()
     ) -> Self:
-        """The lists that the settings name, and those of `functions`: known benchmarks, Hub data sets, or files of ids.
+        """The lists that the settings and `functions` name: known benchmarks, Hub data sets, files of ids.
 
-        A list that could not be had is in `unchecked` with the reason, never passed over in silence. Raises
-        SettingsError for a name that is none of these, and for a file that cannot be read as a list.
+        A list that could not be had is in `unchecked`, never passed over. Raises SettingsError for other names.
         """
-        benchmarks = cls(by=settings.audit.decontaminate_by)
-        named = settings.audit.decontaminate
+        benchmarks, named = cls(by=settings.audit.decontaminate_by), settings.audit.decontaminate
         for name in dict.fromkeys([*named, *functions] if named else []):
             file = workspace.resolve(name)
             try:
@@ -117,8 +115,7 @@ class Benchmarks:
     def reason(self, instance_id: str, repo: str = "", base_commit: str = "", issue_text: str = "") -> str:
         """Why this pull request counts as contaminated; "" where it is clean, or nothing could be checked.
 
-        The id may be spelled as `owner__name-7`, `owner/name#7`, an address, a trajectory's file name, a container
-        image or a task of SWE-smith. `issue_text` may hold instructions around the issue.
+        The id may have any of the spellings above; `issue_text` may hold instructions around the issue.
         """
         plain, known = canonical_id(instance_id), self._known.get
         if found := known(("id", plain)):

@@ -67,10 +67,7 @@ def paths(search: Search) -> Iterator[Told]:
 
 
 def _is_guessable(search: Search, path: str, bare: bool) -> bool:
-    """True for a module that the task names by a word, and for the usual test file of a module that was opened.
-
-    `bare`: the path is written as it stands in the repository, as agents write it that guess.
-    """
+    """True for a module that the task names, and for the usual test of an opened one; `bare`: told without a root."""
     folder, _, name = path.rpartition("/")
     stem, _, ending = name.partition(".")
     # The task or the issue may hold the stem alone or in a name that is put together.
@@ -144,9 +141,6 @@ def _letters(pattern: str) -> list[str]:
     stem = re.sub(r"\.\w{1,5}$", "", pattern.rsplit("/", 1)[-1])
     pieces = [piece.strip("._-") for piece in re.split(r"[*?{},]|\[[^\]]*\]", stem)]
     return [piece for piece in pieces if len(piece) >= PATTERN_LETTERS or (piece.isdigit() and len(piece) > 2)]
-
-
-# -- commands ------------------------------------------------------------------------------------------------------
 
 
 def blind_edits(search: Search) -> Iterator[Told]:

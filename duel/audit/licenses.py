@@ -14,9 +14,8 @@ _UNKNOWN = frozenset({"", "noassertion", "none", "other", "unknown", "null"})
 def refused(license: str, settings: Settings) -> str:
     """Why a turn under `license` is left out, or "" where it may stay.
 
-    `license` is an SPDX id or expression (SPDX 2.3, annex D). One allowed alternative of an `OR` is enough, every part
-    of an `AND` must be allowed; what is no expression needs all its words. Ids are compared without case, `GPL-2.0`
-    stands for `GPL-2.0-only` and `GPL-2.0-or-later` as well, and an exception (`WITH`) changes nothing.
+    `license` is an SPDX id or expression (SPDX 2.3, annex D); what is no expression needs all its words. Ids have no
+    case, `GPL-2.0` stands for `-only` and `-or-later` as well, and an exception (`WITH`) changes nothing.
     """
     allow = {_plain(name) for name in settings.audit.licenses.get("allow", [])}
     refuse = {_plain(name) for name in settings.audit.licenses.get("refuse", [])}

@@ -53,8 +53,7 @@ class PromptRules:
     no_cd: bool = False
     no_comment: bool = False
     forbidden: frozenset[str] = frozenset()  # names of tools, or `name -c` where only that use is forbidden
-    allowed: frozenset[str] = frozenset()
-    """Names of tools, `git diff` where only that use is allowed; empty: every tool is."""
+    allowed: frozenset[str] = frozenset()  # likewise, `git diff`; empty: every tool is
     sentinels: frozenset[str] = frozenset(shell.SENTINELS)
     submit_alone: bool = False
 
@@ -121,11 +120,9 @@ def _read(prompt: str) -> PromptRules:
 
 
 class FencedBlock(NamedTuple):
-    """A fenced block of a reply: its label, its text, the line where it opens (1-based), whether it is closed."""
-
     label: str
     text: str
-    line: int
+    line: int  # where it opens in the reply, 1-based
     closed: bool
 
 
@@ -195,11 +192,8 @@ def _form(reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rul
             yield "no-block", "", 0
     elif len(actions) > 1:
         yield "several-blocks", f"{len(actions)} blocks", actions[1].line
-    for block in actions[:1]:
-        if not block.closed:
-            yield "open-block", "", block.line
-        elif not block.text.strip():
-            yield "empty-block", "", block.line
+    if actions and not (actions[0].closed and actions[0].text.strip()):
+        yield "empty-block" if actions[0].closed else "open-block", "", actions[0].line
     if turn.format_problem(reply) == "leaked-tool-tokens":
         yield "leaked-tool-tokens", "", 0
     if rules.thought and actions and not "\n".join(reply.split("\n")[: actions[0].line - 1]).strip():

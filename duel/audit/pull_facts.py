@@ -30,11 +30,9 @@ _TEST_TITLE = re.compile(r"""\b(?:it|test|describe|context|specify|t\.Run)\s*\(\
 
 
 class DiffLine(NamedTuple):
-    """One line of a diff: part, file, sign (`+`, `-`, ` `, or `@` for the heading of a hunk), text, numbers."""
-
     part: str
     path: str
-    sign: str
+    sign: str  # `+`, `-`, ` `, or `@` for the heading of a hunk
     text: str
     number: int  # 1-based position in the text of the diff
     old: int
@@ -166,7 +164,6 @@ def fact_on(line: DiffLine, kind: str, value: str) -> Fact:
 
 
 def plain(text: str) -> str:
-    """`text` casefolded, with each run of white space as one blank."""
     return " ".join(text.casefold().split())
 
 

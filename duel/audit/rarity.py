@@ -33,8 +33,8 @@ SHARED_FILE = "names.shared"  # what was counted over the whole of a workspace t
 # A table that was counted by other rules is counted anew.
 _RULES = hashlib.sha256(f"3 {CELLS} {MAX_DIFF} {WORD.pattern} {CHUNK.pattern}".encode()).hexdigest()[:16]
 MOST = 65535
-# A workspace with fewer records says little about what is rare; it is taken for one of this size. With 39 records, of
-# which 13 are of one project, a smaller number took that project's own names for common ones.
+# A smaller workspace is taken for one of this size: with 39 records, of which 13 are of one project, a smaller number
+# took that project's own names for common ones.
 LEAST_RECORDS = 500
 # Folders of the standard library that say nothing about common usage.
 _NOT_COMMON = frozenset({"site-packages", "test", "tests", "idlelib", "lib2to3", "ensurepip"})
@@ -74,10 +74,7 @@ class Rarity:
 
     @classmethod
     def of_workspace(cls, workspace: Workspace) -> Rarity:
-        """Counted over all pull requests of the workspace and a fixed sample of the histories in its answers.
-
-        Where the workspace is split, its shards and itself take what was counted over the whole.
-        """
+        """Counted over all pull requests and a sample of histories; the shards of a split take the whole's count."""
         for shared in (workspace.private / SHARED_FILE, workspace.root / SHARDS_FOLDER / SHARED_FILE):
             if kept := _read(shared, _RULES):
                 return kept
@@ -128,18 +125,14 @@ def _cell(name: str) -> int:
 
 
 def _read(path: Path, rests_on: str) -> Rarity | None:
-    """The kept table; None where there is none, or one that rests on something else, or a damaged one."""
-    try:
+    """The kept table; None where there is none, or a damaged one, or one that rests on something else."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, zlib.error):
         head, _, packed = path.read_bytes().partition(b"\n")
         fields = orjson.loads(head)
         if fields["rests_on"] == rests_on:
             return Rarity(fields["records"], array("H", zlib.decompress(packed)))
-    except (OSError, ValueError, KeyError, TypeError, zlib.error):
-        pass
     return None
 
-
-# -- the background ------------------------------------------------------------------------------------------------
 
 _BACKGROUND: list[Counter[str]] = []
 
@@ -147,9 +140,7 @@ _BACKGROUND: list[Counter[str]] = []
 def background() -> Counter[str]:
     """In how many modules of source code that is on every machine which runs this a word stands, casefolded.
 
-    Python's standard library and a few packages that this project needs anyway hold the names and the English that
-    programs are written in; Pygments' lexers hold the built-in names of 500 languages. Reading them takes 0.5 s, so a
-    process reads them once, or takes what another has read (`take_background`).
+    Pygments' lexers hold the built-in names of 500 languages. Reading all takes 0.5 s, once a process.
     """
     if not _BACKGROUND:
         counts: Counter[str] = Counter()

@@ -31,17 +31,11 @@ class Scrubbed(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """A kind of secret: strings of which one must be there (lower case), the pattern, whether a match is meant.
-
-    The group `value` (or `bare`) is replaced, or the whole match where there is none.
-    """
-
     kind: str
-    needles: tuple[str, ...]
-    pattern: str
-    accepts: Callable[[str], bool]
-    dense: bool = False
-    """It is one run of at least 20 characters, so that its needles are looked for in such runs alone."""
+    needles: tuple[str, ...]  # strings of which one must be there, in lower case
+    pattern: str  # its group `value` (or `bare`) is replaced, or the whole match where there is none
+    accepts: Callable[[str], bool]  # whether a match is meant
+    dense: bool = False  # one run of at least 20 characters: its needles are looked for in such runs alone
 
 
 _DENSE = re.compile(r"[\w.+/=~$-]{20,}")
@@ -69,10 +63,7 @@ def formats() -> list[tuple[str, tuple[str, ...], str]]:
 
 
 def scrub(text: str, key: bytes = b"") -> Scrubbed:
-    """`text` with every secret and every personal name replaced, and how many there were of each kind.
-
-    `key` is the workspace's secret. Without one a placeholder tells only the kind, so that nothing can be guessed.
-    """
+    """`text` with every secret replaced; `key` is the workspace's, without which a placeholder tells only the kind."""
     counts: Counter[str] = Counter()
     folded = text.lower()
     dense = " ".join(_DENSE.findall(folded))
@@ -99,12 +90,9 @@ def placeholder(kind: str, value: str, key: bytes = b"") -> str:
     return f"<{name}:{digest}>" if digest else f"<{name}>"
 
 
-# -- whether a value is meant ------------------------------------------------------------------------------------------
-
 _DUMMY = re.compile(
     r"(?i)example|placeholder|change.?me|your|dummy|fake|sample|redacted|test|none|null|todo|password|passw|secret"
-    r"|foo|bar"
-    r"|(.)\1{4}|1234|abcd|\*\*\*|\.\.\."
+    r"|foo|bar|(.)\1{4}|1234|abcd|\*\*\*|\.\.\."
 )
 _DEFAULTS = frozenset("pass postgres admin root guest user mysql rabbitmq minio redis mongo app docker".split())
 # What documentation puts where a key goes. Fewer words than _DUMMY: a drawn value may hold `1234` by chance.
@@ -150,8 +138,8 @@ def _is_personal(address: str) -> bool:
 def _is_person(name: str) -> bool:
     """True for an account that is no machine's: `jane`, not `runner`, a number or a placeholder."""
     plain = name.rstrip(".").lower()
-    known = plain in _words("accounts") or plain.isdigit()
-    return not known and not plain.startswith(("<", "$", "your", "user", "test"))
+    is_known = plain in _words("accounts") or plain.isdigit()
+    return not is_known and not plain.startswith(("<", "$", "your", "user", "test"))
 
 
 def _is_public(address: str) -> bool:
@@ -160,10 +148,8 @@ def _is_public(address: str) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    octets = address.split(".")
-    if found.version == 4 and sum(len(octet) for octet in octets) < 7:
-        return False  # `1.2.3.4` is a version
-    return found.is_global and address not in _words("resolvers")
+    is_version = found.version == 4 and len(address.replace(".", "")) < 7  # `1.2.3.4`
+    return found.is_global and not is_version and address not in _words("resolvers")
 
 
 def _is_phone(number: str) -> bool:

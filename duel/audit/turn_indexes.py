@@ -60,7 +60,6 @@ class ReplyIndex:
         return is_named or any("*" in pattern and fnmatchcase(name, pattern) for pattern in patterns)
 
     def is_quoted(self, start: int) -> bool:
-        """Marked as code: in quotes, behind a dot, a dash or a dollar."""
         return self.text[max(0, start - 1) : start] in set("`'\".-#$/<“‘«")
 
     def is_marked(self, start: int, end: int) -> bool:
@@ -102,7 +101,6 @@ class HistoryIndex:
         return re.search(rf"(?<!\d){number}(?!\d)", self.text) is not None
 
     def has_text(self, text: str) -> bool:
-        """True where the same line stands there, but for white space, or the same words in a row."""
         return self.has_line(text) or self.has_phrase(text)
 
     def has_line(self, line: str) -> bool:

@@ -6,8 +6,6 @@ Other packages bring checks of their own; a turn that one of them minds goes int
 no-sudo = "my_package:no_sudo"          # (reply, answer, commit) -> "", or what is wrong with the reply in words
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import os
@@ -16,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from duel import placement, standing, untrusted
 from duel.audit.contamination import Benchmarks
@@ -58,8 +56,7 @@ class AuditTally:
     reworded: list[str] = field(default_factory=list)
     contaminated: set[str] = field(default_factory=set)
     dropped: list[Mapping[str, Any]] = field(default_factory=list)  # rows for `report/dropped.jsonl`
-    damage: dict[str, ItemError] = field(default_factory=dict)
-    """What kept the answer of a stem from being audited: an older audit may lie in it."""
+    damage: dict[str, ItemError] = field(default_factory=dict)  # by stem: what kept an answer from being audited
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
         turn = {"file": stem, "instance_id": instance_id}
@@ -88,7 +85,7 @@ class AuditTally:
         if why := placement.obstacle(found, settings):
             self.dropped.append({**turn, "reason": why.slug, "detail": why.reason})
 
-    def add(self, other: AuditTally) -> None:
+    def add(self, other: Self) -> None:
         self.counts += other.counts
         self.contaminated |= other.contaminated
         self.damage |= other.damage
@@ -111,7 +108,7 @@ class Examiner:
     base: bytes  # what all audits rest on; a turn's own texts are added to it
 
     @classmethod
-    def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Examiner:
+    def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Self:
         rarity = Rarity.of_workspace(workspace)
         base = ground(settings, benchmarks) + rarity.digest()
         return cls(workspace, settings, side, rarity, benchmarks, base)
@@ -208,8 +205,6 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     return tally, duplicates
 
 
-# -- processes -----------------------------------------------------------------------------------------------------
-
 _EXAMINER: list[Examiner] = []
 # The turns of some answers, what was found in them, and what was saved.
 _Chunk: TypeAlias = tuple[list[AuditedTurn], AuditTally, Counter[str]]
@@ -234,9 +229,6 @@ def _audit_chunk(paths: list[Path]) -> _Chunk:
     tally, [examiner] = AuditTally(), _EXAMINER
     with examiner.workspace.saves.apart() as saved:
         return [turn for path in paths for turn in examiner.audit_file(path, tally)], tally, saved
-
-
-# -- what is said of it ------------------------------------------------------------------------------------------------
 
 
 def summary(

@@ -82,8 +82,7 @@ def to_messages(entries: Iterable[Entry | Lost]) -> list[Message]:
 def native_chat(session: Session) -> list[dict[str, Any]]:
     """A whole session with its own tool calls, up to the first hole in it.
 
-    Calls that never came back are left out but for those that end it, and replies with nothing in between are one, as
-    every trainer wants it.
+    Calls that never came back are left out but for those that end it; replies with nothing in between are one.
     """
     entries: list[Entry | Lost] = [Said(session.system, role="system")] if session.system else []
     for entry in session.entries:

@@ -11,11 +11,10 @@ _STATUS = {"new file": "added", "deleted file": "deleted", "rename": "renamed", 
 
 
 def changed_files(*patches: str) -> list[ChangedFile]:
-    """The files that the patches touch, in the order in which they appear; a file of two patches counts once.
+    """The files that the patches touch, in order; a file of two patches counts once.
 
-    Understands git's extended headers (added, deleted, renamed, copied, binary, mode only), quoted paths, and plain
-    `---`/`+++` diffs. Lines inside a hunk are counted by the hunk's own header, so content that looks like a header is
-    content. What is not a diff is passed over.
+    Understands git's extended headers, quoted paths, plain `---`/`+++` diffs. Lines inside a hunk are counted by the
+    hunk's own header, so content that looks like a header is content. What is not a diff is passed over.
     """
     files: dict[str, ChangedFile] = {}
     for file in [file for patch in patches for file in _read(patch) if file.path]:

@@ -71,7 +71,7 @@ def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") 
             result.system = "\n\n".join(dict.fromkeys(filter(None, told)))
             result.tools = result.tools or _tools(message.get("functions"))
         elif message["role"] == "assistant":
-            asked = _add_reply(result, message, number, calls[number], dialect)
+            asked = _add_reply(result, message, number, calls[number], spoken)
         elif message["role"] == "exit":  # mini-swe-agent 2 closes its list with one
             result.exit_status = text(table(message.get("extra")), "exit_status") or result.exit_status
         elif message["role"] in ("user", "tool"):
@@ -97,11 +97,10 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
 
 
 def _add_reply(
-    result: Session, message: dict[str, Any], number: int, calls: list[AgentCall], dialect: str
+    result: Session, message: dict[str, Any], number: int, calls: list[AgentCall], spoken: text_actions.TextDialect
 ) -> list[AgentCall]:
-    content = parts(message["content"])[0]
-    content, thinking = text_actions.without_thinking(content) if dialect != "bash_block" else (content, "")
-    spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
+    content, is_whole = parts(message["content"])[0], spoken is text_actions.DIALECTS["bash_block"]
+    content, thinking = (content, "") if is_whole else text_actions.without_thinking(content)
     found = spoken.find(content, number) if result.acts_in_text else AgentReply(content.strip(), calls)
     reply = found or AgentReply(content.strip())
     if any(call.obstacle == values.BAD_ARGUMENTS for call in reply.calls):
@@ -110,7 +109,7 @@ def _add_reply(
     told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
     reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or thinking
     last = result.last
-    if not isinstance(last, AgentReply) or last.results or dialect == "bash_block":
+    if not isinstance(last, AgentReply) or last.results or is_whole:
         result.entries.append(reply)
         return reply.calls
     # One response that the set wrote as several messages: what was said, then a message a call.

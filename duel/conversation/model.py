@@ -4,9 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
-# What a user message holds in place of an image; the pixels are never kept.
-IMAGE_LEFT_OUT = "[an image is left out here]"
-
+IMAGE_LEFT_OUT = "[an image is left out here]"  # in place of an image; the pixels are never kept
 Outcome = Literal["success", "failure", "unknown"]
 
 

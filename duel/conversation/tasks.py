@@ -12,14 +12,10 @@ from duel.registry import Registry
 
 @dataclass(frozen=True)
 class ReplyTask:
-    trajectory_format: str
-    """How rows of a trajectory file name it."""
-    problem: Callable[[str], str]
-    """Why a text is no well-formed reply, as a slug; "" where it is one."""
-    rubric: str
-    """The prompt file that judges are asked with; "" where nobody judges it."""
-    hidden: str
-    """The record that the challenger sees and the king does not: "commit", or "" for none."""
+    trajectory_format: str  # how rows of a trajectory file name it
+    problem: Callable[[str], str]  # why a text is no well-formed reply, as a slug; "" where it is one
+    rubric: str  # the prompt file that judges are asked with; "" where nobody judges it
+    hidden: str  # the record that the challenger sees and the king does not: "commit", or "" for none
 
 
 TASKS: Registry[ReplyTask] = Registry("reply_task")

@@ -25,15 +25,9 @@ LOOKS_LIKE_ACTION = re.compile(
 
 
 class TextDialect(NamedTuple):
-    """How replies act: `find` gives one with its calls taken out of the text, or None where it holds no action.
-
-    Its number makes ids of calls unique. `results` splits an answer into one (text, is_error) a call, where it is more
-    than one result; `settle` marks what only the calls of a whole session tell.
-    """
-
-    find: Callable[[str, int], AgentReply | None]
-    results: Callable[[str], list[tuple[str, bool]]] | None = None
-    settle: Callable[[list[AgentCall]], None] | None = None
+    find: Callable[[str, int], AgentReply | None]  # takes the calls out of a text; the number makes their ids unique
+    results: Callable[[str], list[tuple[str, bool]]] | None = None  # splits an answer into (text, is_error) a call
+    settle: Callable[[list[AgentCall]], None] | None = None  # marks what only the calls of a whole session tell
 
 
 def spoken(replies: Iterable[str]) -> str:
@@ -61,6 +55,8 @@ def _bash_block(content: str, number: int) -> AgentReply | None:
 
 
 _Told: TypeAlias = tuple[str, dict[str, Any]] | None
+_PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
 
 
 def _marked(pattern: str, read: Callable[[re.Match[str]], _Told]) -> Callable[[str, int], AgentReply | None]:
@@ -80,10 +76,6 @@ def _marked(pattern: str, read: Callable[[re.Match[str]], _Told]) -> Callable[[s
         return AgentReply(prose, calls) if calls else None
 
     return find
-
-
-_PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
-_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
 
 
 def _executed(found: re.Match[str]) -> _Told:
@@ -124,8 +116,7 @@ _KEY = re.compile(r"^(?:[CM]-.|Enter|Escape|Tab|Up|Down|Left|Right|BSpace|Space)
 def _terminus(content: str, number: int) -> AgentReply | None:
     """Terminus 2 (Terminal-Bench): a JSON object with `analysis`, `plan` and `commands` of keystrokes.
 
-    They go to one terminal that stays open, and what it shows is the next user message: so the batch is one call.
-    `task_complete` hands over.
+    They go to one terminal, and what it shows is the next user message: so the batch is one call.
     """
     start = content.find("{") if '"commands"' in content or '"task_complete"' in content else -1
     while start >= 0:

@@ -140,7 +140,5 @@ def waiting_for(calls: Sequence[AgentCall], identity: str) -> AgentCall | None:
 def split_result(content: str, count: int) -> list[str]:
     """The results of `count` parallel calls that were written as one JSON list; [] where they cannot be told apart."""
     value = loaded(content)
-    if not isinstance(value, list) or len(value) != count:
-        return []
-    held = [table(item).get("content", item) for item in value]
-    return [one if isinstance(one, str) else orjson.dumps(one).decode() for one in held]
+    held = [table(item).get("content", item) for item in value] if isinstance(value, list) else []
+    return [one if isinstance(one, str) else orjson.dumps(one).decode() for one in held] if len(held) == count else []
