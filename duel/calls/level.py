@@ -85,17 +85,20 @@ class Level:
     @property
     def everywhere(self) -> int:
         """Calls in flight, those of neighbors with them."""
-        return sum(row.in_flight for row in self._alive)
+        return self.in_flight if len(self._alive) == 1 else sum(row.in_flight for row in self._alive)
 
     @property
     def free(self) -> bool:
-        self._row.hungry_at = self._clock()
+        if self._file is not None:
+            self._row.hungry_at = self._clock()
         full = self.in_flight + self.unsaved >= self._share or self.everywhere + self.unsaved >= int(self.known.limit)
         return not (self.known.counting or full)
 
     @property
     def _share(self) -> int:
         """Equal shares for all with work, of the level less what those without still have out."""
+        if len(self._alive) == 1:
+            return int(self.known.limit)
         now = self._clock()
         hungry = [row for row in self._alive if row is self._row or now - row.hungry_at < HUNGRY_S]
         left = int(self.known.limit) - sum(row.in_flight for row in self._alive if row not in hungry)
