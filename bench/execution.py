@@ -13,6 +13,7 @@ import os
 import resource
 import tempfile
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Executor, Start
-from duel.execution.replay import Task, observe_all
+from duel.execution.replay import Task, as_done, observe
 from duel.offline import sample
 from duel.records import Message
 from tools import tools_image
@@ -87,7 +88,7 @@ def report(make: object, todo: list[Task], workers: int) -> None:
 async def measure(executor: Executor, todo: list[Task], workers: int) -> int:
     """Run all; returns how many had evidence for both sides."""
     both = 0
-    async for _key, found in observe_all(executor, islice(todo, None), workers):
+    async for _task, found in as_done(partial(observe, executor), islice(todo, None), workers):
         both += all(one.ran for one in found.values())
     await executor.close()
     return both

@@ -53,13 +53,36 @@ class Sources:
         with self._locks[start.repository]:
             origin = self.find(start.repository, start.commit)
         folder.mkdir(parents=True)
-        self._check_out(origin, start, folder)
+        if origin.remote:
+            begin, to, depth = [], ["checkout", "--quiet"], [f"--depth={start.history}"]
+            refs = "+refs/heads/*:refs/remotes/origin/*"
+            more = f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = {refs}\n'
+        else:  # the sample's agents stood on a branch with all that came before
+            begin, to, depth = ["--template=", "--initial-branch=main"], ["reset", "--quiet", "--hard"], []
+            settings = (re.split("[.=]", line, maxsplit=2) for line in sample.GIT_SETTINGS)
+            more = "".join(f"[{section}]\n\t{key} = {value}\n" for section, key, value in settings)
+        self._git("init", "--quiet", *begin, at=folder)
+        with (folder / ".git" / "config").open("a") as file:
+            file.write(more)
+        fetch = ["fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit]
+        for words in (fetch, [*to, "FETCH_HEAD"]):
+            done = self._git(*words, at=folder, seconds=FETCH_SECONDS)
+            if done.returncode:
+                remove(folder)
+                said = printable(done.stderr, 300)
+                raise ExecutionError("no-commit", f"{start.commit[:12]} cannot be checked out: {said}")
+        # It names a folder of this machine; the agents' named the code host.
+        head = folder / ".git" / "FETCH_HEAD"
+        if origin.remote:
+            head.write_text(f"{start.commit}\t\t'{start.commit}' of {origin.remote.removesuffix('.git')}\n")
+        else:
+            head.unlink(missing_ok=True)
         # The tests are laid over it as the dataset's generator did; where no way works it went on without.
         apply = ("apply", "--allow-empty", "--whitespace=nowarn", "-")
         if start.test_patch.strip() and self._git(*apply, at=folder, given=start.test_patch).returncode:
             # `--unified`: a patch in the form of an ed script would be run by ed, which can start programs.
-            words = ("--unified", "-p1", "--forward", "--batch")
-            self._git(*words, at=folder, given=start.test_patch, program="patch")
+            forward = ("--unified", "-p1", "--forward", "--batch")
+            self._git(*forward, at=folder, given=start.test_patch, program="patch")
         order(folder)
 
     def find(self, name: str, commit: str) -> Origin:
@@ -107,32 +130,6 @@ class Sources:
                 part.rename(folder)
             remove(part)
         return Origin(folder)
-
-    def _check_out(self, origin: Origin, start: Start, folder: Path) -> None:
-        if origin.remote:
-            begin, to, depth = [], ["checkout", "--quiet"], [f"--depth={start.history}"]
-            refs = "+refs/heads/*:refs/remotes/origin/*"
-            more = f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = {refs}\n'
-        else:  # the sample's agents stood on a branch with all that came before
-            begin, to, depth = ["--template=", "--initial-branch=main"], ["reset", "--quiet", "--hard"], []
-            settings = (re.split("[.=]", line, maxsplit=2) for line in sample.GIT_SETTINGS)
-            more = "".join(f"[{section}]\n\t{key} = {value}\n" for section, key, value in settings)
-        self._git("init", "--quiet", *begin, at=folder)
-        with (folder / ".git" / "config").open("a") as file:
-            file.write(more)
-        fetch = ["fetch", "--quiet", "--no-tags", *depth, str(origin.folder), start.commit]
-        for words in (fetch, [*to, "FETCH_HEAD"]):
-            done = self._git(*words, at=folder, seconds=FETCH_SECONDS)
-            if done.returncode:
-                remove(folder)
-                said = printable(done.stderr, 300)
-                raise ExecutionError("no-commit", f"{start.commit[:12]} cannot be checked out: {said}")
-        # It names a folder of this machine; the agents' named the code host.
-        head = folder / ".git" / "FETCH_HEAD"
-        if origin.remote:
-            head.write_text(f"{start.commit}\t\t'{start.commit}' of {origin.remote.removesuffix('.git')}\n")
-        else:
-            head.unlink(missing_ok=True)
 
     @cached_property
     def _environment(self) -> dict[str, str]:

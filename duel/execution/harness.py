@@ -7,8 +7,7 @@ mini-swe-agent 1.x. A reply that the harness refused must not be run, or the rep
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from duel import turn
 from duel.execution.executor import PLACE, ExecutionError, Outcome
@@ -21,8 +20,7 @@ _WORKTREE = re.compile(r"/tmp/swe_zero_worktrees/[A-Za-z0-9][\w.-]*__[0-9a-f]{12
 _BUNDLED = "You repair software. You work at a shell, one step at a time"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     command: str
     seen: str
 

@@ -103,7 +103,10 @@ def alike(ours: str, recorded: str) -> str:
 
 
 async def observe(executor: Executor, task: Task, rules: EvidenceRules = EvidenceRules()) -> dict[str, Observed]:
-    """What each candidate's command did. One turn's trouble is told in its records and never raised."""
+    """What each candidate's command did. One turn's trouble is told in its records and never raised.
+
+    Of many tasks those of one start should come in a row: its checkout is laid out once and then removed.
+    """
     harness = harnesses.of(task.messages, rules.output_chars)
     found: dict[str, Observed] = {}
     runs: list[tuple[Observed, str]] = []
@@ -191,11 +194,3 @@ async def as_done(
         for one in running:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-async def observe_all(
-    executor: Executor, tasks: Iterable[Task], width: int, rules: EvidenceRules = EvidenceRules()
-) -> AsyncIterator[tuple[str, dict[str, Observed]]]:
-    """Execute tasks ordered by start, `width` at a time; yields (key, records by candidate) as they are done."""
-    async for task, found in as_done(lambda task: observe(executor, task, rules), tasks, width):
-        yield task.key, found

@@ -37,10 +37,6 @@ class Capture:
         if rest := text[room:]:
             self.tail = (self.tail + rest)[-self.keep :]
 
-    @property
-    def printed(self) -> Printed:
-        return Printed(self.head + self.tail, self.total)
-
 
 def supervise(
     words: Callable[[int], Sequence[str]],
@@ -93,7 +89,8 @@ def supervise(
             _kill(process.pid)
         code = process.wait()
         exit_code = EXIT_OF.get(ended_by, code if code >= 0 else 128 - code)
-        return Outcome(out.printed, err.printed, exit_code, ended_by, time.monotonic() - started)
+        printed, complained = (Printed(one.head + one.tail, one.total) for one in (out, err))
+        return Outcome(printed, complained, exit_code, ended_by, time.monotonic() - started)
 
 
 def _watch(pid: int, selector: selectors.BaseSelector, limits: Limits, disk: Path | None) -> str:

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from duel import calls, chat_tokens, fence, prompts, turn
 from duel.calls import Request
@@ -40,8 +40,7 @@ _NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
 _REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
 
 
-@dataclass(frozen=True)
-class Ruling:
+class Ruling(NamedTuple):
     """What the overseer said. `turn` is the turn that it wrote, "" where it wrote none."""
 
     word: str

@@ -13,19 +13,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m duel.offline", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--latency-ms", type=float, default=0, help="wait before each reply")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(parser.parse_args()))
+    given = parser.parse_args()
 
+    async def serve() -> None:
+        from duel.offline.loopback import Server, listening
 
-async def _serve(given: argparse.Namespace) -> None:
-    from duel.offline.loopback import Server, listening
-
-    end = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
-    try:
+        end = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
         async with listening(Server(given.latency_ms / 1000), given.port) as taken:
             print(f"http://127.0.0.1:{taken}/v1", flush=True)
             await end.wait()
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve())
     except OSError as error:
         raise SettingsError("cannot listen", where="--port", value=error.strerror or given.port) from None
 

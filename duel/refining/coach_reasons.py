@@ -10,9 +10,7 @@ from duel.untrusted import visible
 OWN, OTHER = "your turn", "the other turn"
 # A reason may be 2,000 characters long; a writer needs the point, and its window is full of the conversation.
 CHARACTERS = 1_200
-RUN = 4
-"""So many words in a row that stand in the other reply and nowhere else are a quotation."""
-
+RUN = 4  # so many words in a row that stand in the other reply and nowhere else are a quotation
 _NOUN = r"(?:reply|response|answer|candidate|turn|option|submission|agent|assistant|solution|output)"
 _VERB = r"(?:is|was|has|does|would|will|may|can|only|also|just|wins|fails|[a-z]{3,}s)"
 _BOTH = re.compile(r"(?i)\b(?:replies|responses|answers|candidates|turns)\s+(?:1|A)\s*(?:and|&|,|/)\s*(?:2|B)\b")
@@ -32,17 +30,12 @@ def for_writer(votes: Sequence[Vote], own: str, other: str, history: Sequence[Me
     """One paragraph a vote: who was better at what, then the sentences that may be told. "" without any vote."""
     private = PrivateWords(other, "\n".join([own, *(message.content for message in history)]))
     numbers = {judge: number for number, judge in enumerate(dict.fromkeys(vote.judge for vote in votes), start=1)}
-    told = dict.fromkeys(
-        f"Reviewer {numbers[vote.judge]}. {_outcome(vote)}\n{visible(from_own_side(vote, private))}".strip()
-        for vote in votes
-        if vote.parsed
-    )
-    return "\n\n".join(told)
-
-
-def _outcome(vote: Vote) -> str:
-    words = {1.0: OWN, 0.0: OTHER}
-    return "Better in " + ", ".join(f"{name}: {words.get(getattr(vote, name), 'neither')}" for name in DIMENSIONS) + "."
+    words, told = {1.0: OWN, 0.0: OTHER}, []
+    for vote in (vote for vote in votes if vote.parsed):
+        better = ", ".join(f"{name}: {words.get(getattr(vote, name), 'neither')}" for name in DIMENSIONS)
+        reason = visible(from_own_side(vote, private))
+        told.append(f"Reviewer {numbers[vote.judge]}. Better in {better}.\n{reason}".strip())
+    return "\n\n".join(dict.fromkeys(told))
 
 
 def from_own_side(vote: Vote, private: "PrivateWords") -> str:

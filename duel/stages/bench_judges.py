@@ -17,6 +17,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
 from duel.execution import backends
-from duel.execution.replay import Task, observe_all
+from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
 from duel.judging.known_truth import ALL, KnownPair, Said, judge_table, panel_figures
 from duel.judging.panel import OpenPair, Panel
@@ -157,8 +158,9 @@ async def with_observations(
         if (commit := commits.get(pair.instance_id)) and pair.evidence is None
     )
     try:
-        async for key, seen in observe_all(executor, tasks, backends.workers(settings), backends.rules(settings)):
-            found[key] = replace(found[key], evidence=(seen["better"], seen["worse"]))
+        work = partial(observe, executor, rules=backends.rules(settings))
+        async for task, seen in as_done(work, tasks, backends.workers(settings)):
+            found[task.key] = replace(found[task.key], evidence=(seen["better"], seen["worse"]))
     finally:
         await executor.close()
     return list(found.values())

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from duel.bookkeeping import Result, Stage
@@ -20,7 +21,7 @@ from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, WorkspaceError, printable
 from duel.execution import backends, harness
 from duel.execution.executor import Executor, Start
-from duel.execution.replay import EvidenceRules, Task, observe_all, plan
+from duel.execution.replay import EvidenceRules, Task, as_done, observe, plan
 from duel.records import Answer, Candidate, Commit, Message, Observed
 from duel.records.executed import same
 from duel.settings import Settings
@@ -51,8 +52,8 @@ async def run_async(
             say(f"executing with {executor.describe()} …")
             rules, workers = backends.rules(settings), backends.workers(settings)
             work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
-            async for key, found in observe_all(executor, work.tasks(), workers, rules):
-                work.keep(Path(key), found)
+            async for task, found in as_done(partial(observe, executor, rules=rules), work.tasks(), workers):
+                work.keep(Path(task.key), found)
         finally:
             await executor.close()
     return work.result()

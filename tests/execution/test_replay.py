@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Outcome, Printed, Start
 from duel.execution.harness import MiniSweAgent, Step, SweZero
-from duel.execution.replay import EvidenceRules, Task, alike, normal, observe, observe_all, replay
+from duel.execution.replay import EvidenceRules, Task, alike, as_done, normal, observe, replay
 from duel.offline import sample
 from duel.records import Message, Observed
 from duel.records.executed import same
@@ -147,7 +148,7 @@ def test_what_cannot_be_checked_out_is_named_and_the_others_go_on(
     tasks = [Task("bad", start, history(), {"k": block("ls")}), Task("good", small, history(), {"k": block("ls")})]
 
     async def work(executor: Bubblewrap) -> dict[str, dict[str, Observed]]:
-        return {key: found async for key, found in observe_all(executor, tasks, 2)}
+        return {task.key: found async for task, found in as_done(partial(observe, executor), tasks, 2)}
 
     found = in_sandbox(mirrors, work)
     assert found["bad"]["k"].reason == reason
@@ -171,7 +172,7 @@ def test_tasks_are_taken_only_when_there_is_room(mirrors: Path, small: Start) ->
 
     async def work(executor: Bubblewrap) -> int:
         seen = 0
-        stream = observe_all(executor, endless(), 3)
+        stream = as_done(partial(observe, executor), endless(), 3)
         async for _ in stream:
             seen += 1
             if seen == 5:

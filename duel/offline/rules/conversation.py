@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from functools import cache, cached_property
+from functools import cache
 from importlib import resources
 
 from duel import turn
@@ -25,45 +25,26 @@ _FAILED = re.compile(r"No such file or directory|command not found|can't read|in
 
 
 class ShownConversation:
+    """`words`: the issue's telling words, those that it repeats first; `paths`: shown paths, with how often (what the
+    agent itself typed does not count); `read`: paths that its `commands` name.
+    """
+
     def __init__(self, text: str) -> None:
-        self.text = text
-
-    @cached_property
-    def issue(self) -> str:
-        start = _ISSUE_START.search(self.text)
+        self.text, self.commands = text, turn.blocks(text)
+        start = _ISSUE_START.search(text)
         begin = start.end() if start else 0
-        end = _ISSUE_END.search(self.text, begin)
-        return self.text[begin : min(end.start() if end else len(self.text), begin + _ISSUE_CHARACTERS)]
-
-    @cached_property
-    def code_words(self) -> list[str]:
-        found = (a or b for a, b in _CODE_WORD.findall(self.issue))
-        return list(dict.fromkeys(name.rpartition(".")[2] for name in found if "." not in name or name[0].isalpha()))
-
-    @cached_property
-    def words(self) -> list[str]:
-        """The issue's telling words, those that it repeats first."""
+        end = _ISSUE_END.search(text, begin)
+        self.issue = text[begin : min(end.start() if end else len(text), begin + _ISSUE_CHARACTERS)]
+        named = (a or b for a, b in _CODE_WORD.findall(self.issue))
+        names = (name.rpartition(".")[2] for name in named if "." not in name or name[0].isalpha())
+        self.code_words = list(dict.fromkeys(names))
         plain = {word for line in phrases("plain_words.txt")["in every issue"] for word in line.split()}
         counts = Counter(word for word in _WORD.findall(self.issue) if word.lower() not in plain)
-        return [word for word, _ in counts.most_common()]
-
-    @cached_property
-    def commands(self) -> list[str]:
-        return turn.blocks(self.text)
-
-    @cached_property
-    def failed(self) -> bool:
-        head, block, printed = self.text.rpartition("\n```\n")
-        return bool(block and self.commands and head and _FAILED.search(printed[:400]))
-
-    @cached_property
-    def paths(self) -> Counter[str]:
-        """Paths that were shown, with how often; what the agent itself typed does not count."""
-        return Counter(path for path in paths_in(turn.BLOCK.sub(" ", self.text)) if path)
-
-    @cached_property
-    def read(self) -> set[str]:
-        return {path for command in self.commands for path in paths_in(command)}
+        self.words = [word for word, _ in counts.most_common()]
+        head, block, printed = text.rpartition("\n```\n")
+        self.failed = bool(block and self.commands and head and _FAILED.search(printed[:400]))
+        self.paths = Counter(path for path in paths_in(turn.BLOCK.sub(" ", text)) if path)
+        self.read = {path for command in self.commands for path in paths_in(command)}
 
     def relevance(self, path: str) -> float:
         """How much a path has to do with the issue, as far as its name and the searches tell."""
