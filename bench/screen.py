@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from duel.judging.rubric import next_votes
 from duel.judging.scoring import Columns, VoteTable, settle
-from duel.judging.screen import next_votes
 from duel.records import Score, Vote
 from duel.settings import Settings
 from tests.judging.panels import challengers, score_of

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging import rubric, screen
+from duel.judging import rubric
 from duel.judging.statistics import Floats, mean
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
@@ -197,8 +197,8 @@ def settle(score: Score, settings: Settings) -> Score:
     if found.parsed[0]:
         points = float(found.scores[0])
         reason = "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in told if vote.reason)
-    elif settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings):
-        said = ", ".join(f"{vote.judge} {screen.points(vote, settings):.0f}" for vote in told)
+    elif settings.judge.strategy == "screen" and rubric.stopped(score.file, score.votes, settings):
+        said = ", ".join(f"{vote.judge} {rubric.vote_points(vote, settings):.0f}" for vote in told)
         reason, halted = f"stopped by the screen after {said} points: too low to ask the rest of the panel", True
     else:
         missing = [judge for judge, counts in zip(judges, found.counts[0], strict=True) if not counts]
@@ -240,7 +240,10 @@ class VoteTable:
     @classmethod
     def screened(cls, columns: Columns, settings: Settings) -> VoteTable:
         """The table of round one: one vote a turn, drawn without regard to the turn."""
-        keys, due = counted_keys(settings), screen.first_votes(columns, settings)
+        keys, due = counted_keys(settings), np.zeros(columns.asked.shape, dtype=bool)
+        for row, item in enumerate(columns.files):
+            judge, order = rubric.first_vote(item, settings)
+            due[row, columns.judges.index(judge), ORDERS.index(order)] = True
         votes = np.where(due[..., None], columns.values, np.nan)
         return cls(columns, keys, votes, due, add_up(votes, due, keys, 1))
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -189,20 +189,12 @@ class Ballot:
         return {mine: 1.0, 3 - mine: 0.0, 0: 0.5}
 
     def vote(self, cast: Cast) -> PersonVote:
-        return PersonVote(
-            key=self.key,
-            item=self.showing.item,
-            pair=self.fingerprint,
-            judge=PERSON + self.showing.rater,
-            order=self.order,
-            reason=cast.reason.strip(),
-            skipped=cast.skipped.strip() or "no reason given" if cast.choices is None else "",
-            repeat=self.showing.repeat,
-            seconds=min(cast.seconds, LONGEST_SECONDS),
-            at=cast.at,
-            drawn=self.showing.drawn,
-            **{name: self.worth[choice] for name, choice in (cast.choices or {}).items()},
-        )
+        showing, skipped = self.showing, cast.skipped.strip() or "no reason given" if cast.choices is None else ""
+        told: dict[str, Any] = {name: self.worth[choice] for name, choice in (cast.choices or {}).items()}
+        told |= {"key": self.key, "pair": self.fingerprint, "judge": PERSON + showing.rater, "order": self.order}
+        told |= {"item": showing.item, "repeat": showing.repeat, "drawn": showing.drawn, "at": cast.at}
+        told |= {"reason": cast.reason.strip(), "seconds": min(cast.seconds, LONGEST_SECONDS), "skipped": skipped}
+        return PersonVote(**told)
 
     def choices(self, vote: PersonVote) -> dict[str, int] | None:
         """The buttons that `vote` was, as shown on this ballot; None for a skip."""
@@ -212,18 +204,15 @@ class Ballot:
 
 def _printed(candidate: Candidate | None) -> str | None:
     """What a command printed, in words; None where it did not run."""
-    observed = candidate.observed if candidate else None
-    if observed is None or not observed.ran:
+    if candidate is None or (observed := candidate.observed) is None or not observed.ran:
         return None
     ended = f"[stopped: {observed.ended_by}]" if observed.ended_by else f"[exit code {observed.exit}]"
     parts = (observed.printed.rstrip() or "(printed nothing)", observed.changed.rstrip(), ended)
     return "\n".join(part for part in parts if part)
 
 
-# -- votes on disk: appended, synced before anyone is told so, each exactly once ---------------------------------------
-
-VOTES_FILE = "votes.jsonl"
-DRAWS_FILE = "draws.jsonl"
+# Votes on disk: appended, synced before anyone is told so, each exactly once.
+VOTES_FILE, DRAWS_FILE = "votes.jsonl", "draws.jsonl"
 RowType = TypeVar("RowType", bound=Record)
 
 
@@ -323,8 +312,7 @@ def _write(file: BinaryIO, before: bytes, rows: Iterable[Record]) -> None:
     os.fsync(file.fileno())
 
 
-# -- rules that vote in place of people where no person takes part: offline runs show what the figures look like ------
-
+# Rules that vote in place of people where no person takes part: offline runs show what the figures look like.
 STAND_INS = (f"{STAND_IN}-1", f"{STAND_IN}-2")
 AT = "1970-01-01T00:00:00Z"
 OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
@@ -333,9 +321,8 @@ OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
 def stand_in_casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:
     found = []
     for ballot in (one for one in ballots if one.showing.item in scores):
-        rater, item = ballot.showing.rater, ballot.showing.item
-        draw, choices = random.Random(f"{rater} {item}"), {}
-        button = {value: place for place, value in ballot.worth.items()}
+        rater, item, choices = ballot.showing.rater, ballot.showing.item, {}
+        draw, button = random.Random(f"{rater} {item}"), {value: place for place, value in ballot.worth.items()}
         for name in DIMENSIONS:
             points = scores[item].metrics.get(name) or 0.0
             own = draw.random() < OWN_MIND
