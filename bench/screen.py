@@ -42,7 +42,7 @@ def main() -> None:
             asked = np.array([len(score.votes) == 6 for score in short])
             saved = 1 - sum(len(score.votes) for score in short) / (6 * len(whole))
             final, refined = points >= 80, (points >= 66) & (points < 80)
-            table = VoteTable.screened(Columns.of(whole, FULL.judge.models), SCREEN)
+            table = VoteTable(Columns.of(whole, FULL.judge.models), SCREEN, screened=True)
             gain = 6 * (points.std() / 100) ** 2 / table.deltas.std() ** 2
             shares = f"{100 * saved:6.1f} % {100 * asked[final].mean():5.1f} % {100 * asked[refined].mean():5.1f} %"
             print(f"{lean:4.1f}  {spread:6.1f}  {noise:5.1f}  {points.mean():4.1f}  {shares} {gain:5.2f} x", flush=True)

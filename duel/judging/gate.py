@@ -45,9 +45,8 @@ class Evidence:
         settings, columns, duel, turns = case.settings, case.columns, case.settings.duel, len(case.columns)
         # The full panel's votes, from which buckets and agreement follow, and what the gate rests on: the same, or
         # under the screen the first vote of each turn.
-        self.panel = VoteTable.of(columns, settings)
-        screened = settings.judge.strategy == "screen"
-        self.table = VoteTable.screened(columns, settings) if screened else self.panel
+        self.panel = VoteTable(columns, settings)
+        self.table = VoteTable(columns, settings, True) if settings.judge.strategy == "screen" else self.panel
         self.units, self.other_units = bounds.choose(columns, self.table.parsed, settings)
         self.parsed = int(self.table.parsed.sum())
         # Fingerprints of the challenger, of all votes and of the settings that make the tested figures.
@@ -62,7 +61,7 @@ class Evidence:
         self.margin = None if self.points is None else 2 * self.points - 100
         brought = turns + len(case.kept_out)
         self.leak_fraction = sum(slug in LEAKING for slug in case.kept_out.values()) / brought if brought else None
-        self.noise = VoteTable.of(case.noise, settings) if case.noise is not None and len(case.noise) else None
+        self.noise = VoteTable(case.noise, settings) if case.noise is not None and len(case.noise) else None
 
 
 def statistic(settings: Settings, clustered: str) -> str:

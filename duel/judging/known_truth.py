@@ -23,6 +23,7 @@ from typing import Any
 from duel import shell, turn
 from duel.errors import SourceError
 from duel.records import Answer, Message, Observed
+from duel.records.record import plain
 
 _FAILED = re.compile(
     r"^(?:Observation: )?(?:Traceback|bash:|grep: .*No such|ls: cannot|cat: .*No such|error:)", re.MULTILINE
@@ -266,9 +267,9 @@ def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]
         votes_left = np.array(means)[:, [judge != without for judge in judges]]
         size, panel = votes_left.shape[1], votes_left.mean(1)
         worth = effective_votes(size, mean_correlation(pair_correlations(votes_left, 1.0)))
-        accuracy = float((panel > 0.5 + 1e-9).mean() + (abs(panel - 0.5) <= 1e-9).mean() / 2)
+        accuracy = (panel > 0.5 + 1e-9).mean() + (abs(panel - 0.5) <= 1e-9).mean() / 2
         found = {"without": without, "judges": size, "pairs": len(means), "accuracy": accuracy}
-        rows.append(found | {"effective_votes": None if np.isnan(worth) else float(worth)})
+        rows.append(plain(found | {"effective_votes": worth}))
     return rows
 
 

@@ -25,7 +25,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.judging.rubric import JudgedPair
 from duel.records import DIMENSIONS, Answer, Candidate, Lot, Order, PersonVote, Record, Score
 from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
 from duel.workspace import Workspace, cannot_write
@@ -137,56 +136,34 @@ class Cast(BaseModel):
         return cast
 
 
-@dataclass(frozen=True)
 class Ballot:
-    """One showing with its texts, and what only this side of the page knows: which text is whose."""
+    """One showing with its texts, and what only this side of the page knows: which text is whose.
 
-    showing: Showing
-    pair: JudgedPair
-    fingerprint: str
-    id: str
-    pair_id: str
-    key: str  # names this showing of these very texts
-    order: Order
-    texts: tuple[str, str]  # in the order in which they are shown
-    observed: tuple[str, str] | None  # what their commands printed, where both were executed: one alone tells the sides
+    Names and order are keyed hashes: without the workspace's secret they say nothing. The order is drawn anew for every
+    person and turn; a repeat shows the sides the other way round.
+    """
 
-    @classmethod
-    def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> Ballot:
-        """The ballot of `showing`. Names and order are keyed hashes: without the workspace's secret they say nothing.
-
-        The order is drawn anew for every person and turn; a repeat shows the sides the other way round.
-        """
-
-        def keyed(*parts: str) -> bytes:
-            return hmac.digest(secret, "\0".join(("review", *parts)).encode("utf-8", "surrogatepass"), "sha256")
+    def __init__(self, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> None:
+        def keyed(*parts: str) -> str:
+            whole = "\0".join(("review", *parts)).encode("utf-8", "surrogatepass")
+            return hmac.digest(secret, whole, "sha256").hex()[:24]
 
         def shown(opponent: str, challenger: str) -> tuple[str, str]:
             return (challenger, opponent) if swapped else (opponent, challenger)
 
         rater, item = showing.rater, showing.item
-        pair = rubric.pair_of(item, answer, mode, observed)
-        fingerprint, name = rubric.fingerprint(pair), keyed("ballot", rater, item, str(showing.repeat)).hex()[:24]
-        swapped = bool(keyed("side", rater, item)[0] & 1) ^ showing.repeat
-        opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
-        challenger = _printed(answer.chosen("challenger"))
-        return cls(
-            showing,
-            pair,
-            fingerprint,
-            id=name,
-            pair_id=keyed("pair", item, fingerprint).hex()[:24],
-            key=keyed("vote", name, fingerprint).hex()[:24],
-            order="challenger_first" if swapped else "king_first",
-            texts=shown(pair.opponent, pair.challenger),
-            observed=None if opponent is None or challenger is None else shown(opponent, challenger),
-        )
-
-    @property
-    def worth(self) -> dict[int, float]:
-        """What each button says of the challenger."""
-        mine = 1 if self.order == "challenger_first" else 2
-        return {mine: 1.0, 3 - mine: 0.0, 0: 0.5}
+        self.showing, self.pair = showing, rubric.pair_of(item, answer, mode, observed)
+        self.fingerprint = rubric.fingerprint(self.pair)
+        self.id, self.pair_id = keyed("ballot", rater, item, str(showing.repeat)), keyed("pair", item, self.fingerprint)
+        self.key = keyed("vote", self.id, self.fingerprint)  # names this showing of these very texts
+        swapped = bool(int(keyed("side", rater, item)[:2], 16) & 1) ^ showing.repeat
+        self.order: Order = "challenger_first" if swapped else "king_first"
+        self.texts = shown(self.pair.opponent, self.pair.challenger)  # in the order in which they are shown
+        # What their commands printed, where both were executed: one alone tells the sides.
+        printed = [_printed(answer.chosen(side)) for side in ("king" if mode == 2 else "assistant", "challenger")]
+        self.observed = shown(printed[0], printed[1]) if printed[0] is not None and printed[1] is not None else None
+        mine = 2 - swapped
+        self.worth = {mine: 1.0, 3 - mine: 0.0, 0: 0.5}  # what each button says of the challenger
 
     def vote(self, cast: Cast) -> PersonVote:
         showing, skipped = self.showing, cast.skipped.strip() or "no reason given" if cast.choices is None else ""

@@ -202,7 +202,7 @@ def test_the_table_of_a_panel_holds_each_figure_of_its_turns() -> None:
     every = [(judge, order) for judge in "ab" for order in ORDERS]
     won = [vote(*key, 1.0) for key in every]
     half = [vote("a", "king_first", 1.0), vote("a", "challenger_first", 0.5), *(vote(*key, 0.0) for key in every[2:])]
-    table = VoteTable.of(rows(chosen, won, half, won[:2]), chosen)
+    table = VoteTable(rows(chosen, won, half, won[:2]), chosen)
     assert table.parsed.tolist() == [True, True, False]
     assert table.counts.tolist() == [[True, True], [True, True], [False, False]]
     assert table.deltas[:2].tolist() == [0.5, -0.125] and np.isnan(table.deltas[2])
@@ -222,7 +222,7 @@ def test_the_screened_table_holds_the_first_vote_of_each_turn_alone() -> None:
         one.model_copy(update=dict.fromkeys(DIMENSIONS, 1.0)) if (one.judge, one.order) == first else one
         for one in cast
     ]
-    table = VoteTable.screened(rows(chosen, cast), chosen)
+    table = VoteTable(rows(chosen, cast), chosen, screened=True)
     assert table.due.sum() == 1 and table.parsed.all()
     assert table.deltas.tolist() == [0.5] and table.counts.sum() == 1
     assert np.isfinite(table.votes[..., 0]).sum() == 1
